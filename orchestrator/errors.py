@@ -1,0 +1,136 @@
+"""The error tree. Two questions decide a class: whose turn is it, and does waiting help?
+
+VmroleError                     every one has .hint: what the reader can do next
+ +-- RequestError               the caller must change the request
+ |    +-- InvalidInput          422  exit 2   .problems: line, key, what, what would be right
+ |    +-- ImageRejected         422  exit 1
+ |    +-- NotFound              404  exit 3
+ |    +-- Conflict              409  exit 5   someone else was first, or the thing is in use
+ |    |    +-- StaleRevision                  read again, then try again
+ |    +-- Denied                403  exit 6
+ +-- WorldError                 the host, the guest or the store failed   503  exit 1
+ |    +-- Transient             the reconciler looks again later
+ |    |    +-- Unreachable                    a daemon (libvirtd, HAProxy) does not answer
+ |    |    +-- Busy                           someone holds a lock; it will pass
+ |    |    +-- NoSpace                        a file system is full; nothing was lost
+ |    +-- Permanent             looking again cannot help; the instance becomes failed
+ |         +-- CommandFailed                  argv, exit status, last lines of stderr
+ |         +-- ImageCorrupt                   a digest is not what it was
+ |         +-- Foreign                        the name is taken by something that is not ours
+ +-- WaitedTooLong              a deadline of ours passed   504  exit 4
+ +-- ConfigError                refuse to start   exit 78
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+class VmroleError(Exception):
+    """Root of all errors that a user may see; `hint` says what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RequestError(VmroleError):
+    """The caller must change the request."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with an input: where it is, what is wrong, and what would be right."""
+
+    message: str
+    key: str = ""
+    line: int | None = None  # 1-based
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line is not None else ""
+        key = f"{self.key}: " if self.key else ""
+        return f"{place}{key}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class InvalidInput(RequestError):
+    """An input that cannot be meant; `problems` lists every fault found, at least one."""
+
+    def __init__(self, message: str, *, problems: tuple[Problem, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems or (Problem(message, hint=hint),)
+
+
+class ImageRejected(RequestError):
+    """An image file that must not enter the repository; `reason` is a stable word, e.g. 'backing-file'."""
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class NotFound(RequestError):
+    """Nothing has that name."""
+
+
+class Conflict(RequestError):
+    """The request was sound, but something else holds what it asks for."""
+
+
+class StaleRevision(Conflict):
+    """The record changed since it was read: read again, then try again."""
+
+
+class Denied(RequestError):
+    """The caller may not do that."""
+
+
+class WorldError(VmroleError):
+    """The host, the guest or the store failed."""
+
+
+class Transient(WorldError):
+    """Looking again later may help; nothing is lost by waiting."""
+
+
+class Unreachable(Transient):
+    """A daemon that we depend on does not answer."""
+
+
+class Busy(Transient):
+    """Someone holds a lock that will be given back."""
+
+
+class NoSpace(Transient):
+    """A file system is full; the operator can make room and nothing was lost."""
+
+
+class Permanent(WorldError):
+    """Looking again cannot help; the instance becomes failed and a human or the healing ladder decides."""
+
+
+class CommandFailed(Permanent):
+    """A command of ours failed: the message holds the command as it can be pasted and its last words."""
+
+    def __init__(self, argv: tuple[str, ...], status: int, stderr: str, *, hint: str = "") -> None:
+        last = stderr.strip().splitlines()[-3:]
+        super().__init__(f"{' '.join(argv)}: exit {status}: {' | '.join(last)}", hint=hint)
+        self.argv = argv
+        self.status = status
+        self.stderr = stderr
+
+
+class ImageCorrupt(Permanent):
+    """The bytes of an image are not the bytes that were added."""
+
+
+class Foreign(Permanent):
+    """A domain, network, file or table with our name is not ours; it is never touched."""
+
+
+class WaitedTooLong(VmroleError):
+    """A deadline passed; the message says what was waited for."""
+
+
+class ConfigError(VmroleError):
+    """The configuration is wrong; the daemon refuses to start."""

@@ -1,0 +1,469 @@
+"""The nouns. Frozen values only: no I/O, no clock, no randomness; a change is a `dataclasses.replace`."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import ipaddress
+import re
+import uuid
+from typing import NewType
+
+from orchestrator.errors import InvalidInput
+
+InstanceName = NewType("InstanceName", str)  # "web-0.shop": the DNS name, unique on the host
+PoolName = NewType("PoolName", str)  # "shop.web.http": one endpoint of one role
+
+# RFC 1123 section 2.1, shortened so that "role-9999" still fits in a DNS label and a bridge can carry it.
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_IMAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+INSTANCES_MAX = 100  # per role; the DHCP range of a service has room for 250
+
+
+def label(text: str, what: str = "name") -> str:
+    """`text` when it is an RFC 1123 label of at most 40 characters; raises InvalidInput otherwise."""
+    if not _LABEL.fullmatch(text):
+        raise InvalidInput(
+            f"{what} {text[:80]!r} is not a label",
+            hint="use 1 to 40 lower-case letters, digits and '-', beginning and ending with a letter or digit",
+        )
+    return text
+
+
+def image_name(text: str) -> str:
+    """`text` when it can name an image: a label that may hold dots and underscores; raises InvalidInput."""
+    if not _IMAGE_NAME.fullmatch(text) or ".." in text or _SHA256.fullmatch(text):
+        raise InvalidInput(
+            f"image name {text[:80]!r} cannot be used",
+            hint="use 1 to 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+        )
+    return text
+
+
+def is_sha256(text: str) -> bool:
+    """Whether `text` is a digest as we write it: 64 lower-case hexadecimal digits."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def instance_name(service: str, role: str, index: int) -> InstanceName:
+    """`web-0.shop`: what the domain, the host name and the DNS name are made of."""
+    return InstanceName(f"{role}-{index}.{service}")
+
+
+def pool_name(service: str, role: str, endpoint: str) -> PoolName:
+    """`shop.web.http`: labels hold no dots, so no two endpoints share a pool name."""
+    return PoolName(f"{service}.{role}.{endpoint}")
+
+
+# Images -------------------------------------------------------------------------------------------------------
+
+
+class Os(enum.StrEnum):
+    """Which family of answer file and readiness an image wants."""
+
+    LINUX = "linux"
+    WINDOWS = "windows"
+
+
+class DiskFormat(enum.StrEnum):
+    """Formats that may be a base: both are read by their header alone and name no other file."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A generalized, read-only base disk in the repository; the digest is its identity, names are aliases."""
+
+    sha256: str
+    format: DiskFormat
+    os: Os
+    size_bytes: int
+    virtual_size_bytes: int
+    names: tuple[str, ...]
+    added_at_s: float
+    revision: int = 0
+
+
+# What the user writes ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much of the host one instance gets."""
+
+    vcpus: int = 1
+    memory_mib: int = 512
+
+
+class Mode(enum.StrEnum):
+    """How the balancer treats an endpoint's connections."""
+
+    TCP = "tcp"
+    HTTP = "http"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TcpProbe:
+    """Passes when the port accepts a connection. `port` None means the endpoint's target."""
+
+    port: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpProbe:
+    """Passes when GET `path` answers 2xx or 3xx. `port` None means the endpoint's target."""
+
+    path: str = "/"
+    port: int | None = None
+
+
+Probe = TcpProbe | HttpProbe
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A port of the VIP and the port of the instances behind it."""
+
+    name: str
+    port: int
+    target: int
+    mode: Mode = Mode.TCP
+    probe: Probe | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LocalStorage:
+    """A disk of each instance that survives restart and reimage; a guest sees it as /local/NAME."""
+
+    name: str
+    size_mib: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What happens at the first boot of a generation, and how long it may take (seconds)."""
+
+    restart: bool = True
+    within_s: float = 600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """When an instance is ready, beyond the default that all auto-start services have started."""
+
+    units: tuple[str, ...] = ()  # systemd units that must be active
+    ignore: tuple[str, ...] = ()  # systemd units whose failure does not matter
+    command: tuple[str, ...] = ()  # argv that must exit 0 inside the guest
+    probe: Probe | None = None  # asked from the host; its port must be set
+    within_s: float = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """Image, count, size, endpoints, local storage and answers of one kind of instance."""
+
+    name: str
+    image: str  # as the user wrote it
+    image_sha256: str  # what it meant when the service was applied
+    image_format: DiskFormat = DiskFormat.QCOW2
+    os: Os = Os.LINUX
+    instances: int = 1
+    size: Size = Size()
+    endpoints: tuple[Endpoint, ...] = ()
+    local_storage: tuple[LocalStorage, ...] = ()
+    user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
+    setup: Setup = Setup()
+    ready: Ready = Ready()
+    drain_s: float = 30.0
+
+    def template(self) -> Role:
+        """The part that a VM is built from: two roles with equal templates need no reimage between them."""
+        return dataclasses.replace(
+            self,
+            image="",
+            instances=0,
+            endpoints=(),
+            setup=Setup(restart=self.setup.restart),
+            ready=Ready(),
+            drain_s=0,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """What the user deploys: one virtual address, one or more roles."""
+
+    name: str
+    vip: str
+    roles: tuple[Role, ...]
+
+    def role(self, name: str) -> Role | None:
+        """The role called `name`, if there is one."""
+        return next((role for role in self.roles if role.name == name), None)
+
+
+# What we allocate --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceNetwork:
+    """The private network of one service. `subnet` in CIDR; the host is `gateway` on `bridge` (<= 15 chars)."""
+
+    name: str  # libvirt network: "vmrole-shop"
+    bridge: str
+    subnet: str
+    gateway: str
+
+    @property
+    def prefix_length(self) -> int:
+        """Bits of the netmask, e.g. 24."""
+        return ipaddress.ip_network(self.subnet).prefixlen
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """An instance's place in its service's network: allocated by us, never learned from the guest."""
+
+    mac: str
+    address: str  # the DIP
+    tap: str  # host-side interface, <= 15 chars
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service as recorded: the spec belongs to the API, so does `removing`; the network is allocated once."""
+
+    spec: ServiceSpec
+    network: ServiceNetwork
+    removing: bool = False
+    created_at_s: float = 0.0
+    revision: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name under which everything of the service is found."""
+        return self.spec.name
+
+
+# Instances ---------------------------------------------------------------------------------------------------
+
+
+class Phase(enum.StrEnum):
+    """How far an instance has come. Only the reconciler writes it; `lifecycle` says what each one does."""
+
+    REQUESTED = "requested"  # recorded; nothing of this generation exists on the host yet
+    LAYERED = "layered"  # the overlay lies on the image
+    ANSWERED = "answered"  # the answer disc is written
+    SETUP = "setup"  # the VM runs; setup goes through its restart
+    STARTING = "starting"  # setup is complete; auto-start services are starting
+    READY = "ready"  # all have started; joining the pool
+    SERVING = "serving"  # in rotation
+    DRAINING = "draining"  # out of rotation; open connections finish
+    RESTARTING = "restarting"  # the guest goes through a restart
+    STOPPING = "stopping"  # the VM is being shut down
+    ERASING = "erasing"  # VM, overlay and disc are being removed
+    FAILED = "failed"  # keeps its evidence until a human or the healing ladder acts
+    GONE = "gone"  # nothing is left; the record goes with the last save
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Incarnation:
+    """Which boot of which generation: compared generation first, so a wish is met by anything later."""
+
+    generation: int
+    boot: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the operator wants of an instance. Only the API writes it; levels, not commands."""
+
+    role: Role
+    serve: bool = True  # False: remove the instance
+    wanted: Incarnation = Incarnation(1, 1)
+    storage: int = 1  # how many times local storage shall have been made new
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instance as recorded in the store."""
+
+    name: InstanceName
+    uid: str  # UUID of the instance; new when a service of the same name is deployed again
+    service: str
+    role_name: str
+    index: int
+    network: str  # libvirt network
+    nic: Nic
+    goal: Goal
+
+    phase: Phase = Phase.REQUESTED
+    phase_since_s: float = 0.0  # seconds since the epoch
+    role: Role  # what the present generation is built from
+    generation: int = 1
+    boot: int = 0  # starts of the operating system in this generation, as far as we saw
+    boot_id: str = ""  # the guest's id of the boot that `boot` counts
+    resets: int = 0  # guest resets that the monitor has told of in this generation
+    storage: int = 0  # times local storage was made new
+    asked_at_s: float = 0.0  # when this phase asked the guest to act; 0 = not yet
+    waiting: str = ""  # one sentence: what this phase waits for
+    failure: str = ""  # one sentence: why the instance failed, and in which phase
+    strikes: int = 0  # healing attempts since it last served
+    served_at_s: float = 0.0  # when it last entered rotation
+    revision: int = 0
+
+    @property
+    def hostname(self) -> str:
+        """`web-0`: what the guest calls itself."""
+        return f"{self.role_name}-{self.index}"
+
+    @property
+    def vm_uuid(self) -> str:
+        """The domain UUID of this generation: known before the domain exists, new for each generation."""
+        return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {self.generation}"))
+
+    @property
+    def at(self) -> Incarnation:
+        """Where the instance is; compare with `goal.wanted`."""
+        return Incarnation(self.generation, self.boot)
+
+
+# What the world shows ----------------------------------------------------------------------------------------
+
+
+class Power(enum.StrEnum):
+    """The state of a domain, as far as we care."""
+
+    RUNNING = "running"
+    OFF = "off"
+    PAUSED = "paused"  # by the host: usually a full disk
+    CRASHED = "crashed"  # the guest panicked
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A VM of ours as the hypervisor shows it."""
+
+    name: InstanceName
+    uuid: str
+    generation: int
+    power: Power
+    reason: str = ""  # the hypervisor's word for why, e.g. "no space on the host's disk"
+    resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
+    disc: str = ""  # path of the answer disc in the drive, "" when empty
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """The agent does not answer. Normal for minutes while a guest starts."""
+
+    reason: str
+    rebooting: bool = False  # the monitor saw a reset and the agent has not been back since
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which boot the guest is in. Ids are lower-case UUIDs, checked by the driver; "" where unknown."""
+
+    boot_id: str
+    setup_boot_id: str = ""  # written by the answer disc's own script in the setup boot
+    source: str = "files"  # how it was learned: "files", "exec", or "ping" when the agent allows neither
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The guest's auto-start services. Names are shortened and free of control characters."""
+
+    started: bool  # everything that starts by itself has started
+    pending: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    note: str = ""  # e.g. "cloud-init: running", "systemd: starting"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An instance as the balancer knows it: one address behind every endpoint of its role."""
+
+    name: InstanceName
+    address: str
+    pools: tuple[tuple[PoolName, int], ...]  # pool, port on the instance
+
+
+class Standing(enum.StrEnum):
+    """How the balancer sees a member."""
+
+    UP = "up"
+    DOWN = "down"  # its health check fails
+    DRAINING = "draining"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A member's place in the balancer, over all its pools: UP only when up in all of them."""
+
+    address: str
+    standing: Standing
+    connections: int  # open ones, queued ones included
+    pools: tuple[PoolName, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """A port of a VIP that the balancer listens on."""
+
+    pool: PoolName
+    vip: str
+    port: int
+    mode: Mode
+    probe: Probe | None
+
+
+# The ledger and long work ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the ledger: something that happened to `subject` (an instance, a service or an image)."""
+
+    at_s: float
+    subject: str
+    message: str
+    phase: str = ""
+    generation: int = 0
+    boot: int = 0
+    number: int = 0  # given by the store, rising
+
+
+class Verb(enum.StrEnum):
+    """What can be asked of instances that exist."""
+
+    RESTART = "restart"
+    REIMAGE = "reimage"
+    REBUILD = "rebuild"  # a reimage that makes local storage new as well
+
+
+class Progress(enum.StrEnum):
+    """How far an operation is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Long work over several instances, `together` of them at a time; survives a restart of the daemon."""
+
+    id: str
+    verb: Verb
+    subject: str  # what the user named: "web-0.shop", "web.shop" (a role) or "shop"
+    service: str
+    targets: tuple[tuple[InstanceName, Incarnation], ...]
+    together: int = 1
+    progress: Progress = Progress.RUNNING
+    message: str = ""
+    created_at_s: float = 0.0
+    revision: int = 0

@@ -1,0 +1,215 @@
+"""What the core asks of the world: small Protocols, one per noun, and the Host that bundles them.
+
+Every verb is safe to repeat: after a crash the reconciler calls it again without knowing whether the first call
+took effect. All may raise `errors.Transient` (look again later) or `errors.Permanent` (looking again cannot help);
+no exception of a library crosses a port. Verbs block; none waits for a guest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from orchestrator.model import (
+    Domain,
+    Event,
+    Frontend,
+    Identity,
+    Instance,
+    InstanceName,
+    Member,
+    Probe,
+    Seat,
+    Service,
+    Services,
+    Silence,
+)
+
+
+class Disks(Protocol):
+    """Overlays above read-only images, and local storage. Paths are the driver's own."""
+
+    def lay_overlay(self, instance: Instance) -> None:
+        """Makes this generation's overlay on the image if absent; Permanent when the image is missing or altered."""
+
+    def erase_overlay(self, instance: Instance) -> None:
+        """Removes every overlay of the instance, of this generation and of earlier ones."""
+
+    def lay_local_storage(self, instance: Instance) -> None:
+        """Makes each local storage disk that is absent; never touches one that exists."""
+
+    def erase_local_storage(self, instance: Instance) -> None:
+        """Removes all local storage of the instance."""
+
+    def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
+        """What lies on disk by instance: "overlay" with its generation ("overlay:3") and "storage:NAME"."""
+
+
+class AnswerMedia(Protocol):
+    """The disc that answers the installer's questions. Holds secrets: mode 0600, destroyed after setup."""
+
+    def write(self, instance: Instance) -> None:
+        """Writes this generation's disc if absent; complete or not there at all."""
+
+    def erase(self, instance: Instance) -> None:
+        """Destroys every disc of the instance."""
+
+    def inventory(self) -> frozenset[InstanceName]:
+        """Instances that have a disc on this host."""
+
+
+class Hypervisor(Protocol):
+    """Domains on this host. Ours carry our metadata; a foreign domain with our name raises Foreign."""
+
+    def look(self, name: InstanceName) -> Domain | None:
+        """The instance's domain, or None."""
+
+    def start(self, instance: Instance) -> None:
+        """Defines this generation's domain if absent and powers it on if off.
+
+        A domain of another generation with that name is refused (Permanent): one instance, one VM.
+        """
+
+    def ask_restart(self, name: InstanceName) -> None:
+        """Asks the guest to restart: through the agent, else by the power button of the machine."""
+
+    def ask_shutdown(self, name: InstanceName) -> None:
+        """Asks the guest to shut down; a domain that is off or absent is fine."""
+
+    def reset(self, name: InstanceName) -> None:
+        """Pulls the reset line: the last resort of a restart."""
+
+    def power_off(self, name: InstanceName) -> None:
+        """Ends the VM at once; a domain that is off or absent is fine."""
+
+    def eject(self, name: InstanceName) -> None:
+        """Takes the answer disc out of the drive, now and for later starts."""
+
+    def undefine(self, name: InstanceName) -> None:
+        """Forgets the domain, which must be off, with everything of it that the hypervisor keeps."""
+
+    def inventory(self) -> Sequence[Domain]:
+        """All domains of ours on this host."""
+
+
+class Guest(Protocol):
+    """What can be learned of the operating system inside. The guest is hostile: all answers are checked here."""
+
+    def identity(self, instance: Instance) -> Identity | Silence:
+        """Which boot it is in; cheap enough to ask ten times a second."""
+
+    def services(self, instance: Instance) -> Services | Silence:
+        """Whether all auto-start services have started, the role's own `ready` units and command included."""
+
+    def probe(self, instance: Instance, probe: Probe, port: int) -> str:
+        """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""
+
+
+class Balancer(Protocol):
+    """The pools behind the virtual addresses. A member is in all pools of its role or in none."""
+
+    def shape(self, frontends: Sequence[Frontend]) -> None:
+        """Makes the endpoints exactly these; members stay; reloads only when something differs."""
+
+    def join(self, member: Member) -> None:
+        """Puts the member into its pools, ready for traffic; a draining one is taken back."""
+
+    def drain(self, name: InstanceName) -> None:
+        """No new connections for the member; open ones go on. An absent member is fine."""
+
+    def leave(self, name: InstanceName) -> None:
+        """Takes the member out of all pools, ending what is still open. An absent member is fine."""
+
+    def seats(self) -> Mapping[InstanceName, Seat]:
+        """All members as they stand now."""
+
+
+class Network(Protocol):
+    """Private networks, reservations, guards against spoofing, and the VIP's address on the host."""
+
+    def lay(self, service: Service, instances: Sequence[Instance]) -> None:
+        """Makes the service's network, its firewall, its VIP and a reservation, name and guard per instance.
+
+        Repeating it with other instances adds and removes what differs and disturbs nobody else.
+        """
+
+    def lift(self, service: Service) -> None:
+        """Removes all of it. Absent parts are fine."""
+
+    def inventory(self) -> frozenset[str]:
+        """Names of the services that have any part of a network on this host."""
+
+
+class Clock(Protocol):
+    """Time as the core sees it."""
+
+    def now_s(self) -> float:
+        """Seconds since the epoch."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """All ports of one host, built once in daemon.py and passed down."""
+
+    disks: Disks
+    media: AnswerMedia
+    hypervisor: Hypervisor
+    guest: Guest
+    balancer: Balancer
+    network: Network
+    clock: Clock
+
+
+# The store stays outside Host: a step may not write records; only `turn` may. ---------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """A record as stored: `body` is JSON; `revision` is the store's revision at its last change, > 0."""
+
+    kind: str
+    key: str
+    body: Mapping[str, Any]
+    revision: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Write:
+    """One change of a commit. `body` None deletes; `expected` 0 means the document must not exist yet."""
+
+    kind: str
+    key: str
+    body: Mapping[str, Any] | None
+    expected: int
+
+
+class Store(Protocol):
+    """Revisioned documents with compare-and-swap, and the ledger. What `commit` returned from survives kill -9."""
+
+    def get(self, kind: str, key: str) -> Document | None:
+        """The document, or None."""
+
+    def all(self, kind: str) -> Sequence[Document]:
+        """Every document of the kind, by key."""
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+        """All or nothing: applies the writes, appends the events, returns the new store revision.
+
+        Raises StaleRevision, having changed nothing, when any document's revision is not the one expected.
+        """
+
+    def revision(self) -> int:
+        """The store's revision now."""
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Blocks until the revision exceeds `after` or the time is over; returns the revision now."""
+
+    def events(self, *, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """The newest `limit` events with a number above `after`, oldest first.
+
+        `subject` narrows to that subject and to the instances of that service or role ("shop" takes "web-0.shop").
+        """
+
+    def close(self) -> None:
+        """Ends the store; later calls are errors."""
