@@ -1,0 +1,136 @@
+"""Where files lie: pure functions from names to paths. Nothing here looks at the disk.
+
+State survives a restart of the host; run does not need to. Every path stays under its root: names are labels joined
+by a dot, and that is asserted here once more.
+
+    STATE/images/SHA256.FORMAT              read-only bases, mode 0444
+    STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
+    STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
+    STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
+    STATE/consoles/NAME.log                 bounded by virtlogd
+    STATE/evidence/NAME/                    what is kept of a failed instance
+    RUN/discs/NAME/GENERATION.iso           answer discs, mode 0600
+    RUN/monitors/HASH.sock                  one QMP socket per VM
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from orchestrator.errors import ConfigError
+from orchestrator.model import DiskFormat, Instance, InstanceName, is_sha256, label
+
+OVERLAY_FORMAT = DiskFormat.QCOW2
+# Raw: a guest writes every byte of it, and of a raw disk nothing is ever interpreted on the host.
+LOCAL_STORAGE_FORMAT = DiskFormat.RAW
+_SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final zero; unix(7)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """All places of one daemon below two absolute roots."""
+
+    state: Path
+    run: Path
+
+    def __post_init__(self) -> None:
+        if not (self.state.is_absolute() and self.run.is_absolute()):
+            raise ConfigError(f"state {self.state} and run {self.run} must be absolute paths")
+
+    @property
+    def images(self) -> Path:
+        """Directory of the image repository."""
+        return self.state / "images"
+
+    @property
+    def incoming(self) -> Path:
+        """Directory of images that are still being copied."""
+        return self.state / "incoming"
+
+    @property
+    def overlays(self) -> Path:
+        """Directory with one directory of overlays per instance."""
+        return self.state / "overlays"
+
+    @property
+    def storage(self) -> Path:
+        """Directory with one directory of local storage per instance."""
+        return self.state / "storage"
+
+    @property
+    def consoles(self) -> Path:
+        """Directory of console logs."""
+        return self.state / "consoles"
+
+    @property
+    def discs(self) -> Path:
+        """Directory with one directory of answer discs per instance; mode 0700 or 0711, discs hold secrets."""
+        return self.run / "discs"
+
+    @property
+    def monitors(self) -> Path:
+        """Directory of monitor sockets; QEMU's user must be able to write here."""
+        return self.run / "monitors"
+
+    def image(self, sha256: str, disk_format: DiskFormat) -> Path:
+        """The image with that digest."""
+        assert is_sha256(sha256), sha256
+        return self.images / f"{sha256}.{disk_format.value}"
+
+    def overlay_dir(self, name: InstanceName) -> Path:
+        """All overlays of the instance."""
+        return self.overlays / _checked(name)
+
+    def overlay(self, instance: Instance) -> Path:
+        """The overlay of the present generation."""
+        return self.overlay_dir(instance.name) / f"{_generation(instance)}.qcow2"
+
+    def local_storage_dir(self, name: InstanceName) -> Path:
+        """All local storage of the instance."""
+        return self.storage / _checked(name)
+
+    def local_storage(self, name: InstanceName, storage: str) -> Path:
+        """One local storage disk, raw."""
+        return self.local_storage_dir(name) / f"{label(storage, 'local storage')}.raw"
+
+    def disc_dir(self, name: InstanceName) -> Path:
+        """All answer discs of the instance."""
+        return self.discs / _checked(name)
+
+    def disc(self, instance: Instance) -> Path:
+        """The answer disc of the present generation."""
+        return self.disc_dir(instance.name) / f"{_generation(instance)}.iso"
+
+    def console(self, name: InstanceName) -> Path:
+        """What the guest wrote to its serial console, oldest lines dropped."""
+        return self.consoles / f"{_checked(name)}.log"
+
+    def evidence(self, name: InstanceName) -> Path:
+        """Directory of what is kept when the instance fails."""
+        return self.state / "evidence" / _checked(name)
+
+    def monitor(self, name: InstanceName) -> Path:
+        """The VM's own QMP socket, hashed because such a path is short; ConfigError when RUN is too long."""
+        path = self.monitors / f"{hashlib.sha256(_checked(name).encode()).hexdigest()[:16]}.sock"
+        if len(str(path).encode()) > _SOCKET_PATH_MAX_BYTES:
+            raise ConfigError(
+                f"{path} is longer than the {_SOCKET_PATH_MAX_BYTES} bytes that the path of a socket can have",
+                hint="choose a shorter run directory",
+            )
+        return path
+
+
+def _checked(name: InstanceName) -> str:
+    """The name as a file name: "web-0.shop", two labels and nothing else."""
+    instance, dot, service = name.partition(".")
+    assert dot, name
+    label(instance, "instance")
+    label(service, "service")
+    return name
+
+
+def _generation(instance: Instance) -> int:
+    assert instance.generation > 0, instance.generation
+    return instance.generation
