@@ -1,0 +1,61 @@
+# The two commands are `make demo` and `make test`. Both need nothing but git, make and python3 on Debian or Ubuntu:
+# vagrant/provision.sh installs the rest and says so.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON := .venv/bin/python
+# Namespaces, libvirtd and the firewall need root; everything else runs as whoever calls make.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+LAB := $(SUDO) $(PYTHON) -m tests.lab.harness
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: provision images ## a service's whole life on real virtual machines, in namespaces of its own; KEEP=1 leaves it up
+	$(LAB) $(if $(KEEP),--keep) -- $(PYTHON) -m tests.demo
+
+.PHONY: demo-down
+demo-down: ## end what `make demo KEEP=1` left up
+	$(LAB) --down
+
+.PHONY: test
+test: provision ## everything: style, unit, contract, trouble, and the lab with real virtual machines
+	$(PYTHON) -m tests.rings
+
+.PHONY: check
+check: provision ## the fast part: style, unit and contract, under a minute
+	$(PYTHON) -m tests.rings fast
+
+.PHONY: lab
+lab: provision ## only the tests with real virtual machines; ONLY=words narrows them as pytest's -k does
+	$(LAB) -- $(PYTHON) -m pytest tests/lab -v $(if $(ONLY),-k '$(ONLY)')
+
+.PHONY: bench
+bench: provision images ## the numbers, each against a floor measured in the same run: build/bench.json
+	$(LAB) -- $(PYTHON) -m tests.bench
+
+.PHONY: images
+images: provision ## the base images under build/images, if they are not there yet
+	$(SUDO) $(PYTHON) -m images micro build/images
+
+.PHONY: provision
+provision: ## install what is missing: Debian packages and the virtual environment
+	@vagrant/provision.sh develop
+
+# uv resolves for every platform and writes a hash for every file; it is needed for nothing else.
+.PHONY: lock
+lock: ## write requirements.lock anew from pyproject.toml
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
+	python3 -m venv "$$tool" && "$$tool/bin/pip" install --quiet --disable-pip-version-check uv && \
+	"$$tool/bin/uv" pip compile --quiet --universal --generate-hashes --no-header --no-annotate --extra dev \
+	  --python-version 3.11 --upgrade pyproject.toml --output-file requirements.lock
+
+.PHONY: clean
+clean: ## remove what was built, the virtual environment included
+	$(SUDO) rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec $(SUDO) rm -rf {} +

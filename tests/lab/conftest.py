@@ -1,0 +1,66 @@
+"""Fixtures of the lab ring: one lab for the whole run, swept after each test, and images that are built once.
+
+These tests run inside a lab, because drivers under test work in this process: libvirt, HAProxy and nft must be the
+lab's. A run outside is an error, never a skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import images
+from tests.lab.harness import enter
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon
+
+_IMAGES = enter.REPOSITORY / "build" / "images"
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Refuses to collect outside a lab."""
+    if not enter.inside():
+        raise pytest.UsageError(
+            "tests/lab runs inside a lab: make lab, or python -m tests.lab.harness -- python -m pytest tests/lab"
+        )
+
+
+@pytest.fixture(scope="session")
+def lab_session() -> Iterator[Lab]:
+    """The lab of this run, with libvirtd up."""
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(lab_session: Lab) -> Iterator[Lab]:
+    """The lab for one test: libvirtd runs and nothing is in it. A test that promises to leave nothing asserts that
+    itself, by `lab.leftovers()`; here it is only swept.
+    """
+    lab_session.start_libvirtd()
+    yield lab_session
+    lab_session.start_libvirtd()
+    lab_session.sweep()
+
+
+@pytest.fixture(scope="session")
+def micro_image() -> Path:
+    """The micro image, built once under build/images."""
+    return images.ensure("micro", _IMAGES)
+
+
+@pytest.fixture(scope="session")
+def debian_image() -> Path:
+    """The debian image, built once under build/images."""
+    return images.ensure("debian", _IMAGES)
+
+
+@pytest.fixture
+def daemon(lab: Lab, tmp_path: Path) -> Iterator[RoleDaemon]:
+    """A vmrole daemon that runs, with a state directory of its own; what it left running is killed afterwards."""
+    daemon = lab.daemon(tmp_path / "vmrole")
+    daemon.start()
+    yield daemon
+    daemon.kill_with_children()

@@ -1,0 +1,104 @@
+"""vmrole in a lab: its daemon with a configuration of its own, and its command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.lab.harness import daemons, places
+from tests.lab.harness.daemons import Daemon
+from tests.lab.harness.enter import REPOSITORY
+
+COMMAND_S = 600.0  # A whole deployment with --wait on a slow machine.
+VMROLE = str(REPOSITORY / ".venv" / "bin" / "vmrole")
+
+
+class RoleDaemon:
+    """One vmrole daemon on a state directory. Killing it leaves HAProxy and the guests as they are."""
+
+    def __init__(self, state: Path, settings: Mapping[str, object]) -> None:
+        self.state = state
+        self.socket = state / "run" / "vmrole.sock"
+        self.config = state / "vmrole.toml"
+        (state / "run").mkdir(parents=True, exist_ok=True)
+        lab = {
+            "state_dir": str(state / "lib"),
+            "socket": str(self.socket),
+            "vip_interface": places.OUTSIDE_LINK,
+            "libvirt_uri": places.LIBVIRT_URI,
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in {**lab, **settings}.items()]
+        self.config.write_text("\n".join(lines) + "\n")
+        argv = (VMROLE, "daemon", "--config", str(self.config))
+        self._daemon = Daemon("vmrole daemon", argv, self.socket, state / "daemon.log")
+        self.environment = {"VMROLE_SOCKET": str(self.socket)}
+
+    def start(self) -> None:
+        """Starts the daemon and waits until its socket answers."""
+        self._daemon.start()
+
+    def kill(self) -> None:
+        """kill -9 of the daemon alone."""
+        self._daemon.kill()
+
+    def stop(self) -> int:
+        """Asks the daemon to end; returns its exit status."""
+        return self._daemon.stop()
+
+    def running(self) -> bool:
+        """Whether the daemon lives."""
+        return self._daemon.running()
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id; AssertionError when it does not run."""
+        if self._daemon.process is None or not self.running():
+            raise AssertionError(f"the daemon does not run\n{self.last_words()}")
+        return self._daemon.process.pid
+
+    def last_words(self, lines: int = 30) -> str:
+        """The end of the daemon's log."""
+        return self._daemon.last_words(lines)
+
+    def kill_with_children(self) -> None:
+        """Ends the daemon and everything in this lab that has its state directory on its command line."""
+        self.kill()
+        for pid in processes_naming(str(self.state)):
+            os.kill(pid, signal.SIGKILL)
+
+    # The command ------------------------------------------------------------------------------------------------
+
+    def run(
+        self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_S, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `vmrole ARGUMENTS` against this daemon; see `Place.run`."""
+        command = ["env", *(f"{key}={value}" for key, value in self.environment.items()), VMROLE, *arguments]
+        return places.HOST.run(command, check=check, timeout_s=timeout_s, text=text)
+
+    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - as many shapes as there are commands
+        """What `vmrole ARGUMENTS -o json` answers."""
+        return json.loads(self.run(*arguments, "-o", "json").stdout)
+
+
+def processes_naming(text: str) -> list[int]:
+    """Processes of the lab, this one and PID 1 aside, whose command line contains `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in (1, os.getpid()):
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended while we looked.
+            if text.encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until(what: str, true: Callable[[], bool], within_s: float) -> None:
+    """AssertionError naming `what` when `true()` does not hold within the time."""
+    assert daemons.until(true, within_s, look_s=0.2), f"waited {within_s:.0f} s for {what}"

@@ -1,0 +1,114 @@
+"""Runs the rings of tests one after the other and says how long each took: `python -m tests.rings [RING...]`.
+
+Every ring runs, also after one has failed. The last line is a summary in pytest's words; the exit status is 1 when
+any ring failed, had no tests, skipped one, or was stopped. The lab ring runs in a lab (`tests/lab/harness`), as root.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RINGS = ("style", "unit", "contract", "trouble", "lab")
+FAST = ("style", "unit", "contract")
+_REPORTS = REPOSITORY / "build" / "rings"
+_WIDTH = 80
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one ring. `seconds_s` is wall-clock time of the whole pytest process, set-up included."""
+
+    ring: str
+    status: int
+    tests: int
+    failed: int
+    skipped: int
+    seconds_s: float
+
+    @property
+    def passed(self) -> int:
+        """Tests that ran and held."""
+        return self.tests - self.failed - self.skipped
+
+    @property
+    def good(self) -> bool:
+        """Whether everything ran and held; a skipped test counts against it: a missing tool is a failure."""
+        return self.status == 0 and self.tests > 0 and self.failed == 0 and self.skipped == 0
+
+
+def run(ring: str) -> Result:
+    """Runs one ring with its output on the terminal."""
+    report = _REPORTS / f"{ring}.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", f"tests/{ring}", "-q", "--durations=5", f"--junitxml={report}"]
+    if ring == "lab":
+        root = [] if os.geteuid() == 0 else ["sudo", "--preserve-env=CI"]
+        command = [*root, sys.executable, "-m", "tests.lab.harness", "--", *command]
+    print(f"\n{f' ring: {ring} ':=^{_WIDTH}}\n+ {' '.join(command)}", flush=True)
+    started = time.monotonic()
+    status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    seconds_s = time.monotonic() - started
+    tests, failed, skipped = _counts(report)
+    return Result(ring, status, tests, failed, skipped, seconds_s)
+
+
+def _counts(report: Path) -> tuple[int, int, int]:
+    """Tests, failures with errors, and skips of a JUnit report; zeros when pytest did not come so far."""
+    if not report.exists():
+        return 0, 0, 0
+    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    rows = [suite.attrib for suite in suites]
+    return (
+        sum(int(row["tests"]) for row in rows),
+        sum(int(row["failures"]) + int(row["errors"]) for row in rows),
+        sum(int(row["skipped"]) for row in rows),
+    )
+
+
+def summary(results: list[Result]) -> str:
+    """A table of the rings, and as its last line the sum in the manner of pytest."""
+    lines = [f"{'ring':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>10}  result"]
+    for result in results:
+        verdict = "ok" if result.good else f"FAILED (pytest's exit status: {result.status})"
+        counts = f"{result.passed:>8}{result.failed:>8}{result.skipped:>9}"
+        lines.append(f"{result.ring:<10}{counts}{result.seconds_s:>10.1f}  {verdict}")
+    bad = [result.ring for result in results if not result.good]
+    if bad:
+        lines.append(f"FAILED rings: {', '.join(bad)}")
+    words = [
+        f"{number} {word}"
+        for word, number in (
+            ("failed", sum(result.failed for result in results)),
+            ("passed", sum(result.passed for result in results)),
+            ("skipped", sum(result.skipped for result in results)),
+        )
+        if number
+    ]
+    total_s = sum(result.seconds_s for result in results)
+    closing = f" {', '.join(words) or 'nothing ran'} in {total_s:.2f}s "
+    lines.append(f"{closing:=^{_WIDTH}}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """`arguments` are names of rings; none means all. Returns 0 when every ring is good."""
+    unknown = set(arguments) - {*RINGS, "fast"}
+    if unknown:
+        print(f"no such ring: {', '.join(sorted(unknown))}; there are {', '.join(RINGS)} and fast", file=sys.stderr)
+        return 2
+    rings = FAST if arguments == ["fast"] else tuple(arguments) or RINGS
+    _REPORTS.mkdir(parents=True, exist_ok=True)
+    results = [run(ring) for ring in rings]
+    print(f"\n{summary(results)}", flush=True)
+    return 0 if all(result.good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+#!/bin/bash
+# Prepares a host for vmrole: Debian 12 or newer, Ubuntu 22.04 or newer; as root or as a user who may use sudo.
+#
+#   vagrant/provision.sh host      what a host needs to run vmrole
+#   vagrant/provision.sh develop   and what the tests, the demo and the image recipes need (the default)
+#
+# It says what it does, installs only what is missing, and may be run again at any time: with nothing to do it takes
+# well under a second. It starts no service and needs no systemd. The Makefile and the Vagrant lab call it.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+readonly VENV=.venv LOCK=requirements.lock
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+
+say() { printf 'provision: %s\n' "$*"; }
+die() { printf 'provision: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  else
+    command -v sudo >/dev/null || die "packages must be installed as root, and there is no sudo"
+    sudo --preserve-env=DEBIAN_FRONTEND "$@"
+  fi
+}
+
+# package: why it is needed
+host_packages() {
+  cat <<'END'
+libvirt-daemon-system: libvirtd, which runs the virtual machines
+libvirt-daemon-driver-qemu: its driver for QEMU
+libvirt-clients: virsh, to look from outside at what vmrole does
+qemu-system-x86: the machines themselves
+qemu-utils: qemu-img, which inspects images and lays overlays
+haproxy: the load balancer behind a virtual IP
+nftables: keeps guests to their own addresses
+iptables: what libvirt itself makes NAT with
+dnsmasq-base: DHCP and names in a service's network, run by libvirt
+iproute2: adds and removes the virtual IP's address
+python3: vmrole is written in it
+python3-venv: the virtual environment that it runs in
+python3-dev: headers to build libvirt's Python binding, which has no binary release
+libvirt-dev: the same, of libvirt
+gcc: the same
+libc6-dev: the same
+pkg-config: the same
+ca-certificates: to fetch the locked Python packages
+END
+}
+
+develop_packages() {
+  cat <<'END'
+make: runs the demo and the tests
+git: the style tests ask it which files are ours
+util-linux: unshare, nsenter and setpriv make the namespaces of demo and tests
+mmdebstrap: image recipes: a Debian file system from packages
+busybox-static: image recipes: the user land of the micro image
+cpio: image recipes: initial RAM file systems
+e2fsprogs: image recipes: file systems without mounting them
+fdisk: image recipes: partition tables
+grub-pc-bin: image recipes: the boot loader for plain BIOS
+grub-common: image recipes: grub-mkimage
+zstd: image recipes: compressed kernels, modules and packages
+xz-utils: image recipes: the same
+debian-archive-keyring: image recipes: on Ubuntu, the keys of Debian's archive
+genisoimage: isoinfo, the tests' second opinion on answer discs
+libxml2-utils: xmllint, the tests' second opinion on domain XML
+iputils-ping: reachability in the tests
+procps: what runs, for people who look into a lab
+shellcheck: style of the shell scripts
+END
+}
+
+missing_of() {
+  local wanted=("$@") installed
+  installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^.i. *//p') || true
+  comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<<"$installed")
+}
+
+apt_install() {
+  local list=$1 name reason
+  local -a names=() missing=()
+  while IFS= read -r name; do names+=("${name%%:*}"); done <<<"$list"
+  mapfile -t missing < <(missing_of "${names[@]}")
+  if [ ${#missing[@]} = 0 ]; then
+    say "${#names[@]} Debian packages: all there"
+    return
+  fi
+  say "installing ${#missing[@]} of ${#names[@]} Debian packages with apt-get:"
+  for name in "${missing[@]}"; do
+    reason=$(grep -m1 "^$name: " <<<"$list")
+    say "  $name (${reason#*: })"
+  done
+  # A policy of "no" (101) keeps package scripts from starting daemons here: libvirtd would make a bridge and NAT
+  # rules in the user's network unasked. One that is already there is somebody's choice and stays.
+  local policy=/usr/sbin/policy-rc.d ours=no status=0
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 0755 "$policy"
+    ours=yes
+  fi
+  { as_root apt-get -q update &&
+    as_root apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "${missing[@]}"; } || status=$?
+  [ "$ours" = no ] || as_root rm -f "$policy"
+  [ "$status" = 0 ] || die "apt-get failed with status $status"
+}
+
+# The newest interpreter that vmrole can use; Ubuntu 22.04 has its own python3 too old and 3.11 beside it.
+find_python() {
+  local python
+  for python in python3 python3.13 python3.12 python3.11; do
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$python"
+      return
+    fi
+  done
+  return 1
+}
+
+virtual_environment() {
+  local python stamp
+  python=$(find_python) || {
+    apt_install "$(printf 'python3.11: python3 is older than vmrole needs\npython3.11-venv: the same\npython3.11-dev: the same')"
+    python=$(find_python) || die "vmrole needs Python 3.11 or newer"
+  }
+  stamp=$("$python" --version; pwd; sha256sum "$LOCK" pyproject.toml)
+  if [ -x "$VENV/bin/vmrole" ] && [ "$stamp" = "$(cat "$VENV/provisioned" 2>/dev/null)" ]; then
+    say "virtual environment $VENV: up to date with $LOCK"
+    return
+  fi
+  say "making the virtual environment $VENV with $("$python" --version) from $LOCK, every package by its hash"
+  [ -x "$VENV/bin/pip" ] || "$python" -m venv "$VENV"
+  local -a pip=("$VENV/bin/python" -m pip --disable-pip-version-check --quiet)
+  "${pip[@]}" install --require-hashes --requirement "$LOCK"
+  say "installing vmrole itself, editable"
+  "${pip[@]}" install --no-deps --editable .
+  printf '%s\n' "$stamp" >"$VENV/provisioned"
+}
+
+main() {
+  command -v apt-get >/dev/null || die "this script knows Debian and Ubuntu only: there is no apt-get here"
+  case ${1:-develop} in
+    host) apt_install "$(host_packages)" ;;
+    develop) apt_install "$(host_packages; develop_packages)" ;;
+    *) die "say 'host' or 'develop'" ;;
+  esac
+  virtual_environment
+}
+
+main "$@"
