@@ -36,7 +36,7 @@ def image_name(text: str) -> str:
     if not _IMAGE_NAME.fullmatch(text) or ".." in text or _SHA256.fullmatch(text):
         raise InvalidInput(
             f"image name {text[:80]!r} cannot be used",
-            hint="use 1 to 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+            hint="use 1 to 63 lower-case letters, digits, '.', '_' and '-'; the first and last a letter or digit",
         )
     return text
 
@@ -309,6 +309,7 @@ class Instance:
     resets: int = 0  # guest resets that the monitor has told of in this generation
     storage: int = 0  # times local storage was made new
     asked_at_s: float = 0.0  # when this phase asked the guest to act; 0 = not yet
+    unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
     failure: str = ""  # one sentence: why the instance failed, and in which phase
     strikes: int = 0  # healing attempts since it last served

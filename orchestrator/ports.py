@@ -89,6 +89,9 @@ class Hypervisor(Protocol):
     def undefine(self, name: InstanceName) -> None:
         """Forgets the domain, which must be off, with everything of it that the hypervisor keeps."""
 
+    def keep_evidence(self, instance: Instance) -> None:
+        """Keeps what helps to understand a failure of this generation (console log, last agent answers), once."""
+
     def inventory(self) -> Sequence[Domain]:
         """All domains of ours on this host."""
 

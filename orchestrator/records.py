@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -36,9 +35,13 @@ def key_of(record: Record) -> str:
             return record.id
 
 
-@functools.cache
+_ADAPTER: dict[type[Any], TypeAdapter[Any]] = {}
+
+
 def _adapter(of: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(of)
+    if of not in _ADAPTER:  # Building one takes milliseconds; two threads building the same one do no harm.
+        _ADAPTER[of] = TypeAdapter(of)
+    return _ADAPTER[of]
 
 
 def to_json(record: object) -> dict[str, Any]:

@@ -1,0 +1,386 @@
+"""What users ask for, turned into records: the only writer of goals. Nothing here touches the host.
+
+Every request is one commit: it holds completely or not at all, and what was answered survives a crash.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator import addressing, explain, manifest, records, rollout
+from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
+from orchestrator.model import (
+    INSTANCES_MAX,
+    Event,
+    Goal,
+    Image,
+    Incarnation,
+    Instance,
+    InstanceName,
+    Nic,
+    Operation,
+    Progress,
+    Role,
+    Seat,
+    Service,
+    ServiceSpec,
+    Verb,
+    instance_name,
+)
+from orchestrator.ports import Clock, Store, Write
+from orchestrator.reconciler import Kind
+
+MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
+OPERATIONS_KEPT = 50  # finished ones, for `get operations`
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference between a service as it is and as it would be, and what it does to running instances."""
+
+    key: str
+    before: str
+    after: str
+    effect: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What an apply did, or would do in a dry run (then `service` is what stands now, if anything)."""
+
+    service: Service | None
+    changes: tuple[Change, ...]
+    operation: Operation | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What the host can give: addresses from `pool` (CIDR), memory in MiB."""
+
+    pool: str
+    memory_mib: int
+
+
+class Control:
+    """The requests of users, each one commit. Thread-safe: the store's compare-and-swap is the only lock."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        find_image: Callable[[str], Image | None],
+        capacity: Capacity,
+        clock: Clock,
+        wake: Callable[[Kind, str], None],
+        seats: Callable[[], Mapping[InstanceName, Seat]],
+    ) -> None:
+        self._store = store
+        self._find_image = find_image
+        self._capacity = capacity
+        self._clock = clock
+        self._wake = wake
+        self.seats = seats
+
+    # Reading
+
+    def services(self) -> list[Service]:
+        """All services, by name."""
+        return records.all_of(self._store, Service)
+
+    def service(self, name: str) -> Service:
+        """The service; raises NotFound."""
+        return records.load(self._store, Service, name)
+
+    def instances(self, subject: str = "") -> list[Instance]:
+        """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
+        found = [one for one in records.all_of(self._store, Instance) if _belongs(one, subject)]
+        return sorted(found, key=lambda one: (one.service, one.role_name, one.index))
+
+    def instance(self, name: str) -> Instance:
+        """The instance `web-0.shop`, or `web-0` when only one service has it; raises NotFound or Conflict."""
+        found = [one for one in records.all_of(self._store, Instance) if name in (one.name, one.hostname)]
+        if not found:
+            raise NotFound(f"there is no instance {name[:80]!r}", hint="run: vmrole get instances")
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise Conflict(f"{name!r} is the name of {len(found)} instances", hint=f"use one of: {names}")
+        return found[0]
+
+    def operations(self) -> list[Operation]:
+        """Running operations and the last finished ones, oldest first."""
+        return sorted(records.all_of(self._store, Operation), key=lambda one: one.created_at_s)
+
+    def operation(self, operation_id: str) -> Operation:
+        """The operation; raises NotFound."""
+        return records.load(self._store, Operation, operation_id)
+
+    def events(self, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """The ledger, oldest first (see ports.Store.events); the short name of an instance will do."""
+        matches = [one.name for one in self.instances() if one.hostname == subject]
+        return self._store.events(subject=matches[0] if len(matches) == 1 else subject, after=after, limit=limit)
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Blocks until anything changed after the revision, or the time is over; returns the revision now."""
+        return self._store.wait(after, timeout_s)
+
+    def why(self, name: str) -> tuple[str, ...]:
+        """In sentences: what the instance waits for, since when, until when, and what came before."""
+        instance = self.instance(name)
+        past = self._store.events(subject=instance.name, limit=6)
+        return explain.why(instance, past, self._clock.now_s())
+
+    # Services
+
+    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> Applied:
+        """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
+        spec = manifest.parse(text, self._find_image)
+        try:
+            return self.apply_spec(spec, dry_run=dry_run, expected=expected)
+        except InvalidInput as error:
+            placed = tuple(replace(one, line=manifest.line_of(text, one.key)) for one in error.problems)
+            raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
+
+    def diff(self, text: str) -> tuple[Change, ...]:
+        """What apply would change."""
+        return self.apply(text, dry_run=True).changes
+
+    def apply_spec(self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None) -> Applied:
+        """Records the service; changes of what a VM is built from are rolled out one instance at a time.
+
+        `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else.
+        """
+        old = records.find(self._store, Service, spec.name)
+        if expected is not None and expected != (old.revision if old else 0):
+            raise StaleRevision(f"service {spec.name} changed meanwhile", hint="read it again, then try again")
+        if old is not None and old.removing:
+            raise Conflict(
+                f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
+            )
+        others = [service for service in self.services() if service.name != spec.name]
+        self._check(spec, others)
+        changes = difference(old.spec if old else None, spec)
+        if dry_run or not changes:
+            return Applied(service=old, changes=changes, operation=None)
+        service, instances, operation = self._plan(old, spec, others)
+        told = Event(
+            at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in changes)
+        )
+        writes = [records.put(service), *(records.put(one) for one in instances), *self._touch_images(spec)]
+        if operation is not None:
+            writes += [records.put(operation), *self._forget_old_operations()]
+        revision = self._store.commit(writes, [told])
+        self._wake_for(service.name, instances, operation)
+        stored = replace(operation, revision=revision) if operation else None
+        return Applied(service=replace(service, revision=revision), changes=changes, operation=stored)
+
+    def scale(self, service: str, role: str, instances: int, *, expected: int | None = None) -> Service:
+        """Changes the number of instances of a role; raises NotFound, InvalidInput, StaleRevision."""
+        if not 0 <= instances <= INSTANCES_MAX:
+            raise InvalidInput(f"{instances} instances", hint=f"use 0 to {INSTANCES_MAX}")
+        before = self.service(service)
+        if before.spec.role(role) is None:
+            raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
+        roles = tuple(replace(one, instances=instances) if one.name == role else one for one in before.spec.roles)
+        wanted = before.revision if expected is None else expected
+        applied = self.apply_spec(replace(before.spec, roles=roles), expected=wanted)
+        return applied.service or before
+
+    def remove(self, service: str) -> Service:
+        """Asks for the removal of a service with all its instances; asking again changes nothing."""
+        before = self.service(service)
+        if before.removing:
+            return before
+        leaving = [
+            replace(one, goal=replace(one.goal, serve=False))
+            for one in records.all_of(self._store, Instance)
+            if one.service == service
+        ]
+        gone = replace(before, removing=True)
+        told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
+        revision = self._store.commit([records.put(gone), *(records.put(one) for one in leaving)], [told])
+        self._wake_for(service, leaving, None)
+        return replace(gone, revision=revision)
+
+    # Instances
+
+    def act(self, verb: Verb, subject: str, *, together: int = 1) -> Operation:
+        """Asks for a restart, reimage or rebuild of an instance, a role ("web.shop") or a service ("shop")."""
+        if not 1 <= together <= INSTANCES_MAX:
+            raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
+        chosen = [one for one in self.instances(subject) if one.goal.serve] or [self.instance(subject)]
+        if not chosen[0].goal.serve:
+            raise Conflict(f"{chosen[0].name} is being removed")
+        operation = Operation(
+            id=f"{verb}-{uuid.uuid4().hex[:12]}",
+            verb=verb,
+            subject=chosen[0].name
+            if len(chosen) == 1 and subject in (chosen[0].name, chosen[0].hostname)
+            else subject,
+            service=chosen[0].service,
+            targets=tuple((one.name, rollout.target(verb, one)) for one in chosen),
+            together=together,
+            created_at_s=self._now_s(),
+        )
+        told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
+        revision = self._store.commit([records.put(operation), *self._forget_old_operations()], [told])
+        self._wake("operation", operation.id)
+        return replace(operation, revision=revision)
+
+    # Inside
+
+    def _now_s(self) -> float:
+        return self._clock.now_s()
+
+    def _check(self, spec: ServiceSpec, others: list[Service]) -> None:
+        for other in others:
+            if other.spec.vip == spec.vip:
+                raise Conflict(
+                    f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
+                )
+        if ipaddress.ip_address(spec.vip) in ipaddress.ip_network(self._capacity.pool):
+            fault = f"{spec.vip} lies in {self._capacity.pool}, the pool of the private networks"
+            raise InvalidInput(fault, problems=(Problem(fault, key="vip", hint="choose a public address"),))
+        used = sum(_memory_mib(other.spec) for other in others)
+        need = _memory_mib(spec)
+        if used + need > self._capacity.memory_mib:
+            fault = f"needs {need} MiB of memory; the host has {self._capacity.memory_mib} MiB, {used} MiB are taken"
+            biggest = max(spec.roles, key=_role_memory_mib)
+            key = f"roles.{biggest.name}.size.memory"
+            raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
+
+    def _plan(
+        self, old: Service | None, spec: ServiceSpec, others: list[Service]
+    ) -> tuple[Service, list[Instance], Operation | None]:
+        """The records after the change: the service, every instance that is new or changed, and the rollout."""
+        if old is None:
+            network = addressing.allocate_network(spec.name, self._capacity.pool, [one.network for one in others])
+            service = Service(spec=spec, network=network, created_at_s=self._now_s())
+        else:
+            service = replace(old, spec=spec)
+        present = {one.name: one for one in records.all_of(self._store, Instance) if one.service == spec.name}
+        nics = [one.nic for one in present.values()]
+        changed: list[Instance] = []
+        for role in spec.roles:
+            for index in range(role.instances):
+                name = instance_name(spec.name, role.name, index)
+                if name in present:
+                    before = present.pop(name)
+                    after = replace(before, goal=replace(before.goal, role=role, serve=True))
+                else:
+                    after = before = self._new_instance(service, role, index, nics)
+                    nics.append(after.nic)
+                if after.revision == 0 or after != before:
+                    changed.append(after)
+        changed += [replace(one, goal=replace(one.goal, serve=False)) for one in present.values() if one.goal.serve]
+        return service, changed, self._rollout(spec, changed)
+
+    def _new_instance(self, service: Service, role: Role, index: int, nics: list[Nic]) -> Instance:
+        name = instance_name(service.name, role.name, index)
+        return Instance(
+            name=name,
+            uid=str(uuid.uuid4()),
+            service=service.name,
+            role_name=role.name,
+            index=index,
+            network=service.network.name,
+            nic=addressing.allocate_nic(service.network, nics, name),
+            goal=Goal(role=role),
+            role=role,
+            phase_since_s=self._now_s(),
+        )
+
+    def _rollout(self, spec: ServiceSpec, changed: list[Instance]) -> Operation | None:
+        """A rolling reimage of the instances whose VM is built from something else than the spec says now."""
+        stale = [
+            one
+            for one in changed
+            if one.revision and one.goal.serve and one.role.template() != one.goal.role.template()
+        ]
+        if not stale:
+            return None
+        return Operation(
+            id=f"rollout-{uuid.uuid4().hex[:12]}",
+            verb=Verb.REIMAGE,
+            subject=spec.name,
+            service=spec.name,
+            targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in stale),
+            created_at_s=self._now_s(),
+        )
+
+    def _touch_images(self, spec: ServiceSpec) -> list[Write]:
+        """Writes each image of the spec as it is: an image that is removed meanwhile makes the commit fail."""
+        found = []
+        for digest in sorted({role.image_sha256 for role in spec.roles}):
+            image = records.find(self._store, Image, digest)
+            if image is None:
+                raise Conflict(f"image {digest[:12]} was removed meanwhile", hint="run: vmrole image ls")
+            found.append(records.put(image))
+        return found
+
+    def _forget_old_operations(self) -> list[Write]:
+        over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
+        return [records.drop(one) for one in over[:-OPERATIONS_KEPT]]
+
+    def _wake_for(self, service: str, instances: list[Instance], operation: Operation | None) -> None:
+        self._wake("service", service)
+        for one in instances:
+            self._wake("instance", one.name)
+        if operation is not None:
+            self._wake("operation", operation.id)
+
+
+def _belongs(instance: Instance, subject: str) -> bool:
+    role = f"{instance.role_name}.{instance.service}"
+    return subject in ("", instance.service, role, instance.name)
+
+
+def _role_memory_mib(role: Role) -> int:
+    return role.instances * (role.size.memory_mib + MEMORY_PER_VM_MIB)
+
+
+def _memory_mib(spec: ServiceSpec) -> int:
+    return sum(_role_memory_mib(role) for role in spec.roles)
+
+
+def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
+    """What differs between two specs, key by key, with the effect on instances that run."""
+    if before is None:
+        count = sum(role.instances for role in after.roles)
+        return (Change(key=after.name, before="", after="new service", effect=f"{count} instances are deployed"),)
+    changes = []
+    if before.vip != after.vip:
+        changes.append(Change(key="vip", before=before.vip, after=after.vip, effect="the address moves; no restart"))
+    for role in after.roles:
+        old = before.role(role.name)
+        if old is None:
+            effect = f"{role.instances} instances are deployed"
+            changes.append(Change(key=f"roles.{role.name}", before="", after="new role", effect=effect))
+        else:
+            changes += _role_difference(old, role)
+    for role in before.roles:
+        if after.role(role.name) is None:
+            effect = f"{role.instances} instances are removed"
+            changes.append(Change(key=f"roles.{role.name}", before="role", after="", effect=effect))
+    return tuple(changes)
+
+
+def _role_difference(before: Role, after: Role) -> list[Change]:
+    changes = []
+    for field in dataclasses.fields(Role):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if old == new or field.name == "image":
+            continue
+        if field.name == "instances":
+            effect = f"{abs(new - old)} instances are {'deployed' if new > old else 'removed'}"
+        elif getattr(before.template(), field.name) != getattr(after.template(), field.name):
+            effect = "rolling reimage, one instance at a time"
+        else:
+            effect = "no restart"
+        shown = ("…", "… (changed)") if field.name == "user_data" else (str(old), str(new))
+        key = f"roles.{after.name}.{field.name}"
+        changes.append(Change(key=key, before=shown[0], after=shown[1], effect=effect))
+    return changes

@@ -1,0 +1,28 @@
+"""The whole world in memory, with the invariants asserted inside: for tests of thousands of cases, nothing else.
+
+A `World` is unkind on purpose: a guest takes its time, sets itself up only from a disc, restarts to complete its
+setup, answers nothing while it boots, and every call that would break an invariant is an AssertionError.
+"""
+
+from __future__ import annotations
+
+from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
+from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork
+from orchestrator.drivers.fake.store import FakeStore
+from orchestrator.drivers.fake.world import Faults, Machine, World
+from orchestrator.ports import Host
+
+__all__ = ["FakeStore", "Faults", "Machine", "World", "fake_host"]
+
+
+def fake_host(world: World) -> Host:
+    """All ports of one host, answered by the fake world."""
+    return Host(
+        disks=FakeDisks(world),
+        media=FakeMedia(world),
+        hypervisor=FakeHypervisor(world),
+        guest=FakeGuest(world),
+        balancer=FakeBalancer(world),
+        network=FakeNetwork(world),
+        clock=world,
+    )

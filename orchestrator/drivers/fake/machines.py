@@ -1,0 +1,156 @@
+"""The hypervisor and the guests of the fake world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
+from orchestrator.errors import Permanent, Unreachable
+from orchestrator.model import Domain, Identity, Instance, InstanceName, Power, Probe, Services, Silence
+
+
+class FakeHypervisor:
+    """Machines in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def _away(self) -> None:
+        if self._world.faults.libvirt_is_away:
+            raise Unreachable("libvirt does not answer", hint="is libvirtd running?")
+
+    def look(self, name: InstanceName) -> Domain | None:
+        """See ports.Hypervisor."""
+        self._away()
+        machine = self._world.machines.get(name)
+        if machine is None:
+            return None
+        return Domain(
+            name=name,
+            uuid=machine.instance.vm_uuid,
+            generation=machine.instance.generation,
+            power=machine.power,
+            resets=machine.resets,
+            disc="disc" if machine.disc else "",
+        )
+
+    def start(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._away()
+        world = self._world
+        with world.lock:
+            machine = world.machines.get(instance.name)
+            if machine is not None and machine.instance.vm_uuid != instance.vm_uuid:
+                raise Permanent(f"{instance.name} already runs in another VM")
+            if machine is None:
+                laid = world.overlays.get(instance.name, set())
+                assert instance.generation in laid, f"{instance.name}: started without its overlay"
+                assert instance.name in world.networks.get(instance.service, ()), (
+                    f"{instance.name}: no network, no guard"
+                )
+                machine = Machine(instance, disc=world.discs.get(instance.name) == instance.generation)
+                world.machines[instance.name] = machine
+            if machine.power is Power.OFF:
+                machine.start_boot(world.time_s)
+
+    def _go_down(self, name: InstanceName, to: Power) -> None:
+        self._away()
+        world = self._world
+        assert name not in world.seats_taken, f"{name} is stopped on purpose while it is in the pool"
+        machine = world.machines.get(name)
+        if machine is None or machine.power is not Power.RUNNING or name in world.faults.deaf_to_requests:
+            return
+        if machine.going_down_at_s is None:
+            machine.going_down_at_s = world.time_s + SHUTDOWN_TAKES_S
+            machine.going_to = to
+
+    def ask_restart(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._go_down(name, Power.RUNNING)
+
+    def ask_shutdown(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._go_down(name, Power.OFF)
+
+    def reset(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._away()
+        assert name not in self._world.seats_taken, f"{name} is reset on purpose while it is in the pool"
+        machine = self._world.machines.get(name)
+        if machine is not None and machine.power is Power.RUNNING:
+            machine.resets += 1
+            machine.start_boot(self._world.time_s)
+
+    def power_off(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._away()
+        machine = self._world.machines.get(name)
+        if machine is not None:
+            assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
+            machine.power = Power.OFF
+            machine.going_down_at_s = None
+
+    def eject(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._away()
+        machine = self._world.machines.get(name)
+        if machine is not None:
+            assert machine.setup_boot_id, f"{name}: the disc is taken away before setup has read it"
+            machine.disc = False
+
+    def undefine(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._away()
+        with self._world.lock:
+            machine = self._world.machines.get(name)
+            assert machine is None or machine.power is Power.OFF, f"{name}: a running VM is forgotten"
+            self._world.machines.pop(name, None)
+
+    def keep_evidence(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._world.evidence.add((instance.name, instance.generation))
+
+    def inventory(self) -> Sequence[Domain]:
+        """See ports.Hypervisor."""
+        self._away()
+        looks = [self.look(name) for name in sorted(self._world.machines)]
+        return [domain for domain in looks if domain is not None]
+
+
+class FakeGuest:
+    """What the guests of the fake machines say."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def _silence(self, instance: Instance) -> Silence | None:
+        machine = self._world.machines.get(instance.name)
+        if machine is None or machine.power is not Power.RUNNING:
+            return Silence(reason="the VM does not run")
+        if self._world.time_s - machine.booted_at_s < AGENT_AFTER_S:
+            return Silence(reason="the agent is not connected", rebooting=machine.boots > 1)
+        return None
+
+    def identity(self, instance: Instance) -> Identity | Silence:
+        """See ports.Guest."""
+        silence = self._silence(instance)
+        if silence is not None:
+            return silence
+        if self._world.faults.agent_shows_no_files:
+            return Identity(boot_id="", source="ping")
+        machine = self._world.machines[instance.name]
+        return Identity(boot_id=machine.boot_id, setup_boot_id=machine.setup_boot_id)
+
+    def services(self, instance: Instance) -> Services | Silence:
+        """See ports.Guest."""
+        silence = self._silence(instance)
+        if silence is not None:
+            return silence
+        if self._world.services_run(self._world.machines[instance.name]):
+            return Services(started=True)
+        return Services(started=False, pending=("app.service",))
+
+    def probe(self, instance: Instance, probe: Probe, port: int) -> str:  # noqa: ARG002 - the port's shape
+        """See ports.Guest."""
+        machine = self._world.machines.get(instance.name)
+        return "" if machine is not None and self._world.services_run(machine) else "connection refused"

@@ -1,0 +1,149 @@
+"""Disks, discs, pools and networks of the fake world."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from orchestrator.drivers.fake.world import World
+from orchestrator.errors import NoSpace, Permanent
+from orchestrator.model import Frontend, Instance, InstanceName, Member, Seat, Service, Standing
+
+
+class FakeDisks:
+    """Disks in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def lay_overlay(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        with self._world.lock:
+            if self._world.faults.disk_is_full:
+                raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+            if instance.role.image_sha256 not in self._world.images:
+                raise Permanent(f"image {instance.role.image_sha256[:12]} is not in the repository")
+            laid = self._world.overlays.setdefault(instance.name, set())
+            assert laid <= {instance.generation}, (
+                f"{instance.name}: an overlay of another generation still lies there"
+            )
+            laid.add(instance.generation)
+
+    def erase_overlay(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        with self._world.lock:
+            assert instance.name not in self._world.machines, f"{instance.name}: its overlay must outlive its domain"
+            self._world.overlays.pop(instance.name, None)
+
+    def lay_local_storage(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        with self._world.lock:
+            for storage in instance.role.local_storage:
+                self._world.storage.setdefault(instance.name, {}).setdefault(storage.name, "")
+
+    def erase_local_storage(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        with self._world.lock:
+            assert instance.name not in self._world.machines, f"{instance.name}: local storage in use is erased"
+            self._world.storage.pop(instance.name, None)
+
+    def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
+        """See ports.Disks."""
+        world = self._world
+        names = {*world.overlays, *world.storage}
+        return {
+            name: frozenset(
+                {f"overlay:{number}" for number in world.overlays.get(name, ())}
+                | {f"storage:{storage}" for storage in world.storage.get(name, {})}
+            )
+            for name in names
+        }
+
+
+class FakeMedia:
+    """Answer discs in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def write(self, instance: Instance) -> None:
+        """See ports.AnswerMedia."""
+        with self._world.lock:
+            self._world.discs[instance.name] = instance.generation
+
+    def erase(self, instance: Instance) -> None:
+        """See ports.AnswerMedia."""
+        with self._world.lock:
+            machine = self._world.machines.get(instance.name)
+            assert machine is None or not machine.disc, (
+                f"{instance.name}: a disc is destroyed while it is in the drive"
+            )
+            self._world.discs.pop(instance.name, None)
+
+    def inventory(self) -> frozenset[InstanceName]:
+        """See ports.AnswerMedia."""
+        return frozenset(self._world.discs)
+
+
+class FakeBalancer:
+    """Pools in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def shape(self, frontends: Sequence[Frontend]) -> None:
+        """See ports.Balancer."""
+        self._world.frontends = tuple(frontends)
+
+    def join(self, member: Member) -> None:
+        """See ports.Balancer."""
+        world = self._world
+        machine = world.machines.get(member.name)
+        assert machine is not None, f"{member.name} joins the pool without a VM"
+        assert member.address == machine.instance.nic.address, f"{member.name} joins with another's address"
+        pools = tuple(pool for pool, _ in member.pools)
+        world.seats_taken[member.name] = Seat(
+            address=member.address, standing=Standing.UP, connections=0, pools=pools
+        )
+
+    def drain(self, name: InstanceName) -> None:
+        """See ports.Balancer."""
+        seat = self._world.seats_taken.get(name)
+        if seat is not None:
+            self._world.seats_taken[name] = dataclasses.replace(seat, standing=Standing.DRAINING)
+
+    def leave(self, name: InstanceName) -> None:
+        """See ports.Balancer."""
+        self._world.seats_taken.pop(name, None)
+
+    def seats(self) -> Mapping[InstanceName, Seat]:
+        """See ports.Balancer."""
+        world = self._world
+        seats = {}
+        for name, seat in world.seats_taken.items():
+            sick = name in world.faults.check_fails and seat.standing is Standing.UP
+            standing = Standing.DOWN if sick else seat.standing
+            connections = world.connections.get(name, 0)
+            seats[name] = dataclasses.replace(seat, standing=standing, connections=connections)
+        return seats
+
+
+class FakeNetwork:
+    """Networks in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def lay(self, service: Service, instances: Sequence[Instance]) -> None:
+        """See ports.Network."""
+        self._world.networks[service.name] = frozenset(one.name for one in instances)
+
+    def lift(self, service: Service) -> None:
+        """See ports.Network."""
+        left = [name for name, machine in self._world.machines.items() if machine.instance.service == service.name]
+        assert not left, f"the network of {service.name} is lifted under {left}"
+        self._world.networks.pop(service.name, None)
+
+    def inventory(self) -> frozenset[str]:
+        """See ports.Network."""
+        return frozenset(self._world.networks)

@@ -1,0 +1,134 @@
+"""The state of the fake world, and how its guests live as time passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import uuid
+
+from orchestrator.model import Frontend, Instance, InstanceName, Power, Seat, Standing
+
+AGENT_AFTER_S = 4.0
+SETUP_AFTER_S = 5.0
+SETUP_RESTART_AFTER_S = 6.0
+SERVICES_AFTER_S = 6.0
+SHUTDOWN_TAKES_S = 1.0
+
+
+@dataclasses.dataclass(slots=True)
+class Machine:
+    """A VM of the fake hypervisor, its guest included."""
+
+    instance: Instance
+    power: Power = Power.OFF
+    disc: bool = False
+    booted_at_s: float = 0.0
+    boots: int = 0
+    boot_id: str = ""
+    setup_boot_id: str = ""  # lies on the overlay: lost with it
+    resets: int = 0
+    going_down_at_s: float | None = None
+    going_to: Power = Power.OFF
+    system_marker: str = ""  # what a test wrote to the system disk
+
+    def start_boot(self, now_s: float) -> None:
+        """A new boot begins."""
+        self.power = Power.RUNNING
+        self.boots += 1
+        self.booted_at_s = now_s
+        self.boot_id = str(uuid.uuid5(uuid.UUID(self.instance.vm_uuid), f"boot {self.boots}"))
+        self.going_down_at_s = None
+
+
+@dataclasses.dataclass(slots=True)
+class Faults:
+    """What a test may order. Each is a fault of the world that the product must survive."""
+
+    setup_never_ends: set[InstanceName] = dataclasses.field(default_factory=set)
+    services_never_start: set[InstanceName] = dataclasses.field(default_factory=set)
+    deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
+    check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
+    agent_shows_no_files: bool = False
+    libvirt_is_away: bool = False
+    disk_is_full: bool = False
+
+
+class World:
+    """Disks, discs, machines, pools and networks of one host, and the clock that moves them."""
+
+    def __init__(self) -> None:
+        self.time_s = 1_000_000.0
+        self.images: set[str] = set()
+        self.overlays: dict[InstanceName, set[int]] = {}
+        self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
+        self.discs: dict[InstanceName, int] = {}
+        self.machines: dict[InstanceName, Machine] = {}
+        self.seats_taken: dict[InstanceName, Seat] = {}
+        self.connections: dict[InstanceName, int] = {}
+        self.frontends: tuple[Frontend, ...] = ()
+        self.networks: dict[str, frozenset[InstanceName]] = {}
+        self.evidence: set[tuple[InstanceName, int]] = set()
+        self.faults = Faults()
+        self.lock = threading.RLock()
+
+    def now_s(self) -> float:
+        """The world's time: it moves only when a test moves it."""
+        return self.time_s
+
+    def pass_time(self, seconds: float) -> None:
+        """Lets the guests live for a while."""
+        self.time_s += seconds
+        for name in list(self.machines):
+            self._live(self.machines[name])
+
+    def _live(self, machine: Machine) -> None:
+        name = machine.instance.name
+        if machine.power is not Power.RUNNING:
+            return
+        if machine.going_down_at_s is not None:
+            if self.time_s >= machine.going_down_at_s:
+                if machine.going_to is Power.RUNNING:
+                    machine.resets += 1
+                    machine.start_boot(machine.going_down_at_s)
+                else:
+                    machine.power = Power.OFF
+                    machine.going_down_at_s = None
+            return
+        up_s = self.time_s - machine.booted_at_s
+        unset = not machine.setup_boot_id and machine.disc and name not in self.faults.setup_never_ends
+        if unset and up_s >= SETUP_AFTER_S:
+            machine.setup_boot_id = machine.boot_id
+        in_setup_boot = machine.setup_boot_id == machine.boot_id and machine.instance.role.setup.restart
+        if in_setup_boot and up_s >= SETUP_RESTART_AFTER_S:
+            machine.resets += 1
+            machine.start_boot(machine.booted_at_s + SETUP_RESTART_AFTER_S)
+
+    def services_run(self, machine: Machine) -> bool:
+        """The truth about the guest: set up, restarted, and everything started."""
+        if machine.power is not Power.RUNNING or not machine.setup_boot_id:
+            return False
+        if machine.instance.role.setup.restart and machine.setup_boot_id == machine.boot_id:
+            return False
+        if machine.instance.name in self.faults.services_never_start:
+            return False
+        return machine.going_down_at_s is None and self.time_s - machine.booted_at_s >= SERVICES_AFTER_S
+
+    def kill(self, name: InstanceName) -> None:
+        """kill -9 of the VM."""
+        self.machines[name].power = Power.OFF
+        self.machines[name].going_down_at_s = None
+
+    def check(self) -> None:
+        """The invariants that must hold at every moment."""
+        for name, seat in self.seats_taken.items():
+            machine = self.machines.get(name)
+            if machine is not None and machine.power is Power.RUNNING and seat.standing is Standing.UP:
+                assert machine.setup_boot_id, f"{name} is in the pool before its setup"
+        for name, machine in self.machines.items():
+            assert machine.instance.generation in self.overlays.get(name, set()), f"{name}: a domain without overlay"
+
+    def nothing_is_left(self) -> None:
+        """What must hold after everything was deleted."""
+        leftovers = (self.overlays, self.storage, self.discs, self.machines, self.seats_taken, self.networks)
+        assert not any(leftovers), leftovers
+        assert not self.frontends, self.frontends

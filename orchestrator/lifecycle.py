@@ -1,0 +1,114 @@
+"""The lifecycle of an instance, on one screen: the table, where a finished phase leads, and what a goal changes.
+
+The words are the seed document's, "Manage the Lifecycle of VM Role Instances in Windows Azure" (2011).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from orchestrator import steps
+from orchestrator.model import Instance, Phase
+from orchestrator.ports import Host
+
+MINUTE = 60.0
+FOREVER = math.inf
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """While in a phase: `do` this until it is done, within `within_s` seconds, then go to (one of) `then`."""
+
+    do: Callable[[Instance, Host], steps.Outcome]
+    within_s: float | Callable[[Instance], float]
+    then: tuple[Phase, ...]
+    words: str
+
+
+P = Phase
+# fmt: off
+TABLE: dict[Phase, Line] = {
+    P.REQUESTED:  Line(steps.lay_overlay,    2 * MINUTE, (P.LAYERED,),    "creates an additional, ephemeral VHD that it can write to"),
+    P.LAYERED:    Line(steps.write_answers,  1 * MINUTE, (P.ANSWERED,),   "information provided in the answer file"),
+    P.ANSWERED:   Line(steps.start_vm,       2 * MINUTE, (P.SETUP,),      "creates a virtual machine and starts the operating system for the first time"),
+    P.SETUP:      Line(steps.watch_setup,    lambda i: i.goal.role.setup.within_s,
+                                                         (P.STARTING,),   "restarts automatically to complete the setup process"),
+    P.STARTING:   Line(steps.await_services, lambda i: i.goal.role.ready.within_s,
+                                                         (P.READY,),      "auto-start services are started"),
+    P.READY:      Line(steps.join_pool,      2 * MINUTE, (P.SERVING,),    "brings the instance into load balancer rotation"),
+    P.SERVING:    Line(steps.watch_health,   FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
+    P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
+                                                         (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),
+    P.RESTARTING: Line(steps.restart_guest,  5 * MINUTE, (P.STARTING,),   "can be restarted any number of times; all data persists"),
+    P.STOPPING:   Line(steps.stop_vm,        3 * MINUTE, (P.ERASING,),    "the virtual machine is shut down"),
+    P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.GONE), "all state that has not been persisted is lost"),
+    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING), "keeps the evidence until someone acts"),
+    P.GONE:       Line(steps.nothing,        FOREVER,    (),              "nothing is left"),
+}
+# fmt: on
+
+_BEFORE_STARTING = (P.REQUESTED, P.LAYERED, P.ANSWERED, P.SETUP)
+_LEAVING = (P.STOPPING, P.ERASING, P.GONE)
+
+
+def onward(instance: Instance) -> Phase:
+    """Where the finished phase leads. Only draining and erasing have a choice, and the goal makes it."""
+    match instance.phase:
+        case P.DRAINING:
+            return _calls_for(instance) or P.STARTING
+        case P.ERASING:
+            return P.REQUESTED if instance.goal.serve else P.GONE
+        case phase:
+            return TABLE[phase].then[0]
+
+
+def detour(instance: Instance) -> Phase | None:
+    """The phase that the goal calls for instead of finishing the present one; None = go on.
+
+    What may be in a pool is drained first; what is leaving already goes on leaving.
+    """
+    called_for = _calls_for(instance)
+    if called_for is None or instance.phase in _LEAVING or instance.phase in (P.DRAINING, called_for):
+        return None
+    if instance.phase in (P.READY, P.SERVING):
+        return P.DRAINING
+    if called_for is P.RESTARTING and instance.phase in _BEFORE_STARTING:
+        return None  # A setup is never disturbed; its own restart may well fulfil the wish.
+    return called_for
+
+
+def deadline_s(instance: Instance) -> float:
+    """When the phase is overdue, in seconds since the epoch; infinity for a phase that has no end of its own."""
+    within_s = TABLE[instance.phase].within_s
+    return instance.phase_since_s + (within_s(instance) if callable(within_s) else within_s)
+
+
+def _calls_for(instance: Instance) -> Phase | None:
+    goal = instance.goal
+    if not goal.serve or goal.wanted.generation > instance.generation:
+        return P.STOPPING
+    if goal.wanted > instance.at:
+        return P.RESTARTING
+    return None
+
+
+def heal(instance: Instance) -> Phase:
+    """The healing ladder, for an instance that failed or is overdue: restart, then reimage, then leave it to a human.
+
+    A setup is never restarted from outside: half a setup is worth nothing, so it goes straight to a reimage.
+    What fails while stopping or erasing cannot be healed by more of the same.
+    """
+    if instance.phase in _LEAVING:
+        return P.FAILED
+    first_rung = 1 if instance.phase in _BEFORE_STARTING else 0
+    rung = max(instance.strikes, first_rung)
+    return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]
+
+
+def picture() -> str:
+    """The table as a mermaid state diagram; the README holds it and a test compares the two."""
+    lines = ["stateDiagram-v2", "    [*] --> requested"]
+    lines += [f"    {phase} --> {then}" for phase, line in TABLE.items() for then in line.then]
+    return "\n".join([*lines, "    gone --> [*]"])

@@ -1,0 +1,331 @@
+"""turn(): read the record, look at the world, take one step of the table, save; and the loop around it.
+
+Nothing is decided by an event: events only say that now is a good time to look. What must survive is in the store
+before it is acted on, and every verb of a port may be repeated, so a crash anywhere resumes on the same line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+from orchestrator import lifecycle, records, rollout
+from orchestrator.errors import NoSpace, Permanent, StaleRevision, Transient, Unreachable, VmroleError
+from orchestrator.log import subject
+from orchestrator.model import Event, Frontend, Instance, InstanceName, Operation, Phase, Progress, Service, pool_name
+from orchestrator.ports import Host, Store
+from orchestrator.steps import Done, Failed, Outcome, Wait
+
+log = logging.getLogger(__name__)
+
+TRANSIENT_AGAIN_S = 1.0  # Slow enough for a daemon's restart, quick enough not to be noticed.
+AUDIT_S = 60.0  # How often a service's network and endpoints are compared with the record.
+NEVER_S = 3600.0
+
+Kind = Literal["service", "operation", "instance"]
+Key = tuple[Kind, str]
+
+
+def turn(store: Store, host: Host, before: Instance) -> tuple[Instance | None, float]:
+    """Takes one step for the instance; returns the record as saved (None: gone) and when to look again (seconds).
+
+    Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
+    """
+    now_s = host.clock.now_s()
+    before = _follow_goal(before)
+    called_for = lifecycle.detour(before)
+    if called_for is not None:
+        return _enter(store, before, called_for, now_s, because=_wish(before)), 0.0
+    if before.phase is Phase.GONE:
+        store.commit([records.drop(before)], [_event(before, now_s, "gone")])
+        return None, NEVER_S
+    match _attempt(before, host):
+        case Done(seen, because):
+            return _enter(store, seen, lifecycle.onward(seen), now_s, because=because), 0.0
+        case Wait(seen, reason, again_s) if now_s < lifecycle.deadline_s(seen):
+            return _save(store, before, replace(seen, waiting=reason)), again_s
+        case Wait(seen, reason, _):
+            return _heal(store, host, seen, f"overdue while {seen.phase}: {reason}"), 0.0
+        case Failed(reason):
+            return _heal(store, host, before, f"failed while {before.phase}: {reason}"), 0.0
+
+
+def _attempt(instance: Instance, host: Host) -> Outcome:
+    """The step's outcome, errors of the world included: those that waiting helps are a Wait."""
+    try:
+        return lifecycle.TABLE[instance.phase].do(instance, host)
+    except (Unreachable, NoSpace) as error:
+        # Not the instance's fault: the time that the host is sick does not count against its deadline.
+        blameless = replace(instance, phase_since_s=instance.phase_since_s + TRANSIENT_AGAIN_S)
+        return Wait(blameless, _sentence(error), TRANSIENT_AGAIN_S)
+    except Transient as error:
+        return Wait(instance, _sentence(error), TRANSIENT_AGAIN_S)
+    except Permanent as error:
+        return Failed(_sentence(error))
+
+
+def _sentence(error: VmroleError) -> str:
+    return f"{error} ({error.hint})" if error.hint else str(error)
+
+
+def _follow_goal(instance: Instance) -> Instance:
+    """Takes over what the goal's role may change without a new generation."""
+    if instance.role != instance.goal.role and instance.role.template() == instance.goal.role.template():
+        return replace(instance, role=instance.goal.role)
+    return instance
+
+
+def _wish(instance: Instance) -> str:
+    if not instance.goal.serve:
+        return "removal was asked for"
+    new = instance.goal.wanted.generation > instance.generation
+    return "a reimage was asked for" if new else "a restart was asked for"
+
+
+def _enter(store: Store, seen: Instance, phase: Phase, now_s: float, *, because: str = "") -> Instance:
+    """The record in its next phase, saved together with its line in the ledger."""
+    entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", asked_at_s=0.0, unwell_since_s=0.0)
+    if phase is Phase.REQUESTED:
+        asked_for = seen.goal.wanted.generation > seen.generation
+        entered = replace(
+            entered,
+            generation=seen.generation + 1,
+            boot=0,
+            boot_id="",
+            resets=0,
+            role=seen.goal.role,
+            strikes=0 if asked_for else seen.strikes,
+            failure="" if asked_for else seen.failure,
+        )
+    elif phase is Phase.RESTARTING:
+        entered = replace(entered, failure="")
+    after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
+    told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
+    log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)
+    revision = store.commit([records.put(entered)], [_event(entered, now_s, told)])
+    return replace(entered, revision=revision)
+
+
+def _heal(store: Store, host: Host, instance: Instance, reason: str) -> Instance:
+    """One rung up the healing ladder, or failed: the evidence is kept in either case."""
+    phase = lifecycle.heal(instance)
+    rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
+    with contextlib.suppress(VmroleError):  # Evidence that cannot be had must not hold up healing.
+        host.hypervisor.keep_evidence(instance)
+    log.warning("%s; now %s", reason, phase)
+    struck = replace(instance, strikes=rung, failure=reason)
+    return _enter(store, struck, phase, host.clock.now_s(), because=reason)
+
+
+def _save(store: Store, before: Instance, after: Instance) -> Instance:
+    if after == before:
+        return before
+    return replace(after, revision=store.commit([records.put(after)]))
+
+
+def _event(instance: Instance, now_s: float, message: str) -> Event:
+    return Event(
+        at_s=now_s,
+        subject=instance.name,
+        message=message,
+        phase=instance.phase,
+        generation=instance.generation,
+        boot=instance.boot,
+    )
+
+
+def frontends(services: list[Service]) -> list[Frontend]:
+    """Every endpoint of every service that stays, as the balancer shall listen on it."""
+    return [
+        Frontend(
+            pool=pool_name(service.name, role.name, end.name),
+            vip=service.spec.vip,
+            port=end.port,
+            mode=end.mode,
+            probe=end.probe,
+        )
+        for service in services
+        if not service.removing
+        for role in service.spec.roles
+        for end in role.endpoints
+    ]
+
+
+def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], float]:
+    """Lays what the instances of a service share, or lifts it when the last one is gone.
+
+    Returns the instances for which the service's network stands, and when to look again (seconds).
+    """
+    service = records.find(store, Service, name)
+    if service is None:
+        return frozenset(), NEVER_S
+    instances = [one for one in records.all_of(store, Instance) if one.service == name]
+    if not service.removing:
+        host.network.lay(service, instances)
+        host.balancer.shape(frontends(records.all_of(store, Service)))
+        return frozenset(one.name for one in instances), AUDIT_S
+    if instances:
+        return frozenset(), AUDIT_S
+    host.balancer.shape(frontends(records.all_of(store, Service)))
+    host.network.lift(service)
+    gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
+    store.commit([records.drop(service)], [gone])
+    return frozenset(), NEVER_S
+
+
+def conduct(store: Store, host: Host, operation_id: str) -> tuple[tuple[InstanceName, ...], float]:
+    """Moves an operation on; returns the instances whose goals it changed and when to look again (seconds)."""
+    operation = records.find(store, Operation, operation_id)
+    if operation is None or operation.progress is not Progress.RUNNING:
+        return (), NEVER_S
+    instances = {one.name: one for one in records.all_of(store, Instance) if one.service == operation.service}
+    moved, changed = rollout.advance(operation, instances)
+    if moved != operation or changed:
+        events = []
+        if moved.progress is not Progress.RUNNING:
+            told = f"{moved.verb} {moved.progress}: {moved.message}"
+            events = [Event(at_s=host.clock.now_s(), subject=moved.subject, message=told)]
+        store.commit([records.put(moved), *(records.put(one) for one in changed)], events)
+    return tuple(one.name for one in changed), NEVER_S if moved.progress is not Progress.RUNNING else AUDIT_S
+
+
+class Reconciler:
+    """The loop: a table of what is due when, a pool of threads, at most one turn in flight per record."""
+
+    def __init__(self, store: Store, host: Host, *, workers: int = 16) -> None:
+        self._store = store
+        self._host = host
+        self._due: list[tuple[float, Key]] = []
+        self._due_at: dict[Key, float] = {}
+        self._in_flight: set[Key] = set()
+        self._woken: set[Key] = set()  # woken while in flight: run again at once
+        self._laid: dict[str, frozenset[InstanceName]] = {}  # for whom this process has laid the network
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="turn")
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Looks at everything that is recorded, then at what is due or woken, until `stop`."""
+        self.wake_all()
+        self._thread.start()
+
+    def stop(self, within_s: float = 30.0) -> None:
+        """No new turns; returns when those in flight have ended. What was begun is resumed by the next start."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(within_s)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def wake(self, kind: Kind, key: str) -> None:
+        """Looks at the record now: something may have changed."""
+        with self._changed:
+            self._schedule((kind, key), 0.0)
+            self._changed.notify()
+
+    def wake_instance(self, name: InstanceName, why: str) -> None:
+        """The drivers' way to wake: an event of the hypervisor, the monitor or the balancer."""
+        log.debug("woken: %s: %s", name, why)
+        self.wake("instance", name)
+
+    def wake_all(self) -> None:
+        """Looks at every record now: after a start, or when events may have been lost."""
+        self._laid.clear()
+        for service in records.all_of(self._store, Service):
+            self.wake("service", service.name)
+        for instance in records.all_of(self._store, Instance):
+            self.wake("instance", instance.name)
+        for operation in records.all_of(self._store, Operation):
+            if operation.progress is Progress.RUNNING:
+                self.wake("operation", operation.id)
+
+    def _schedule(self, key: Key, again_s: float) -> None:
+        if key in self._in_flight:
+            self._woken.add(key)
+            return
+        due = time.monotonic() + again_s
+        if due < self._due_at.get(key, float("inf")):
+            self._due_at[key] = due
+            heapq.heappush(self._due, (due, key))
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopping and (not self._due or self._due[0][0] > time.monotonic()):
+                    self._changed.wait(self._due[0][0] - time.monotonic() if self._due else NEVER_S)
+                if self._stopping:
+                    return
+                due, key = heapq.heappop(self._due)
+                if self._due_at.get(key) != due:
+                    continue  # An older entry of a key that was woken earlier than planned.
+                del self._due_at[key]
+                self._in_flight.add(key)
+            self._pool.submit(self._one, key)
+
+    def _one(self, key: Key) -> None:
+        again_s = TRANSIENT_AGAIN_S
+        with subject(key[1]):
+            try:
+                again_s = self._turn(key)
+            except StaleRevision:
+                again_s = 0.0
+            except VmroleError as error:
+                log.warning("%s", _sentence(error))
+            except Exception:  # A bug in one turn must not end the daemon: it is told in full, once a minute.
+                log.exception("a bug: the turn of %s %s failed", *key)
+                again_s = AUDIT_S
+        with self._changed:
+            self._in_flight.discard(key)
+            if key in self._woken:
+                self._woken.discard(key)
+                again_s = 0.0
+            if again_s < NEVER_S:
+                self._schedule(key, again_s)
+            self._changed.notify()
+
+    def _turn(self, key: Key) -> float:
+        match key:
+            case ("service", name):
+                laid, again_s = tend(self._store, self._host, name)
+                fresh = laid - self._laid.get(name, frozenset())
+                self._laid[name] = laid
+                for one in fresh:
+                    self.wake("instance", one)
+                return again_s
+            case ("operation", operation_id):
+                changed, again_s = conduct(self._store, self._host, operation_id)
+                for one in changed:
+                    self.wake("instance", one)
+                return again_s
+            case ("instance", name):
+                return self._turn_instance(InstanceName(name))
+        raise AssertionError(key)
+
+    def _turn_instance(self, name: InstanceName) -> float:
+        instance = records.find(self._store, Instance, name)
+        if instance is None:
+            return NEVER_S
+        if instance.phase is Phase.ANSWERED and name not in self._laid.get(instance.service, frozenset()):
+            self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
+            _save(self._store, instance, replace(instance, waiting="the service's network is being laid"))
+            return TRANSIENT_AGAIN_S
+        after, again_s = turn(self._store, self._host, instance)
+        if after is None:
+            self.wake("service", instance.service)
+        if after is None or after.phase is not instance.phase:
+            for operation in self._running_operations(instance.service):
+                self.wake("operation", operation.id)
+        return again_s
+
+    def _running_operations(self, service: str) -> Iterator[Operation]:
+        for operation in records.all_of(self._store, Operation):
+            if operation.service == service and operation.progress is Progress.RUNNING:
+                yield operation

@@ -1,0 +1,300 @@
+"""One function per phase: look at the world, do the least that is missing, say what was seen.
+
+A step has no loop, no sleep, no retry, no log line and no store write; it may be called again at any time, also
+after a crash between its effect and the saving of its outcome. What it learned travels on the record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+from orchestrator.model import (
+    Domain,
+    Identity,
+    Instance,
+    Member,
+    Power,
+    Role,
+    Silence,
+    Standing,
+    pool_name,
+)
+from orchestrator.ports import Host
+
+SOON_S = 0.1  # Between looks at something that takes a fraction of a second: readiness, a draining connection.
+SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
+HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
+RESET_AFTER_S = 60.0  # A guest that was asked to restart and has not in this time is reset.
+POWER_OFF_AFTER_S = 45.0  # A guest that was asked to shut down and has not in this time is ended.
+SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
+UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """The phase has reached its end; `instance` carries what was learned, `because` a word for the ledger."""
+
+    instance: Instance
+    because: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is wrong; look again in `again_s` seconds. `reason` is the sentence that `why` shows."""
+
+    instance: Instance
+    reason: str
+    again_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """Looking again cannot help."""
+
+    reason: str
+
+
+Outcome = Done | Wait | Failed
+
+
+def lay_overlay(instance: Instance, host: Host) -> Outcome:
+    """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
+    if instance.storage < instance.goal.storage:
+        host.disks.erase_local_storage(instance)
+    host.disks.lay_local_storage(instance)
+    host.disks.lay_overlay(instance)
+    return Done(replace(instance, storage=instance.goal.storage))
+
+
+def write_answers(instance: Instance, host: Host) -> Outcome:
+    """layered: the answer disc of this generation."""
+    host.media.write(instance)
+    return Done(instance)
+
+
+def start_vm(instance: Instance, host: Host) -> Outcome:
+    """answered: define and start the VM."""
+    host.hypervisor.start(instance)
+    domain = host.hypervisor.look(instance.name)
+    if domain is None or domain.power is not Power.RUNNING:
+        return Wait(instance, "the VM has been started and does not run yet", SHORTLY_S)
+    return Done(instance)
+
+
+def watch_setup(instance: Instance, host: Host) -> Outcome:
+    """setup: complete when the guest reports another boot than the one in which the answer disc's script ran."""
+    domain = host.hypervisor.look(instance.name)
+    if (unwell := _revive(instance, domain, host)) is not None:
+        return unwell
+    seen = _count_resets(instance, domain)
+    identity = host.guest.identity(instance)
+    if isinstance(identity, Silence):
+        return Wait(seen, f"setup runs in the guest: {identity.reason}", SHORTLY_S)
+    seen = _count_boot(seen, identity)
+    restarts = instance.role.setup.restart
+    if identity.source == "ping":  # The agent shows no files: the monitor's word for the restart is all there is.
+        if restarts and seen.resets == 0:
+            return Wait(seen, "setup runs in the guest; its restart has not been seen", SHORTLY_S)
+        return Done(replace(seen, boot=2 if restarts else 1))
+    if not identity.setup_boot_id:
+        return Wait(seen, "setup runs in the guest: the answer disc has not been applied yet", SHORTLY_S)
+    if not restarts:
+        return Done(seen)
+    if identity.setup_boot_id == identity.boot_id:
+        return Wait(seen, "setup has run; waiting for the restart that completes it", SHORTLY_S)
+    # The agent may not have been up during the setup boot: that it was another boot counts.
+    return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
+
+
+def await_services(instance: Instance, host: Host) -> Outcome:
+    """starting: all auto-start services have started, and the role's own conditions hold."""
+    domain = host.hypervisor.look(instance.name)
+    if (unwell := _revive(instance, domain, host)) is not None:
+        return unwell
+    seen = _count_resets(instance, domain)
+    identity = host.guest.identity(instance)
+    if isinstance(identity, Silence):
+        return Wait(seen, f"the guest is starting: {identity.reason}", SHORTLY_S)
+    seen = _count_boot(seen, identity)
+    services = host.guest.services(seen)
+    if isinstance(services, Silence):
+        return Wait(seen, f"the guest is starting: {services.reason}", SOON_S)
+    if not services.started:
+        return Wait(seen, _unstarted(services.pending, services.failed, services.note), SOON_S)
+    probe = instance.goal.role.ready.probe
+    if probe is not None and probe.port is not None:
+        why_not = host.guest.probe(seen, probe, probe.port)
+        if why_not:
+            return Wait(seen, f"its services have started; the ready probe says: {why_not}", SOON_S)
+    return Done(seen, "all auto-start services have started")
+
+
+def join_pool(instance: Instance, host: Host) -> Outcome:
+    """ready: into the pool first, for the first request is waiting; then the answer disc goes."""
+    member = member_of(instance)
+    if member.pools:
+        host.balancer.join(member)
+        seat = host.balancer.seats().get(instance.name)
+        if seat is None or seat.standing is not Standing.UP:
+            return Wait(instance, "joined the pool; the balancer's health check has not passed yet", SOON_S)
+    domain = host.hypervisor.look(instance.name)
+    if domain is not None and domain.disc:
+        host.hypervisor.eject(instance.name)
+    host.media.erase(instance)
+    return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
+
+
+def watch_health(instance: Instance, host: Host) -> Outcome:
+    """serving: done when health is lost; the goal is not looked at here, the lifecycle does that."""
+    domain = host.hypervisor.look(instance.name)
+    if domain is None:
+        return Done(instance, "the VM is gone")
+    if domain.power is not Power.RUNNING:
+        return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
+    identity = host.guest.identity(instance)
+    if isinstance(identity, Silence) and identity.rebooting:
+        return Done(instance, "the guest restarts by itself")
+    if isinstance(identity, Identity) and identity.boot_id not in ("", instance.boot_id):
+        return Done(instance, "the guest has restarted by itself")
+    member = member_of(instance)
+    if not member.pools:
+        return Wait(instance, "", HEALTH_S)
+    seat = host.balancer.seats().get(instance.name)
+    if seat is None or set(seat.pools) != {pool for pool, _ in member.pools} or seat.standing is Standing.DRAINING:
+        host.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
+        return Wait(instance, "joining the pool again", SOON_S)
+    now_s = host.clock.now_s()
+    if seat.standing is Standing.UP:
+        settled = now_s - instance.served_at_s > SETTLED_S
+        well = replace(instance, unwell_since_s=0.0, strikes=0 if settled else instance.strikes)
+        return Wait(well, "", HEALTH_S)
+    since_s = instance.unwell_since_s or now_s
+    if now_s - since_s > UNWELL_S:
+        return Failed("the balancer's health check has failed for too long")
+    unwell = replace(instance, unwell_since_s=since_s)
+    return Wait(unwell, "the balancer's health check fails: no traffic until it passes", 5.0)
+
+
+def drain(instance: Instance, host: Host) -> Outcome:
+    """draining: out of rotation at once; open connections may finish within the role's drain time."""
+    seat = host.balancer.seats().get(instance.name)
+    if seat is None:
+        return Done(instance)
+    if seat.standing is not Standing.DRAINING:
+        host.balancer.drain(instance.name)
+        seat = host.balancer.seats().get(instance.name, seat)
+    domain = host.hypervisor.look(instance.name)
+    dead = domain is None or domain.power is not Power.RUNNING
+    overdue = host.clock.now_s() - instance.phase_since_s >= instance.goal.role.drain_s
+    if seat.connections and not dead and not overdue:
+        return Wait(instance, "open connections are finishing", SOON_S)
+    host.balancer.leave(instance.name)
+    return Done(instance, "drain time is over: open connections were cut" if seat.connections else "")
+
+
+def restart_guest(instance: Instance, host: Host) -> Outcome:
+    """restarting: done when the guest is in another boot than the one we counted last."""
+    host.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
+    domain = host.hypervisor.look(instance.name)
+    if (unwell := _revive(instance, domain, host)) is not None:
+        return unwell
+    seen = _count_resets(instance, domain)
+    identity = host.guest.identity(instance)
+    now_s = host.clock.now_s()
+    if isinstance(identity, Identity):
+        counted = _count_boot(seen, identity)
+        if counted.boot > instance.boot:
+            return Done(counted)
+        if identity.source == "ping" and instance.asked_at_s and seen.resets > instance.resets:
+            return Done(replace(seen, boot=instance.boot + 1))
+    if not instance.asked_at_s:
+        host.hypervisor.ask_restart(instance.name)
+        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to restart", SHORTLY_S)
+    if now_s - instance.asked_at_s > RESET_AFTER_S:
+        host.hypervisor.reset(instance.name)
+        return Wait(replace(instance, asked_at_s=now_s), "the guest did not restart: reset it", SHORTLY_S)
+    return Wait(instance, "asked the guest to restart", SHORTLY_S)
+
+
+def stop_vm(instance: Instance, host: Host) -> Outcome:
+    """stopping: ask the guest, then end the VM. A member is taken out of the pool before anything is stopped."""
+    if instance.failure:
+        host.hypervisor.keep_evidence(instance)
+    host.balancer.leave(instance.name)
+    domain = host.hypervisor.look(instance.name)
+    if domain is None or domain.power is Power.OFF:
+        return Done(instance)
+    now_s = host.clock.now_s()
+    asked_at_s = instance.asked_at_s or now_s
+    if domain.power is not Power.RUNNING or now_s - asked_at_s > POWER_OFF_AFTER_S:
+        host.hypervisor.power_off(instance.name)
+    elif not instance.asked_at_s:
+        host.hypervisor.ask_shutdown(instance.name)
+    return Wait(replace(instance, asked_at_s=asked_at_s), "asked the guest to shut down", SOON_S)
+
+
+def erase(instance: Instance, host: Host) -> Outcome:
+    """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
+    host.hypervisor.undefine(instance.name)
+    host.media.erase(instance)
+    host.disks.erase_overlay(instance)
+    if not instance.goal.serve:
+        host.disks.erase_local_storage(instance)
+    return Done(instance)
+
+
+def keep_evidence(instance: Instance, host: Host) -> Outcome:
+    """failed: nothing, but the evidence is kept, and no traffic reaches it."""
+    host.balancer.leave(instance.name)
+    host.hypervisor.keep_evidence(instance)
+    return Wait(instance, instance.failure, HEALTH_S)
+
+
+def nothing(instance: Instance, host: Host) -> Outcome:  # noqa: ARG001 - every step has the same shape
+    """gone: the record goes with the last save."""
+    return Done(instance)
+
+
+def member_of(instance: Instance) -> Member:
+    """The instance as the balancer shall know it. Endpoints follow the goal: they need no new generation."""
+    role: Role = instance.goal.role
+    pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in role.endpoints)
+    return Member(name=instance.name, address=instance.nic.address, pools=pools)
+
+
+def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+    """What to do first when the VM does not run: powers it on again. None when it runs."""
+    match domain:
+        case None | Domain(power=Power.OFF):
+            host.hypervisor.start(instance)
+            return Wait(instance, "the VM was off: started it again", SHORTLY_S)
+        case Domain(power=Power.CRASHED):
+            host.hypervisor.keep_evidence(instance)
+            host.hypervisor.power_off(instance.name)
+            return Wait(instance, "the guest crashed: starting it again", SHORTLY_S)
+        case Domain(power=Power.PAUSED):
+            return Wait(instance, f"the host has paused the VM: {domain.reason}", 5.0)
+        case Domain():
+            return None
+
+
+def _count_resets(instance: Instance, domain: Domain | None) -> Instance:
+    resets = 0 if domain is None else domain.resets
+    return replace(instance, resets=max(instance.resets, resets))
+
+
+def _count_boot(instance: Instance, identity: Identity) -> Instance:
+    """Counts a boot when the guest's boot id is not the one counted last; the count never goes by events."""
+    if identity.boot_id in ("", instance.boot_id):
+        return instance
+    return replace(instance, boot=instance.boot + 1, boot_id=identity.boot_id)
+
+
+def _unstarted(pending: tuple[str, ...], failed: tuple[str, ...], note: str) -> str:
+    parts = []
+    if failed:
+        parts.append(f"failed to start: {', '.join(failed)}")
+    if pending:
+        parts.append(f"still starting: {', '.join(pending)}")
+    return "; ".join(parts) or f"auto-start services are starting: {note or 'not all have reported'}"

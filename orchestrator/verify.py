@@ -1,0 +1,92 @@
+"""The invariants, checked against the host: what lies around without a record, what a record misses. Findings only.
+
+Codes are stable words for scripts, in the manner of `gnt-cluster verify`. The reconciler repairs what a record
+misses by itself; `strays` are removed on request, and only when they carry our name and belong to no record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from orchestrator.model import Instance, InstanceName, Phase, Power, Service
+from orchestrator.ports import Host
+
+_HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
+_HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
+_MAY_BE_IN_POOL = (Phase.READY, Phase.SERVING, Phase.DRAINING)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it ought to be. `stray` findings are about things that no record knows."""
+
+    code: str
+    subject: str
+    message: str
+    stray: bool = False
+
+
+def findings(host: Host, services: Sequence[Service], instances: Sequence[Instance]) -> list[Finding]:
+    """Everything on this host that contradicts the records, by code and subject; [] is health."""
+    known = {one.name: one for one in instances}
+    found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
+    for name in host.media.inventory() - known.keys():
+        found.append(_stray("DISC-STRAY", name, "an answer disc of no instance"))
+    for name in host.network.inventory() - {service.name for service in services}:
+        found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
+    return sorted(found, key=lambda one: (one.code, one.subject))
+
+
+def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+    found = []
+    domains = {domain.name: domain for domain in host.hypervisor.inventory()}
+    for name, domain in domains.items():
+        instance = known.get(name)
+        if instance is None:
+            found.append(_stray("DOMAIN-STRAY", name, "a VM of no instance"))
+        elif domain.uuid != instance.vm_uuid:
+            told = f"runs as generation {domain.generation}; the record says {instance.generation}"
+            found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))
+        elif domain.power is not Power.RUNNING and instance.phase in (Phase.SERVING, Phase.READY):
+            found.append(Finding(code="DOMAIN-POWER", subject=name, message=f"{instance.phase}, but {domain.power}"))
+    for name, instance in known.items():
+        if instance.phase in _HAS_VM and name not in domains:
+            found.append(Finding(code="DOMAIN-MISSING", subject=name, message=f"{instance.phase}, but has no VM"))
+    return found
+
+
+def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+    found = []
+    disks = host.disks.inventory()
+    for name, parts in disks.items():
+        instance = known.get(name)
+        if instance is None:
+            found.append(_stray("DISK-STRAY", name, f"disks of no instance: {', '.join(sorted(parts))}"))
+            continue
+        own = {f"overlay:{instance.generation}", *(f"storage:{one.name}" for one in instance.role.local_storage)}
+        for part in sorted(parts - own):
+            found.append(Finding(code="DISK-OLD", subject=name, message=f"{part} is not of this generation"))
+    for name, instance in known.items():
+        overlay = f"overlay:{instance.generation}"
+        if instance.phase in _HAS_OVERLAY and overlay not in disks.get(name, frozenset()):
+            found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
+    return found
+
+
+def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+    found = []
+    for name, seat in host.balancer.seats().items():
+        instance = known.get(name)
+        if instance is None:
+            found.append(_stray("MEMBER-STRAY", name, "a pool member of no instance"))
+        elif instance.phase not in _MAY_BE_IN_POOL:
+            found.append(Finding(code="MEMBER-PHASE", subject=name, message=f"in the pool while {instance.phase}"))
+        elif seat.address != instance.nic.address:
+            told = f"in the pool as {seat.address}; its address is {instance.nic.address}"
+            found.append(Finding(code="MEMBER-ADDRESS", subject=name, message=told))
+    return found
+
+
+def _stray(code: str, subject: str, message: str) -> Finding:
+    return Finding(code=code, subject=subject, message=message, stray=True)
