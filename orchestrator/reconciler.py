@@ -271,17 +271,12 @@ class Reconciler:
             self._pool.submit(self._one, key)
 
     def _one(self, key: Key) -> None:
-        again_s = TRANSIENT_AGAIN_S
-        with subject(key[1]):
-            try:
-                again_s = self._turn(key)
-            except StaleRevision:
-                again_s = 0.0
-            except VmroleError as error:
-                log.warning("%s", _sentence(error))
-            except Exception:  # A bug in one turn must not end the daemon: it is told in full, once a minute.
-                log.exception("a bug: the turn of %s %s failed", *key)
-                again_s = AUDIT_S
+        again_s = AUDIT_S
+        try:
+            with subject(key[1]):
+                again_s = self.attend(key)
+        except Exception:  # A bug in one turn must not end the daemon: it is told in full, once a minute.
+            log.exception("a bug: the turn of %s %s failed", *key)
         with self._changed:
             self._in_flight.discard(key)
             if key in self._woken:
@@ -291,29 +286,40 @@ class Reconciler:
                 self._schedule(key, again_s)
             self._changed.notify()
 
-    def _turn(self, key: Key) -> float:
-        match key:
-            case ("service", name):
-                laid, again_s = tend(self._store, self._host, name)
-                fresh = laid - self._laid.get(name, frozenset())
-                self._laid[name] = laid
-                for one in fresh:
-                    self.wake("instance", one)
-                return again_s
-            case ("operation", operation_id):
-                changed, again_s = conduct(self._store, self._host, operation_id)
-                for one in changed:
-                    self.wake("instance", one)
-                return again_s
-            case ("instance", name):
-                return self._turn_instance(InstanceName(name))
+    def attend(self, key: Key) -> float:
+        """One turn of a record, now and in this thread; returns when it wants the next one (seconds)."""
+        try:
+            match key:
+                case ("service", name):
+                    return self._turn_service(name)
+                case ("operation", operation_id):
+                    changed, again_s = conduct(self._store, self._host, operation_id)
+                    for one in changed:
+                        self.wake("instance", one)
+                    return again_s
+                case ("instance", name):
+                    return self._turn_instance(InstanceName(name))
+        except StaleRevision:
+            return 0.0  # Someone else was first: read again.
+        except VmroleError as error:
+            log.warning("%s", _sentence(error))
+            return TRANSIENT_AGAIN_S
         raise AssertionError(key)
+
+    def _turn_service(self, name: str) -> float:
+        laid, again_s = tend(self._store, self._host, name)
+        fresh = laid - self._laid.get(name, frozenset())
+        self._laid[name] = laid
+        for one in fresh:
+            self.wake("instance", one)
+        return again_s
 
     def _turn_instance(self, name: InstanceName) -> float:
         instance = records.find(self._store, Instance, name)
         if instance is None:
             return NEVER_S
-        if instance.phase is Phase.ANSWERED and name not in self._laid.get(instance.service, frozenset()):
+        starts_next = instance.phase is Phase.ANSWERED and lifecycle.detour(instance) is None
+        if starts_next and name not in self._laid.get(instance.service, frozenset()):
             self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             _save(self._store, instance, replace(instance, waiting="the service's network is being laid"))
             return TRANSIENT_AGAIN_S

@@ -1,0 +1,252 @@
+"""A whole life in the fake world: deploy, restart, reimage, rebuild, delete, with trouble to order at every call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from orchestrator import records
+from orchestrator.control import Capacity, Control
+from orchestrator.drivers.fake import FakeStore, World, fake_host
+from orchestrator.errors import Conflict, NotFound, Unreachable
+from orchestrator.model import (
+    DiskFormat,
+    Endpoint,
+    Image,
+    Instance,
+    LocalStorage,
+    Operation,
+    Os,
+    Phase,
+    Progress,
+    Role,
+    Service,
+    ServiceSpec,
+    Size,
+    Verb,
+)
+from orchestrator.ports import Host, Store
+from orchestrator.reconciler import Key, Reconciler
+
+DIGEST = "a" * 64
+ROUNDS_MAX = 900
+SERVICES_EVERY = 5  # A service is looked at less often than its instances, as in the real loop.
+EFFECTS = frozenset(
+    "lay_overlay erase_overlay lay_local_storage erase_local_storage write erase start ask_restart ask_shutdown reset "
+    "power_off eject undefine keep_evidence shape join drain leave lay lift commit".split()
+)
+
+
+class Died(BaseException):
+    """kill -9 of the daemon, at this very instruction."""
+
+
+@dataclasses.dataclass(slots=True)
+class Trouble:
+    """Strikes once: at the `at`-th call that has an effect, before or after the effect."""
+
+    at: int = -1
+    after: bool = False
+    strike: Callable[[], None] = lambda: None
+    calls: int = 0
+    verbs: list[str] = dataclasses.field(default_factory=list)
+
+    def around(self, verb: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, with the strike before or after it when its turn has come."""
+
+        def troubled(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            self.verbs.append(verb)
+            mine = self.calls == self.at
+            if mine and not self.after:
+                self.strike()
+            result = call(*args, **kwargs)
+            if mine and self.after:
+                self.strike()
+            return result
+
+        return troubled
+
+
+class Troubled:
+    """A port in front of which trouble stands."""
+
+    def __init__(self, port: object, trouble: Trouble) -> None:
+        self._port = port
+        self._trouble = trouble
+
+    def __getattr__(self, verb: str) -> Any:
+        call = getattr(self._port, verb)
+        return self._trouble.around(verb, call) if verb in EFFECTS else call
+
+
+def die() -> None:
+    """The process ends here."""
+    raise Died
+
+
+def hang_up() -> None:
+    """The peer is gone: before the effect, or after it with the answer lost."""
+    raise Unreachable("the peer hung up")
+
+
+def web_role(**changes: Any) -> Role:
+    """A role with one endpoint and local storage."""
+    role = Role(
+        name="web",
+        image="micro",
+        image_sha256=DIGEST,
+        instances=2,
+        size=Size(vcpus=1, memory_mib=128),
+        endpoints=(Endpoint(name="http", port=80, target=8080),),
+        local_storage=(LocalStorage(name="cache", size_mib=64),),
+        drain_s=2.0,
+    )
+    return dataclasses.replace(role, **changes)
+
+
+class Fabric:
+    """A fake world, a store that outlives the daemon, and a daemon that may die and come back."""
+
+    def __init__(self, trouble: Trouble | None = None, *, store: Store | None = None) -> None:
+        self.world = World()
+        self.world.images.add(DIGEST)
+        self.store: Store = store or FakeStore()
+        image = Image(
+            sha256=DIGEST,
+            format=DiskFormat.QCOW2,
+            os=Os.LINUX,
+            size_bytes=1,
+            virtual_size_bytes=1,
+            names=("micro",),
+            added_at_s=0.0,
+        )
+        self.store.commit([records.put(image)])
+        self.trouble = trouble or Trouble()
+        plain = fake_host(self.world)
+        ports = {
+            field.name: getattr(plain, field.name)
+            if field.name == "clock"
+            else Troubled(getattr(plain, field.name), self.trouble)
+            for field in dataclasses.fields(Host)
+        }
+        self.host = Host(**ports)
+        self.control = Control(
+            self.store,
+            find_image=lambda _: records.find(self.store, Image, DIGEST),
+            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
+            clock=self.world,
+            wake=lambda _kind, _key: None,
+            seats=plain.balancer.seats,
+        )
+        self.deaths = 0
+        self._start()
+
+    def _start(self) -> None:
+        self.daemon = Reconciler(cast(Store, Troubled(self.store, self.trouble)), self.host, workers=1)
+        self._rounds = 0
+
+    def round(self, seconds: float = 0.8) -> None:
+        """Attends to everything once, then lets time pass; a daemon that dies is started again."""
+        self._rounds += 1
+        for key in self._keys():
+            if key[0] == "service" and self._rounds % SERVICES_EVERY != 1:
+                continue
+            try:
+                self.daemon.attend(key)
+            except Died:
+                self.deaths += 1
+                self._start()
+            self.world.check()
+        self.world.pass_time(seconds)
+
+    def _keys(self) -> Iterator[Key]:
+        for service in records.all_of(self.store, Service):
+            yield ("service", service.name)
+        for operation in records.all_of(self.store, Operation):
+            yield ("operation", operation.id)
+        for instance in records.all_of(self.store, Instance):
+            yield ("instance", instance.name)
+
+    def until(self, settled: Callable[[], bool], *, rounds: int = ROUNDS_MAX) -> None:
+        """Rounds until `settled`; an AssertionError with what everybody waits for when it never is."""
+        for _ in range(rounds):
+            if settled():
+                return
+            self.round()
+        raise AssertionError([(one.name, one.phase, one.waiting, one.failure) for one in self.instances()])
+
+    def instances(self) -> list[Instance]:
+        """All records, by name."""
+        return records.all_of(self.store, Instance)
+
+    def instance(self, name: str = "web-0.shop") -> Instance:
+        """One record."""
+        return records.load(self.store, Instance, name)
+
+    def quiet(self) -> bool:
+        """Everyone serves, or is gone, and no operation runs."""
+        running = [one for one in records.all_of(self.store, Operation) if one.progress is Progress.RUNNING]
+        removing = [one for one in records.all_of(self.store, Service) if one.removing]
+        unsettled = [one for one in self.instances() if one.phase is not Phase.SERVING or one.goal.wanted > one.at]
+        return not running and not removing and not unsettled
+
+    def deploy(self, role: Role | None = None) -> None:
+        """Applies service `shop` with one role."""
+        self.control.apply_spec(ServiceSpec(name="shop", vip="203.0.113.10", roles=(role or web_role(),)))
+
+    def act(self, verb: Verb, subject: str) -> None:
+        """Asks, unless the service is gone already."""
+        with contextlib.suppress(NotFound, Conflict):
+            self.control.act(verb, subject)
+
+    def remove(self) -> None:
+        """Asks for the end of the service, unless it has come already."""
+        with contextlib.suppress(NotFound):
+            self.control.remove("shop")
+
+
+def whole_life(fabric: Fabric) -> None:
+    """Deploy, restart, reimage, rebuild, delete: what survives what, and that nothing is left in the end."""
+    fabric.deploy()
+    fabric.until(fabric.quiet)
+    _mark(fabric)
+    before = {one.name: one for one in fabric.instances()}
+
+    fabric.act(Verb.RESTART, "web-0.shop")
+    fabric.until(fabric.quiet)
+    for one in fabric.instances():
+        if one.generation == before[one.name].generation:
+            assert _markers(fabric, one) == ("written", "written"), f"{one.name}: a restart keeps everything"
+
+    fabric.act(Verb.REIMAGE, "shop")
+    fabric.until(fabric.quiet)
+    for one in fabric.instances():
+        assert one.generation > before[one.name].generation
+        assert _markers(fabric, one) == ("", "written"), f"{one.name}: a reimage keeps local storage only"
+
+    fabric.act(Verb.REBUILD, "web-1.shop")
+    fabric.until(fabric.quiet)
+    for one in fabric.instances():
+        kept = "" if one.name == "web-1.shop" else "written"
+        assert _markers(fabric, one)[1] == kept, f"{one.name}: a rebuild makes local storage new"
+        assert one.boot >= 2
+        assert one.name in fabric.world.seats_taken
+        assert one.name not in fabric.world.discs, f"{one.name}: its answer disc is still there"
+
+    fabric.remove()
+    fabric.until(lambda: not records.all_of(fabric.store, Service))
+    assert not fabric.instances()
+    fabric.world.nothing_is_left()
+
+
+def _mark(fabric: Fabric) -> None:
+    for one in fabric.instances():
+        fabric.world.machines[one.name].system_marker = "written"
+        fabric.world.storage[one.name]["cache"] = "written"
+
+
+def _markers(fabric: Fabric, instance: Instance) -> tuple[str, str]:
+    return fabric.world.machines[instance.name].system_marker, fabric.world.storage[instance.name]["cache"]

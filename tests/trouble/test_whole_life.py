@@ -1,0 +1,77 @@
+"""One whole life with trouble before and after *every* call that has an effect; the world ends the same."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from orchestrator.model import Verb
+from tests.trouble.life import Fabric, Trouble, die, hang_up, whole_life
+
+
+@functools.cache
+def effects() -> tuple[str, ...]:
+    """The verbs with an effect of one untroubled life, in order."""
+    fabric = Fabric()
+    whole_life(fabric)
+    return tuple(fabric.trouble.verbs)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_the_daemon_dies_at_every_call(after: bool) -> None:
+    """kill -9 before or after any effect changes nothing in the end."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after, die))
+
+        whole_life(fabric)
+
+        assert fabric.deaths == 1, f"call {at} ({effects()[at - 1]}) was not struck"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "answer-lost"])
+def test_the_peer_hangs_up_at_every_call(after: bool) -> None:
+    """A peer that is gone before the effect, or takes effect and never answers, changes nothing in the end."""
+    for at in range(1, len(effects()) + 1):
+        whole_life(Fabric(Trouble(at, after, hang_up)))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("verb", [Verb.RESTART, Verb.REIMAGE], ids=str)
+def test_the_operator_wishes_more_at_every_call(verb: Verb, after: bool) -> None:
+    """A further wish at any moment is fulfilled as well, and nothing else goes wrong."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after))
+        fabric.trouble.strike = functools.partial(fabric.act, verb, "web-0.shop")
+
+        whole_life_tolerant(fabric)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_the_operator_asks_for_removal_at_every_call(after: bool) -> None:
+    """Whatever was under way, a removal ends with nothing left."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after))
+        fabric.trouble.strike = fabric.remove
+        fabric.deploy()
+        fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
+        fabric.act(Verb.REIMAGE, "shop")
+
+        fabric.remove()
+        fabric.until(lambda fabric=fabric: not fabric.instances() and not fabric.control.services())
+
+        fabric.world.nothing_is_left()
+
+
+def whole_life_tolerant(fabric: Fabric) -> None:
+    """A life in which a further wish may have renewed a system disk earlier than the plan says."""
+    fabric.deploy()
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.RESTART, "shop")
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, "shop")
+    fabric.until(fabric.quiet)
+    assert all(one.generation >= 2 and one.name in fabric.world.seats_taken for one in fabric.instances())
+    fabric.remove()
+    fabric.until(lambda: not fabric.instances() and not fabric.control.services())
+    fabric.world.nothing_is_left()

@@ -1,0 +1,105 @@
+"""The table is total, the README's picture is the table's, and the goal bends the road only where it may."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from orchestrator import lifecycle
+from orchestrator.model import Goal, Incarnation, Instance, Phase
+from tests.trouble.life import Fabric
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+POSSIBLY_IN_POOL = (Phase.READY, Phase.SERVING)
+LEAVING = (Phase.STOPPING, Phase.ERASING, Phase.GONE)
+
+
+@pytest.fixture()
+def instance() -> Instance:
+    """A record in generation 1, boot 2, that serves."""
+    fabric = Fabric()
+    fabric.deploy()
+    return dataclasses.replace(fabric.instance(), phase=Phase.SERVING, boot=2)
+
+
+def wish(instance: Instance, **changes: object) -> Instance:
+    """The same record with another goal."""
+    return dataclasses.replace(instance, goal=dataclasses.replace(instance.goal, **changes))  # type: ignore[arg-type]
+
+
+def test_every_phase_has_its_line() -> None:
+    """The table knows every phase, and every phase it leads to."""
+    assert set(lifecycle.TABLE) == set(Phase)
+    assert {then for line in lifecycle.TABLE.values() for then in line.then} | {Phase.REQUESTED} >= set(Phase) - {
+        Phase.FAILED
+    }
+
+
+def test_the_readme_shows_the_table() -> None:
+    """The picture in the README is generated from the table."""
+    assert lifecycle.picture() in (REPOSITORY / "README.md").read_text()
+
+
+@pytest.mark.parametrize("phase", list(Phase), ids=str)
+def test_onward_stays_on_the_table(instance: Instance, phase: Phase) -> None:
+    """Wherever a finished phase leads, the table has that road, whatever the goal."""
+    for goal in (
+        instance.goal,
+        wish(instance, serve=False).goal,
+        wish(instance, wanted=Incarnation(2, 1)).goal,
+        wish(instance, wanted=Incarnation(1, 3)).goal,
+    ):
+        here = dataclasses.replace(instance, phase=phase, goal=goal)
+        if phase is not Phase.GONE:
+            assert lifecycle.onward(here) in lifecycle.TABLE[phase].then
+
+
+@pytest.mark.parametrize("phase", list(Phase), ids=str)
+def test_nobody_is_stopped_while_in_a_pool(instance: Instance, phase: Phase) -> None:
+    """From a phase that may be in a pool every wish leads to draining first."""
+    for goal in (wish(instance, serve=False).goal, wish(instance, wanted=Incarnation(2, 1)).goal):
+        called_for = lifecycle.detour(dataclasses.replace(instance, phase=phase, goal=goal))
+        if phase in POSSIBLY_IN_POOL:
+            assert called_for is Phase.DRAINING
+        elif phase in LEAVING or phase is Phase.DRAINING:
+            assert called_for is None
+        else:
+            assert called_for is Phase.STOPPING
+
+
+def test_a_setup_is_not_disturbed_by_a_restart(instance: Instance) -> None:
+    """A restart that is wished during setup waits for its end."""
+    early = dataclasses.replace(wish(instance, wanted=Incarnation(1, 3)), phase=Phase.SETUP)
+    assert lifecycle.detour(early) is None
+
+
+def test_a_wish_is_a_level(instance: Instance) -> None:
+    """A wish for something that has been passed already calls for nothing."""
+    assert lifecycle.detour(dataclasses.replace(wish(instance, wanted=Incarnation(2, 1)), generation=3)) is None
+    assert lifecycle.detour(wish(instance, wanted=Incarnation(1, 2))) is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "strikes", "rung"),
+    [
+        (Phase.STARTING, 0, Phase.RESTARTING),
+        (Phase.STARTING, 1, Phase.STOPPING),
+        (Phase.STARTING, 2, Phase.FAILED),
+        (Phase.SETUP, 0, Phase.STOPPING),
+        (Phase.SETUP, 2, Phase.FAILED),
+        (Phase.ERASING, 0, Phase.FAILED),
+    ],
+)
+def test_the_healing_ladder(instance: Instance, phase: Phase, strikes: int, rung: Phase) -> None:
+    """Restart, reimage, then a human; a setup is never restarted from outside."""
+    assert lifecycle.heal(dataclasses.replace(instance, phase=phase, strikes=strikes)) is rung
+
+
+def test_equal_templates_need_no_reimage(instance: Instance) -> None:
+    """What a VM is not built from may change under it."""
+    role = instance.role
+    assert dataclasses.replace(role, instances=9, drain_s=1.0, endpoints=()).template() == role.template()
+    assert dataclasses.replace(role, image_sha256="b" * 64).template() != role.template()
+    assert Goal(role=role).wanted == Incarnation(1, 1)
