@@ -34,8 +34,29 @@ DIGEST = "a" * 64
 ROUNDS_MAX = 900
 SERVICES_EVERY = 5  # A service is looked at less often than its instances, as in the real loop.
 EFFECTS = frozenset(
-    "lay_overlay erase_overlay lay_local_storage erase_local_storage write erase start ask_restart ask_shutdown reset "
-    "power_off eject undefine keep_evidence shape join drain leave lay lift commit".split()
+    {
+        "lay_overlay",
+        "erase_overlay",
+        "lay_local_storage",
+        "erase_local_storage",
+        "write",
+        "erase",
+        "start",
+        "ask_restart",
+        "ask_shutdown",
+        "reset",
+        "power_off",
+        "eject",
+        "undefine",
+        "keep_evidence",
+        "shape",
+        "join",
+        "drain",
+        "leave",
+        "lay",
+        "lift",
+        "commit",
+    }
 )
 
 

@@ -16,7 +16,7 @@ POSSIBLY_IN_POOL = (Phase.READY, Phase.SERVING)
 LEAVING = (Phase.STOPPING, Phase.ERASING, Phase.GONE)
 
 
-@pytest.fixture()
+@pytest.fixture
 def instance() -> Instance:
     """A record in generation 1, boot 2, that serves."""
     fabric = Fabric()

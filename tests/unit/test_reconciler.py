@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
-
 from orchestrator.model import (
     InstanceName,
     LocalStorage,
@@ -38,7 +36,7 @@ def test_a_killed_vm_comes_back_with_its_data() -> None:
     before = fabric.instance()
 
     fabric.world.kill(WEB)
-    fabric.until(lambda: WEB not in fabric.world.seats_taken, rounds=2)
+    fabric.until(lambda: WEB not in fabric.world.seats_taken, rounds=4)
     fabric.until(lambda: fabric.quiet() and fabric.instance().boot > before.boot)
 
     after = fabric.instance()
@@ -52,7 +50,7 @@ def test_a_guest_that_restarts_by_itself_leaves_the_pool_and_returns() -> None:
     before = fabric.instance()
 
     fabric.world.machines[WEB].start_boot(fabric.world.time_s)
-    fabric.until(lambda: WEB not in fabric.world.seats_taken, rounds=2)
+    fabric.until(lambda: WEB not in fabric.world.seats_taken, rounds=4)
     fabric.until(fabric.quiet)
 
     assert fabric.instance().boot == before.boot + 1
