@@ -1,0 +1,215 @@
+"""User-data of cloud-init as MIME parts: what the user brought is checked and taken apart, ours is added, all joined.
+
+What the parts do in a guest is not known here; only their types, their encoding and what is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import email
+import email.message
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+
+from unattend.errors import AnswersInvalid
+
+SIZE_MAX_BYTES = 512 * 1024  # cloud-init has no limit of its own; this keeps a disc under a megabyte
+_WHERE = "user-data"
+
+# By the first line, as cloud-init does (cloudinit/handlers, INCLUSION_TYPES_MAP); the longest word comes first.
+_TYPES = (
+    ("#cloud-config-archive", "text/cloud-config-archive"),
+    ("#cloud-config-jsonp", "text/cloud-config-jsonp"),
+    ("#cloud-config", "text/cloud-config"),
+    ("#cloud-boothook", "text/cloud-boothook"),
+    ("#include-once", "text/x-include-once-url"),
+    ("#include", "text/x-include-url"),
+    ("#part-handler", "text/part-handler"),
+)
+_SCRIPT = "text/x-shellscript"
+_TYPED_BY_FIRST_LINE = ("text/plain", "text/x-not-multipart", _SCRIPT)
+_TEMPLATE_TYPE = "text/jinja2"
+_COMPRESSED = re.compile(r"application/(x-)?(gzip(-compressed|ped)?|gunzip|compress(ed)?)")
+_MIME_HEADER = re.compile(r"(content-type|mime-version)[ \t]*:", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_LINE_MAX = 998  # RFC 5322 section 2.1.1; longer lines travel as base64
+_BASE64_COLUMNS = 76  # RFC 2045 section 6.8
+_FIRST_LINES = "begin with #cloud-config, #!, #cloud-boothook, #include or #cloud-config-archive, or be MIME"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """One part as it travels: header fields in order, and the body in the transfer encoding that they name."""
+
+    headers: tuple[tuple[str, str], ...]
+    body: str = dataclasses.field(repr=False)
+
+
+def part(content_type: str, text: str, filename: str = "") -> Part:
+    """A part that holds `text`, readable where it is plain ASCII, else as base64 of UTF-8."""
+    encoding, body = _encoded(text)
+    headers = [
+        ("Content-Type", f'{content_type}; charset="utf-8"'),
+        ("MIME-Version", "1.0"),
+        ("Content-Transfer-Encoding", encoding),
+    ]
+    if filename:
+        headers.append(("Content-Disposition", f'attachment; filename="{filename}"'))
+    return Part(tuple(headers), body)
+
+
+def user_parts(user_data: str) -> tuple[Part, ...]:
+    """The user's parts in his order; () for nothing. AnswersInvalid says what is wrong, where and what to do instead.
+
+    Text of one type becomes one part of that type. A MIME message is taken apart into its leaves, each with the
+    headers that it came with, so that ours can stand beside them.
+    """
+    if not user_data.strip():
+        return ()
+    _refuse_compressed(user_data)
+    _refuse_control_characters(user_data, _WHERE)
+    size_bytes = len(user_data.encode())
+    if size_bytes > SIZE_MAX_BYTES:
+        raise AnswersInvalid(
+            f"{size_bytes} bytes are more than {SIZE_MAX_BYTES}",
+            where=_WHERE,
+            hint="keep large files in the image, or let the guest fetch them by #include",
+        )
+    if _MIME_HEADER.match(user_data):
+        return tuple(_leaves(user_data))
+    return (part(_type_by_first_line(user_data, _WHERE), user_data),)
+
+
+def join(parts: Sequence[Part]) -> bytes:
+    """One multipart/mixed message. Equal parts give equal bytes; the boundary occurs in no part."""
+    rendered = ["\n".join([*(f"{name}: {value}" for name, value in part.headers), "", part.body]) for part in parts]
+    boundary = _boundary(rendered)
+    head = f'Content-Type: multipart/mixed; boundary="{boundary}"\nMIME-Version: 1.0\n'
+    return "".join([head, *(f"\n--{boundary}\n{text}" for text in rendered), f"\n--{boundary}--\n"]).encode("ascii")
+
+
+def _boundary(rendered: Sequence[str]) -> str:
+    """Made from what it divides; whoever puts it into his part changes it."""
+    content = "\n".join(rendered)
+    for attempt in range(100):
+        boundary = "vmrole-" + hashlib.sha256(f"{attempt}\n{content}".encode()).hexdigest()[:32]
+        if boundary not in content:
+            return boundary
+    raise AssertionError("a hundred hashes of a text cannot all be in it")
+
+
+def _encoded(text: str) -> tuple[str, str]:
+    """Transfer encoding and body."""
+    if text.isascii() and all(len(line) <= _LINE_MAX for line in text.split("\n")):
+        return "7bit", text
+    whole = base64.b64encode(text.encode()).decode("ascii")
+    lines = [whole[at : at + _BASE64_COLUMNS] for at in range(0, len(whole), _BASE64_COLUMNS)]
+    return "base64", "\n".join(lines)
+
+
+def _type_by_first_line(text: str, where: str) -> str:
+    """The content type that the first line names; AnswersInvalid when it names none or one that is refused."""
+    first = text.split("\n", 1)[0].rstrip("\r")
+    if first.lower().startswith("## template:"):
+        raise AnswersInvalid(
+            "templates are refused",
+            where=f"{where}: line 1",
+            hint="write the values out: answers are what the guest gets, not a program that makes them up there",
+        )
+    if first.startswith("#!"):
+        return _SCRIPT
+    for word, content_type in _TYPES:
+        if first == word or first.startswith((f"{word} ", f"{word}\t")):
+            return content_type
+    if text.startswith("\ufeff"):
+        raise AnswersInvalid("begins with a byte-order mark", where=f"{where}: line 1", hint="save it without")
+    raise AnswersInvalid(
+        f"the first line {first[:60]!r} names no type that cloud-init knows",
+        where=f"{where}: line 1",
+        hint=f"it must {_FIRST_LINES}",
+    )
+
+
+def _leaves(user_data: str) -> Iterator[Part]:
+    """The parts of a MIME message that are not containers, each checked."""
+    message = email.message_from_string(user_data)
+    leaves = 0
+    for number, found in enumerate(message.walk()):
+        where = f"{_WHERE}: MIME part {number}" if number else f"{_WHERE}: MIME"
+        if found.get_content_maintype() != "multipart":
+            leaves += 1
+            yield _leaf(found, where)
+        _refuse_defects(found, where)  # decoding a leaf may have found more
+    if not leaves:
+        raise AnswersInvalid("a MIME message without a part", where=_WHERE)
+
+
+def _leaf(found: email.message.Message, where: str) -> Part:
+    content_type = found.get_content_type()
+    if found.is_multipart():
+        raise AnswersInvalid(f"{content_type} means nothing to cloud-init", where=where)
+    if _COMPRESSED.fullmatch(content_type):
+        raise AnswersInvalid(f"{content_type}: compressed parts are refused", where=where, hint="send it as it is")
+    headers = tuple((name, str(value)) for name, value in found.raw_items())
+    for name, value in headers:
+        if not (name + value).isascii():
+            raise AnswersInvalid(f"header {name[:40]!r} is not ASCII", where=where)
+    body = found.get_payload()
+    assert isinstance(body, str), type(body)
+    if found.get_content_maintype() != "text":
+        if not body.isascii():
+            raise AnswersInvalid(f"{content_type} is not ASCII", where=where, hint="encode it as base64")
+        return Part(headers, body)
+    text = _decoded(found, body, where)
+    _refuse_control_characters(text, where)
+    if content_type in _TYPED_BY_FIRST_LINE or text.startswith("## template:") or content_type == _TEMPLATE_TYPE:
+        _type_by_first_line(text if content_type != _TEMPLATE_TYPE else "## template:", where)
+    if body.isascii():
+        return Part(headers, body)
+    # cloud-init reads characters beyond ASCII only from an encoded body.
+    encoding, body = _encoded(text)
+    kept = tuple((name, value) for name, value in headers if name.lower() != "content-transfer-encoding")
+    return Part((*kept, ("Content-Transfer-Encoding", encoding)), body)
+
+
+def _decoded(found: email.message.Message, body: str, where: str) -> str:
+    """The text of a leaf as the guest will see it."""
+    if str(found.get("content-transfer-encoding", "")).strip().lower() in ("", "7bit", "8bit", "binary"):
+        return body
+    whole = found.get_payload(decode=True)
+    assert isinstance(whole, bytes), type(whole)
+    try:
+        return whole.decode()
+    except UnicodeDecodeError as error:
+        raise AnswersInvalid(
+            f"not UTF-8 at byte {error.start}", where=where, hint="text parts are UTF-8; compressed ones are refused"
+        ) from error
+
+
+def _refuse_defects(found: email.message.Message, where: str) -> None:
+    for defect in found.defects:
+        reason = " ".join((type(defect).__doc__ or type(defect).__name__).split())
+        raise AnswersInvalid(f"broken MIME: {reason}", where=where)
+
+
+def _refuse_compressed(user_data: str) -> None:
+    if user_data.startswith(("\x1f\x8b", "H4sI")):  # RFC 1952 section 2.3.1, and the same in base64
+        raise AnswersInvalid(
+            "compressed user-data is refused, because nothing in it could be checked",
+            where=_WHERE,
+            hint=f"give it as text; it may have {SIZE_MAX_BYTES // 1024} KiB",
+        )
+
+
+def _refuse_control_characters(text: str, where: str) -> None:
+    found = _CONTROL.search(text)
+    if found:
+        before = text[: found.start()]
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        raise AnswersInvalid(
+            f"control character U+{ord(found[0]):04X}",
+            where=f"{where}: line {line}, column {column}",
+            hint="use text; only tab and line ends may stand in it",
+        )
