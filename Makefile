@@ -41,7 +41,7 @@ bench: provision images ## the numbers, each against a floor measured in the sam
 
 .PHONY: images
 images: provision ## the base images under build/images, if they are not there yet
-	$(SUDO) $(PYTHON) -m images micro build/images
+	$(SUDO) $(PYTHON) -m images ensure micro build/images
 
 .PHONY: provision
 provision: ## install what is missing: Debian packages and the virtual environment

@@ -48,13 +48,13 @@ def lab(lab_session: Lab) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def micro_image() -> Path:
     """The micro image, built once under build/images."""
-    return images.ensure("micro", _IMAGES)
+    return images.ensure("micro", _IMAGES).path
 
 
 @pytest.fixture(scope="session")
 def debian_image() -> Path:
     """The debian image, built once under build/images."""
-    return images.ensure("debian", _IMAGES)
+    return images.ensure("debian", _IMAGES).path
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ ROOT_ENV = "VMROLE_LAB_ROOT"  # set inside a lab: the directory of its files
 _PARENT = Path("/var/tmp")  # On a disk, where /tmp may be memory; short, because sockets lie below.
 _PREFIX = "vmlab-"
 _LOCK = "lock"
-_DIE_S = 20.0  # The kernel kills the lab at once; QEMU may need seconds to write back what it holds.
+_DIE_S = 10.0  # The kernel kills the lab at once; QEMU may need seconds to write back what it holds.
 _NAMESPACES = ("--net", "--mount", "--pid", "--ipc")
 
 
@@ -85,7 +85,7 @@ class _Started:
     def wait(self) -> int:
         """Blocks until the command in the lab ended; a lab that died with it counts as killed (137)."""
         with os.fdopen(self.status_pipe) as pipe:
-            told = pipe.read().strip()
+            told = pipe.readline().strip()  # The end of file comes only when the whole lab has ended.
         return int(told) if told else 128 + signal.SIGKILL
 
     def end(self) -> None:
@@ -127,13 +127,15 @@ def _write_enter(root: Path, holder_pid: int) -> None:
 
 
 def _end(holder_pid: int) -> None:
-    """Kills the lab's PID 1 and waits for its parent, the holder, to end: the kernel lets PID 1 be reaped last."""
+    """Ends the lab's PID 1 and waits for its parent, the holder: the kernel lets PID 1 be reaped last of all."""
     with contextlib.closing(_PidFd(os.pidfd_open(holder_pid))) as holder:
         children = Path(f"/proc/{holder_pid}/task/{holder_pid}/children").read_text().split()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(children[0]) if children else holder_pid, signal.SIGKILL)
-        if not holder.ends_within(_DIE_S):
-            raise LabError(f"the lab of process {holder_pid} does not end")
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(children[0]) if children else holder_pid, number)
+            if holder.ends_within(_DIE_S):
+                return
+        raise LabError(f"the lab of process {holder_pid} does not end")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -43,12 +43,13 @@ def main(argv: list[str]) -> int:
         os.set_inheritable(descriptor, False)
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)  # For the command alone; a handler, because it does not survive exec.
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))  # `enter.py` ends the lab by this.
     _private_files(root)
     _outside_link()
     environment = _environment(root)
     child = os.posix_spawnp(argv[5], argv[5:], environment, setsigdef=(signal.SIGPIPE,))
     status = _reap_until(child)
-    os.write(status_fd, str(status).encode())
+    os.write(status_fd, f"{status}\n".encode())
     os.close(status_fd)
     if keep:
         _stay()

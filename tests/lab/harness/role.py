@@ -80,7 +80,7 @@ class RoleDaemon:
         command = ["env", *(f"{key}={value}" for key, value in self.environment.items()), VMROLE, *arguments]
         return places.HOST.run(command, check=check, timeout_s=timeout_s, text=text)
 
-    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - as many shapes as there are commands
+    def json(self, *arguments: str) -> Any:
         """What `vmrole ARGUMENTS -o json` answers."""
         return json.loads(self.run(*arguments, "-o", "json").stdout)
 
