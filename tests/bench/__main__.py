@@ -1,0 +1,275 @@
+"""Measures everything, or what is named: prints a table and writes build/bench.json (see the issue of each limit)."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import images
+from tests.bench.floor import Floor
+from tests.lab.harness import enter
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.load import Load
+from tests.lab.harness.role import VMROLE, RoleDaemon
+
+OUT = enter.REPOSITORY / "build" / "bench.json"
+VIP = "203.0.113.10"
+Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
+
+SERVICE = """service: {name}
+vip: {vip}
+roles:
+  web:
+    image: micro
+    instances: {instances}
+    size: {{vcpus: 1, memory: 128 MiB}}
+    drain: {drain}
+    endpoints:
+      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
+    answers:
+      userData: |
+        #!/bin/sh
+        mkdir -p /etc/vmrole/start.d
+        cat > /etc/vmrole/start.d/slow <<'END'
+        #!/bin/sh
+        mkdir -p /run/vmrole/www/cgi-bin
+        printf '#!/bin/sh\\nsleep 0.5\\nprintf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\nslow\\\\n"\\n' \\
+          > /run/vmrole/www/cgi-bin/slow
+        chmod 755 /run/vmrole/www/cgi-bin/slow
+        END
+        chmod 755 /etc/vmrole/start.d/slow
+"""
+
+
+class Bench:
+    """One lab, one daemon, and the measures taken in it."""
+
+    def __init__(self, lab: Lab, daemon: RoleDaemon, image: Path, place: Path) -> None:
+        self.lab = lab
+        self.daemon = daemon
+        self.image = image
+        self.place = place
+
+    def apply(self, instances: int, *, name: str = "bench", drain: str = "30 s") -> None:
+        """Deploys a service of micro instances and waits until all serve."""
+        text = SERVICE.format(name=name, vip=VIP, instances=instances, drain=drain)
+        self.daemon.run("apply", "-f", "-", "--wait", text=text)
+
+    def delete(self, name: str = "bench") -> None:
+        """Deletes the service and waits until nothing is left."""
+        self.daemon.run("delete", "service", name, "--wait")
+
+    def floor(self) -> Floor:
+        """The same machines by hand."""
+        like = self.lab.virsh("dumpxml", "web-0.bench")
+        return Floor(self.lab, self.image, self.place / "floor", like)
+
+    def reimage_ratio(self) -> Samples:
+        """`vmrole reimage --wait` of one instance, in rotation at its end, against the same by hand; pair by pair."""
+        self.apply(1)
+        ratios = []
+        with self.floor() as floor:
+            floor.deploy("floor-0")
+            for _ in range(5):
+                ours = timed(lambda: self.daemon.run("reimage", "web-0", "--wait"))
+                theirs = timed(lambda: floor.reimage("floor-0"))
+                print(f"  reimage {ours:.2f} s, by hand {theirs:.2f} s", flush=True)
+                ratios.append(ours / theirs)
+        self.delete()
+        return "ratio", 1.15, ratios
+
+    def parallel_deploy_ratio(self) -> Samples:
+        """Eight instances at once, deployed and serving, against the floor script deploying eight at once."""
+        self.apply(1)
+        ratios = []
+        with self.floor() as floor:
+            self.delete()
+            for _ in range(2):
+                ours = timed(lambda: self.apply(8))
+                self.delete()
+                theirs = timed(lambda: floor.deploy_all([f"floor-{number}" for number in range(8)]))
+                for number in range(8):
+                    self.lab.virsh("destroy", f"floor-{number}")
+                    self.lab.virsh("undefine", f"floor-{number}")
+                print(f"  eight at once {ours:.1f} s, by hand {theirs:.1f} s", flush=True)
+                ratios.append(ours / theirs)
+        return "ratio", 1.15, ratios
+
+    def ready_to_rotation_s(self) -> Samples:
+        """From the guest's own HTTP service answering on its DIP to the first answer through the VIP."""
+        self.apply(1)
+        dip = self.daemon.json("get", "instances", "web-0")["nic"]["address"]
+        gaps = []
+        for _ in range(7):
+            operation = self.lab.host.popen(
+                ["env", f"VMROLE_SOCKET={self.daemon.socket}", VMROLE, "restart", "web-0", "--wait"]
+            )
+            direct = self._first_answer(f"{dip}:8080", self.lab.host.prefix)
+            through = self._first_answer(f"{VIP}:80", self.lab.client.prefix)
+            gaps.append(through() - direct())
+            operation.wait(timeout=120)
+        self.delete()
+        return "s", 0.25, gaps
+
+    def _first_answer(self, where: str, prefix: Iterable[str]) -> Callable[[], float]:
+        """Asks all the time, first until there is no answer (the restart has begun), then until there is one."""
+        argv = [*prefix, sys.executable, "-m", "tests.bench.first_answer", where]
+        out = (self.place / f"answer-{where.replace(':', '-')}").open("w+b")
+        process = self.lab.host.popen(argv, stdout=out)
+
+        def result() -> float:
+            assert process.wait(timeout=120) == 0, f"{where} never answered again"
+            out.seek(0)
+            with out:
+                return float(out.read())
+
+        return result
+
+    def idle(self) -> dict[str, Samples]:
+        """The daemon with ten instances serving: processor time over 60 s, and its memory."""
+        self.apply(10)
+        time.sleep(20)  # The last starts settle.
+        shares = []
+        for _ in range(3):
+            before = cpu_s(self.daemon.pid)
+            began = time.monotonic()
+            time.sleep(20)
+            shares.append((cpu_s(self.daemon.pid) - before) / (time.monotonic() - began) * 100)
+        memory = rss_mib(self.daemon.pid)
+        self.delete()
+        return {"idle_cpu_percent": ("%", 1.0, shares), "daemon_rss_mib": ("MiB", 120.0, [memory])}
+
+    def cli_get_ratio(self) -> Samples:
+        """`vmrole get instances` as a whole process against `python3 -c pass`, pair by pair."""
+        self.apply(3)
+        ratios = []
+        for _ in range(25):
+            ours = timed(lambda: self.daemon.run("get", "instances"))
+            nothing = timed(lambda: self.lab.host.run(["env", f"X={VIP}", sys.executable, "-c", "pass"]))
+            ratios.append(ours / nothing)
+        self.delete()
+        return "ratio", 5.0, ratios
+
+    def lost_requests(self) -> dict[str, Samples]:
+        """A rolling reimage of three under constant load loses nothing; with the drain switched off it loses some."""
+        self.apply(3)
+        kept = self._rolling("/")
+        self.delete()
+        self.apply(3, drain="30 s")
+        slow = self._rolling("/cgi-bin/slow", rate_rps=20.0)
+        self.delete()
+        self.apply(3, drain="0 s")
+        cut = self._rolling("/cgi-bin/slow", rate_rps=20.0)
+        self.delete()
+        for account in (kept, slow, cut):
+            print(f"  ok {account['ok']}, failed {account['failed']} {account['reasons']}", flush=True)
+        return {
+            "lost_requests": ("requests", 0.0, [number(kept["failed"])]),
+            "lost_requests_sent": ("requests", None, [number(kept["ok"]) + number(kept["failed"])]),
+            "lost_slow_requests": ("requests", 0.0, [number(slow["failed"])]),
+            "lost_slow_requests_without_drain": ("requests", None, [number(cut["failed"])]),
+        }
+
+    def _rolling(self, path: str, rate_rps: float = 120.0) -> dict[str, object]:
+        with Load(self.lab.client, f"http://{VIP}{path}", rate_rps, self.place / "load.json") as load:
+            self.daemon.run("reimage", "bench", "--wait")
+            return load.account()
+
+
+def number(value: object) -> float:
+    """A count of an account."""
+    assert isinstance(value, int)
+    return float(value)
+
+
+def timed(do: Callable[[], object]) -> float:
+    """How long it takes, in seconds."""
+    began = time.monotonic()
+    do()
+    return time.monotonic() - began
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of all threads of a process so far, in seconds (proc(5), stat fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process, in MiB."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
+    """All measures, or those whose name is given; a failed one ends the run."""
+    found: dict[str, Samples] = {}
+    one: dict[str, Callable[[], Samples]] = {
+        "cli_get_ratio": bench.cli_get_ratio,
+        "ready_to_rotation_s": bench.ready_to_rotation_s,
+        "reimage_ratio": bench.reimage_ratio,
+        "parallel_deploy_ratio": bench.parallel_deploy_ratio,
+    }
+    several = {"idle": bench.idle, "lost_requests": bench.lost_requests}
+    for name, take in one.items():
+        if not names or name in names:
+            print(f"{name} ...", flush=True)
+            found[name] = take()
+    for name, take_several in several.items():
+        if not names or name in names:
+            print(f"{name} ...", flush=True)
+            found |= take_several()
+    return found
+
+
+def report(found: dict[str, Samples]) -> bool:
+    """Prints the table and writes build/bench.json; whether every median is within its limit."""
+    print(f"\n{'name':<34}{'median':>10}{'min':>10}{'max':>10}{'n':>4}  {'unit':<9}limit")
+    good = True
+    values = {}
+    for name, (unit, limit, samples) in found.items():
+        median = statistics.median(samples)
+        within = limit is None or median <= limit
+        if name == "lost_slow_requests_without_drain":
+            within = median > 0  # A test that cannot fail proves nothing.
+        good &= within
+        told = "" if limit is None else f"{limit:g}"
+        verdict = "" if within else "  MISSED"
+        print(
+            f"{name:<34}{median:>10.3f}{min(samples):>10.3f}{max(samples):>10.3f}{len(samples):>4}  {unit:<9}", end=""
+        )
+        print(told + verdict)
+        values[name] = {
+            "value": median,
+            "unit": unit,
+            "n": len(samples),
+            "min": min(samples),
+            "median": median,
+            "max": max(samples),
+        }
+    OUT.parent.mkdir(exist_ok=True)
+    merged = json.loads(OUT.read_text()) | values if OUT.exists() else values
+    OUT.write_text(json.dumps(merged, indent=1) + "\n")
+    return good
+
+
+def main(names: list[str]) -> int:
+    """Returns 0 when every measure is within its limit."""
+    image = images.ensure("micro", enter.REPOSITORY / "build" / "images")
+    with tempfile.TemporaryDirectory(prefix="vmrole-bench-") as place, Lab() as lab:
+        daemon = lab.daemon(Path(place) / "vmrole")
+        daemon.start()
+        daemon.run("image", "add", str(image), "--name", "micro")
+        good = report(measure(Bench(lab, daemon, image, Path(place)), names))
+        daemon.stop()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
