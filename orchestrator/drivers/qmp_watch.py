@@ -1,8 +1,8 @@
 """Watches every running VM through a QMP monitor of its own: resets, panics, and its death at the moment it happens.
 
-libvirt tells the same, but it noticed the death of a QEMU up to 2 s late (measured), and not at all while it was away.
-What is told here is a hint that wakes the reconciler early; `ended` alone is proof, because it is the kernel that says
-that the process is gone (a pidfd became readable), never the guest and never a closed socket.
+libvirt tells the same, but it noticed the death of a QEMU up to 2 s late (measured), and not at all while it was
+away. What is told here is a hint that wakes the reconciler early; `ended` alone is proof, because it is the kernel
+that says that the process is gone (a pidfd became readable), never the guest and never a closed socket.
 
 A monitor serves one client at a time: another one connects but gets no greeting, so a connection is given up when
 there is none in time, and it is closed whenever we stop watching.
@@ -159,7 +159,7 @@ class Monitors:
     async def _listen(self, name: InstanceName, watch: _Watch, connection: socket.socket, process: int) -> None:
         """Returns when the process has ended, or when the connection has and the process lives on."""
         ended: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(process, lambda: ended.done() or ended.set_result(None))
+        self._loop.add_reader(process, _settle, ended)
         talk = self._loop.create_task(self._talk(name, watch, connection))
         try:
             await asyncio.wait({ended, talk}, return_when=asyncio.FIRST_COMPLETED)
@@ -222,6 +222,11 @@ def _process_behind(connection: socket.socket) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _at_s(event: Message) -> float:

@@ -1,0 +1,179 @@
+"""What a Linux guest says of its auto-start services, and what we make of it. Pure: text in, `Services` out.
+
+The script runs in the guest through its agent. It prints `key=value` lines and never more than a few kilobytes. It
+asks `cloud-init status`, which costs a second of Python on a slow guest, only when everything else has finished.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from orchestrator.drivers.hostile_text import harmless, harmless_names
+from orchestrator.model import Ready, Services
+
+READY_FILE: Final = "/run/vmrole/ready"
+CLOUD_INIT_RESULT: Final = "/run/cloud-init/result.json"  # exists when cloud-init has finished in this boot
+CLOUD_INIT: Final = "cloud-init"  # how `ready.ignore` names it
+
+SCRIPT: Final = r"""
+LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+if ! [ -d /run/systemd/system ]; then
+  echo init=other
+  [ -r /run/vmrole/ready ] && echo "ready=$(head -c 64 /run/vmrole/ready)"
+  exit 0
+fi
+echo init=systemd
+state=$(timeout 5 systemctl is-system-running 2>/dev/null)
+echo "state=$state"
+jobs=$(timeout 5 systemctl list-jobs --no-legend --plain 2>/dev/null | head -n 40)
+[ -n "$jobs" ] && echo "$jobs" | while read -r _ unit kind _; do echo "job=$unit $kind"; done
+timeout 5 systemctl list-units --failed --no-legend --plain 2>/dev/null | head -n 40 |
+  while read -r unit _; do echo "failed=$unit"; done
+for unit; do echo "unit=$(timeout 5 systemctl is-active -- "$unit" 2>/dev/null) $unit"; done
+command -v cloud-init >/dev/null || exit 0
+if [ -e /run/cloud-init/disabled ]; then
+  echo cloud-init=disabled
+elif [ -e /run/cloud-init/enabled ] && ! [ -e /run/cloud-init/result.json ]; then
+  echo cloud-init=running
+elif [ "$state" != running ] && [ "$state" != degraded ]; then
+  echo "cloud-init=unasked"
+else
+  said=$(timeout 30 cloud-init status --format json 2>/dev/null)
+  echo "cloud-init-exit=$?"
+  echo "cloud-init-json=$(echo "$said" | tr -d '\n' | head -c 4000)"
+  [ -r /run/cloud-init/result.json ] &&
+    echo "cloud-init-result=$(tr -d '\n' </run/cloud-init/result.json | head -c 4000)"
+fi
+exit 0
+"""
+
+
+def judge(said: str, ready: Ready, boot_id: str) -> Services | None:
+    """What the script's output means for a guest in boot `boot_id`; None when it is not the script's output."""
+    lines: dict[str, list[str]] = collections.defaultdict(list)
+    for line in said.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            lines[key].append(value.strip())
+    match lines["init"]:
+        case ["systemd"]:
+            return _systemd(lines, ready)
+        case ["other"]:
+            return _other(lines, ready, boot_id)
+        case _:
+            return None
+
+
+def by_marker(marker: str, ready: Ready, boot_id: str) -> Services:
+    """For a guest without systemd: its services have started when the marker holds the id of the present boot."""
+    if ready.units:
+        missing = [f"{unit}: this guest has no systemd" for unit in ready.units]
+        return Services(started=False, failed=harmless_names(missing))
+    started = bool(boot_id) and marker.strip() == boot_id
+    return Services(started=started, note="" if started else f"the guest has not written {READY_FILE} in this boot")
+
+
+def by_result_file(result_json: str, ready: Ready) -> Services:
+    """For a systemd guest whose agent forbids guest-exec: cloud-init's result file, which its last unit writes."""
+    if ready.units or ready.command:
+        return Services(started=False, failed=(_CANNOT_ASK,))
+    failed = [] if CLOUD_INIT in ready.ignore else _errors(_object(result_json).get("v1"))
+    note = "the agent forbids guest-exec: judged by cloud-init's result alone"
+    return Services(started=not failed, failed=harmless_names(failed), note=note)
+
+
+def by_answering(ready: Ready) -> Services:
+    """For a guest whose agent forbids guest-exec and guest-file-read: that it answers is all there is."""
+    if ready.units or ready.command:
+        return Services(started=False, failed=(_CANNOT_ASK,))
+    note = "the agent forbids guest-exec and guest-file-read: judged by its answering alone"
+    return Services(started=True, note=note)
+
+
+_CANNOT_ASK = "ready.units and ready.command need guest-exec, which the guest's agent forbids"
+
+
+def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str) -> Services:
+    return by_marker(next(iter(lines.get("ready", ())), ""), ready, boot_id)
+
+
+def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
+    """All jobs are done, the state is one of the two final ones, and nothing that matters failed.
+
+    "degraded" is "running" with failed units (systemctl(1)), which are judged one by one.
+    """
+    ignored = frozenset(ready.ignore)
+    state = next(iter(lines.get("state", ())), "") or "unknown"
+    pending = [job.partition(" ")[0] for job in lines.get("job", ()) if job.partition(" ")[0] not in ignored]
+    failed = [unit for unit in lines.get("failed", ()) if unit not in ignored]
+    note = "" if state in ("running", "degraded") else f"systemd: {harmless(state, 40)}"
+    answers = dict(_state_and_unit(line) for line in lines.get("unit", ()))
+    for unit in ready.units:
+        found = answers.get(unit, "unknown")
+        if found == "failed":
+            failed.append(unit)
+        elif found != "active":
+            pending.append(f"{unit} ({found})")
+    if CLOUD_INIT not in ignored:
+        word, errors = _cloud_init(lines)
+        failed += errors
+        if word not in ("done", "disabled", "absent"):
+            pending.append(CLOUD_INIT)
+            note = note or f"cloud-init: {word}"
+    failed = list(dict.fromkeys(failed))
+    return Services(
+        started=not pending and not failed and not note,
+        pending=harmless_names(pending),
+        failed=harmless_names(failed),
+        note=note,
+    )
+
+
+def _state_and_unit(line: str) -> tuple[str, str]:
+    state, _, unit = line.partition(" ")
+    return unit, harmless(state, 20) or "unknown"
+
+
+def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
+    """Its state and its errors. Exit status 2 means "done, with errors that it got over" since 23.4; before that
+    there is none, and some distributions keep it so: the JSON decides, the status only when there is no JSON.
+    """
+    if "cloud-init" in lines:
+        return harmless(lines["cloud-init"][0], 20), []
+    if "cloud-init-exit" not in lines:
+        return "absent", []
+    said = _object(next(iter(lines.get("cloud-init-json", ())), ""))
+    result = _object(next(iter(lines.get("cloud-init-result", ())), ""))
+    status = said.get("status")
+    match status:
+        case "done" | "disabled":
+            return status, []
+        case "error":
+            return "done", _errors(said) or _errors(result.get("v1")) or [f"{CLOUD_INIT}: error"]
+        case str():
+            return harmless(status, 20), []
+        case _ if result:  # Before 22.3 there is no --format; the result file is older than that.
+            return "done", _errors(result.get("v1"))
+        case _:
+            return "unknown", []
+
+
+def _errors(said: object) -> list[str]:
+    errors = said.get("errors") if isinstance(said, dict) else None
+    if not isinstance(errors, list):
+        return []
+    return [f"{CLOUD_INIT}: {harmless(str(error)[:1000])}" for error in errors]
+
+
+def _object(text: str) -> dict[str, Any]:
+    """`text` as a JSON object; empty when it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

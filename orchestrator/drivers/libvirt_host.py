@@ -1,0 +1,324 @@
+"""The Hypervisor port over libvirt. What a domain is made of is `domain_xml`'s; who watches it is `qmp_watch`'s.
+
+A domain is ours when it carries our metadata and nothing else counts: a foreign one with our name is never touched.
+One instance has one VM because libvirt keeps names unique, and each generation has its own UUID, which is compared
+before anything is started.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import libvirt
+from lxml import etree
+
+from orchestrator.drivers import domain_xml
+from orchestrator.drivers.agent_channel import AgentChannel, AgentRefused, AgentSilent
+from orchestrator.drivers.domain_xml import DomainPaths, Machine
+from orchestrator.drivers.evidence import Evidence
+from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.libvirt_connection import LibvirtConnection, translated
+from orchestrator.drivers.qmp_watch import Monitors, Run
+from orchestrator.errors import Busy, Foreign, Permanent, WorldError
+from orchestrator.model import Domain, Instance, InstanceName, Power
+
+log = logging.getLogger(__name__)
+
+# virDomainState and its reasons, as far as we tell them apart; libvirt-domain.h.
+_POWER: Final = {
+    libvirt.VIR_DOMAIN_NOSTATE: Power.RUNNING,
+    libvirt.VIR_DOMAIN_RUNNING: Power.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: Power.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTDOWN: Power.RUNNING,  # The guest is down, QEMU is not yet: its disks are still locked.
+    libvirt.VIR_DOMAIN_PAUSED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTOFF: Power.OFF,
+    libvirt.VIR_DOMAIN_CRASHED: Power.CRASHED,
+}
+_REASON: Final = {
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): "a disk of the host failed or is full",
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER): "somebody paused it",
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP): "it is being started",
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_CRASHED): "the guest's kernel panicked",
+    (libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_CRASHED_PANICKED): "the guest's kernel panicked",
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN): "the guest shut down",
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED): "it was ended from outside",
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED): "its QEMU ended unexpectedly",
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED): "it could not be started",
+}
+_QEMU_ENDED = "its QEMU ended unexpectedly"
+_FORGET_ALL = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+
+
+class LibvirtHypervisor:
+    """Domains of one libvirtd. Thread-safe; one turn per instance at a time is the reconciler's promise."""
+
+    def __init__(
+        self,
+        connection: LibvirtConnection,
+        channel: AgentChannel,
+        monitors: Monitors,
+        evidence: Evidence,
+        layout: Layout,
+        machine: Machine,
+    ) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._monitors = monitors
+        self._evidence = evidence
+        self._layout = layout
+        self._machine = machine
+        self._qemu_user: tuple[int, int] | None = None
+
+    # Looking ---------------------------------------------------------------------------------------------------
+
+    def look(self, name: InstanceName) -> Domain | None:
+        """See ports.Hypervisor."""
+        with self._connection.use(f"look at {name}") as connection:
+            found = _find(connection, name)
+            return None if found is None else self._describe(found)
+
+    def inventory(self) -> Sequence[Domain]:
+        """See ports.Hypervisor."""
+        domains = []
+        with self._connection.use("list the domains") as connection:
+            for found in connection.listAllDomains(0):
+                try:
+                    domains.append(self._describe(found))
+                except Foreign:
+                    continue
+                except libvirt.libvirtError as error:  # It may have gone since it was listed.
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
+        return sorted(domains, key=lambda domain: domain.name)
+
+    def _describe(self, found: libvirt.virDomain) -> Domain:
+        """Raises Foreign. Begins or ends the watch of the VM's monitor as the state demands."""
+        ownership = _ownership(found)
+        name, uuid, run = InstanceName(found.name()), found.UUIDString(), _run(found)
+        state, why = found.state()
+        power, reason = _POWER.get(state, Power.RUNNING), _REASON.get((state, why), "")
+        if power is Power.OFF or run is None:
+            self._monitors.unfollow(name)
+        elif self._monitors.ended(name, run):
+            power, reason = Power.OFF, _QEMU_ENDED
+        else:
+            self._monitors.follow(name, run, self._layout.monitor(name))
+        return Domain(
+            name=name,
+            uuid=uuid,
+            generation=ownership.generation,
+            power=power,
+            reason=reason,
+            resets=self._monitors.resets(name, uuid),
+            disc=domain_xml.disc_of(found.XMLDesc(0)),
+        )
+
+    # Power -----------------------------------------------------------------------------------------------------
+
+    def start(self, instance: Instance) -> None:
+        """See ports.Hypervisor. An absent disc file means an empty drive."""
+        with self._connection.use(f"start {instance.name}") as connection:
+            found = _find(connection, instance.name)
+            if found is not None:
+                _ownership(found)
+                if found.UUIDString() != instance.vm_uuid:
+                    raise Permanent(
+                        f"{instance.name}: a VM of another generation has the name",
+                        hint=f"reimage it again, or look at it: virsh dominfo {instance.name}",
+                    )
+                if self._is_running(found):
+                    return
+            self._prepare_places(connection)
+            # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
+            xml = domain_xml.render(instance, self._paths(instance), self._machine)
+            found = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+            try:
+                found.create()
+            except libvirt.libvirtError as error:
+                if not found.isActive():  # Otherwise somebody was quicker, which is as good.
+                    raise _why_not_started(instance, error) from error
+            run = _run(connection.lookupByName(instance.name))
+            if run is not None:
+                self._monitors.follow(instance.name, run, self._layout.monitor(instance.name))
+
+    def ask_restart(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._ask(name, "reboot")
+
+    def ask_shutdown(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._ask(name, "powerdown")
+
+    def _ask(self, name: InstanceName, mode: str) -> None:
+        """Through the agent, which says nothing when it obeys (qga/qapi-schema.json); else by the power button.
+
+        libvirt's own agent mode of reboot would wait for up to 60 s for the guest to go down.
+        """
+        with self._connection.use(f"ask {name} to {mode}") as connection:
+            found = _find(connection, name)
+            if found is None:
+                return
+            _ownership(found)
+            if not self._is_running(found):
+                return
+            try:
+                self._channel.call(name, "guest-ping")
+                self._channel.tell(name, "guest-shutdown", mode=mode)
+            except (AgentSilent, AgentRefused) as error:
+                log.info("%s: %s; pressing the power button", name, error)
+                if mode == "reboot":
+                    found.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
+                else:
+                    found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+    def reset(self, name: InstanceName) -> None:
+        """See ports.Hypervisor. A domain that is off or absent is fine."""
+        with self._connection.use(f"reset {name}") as connection:
+            found = _find(connection, name)
+            if found is not None:
+                _ownership(found)
+                if self._is_running(found):
+                    found.reset(0)
+
+    def power_off(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        with self._connection.use(f"power off {name}") as connection:
+            found = _find(connection, name)
+            if found is not None:
+                _ownership(found)
+                _destroy(found)
+        self._monitors.unfollow(name)
+
+    # The rest --------------------------------------------------------------------------------------------------
+
+    def eject(self, name: InstanceName) -> None:
+        """See ports.Hypervisor. A guest that holds the drive shut is not asked twice."""
+        with self._connection.use(f"eject the disc of {name}") as connection:
+            found = _find(connection, name)
+            if found is None:
+                return
+            _ownership(found)
+            flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+            if found.isActive():
+                flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+            found.updateDeviceFlags(domain_xml.empty_drive(), flags)
+            for which, xml in (("", found.XMLDesc(0)), (" at its next start", found.XMLDesc(_INACTIVE))):
+                if disc := domain_xml.disc_of(xml):
+                    raise Busy(f"{name}: {disc} is still in the drive{which}")
+
+    def undefine(self, name: InstanceName) -> None:
+        """See ports.Hypervisor. Its console log and monitor socket go as well."""
+        with self._connection.use(f"undefine {name}") as connection:
+            found = _find(connection, name)
+            if found is not None:
+                _ownership(found)
+                if self._is_running(found):
+                    raise Busy(f"{name}: its VM runs and cannot be forgotten")
+                _destroy(found)  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
+                found.undefineFlags(_FORGET_ALL)
+        self._monitors.unfollow(name)
+        self._channel.forget(name)
+        self._layout.monitor(name).unlink(missing_ok=True)
+        console = self._layout.console(name)
+        for log_file in console.parent.glob(f"{console.name}*"):  # virtlogd keeps NAME.log, NAME.log.0, ...
+            log_file.unlink(missing_ok=True)
+
+    def keep_evidence(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._evidence.keep(instance)
+
+    def _is_running(self, found: libvirt.virDomain) -> bool:
+        """Whether there is a process. One that libvirt does not miss yet does not count."""
+        run = _run(found)
+        return run is not None and not self._monitors.ended(InstanceName(found.name()), run)
+
+    def _paths(self, instance: Instance) -> DomainPaths:
+        layout, role, disc = self._layout, instance.role, self._layout.disc(instance)
+        return DomainPaths(
+            overlay=layout.overlay(instance),
+            image=layout.image(role.image_sha256, role.image_format),
+            image_format=role.image_format,
+            local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
+            disc=disc if disc.exists() else None,
+            console=layout.console(instance.name),
+            monitor=layout.monitor(instance.name),
+        )
+
+    def _prepare_places(self, connection: libvirt.virConnect) -> None:
+        """The directories that QEMU and virtlogd write to; QEMU makes its monitor's socket as its own user."""
+        self._layout.consoles.mkdir(parents=True, exist_ok=True)
+        monitors = self._layout.monitors
+        monitors.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._qemu_user is None:
+            self._qemu_user = _qemu_user(connection.getCapabilities())
+        if self._qemu_user != (monitors.stat().st_uid, monitors.stat().st_gid):
+            os.chown(monitors, *self._qemu_user)
+
+
+_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
+
+
+def _find(connection: libvirt.virConnect, name: InstanceName) -> libvirt.virDomain | None:
+    try:
+        return connection.lookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def _ownership(found: libvirt.virDomain) -> domain_xml.Ownership:
+    """Our metadata in the domain; raises Foreign when there is none."""
+    try:
+        text = found.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, domain_xml.NAMESPACE, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            raise
+        text = ""
+    ownership = domain_xml.ownership(text)
+    if ownership is None or ownership.name != found.name():
+        raise Foreign(
+            f"the domain {found.name()!r} is not vmrole's",
+            hint="rename or remove it, or give the service another name; vmrole will not touch it",
+        )
+    return ownership
+
+
+def _run(found: libvirt.virDomain) -> Run | None:
+    """Which start of the VM this is; None when libvirt says that it is off."""
+    number = found.ID()
+    return None if number < 0 else Run(found.UUIDString(), number)
+
+
+def _destroy(found: libvirt.virDomain) -> None:
+    """Ends the VM if libvirt thinks that there is one."""
+    try:
+        if found.isActive():
+            found.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # It ended by itself meanwhile.
+            raise
+
+
+def _why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldError:
+    what = f"start {instance.name}"
+    if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ENOENT:
+        return Permanent(f"{what}: {error}", hint=f"a part of it is missing; run: vmrole reimage {instance.name}")
+    return translated(what, error)
+
+
+def _qemu_user(capabilities: str) -> tuple[int, int]:
+    """The user and group that libvirt runs QEMU as: the base label "+64055:+64055"; ours when it does not say."""
+    label = etree.fromstring(capabilities.encode()).findtext("host/secmodel[model='dac']/baselabel") or ""
+    user, _, group = label.replace("+", "").partition(":")
+    return (int(user), int(group)) if user.isdigit() and group.isdigit() else (os.getuid(), os.getgid())
