@@ -17,7 +17,7 @@ help: ## this list
 
 .PHONY: demo
 demo: provision images ## a service's whole life on real virtual machines, in namespaces of its own; KEEP=1 leaves it up
-	$(LAB) $(if $(KEEP),--keep) -- $(PYTHON) -m tests.demo
+	$(LAB) $(if $(KEEP),--keep) -- env KEEP=$(KEEP) $(PYTHON) -m tests.demo
 
 .PHONY: demo-down
 demo-down: ## end what `make demo KEEP=1` left up

@@ -54,6 +54,10 @@ class Lab:
     ) -> None:
         self._undo.close()
 
+    def leave_running(self) -> None:
+        """Lets every daemon live on when this Lab is left: they end with the namespaces."""
+        self._undo.pop_all()
+
     # libvirt ---------------------------------------------------------------------------------------------------
 
     def start_libvirtd(self) -> None:
