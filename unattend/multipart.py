@@ -138,10 +138,10 @@ def _leaves(user_data: str) -> Iterator[Part]:
     leaves = 0
     for number, found in enumerate(message.walk()):
         where = f"{_WHERE}: MIME part {number}" if number else f"{_WHERE}: MIME"
+        _refuse_defects(found, where)
         if found.get_content_maintype() != "multipart":
             leaves += 1
             yield _leaf(found, where)
-        _refuse_defects(found, where)  # decoding a leaf may have found more
     if not leaves:
         raise AnswersInvalid("a MIME message without a part", where=_WHERE)
 
@@ -180,6 +180,7 @@ def _decoded(found: email.message.Message, body: str, where: str) -> str:
         return body
     whole = found.get_payload(decode=True)
     assert isinstance(whole, bytes), type(whole)
+    _refuse_defects(found, where)  # decoding finds what reading did not
     try:
         return whole.decode()
     except UnicodeDecodeError as error:

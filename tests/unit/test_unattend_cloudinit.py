@@ -1,0 +1,236 @@
+"""What Debian's own cloud-init makes of our files: its code reads them here, in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import email
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unattend import nocloud
+
+# Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
+_CONSUMER = """
+import json, sys
+from cloudinit import handlers, helpers, user_data
+from cloudinit.handlers.cloud_config import CloudConfigPartHandler
+from cloudinit.util import fully_decoded_payload, load_yaml
+
+class Source:
+    def get_instance_id(self):
+        return "iid"
+
+paths = helpers.Paths({"cloud_dir": sys.argv[1], "run_dir": sys.argv[1]}, Source())
+message = user_data.UserDataProcessor(paths).process(sys.stdin.buffer.read())
+parts = []
+config = CloudConfigPartHandler(paths)
+handlers.call_begin(config, None, "always")
+def seen(data, filename, payload, headers):
+    parts.append({"type": headers["Content-Type"], "filename": filename, "text": payload})
+    if headers["Content-Type"] in config.list_types():
+        handlers.run_part(config, None, filename, payload, "always", headers)
+handlers.walk(message, seen, None)
+handlers.call_end(config, None, "always")
+merged = load_yaml(open(paths.get_ipath("cloud_config")).read())
+print(json.dumps({"parts": parts, "merged": merged}))
+"""
+
+ANSWERS = nocloud.Answers(
+    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
+    hostname="web-0",
+    service="shop",
+    instance="web-0.shop",
+    generation=3,
+    mac="52:54:00:12:34:56",
+    local_storage=("cache",),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Consumed:
+    """cloud-init's view: the parts in order, and the one configuration that it merges from them."""
+
+    parts: list[dict[str, str]]
+    merged: dict[str, Any]
+
+    @property
+    def types(self) -> list[str]:
+        """Content types in order."""
+        return [part["type"] for part in self.parts]
+
+
+def _consume(place: Path, user_data: str, *, restart: bool = True) -> Consumed:
+    answers = dataclasses.replace(ANSWERS, user_data=user_data, setup_restart=restart)
+    (place / "instances" / "iid").mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", _CONSUMER, str(place)],
+        input=nocloud.files(answers)["user-data"],
+        capture_output=True,
+        check=True,
+        timeout=30,
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+    )
+    read = json.loads(done.stdout)
+    return Consumed(read["parts"], read["merged"])
+
+
+@pytest.mark.parametrize(
+    ("user_data", "content_type"),
+    [
+        ("#cloud-config\nruncmd:\n- [touch, /x]\n", "text/cloud-config"),
+        ("#!/bin/sh\ntouch /x\n", "text/x-shellscript"),
+        ("#cloud-boothook\n#!/bin/sh\ntouch /x\n", "text/cloud-boothook"),
+        ("#!/bin/sh\necho häß € 🙂 " + "x" * 2000, "text/x-shellscript"),
+        ("#!/bin/sh\r\necho dos\r\n", "text/x-shellscript"),
+    ],
+)
+def test_cloudinit_sees_the_users_text_between_ours(tmp_path: Path, user_data: str, content_type: str) -> None:
+    """First our hook, then the user's part of his type and to the letter, last our configuration."""
+    seen = _consume(tmp_path, user_data)
+    assert seen.types == ["text/cloud-boothook", content_type, "text/cloud-config"]
+    assert seen.parts[1]["text"] == user_data
+
+
+def test_nothing_of_the_users_leaves_ours(tmp_path: Path) -> None:
+    """Without user-data there are our two parts, and a configuration of power_state alone."""
+    seen = _consume(tmp_path, "")
+    assert seen.types == ["text/cloud-boothook", "text/cloud-config"]
+    assert seen.merged.keys() == {"power_state"}
+
+
+def test_an_archive_is_opened_in_its_place(tmp_path: Path) -> None:
+    """cloud-init explodes the user's archive between our parts."""
+    archive = '#cloud-config-archive\n- type: text/cloud-config\n  content: |\n    a: 1\n- "#!/bin/sh\\ntrue"\n'
+    seen = _consume(tmp_path, archive)
+    assert seen.types == ["text/cloud-boothook", "text/cloud-config", "text/x-shellscript", "text/cloud-config"]
+    assert seen.merged["a"] == 1
+
+
+def test_parts_of_a_mime_message_arrive_with_their_headers(tmp_path: Path) -> None:
+    """A nested message in base64 and plain arrives part by part, file names and merge rules included."""
+    user_data = _mime()
+    wanted = [
+        (part.get_content_type(), part.get_filename(), _text(part))
+        for part in email.message_from_string(user_data).walk()
+        if not part.is_multipart()
+    ]
+    seen = _consume(tmp_path, user_data)
+    assert [(part["type"], part["filename"], part["text"]) for part in seen.parts[1:-1]] == wanted
+    assert seen.merged["runcmd"] == ["one", "two"]  # Merge-Type: list(append) of the user's second part
+
+
+def _text(part: email.message.Message) -> str:
+    whole = part.get_payload(decode=True)
+    assert isinstance(whole, bytes)
+    return whole.decode()
+
+
+def _mime() -> str:
+    return (
+        'Content-Type: multipart/mixed; boundary="==outer=="\nMIME-Version: 1.0\n\n'
+        '--==outer==\nContent-Type: text/x-shellscript; charset="us-ascii"\n'
+        'Content-Disposition: attachment; filename="50-first.sh"\n\n#!/bin/sh\ntrue\n\n'
+        '--==outer==\nContent-Type: multipart/mixed; boundary="==inner=="\n\n'
+        '--==inner==\nContent-Type: text/cloud-config\nContent-Disposition: attachment; filename="a.cfg"\n\n'
+        "#cloud-config\nruncmd: [one]\n"
+        "--==inner==\nContent-Type: text/cloud-config\nMerge-Type: list(append)+dict(recurse_array)+str()\n"
+        'Content-Disposition: attachment; filename="b.cfg"\nContent-Transfer-Encoding: base64\n\n'
+        "I2Nsb3VkLWNvbmZpZwpydW5jbWQ6IFt0d29dCg==\n--==inner==--\n"
+        "--==outer==--\n"
+    )
+
+
+@pytest.mark.parametrize("restart", [True, False])
+@pytest.mark.parametrize(
+    "user_data",
+    [
+        "#cloud-config\npower_state: {mode: poweroff, delay: 5, condition: false}\n",
+        "#cloud-config\nmerge_how: dict(replace)+list()+str()\npower_state: {mode: halt, timeout: 1}\n",
+        "#cloud-config-archive\n- content: |\n    #cloud-config\n    power_state: {mode: poweroff}\n",
+        '#cloud-config-jsonp\n[{"op": "add", "path": "/power_state", "value": {"mode": "poweroff"}}]\n',
+        "#cloud-config\npower_state: poweroff\n",
+    ],
+)
+def test_the_users_power_state_never_wins(tmp_path: Path, user_data: str, *, restart: bool) -> None:
+    """However the user asks to power off, what is left is our restart with our condition."""
+    ours = _consume(tmp_path, "", restart=restart).merged["power_state"]
+    merged = _consume(tmp_path, user_data, restart=restart).merged["power_state"]
+    assert merged == ours
+    assert merged["mode"] == "reboot"
+    assert merged["condition"][2].startswith(f"restart={'yes' if restart else 'no'}\n")
+
+
+def test_every_other_key_of_the_users_stays(tmp_path: Path) -> None:
+    """Ours adds power_state and takes nothing away: lists, hooks and files of the user's are as he wrote them."""
+    user_data = (
+        "#cloud-config\nbootcmd: [a]\nruncmd: [b]\nwrite_files:\n- {path: /x, content: y}\nmounts: [[c, /d]]\n"
+    )
+    assert _consume(tmp_path, user_data).merged == {
+        **_consume(tmp_path, "").merged,
+        "bootcmd": ["a"],
+        "runcmd": ["b"],
+        "write_files": [{"path": "/x", "content": "y"}],
+        "mounts": [["c", "/d"]],
+    }
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_our_configuration_is_valid_for_cloudinit(tmp_path: Path, *, restart: bool) -> None:
+    """`cloud-init schema` accepts the cloud-config part that we add."""
+    ours = tmp_path / "ours.yaml"
+    ours.write_text(_consume(tmp_path, "", restart=restart).parts[-1]["text"])
+    done = subprocess.run(
+        ["cloud-init", "schema", "--config-file", ours], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Valid" in done.stdout
+
+
+_NETWORK_CONSUMER = """
+import json, sys
+from cloudinit.net import network_state, eni
+from cloudinit.util import load_yaml
+state = network_state.parse_net_config_data(load_yaml(sys.stdin.read()), skip_broken=False)
+eni.Renderer({"eni_path": "interfaces"}).render_network_state(state, target=sys.argv[1])
+"""
+
+
+def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None:
+    """For ifupdown the network-config becomes one interface with DHCP, found by its MAC address and called eth0."""
+    subprocess.run(
+        ["/usr/bin/python3", "-c", _NETWORK_CONSUMER, str(tmp_path)],
+        input=nocloud.files(ANSWERS)["network-config"],
+        check=True,
+        timeout=30,
+        capture_output=True,
+    )
+    lines = (tmp_path / "interfaces").read_text().split("\n")
+    assert [line for line in lines if line and line != "auto lo" and "loopback" not in line] == [
+        "auto eth0",
+        "iface eth0 inet dhcp",
+    ]
+
+
+def test_cloudinit_knows_who_it_is_from_the_meta_data(tmp_path: Path) -> None:
+    """cloud-init's own YAML reader finds identity, name and our facts in the meta-data."""
+    program = "import json, sys; from cloudinit.util import load_yaml; print(json.dumps(load_yaml(sys.stdin.read())))"
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", program],
+        input=nocloud.files(ANSWERS)["meta-data"],
+        check=True,
+        timeout=30,
+        capture_output=True,
+    )
+    assert json.loads(done.stdout) == {
+        "instance-id": ANSWERS.instance_id,
+        "local-hostname": "web-0",
+        "vmrole-service": "shop",
+        "vmrole-instance": "web-0.shop",
+        "vmrole-generation": 3,
+        "vmrole-setup-restart": True,
+    }

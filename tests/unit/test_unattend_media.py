@@ -1,0 +1,157 @@
+"""Answer discs on the host: whole or absent, for nobody else's eyes, gone when erased."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.answer_media import AnswerDiscs
+from orchestrator.drivers.layout import Layout
+from orchestrator.errors import NoSpace, Permanent, Transient
+from orchestrator.model import Goal, Instance, InstanceName, LocalStorage, Nic, Role
+
+_ROLE = Role(
+    name="web",
+    image="micro",
+    image_sha256="0" * 64,
+    local_storage=(LocalStorage(name="cache", size_mib=64),),
+    user_data="#!/bin/sh\necho hunter2\n",
+)
+_INSTANCE = Instance(
+    name=InstanceName("web-0.shop"),
+    uid="7b0f3f0e-0000-4000-8000-000000000001",
+    service="shop",
+    role_name="web",
+    index=0,
+    network="vmrole-shop",
+    nic=Nic(mac="52:54:00:12:34:56", address="10.1.2.3", tap="t0"),
+    goal=Goal(role=_ROLE),
+    role=_ROLE,
+)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """Places of a daemon of its own."""
+    return Layout(state=tmp_path / "state", run=tmp_path / "run")
+
+
+@pytest.fixture
+def discs(layout: Layout) -> AnswerDiscs:
+    """The driver on an empty host."""
+    return AnswerDiscs(layout)
+
+
+def test_a_disc_says_who_the_instance_is(layout: Layout, discs: AnswerDiscs) -> None:
+    """The disc of a generation names that generation, its id, its MAC address and its storage, and no other."""
+    discs.write(_INSTANCE)
+    path = layout.disc(_INSTANCE)
+
+    def read(name: str) -> str:
+        argv = ["isoinfo", "-R", "-i", str(path), "-x", f"/{name}"]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+
+    assert f'"instance-id": "{_INSTANCE.vm_uuid}"' in read("meta-data")
+    assert '"vmrole-generation": 1' in read("meta-data")
+    assert '"52:54:00:12:34:56"' in read("network-config")
+    assert "storages='cache'" in read("user-data")
+    assert "hunter2" in read("user-data")
+
+
+def test_a_disc_is_for_its_owner_alone(layout: Layout, discs: AnswerDiscs) -> None:
+    """The file is 0600, and the directories above it cannot be listed, whatever the umask."""
+    before = os.umask(0)
+    try:
+        discs.write(_INSTANCE)
+    finally:
+        os.umask(before)
+    path = layout.disc(_INSTANCE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o711
+    assert stat.S_IMODE(layout.discs.stat().st_mode) == 0o711
+
+
+def test_a_disc_is_written_once_for_each_generation(layout: Layout, discs: AnswerDiscs) -> None:
+    """Repeating changes nothing; the next generation gets a path and an id of its own."""
+    discs.write(_INSTANCE)
+    first = layout.disc(_INSTANCE)
+    before = first.stat().st_mtime_ns
+    discs.write(_INSTANCE)
+    assert first.stat().st_mtime_ns == before
+    later = dataclasses.replace(_INSTANCE, generation=2)
+    discs.write(later)
+    assert layout.disc(later) != first
+    assert layout.disc(later).read_bytes() != first.read_bytes()
+
+
+def test_erasing_leaves_nothing(layout: Layout, discs: AnswerDiscs) -> None:
+    """Every generation's disc and what was half written go, twice is as once, and no other instance is touched."""
+    other = dataclasses.replace(_INSTANCE, name=InstanceName("web-1.shop"))
+    discs.erase(_INSTANCE)
+    for instance in (_INSTANCE, dataclasses.replace(_INSTANCE, generation=2), other):
+        discs.write(instance)
+    (layout.disc_dir(_INSTANCE.name) / ".3.iso.new").write_bytes(b"half")
+    assert discs.inventory() == {_INSTANCE.name, other.name}
+    discs.erase(_INSTANCE)
+    discs.erase(_INSTANCE)
+    assert discs.inventory() == {other.name}
+    assert not layout.disc_dir(_INSTANCE.name).exists()
+    assert layout.disc(other).exists()
+
+
+def test_an_empty_host_has_no_discs(discs: AnswerDiscs) -> None:
+    """Before the first disc there is no directory, and that is fine."""
+    assert discs.inventory() == frozenset()
+
+
+def test_what_a_crash_left_is_written_over(layout: Layout, discs: AnswerDiscs) -> None:
+    """Half a disc from a daemon that died is never taken for a disc."""
+    discs.write(_INSTANCE)
+    whole = layout.disc(_INSTANCE).read_bytes()
+    discs.erase(_INSTANCE)
+    layout.disc_dir(_INSTANCE.name).mkdir()
+    (layout.disc_dir(_INSTANCE.name) / ".1.iso.new").write_bytes(b"x" * 1_000_000)
+    discs.write(_INSTANCE)
+    assert layout.disc(_INSTANCE).read_bytes() == whole
+    assert [file.name for file in layout.disc_dir(_INSTANCE.name).iterdir()] == ["1.iso"]
+
+
+def test_answers_that_are_refused_fail_the_instance_with_a_hint(layout: Layout, discs: AnswerDiscs) -> None:
+    """Looking again cannot help, and nothing is left on the host."""
+    bad = dataclasses.replace(_INSTANCE, role=dataclasses.replace(_ROLE, user_data="hello"))
+    with pytest.raises(Permanent) as refused:
+        discs.write(bad)
+    assert "web" in str(refused.value)
+    assert refused.value.hint
+    assert not layout.disc(bad).exists()
+
+
+def test_a_full_disk_loses_nothing(discs: AnswerDiscs, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room is told as such and leaves no disc; with room again the same call writes it."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(NoSpace):
+            discs.write(_INSTANCE)
+    assert not layout.disc(_INSTANCE).exists()
+    discs.write(_INSTANCE)
+    assert layout.disc(_INSTANCE).exists()
+
+
+def test_a_place_that_cannot_be_written_is_tried_again_later(tmp_path: Path) -> None:
+    """A file where the directory should be is an error of the world with a hint, not a crash."""
+    (tmp_path / "run").write_text("")
+    discs = AnswerDiscs(Layout(state=tmp_path / "state", run=tmp_path / "run"))
+    for act in (discs.write, discs.erase):
+        with pytest.raises(Transient) as refused:
+            act(_INSTANCE)
+        assert refused.value.hint
