@@ -68,6 +68,7 @@ libxml2-utils: xmllint, the tests' second opinion on domain XML
 iputils-ping: reachability in the tests
 procps: what runs, for people who look into a lab
 shellcheck: style of the shell scripts
+cloud-init: reads our answer files in the tests; made inert on this host before it comes
 END
 }
 
@@ -91,6 +92,12 @@ apt_install() {
     reason=$(grep -m1 "^$name: " <<<"$list")
     say "  $name (${reason#*: })"
   done
+  # Where cloud-init was not, it must never run: this file is its documented switch, read at every boot.
+  if [[ " ${missing[*]} " == *" cloud-init "* ]] && [ ! -e /etc/cloud/cloud-init.disabled ]; then
+    say "switching cloud-init off on this host: /etc/cloud/cloud-init.disabled"
+    as_root mkdir -p /etc/cloud
+    as_root touch /etc/cloud/cloud-init.disabled
+  fi
   # A policy of "no" (101) keeps package scripts from starting daemons here: libvirtd would make a bridge and NAT
   # rules in the user's network unasked. One that is already there is somebody's choice and stays.
   local policy=/usr/sbin/policy-rc.d ours=no status=0

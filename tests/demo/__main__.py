@@ -34,7 +34,7 @@ def main() -> int:
     keep = bool(os.environ.get("KEEP"))
     stage = Stage()
     with Lab() as lab:
-        daemon = lab.daemon()
+        daemon = lab.daemon(run=Path("/run/vmrole"))  # The default: inside, `vmrole` finds it unasked.
         try:
             _deploy(stage, lab, daemon)
             _mark(stage, lab)
@@ -42,7 +42,7 @@ def main() -> int:
             _reimage(stage, lab, daemon)
             _explain(stage, daemon)
             if keep:
-                _hand_over(stage, lab, daemon)
+                _hand_over(stage)
                 lab.leave_running()
             else:
                 _delete(stage, lab, daemon)
@@ -113,13 +113,10 @@ def _explain(stage: Stage, daemon: RoleDaemon) -> None:
         stage.vmrole(daemon, "events", FIRST)
 
 
-def _hand_over(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
+def _hand_over(stage: Stage) -> None:
     """What the user needs to go on by hand; `enter.py` adds how to get in and how to end it."""
-    settings = " ".join(f"{key}={value}" for key, value in daemon.environment.items())
-    with (lab.root / "environment").open("a") as environment:
-        environment.write("\n" + "\n".join(f"{key}={value}" for key, value in daemon.environment.items()))
     with stage.step("It stays up; inside the lab you can say"):
-        stage.say(f"vmrole get instances -w          ({settings} is set)")
+        stage.say("vmrole get instances -w")
         stage.say(f"vmrole reimage {FIRST} --wait")
         stage.say(f"nsenter --net=/run/netns/client python3 -m tests.lab.harness.answers {VIP_URL} --distinct 3")
         stage.say(f"virsh console {FIRST}            (leave it with Ctrl-])")

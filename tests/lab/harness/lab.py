@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -77,12 +78,14 @@ class Lab:
 
     # vmrole ----------------------------------------------------------------------------------------------------
 
-    def daemon(self, state: Path | None = None, **settings: object) -> RoleDaemon:
-        """A vmrole daemon, not yet started; its state lies under `state` (default: ROOT/vmrole).
+    def daemon(self, state: Path | None = None, run: Path | None = None, **settings: object) -> RoleDaemon:
+        """A vmrole daemon, not yet started, with its state under `state` (default: ROOT/vmrole).
 
-        `settings` are keys of its configuration file beside those that the lab needs. Killed when the lab is left.
+        `run` defaults to a new directory in the lab's /run: short, because sockets lie in it. `settings` are keys of
+        its configuration file beside those that the lab needs. Killed when the lab is left.
         """
-        daemon = RoleDaemon(state or self.root / "vmrole", settings)
+        run = run or Path(tempfile.mkdtemp(prefix="vmrole-", dir="/run"))
+        daemon = RoleDaemon(state or self.root / "vmrole", run, settings)
         self._undo.callback(daemon.kill_with_children)
         return daemon
 

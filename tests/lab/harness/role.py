@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,16 +20,18 @@ VMROLE = str(REPOSITORY / ".venv" / "bin" / "vmrole")
 
 
 class RoleDaemon:
-    """One vmrole daemon on a state directory. Killing it leaves HAProxy and the guests as they are."""
+    """One vmrole daemon on a state and a run directory. Killing it leaves HAProxy and the guests as they are."""
 
-    def __init__(self, state: Path, settings: Mapping[str, object]) -> None:
+    def __init__(self, state: Path, run: Path, settings: Mapping[str, object]) -> None:
         self.state = state
-        self.socket = state / "run" / "vmrole.sock"
+        self.run_dir = run
+        self.socket = run / "vmrole.sock"
         self.config = state / "vmrole.toml"
-        (state / "run").mkdir(parents=True, exist_ok=True)
+        for directory in (state, run):
+            directory.mkdir(parents=True, exist_ok=True)
         lab = {
             "state_dir": str(state / "lib"),
-            "socket": str(self.socket),
+            "run_dir": str(run),
             "vip_interface": places.OUTSIDE_LINK,
             "libvirt_uri": places.LIBVIRT_URI,
         }
@@ -66,10 +69,11 @@ class RoleDaemon:
         return self._daemon.last_words(lines)
 
     def kill_with_children(self) -> None:
-        """Ends the daemon and everything in this lab that has its state directory on its command line."""
+        """Ends the daemon and everything in this lab that has one of its directories on its command line."""
         self.kill()
-        for pid in processes_naming(str(self.state)):
-            os.kill(pid, signal.SIGKILL)
+        for pid in {*processes_naming(str(self.state)), *processes_naming(str(self.run_dir))}:
+            with contextlib.suppress(ProcessLookupError):  # It may end by itself when another one does.
+                os.kill(pid, signal.SIGKILL)
 
     # The command ------------------------------------------------------------------------------------------------
 
