@@ -261,8 +261,9 @@ class Control:
             service = Service(spec=spec, network=network, created_at_s=self._now_s())
         else:
             service = replace(old, spec=spec)
-        present = {one.name: one for one in records.all_of(self._store, Instance) if one.service == spec.name}
-        nics = [one.nic for one in present.values()]
+        everyone = records.all_of(self._store, Instance)
+        present = {one.name: one for one in everyone if one.service == spec.name}
+        nics = [one.nic for one in everyone]
         changed: list[Instance] = []
         for role in spec.roles:
             for index in range(role.instances):

@@ -1,0 +1,114 @@
+"""The configuration: a TOML file, every key with a default, laid over by the environment. Standard library only.
+
+state_dir = "/var/lib/vmrole"        # images, overlays, local storage, records
+run_dir = "/run/vmrole"              # sockets, answer discs; may be lost with a reboot of the host
+socket = "/run/vmrole/vmrole.sock"   # default: RUN_DIR/vmrole.sock
+socket_group = "vmrole"              # members may use the socket; ignored where there is no such group
+libvirt_uri = "qemu:///system"
+vip_interface = "eth0"               # where VIPs are added; needed as soon as a service is applied
+network_pool = "10.90.0.0/16"        # private networks are cut from it, a /24 for each service
+accelerator = "auto"                 # "auto" boots a guest to find out; "kvm"; "tcg"
+haproxy = "haproxy"                  # the program
+image_virtual_size_max_gib = 2048
+memory_reserve_mib = 1024            # kept for the host itself
+workers = 16                         # turns at the same time
+log_style = "auto"                   # "auto", "text", "json"
+log_level = "info"                   # "debug", "info", "warning", "error"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError
+
+DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
+DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
+_CHOICES = {
+    "accelerator": ("auto", "kvm", "tcg"),
+    "log_style": ("auto", "text", "json"),
+    "log_level": ("debug", "info", "warning", "error"),
+}
+_LEAST = {"image_virtual_size_max_gib": 1, "memory_reserve_mib": 0, "workers": 1}
+_FROM_ENVIRONMENT = {
+    "VMROLE_STATE_DIR": "state_dir",
+    "VMROLE_RUN_DIR": "run_dir",
+    "VMROLE_SOCKET": "socket",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the file, the environment and the defaults came to. See the module's docstring for each key."""
+
+    state_dir: Path = Path("/var/lib/vmrole")
+    run_dir: Path = Path("/run/vmrole")
+    socket: Path = DEFAULT_SOCKET
+    socket_group: str = "vmrole"
+    libvirt_uri: str = "qemu:///system"
+    vip_interface: str = ""
+    network_pool: str = "10.90.0.0/16"
+    accelerator: str = "auto"
+    haproxy: str = "haproxy"
+    image_virtual_size_max_gib: int = 2048
+    memory_reserve_mib: int = 1024
+    workers: int = 16
+    log_style: str = "auto"
+    log_level: str = "info"
+
+
+def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration; without `file`, VMROLE_CONFIG or the default file, if that exists. Raises ConfigError."""
+    named = file or (Path(environment["VMROLE_CONFIG"]) if "VMROLE_CONFIG" in environment else None)
+    values: dict[str, Any] = {}
+    if named is not None or DEFAULT_FILE.exists():
+        values = _read(named or DEFAULT_FILE)
+    values |= {key: environment[name] for name, key in _FROM_ENVIRONMENT.items() if environment.get(name)}
+    if "socket" not in values and "run_dir" in values:
+        values["socket"] = str(Path(values["run_dir"]) / "vmrole.sock")
+    return _checked(values, str(named or DEFAULT_FILE))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}", hint="name a file that can be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from error
+
+
+def _checked(values: Mapping[str, Any], file: str) -> Config:
+    fields: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
+    settled: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(fields)}"
+            raise ConfigError(f"{file}: {key}: there is no such key", hint=hint)
+        kind = type(fields[key])
+        wanted = str if isinstance(fields[key], Path) else kind
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ConfigError(f"{file}: {key}: {value!r} is not a {'number' if wanted is int else 'string'}")
+        if value not in _CHOICES.get(key, (value,)):
+            raise ConfigError(f"{file}: {key}: {value!r}", hint=f"use one of: {', '.join(_CHOICES[key])}")
+        if isinstance(value, int) and value < _LEAST[key]:
+            raise ConfigError(f"{file}: {key}: {value}", hint=f"use {_LEAST[key]} or more")
+        if issubclass(kind, Path) and not Path(value).is_absolute():
+            raise ConfigError(f"{file}: {key}: {value!r}", hint="use an absolute path")
+        settled[key] = Path(value) if issubclass(kind, Path) else value
+    config = Config(**settled)
+    try:
+        pool = ipaddress.IPv4Network(config.network_pool)
+    except ValueError as error:
+        raise ConfigError(f"{file}: network_pool: {error}", hint="an IPv4 network such as 10.90.0.0/16") from error
+    if pool.prefixlen > 24:
+        raise ConfigError(f"{file}: network_pool: {pool} is too small", hint="each service takes a /24 of it")
+    return config

@@ -1,0 +1,105 @@
+"""How single values of the service file are read: each takes a YAML node and returns its value or a Problem. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from orchestrator.errors import Problem
+
+T = TypeVar("T")
+E = TypeVar("E", bound=enum.StrEnum)
+Answer: TypeAlias = T | Problem
+
+_SIZES_MIB = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([A-Za-z]+)")
+
+
+def text(node: object) -> Answer[str]:
+    """A string; a number or a truth value is not silently taken for one."""
+    if isinstance(node, str):
+        return str(node)
+    return Problem(f"{_shown(node)} is not a string", hint="put it into quotes")
+
+
+def boolean(node: object) -> Answer[bool]:
+    """true or false, in YAML 1.2's spelling."""
+    return (
+        node
+        if isinstance(node, bool)
+        else Problem(f"{_shown(node)} is not true or false", hint="write true or false")
+    )
+
+
+def integer(least: int, most: int) -> Callable[[object], Answer[int]]:
+    """A whole number between `least` and `most`."""
+
+    def read(node: object) -> Answer[int]:
+        if isinstance(node, bool) or not isinstance(node, int):
+            return Problem(f"{_shown(node)} is not a whole number", hint=f"use {least} to {most}")
+        if not least <= node <= most:
+            return Problem(f"{node} is out of range", hint=f"use {least} to {most}")
+        return int(node)
+
+    return read
+
+
+port = integer(1, 65535)
+
+
+def size_mib(least: int, most: int) -> Callable[[object], Answer[int]]:
+    """A size with its unit, in MiB. MB and GB are refused: half of the world means something else by them."""
+
+    def read(node: object) -> Answer[int]:
+        found = _QUANTITY.fullmatch(node) if isinstance(node, str) else None
+        if found is None or found[2] not in _SIZES_MIB:
+            return Problem(f"{_shown(node)} is not a size", hint="a number with MiB, GiB or TiB, such as 128 MiB")
+        amount = float(found[1]) * _SIZES_MIB[found[2]]
+        if amount != int(amount) or not least <= amount <= most:
+            return Problem(f"{found[0]} is out of range", hint=f"use {least} MiB to {most} MiB, in whole MiB")
+        return int(amount)
+
+    return read
+
+
+def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
+    """A length of time with its unit, in seconds."""
+
+    def read(node: object) -> Answer[float]:
+        found = _QUANTITY.fullmatch(node) if isinstance(node, str) else None
+        if found is None or found[2] not in _SECONDS:
+            return Problem(
+                f"{_shown(node)} is not a length of time", hint="a number with ms, s, min or h, such as 10 min"
+            )
+        amount = float(found[1]) * _SECONDS[found[2]]
+        if not least <= amount <= most:
+            return Problem(f"{found[0]} is out of range", hint=f"use {least:g} s to {most:g} s")
+        return amount
+
+    return read
+
+
+def choice(of: type[E]) -> Callable[[object], Answer[E]]:
+    """One of the words of an enumeration."""
+
+    def read(node: object) -> Answer[E]:
+        try:
+            return of(str(node))
+        except ValueError:
+            return Problem(f"{_shown(node)} is not known", hint=f"use one of: {', '.join(of)}")
+
+    return read
+
+
+def words(node: object) -> Answer[tuple[str, ...]]:
+    """A list of strings, none of them empty."""
+    if not isinstance(node, list) or not all(isinstance(one, str) and one for one in node):
+        return Problem(f"{_shown(node)} is not a list of strings", hint="write [first, second]")
+    return tuple(str(one) for one in node)
+
+
+def _shown(node: object) -> str:
+    return "nothing" if node is None else repr(node)[:60]
