@@ -1,0 +1,10 @@
+"""The HTTP API on a unix socket: `bind` the socket, `create_app` over the core, `serve` it. No decisions here.
+
+What a request means is decided in `control`; what an error is worth is decided in `problems`.
+"""
+
+from orchestrator.api.app import create_app
+from orchestrator.api.listening import bind
+from orchestrator.api.server import Server, serve
+
+__all__ = ["Server", "bind", "create_app", "serve"]

@@ -1,0 +1,74 @@
+"""The app: which parts it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from orchestrator import __version__
+from orchestrator.api import problems
+from orchestrator.api.guard import Guard
+from orchestrator.api.image_routes import Images, image_routes
+from orchestrator.api.instance_routes import instance_routes
+from orchestrator.api.peers import Admission
+from orchestrator.api.service_routes import service_routes
+from orchestrator.api.sse import Watchers
+from orchestrator.api.views import Health
+from orchestrator.control import Control
+from orchestrator.model import InstanceName
+from orchestrator.verify import Finding
+
+_SUMMARY = "Named instances from read-only images: services, instances, images, long work and its events."
+
+
+def create_app(
+    control: Control,
+    images: Images,
+    *,
+    console: Callable[[InstanceName], Path],
+    findings: Callable[[], Sequence[Finding]],
+    admission: Admission | None = None,
+) -> FastAPI:
+    """The API over the core.
+
+    `console` says where the console log of an instance lies, `findings` compares the host with the records, and
+    `admission` says who may ask (None: root and the daemon's own user).
+    """
+    app = FastAPI(
+        title="vmrole",
+        version=__version__,
+        summary=_SUMMARY,
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"model": problems.ProblemBody}, "5XX": {"model": problems.ProblemBody}},
+        generate_unique_id_function=lambda route: route.name,
+    )
+    watchers = Watchers(control.wait)
+    app.state.watchers = watchers
+    problems.install(app)
+    app.add_middleware(Guard, admission=admission or Admission())
+
+    @app.get("/healthz", tags=["daemon"])
+    def health() -> Health:
+        """Whether the daemon answers, and its store."""
+        return Health(status="ok", version=__version__, revision=control.wait(0, 0.0))
+
+    @app.get("/v1/verify", tags=["daemon"])
+    def verify() -> list[Finding]:
+        """What on this host contradicts the records; an empty list is health."""
+        return list(findings())
+
+    app.include_router(service_routes(control))
+    app.include_router(instance_routes(control, watchers, console))
+    app.include_router(image_routes(images))
+    return app
+
+
+def description(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 description, as docs/openapi.json keeps it."""
+    found = app.openapi()
+    found["info"]["version"] = "v1"  # of the API: the program's version would change the file at each release
+    return found

@@ -1,0 +1,126 @@
+"""Images: an upload is read by the repository straight from the connection; one that ends early leaves nothing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, BinaryIO, Protocol, cast
+
+import anyio
+import anyio.from_thread
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.requests import ClientDisconnect
+
+from orchestrator.errors import InvalidInput, WaitedTooLong
+from orchestrator.model import DiskFormat, Image, Os
+
+SILENCE_S = 60.0  # an upload that brings nothing for so long is over
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+class Images(Protocol):
+    """What the API asks of the image repository."""
+
+    def add(self, source: BinaryIO, *, name: str, os: Os, format: DiskFormat | None, sha256: str | None) -> Image:
+        """Copies, checks and records an image; whatever goes wrong, nothing is left."""
+
+    def all(self) -> Sequence[Image]:
+        """Every image."""
+
+    def find(self, ref: str) -> Image:
+        """By name, digest or name@sha256:digest; raises NotFound."""
+
+    def verify(self, ref: str) -> Image:
+        """Reads it again; raises ImageCorrupt when a byte differs."""
+
+    def remove(self, ref: str) -> None:
+        """Removes it; raises Conflict while a service refers to it."""
+
+
+class Upload(io.RawIOBase):
+    """The request's body as a file that a thread may read: each read waits for the client, nothing is buffered."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], length: int | None) -> None:
+        self._chunks = chunks
+        self._rest = b""
+        self._length = length
+        self._taken = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: object, /) -> int:
+        """Fills the buffer; raises InvalidInput when the client goes away before the end."""
+        if not self._rest:
+            self._rest = anyio.from_thread.run(self._next)
+            self._taken += len(self._rest)
+            if not self._rest and self._length is not None and self._taken != self._length:
+                raise InvalidInput(f"the upload ended after {self._taken} of {self._length} bytes")
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    async def _next(self) -> bytes:
+        try:
+            with anyio.fail_after(SILENCE_S):
+                async for chunk in self._chunks:
+                    if chunk:
+                        return chunk
+        except ClientDisconnect as error:
+            raise InvalidInput(f"the upload ended after {self._taken} bytes", hint="try again") from error
+        except TimeoutError as error:
+            raise WaitedTooLong(f"the upload brought nothing for {SILENCE_S:.0f} s", hint="try again") from error
+        return b""
+
+
+async def upload(request: Request) -> BinaryIO:
+    """The body of the request as a file."""
+    length = request.headers.get("content-length")
+    body = Upload(request.stream().__aiter__(), int(length) if length is not None else None)
+    return io.BufferedReader(body, buffer_size=1 << 20)
+
+
+def image_routes(images: Images) -> APIRouter:
+    """The routes under /v1/images."""
+    router = APIRouter(prefix="/v1/images", tags=["images"])
+
+    @router.get("")
+    def list_images() -> list[Image]:
+        """All images."""
+        return list(images.all())
+
+    @router.post("", status_code=201, openapi_extra=_BODY)
+    def add_image(
+        source: Annotated[BinaryIO, Depends(upload)],
+        name: str,
+        os: Os = Os.LINUX,
+        format: DiskFormat | None = None,
+        sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
+    ) -> Image:
+        """Copies the body into the repository. The same bytes twice are one image with both names."""
+        return images.add(source, name=name, os=os, format=format, sha256=sha256)
+
+    @router.get("/{ref}")
+    def get_image(ref: str) -> Image:
+        """One image, by name, digest or name@sha256:digest."""
+        return images.find(ref)
+
+    @router.post("/{ref}/verify")
+    def verify_image(ref: str) -> Image:
+        """Reads every byte again; 503 when one differs."""
+        return images.verify(ref)
+
+    @router.delete("/{ref}", status_code=204)
+    def remove_image(ref: str) -> None:
+        """Removes an image that no service refers to."""
+        images.remove(ref)
+
+    return router

@@ -1,0 +1,138 @@
+"""Instances, long work over them, and the ledger; each can be watched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import PlainTextResponse
+
+from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, OperationLookout, Watchers
+from orchestrator.api.views import InstanceView, Why, Wish, view_instance
+from orchestrator.control import Control
+from orchestrator.errors import InvalidInput, NotFound, Transient
+from orchestrator.model import Event, InstanceName, Operation, Seat
+
+CONSOLE_MAX_BYTES = 1 << 20
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"}
+}
+LastEventId = Annotated[str | None, Header(description="go on after this event")]
+Subject = Annotated[str, Query(description='an instance, a role ("web.shop") or a service; "" for all')]
+
+
+def instance_routes(control: Control, watchers: Watchers, console: Callable[[InstanceName], Path]) -> APIRouter:
+    """The routes under /v1/instances, /v1/operations and /v1/events."""
+    router = APIRouter(prefix="/v1")
+    _instances(router, control, watchers)
+    _console(router, control, console)
+    _operations(router, control, watchers)
+    _events(router, control, watchers)
+    return router
+
+
+def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
+    @router.get("/instances", tags=["instances"])
+    def list_instances(subject: Subject = "", seats: bool = False) -> list[InstanceView]:
+        """Instances by service, role and number; with `seats`, how the balancer sees each."""
+        found = control.instances(subject)
+        if subject and not found:
+            found = [control.instance(subject)]
+        taken = _seats(control) if seats else {}
+        return [view_instance(one, taken.get(one.name)) for one in found]
+
+    @router.get("/instances/watch", tags=["instances"], response_class=Response, responses=_STREAM)
+    async def watch_instances(subject: Subject = "") -> Response:
+        """All there are as `instance`, then `current`, then each change; `gone` with the last view of a removed one.
+
+        The subject need not exist (yet, or any more).
+        """
+        return watchers.respond(InstanceLookout(lambda: control.instances(subject)))
+
+    @router.get("/instances/{name}", tags=["instances"])
+    def get_instance(name: str) -> InstanceView:
+        """One instance, "web-0.shop" or "web-0" when that is unique."""
+        instance = control.instance(name)
+        return view_instance(instance, _seats(control).get(instance.name))
+
+    @router.get("/instances/{name}/why", tags=["instances"])
+    def get_why(name: str) -> Why:
+        """In sentences: what the instance waits for, since when, until when, and what came before."""
+        return Why(name=control.instance(name).name, sentences=control.why(name))
+
+
+def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:
+    @router.get("/instances/{name}/console", tags=["instances"], response_class=PlainTextResponse)
+    def get_console(name: str, tail_bytes: Annotated[int, Query(ge=1, le=CONSOLE_MAX_BYTES)] = 65_536) -> Response:
+        """The last bytes of the console's log as the guest wrote them: they may hold terminal escapes."""
+        instance = control.instance(name)
+        try:
+            with console(instance.name).open("rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(0, end - tail_bytes))
+                text = log.read(tail_bytes)
+        except FileNotFoundError as error:
+            raise NotFound(f"{instance.name} has no console log yet", hint="its VM has not started") from error
+        return Response(text, media_type="text/plain; charset=utf-8")
+
+
+def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None:
+    @router.get("/operations", tags=["operations"])
+    def list_operations() -> list[Operation]:
+        """Running operations and the last finished ones, oldest first."""
+        return control.operations()
+
+    @router.post("/operations", tags=["operations"], status_code=202)
+    def begin_operation(wish: Wish, response: Response) -> Operation:
+        """Asks for a restart, a reimage or a rebuild; the answer is the operation that does it."""
+        operation = control.act(wish.verb, wish.subject, together=wish.together)
+        response.headers["location"] = f"/v1/operations/{operation.id}"
+        return operation
+
+    @router.get("/operations/{operation_id}", tags=["operations"])
+    def get_operation(operation_id: str) -> Operation:
+        """One operation."""
+        return control.operation(operation_id)
+
+    @router.get("/operations/{operation_id}/watch", tags=["operations"], response_class=Response, responses=_STREAM)
+    async def watch_operation(operation_id: str) -> Response:
+        """`operation` and `instance` at each change, and `end` when it is over."""
+        return watchers.respond(OperationLookout(control, operation_id))
+
+
+def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
+    @router.get("/events", tags=["events"])
+    def list_events(
+        subject: Subject = "",
+        after: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=EVENTS_MAX)] = EVENTS_MAX,
+    ) -> list[Event]:
+        """The newest events after a number, oldest first."""
+        return list(control.events(subject, after, limit))
+
+    @router.get("/events/watch", tags=["events"], response_class=Response, responses=_STREAM)
+    async def watch_events(
+        subject: Subject = "",
+        after: Annotated[int, Query(ge=0)] = 0,
+        last_event_id: LastEventId = None,
+    ) -> Response:
+        """Each event as it is told; `gap` to a reader that has fallen too far behind."""
+        return watchers.respond(EventLookout(control, subject, max(after, _number(last_event_id))))
+
+
+def _number(last_event_id: str | None) -> int:
+    if last_event_id is None:
+        return 0
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 20):
+        raise InvalidInput(f"Last-Event-ID {last_event_id[:40]!r} is no number of an event")
+    return int(last_event_id)
+
+
+def _seats(control: Control) -> Mapping[InstanceName, Seat]:
+    try:
+        return control.seats()
+    except Transient:  # A balancer that is being started again must not hide the instances.
+        return {}

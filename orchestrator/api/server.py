@@ -1,0 +1,102 @@
+"""uvicorn in a thread of its own, on a socket that we bound, telling the app who is at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from orchestrator.api.peers import peer_of
+from orchestrator.errors import Unreachable, WaitedTooLong
+
+START_WITHIN_S = 20.0
+STOP_WITHIN_S = 10.0
+GRACE_S = 5  # for requests in flight; watches end within a second of their own
+
+
+class PeerProtocol(H11Protocol):
+    """HTTP/1.1 over a unix socket, with the peer's credentials in the state of every request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Reads the credentials once: they are those of the moment of connect(2)."""
+        super().connection_made(transport)
+        try:
+            self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+        except Unreachable:
+            transport.abort()
+
+
+class _Loop(uvicorn.Server):
+    """uvicorn's server, waiting for an event instead of looking ten times a second whether to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ready.set()
+        await self._end.wait()
+
+    def end(self) -> None:
+        """From any thread."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end.set)
+
+
+class Server:
+    """A running API. `stop` ends it, its watches and its socket file."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http=PeerProtocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        self._app = app
+        self._path = Path(listener.getsockname())
+        self._server = _Loop(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
+
+    def start(self) -> None:
+        """Returns when requests are answered; raises WaitedTooLong."""
+        self._thread.start()
+        if not self._server.ready.wait(START_WITHIN_S):
+            raise WaitedTooLong(f"the API did not start within {START_WITHIN_S:.0f} s", hint="see the log")
+
+    def stop(self) -> None:
+        """Ends it; repeating that is fine. Raises WaitedTooLong when a request does not end."""
+        self._app.state.watchers.stopping.set()
+        self._server.end()
+        self._thread.join(STOP_WITHIN_S)
+        self._path.unlink(missing_ok=True)
+        if self._thread.is_alive():
+            raise WaitedTooLong(f"the API did not stop within {STOP_WITHIN_S:.0f} s", hint="see the log")
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def serve(app: FastAPI, listener: socket.socket) -> Server:
+    """Serves the app on a listening unix socket (see `listening.bind`), in a thread of its own."""
+    server = Server(app, listener)
+    server.start()
+    return server

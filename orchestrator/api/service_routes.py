@@ -1,0 +1,87 @@
+"""Services: the documents come as text, so that line numbers are those of the user's file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from orchestrator.api.views import AppliedView, Count, ServiceView, view_applied, view_service
+from orchestrator.control import Control
+from orchestrator.errors import InvalidInput
+
+_DOCUMENT = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/yaml": {"schema": {"type": "string", "description": "one service"}}},
+    }
+}
+IfMatch = Annotated[str | None, Header(description="the revision that was read, as the ETag told; 409 when stale")]
+IfNoneMatch = Annotated[str | None, Header(description="`*`: only when there is no such service yet")]
+
+
+async def document(request: Request) -> str:
+    """The body as text; raises InvalidInput when it is not UTF-8."""
+    body = await request.body()
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(f"line {line}: byte {body[error.start]:#04x} is not UTF-8") from error
+
+
+Document = Annotated[str, Depends(document)]
+
+
+def expected_revision(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> int | None:
+    """The revision that the caller has read: 0 for "there must be none", None for "whatever it is"."""
+    if if_none_match == "*":
+        return 0
+    if if_match is None or if_match == "*":
+        return None
+    digits = if_match.removeprefix("W/").strip('"')
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        raise InvalidInput(f"If-Match {if_match[:40]!r} is no revision", hint="send the ETag as it came")
+    return int(digits)
+
+
+Expected = Annotated[int | None, Depends(expected_revision)]
+
+
+def service_routes(control: Control) -> APIRouter:
+    """The routes under /v1/services."""
+    router = APIRouter(prefix="/v1/services", tags=["services"])
+
+    @router.get("")
+    def list_services() -> list[ServiceView]:
+        """All services, by name. User data is never shown."""
+        instances = control.instances()
+        return [view_service(one, instances) for one in control.services()]
+
+    @router.post("", openapi_extra=_DOCUMENT)
+    def apply_service(text: Document, expected: Expected, response: Response, dry_run: bool = False) -> AppliedView:
+        """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells."""
+        applied = control.apply(text, dry_run=dry_run, expected=expected)
+        if applied.service is not None:
+            response.headers["etag"] = f'"{applied.service.revision}"'
+        return view_applied(applied, control.instances())
+
+    @router.get("/{name}")
+    def get_service(name: str, response: Response) -> ServiceView:
+        """One service; its ETag is its revision."""
+        service = control.service(name)
+        response.headers["etag"] = f'"{service.revision}"'
+        return view_service(service, control.instances(name))
+
+    @router.put("/{name}/roles/{role}/instances")
+    def scale_role(name: str, role: str, count: Count, expected: Expected) -> ServiceView:
+        """Changes how many instances a role has."""
+        service = control.scale(name, role, count.instances, expected=expected)
+        return view_service(service, control.instances(name))
+
+    @router.delete("/{name}", status_code=202)
+    def delete_service(name: str) -> ServiceView:
+        """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone."""
+        return view_service(control.remove(name), control.instances(name))
+
+    return router

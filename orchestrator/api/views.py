@@ -1,0 +1,174 @@
+"""What the API shows of the nouns: flat, without secrets. Answers are these, or values of `model` as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.control import Applied, Change
+from orchestrator.model import (
+    Instance,
+    Operation,
+    Phase,
+    Role,
+    Seat,
+    Service,
+    ServiceNetwork,
+    Standing,
+    Verb,
+)
+
+MASK = "***"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceView:
+    """A service as recorded, with user data masked, and how many of its instances are in rotation."""
+
+    name: str
+    vip: str
+    roles: tuple[Role, ...]
+    network: ServiceNetwork
+    removing: bool
+    created_at_s: float
+    instances: int  # that exist, those being removed included
+    serving: int
+    revision: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceView:
+    """An instance: where it is, where it shall be, and what it waits for. Times in seconds since the epoch."""
+
+    name: str
+    service: str
+    role: str
+    index: int
+    hostname: str
+    phase: Phase
+    phase_since_s: float
+    waiting: str
+    failure: str
+    strikes: int
+    generation: int
+    boot: int
+    wanted_generation: int
+    wanted_boot: int
+    removing: bool
+    address: str
+    mac: str
+    image: str
+    image_sha256: str
+    vcpus: int
+    memory_mib: int
+    vm_uuid: str
+    boot_id: str
+    served_at_s: float
+    unwell_since_s: float
+    standing: Standing | None = None  # at the balancer; None when not a member, or not asked for
+    connections: int | None = None
+    revision: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedView:
+    """What an apply did, or would do. `service` is None only in a dry run of a new service."""
+
+    service: ServiceView | None
+    changes: tuple[Change, ...]
+    operation: Operation | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Sentences for people, in order."""
+
+    name: str
+    sentences: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The body that asks for a restart, a reimage or a rebuild of an instance, a role or a service."""
+
+    verb: Verb
+    subject: str
+    together: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """The body that scales a role."""
+
+    instances: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """That the daemon answers, and what it is."""
+
+    status: str
+    version: str
+    revision: int  # of the store
+
+
+def masked(role: Role) -> Role:
+    """The role without its user data, which may hold secrets."""
+    return replace(role, user_data=MASK) if role.user_data else role
+
+
+def view_service(service: Service, instances: Sequence[Instance]) -> ServiceView:
+    """The service as shown; `instances` may be those of all services."""
+    own = [one for one in instances if one.service == service.name]
+    return ServiceView(
+        name=service.name,
+        vip=service.spec.vip,
+        roles=tuple(masked(role) for role in service.spec.roles),
+        network=service.network,
+        removing=service.removing,
+        created_at_s=service.created_at_s,
+        instances=len(own),
+        serving=sum(one.phase is Phase.SERVING for one in own),
+        revision=service.revision,
+    )
+
+
+def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
+    """The instance as shown."""
+    return InstanceView(
+        name=instance.name,
+        service=instance.service,
+        role=instance.role_name,
+        index=instance.index,
+        hostname=instance.hostname,
+        phase=instance.phase,
+        phase_since_s=instance.phase_since_s,
+        waiting=instance.waiting,
+        failure=instance.failure,
+        strikes=instance.strikes,
+        generation=instance.generation,
+        boot=instance.boot,
+        wanted_generation=instance.goal.wanted.generation,
+        wanted_boot=instance.goal.wanted.boot,
+        removing=not instance.goal.serve,
+        address=instance.nic.address,
+        mac=instance.nic.mac,
+        image=instance.role.image,
+        image_sha256=instance.role.image_sha256,
+        vcpus=instance.role.size.vcpus,
+        memory_mib=instance.role.size.memory_mib,
+        vm_uuid=instance.vm_uuid,
+        boot_id=instance.boot_id,
+        served_at_s=instance.served_at_s,
+        unwell_since_s=instance.unwell_since_s,
+        standing=seat.standing if seat else None,
+        connections=seat.connections if seat else None,
+        revision=instance.revision,
+    )
+
+
+def view_applied(applied: Applied, instances: Sequence[Instance]) -> AppliedView:
+    """What an apply did, as shown."""
+    service = None if applied.service is None else view_service(applied.service, instances)
+    return AppliedView(service=service, changes=applied.changes, operation=applied.operation)
