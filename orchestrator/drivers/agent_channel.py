@@ -24,6 +24,7 @@ from orchestrator.model import InstanceName
 
 log = logging.getLogger(__name__)
 ANSWER_S = 2  # A healthy agent answers in 2 ms; on a host that starts twenty guests at once it took 1.4 s.
+TELL_S = 1  # A refusal comes at once; a guest that obeys is on its way down by then.
 TURN_S = 3.0  # How long a call waits for the one before it.
 GARBAGE_S = 30.0  # How long an agent that sent garbage is left alone unless it reconnects: each such answer costs
 # libvirtd a second of CPU, and libvirt itself refuses the agent until it reconnects.
@@ -61,12 +62,12 @@ class AgentChannel:
         with self._turn(name):
             if time.monotonic() < self._garbage_until_s.get(name, 0.0):
                 raise AgentSilent("the agent sent garbage and is left alone until it reconnects")
-            return self._call(name, command, arguments)
+            return self._call(name, command, arguments, ANSWER_S)
 
     def tell(self, name: InstanceName, command: str, **arguments: object) -> None:
-        """A command that has no answer when it is obeyed. Raises AgentRefused when the agent says no."""
-        with contextlib.suppress(AgentSilent):
-            self.call(name, command, **arguments)
+        """A command that has no answer when it is obeyed. Raises AgentRefused when the agent says no in TELL_S."""
+        with contextlib.suppress(AgentSilent), self._turn(name):
+            self._call(name, command, arguments, TELL_S)
 
     def reconnected(self, name: InstanceName) -> None:
         """The agent opened its port anew: what was held against it is forgotten."""
@@ -90,13 +91,13 @@ class AgentChannel:
         finally:
             turn.release()
 
-    def _call(self, name: InstanceName, command: str, arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
+    def _call(self, name: InstanceName, command: str, arguments: Mapping[str, object], within_s: int) -> Any:  # noqa: ANN401 - likewise
         request = json.dumps({"execute": command, "arguments": arguments} if arguments else {"execute": command})
         with self._connection.use(f"agent of {name}") as connection:
             try:
                 domain = connection.lookupByName(name)
                 self._limit(name, domain)
-                reply = libvirt_qemu.qemuAgentCommand(domain, request, ANSWER_S, 0)
+                reply = libvirt_qemu.qemuAgentCommand(domain, request, within_s, 0)
                 return self._checked(reply)
             except libvirt.libvirtError as error:
                 if connection.isAlive():

@@ -57,6 +57,7 @@ class LibvirtGuest:
         self._monitors = monitors
         self._transcript = transcript
         self._commands: dict[tuple[InstanceName, str], _Command] = {}
+        self._setup_boot_ids: dict[InstanceName, tuple[str, str]] = {}  # VM uuid, what the file said
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
 
     def identity(self, instance: Instance) -> Identity | Silence:
@@ -90,7 +91,7 @@ class LibvirtGuest:
     def _identity(self, instance: Instance) -> Identity:
         with contextlib.suppress(AgentForbids):
             boot_id = self._read(instance.name, BOOT_ID_FILE, _ID_BYTES)
-            setup_boot_id = self._read(instance.name, SETUP_BOOT_FILE, _ID_BYTES)
+            setup_boot_id = self._setup_boot_id(instance)
             return _identity_of(boot_id, setup_boot_id, "files")
         with contextlib.suppress(AgentForbids):
             ended = self._run(instance, "identity", ("/bin/sh", "-c", _IDS_SCRIPT))
@@ -100,6 +101,14 @@ class LibvirtGuest:
             return _identity_of(boot_id, setup_boot_id, "exec")
         self._channel.call(instance.name, "guest-ping")
         return _identity_of("", "", "ping")
+
+    def _setup_boot_id(self, instance: Instance) -> str:
+        """Read until it is there; it does not change in a generation, and a wait asks ten times a second."""
+        vm_uuid, known = self._setup_boot_ids.get(instance.name, ("", ""))
+        if vm_uuid != instance.vm_uuid or not known:
+            known = self._read(instance.name, SETUP_BOOT_FILE, _ID_BYTES).strip()
+            self._setup_boot_ids[instance.name] = (instance.vm_uuid, known)
+        return known
 
     # Services --------------------------------------------------------------------------------------------------
 

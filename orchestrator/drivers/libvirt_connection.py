@@ -14,15 +14,13 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
 import libvirt
 
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient, Unreachable, WorldError
 
 log = logging.getLogger(__name__)
-FIRST_S = 10.0  # How long the constructor waits for the first connection before it lets the daemon go on without.
+FIRST_S = 10.0  # How long `open` waits for the first connection before it lets the daemon go on without.
 RETRY_S = 0.5  # A restarted libvirtd is back after about a second; asking a missing socket costs nothing.
 KEEPALIVE_S = 2  # Asks a silent libvirtd every 2 s, and gives it up after 3 unanswered ones: a call ends in 8 s.
 KEEPALIVE_COUNT = 3
@@ -32,7 +30,7 @@ Wake = Callable[[str, str], None]  # domain name ("" = all of them), why
 
 
 class LibvirtConnection:
-    """One connection at a time to one libvirtd. Thread-safe. `with` closes it.
+    """One connection at a time to one libvirtd, from `open` to `close`. Thread-safe.
 
     `wake` is called on threads of this class and must not block. After a gap, in which events are lost, it is called
     with the name "".
@@ -48,16 +46,11 @@ class LibvirtConnection:
         self._lost = threading.Event()
         self._ready = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="libvirt-connection", daemon=True)
+
+    def open(self) -> None:
+        """Begins to keep a connection, and waits a while for the first one."""
         self._keeper.start()
         self._ready.wait(FIRST_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the connection; later calls raise Unreachable."""

@@ -160,34 +160,23 @@ class Monitors:
         """Returns when the process has ended, or when the connection has and the process lives on."""
         ended: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(process, _settle, ended)
-        talk = self._loop.create_task(self._talk(name, watch, connection))
-        try:
-            await asyncio.wait({ended, talk}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({ended}, timeout=RETRY_S)  # The connection ends a moment before its process.
-            if ended.done():
-                watch.ended = True
-                log.info("%s: the VM's process has ended", name)
-                self._wake(name, "the VM's process has ended")
-        finally:
-            self._loop.remove_reader(process)
-            talk.cancel()
-            (outcome,) = await asyncio.gather(talk, return_exceptions=True)
-            log.debug("%s: monitor: %r", name, outcome)
-
-    async def _talk(self, name: InstanceName, watch: _Watch, connection: socket.socket) -> None:
-        """Counts resets and wakes for whatever happens, until the connection ends."""
         client = QMPClient()
         with client.listener(_EVENTS) as events:
-            reading = self._loop.create_task(self._read(name, watch, events))
+            talk = self._loop.create_task(_talk(client, connection))
+            read = self._loop.create_task(self._read(name, watch, events))
             try:
-                async with asyncio.timeout(GREETING_S):
-                    await client.connect(connection)
-                while client.runstate is Runstate.RUNNING:
-                    await client.runstate_changed()
+                await asyncio.wait({ended, talk}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({ended}, timeout=RETRY_S)  # The connection ends a moment before its process.
+                if ended.done():
+                    watch.ended = True
+                    log.info("%s: the VM's process has ended", name)
+                    self._wake(name, "the VM's process has ended")
             finally:
-                reading.cancel()
-                with contextlib.suppress(QMPError, OSError, EOFError):
-                    await client.disconnect()
+                self._loop.remove_reader(process)
+                talk.cancel()
+                read.cancel()
+                outcome = await asyncio.gather(talk, read, _hang_up(client), return_exceptions=True)
+                log.debug("%s: monitor: %r", name, outcome)
 
     async def _read(self, name: InstanceName, watch: _Watch, events: EventListener) -> None:
         last_reset_s = 0.0
@@ -201,6 +190,21 @@ class Monitors:
                 vm_uuid = watch.run.vm_uuid
                 self._resets[name] = (vm_uuid, self.resets(name, vm_uuid) + 1)
             self._wake(name, kind.lower().replace("_", " "))
+
+
+async def _talk(client: QMPClient, connection: socket.socket) -> None:
+    """Connects, and returns when the connection is over."""
+    async with asyncio.timeout(GREETING_S):
+        await client.connect(connection.dup())  # The client closes what it is given, and so do we.
+    while client.runstate is Runstate.RUNNING:
+        await client.runstate_changed()
+
+
+async def _hang_up(client: QMPClient) -> None:
+    """Why the connection ended is told by the process, not by the error that is raised here again."""
+    if client.runstate is not Runstate.IDLE:
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await client.disconnect()
 
 
 @contextlib.contextmanager

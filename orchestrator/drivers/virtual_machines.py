@@ -1,0 +1,63 @@
+"""Puts the parts of the hypervisor side together: one connection, one set of monitors, two ports and the evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from orchestrator.drivers.agent_channel import AgentChannel
+from orchestrator.drivers.domain_xml import Machine
+from orchestrator.drivers.evidence import Evidence, Transcript
+from orchestrator.drivers.guest_agent import LibvirtGuest
+from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
+from orchestrator.drivers.libvirt_host import LibvirtHypervisor
+from orchestrator.drivers.qmp_watch import Monitors
+from orchestrator.model import InstanceName
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualMachines:
+    """What the daemon needs of this side."""
+
+    hypervisor: LibvirtHypervisor
+    guest: LibvirtGuest
+    evidence: Evidence
+
+
+@contextlib.contextmanager
+def virtual_machines(
+    uri: str,
+    layout: Layout,
+    machine: Machine,
+    loop: asyncio.AbstractEventLoop,
+    wake: Callable[[InstanceName, str], None],
+) -> Iterator[VirtualMachines]:
+    """Opens this host's VMs. `loop` must run in another thread until the context has ended.
+
+    `wake` is called with an instance and why, from several threads, and must neither block nor raise. The name ""
+    means everyone: events were lost while libvirtd was away. Names may also be those of domains that are not ours.
+    """
+    monitors = Monitors(loop, wake)
+    transcript = Transcript()
+
+    def happened(name: str, why: str) -> None:
+        if why == AGENT_CONNECTED:
+            channel.reconnected(InstanceName(name))
+        wake(InstanceName(name), why)
+
+    connection = LibvirtConnection(uri, happened)
+    channel = AgentChannel(connection)
+    connection.open()
+    try:
+        evidence = Evidence(layout, transcript)
+        yield VirtualMachines(
+            hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine),
+            guest=LibvirtGuest(channel, monitors, transcript),
+            evidence=evidence,
+        )
+    finally:
+        connection.close()
+        monitors.close()
