@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prepares a host for vmrole: Debian 12 or newer, Ubuntu 22.04 or newer; as root or as a user who may use sudo.
+# Prepares a host for vmrole: Debian 12 or newer, Ubuntu 24.04 or newer; as root or as a user who may use sudo.
 #
 #   vagrant/provision.sh host      what a host needs to run vmrole
 #   vagrant/provision.sh develop   and what the tests, the demo and the image recipes need (the default)
@@ -112,31 +112,22 @@ apt_install() {
   [ "$status" = 0 ] || die "apt-get failed with status $status"
 }
 
-# The newest interpreter that vmrole can use; Ubuntu 22.04 has its own python3 too old and 3.11 beside it.
-find_python() {
-  local python
-  for python in python3 python3.13 python3.12 python3.11; do
-    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      command -v "$python"
-      return
-    fi
-  done
-  return 1
+# Ubuntu 22.04 stops here, before anything is installed: its HAProxy (2.4) is too old as well.
+check_python() {
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    die "vmrole needs Python 3.11 (Debian 12, Ubuntu 24.04 or newer); this is $(python3 --version)"
 }
 
 virtual_environment() {
-  local python stamp
-  python=$(find_python) || {
-    apt_install "$(printf 'python3.11: python3 is older than vmrole needs\npython3.11-venv: the same\npython3.11-dev: the same')"
-    python=$(find_python) || die "vmrole needs Python 3.11 or newer"
-  }
-  stamp=$("$python" --version; pwd; sha256sum "$LOCK" pyproject.toml)
+  local stamp
+  check_python
+  stamp=$(python3 --version; pwd; sha256sum "$LOCK" pyproject.toml)
   if [ -x "$VENV/bin/vmrole" ] && [ "$stamp" = "$(cat "$VENV/provisioned" 2>/dev/null)" ]; then
     say "virtual environment $VENV: up to date with $LOCK"
     return
   fi
-  say "making the virtual environment $VENV with $("$python" --version) from $LOCK, every package by its hash"
-  [ -x "$VENV/bin/pip" ] || "$python" -m venv "$VENV"
+  say "making the virtual environment $VENV with $(python3 --version) from $LOCK, every package by its hash"
+  [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"
   local -a pip=("$VENV/bin/python" -m pip --disable-pip-version-check --quiet)
   "${pip[@]}" install --require-hashes --requirement "$LOCK"
   say "installing vmrole itself, editable"
@@ -146,6 +137,7 @@ virtual_environment() {
 
 main() {
   command -v apt-get >/dev/null || die "this script knows Debian and Ubuntu only: there is no apt-get here"
+  ! command -v python3 >/dev/null || check_python
   case ${1:-develop} in
     host) apt_install "$(host_packages)" ;;
     develop) apt_install "$(host_packages; develop_packages)" ;;
