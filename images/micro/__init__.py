@@ -40,6 +40,9 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "late": ((), ("button", "evdev")),
 }
 
+# What insmod gets beside the file; the setup script searches the controller itself.
+OPTIONS = {"scsi_mod": "scan=manual"}
+
 # Where each script of files/ goes; all others lie in /usr/lib/vmrole.
 PLACES = {
     "inittab": "etc/inittab",
@@ -151,6 +154,7 @@ def _copy_modules(kernel: Kernel, tree: Path) -> None:
     for moment, (required, optional) in MODULES.items():
         names = [*kernels.load_order(kernel, required), *kernels.load_order(kernel, optional, optional=True)]
         names = [name for name in dict.fromkeys(names) if name not in early]
-        (place / f"{moment}.list").write_text("".join(f"{name}\n" for name in names))
+        lines = (f"{name} {OPTIONS.get(name, '')}".rstrip() for name in names)
+        (place / f"{moment}.list").write_text("".join(f"{line}\n" for line in lines))
         for name in names:
             (place / f"{name}.ko").write_bytes(kernels.content(kernel, name))
