@@ -1,0 +1,260 @@
+"""What passes between guests, the host and the outside: one table `inet vmrole`, one table `bridge vmrole`.
+
+The rules never change; services and instances are elements of sets, each with its service as comment. So a change of
+one service is one small transaction that cannot disturb another, and who owns what can be read from the kernel.
+
+`bridge vmrole` sits before the bridge learns anything: a tap of ours may send only what its instance may say, and
+one that is in no set may send nothing. `inet vmrole` lets nobody open a connection to a DIP but the
+host itself and the instances of the same service, gives guests the way out, and of the host DHCP, DNS, an echo and
+the endpoints of VIPs.
+
+Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-nf-call-iptables), hence `same`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from orchestrator.addressing import TAP_PREFIX
+from orchestrator.drivers import nft
+from orchestrator.drivers.nft import ACCEPT, Chain, Key, Set, Table, any_of, both, drop, field, jump, match, meta
+from orchestrator.model import Instance, Service
+
+log = logging.getLogger(__name__)
+
+_RAW, _FILTER, _SRCNAT = -300, 0, 100  # priorities of netfilter hooks, nft(8)
+_IN, _OUT = meta("iifname"), meta("oifname")
+_ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
+_RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
+_FROM_GUEST = match(_IN, "@bridges")
+_LINK_LOCAL = {"prefix": {"addr": "169.254.0.0", "len": 16}}
+_ETHER_TYPE_RAW = {"payload": {"base": "ll", "offset": 96, "len": 16}}  # `ether type` would look behind a VLAN tag
+_VLAN_TAGS = any_of(0x8100, 0x88A8, 0x9100)
+_ANY_TAP = f"{TAP_PREFIX}*"
+_FROM_TAP = match(_IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some kernels are built without it
+_TAP_MAC = both(_IN, field("ether", "saddr"))
+
+INET: Final = Table(
+    family="inet",
+    name="vmrole",
+    sets=(
+        Set(name="bridges", type=("ifname",)),
+        Set(name="same", type=("ifname", "ifname")),
+        Set(name="gateways", type=("ifname", "ipv4_addr")),
+        Set(name="subnets", type=("ipv4_addr",), interval=True),
+        Set(name="endpoints", type=("ipv4_addr", "inet_service")),
+        Set(name="vips", type=("ipv4_addr",)),
+    ),
+    chains=(
+        Chain(
+            name="prerouting",
+            hook="prerouting",
+            priority=_RAW,
+            rules=(
+                (match(_IN, "lo"), ACCEPT),
+                (match(_IN, "@bridges", "!="), match(field("ip", "saddr"), "@subnets"), *drop("a DIP from outside")),
+            ),
+        ),
+        Chain(
+            name="forward",
+            hook="forward",
+            priority=_FILTER,
+            rules=(
+                (match(both(_IN, _OUT), "@same"), ACCEPT),
+                (match(_OUT, "@bridges"), _ESTABLISHED, ACCEPT),
+                (match(_OUT, "@bridges"), *_RELATED_ICMP, ACCEPT),
+                (match(_OUT, "@bridges"), *drop("a new connection to a DIP")),
+                (_FROM_GUEST, match(meta("nfproto"), "ipv6"), *drop("IPv6 from a guest")),
+                (_FROM_GUEST, match(field("ip", "daddr"), _LINK_LOCAL), *drop("the host's own link")),
+            ),
+        ),
+        Chain(
+            name="input",
+            hook="input",
+            priority=_FILTER,
+            rules=(
+                (match(_IN, "lo"), ACCEPT),
+                (match(_IN, "@bridges", "!="), match(field("ip", "daddr"), "@subnets"), *drop("a gateway, outside")),
+                (match(_IN, "@bridges", "!="), ACCEPT),
+                (_ESTABLISHED, ACCEPT),
+                (*_RELATED_ICMP, ACCEPT),
+                (match(field("udp", "sport"), 68), match(field("udp", "dport"), 67), ACCEPT),
+                (match(both(_IN, field("ip", "daddr")), "@gateways"), match(field("udp", "dport"), 53), ACCEPT),
+                (match(both(_IN, field("ip", "daddr")), "@gateways"), match(field("tcp", "dport"), 53), ACCEPT),
+                (
+                    match(both(_IN, field("ip", "daddr")), "@gateways"),
+                    match(field("icmp", "type"), "echo-request"),
+                    ACCEPT,
+                ),
+                (match(both(field("ip", "daddr"), field("tcp", "dport")), "@endpoints"), ACCEPT),
+                drop("the host from a guest"),
+            ),
+        ),
+        Chain(
+            name="postrouting",
+            hook="postrouting",
+            priority=_SRCNAT,
+            type="nat",
+            rules=(
+                (
+                    match(field("ip", "saddr"), "@subnets"),
+                    match(_OUT, "@bridges", "!="),
+                    match(_OUT, "lo", "!="),
+                    nft.MASQUERADE,
+                ),
+            ),
+        ),
+    ),
+)
+
+BRIDGE: Final = Table(
+    family="bridge",
+    name="vmrole",
+    sets=(
+        Set(name="macs", type=("ifname", "ether_addr")),
+        Set(name="guests", type=("ifname", "ether_addr", "ipv4_addr")),
+    ),
+    chains=(
+        Chain(
+            name="prerouting",
+            hook="prerouting",
+            priority=_RAW,
+            rules=((_FROM_TAP, jump("guard")),),
+        ),
+        # Frames to 01:80:c2:00:00:0x skip prerouting, and the bridge would learn their sender.
+        Chain(
+            name="input",
+            hook="input",
+            priority=_RAW,
+            rules=((_FROM_TAP, match(_TAP_MAC, "@macs", "!="), *drop("another MAC to the bridge")),),
+        ),
+        Chain(
+            name="forward",
+            hook="forward",
+            priority=_RAW,
+            rules=((match(_IN, _ANY_TAP, "!="), match(_OUT, _ANY_TAP), *drop("a port that is no instance's")),),
+        ),
+        Chain(
+            name="guard",
+            rules=(
+                (match(_ETHER_TYPE_RAW, _VLAN_TAGS), *drop("a VLAN tag")),
+                (match(_TAP_MAC, "@macs", "!="), *drop("another MAC")),
+                (
+                    match(both(_IN, field("arp", "saddr ether"), field("arp", "saddr ip")), "@guests"),
+                    match(field("arp", "operation"), any_of("request", "reply")),
+                    ACCEPT,
+                ),
+                (  # The probe of RFC 5227: whether somebody else has the address.
+                    match(field("arp", "operation"), "request"),
+                    match(field("arp", "saddr ip"), "0.0.0.0"),  # noqa: S104 - not a socket's address
+                    match(both(_IN, field("arp", "saddr ether"), field("arp", "daddr ip")), "@guests"),
+                    ACCEPT,
+                ),
+                (match(meta("protocol"), "arp"), *drop("ARP for another address")),
+                (match(field("udp", "sport"), 67), *drop("a DHCP server")),
+                (
+                    match(field("ip", "saddr"), "0.0.0.0"),  # noqa: S104 - not a socket's address
+                    match(field("ip", "daddr"), "255.255.255.255"),
+                    match(field("udp", "sport"), 68),
+                    match(field("udp", "dport"), 67),
+                    ACCEPT,
+                ),
+                (match(both(_IN, field("ether", "saddr"), field("ip", "saddr")), "@guests"), ACCEPT),
+                (match(meta("protocol"), "ip"), *drop("another address")),
+                drop("neither ARP nor IPv4"),
+            ),
+        ),
+    ),
+)
+_TABLES: Final = (INET, BRIDGE)
+_Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
+
+
+class Firewall:
+    """Both tables. Thread-safe. Others' tables are never read nor written."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
+
+    def allow(self, service: Service, instances: Sequence[Instance]) -> None:
+        """Makes the service's elements exactly what it and its instances need; writes only what differs."""
+        self._make(service.name, _wanted(service, instances))
+
+    def forget(self, service_name: str) -> None:
+        """Removes the service's elements, and both tables when no service is left."""
+        with self._lock:
+            founds = {table.family: nft.look(table) for table in _TABLES}
+            owners = {owner for found in founds.values() if found is not None for owner in _owners(found)}
+            commands: list[nft.Json] = []
+            for table in _TABLES:
+                found = founds[table.family]
+                if found is None:
+                    continue
+                if owners <= {service_name}:
+                    commands.append({"delete": {"table": {"family": table.family, "name": table.name}}})
+                    self._fixed.pop(table.family, None)
+                    continue
+                for one in table.sets:
+                    commands += nft.change(table, one.name, found.elements.get(one.name, {}), (), service_name)
+            nft.apply(commands)
+
+    def vips(self, service_name: str) -> frozenset[str]:
+        """The VIPs that the kernel has for the service: more than the record's one after a change."""
+        found = nft.look(INET)
+        vips = found.elements.get("vips", {}) if found is not None else {}
+        return frozenset(vip for (vip,), owner in vips.items() if owner == service_name)
+
+    def services(self) -> frozenset[str]:
+        """Names of the services that own an element."""
+        founds = [nft.look(table) for table in _TABLES]
+        return frozenset(owner for found in founds if found is not None for owner in _owners(found))
+
+    def drops(self) -> Mapping[str, int]:
+        """Packets dropped so far, by reason; starts at 0 whenever the rules are made anew."""
+        founds = [nft.look(table) for table in _TABLES]
+        return {why: count for found in founds if found is not None for why, count in found.drops.items()}
+
+    def _make(self, owner: str, wanted: _Wanted) -> None:
+        with self._lock:
+            commands: list[nft.Json] = []
+            remade = []
+            for table in _TABLES:
+                found = nft.look(table)
+                if found is None or self._fixed.get(table.family) != found.fixed:
+                    if found is not None and table.family in self._fixed:
+                        log.warning("somebody changed nft table %s %s; made anew", table.family, table.name)
+                    commands += nft.remake(table, found)
+                    remade.append(table)
+                for one in table.sets:
+                    now = found.elements.get(one.name, {}) if found is not None else {}
+                    commands += nft.change(table, one.name, now, wanted[table.family, one.name], owner)
+            nft.apply(commands)
+            for table in remade:
+                found = nft.look(table)
+                if found is not None:
+                    self._fixed[table.family] = found.fixed
+
+
+def _owners(found: nft.Found) -> frozenset[str]:
+    return frozenset(owner for elements in found.elements.values() for owner in elements.values() if owner)
+
+
+def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
+    network, vip = service.network, service.spec.vip
+    bridge = frozenset({(network.bridge,)})
+    return {
+        ("inet", "bridges"): bridge,
+        ("inet", "same"): frozenset({(network.bridge, network.bridge)}),
+        ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
+        ("inet", "subnets"): frozenset({(network.subnet,)}),
+        ("inet", "endpoints"): frozenset(
+            (vip, str(end.port)) for role in service.spec.roles for end in role.endpoints
+        ),
+        ("inet", "vips"): frozenset({(vip,)}),
+        ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
+        ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),
+    }

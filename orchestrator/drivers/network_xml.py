@@ -1,0 +1,124 @@
+"""A service's private network as libvirt's XML, and back. Pure: no I/O, no libvirt.
+
+What is decided here, and why:
+
+- `forward mode='open'`: libvirt routes but adds no firewall rules; ours are complete, and two authors of one firewall
+  end in surprises.
+- DHCP knows reservations only: there is no range from which a stranger could be served.
+- Each reservation names the guest, so a name that a guest claims in its DHCP request is not believed.
+- The domain is local only, and plain names are not forwarded: what a service calls its instances stays on the host.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from lxml import etree
+
+from orchestrator.model import Instance, Service
+
+NAMESPACE: Final = "https://vmrole.dev/network/1"  # of our metadata; a name, never fetched
+_PREFIX: Final = "vmrole"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Reservation:
+    """One instance's place: the address that its MAC gets, and the names under which it is found."""
+
+    mac: str
+    address: str
+    hostname: str
+    names: tuple[str, ...]
+
+    def dhcp_xml(self) -> str:
+        """As section VIR_NETWORK_SECTION_IP_DHCP_HOST takes it."""
+        return etree.tostring(self._dhcp(), encoding="unicode")
+
+    def dns_xml(self) -> str:
+        """As section VIR_NETWORK_SECTION_DNS_HOST takes it."""
+        return etree.tostring(self._dns(), encoding="unicode")
+
+    def _dhcp(self) -> etree._Element:
+        return etree.Element("host", {"mac": self.mac, "name": self.hostname, "ip": self.address})
+
+    def _dns(self) -> etree._Element:
+        host = etree.Element("host", {"ip": self.address})
+        for name in self.names:
+            etree.SubElement(host, "hostname").text = name
+        return host
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What a network's XML says of it. `service` is "" when it does not carry our metadata."""
+
+    service: str
+    bridge: str
+    gateway: str
+    mode: str
+    dhcp: frozenset[tuple[str, str, str]]  # mac, address, host name
+    dns: frozenset[tuple[str, tuple[str, ...]]]  # address, names
+
+
+def reservation(instance: Instance) -> Reservation:
+    """`web-0` at its MAC and DIP, found as `web-0` and as `web-0.shop`."""
+    return Reservation(
+        instance.nic.mac, instance.nic.address, instance.hostname, (instance.hostname, str(instance.name))
+    )
+
+
+def render(service: Service, reservations: Sequence[Reservation]) -> str:
+    """The libvirt network of the service."""
+    network = service.network
+    root = etree.Element("network")
+    etree.SubElement(root, "name").text = network.name
+    metadata = etree.SubElement(root, "metadata")
+    etree.SubElement(metadata, f"{{{NAMESPACE}}}network", {"service": service.name}, nsmap={_PREFIX: NAMESPACE})
+    etree.SubElement(root, "forward", {"mode": "open"})
+    etree.SubElement(root, "bridge", {"name": network.bridge, "stp": "off", "delay": "0"})
+    etree.SubElement(root, "domain", {"name": service.name, "localOnly": "yes"})
+    dns = etree.SubElement(root, "dns", {"forwardPlainNames": "no"})
+    place = etree.SubElement(root, "ip", {"address": network.gateway, "prefix": str(network.prefix_length)})
+    dhcp = etree.SubElement(place, "dhcp")
+    for one in sorted(reservations):
+        dns.append(one._dns())
+        dhcp.append(one._dhcp())
+    return etree.tostring(root, pretty_print=True, encoding="unicode")
+
+
+def describe(xml: str) -> Described:
+    """Reads a network's XML as libvirt returns it. Raises ValueError when it is not XML."""
+    try:
+        root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as error:
+        raise ValueError(f"not a network: {error}") from error
+    ours = root.find(f"metadata/{{{NAMESPACE}}}network")
+    forward, bridge, place = root.find("forward"), root.find("bridge"), root.find("ip")
+    return Described(
+        service="" if ours is None else ours.get("service", ""),
+        bridge="" if bridge is None else bridge.get("name", ""),
+        gateway="" if place is None else f"{place.get('address')}/{place.get('prefix') or place.get('netmask')}",
+        mode="" if forward is None else forward.get("mode", ""),
+        dhcp=frozenset(_dhcp_hosts(root.iterfind("ip/dhcp/host"))),
+        dns=frozenset(
+            (host.get("ip", ""), tuple(name.text or "" for name in host.iterfind("hostname")))
+            for host in root.iterfind("dns/host")
+        ),
+    )
+
+
+def dhcp_host_xml(mac: str, address: str, hostname: str) -> str:
+    """A reservation as `describe` read it, for taking it away."""
+    return Reservation(mac, address, hostname, ()).dhcp_xml()
+
+
+def dns_host_xml(address: str, names: tuple[str, ...]) -> str:
+    """A name entry as `describe` read it, for taking it away."""
+    return Reservation("", address, "", names).dns_xml()
+
+
+def _dhcp_hosts(hosts: Iterable[etree._Element]) -> Iterable[tuple[str, str, str]]:
+    for host in hosts:
+        yield host.get("mac", ""), host.get("ip", ""), host.get("name", "")

@@ -1,0 +1,171 @@
+"""The VIP's address on the host's interface. Ours is known by its label, `eth0:vr`; any other is never touched.
+
+An address is announced by a gratuitous ARP request when it is added (RFC 5227 section 2.3), after two probes that
+nobody on the wire may answer (section 2.1.1, shortened: a service's VIP is chosen by an operator, not by chance).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import logging
+import socket
+import struct
+import time
+from typing import Final
+
+from orchestrator.drivers.command import run
+from orchestrator.errors import Foreign, Permanent
+
+log = logging.getLogger(__name__)
+_SUFFIX: Final = ":vr"
+_LABEL_MAX = 15  # IFNAMSIZ less its zero
+_PROBES = 2
+_PROBE_S = 0.2  # A neighbour answers ARP in well under a millisecond; a busy one in some tens.
+_ARP: Final = 0x0806
+_BROADCAST: Final = b"\xff" * 6
+_REQUEST: Final = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Address:
+    """An IPv4 address of this host."""
+
+    interface: str
+    address: str
+    label: str
+
+    @property
+    def ours(self) -> bool:
+        return self.label.endswith(_SUFFIX)
+
+
+class VipAddresses:
+    """VIPs on one interface. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the announcement."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._label = interface + _SUFFIX
+
+    def add(self, vip: str) -> None:
+        """Adds and announces the VIP if absent.
+
+        Raises Foreign when this host or a neighbour has the address already, and Permanent when the configuration
+        names no usable interface.
+        """
+        held = [one for one in _addresses() if one.address == vip]
+        if any(one.ours and one.interface == self._interface for one in held):
+            return
+        self._check_interface()
+        for one in held:
+            if one.ours:
+                self.remove(vip)  # The configuration names another interface now.
+                continue
+            raise Foreign(
+                f"{vip} is already an address of {one.interface} on this host, and not by vmrole",
+                hint="choose another vip in the service file, or remove that address",
+            )
+        self._refuse_taken(vip)
+        run(["ip", "address", "add", f"{vip}/32", "dev", self._interface, "label", self._label])
+        log.info("added %s to %s", vip, self._interface)
+        _announce(self._interface, vip)
+
+    def remove(self, vip: str) -> None:
+        """Removes the VIP from whichever interface we put it on; absent, or not ours, is fine."""
+        for one in _addresses():
+            if one.address == vip and one.ours:
+                run(["ip", "address", "del", f"{vip}/32", "dev", one.interface])
+                log.info("removed %s from %s", vip, one.interface)
+
+    def _check_interface(self) -> None:
+        if not self._interface:
+            raise Permanent(
+                "no interface for VIPs is configured", hint="set vip_interface in /etc/vmrole/vmrole.toml"
+            )
+        if len(self._label) > _LABEL_MAX:
+            raise Permanent(
+                f"the name of interface {self._interface} is too long to mark a VIP on it as ours",
+                hint=f"give it a name of at most {_LABEL_MAX - len(_SUFFIX)} characters, or choose another",
+            )
+        if self._interface not in {name for _, name in socket.if_nameindex()}:
+            raise Permanent(
+                f"there is no interface {self._interface} on this host", hint="set vip_interface to one of: ip link"
+            )
+
+    def _refuse_taken(self, vip: str) -> None:
+        mac = _who_has(self._interface, vip)
+        if mac:
+            raise Foreign(
+                f"{vip} is in use by {mac} in the network of {self._interface}",
+                hint="choose another vip in the service file, or turn that machine's address off",
+            )
+
+
+def ours() -> frozenset[str]:
+    """All VIPs that this host holds for vmrole."""
+    return frozenset(one.address for one in _addresses() if one.ours)
+
+
+def _addresses() -> list[_Address]:
+    links = json.loads(run(["ip", "-j", "-4", "address", "show"]) or "[]")
+    return [
+        _Address(str(link["ifname"]), str(one["local"]), str(one.get("label", "")))
+        for link in links
+        for one in link.get("addr_info", ())
+        if "local" in one
+    ]
+
+
+# ARP (RFC 826). -----------------------------------------------------------------------------------------------
+
+
+def _frame(mac: bytes, sender: str, target: str) -> bytes:
+    """An ARP request by broadcast; a gratuitous one has the same sender and target."""
+    header = _BROADCAST + mac + struct.pack("!H", _ARP)
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, _REQUEST)
+    return header + body + mac + _packed(sender) + bytes(6) + _packed(target)
+
+
+def _packed(address: str) -> bytes:
+    return ipaddress.IPv4Address(address).packed
+
+
+def _open(interface: str) -> socket.socket | None:
+    """A raw socket on an interface that speaks ARP; None for those that do not, such as lo or a tunnel."""
+    flags = run(["ip", "-j", "link", "show", "dev", interface])
+    link = json.loads(flags)[0]
+    if link.get("link_type") != "ether" or "NOARP" in link["flags"] or "UP" not in link["flags"]:
+        return None
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ARP))
+    raw.bind((interface, _ARP))
+    return raw
+
+
+def _announce(interface: str, vip: str) -> None:
+    raw = _open(interface)
+    if raw is None:
+        return
+    with raw:
+        raw.send(_frame(raw.getsockname()[4], vip, vip))
+
+
+def _who_has(interface: str, vip: str) -> str:
+    """The MAC of a neighbour that claims the address, or ""."""
+    raw = _open(interface)
+    if raw is None:
+        return ""
+    with raw:
+        own = raw.getsockname()[4]
+        for _ in range(_PROBES):
+            raw.send(_frame(own, "0.0.0.0", vip))  # noqa: S104 - the sender of an ARP probe, not a socket's address
+            end_s = time.monotonic() + _PROBE_S
+            while (left_s := end_s - time.monotonic()) > 0:
+                raw.settimeout(left_s)
+                try:
+                    frame = raw.recv(64)
+                except TimeoutError:
+                    break
+                if len(frame) >= 42 and frame[28:32] == _packed(vip) and frame[22:28] != own:
+                    return ":".join(f"{byte:02x}" for byte in frame[22:28])
+    return ""
