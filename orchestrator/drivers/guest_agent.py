@@ -13,13 +13,12 @@ import dataclasses
 import re
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from orchestrator.drivers import guest_services, host_probe
-from orchestrator.drivers.agent_channel import AgentChannel, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.hostile_text import harmless
-from orchestrator.drivers.qmp_watch import Monitors
 from orchestrator.model import Identity, Instance, InstanceName, Probe, Services, Silence
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
@@ -49,10 +48,24 @@ class _Ended:
     output: str
 
 
+class Agents(Protocol):
+    """What asks the agents; `agent_channel.AgentChannel`, whose errors are expected here."""
+
+    def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
+        """What the agent of that instance returned."""
+
+
+class Resets(Protocol):
+    """Who counts resets; `qmp_watch.Monitors`."""
+
+    def resets(self, name: InstanceName, vm_uuid: str) -> int:
+        """Resets of that VM that were seen by this process."""
+
+
 class LibvirtGuest:
     """Thread-safe, as long as there is one turn per instance at a time."""
 
-    def __init__(self, channel: AgentChannel, monitors: Monitors, transcript: Transcript) -> None:
+    def __init__(self, channel: Agents, monitors: Resets, transcript: Transcript) -> None:
         self._channel = channel
         self._monitors = monitors
         self._transcript = transcript

@@ -108,10 +108,10 @@ def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
     "degraded" is "running" with failed units (systemctl(1)), which are judged one by one.
     """
     ignored = frozenset(ready.ignore)
-    state = next(iter(lines.get("state", ())), "") or "unknown"
+    state = harmless(next(iter(lines.get("state", ())), ""), 40) or "unknown"
     pending = [job.partition(" ")[0] for job in lines.get("job", ()) if job.partition(" ")[0] not in ignored]
     failed = [unit for unit in lines.get("failed", ()) if unit not in ignored]
-    note = "" if state in ("running", "degraded") else f"systemd: {harmless(state, 40)}"
+    note = "" if state in ("running", "degraded") else f"systemd: {state}"
     answers = dict(_state_and_unit(line) for line in lines.get("unit", ()))
     for unit in ready.units:
         found = answers.get(unit, "unknown")
@@ -144,7 +144,7 @@ def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
     there is none, and some distributions keep it so: the JSON decides, the status only when there is no JSON.
     """
     if "cloud-init" in lines:
-        return harmless(lines["cloud-init"][0], 20), []
+        return harmless(lines["cloud-init"][0], 20) or "unknown", []
     if "cloud-init-exit" not in lines:
         return "absent", []
     said = _object(next(iter(lines.get("cloud-init-json", ())), ""))
@@ -156,7 +156,7 @@ def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
         case "error":
             return "done", _errors(said) or _errors(result.get("v1")) or [f"{CLOUD_INIT}: error"]
         case str():
-            return harmless(status, 20), []
+            return harmless(status, 20) or "unknown", []
         case _ if result:  # Before 22.3 there is no --format; the result file is older than that.
             return "done", _errors(result.get("v1"))
         case _:

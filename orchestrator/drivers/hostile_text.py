@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 # Control (C0, C1, DEL), format (bidirectional overrides, zero width), surrogates, private use, unassigned, separators
-# of lines and paragraphs: nothing of it belongs in a log line or on a terminal.
-_UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# of lines and paragraphs, odd spaces: nothing of it belongs in a log line or on a terminal.
+_UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 NAME_CHARS = 120
 NAMES = 20
 
@@ -14,7 +14,7 @@ NAMES = 20
 def harmless(text: str, chars: int = NAME_CHARS) -> str:
     """`text` on one line of at most `chars` characters, white space collapsed; what was cut off shows as "…"."""
     shown = text[: chars * 4]  # So that a megabyte costs no more than a line.
-    line = " ".join("".join(" " if c in "\n\r\t" else c for c in shown if c in "\n\r\t" or _wanted(c)).split())
+    line = " ".join("".join(" " if c.isspace() else c for c in shown if c.isspace() or _wanted(c)).split())
     return line if len(line) <= chars and len(shown) == len(text) else line[: chars - 1] + "…"
 
 
@@ -30,4 +30,4 @@ def harmless_names(names: list[str]) -> tuple[str, ...]:
 
 
 def _wanted(character: str) -> bool:
-    return unicodedata.category(character) not in _UNWANTED
+    return character == " " or unicodedata.category(character) not in _UNWANTED

@@ -1,0 +1,477 @@
+"""The guest driver against agents that obey, forbid, lie or say nothing."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.drivers import guest_services, host_probe
+from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.evidence import EXCHANGES, Transcript
+from orchestrator.drivers.guest_agent import BOOT_ID_FILE, SETUP_BOOT_FILE, LibvirtGuest
+from orchestrator.drivers.hostile_text import harmless, harmless_lines
+from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Silence, TcpProbe
+from tests.unit.test_domain_xml import instance
+
+BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
+SETUP_BOOT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+FILES = ("guest-file-open", "guest-file-read", "guest-file-close")
+EXEC = ("guest-exec", "guest-exec-status")
+
+
+class Agent:
+    """An agent whose files and command results a test has written; `turns` status questions go by before it ends."""
+
+    def __init__(self, files: dict[str, str] | None = None, output: str = "", *, status: int = 0) -> None:
+        self.files = files or {}
+        self.output, self.status = output, status
+        self.forbidden: tuple[str, ...] = ()
+        self.running_for_s = 0.0
+        self.started: list[list[str]] = []
+        self.silent = ""
+        self.answers: dict[str, Any] = {}
+        self.resets_seen = 0
+        self._ends_at_s = 0.0
+
+    def resets(self, name: InstanceName, vm_uuid: str) -> int:
+        """Stands in for the monitor."""
+        return self.resets_seen
+
+    def call(self, name: InstanceName, command: str, **arguments: Any) -> Any:
+        """One call, as qemu-ga answers it."""
+        if self.silent:
+            raise AgentSilent(self.silent)
+        if command in self.forbidden:
+            raise AgentForbids(f"Command {command} has been disabled")
+        if command in self.answers:
+            return self.answers[command]
+        match command:
+            case "guest-ping" | "guest-file-close":
+                return {}
+            case "guest-file-open":
+                if arguments["path"] not in self.files:
+                    raise AgentRefused(f"Failed to open file '{arguments['path']}': No such file or directory")
+                return list(self.files).index(arguments["path"])
+            case "guest-file-read":
+                text = list(self.files.values())[arguments["handle"]].encode()[: arguments["count"]]
+                return {"count": len(text), "buf-b64": base64.b64encode(text).decode(), "eof": True}
+            case "guest-exec":
+                self.started.append([arguments["path"], *arguments["arg"]])
+                self._ends_at_s = time.monotonic() + self.running_for_s
+                return {"pid": 77}
+            case "guest-exec-status":
+                if time.monotonic() < self._ends_at_s:
+                    return {"exited": False}
+                return {
+                    "exited": True,
+                    "exitcode": self.status,
+                    "out-data": base64.b64encode(self.output.encode()).decode(),
+                }
+        raise AssertionError(command)
+
+
+def guest(agent: Agent) -> LibvirtGuest:
+    return LibvirtGuest(agent, agent, Transcript())
+
+
+def with_ready(ready: Ready, of: Instance | None = None) -> Instance:
+    """An instance in boot BOOT whose role has these conditions."""
+    of = of or instance(boot_id=BOOT)
+    role = dataclasses.replace(of.goal.role, ready=ready)
+    return dataclasses.replace(of, goal=dataclasses.replace(of.goal, role=role))
+
+
+# Identity -----------------------------------------------------------------------------------------------------
+
+
+def test_identity_is_read_from_files() -> None:
+    """The boot id and the id of the setup boot come from two files."""
+    agent = Agent({BOOT_ID_FILE: f"{BOOT}\n", SETUP_BOOT_FILE: f"{SETUP_BOOT}\n"})
+    assert guest(agent).identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT, source="files")
+
+
+def test_identity_before_setup_has_no_setup_boot() -> None:
+    """A guest that has not applied its disc yet has no file, which is no error; later it has."""
+    agent = Agent({BOOT_ID_FILE: BOOT})
+    asked = guest(agent)
+    assert asked.identity(instance()) == Identity(boot_id=BOOT)
+    agent.files[SETUP_BOOT_FILE] = SETUP_BOOT
+    assert asked.identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT)
+
+
+def test_setup_boot_of_another_generation_is_not_remembered() -> None:
+    """What was read in one generation says nothing of the next."""
+    agent = Agent({BOOT_ID_FILE: BOOT, SETUP_BOOT_FILE: SETUP_BOOT})
+    asked = guest(agent)
+    assert asked.identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT)
+    del agent.files[SETUP_BOOT_FILE]
+    assert asked.identity(instance(generation=2)) == Identity(boot_id=BOOT)
+
+
+def test_identity_by_command_when_files_are_forbidden() -> None:
+    """An agent that forbids files is asked by a command, and one that forbids both by a ping."""
+    agent = Agent(output=f"{BOOT}\n\n{SETUP_BOOT}\n")
+    agent.forbidden = FILES
+    assert guest(agent).identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT, source="exec")
+    agent.forbidden = FILES + EXEC
+    assert guest(agent).identity(instance()) == Identity(boot_id="", source="ping")
+
+
+@pytest.mark.parametrize("lie", ["", "x" * 64, BOOT.upper(), f"{BOOT}; reboot", "\x1b[31m", "../../etc/passwd"])
+def test_no_lie_becomes_an_id(lie: str) -> None:
+    """What is not a lower-case UUID is not an id."""
+    agent = Agent({BOOT_ID_FILE: lie, SETUP_BOOT_FILE: lie})
+    assert guest(agent).identity(instance()) == Identity(boot_id="", source="ping")
+    agent = Agent({BOOT_ID_FILE: BOOT, SETUP_BOOT_FILE: lie})
+    assert guest(agent).identity(instance()) == Identity(boot_id=BOOT)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("guest-file-open", {"handle": 1}),
+        ("guest-file-open", "1"),
+        ("guest-file-read", None),
+        ("guest-file-read", {"buf-b64": 7}),
+        ("guest-file-read", {"buf-b64": "\u00e9"}),
+        ("guest-file-read", {"buf-b64": "abc"}),
+    ],
+)
+def test_answers_of_a_wrong_shape_are_silence(command: str, answer: object) -> None:
+    """An agent that answers something else than was asked for has said nothing."""
+    agent = Agent({BOOT_ID_FILE: BOOT})
+    agent.answers[command] = answer
+    assert isinstance(guest(agent).identity(instance()), Silence)
+
+
+def test_silence_tells_a_reboot_from_a_boot() -> None:
+    """A silent agent is rebooting when the monitor saw a reset that came after its last answer."""
+    agent = Agent({BOOT_ID_FILE: BOOT})
+    asked = guest(agent)
+    assert isinstance(asked.identity(instance()), Identity)
+    agent.silent = "not connected"
+    assert asked.identity(instance()) == Silence(reason="not connected", rebooting=False)
+    agent.resets_seen = 1
+    assert asked.identity(instance()) == Silence(reason="not connected", rebooting=True)
+    agent.silent = ""
+    assert isinstance(asked.identity(instance()), Identity)
+    agent.silent = "hung"
+    assert asked.identity(instance()) == Silence(reason="hung", rebooting=False)
+
+
+# Services -----------------------------------------------------------------------------------------------------
+
+
+def test_marker_of_this_boot_means_ready() -> None:
+    """A guest without systemd is ready when its marker holds the id of the boot it is in, and in no other case."""
+    agent = Agent({guest_services.READY_FILE: f"{BOOT}\n"}, output="init=other\n")
+    assert guest(agent).services(instance(boot_id=BOOT)) == Services(started=True)
+    assert not agent.started
+    agent.files[guest_services.READY_FILE] = SETUP_BOOT
+    found = guest(agent).services(instance(boot_id=BOOT))
+    assert isinstance(found, Services)
+    assert not found.started
+
+
+def test_marker_is_not_asked_what_it_cannot_know() -> None:
+    """A role that names units needs systemd: a marker does not answer for them."""
+    agent = Agent({guest_services.READY_FILE: BOOT}, output="init=other\n")
+    found = guest(agent).services(with_ready(Ready(units=("app.service",))))
+    assert isinstance(found, Services)
+    assert (found.started, found.failed) == (False, ("app.service: this guest has no systemd",))
+
+
+@pytest.mark.parametrize(
+    ("result", "started", "failed"),
+    [
+        ('{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}', True, ()),
+        (
+            '{"v1": {"errors": ["(\'scripts_user\', \\u001b[31mboom)"]}}',
+            False,
+            ("cloud-init: ('scripts_user', [31mboom)",),
+        ),
+        ("[" * 3000, True, ()),
+    ],
+)
+def test_without_commands_cloud_init_decides(result: str, started: bool, failed: tuple[str, ...]) -> None:
+    """An agent that forbids guest-exec still shows cloud-init's result file."""
+    agent = Agent({guest_services.CLOUD_INIT_RESULT: result})
+    agent.forbidden = EXEC
+    found = guest(agent).services(instance(boot_id=BOOT))
+    assert isinstance(found, Services)
+    assert (found.started, found.failed) == (started, failed)
+    assert "forbids guest-exec" in found.note
+
+
+def test_without_commands_and_files_answering_is_all() -> None:
+    """An agent that allows nothing is ready when it answers, and the note says how little that is."""
+    agent = Agent()
+    agent.forbidden = FILES + EXEC
+    found = guest(agent).services(instance(boot_id=BOOT))
+    assert isinstance(found, Services)
+    assert found.started
+    assert "by its answering alone" in found.note
+    refused = guest(agent).services(with_ready(Ready(units=("app.service",))))
+    assert isinstance(refused, Services)
+    assert not refused.started
+    assert refused.failed
+
+
+def test_a_slow_script_is_taken_up_by_the_next_turn() -> None:
+    """A turn waits a moment for the script and comes back later; the script is not started twice in one boot."""
+    agent = Agent(output="init=systemd\nstate=running\ncloud-init=disabled\n")
+    agent.running_for_s = 2.0
+    asked, of = guest(agent), instance(boot_id=BOOT)
+    began_s = time.monotonic()
+    first = asked.services(of)
+    assert time.monotonic() - began_s < 2.0
+    assert isinstance(first, Services)
+    assert not first.started
+    while not (isinstance(found := asked.services(of), Services) and found.started):
+        assert time.monotonic() - began_s < 10
+    assert len(agent.started) == 1
+
+
+def test_a_command_of_an_earlier_boot_is_forgotten() -> None:
+    """A process id of one boot is not asked for in the next, where it may be another process."""
+    agent = Agent(output="init=systemd\nstate=running\ncloud-init=disabled\n")
+    agent.running_for_s = 60
+    asked = guest(agent)
+    asked.services(instance(boot_id=BOOT))
+    agent.running_for_s = 0
+    assert asked.services(instance(boot_id=SETUP_BOOT)) == Services(started=True)
+    assert len(agent.started) == 2
+
+
+def test_ready_command_decides() -> None:
+    """With `ready.command` an instance is ready when it exits 0; else its status and its last line are told."""
+    ready = Ready(command=("/usr/bin/check", "--all"))
+    agent = Agent({guest_services.READY_FILE: BOOT})
+    assert guest(agent).services(with_ready(ready)) == Services(started=True)
+    assert agent.started == [["/usr/bin/check", "--all"]]
+    agent = Agent({guest_services.READY_FILE: BOOT}, output="a\nnot \x1b[1myet\n", status=3)
+    found = guest(agent).services(with_ready(ready))
+    assert found == Services(started=False, note="ready.command exits 3: not [1myet")
+
+
+# What the script's output means --------------------------------------------------------------------------------
+
+RUNNING = "init=systemd\nstate=running\n"
+DONE = RUNNING + 'cloud-init-exit=0\ncloud-init-json={"status": "done", "errors": []}\n'
+
+
+def judged(said: str, ready: Ready = Ready()) -> Services:  # noqa: B008 - frozen
+    found = guest_services.judge(said, ready, BOOT)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "ready", "expected"),
+    [
+        (RUNNING, Ready(), Services(started=True)),
+        (DONE, Ready(), Services(started=True)),
+        (RUNNING + "cloud-init=disabled\n", Ready(), Services(started=True)),
+        (
+            "init=systemd\nstate=starting\njob=nginx.service start\ncloud-init=unasked\n",
+            Ready(),
+            Services(started=False, pending=("nginx.service", "cloud-init"), note="systemd: starting"),
+        ),
+        (
+            RUNNING + "cloud-init=running\n",
+            Ready(),
+            Services(started=False, pending=("cloud-init",), note="cloud-init: running"),
+        ),
+        (
+            "init=systemd\nstate=degraded\nfailed=ssh.service\n",
+            Ready(),
+            Services(started=False, failed=("ssh.service",)),
+        ),
+        (
+            "init=systemd\nstate=degraded\nfailed=ssh.service\n",
+            Ready(ignore=("ssh.service",)),
+            Services(started=True),
+        ),
+        (RUNNING + "unit=active app.service\n", Ready(units=("app.service",)), Services(started=True)),
+        (
+            RUNNING + "unit=activating app.service\n",
+            Ready(units=("app.service",)),
+            Services(started=False, pending=("app.service (activating)",)),
+        ),
+        (
+            RUNNING + "failed=app.service\nunit=failed app.service\n",
+            Ready(units=("app.service",)),
+            Services(started=False, failed=("app.service",)),
+        ),
+        (
+            RUNNING + 'cloud-init-exit=2\ncloud-init-json={"status": "done", "extended_status": "degraded done"}\n',
+            Ready(),
+            Services(started=True),
+        ),
+        (
+            RUNNING + 'cloud-init-exit=1\ncloud-init-json={"status": "error", "errors": ["no \\u202e"]}\n',
+            Ready(),
+            Services(started=False, failed=("cloud-init: no",)),
+        ),
+        (
+            RUNNING + 'cloud-init-exit=1\ncloud-init-json={"status": "error"}\n',
+            Ready(ignore=("cloud-init",)),
+            Services(started=True),
+        ),
+        (
+            RUNNING + 'cloud-init-exit=2\ncloud-init-json=\ncloud-init-result={"v1": {"errors": []}}\n',
+            Ready(),
+            Services(started=True),
+        ),
+        (
+            RUNNING + "cloud-init-exit=127\ncloud-init-json=\n",
+            Ready(),
+            Services(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
+        ),
+        (
+            "init=systemd\nstate=\n",
+            Ready(),
+            Services(started=False, note="systemd: unknown"),
+        ),
+    ],
+)
+def test_what_systemd_says(said: str, ready: Ready, expected: Services) -> None:
+    """Started means: a final state, no jobs, nothing failed that matters, the named units active, cloud-init done."""
+    assert judged(said, ready) == expected
+
+
+@given(st.text())
+def test_any_output_is_survived(said: str) -> None:
+    """Whatever a guest prints, the judgement ends, is short, and holds nothing that a terminal would act on."""
+    for text in (said, f"init=systemd\n{said}", f"init=systemd\nstate={said}\njob={said}\ncloud-init-json={said}"):
+        found = guest_services.judge(text, Ready(), BOOT)
+        shown = [] if found is None else [found.note, *found.pending, *found.failed]
+        assert len(shown) < 60
+        assert all(len(line) < 200 and line == harmless(line, 200) for line in shown)
+
+
+def test_a_thousand_failures_are_told_shortly() -> None:
+    """A guest with a thousand failed units gets a list that a person reads."""
+    found = judged(RUNNING + "".join(f"failed=unit-{number}.service\n" for number in range(1000)))
+    assert len(found.failed) == 21
+    assert found.failed[-1] == "and 980 more"
+
+
+def test_script_is_sound_shell() -> None:
+    """shellcheck finds nothing in the script that runs in the guest, and a shell without systemd says so."""
+    script = f"#!/bin/sh\n{guest_services.SCRIPT}"
+    done = subprocess.run(["shellcheck", "-"], input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    said = subprocess.run(
+        ["busybox", "sh", "-c", guest_services.SCRIPT, "vmrole", "app.service"], capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[0] in ("init=other", "init=systemd")
+
+
+# Probes -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server(answer: bytes, *, pause_s: float = 0.0, by: int = 4096) -> Iterator[int]:
+    """A TCP server on a free port that sends `answer` to each client, `by` bytes at a time."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+                with client:
+                    try:
+                        client.recv(4096)
+                        for start in range(0, len(answer), by):
+                            client.sendall(answer[start : start + by])
+                            time.sleep(pause_s)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nok", ""),
+        (b"HTTP/1.0 204\r\n\r\n", ""),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n", ""),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "GET /healthz answers 503"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "GET /healthz answers 100"),
+        (b"SSH-2.0-OpenSSH\x1b[31m\r\n", "no HTTP answer, but 'SSH-2.0-OpenSSH[31m'"),
+        (b"", "the connection was closed without an answer"),
+        (b"x" * 100_000, f"no HTTP answer, but '{'x' * 39}…'"),
+    ],
+)
+def test_http_probe(answer: bytes, expected: str) -> None:
+    """2xx and 3xx pass; everything else says shortly what came instead."""
+    with server(answer) as port:
+        assert host_probe.ask("127.0.0.1", port, HttpProbe(path="/healthz")) == expected
+
+
+def test_probe_ends_although_the_guest_drips() -> None:
+    """A server that sends a byte now and then does not hold a turn longer than the probe's time."""
+    began_s = time.monotonic()
+    with server(b"HTTP/1.1 200 OK\r\n", pause_s=0.2, by=1) as port:
+        assert "no answer" in host_probe.ask("127.0.0.1", port, HttpProbe(), within_s=0.5)
+        assert time.monotonic() - began_s < 1.5
+
+
+def test_tcp_probe() -> None:
+    """A port that accepts passes; a closed one does not."""
+    with server(b"") as port:
+        assert host_probe.ask("127.0.0.1", port, TcpProbe()) == ""
+    assert host_probe.ask("127.0.0.1", port, TcpProbe()) == f"port {port}: connection refused"
+
+
+# Hostile text and the transcript --------------------------------------------------------------------------------
+
+
+@given(st.text())
+def test_harmless_is_short_and_printable(text: str) -> None:
+    """No control, no reordering, no line end, no more than asked for."""
+    line = harmless(text, 50)
+    assert len(line) <= 50
+    assert line.isprintable()
+    assert all(line_.isprintable() for line_ in harmless_lines(text).replace("\t", "").split("\n"))
+
+
+def test_transcript_is_bounded_and_counts() -> None:
+    """Equal exchanges are counted, different ones push the oldest out, and another instance is not disturbed."""
+    transcript, name = Transcript(), InstanceName("web-0.shop")
+    for _ in range(500):
+        transcript.note(name, "identity", "silence")
+        transcript.note(name, "services", "none")
+    assert transcript.text(name).count("(500 times)") == 2
+    for number in range(100):
+        transcript.note(name, "identity", f"boot {number}")
+    assert len(transcript.text(name).splitlines()) == EXCHANGES
+    assert transcript.text(InstanceName("web-1.shop")) == ""
+
+
+def test_deep_json_is_no_error() -> None:
+    """JSON that is nested too deeply for a parser is treated as nothing."""
+    deep = json.dumps({"status": "done"})[:-1] + ', "x": ' + "[" * 100_000
+    found = judged(f"{RUNNING}cloud-init-exit=0\ncloud-init-json={deep}\n")
+    assert found.pending == ("cloud-init",)
