@@ -33,7 +33,7 @@ check: provision ## the fast part: style, unit and contract, under a minute
 
 .PHONY: lab
 lab: provision ## only the tests with real virtual machines; ONLY=words narrows them as pytest's -k does
-	$(LAB) -- $(PYTHON) -m pytest tests/lab -v $(if $(ONLY),-k '$(ONLY)')
+	$(LAB) -- $(PYTHON) -m pytest tests/lab -v -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
 
 .PHONY: bench
 bench: provision images ## the numbers, each against a floor measured in the same run: build/bench.json
@@ -46,6 +46,7 @@ images: provision ## the base images under build/images, if they are not there y
 .PHONY: provision
 provision: ## install what is missing: Debian packages and the virtual environment
 	@vagrant/provision.sh develop
+	@mkdir -p build # by whoever calls make, before root puts images into it
 
 # uv resolves for every platform and writes a hash for every file; it is needed for nothing else.
 .PHONY: lock
