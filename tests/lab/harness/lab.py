@@ -18,6 +18,8 @@ from tests.lab.harness.enter import ROOT_ENV, LabError
 from tests.lab.harness.leftovers import Thing
 from tests.lab.harness.role import RoleDaemon
 
+_SWEEP_S = 20.0
+
 
 class Lab:
     """Real libvirtd on the host side, a client on the other end of a wire, and vmrole when asked for.
@@ -100,9 +102,18 @@ class Lab:
         return sorted(thing.what for thing in self._new(state))
 
     def sweep(self, state: Path | None = None) -> None:
-        """Takes away whatever came since the lab was entered, so that one failed test does not fail the next."""
-        for thing in sorted(self._new(state)):
-            thing.remove()
+        """Takes away whatever came since the lab was entered, so that one failed test does not fail the next.
+
+        AssertionError when something cannot be taken away: libvirt may need some seconds to notice that a guest died.
+        """
+
+        def swept() -> bool:
+            for thing in sorted(self._new(state)):
+                thing.remove()
+            return not self._new(state)
+
+        if not daemons.until(swept, _SWEEP_S, look_s=0.25):
+            raise AssertionError(f"cannot be swept: {self.leftovers(state)}")
 
     def _new(self, state: Path | None) -> frozenset[Thing]:
         return leftovers.look(state) - self._before
