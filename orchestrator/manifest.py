@@ -245,7 +245,7 @@ class _Reader:
     def _user_data(self, node: CommentedMap, at: str) -> str:
         at = f"{at}.answers"
         answers = self._keys(node.get("answers", CommentedMap()), at, ("userData",))
-        said = self._take(answers, at, "userData", text, "")
+        said: str = self._take(answers, at, "userData", text, "")
         if len(said.encode()) > USER_DATA_BYTES_MAX:
             limit = f"use at most {USER_DATA_BYTES_MAX // 1024} KiB; put large data into the image"
             self._fault(f"{at}.userData", "too long", limit)

@@ -33,8 +33,8 @@ def findings(host: Host, services: Sequence[Service], instances: Sequence[Instan
     found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
     for name in host.media.inventory() - known.keys():
         found.append(_stray("DISC-STRAY", name, "an answer disc of no instance"))
-    for name in host.network.inventory() - {service.name for service in services}:
-        found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
+    for service in host.network.inventory() - {service.name for service in services}:
+        found.append(_stray("NETWORK-STRAY", service, "a network of no service"))
     return sorted(found, key=lambda one: (one.code, one.subject))
 
 

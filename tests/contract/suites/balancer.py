@@ -1,0 +1,89 @@
+"""What every Balancer keeps, the fake and HAProxy alike. The module under test gives fixtures `balancer` and `place`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from orchestrator.errors import Transient
+from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing
+from orchestrator.ports import Balancer
+
+VIP = "127.0.77.1"
+PORT = 18077
+POOL = PoolName("shop.web.http")
+OTHER_POOL = PoolName("shop.web.admin")
+ZERO, ONE = InstanceName("web-0.shop"), InstanceName("web-1.shop")
+ADDRESSES = {ZERO: "127.0.77.10", ONE: "127.0.77.11"}
+HTTP = Frontend(pool=POOL, vip=VIP, port=PORT, mode=Mode.HTTP, probe=HttpProbe(path="/healthz"))
+ADMIN = Frontend(pool=OTHER_POOL, vip=VIP, port=PORT + 1, mode=Mode.TCP, probe=None)
+
+
+def member(name: InstanceName, *pools: PoolName) -> Member:
+    """The member as the reconciler would describe it."""
+    return Member(name=name, address=ADDRESSES[name], pools=tuple((pool, 8077) for pool in pools or (POOL,)))
+
+
+def patiently(call: Callable[[], None], within_s: float = 5.0) -> None:
+    """As the reconciler does it: again while the world says that waiting helps."""
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            call()
+        except Transient:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+class BalancerContract:
+    """The suite."""
+
+    def test_a_member_is_up_at_once(self, balancer: Balancer) -> None:
+        """A joined member stands in all its pools and gets traffic without waiting for a first check."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        seat = balancer.seats()[ZERO]
+        assert (seat.standing, seat.address, seat.pools) == (Standing.UP, ADDRESSES[ZERO], (POOL,))
+
+    def test_every_verb_may_be_repeated(self, balancer: Balancer) -> None:
+        """Joining, draining and leaving twice is as once; an absent member may drain and leave."""
+        balancer.shape([HTTP])
+        for _ in range(2):
+            balancer.shape([HTTP])
+            balancer.join(member(ZERO))
+        for _ in range(2):
+            balancer.drain(ZERO)
+        assert balancer.seats()[ZERO].standing is Standing.DRAINING
+        for _ in range(2):
+            patiently(lambda: balancer.leave(ZERO))
+        balancer.drain(ONE)
+        balancer.leave(ONE)
+        assert balancer.seats() == {}
+
+    def test_a_draining_member_may_come_back(self, balancer: Balancer) -> None:
+        """Joining takes a draining member back."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        balancer.drain(ZERO)
+        balancer.join(member(ZERO))
+        assert balancer.seats()[ZERO].standing is Standing.UP
+
+    def test_members_stay_when_endpoints_change(self, balancer: Balancer) -> None:
+        """A new endpoint disturbs no member; a member takes its place behind it by joining again."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        patiently(lambda: balancer.shape([HTTP, ADMIN]))
+        assert balancer.seats()[ZERO].standing is Standing.UP
+        balancer.join(member(ZERO, POOL, OTHER_POOL))
+        assert set(balancer.seats()[ZERO].pools) == {POOL, OTHER_POOL}
+
+    def test_two_members_are_two_seats(self, balancer: Balancer) -> None:
+        """One leaves, the other stays."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        balancer.join(member(ONE))
+        patiently(lambda: balancer.leave(ZERO))
+        assert set(balancer.seats()) == {ONE}

@@ -1,0 +1,44 @@
+"""The fake world as a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.drivers.fake import World, fake_host
+from orchestrator.model import Instance, InstanceName
+from tests.contract.suites.stage import SERVICE, make_instance
+
+_LOOK_S = 0.25
+
+
+class FakeStage:
+    """Time passes only while a test waits for something."""
+
+    image_sha256 = "ab" * 32
+
+    def __init__(self) -> None:
+        self.world = World()
+        self._host = fake_host(self.world)
+        self.hypervisor = self._host.hypervisor
+        self.guest = self._host.guest
+        self.world.images.add(self.image_sha256)
+        self.world.networks[SERVICE] = frozenset(make_instance(self, index).name for index in range(3))
+
+    def lay(self, instance: Instance, *, disc: bool = True) -> None:
+        """See Stage."""
+        self._host.media.erase(instance)
+        self._host.disks.erase_overlay(instance)
+        self._host.disks.lay_overlay(instance)
+        if disc:
+            self._host.media.write(instance)
+
+    def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
+        """See Stage."""
+        end_s = self.world.now_s() + within_s
+        while not true():
+            assert self.world.now_s() < end_s, "it did not come true"
+            self.world.pass_time(_LOOK_S)
+
+    def kill(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.world.kill(name)

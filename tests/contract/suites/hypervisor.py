@@ -1,0 +1,128 @@
+"""The Hypervisor port: what every implementation does. No test here waits for a guest."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.errors import Permanent, Transient
+from orchestrator.model import Domain, Instance, Power
+from tests.contract.suites.stage import Stage, make_instance, next_generation
+
+
+class HypervisorContract:
+    """Subclasses give the fixture `stage`."""
+
+    def test_absent_domain(self, stage: Stage) -> None:
+        """Every verb on an instance without a domain is fine and makes none."""
+        name = make_instance(stage).name
+        for verb in ("ask_restart", "ask_shutdown", "reset", "power_off", "eject", "undefine"):
+            getattr(stage.hypervisor, verb)(name)
+        assert stage.hypervisor.look(name) is None
+        assert list(stage.hypervisor.inventory()) == []
+
+    def test_start(self, stage: Stage) -> None:
+        """A started domain runs, is of its generation, has its disc, and is the only one however often started."""
+        instance = started(stage)
+        seen = look(stage, instance)
+        assert (seen.name, seen.uuid, seen.generation) == (instance.name, instance.vm_uuid, 1)
+        assert (seen.power, seen.resets, bool(seen.disc)) == (Power.RUNNING, 0, True)
+        stage.hypervisor.start(instance)
+        assert list(stage.hypervisor.inventory()) == [seen]
+
+    def test_start_without_disc(self, stage: Stage) -> None:
+        """A domain whose disc was destroyed starts with an empty drive."""
+        instance = make_instance(stage)
+        stage.lay(instance, disc=False)
+        stage.hypervisor.start(instance)
+        assert look(stage, instance).power is Power.RUNNING
+        assert look(stage, instance).disc == ""
+
+    def test_another_generation_is_refused(self, stage: Stage) -> None:
+        """One instance, one VM: while one generation's domain is there, running or off, no other can be started."""
+        first = started(stage)
+        for power in (Power.RUNNING, Power.OFF):
+            if power is Power.OFF:
+                stage.hypervisor.power_off(first.name)
+            with pytest.raises(Permanent):
+                stage.hypervisor.start(next_generation(first))
+            seen = look(stage, first)
+            assert (seen.uuid, seen.power) == (first.vm_uuid, power)
+
+    def test_power_off_and_start_again(self, stage: Stage) -> None:
+        """A VM that was ended is off, also when ended twice, and the same VM can be started again."""
+        instance = started(stage)
+        stage.hypervisor.power_off(instance.name)
+        assert look(stage, instance).power is Power.OFF
+        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.ask_shutdown(instance.name)
+        assert look(stage, instance).power is Power.OFF
+        stage.hypervisor.start(instance)
+        assert look(stage, instance).power is Power.RUNNING
+        assert look(stage, instance).uuid == instance.vm_uuid
+
+    def test_death_is_seen(self, stage: Stage) -> None:
+        """A VM whose process was killed is off, and can be started again."""
+        instance = started(stage)
+        stage.kill(instance.name)
+        stage.until(lambda: look(stage, instance).power is Power.OFF, 10)
+        stage.hypervisor.start(instance)
+        assert look(stage, instance).power is Power.RUNNING
+
+    def test_reset_is_counted(self, stage: Stage) -> None:
+        """A reset is told once by the next looks; the VM stays the same and runs."""
+        instance = started(stage)
+        stage.hypervisor.reset(instance.name)
+        stage.until(lambda: look(stage, instance).resets > 0, 10)
+        seen = look(stage, instance)
+        assert (seen.resets, seen.power, seen.uuid) == (1, Power.RUNNING, instance.vm_uuid)
+
+    def test_running_domain_is_not_forgotten(self, stage: Stage) -> None:
+        """A running VM cannot be undefined: it would be a VM without a record."""
+        instance = started(stage)
+        with pytest.raises((Transient, AssertionError)):
+            stage.hypervisor.undefine(instance.name)
+        assert look(stage, instance).power is Power.RUNNING
+
+    def test_undefine(self, stage: Stage) -> None:
+        """An undefined domain is gone, also when undefined twice; the next generation takes its name."""
+        first = started(stage)
+        stage.hypervisor.power_off(first.name)
+        stage.hypervisor.undefine(first.name)
+        stage.hypervisor.undefine(first.name)
+        assert stage.hypervisor.look(first.name) is None
+        second = next_generation(first)
+        stage.lay(second)
+        stage.hypervisor.start(second)
+        assert (look(stage, second).generation, look(stage, second).uuid) == (2, second.vm_uuid)
+
+    def test_inventory_holds_all_of_ours(self, stage: Stage) -> None:
+        """Two instances are two domains; ending one leaves the other as it was."""
+        one, two = started(stage, 1), started(stage, 2)
+        assert [domain.name for domain in stage.hypervisor.inventory()] == [one.name, two.name]
+        stage.hypervisor.power_off(one.name)
+        stage.hypervisor.undefine(one.name)
+        assert list(stage.hypervisor.inventory()) == [look(stage, two)]
+        assert look(stage, two).power is Power.RUNNING
+
+    def test_evidence_is_kept_again_and_again(self, stage: Stage) -> None:
+        """Keeping evidence of a failure can be repeated, with and without a domain."""
+        instance = started(stage)
+        stage.hypervisor.keep_evidence(instance)
+        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.undefine(instance.name)
+        stage.hypervisor.keep_evidence(instance)
+
+
+def started(stage: Stage, index: int = 0) -> Instance:
+    """An instance whose VM has just been started."""
+    instance = make_instance(stage, index)
+    stage.lay(instance)
+    stage.hypervisor.start(instance)
+    return instance
+
+
+def look(stage: Stage, instance: Instance) -> Domain:
+    """The domain, which must be there."""
+    seen = stage.hypervisor.look(instance.name)
+    assert seen is not None, f"{instance.name} has no domain"
+    return seen

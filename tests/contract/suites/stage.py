@@ -1,0 +1,61 @@
+"""What a suite of the hypervisor side needs of its world beside the two ports: parts laid, time, and an axe."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+from orchestrator.model import Goal, Instance, InstanceName, Nic, Role, Setup, Size, instance_name
+from orchestrator.ports import Guest, Hypervisor
+
+SERVICE = "shop"
+NETWORK = "vmrole-shop"
+SUBNET = "10.77.0"
+MEMORY_MIB = 128
+
+
+class Stage(Protocol):
+    """A world in which VMs can be started."""
+
+    hypervisor: Hypervisor
+    guest: Guest
+    image_sha256: str
+
+    def lay(self, instance: Instance, *, disc: bool = True) -> None:
+        """Makes everything that a VM of this generation is built from; parts of earlier generations go."""
+
+    def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
+        """Lets time pass until it is true; AssertionError when it takes longer."""
+
+    def kill(self, name: InstanceName) -> None:
+        """kill -9 of the VM's process."""
+
+
+def make_instance(stage: Stage, index: int = 0, generation: int = 1, *, restart: bool = True) -> Instance:
+    """`web-INDEX.shop` with an address in SUBNET."""
+    role = Role(
+        name="web",
+        image="micro",
+        image_sha256=stage.image_sha256,
+        size=Size(memory_mib=MEMORY_MIB),
+        setup=Setup(restart=restart),
+    )
+    return Instance(
+        name=instance_name(SERVICE, "web", index),
+        uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"web-{index}.{SERVICE}")),
+        service=SERVICE,
+        role_name="web",
+        index=index,
+        network=NETWORK,
+        nic=Nic(mac=f"52:54:00:77:00:{index:02x}", address=f"{SUBNET}.{10 + index}", tap=f"vr-contract-{index}"),
+        goal=Goal(role=role),
+        role=role,
+        generation=generation,
+    )
+
+
+def next_generation(instance: Instance) -> Instance:
+    """The same instance, to be built anew."""
+    return dataclasses.replace(instance, generation=instance.generation + 1)

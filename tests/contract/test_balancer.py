@@ -1,0 +1,244 @@
+"""The Balancer contract on the fake and on a real HAProxy, and what only a real one can show."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.fake import World, fake_host
+from orchestrator.drivers.fake.world import Machine
+from orchestrator.drivers.haproxy import HaproxyBalancer
+from orchestrator.errors import Permanent
+from orchestrator.model import InstanceName, Member, PoolName, Standing
+from orchestrator.ports import Balancer
+from tests.contract.origin import Origin
+from tests.contract.suites.balancer import (
+    ADDRESSES,
+    ADMIN,
+    HTTP,
+    ONE,
+    PORT,
+    VIP,
+    ZERO,
+    BalancerContract,
+    member,
+    patiently,
+)
+from tests.trouble.life import Fabric
+
+
+class TestFake(BalancerContract):
+    """The fake world's balancer."""
+
+    @pytest.fixture
+    def balancer(self) -> Balancer:
+        """A world in which both members have a VM."""
+        world = World()
+        fabric = Fabric()
+        fabric.deploy()
+        for one in fabric.instances():
+            nic = dataclasses.replace(one.nic, address=ADDRESSES[one.name])
+            world.machines[one.name] = Machine(dataclasses.replace(one, nic=nic))
+        return fake_host(world).balancer
+
+
+@pytest.fixture
+def woken() -> list[InstanceName]:
+    """Whom HAProxy's watcher has woken."""
+    return []
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, woken: list[InstanceName]) -> Iterator[HaproxyBalancer]:
+    """A real HAProxy on loopback; it ends with the test."""
+    with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda name, _: woken.append(name)) as balancer:
+        yield balancer
+        balancer.shape([])
+
+
+@pytest.fixture
+def origins() -> Iterator[dict[InstanceName, Origin]]:
+    """Two real HTTP servers, one for each member."""
+    with Origin("zero", ADDRESSES[ZERO], 8077) as zero, Origin("one", ADDRESSES[ONE], 8077) as one:
+        yield {ZERO: zero, ONE: one}
+
+
+def ask(path: str = "/", port: int = PORT, connection: http.client.HTTPConnection | None = None) -> tuple[int, str]:
+    """Status and body through the VIP."""
+    talk = connection or http.client.HTTPConnection(VIP, port, timeout=5)
+    talk.request("GET", path)
+    answer = talk.getresponse()
+    body = answer.read().decode()
+    if connection is None:
+        talk.close()
+    return answer.status, body
+
+
+@pytest.mark.usefixtures("origins")
+class TestHaproxy(BalancerContract):
+    """HAProxy itself."""
+
+    @pytest.fixture
+    def balancer(self, haproxy: HaproxyBalancer) -> Balancer:
+        """The real one."""
+        return haproxy
+
+    def test_traffic_reaches_members_and_nobody_else(self, haproxy: HaproxyBalancer) -> None:
+        """503 while the pool is empty, then both members in turn."""
+        haproxy.shape([HTTP])
+        assert ask()[0] == 503
+        haproxy.join(member(ZERO))
+        assert ask() == (200, "zero")
+        haproxy.join(member(ONE))
+        assert {ask()[1] for _ in range(6)} == {"zero", "one"}
+
+    def test_draining_lets_open_requests_finish(self, haproxy: HaproxyBalancer) -> None:
+        """A request that is under way is answered; new ones go elsewhere."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        slow = http.client.HTTPConnection(VIP, PORT, timeout=5)
+        slow.request("GET", "/slow")
+        until(lambda: haproxy.seats()[ZERO].connections == 1)
+        haproxy.join(member(ONE))
+        haproxy.drain(ZERO)
+
+        assert {ask()[1] for _ in range(6)} == {"one"}
+        assert slow.getresponse().read() == b"zero"
+        until(lambda: haproxy.seats()[ZERO].connections == 0)
+        patiently(lambda: haproxy.leave(ZERO))
+        slow.close()
+
+    def test_leaving_cuts_what_is_open(self, haproxy: HaproxyBalancer) -> None:
+        """Without a drain the open request is lost: this is what draining is for."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        slow = http.client.HTTPConnection(VIP, PORT, timeout=5)
+        slow.request("GET", "/slow")
+        until(lambda: haproxy.seats()[ZERO].connections == 1)
+        patiently(lambda: haproxy.leave(ZERO))
+        assert slow.getresponse().status >= 500
+        slow.close()
+
+    def test_a_sick_member_gets_no_traffic_and_is_told(
+        self, haproxy: HaproxyBalancer, origins: dict[InstanceName, Origin], woken: list[InstanceName]
+    ) -> None:
+        """A failing check takes the member out within seconds, and a passing one brings it back."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        origins[ZERO].healthy = False
+        until(lambda: haproxy.seats()[ZERO].standing is Standing.DOWN)
+        assert ask()[0] == 503
+        until(lambda: ZERO in woken)
+        origins[ZERO].healthy = True
+        until(lambda: haproxy.seats()[ZERO].standing is Standing.UP)
+
+    def test_a_reload_loses_no_request(self, haproxy: HaproxyBalancer) -> None:
+        """Endpoints come and go under requests on kept and fresh connections; none fails."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        kept = http.client.HTTPConnection(VIP, PORT, timeout=5)
+        answers = []
+        for number in range(6):
+            patiently(lambda number=number: haproxy.shape([HTTP, ADMIN] if number % 2 == 0 else [HTTP]))
+            for _ in range(30):
+                answers += [ask(), ask_kept(kept)]
+        kept.close()
+        assert set(answers) == {(200, "zero")}
+
+    def test_a_killed_haproxy_comes_back_with_its_members(self, haproxy: HaproxyBalancer) -> None:
+        """kill -9 of every process of it: the watcher starts it again, and the member serves."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        haproxy.join(member(ONE))
+        haproxy.drain(ONE)
+        kill_all(haproxy)
+
+        until(lambda: answered() == (200, "zero"))
+
+        seats = haproxy.seats()
+        assert (seats[ZERO].standing, seats[ONE].standing) == (Standing.UP, Standing.DRAINING)
+
+    def test_the_next_daemon_adopts_it(self, haproxy: HaproxyBalancer, tmp_path: Path) -> None:
+        """A daemon that died leaves HAProxy serving; the next one finds members and endpoints, and starts nothing."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        before = haproxy._pid()
+        with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None) as successor:
+            successor.shape([HTTP])
+            assert successor._pid() == before
+            assert successor.seats()[ZERO].standing is Standing.UP
+
+    def test_a_taken_port_is_told_and_nothing_is_lost(self, haproxy: HaproxyBalancer) -> None:
+        """Another program's port is named in the error; the endpoints that were stay."""
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        with Origin("foreign", VIP, PORT + 1), pytest.raises(Permanent, match="taken by another program"):
+            haproxy.shape([HTTP, ADMIN])
+        assert ask() == (200, "zero")
+
+    @pytest.mark.parametrize(
+        ("name", "port"),
+        [("web-0.shop; disable frontend shop.web.http", 8077), ("web-0.shop\n", 8077), ("web-0.shop", 99999)],
+    )
+    def test_nothing_is_injected(self, haproxy: HaproxyBalancer, name: str, port: int) -> None:
+        """HAProxy splits at ';' and wraps ports: neither ever reaches it."""
+        haproxy.shape([HTTP])
+        hostile = Member(name=InstanceName(name), address=ADDRESSES[ZERO], pools=((PoolName("shop.web.http"), port),))
+        with pytest.raises(Permanent):
+            haproxy.join(hostile)
+        assert haproxy.seats() == {}
+        assert ask()[0] == 503
+
+    def test_no_endpoints_no_haproxy(self, haproxy: HaproxyBalancer) -> None:
+        """After the last endpoint has gone no process and no file of it is left."""
+        haproxy.shape([HTTP])
+        pid = haproxy._pid()
+        haproxy.shape([])
+        assert pid is not None
+        assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+        assert not list(haproxy._config.parent.iterdir())
+
+
+def ask_kept(connection: http.client.HTTPConnection) -> tuple[int, str]:
+    """A request on a kept connection; one that the old worker closed between two requests is opened again."""
+    try:
+        return ask(connection=connection)
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        connection.close()
+        return ask(connection=connection)
+
+
+def answered() -> tuple[int, str]:
+    """As `ask`; (0, "") while nobody listens."""
+    try:
+        return ask()
+    except OSError:
+        return 0, ""
+
+
+def kill_all(haproxy: HaproxyBalancer) -> None:
+    """kill -9 of the master and its workers."""
+    config = str(haproxy._config).encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                ours = config in (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if ours:
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
+    """AssertionError when `true()` does not hold in time."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
