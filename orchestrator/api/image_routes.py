@@ -24,7 +24,7 @@ _BODY = {
 
 
 class Images(Protocol):
-    """What the API asks of the image repository."""
+    """What the API asks of the image repository; `reference` is a name, a digest or name@sha256:digest."""
 
     def add(self, source: BinaryIO, *, name: str, os: Os, format: DiskFormat | None, sha256: str | None) -> Image:
         """Copies, checks and records an image; whatever goes wrong, nothing is left."""
@@ -32,14 +32,14 @@ class Images(Protocol):
     def all(self) -> Sequence[Image]:
         """Every image."""
 
-    def find(self, ref: str) -> Image:
-        """By name, digest or name@sha256:digest; raises NotFound."""
+    def get(self, reference: str) -> Image:
+        """The image; raises NotFound."""
 
-    def verify(self, ref: str) -> Image:
+    def verify(self, reference: str) -> Image:
         """Reads it again; raises ImageCorrupt when a byte differs."""
 
-    def remove(self, ref: str) -> None:
-        """Removes it; raises Conflict while a service refers to it."""
+    def remove(self, reference: str) -> Image:
+        """Takes a name away, and with the last one the image; raises Conflict while a service refers to it."""
 
 
 class Upload(io.RawIOBase):
@@ -111,7 +111,7 @@ def image_routes(images: Images) -> APIRouter:
     @router.get("/{ref}")
     def get_image(ref: str) -> Image:
         """One image, by name, digest or name@sha256:digest."""
-        return images.find(ref)
+        return images.get(ref)
 
     @router.post("/{ref}/verify")
     def verify_image(ref: str) -> Image:

@@ -1,0 +1,61 @@
+"""Verbs about this host and this program: doctor, daemon, completion, version."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli import render
+from orchestrator.client import Client
+from orchestrator.errors import RequestError, Unreachable
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.pass_context
+def daemon(ctx: click.Context) -> int:
+    """Runs the daemon in the foreground, until SIGTERM or SIGINT. Options: vmrole daemon -- --help."""
+    run: Any = importlib.import_module("orchestrator.daemon").main
+    return int(run(ctx.args) or 0)
+
+
+@click.command()
+@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
+def doctor(form: str) -> int:
+    """Tries everything that vmrole needs of this host and says what is missing. Exit status 1 on a FAIL."""
+    found: Any = importlib.import_module("orchestrator.doctor").checks()
+    rows = [{key: str(getattr(one, key)) for key in ("verdict", "name", "message", "remedy")} for one in found]
+    if form != "table":
+        render.show([render.dump(rows, form)])
+    for row in rows if form == "table" else ():
+        render.show([f"{row['verdict']:<4}  {row['name']}: {render.plain(row['message'])}"])
+        if row["verdict"] != "PASS" and row["remedy"]:
+            render.show([f"      -> {render.plain(row['remedy'])}"])
+    return 1 if any(row["verdict"] == "FAIL" for row in rows) else 0
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Prints the completion of a shell: source <(vmrole completion bash)."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise RequestError(f"there is no completion for {shell}")
+    found = kind(ctx.find_root().command, {}, "vmrole", "_VMROLE_COMPLETE")
+    render.show([found.source_template % found.source_vars()])
+
+
+@click.command()
+@click.pass_obj
+def version(client: Client) -> None:
+    """Prints the version of this program, and of the daemon if one answers."""
+    render.show([f"vmrole {__version__}"])
+    try:
+        render.show([f"daemon {client.health()['version']}"])
+    except Unreachable:
+        render.say(f"no daemon on {client.path}")

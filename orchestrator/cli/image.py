@@ -1,0 +1,158 @@
+"""`vmrole image`: add, ls, show, verify, rm, build."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.get import lines
+from orchestrator.client import Client
+from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleError
+
+if TYPE_CHECKING:
+    from orchestrator import wire
+
+_RECIPES = ("micro", "debian")
+_OS = click.option("--os", type=click.Choice(["linux", "windows"]), default="linux", show_default=True)
+
+
+@click.group()
+def image() -> None:
+    """The image repository: read-only base disks that instances are made from."""
+
+
+@image.command()
+@click.argument("file", type=click.Path())
+@click.option("--name", required=True, help="What services will call it.")
+@_OS
+@click.option("--format", type=click.Choice(["qcow2", "raw"]), help="Raw has to be said; qcow2 is seen.")
+@click.option("--sha256", default="", metavar="DIGEST", help="Refuse the file when its digest is another.")
+@click.pass_obj
+def add(client: Client, file: str, name: str, os: str, format: str | None, sha256: str) -> None:
+    """Copies a disk into the repository and checks it."""
+    _show_added(_add(client, Path(file), name=name, os=os, format=format or "", sha256=sha256))
+
+
+def _add(client: Client, file: Path, *, name: str, os: str, format: str = "", sha256: str = "") -> wire.Image:
+    with _regular(file) as (source, size_bytes), _bar(f"adding {name}", size_bytes) as advance:
+        return client.add_image(
+            source, size_bytes, name=name, os=os, format=format, sha256=sha256.lower(), progress=advance
+        )
+
+
+@contextlib.contextmanager
+def _regular(file: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The file and its size; a FIFO or a device must not hang us, so it is opened without waiting and refused."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {file}") from error
+    except OSError as error:
+        raise RequestError(f"{file} cannot be read: {error.strerror}") from error
+    with open(handle, "rb", buffering=0) as source:  # noqa: PTH123 - it is a file descriptor
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidInput(f"{file} is not a regular file", hint="name the image's file itself")
+        yield source, found.st_size
+
+
+@contextlib.contextmanager
+def _bar(label: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    with click.progressbar(length=size_bytes, label=label, file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _show_added(added: wire.Image) -> None:
+    render.show([f"{','.join(added['names'])} sha256:{added['sha256']}"])
+
+
+@image.command()
+@render.output_option
+@click.option("--no-headers", is_flag=True, help="Only rows.")
+@click.pass_obj
+def ls(client: Client, form: str, no_headers: bool) -> None:
+    """Lists images."""
+    rows = client.images()
+    if rows or form in ("json", "yaml"):
+        render.show(lines("images", rows, form, headers=not no_headers))
+    else:
+        render.say("no images")
+
+
+@image.command()
+@click.argument("ref", shell_complete=names.image)
+@click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), default="yaml", show_default=True)
+@click.pass_obj
+def show(client: Client, ref: str, form: str) -> None:
+    """Shows an image, by name, digest or name@sha256:digest."""
+    render.show([render.dump(client.image(ref), form)])
+
+
+@image.command()
+@click.argument("refs", nargs=-1, shell_complete=names.image)
+@click.pass_obj
+def verify(client: Client, refs: tuple[str, ...]) -> int:
+    """Reads images again, all or those named, and compares their digests. Exit status 1 when one differs."""
+    status = 0
+    for ref in refs or [found["sha256"] for found in client.images()]:
+        try:
+            found = client.verify_image(ref)
+        except NotFound:
+            raise
+        except VmroleError as error:
+            from orchestrator.cli.main import report
+
+            report(error)
+            status = 1
+        else:
+            render.show([f"{','.join(found['names'])}: ok"])
+    return status
+
+
+@image.command()
+@click.argument("refs", nargs=-1, required=True, shell_complete=names.image)
+@click.pass_obj
+def rm(client: Client, refs: tuple[str, ...]) -> None:
+    """Removes images that no service refers to; of several names, only the one that is given."""
+    for ref in refs:
+        client.remove_image(ref)
+        render.show([f"{ref}: removed"])
+
+
+@image.command()
+@click.argument("recipe", type=click.Choice(_RECIPES))
+@click.option("--name", default="", help="What services will call it; the recipe's name unless given.")
+@click.option("--to", type=click.Path(path_type=Path), help="Only build, into this file; nothing is added.")
+@click.pass_obj
+def build(client: Client, recipe: str, name: str, to: Path | None) -> None:
+    """Builds a base image from Debian packages, as root, and adds it to the repository."""
+    import images
+
+    with contextlib.ExitStack() as undo:
+        if to is None:
+            client.health()  # before minutes of work
+        place = (
+            to or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="vmrole-build-"))) / f"{recipe}.qcow2"
+        )
+        try:
+            report = images.build("micro" if recipe == "micro" else "debian", place, progress=render.say)
+        except images.BuildError as error:
+            raise VmroleError(str(error)) from error
+        render.say(f"built in {report.seconds:.1f} s: {render.size(report.size_bytes)}")
+        if to is not None:
+            render.show([f"{report.path} sha256:{report.sha256}"])
+        else:
+            _show_added(_add(client, report.path, name=name or recipe, os="linux", sha256=report.sha256))

@@ -1,0 +1,43 @@
+"""Live names for shell completion: asked of the daemon, quickly, and nothing at all when it does not answer."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.client import Client
+
+
+def _found(ctx: click.Context, kind: str, incomplete: str) -> list[str]:
+    from orchestrator.cli.get import fetch, name_of
+    from orchestrator.errors import VmroleError
+
+    socket = ctx.find_root().params.get("socket") or ""
+    try:
+        rows = fetch(Client(str(socket), connect_within_s=0.0), kind, "")
+    except VmroleError:
+        return []
+    names = [name_of(kind, row) for row in rows]
+    if kind == "instances":
+        names += sorted({f"{row['role']}.{row['service']}" for row in rows} | {row["service"] for row in rows})
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def any_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the kind that `get` was asked for."""
+    kind = str(ctx.params.get("kind") or "instances")
+    return _found(ctx, "instances" if kind == "events" else kind, incomplete)
+
+
+def subject(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Instances, roles and services."""
+    return _found(ctx, "instances", incomplete)
+
+
+def service(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Services."""
+    return _found(ctx, "services", incomplete)
+
+
+def image(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Images."""
+    return _found(ctx, "images", incomplete)

@@ -1,0 +1,34 @@
+"""Options that several verbs share: --wait, --timeout, and lengths of time as people write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
+
+
+class Duration(click.ParamType[float]):
+    """Seconds from "90", "90s", "1.5m", "10 min" or "2h"."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds; a usage error otherwise."""
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(value)
+        if found is None or found[2] not in _UNITS_S:
+            self.fail(f"{value!r} is no length of time; write 90s, 10m or 2h", param, ctx)
+        return float(found[1]) * _UNITS_S[found[2]]
+
+
+def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--wait and --timeout."""
+    timeout = click.option("--timeout", type=Duration(), help="Wait at most so long: 90s, 10m. Exit status 4 then.")
+    wait = click.option("--wait", "waits", is_flag=True, help="Return when it is done; show progress on stderr.")
+    return wait(timeout(command))

@@ -1,0 +1,95 @@
+"""Live progress per instance on stderr: a table that changes on a terminal, otherwise a line for each phase."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.cli import render
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+_STYLES = {"serving": "green", "failed": "bold red", "draining": "yellow", "erasing": "yellow", "gone": "dim"}
+_REFRESH_PER_S = 4
+
+
+class Progress(Protocol):
+    """Told of every change; a `with` around the telling."""
+
+    def tell(self, row: Mapping[str, Any]) -> None:
+        """An instance as it is now."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Lines:
+    """One line whenever an instance enters a phase or another boot."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[object, ...]] = {}
+
+    def tell(self, row: Mapping[str, Any]) -> None:
+        """See Progress."""
+        state = (row["phase"], row["generation"], row["boot"])
+        if self._told.get(row["name"]) == state:
+            return
+        self._told[row["name"]] = state
+        at = f"generation {row['generation']}, boot {row['boot']}"
+        failure = f": {render.plain(row['failure'])}" if row["phase"] == "failed" else ""
+        render.say(f"{time.strftime('%H:%M:%S')}  {row['name']:<18} {row['phase']:<10} {at}{failure}")
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+
+class Board:
+    """A table on the terminal, one line per instance."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._live: Live | None = None
+
+    def tell(self, row: Mapping[str, Any]) -> None:
+        """See Progress."""
+        self._rows[row["name"]] = row
+
+    def __enter__(self) -> Board:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True, highlight=False)
+        self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=_REFRESH_PER_S)
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._live is not None
+        self._live.stop()
+
+    def _drawn(self) -> Table:
+        from rich.markup import escape
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table.grid(padding=(0, 3))
+        for row in self._rows.values():
+            waits = row["failure"] if row["phase"] == "failed" else row["waiting"]
+            at = f"generation {row['generation']}, boot {row['boot']}"
+            phase = Text(row["phase"], style=_STYLES.get(row["phase"], ""))
+            drawn.add_row(row["name"], phase, render.ago(row["phase_since_s"]), at, escape(render.plain(waits)))
+        return drawn
+
+
+def progress() -> Progress:
+    """The table when stderr is a terminal that can redraw, lines otherwise."""
+    return Board() if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" else Lines()

@@ -1,0 +1,103 @@
+"""Values as text: tables, JSON, YAML, names, lengths of time. Pure, except that `show` prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Any], str]]  # header, and the cell of a value
+
+FORMATS = ("table", "wide", "json", "yaml", "name")
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option -o."""
+    option = click.option(
+        "-o", "--output", "form", type=click.Choice(FORMATS), default="table", help="How to print it."
+    )
+    return option(command)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Row], *, headers: bool = True) -> list[str]:
+    """Lines with aligned cells; the last column is not padded."""
+    cells = [[plain(cell(row)) or "-" for _, cell in columns] for row in rows]
+    if headers:
+        cells.insert(0, [name for name, _ in columns])
+    widths = [max((len(line[at]) for line in cells), default=0) for at in range(len(columns))]
+    return [pad(line, widths) for line in cells]
+
+
+def pad(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """One line of a table."""
+    return "   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def plain(text: str) -> str:
+    """The text with everything that a terminal could obey replaced: some of it was said by guests."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def dump(value: object, form: str) -> str:
+    """JSON, or YAML (which is imported only now)."""
+    if form == "json":
+        return json.dumps(value, indent=2, ensure_ascii=False)
+    import io
+
+    from ruamel.yaml import YAML
+
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(value, text)
+    return text.getvalue().rstrip("\n")
+
+
+def show(lines: Iterable[str]) -> None:
+    """Prints data."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def say(line: str) -> None:
+    """Prints talk."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def ago(at_s: float) -> str:
+    """How long ago: "4s", "12m", "3h20m", "5d"; "" for never."""
+    return length(time.time() - at_s) if at_s else ""
+
+
+def length(seconds: float) -> str:
+    """A length of time in as few letters as tables have."""
+    whole = max(0, int(seconds))
+    if whole < 120:
+        return f"{whole}s"
+    if whole < 7200:
+        return f"{whole // 60}m"
+    if whole < 172_800:
+        return f"{whole // 3600}h{whole % 3600 // 60}m"
+    return f"{whole // 86_400}d"
+
+
+def size(count_bytes: int) -> str:
+    """Bytes with a unit of 1024: "61.2 MiB"."""
+    amount = float(count_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def clock(at_s: float) -> str:
+    """The local time of an event, with its date when that is not today."""
+    then = time.localtime(at_s)
+    return time.strftime("%H:%M:%S" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M:%S", then)

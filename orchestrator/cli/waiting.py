@@ -1,0 +1,112 @@
+"""Waiting for instances and operations, told line by line. What is waited for is decided here, by pure predicates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.cli.progress import Progress
+from orchestrator.client import Client, Json
+from orchestrator.errors import NotFound, Permanent, VmroleError, WaitedTooLong
+
+_POLL_S = 0.2  # a service's record goes a moment after its last instance
+
+
+def settled(row: Mapping[str, Any]) -> bool:
+    """Whether an instance serves, at least as new as it was asked to be."""
+    return row["phase"] == "serving" and not _behind(row)
+
+
+def hopeless(row: Mapping[str, Any]) -> bool:
+    """Whether an instance has failed and nobody has asked for another try: waiting cannot help."""
+    return row["phase"] == "failed" and not _behind(row) and not row["removing"]
+
+
+def _behind(row: Mapping[str, Any]) -> bool:
+    return bool((row["generation"], row["boot"]) < (row["wanted_generation"], row["wanted_boot"]))
+
+
+def end_of(timeout_s: float | None) -> float | None:
+    """The moment on the monotonic clock at which a wait of that length ends."""
+    return None if timeout_s is None else time.monotonic() + timeout_s
+
+
+def full_subject(client: Client, subject: str) -> str:
+    """`web-0` as `web-0.shop`; roles and services as they are. Raises NotFound."""
+    try:
+        found = client.instances(subject)
+    except NotFound:
+        if "." not in subject:
+            return client.service(subject)["name"]  # a service without an instance
+        raise
+    return found[0]["name"] if len(found) == 1 and found[0]["hostname"] == subject else subject
+
+
+def until_serving(client: Client, subject: str, until: float | None, progress: Progress) -> None:
+    """Returns when every instance of the subject serves and none is still to go.
+
+    Raises Permanent when one has failed, NotFound when they are gone, WaitedTooLong.
+    """
+    rows: dict[str, Mapping[str, Any]] = {}
+    complete = False
+    with progress:
+        for kind, value, _ in client.watch_instances(subject, until=until):
+            complete = _take(rows, kind, value, progress) or (complete and kind != "again")
+            if not complete:
+                continue
+            failed = [row for row in rows.values() if hopeless(row)]
+            if failed:
+                words = "; ".join(f"{row['name']} failed: {row['failure']}" for row in failed)
+                raise Permanent(words, hint=f"ask: vmrole why {failed[0]['name']}")
+            if all(settled(row) for row in rows.values()):
+                break
+    if not rows:
+        full_subject(client, subject)
+
+
+def until_gone(client: Client, subject: str, until: float | None, progress: Progress) -> None:
+    """Returns when nothing of the subject is left; raises WaitedTooLong."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    complete = False
+    with progress:
+        for kind, value, _ in client.watch_instances(subject, until=until):
+            complete = _take(rows, kind, value, progress) or (complete and kind != "again")
+            if complete and not rows:
+                break
+    while "." not in subject:
+        try:
+            client.service(subject)
+        except NotFound:
+            return
+        if until is not None and time.monotonic() > until:
+            raise WaitedTooLong(f"service {subject} is still there", hint=f"ask: vmrole events {subject}")
+        time.sleep(_POLL_S)
+
+
+def until_over(client: Client, operation: Mapping[str, Any], until: float | None, progress: Progress) -> None:
+    """Returns when the operation is done; raises Permanent when it has failed, WaitedTooLong."""
+    last: Json = operation
+    with progress:
+        for kind, value, _ in client.watch_operation(operation["id"], until=until):
+            _take({}, kind, value, progress)
+            if kind == "end":
+                last = value
+    if isinstance(last, str):
+        raise VmroleError(last)
+    if last["progress"] == "failed":
+        hint = f"ask: vmrole events {last['subject']}"
+        raise Permanent(f"{last['verb']} of {last['subject']} failed: {last['message']}", hint=hint)
+
+
+def _take(rows: dict[str, Mapping[str, Any]], kind: str, value: Json, progress: Progress) -> bool:
+    """Notes a message of a watch; whether the rows are complete from now on."""
+    if kind == "instance":
+        rows[value["name"]] = value
+        progress.tell(value)
+    elif kind == "gone":
+        rows.pop(value["name"], None)
+        progress.tell(value | {"phase": "gone", "waiting": ""})
+    elif kind == "again":
+        rows.clear()
+    return kind == "current"

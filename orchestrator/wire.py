@@ -1,0 +1,129 @@
+"""The API's answers as a client sees them: shapes for the type checker, tested against docs/openapi.json.
+
+Nothing imports this at run time: building these classes would cost the command line its quick start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Service(TypedDict):
+    """A service; see api.views.ServiceView."""
+
+    name: str
+    vip: str
+    roles: list[dict[str, Any]]
+    network: dict[str, Any]
+    removing: bool
+    created_at_s: float
+    instances: int
+    serving: int
+    revision: int
+
+
+class Instance(TypedDict):
+    """An instance; see api.views.InstanceView."""
+
+    name: str
+    service: str
+    role: str
+    index: int
+    hostname: str
+    phase: str
+    phase_since_s: float
+    waiting: str
+    failure: str
+    strikes: int
+    generation: int
+    boot: int
+    wanted_generation: int
+    wanted_boot: int
+    removing: bool
+    address: str
+    mac: str
+    image: str
+    image_sha256: str
+    vcpus: int
+    memory_mib: int
+    vm_uuid: str
+    boot_id: str
+    served_at_s: float
+    unwell_since_s: float
+    standing: str | None
+    connections: int | None
+    revision: int
+
+
+class Image(TypedDict):
+    """An image; see model.Image."""
+
+    sha256: str
+    format: str
+    os: str
+    size_bytes: int
+    virtual_size_bytes: int
+    names: list[str]
+    added_at_s: float
+    revision: int
+
+
+class Operation(TypedDict):
+    """Long work; see model.Operation. A target is [name, {"generation", "boot"}]."""
+
+    id: str
+    verb: str
+    subject: str
+    service: str
+    targets: list[list[Any]]
+    together: int
+    progress: str
+    message: str
+    created_at_s: float
+    revision: int
+
+
+class Event(TypedDict):
+    """A line of the ledger; see model.Event."""
+
+    at_s: float
+    subject: str
+    message: str
+    phase: str
+    generation: int
+    boot: int
+    number: int
+
+
+class Change(TypedDict):
+    """One difference; see control.Change."""
+
+    key: str
+    before: str
+    after: str
+    effect: str
+
+
+class Applied(TypedDict):
+    """What an apply did; see api.views.AppliedView."""
+
+    service: Service | None
+    changes: list[Change]
+    operation: Operation | None
+
+
+class Finding(TypedDict):
+    """One thing that contradicts the records; see verify.Finding."""
+
+    code: str
+    subject: str
+    message: str
+    stray: bool
+
+
+class Health(TypedDict):
+    """That the daemon answers; see api.views.Health."""
+
+    status: str
+    version: str
+    revision: int
