@@ -1,0 +1,99 @@
+"""The real world as a stage: libvirt and QEMU of the lab, the drivers that lay disks and discs, the micro image."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from orchestrator.drivers.answer_media import AnswerDiscs
+from orchestrator.drivers.disks import QemuImgDisks
+from orchestrator.drivers.domain_xml import Accelerator, Machine
+from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.qmp_watch import event_loop_thread
+from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machines
+from orchestrator.model import DiskFormat, Instance, InstanceName
+from orchestrator.ports import Guest, Hypervisor
+from tests.contract.suites.stage import NETWORK, SUBNET, make_instance
+from tests.lab.harness import daemons
+from tests.lab.harness.lab import Lab
+
+_LOOK_S = 0.1
+_NETWORK_XML = """
+<network>
+  <name>{network}</name>
+  <bridge name='vr-contract'/>
+  <ip address='{subnet}.1' prefix='24'>
+    <dhcp>{hosts}</dhcp>
+  </ip>
+</network>"""
+
+
+class RealStage:
+    """A libvirt network with reservations, and everything else as the daemon has it."""
+
+    def __init__(self, lab: Lab, layout: Layout, image: Path, machines: VirtualMachines) -> None:
+        self.lab = lab
+        self.layout = layout
+        self.image_sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+        self.machines = machines
+        self.hypervisor: Hypervisor = machines.hypervisor
+        self.guest: Guest = machines.guest
+        self.woken: list[tuple[InstanceName, str]] = []
+        self._disks = QemuImgDisks(layout)
+        self._discs = AnswerDiscs(layout)
+        held = layout.image(self.image_sha256, DiskFormat.QCOW2)
+        held.parent.mkdir(parents=True)
+        shutil.copyfile(image, held)
+        held.chmod(0o444)
+        nics = [make_instance(self, index).nic for index in range(3)]
+        hosts = "".join(f"<host mac='{nic.mac}' ip='{nic.address}'/>" for nic in nics)
+        xml = _NETWORK_XML.format(network=NETWORK, subnet=SUBNET, hosts=hosts)
+        lab.host.run(["virsh", "net-create", "/dev/stdin"], text=xml)
+
+    def lay(self, instance: Instance, *, disc: bool = True) -> None:
+        """See Stage."""
+        self._discs.erase(instance)
+        self._disks.erase_overlay(instance)
+        self._disks.lay_overlay(instance)
+        self._disks.lay_local_storage(instance)
+        if disc:
+            self._discs.write(instance)
+
+    def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
+        """See Stage."""
+        assert daemons.until(true, within_s, look_s=_LOOK_S), f"it did not come true within {within_s:.0f} s"
+
+    def kill(self, name: InstanceName) -> None:
+        """See Stage."""
+        os.kill(self.pid(name), 9)
+
+    def pid(self, name: InstanceName) -> int:
+        """The process of the VM, as libvirt wrote it down."""
+        return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
+
+
+@contextlib.contextmanager
+def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
+    """A stage with files of its own; its VMs are swept by the fixture `lab`."""
+    woken: list[tuple[InstanceName, str]] = []
+
+    def wake(name: InstanceName, why: str) -> None:
+        woken.append((name, why))
+
+    machine = Machine(accelerator=Accelerator.TCG)
+    with (
+        # Not below pytest's directory: the path of a monitor's socket has to be short.
+        tempfile.TemporaryDirectory(prefix="stage-", dir=lab.root) as root,
+        event_loop_thread() as loop,
+        virtual_machines(
+            lab.libvirt_uri, layout := Layout(Path(root, "state"), Path(root, "run")), machine, loop, wake
+        ) as machines,
+    ):
+        stage = RealStage(lab, layout, image, machines)
+        stage.woken = woken
+        yield stage
