@@ -9,7 +9,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable
 
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import Nic, ServiceNetwork
 
 SERVICE_PREFIX = 24
@@ -17,6 +17,7 @@ FIRST_HOST = 10  # .1 is the host itself; .2 to .9 stay free for what a service 
 LAST_HOST = 254
 BRIDGE_PREFIX = "vrb-"
 TAP_PREFIX = "vrt-"
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
 
 
@@ -24,9 +25,10 @@ def allocate_network(service: str, pool: str, taken: Iterable[ServiceNetwork]) -
     """The first free /24 of `pool` (CIDR), with a bridge name of at most 15 characters. Raises Conflict when full."""
     networks = list(taken)
     used = {ipaddress.ip_network(one.subnet) for one in networks}
+    odd = [one for one in used if one.prefixlen != SERVICE_PREFIX]  # from before the pool was cut as it is now
     names = {one.bridge for one in networks}
     for subnet in ipaddress.ip_network(pool).subnets(new_prefix=SERVICE_PREFIX):
-        if not any(subnet.overlaps(other) for other in used):
+        if subnet not in used and not any(subnet.overlaps(other) for other in odd):
             return ServiceNetwork(
                 name=f"vmrole-{service}",
                 bridge=_unique(BRIDGE_PREFIX, service, names),
@@ -53,6 +55,33 @@ def allocate_nic(network: ServiceNetwork, taken: Iterable[Nic], instance: str) -
         f"no address is left for {instance} in {network.subnet}",
         hint=f"a service has room for {LAST_HOST - FIRST_HOST + 1} instances: scale down or use another service",
     )
+
+
+def check_vip(vip: str, pool: str) -> str:
+    """`vip` when it can be a service's virtual address beside the private networks of `pool` (CIDR).
+
+    Raises InvalidInput. Whether somebody else has the address is for the host to find out.
+    """
+    try:
+        address = ipaddress.IPv4Address(vip)
+    except ValueError as error:
+        raise InvalidInput(f"vip {vip[:40]!r} is not an IPv4 address", hint="such as 203.0.113.10") from error
+    if address in ipaddress.IPv4Network(pool):
+        raise InvalidInput(
+            f"vip {vip} lies in {pool}, from which private networks are cut",
+            hint="choose an address of the network that clients are in",
+        )
+    # RFC 6890: 0.0.0.0/8 and 240.0.0.0/4 (with the broadcast address) name no host anywhere.
+    for unfit, why in (
+        (address in _THIS_NETWORK, "means 'this network'"),
+        (address.is_loopback, "is a loopback address"),
+        (address.is_link_local, "is a link-local address"),
+        (address.is_multicast, "is a multicast address"),
+        (address.is_reserved, "is reserved"),
+    ):
+        if unfit:
+            raise InvalidInput(f"vip {vip} {why}", hint="choose an address of the network that clients are in")
+    return str(address)
 
 
 def _unique(prefix: str, seed: str, taken: set[str]) -> str:

@@ -1,0 +1,120 @@
+"""Addresses are given out once, and a VIP is an address that a host can have."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import addressing
+from orchestrator.errors import Conflict, InvalidInput
+from orchestrator.model import Nic, ServiceNetwork
+
+POOL = "10.90.0.0/16"
+LABELS = st.from_regex(r"[a-z][a-z0-9-]{0,12}[a-z0-9]", fullmatch=True)
+
+
+def full(pool: str) -> list[ServiceNetwork]:
+    taken: list[ServiceNetwork] = []
+    for number in range(2 ** (24 - ipaddress.ip_network(pool).prefixlen)):
+        taken.append(addressing.allocate_network(f"s{number}", pool, taken))
+    return taken
+
+
+def test_a_whole_pool_has_no_network_twice() -> None:
+    """All 256 networks of a /16 differ in subnet, bridge and name, and lie in the pool."""
+    networks = full(POOL)
+    for what in ("subnet", "bridge", "name"):
+        assert len({getattr(one, what) for one in networks}) == 256
+    assert all(ipaddress.IPv4Network(one.subnet).subnet_of(ipaddress.IPv4Network(POOL)) for one in networks)
+    assert all(len(one.bridge) <= 15 for one in networks)
+
+
+def test_every_nic_of_many_services_is_unique() -> None:
+    """Thousands of instances share no MAC, no tap and no address, and none has the gateway's."""
+    nics: list[Nic] = []
+    for network in full("10.90.0.0/21"):
+        nics = filled(network, nics)
+    assert len(nics) == 8 * 245
+    for what in ("mac", "tap", "address"):
+        assert len({getattr(one, what) for one in nics}) == len(nics)
+    assert not {one.address for one in nics} & {one.gateway for one in full("10.90.0.0/21")}
+    assert all(len(one.tap) <= 15 and one.mac.startswith("52:54:00:") for one in nics)
+
+
+def filled(network: ServiceNetwork, others: list[Nic]) -> list[Nic]:
+    nics = list(others)
+    for number in range(addressing.LAST_HOST - addressing.FIRST_HOST + 1):
+        nics.append(addressing.allocate_nic(network, nics, f"web-{number}.shop"))
+    return nics
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(["add", "remove"]), LABELS), max_size=30))
+def test_no_order_of_coming_and_going_gives_anything_twice(steps: list[tuple[str, str]]) -> None:
+    """Whatever comes and goes in whatever order, those that are there share nothing."""
+    there: dict[str, ServiceNetwork] = {}
+    nics: dict[str, Nic] = {}
+    for verb, name in steps:
+        if verb == "remove":
+            there.pop(name, None)
+            nics.pop(name, None)
+        elif name not in there:
+            there[name] = addressing.allocate_network(name, POOL, there.values())
+            nics[name] = addressing.allocate_nic(there[name], nics.values(), f"web-0.{name}")
+    for what in ("subnet", "bridge", "name"):
+        assert len({getattr(one, what) for one in there.values()}) == len(there)
+    for what in ("mac", "tap", "address"):
+        assert len({getattr(one, what) for one in nics.values()}) == len(nics)
+
+
+def test_the_same_hash_is_no_collision() -> None:
+    """When a name or MAC is taken already, the next one is given."""
+    network = addressing.allocate_network("shop", POOL, [])
+    first = addressing.allocate_nic(network, [], "web-0.shop")
+    second = addressing.allocate_nic(network, [first], "web-0.shop")
+    assert (first.mac, first.tap, first.address) != (second.mac, second.tap, second.address)
+    assert {first.mac, first.tap, first.address}.isdisjoint({second.mac, second.tap, second.address})
+
+
+def test_a_full_pool_and_a_full_network_say_what_to_do() -> None:
+    """Exhaustion is a conflict with a hint."""
+    with pytest.raises(Conflict, match="no private network is left") as no_network:
+        addressing.allocate_network("late", "10.90.0.0/22", full("10.90.0.0/22"))
+    network = addressing.allocate_network("shop", POOL, [])
+    with pytest.raises(Conflict, match="no address is left") as no_address:
+        addressing.allocate_nic(network, filled(network, []), "web-999.shop")
+    assert no_network.value.hint
+    assert no_address.value.hint
+
+
+@pytest.mark.parametrize(
+    ("vip", "why"),
+    [
+        ("", "not an IPv4 address"),
+        ("203.0.113", "not an IPv4 address"),
+        ("203.0.113.10/32", "not an IPv4 address"),
+        ("203.0.113.010", "not an IPv4 address"),
+        ("::1", "not an IPv4 address"),
+        ("10.90.3.4", "lies in 10.90.0.0/16"),
+        ("0.0.0.0", "this network"),
+        ("0.1.2.3", "this network"),
+        ("127.0.0.1", "loopback"),
+        ("169.254.169.254", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("240.0.0.1", "reserved"),
+        ("255.255.255.255", "reserved"),
+    ],
+)
+def test_an_address_that_cannot_be_a_vip_is_refused(vip: str, why: str) -> None:
+    """A VIP is one IPv4 address that a host can have, outside the private networks."""
+    with pytest.raises(InvalidInput, match=why):
+        addressing.check_vip(vip, POOL)
+
+
+@pytest.mark.parametrize("vip", ["203.0.113.10", "10.91.0.1", "192.168.1.7"])
+def test_an_ordinary_address_can_be_a_vip(vip: str) -> None:
+    """Public and private addresses outside the pool are fine."""
+    assert addressing.check_vip(vip, POOL) == vip
