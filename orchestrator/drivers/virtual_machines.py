@@ -22,6 +22,7 @@ from orchestrator.model import InstanceName
 class VirtualMachines:
     """What the daemon needs of this side."""
 
+    connection: LibvirtConnection  # shared with whoever else talks to the same libvirtd
     hypervisor: LibvirtHypervisor
     guest: LibvirtGuest
     evidence: Evidence
@@ -54,6 +55,7 @@ def virtual_machines(
     try:
         evidence = Evidence(layout, transcript)
         yield VirtualMachines(
+            connection=connection,
             hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine),
             guest=LibvirtGuest(channel, monitors, transcript),
             evidence=evidence,

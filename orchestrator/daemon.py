@@ -1,0 +1,177 @@
+"""The composition root: configuration in, drivers picked, core started, and everything ended in the right order.
+
+What the daemon starts beside itself (HAProxy, guests, dnsmasq) outlives it on purpose: an end of the daemon, asked
+for or not, is no end of the service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from orchestrator import config, log, records, verify
+from orchestrator.api.app import create_app
+from orchestrator.api.listening import bind, group_id
+from orchestrator.api.peers import Admission
+from orchestrator.api.server import serve
+from orchestrator.config import Config
+from orchestrator.control import Capacity, Control
+from orchestrator.drivers import accelerator
+from orchestrator.drivers.answer_media import AnswerDiscs
+from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.disks import QemuImgDisks
+from orchestrator.drivers.domain_xml import Machine
+from orchestrator.drivers.haproxy import HaproxyBalancer
+from orchestrator.drivers.image_repository import ImageRepository
+from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.network import HostNetwork
+from orchestrator.drivers.qmp_watch import event_loop_thread
+from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.drivers.virtual_machines import virtual_machines
+from orchestrator.errors import ConfigError, VmroleError
+from orchestrator.model import Instance, InstanceName, Service
+from orchestrator.ports import Host, Store
+from orchestrator.reconciler import Reconciler
+
+logger = logging.getLogger(__name__)
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+EXIT_CONFIG = 78
+
+
+class Bell:
+    """Where drivers ring before there is somebody to wake, and when everybody must be woken."""
+
+    def __init__(self) -> None:
+        self._reconciler: Reconciler | None = None
+
+    def connect(self, reconciler: Reconciler) -> None:
+        """From now on the reconciler hears."""
+        self._reconciler = reconciler
+
+    def ring(self, name: str, why: str) -> None:
+        """Wakes one instance, or all of them when the name is empty: events were lost."""
+        if self._reconciler is None:
+            return
+        if name:
+            self._reconciler.wake_instance(InstanceName(name), why)
+        else:
+            logger.info("looking at everything again: %s", why)
+            self._reconciler.wake_all()
+
+
+@contextlib.contextmanager
+def running(settings: Config) -> Iterator[None]:
+    """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched."""
+    layout = Layout(settings.state_dir, settings.run_dir)
+    for directory in (layout.state, layout.run):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+    bell, clock = Bell(), SystemClock()
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
+        images = ImageRepository(store, layout, clock, virtual_size_max=settings.image_virtual_size_max_gib * GIB)
+        images.sweep()
+        host = stack.enter_context(_host(settings, layout, clock, bell))
+        reconciler = Reconciler(store, host, workers=settings.workers)
+        control = Control(
+            store,
+            find_image=images.find,
+            capacity=Capacity(pool=settings.network_pool, memory_mib=_memory_mib(settings)),
+            clock=clock,
+            wake=reconciler.wake,
+            seats=host.balancer.seats,
+        )
+        group = group_id(settings.socket_group)
+        app = create_app(
+            control,
+            images,
+            console=layout.console,
+            findings=lambda: _findings(store, host),
+            admission=Admission(group=group),
+        )
+        listener = stack.enter_context(bind(settings.socket, group))
+        bell.connect(reconciler)
+        reconciler.start()
+        stack.callback(reconciler.stop)
+        server = serve(app, listener)
+        stack.callback(server.stop)
+        yield
+
+
+@contextlib.contextmanager
+def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell) -> Iterator[Host]:
+    """The drivers of a real host; the only place that picks them."""
+    machine = _machine(settings, layout)
+    with (
+        event_loop_thread() as loop,
+        virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
+        HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring) as balancer,
+    ):
+        yield Host(
+            disks=QemuImgDisks(layout),
+            media=AnswerDiscs(layout),
+            hypervisor=machines.hypervisor,
+            guest=machines.guest,
+            balancer=balancer,
+            network=HostNetwork(machines.connection, settings.vip_interface),
+            clock=clock,
+        )
+
+
+def _machine(settings: Config, layout: Layout) -> Machine:
+    choice = accelerator.choose(settings.accelerator, layout.state / "cache")
+    logger.info("guests run with %s: %s", choice.accelerator, choice.because)
+    return Machine(accelerator=choice.accelerator)
+
+
+def _memory_mib(settings: Config) -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+    return max(0, total - settings.memory_reserve_mib)
+
+
+def _findings(store: Store, host: Host) -> list[verify.Finding]:
+    return verify.findings(host, records.all_of(store, Service), records.all_of(store, Instance))
+
+
+def _tell_systemd(state: str) -> None:
+    """sd_notify(3): one datagram to the socket that systemd named, if it did."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify, contextlib.suppress(OSError):
+        notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="vmrole daemon", description="Runs the daemon in the foreground.")
+    parser.add_argument(
+        "--config", type=Path, help="configuration file (default: /etc/vmrole/vmrole.toml, if it exists)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        settings = config.load(options.config)
+        log.set_up(style=settings.log_style, level=settings.log_level)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        with running(settings):
+            logger.info("listening on %s", settings.socket)
+            _tell_systemd("READY=1")
+            stop.wait()
+            logger.info("stopping; guests and the balancer go on")
+            _tell_systemd("STOPPING=1")
+    except ConfigError as error:
+        logger.error("%s%s", error, f" ({error.hint})" if error.hint else "")
+        return EXIT_CONFIG
+    except VmroleError as error:
+        logger.error("%s%s", error, f" ({error.hint})" if error.hint else "")
+        return 1
+    return 0
