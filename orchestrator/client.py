@@ -2,7 +2,8 @@
 
 It speaks HTTP/1.0 by itself: http.client imports the mail and TLS libraries, 20 ms of a command that may take 50.
 With HTTP/1.0 an answer ends where its length or the connection ends, streams included; that is all the framing
-there is. For the same reason nothing is imported here that is not needed to read an answer that is a success.
+there is. For the same reason nothing is imported here that is not needed to read an answer that is a success,
+`typing` included; type checkers take TYPE_CHECKING for true wherever it comes from.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, BinaryIO
+
     from orchestrator import wire
     from orchestrator.errors import VmroleError
+
+    Json = Any  # what json.loads gives; the methods below say what it is
+    Message = tuple[str, Json, str]  # kind, value, id
 
 DEFAULT_SOCKET = "/run/vmrole/vmrole.sock"
 CONNECT_WITHIN_S = 1.0  # a daemon that is being started again is back by then, or says so
@@ -28,9 +34,6 @@ _RETRY_EVERY_S = 0.05
 _LINE_MAX_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 _PLAIN = {ord(char): None for char in "-._~"}  # besides letters and digits; RFC 3986, section 2.3
-
-Json = Any  # what json.loads gives; the methods below say what it is
-Message = tuple[str, Json, str]  # kind, value, id
 
 
 class Client:
@@ -44,78 +47,95 @@ class Client:
 
     def health(self) -> wire.Health:
         """That the daemon answers, and which it is."""
-        return cast("wire.Health", self.call("GET", "/healthz"))
+        found: wire.Health = self.call("GET", "/healthz")
+        return found
 
     def services(self) -> list[wire.Service]:
         """All services."""
-        return cast("list[wire.Service]", self.call("GET", "/v1/services"))
+        found: list[wire.Service] = self.call("GET", "/v1/services")
+        return found
 
     def service(self, name: str) -> wire.Service:
         """One service."""
-        return cast("wire.Service", self.call("GET", f"/v1/services/{_part(name)}"))
+        found: wire.Service = self.call("GET", f"/v1/services/{_part(name)}")
+        return found
 
     def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.Applied:
         """Applies a document; `expected` is the revision that was read, 0 for "there is none yet"."""
         headers = {"content-type": "application/yaml", **_expecting(expected)}
-        found = self.call("POST", "/v1/services", {"dry_run": dry_run}, body=text.encode(), headers=headers)
-        return cast("wire.Applied", found)
+        query = {"dry_run": dry_run}
+        found: wire.Applied = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
+        return found
 
     def scale(self, service: str, role: str, instances: int, *, expected: int | None = None) -> wire.Service:
         """Changes how many instances a role has."""
         path = f"/v1/services/{_part(service)}/roles/{_part(role)}/instances"
-        return cast("wire.Service", self._json("PUT", path, {"instances": instances}, _expecting(expected)))
+        found: wire.Service = self._json("PUT", path, {"instances": instances}, _expecting(expected))
+        return found
 
     def remove(self, service: str) -> wire.Service:
         """Asks for the removal of a service."""
-        return cast("wire.Service", self.call("DELETE", f"/v1/services/{_part(service)}"))
+        found: wire.Service = self.call("DELETE", f"/v1/services/{_part(service)}")
+        return found
 
     def instances(self, subject: str = "", *, seats: bool = False) -> list[wire.Instance]:
         """Instances of a service or role, or the one named; `seats`: with their standing at the balancer."""
         query = {"subject": subject, "seats": seats}
-        return cast("list[wire.Instance]", self.call("GET", "/v1/instances", query))
+        found: list[wire.Instance] = self.call("GET", "/v1/instances", query)
+        return found
 
     def instance(self, name: str) -> wire.Instance:
         """One instance."""
-        return cast("wire.Instance", self.call("GET", f"/v1/instances/{_part(name)}"))
+        found: wire.Instance = self.call("GET", f"/v1/instances/{_part(name)}")
+        return found
 
     def why(self, name: str) -> list[str]:
         """Sentences."""
-        return cast("list[str]", self.call("GET", f"/v1/instances/{_part(name)}/why")["sentences"])
+        found: list[str] = self.call("GET", f"/v1/instances/{_part(name)}/why")["sentences"]
+        return found
 
     def console(self, name: str, tail_bytes: int) -> bytes:
         """The end of the console's log, as the guest wrote it."""
         query = {"tail_bytes": tail_bytes}
-        return cast("bytes", self.call("GET", f"/v1/instances/{_part(name)}/console", query, raw=True))
+        found: bytes = self.call("GET", f"/v1/instances/{_part(name)}/console", query, raw=True)
+        return found
 
     def act(self, verb: str, subject: str, *, together: int = 1) -> wire.Operation:
         """Asks for a restart, reimage or rebuild of an instance, a role or a service."""
         wish = {"verb": verb, "subject": subject, "together": together}
-        return cast("wire.Operation", self._json("POST", "/v1/operations", wish, {}))
+        found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
+        return found
 
     def operations(self) -> list[wire.Operation]:
         """Running operations and the last finished ones."""
-        return cast("list[wire.Operation]", self.call("GET", "/v1/operations"))
+        found: list[wire.Operation] = self.call("GET", "/v1/operations")
+        return found
 
     def operation(self, operation_id: str) -> wire.Operation:
         """One operation."""
-        return cast("wire.Operation", self.call("GET", f"/v1/operations/{_part(operation_id)}"))
+        found: wire.Operation = self.call("GET", f"/v1/operations/{_part(operation_id)}")
+        return found
 
     def events(self, subject: str = "", *, after: int = 0, limit: int = 1000) -> list[wire.Event]:
         """The newest events after a number, oldest first."""
         query = {"subject": subject, "after": after, "limit": limit}
-        return cast("list[wire.Event]", self.call("GET", "/v1/events", query))
+        found: list[wire.Event] = self.call("GET", "/v1/events", query)
+        return found
 
     def findings(self) -> list[wire.Finding]:
         """What on the host contradicts the records."""
-        return cast("list[wire.Finding]", self.call("GET", "/v1/verify"))
+        found: list[wire.Finding] = self.call("GET", "/v1/verify")
+        return found
 
     def images(self) -> list[wire.Image]:
         """All images."""
-        return cast("list[wire.Image]", self.call("GET", "/v1/images"))
+        found: list[wire.Image] = self.call("GET", "/v1/images")
+        return found
 
     def image(self, ref: str) -> wire.Image:
         """One image."""
-        return cast("wire.Image", self.call("GET", f"/v1/images/{_part(ref)}"))
+        found: wire.Image = self.call("GET", f"/v1/images/{_part(ref)}")
+        return found
 
     def add_image(
         self,
@@ -135,12 +155,14 @@ class Client:
         request = _head("POST", "/v1/images", query, headers, size_bytes)
         with self._connected() as connection:
             connection.settimeout(IMAGE_WITHIN_S)
-            return cast("wire.Image", _decoded(self._ask(connection, request, chunks)))
+            found: wire.Image = _decoded(self._ask(connection, request, chunks))
+            return found
 
     def verify_image(self, ref: str) -> wire.Image:
         """Has every byte of an image read again."""
         path = f"/v1/images/{_part(ref)}/verify"
-        return cast("wire.Image", self.call("POST", path, within_s=IMAGE_WITHIN_S))
+        found: wire.Image = self.call("POST", path, within_s=IMAGE_WITHIN_S)
+        return found
 
     def remove_image(self, ref: str) -> None:
         """Removes an image."""

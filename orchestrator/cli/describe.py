@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.get import lines
+from orchestrator.cli.listing import lines
 from orchestrator.client import Client
 from orchestrator.errors import NotFound
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.get import lines
+from orchestrator.cli.listing import print_list
+from orchestrator.cli.options import output_option
 from orchestrator.client import Client
 from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleError
 
@@ -80,16 +81,12 @@ def _show_added(added: wire.Image) -> None:
 
 
 @image.command()
-@render.output_option
+@output_option
 @click.option("--no-headers", is_flag=True, help="Only rows.")
 @click.pass_obj
 def ls(client: Client, form: str, no_headers: bool) -> None:
     """Lists images."""
-    rows = client.images()
-    if rows or form in ("json", "yaml"):
-        render.show(lines("images", rows, form, headers=not no_headers))
-    else:
-        render.say("no images")
+    print_list(client, "images", "", form, headers=not no_headers)
 
 
 @image.command()

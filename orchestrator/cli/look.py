@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.get import lines, watch
+from orchestrator.cli.get import watch
+from orchestrator.cli.listing import print_list
+from orchestrator.cli.options import output_option
 from orchestrator.client import Client
 from orchestrator.errors import RequestError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.render import Column
 
 LOG_BYTES = 65_536
 
@@ -25,7 +31,7 @@ def why(client: Client, instance: str) -> None:
 
 @click.command()
 @click.argument("subject", default="", shell_complete=names.subject)
-@render.output_option
+@output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what happens.")
 @click.option("--no-headers", is_flag=True, help="Only rows.")
 @click.pass_obj
@@ -33,12 +39,8 @@ def events(client: Client, subject: str, form: str, watching: bool, no_headers: 
     """The ledger: what happened to an instance, a role, a service, or to everything."""
     if watching:
         watch(client, "events", subject, form, headers=not no_headers)
-        return
-    rows = client.events(subject)
-    if not rows and form in ("table", "wide"):
-        render.say("no events" + (f" of {subject}" if subject else ""))
-        return
-    render.show(lines("events", rows, form, headers=not no_headers))
+    else:
+        print_list(client, "events", subject, form, headers=not no_headers)
 
 
 @click.command()
@@ -72,7 +74,7 @@ def verify(client: Client, form: str) -> int:
     if form != "table":
         render.show([render.dump(found, form)])
     elif found:
-        columns: list[render.Column] = [
+        columns: list[Column] = [
             ("CODE", lambda row: row["code"]),
             ("SUBJECT", lambda row: row["subject"]),
             ("MESSAGE", lambda row: row["message"]),

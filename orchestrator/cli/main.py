@@ -1,89 +1,36 @@
-"""The entry point: which verbs there are, where each lives, and which exit status an error has. No verb's work."""
+"""The entry point: the quick way or click's, and which exit status an error has. No verb's work.
+
+As in `client`, nothing is imported that `get` does not need.
+"""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import click
+from orchestrator.cli import quick
 
-from orchestrator.client import Client
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.errors import InvalidInput, VmroleError
 
+COMPLETE = "_VMROLE_COMPLETE"  # set by the shell's completion script; see `vmrole completion`
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-
-# verb: the module that has it. The order is that of the help.
-_VERBS = {
-    "apply": "documents",
-    "diff": "documents",
-    "scale": "documents",
-    "delete": "documents",
-    "get": "get",
-    "describe": "describe",
-    "wait": "act",
-    "restart": "act",
-    "reimage": "act",
-    "rebuild": "act",
-    "why": "look",
-    "events": "look",
-    "console": "look",
-    "image": "image",
-    "verify": "look",
-    "doctor": "host",
-    "daemon": "host",
-    "completion": "host",
-    "version": "host",
-}
-
-
-class Verbs(click.Group):
-    """A group that imports a verb's module when the verb is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """All verbs."""
-        return list(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The verb, or None."""
-        if cmd_name not in _VERBS:
-            return None
-        module = importlib.import_module(f"orchestrator.cli.{_VERBS[cmd_name]}")
-        found = getattr(module, cmd_name)
-        assert isinstance(found, click.Command)
-        return found
-
-
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--socket", metavar="PATH", envvar="VMROLE_SOCKET", default="", help="The daemon's socket.")
-@click.pass_context
-def vmrole(ctx: click.Context, socket: str) -> None:
-    """Named instances from read-only images on plain Linux hosts.
-
-    Exit status: 0 done, 1 error, 2 usage or a faulty file, 3 not found, 4 the time was over, 5 conflict, 6 denied,
-    78 faulty configuration.
-    """
-    ctx.obj = Client(socket)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = vmrole.main(words, prog_name="vmrole", standalone_mode=False)
+        status = _run(words)
         sys.stdout.flush()
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return INTERRUPTED
     except BrokenPipeError:  # `vmrole get … | head`: nobody reads on, and the flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except Exception as error:
         from orchestrator.errors import VmroleError
 
@@ -91,6 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         report(error)
         return exit_status(error)
+    return status
+
+
+def _run(words: list[str]) -> int:
+    request = None if COMPLETE in os.environ else quick.understood(words)
+    if request is not None:
+        request.answer()
+        return 0
+    import click
+
+    from orchestrator.cli.verbs import vmrole
+
+    try:
+        status = vmrole.main(words, prog_name="vmrole", standalone_mode=False, complete_var=COMPLETE)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
     return status if isinstance(status, int) else 0
 
 

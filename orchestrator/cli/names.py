@@ -8,7 +8,7 @@ from orchestrator.client import Client
 
 
 def _found(ctx: click.Context, kind: str, incomplete: str) -> list[str]:
-    from orchestrator.cli.get import fetch, name_of
+    from orchestrator.cli.listing import fetch, name_of
     from orchestrator.errors import VmroleError
 
     socket = ctx.find_root().params.get("socket") or ""

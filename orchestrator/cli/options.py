@@ -1,4 +1,4 @@
-"""Options that several verbs share: --wait, --timeout, and lengths of time as people write them."""
+"""Options that several verbs share: --wait, --timeout, -o, and lengths of time as people write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+
+from orchestrator.cli.render import FORMATS
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
@@ -32,3 +34,10 @@ def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     timeout = click.option("--timeout", type=Duration(), help="Wait at most so long: 90s, 10m. Exit status 4 then.")
     wait = click.option("--wait", "waits", is_flag=True, help="Return when it is done; show progress on stderr.")
     return wait(timeout(command))
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option -o."""
+    return click.option(
+        "-o", "--output", "form", type=click.Choice(FORMATS), default="table", help="How to print it."
+    )(command)

@@ -1,27 +1,23 @@
-"""Values as text: tables, JSON, YAML, names, lengths of time. Pure, except that `show` prints."""
+"""Values as text: tables, JSON, YAML, names, lengths of time. Pure, except that `show` and `say` print.
+
+As in `client`, nothing is imported that `get` does not need.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
-import click
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
-Row = Mapping[str, Any]
-Column = tuple[str, Callable[[Any], str]]  # header, and the cell of a value
+    Row = Mapping[str, Any]
+    Column = tuple[str, Callable[[Any], str]]  # header, and the cell of a value
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
-
-
-def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option -o."""
-    option = click.option(
-        "-o", "--output", "form", type=click.Choice(FORMATS), default="table", help="How to print it."
-    )
-    return option(command)
 
 
 def table(columns: Sequence[Column], rows: Iterable[Row], *, headers: bool = True) -> list[str]:

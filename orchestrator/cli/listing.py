@@ -1,0 +1,159 @@
+"""Rows of the API as lines: which columns each kind has, how `get` asks for it. Knows nothing of click.
+
+As in `client`, nothing is imported that `get` does not need.
+"""
+
+from __future__ import annotations
+
+from orchestrator.cli import render
+from orchestrator.cli.render import ago, clock, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from orchestrator.cli.render import Column, Row
+    from orchestrator.client import Client
+
+KINDS = ("services", "instances", "images", "operations", "events")
+
+
+def _waits(row: Row) -> str:
+    return str(row["failure"] if row["phase"] == "failed" else row["waiting"])
+
+
+def _roles(row: Row) -> str:
+    return ",".join(role["name"] for role in row["roles"])
+
+
+def _wanted(row: Row) -> int:
+    return sum(int(role["instances"]) for role in row["roles"])
+
+
+def _service_state(row: Row) -> str:
+    if row["removing"]:
+        return "removing"
+    return "serving" if row["serving"] == row["instances"] == _wanted(row) else "changing"
+
+
+_COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
+    "services": (
+        [
+            ("NAME", lambda row: row["name"]),
+            ("VIP", lambda row: row["vip"]),
+            ("SERVING", lambda row: f"{row['serving']}/{_wanted(row)}"),
+            ("STATE", _service_state),
+            ("AGE", lambda row: ago(row["created_at_s"])),
+        ],
+        [
+            ("ROLES", _roles),
+            ("NETWORK", lambda row: row["network"]["subnet"]),
+            ("REVISION", lambda row: str(row["revision"])),
+        ],
+    ),
+    "instances": (
+        [
+            ("NAME", lambda row: row["name"]),
+            ("PHASE", lambda row: row["phase"]),
+            ("SINCE", lambda row: ago(row["phase_since_s"])),
+            ("GENERATION", lambda row: str(row["generation"])),
+            ("BOOT", lambda row: str(row["boot"])),
+            ("ADDRESS", lambda row: row["address"]),
+        ],
+        [
+            ("POOL", lambda row: row["standing"] or ""),
+            ("CONNECTIONS", lambda row: "" if row["connections"] is None else str(row["connections"])),
+            ("IMAGE", lambda row: row["image"]),
+            ("MAC", lambda row: row["mac"]),
+            ("WAITS FOR", _waits),
+        ],
+    ),
+    "images": (
+        [
+            ("NAME", lambda row: ",".join(row["names"])),
+            ("DIGEST", lambda row: row["sha256"][:12]),
+            ("OS", lambda row: row["os"]),
+            ("FORMAT", lambda row: row["format"]),
+            ("SIZE", lambda row: size(row["size_bytes"])),
+            ("VIRTUAL", lambda row: size(row["virtual_size_bytes"])),
+            ("AGE", lambda row: ago(row["added_at_s"])),
+        ],
+        [("SHA256", lambda row: row["sha256"])],
+    ),
+    "operations": (
+        [
+            ("ID", lambda row: row["id"]),
+            ("VERB", lambda row: row["verb"]),
+            ("SUBJECT", lambda row: row["subject"]),
+            ("TARGETS", lambda row: str(len(row["targets"]))),
+            ("PROGRESS", lambda row: row["progress"]),
+            ("AGE", lambda row: ago(row["created_at_s"])),
+        ],
+        [("TOGETHER", lambda row: str(row["together"])), ("MESSAGE", lambda row: row["message"])],
+    ),
+    "events": (
+        [
+            ("TIME", lambda row: clock(row["at_s"])),
+            ("SUBJECT", lambda row: row["subject"]),
+            ("MESSAGE", lambda row: row["message"]),
+        ],
+        [
+            ("PHASE", lambda row: row["phase"]),
+            ("AT", lambda row: f"{row['generation']}.{row['boot']}" if row["generation"] else ""),
+            ("NUMBER", lambda row: str(row["number"])),
+        ],
+    ),
+}
+
+
+def columns(kind: str, form: str) -> list[Column]:
+    """The columns of a table; wide ones come after the others, before the last one of events."""
+    narrow, more = _COLUMNS[kind]
+    return [*narrow, *more] if form == "wide" else narrow
+
+
+def lines(kind: str, rows: Sequence[Row], form: str, *, headers: bool = True) -> list[str]:
+    """The rows in the form that was asked for."""
+    if form in ("json", "yaml"):
+        return [render.dump(list(rows), form)]
+    if form == "name":
+        return [name_of(kind, row) for row in rows]
+    return render.table(columns(kind, form), rows, headers=headers)
+
+
+def name_of(kind: str, row: Row) -> str:
+    """What other verbs take for it."""
+    match kind:
+        case "operations":
+            return str(row["id"])
+        case "events":
+            return str(row["number"])
+        case "images":
+            return str((row["names"] or [row["sha256"]])[0])
+        case _:
+            return str(row["name"])
+
+
+def fetch(client: Client, kind: str, name: str, *, seats: bool = False) -> Sequence[Any]:
+    """The rows of a kind, or those that the name narrows to."""
+    match kind:
+        case "services":
+            return [client.service(name)] if name else client.services()
+        case "images":
+            return [client.image(name)] if name else client.images()
+        case "operations":
+            return [client.operation(name)] if name else client.operations()
+        case "events":
+            return client.events(name)
+        case _:
+            return client.instances(name, seats=seats)
+
+
+def print_list(client: Client, kind: str, name: str, form: str, *, headers: bool) -> None:
+    """All of `get` that is not watching."""
+    rows = fetch(client, kind, name, seats=form not in ("table", "name"))
+    if rows or form in ("json", "yaml"):
+        render.show(lines(kind, rows, form, headers=headers))
+    elif form != "name":
+        render.say(f"no {kind}" + (f" of {name}" if name else ""))
