@@ -1,4 +1,4 @@
-"""What every Balancer keeps, the fake and HAProxy alike. The module under test gives fixtures `balancer` and `place`."""
+"""What every Balancer keeps, the fake and HAProxy alike. The module under test gives the fixture `balancer`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,73 @@
+"""The Network port: what every implementation does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from orchestrator import addressing
+from orchestrator.model import Endpoint, Goal, Instance, Os, Role, Service, ServiceSpec, instance_name
+from orchestrator.ports import Network
+
+POOL = "10.90.0.0/16"
+
+
+def make_service(
+    name: str, vip: str, instances: int, others: Sequence[Service] = ()
+) -> tuple[Service, list[Instance]]:
+    """A service of one role `web` with port 80 of the VIP, as the API would record it."""
+    end = Endpoint(name="http", port=80, target=8080)
+    role = Role(name="web", image="micro", image_sha256="0" * 64, os=Os.LINUX, instances=instances, endpoints=(end,))
+    network = addressing.allocate_network(name, POOL, [one.network for one in others])
+    service = Service(spec=ServiceSpec(name=name, vip=vip, roles=(role,)), network=network)
+    made: list[Instance] = []
+    for index in range(instances):
+        known_as = instance_name(name, "web", index)
+        nic = addressing.allocate_nic(network, [one.nic for one in made], known_as)
+        made.append(
+            Instance(
+                name=known_as,
+                uid=str(uuid.uuid4()),
+                service=name,
+                role_name="web",
+                index=index,
+                network=network.name,
+                nic=nic,
+                goal=Goal(role=role),
+                role=role,
+            )
+        )
+    return service, made
+
+
+class NetworkContract:
+    """Subclasses give the fixture `network`."""
+
+    def test_nothing_laid(self, network: Network) -> None:
+        """Lifting what was never laid is fine, and nothing is there."""
+        service, _ = make_service("shop", "203.0.113.10", 1)
+        network.lift(service)
+        assert network.inventory() == frozenset()
+
+    def test_lay_and_lift(self, network: Network) -> None:
+        """A service is there once laid, however often, and gone once lifted, however often."""
+        service, instances = make_service("shop", "203.0.113.10", 2)
+        for present in (instances[:1], instances, instances[1:], [], instances):
+            network.lay(service, present)
+            network.lay(service, present)
+            assert network.inventory() == {"shop"}
+        network.lift(service)
+        network.lift(service)
+        assert network.inventory() == frozenset()
+
+    def test_two_services(self, network: Network) -> None:
+        """Lifting one service leaves the other."""
+        shop, shops = make_service("shop", "203.0.113.10", 1)
+        blog, blogs = make_service("blog", "203.0.113.11", 1, [shop])
+        network.lay(shop, shops)
+        network.lay(blog, blogs)
+        assert network.inventory() == {"shop", "blog"}
+        network.lift(shop)
+        assert network.inventory() == {"blog"}
+        network.lift(blog)
+        assert network.inventory() == frozenset()

@@ -1,0 +1,159 @@
+"""The Store contract on both stores, and what only a store on disk can lose."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers import sqlite
+from orchestrator.drivers.fake import FakeStore
+from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.errors import ConfigError
+from orchestrator.ports import Store, Write
+from tests.contract.suites.store import StoreContract, event
+from tests.trouble.life import Fabric, whole_life
+
+KILLS = 12
+
+WRITER = """
+import sys
+from pathlib import Path
+from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.ports import Write
+store = SqliteStore(Path(sys.argv[1]))
+found = store.get("thing", "count")
+number, revision = (found.body["n"], found.revision) if found else (0, 0)
+while True:
+    number += 1
+    revision = store.commit([Write("thing", "count", {"n": number}, revision)])
+    print(number, flush=True)
+"""
+
+
+class TestFake(StoreContract):
+    """The store in memory."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """A fresh one."""
+        return FakeStore()
+
+
+class TestSqlite(StoreContract):
+    """The store on disk."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        """A fresh one."""
+        with SqliteStore(tmp_path / "vmrole.db") as store:
+            yield store
+
+    def test_a_whole_life_on_disk(self, store: Store) -> None:
+        """The core runs on the real store as on the fake one."""
+        whole_life(Fabric(store=store))
+
+    def test_nobody_else_may_read_it(self, store: Store, tmp_path: Path) -> None:
+        """Records may refer to secrets: the file is its owner's alone."""
+        assert store.revision() == 0
+        assert (tmp_path / "vmrole.db").stat().st_mode & 0o077 == 0
+
+    def test_a_second_daemon_is_refused(self, store: Store, tmp_path: Path) -> None:
+        """One daemon per state directory."""
+        assert store.revision() == 0
+        with pytest.raises(ConfigError, match="another daemon"):
+            SqliteStore(tmp_path / "vmrole.db")
+
+    def test_old_events_are_forgotten(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The ledger has an end."""
+        monkeypatch.setattr(sqlite, "EVENTS_MAX", 50)
+        for _ in range(sqlite._PRUNE_EVERY):
+            store.commit([], [event("a")])
+        assert len(store.events()) == 50
+
+
+def test_it_is_still_there_after_a_restart(tmp_path: Path) -> None:
+    """Documents, events and the revision survive closing and opening."""
+    path = tmp_path / "vmrole.db"
+    with SqliteStore(path) as store:
+        revision = store.commit([Write("thing", "a", {"n": 1}, 0)], [event("a")])
+    with SqliteStore(path) as store:
+        assert store.revision() == revision
+        assert [one.key for one in store.all("thing")] == ["a"]
+        assert [one.subject for one in store.events()] == ["a"]
+
+
+def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
+    """A writer is killed a dozen times at random moments: every number that it had told is there."""
+    path = tmp_path / "vmrole.db"
+    chance = random.Random(4)
+    told = 0
+    for _ in range(KILLS):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        first = writer.stdout.readline()
+        assert first, "the writer could not open the store that its predecessor left"
+        killer = threading.Timer(chance.uniform(0.0, 0.15), os.kill, (writer.pid, signal.SIGKILL))
+        killer.start()
+        told = int([first, *writer.stdout.readlines()][-1])
+        writer.wait()
+        killer.join()
+        writer.stdout.close()
+        with SqliteStore(path) as store:
+            found = store.get("thing", "count")
+            assert found is not None
+            assert found.body["n"] in (told, told + 1), "at most the one commit is there that was not told"
+    assert told > KILLS
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A database of a later vmrole is not touched."""
+    path = tmp_path / "vmrole.db"
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {sqlite.SCHEMA + 1}")
+    db.close()
+    with pytest.raises(ConfigError, match="version"):
+        SqliteStore(path)
+
+
+def test_migration_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of the first version is brought to the next, with everything in it."""
+    path = tmp_path / "vmrole.db"
+    with SqliteStore(path) as store:
+        store.commit([Write("thing", "a", {"n": 1}, 0)])
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, "ALTER TABLE events ADD COLUMN actor TEXT;"))
+    monkeypatch.setattr(sqlite, "SCHEMA", sqlite.SCHEMA + 1)
+    with SqliteStore(path) as store:
+        assert [json.loads(json.dumps(dict(one.body))) for one in store.all("thing")] == [{"n": 1}]
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (sqlite.SCHEMA,)
+    db.close()
+
+
+@pytest.mark.parametrize("damage", ["empty page", "no database"])
+def test_a_damaged_file_is_refused_with_a_remedy(tmp_path: Path, damage: str) -> None:
+    """Damage is found when the store is opened, and nothing is written to it."""
+    path = tmp_path / "vmrole.db"
+    with SqliteStore(path) as store:
+        for number in range(200):
+            store.commit([Write("thing", f"key-{number}", {"text": "x" * 200}, 0)])
+    content = bytearray(path.read_bytes())
+    if damage == "no database":
+        content[:16] = b"not a database!!"
+    else:
+        content[8192:12288] = bytes(4096)
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        SqliteStore(path)
+    assert caught.value.hint
+    assert path.read_bytes() == bytes(content)
