@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,14 +37,22 @@ _NETWORK_XML = """
 class RealStage:
     """A libvirt network with reservations, and everything else as the daemon has it."""
 
-    def __init__(self, lab: Lab, layout: Layout, image: Path, machines: VirtualMachines) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        layout: Layout,
+        image: Path,
+        machines: VirtualMachines,
+        woken: list[tuple[InstanceName, str]],
+        opened: contextlib.ExitStack,
+    ) -> None:
         self.lab = lab
         self.layout = layout
         self.image_sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-        self.machines = machines
         self.hypervisor: Hypervisor = machines.hypervisor
         self.guest: Guest = machines.guest
-        self.woken: list[tuple[InstanceName, str]] = []
+        self.woken = woken
+        self._opened = opened
         self._disks = QemuImgDisks(layout)
         self._discs = AnswerDiscs(layout)
         held = layout.image(self.image_sha256, DiskFormat.QCOW2)
@@ -76,24 +85,42 @@ class RealStage:
         """The process of the VM, as libvirt wrote it down."""
         return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
 
+    def close(self) -> None:
+        """Ends what a daemon holds of this side, as a daemon that ends would; closing twice is fine."""
+        self._opened.close()
+
+    @contextlib.contextmanager
+    def stopped_libvirtd(self) -> Iterator[None]:
+        """libvirtd hangs inside: it takes connections and answers nothing."""
+        pid = int(Path("/run/libvirtd.pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
 
 @contextlib.contextmanager
-def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
-    """A stage with files of its own; its VMs are swept by the fixture `lab`."""
-    woken: list[tuple[InstanceName, str]] = []
+def virtual_machines_of(lab: Lab, layout: Layout, woken: list[tuple[InstanceName, str]]) -> Iterator[VirtualMachines]:
+    """The hypervisor side as a daemon opens it; who is woken and why is appended to `woken`."""
 
     def wake(name: InstanceName, why: str) -> None:
         woken.append((name, why))
 
     machine = Machine(accelerator=Accelerator.TCG)
+    with event_loop_thread() as loop, virtual_machines(lab.libvirt_uri, layout, machine, loop, wake) as machines:
+        yield machines
+
+
+@contextlib.contextmanager
+def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
+    """A stage with files of its own; its VMs are swept by the fixture `lab`."""
+    woken: list[tuple[InstanceName, str]] = []
+    # Not below pytest's directory: the path of a monitor's socket has to be short.
     with (
-        # Not below pytest's directory: the path of a monitor's socket has to be short.
         tempfile.TemporaryDirectory(prefix="stage-", dir=lab.root) as root,
-        event_loop_thread() as loop,
-        virtual_machines(
-            lab.libvirt_uri, layout := Layout(Path(root, "state"), Path(root, "run")), machine, loop, wake
-        ) as machines,
+        contextlib.ExitStack() as opened,
     ):
-        stage = RealStage(lab, layout, image, machines)
-        stage.woken = woken
-        yield stage
+        layout = Layout(Path(root, "state"), Path(root, "run"))
+        machines = opened.enter_context(virtual_machines_of(lab, layout, woken))
+        yield RealStage(lab, layout, image, machines, woken, opened)

@@ -1,0 +1,206 @@
+"""What only a real libvirt can show: domains of others, dead daemons, dead and panicked VMs, agents that forbid."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import Foreign, Permanent, Unreachable
+from orchestrator.model import Instance, Power, Silence
+from tests.contract.suites.guest import has_started, until_another_boot
+from tests.contract.suites.hypervisor import look, started
+from tests.contract.suites.stage import make_instance
+from tests.lab.harness.lab import Lab
+from tests.lab.real_stage import RealStage, real_stage, virtual_machines_of
+
+_FOREIGN_XML = "<domain type='qemu'><name>{name}</name><memory>65536</memory><os><type>hvm</type></os></domain>"
+_AT_ONCE_S = 1.0
+
+
+@pytest.fixture
+def stage(lab: Lab, micro_image: Path) -> Iterator[RealStage]:
+    """A stage of its own for each test."""
+    with real_stage(lab, micro_image) as stage:
+        yield stage
+
+
+def test_foreign_domain_is_not_touched(stage: RealStage, lab: Lab) -> None:
+    """A domain with our name and without our metadata stays exactly as it is, whatever is asked for."""
+    instance = make_instance(stage)
+    stage.lay(instance)
+    lab.host.run(["virsh", "define", "/dev/stdin"], text=_FOREIGN_XML.format(name=instance.name))
+    before = lab.virsh("dumpxml", "--inactive", instance.name)
+    assert list(stage.hypervisor.inventory()) == []
+    with pytest.raises(Foreign):
+        stage.hypervisor.start(instance)
+    for verb in ("look", "ask_restart", "ask_shutdown", "reset", "power_off", "eject", "undefine"):
+        with pytest.raises(Foreign):
+            getattr(stage.hypervisor, verb)(instance.name)
+    assert lab.virsh("dumpxml", "--inactive", instance.name) == before
+
+
+def test_missing_overlay_fails_the_instance(stage: RealStage) -> None:
+    """A VM without its overlay is not started, and waiting would not help."""
+    with pytest.raises(Permanent, match="No such file"):
+        stage.hypervisor.start(make_instance(stage))
+
+
+def test_dead_vm_wakes_at_once(stage: RealStage) -> None:
+    """kill -9 of QEMU wakes the reconciler and shows as off within a second, whenever libvirt notices it."""
+    instance = started(stage)
+    stage.until(lambda: watched(stage, instance))
+    stage.kill(instance.name)
+    stage.until(lambda: (instance.name, "the VM's process has ended") in stage.woken, _AT_ONCE_S)
+    assert look(stage, instance).power is Power.OFF
+    assert look(stage, instance).reason == "its QEMU ended unexpectedly"
+
+
+def test_killed_libvirtd_loses_nothing(stage: RealStage, lab: Lab) -> None:
+    """Without libvirtd every call says so at once; the VM runs on, and everybody is woken when libvirtd is back."""
+    instance = started(stage)
+    pid = stage.pid(instance.name)
+    lab.kill_libvirtd()
+    began_s = time.monotonic()
+    with pytest.raises(Unreachable, match="libvirtd does not answer"):
+        stage.hypervisor.look(instance.name)
+    with pytest.raises(Unreachable):
+        stage.guest.identity(instance)
+    assert time.monotonic() - began_s < _AT_ONCE_S
+    stage.woken.clear()
+    lab.start_libvirtd()
+    stage.until(lambda: any(name == "" for name, _ in stage.woken), 10)
+    seen = look(stage, instance)
+    assert (seen.power, seen.uuid, stage.pid(instance.name)) == (Power.RUNNING, instance.vm_uuid, pid)
+    stage.hypervisor.reset(instance.name)
+    stage.until(lambda: look(stage, instance).resets == 1, 10)
+
+
+def test_vm_that_died_without_libvirtd_is_off(stage: RealStage, lab: Lab) -> None:
+    """A VM that ended while libvirtd was away is off when it is back, and can be started again."""
+    instance = started(stage)
+    lab.kill_libvirtd()
+    stage.kill(instance.name)
+    lab.start_libvirtd()
+    stage.until(lambda: is_off(stage, instance), 10)
+    stage.hypervisor.start(instance)
+    assert look(stage, instance).power is Power.RUNNING
+
+
+def test_stopped_libvirtd_is_given_up(stage: RealStage, lab: Lab) -> None:
+    """A libvirtd that hangs holds a turn for some seconds only; when it goes on, so do we."""
+    instance = started(stage)
+    with stage.stopped_libvirtd():
+        began_s = time.monotonic()
+        with pytest.raises(Unreachable):
+            stage.hypervisor.look(instance.name)
+        assert time.monotonic() - began_s < 15
+        with pytest.raises(Unreachable):
+            stage.hypervisor.look(instance.name)
+        assert time.monotonic() - began_s < 16
+    stage.until(lambda: not unreachable(stage, instance), 20)
+    assert look(stage, instance).power is Power.RUNNING
+
+
+def test_next_daemon_takes_over_the_monitors(stage: RealStage, lab: Lab) -> None:
+    """A daemon that ends leaves the monitor of a running VM to the next one, which sees its resets and its death."""
+    instance = started(stage)
+    stage.until(lambda: watched(stage, instance))
+    stage.close()
+    with virtual_machines_of(lab, stage.layout, stage.woken) as machines:
+        assert machines.hypervisor.inventory()[0].power is Power.RUNNING
+        stage.woken.clear()
+
+        def reset_is_seen() -> bool:
+            machines.hypervisor.reset(instance.name)
+            time.sleep(0.6)  # Two resets within half a second are one.
+            seen = machines.hypervisor.look(instance.name)
+            return seen is not None and seen.resets > 0
+
+        stage.until(reset_is_seen, 20)
+        stage.kill(instance.name)
+        stage.until(lambda: (instance.name, "the VM's process has ended") in stage.woken, _AT_ONCE_S)
+
+
+def test_nothing_is_left_behind(stage: RealStage) -> None:
+    """An undefined domain leaves neither its console log nor its monitor's socket."""
+    instance = started(stage)
+    stage.until(lambda: any(stage.layout.consoles.iterdir()) and any(stage.layout.monitors.iterdir()), 10)
+    stage.hypervisor.power_off(instance.name)
+    stage.hypervisor.undefine(instance.name)
+    assert list(stage.layout.consoles.iterdir()) == []
+    assert list(stage.layout.monitors.iterdir()) == []
+
+
+def test_forbidden_commands_and_a_panic(stage: RealStage, lab: Lab) -> None:
+    """A guest whose agent forbids guest-exec is set up and becomes ready by its files alone; when its kernel panics
+    it is seen as crashed, stays so, keeps its evidence, and can be ended.
+    """
+    instance = with_user_data(make_instance(stage), "#!/bin/sh\nmkdir -p /etc/vmrole\n: > /etc/vmrole/no-exec\n")
+    stage.lay(instance)
+    stage.hypervisor.start(instance)
+    setup = until_another_boot(stage, instance, set_up=True)
+    assert setup.source == "files"
+    instance = dataclasses.replace(instance, boot_id=setup.boot_id)
+    stage.until(lambda: has_started(stage, instance))
+    with pytest.raises(AssertionError, match="guest-exec has been disabled"):
+        lab.guest(instance.name, ["/bin/true"])
+
+    stage.woken.clear()
+    panic(lab, instance)
+    stage.until(lambda: look(stage, instance).power is Power.CRASHED, 10)
+    assert look(stage, instance).reason == "the guest's kernel panicked"
+    assert (instance.name, "guest panicked") in stage.woken
+    assert isinstance(stage.guest.identity(instance), Silence)
+    stage.hypervisor.keep_evidence(instance)
+    (place,) = stage.layout.evidence(instance.name).iterdir()
+    assert "Kernel panic" in (place / "console.log").read_text()
+    assert setup.boot_id in (place / "agent.txt").read_text()
+    stage.hypervisor.power_off(instance.name)
+    assert look(stage, instance).power is Power.OFF
+
+
+def watched(stage: RealStage, instance: Instance) -> bool:
+    """Whether the monitor is listened to: it tells of a reset."""
+    stage.hypervisor.reset(instance.name)
+    time.sleep(0.6)  # Two resets within half a second are one.
+    return look(stage, instance).resets > 0
+
+
+def is_off(stage: RealStage, instance: Instance) -> bool:
+    """Whether the VM is off, as far as libvirtd can be asked."""
+    return not unreachable(stage, instance) and look(stage, instance).power is Power.OFF
+
+
+def unreachable(stage: RealStage, instance: Instance) -> bool:
+    """Whether libvirtd does not answer."""
+    try:
+        stage.hypervisor.look(instance.name)
+    except Unreachable:
+        return True
+    return False
+
+
+def with_user_data(instance: Instance, user_data: str) -> Instance:
+    """The instance with that on its answer disc."""
+    return dataclasses.replace(instance, role=dataclasses.replace(instance.role, user_data=user_data))
+
+
+def panic(lab: Lab, instance: Instance) -> None:
+    """Makes the guest's kernel panic, through the agent's file commands, which do not return from it."""
+    opened = agent(lab, instance, "guest-file-open", path="/proc/sysrq-trigger", mode="w")
+    agent(lab, instance, "guest-file-write", handle=opened, **{"buf-b64": base64.b64encode(b"c").decode()})
+    with contextlib.suppress(AssertionError):
+        agent(lab, instance, "guest-file-close", handle=opened)
+
+
+def agent(lab: Lab, instance: Instance, command: str, **arguments: object) -> object:
+    """One call of the agent by virsh, beside the driver."""
+    call = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(lab.virsh("qemu-agent-command", "--timeout", "3", instance.name, call))["return"]
