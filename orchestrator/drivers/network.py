@@ -25,6 +25,7 @@ from orchestrator.model import Instance, Service
 log = logging.getLogger(__name__)
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _NET: Final = Path("/sys/class/net")
+_ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
 _DHCP, _DNS = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, libvirt.VIR_NETWORK_SECTION_DNS_HOST
 _ADD, _DELETE = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
 _LIVE, _CONFIG = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
@@ -47,6 +48,7 @@ class HostNetwork:
                 self._vips.remove(former)
             self._firewall.allow(service, instances)
             self._lay_network(service, instances)
+            _guard_all_frames(service.network.bridge)
             _allow_forwarding()
             self._vips.add(service.spec.vip)
 
@@ -162,6 +164,17 @@ def _update(
 ) -> None:
     for host in hosts:
         network.update(command, section, -1, xml(*host), scope)
+
+
+def _guard_all_frames(bridge: str) -> None:
+    """Sends frames for the bridge's own group addresses (01:80:c2:00:00:03 to :0f) through our guard as well.
+
+    The kernel otherwise learns the sender of an LLDP frame without asking netfilter (br_handle_frame), and a guest
+    could draw its neighbour's traffic to itself. Frames to :00 and :02 do pass our chains.
+    """
+    mask = _NET / bridge / "bridge" / "group_fwd_mask"
+    if int(mask.read_text(), 16) != _ALL_GROUPS:
+        mask.write_text(hex(_ALL_GROUPS))
 
 
 def _allow_forwarding() -> None:

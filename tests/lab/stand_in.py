@@ -1,0 +1,242 @@
+"""A guest's place on a service's bridge without a VM: a namespace on a veth pair whose host end has the tap's name.
+
+It may send any frame, which a well-behaved guest would not, and its sockets are used from the test's own process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ipaddress
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.model import Instance, Service
+from tests.lab.harness.places import HOST, Place
+
+T = TypeVar("T")
+_CLONE_NEWNET = 0x40000000
+_ETH_P_ALL = 3
+_LIBC = ctypes.CDLL(None, use_errno=True)
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+LONGEST_S = 1.0  # how long a packet that should be dropped is waited for
+
+
+def in_namespace(name: str, do: Callable[[], T]) -> T:
+    """What `do()` returns, called in a thread that is in the named network namespace; sockets stay there."""
+    answers: list[T] = []
+    errors: list[OSError] = []
+
+    def call() -> None:
+        try:
+            with Path(f"/run/netns/{name}").open() as namespace:
+                if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), f"setns {name}: {os.strerror(ctypes.get_errno())}")
+            answers.append(do())
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return answers[0]
+
+
+class StandIn:
+    """One instance's NIC, with the instance's MAC; its address comes from `configure` or from DHCP."""
+
+    def __init__(self, service: Service, instance: Instance) -> None:
+        self.mac = instance.nic.mac
+        self.address = instance.nic.address
+        self.gateway = service.network.gateway
+        self.namespace = f"in-{instance.nic.tap}"
+        self.place = Place(instance.name, ("nsenter", f"--net=/run/netns/{self.namespace}", "--"))
+        self._tap = instance.nic.tap
+        self._bridge = service.network.bridge
+
+    @contextlib.contextmanager
+    def plugged(self) -> Iterator[StandIn]:
+        """On the bridge until the block ends."""
+        HOST.run(["ip", "netns", "add", self.namespace])
+        try:
+            veth = ["ip", "link", "add", self._tap, "type", "veth", "peer", "name", "eth0", "netns", self.namespace]
+            HOST.run(veth)
+            HOST.run(["ip", "link", "set", self._tap, "master", self._bridge, "up"])
+            for command in (f"link set eth0 address {self.mac}", "link set lo up", "link set eth0 up"):
+                HOST.run(["ip", "-n", self.namespace, *command.split()])
+            yield self
+        finally:
+            HOST.run(["ip", "link", "del", self._tap], check=False)
+            HOST.run(["ip", "netns", "del", self.namespace])
+
+    def configure(self) -> None:
+        """Gives it its address and its way out by hand."""
+        for command in (f"addr add {self.address}/24 dev eth0", f"route add default via {self.gateway}"):
+            HOST.run(["ip", "-n", self.namespace, *command.split()])
+
+    def send(self, frame: bytes) -> None:
+        """Sends one frame as it is."""
+        with in_namespace(self.namespace, _packet_socket) as raw:
+            raw.bind(("eth0", _ETH_P_ALL))
+            raw.send(frame)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Ear]:
+        """Hears every frame that reaches the guest."""
+        with in_namespace(self.namespace, _packet_socket) as raw:
+            raw.bind(("eth0", _ETH_P_ALL))
+            yield Ear(raw)
+
+    def reaches(self, address: str, port: int) -> bool:
+        """Whether a TCP connection from here is accepted."""
+        return reaches(self.namespace, address, port)
+
+    def asks(self, name: str, server: str = "") -> str:
+        """The address that DNS has for the name, "" when it has none or does not answer."""
+        return asks(self.namespace, name, server or self.gateway)
+
+
+class Ear:
+    """A packet socket that waits for frames that contain some bytes."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+
+    def hears(self, mark: bytes, within_s: float) -> bool:
+        """Whether a frame with `mark` in it comes in before the time is over."""
+        return hears(mark, within_s, self)
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._raw.fileno()
+
+    def frame(self) -> bytes:
+        """The next frame."""
+        return self._raw.recv(2048)
+
+
+def hears(mark: bytes, within_s: float, *ears: Ear) -> bool:
+    """Whether any of them gets a frame with `mark` in it before the time is over."""
+    end_s = time.monotonic() + within_s
+    while (left_s := end_s - time.monotonic()) > 0:
+        if any(mark in ear.frame() for ear in select.select(ears, [], [], left_s)[0]):
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def bridge_ear(bridge: str) -> Iterator[Ear]:
+    """Hears every frame that the host gets from the bridge."""
+    with _packet_socket() as raw:
+        raw.bind((bridge, _ETH_P_ALL))
+        yield Ear(raw)
+
+
+def reaches(namespace: str, address: str, port: int) -> bool:
+    """Whether a TCP connection from the namespace is accepted."""
+
+    def connect() -> bool:
+        try:
+            with socket.create_connection((address, port), timeout=LONGEST_S):
+                return True
+        except OSError:
+            return False
+
+    return in_namespace(namespace, connect)
+
+
+def asks(namespace: str, name: str, server: str) -> str:
+    """What the DNS server says is the name's IPv4 address; "" for nothing."""
+    labels = b"".join(bytes([len(one)]) + one.encode() for one in name.split("."))
+    query = struct.pack("!HHHHHH", 0x1234, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 1, 1)
+
+    def ask() -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(LONGEST_S)
+            udp.sendto(query, (server, 53))
+            try:
+                answer = udp.recv(512)
+            except OSError:
+                return ""
+        answers = struct.unpack("!H", answer[6:8])[0]
+        return str(ipaddress.IPv4Address(answer[-4:])) if answers else ""
+
+    return in_namespace(namespace, ask)
+
+
+@contextlib.contextmanager
+def serving(namespace: str, port: int, address: str = "0.0.0.0") -> Iterator[list[str]]:
+    """Accepts TCP connections in the namespace ("" is the host's own); yields the addresses that have called."""
+
+    def listen() -> socket.socket:
+        return socket.create_server((address, port))
+
+    server = in_namespace(namespace, listen) if namespace else listen()
+    callers: list[str] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, (caller, _port) = server.accept()
+            except OSError:
+                return
+            callers.append(caller)
+            connection.close()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield callers
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join()
+
+
+def _packet_socket() -> socket.socket:
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+
+
+# Frames. ------------------------------------------------------------------------------------------------------
+
+
+def mac_bytes(mac: str) -> bytes:
+    """A MAC as six bytes."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def ethernet(source: str, target: str, kind: int, payload: bytes) -> bytes:
+    """An Ethernet II frame."""
+    return mac_bytes(target) + mac_bytes(source) + struct.pack("!H", kind) + payload
+
+
+def arp(operation: int, sender: tuple[str, str], target: tuple[str, str]) -> bytes:
+    """An ARP packet (RFC 826); sender and target are MAC and address."""
+    head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+    return head + b"".join(mac_bytes(mac) + ipaddress.ip_address(address).packed for mac, address in (sender, target))
+
+
+def udp(source: str, target: str, source_port: int, target_port: int, payload: bytes) -> bytes:
+    """An IPv4 packet with a UDP datagram without a checksum."""
+    body = struct.pack("!HHHH", source_port, target_port, 8 + len(payload), 0) + payload
+    addresses = ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0, 64, 17, 0) + addresses
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    return head[:10] + struct.pack("!H", checksum) + head[12:] + body
+
+
+def ipv6(source: str, target: str, next_header: int, payload: bytes) -> bytes:
+    """An IPv6 packet."""
+    head = struct.pack("!IHBB", 0x60000000, len(payload), next_header, 255)
+    return head + ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed + payload

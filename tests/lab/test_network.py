@@ -1,0 +1,409 @@
+"""The Network port on real libvirt, dnsmasq and nftables; guests are stand-ins that send what a VM could send."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.network import HostNetwork
+from orchestrator.errors import Foreign, Permanent
+from orchestrator.model import Instance, Service
+from tests.contract.suites.network import NetworkContract, make_service
+from tests.lab.harness.daemons import until
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, HOST_ADDRESS, OUTSIDE_LINK
+from tests.lab.stand_in import (
+    BROADCAST,
+    LONGEST_S,
+    StandIn,
+    arp,
+    asks,
+    bridge_ear,
+    ethernet,
+    hears,
+    ipv6,
+    reaches,
+    serving,
+    udp,
+)
+
+VIP = "203.0.113.10"
+STRANGER = "52:54:00:ba:d0:01"
+GAP_S = 0.15  # A frame over a veth pair and a bridge takes microseconds; the control shows that this is enough.
+_ARP, _IP, _IPV6, _VLAN, _QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[HostNetwork]:
+    """The driver, connected to the lab's libvirtd."""
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection.open()
+    yield HostNetwork(connection, OUTSIDE_LINK)
+    connection.close()
+
+
+class TestHostNetwork(NetworkContract):
+    """What every Network does, done by the real one."""
+
+
+# Guards -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(network: HostNetwork) -> tuple[Service, list[Instance]]:
+    """A service with two instances, laid."""
+    service, instances = make_service("shop", VIP, 2)
+    network.lay(service, instances)
+    return service, instances
+
+
+@pytest.fixture
+def pair(shop: tuple[Service, list[Instance]]) -> Iterator[tuple[StandIn, StandIn]]:
+    """Stand-ins for both instances."""
+    service, instances = shop
+    with StandIn(service, instances[0]).plugged() as one, StandIn(service, instances[1]).plugged() as other:
+        yield one, other
+
+
+def attacks(evil: StandIn, victim: StandIn) -> dict[str, tuple[bytes, bytes]]:
+    """What a guest must not send: the frame, and bytes by which it is known."""
+    mark = os.urandom(12)
+    nobody = "00:00:00:00:00:00"
+    own = udp(evil.address, victim.address, 4000, 4000, mark)
+
+    def claims(address: str, mac: str = evil.mac, operation: int = 2) -> tuple[bytes, bytes]:
+        target = (nobody, address) if operation == 1 else (victim.mac, victim.address)
+        frame = ethernet(evil.mac, BROADCAST, _ARP, arp(operation, (mac, address), target) + mark)
+        return frame, mark
+
+    router_advertisement = bytes([134, 0, 0, 0, 64, 0, 0, 30]) + bytes(8) + mark
+    return {
+        "another MAC": (ethernet(STRANGER, victim.mac, _IP, own), mark),
+        "another address": (ethernet(evil.mac, victim.mac, _IP, udp("10.90.0.99", victim.address, 1, 2, mark)), mark),
+        "the gateway's address": (
+            ethernet(evil.mac, victim.mac, _IP, udp(evil.gateway, victim.address, 1, 2, mark)),
+            mark,
+        ),
+        "ARP reply for the victim": claims(victim.address),
+        "ARP reply for the gateway": claims(evil.gateway),
+        "ARP with another sender inside": claims(evil.address, mac=STRANGER),
+        "gratuitous ARP for the VIP": claims(VIP, operation=1),
+        "ARP reply for the VIP": claims(VIP),
+        "RARP": (ethernet(evil.mac, BROADCAST, 0x8035, arp(4, (evil.mac, VIP), (evil.mac, VIP)) + mark), mark),
+        "a DHCP server": (
+            ethernet(evil.mac, BROADCAST, _IP, udp(evil.address, "255.255.255.255", 67, 68, mark)),
+            mark,
+        ),
+        "a DHCP server without address": (
+            ethernet(evil.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 67, 68, mark)),
+            mark,
+        ),
+        "a router of IPv6": (
+            ethernet(evil.mac, "33:33:00:00:00:01", _IPV6, ipv6("fe80::1", "ff02::1", 58, router_advertisement)),
+            mark,
+        ),
+        "a VLAN tag": (ethernet(evil.mac, victim.mac, _VLAN, b"\0\x07\x08\0" + own), mark),
+        "priority tag": (ethernet(evil.mac, victim.mac, _VLAN, b"\xe0\0\x08\0" + own), mark),
+        "two VLAN tags": (ethernet(evil.mac, victim.mac, _QINQ, b"\0\x07\x81\0\0\x08\x08\0" + own), mark),
+        "an unknown protocol": (ethernet(evil.mac, victim.mac, 0x88B5, mark * 4), mark),
+        # Last, because the bridge believes it where nothing guards, and takes the victim for moved.
+        "the victim's MAC": (ethernet(victim.mac, BROADCAST, _IP, own), mark),
+    }
+
+
+def passed(evil: StandIn, victim: StandIn, bridge: str) -> set[str]:
+    """The names of the attacks that reach the victim or the host."""
+    through = set()
+    for name, (frame, mark) in attacks(evil, victim).items():
+        with victim.listening() as ear, bridge_ear(bridge) as host:
+            evil.send(frame)
+            if hears(mark, GAP_S, ear, host):
+                through.add(name)
+    return through
+
+
+def test_a_guest_cannot_pretend(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """No frame that lies about its sender, plays server or router, or is neither ARP nor IPv4 leaves a guest.
+
+    The same frames pass when the guard is away, and are dropped again after the next lay.
+    """
+    evil, victim = pair
+    bridge = shop[0].network.bridge
+    assert passed(evil, victim, bridge) == set()
+    drops = network.drops()
+    for reason in ("another MAC", "another address", "ARP for another address", "a DHCP server", "a VLAN tag"):
+        assert drops[reason] > 0, drops
+    HOST.run(["nft", "delete", "table", "bridge", "vmrole"])
+    assert passed(evil, victim, bridge) == set(attacks(evil, victim))
+    network.lay(*shop)
+    assert passed(evil, victim, bridge) == set()
+
+
+def test_a_guest_can_say_what_is_true(shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]) -> None:
+    """Its own ARP, its probe, its DHCP request and its own packets leave a guest."""
+    one, other = pair
+    mark = os.urandom(12)
+    nobody = "00:00:00:00:00:00"
+    for frame in (
+        ethernet(one.mac, BROADCAST, _ARP, arp(1, (one.mac, one.address), (nobody, other.address)) + mark),
+        ethernet(one.mac, other.mac, _ARP, arp(2, (one.mac, one.address), (other.mac, other.address)) + mark),
+        ethernet(one.mac, BROADCAST, _ARP, arp(1, (one.mac, "0.0.0.0"), (nobody, one.address)) + mark),
+        ethernet(one.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 68, 67, mark)),
+        ethernet(one.mac, other.mac, _IP, udp(one.address, other.address, 4000, 4000, mark)),
+    ):
+        with other.listening() as ear:
+            one.send(frame)
+            assert ear.hears(mark, LONGEST_S), frame.hex()
+
+
+@pytest.mark.parametrize("last", ["00", "02", "03", "0e"])
+def test_the_bridge_learns_no_false_place(
+    shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn], last: str
+) -> None:
+    """A frame to the bridge itself (01:80:c2:00:00:xx) cannot draw the victim's traffic to the attacker."""
+    evil, _ = pair
+    bridge = shop[0].network.bridge
+    lie = ethernet(STRANGER, f"01:80:c2:00:00:{last}", 0x88CC, bytes(46))
+
+    def learned() -> bool:
+        return STRANGER in HOST.run(["bridge", "fdb", "show", "br", bridge]).stdout
+
+    evil.send(lie)
+    assert not until(learned, GAP_S)
+    HOST.run(["nft", "delete", "table", "bridge", "vmrole"])
+    evil.send(lie)
+    assert until(learned, LONGEST_S)
+
+
+def test_a_stranger_on_the_bridge_is_not_heard(
+    shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """A tap with our prefix that no record knows may say nothing at all."""
+    service, _ = shop
+    _, unknown = make_service("shop", VIP, 3)
+    with StandIn(service, unknown[2]).plugged() as stranger:
+        stranger.configure()
+        pair[0].configure()
+        with serving(pair[0].namespace, 8080):
+            assert not stranger.reaches(pair[0].address, 8080)
+
+
+# DHCP and names -----------------------------------------------------------------------------------------------
+
+
+def lease(guest: StandIn, tmp_path: Path, *extra: str) -> str:
+    """The address that a real DHCP client gets in the guest's place; "" when nobody answers."""
+    script = tmp_path / "udhcpc.sh"
+    script.write_text(
+        '#!/bin/sh\n[ "$1" = bound ] && echo "$ip $router $dns $hostname $domain" >' + f"{tmp_path}/lease\n"
+    )
+    script.chmod(0o700)
+    (tmp_path / "lease").unlink(missing_ok=True)
+    command = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "3", "-T", "1", "-s", str(script), *extra]
+    guest.place.run(command, check=False)
+    return (tmp_path / "lease").read_text().strip() if (tmp_path / "lease").exists() else ""
+
+
+def test_an_instance_gets_its_own_address_and_name(pair: tuple[StandIn, StandIn], tmp_path: Path) -> None:
+    """DHCP gives the recorded address, gateway, name server and name, whatever name the guest asks for."""
+    one, other = pair
+    assert lease(one, tmp_path) == f"{one.address} {one.gateway} {one.gateway} web-0 shop"
+    assert lease(other, tmp_path, "-x", "hostname:web-0") == f"{other.address} {one.gateway} {one.gateway} web-1 shop"
+    one.configure()
+    assert one.asks("web-0") == one.asks("web-0.shop") == one.address
+
+
+def test_instances_find_each_other(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """`web-1` and `web-1.shop` resolve within the service, at once after a change, and nowhere else."""
+    service, instances = shop
+    one, other = pair
+    one.configure()
+    for name in ("web-1", "web-1.shop"):
+        assert one.asks(name) == other.address
+    network.lay(service, instances[:1])
+    assert until(lambda: one.asks("web-1") == "", 2.0)
+    assert one.asks("web-0.shop") == one.address
+    network.lay(service, instances)
+    assert until(lambda: one.asks("web-1") == other.address, 2.0)
+    assert asks(CLIENT_NAMESPACE, "web-1.shop", one.gateway) == ""
+
+
+def test_an_unknown_card_gets_no_address(network: HostNetwork, tmp_path: Path) -> None:
+    """There is no range from which a stranger is served, with the guard away as well."""
+    service, instances = make_service("shop", VIP, 2)
+    network.lay(service, instances[:1])
+    HOST.run(["nft", "delete", "table", "bridge", "vmrole"])
+    with StandIn(service, instances[0]).plugged() as known, StandIn(service, instances[1]).plugged() as unknown:
+        assert lease(unknown, tmp_path) == ""
+        assert lease(known, tmp_path).startswith(known.address)
+
+
+# Who reaches whom ---------------------------------------------------------------------------------------------
+
+
+def test_only_the_host_and_the_service_reach_a_dip(network: HostNetwork) -> None:
+    """Outside and other services cannot open a connection to a DIP; the host and the same service can."""
+    shop, shops = make_service("shop", VIP, 2)
+    blog, blogs = make_service("blog", "203.0.113.11", 1, [shop])
+    network.lay(shop, shops)
+    network.lay(blog, blogs)
+    with contextlib.ExitStack() as stack:
+        one, friend = (stack.enter_context(StandIn(shop, each).plugged()) for each in shops)
+        other = stack.enter_context(StandIn(blog, blogs[0]).plugged())
+        for guest in (one, friend, other):
+            guest.configure()
+        stack.enter_context(serving(one.namespace, 8080))
+        assert friend.reaches(one.address, 8080)
+        assert HOST.run(["busybox", "nc", "-w", "2", one.address, "8080"], text="", check=False).returncode == 0
+        assert not reaches(CLIENT_NAMESPACE, one.address, 8080)
+        assert not other.reaches(one.address, 8080)
+        assert not asks(CLIENT_NAMESPACE, "web-0.shop", one.gateway)
+        assert not other.asks("web-0.shop", one.gateway)
+        HOST.run(["nft", "delete", "table", "inet", "vmrole"])
+        assert reaches(CLIENT_NAMESPACE, one.address, 8080)
+        assert other.reaches(one.address, 8080)
+
+
+def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tuple[StandIn, StandIn]) -> None:
+    """Outside sees the host's address; of the host a guest reaches DNS, an echo and the endpoints of VIPs."""
+    guest, _ = pair
+    guest.configure()
+    with serving(CLIENT_NAMESPACE, 8080) as callers:
+        assert guest.reaches(CLIENT_ADDRESS, 8080)
+        assert callers == [HOST_ADDRESS]
+    with serving("", 2222), serving("", 80, VIP):
+        assert guest.reaches(VIP, 80)
+        for address in (guest.gateway, HOST_ADDRESS, VIP):
+            assert not guest.reaches(address, 2222)
+    assert guest.asks("web-0") == guest.address
+    assert guest.place.run(["busybox", "ping", "-c1", "-W1", guest.gateway], check=False).returncode == 0
+    assert guest.place.run(["busybox", "ping", "-c1", "-W1", HOST_ADDRESS], check=False).returncode == 1
+
+
+# Repeating, repairing, other people's things ------------------------------------------------------------------
+
+
+def state(bridge: str) -> tuple[str, ...]:
+    """What must not change under a lay that changes nothing: rules with handles, link numbers, dnsmasq."""
+    rules = "".join(
+        HOST.run(["nft", "-as", "list", "table", *table]).stdout
+        for table in (("inet", "vmrole"), ("bridge", "vmrole"))
+    )
+    link = json.loads(HOST.run(["ip", "-j", "link", "show", bridge]).stdout)[0]["ifindex"]
+    return rules, str(link), Path("/run/libvirt/network/vmrole-shop.pid").read_text()
+
+
+def test_laying_again_changes_nothing(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """A lay of what stands touches neither rules nor links nor dnsmasq; one of more instances not the network."""
+    bridge = shop[0].network.bridge
+    before = state(bridge)
+    network.lay(*shop)
+    assert state(bridge) == before
+    _, more = make_service("shop", VIP, 5)
+    network.lay(shop[0], [*shop[1], *more[2:]])
+    assert state(bridge)[1:] == before[1:]
+    assert state(bridge)[0] != before[0]
+
+
+def test_what_others_broke_is_mended(lab: Lab, network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """After a flushed ruleset, a stopped network, a lost VIP and a restarted libvirtd the next lay restores all."""
+    service, instances = shop
+    HOST.run(["nft", "flush", "ruleset"])
+    lab.virsh("net-destroy", service.network.name)
+    HOST.run(["ip", "address", "flush", "dev", OUTSIDE_LINK, "label", f"{OUTSIDE_LINK}:vr"])
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+    lab.kill_libvirtd()
+    lab.start_libvirtd()
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection.open()
+    with contextlib.closing(connection):
+        HostNetwork(connection, OUTSIDE_LINK).lay(service, instances)
+    assert VIP in HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
+    with StandIn(service, instances[0]).plugged() as one, StandIn(service, instances[1]).plugged() as other:
+        assert passed(one, other, service.network.bridge) == set()
+        one.configure()
+        assert one.asks("web-1.shop") == other.address
+        with serving(CLIENT_NAMESPACE, 8080):
+            assert one.reaches(CLIENT_ADDRESS, 8080)
+
+
+def test_foreign_networks_bridges_and_addresses_are_refused(lab: Lab, network: HostNetwork) -> None:
+    """A network, a link or an address that is not ours is neither used nor changed."""
+    service, instances = make_service("shop", VIP, 1)
+    HOST.run(["ip", "link", "add", service.network.bridge, "type", "bridge"])
+    with pytest.raises(Foreign, match="did not make"):
+        network.lay(service, instances)
+    HOST.run(["ip", "link", "del", service.network.bridge])
+
+    xml = lab.root / "foreign.xml"
+    xml.write_text(f"<network><name>{service.network.name}</name><bridge name='theirs'/></network>")
+    lab.virsh("net-define", str(xml))
+    with pytest.raises(Foreign, match="is not vmrole's"):
+        network.lay(service, instances)
+    network.lift(service)
+    assert service.network.name in lab.virsh("net-list", "--all", "--name")
+    lab.virsh("net-undefine", service.network.name)
+    xml.unlink()
+
+    HOST.run(["ip", "address", "add", f"{VIP}/32", "dev", "lo"])
+    with pytest.raises(Foreign, match="already an address of lo"):
+        network.lay(service, instances)
+    network.lift(service)
+    assert VIP in HOST.run(["ip", "address", "show", "dev", "lo"]).stdout
+    HOST.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"])
+
+    CLIENT.run(["ip", "address", "add", f"{VIP}/24", "dev", "up0"])
+    with pytest.raises(Foreign, match="is in use by"):
+        network.lay(service, instances)
+    CLIENT.run(["ip", "address", "del", f"{VIP}/24", "dev", "up0"])
+    network.lay(service, instances)
+
+
+def test_the_vip_is_announced_and_moves(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """Neighbours learn the VIP's place unasked when it is added; a service whose VIP changed has only the new one."""
+    _, instances = shop
+    client_link = json.loads(HOST.run(["ip", "-j", "link", "show", OUTSIDE_LINK]).stdout)[0]["address"]
+    stale = ["ip", "neigh", "replace", "203.0.113.20", "lladdr", STRANGER, "dev", "up0", "nud", "stale"]
+    CLIENT.run(stale)
+    moved, _ = make_service("shop", "203.0.113.20", 2)
+    network.lay(moved, instances)
+    assert until(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, LONGEST_S)
+    held = HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
+    assert "203.0.113.20/32" in held
+    assert VIP not in held
+
+
+def test_no_interface_for_vips(lab: Lab) -> None:
+    """Without a usable vip_interface a service cannot be laid, and the message says which key to set."""
+    service, instances = make_service("shop", VIP, 1)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection.open()
+    with contextlib.closing(connection):
+        for interface, why in (
+            ("", "no interface"),
+            ("nosuch0", "there is no interface"),
+            ("a23456789012345", "too long"),
+        ):
+            with pytest.raises(Permanent, match=why):
+                HostNetwork(connection, interface).lay(service, instances)
+
+
+def test_lift_leaves_nothing(lab: Lab, network: HostNetwork) -> None:
+    """After the last service is lifted the host is as it was, and other people's tables stand."""
+    HOST.run(["nft", "add", "table", "inet", "theirs"])
+    service, instances = make_service("shop", VIP, 2)
+    network.lay(service, instances)
+    network.lift(service)
+    assert HOST.run(["nft", "list", "tables"]).stdout.splitlines() == ["table inet theirs"]
+    HOST.run(["nft", "delete", "table", "inet", "theirs"])
+    assert lab.leftovers() == []
