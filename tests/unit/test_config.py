@@ -1,0 +1,76 @@
+"""The configuration: defaults, file, environment, and every fault with what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator import config
+from orchestrator.errors import ConfigError
+
+
+def loaded(tmp_path: Path, text: str, **environment: str) -> config.Config:
+    """The configuration that a file with this text makes."""
+    file = tmp_path / "vmrole.toml"
+    file.write_text(text)
+    return config.load(file, environment)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    """Every key has a default."""
+    assert loaded(tmp_path, "") == config.Config()
+
+
+def test_the_docstring_names_every_key() -> None:
+    """What the reader finds in the module's docstring is all there is."""
+    assert config.__doc__ is not None
+    for name in config.Config.__dataclass_fields__:
+        assert f"{name} = " in config.__doc__
+
+
+def test_the_socket_follows_the_run_directory(tmp_path: Path) -> None:
+    """Moving run_dir moves the socket, unless that is named too."""
+    assert loaded(tmp_path, 'run_dir = "/run/x"').socket == Path("/run/x/vmrole.sock")
+    assert loaded(tmp_path, 'run_dir = "/run/x"\nsocket = "/run/y.sock"').socket == Path("/run/y.sock")
+
+
+def test_the_environment_wins(tmp_path: Path) -> None:
+    """What is in the environment is laid over the file."""
+    found = loaded(tmp_path, 'state_dir = "/a"', VMROLE_STATE_DIR="/b", VMROLE_SOCKET="/c.sock")
+    assert (found.state_dir, found.socket) == (Path("/b"), Path("/c.sock"))
+
+
+def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    """VMROLE_CONFIG names the file."""
+    (tmp_path / "x.toml").write_text("workers = 3")
+    assert config.load(None, {"VMROLE_CONFIG": str(tmp_path / "x.toml")}).workers == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('vip_interfase = "eth0"', "did you mean vip_interface?"),
+        ("workers = 0", "1 or more"),
+        ('workers = "many"', "not a number"),
+        ("workers = true", "not a number"),
+        ("libvirt_uri = 5", "not a string"),
+        ('accelerator = "xen"', "auto, kvm, tcg"),
+        ('state_dir = "here"', "absolute path"),
+        ('network_pool = "10.90.0.0/30"', "a /24 of it"),
+        ('network_pool = "10.90.0.1/16"', "IPv4 network"),
+        ("workers", "not TOML"),
+    ],
+)
+def test_a_fault_names_file_key_and_remedy(tmp_path: Path, text: str, word: str) -> None:
+    """The daemon refuses to start with a sentence that helps."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    assert "vmrole.toml" in str(caught.value)
+    assert word in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_missing_file_that_was_named_is_a_fault(tmp_path: Path) -> None:
+    """The default file may be absent; a named one may not."""
+    with pytest.raises(ConfigError, match=r"absent\.toml"):
+        config.load(tmp_path / "absent.toml", {})

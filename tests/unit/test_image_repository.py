@@ -1,0 +1,204 @@
+"""The repository: what comes in stays as it came, what must not come in leaves nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.fake import FakeStore
+from orchestrator.drivers.image_repository import ImageRepository, open_source
+from orchestrator.drivers.layout import Layout
+from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NotFound
+from orchestrator.model import DiskFormat
+from tests.trouble.life import Fabric
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """Places below the test's directory."""
+    return Layout(tmp_path / "state", tmp_path / "run")
+
+
+@pytest.fixture
+def repository(layout: Layout) -> ImageRepository:
+    """An empty repository."""
+    return ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    """The bytes of a good qcow2."""
+    path = tmp_path / "good.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "8M"], check=True)
+    return path.read_bytes()
+
+
+def empty(layout: Layout) -> bool:
+    """Whether no byte of any image is there."""
+    return not list(layout.incoming.iterdir()) and not list(layout.images.iterdir())
+
+
+def test_an_added_image_is_its_digest(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+    """Named by content, read-only, and told about while it is copied."""
+    seen: list[int] = []
+    image = repository.add(io.BytesIO(content), name="micro", progress=seen.append)
+
+    path = repository.path(image)
+    assert image.sha256 == hashlib.sha256(content).hexdigest() == path.stem
+    assert path.read_bytes() == content
+    assert path.stat().st_mode & 0o7777 == 0o444
+    assert (image.format, image.size_bytes, image.virtual_size_bytes) == (DiskFormat.QCOW2, len(content), 8 * 1024**2)
+    assert seen[-1] == len(content)
+    assert not list(layout.incoming.iterdir())
+    assert repository.verify("micro") == image
+
+
+def test_an_image_has_many_names(repository: ImageRepository, content: bytes) -> None:
+    """By name, digest, name and digest, and the beginning of the digest."""
+    image = repository.add(io.BytesIO(content), name="micro")
+    for reference in ("micro", image.sha256, f"micro@sha256:{image.sha256}", image.sha256[:12]):
+        assert repository.find(reference) == image
+    for reference in ("mini", image.sha256[:11], f"micro@sha256:{'0' * 64}", f"mini@sha256:{image.sha256}"):
+        assert repository.find(reference) is None
+
+
+def test_the_same_bytes_twice_are_one_image(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+    """A second name for the same file; it goes with the last name."""
+    repository.add(io.BytesIO(content), name="one")
+    image = repository.add(io.BytesIO(content), name="two")
+    assert image.names == ("one", "two")
+    assert repository.add(io.BytesIO(content), name="two").names == ("one", "two")
+    assert len(list(layout.images.iterdir())) == 1
+
+    repository.remove("one")
+    assert repository.find("one") is None
+    assert repository.get("two").names == ("two",)
+    repository.remove("two")
+    assert empty(layout)
+    with pytest.raises(NotFound):
+        repository.remove("two")
+
+
+def test_a_name_means_one_thing(repository: ImageRepository, layout: Layout, content: bytes, tmp_path: Path) -> None:
+    """A name that means other bytes is refused, and the new bytes go."""
+    image = repository.add(io.BytesIO(content), name="micro")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
+    with pytest.raises(Conflict, match="means"):
+        repository.add(io.BytesIO((tmp_path / "other").read_bytes()), name="micro")
+    assert list(layout.images.iterdir()) == [repository.path(image)]
+    assert not list(layout.incoming.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../etc/cron.d/x", "-o", "a\n", "", "x" * 64, "A", "a/b", "a..b", "json:{}"])
+def test_a_name_that_is_no_name(repository: ImageRepository, layout: Layout, content: bytes, name: str) -> None:
+    """Nothing of it ever becomes a path."""
+    with pytest.raises(InvalidInput):
+        repository.add(io.BytesIO(content), name=name)
+    assert empty(layout)
+
+
+def test_a_wrong_digest_is_refused(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+    """--sha256 is a promise that is kept."""
+    with pytest.raises(ImageRejected, match="the digest is") as caught:
+        repository.add(io.BytesIO(content), name="micro", sha256="0" * 64)
+    assert caught.value.reason == "digest"
+    assert empty(layout)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeroed refcounts", "backing"])
+def test_a_bad_file_leaves_nothing(repository: ImageRepository, layout: Layout, content: bytes, damage: str) -> None:
+    """What our reader or qemu-img's check refuses is gone."""
+    bad = bytearray(content)
+    if damage == "cut":
+        bad = bad[: len(bad) // 2]
+    elif damage == "zeroed refcounts":
+        bad[65536 : 65536 + 8] = bytes(8)
+    else:
+        bad[8:20] = b"\0\0\0\0\0\0\1\0\0\0\0\4"
+    with pytest.raises(ImageRejected):
+        repository.add(io.BytesIO(bytes(bad)), name="micro")
+    assert empty(layout)
+
+
+def test_an_interrupted_add_leaves_nothing(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+    """The source breaks off: no file, no record."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 0:
+                raise ConnectionResetError("the client is gone")
+            return super().read(1000)
+
+    with pytest.raises(ConnectionResetError):
+        repository.add(Broken(content), name="micro")
+    assert empty(layout)
+    assert repository.all() == []
+
+
+def test_a_start_sweeps_what_a_crash_left(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+    """A copy that never ended, and a file whose record was never written, go; what is recorded stays."""
+    image = repository.add(io.BytesIO(content), name="micro")
+    (layout.incoming / "tmpabc").write_bytes(b"half")
+    (layout.images / f"{'0' * 64}.qcow2").write_bytes(b"no record")
+    repository.sweep()
+    assert not list(layout.incoming.iterdir())
+    assert list(layout.images.iterdir()) == [repository.path(image)]
+
+
+def test_verify_finds_changed_bytes_and_modes(repository: ImageRepository, content: bytes) -> None:
+    """One bit, or a writable mode, is enough."""
+    path = repository.path(repository.add(io.BytesIO(content), name="micro"))
+    path.chmod(0o644)
+    with pytest.raises(ImageCorrupt, match="its mode is 644"):
+        repository.verify("micro")
+    changed = bytearray(content)
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(ImageCorrupt, match="its digest is now"):
+        repository.verify("micro")
+    path.unlink()
+    with pytest.raises(ImageCorrupt):
+        repository.verify("micro")
+
+
+def test_a_used_image_stays(layout: Layout) -> None:
+    """While a service refers to it, also one that is being deleted; afterwards it may go."""
+    fabric = Fabric()
+    repository = ImageRepository(fabric.store, layout, SystemClock(), virtual_size_max=1024**4)
+    fabric.deploy()
+    with pytest.raises(Conflict, match="used by service shop"):
+        repository.remove("micro")
+    fabric.until(fabric.quiet)
+    fabric.remove()
+    with pytest.raises(Conflict, match="used by service shop"):
+        repository.remove("micro")
+    fabric.until(lambda: not fabric.control.services())
+    repository.remove("micro")
+    assert repository.all() == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "directory", "device", "absent"])
+def test_only_a_regular_file_is_opened(tmp_path: Path, kind: str) -> None:
+    """No pipe is waited for, no link followed, no device read."""
+    path = tmp_path / "source"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/etc/shadow")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "device":
+        path = Path("/dev/zero")
+    waiting = threading.Timer(5.0, os._exit, (3,))  # A hung open would hang the whole run.
+    waiting.start()
+    with pytest.raises(ImageRejected) as caught:
+        open_source(path)
+    waiting.cancel()
+    assert caught.value.reason == "not-a-file"

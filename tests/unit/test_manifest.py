@@ -1,0 +1,210 @@
+"""The service file: what is good, and for everything bad the line, the key and what would be right."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import manifest
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.model import (
+    DiskFormat,
+    Endpoint,
+    HttpProbe,
+    Image,
+    LocalStorage,
+    Mode,
+    Os,
+    Role,
+    ServiceSpec,
+    Setup,
+    Size,
+    TcpProbe,
+)
+
+DIGEST = "a" * 64
+MICRO = Image(
+    sha256=DIGEST,
+    format=DiskFormat.QCOW2,
+    os=Os.LINUX,
+    size_bytes=1,
+    virtual_size_bytes=1,
+    names=("micro",),
+    added_at_s=0.0,
+)
+GOOD = """service: shop
+vip: 203.0.113.10
+roles:
+  web:
+    image: micro
+    instances: 3
+    size: {vcpus: 1, memory: 128 MiB}
+    endpoints:
+      http: {port: 80, target: 8080, protocol: http, probe: {path: /healthz}}
+    localStorage:
+      cache: {size: 64 MiB}
+    answers:
+      userData: |
+        #cloud-config
+        mac: 52:54:00:12:34:56
+    setup: {restart: true, within: 10 min}
+    ready: {units: [app.service], probe: {port: 8080}, within: 90 s}
+    drain: 5 s
+"""
+
+
+def find(reference: str) -> Image | None:
+    """The one image there is."""
+    return MICRO if reference in ("micro", f"micro@sha256:{DIGEST}", DIGEST) else None
+
+
+def problems(source: str) -> tuple[Problem, ...]:
+    """What is wrong with the file."""
+    with pytest.raises(InvalidInput) as caught:
+        manifest.parse(source, find)
+    return caught.value.problems
+
+
+def test_the_example_means_what_it_says() -> None:
+    """Every key of the format ends up in its place."""
+    spec = manifest.parse(GOOD, find)
+
+    (role,) = spec.roles
+    assert (spec.name, spec.vip) == ("shop", "203.0.113.10")
+    assert (role.image, role.image_sha256, role.instances) == ("micro", DIGEST, 3)
+    assert role.size == Size(vcpus=1, memory_mib=128)
+    probe = HttpProbe(path="/healthz")
+    assert role.endpoints == (Endpoint(name="http", port=80, target=8080, mode=Mode.HTTP, probe=probe),)
+    assert role.local_storage == (LocalStorage(name="cache", size_mib=64),)
+    assert role.setup == Setup(restart=True, within_s=600.0)
+    assert (role.ready.units, role.ready.probe, role.ready.within_s) == (("app.service",), TcpProbe(port=8080), 90.0)
+    assert role.drain_s == 5.0
+    assert "52:54:00:12:34:56" in role.user_data
+
+
+@pytest.mark.parametrize("reference", ["micro", f"micro@sha256:{DIGEST}", DIGEST])
+def test_an_image_may_be_named_in_three_ways(reference: str) -> None:
+    """By name, by name and digest, or by digest."""
+    spec = manifest.parse(GOOD.replace("image: micro", f"image: {reference}"), find)
+    assert spec.roles[0].image_sha256 == DIGEST
+
+
+def test_a_mac_address_stays_a_string() -> None:
+    """YAML 1.1 would read 52:54:00:12:34:56 as a number in base 60."""
+    (fault,) = problems(GOOD.replace("203.0.113.10", "52:54:00:12:34:56"))
+    assert "'52:54:00:12:34:56' is not an IPv4 address" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "key", "word"),
+    [
+        ("instances: 3", "instancez: 3", 6, "roles.web.instancez", "did you mean instances?"),
+        ("instances: 3", "instances: three", 6, "roles.web.instances", "not a whole number"),
+        ("instances: 3", "instances: true", 6, "roles.web.instances", "not a whole number"),
+        ("instances: 3", "instances: 101", 6, "roles.web.instances", "0 to 100"),
+        ("128 MiB", "128", 7, "roles.web.size.memory", "128 MiB"),
+        ("128 MiB", "128 MB", 7, "roles.web.size.memory", "MiB, GiB or TiB"),
+        ("128 MiB", "1 MiB", 7, "roles.web.size.memory", "out of range"),
+        ("port: 80,", "port: 99999,", 9, "roles.web.endpoints.http.port", "1 to 65535"),
+        ("protocol: http", "protocol: udp", 9, "roles.web.endpoints.http.protocol", "tcp, http"),
+        ("path: /healthz", "path: healthz", 9, "roles.web.endpoints.http.probe.path", "begin with '/'"),
+        ("path: /healthz", 'path: "/a b"', 9, "roles.web.endpoints.http.probe.path", "not a path"),
+        ("cache:", "Cache:", 10, "roles.web.localStorage.Cache", "not a label"),
+        ("cache:", "a-name-of-seventeen:", 11, "roles.web.localStorage.a-name-of-seventeen", "16 characters"),
+        ("10 min", "10 minutes", 16, "roles.web.setup.within", "such as 10 min"),
+        ("restart: true", "restart: yes", 16, "roles.web.setup.restart", "true or false"),
+        ("image: micro", "image: nope", 5, "roles.web.image", "vmrole image ls"),
+        ("image: micro", "image: ../etc", 5, "roles.web.image", "cannot be used"),
+        ("image: micro", "image: micro@sha256:1", 5, "roles.web.image", "not a digest"),
+        ("service: shop", "service: Shop", 1, "service", "not a label"),
+        ("service: shop", "service: 5", 1, "service", "not a string"),
+        ("203.0.113.10", "127.0.0.1", 2, "vip", "cannot be a VIP"),
+        ("203.0.113.10", "shop.example", 2, "vip", "four numbers"),
+        ("units: [app.service]", "units: app", 17, "roles.web.ready.units", "list of strings"),
+        ("userData: |", "userdata: |", 13, "roles.web.answers.userdata", "userData"),
+    ],
+)
+def test_a_fault_is_told_with_line_key_and_remedy(before: str, after: str, line: int, key: str, word: str) -> None:
+    """Every fault says where it is and what would be right."""
+    assert before in GOOD
+    (fault,) = problems(GOOD.replace(before, after, 1))
+    assert fault.key == key
+    assert word in str(fault)
+    assert fault.line == line or (fault.line or 0) in (line - 1, line + 1), fault
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """Not one after the other."""
+    faults = problems(
+        GOOD.replace("micro", "nope").replace("port: 80,", "port: 0,").replace("drain: 5 s", "drain: 5")
+    )
+    assert [fault.key for fault in faults] == ["roles.web.image", "roles.web.endpoints.http.port", "roles.web.drain"]
+
+
+def test_two_endpoints_cannot_share_a_port() -> None:
+    """A port of the VIP leads to one endpoint."""
+    double = GOOD.replace("    localStorage:", "      more: {port: 80}\n    localStorage:")
+    (fault,) = problems(double)
+    assert fault.key == "roles.web.endpoints.more.port"
+    assert "taken by roles.web.endpoints.http.port" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ("", "empty"),
+        ("# nothing\n", "empty"),
+        ("service: [", "expected"),
+        ("- a\n- b\n", "not a mapping"),
+        ("service: shop\nservice: shop\n", "duplicate key"),
+        ("a: 1\n---\nb: 2\n", "one service a file"),
+        ("service: \x00", "control character U+0000"),
+        ("service: a\x1b[2Jb", "control character U+001B"),
+        ("[" * 100_000, "nested deeper"),
+        ("x" * 1_100_000, "larger than"),
+        ("- " * 5_000 + "x", "nested deeper"),
+        ("service: !!python/object/apply:os.system [id]", "not a string"),
+        ("a: &a\n  b: *a\n", "no such key"),
+        ("service: shop\nvip: 203.0.113.10\nroles: {}\n", "at least one role"),
+    ],
+    ids=range(14),
+)
+def test_a_file_that_cannot_be_meant(source: str, word: str) -> None:
+    """Whatever it is, it is refused in one sentence and in no time."""
+    assert word in " ".join(str(fault) for fault in problems(source))
+
+
+def test_an_alias_bomb_is_counted_not_expanded() -> None:
+    """306 bytes that stand for millions of values."""
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    (fault,) = problems(bomb)
+    assert "expands to more than" in str(fault)
+
+
+@settings(max_examples=300)
+@given(st.text(max_size=200))
+def test_no_text_is_too_odd(source: str) -> None:
+    """Any text is either a service or an InvalidInput; nothing else ever comes out."""
+    with contextlib.suppress(InvalidInput):
+        manifest.parse(source, find)
+
+
+def test_line_of_finds_the_nearest_parent() -> None:
+    """A key that is not written has the line of what it would stand under."""
+    assert manifest.line_of(GOOD, "roles.web.size.memory") == 7
+    assert manifest.line_of(GOOD, "roles.web.size.nothing") == 7
+    assert manifest.line_of(GOOD, "nothing") is None
+
+
+def test_roles_hide_their_user_data() -> None:
+    """What may hold secrets is in no repr, and so in no log."""
+    spec = manifest.parse(GOOD.replace("#cloud-config", "#cloud-config # s3cret"), find)
+    assert isinstance(spec, ServiceSpec)
+    assert isinstance(spec.roles[0], Role)
+    assert "s3cret" not in repr(spec)
