@@ -155,8 +155,9 @@ class Client:
         request = _head("POST", "/v1/images", query, headers, size_bytes)
         with self._connected() as connection:
             connection.settimeout(IMAGE_WITHIN_S)
-            found: wire.Image = _decoded(self._ask(connection, request, chunks))
-            return found
+            with self._ask(connection, request, chunks) as answer:
+                found: wire.Image = _decoded(answer)
+                return found
 
     def verify_image(self, ref: str) -> wire.Image:
         """Has every byte of an image read again."""
@@ -188,16 +189,16 @@ class Client:
             headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
             with self._connected(connect_within_s, until) as connection:
                 connection.settimeout(READ_WITHIN_S)
-                answer = self._ask(connection, _head("GET", path, query, headers, 0), iter(()))
-                if answer.status != 200:
-                    _decoded(answer)
-                if resumes and not last_id:
-                    yield "again", None, ""
-                for message in _messages(connection, answer.stream, until):
-                    last_id = message[2]
-                    yield message
-                    if message[0] == "end":
-                        return
+                with self._ask(connection, _head("GET", path, query, headers, 0), iter(())) as answer:
+                    if answer.status != 200:
+                        _decoded(answer)
+                    if resumes and not last_id:
+                        yield "again", None, ""
+                    for message in _messages(connection, answer.stream, until):
+                        last_id = message[2]
+                        yield message
+                        if message[0] == "end":
+                            return
             connect_within_s, resumes = RECONNECT_WITHIN_S, True
 
     # Asking
@@ -217,8 +218,8 @@ class Client:
         request = _head(method, path, query or {}, headers or {}, len(body))
         with self._connected() as connection:
             connection.settimeout(within_s)
-            answer = self._ask(connection, request, iter((body,)))
-            return answer.body() if raw and answer.status == 200 else _decoded(answer)
+            with self._ask(connection, request, iter((body,))) as answer:
+                return answer.body() if raw and answer.status == 200 else _decoded(answer)
 
     def _json(self, method: str, path: str, value: object, headers: Mapping[str, str]) -> Json:
         headers = {"content-type": "application/json", **headers}
@@ -264,14 +265,27 @@ class _Answer:
 
     def __init__(self, connection: socket.socket) -> None:
         self.stream = connection.makefile("rb")
+        self.headers: dict[str, str] = {}
+        try:
+            self.status = self._head()
+        except BaseException:
+            self.stream.close()
+            raise
+
+    def _head(self) -> int:
         status = self.stream.readline(_LINE_MAX_BYTES).split(b" ", 2)
         if len(status) < 2 or not status[0].startswith(b"HTTP/1."):
             raise ValueError("the daemon hung up")
-        self.status = int(status[1])
-        self.headers: dict[str, str] = {}
         while line := self.stream.readline(_LINE_MAX_BYTES).strip():
             key, _, value = line.decode("latin-1").partition(":")
             self.headers[key.lower()] = value.strip()
+        return int(status[1])
+
+    def __enter__(self) -> _Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
 
     def body(self) -> bytes:
         """All of it; raises Unreachable when it ends early."""

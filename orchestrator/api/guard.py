@@ -55,7 +55,9 @@ def _path(scope: Scope) -> str:
 
 def _too_large() -> ASGIApp:
     error = InvalidInput(f"the body is larger than {BODY_MAX_BYTES} bytes", hint="send a smaller document")
-    return problems.answer(error, 413)
+    answer = problems.answer(error, 413)
+    answer.headers["connection"] = "close"  # what is still being sent is no request
+    return answer
 
 
 def _capped(receive: Receive) -> Receive:

@@ -1,0 +1,156 @@
+"""A daemon in this process: the real store, image repository, core, API and socket, over the fake world."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from pathlib import Path
+from typing import Self
+
+from orchestrator import records, verify
+from orchestrator.api import Server, bind, create_app, serve
+from orchestrator.api.peers import Admission
+from orchestrator.client import Client
+from orchestrator.control import Capacity, Control
+from orchestrator.drivers.fake import World, fake_host
+from orchestrator.drivers.image_repository import ImageRepository
+from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.errors import NotFound
+from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service
+from orchestrator.reconciler import Reconciler
+
+DIGEST = "a" * 64
+SECRET = "swordfish-7791"
+SHOP = f"""\
+service: shop
+vip: 203.0.113.10
+roles:
+  web:
+    image: micro
+    instances: 3
+    size: {{vcpus: 1, memory: 128 MiB}}
+    endpoints:
+      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
+    localStorage:
+      cache: {{size: 64 MiB}}
+    answers:
+      userData: |
+        #cloud-config
+        password: {SECRET}
+"""
+TICK_S = 0.01  # of real time; in each, the fake world lives for half a second
+
+
+class Daemon:
+    """A `with` around everything. Time stands still in the fake world unless `alive`."""
+
+    def __init__(self, directory: Path, *, alive: bool = False, admission: Admission | None = None) -> None:
+        self.socket = directory / "s.sock"
+        self.layout = Layout(directory / "state", directory / "run")
+        self.world = World()
+        self._alive = alive
+        self._admission = admission
+        self._stack = contextlib.ExitStack()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.layout.state.mkdir(parents=True, exist_ok=True)
+            self.store = stack.enter_context(SqliteStore(self.layout.state / "vmrole.db"))
+            self.images = ImageRepository(self.store, self.layout, self.world, virtual_size_max=1 << 40)
+            host = fake_host(self.world)
+            self.reconciler = Reconciler(self.store, host, workers=4)
+            self.control = Control(
+                self.store,
+                find_image=self.images.find,
+                capacity=Capacity(pool="10.90.0.0/16", memory_mib=16_384),
+                clock=self.world,
+                wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
+                seats=host.balancer.seats,
+            )
+            self.app = create_app(
+                self.control,
+                self.images,
+                console=self.layout.console,
+                findings=lambda: verify.findings(host, self.control.services(), self.control.instances()),
+                admission=self._admission,
+            )
+            if self._alive:
+                self.reconciler.start()
+                stack.callback(self.reconciler.stop)
+                life = threading.Thread(target=self._live, name="life")
+                life.start()
+                stack.callback(life.join)
+                stack.callback(self._stopped.set)
+            self.server: Server = serve(self.app, bind(self.socket, None))
+            stack.callback(lambda: self.server.stop())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _live(self) -> None:
+        while not self._stopped.wait(TICK_S):
+            with self.world.lock:
+                self.world.pass_time(0.5)
+            for service in records.all_of(self.store, Service):
+                self.reconciler.wake("service", service.name)
+            for instance in records.all_of(self.store, Instance):
+                self.reconciler.wake("instance", instance.name)
+            for operation in records.all_of(self.store, Operation):
+                if operation.progress is Progress.RUNNING:
+                    self.reconciler.wake("operation", operation.id)
+
+    def restart_api(self) -> None:
+        """As a daemon that is stopped and started again, seen from a client."""
+        self.server.stop()
+        self.app.state.watchers.stopping.clear()
+        self.server = serve(self.app, bind(self.socket, None))
+
+    def client(self) -> Client:
+        """A client of this daemon."""
+        return Client(str(self.socket))
+
+    def give_image(self, name: str = "micro", digest: str = DIGEST) -> Image:
+        """A record of an image without bytes: enough for everything but the repository itself."""
+        found = Image(
+            sha256=digest,
+            format=DiskFormat.QCOW2,
+            os=Os.LINUX,
+            size_bytes=1 << 20,
+            virtual_size_bytes=1 << 30,
+            names=(name,),
+            added_at_s=self.world.now_s(),
+        )
+        self.world.images.add(digest)
+        self.store.commit([records.put(found)])
+        return found
+
+    def gone(self, service: str) -> bool:
+        """Whether nothing of the service is recorded any more."""
+        try:
+            self.control.service(service)
+        except NotFound:
+            return not self.control.instances(service)
+        return False
+
+
+def exchange(path: Path, request: bytes, *, within_s: float = 5.0) -> bytes:
+    """Sends bytes as they are and returns everything that comes back until the connection ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(within_s)
+        connection.connect(str(path))
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(request)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        return answer
+
+
+logging.getLogger("uvicorn").setLevel(logging.WARNING)
