@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.progress import Progress
-from orchestrator.client import Client, Json
+from orchestrator.client import Client
 from orchestrator.errors import NotFound, Permanent, VmroleError, WaitedTooLong
+
+if TYPE_CHECKING:
+    from orchestrator.client import Json
 
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
 
