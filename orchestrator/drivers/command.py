@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
-WITHIN_S = (
-    60.0  # No command of ours does more than a few seconds' work; a hung one must not hold a turn for ever.
-)
+WITHIN_S = 60.0  # No command of ours does more than a few seconds' work; a hung one must not hold a turn for ever.
 
 
 def run(
@@ -47,7 +45,7 @@ def run(
             errors="replace",
             timeout=within_s,
             check=False,
-            preexec_fn=limit if limited else None,  # noqa: PLW1509 - only calls setrlimit, which is safe after fork
+            preexec_fn=limit if limited else None,
             stdin=subprocess.DEVNULL if stdin is None else None,
         )
     except FileNotFoundError as error:

@@ -104,7 +104,7 @@ class Bench:
     def ready_to_rotation_s(self) -> Samples:
         """From the guest's own HTTP service answering on its DIP to the first answer through the VIP."""
         self.apply(1)
-        dip = self.daemon.json("get", "instances", "web-0")["nic"]["address"]
+        dip = self.daemon.json("get", "instances", "web-0")["address"]
         gaps = []
         for _ in range(7):
             operation = self.lab.host.popen(

@@ -23,7 +23,8 @@ NETWORK = """<network><name>floor</name><bridge name='floor0' stp='off'/><forwar
 <ip address='10.91.0.1' prefix='24'><dhcp><range start='10.91.0.10' end='10.91.0.200'/></dhcp></ip></network>"""
 
 DOMAIN = """<domain type='{kind}'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory_mib}</memory>
-<vcpu>1</vcpu><os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os><features><acpi/>{tcg}</features>
+<vcpu>1</vcpu><os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os>
+<features><acpi/>{tcg}</features>
 <cpu mode='{cpu}'/><on_reboot>restart</on_reboot><devices>
 <disk type='file' device='disk'><driver name='qemu' type='qcow2' discard='unmap'/><source file='{overlay}'/>
 <target dev='vda' bus='virtio'/></disk>

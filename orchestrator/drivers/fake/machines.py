@@ -48,7 +48,8 @@ class FakeHypervisor:
                 assert instance.name in world.networks.get(instance.service, ()), (
                     f"{instance.name}: no network, no guard"
                 )
-                machine = Machine(instance, disc=world.discs.get(instance.name) == instance.generation)
+                disc = world.discs.get(instance.name) == instance.generation
+                machine = Machine(instance, disc=disc, setup_boot_id=world.set_up.get(instance.name, ""))
                 world.machines[instance.name] = machine
             if machine.power is Power.OFF:
                 machine.start_boot(world.time_s)

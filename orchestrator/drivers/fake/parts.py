@@ -34,6 +34,7 @@ class FakeDisks:
         with self._world.lock:
             assert instance.name not in self._world.machines, f"{instance.name}: its overlay must outlive its domain"
             self._world.overlays.pop(instance.name, None)
+            self._world.set_up.pop(instance.name, None)
 
     def lay_local_storage(self, instance: Instance) -> None:
         """See ports.Disks."""

@@ -60,6 +60,7 @@ class World:
         self.time_s = 1_000_000.0
         self.images: set[str] = set()
         self.overlays: dict[InstanceName, set[int]] = {}
+        self.set_up: dict[InstanceName, str] = {}  # the setup boot's id, as it lies on the overlay
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
         self.discs: dict[InstanceName, int] = {}
         self.machines: dict[InstanceName, Machine] = {}
@@ -97,7 +98,7 @@ class World:
         up_s = self.time_s - machine.booted_at_s
         unset = not machine.setup_boot_id and machine.disc and name not in self.faults.setup_never_ends
         if unset and up_s >= SETUP_AFTER_S:
-            machine.setup_boot_id = machine.boot_id
+            machine.setup_boot_id = self.set_up[name] = machine.boot_id
         in_setup_boot = machine.setup_boot_id == machine.boot_id and machine.instance.role.setup.restart
         if in_setup_boot and up_s >= SETUP_RESTART_AFTER_S:
             machine.resets += 1

