@@ -1,0 +1,121 @@
+"""Images over the API, with the real repository and qemu-img behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.api import image_routes
+from orchestrator.errors import Conflict, ImageRejected, InvalidInput, NotFound
+from tests.unit.api_daemon import SHOP, Daemon, exchange
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon without an image."""
+    with Daemon(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A standalone qcow2 with a few bytes in it."""
+    place = tmp_path_factory.mktemp("disk")
+    (place / "raw").write_bytes(b"a disk" * 500_000)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "raw", "disk"], cwd=place, check=True)
+    return (place / "disk").read_bytes()
+
+
+def nothing_is_left(daemon: Daemon) -> bool:
+    """Whether neither a record, an image nor a copy is there."""
+    end = time.monotonic() + 10
+    while any(daemon.layout.incoming.iterdir()) and time.monotonic() < end:
+        time.sleep(0.02)
+    files = [*daemon.layout.incoming.iterdir(), *daemon.layout.images.iterdir()]
+    return not files and daemon.images.all() == []
+
+
+def test_an_image_goes_through_its_whole_life(daemon: Daemon, disk: bytes) -> None:
+    """Added with progress, shown by every kind of name, verified, refused to go while used, removed."""
+    client, sent = daemon.client(), []
+    added = client.add_image(io.BytesIO(disk), len(disk), name="micro", progress=sent.append)
+    digest = hashlib.sha256(disk).hexdigest()
+    assert (added["sha256"], added["names"], sum(sent)) == (digest, ["micro"], len(disk))
+    assert client.images() == [added]
+    for ref in ("micro", digest, f"micro@sha256:{digest}"):
+        assert client.image(ref) == added
+    assert client.verify_image("micro") == added
+    client.apply(SHOP)
+    with pytest.raises(Conflict, match="shop"):
+        client.remove_image("micro")
+    same = client.add_image(io.BytesIO(disk), len(disk), name="other")
+    assert same["names"] == ["micro", "other"]
+    client.remove_image("other")
+    assert [one["names"] for one in client.images()] == [["micro"]]
+
+
+def test_the_wrong_bytes_leave_nothing(daemon: Daemon, disk: bytes) -> None:
+    """A digest that is another one, and bytes that are no image, are refused with the reason."""
+    with pytest.raises(ImageRejected) as other:
+        daemon.client().add_image(io.BytesIO(disk), len(disk), name="micro", sha256="0" * 64)
+    assert other.value.reason == "digest"
+    with pytest.raises(ImageRejected):
+        daemon.client().add_image(io.BytesIO(b"#!/bin/sh\n" * 100), 1000, name="micro", format="qcow2")
+    assert nothing_is_left(daemon)
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(daemon: Daemon, disk: bytes) -> None:
+    """A client that goes away in the middle leaves neither a record nor a file, and the daemon goes on."""
+    head = b"POST /v1/images?name=micro HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(disk)
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(daemon.socket))
+        raw.sendall(head + disk[: len(disk) // 2])
+        time.sleep(0.1)
+    assert nothing_is_left(daemon)
+    assert daemon.client().images() == []
+
+
+def test_an_upload_that_falls_silent_is_ended(daemon: Daemon, disk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends nothing more does not hold a thread for ever."""
+    monkeypatch.setattr(image_routes, "SILENCE_S", 0.2)
+    head = b"POST /v1/images?name=micro HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(disk)
+    answer = exchange(daemon.socket, head + disk[:1000])
+    assert b" 504 " in answer.split(b"\r\n")[0]
+    assert nothing_is_left(daemon)
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(daemon: Daemon) -> None:
+    """A name that cannot be is refused before the upload is read, and the client hears why, not of a broken pipe."""
+    with pytest.raises(InvalidInput, match="image name"):
+        daemon.client().add_image(io.BytesIO(bytes(64 << 20)), 64 << 20, name="../etc")
+    assert nothing_is_left(daemon)
+
+
+def test_uploads_are_larger_than_documents(daemon: Daemon) -> None:
+    """The cap on bodies is not for images, and a large one does not pass through memory whole."""
+    size = 32 << 20
+    added = daemon.client().add_image(io.BytesIO(bytes(size)), size, name="raw", format="raw")
+    assert added["size_bytes"] == size
+
+
+def test_an_unknown_image_is_not_found(daemon: Daemon) -> None:
+    """Whatever is asked of an image that is not there."""
+    client = daemon.client()
+    for ask in (client.image, client.verify_image, client.remove_image):
+        with pytest.raises(NotFound, match="no image"):
+            ask("nope")
+
+
+def test_the_os_and_the_digest_are_checked_before_the_upload(daemon: Daemon) -> None:
+    """Parameters that cannot be meant are a faulty input."""
+    for query in ("name=x&os=beos", "name=x&sha256=abc", "name=x&format=vmdk", "os=linux"):
+        answer = exchange(daemon.socket, f"POST /v1/images?{query} HTTP/1.0\r\ncontent-length: 0\r\n\r\n".encode())
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "InvalidInput", query
