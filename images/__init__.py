@@ -1,6 +1,6 @@
 """Recipes for base images, from Debian packages only. A leaf: knows nothing of services, instances or VMs.
 
-`build` makes one, `ensure` makes one only if what goes into it has changed. `python -m images build micro OUT` works too.
+`build` makes one, `ensure` only if what goes into it has changed; `python -m images build micro OUT` works too.
 """
 
 from images.builder import NAMES, ImageName, build, ensure, lock_path

@@ -64,8 +64,9 @@ def build(
 def ensure(name: ImageName, directory: Path, *, progress: Callable[[str], None] = _quiet) -> BuildReport:
     """`directory/<name>.qcow2`, built only if it is absent, damaged, or anything that goes into it has changed.
 
-    That is: the recipe's files, the host's tools, or the version apt would take of any package in the image. Several
-    processes may ask at once; one builds, the others wait.
+    That is: the recipe's files, the host's tools, or (micro) the version apt would take of any package in the image;
+    debian holds Debian 12's packages whatever the host has, and is renewed by `build`. Several processes may ask at
+    once; one builds, the others wait.
     """
     directory.mkdir(parents=True, exist_ok=True)
     output = directory / f"{name}.qcow2"
@@ -94,7 +95,7 @@ def _stale(name: ImageName, output: Path) -> str | None:
         return "its recipe or a tool of this host has changed"
     if lock["image"]["sha256"] != file_sha256(output):
         return "the file is not what was built"
-    now = candidates(package["name"] for package in lock["packages"])
+    now = candidates(package["name"] for package in lock["packages"]) if lock["follows_host"] else {}
     for package in lock["packages"]:
         newest = now.get(package["name"], package["version"])  # Unknown offline: keep what we have.
         if newest != package["version"]:
@@ -125,6 +126,7 @@ def _lock(name: ImageName, contents: Contents, image: Path) -> dict[str, Any]:
         "recipe_version": RECIPE_VERSION,
         "fingerprint": _fingerprint(name),
         "kernel": contents.kernel,
+        "follows_host": contents.follows_host,
         "image": {
             "sha256": file_sha256(image),
             "size_bytes": image.stat().st_size,
@@ -140,7 +142,7 @@ def _read_lock(output: Path) -> dict[str, Any]:
         found = json.loads(lock_path(output).read_text())
     except (OSError, ValueError):
         return {}
-    whole = isinstance(found, dict) and {"fingerprint", "image", "packages", "os"} <= found.keys()
+    whole = isinstance(found, dict) and {"fingerprint", "follows_host", "image", "packages", "os"} <= found.keys()
     return found if whole else {}
 
 

@@ -1,6 +1,7 @@
 """From a directory to a bootable qcow2: file system, boot loader, partition table. No mount, no loop device, no root.
 
-The same directory gives the same bytes: times, UUIDs and hash seeds are fixed, and entries are sorted by mke2fs -d.
+The same directory gives the same bytes: times (unless the plan keeps them), UUIDs and hash seeds are fixed, and
+mke2fs -d sorts the entries.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _GRUB_MODULES = ("biosdisk", "part_msdos", "ext2", "linux")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DiskPlan:
-    """How the disk is laid out: `size_mib` with the table, a fixed file system UUID, and the kernel's command line."""
+    """The layout: `size_mib` with the table, a fixed file system UUID, and the kernel's command line."""
 
     size_mib: int
     uuid: str
@@ -34,6 +35,7 @@ class DiskPlan:
     kernel_path: str
     initramfs_path: str
     command_line: str
+    keep_times: bool = False  # Where files' times mean something: Python's compiled files hold their sources' times.
 
 
 def epoch_s() -> int:
@@ -60,10 +62,11 @@ def make_bootable(tree: Path, plan: DiskPlan, work: Path, output: Path) -> None:
 
 
 def _make_filesystem(tree: Path, plan: DiskPlan, partition: Path) -> None:
-    """An ext4 with a journal. No metadata_csum: GRUB and old hosts read it all the same, and times can be set after."""
+    """An ext4 with a journal; without metadata_csum, so that GRUB reads it and times can be set after."""
     stamp = epoch_s()
-    for path in (tree, *sorted(tree.rglob("*"))):
-        os.utime(path, (stamp, stamp), follow_symlinks=False)
+    if not plan.keep_times:
+        for path in (tree, *sorted(tree.rglob("*"))):
+            os.utime(path, (stamp, stamp), follow_symlinks=False)
     extended = f"hash_seed={plan.uuid},lazy_itable_init=0,lazy_journal_init=0,nodiscard,root_owner=0:0"
     # fmt: off
     command = [
@@ -86,7 +89,8 @@ def _make_filesystem(tree: Path, plan: DiskPlan, partition: Path) -> None:
         if os.geteuid() != 0 and "unshare" in str(error):
             raise BuildError(str(error), hint="this kernel forbids user namespaces: build as root") from error
         raise
-    _fix_change_times(tree, partition, stamp)
+    if not plan.keep_times:
+        _fix_change_times(tree, partition, stamp)
 
 
 def _mke2fs_features() -> str:
@@ -111,10 +115,7 @@ def _boot_core(plan: DiskPlan, work: Path) -> bytes:
     """GRUB's core image with the commands inside: it reads no file but the kernel and the initramfs."""
     commands = work / "boot.cfg"
     commands.write_text(
-        "set root=(hd0,msdos1)\n"
-        f"linux {plan.kernel_path} {plan.command_line}\n"
-        f"initrd {plan.initramfs_path}\n"
-        "boot\n"
+        f"set root=(hd0,msdos1)\nlinux {plan.kernel_path} {plan.command_line}\ninitrd {plan.initramfs_path}\nboot\n"
     )
     core = work / "core.img"
     _grub_file("kernel.img")

@@ -41,8 +41,9 @@ def archive(entries: Iterable[Entry], *, epoch_s: int) -> bytes:
     return bytes(out)
 
 
-def build(kernel: Kernel, busybox: Path, init: str, *, epoch_s: int) -> bytes:
-    """The archive with `init` as /init, busybox, and /modules/NN-name.ko in load order."""
+def build(kernel: Kernel, busybox: Path, root_uuid: str, *, epoch_s: int) -> bytes:
+    """The archive with initramfs.sh as /init, busybox, and /modules/NN-name.ko in load order."""
+    init = (Path(__file__).parent / "initramfs.sh").read_text().replace("@ROOT_UUID@", root_uuid)
     directory, program, plain = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755, stat.S_IFREG | 0o644
     entries = [Entry(name, directory) for name in ("bin", "dev", "modules", "root")]
     entries += [Entry("bin/busybox", program, busybox.read_bytes()), Entry("init", program, init.encode())]

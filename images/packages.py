@@ -137,7 +137,7 @@ def fetch_with(name: str, follow: Callable[[str], bool], cache: Path) -> dict[st
 def libraries_of(programs: Sequence[tuple[Deb, Path]], work: Path, cache: Path) -> dict[str, tuple[Deb, Path]]:
     """The shared libraries that programs need, followed through DT_NEEDED, as soname → (package, file).
 
-    Packages are looked into one ring of dependencies at a time, so that nothing is downloaded that no program asks for.
+    Packages are looked into one ring of dependencies at a time, so that little is downloaded in vain.
     """
     owners = {deb.name: deb for deb, _program in programs}
     ring = set(owners)
@@ -181,3 +181,11 @@ def copy_file(source: Path, target: Path, mode: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_inside(source), target)
     target.chmod(mode)
+
+
+def program(tree: Path, name: str) -> Path:
+    """A package's program: distributions moved them between /bin, /sbin and /usr over the years."""
+    for place in ("usr/bin", "usr/sbin", "bin", "sbin"):
+        if (tree / place / name).exists():
+            return tree / place / name
+    raise BuildError(f"{tree.name} holds no {name}", hint="which distribution is this?")

@@ -46,3 +46,4 @@ class Contents:
 
     packages: tuple[tuple[str, str, str], ...]  # (name, version, sha256 of the .deb)
     kernel: str
+    follows_host: bool = True  # The packages are the host's apt's, so that its upgrades mean a rebuild.

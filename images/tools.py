@@ -14,6 +14,7 @@ COMMAND_S = 900.0  # The longest is mmdebstrap with a slow mirror; a hung tool m
 
 APT_PACKAGE_OF = {
     "apt-cache": "apt",
+    "apt-config": "apt",
     "apt-get": "apt",
     "debugfs": "e2fsprogs",
     "dpkg": "dpkg",
@@ -22,7 +23,7 @@ APT_PACKAGE_OF = {
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-img": "qemu-utils",
-    "tar": "tar",
+    "systemctl": "systemd",
     "unshare": "util-linux",
     "xz": "xz-utils",
     "zstd": "zstd",
@@ -66,7 +67,9 @@ def run(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{argv[0]} did not end within {within_s:.0f} s", hint="is a mirror or a disk stuck?") from error
+        raise BuildError(
+            f"{argv[0]} did not end within {within_s:.0f} s", hint="is a mirror or a disk stuck?"
+        ) from error
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-600:]
         raise BuildError(f"{argv[0]} failed with status {done.returncode}: {said}")

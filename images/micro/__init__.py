@@ -9,8 +9,8 @@ from images import disk, initramfs
 from images import kernel as kernels
 from images.disk import DiskPlan
 from images.kernel import Kernel
-from images.packages import cache_dir, copy_file, fetch, fetch_with, first_available, libraries_of, unpack
-from images.report import BuildError, Contents, Deb
+from images.packages import cache_dir, copy_file, fetch, fetch_with, first_available, libraries_of, program, unpack
+from images.report import Contents, Deb
 from images.tools import run
 
 # One name each: Debian's, then Ubuntu's. All are meta packages that depend on the kernel of the day.
@@ -67,7 +67,7 @@ _TEXTS = {
     "etc/hostname": "micro\n",
     "etc/hosts": "127.0.0.1\tlocalhost\n",
     "etc/nsswitch.conf": "hosts: files dns\n",
-    "etc/os-release": 'ID=vmrole-micro\nID_LIKE=debian\nNAME="vmrole micro"\nPRETTY_NAME="vmrole micro"\nVERSION_ID=1\n',
+    "etc/os-release": 'ID=vmrole-micro\nID_LIKE=debian\nNAME="vmrole micro"\nVERSION_ID=1\n',
 }
 
 
@@ -80,12 +80,12 @@ def build(output: Path, work: Path, progress: Callable[[str], None]) -> Contents
     progress("unpacking the kernel")
     trees = _unpack_all([*debs.values(), *kernel_debs.values()], work / "packages")
     kernel = kernels.find([trees[name] for name in kernel_debs])
-    agent, mke2fs = trees["qemu-guest-agent"] / "usr/sbin/qemu-ga", _program(trees["e2fsprogs"], "mke2fs")
+    agent, mke2fs = trees["qemu-guest-agent"] / "usr/sbin/qemu-ga", program(trees["e2fsprogs"], "mke2fs")
     progress("following the agent's libraries")
     libraries = libraries_of([(debs["qemu-guest-agent"], agent), (debs["e2fsprogs"], mke2fs)], work, cache)
 
     progress("laying out the system disk")
-    tree, busybox = work / "tree", _program(trees["busybox-static"], "busybox")
+    tree, busybox = work / "tree", program(trees["busybox-static"], "busybox")
     lay_out(tree)
     copy_file(busybox, tree / "usr/bin/busybox", 0o755)
     copy_file(agent, tree / "usr/sbin/qemu-ga", 0o755)
@@ -96,8 +96,7 @@ def build(output: Path, work: Path, progress: Callable[[str], None]) -> Contents
     _link_applets(busybox, tree)
     _copy_modules(kernel, tree)
     copy_file(kernel.image, tree / "boot/vmlinuz", 0o644)
-    init = (Path(initramfs.__file__).parent / "initramfs.sh").read_text().replace("@ROOT_UUID@", UUID)
-    archive = initramfs.build(kernel, busybox, init, epoch_s=disk.epoch_s())
+    archive = initramfs.build(kernel, busybox, UUID, epoch_s=disk.epoch_s())
     (tree / "boot/initramfs").write_bytes(archive)
 
     progress("writing the disk image")
@@ -129,14 +128,6 @@ def _unpack_all(debs: list[Deb], work: Path) -> dict[str, Path]:
     for deb in debs:
         unpack(deb, work / deb.name)
     return {deb.name: work / deb.name for deb in debs}
-
-
-def _program(tree: Path, name: str) -> Path:
-    """A package's program: distributions moved them between /bin, /sbin and /usr over the years."""
-    for place in ("usr/bin", "usr/sbin", "bin", "sbin"):
-        if (tree / place / name).exists():
-            return tree / place / name
-    raise BuildError(f"{tree.name} holds no {name}", hint="which distribution is this?")
 
 
 def _link_applets(busybox: Path, tree: Path) -> None:

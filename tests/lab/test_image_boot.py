@@ -1,4 +1,4 @@
-"""The base images boot by themselves: plain qemu, an answer disc, the agent's socket and HTTP; no libvirt, nothing of ours."""
+"""The base images boot by themselves: plain qemu, an answer disc, the agent's socket and HTTP, without libvirt."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class Guest:
             "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self.place}/monitor,server=on,wait=off",
             "-drive", f"if=none,id=d0,file={self.overlay},format=qcow2", "-device", "virtio-blk-pci,drive=d0",
-            "-drive", f"if=none,id=d1,file={self.local},format=raw", "-device", "virtio-blk-pci,drive=d1,serial=ls-cache",
+            "-drive", f"if=none,id=d1,file={self.local},format=raw",
+            "-device", "virtio-blk-pci,drive=d1,serial=ls-cache",
             "-netdev", net, "-device", "virtio-net-pci,netdev=n0,romfile=",
             "-device", "virtio-serial-pci", "-device", "virtio-scsi-pci", "-device", "virtio-rng-pci",
             "-device", "pvpanic",
@@ -205,7 +206,7 @@ def guest(tmp_path: Path, micro_image: Path) -> Guest:
 
 
 def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: Path, micro_image: Path) -> None:
-    """Setup runs in the first boot only, then the guest restarts and serves; local storage outlives the system disk."""
+    """Setup runs in the first boot only, the guest restarts and serves; local storage outlives the system disk."""
     user_data = scripts(
         "#!/bin/sh\necho once >> /root/ran\necho kept >> /local/cache/marker\nmount | grep -c ' /local/cache '\n",
         "#!/bin/sh\necho oh dear >&2\nexit 3\n",
