@@ -27,6 +27,8 @@ SYSTEM_MARKER = "/var/lib/marker"
 LOCAL_MARKER = "/local/cache/marker"
 ANSWERS_S = 60.0
 LOAD_RPS = 40.0
+# What stays of the daemon itself: its records, its lock, its log and its configuration.
+DAEMON_FILES = frozenset({"vmrole.toml", "daemon.log", "vmrole.lock", "vmrole.db", "vmrole.db-wal", "vmrole.db-shm"})
 
 
 def main() -> int:
@@ -59,7 +61,6 @@ def _deploy(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
     with stage.step("A host of its own: namespaces, libvirtd and the vmrole daemon"):
         stage.say(f"host {lab.host_address}, client {lab.client_address}; your network is not touched")
         daemon.start()
-        stage.vmrole(daemon, "doctor")
     with stage.step("An image goes into the repository"):
         stage.vmrole(daemon, "image", "add", str(IMAGE), "--name", "micro")
         stage.vmrole(daemon, "image", "ls")
@@ -111,6 +112,7 @@ def _explain(stage: Stage, daemon: RoleDaemon) -> None:
         stage.vmrole(daemon, "why", FIRST)
         stage.vmrole(daemon, "get", "instances", "-o", "wide")
         stage.vmrole(daemon, "events", FIRST)
+        stage.vmrole(daemon, "verify")
 
 
 def _hand_over(stage: Stage) -> None:
@@ -131,14 +133,9 @@ def _delete(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
         stage.fact(
             left == [], "no domain, network, link, address, nft table, namespace or process is left", str(left)
         )
-        files = sorted(str(path.relative_to(daemon.state)) for path in daemon.state.rglob("*") if path.is_file())
-        disks = [name for name in files if not _belongs_to_daemon(name)]
-        stage.fact(disks == [], "no image, overlay, disc or local storage is left", str(disks))
-
-
-def _belongs_to_daemon(name: str) -> bool:
-    """Whether a file of the state directory belongs to the daemon itself and not to an image or an instance."""
-    return Path(name).name in {"vmrole.toml", "daemon.log"} or ".db" in Path(name).suffixes
+        files = [path for place in (daemon.state, daemon.run_dir) for path in place.rglob("*") if not path.is_dir()]
+        of_instances = sorted(str(path) for path in files if path.name not in DAEMON_FILES)
+        stage.fact(of_instances == [], "no image, overlay, disc, console or local storage is left", str(of_instances))
 
 
 def _record(daemon: RoleDaemon, name: str) -> dict[str, Any]:
