@@ -49,7 +49,10 @@ mount_storage() {
     mkdir -p "$place"
     if ! grep -q "[[:space:]]${place}[[:space:]]" /etc/fstab; then
         [ -z "$(tail -c 1 /etc/fstab)" ] || echo >>/etc/fstab
-        echo "$device $place auto defaults,nofail,x-systemd.device-timeout=30s 0 2" >>/etc/fstab
+        # A boot waits for the disk, but not forever: without `before` nothing would wait, and services would write
+        # below the mount point; 30 s were too short for a host that started ten guests at once.
+        options=defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=300s
+        echo "$device $place auto $options 0 2" >>/etc/fstab
         sync /etc/fstab
     fi
     mount "$place" || problem "local storage $1: cannot be mounted"

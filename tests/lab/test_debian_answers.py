@@ -1,0 +1,210 @@
+"""Our answer disc in a real Debian with systemd and cloud-init: one life, from setup to boots without the disc.
+
+Plain qemu, no libvirt: what is tested is the disc. The life is lived once, the tests look at what was seen in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.test_image_boot import Guest, NoAnswer, until
+from unattend import iso, nocloud
+
+_BOOT_S = 240.0  # 30 s on a quiet machine; others may use the same two cores.
+_OFF_S = 90.0
+_MIB = 1 << 20
+_MAC = "52:54:00:12:34:56"  # qemu's default for the first card
+
+_USER_DATA = """\
+Content-Type: multipart/mixed; boundary="outer"
+MIME-Version: 1.0
+
+--outer
+Content-Type: text/cloud-config
+
+#cloud-config
+power_state: {mode: poweroff, delay: now}
+bootcmd: [[sh, -c, "echo bootcmd >>/root/each-boot"]]
+write_files:
+- {path: /root/written, content: häß}
+runcmd:
+- echo runcmd >>/root/once
+- echo setup >>/local/blank/marker
+--outer
+Content-Type: text/x-shellscript
+
+#!/bin/sh
+echo script >>/root/once
+exit 3
+--outer--
+"""
+
+# Each line of this becomes a fact; a command that fails leaves it empty.
+_LOOK = {
+    "boot": "cat /proc/sys/kernel/random/boot_id",
+    "setup_boot": "cat /var/lib/vmrole/setup-boot",
+    "generation": "cat /var/lib/vmrole/generation",
+    "hostname": "hostname",
+    "address": "ip -4 -o address show dev eth0 | tr -s ' ' | cut -d ' ' -f 4",
+    "once": "cat /root/once",
+    "each_boot": "cat /root/each-boot",
+    "written": "cat /root/written",
+    "blank": "findmnt -n -o SOURCE,FSTYPE,LABEL /local/blank | tr -s ' '",
+    "kept": "cat /local/kept/marker",
+    "marker": "cat /local/blank/marker",
+    "fstab": "grep -c /local/ /etc/fstab",
+    "instance_id": "cat /var/lib/cloud/data/instance-id",
+    "cloud_init": "cloud-init status --format json",
+    "failed": "systemctl list-units --failed --no-legend --plain | cut -d ' ' -f 1",
+    "result": "cat /var/lib/vmrole/setup-result.json",
+    "host_keys": "cat /etc/ssh/ssh_host_ed25519_key.pub",
+    "disc": "blkid -L cidata",
+}
+
+
+class Debian(Guest):
+    """A guest with two local storages: one blank, and one that an earlier generation used."""
+
+    def lay(self, base: Path) -> None:
+        """As a guest of the first generation that finds one storage in use."""
+        super().lay(base)
+        content = self.place / "content"
+        content.mkdir()
+        (content / "marker").write_text("from an earlier generation\n")
+        with self._kept.open("wb") as stream:
+            stream.truncate(64 * _MIB)
+        subprocess.run(["mkfs.ext4", "-q", "-d", content, self._kept], check=True, timeout=60)
+
+    @property
+    def _kept(self) -> Path:
+        return self.place / "kept.raw"
+
+    def _command(self, disc: Path | None) -> list[str]:
+        command = [argument.replace("serial=ls-cache", "serial=ls-blank") for argument in super()._command(disc)]
+        drive = f"if=none,id=d2,file={self._kept},format=raw"
+        return [*command, "-drive", drive, "-device", "virtio-blk-pci,drive=d2,serial=ls-kept"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Life:
+    """What was seen: in the boot after the setup restart, and in two later boots without the disc."""
+
+    instance_id: str
+    console: str
+    ready: dict[str, str]
+    later: tuple[dict[str, str], dict[str, str]]
+    seconds: float
+
+    @property
+    def boots(self) -> tuple[dict[str, str], ...]:
+        """All boots that were looked at."""
+        return (self.ready, *self.later)
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
+    """Setup with the disc, its restart, then two boots without the disc."""
+    started_s = time.monotonic()
+    place = tmp_path_factory.mktemp("debian")
+    guest = Debian(place, memory_mib=512)
+    guest.lay(debian_image)
+    answers = nocloud.Answers(
+        instance_id="7b0f3f0e-0000-4000-8000-000000000001",
+        hostname="web-0",
+        service="shop",
+        instance="web-0.shop",
+        generation=3,
+        mac=_MAC,
+        user_data=_USER_DATA,
+        local_storage=("blank", "kept"),
+    )
+    disc = place / "answers.iso"
+    disc.write_bytes(iso.write_iso(nocloud.files(answers), nocloud.LABEL))
+    seen = []
+    for inserted in (disc, None, None):
+        with guest.running(inserted):
+            until(lambda: _settled(guest), _BOOT_S, guest)
+            seen.append(_facts(guest))
+            with contextlib.suppress(NoAnswer):
+                guest.ask("guest-shutdown", mode="powerdown")
+            until(guest.ended, _OFF_S, guest)
+    console = guest.console.read_text(errors="replace")
+    return Life(answers.instance_id, console, seen[0], (seen[1], seen[2]), time.monotonic() - started_s)
+
+
+def _settled(guest: Guest) -> bool | None:
+    """Whether the guest is past its setup boot and has started everything."""
+    setup_boot = guest.read("/var/lib/vmrole/setup-boot")
+    if guest.read("/proc/sys/kernel/random/boot_id") == setup_boot:
+        return None
+    return True if guest.sh("systemctl is-system-running") in ("running", "degraded") else None
+
+
+def _facts(guest: Guest) -> dict[str, str]:
+    script = "".join(f"echo '== {name}'\n{command}\n" for name, command in _LOOK.items())
+    facts = {}
+    for block in guest.sh(script).split("== ")[1:]:
+        name, _, text = block.partition("\n")
+        facts[name] = text.strip()
+    return facts
+
+
+def test_setup_ends_in_exactly_one_restart(life: Life) -> None:
+    """The guest is in another boot than the setup boot; the user's wish to power off did not count."""
+    assert life.ready["setup_boot"]
+    assert life.ready["boot"] != life.ready["setup_boot"]
+    assert life.ready["each_boot"].split() == ["bootcmd"] * 2
+
+
+def test_the_guest_is_who_the_disc_says_in_every_boot(life: Life) -> None:
+    """Name, generation, instance id and address stay when the disc is gone."""
+    for seen in life.boots:
+        assert seen["hostname"] == "web-0"
+        assert seen["generation"] == "3"
+        assert seen["instance_id"] == life.instance_id
+        assert seen["address"] == "10.0.2.15/24"
+
+
+def test_the_users_parts_ran_once(life: Life) -> None:
+    """Commands, script and files of the user's were done in setup, and in no later boot."""
+    for seen in life.boots:
+        assert sorted(seen["once"].split()) == ["runcmd", "script"]
+        assert seen["written"] == "häß"
+
+
+def test_later_boots_do_not_need_the_disc(life: Life) -> None:
+    """Without the disc cloud-init runs from its cache: what the user wants at each boot runs, setup does not."""
+    assert [seen["disc"] for seen in life.later] == ["", ""]
+    assert len({seen["boot"] for seen in life.boots}) == 3
+    assert len({seen["setup_boot"] for seen in life.boots}) == 1
+    assert len({seen["host_keys"] for seen in life.boots}) == 1
+    for number, seen in enumerate(life.boots, start=2):
+        assert json.loads(seen["cloud_init"])["status"] == "done"
+        assert seen["each_boot"].split() == ["bootcmd"] * number
+        assert seen["failed"] == ""
+
+
+def test_local_storage_is_formatted_only_when_blank(life: Life) -> None:
+    """The blank disk has become a file system before the user's parts ran; what was on the other is still there."""
+    for seen in life.boots:
+        assert seen["blank"].split()[1:] == ["ext4", "blank"]
+        assert seen["marker"].split() == ["setup"]
+        assert seen["kept"] == "from an earlier generation"
+        assert seen["fstab"] == "2"
+
+
+def test_what_failed_in_setup_is_still_known_after_the_restart(life: Life) -> None:
+    """cloud-init's own result of the setup boot, with the module that failed, outlives its restart."""
+    for seen in life.boots:
+        kept: dict[str, Any] = json.loads(seen["result"])
+        assert any("scripts-user" in error or "scripts_user" in error for error in kept["result"]["v1"]["errors"])
+        assert kept["problems"] == []
+        assert kept["status"]["v1"]["stage"] is None
