@@ -50,7 +50,7 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Boot:
+class Boot:
     """How one boot went: `why_not` is "" when the guest printed its word."""
 
     seconds: float
@@ -58,7 +58,7 @@ class _Boot:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Guest:
+class Guest:
     """What is booted: files for QEMU's -kernel and, for Linux, -initrd."""
 
     name: str
@@ -76,7 +76,9 @@ def choose(
     cpu: str = "",
     deadline_s: float = DEADLINE_S,
 ) -> Choice:
-    """The accelerator for this host; `wish` is "auto", "kvm" or "tcg". `auto` takes a second where KVM works, at most about `deadline_s` where not.
+    """The accelerator for this host; `wish` is "auto", "kvm" or "tcg".
+
+    Asking takes a second or two where KVM works, and at most about `deadline_s` and the control where not.
 
     The answer is kept in `cache_dir` for this kernel, this QEMU and this processor. `kernels` are tried instead of
     those in /boot; `cpu` is QEMU's name of the processor model that guests in KVM get. Raises nothing for a KVM that
@@ -103,32 +105,33 @@ def _probed(emulator: Path, kernels: Sequence[Path], cpu: str, deadline_s: float
     """The choice, and whether another try would only say the same."""
     proofs = []
     with tempfile.TemporaryDirectory(prefix="vmrole-probe-") as place:
-        for guest in _guests(Path(place), kernels):
-            boot = _boot(emulator, Accelerator.KVM, guest, cpu, deadline_s)
-            if not boot.why_not:
-                proofs.append(f"{guest.name} booted in KVM in {boot.seconds:.1f} s")
+        for guest in guests(Path(place), kernels):
+            tried = boot(emulator, Accelerator.KVM, guest, cpu, deadline_s)
+            if not tried.why_not:
+                proofs.append(f"{guest.name} booted in KVM in {tried.seconds:.1f} s")
                 continue
-            control = _boot(emulator, Accelerator.TCG, guest, "", CONTROL_S)
+            control = boot(emulator, Accelerator.TCG, guest, "", CONTROL_S)
             if control.why_not and proofs:
                 proofs.append(f"{guest.name} boots in neither")  # Its own fault: it shows nothing about KVM.
                 continue
-            evidence = f"{guest.name} in KVM: {boot.why_not}; in TCG: "
+            evidence = f"{guest.name} in KVM: {tried.why_not}; in TCG: "
             evidence += control.why_not or f"booted in {control.seconds:.1f} s"
             because = "a guest does not boot in KVM" + ("" if control.why_not else ", and the same one does in TCG")
             return Choice(accelerator=Accelerator.TCG, because=because, evidence=evidence), not control.why_not
     return Choice(accelerator=Accelerator.KVM, because="a guest boots in KVM", evidence="; ".join(proofs)), True
 
 
-def _guests(place: Path, kernels: Sequence[Path]) -> list[_Guest]:
+def guests(place: Path, kernels: Sequence[Path]) -> list[Guest]:
+    """Our own guest, and Linux with the first of `kernels` that is one; their files are written to `place`."""
     word = f"vmrole-{secrets.token_hex(8)}"
     (place / "own").write_bytes(probe_guest.own(word))
-    guests = [_Guest("our own guest", ("-kernel", str(place / "own")), word)]
+    guests = [Guest("our own guest", ("-kernel", str(place / "own")), word)]
     for kernel in kernels:
         if _is_bzimage(kernel):
             (place / "initramfs").write_bytes(probe_guest.initramfs(word))
             line = "console=ttyS0 quiet panic=-1"
             arguments = ("-kernel", str(kernel), "-initrd", str(place / "initramfs"), "-append", line)
-            guests.append(_Guest(kernel.name, arguments, word))
+            guests.append(Guest(kernel.name, arguments, word))
             break
     return guests
 
@@ -149,7 +152,7 @@ def _is_bzimage(kernel: Path) -> bool:
         return False
 
 
-def _boot(emulator: Path, accelerator: Accelerator, guest: _Guest, cpu: str, within_s: float) -> _Boot:
+def boot(emulator: Path, accelerator: Accelerator, guest: Guest, cpu: str, within_s: float) -> Boot:
     """Runs the guest until it prints its word, ends, or the time is over; then it is killed."""
     argv = [
         str(emulator),
@@ -174,10 +177,10 @@ def _boot(emulator: Path, accelerator: Accelerator, guest: _Guest, cpu: str, wit
             process.stdout.close()
     seconds = time.monotonic() - began_s
     if guest.word.encode("ascii") in output:
-        return _Boot(seconds)
+        return Boot(seconds)
     if ended:
-        return _Boot(seconds, f"QEMU ended: {_last_line(output)}")
-    return _Boot(seconds, f"nothing within {within_s:.0f} s")
+        return Boot(seconds, f"QEMU ended: {_last_line(output)}")
+    return Boot(seconds, f"nothing within {within_s:.0f} s")
 
 
 def _read_until(process: subprocess.Popen[bytes], word: bytes, end_s: float) -> tuple[bytes, bool]:
