@@ -70,7 +70,6 @@ class LibvirtGuest:
         self._monitors = monitors
         self._transcript = transcript
         self._commands: dict[tuple[InstanceName, str], _Command] = {}
-        self._setup_boot_ids: dict[InstanceName, tuple[str, str]] = {}  # VM uuid, what the file said
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
 
     def identity(self, instance: Instance) -> Identity | Silence:
@@ -104,7 +103,7 @@ class LibvirtGuest:
     def _identity(self, instance: Instance) -> Identity:
         with contextlib.suppress(AgentForbids):
             boot_id = self._read(instance.name, BOOT_ID_FILE, _ID_BYTES)
-            setup_boot_id = self._setup_boot_id(instance)
+            setup_boot_id = self._read(instance.name, SETUP_BOOT_FILE, _ID_BYTES)
             return _identity_of(boot_id, setup_boot_id, "files")
         with contextlib.suppress(AgentForbids):
             ended = self._run(instance, "identity", ("/bin/sh", "-c", _IDS_SCRIPT))
@@ -115,19 +114,14 @@ class LibvirtGuest:
         self._channel.call(instance.name, "guest-ping")
         return _identity_of("", "", "ping")
 
-    def _setup_boot_id(self, instance: Instance) -> str:
-        """Read until it is there; it does not change in a generation, and a wait asks ten times a second."""
-        vm_uuid, known = self._setup_boot_ids.get(instance.name, ("", ""))
-        if vm_uuid != instance.vm_uuid or not known:
-            known = self._read(instance.name, SETUP_BOOT_FILE, _ID_BYTES).strip()
-            self._setup_boot_ids[instance.name] = (instance.vm_uuid, known)
-        return known
-
     # Services --------------------------------------------------------------------------------------------------
 
     def _services(self, instance: Instance) -> Services:
         ready = instance.goal.role.ready
-        found = self._auto_start(instance, instance.boot_id or self._identity(instance).boot_id)
+        boot_id = instance.boot_id or self._identity(instance).boot_id
+        if instance.role.setup.restart and self._in_setup_boot(instance.name, boot_id):
+            return Services(started=False, pending=("the setup restart",))
+        found = self._auto_start(instance, boot_id)
         if found.started and ready.command:
             ended = self._run(instance, f"ready.command {ready.command}", ready.command)
             if ended is None:
@@ -136,6 +130,13 @@ class LibvirtGuest:
                 said = harmless(ended.output.strip().rpartition("\n")[2])
                 return dataclasses.replace(found, started=False, note=f"ready.command exits {ended.status}: {said}")
         return found
+
+    def _in_setup_boot(self, name: InstanceName, boot_id: str) -> bool:
+        """Whether setup runs in this very boot, as it does again when user-data restarts the guest by itself."""
+        try:
+            return bool(boot_id) and self._read(name, SETUP_BOOT_FILE, _ID_BYTES).strip() == boot_id
+        except AgentForbids:
+            return False
 
     def _auto_start(self, instance: Instance, boot_id: str) -> Services:
         ready = instance.goal.role.ready

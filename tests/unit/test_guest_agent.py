@@ -22,7 +22,7 @@ from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, Agent
 from orchestrator.drivers.evidence import EXCHANGES, Transcript
 from orchestrator.drivers.guest_agent import BOOT_ID_FILE, SETUP_BOOT_FILE, LibvirtGuest
 from orchestrator.drivers.hostile_text import harmless, harmless_lines
-from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Silence, TcpProbe
+from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
 from tests.unit.test_domain_xml import instance
 
 BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -111,13 +111,13 @@ def test_identity_before_setup_has_no_setup_boot() -> None:
     assert asked.identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT)
 
 
-def test_setup_boot_of_another_generation_is_not_remembered() -> None:
-    """What was read in one generation says nothing of the next."""
+def test_setup_that_goes_on_in_another_boot_is_seen() -> None:
+    """User-data may restart the guest by itself: setup then goes on in that boot, and nothing was remembered."""
     agent = Agent({BOOT_ID_FILE: BOOT, SETUP_BOOT_FILE: SETUP_BOOT})
     asked = guest(agent)
     assert asked.identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT)
-    del agent.files[SETUP_BOOT_FILE]
-    assert asked.identity(instance(generation=2)) == Identity(boot_id=BOOT)
+    agent.files[SETUP_BOOT_FILE] = BOOT
+    assert asked.identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=BOOT)
 
 
 def test_identity_by_command_when_files_are_forbidden() -> None:
@@ -183,6 +183,15 @@ def test_marker_of_this_boot_means_ready() -> None:
     found = guest(agent).services(instance(boot_id=BOOT))
     assert isinstance(found, Services)
     assert not found.started
+
+
+def test_nothing_is_ready_before_the_setup_restart() -> None:
+    """In the boot in which setup ran services may have started; they count only when no restart is to come."""
+    agent = Agent({guest_services.READY_FILE: BOOT, SETUP_BOOT_FILE: BOOT})
+    of = instance(boot_id=BOOT)
+    assert guest(agent).services(of) == Services(started=False, pending=("the setup restart",))
+    role = dataclasses.replace(of.role, setup=Setup(restart=False))
+    assert guest(agent).services(dataclasses.replace(of, role=role)) == Services(started=True)
 
 
 def test_marker_is_not_asked_what_it_cannot_know() -> None:
