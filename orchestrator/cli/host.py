@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import click
@@ -13,12 +14,20 @@ from orchestrator.client import Client
 from orchestrator.errors import RequestError, Unreachable
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def daemon(ctx: click.Context) -> int:
-    """Runs the daemon in the foreground, until SIGTERM or SIGINT. Options: vmrole daemon -- --help."""
-    run: Any = importlib.import_module("orchestrator.daemon").main
-    return int(run(ctx.args) or 0)
+def daemon(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+    """Runs the daemon in the foreground, until SIGTERM or SIGINT."""
+    from orchestrator.daemon import main
+
+    socket = ctx.find_root().params["socket"]
+    if socket:
+        os.environ["VMROLE_SOCKET"] = os.path.abspath(socket)  # noqa: PTH100 - as configuration, not to be resolved
+    try:
+        return main(arguments)
+    except SystemExit as end:  # argparse's, for --help and faults of usage
+        return end.code if isinstance(end.code, int) else 1
 
 
 @click.command()

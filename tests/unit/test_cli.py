@@ -1,0 +1,385 @@
+"""The command line against a daemon whose world stands still: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator.cli.main import main
+from tests.unit.api_daemon import SECRET, SHOP, Daemon
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose world stands still."""
+    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """It, with the image `micro` and the service `shop`; the environment names its socket."""
+    shared.wipe()
+    shared.give_image()
+    shared.control.apply(SHOP)
+    monkeypatch.setenv("VMROLE_SOCKET", str(shared.socket))
+    return shared
+
+
+@pytest.fixture
+def run(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line; gives exit status, stdout and stderr."""
+
+    def running(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(words)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return running
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """The service file."""
+    (tmp_path / "shop.yaml").write_text(SHOP)
+    return tmp_path / "shop.yaml"
+
+
+def test_instances_are_a_table(run: Run) -> None:
+    """Aligned columns with headers; `wide` has more of them; `name` feeds other commands."""
+    status, out, err = run("get", "instances")
+    rows = [re.split(r"\s{2,}", line) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert rows[0] == ["NAME", "PHASE", "SINCE", "GENERATION", "BOOT", "ADDRESS"]
+    assert [row[:2] for row in rows[1:]] == [[f"web-{index}.shop", "requested"] for index in range(3)]
+    assert [line.split() for line in run("get", "instances", "--no-headers")[1].splitlines()] == rows[1:]
+    assert "MAC" in run("get", "instances", "-o", "wide")[1].splitlines()[0]
+    assert run("get", "instances", "shop", "-o", "name")[1] == "web-0.shop\nweb-1.shop\nweb-2.shop\n"
+
+
+@pytest.mark.parametrize("kind", ["services", "instances", "images", "operations", "events"])
+@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "name"])
+def test_the_quick_way_and_clicks_say_the_same(run: Run, kind: str, form: str) -> None:
+    """`-o json` is answered without click, `--output=json` with it: not a byte may differ."""
+    run("restart", "web-0")
+    quick = run("get", kind, "-o", form)
+    assert quick[0] == 0
+    assert quick == run("get", kind, f"--output={form}")
+    assert run("get", kind.removesuffix("s"), "-o", form, "--no-headers") == run(
+        "get", kind.removesuffix("s"), "--no-headers", f"--output={form}"
+    )
+
+
+def test_json_is_the_apis_answer(run: Run, daemon: Daemon) -> None:
+    """A list of what the API says, whole, also for a single name; YAML holds the same."""
+    out = run("get", "instances", "web-1", "-o", "json")[1]
+    assert json.loads(out) == daemon.client().instances("web-1", seats=True)
+    assert YAML(typ="safe").load(run("get", "services", "shop", "-o", "yaml")[1]) == daemon.client().services()
+    daemon.wipe()
+    assert run("get", "services", "-o", "json")[:2] == (0, "[]\n")
+
+
+def test_an_empty_list_is_said_on_stderr(run: Run, daemon: Daemon) -> None:
+    """Nothing on stdout that a script could take for a name."""
+    daemon.wipe()
+    assert run("get", "services") == (0, "", "no services\n")
+    assert run("get", "services", "-o", "name") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["get", "instances", "nope"], 3),
+        (["get", "services", "nope"], 3),
+        (["reimage", "nope"], 3),
+        (["why", "nope"], 3),
+        (["describe", "nope"], 3),
+        (["delete", "service", "nope"], 3),
+        (["wait", "nope"], 3),
+        (["image", "show", "nope"], 3),
+        (["apply", "-f", "/nonexistent.yaml"], 3),
+        (["image", "add", "/nonexistent.qcow2", "--name", "x"], 3),
+        (["get", "nothing"], 2),
+        (["get"], 2),
+        (["fly"], 2),
+        (["get", "instances", "-o", "xml"], 2),
+        (["restart", "web-0", "--together", "0"], 2),
+        (["restart", "shop", "--together", "1000"], 2),
+        (["scale", "shop", "web"], 2),
+        (["scale", "web.shop"], 2),
+        (["scale", "shop", "web=101"], 2),
+        (["scale", "shop", "db=1"], 3),
+        (["wait", "web-0", "--timeout", "soon"], 2),
+        (["wait", "web-0", "--timeout", "0.2s"], 4),
+        (["wait", "shop", "--for", "gone", "--timeout", "200ms"], 4),
+        (["restart", "web-0", "--wait", "--timeout", "0.2"], 4),
+        (["image", "rm", "micro"], 5),
+        (["scale", "shop", "web=1", "--expect", "1"], 5),
+        (["image", "add", "/dev/null", "--name", "x"], 2),
+        (["get", "services", "-w"], 2),
+        (["--help"], 0),
+        (["get", "--help"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_exit_statuses(run: Run, words: list[str], status: int) -> None:
+    """Each kind of end has its exit status; faults are told on stderr, in words, without a traceback."""
+    found, out, err = run(*words)
+    assert found == status, (out, err)
+    assert "Traceback" not in err
+    if status:
+        assert "rror: " in err
+
+
+def test_a_missing_daemon_and_a_refusal_have_their_exit_statuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1 with what to do when no daemon answers; --socket has the last word about where."""
+    assert main(["--socket", str(tmp_path / "none"), "get", "instances"]) == 1
+    told = capsys.readouterr().err
+    assert "no daemon answers" in told
+    assert "hint: start it with: vmrole daemon" in told
+
+
+def test_apply_diff_and_apply_again(run: Run, shop: Path) -> None:
+    """Apply says what it did, diff what it would do with diff's exit status, and the same file twice does nothing."""
+    assert run("apply", "-f", str(shop)) == (0, "shop: unchanged\n", "")
+    assert run("diff", "-f", str(shop)) == (0, "", "")
+    shop.write_text(SHOP.replace("instances: 3", "instances: 5"))
+    change = "~ roles.web.instances: 3 -> 5 (2 instances are deployed)\n"
+    assert run("diff", "-f", str(shop)) == (1, change, "")
+    assert run("apply", "-f", str(shop), "--dry-run") == (0, change, "")
+    assert run("apply", "-f", str(shop)) == (0, "shop: applied\n" + change, "")
+    assert run("apply", "-f", str(shop), "--dry-run") == (0, "nothing would change\n", "")
+
+
+def test_secrets_are_not_printed(run: Run, shop: Path) -> None:
+    """User data is in no output, neither in a difference nor in a description."""
+    shop.write_text(SHOP.replace(SECRET, "another-" + SECRET))
+    told = [*run("diff", "-f", str(shop)), *run("apply", "-f", str(shop)), *run("describe", "shop")]
+    told += [*run("get", "services", "-o", "json"), *run("events"), *run("describe", "web-0")]
+    assert SECRET not in "".join(str(one) for one in told)
+
+
+def test_problems_look_as_compilers_print_them(run: Run, shop: Path) -> None:
+    """FILE:LINE: KEY: what is wrong (what would be right), one line each; exit status 2."""
+    shop.write_text(SHOP.replace("memory: 128 MiB", "memory: lots").replace("localStorage", "localstorage"))
+    status, out, err = run("apply", "-f", str(shop))
+    assert (status, out) == (2, "")
+    assert re.search(rf"^{re.escape(str(shop))}:7: roles\.web\.size\.memory: .+$", err, re.MULTILINE)
+    assert re.search(rf"^{re.escape(str(shop))}:10: roles\.web\.localstorage: .*localStorage.*$", err, re.MULTILINE)
+
+
+def test_a_service_file_may_come_through_a_pipe(daemon: Daemon) -> None:
+    """`-f -` reads stdin; its faults are those of "stdin"."""
+    text = SHOP.replace("203.0.113.10", "nowhere")
+    done = vmrole("apply", "-f", "-", stdin=text)
+    assert done.returncode == 2
+    assert "stdin:2: vip: " in done.stderr
+    assert vmrole("apply", "-f", "-", stdin=SHOP).stdout == "shop: unchanged\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"x" * (2 << 20), b"- [" * 10_000], ids=["0", "ff", "2M", "["])
+def test_files_that_are_no_service_are_refused(run: Run, tmp_path: Path, content: bytes) -> None:
+    """Empty, no text, too large, nested too deep: exit status 2, in words, soon."""
+    (tmp_path / "x.yaml").write_bytes(content)
+    status, _, err = run("apply", "-f", str(tmp_path / "x.yaml"))
+    assert status == 2
+    assert "error: " in err
+
+
+def test_scaling_in_both_spellings(run: Run, daemon: Daemon) -> None:
+    """`scale web.shop --instances 5` and `scale shop web=4` mean what they say; a stale --expect changes nothing."""
+    assert run("scale", "web.shop", "--instances", "5")[:2] == (0, "web.shop: 5 instances\n")
+    assert len(daemon.control.instances("shop")) == 5
+    revision = daemon.control.service("shop").revision
+    assert run("scale", "shop", "web=4", "--expect", str(revision))[0] == 0
+    assert run("scale", "shop", "web=1", "--expect", str(revision))[0] == 5
+    assert sum(one.goal.serve for one in daemon.control.instances("shop")) == 4
+
+
+def test_acting_prints_the_operation(run: Run, daemon: Daemon) -> None:
+    """What restart, reimage and rebuild print on stdout is the ID of the operation, for `describe` and `get`."""
+    for verb in ("restart", "reimage", "rebuild"):
+        status, out, _ = run(verb, "web.shop", "--together", "2")
+        operation = daemon.control.operation(out.strip())
+        assert (status, operation.verb, operation.subject, operation.together) == (0, verb, "web.shop", 2)
+        assert "Targets:\n  web-0.shop to " in run("describe", out.strip())[1]
+
+
+def test_describe_tells_everything(run: Run) -> None:
+    """A service with its roles, instances and events; an instance; an image."""
+    told = run("describe", "shop")[1]
+    assert "VIP:       203.0.113.10" in told
+    assert "http 80 -> 8080 (http)" in told
+    assert "cache 64 MiB" in told
+    assert "web-2.shop" in told
+    assert "applied: shop" in told
+    assert "Generation:  1 (wanted: 1)" in run("describe", "web-0")[1]
+    assert "sha256:" + "a" * 64 in run("describe", "micro")[1]
+
+
+def test_why_and_events_tell_the_past(run: Run) -> None:
+    """Sentences of the core; the ledger of one subject."""
+    assert run("why", "web-0")[1].startswith("web-0.shop is requested (generation 1, boot 0)")
+    run("restart", "web-1")
+    assert "restart was asked for" in run("events", "web-1")[1]
+    assert run("events", "web-2")[2] == "no events of web-2\n"
+
+
+def test_the_console_cannot_command_the_terminal(run: Run, daemon: Daemon) -> None:
+    """What a guest wrote is printed without escapes, unless asked for raw."""
+    log = daemon.layout.console(daemon.control.instance("web-0").name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"boot\tok\r\n\x1b]0;owned\x07\xff\n")
+    told = run("console", "web-0")[1]
+    assert "boot    ok\n" in told
+    assert "\x1b" not in told
+    assert "\x07" not in told
+    raw = subprocess.run([*VMROLE, "console", "web-0", "--log", "--raw"], capture_output=True, check=True)
+    assert raw.stdout == log.read_bytes()
+
+
+def test_verify_says_what_it_finds(run: Run, daemon: Daemon) -> None:
+    """Exit status 0 when all is as recorded, 1 with a table when not."""
+    assert run("verify") == (0, "", "all is as recorded\n")
+    daemon.world.networks["ghost"] = frozenset()
+    status, out, _ = run("verify")
+    del daemon.world.networks["ghost"]
+    assert status == 1
+    assert "NETWORK-STRAY   ghost" in out
+
+
+def test_images_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
+    """A raw disk that is said to be one goes in by `image add`, is listed and verified, and goes by `image rm`."""
+    (tmp_path / "disk").write_bytes(bytes(2 << 20))
+    status, out, _ = run("image", "add", str(tmp_path / "disk"), "--name", "blank", "--format", "raw")
+    assert status == 0
+    assert re.fullmatch(r"blank sha256:[0-9a-f]{64}\n", out)
+    assert "blank" in run("image", "ls")[1]
+    assert run("image", "verify", "blank")[1] == "blank: ok\n"
+    assert "names:" in run("image", "show", "blank")[1]
+    assert run("image", "rm", "blank")[:2] == (0, "blank: removed\n")
+    assert "blank" not in run("image", "ls")[1]
+
+
+def test_a_fifo_is_no_image(run: Run, tmp_path: Path) -> None:
+    """A pipe in the place of a file is refused at once instead of being waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    status, _, err = run("image", "add", str(tmp_path / "pipe"), "--name", "x")
+    assert status == 2
+    assert "not a regular file" in err
+
+
+# As a process of its own ------------------------------------------------------------------------------------------
+
+VMROLE = (sys.executable, "-m", "orchestrator.cli")
+# `get instances` may need nothing of these; each would cost as much as Python's own start.
+SLOW = {"click", "rich", "pydantic", "ruamel", "fastapi", "uvicorn", "http.client", "importlib.metadata", "typing"}
+SLOW |= {"dataclasses", "inspect", "email", "ssl", "asyncio", "logging", "urllib.parse", "orchestrator.model"}
+
+
+def vmrole(*words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the program."""
+    return subprocess.run(
+        [*VMROLE, *words],
+        input=stdin,
+        env=os.environ | environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_get_imports_next_to_nothing(daemon: Daemon) -> None:
+    """What is slow to import is not imported for the command that is run most."""
+    code = (
+        "import sys; from orchestrator.cli.main import main; s = main(sys.argv[1:]); print(*sys.modules); sys.exit(s)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, "get", "instances", "shop", "-o", "json"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *out, modules = done.stdout.splitlines()
+    assert len(json.loads("\n".join(out))) == 3
+    assert SLOW & set(modules.split()) == set()
+
+
+def test_no_colour_where_there_is_no_terminal(daemon: Daemon) -> None:
+    """Nothing that is piped holds an escape, help included, whatever TERM says."""
+    for words in (["get", "instances"], ["describe", "shop"], ["--help"], ["wait", "shop", "--timeout", "0.2"]):
+        done = vmrole(*words, TERM="xterm-256color")
+        assert "\x1b" not in done.stdout + done.stderr, words
+
+
+def test_a_reader_that_goes_away_is_no_fault(daemon: Daemon) -> None:
+    """`vmrole get instances | true` ends without a complaint."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        for words in (["get", "instances"], ["describe", "shop"]):
+            done = subprocess.run(
+                [*VMROLE, *words], stdout=writer, stderr=subprocess.PIPE, cwd=REPOSITORY, check=False, timeout=60
+            )
+            assert (done.returncode, done.stderr) == (1, b"")
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed(shell: str) -> None:
+    """The script of each shell asks this program."""
+    done = vmrole("completion", shell)
+    assert done.returncode == 0, done.stderr
+    assert "_VMROLE_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("vmrole re", {"restart", "reimage", "rebuild"}),
+        ("vmrole reimage web-", {"web-0.shop", "web-1.shop", "web-2.shop"}),
+        ("vmrole restart web.", {"web.shop"}),
+        ("vmrole delete service ", {"shop"}),
+        ("vmrole get instances web-1", {"web-1.shop"}),
+        ("vmrole get im", {"images"}),
+        ("vmrole image show ", {"micro"}),
+    ],
+)
+def test_completion_knows_the_names_that_there_are(daemon: Daemon, line: str, expected: set[str]) -> None:
+    """Verbs, and the names that the daemon has now."""
+    words = line.split(" ")
+    done = vmrole(_VMROLE_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    assert {one.partition(",")[2] for one in done.stdout.splitlines()} == expected, done.stderr
+
+
+def test_completion_without_a_daemon_says_nothing(tmp_path: Path) -> None:
+    """A shell must not show errors in the middle of a line."""
+    environment = {"VMROLE_SOCKET": str(tmp_path / "none"), "COMP_WORDS": "vmrole why w", "COMP_CWORD": "2"}
+    done = vmrole(_VMROLE_COMPLETE="bash_complete", **environment)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_the_version_is_told_with_and_without_a_daemon(daemon: Daemon, tmp_path: Path) -> None:
+    """The program's version on stdout, and the daemon's if it answers."""
+    assert re.fullmatch(r"vmrole \S+\ndaemon \S+\n", vmrole("version").stdout)
+    alone = vmrole("version", VMROLE_SOCKET=str(tmp_path / "none"))
+    assert (alone.returncode, alone.stdout.startswith("vmrole "), "daemon" in alone.stdout) == (0, True, False)

@@ -1,0 +1,212 @@
+"""Verbs that wait, against a daemon whose fake world lives: they return when it is done, and say what happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.main import main
+from orchestrator.cli.options import Duration
+from orchestrator.cli.waiting import hopeless, settled
+from orchestrator.model import Incarnation, Phase
+from tests.unit.api_daemon import SHOP, Daemon
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose world lives, with the image `micro`."""
+    with Daemon(tmp_path_factory.mktemp("daemon"), alive=True) as running:
+        running.give_image()
+        yield running
+
+
+@pytest.fixture
+def run(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line; gives exit status, stdout and stderr."""
+    monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
+
+    def running(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(words)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return running
+
+
+def document(tmp_path: Path, name: str, vip: str, **changes: str) -> str:
+    """A service file of its own."""
+    text = SHOP.replace("service: shop", f"service: {name}").replace("203.0.113.10", vip)
+    for before, after in changes.items():
+        text = text.replace(f"{before}: ", f"{after}\n    {before}: " if after.endswith("}") else f"{before}: ", 1)
+    (tmp_path / f"{name}.yaml").write_text(text)
+    return str(tmp_path / f"{name}.yaml")
+
+
+def test_a_whole_life(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """Apply, restart, reimage, scale, wait and delete return when it is done, with every phase told on stderr."""
+    file = document(tmp_path, "shop", "203.0.113.10")
+    status, out, err = run("apply", "-f", file, "--wait", "--timeout", "60s")
+    assert (status, out.splitlines()[0]) == (0, "shop: applied")
+    assert {one.phase for one in daemon.control.instances("shop")} == {Phase.SERVING}
+    for phase in ("setup", "starting", "serving"):
+        assert f"  web-1.shop         {phase}" in err
+
+    status, out, err = run("restart", "web-0", "--wait", "--timeout", "60s")
+    assert (status, len(out.splitlines())) == (0, 1)
+    assert daemon.control.instance("web-0").at == Incarnation(1, 3)
+    assert "  web-0.shop         serving    generation 1, boot 3" in err
+    assert "web-1" not in err
+
+    assert run("reimage", "shop", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
+    assert {one.generation for one in daemon.control.instances("shop")} == {2}
+
+    assert run("scale", "shop", "web=1", "--wait", "--timeout", "60s")[0] == 0
+    assert [one.name for one in daemon.control.instances("shop")] == ["web-0.shop"]
+    assert run("wait", "web-0", "--timeout", "60s")[0] == 0
+    assert run("wait", "web-2.shop", "--for", "gone")[0] == 0
+
+    status, out, err = run("delete", "service", "shop", "--wait", "--timeout", "60s")
+    assert (status, out) == (0, "shop: being deleted\nshop: gone\n")
+    assert "  web-0.shop         gone" in err
+    assert run("get", "services", "shop")[0] == 3
+    daemon.world.nothing_is_left()
+
+
+def test_waiting_for_a_rollout(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """An apply that makes instances stale waits until each of them is of the new generation."""
+    file = document(tmp_path, "roll", "203.0.113.20")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    changed = Path(file).read_text().replace("memory: 128 MiB", "memory: 192 MiB")
+    Path(file).write_text(changed)
+    status, out, _ = run("apply", "-f", file, "--wait", "--timeout", "90s")
+    assert status == 0
+    assert "rolling reimage" in out
+    assert {one.generation for one in daemon.control.instances("roll")} == {2}
+    assert {one.role.size.memory_mib for one in daemon.control.instances("roll")} == {192}
+    assert run("delete", "service", "roll", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """`get instances -w -o json` prints an object a line, until it is interrupted."""
+    file = document(tmp_path, "seen", "203.0.113.30")
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", "get", "instances", "seen", "-w", "-o", "json"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"VMROLE_SOCKET": str(daemon.socket)},
+    ) as watch:
+        assert watch.stdout is not None
+        assert run("apply", "-f", file)[0] == 0
+        phases = []
+        killer = threading.Timer(60, watch.kill)
+        killer.start()
+        for line in watch.stdout:
+            row = json.loads(line)
+            if row["hostname"] == "web-0":
+                phases.append(row["phase"])
+            if row["phase"] == "serving" and row["hostname"] == "web-0":
+                break
+        killer.cancel()
+        watch.terminate()
+    assert phases[-1] == "serving"
+    assert "setup" in phases
+    assert run("delete", "service", "seen", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_a_failed_instance_ends_the_wait(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """Waiting for an instance that has failed for good is over, with its reason and exit status 1."""
+    file = document(tmp_path, "sick", "203.0.113.40", size="setup: {within: 10 s}")
+    name = "web-1.sick"
+    daemon.world.faults.setup_never_ends.add(name)  # type: ignore[arg-type]
+    status, _, err = run("apply", "-f", file, "--wait", "--timeout", "100s")
+    assert status == 1
+    assert f"error: {name} failed: " in err
+    assert f"hint: ask: vmrole why {name}" in err
+    assert run("wait", "sick", "--timeout", "10s")[0] == 1
+    daemon.world.faults.setup_never_ends.clear()
+    assert run("reimage", name, "--wait", "--timeout", "60s")[0] == 0
+    assert run("wait", "sick", "--timeout", "60s")[0] == 0
+    assert run("delete", "service", "sick", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_progress_on_a_terminal_is_a_table(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """On a terminal the phases change in place; what is on stdout stays the same."""
+    file = document(tmp_path, "live", "203.0.113.50")
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+
+    def read() -> None:
+        try:
+            while chunk := os.read(ours, 4096):
+                shown.extend(chunk)
+        except OSError:  # EIO: nobody has the other side open any more
+            return
+
+    reader = threading.Thread(target=read)
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", "apply", "-f", file, "--wait", "--timeout", "60s"],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env=os.environ | {"VMROLE_SOCKET": str(daemon.socket), "TERM": "xterm-256color", "NO_COLOR": "1"},
+    ) as applying:
+        os.close(theirs)
+        reader.start()
+        out, _ = applying.communicate(timeout=90)
+    reader.join()
+    os.close(ours)
+    assert applying.returncode == 0, shown.decode()
+    assert out.splitlines()[0] == "live: applied"
+    assert "\x1b[2K" in shown.decode()
+    assert "web-2.live" in shown.decode()
+    assert "\x1b[32m" not in shown.decode()  # NO_COLOR
+    assert run("delete", "service", "live", "--wait", "--timeout", "60s")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("phase", "at", "wanted", "serves", "failed"),
+    [
+        ("serving", (1, 1), (1, 1), True, False),
+        ("serving", (1, 2), (1, 1), True, False),
+        ("serving", (1, 9), (2, 1), False, False),
+        ("ready", (1, 1), (1, 1), False, False),
+        ("failed", (1, 1), (1, 1), False, True),
+        ("failed", (1, 1), (2, 1), False, False),
+    ],
+)
+def test_what_is_waited_for(
+    phase: str, at: tuple[int, int], wanted: tuple[int, int], serves: bool, failed: bool
+) -> None:
+    """An instance serves when it is in rotation and as new as was wished; it is hopeless when nobody wished anew."""
+    row = {
+        "phase": phase,
+        "generation": at[0],
+        "boot": at[1],
+        "wanted_generation": wanted[0],
+        "wanted_boot": wanted[1],
+        "removing": False,
+    }
+    assert (settled(row), hopeless(row)) == (serves, failed)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5m", 90), ("10 min", 600), ("2h", 7200), ("200ms", 0.2)]
+)
+def test_lengths_of_time(text: str, seconds: float) -> None:
+    """As people write them."""
+    assert Duration().convert(text, None, None) == pytest.approx(seconds)
