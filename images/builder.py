@@ -71,7 +71,7 @@ def ensure(name: ImageName, directory: Path, *, progress: Callable[[str], None] 
     directory.mkdir(parents=True, exist_ok=True)
     output = directory / f"{name}.qcow2"
     with _locked(directory / f".{name}.building"):
-        reason = _stale(name, output)
+        reason = stale(name, output)
         if reason is None:
             progress(f"{output}: still what its recipe makes")
             return _report(output, _read_lock(output), 0.0)
@@ -84,14 +84,14 @@ def lock_path(output: Path) -> Path:
     return output.with_name(output.name + ".lock.json")
 
 
-def _stale(name: ImageName, output: Path) -> str | None:
+def stale(name: ImageName, output: Path) -> str | None:
     """Why the image must be built (again), in words; None when it is what a build would make."""
     if not output.exists():
         return "there is none yet"
     lock = _read_lock(output)
     if not lock:
         return "its lock file is missing or damaged"
-    if lock["fingerprint"] != _fingerprint(name):
+    if lock["fingerprint"] != fingerprint(name):
         return "its recipe or a tool of this host has changed"
     if lock["image"]["sha256"] != file_sha256(output):
         return "the file is not what was built"
@@ -103,7 +103,7 @@ def _stale(name: ImageName, output: Path) -> str | None:
     return None
 
 
-def _fingerprint(name: ImageName) -> dict[str, str]:
+def fingerprint(name: ImageName) -> dict[str, str]:
     """What besides packages decides the bytes: the recipe's own files, and the host's tools by version."""
     digest = hashlib.sha256()
     sources = [*_HERE.glob("*.py"), *_HERE.glob("*.sh"), *(_HERE / name).rglob("*")]
@@ -124,7 +124,7 @@ def _lock(name: ImageName, contents: Contents, image: Path) -> dict[str, Any]:
         "name": name,
         "os": "linux",
         "recipe_version": RECIPE_VERSION,
-        "fingerprint": _fingerprint(name),
+        "fingerprint": fingerprint(name),
         "kernel": contents.kernel,
         "follows_host": contents.follows_host,
         "image": {

@@ -68,13 +68,14 @@ def fetch(names: Iterable[str], cache: Path) -> dict[str, Deb]:
         listing = run(["apt-get", "download", "--print-uris", *asked])
     except BuildError as error:
         raise BuildError(f"apt cannot find {', '.join(asked)}: {error}", hint=UPDATE_HINT) from error
+    index = {cache / match["file"]: (int(match["size"]), match["hash"]) for match in _URI.finditer(listing)}
+    absent = [file for file, (size_bytes, digest) in index.items() if not _matches(file, size_bytes, digest)]
+    if absent:
+        _download([file.name.split("_")[0] for file in absent], cache)
     found: dict[str, Deb] = {}
-    for match in _URI.finditer(listing):
-        file = cache / match["file"]
-        if not (file.exists() and _matches(file, int(match["size"]), match["hash"])):
-            _download(match["file"].split("_")[0], file)
-            if not _matches(file, int(match["size"]), match["hash"]):
-                raise BuildError(f"{file.name} is not what apt's index says", hint=UPDATE_HINT)
+    for file, (size_bytes, digest) in index.items():
+        if not _matches(file, size_bytes, digest):
+            raise BuildError(f"{file.name} is not what apt's index says", hint=UPDATE_HINT)
         name, version, _architecture = urllib.parse.unquote(file.stem).split("_")
         found[name] = Deb(name, version, file_sha256(file), file)
     if missing := [name for name in asked if name not in found]:
@@ -82,12 +83,17 @@ def fetch(names: Iterable[str], cache: Path) -> dict[str, Deb]:
     return found
 
 
-def _download(name: str, file: Path) -> None:
-    """Let apt download and verify into a directory of its own, then move into the cache in one step."""
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as place:
-        run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name], cwd=Path(place))
+def _download(names: Sequence[str], cache: Path) -> None:
+    """Let apt download and verify into a directory of its own, then move into the cache, each in one step."""
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as place:
+        try:
+            run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *names], cwd=Path(place))
+        except BuildError as error:
+            raise BuildError(
+                str(error), hint="is the archive reachable? The index may be old: apt-get update"
+            ) from error
         for deb in Path(place).glob("*.deb"):
-            deb.replace(file.parent / deb.name)
+            deb.replace(cache / deb.name)
 
 
 def _matches(file: Path, size_bytes: int, hash_of_index: str) -> bool:

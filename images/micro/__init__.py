@@ -50,7 +50,7 @@ PLACES = {
     "shutdown": "usr/sbin/shutdown",
     "powerbutton": "etc/acpi/PWRF/00000080",
 }
-_PLAIN = {"inittab", "httpd.conf", "common", "parts.awk"}
+_PLAIN = {"inittab", "httpd.conf", "common", "meta-data", "parts.awk"}
 _DIRECTORIES = (
     "boot", "dev", "etc/vmrole/start.d", "local", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin",
     "usr/lib64", f"{_LIBRARIES}", "usr/lib/vmrole/modules", "usr/local/bin", "usr/local/sbin", "var/lib/vmrole",

@@ -50,7 +50,7 @@ class Guest:
     def lay(self, base: Path) -> None:
         """A fresh system disk above the base; the local disk stays if there is one."""
         self.overlay.unlink(missing_ok=True)
-        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, self.overlay]
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(self.overlay)]
         subprocess.run(create, check=True, timeout=30)
         if not self.local.exists():
             with self.local.open("wb") as stream:
