@@ -10,13 +10,10 @@ import dataclasses
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
+from orchestrator import manifest_tree
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.manifest_fields import (
     Answer,
@@ -29,6 +26,7 @@ from orchestrator.manifest_fields import (
     text,
     words,
 )
+from orchestrator.manifest_tree import SEE, Map
 from orchestrator.model import (
     INSTANCES_MAX,
     DiskFormat,
@@ -50,18 +48,15 @@ from orchestrator.model import (
     label,
 )
 
-TEXT_BYTES_MAX = 1024 * 1024
-DEPTH_MAX = 32
-NODES_MAX = 20_000
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 USER_DATA_BYTES_MAX = 256 * 1024
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def parse(source: str, find_image: Callable[[str], Image | None]) -> ServiceSpec:
     """The service that the file describes. Raises InvalidInput with all problems found."""
-    tree = _load(source)
-    reader = _Reader(source, tree, find_image)
+    tree, faults = manifest_tree.read(source)
+    reader = _Reader(tree, find_image)
+    reader.problems.extend(faults)
     spec = reader.service()
     if reader.problems or spec is None:
         found = tuple(sorted(reader.problems, key=lambda one: one.line or 0))
@@ -73,92 +68,15 @@ def parse(source: str, find_image: Callable[[str], Image | None]) -> ServiceSpec
 def line_of(source: str, key: str) -> int | None:
     """The line (1-based) on which `key` ("roles.web.size") or its nearest parent stands; None when unreadable."""
     try:
-        return _line(_load(source), key.split("."))
+        return manifest_tree.line_of(manifest_tree.read(source)[0], key)
     except InvalidInput:
         return None
-
-
-def _load(source: str) -> CommentedMap:
-    """The tree, within its limits. Raises InvalidInput."""
-    if len(source.encode(errors="replace")) > TEXT_BYTES_MAX:
-        raise InvalidInput(
-            f"the service file is larger than {TEXT_BYTES_MAX // 1024} KiB", hint="put large data into the image"
-        )
-    if (odd := _CONTROL.search(source)) is not None:
-        at = source.count("\n", 0, odd.start()) + 1
-        raise _invalid(f"a control character U+{ord(odd.group()):04X}", at, "remove it: the file must be plain text")
-    if _nesting(source) > DEPTH_MAX:
-        raise InvalidInput(f"the service file is nested deeper than {DEPTH_MAX} levels")
-    yaml = YAML(typ="rt", pure=True)
-    yaml.version = (1, 2)
-    yaml.allow_duplicate_keys = False
-    try:
-        documents = list(yaml.load_all(source))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = (error.problem or "not YAML").split("\n")[0]
-        raise _invalid(said, mark.line + 1 if mark else None, "see the example in the README") from error
-    except (YAMLError, RecursionError, ValueError) as error:
-        raise _invalid(f"not YAML: {str(error)[:100]}", None, "see the example in the README") from error
-    if not documents or documents == [None]:
-        raise _invalid("the service file is empty", None, "see the example in the README")
-    if len(documents) > 1:
-        raise _invalid(f"{len(documents)} documents in one file", None, "one service a file: apply them one by one")
-    if sum(1 for _ in _expanded(documents[0])) > NODES_MAX:
-        raise InvalidInput(f"the service file expands to more than {NODES_MAX} values", hint="do not use aliases so")
-    if not isinstance(documents[0], CommentedMap):
-        raise _invalid("the service file is not a mapping", 1, "begin with `service: NAME`")
-    return documents[0]
-
-
-def _invalid(message: str, line: int | None, hint: str) -> InvalidInput:
-    return InvalidInput(message, problems=(Problem(message, line=line, hint=hint),), hint=hint)
-
-
-def _nesting(source: str) -> int:
-    """An upper bound of how deep the text nests, without parsing: brackets, and the deepest indentation."""
-    depth = deepest = 0
-    for character in source:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    dashes = max((len(found.group()) // 2 for found in re.finditer(r"(?m)^(?:- )+", source)), default=0)
-    return max(deepest, dashes)
-
-
-def _expanded(node: object, depth: int = 0) -> Iterator[object]:
-    """Every value, aliases counted each time they are used, until the limits are passed."""
-    pending = [(node, depth)]
-    seen = 0
-    while pending and seen <= NODES_MAX:
-        value, level = pending.pop()
-        seen += 1
-        yield value
-        if level > DEPTH_MAX:
-            raise InvalidInput(f"the service file is nested deeper than {DEPTH_MAX} levels")
-        if isinstance(value, Mapping):
-            pending += [(one, level + 1) for one in value.values()]
-        elif isinstance(value, CommentedSeq):
-            pending += [(one, level + 1) for one in value]
-
-
-def _line(tree: object, path: list[str]) -> int | None:
-    line = None
-    for step in path:
-        if not isinstance(tree, CommentedMap) or step not in tree:
-            break
-        line = tree.lc.data[step][0] + 1
-        tree = tree[step]
-    return line
 
 
 class _Reader:
     """Reads the tree field by field and collects what is wrong instead of stopping at the first fault."""
 
-    def __init__(self, source: str, tree: CommentedMap, find_image: Callable[[str], Image | None]) -> None:
-        self._source = source
+    def __init__(self, tree: Map, find_image: Callable[[str], Image | None]) -> None:
         self._tree = tree
         self._find_image = find_image
         self.problems: list[Problem] = []
@@ -168,18 +86,18 @@ class _Reader:
         name = self._take(top, "", "service", _name)
         vip = self._take(top, "", "vip", _address)
         roles = self._members(top, "", "roles", self._role)
-        if "roles" in top and isinstance(top["roles"], CommentedMap) and not top["roles"]:
-            self._fault("roles", "a service has at least one role", "see the example in the README")
+        if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
+            self._fault("roles", "a service has at least one role", SEE)
         self._unique_ports(roles)
         if self.problems or name is None or vip is None:
             return None
         return ServiceSpec(name=name, vip=vip, roles=tuple(roles))
 
-    def _role(self, name: str, node: CommentedMap, at: str) -> Role:
+    def _role(self, name: str, node: object, at: str) -> Role:
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready", "drain")
         node = self._keys(node, at, keys, ("image",))
         image = self._take(node, at, "image", self._image)
-        size = self._keys(node.get("size", CommentedMap()), f"{at}.size", ("vcpus", "memory"))
+        size = self._keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory"))
         endpoints = tuple(self._members(node, at, "endpoints", self._endpoint))
         return Role(
             name=name,
@@ -217,7 +135,7 @@ class _Reader:
             return Problem(f"there is no image {reference!r}", hint="run: vmrole image ls, or vmrole image add")
         return image
 
-    def _endpoint(self, name: str, node: CommentedMap, at: str) -> Endpoint:
+    def _endpoint(self, name: str, node: object, at: str) -> Endpoint:
         node = self._keys(node, at, ("port", "target", "protocol", "probe"), ("port",))
         outside = self._take(node, at, "port", port, 0)
         mode = self._take(node, at, "protocol", choice(Mode), Mode.TCP)
@@ -226,7 +144,7 @@ class _Reader:
             name=name, port=outside, target=self._take(node, at, "target", port, outside), mode=mode, probe=probe
         )
 
-    def _probe(self, node: CommentedMap, at: str) -> Probe | None:
+    def _probe(self, node: Map, at: str) -> Probe | None:
         if "probe" not in node:
             return None
         at = f"{at}.probe"
@@ -236,32 +154,32 @@ class _Reader:
             return TcpProbe(port=where)
         return HttpProbe(path=self._take(probe, at, "path", _path, "/"), port=where)
 
-    def _storage(self, name: str, node: CommentedMap, at: str) -> LocalStorage:
+    def _storage(self, name: str, node: object, at: str) -> LocalStorage:
         if len(name) > STORAGE_NAME_MAX:
             self._fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
         node = self._keys(node, at, ("size",), ("size",))
         return LocalStorage(name=name, size_mib=self._take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
 
-    def _user_data(self, node: CommentedMap, at: str) -> str:
+    def _user_data(self, node: Map, at: str) -> str:
         at = f"{at}.answers"
-        answers = self._keys(node.get("answers", CommentedMap()), at, ("userData",))
+        answers = self._keys(node.get("answers", Map()), at, ("userData",))
         said: str = self._take(answers, at, "userData", text, "")
         if len(said.encode()) > USER_DATA_BYTES_MAX:
             limit = f"use at most {USER_DATA_BYTES_MAX // 1024} KiB; put large data into the image"
             self._fault(f"{at}.userData", "too long", limit)
         return said
 
-    def _setup(self, node: CommentedMap, at: str) -> Setup:
+    def _setup(self, node: Map, at: str) -> Setup:
         at = f"{at}.setup"
-        setup = self._keys(node.get("setup", CommentedMap()), at, ("restart", "within"))
+        setup = self._keys(node.get("setup", Map()), at, ("restart", "within"))
         return Setup(
             restart=self._take(setup, at, "restart", boolean, Setup().restart),
             within_s=self._take(setup, at, "within", duration_s(1, 24 * 3600), Setup().within_s),
         )
 
-    def _ready(self, node: CommentedMap, at: str, endpoints: tuple[Endpoint, ...]) -> Ready:
+    def _ready(self, node: Map, at: str, endpoints: tuple[Endpoint, ...]) -> Ready:
         at = f"{at}.ready"
-        ready = self._keys(node.get("ready", CommentedMap()), at, ("units", "ignore", "command", "probe", "within"))
+        ready = self._keys(node.get("ready", Map()), at, ("units", "ignore", "command", "probe", "within"))
         probe = self._probe(ready, at)
         if probe is not None and probe.port is None:
             if not endpoints:
@@ -288,26 +206,26 @@ class _Reader:
     # Reading one thing
 
     def _fault(self, key: str, message: str, hint: str) -> None:
-        self.problems.append(Problem(message, key=key, line=_line(self._tree, key.split(".")), hint=hint))
+        self.problems.append(Problem(message, key=key, line=manifest_tree.line_of(self._tree, key), hint=hint))
 
-    def _keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> CommentedMap:
+    def _keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Map:
         """The node as a mapping with only known keys; what is wrong is noted, and an empty one takes its place."""
-        if not isinstance(node, CommentedMap):
+        if not isinstance(node, Map):
             self._fault(at, f"{_shown(node)} is not a mapping", f"keys are: {', '.join(allowed)}")
-            return CommentedMap()
+            return Map()
         for key in node:
             if key not in allowed:
-                near = difflib.get_close_matches(str(key), allowed, 1)
+                near = difflib.get_close_matches(key, allowed, 1)
                 hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(allowed)}"
-                self._fault(_under(at, str(key)), "there is no such key", hint)
+                self._fault(_under(at, key), "there is no such key", hint)
         for key in required:
             if key not in node:
-                self._fault(_under(at, key), "is missing", "see the example in the README")
+                self._fault(_under(at, key), "is missing", SEE)
         return node
 
     def _take(
         self,
-        node: CommentedMap,
+        node: Map,
         at: str,
         key: str,
         read: Callable[[object], Answer[Any]],
@@ -321,24 +239,23 @@ class _Reader:
             return default
         return answer
 
-    def _members(
-        self, node: CommentedMap, at: str, key: str, read: Callable[[str, CommentedMap, str], Any]
-    ) -> list[Any]:
+    def _members(self, node: Map, at: str, key: str, read: Callable[[str, object, str], Any]) -> list[Any]:
         """What `read` makes of each named member of a mapping, in the file's order."""
         at = _under(at, key)
         if key not in node:
             return []
-        if not isinstance(node[key], CommentedMap):
-            self._fault(at, f"{_shown(node[key])} is not a mapping", "write NAME: and below it what belongs to it")
+        members = node[key]
+        if not isinstance(members, Map):
+            self._fault(at, f"{_shown(members)} is not a mapping", "write NAME: and below it what belongs to it")
             return []
         found = []
-        for name, member in node[key].items():
+        for name, member in members.items():
             try:
-                label(name if isinstance(name, str) else str(name))
+                label(name)
             except InvalidInput as error:
                 self._fault(f"{at}.{name}", str(error), error.hint)
                 continue
-            found.append(read(str(name), member, f"{at}.{name}"))
+            found.append(read(name, member, f"{at}.{name}"))
         return found
 
 

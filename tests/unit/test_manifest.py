@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -166,15 +167,74 @@ def test_two_endpoints_cannot_share_a_port() -> None:
         ("[" * 100_000, "nested deeper"),
         ("x" * 1_100_000, "larger than"),
         ("- " * 5_000 + "x", "nested deeper"),
-        ("service: !!python/object/apply:os.system [id]", "not a string"),
-        ("a: &a\n  b: *a\n", "no such key"),
+        ("service: !!python/object/apply:os.system [id]", "has no meaning here"),
+        ("service: !!binary bWljcm8=", "has no meaning here"),
+        ("a: &a\n  b: *a\n", "refers to nothing before it"),
+        ("? [a, b]\n: c\n", "a key that is not a word"),
         ("service: shop\nvip: 203.0.113.10\nroles: {}\n", "at least one role"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_a_file_that_cannot_be_meant(source: str, word: str) -> None:
     """Whatever it is, it is refused in one sentence and in no time."""
     assert word in " ".join(str(fault) for fault in problems(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a: [" + "1," * 250_000 + "]",
+        "".join(f"k{number}: v\n" for number in range(80_000)),
+        "# x\n" * 250_000,
+        "? " * 300_000,
+        "".join(" " * depth + "a:\n" for depth in range(1_000)),
+        "a: " + "x " * 500_000,
+    ],
+    ids=["list", "keys", "comments", "complex keys", "indents", "words"],
+)
+@pytest.mark.timeout(30)
+def test_a_megabyte_of_nonsense_is_refused_while_it_is_read(source: str) -> None:
+    """The limits hold before the tree is built: a hostile file does not keep the daemon busy."""
+    began = time.process_time()
+    assert problems(source)
+    assert time.process_time() - began < 10.0
+
+
+def test_what_the_guest_gets_is_not_counted() -> None:
+    """Brackets, braces and dashes in user data are text, not nesting; an accent is no control character."""
+    script = "".join(f"        echo '[ {{ - - - é {number}'\n" for number in range(2_000))
+    spec = manifest.parse(GOOD.replace("        #cloud-config\n", "        #!/bin/sh\n" + script), find)
+    assert spec.roles[0].user_data.count("[ { - - -") == 2_000
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "key", "word"),
+    [
+        ("  web:", "  1:", 4, "roles.1", "put it into quotes"),
+        ("    instances: 3", "    instances: 3\n    instances: 4", 7, "roles.web.instances", "written in line 6"),
+        ("size: {vcpus: 1, memory: 128 MiB}", "size: {<<: {vcpus: 1}}", 7, "roles.web.size.<<", "no such key"),
+        ("instances: 3", "instances: " + "9" * 5000, 6, "roles.web.instances", "not a whole number"),
+        ("size: {vcpus: 1, memory: 128 MiB}", "size:", 7, "roles.web.size", "nothing is not a mapping"),
+    ],
+)
+def test_odd_yaml_is_told_by_line(before: str, after: str, line: int, key: str, word: str) -> None:
+    """Keys that are numbers, keys written twice, merge keys: each is told where it stands."""
+    assert before in GOOD
+    faults = problems(GOOD.replace(before, after, 1))
+    assert (faults[0].line, faults[0].key) == (line, key)
+    assert word in str(faults[0])
+
+
+def test_the_words_of_yaml_1_1_are_words_whatever_the_file_says() -> None:
+    """A %YAML 1.1 directive does not bring back `yes` and numbers in base 60."""
+    (fault,) = problems("%YAML 1.1\n---\n" + GOOD.replace("restart: true", "restart: yes"))
+    assert (fault.line, fault.key) == (18, "roles.web.setup.restart")
+
+
+def test_an_alias_stands_for_what_it_names() -> None:
+    """Two roles may share a part of the file."""
+    shared = GOOD.replace("size: {", "size: &small {") + "  db: {image: micro, size: *small}\n"
+    assert manifest.parse(shared, find).roles[1].size == Size(vcpus=1, memory_mib=128)
 
 
 def test_an_alias_bomb_is_counted_not_expanded() -> None:
