@@ -29,6 +29,7 @@ ROOT_ENV = "VMROLE_LAB_ROOT"  # set inside a lab: the directory of its files
 _PARENT = Path("/var/tmp")  # On a disk, where /tmp may be memory; short, because sockets lie below.
 _PREFIX = "vmlab-"
 _LOCK = "lock"
+_KEPT = "kept"
 _DIE_S = 10.0  # The kernel kills the lab at once; QEMU may need seconds to write back what it holds.
 _NAMESPACES = ("--net", "--mount", "--pid", "--ipc")
 
@@ -56,6 +57,7 @@ def run(command: Sequence[str], *, keep: bool = False) -> int:
         undo.callback(started.end)
         status = started.wait()
         if keep:
+            (root / _KEPT).touch()
             undo.pop_all()
             print(f"The lab stays up. A shell in it: {root}/enter   One command: {root}/enter vmrole get instances")
             print("It ends with: make demo-down")
@@ -63,16 +65,14 @@ def run(command: Sequence[str], *, keep: bool = False) -> int:
 
 
 def end_kept() -> int:
-    """Ends every lab that still runs on this machine, kept ones included; returns how many there were."""
-    count = 0
-    for root in _PARENT.glob(f"{_PREFIX}*"):
-        holder = root / "holder"
-        if _held(root) and holder.exists():
+    """Ends the labs that were left up on purpose, and no others; returns how many there were."""
+    kept = [root for root in _PARENT.glob(f"{_PREFIX}*") if (root / _KEPT).exists()]
+    for root in kept:
+        if _held(root):
             with contextlib.suppress(ProcessLookupError):  # It ended by itself between the two looks.
-                _end(int(holder.read_text()))
-            count += 1
+                _end(int((root / "holder").read_text()))
         shutil.rmtree(root)
-    return count
+    return len(kept)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _start(root: Path, command: Sequence[str], keep: bool) -> _Started:
     lock = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     argv = [] if keep else ["setpriv", "--pdeathsig", "KILL", "--"]
-    argv += ["unshare", *_NAMESPACES, "--fork", "--kill-child", "--mount-proc", "--propagation", "private", "--"]
+    argv += ["unshare", *_NAMESPACES, "--propagation", "private", "--"]
     argv += [sys.executable, "-m", "tests.lab.harness.init", str(root), str(writer), str(lock), str(int(keep)), "--"]
     holder = subprocess.Popen([*argv, *command], cwd=REPOSITORY, pass_fds=(writer, lock), start_new_session=keep)
     os.close(writer)

@@ -6,6 +6,7 @@ the network namespace `client` on its other end. No daemon is started here; `lab
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ namespaces = []
 cgroup_controllers = []
 stdio_handler = "logd"
 """
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBVIRTD_CONF = """\
 auth_unix_rw = "none"
 auth_unix_ro = "none"
@@ -37,8 +40,17 @@ host_uuid = "{uuid}"
 
 
 def main(argv: list[str]) -> int:
-    """`argv` is ROOT STATUS_FD LOCK_FD KEEP -- COMMAND...; returns the command's exit status."""
+    """`argv` is ROOT STATUS_FD LOCK_FD KEEP -- COMMAND...; returns the command's exit status.
+
+    The first process after `unshare` is still outside the new PID namespace; its child is PID 1.
+    """
     root, status_fd, lock_fd, keep = Path(argv[0]), int(argv[1]), int(argv[2]), argv[3] == "1"
+    pid = os.fork()
+    if pid:
+        return _hold(pid, (status_fd, lock_fd), keep)
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    _mount("-t", "proc", "proc", "/proc")
     for descriptor in (status_fd, lock_fd):
         os.set_inheritable(descriptor, False)
     for number in (signal.SIGINT, signal.SIGQUIT):
@@ -54,6 +66,18 @@ def main(argv: list[str]) -> int:
     if keep:
         _stay()
     return status
+
+
+def _hold(child: int, of_child: tuple[int, ...], keep: bool) -> int:
+    """Waits for PID 1; a kept lab lets go of the terminal, or whoever reads our output would wait for ever."""
+    for descriptor in of_child:
+        os.close(descriptor)
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    if keep:
+        _let_go()
+    _, status = os.waitpid(child, 0)
+    return _shell_status(status)
 
 
 def _private_files(root: Path) -> None:
@@ -106,15 +130,25 @@ def _reap_until(child: int) -> int:
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return _shell_status(status)
 
 
-def _stay() -> None:
-    """Lets go of the terminal and reaps until nothing is left or the holder is killed."""
+def _shell_status(status: int) -> int:
+    """What a shell makes of a wait status: the exit status, 128 + signal for the killed."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _let_go() -> None:
+    """Lets go of the terminal."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
+
+
+def _stay() -> None:
+    """Reaps until nothing is left or the lab is ended."""
+    _let_go()
     try:
         while True:
             os.waitpid(-1, 0)

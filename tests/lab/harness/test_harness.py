@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.harness import answers, daemons
-from tests.lab.harness.enter import REPOSITORY
+from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
 from tests.lab.harness.role import processes_naming
@@ -155,3 +155,26 @@ def test_answers_waits_for_distinct_instances(lab: Lab, server: str) -> None:
     """It returns when as many different instances answered as were asked for."""
     _Answer.breaks = False
     assert set(answers.distinct(lab.client, server, 2, within_s=20)) == {"web-0", "web-1"}
+
+
+def test_a_kept_lab_stays_until_it_is_ended() -> None:
+    """A kept lab stays up and can be entered; --down ends it, whole, and leaves other labs alone."""
+    word = f"vmrole-{os.getpid()}-kept"
+    keep = [*LAB[:-1], "--keep", "--"]
+    command = (
+        "sh",
+        "-c",
+        f": {word}; (sleep 600 & setsid sleep 600 &) >/dev/null 2>&1; echo $VMROLE_LAB_ROOT; exit 5",
+    )
+    done = subprocess.run([*keep, *command], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
+    root = Path(done.stdout.splitlines()[0])
+    assert done.returncode == 5
+    entered = subprocess.run(
+        [str(root / "enter"), "ip", "-br", "address"], capture_output=True, text=True, check=True
+    )
+    assert "203.0.113.1" in entered.stdout
+    down = [*LAB[:-1], "--down"]
+    subprocess.run(down, cwd=REPOSITORY, check=True, timeout=60, capture_output=True)
+    assert not root.exists()
+    assert not processes_naming(word)
+    assert Path(os.environ[ROOT_ENV]).exists()
