@@ -1,0 +1,164 @@
+"""The host itself: directories, interfaces, routes, memory, time."""
+
+from __future__ import annotations
+
+import ctypes
+import grp
+import ipaddress
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Final
+
+from orchestrator.addressing import BRIDGE_PREFIX
+from orchestrator.config import Config
+from orchestrator.doctor.check import Check, existing, fail, ok, warn
+from orchestrator.drivers.command import run
+
+_FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
+_MIB = 1 << 20
+_INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
+_INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at most 15 characters
+_SOCKET_PATH_MAX_BYTES = 107  # unix(7)
+_MONITOR_NAME_BYTES = 40  # RUN/monitors/HASH.sock
+_FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_TIMEX_BYTES = 512  # more than struct timex is anywhere
+_OURS = ("inet vmrole", "bridge vmrole")
+
+
+def root(settings: Config) -> Check:
+    """Networks, firewall and VMs need root."""
+    del settings
+    if os.geteuid() != 0:
+        return fail("root", "not root, so most of what follows cannot be tried", "sudo vmrole doctor")
+    return ok("root", "may change networks and start VMs")
+
+
+def state_dir(settings: Config) -> Check:
+    """The state directory is private, can be written, and has room."""
+    name, path = "state directory", settings.state_dir
+    place = existing(path)
+    free = shutil.disk_usage(place).free
+    room = f"{free / (1 << 30):.1f} GiB free"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return fail(name, f"{place} cannot be written", "run as root, or set state_dir")
+    if free < _FREE_LEAST_BYTES:
+        return fail(name, f"{path}: {room}", "make room, or move state_dir to a larger file system")
+    if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o022:
+        return fail(name, f"{path} can be written by others", f"chmod go-w {path}")
+    if free < _FREE_BYTES:
+        return warn(name, f"{path}: {room}", "overlays grow as guests write; a full disk pauses them")
+    return ok(name, f"{path}: {room}{'' if path.is_dir() else ', will be made'}")
+
+
+def run_dir(settings: Config) -> Check:
+    """The run directory can be written, and paths of sockets in it are short enough."""
+    name, path = "run directory", settings.run_dir
+    place = existing(path)
+    longest = max(len(os.fsencode(path)) + _MONITOR_NAME_BYTES, len(os.fsencode(settings.socket)))
+    if longest > _SOCKET_PATH_MAX_BYTES:
+        return fail(name, f"{path} is so long that no socket fits in", "set run_dir to a shorter path")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return fail(name, f"{place} cannot be written", "run as root, or set run_dir")
+    return ok(name, f"{path}{'' if path.is_dir() else ', will be made'}")
+
+
+def socket_group(settings: Config) -> Check:
+    """The group whose members may use the socket exists."""
+    name, group = "socket group", settings.socket_group
+    try:
+        members = grp.getgrnam(group).gr_mem
+    except KeyError:
+        return warn(name, f"there is no group {group}: only root may use vmrole", f"groupadd --system {group}")
+    return ok(name, f"{group}: {', '.join(members) or 'no members besides root'}")
+
+
+def vip_interface(settings: Config) -> Check:
+    """The interface that VIPs are added to is there and up."""
+    name, interface = "vip interface", settings.vip_interface
+    links = json.loads(run(["ip", "-j", "link", "show"]))
+    usable = [
+        link["ifname"]
+        for link in links
+        if "LOOPBACK" not in link["flags"] and not link["ifname"].startswith(BRIDGE_PREFIX)
+    ]
+    set_one = f"set vip_interface in the configuration to one of: {', '.join(usable) or '(there is none)'}"
+    if not interface:
+        return fail(name, "none is configured, so no service can be applied", set_one)
+    link = next((link for link in links if link["ifname"] == interface), None)
+    if link is None:
+        return fail(name, f"there is no interface {interface}", set_one)
+    if len(interface) > _INTERFACE_NAME_MAX:
+        return fail(name, f"the name {interface} is longer than {_INTERFACE_NAME_MAX} characters", set_one)
+    if "UP" not in link["flags"]:
+        return warn(name, f"{interface} is down: nobody reaches a VIP on it", f"ip link set {interface} up")
+    return ok(name, f"{interface} is up")
+
+
+def network_pool(settings: Config) -> Check:
+    """No route of the host leads into the private networks, but our own."""
+    name, pool = "network pool", ipaddress.IPv4Network(settings.network_pool)
+    for route in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "main"]) or "[]"):
+        if route["dst"] == "default" or str(route.get("dev", "")).startswith(BRIDGE_PREFIX):
+            continue
+        if ipaddress.IPv4Network(route["dst"]).overlaps(pool):
+            taken = f"{pool} overlaps {route['dst']} on {route.get('dev', 'this host')}"
+            return fail(name, taken, "set network_pool to a range that is free here")
+    return ok(name, f"{pool} is free: room for {2 ** (24 - pool.prefixlen)} services")
+
+
+def forwarding(settings: Config) -> Check:
+    """The host routes, so that guests reach the outside."""
+    del settings
+    if _FORWARDING.read_text().strip() == "0":
+        message = "net.ipv4.ip_forward is 0; it is switched on with the first service"
+        return warn("forwarding", message, "to have it from the start: sysctl -w net.ipv4.ip_forward=1")
+    return ok("forwarding", "net.ipv4.ip_forward is on")
+
+
+def other_firewalls(settings: Config) -> Check:
+    """Nobody else's firewall drops what guests send outside: a drop of one table outweighs an accept of another."""
+    del settings
+    listed = json.loads(run(["nft", "-j", "list", "chains"]))["nftables"]
+    chains = [item["chain"] for item in listed if "chain" in item]
+    dropping = [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "forward"
+        and chain.get("policy") == "drop"
+        and f"{chain['family']} {chain['table']}" not in _OURS
+    ]
+    if dropping:
+        message = f"{', '.join(dropping)} drops by default (Docker does that), so guests may not reach the outside"
+        return warn("other firewalls", message, f"accept what comes from and goes to {BRIDGE_PREFIX}* there")
+    return ok("other firewalls", "none drops forwarded packets by default")
+
+
+def memory(settings: Config) -> Check:
+    """There is memory for at least one instance beside what is kept for the host."""
+    name, reserve = "memory", settings.memory_reserve_mib
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
+    left = total - reserve
+    message = f"{max(left, 0)} MiB for instances ({total} MiB, less {reserve} MiB for the host)"
+    if left < _INSTANCE_LEAST_MIB:
+        return fail(name, message, "use a larger host, or a smaller memory_reserve_mib")
+    if left < _INSTANCE_MIB:
+        return warn(name, message, f"not even one instance of the default size ({_INSTANCE_MIB} MiB) fits")
+    return ok(name, message)
+
+
+def clock(settings: Config) -> Check:
+    """The clock is synchronised: certificates and the ledger depend on it."""
+    del settings
+    libc = ctypes.CDLL(None, use_errno=True)
+    state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    if state < 0:
+        return warn(
+            "clock", f"cannot be asked: {os.strerror(ctypes.get_errno())}", "see that the host's time is right"
+        )
+    if state == _TIME_ERROR:
+        return warn("clock", "is not synchronised", "run chrony or systemd-timesyncd")
+    return ok("clock", "is synchronised")
