@@ -31,6 +31,7 @@ ANSWER_WITHIN_S = 60.0
 READ_WITHIN_S = 45.0  # a watch says something every 15 s
 IMAGE_WITHIN_S = 1800.0  # checking an image of many GiB takes minutes
 _RETRY_EVERY_S = 0.05
+_FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 _LINE_MAX_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 _PLAIN = {ord(char): None for char in "-._~"}  # besides letters and digits; RFC 3986, section 2.3
@@ -184,8 +185,8 @@ class Client:
         return self._followed("/v1/events/watch", {"subject": subject, "after": after}, until)
 
     def _followed(self, path: str, query: Mapping[str, object], until: float | None) -> Iterator[Message]:
-        last_id, connect_within_s, resumes = "", self._connect_within_s, False
-        while True:
+        last_id, connect_within_s, resumes, fruitless = "", self._connect_within_s, False, 0
+        while fruitless < _FRUITLESS_MAX:
             headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
             with self._connected(connect_within_s, until) as connection:
                 connection.settimeout(READ_WITHIN_S)
@@ -194,12 +195,15 @@ class Client:
                         _decoded(answer)
                     if resumes and not last_id:
                         yield "again", None, ""
+                    fruitless += 1
                     for message in _messages(connection, answer.stream, until):
-                        last_id = message[2]
+                        last_id, fruitless = message[2], 0
                         yield message
                         if message[0] == "end":
                             return
             connect_within_s, resumes = RECONNECT_WITHIN_S, True
+            time.sleep(_RETRY_EVERY_S)
+        raise _broken("a watch ended again and again")
 
     # Asking
 

@@ -14,7 +14,7 @@ from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, Oper
 from orchestrator.api.views import InstanceView, Why, Wish, view_instance
 from orchestrator.control import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
-from orchestrator.model import Event, InstanceName, Operation, Seat
+from orchestrator.model import Event, Instance, InstanceName, Operation, Seat
 
 CONSOLE_MAX_BYTES = 1 << 20
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -38,9 +38,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     @router.get("/instances", tags=["instances"])
     def list_instances(subject: Subject = "", seats: bool = False) -> list[InstanceView]:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
-        found = control.instances(subject)
-        if subject and not found:
-            found = [control.instance(subject)]
+        found = _chosen(control, subject)
         taken = _seats(control) if seats else {}
         return [view_instance(one, taken.get(one.name)) for one in found]
 
@@ -121,6 +119,18 @@ def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
     ) -> Response:
         """Each event as it is told; `gap` to a reader that has fallen too far behind."""
         return watchers.respond(EventLookout(control, subject, max(after, _number(last_event_id))))
+
+
+def _chosen(control: Control, subject: str) -> list[Instance]:
+    """The instances of a subject; none of a role or service that has none. Raises NotFound for anything unknown."""
+    found = control.instances(subject)
+    if found or not subject:
+        return found
+    role, dot, name = subject.rpartition(".")
+    known = next((one for one in control.services() if one.name == name), None)
+    if known is not None and (not dot or known.spec.role(role) is not None):
+        return []
+    return [control.instance(subject)]
 
 
 def _number(last_event_id: str | None) -> int:

@@ -63,6 +63,7 @@ class Server:
             loop="asyncio",
             lifespan="off",
             log_config=None,
+            log_level="warning",  # its talk of starting and stopping is ours to tell
             access_log=False,
             server_header=False,
             date_header=False,

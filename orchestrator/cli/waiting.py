@@ -37,12 +37,7 @@ def end_of(timeout_s: float | None) -> float | None:
 
 def full_subject(client: Client, subject: str) -> str:
     """`web-0` as `web-0.shop`; roles and services as they are. Raises NotFound."""
-    try:
-        found = client.instances(subject)
-    except NotFound:
-        if "." not in subject:
-            return client.service(subject)["name"]  # a service without an instance
-        raise
+    found = client.instances(subject)
     return found[0]["name"] if len(found) == 1 and found[0]["hostname"] == subject else subject
 
 

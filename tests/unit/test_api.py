@@ -260,6 +260,15 @@ def test_verify_finds_what_no_record_knows(daemon: Daemon) -> None:
     assert [(one["code"], one["subject"]) for one in found] == [("NETWORK-STRAY", "ghost")]
 
 
+def test_a_service_without_instances_has_none(client: Client) -> None:
+    """A service or role whose instances are all gone is an empty list; a role or service that is not there is not."""
+    client.apply(SHOP.replace("instances: 3", "instances: 0"))
+    assert client.instances("shop") == client.instances("web.shop") == []
+    for unknown in ("db.shop", "web.shot", "shot", "web-0"):
+        with pytest.raises(errors.NotFound):
+            client.instances(unknown)
+
+
 def test_acting_on_nothing_is_not_found(client: Client) -> None:
     """A reimage of something that does not exist is refused."""
     for verb in Verb:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from orchestrator.cli.main import main
+from orchestrator import errors
+from orchestrator.cli.main import exit_status, main
 from tests.unit.api_daemon import SECRET, SHOP, Daemon
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,6 +142,25 @@ def test_exit_statuses(run: Run, words: list[str], status: int) -> None:
     assert "Traceback" not in err
     if status:
         assert "rror: " in err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.InvalidInput("x"), 2),
+        (errors.ImageRejected("x", reason="size"), 1),
+        (errors.NotFound("x"), 3),
+        (errors.WaitedTooLong("x"), 4),
+        (errors.StaleRevision("x"), 5),
+        (errors.Denied("x"), 6),
+        (errors.NoSpace("x"), 1),
+        (errors.ConfigError("x"), 78),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_the_exit_status_of_the_table(error: errors.VmroleError, status: int) -> None:
+    """An error's exit status is the one that the docstring of `errors` promises."""
+    assert exit_status(error) == status
 
 
 def test_a_missing_daemon_and_a_refusal_have_their_exit_statuses(

@@ -166,6 +166,13 @@ def test_a_watch_connects_again_until_it_is_over(tmp_path: Path) -> None:
     assert b"last-event-id: 7\r\n" in requests[1]
 
 
+def test_a_watch_that_only_ever_ends_is_given_up(tmp_path: Path) -> None:
+    """A daemon that ends every stream without a word is not asked for ever."""
+    endings = [b"HTTP/1.1 200 OK\r\n\r\n"] * 20
+    with server(tmp_path / "s.sock", *endings), pytest.raises(errors.Unreachable, match="again and again"):
+        list(Client(str(tmp_path / "s.sock")).watch_events())
+
+
 def test_the_environment_names_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """VMROLE_SOCKET, unless a path is given; else the default."""
     monkeypatch.setenv("VMROLE_SOCKET", "/run/other.sock")
