@@ -126,7 +126,10 @@ class LibvirtHypervisor:
     # Power -----------------------------------------------------------------------------------------------------
 
     def start(self, instance: Instance) -> None:
-        """See ports.Hypervisor. An absent disc file means an empty drive."""
+        """See ports.Hypervisor. An absent disc file means an empty drive.
+
+        A VM that QEMU paused because a disk of the host was full goes on where it was; without room it pauses again.
+        """
         with self._connection.use(f"start {instance.name}") as connection:
             found = _find(connection, instance.name)
             if found is not None:
@@ -137,6 +140,8 @@ class LibvirtHypervisor:
                         hint=f"reimage it again, or look at it: virsh dominfo {instance.name}",
                     )
                 if self._is_running(found):
+                    if found.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]:
+                        found.resume()
                     return
             self._prepare_places(connection)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.

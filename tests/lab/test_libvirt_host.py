@@ -138,6 +138,40 @@ def test_nothing_is_left_behind(stage: RealStage) -> None:
     assert list(stage.layout.monitors.iterdir()) == []
 
 
+def test_full_disk_pauses_and_room_resumes(stage: RealStage, lab: Lab) -> None:
+    """A VM whose overlay's file system is full is paused, which its domain says; when there is room, starting it lets
+    it go on where it was: what it was writing is complete, and it is the same boot.
+    """
+    place = stage.layout.overlays
+    place.mkdir(parents=True)
+    with small_disk(lab, place, mib=24):
+        instance = make_instance(stage, restart=False)
+        stage.lay(instance)
+        stage.hypervisor.start(instance)
+        boot = until_another_boot(stage, instance, set_up=True)
+        instance = dataclasses.replace(instance, boot_id=boot.boot_id)
+        stage.until(lambda: has_started(stage, instance))
+        # Detached: the agent that runs it is paused with its guest.
+        write = (
+            "(dd if=/dev/urandom of=/filled bs=1M count=32 conv=fsync; sha256sum </filled >/sum) >/dev/null 2>&1 &"
+        )
+        lab.guest(instance.name, ["/bin/sh", "-c", write])
+        stage.until(lambda: look(stage, instance).power is Power.PAUSED)
+        assert look(stage, instance).reason == "a disk of the host failed or is full"
+        stage.hypervisor.start(instance)
+        stage.until(lambda: look(stage, instance).power is Power.PAUSED, 10)
+
+        lab.host.run(["mount", "-o", "remount,size=128M", str(place)])
+        stage.hypervisor.start(instance)
+        assert look(stage, instance).power is Power.RUNNING
+        check = (
+            "until [ -s /sum ]; do sleep 1; done; [ $(wc -c </filled) = 33554432 ] && sha256sum </filled | cmp - /sum"
+        )
+        lab.guest(instance.name, ["/bin/sh", "-c", check], within_s=60)
+        assert stage.guest.identity(instance) == boot
+        stage.hypervisor.power_off(instance.name)
+
+
 def test_forbidden_commands_and_a_panic(stage: RealStage, lab: Lab) -> None:
     """A guest whose agent forbids guest-exec is set up and becomes ready by its files alone; when its kernel panics
     it is seen as crashed, stays so, keeps its evidence, and can be ended.
@@ -190,6 +224,16 @@ def unreachable(stage: RealStage, instance: Instance) -> bool:
 def with_user_data(instance: Instance, user_data: str) -> Instance:
     """The instance with that on its answer disc."""
     return dataclasses.replace(instance, role=dataclasses.replace(instance.role, user_data=user_data))
+
+
+@contextlib.contextmanager
+def small_disk(lab: Lab, place: Path, *, mib: int) -> Iterator[None]:
+    """A file system of that size at `place`."""
+    lab.host.run(["mount", "-t", "tmpfs", "-o", f"size={mib}M,mode=711", "tmpfs", str(place)])
+    try:
+        yield
+    finally:
+        lab.host.run(["umount", "-l", str(place)])
 
 
 def panic(lab: Lab, instance: Instance) -> None:

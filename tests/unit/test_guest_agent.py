@@ -79,7 +79,8 @@ class Agent:
                     "exitcode": self.status,
                     "out-data": base64.b64encode(self.output.encode()).decode(),
                 }
-        raise AssertionError(command)
+            case _:
+                raise AssertionError(command)
 
 
 def guest(agent: Agent) -> LibvirtGuest:

@@ -64,7 +64,9 @@ class GuestContract:
         assert stage.guest.identity(instance) == setup
 
 
-def until_another_boot(stage: Stage, instance: Instance, *, set_up: bool = False) -> Identity:
+def until_another_boot(
+    stage: Stage, instance: Instance, *, set_up: bool = False, within_s: float = 120.0
+) -> Identity:
     """Waits until the guest is in a boot that the instance does not know; with `set_up`, in one that ends setup."""
     found: list[Identity] = []
     restart = instance.role.setup.restart
@@ -78,7 +80,7 @@ def until_another_boot(stage: Stage, instance: Instance, *, set_up: bool = False
         found.append(said)
         return True
 
-    stage.until(other)
+    stage.until(other, within_s)
     return found[-1]
 
 
