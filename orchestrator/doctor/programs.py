@@ -49,7 +49,9 @@ def accelerator(settings: Config) -> Check:
     name = "accelerator"
     cache = settings.state_dir / "cache"
     with _place(settings.state_dir) as place:  # The daemon makes the state directory, with its own mode.
-        choice = accelerators.choose("auto", cache if settings.state_dir.is_dir() else place)
+        choice = accelerators.choose(
+            "auto", cache if settings.state_dir.is_dir() else place, emulator=accelerators.EMULATOR
+        )
     found = f"{choice.because}{f' ({choice.evidence})' if choice.evidence else ''}{', found before' * choice.cached}"
     remedy = f"to try again: rm -f {cache}/accelerator.json"
     match settings.accelerator, choice.accelerator:

@@ -1,0 +1,207 @@
+"""Each check of the doctor fails where it should, and says what to do; programs are scripts that behave as told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator import doctor
+from orchestrator.config import Config
+from orchestrator.doctor import Check, Verdict, host, programs
+from orchestrator.drivers import accelerator
+
+Program = Callable[[str, str], None]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Puts a script before all other programs on PATH."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+    def write(name: str, script: str) -> None:
+        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+        (directory / name).chmod(0o700)
+
+    return write
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Config:
+    """A configuration whose directories exist and are small enough to name."""
+    for name in ("state", "run"):
+        (tmp_path / name).mkdir(mode=0o700)
+    return Config(state_dir=tmp_path / "state", run_dir=tmp_path / "run", socket=tmp_path / "run" / "vmrole.sock")
+
+
+def failed(check: Check) -> bool:
+    """A verdict other than PASS comes with a remedy, which a reader needs."""
+    assert check.verdict is Verdict.PASS or check.remedy or check.name == "qemu-img", check
+    return check.verdict is Verdict.FAIL
+
+
+def test_every_check_comes_once_whatever_happens(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that ends in an error is a FAIL, and the ones after it are made; all are plain text for JSON."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(accelerator, "EMULATOR", Path("/nonexistent/qemu"))
+    found = doctor.checks(settings)
+    assert [check.name for check in found] == [name for name, _ in doctor.CHECKS]
+    verdicts = {check.name: check.verdict for check in found}
+    for name in ("qemu", "accelerator", "haproxy", "dnsmasq", "nftables", "devices", "qemu-img"):
+        assert verdicts[name] is Verdict.FAIL, name
+    json.dumps([(check.name, check.verdict, check.message, check.remedy) for check in found])
+
+
+def test_a_broken_configuration_is_told_and_the_rest_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    """An unknown key fails its own check only."""
+    (tmp_path / "vmrole.toml").write_text("vip_interfaec = 'eth0'\n")
+    monkeypatch.setenv("VMROLE_CONFIG", str(tmp_path / "vmrole.toml"))
+    monkeypatch.setattr(doctor, "CHECKS", doctor.CHECKS[:1])
+    found = doctor.checks()
+    assert [check.name for check in found] == ["configuration", "root"]
+    assert failed(found[0])
+    assert "vip_interface" in found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "old", "new"),
+    [
+        (programs.haproxy, "haproxy", "HAProxy version 2.4.22-0ubuntu0", "HAProxy version 2.6.0 2022/05/31"),
+        (programs.haproxy, "haproxy", "something else", "HAProxy version 3.0.1 2024/06/10"),
+        (programs.dnsmasq, "dnsmasq", "Dnsmasq version 2.60  Copyright", "Dnsmasq version 2.90  Copyright"),
+    ],
+)
+def test_versions_are_compared_as_numbers(
+    settings: Config, program: Program, check: Callable[[Config], Check], name: str, old: str, new: str
+) -> None:
+    """Too old, unreadable and failing programs are a FAIL; new enough ones a PASS."""
+    program(name, f"echo '{old}'")
+    assert failed(check(settings))
+    program(name, f"echo '{new}'")
+    assert check(settings).verdict is Verdict.PASS
+
+
+def test_qemu_img_must_heed_locks(settings: Config, program: Program) -> None:
+    """Real qemu-img passes; one that ignores the lock of another writer fails, and nothing is left behind."""
+    assert programs.qemu_img(settings).verdict is Verdict.PASS
+    program(
+        "qemu-img", 'if [ "$1" = create ]; then for file; do case "$file" in *.qcow2) : > "$file";; esac; done; fi'
+    )
+    check = programs.qemu_img(settings)
+    assert failed(check)
+    assert "two VMs could write one disk" in check.message
+    assert list(settings.state_dir.iterdir()) == []
+
+
+def test_the_accelerator_is_told_with_its_evidence(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KVM passes, TCG warns, and a configuration that insists on a KVM that does not work fails."""
+    in_kvm = accelerator.Choice(accelerator=accelerator.Accelerator.KVM, because="a guest boots in KVM")
+    in_tcg = accelerator.Choice(accelerator=accelerator.Accelerator.TCG, because="it hangs", evidence="15 s")
+
+    def verdict(wish: str, choice: accelerator.Choice) -> Verdict:
+        monkeypatch.setattr(accelerator, "choose", lambda *_, **__: choice)
+        chosen = Config(state_dir=settings.state_dir, accelerator=wish)
+        check = programs.accelerator(chosen)
+        assert wish == "tcg" or choice.because in check.message
+        return check.verdict
+
+    assert verdict("auto", in_kvm) is Verdict.PASS
+    assert verdict("auto", in_tcg) is Verdict.WARN
+    assert verdict("kvm", in_tcg) is Verdict.FAIL
+    assert verdict("tcg", in_tcg) is Verdict.PASS
+
+
+def test_libvirt_that_is_away_is_a_fail(settings: Config) -> None:
+    """The message is libvirt's own, on one line, and the remedy starts the daemon."""
+    away = Config(libvirt_uri="qemu+unix:///system?socket=/nonexistent/libvirt-sock")
+    check = programs.libvirt(away)
+    assert failed(check)
+    assert "/nonexistent/libvirt-sock" in check.message
+    assert "Traceback" not in check.message
+    assert "start libvirtd" in check.remedy
+
+
+def test_libvirt_of_the_test_driver_answers(settings: Config) -> None:
+    """libvirt's own test driver answers at test:///default."""
+    assert programs.libvirt(Config(libvirt_uri="test:///default")).verdict is Verdict.PASS
+
+
+def test_directories(settings: Config, tmp_path: Path) -> None:
+    """A state directory that others may write and a run directory too long for sockets fail; absent ones come."""
+    assert host.state_dir(settings).verdict in (Verdict.PASS, Verdict.WARN)
+    settings.state_dir.chmod(0o777)
+    assert failed(host.state_dir(settings))
+    absent = Config(state_dir=tmp_path / "a" / "b", run_dir=tmp_path / "c", socket=tmp_path / "s")
+    assert "will be made" in host.run_dir(absent).message
+    assert not (tmp_path / "a").exists()
+    assert failed(host.run_dir(Config(run_dir=Path("/run/" + "x" * 90))))
+
+
+def test_the_vip_interface(settings: Config, program: Program) -> None:
+    """None, an absent one and one with a long name fail, naming those that could be used; one that is down warns."""
+    links = [
+        {"ifname": "lo", "flags": ["LOOPBACK", "UP"]},
+        {"ifname": "eth0", "flags": ["UP"]},
+        {"ifname": "eth1", "flags": []},
+        {"ifname": "vrb-0123456789", "flags": ["UP"]},
+        {"ifname": "wlan123456789", "flags": ["UP"]},
+    ]
+    program("ip", f"echo '{json.dumps(links)}'")
+
+    def check(interface: str) -> Check:
+        return host.vip_interface(Config(vip_interface=interface))
+
+    for wrong in ("", "eth7", "wlan123456789"):
+        assert failed(check(wrong))
+        assert check(wrong).remedy.endswith("to one of: eth0, eth1, wlan123456789")
+    assert check("eth1").verdict is Verdict.WARN
+    assert check("eth0").verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("route", "verdict"),
+    [
+        ({"dst": "default", "dev": "eth0"}, Verdict.PASS),
+        ({"dst": "10.90.3.0/24", "dev": "vrb-0123456789"}, Verdict.PASS),
+        ({"dst": "10.0.0.0/8", "dev": "eth0"}, Verdict.FAIL),
+        ({"dst": "10.90.7.7", "dev": "tun0"}, Verdict.FAIL),
+        ({"dst": "192.168.0.0/16", "dev": "eth0"}, Verdict.PASS),
+    ],
+)
+def test_the_network_pool(settings: Config, program: Program, route: dict[str, str], verdict: Verdict) -> None:
+    """A route into the pool that is not ours fails."""
+    program("ip", f"echo '{json.dumps([route])}'")
+    assert host.network_pool(settings).verdict is verdict
+
+
+def test_other_firewalls(settings: Config, program: Program) -> None:
+    """A chain that drops forwarded packets by default is named; our own and harmless ones are not."""
+    ours = {"chain": {"family": "inet", "table": "vmrole", "name": "forward", "hook": "forward", "policy": "drop"}}
+    theirs = {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}}
+    program("nft", f"echo '{json.dumps({'nftables': [{'metainfo': {}}, ours]})}'")
+    assert host.other_firewalls(settings).verdict is Verdict.PASS
+    program("nft", f"echo '{json.dumps({'nftables': [ours, theirs]})}'")
+    check = host.other_firewalls(settings)
+    assert check.verdict is Verdict.WARN
+    assert check.message.startswith("ip filter FORWARD drops")
+
+
+def test_memory_and_group(settings: Config) -> None:
+    """A host without memory for one instance fails; a missing group only warns, with the command that makes it."""
+    assert failed(host.memory(Config(memory_reserve_mib=1 << 30)))
+    assert host.memory(Config(memory_reserve_mib=0)).verdict is Verdict.PASS
+    check = host.socket_group(Config(socket_group="no-such-group"))
+    assert (check.verdict, check.remedy) == (Verdict.WARN, "groupadd --system no-such-group")
+    assert host.socket_group(Config(socket_group="root")).verdict is Verdict.PASS
+
+
+def test_the_clock_never_stops_anything(settings: Config) -> None:
+    """An unsynchronised clock is a warning."""
+    assert host.clock(settings).verdict in (Verdict.PASS, Verdict.WARN)
