@@ -1,0 +1,83 @@
+"""What every Disks and every AnswerMedia keeps. Who runs it gives the fixtures `disks`, `media`, `instance`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.errors import Permanent
+from orchestrator.model import Instance, LocalStorage
+from orchestrator.ports import AnswerMedia, Disks
+
+
+def next_generation(instance: Instance) -> Instance:
+    """The same instance after a reimage."""
+    return dataclasses.replace(instance, generation=instance.generation + 1)
+
+
+class DisksContract:
+    """The suite of ports.Disks."""
+
+    def test_overlay_and_local_storage_are_laid_once(self, disks: Disks, instance: Instance) -> None:
+        """Laying again changes nothing; the inventory names what there is."""
+        for _ in range(2):
+            disks.lay_overlay(instance)
+            disks.lay_local_storage(instance)
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1", "storage:cache"})}
+
+    def test_a_reimage_keeps_local_storage_alone(self, disks: Disks, instance: Instance) -> None:
+        """Erasing overlays leaves local storage, and the next generation has an overlay of its own."""
+        disks.lay_overlay(instance)
+        disks.lay_local_storage(instance)
+        for _ in range(2):
+            disks.erase_overlay(instance)
+        assert disks.inventory() == {instance.name: frozenset({"storage:cache"})}
+        disks.lay_overlay(next_generation(instance))
+        assert disks.inventory() == {instance.name: frozenset({"overlay:2", "storage:cache"})}
+
+    def test_everything_goes(self, disks: Disks, instance: Instance) -> None:
+        """After both are erased nothing is named any more; erasing what is absent is fine."""
+        disks.lay_overlay(instance)
+        disks.lay_local_storage(instance)
+        for _ in range(2):
+            disks.erase_overlay(instance)
+            disks.erase_local_storage(instance)
+        assert disks.inventory() == {}
+
+    def test_without_its_image_no_overlay_is_laid(self, disks: Disks, instance: Instance) -> None:
+        """An image that is not in the repository is a matter for a human."""
+        role = dataclasses.replace(instance.role, image_sha256="f" * 64)
+        with pytest.raises(Permanent):
+            disks.lay_overlay(dataclasses.replace(instance, role=role))
+        assert disks.inventory() == {}
+
+    def test_new_storage_joins_the_old(self, disks: Disks, instance: Instance) -> None:
+        """A role that gets another storage keeps the one it has."""
+        disks.lay_local_storage(instance)
+        more = (*instance.role.local_storage, LocalStorage(name="logs", size_mib=1))
+        disks.lay_local_storage(
+            dataclasses.replace(instance, role=dataclasses.replace(instance.role, local_storage=more))
+        )
+        assert disks.inventory() == {instance.name: frozenset({"storage:cache", "storage:logs"})}
+
+
+class AnswerMediaContract:
+    """The suite of ports.AnswerMedia."""
+
+    def test_a_disc_is_there_until_it_is_erased(self, media: AnswerMedia, instance: Instance) -> None:
+        """Writing and erasing may be repeated."""
+        assert media.inventory() == frozenset()
+        for _ in range(2):
+            media.write(instance)
+        assert media.inventory() == {instance.name}
+        for _ in range(2):
+            media.erase(instance)
+        assert media.inventory() == frozenset()
+
+    def test_the_next_generation_has_a_disc_of_its_own(self, media: AnswerMedia, instance: Instance) -> None:
+        """One erase takes the discs of all generations."""
+        media.write(instance)
+        media.write(next_generation(instance))
+        media.erase(instance)
+        assert media.inventory() == frozenset()
