@@ -1,0 +1,46 @@
+"""The README claims only what a test keeps."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from orchestrator import manifest
+from tests.unit.test_manifest import MICRO
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = REPOSITORY / "README.md"
+
+
+def promises() -> list[tuple[str, str]]:
+    """Each promise with the tests that the table names for it."""
+    section = README.read_text().split("## Promises", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [(row[0].strip(), row[1].strip()) for row in rows[1:]]
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    """A promise without its test is not made."""
+    assert len(promises()) > 15
+    for promise, kept_by in promises():
+        named = re.findall(r"`(\S+?)::(test_\w+)`", kept_by)
+        assert named, f"no test keeps: {promise}"
+        for file, name in named:
+            tree = ast.parse((REPOSITORY / "tests" / file).read_text())
+            functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            assert name in functions, f"{promise}: there is no {file}::{name}"
+
+
+def test_its_service_file_is_one() -> None:
+    """The example with everything that may stand in a service file is accepted."""
+    example = README.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
+    spec = manifest.parse(example, lambda _: MICRO)
+    assert spec.roles[0].ready.units == ("nginx.service",)
+
+
+def test_every_file_that_it_links_to_exists() -> None:
+    """No link leads nowhere."""
+    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
+    assert links
+    assert [link for link in links if not (REPOSITORY / link).exists()] == []
