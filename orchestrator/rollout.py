@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from orchestrator import lifecycle
 from orchestrator.model import Incarnation, Instance, InstanceName, Operation, Phase, Progress, Verb
 
 
@@ -29,7 +30,8 @@ def advance(
             done += 1
         else:
             under_way.append(instance)
-    failed = [instance for instance in under_way if instance.phase is Phase.FAILED]
+    # One whose goal calls it out of FAILED failed before it was asked; its next turn has yet to begin.
+    failed = [one for one in under_way if one.phase is Phase.FAILED and lifecycle.detour(one) is None]
     if failed:
         because = "; ".join(f"{instance.name}: {instance.failure}" for instance in failed)
         return replace(operation, progress=Progress.FAILED, message=because), ()

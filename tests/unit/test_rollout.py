@@ -1,0 +1,58 @@
+"""Operations over instances: the pure decision of `rollout.advance`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator import rollout
+from orchestrator.model import (
+    Goal,
+    Incarnation,
+    Instance,
+    Nic,
+    Operation,
+    Phase,
+    Progress,
+    Role,
+    Verb,
+    instance_name,
+)
+
+ROLE = Role(name="web", image="micro", image_sha256="a" * 64)
+
+
+def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Instance:
+    """web-0.shop."""
+    return Instance(
+        name=instance_name("shop", "web", 0),
+        uid="6f8e2f0a-5f0e-4a52-9b0c-2f4d8a1f6c11",
+        service="shop",
+        role_name="web",
+        index=0,
+        network="vmrole-shop",
+        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1"),
+        goal=Goal(role=ROLE, wanted=Incarnation(*wanted)),
+        phase=phase,
+        role=ROLE,
+        generation=at[0],
+        boot=at[1],
+        failure="setup did not end",
+    )
+
+
+@pytest.mark.parametrize("verb", [Verb.REIMAGE, Verb.RESTART, Verb.REBUILD])
+def test_a_failure_of_before_is_no_failure_of_the_operation(verb: Verb) -> None:
+    """An operation on a failed instance is not over because the instance, asked just now, has not moved yet."""
+    failed = instance(Phase.FAILED, (3, 1), (1, 1))
+    operation = Operation(
+        id="x", verb=verb, subject=failed.name, service="shop", targets=((failed.name, rollout.target(verb, failed)),)
+    )
+    begun, changed = rollout.advance(operation, {failed.name: failed})
+    again, _ = rollout.advance(begun, {failed.name: changed[0]})
+    assert (begun.progress, again.progress) == (Progress.RUNNING, Progress.RUNNING)
+    # After the reimage that the healing ladder tried, it is as new as was wished, and failed all the same.
+    later = replace(changed[0], generation=9, boot=0)
+    over, _ = rollout.advance(again, {failed.name: later})
+    assert (over.progress, over.message) == (Progress.FAILED, "web-0.shop: setup did not end")
