@@ -11,8 +11,7 @@ import csv
 import errno
 import json
 import logging
-import os
-import signal
+import re
 import socket
 import threading
 import time
@@ -24,19 +23,20 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from orchestrator.drivers import haproxy_config
-from orchestrator.drivers.command import run
 from orchestrator.drivers.haproxy_config import Shape
-from orchestrator.errors import Busy, CommandFailed, Permanent, Unreachable
+from orchestrator.drivers.haproxy_process import STOP_S, HaproxyProcess
+from orchestrator.errors import Busy, Permanent, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
 
 log = logging.getLogger(__name__)
-START_S = 5.0  # A start takes 50 ms; a reload, which starts a second worker, 100 ms.
-ANSWER_S = 2.0
 ALIVE_EVERY_S = 0.2  # Until a dead HAProxy is noticed, its clients are refused.
+START_AGAIN_S = 2.0  # After a start that failed: something on the host must change first.
 LOOK_EVERY_S = 1.0  # How late a failed health check is seen by the reconciler; HAProxy has acted on it by then.
 REMOVE_S = 1.0  # Idle connections to a member are gone 200 ms after its last request.
 _SHAPE = TypeAdapter(Shape)
-Rows = dict[tuple[PoolName, InstanceName], dict[str, str]]
+_SESSION = re.compile(r"^(0x[0-9a-f]+): .*? be=(\S+) srv=(\S+) ", re.MULTILINE)
+Row = dict[str, str]
+Rows = dict[tuple[PoolName, InstanceName], Row]
 
 
 class HaproxyBalancer:
@@ -44,12 +44,8 @@ class HaproxyBalancer:
 
     def __init__(self, place: Path, binary: str, wake: Callable[[InstanceName, str], None]) -> None:
         """`place` is a directory of its own under the run directory."""
-        self._binary = binary
+        self._process = HaproxyProcess(place, binary)
         self._wake = wake
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._config = place / "haproxy.cfg"
-        self._socket = place / "admin.sock"
-        self._pid_file = place / "haproxy.pid"
         self._saved = place / "shape.json"
         self._lock = threading.RLock()
         self._shape = self._remembered()
@@ -59,59 +55,61 @@ class HaproxyBalancer:
 
     def __enter__(self) -> Self:
         with self._lock:
-            if self._shape.frontends:
-                self._ensure_alive()
+            try:
+                self._revive()
+            except WorldError as error:  # Guests can be looked after without it, and the watcher goes on trying.
+                log.warning("%s", error)
         self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        self._watcher.join(START_S)
+        self._watcher.join(STOP_S)
 
     # The port --------------------------------------------------------------------------------------------------
+    # What HAProxy shall be is noted after a member has come, and before it goes: a daemon that is killed between the
+    # two leaves a member that the next one joins again, and never one that comes back by itself.
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
-        """See ports.Balancer. Busy while a member drains: its last connections live in the worker that would go."""
+        """See ports.Balancer. Permanent when a port is taken; what there was goes on then."""
         wanted = tuple(sorted(frontends, key=lambda one: one.pool))
         with self._lock:
             if not wanted:
-                self._stop()
+                self._remember(Shape())
+                self._process.stop()
+                self._saved.unlink(missing_ok=True)
                 return
-            if wanted == self._shape.frontends and self._alive():
+            if wanted == self._shape.frontends and self._process.pid() is not None:
                 return
-            if self._shape.draining and self._alive():
-                raise Busy("the endpoints change as soon as no member is draining")
-            before = self._shape
-            _refuse_taken_ports(wanted, before.frontends)
+            _refuse_taken_ports(wanted, self._shape.frontends)
             pools = {one.pool for one in wanted}
             members = {
-                name: one for name, one in before.members.items() if any(pool in pools for pool, _ in one.pools)
+                name: one for name, one in self._shape.members.items() if any(pool in pools for pool, _ in one.pools)
             }
-            self._remember(replace(before, frontends=wanted, members=members))
-            try:
-                self._load(pools)
-            except Permanent:
-                self._remember(before)
-                raise
+            shape = Shape(frontends=wanted, members=members, draining=self._shape.draining.intersection(members))
+            self._load(shape)
+            self._remember(shape)
 
     def join(self, member: Member) -> None:
-        """See ports.Balancer."""
+        """See ports.Balancer. Busy while an endpoint is not set up yet."""
         name = InstanceName(haproxy_config.checked_name(member.name))
+        wanted = {pool: haproxy_config.server_address(member, port) for pool, port in member.pools}
         with self._lock:
             frontends = {one.pool: one for one in self._shape.frontends}
+            missing = [pool for pool in wanted if pool not in frontends]
+            if missing:
+                raise Busy(f"the endpoint {missing[0]} is not set up yet")
             rows = self._rows()
-            wanted = {pool: haproxy_config.server_address(member, port) for pool, port in member.pools}
             for (pool, of), row in rows.items():
                 if of == name and wanted.get(pool) != row["addr"]:
                     self._remove(pool, name)
             for pool, address in wanted.items():
-                if pool not in frontends:
-                    raise Busy(f"the endpoint {pool} is not set up yet")
                 there = rows.get((pool, name))
                 if there is None or there["addr"] != address:
                     self._add(pool, name, address, haproxy_config.server_options(frontends[pool]))
-                elif not there["status"].startswith(("UP", "DOWN", "no check")):
-                    self._command(f"set server {pool}/{name} state ready")
+                elif name in self._shape.draining or not _in_rotation(there):
+                    self._process.ask(f"set server {pool}/{name} state ready")
+                    self._process.ask(f"set server {pool}/{name} weight 1")
             members = {**self._shape.members, name: member}
             self._remember(replace(self._shape, members=members, draining=self._shape.draining - {name}))
             self._standings[name] = Standing.UP
@@ -120,174 +118,108 @@ class HaproxyBalancer:
         """See ports.Balancer."""
         with self._lock:
             present = [pool for pool, of in self._rows() if of == name]
-            for pool in present:
-                self._command(f"set server {pool}/{name} state drain")
-            if present:
+            if present and name not in self._shape.draining:
                 self._remember(replace(self._shape, draining=self._shape.draining | {name}))
+            for pool in present:
+                self._process.ask(f"set server {pool}/{name} state drain")
 
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer. Busy when HAProxy does not let go of it yet."""
         with self._lock:
-            if not self._shape.frontends and not self._alive():
-                return
-            for pool, of in self._rows():
-                if of == name:
-                    self._remove(pool, name)
             if name in self._shape.members:
                 members = {of: one for of, one in self._shape.members.items() if of != name}
                 self._remember(replace(self._shape, members=members, draining=self._shape.draining - {name}))
             self._standings.pop(name, None)
+            if self._process.pid() is None:
+                return  # Nobody is served; and when HAProxy starts again, it is without this member.
+            for pool, of in self._rows():
+                if of == name:
+                    self._remove(pool, name)
+            self._cut_old(name)
 
     def seats(self) -> Mapping[InstanceName, Seat]:
-        """See ports.Balancer."""
+        """See ports.Balancer. Connections that began before a reload are counted as well."""
         if not self._shape.frontends:
             return {}
-        found: dict[InstanceName, list[tuple[PoolName, dict[str, str]]]] = {}
+        found: dict[InstanceName, list[tuple[PoolName, Row]]] = {}
         for (pool, name), row in self._rows().items():
             found.setdefault(name, []).append((pool, row))
+        old: dict[InstanceName, int] = {}
+        for _, said in self._process.ask_old("show stat -1 4 -1") if found else ():
+            for (_, name), row in _parsed(said).items():
+                old[name] = old.get(name, 0) + _connections(row)
         draining = self._shape.draining  # After a restart HAProxy knows them by their weight of 0 alone.
-        return {name: _seat(rows, name in draining) for name, rows in found.items()}
+        return {name: _seat(rows, name in draining, old.get(name, 0)) for name, rows in found.items()}
 
     # Members ---------------------------------------------------------------------------------------------------
 
     def _add(self, pool: PoolName, name: InstanceName, address: str, options: str) -> None:
-        answer = self._command(f"add server {pool}/{name} {address} {options}")
+        answer = self._process.ask(f"add server {pool}/{name} {address} {options}")
         if "registered" not in answer and "exists" not in answer:
             raise Busy(f"HAProxy does not take {name} into {pool}: {answer}")
-        self._command(f"enable health {pool}/{name}")
-        self._command(f"enable server {pool}/{name}")
+        self._process.ask(f"enable health {pool}/{name}")
+        self._process.ask(f"enable server {pool}/{name}")
         row = self._rows().get((pool, name))
         if row is None or row["addr"] != address:
             raise Busy(f"HAProxy shows {name} in {pool} as {row['addr'] if row else 'absent'}, not {address}")
 
     def _remove(self, pool: PoolName, name: InstanceName) -> None:
-        self._command(f"set server {pool}/{name} state maint")
-        self._command(f"shutdown sessions server {pool}/{name}")
+        self._process.ask(f"set server {pool}/{name} state maint")
+        self._process.ask(f"shutdown sessions server {pool}/{name}")
         end = time.monotonic() + REMOVE_S
-        while "deleted" not in (answer := self._command(f"del server {pool}/{name}")):
+        while "deleted" not in (answer := self._process.ask(f"del server {pool}/{name}")):
             if "No such server" in answer:
                 return
             if time.monotonic() > end:
                 raise Busy(f"HAProxy still holds {name} in {pool}: {answer}")
             time.sleep(0.02)
 
+    def _cut_old(self, name: InstanceName) -> None:
+        """Ends the member's connections in the workers that a reload has replaced: these take no other commands."""
+        for pid, said in self._process.ask_old("show sess"):
+            for session, _, of in _SESSION.findall(said):
+                if of == name:
+                    self._process.tell_old(pid, f"shutdown session {session}")
+
     def _rows(self) -> Rows:
         """Every member of every pool, as HAProxy's statistics show it."""
-        said = self._command("show stat -1 4 -1").removeprefix("# ")
-        rows: Rows = {}
-        for row in csv.DictReader(said.splitlines()):
-            rows[PoolName(row["pxname"]), InstanceName(row["svname"])] = row
-        return rows
-
-    def _command(self, line: str) -> str:
-        """One command, one answer. Unreachable when HAProxy does not answer."""
-        try:
-            with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)) as talk:
-                talk.settimeout(ANSWER_S)
-                talk.connect(str(self._socket))
-                talk.sendall(line.encode("ascii") + b"\n")
-                answer = b""
-                while chunk := talk.recv(65536):
-                    answer += chunk
-        except OSError as error:
-            raise Unreachable(f"HAProxy does not answer: {error}", hint="it is restarted by itself") from error
-        return answer.decode(errors="replace").strip()
+        return _parsed(self._process.ask("show stat -1 4 -1"))
 
     # The process -----------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        look_at = 0.0
+        look_at = start_at = 0.0
         while not self._ending.wait(ALIVE_EVERY_S):
             try:
-                with self._lock:
-                    if self._shape.frontends and not self._alive():
-                        log.warning(
-                            "HAProxy has ended; starting it again with its %d members", len(self._shape.members)
-                        )
-                        self._ensure_alive()
+                if time.monotonic() >= start_at:
+                    start_at = time.monotonic() + START_AGAIN_S
+                    with self._lock:
+                        self._revive()
+                    start_at = 0.0
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + LOOK_EVERY_S
                     self._tell_changes()
-            except (Unreachable, Permanent) as error:
+            except WorldError as error:
                 log.warning("%s", error)
 
+    def _revive(self) -> None:
+        """Starts HAProxy as it was when it has ended though it has endpoints."""
+        if self._shape.frontends and self._process.pid() is None:
+            log.warning("HAProxy does not run; starting it with %d members", len(self._shape.members))
+            self._load(self._shape)
+
+    def _load(self, shape: Shape) -> None:
+        self._process.load(haproxy_config.render(shape, self._process.socket))
+
     def _tell_changes(self) -> None:
-        seats = self.seats()
+        with self._lock:  # A member that joins meanwhile is neither missing nor changed.
+            seats = self.seats()
+            before, self._standings = self._standings, {name: seat.standing for name, seat in seats.items()}
         for name, seat in seats.items():
-            if self._standings.get(name, seat.standing) is not seat.standing:
+            if before.get(name, seat.standing) is not seat.standing:
                 self._wake(name, f"the balancer's check: {seat.standing}")
-        for name in self._standings.keys() - seats.keys():
+        for name in before.keys() - seats.keys():
             self._wake(name, "no longer in the pool")
-        self._standings = {name: seat.standing for name, seat in seats.items()}
-
-    def _pid(self) -> int | None:
-        """The master's process id, when that process is ours."""
-        try:
-            pid = int(self._pid_file.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ValueError):
-            return None
-        return pid if str(self._config).encode() in words and state != "Z" else None
-
-    def _alive(self) -> bool:
-        return self._pid() is not None
-
-    def _ensure_alive(self) -> None:
-        if self._alive():
-            return
-        self._write()
-        try:
-            run([self._binary, "-W", "-D", "-f", str(self._config), "-p", str(self._pid_file)], within_s=START_S * 2)
-        except CommandFailed as error:
-            said = error.stderr.strip()[-400:]
-            raise Permanent(f"HAProxy does not start: {said}", hint="run: vmrole doctor") from error
-        self._await({one.pool for one in self._shape.frontends})
-
-    def _load(self, pools: set[PoolName]) -> None:
-        """Makes HAProxy what the shape says: by a start, or by a reload that hands over its listening sockets."""
-        if not self._alive():
-            self._ensure_alive()
-            return
-        self._write()
-        pid = self._pid()
-        if pid is not None:
-            os.kill(pid, signal.SIGUSR2)
-        self._await(pools)
-
-    def _await(self, pools: set[PoolName]) -> None:
-        """Until the worker that answers knows exactly these pools; Permanent when it never does."""
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            with contextlib.suppress(Unreachable):
-                known = {line.strip() for line in self._command("show backend").splitlines()}
-                if {str(pool) for pool in pools} == {one for one in known if one and not one.startswith("#")}:
-                    return
-            time.sleep(0.02)
-        raise Permanent("HAProxy does not take its new endpoints", hint=f"run: {self._binary} -c -f {self._config}")
-
-    def _stop(self) -> None:
-        """No endpoints: no HAProxy."""
-        self._remember(Shape())
-        pid = self._pid()
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            end = time.monotonic() + START_S
-            while self._alive() and time.monotonic() < end:
-                time.sleep(0.02)
-        for path in (self._config, self._socket, self._pid_file, self._saved):
-            path.unlink(missing_ok=True)
-
-    def _write(self) -> None:
-        """The configuration, checked by HAProxy itself before it takes the place of the one before."""
-        fresh = self._config.with_suffix(".new")
-        fresh.write_text(haproxy_config.render(self._shape, self._socket))
-        fresh.chmod(0o600)
-        try:
-            run([self._binary, "-c", "-q", "-f", str(fresh)])
-        except CommandFailed as error:
-            raise Permanent(f"HAProxy refuses its configuration: {error.stderr.strip()[-400:]}") from error
-        fresh.rename(self._config)
 
     # What it shall be ------------------------------------------------------------------------------------------
 
@@ -307,19 +239,34 @@ class HaproxyBalancer:
             return Shape()
 
 
-def _seat(rows: list[tuple[PoolName, dict[str, str]]], draining: bool) -> Seat:
+def _parsed(said: str) -> Rows:
+    rows: Rows = {}
+    for row in csv.DictReader(said.removeprefix("# ").splitlines()):
+        rows[PoolName(row["pxname"]), InstanceName(row["svname"])] = row
+    return rows
+
+
+def _connections(row: Row) -> int:
+    return int(row["scur"] or 0) + int(row["qcur"] or 0)
+
+
+def _in_rotation(row: Row) -> bool:
+    """Whether the member is where it gets traffic as soon as its check passes: neither draining nor taken out."""
+    return row["status"].startswith(("UP", "DOWN", "no check"))
+
+
+def _seat(rows: list[tuple[PoolName, Row]], draining: bool, old_connections: int) -> Seat:
     """One member over all its pools: draining when draining in any, up only when up in all."""
-    statuses = [row["status"] for _, row in rows]
-    if draining or any(status.startswith(("DRAIN", "MAINT")) for status in statuses):
+    if draining or not all(_in_rotation(row) for _, row in rows):
         standing = Standing.DRAINING
-    elif all(status.startswith(("UP", "no check")) for status in statuses):
+    elif all(row["status"].startswith(("UP", "no check")) for _, row in rows):
         standing = Standing.UP
     else:
         standing = Standing.DOWN
     return Seat(
         address=rows[0][1]["addr"].rpartition(":")[0],
         standing=standing,
-        connections=sum(int(row["scur"] or 0) + int(row["qcur"] or 0) for _, row in rows),
+        connections=sum(_connections(row) for _, row in rows) + old_connections,
         pools=tuple(pool for pool, _ in rows),
     )
 

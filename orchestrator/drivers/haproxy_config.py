@@ -26,12 +26,14 @@ SERVER_OPTIONS = (
 )
 
 _HEAD = """# Written by vmrole; changes are lost. Members come and go through the runtime socket and are kept here as
-# well, so that a restart or reload begins with those that are in rotation.
+# well, so that a restart or reload begins with those that are in rotation. A VIP that is not on the host must not
+# keep the others from being served (transparent), and a port is never shared with another program (noreuseport).
 global
     stats socket {socket} mode 600 level admin expose-fd listeners
     stats timeout 10s
     hard-stop-after 1h
     maxconn 4000
+    noreuseport
 
 defaults
     timeout connect 2s
@@ -89,7 +91,7 @@ def _frontend(frontend: Frontend) -> str:
     lines = [
         f"frontend {pool}",
         f"    mode {frontend.mode}",
-        f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)}",
+        f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent",
         f"    default_backend {pool}",
     ]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,191 @@
+"""The HAProxy process: started, found again by the next daemon, reloaded, asked, ended. Members are not known here.
+
+A reload starts a new worker beside the old one, which keeps its open connections until they end. The new worker
+answers on the runtime socket; the old ones can only be asked through their master.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+from orchestrator.drivers.command import run
+from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable
+
+log = logging.getLogger(__name__)
+START_S = (
+    15.0  # A start takes 50 ms and a reload 100 ms; a host that starts its guests may take a hundred times that.
+)
+STOP_S = 5.0
+ANSWER_S = 2.0
+POLL_S = 0.02
+# Of sun_path's 107 bytes, HAProxy wants room for its temporary name ".PID.tmp" beside the socket.
+_PATH_BYTES_MAX = 90
+_SAFE_PATH = re.compile(r"/[A-Za-z0-9/._-]*")
+_FAILED = re.compile(r"\bmaster\b.*\[failed: (\d+)\]")
+
+
+class HaproxyProcess:
+    """One HAProxy, its files all in `place`. Not thread-safe but for `ask` and `ask_old`."""
+
+    def __init__(self, place: Path, binary: str) -> None:
+        """Raises ConfigError when the paths in `place` cannot be written into HAProxy's configuration."""
+        self._binary = binary
+        self.config = place / "haproxy.cfg"
+        self.socket = place / "admin.sock"
+        self.master = place / "master.sock"
+        self._pid_file = place / "haproxy.pid"
+        for path in (self.socket, self.master):
+            if len(str(path)) > _PATH_BYTES_MAX or not _SAFE_PATH.fullmatch(str(path)):
+                raise ConfigError(
+                    f"{path} cannot be HAProxy's socket",
+                    hint=f"choose a run directory of letters, digits, '.', '_', '-', in all {_PATH_BYTES_MAX} bytes",
+                )
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._old: set[int] = set()  # workers that a reload has replaced, as far as they still live
+        if self.pid() is not None:
+            with contextlib.suppress(Unreachable):
+                self._old = self._old_pids()
+
+    def pid(self) -> int | None:
+        """The master's process id, when that process runs and is ours."""
+        try:
+            pid = int(self._pid_file.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.config).encode() in words and state != "Z" else None
+
+    def load(self, text: str) -> None:
+        """Runs with this configuration: by a start, or by a reload that keeps every open connection.
+
+        Permanent when HAProxy refuses it; a running one then goes on with what it had.
+        """
+        self._write(text)
+        pid = self.pid()
+        if pid is None:
+            self._start()
+        else:
+            self._reload(pid)
+
+    def _write(self, text: str) -> None:
+        """The configuration, checked by HAProxy itself before it takes the place of the one before."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.chmod(0o600)
+        try:
+            run([self._binary, "-c", "-q", "-f", str(fresh)])
+        except CommandFailed as error:
+            raise Permanent(f"HAProxy refuses its configuration: {error.stderr.strip()[-400:]}") from error
+        fresh.rename(self.config)
+
+    def _start(self) -> None:
+        master = f"{self.master},mode,600"
+        argv = [self._binary, "-W", "-D", "-S", master, "-f", str(self.config), "-p", str(self._pid_file)]
+        try:
+            run(argv, within_s=START_S)
+        except CommandFailed as error:
+            said = error.stderr.strip()[-400:]
+            hint = "is a port of a VIP taken by another program?"
+            raise Permanent(f"HAProxy does not start: {said}", hint=hint) from error
+        self._old.clear()
+        end = time.monotonic() + START_S
+        while self._worker() is None or self._failed_reloads() is None:
+            if time.monotonic() > end:
+                raise Unreachable("HAProxy was started and does not answer", hint="it is tried again by itself")
+            time.sleep(POLL_S)
+
+    def _reload(self, pid: int) -> None:
+        before, failed_before = self._worker(), self._failed_reloads() or 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR2)
+        end = time.monotonic() + START_S
+        while True:
+            now, failed = self._worker(), self._failed_reloads()
+            if now not in (None, before) and failed is not None:
+                break
+            if failed is not None and failed > failed_before:
+                raise Permanent(
+                    "HAProxy cannot listen where it shall; it goes on with the endpoints it had",
+                    hint="is a port of a VIP taken by another program?",
+                )
+            if time.monotonic() > end:
+                raise Unreachable("HAProxy does not come back from a reload", hint="it is tried again by itself")
+            time.sleep(POLL_S)
+        if before is not None:
+            self._old.add(int(before))
+
+    def _worker(self) -> str | None:
+        """The process id of the worker that answers; None while none does."""
+        with contextlib.suppress(Unreachable):
+            found = re.search(r"^Pid: (\d+)$", self.ask("show info"), re.MULTILINE)
+            return found[1] if found else None
+        return None
+
+    def _failed_reloads(self) -> int | None:
+        """How many reloads have failed since the last that did not; None while the master is busy with one."""
+        with contextlib.suppress(Unreachable):
+            found = _FAILED.search(self._converse(self.master, "show proc"))
+            return int(found[1]) if found else None
+        return None
+
+    def stop(self) -> None:
+        """Ends it with all its workers, and removes its files."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            end = time.monotonic() + STOP_S
+            while self.pid() is not None and time.monotonic() < end:
+                time.sleep(POLL_S)
+        for path in (self.config, self._pid_file, *self.config.parent.glob("*.sock*")):
+            path.unlink(missing_ok=True)
+
+    # Talking to it ---------------------------------------------------------------------------------------------
+
+    def ask(self, line: str) -> str:
+        """One command to the worker that takes new connections, and its answer. Unreachable when there is none."""
+        return self._converse(self.socket, line)
+
+    def ask_old(self, line: str) -> list[tuple[int, str]]:
+        """The answer of each worker that a reload has replaced, by process id. Costs nothing when there is none."""
+        known = set(self._old)
+        if not known:
+            return []
+        living = self._old_pids()
+        self._old -= known - living  # What a reload has added meanwhile stays.
+        answers = []
+        for pid in sorted(living):
+            with contextlib.suppress(Unreachable):  # It has ended with its last connection.
+                answers.append((pid, self.tell_old(pid, line)))
+        return answers
+
+    def tell_old(self, pid: int, line: str) -> str:
+        """One command to one worker that a reload has replaced."""
+        return self._converse(self.master, f"@!{pid} {line}")
+
+    def _old_pids(self) -> set[int]:
+        _, _, old = self._converse(self.master, "show proc").partition("# old workers")
+        lines = old.partition("# programs")[0].splitlines()
+        return {int(line.split()[0]) for line in lines if line[:1].isdigit()}
+
+    def _converse(self, path: Path, line: str) -> str:
+        assert not {"\n", "\r", ";"} & set(line), line  # HAProxy would take what follows for another command.
+        try:
+            with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)) as talk:
+                talk.settimeout(ANSWER_S)
+                talk.connect(str(path))
+                talk.sendall(line.encode("ascii") + b"\n")
+                talk.shutdown(socket.SHUT_WR)  # The master answers until its client has no more to say.
+                answer = b""
+                while chunk := talk.recv(65536):
+                    answer += chunk
+        except OSError as error:
+            raise Unreachable(f"HAProxy does not answer: {error}", hint="it is restarted by itself") from error
+        return answer.decode(errors="replace").strip()
