@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import Any
+import sys
+from pathlib import Path
 
 import click
 
@@ -31,18 +31,30 @@ def daemon(ctx: click.Context, arguments: tuple[str, ...]) -> int:
 
 
 @click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The daemon's configuration file.")
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
-def doctor(form: str) -> int:
+def doctor(file: Path | None, form: str) -> int:
     """Tries everything that vmrole needs of this host and says what is missing. Exit status 1 on a FAIL."""
-    found: Any = importlib.import_module("orchestrator.doctor").checks()
-    rows = [{key: str(getattr(one, key)) for key in ("verdict", "name", "message", "remedy")} for one in found]
+    from orchestrator import config
+    from orchestrator.doctor import Verdict, each
+
+    failed, rows = False, []
+    for check in each(None if file is None else config.load(file)):
+        failed |= check.verdict is Verdict.FAIL
+        rows.append({key: str(getattr(check, key)) for key in ("verdict", "name", "message", "remedy")})
+        if form == "table":
+            render.show([f"{_coloured(check.verdict)}  {check.name}: {render.plain(check.message)}"])
+            if check.remedy:
+                render.show([f"      -> {render.plain(check.remedy)}"])
     if form != "table":
         render.show([render.dump(rows, form)])
-    for row in rows if form == "table" else ():
-        render.show([f"{row['verdict']:<4}  {row['name']}: {render.plain(row['message'])}"])
-        if row["verdict"] != "PASS" and row["remedy"]:
-            render.show([f"      -> {render.plain(row['remedy'])}"])
-    return 1 if any(row["verdict"] == "FAIL" for row in rows) else 0
+    return 1 if failed else 0
+
+
+def _coloured(verdict: str) -> str:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return verdict
+    return click.style(verdict, fg={"PASS": "green", "WARN": "yellow"}.get(verdict, "red"))
 
 
 @click.command()

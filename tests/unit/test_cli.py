@@ -403,3 +403,18 @@ def test_the_version_is_told_with_and_without_a_daemon(daemon: Daemon, tmp_path:
     assert re.fullmatch(r"vmrole \S+\ndaemon \S+\n", vmrole("version").stdout)
     alone = vmrole("version", VMROLE_SOCKET=str(tmp_path / "none"))
     assert (alone.returncode, alone.stdout.startswith("vmrole "), "daemon" in alone.stdout) == (0, True, False)
+
+
+def test_the_doctor_is_shown_as_text_and_as_json(tmp_path: Path) -> None:
+    """A line per check with its remedy, or all of them as JSON; exit status 1 where programs are missing."""
+    (tmp_path / "vmrole.toml").write_text(
+        f'accelerator = "tcg"\nstate_dir = "{tmp_path}/state"\nrun_dir = "{tmp_path}/run"\n'
+    )
+    words = ("doctor", "--config", str(tmp_path / "vmrole.toml"))
+    text = vmrole(*words, PATH="/nonexistent")
+    rows = json.loads(vmrole(*words, "-o", "json", PATH="/nonexistent").stdout)
+    assert text.returncode == 1, text.stderr
+    assert {"verdict", "name", "message", "remedy"} == set(rows[0])
+    haproxy = next(row for row in rows if row["name"] == "haproxy")
+    assert f"FAIL  haproxy: {haproxy['message']}\n      -> {haproxy['remedy']}\n" in text.stdout
+    assert vmrole("doctor", "--config", "/nonexistent").returncode == 78

@@ -137,7 +137,7 @@ def test_a_failed_instance_ends_the_wait(run: Run, daemon: Daemon, tmp_path: Pat
     assert f"hint: ask: vmrole why {name}" in err
     assert run("wait", "sick", "--timeout", "10s")[0] == 1
     daemon.world.faults.setup_never_ends.clear()
-    assert run("reimage", name, "--wait", "--timeout", "60s")[0] == 0
+    assert run("reimage", name, "--wait", "--timeout", "60s")[0] == 0, run("describe", name)[1]
     assert run("wait", "sick", "--timeout", "60s")[0] == 0
     assert run("delete", "service", "sick", "--wait", "--timeout", "60s")[0] == 0
 
