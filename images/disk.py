@@ -84,13 +84,18 @@ def _make_filesystem(tree: Path, plan: DiskPlan, partition: Path) -> None:
     if os.geteuid() != 0:
         command = ["unshare", "--map-root-user", *command]  # So that files of ours become root's in the image.
     try:
-        run(command, env={"E2FSPROGS_FAKE_TIME": str(stamp), "SOURCE_DATE_EPOCH": str(stamp)})
+        run(command, env=_clock(stamp))
     except BuildError as error:
         if os.geteuid() != 0 and "unshare" in str(error):
             raise BuildError(str(error), hint="this kernel forbids user namespaces: build as root") from error
         raise
     if not plan.keep_times:
         _fix_change_times(tree, partition, stamp)
+
+
+def _clock(stamp: int) -> dict[str, str]:
+    """What makes the tools of e2fsprogs, old and new, believe that it is this time."""
+    return {"E2FSPROGS_FAKE_TIME": str(stamp), "SOURCE_DATE_EPOCH": str(stamp)}
 
 
 def _mke2fs_features() -> str:
@@ -107,7 +112,7 @@ def _fix_change_times(tree: Path, partition: Path, stamp: int) -> None:
         lines += [f'sif "/{name}" ctime @{stamp}', f'sif "/{name}" ctime_extra 0']
     script = partition.with_suffix(".debugfs")
     script.write_text("\n".join([f"sif / ctime @{stamp}", *lines, ""]))
-    run(["debugfs", "-w", "-f", script, partition])
+    run(["debugfs", "-w", "-f", script, partition], env=_clock(stamp))
     script.unlink()
 
 

@@ -72,7 +72,7 @@ def split(tmp_path: Path, user_data: bytes) -> dict[str, bytes]:
 
 def meta(text: str, key: str) -> str:
     """What the guest's own reader makes of a key of meta-data."""
-    command = ["busybox", "sh", "-c", '. "$1"; meta "$2"', "sh", micro.FILES / "meta-data", key]
+    command = ["busybox", "sh", "-c", '. "$1"; meta "$2"', "sh", str(micro.FILES / "meta-data"), key]
     return subprocess.run(command, check=True, capture_output=True, input=text.encode(), timeout=20).stdout.decode()
 
 
