@@ -1,17 +1,20 @@
-"""Runs the rings of tests one after the other and says how long each took: `python -m tests.rings [RING...]`.
+"""Runs the rings of tests and says how long each took: `python -m tests.rings [RING... | fast]`.
 
-Every ring runs, also after one has failed. The last line is a summary in pytest's words; the exit status is 1 when
-any ring failed, had no tests, skipped one, or was stopped. The lab ring runs in a lab (`tests/lab/harness`), as root.
+The fast rings run side by side, the others one after the other. Every ring runs, also after one has failed. The last
+line is a summary in pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was
+stopped. The lab ring runs in a lab (`tests/lab/harness`), as root.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -45,6 +48,41 @@ class Result:
 
 def run(ring: str) -> Result:
     """Runs one ring with its output on the terminal."""
+    command = _command(ring)
+    print(_title(ring, command), flush=True)
+    started = time.monotonic()
+    status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    return _result(ring, status, time.monotonic() - started)
+
+
+def run_together(rings: Sequence[str]) -> list[Result]:
+    """Runs rings side by side; the output of each is shown whole when it has ended."""
+    with concurrent.futures.ThreadPoolExecutor(len(rings)) as pool:
+        return list(pool.map(_run_quietly, rings))
+
+
+def _run_quietly(ring: str) -> Result:
+    command = _command(ring)
+    started = time.monotonic()
+    done = subprocess.run(
+        command, cwd=REPOSITORY, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    seconds_s = time.monotonic() - started
+    print(f"{_title(ring, command)}\n{done.stdout.rstrip()}", flush=True)
+    return _result(ring, done.returncode, seconds_s)
+
+
+def _title(ring: str, command: Sequence[str]) -> str:
+    return f"\n{f' ring: {ring} ':=^{_WIDTH}}\n+ {' '.join(command)}"
+
+
+def _result(ring: str, status: int, seconds_s: float) -> Result:
+    tests, failed, skipped = _counts(_REPORTS / f"{ring}.xml")
+    return Result(ring, status, tests, failed, skipped, seconds_s)
+
+
+def _command(ring: str) -> list[str]:
+    """How the ring is run; removes the report of an earlier run."""
     report = _REPORTS / f"{ring}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", f"tests/{ring}", "-q", "--durations=5", f"--junitxml={report}"]
@@ -52,12 +90,7 @@ def run(ring: str) -> Result:
     if ring == "lab":
         root = [] if os.geteuid() == 0 else ["sudo", "--preserve-env=CI"]
         command = [*root, sys.executable, "-m", "tests.lab.harness", "--", *command]
-    print(f"\n{f' ring: {ring} ':=^{_WIDTH}}\n+ {' '.join(command)}", flush=True)
-    started = time.monotonic()
-    status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
-    seconds_s = time.monotonic() - started
-    tests, failed, skipped = _counts(report)
-    return Result(ring, status, tests, failed, skipped, seconds_s)
+    return command
 
 
 def _counts(report: Path) -> tuple[int, int, int]:
@@ -73,8 +106,8 @@ def _counts(report: Path) -> tuple[int, int, int]:
     )
 
 
-def summary(results: list[Result]) -> str:
-    """A table of the rings, and as its last line the sum in the manner of pytest."""
+def summary(results: list[Result], total_s: float) -> str:
+    """A table of the rings, and as its last line the sum in the manner of pytest; `total_s` is wall-clock time."""
     lines = [f"{'ring':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>10}  result"]
     for result in results:
         verdict = "ok" if result.good else f"FAILED (pytest's exit status: {result.status})"
@@ -92,7 +125,6 @@ def summary(results: list[Result]) -> str:
         )
         if number
     ]
-    total_s = sum(result.seconds_s for result in results)
     closing = f" {', '.join(words) or 'nothing ran'} in {total_s:.2f}s "
     lines.append(f"{closing:=^{_WIDTH}}")
     return "\n".join(lines)
@@ -106,8 +138,11 @@ def main(arguments: list[str]) -> int:
         return 2
     rings = FAST if arguments == ["fast"] else tuple(arguments) or RINGS
     _REPORTS.mkdir(parents=True, exist_ok=True)
-    results = [run(ring) for ring in rings]
-    print(f"\n{summary(results)}", flush=True)
+    started = time.monotonic()
+    fast = [ring for ring in rings if ring in FAST]
+    results = run_together(fast) if fast else []
+    results += [run(ring) for ring in rings if ring not in FAST]
+    print(f"\n{summary(results, time.monotonic() - started)}", flush=True)
     return 0 if all(result.good for result in results) else 1
 
 
