@@ -47,6 +47,7 @@ from orchestrator.model import (
     is_sha256,
     label,
 )
+from unattend import AnswersInvalid, nocloud
 
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 USER_DATA_BYTES_MAX = 256 * 1024
@@ -167,6 +168,11 @@ class _Reader:
         if len(said.encode()) > USER_DATA_BYTES_MAX:
             limit = f"use at most {USER_DATA_BYTES_MAX // 1024} KiB; put large data into the image"
             self._fault(f"{at}.userData", "too long", limit)
+            return said
+        try:
+            nocloud.check_user_data(said)
+        except AnswersInvalid as refused:
+            self._fault(f"{at}.userData", str(refused), refused.hint)
         return said
 
     def _setup(self, node: Map, at: str) -> Setup:

@@ -99,6 +99,15 @@ def test_a_mac_address_stays_a_string() -> None:
     assert "'52:54:00:12:34:56' is not an IPv4 address" in str(fault)
 
 
+def test_user_data_that_no_guest_would_understand_is_refused() -> None:
+    """What the answer disc would refuse is a fault of the service file, with its line and what would be right."""
+    (problem,) = problems(GOOD.replace("        #cloud-config\n", "        hunter2\n"))
+    assert (problem.key, problem.line) == ("roles.web.answers.userData", 13)
+    assert "names no type" in problem.message
+    assert "hunter2" not in problem.message
+    assert "#cloud-config" in problem.hint
+
+
 @pytest.mark.parametrize(
     ("before", "after", "line", "key", "word"),
     [
@@ -247,7 +256,7 @@ def test_an_alias_bomb_is_counted_not_expanded() -> None:
     assert "expands to more than" in str(fault)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_is_too_odd(source: str) -> None:
     """Any text is either a service or an InvalidInput; nothing else ever comes out."""
