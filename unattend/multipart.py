@@ -126,7 +126,7 @@ def _type_by_first_line(text: str, where: str) -> str:
     if text.startswith("\ufeff"):
         raise AnswersInvalid("begins with a byte-order mark", where=f"{where}: line 1", hint="save it without")
     raise AnswersInvalid(
-        f"the first line {first[:60]!r} names no type that cloud-init knows",
+        "the first line names no type that cloud-init knows",  # and is not shown: it may be a secret
         where=f"{where}: line 1",
         hint=f"it must {_FIRST_LINES}",
     )

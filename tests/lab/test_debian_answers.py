@@ -18,9 +18,10 @@ import pytest
 from tests.lab.test_image_boot import Guest, NoAnswer, until
 from unattend import iso, nocloud
 
-_BOOT_S = 240.0  # 30 s on a quiet machine; others may use the same two cores.
-_OFF_S = 90.0
+_BOOT_S = 400.0  # 30 s on a quiet machine; others may use the same two cores.
+_OFF_S = 120.0
 _MIB = 1 << 20
+pytestmark = pytest.mark.timeout(5 * (_BOOT_S + _OFF_S))  # the first test waits for the whole life
 _MAC = "52:54:00:12:34:56"  # qemu's default for the first card
 
 _USER_DATA = """\
@@ -131,6 +132,7 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
     seen = []
     for inserted in (disc, None, None):
         with guest.running(inserted):
+            until(lambda: _past_setup(guest), _BOOT_S, guest)
             until(lambda: _settled(guest), _BOOT_S, guest)
             seen.append(_facts(guest))
             with contextlib.suppress(NoAnswer):
@@ -140,11 +142,14 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
     return Life(answers.instance_id, console, seen[0], (seen[1], seen[2]), time.monotonic() - started_s)
 
 
-def _settled(guest: Guest) -> bool | None:
-    """Whether the guest is past its setup boot and has started everything."""
+def _past_setup(guest: Guest) -> bool | None:
+    """True in another boot than the setup boot."""
     setup_boot = guest.read("/var/lib/vmrole/setup-boot")
-    if guest.read("/proc/sys/kernel/random/boot_id") == setup_boot:
-        return None
+    return True if guest.read("/proc/sys/kernel/random/boot_id") != setup_boot else None
+
+
+def _settled(guest: Guest) -> bool | None:
+    """True when systemd has started everything."""
     return True if guest.sh("systemctl is-system-running") in ("running", "degraded") else None
 
 

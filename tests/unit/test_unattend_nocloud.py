@@ -104,6 +104,7 @@ def test_user_data_that_cannot_be_meant_is_refused(user_data: str, where: str, w
             refuse(user_data)
         assert where in refused.value.where
         assert what in refused.value.message
+        assert "hello" not in str(refused.value), "user-data may be a secret"
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", str(refused.value))
 
 
