@@ -31,7 +31,8 @@ PACKAGES = (
 # Units that a generation of a role has no use for, or that slow down each of its boots.
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-    "getty@tty1.service", "systemd-pstore.service", "cloud-init-hotplugd.socket",
+    "getty@tty1.service", "systemd-binfmt.service", "systemd-pstore.service", "systemd-update-utmp-runlevel.service",
+    "cloud-init-hotplugd.socket",
 )  # fmt: skip
 ENABLED = ("systemd-networkd.service", "systemd-resolved.service", "ssh.socket")
 DISABLED = ("ssh.service",)
@@ -145,7 +146,9 @@ def _configure(tree: Path) -> None:
         _link(tree / "etc/systemd/system" / unit, "/dev/null")
     run(["systemctl", "--root", tree, "enable", *ENABLED])
     run(["systemctl", "--root", tree, "disable", *DISABLED])
+    run(["systemctl", "--root", tree, "set-default", "multi-user.target"])
     (tree / "etc/fstab").write_text(f"UUID={UUID} / ext4 defaults,noatime 0 0\n")
+    (tree / "etc/default/locale").write_text("LANG=C.UTF-8\n")  # As in cloud.cfg; cloud-init then leaves it alone.
     (tree / "etc/hostname").write_text("debian\n")
     (tree / "etc/hosts").write_text("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
     _link(tree / "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
