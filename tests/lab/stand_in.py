@@ -30,7 +30,9 @@ LONGEST_S = 1.0  # how long a packet that should be dropped is waited for
 
 
 def in_namespace(name: str, do: Callable[[], T]) -> T:
-    """What `do()` returns, called in a thread that is in the named network namespace; sockets stay there."""
+    """What `do()` returns, called in a thread that is in the network namespace ("" is ours); sockets stay there."""
+    if not name:
+        return do()
     answers: list[T] = []
     errors: list[OSError] = []
 
@@ -180,7 +182,7 @@ def serving(namespace: str, port: int, address: str = "0.0.0.0") -> Iterator[lis
     def listen() -> socket.socket:
         return socket.create_server((address, port))
 
-    server = in_namespace(namespace, listen) if namespace else listen()
+    server = in_namespace(namespace, listen)
     callers: list[str] = []
 
     def accept() -> None:

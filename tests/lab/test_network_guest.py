@@ -1,0 +1,60 @@
+"""What a real guest sees of its network, and what its root cannot do to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.places import CLIENT_NAMESPACE, HOST
+from tests.lab.harness.role import RoleDaemon
+from tests.lab.stand_in import reaches
+
+_SERVICE = """service: shop
+vip: 203.0.113.10
+roles:
+  web:
+    image: micro
+    instances: 2
+    size: {vcpus: 1, memory: 128 MiB}
+    endpoints:
+      http: {port: 80, target: 8080, protocol: http}
+"""
+_SHELL = ["/bin/sh", "-c"]
+
+
+def drops() -> dict[str, int]:
+    """What the firewall dropped, by reason."""
+    counted = {}
+    for item in json.loads(HOST.run(["nft", "-j", "list", "table", "bridge", "vmrole"]).stdout)["nftables"]:
+        rule = item.get("rule", {})
+        for part in rule.get("expr", ()):
+            if "counter" in part:
+                counted[rule["comment"]] = part["counter"]["packets"]
+    return counted
+
+
+def test_guests_find_each_other_and_cannot_pretend(lab: Lab, daemon: RoleDaemon, micro_image: Path) -> None:
+    """By name over real DHCP and DNS; with another MAC or address even root in a guest reaches nobody."""
+    daemon.run("image", "add", str(micro_image), "--name", "micro")
+    daemon.run("apply", "-f", "-", "--wait", text=_SERVICE, timeout_s=300)
+    for name in ("web-1", "web-1.shop"):
+        answer = json.loads(lab.guest("web-0.shop", [*_SHELL, f"busybox wget -qO- http://{name}:8080/"]))
+        assert (answer["hostname"], answer["instance"]) == ("web-1", "web-1.shop")
+    address = json.loads(lab.guest("web-0.shop", [*_SHELL, "busybox wget -qO- http://127.0.0.1:8080/"]))["address"]
+    assert reaches("", address, 8080)
+    assert not reaches(CLIENT_NAMESPACE, address, 8080)
+    assert lab.guest("web-0.shop", [*_SHELL, "busybox wget -qO- http://203.0.113.10/ | grep -c hostname"]) == "1\n"
+
+    before = drops()
+    ping = "busybox ping -c 2 -W 1 10.90.0.11 >/dev/null"
+    assert lab.guest("web-0.shop", [*_SHELL, f"{ping} && echo reached"]) == "reached\n"
+    other = "ip address add 10.90.0.99/24 dev eth0", "ip address del 10.90.0.99/24 dev eth0"
+    spoofed = f"{other[0]}; {ping.replace('ping', 'ping -I 10.90.0.99')} && echo reached; {other[1]}"
+    assert "reached" not in lab.guest("web-0.shop", [*_SHELL, spoofed])
+    disguise = "ip link set eth0 down; ip link set eth0 address 52:54:00:ba:d0:01; ip link set eth0 up"
+    assert "reached" not in lab.guest("web-0.shop", [*_SHELL, f"{disguise}; {ping} && echo reached; true"])
+    after = drops()
+    assert after["ARP for another address"] + after["another address"] > before["ARP for another address"]
+    assert after["another MAC"] > before["another MAC"]
+    assert reaches("", "10.90.0.11", 8080)
