@@ -45,10 +45,9 @@ class Images(Protocol):
 class Upload(io.RawIOBase):
     """The request's body as a file that a thread may read: each read waits for the client, nothing is buffered."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], length: int | None) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self._rest = b""
-        self._length = length
         self._taken = 0
 
     def readable(self) -> bool:
@@ -60,8 +59,6 @@ class Upload(io.RawIOBase):
         if not self._rest:
             self._rest = anyio.from_thread.run(self._next)
             self._taken += len(self._rest)
-            if not self._rest and self._length is not None and self._taken != self._length:
-                raise InvalidInput(f"the upload ended after {self._taken} of {self._length} bytes")
         view = memoryview(cast("bytearray", buffer)).cast("B")
         count = min(len(view), len(self._rest))
         view[:count] = self._rest[:count]
@@ -83,9 +80,7 @@ class Upload(io.RawIOBase):
 
 async def upload(request: Request) -> BinaryIO:
     """The body of the request as a file."""
-    length = request.headers.get("content-length")
-    body = Upload(request.stream().__aiter__(), int(length) if length is not None else None)
-    return io.BufferedReader(body, buffer_size=1 << 20)
+    return io.BufferedReader(Upload(request.stream().__aiter__()), buffer_size=1 << 20)
 
 
 def image_routes(images: Images) -> APIRouter:

@@ -86,6 +86,7 @@ def test_a_socket_that_may_not_be_used_is_denied(tmp_path: Path, monkeypatch: py
         b"",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\n\r\nnot json",
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\n<a>",
