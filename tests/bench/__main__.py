@@ -104,7 +104,7 @@ class Bench:
     def ready_to_rotation_s(self) -> Samples:
         """From the guest's own HTTP service answering on its DIP to the first answer through the VIP."""
         self.apply(1)
-        dip = self.daemon.json("get", "instances", "web-0")["address"]
+        dip = self.daemon.json("get", "instances", "web-0")[0]["address"]
         gaps = []
         for _ in range(7):
             operation = self.lab.host.popen(
@@ -261,7 +261,7 @@ def report(found: dict[str, Samples]) -> bool:
 
 def main(names: list[str]) -> int:
     """Returns 0 when every measure is within its limit."""
-    image = images.ensure("micro", enter.REPOSITORY / "build" / "images")
+    image = images.ensure("micro", enter.REPOSITORY / "build" / "images").path
     with tempfile.TemporaryDirectory(prefix="vmrole-bench-") as place, Lab() as lab:
         daemon = lab.daemon(Path(place) / "vmrole")
         daemon.start()

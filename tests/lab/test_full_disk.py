@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,12 +33,8 @@ def test_a_full_disk_is_told_and_waited_out(lab: Lab, small_state: Path, micro_i
         daemon.run("image", "add", str(micro_image), "--name", "micro")
         filler = small_state / "filler"
         apply(daemon, service(0), wait=False)  # The network and the records need a little room themselves.
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
-            except OSError:
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
                 pass
         filled = filler.stat().st_size
         with filler.open("r+b") as file:
