@@ -50,6 +50,7 @@ _REASON: Final = {
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED): "its QEMU ended unexpectedly",
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED): "it could not be started",
 }
+_NO_MONITOR = "id=vmrole,path="  # QEMU repeats its option when it cannot make the socket, and only then.
 _QEMU_ENDED = "its QEMU ended unexpectedly"
 _FORGET_ALL = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -319,6 +320,11 @@ def _why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldEr
     what = f"start {instance.name}"
     if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ENOENT:
         return Permanent(f"{what}: {error}", hint=f"a part of it is missing; run: vmrole reimage {instance.name}")
+    if _NO_MONITOR in str(error):
+        hint = (
+            "QEMU must be able to write to the monitors' directory; a confinement profile has to allow *.sock there"
+        )
+        return Permanent(f"{what}: {error}", hint=hint)
     return translated(what, error)
 
 

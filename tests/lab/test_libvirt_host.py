@@ -52,6 +52,20 @@ def test_missing_overlay_fails_the_instance(stage: RealStage) -> None:
         stage.hypervisor.start(make_instance(stage))
 
 
+def test_unwritable_monitor_is_told(stage: RealStage, lab: Lab) -> None:
+    """A VM whose monitor QEMU cannot make, as under a strict profile, fails with a hint; nothing of it runs."""
+    instance = make_instance(stage)
+    stage.lay(instance)
+    stage.layout.monitor(instance.name).mkdir(parents=True)  # Nothing can listen where a directory is.
+    with pytest.raises(Permanent) as told:
+        stage.hypervisor.start(instance)
+    assert "confinement profile" in told.value.hint
+    assert look(stage, instance).power is Power.OFF
+    stage.layout.monitor(instance.name).rmdir()
+    stage.hypervisor.start(instance)
+    assert look(stage, instance).power is Power.RUNNING
+
+
 def test_dead_vm_wakes_at_once(stage: RealStage) -> None:
     """kill -9 of QEMU wakes the reconciler and shows as off within a second, whenever libvirt notices it."""
     instance = started(stage)
