@@ -6,7 +6,9 @@ by libvirt when the network starts (every network with a `forward` element does 
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +25,8 @@ from orchestrator.errors import Foreign, Permanent
 from orchestrator.model import Instance, Service
 
 log = logging.getLogger(__name__)
+_DNS_PORT = 53
+_DNSMASQ_S = 1.0
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _NET: Final = Path("/sys/class/net")
 _ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
@@ -109,6 +113,9 @@ class HostNetwork:
             for scope, flags in ((_CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE), (_LIVE, 0)):
                 now = network_xml.describe(network.XMLDesc(flags))
                 _change_hosts(network, now, network_xml.describe(wanted), scope)
+            if not _names_answer(service.network.gateway):
+                log.warning("nobody answers for names of network %s; libvirt is made to look", name)
+                _revive_names(network, network_xml.describe(wanted))
 
 
 def _find(connection: libvirt.virConnect, name: str) -> libvirt.virNetwork | None:
@@ -152,6 +159,21 @@ def _change_hosts(network: libvirt.virNetwork, now: Described, wanted: Described
     ):
         _update(network, section, _DELETE, sorted(here - there), xml, scope)
         _update(network, section, _ADD, sorted(there - here), xml, scope)
+
+
+def _names_answer(gateway: str) -> bool:
+    """Whether dnsmasq listens; asked of the host itself, so the answer comes at once."""
+    with contextlib.suppress(OSError), socket.create_connection((gateway, _DNS_PORT), timeout=_DNSMASQ_S):
+        return True
+    return False
+
+
+def _revive_names(network: libvirt.virNetwork, wanted: Described) -> None:
+    """A change of a name makes libvirt start a dnsmasq that has died; a network without names needs none."""
+    for address, names in sorted(wanted.dns)[:1]:
+        host = network_xml.dns_host_xml(address, names)
+        network.update(_DELETE, _DNS, -1, host, _LIVE)
+        network.update(_ADD, _DNS, -1, host, _LIVE)
 
 
 def _update(

@@ -111,10 +111,13 @@ def remake(table: Table, found: Found | None) -> list[Json]:
 
 
 def change(table: Table, name: str, now: Mapping[Key, str], wanted: Iterable[Key], owner: str) -> list[Json]:
-    """Commands that make the elements of `owner` in the set exactly `wanted`; those of others stay."""
+    """Commands that make the elements of `owner` in the set exactly `wanted`.
+
+    Those of others stay, unless `owner` wants them: the record gives each to one service, so the other is gone.
+    """
     place = {"family": table.family, "table": table.name, "name": name}
     want = set(wanted)
-    stale = sorted(key for key, holder in now.items() if holder == owner and key not in want)
+    stale = sorted(key for key, holder in now.items() if (holder == owner) != (key in want))
     fresh = sorted(key for key in want if now.get(key) != owner)
     commands: list[Json] = []
     if stale:

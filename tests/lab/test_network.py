@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,6 +237,37 @@ def test_instances_find_each_other(
     network.lay(service, instances)
     assert until(lambda: one.asks("web-1") == other.address, 2.0)
     assert asks(CLIENT_NAMESPACE, "web-1.shop", one.gateway) == ""
+
+
+def test_a_dnsmasq_that_died_is_brought_back(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn], tmp_path: Path
+) -> None:
+    """The next lay has libvirt start it again, with everything that it knew."""
+    one, other = pair
+    os.kill(int(Path("/run/libvirt/network/vmrole-shop.pid").read_text()), signal.SIGKILL)
+    one.configure()
+    assert until(lambda: one.asks("web-1") == "", 5.0)
+    network.lay(*shop)
+    assert until(lambda: one.asks("web-1") == other.address, 5.0)
+    assert lease(other, tmp_path).startswith(other.address)
+
+
+def test_what_a_vanished_service_left_is_taken_over(network: HostNetwork) -> None:
+    """A service that gets the range and the VIP of one whose record is lost works, and lifting it leaves nothing."""
+    lost, _ = make_service("lost", VIP, 1)
+    network.lay(lost, [])
+    HOST.run(["virsh", "net-destroy", lost.network.name])
+    HOST.run(["virsh", "net-undefine", lost.network.name])
+    service, instances = make_service("shop", VIP, 1)
+    assert service.network.subnet == lost.network.subnet
+    network.lay(service, instances)
+    rules = HOST.run(["nft", "list", "set", "inet", "vmrole", "subnets"]).stdout
+    assert '"shop"' in rules
+    assert '"lost"' not in rules
+    network.lift(service)
+    network.lift(lost)
+    assert network.inventory() == frozenset()
+    assert HOST.run(["nft", "list", "tables"]).stdout == ""
 
 
 def test_an_unknown_card_gets_no_address(network: HostNetwork, tmp_path: Path) -> None:

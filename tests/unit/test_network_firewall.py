@@ -23,6 +23,16 @@ def test_only_the_owners_elements_change() -> None:
     ]
 
 
+def test_what_a_vanished_service_held_is_taken_over() -> None:
+    """An element under another name is made anew under the new one, in the same transaction."""
+    commands = change(INET, "bridges", {("a",): "gone", ("b",): "blog"}, [("a",)], "shop")
+    place = {"family": "inet", "table": "vmrole", "name": "bridges"}
+    assert commands == [
+        {"delete": {"element": {**place, "elem": ["a"]}}},
+        {"add": {"element": {**place, "elem": [{"elem": {"val": "a", "comment": "shop"}}]}}},
+    ]
+
+
 def test_nothing_to_change_is_no_command() -> None:
     """A set that is as it should be costs no transaction."""
     now = {("vrb-1", "10.90.0.1"): "shop"}
