@@ -19,12 +19,13 @@ from orchestrator.drivers import guest_services, host_probe
 from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.hostile_text import harmless
-from orchestrator.model import Identity, Instance, InstanceName, Probe, Services, Silence
+from orchestrator.model import Identity, Instance, InstanceName, Probe, Ready, Services, Silence
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
 SETUP_BOOT_FILE: Final = "/var/lib/vmrole/setup-boot"
 RUN_WITHIN_S = 1.5  # A turn waits so long for a command in the guest; a later turn takes the answer up.
 RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew.
+LEFT_ALONE_MAX_S = 5.0  # A guest that took longer to answer is asked again after this.
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.25  # How long to sleep between two looks at a running command.
 _ID_BYTES = 64
 _FILE_BYTES = 4096
@@ -46,6 +47,17 @@ class _Command:
 class _Ended:
     status: int  # exit status; -1 when a signal ended it
     output: str
+    took_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unready:
+    """The last answer of a guest that was not ready: it stands for as long as it took to get it."""
+
+    boot_id: str
+    ready: Ready
+    found: Services
+    until_s: float
 
 
 class Agents(Protocol):
@@ -70,6 +82,7 @@ class LibvirtGuest:
         self._monitors = monitors
         self._transcript = transcript
         self._commands: dict[tuple[InstanceName, str], _Command] = {}
+        self._unready: dict[InstanceName, _Unready] = {}
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
 
     def identity(self, instance: Instance) -> Identity | Silence:
@@ -148,12 +161,7 @@ class LibvirtGuest:
             if boot_id and marker.strip() == boot_id and not ready.units:
                 return guest_services.by_marker(marker, ready, boot_id)
         with contextlib.suppress(AgentForbids):
-            argv = ("/bin/sh", "-c", guest_services.SCRIPT, "vmrole", *ready.units)
-            ended = self._run(instance, f"services {ready.units}", argv)
-            if ended is None:
-                return Services(started=False, note="the guest is being asked for its services")
-            found = guest_services.judge(ended.output, ready, boot_id)
-            return found or Services(started=False, note="the guest's shell does not run the question")
+            return self._by_script(instance, boot_id)
         if not files:
             self._channel.call(instance.name, "guest-ping")
             return guest_services.by_answering(ready)
@@ -161,6 +169,25 @@ class LibvirtGuest:
         if result:
             return guest_services.by_result_file(result, ready)
         return guest_services.by_marker("", ready, boot_id)
+
+    def _by_script(self, instance: Instance, boot_id: str) -> Services:
+        ready, last = instance.goal.role.ready, self._unready.get(instance.name)
+        if last is None or (last.boot_id, last.ready) != (boot_id, ready):
+            last = None
+        elif time.monotonic() < last.until_s:
+            return last.found  # A guest that answers slowly is busy starting; it is not kept from that.
+        argv = ("/bin/sh", "-c", guest_services.SCRIPT, "vmrole", *ready.units)
+        ended = self._run(instance, f"services {ready.units}", argv)
+        if ended is None:
+            return last.found if last else Services(started=False, note="the guest is being asked for its services")
+        found = guest_services.judge(ended.output, ready, boot_id)
+        if found is None:
+            return Services(started=False, note="the guest's shell does not run the question")
+        self._unready.pop(instance.name, None)
+        if not found.started:
+            until_s = time.monotonic() + min(ended.took_s, LEFT_ALONE_MAX_S)
+            self._unready[instance.name] = _Unready(boot_id, ready, found, until_s)
+        return found
 
     # Files and commands in the guest ---------------------------------------------------------------------------
 
@@ -201,7 +228,7 @@ class LibvirtGuest:
                 return None
             if not isinstance(said, dict) or said.get("exited"):
                 del self._commands[key]
-                return _ended(said)
+                return _ended(said, time.monotonic() - command.since_s)
             if time.monotonic() - now_s + sleep_s > RUN_WITHIN_S:
                 return None
             time.sleep(sleep_s)
@@ -230,10 +257,10 @@ def _identity_of(boot_id: str, setup_boot_id: str, source: str) -> Identity:
     return Identity(boot_id=boot, setup_boot_id=setup, source=source) if boot else Identity(boot_id="", source="ping")
 
 
-def _ended(said: object) -> _Ended:
+def _ended(said: object, took_s: float) -> _Ended:
     status = said.get("exitcode") if isinstance(said, dict) else None
     output = _decoded(said.get("out-data", "") if isinstance(said, dict) else "", _OUTPUT_BYTES)
-    return _Ended(status if isinstance(status, int) else -1, output)
+    return _Ended(status if isinstance(status, int) else -1, output, took_s)
 
 
 def _decoded(encoded: object, size_bytes: int) -> str:
