@@ -82,7 +82,9 @@ class LibvirtGuest:
         self._monitors = monitors
         self._transcript = transcript
         self._commands: dict[tuple[InstanceName, str], _Command] = {}
+        self._identities: dict[InstanceName, Identity] = {}  # as told last
         self._unready: dict[InstanceName, _Unready] = {}
+        self._plain: dict[InstanceName, str] = {}  # the boot in which the guest is known to have no systemd
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
 
     def identity(self, instance: Instance) -> Identity | Silence:
@@ -93,6 +95,7 @@ class LibvirtGuest:
         except (AgentSilent, AgentRefused) as silent:
             return self._silence(instance, "identity", silent)
         self._resets_at_answer[instance.name] = (instance.vm_uuid, resets)
+        self._identities[instance.name] = found
         self._transcript.note(instance.name, "identity", f"{found}")
         return found
 
@@ -145,30 +148,36 @@ class LibvirtGuest:
         return found
 
     def _in_setup_boot(self, name: InstanceName, boot_id: str) -> bool:
-        """Whether setup runs in this very boot, as it does again when user-data restarts the guest by itself."""
-        try:
-            return bool(boot_id) and self._read(name, SETUP_BOOT_FILE, _ID_BYTES).strip() == boot_id
-        except AgentForbids:
-            return False
+        """Whether setup runs in this very boot, as it does again when user-data restarts the guest by itself.
+
+        What `identity` told of this boot last is believed: a turn asks it first.
+        """
+        told = self._identities.get(name)
+        if told is not None and told.boot_id == boot_id:
+            return told.setup_boot_id == boot_id != ""
+        return bool(boot_id) and self._shown(name, SETUP_BOOT_FILE) == boot_id
 
     def _auto_start(self, instance: Instance, boot_id: str) -> Services:
-        ready = instance.goal.role.ready
-        files = True
-        with contextlib.suppress(AgentForbids):
-            files = False
-            marker = self._read(instance.name, guest_services.READY_FILE, _FILE_BYTES)
-            files = True
-            if boot_id and marker.strip() == boot_id and not ready.units:
-                return guest_services.by_marker(marker, ready, boot_id)
+        name, ready = instance.name, instance.goal.role.ready
+        marker = self._shown(name, guest_services.READY_FILE)
+        if boot_id and ((marker == boot_id and not ready.units) or self._plain.get(name) == boot_id):
+            return guest_services.by_marker(marker or "", ready, boot_id)
         with contextlib.suppress(AgentForbids):
             return self._by_script(instance, boot_id)
-        if not files:
-            self._channel.call(instance.name, "guest-ping")
+        if marker is None:
+            self._channel.call(name, "guest-ping")
             return guest_services.by_answering(ready)
-        result = self._read(instance.name, guest_services.CLOUD_INIT_RESULT, _FILE_BYTES)
+        result = self._shown(name, guest_services.CLOUD_INIT_RESULT)
         if result:
             return guest_services.by_result_file(result, ready)
-        return guest_services.by_marker("", ready, boot_id)
+        return guest_services.by_marker(marker, ready, boot_id)
+
+    def _shown(self, name: InstanceName, path: str) -> str | None:
+        """The file's text, "" when there is none; None when the agent shows no files at all."""
+        try:
+            return self._read(name, path, _FILE_BYTES).strip()
+        except AgentForbids:
+            return None
 
     def _by_script(self, instance: Instance, boot_id: str) -> Services:
         ready, last = instance.goal.role.ready, self._unready.get(instance.name)
@@ -184,7 +193,9 @@ class LibvirtGuest:
         if found is None:
             return Services(started=False, note="the guest's shell does not run the question")
         self._unready.pop(instance.name, None)
-        if not found.started:
+        if not guest_services.has_systemd(ended.output):
+            self._plain[instance.name] = boot_id  # From now on its marker is read, which costs the guest nothing.
+        elif not found.started:
             until_s = time.monotonic() + min(ended.took_s, LEFT_ALONE_MAX_S)
             self._unready[instance.name] = _Unready(boot_id, ready, found, until_s)
         return found

@@ -69,6 +69,11 @@ def judge(said: str, ready: Ready, boot_id: str) -> Services | None:
             return None
 
 
+def has_systemd(said: str) -> bool:
+    """Whether the script ran in a guest with systemd."""
+    return said.startswith("init=systemd")
+
+
 def by_marker(marker: str, ready: Ready, boot_id: str) -> Services:
     """For a guest without systemd: its services have started when the marker holds the id of the present boot."""
     if ready.units:

@@ -195,6 +195,19 @@ def test_nothing_is_ready_before_the_setup_restart() -> None:
     assert guest(agent).services(dataclasses.replace(of, role=role)) == Services(started=True)
 
 
+def test_guest_without_systemd_is_asked_by_script_once() -> None:
+    """Once it is known that a guest has no systemd, its marker alone is read until it is there."""
+    agent = Agent({BOOT_ID_FILE: BOOT}, output="init=other\n")
+    asked, of = guest(agent), instance(boot_id=BOOT)
+    for _ in range(5):
+        found = asked.services(of)
+        assert isinstance(found, Services)
+        assert not found.started
+    assert len(agent.started) == 1
+    agent.files[guest_services.READY_FILE] = BOOT
+    assert asked.services(of) == Services(started=True)
+
+
 def test_marker_is_not_asked_what_it_cannot_know() -> None:
     """A role that names units needs systemd: a marker does not answer for them."""
     agent = Agent({guest_services.READY_FILE: BOOT}, output="init=other\n")
