@@ -9,7 +9,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable
 
-from orchestrator.errors import Conflict, InvalidInput
+from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.model import Nic, ServiceNetwork
 
 SERVICE_PREFIX = 24
@@ -65,14 +65,10 @@ def check_vip(vip: str, pool: str) -> str:
     try:
         address = ipaddress.IPv4Address(vip)
     except ValueError as error:
-        raise InvalidInput(f"vip {vip[:40]!r} is not an IPv4 address", hint="such as 203.0.113.10") from error
-    if address in ipaddress.IPv4Network(pool):
-        raise InvalidInput(
-            f"vip {vip} lies in {pool}, from which private networks are cut",
-            hint="choose an address of the network that clients are in",
-        )
+        raise _unfit(f"vip {vip[:40]!r} is not an IPv4 address", "four numbers, such as 203.0.113.10") from error
     # RFC 6890: 0.0.0.0/8 and 240.0.0.0/4 (with the broadcast address) name no host anywhere.
     for unfit, why in (
+        (address in ipaddress.IPv4Network(pool), f"lies in {pool}, from which private networks are cut"),
         (address in _THIS_NETWORK, "means 'this network'"),
         (address.is_loopback, "is a loopback address"),
         (address.is_link_local, "is a link-local address"),
@@ -80,8 +76,12 @@ def check_vip(vip: str, pool: str) -> str:
         (address.is_reserved, "is reserved"),
     ):
         if unfit:
-            raise InvalidInput(f"vip {vip} {why}", hint="choose an address of the network that clients are in")
+            raise _unfit(f"vip {vip} {why}", "choose an address of the network that clients are in")
     return str(address)
+
+
+def _unfit(fault: str, hint: str) -> InvalidInput:
+    return InvalidInput(fault, problems=(Problem(fault, key="vip", hint=hint),))
 
 
 def _unique(prefix: str, seed: str, taken: set[str]) -> str:
