@@ -44,7 +44,7 @@ def main() -> int:
             _reimage(stage, lab, daemon)
             _explain(stage, daemon)
             if keep:
-                _hand_over(stage)
+                _hand_over(stage, lab, daemon)
                 lab.leave_running()
             else:
                 _delete(stage, lab, daemon)
@@ -61,6 +61,7 @@ def _deploy(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
     with stage.step("A host of its own: namespaces, libvirtd and the vmrole daemon"):
         stage.say(f"host {lab.host_address}, client {lab.client_address}; your network is not touched")
         daemon.start()
+        stage.vmrole(daemon, "doctor")
     with stage.step("An image goes into the repository"):
         stage.vmrole(daemon, "image", "add", str(IMAGE), "--name", "micro")
         stage.vmrole(daemon, "image", "ls")
@@ -115,8 +116,10 @@ def _explain(stage: Stage, daemon: RoleDaemon) -> None:
         stage.vmrole(daemon, "verify")
 
 
-def _hand_over(stage: Stage) -> None:
+def _hand_over(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
     """What the user needs to go on by hand; `enter.py` adds how to get in and how to end it."""
+    with (lab.root / "environment").open("a") as environment:  # ROOT/enter reads it.
+        environment.writelines(f"\n{name}={value}" for name, value in daemon.environment.items())
     with stage.step("It stays up; inside the lab you can say"):
         stage.say("vmrole get instances -w")
         stage.say(f"vmrole reimage {FIRST} --wait")

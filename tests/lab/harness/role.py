@@ -13,8 +13,9 @@ from typing import Any
 
 from tests.lab.harness import daemons, places
 from tests.lab.harness.daemons import Daemon
-from tests.lab.harness.enter import REPOSITORY
+from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 
+START_S = 180.0  # The first daemon of a lab tries KVM and TCG, each with a deadline of its own.
 COMMAND_S = 600.0  # A whole deployment with --wait on a slow machine.
 VMROLE = str(REPOSITORY / ".venv" / "bin" / "vmrole")
 
@@ -27,8 +28,11 @@ class RoleDaemon:
         self.run_dir = run
         self.socket = run / "vmrole.sock"
         self.config = state / "vmrole.toml"
-        for directory in (state, run):
+        cache = Path(os.environ[ROOT_ENV]) / "cache-of-daemons"
+        for directory in (state / "lib", run, cache):
             directory.mkdir(parents=True, exist_ok=True)
+        if not (state / "lib" / "cache").exists():
+            (state / "lib" / "cache").symlink_to(cache)  # Whether KVM works is found out once per lab: half a minute.
         lab = {
             "state_dir": str(state / "lib"),
             "run_dir": str(run),
@@ -39,11 +43,11 @@ class RoleDaemon:
         self.config.write_text("\n".join(lines) + "\n")
         argv = (VMROLE, "daemon", "--config", str(self.config))
         self._daemon = Daemon("vmrole daemon", argv, self.socket, state / "daemon.log")
-        self.environment = {"VMROLE_SOCKET": str(self.socket)}
+        self.environment = {"VMROLE_SOCKET": str(self.socket), "VMROLE_CONFIG": str(self.config)}
 
     def start(self) -> None:
         """Starts the daemon and waits until its socket answers."""
-        self._daemon.start()
+        self._daemon.start(START_S)
 
     def kill(self) -> None:
         """kill -9 of the daemon alone."""
