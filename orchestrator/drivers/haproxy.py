@@ -81,7 +81,7 @@ class HaproxyBalancer:
                 return
             if wanted == self._shape.frontends and self._process.pid() is not None:
                 return
-            _refuse_taken_ports(wanted, self._shape.frontends)
+            _refuse_taken_ports(wanted, self._process.listening())
             pools = {one.pool for one in wanted}
             members = {
                 name: one for name, one in self._shape.members.items() if any(pool in pools for pool, _ in one.pools)
@@ -271,11 +271,10 @@ def _seat(rows: list[tuple[PoolName, Row]], draining: bool, old_connections: int
     )
 
 
-def _refuse_taken_ports(wanted: Sequence[Frontend], present: Sequence[Frontend]) -> None:
+def _refuse_taken_ports(wanted: Sequence[Frontend], ours: frozenset[str]) -> None:
     """A port that another program holds is told as such, before HAProxy fails on it."""
-    ours = {(one.vip, one.port) for one in present}
     for one in wanted:
-        if (one.vip, one.port) in ours:
+        if f"{one.vip}:{one.port}" in ours:
             continue
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

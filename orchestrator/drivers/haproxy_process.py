@@ -22,12 +22,16 @@ log = logging.getLogger(__name__)
 START_S = (
     15.0  # A start takes 50 ms and a reload 100 ms; a host that starts its guests may take a hundred times that.
 )
+SIGNAL_AGAIN_S = 3.0  # A master that has just begun to run misses its signals.
+REWRITE_S = 1.0  # A reload empties the pid file and runs the program anew; for some 10 ms it seems to be nobody.
 STOP_S = 5.0
+LET_GO_S = 1.0  # Workers of a master that was killed hold their ports until they have seen it, some milliseconds.
 ANSWER_S = 2.0
 POLL_S = 0.02
 # Of sun_path's 107 bytes, HAProxy wants room for its temporary name ".PID.tmp" beside the socket.
 _PATH_BYTES_MAX = 90
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9/._-]*")
+_BIND = re.compile(r"^    bind (\S+)", re.MULTILINE)
 _FAILED = re.compile(r"\bmaster\b.*\[failed: (\d+)\]")
 
 
@@ -55,13 +59,28 @@ class HaproxyProcess:
 
     def pid(self) -> int | None:
         """The master's process id, when that process runs and is ours."""
+        end = time.monotonic() + REWRITE_S
+        while True:
+            try:
+                noted = self._pid_file.read_text().strip()
+                words = Path(f"/proc/{noted}/cmdline").read_bytes().split(b"\0") if noted.isdigit() else []
+                state = Path(f"/proc/{noted}/stat").read_text().rpartition(")")[2].split()[0] if words else ""
+            except OSError:
+                return None
+            if state == "Z":
+                return None
+            if words not in ([], [b""]):
+                return int(noted) if str(self.config).encode() in words else None
+            if time.monotonic() > end:
+                return None
+            time.sleep(POLL_S)
+
+    def listening(self) -> frozenset[str]:
+        """ADDRESS:PORT of every endpoint of the configuration that was written last, by whichever daemon."""
         try:
-            pid = int(self._pid_file.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ValueError):
-            return None
-        return pid if str(self.config).encode() in words and state != "Z" else None
+            return frozenset(_BIND.findall(self.config.read_text()))
+        except FileNotFoundError:
+            return frozenset()
 
     def load(self, text: str) -> None:
         """Runs with this configuration: by a start, or by a reload that keeps every open connection.
@@ -89,12 +108,17 @@ class HaproxyProcess:
     def _start(self) -> None:
         master = f"{self.master},mode,600"
         argv = [self._binary, "-W", "-D", "-S", master, "-f", str(self.config), "-p", str(self._pid_file)]
-        try:
-            run(argv, within_s=START_S)
-        except CommandFailed as error:
-            said = error.stderr.strip()[-400:]
-            hint = "is a port of a VIP taken by another program?"
-            raise Permanent(f"HAProxy does not start: {said}", hint=hint) from error
+        let_go = time.monotonic() + LET_GO_S
+        while True:
+            try:
+                run(argv, within_s=START_S)
+                break
+            except CommandFailed as error:
+                if "cannot bind" not in error.stderr or time.monotonic() > let_go:
+                    said = error.stderr.strip()[-400:]
+                    hint = "is a port of a VIP taken by another program?"
+                    raise Permanent(f"HAProxy does not start: {said}", hint=hint) from error
+            time.sleep(POLL_S)
         self._old.clear()
         end = time.monotonic() + START_S
         while self._worker() is None or self._failed_reloads() is None:
@@ -103,15 +127,19 @@ class HaproxyProcess:
             time.sleep(POLL_S)
 
     def _reload(self, pid: int) -> None:
-        before, failed_before = self._worker(), self._failed_reloads() or 0
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGUSR2)
         end = time.monotonic() + START_S
+        while (failed_before := self._failed_reloads()) is None and time.monotonic() < end:
+            time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
+        before, signal_at = self._worker(), 0.0
         while True:
+            if time.monotonic() > signal_at:
+                signal_at = time.monotonic() + SIGNAL_AGAIN_S
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR2)
             now, failed = self._worker(), self._failed_reloads()
             if now not in (None, before) and failed is not None:
                 break
-            if failed is not None and failed > failed_before:
+            if failed is not None and failed > (failed_before or 0):
                 raise Permanent(
                     "HAProxy cannot listen where it shall; it goes on with the endpoints it had",
                     hint="is a port of a VIP taken by another program?",

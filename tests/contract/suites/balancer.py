@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -9,12 +10,14 @@ from orchestrator.errors import Transient
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing
 from orchestrator.ports import Balancer
 
-VIP = "127.0.77.1"
+# Loopback is a /8: each run of the tests has a corner of its own, so that two at a time do not meet.
+CORNER = f"127.{1 + os.getpid() // 250 % 250}.{os.getpid() % 250}"
+VIP = f"{CORNER}.1"
 PORT = 18077
 POOL = PoolName("shop.web.http")
 OTHER_POOL = PoolName("shop.web.admin")
 ZERO, ONE = InstanceName("web-0.shop"), InstanceName("web-1.shop")
-ADDRESSES = {ZERO: "127.0.77.10", ONE: "127.0.77.11"}
+ADDRESSES = {ZERO: f"{CORNER}.10", ONE: f"{CORNER}.11"}
 HTTP = Frontend(pool=POOL, vip=VIP, port=PORT, mode=Mode.HTTP, probe=HttpProbe(path="/healthz"))
 ADMIN = Frontend(pool=OTHER_POOL, vip=VIP, port=PORT + 1, mode=Mode.TCP, probe=None)
 

@@ -1,0 +1,361 @@
+"""What only an HAProxy that is killed, reloaded and adopted can show: nothing is lost, and nobody comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers import haproxy_config
+from orchestrator.drivers.haproxy import HaproxyBalancer
+from orchestrator.errors import ConfigError, Permanent, Transient
+from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
+from tests.contract.origin import Origin
+from tests.contract.suites.balancer import (
+    ADDRESSES,
+    ADMIN,
+    CORNER,
+    HTTP,
+    ONE,
+    POOL,
+    PORT,
+    VIP,
+    ZERO,
+    member,
+    patiently,
+)
+from tests.contract.test_balancer import answered, ask, kill_all, until
+
+TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
+SQL = 8079
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """HAProxy's directory."""
+    return tmp_path / "haproxy"
+
+
+@pytest.fixture
+def start(place: Path) -> Iterator[Callable[[], HaproxyBalancer]]:
+    """Begins a daemon's balancer on `place`; each call is the next daemon. All end with the test, HAProxy too."""
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> HaproxyBalancer:
+            return stack.enter_context(HaproxyBalancer(place, "haproxy", lambda *_: None))
+
+        last = HaproxyBalancer(place, "haproxy", lambda *_: None)
+        stack.callback(lambda: last.shape([]))
+        yield begin
+
+
+@pytest.fixture
+def haproxy(start: Callable[[], HaproxyBalancer]) -> HaproxyBalancer:
+    """The first daemon's."""
+    return start()
+
+
+@pytest.fixture
+def origins() -> Iterator[dict[InstanceName, Origin]]:
+    """Two real HTTP servers, one for each member."""
+    with Origin("zero", ADDRESSES[ZERO], 8077) as zero, Origin("one", ADDRESSES[ONE], 8077) as one:
+        yield {ZERO: zero, ONE: one}
+
+
+@pytest.fixture
+def echo() -> Iterator[Member]:
+    """A TCP server that says what it hears, as a member."""
+    with socket.create_server((ADDRESSES[ZERO], SQL)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    talk, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=repeat, args=(talk,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield Member(name=ZERO, address=ADDRESSES[ZERO], pools=((TCP.pool, SQL),))
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def repeat(talk: socket.socket) -> None:
+    """Says what it hears."""
+    with talk, contextlib.suppress(OSError):
+        while said := talk.recv(64):
+            talk.sendall(said)
+
+
+def says(talk: socket.socket, word: bytes) -> bytes:
+    """What comes back; nothing when the connection was cut."""
+    try:
+        talk.sendall(word)
+        return talk.recv(64)
+    except OSError:
+        return b""
+
+
+def connect(port: int) -> socket.socket:
+    """A TCP connection through the VIP."""
+    return socket.create_connection((VIP, port), timeout=5)
+
+
+def test_a_connection_outlives_reloads_and_is_counted_and_cut(haproxy: HaproxyBalancer, echo: Member) -> None:
+    """A long connection goes on through reloads; draining still sees it, and leaving ends it."""
+    haproxy.shape([TCP])
+    haproxy.join(echo)
+    with connect(TCP.port) as talk:
+        assert says(talk, b"a") == b"a"
+        haproxy.shape([TCP, HTTP])
+        haproxy.drain(ZERO)
+        haproxy.shape([TCP, HTTP, ADMIN])
+        seat = haproxy.seats()[ZERO]
+        assert (seat.standing, seat.connections) == (Standing.DRAINING, 1)
+        assert says(talk, b"b") == b"b"
+        patiently(lambda: haproxy.leave(ZERO))
+        assert says(talk, b"c") == b""
+    assert haproxy.seats() == {}
+
+
+def test_the_next_daemon_counts_what_an_old_worker_holds(
+    haproxy: HaproxyBalancer, start: Callable[[], HaproxyBalancer], echo: Member
+) -> None:
+    """Connections from before a reload from before a restart of the daemon are seen, until they end."""
+    haproxy.shape([TCP])
+    haproxy.join(echo)
+    with connect(TCP.port) as talk:
+        assert says(talk, b"a") == b"a"
+        haproxy.shape([TCP, HTTP])
+        successor = start()
+        assert successor.seats()[ZERO].connections == 1
+    until(lambda: successor.seats()[ZERO].connections == 0)
+
+
+@pytest.mark.usefixtures("origins")
+def test_reloads_under_load_lose_no_request(haproxy: HaproxyBalancer) -> None:
+    """Four clients ask without a pause while endpoints come and go: every answer is a 200, none is missing."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    haproxy.join(member(ONE))
+    stop = threading.Event()
+    answers: list[tuple[int, str]] = []
+
+    def client() -> None:
+        while not stop.is_set():
+            answers.append(answered())
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    for number in range(6):
+        haproxy.shape([HTTP, ADMIN] if number % 2 == 0 else [HTTP])
+        time.sleep(0.1)
+    stop.set()
+    for one in clients:
+        one.join()
+    assert len(answers) > 100
+    assert set(answers) == {(200, "zero"), (200, "one")}
+
+
+@pytest.mark.usefixtures("origins")
+def test_a_member_that_joins_after_a_reload_joins_the_new_worker(haproxy: HaproxyBalancer) -> None:
+    """A change that leaves the names of the endpoints as they were is waited for like any other."""
+    haproxy.shape([HTTP])
+    for path in ("/a", "/b", "/c"):
+        haproxy.shape([dataclasses.replace(HTTP, probe=HttpProbe(path=path))])
+        haproxy.join(member(ZERO))
+        time.sleep(0.3)  # Long enough for an old worker to be gone.
+        assert haproxy.seats()[ZERO].standing is Standing.UP
+        assert ask() == (200, "zero")
+        patiently(lambda: haproxy.leave(ZERO))
+
+
+@pytest.mark.usefixtures("origins")
+def test_who_was_draining_when_haproxy_died_can_be_taken_back(haproxy: HaproxyBalancer) -> None:
+    """It comes back draining, gets nothing, and gets traffic again after it has joined."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    haproxy.join(member(ONE))
+    haproxy.drain(ZERO)
+    kill_all(haproxy)
+    until(lambda: answered() == (200, "one"))
+    assert {ask()[1] for _ in range(6)} == {"one"}
+    haproxy.join(member(ZERO))
+    assert {ask()[1] for _ in range(6)} == {"zero", "one"}
+    haproxy.drain(ONE)
+    assert {ask()[1] for _ in range(6)} == {"zero"}
+
+
+@pytest.mark.usefixtures("origins")
+def test_a_member_may_leave_while_haproxy_is_dead(place: Path) -> None:
+    """And does not come back with it."""
+    balancer = HaproxyBalancer(place, "haproxy", lambda *_: None)  # Not entered: nobody watches.
+    try:
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        balancer.join(member(ONE))
+        kill_all(balancer)
+        balancer.leave(ZERO)
+        with HaproxyBalancer(place, "haproxy", lambda *_: None) as successor:
+            assert set(successor.seats()) == {ONE}
+    finally:
+        balancer.shape([])
+
+
+@pytest.mark.usefixtures("origins")
+def test_a_vip_that_is_not_on_the_host_keeps_nobody_else_from_being_served(
+    place: Path, start: Callable[[], HaproxyBalancer]
+) -> None:
+    """After a restart of the host one service's address may come late, or never."""
+    haproxy = start()
+    absent = dataclasses.replace(ADMIN, vip="192.0.2.77")
+    with pytest.raises(Transient, match="not on this host yet"):
+        haproxy.shape([HTTP, absent])
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    shape = dataclasses.replace(haproxy._shape, frontends=(*haproxy._shape.frontends, absent))
+    haproxy._load(shape)
+    haproxy._remember(shape)
+    kill_all(haproxy)
+    until(lambda: answered() == (200, "zero"))
+
+
+def test_a_port_that_was_taken_meanwhile_does_not_keep_the_daemon_from_starting(
+    start: Callable[[], HaproxyBalancer],
+) -> None:
+    """Guests can be looked after without a balancer; it starts as soon as the port is free."""
+    first = start()
+    first.shape([HTTP])
+    first.__exit__()
+    kill_all(first)
+    until(lambda: first._process.pid() is None)
+    with socket.create_server((VIP, PORT), reuse_port=True):
+        successor = start()
+        assert successor._process.pid() is None
+        with pytest.raises(Permanent, match="does not start"):
+            successor.shape([HTTP])
+    until(lambda: answered()[0] == 503)
+
+
+def test_a_failed_reload_is_told_at_once_and_loses_nothing(
+    haproxy: HaproxyBalancer, origins: dict[InstanceName, Origin]
+) -> None:
+    """HAProxy itself finds the port taken: the endpoints that were go on, and a later reload works."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    with socket.create_server((VIP, ADMIN.port)):
+        wanted = dataclasses.replace(haproxy._shape, frontends=(*haproxy._shape.frontends, ADMIN))
+        began = time.monotonic()
+        with pytest.raises(Permanent, match="goes on with the endpoints it had"):
+            haproxy._load(wanted)
+        assert time.monotonic() - began < 10
+        assert ask() == (200, "zero")
+    haproxy.shape([HTTP, ADMIN])
+    assert ask() == (200, "zero")
+
+
+@pytest.mark.parametrize("name", ["with space", "q'uote", "x" * 100])
+def test_a_run_directory_that_cannot_be_written_into_the_configuration_is_refused(tmp_path: Path, name: str) -> None:
+    """Before anything is made."""
+    with pytest.raises(ConfigError, match="cannot be HAProxy's socket"):
+        HaproxyBalancer(tmp_path / name, "haproxy", lambda *_: None)
+    assert not (tmp_path / name).exists()
+
+
+def test_its_files_are_its_owners_alone(haproxy: HaproxyBalancer, place: Path) -> None:
+    """Who can write to the runtime socket rules the balancer."""
+    haproxy.shape([HTTP])
+    assert place.stat().st_mode & 0o077 == 0
+    for path in (haproxy._process.socket, haproxy._process.master, haproxy._process.config):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.usefixtures("origins")
+def test_watching_costs_next_to_nothing(haproxy: HaproxyBalancer) -> None:
+    """Ten members, nobody asks: this process and HAProxy together stay below one percent of a core."""
+    haproxy.shape([HTTP])
+    for number in range(10):
+        name = InstanceName(f"web-{number}.shop")
+        haproxy.join(Member(name=name, address=ADDRESSES[ONE], pools=((POOL, 8077),)))
+    time.sleep(1.0)
+    before, own_before, began = cpu_s(haproxy), own_s(), time.monotonic()
+    time.sleep(2.0)
+    took = time.monotonic() - began
+    origin_share = 0.5  # The two origins answer ten checks a second in this very process.
+    assert (cpu_s(haproxy) - before) / took < 0.02
+    assert (own_s() - own_before) / took < 0.02 + origin_share
+
+
+def own_s() -> float:
+    """Seconds of processor time that this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_s(haproxy: HaproxyBalancer) -> float:
+    """Seconds of processor time of all of HAProxy's processes."""
+    config, ticks = str(haproxy._process.config).encode(), 0
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and config in (entry / "cmdline").read_bytes().split(b"\0"):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [HttpProbe(path=path) for path in ("/", "/a?b=c#d", "/%20$HOME", "/'\"\\x", "/{}()")] + [TcpProbe(port=9)],
+)
+def test_any_probe_can_be_configured(haproxy: HaproxyBalancer, probe: HttpProbe | TcpProbe) -> None:
+    """What the service file allows as a probe is taken by HAProxy as it is written."""
+    haproxy.shape([dataclasses.replace(HTTP, probe=probe)])
+    assert ask()[0] == 503
+
+
+def test_what_is_in_the_configuration_was_checked() -> None:
+    """No name, address, port or path can add a line or a word."""
+    good = haproxy_config.Shape(frontends=(HTTP,), members={ZERO: member(ZERO)})
+    text = haproxy_config.render(good, Path("/run/x.sock"))
+    assert text.count(f"\n    server web-0.shop {ADDRESSES[ZERO]}:8077 ") == 1
+    bad: list[haproxy_config.Shape] = [
+        dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, pool=PoolName("a\nglobal")),)),
+        dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, port=0),)),
+        dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, probe=HttpProbe(path="/ x")),)),
+        dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, probe=HttpProbe(path="/", port=70000)),)),
+        dataclasses.replace(good, members={"web 0": member(ZERO)}),
+    ]
+    for one in bad:
+        with pytest.raises(Permanent):
+            haproxy_config.render(one, Path("/run/x.sock"))
+    with pytest.raises(ValueError, match="permitted"):
+        haproxy_config.server_address(dataclasses.replace(member(ZERO), address="1.2.3.4 weight 0"), 80)
+
+
+def test_the_process_is_told_from_others(place: Path, haproxy: HaproxyBalancer) -> None:
+    """A process id that another program has got meanwhile is not taken for HAProxy, and never killed."""
+    (place / "haproxy.pid").write_text(str(os.getpid()))
+    assert haproxy._process.pid() is None
+    haproxy._process.stop()
+
+
+@pytest.mark.usefixtures("origins")
+def test_a_request_that_meets_a_dying_member_is_asked_elsewhere(
+    haproxy: HaproxyBalancer, origins: dict[InstanceName, Origin]
+) -> None:
+    """Until the check has failed, a GET to a member that is gone is answered by the other."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    haproxy.join(member(ONE))
+    haproxy.join(Member(name=InstanceName("web-2.shop"), address=f"{CORNER}.12", pools=((POOL, 8077),)))
+    answers = [ask() for _ in range(30)]
+    assert {status for status, _ in answers} == {200}
