@@ -6,7 +6,6 @@ Every request is one commit: it holds completely or not at all, and what was ans
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -241,9 +240,7 @@ class Control:
                 raise Conflict(
                     f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
                 )
-        if ipaddress.ip_address(spec.vip) in ipaddress.ip_network(self._capacity.pool):
-            fault = f"{spec.vip} lies in {self._capacity.pool}, the pool of the private networks"
-            raise InvalidInput(fault, problems=(Problem(fault, key="vip", hint="choose a public address"),))
+        addressing.check_vip(spec.vip, self._capacity.pool)
         used = sum(_memory_mib(other.spec) for other in others)
         need = _memory_mib(spec)
         if used + need > self._capacity.memory_mib:

@@ -79,7 +79,7 @@ def test_a_vip_belongs_to_one_service(fabric: Fabric) -> None:
     """A taken VIP is a conflict that names its owner; one in the private pool is a fault."""
     with pytest.raises(Conflict, match="VIP of service shop"):
         fabric.control.apply_spec(spec("mall"))
-    with pytest.raises(InvalidInput, match="the pool of the private networks"):
+    with pytest.raises(InvalidInput, match="from which private networks are cut"):
         fabric.control.apply_spec(spec("mall", "10.90.7.7"))
 
 
