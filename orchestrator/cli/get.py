@@ -12,6 +12,7 @@ from orchestrator.cli.listing import KINDS, columns, name_of, print_list
 from orchestrator.cli.names import any_name
 from orchestrator.cli.options import output_option
 from orchestrator.client import Client
+from orchestrator.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +35,16 @@ def changes(client: Client, kind: str, name: str) -> Iterator[Row]:
     for told, value, _ in messages:
         if told == kind.removesuffix("s"):
             yield value
-        elif told == "gone":
+        elif told == "gone" and kind == "instances":
             yield value | {"phase": "gone"}
 
 
 def _full(client: Client, name: str) -> str:
-    found = client.instances(name) if name else []
+    """`web-0` as `web-0.shop`; a watch may also begin before there is anything to see."""
+    try:
+        found = client.instances(name) if name else []
+    except NotFound:
+        return name
     return found[0]["name"] if len(found) == 1 and found[0]["hostname"] == name else name
 
 

@@ -5,6 +5,7 @@ As in `client`, nothing is imported that `get` does not need.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -23,6 +24,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # A terminal that knows no UTF-8 must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(words)
         sys.stdout.flush()

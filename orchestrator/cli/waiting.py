@@ -11,7 +11,7 @@ from orchestrator.client import Client
 from orchestrator.errors import NotFound, Permanent, VmroleError, WaitedTooLong
 
 if TYPE_CHECKING:
-    from orchestrator.client import Json
+    from orchestrator.transport import Json
 
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
 

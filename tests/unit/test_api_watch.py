@@ -19,7 +19,7 @@ from orchestrator.model import Event
 from tests.unit.api_daemon import SHOP, Daemon
 
 if TYPE_CHECKING:
-    from orchestrator.client import Message
+    from orchestrator.transport import Message
 
 WITHIN_S = 20.0
 

@@ -350,6 +350,15 @@ def test_no_colour_where_there_is_no_terminal(daemon: Daemon) -> None:
         assert "\x1b" not in done.stdout + done.stderr, words
 
 
+def test_a_terminal_without_utf8_ends_nothing(daemon: Daemon) -> None:
+    """What cannot be shown in the terminal's encoding is shown as an escape."""
+    log = daemon.layout.console(daemon.control.instance("web-0").name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes("grüße\x07".encode())
+    done = vmrole("console", "web-0", "--log", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "gr\\xfc\\xdfe\\ufffd\n")
+
+
 def test_a_reader_that_goes_away_is_no_fault(daemon: Daemon) -> None:
     """`vmrole get instances | true` ends without a complaint."""
     reader, writer = os.pipe()
