@@ -18,12 +18,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from orchestrator.errors import ConfigError, NoSpace, StaleRevision, Transient
+from orchestrator.errors import ConfigError, NoSpace, Permanent, StaleRevision, Transient
 from orchestrator.model import Event
 from orchestrator.ports import Document, Write
 
 EVENTS_MAX = 10_000  # The newest are kept: months of a quiet host, and never more than a few MiB.
-_PRUNE_EVERY = 256
 
 # One script per version; a database is brought from the version it has to the last, one transaction each.
 MIGRATIONS = (
@@ -50,22 +49,19 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._changed = threading.Condition(threading.RLock())
-        self._commits = 0
-        self._revision: int = 0
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        self._lock_file = _lock(path)
+        self._closed = False
+        hint = "restore a copy, or move the file away: VMs that run are found again, their history is lost"
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._prepare()
-            (self._revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
+            with contextlib.ExitStack() as undo:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+                self._lock_file = _lock(path)
+                undo.callback(os.close, self._lock_file)
+                self._db = _open(path)
+                undo.callback(self._db.close)
+                self._revision: int = self._prepare()
+                undo.pop_all()
         except (sqlite3.Error, OSError) as error:
-            os.close(self._lock_file)
-            hint = "restore a copy, or move the file away: VMs that run are found again, their history is lost"
             raise ConfigError(f"{path}: the records cannot be read: {error}", hint=hint) from error
-        except ConfigError:
-            os.close(self._lock_file)
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -73,9 +69,8 @@ class SqliteStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = DELETE")
-        self._db.execute("PRAGMA synchronous = EXTRA")
+    def _prepare(self) -> int:
+        """Checks and migrates what is there; returns its revision."""
         (sound,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         if sound != "ok":
             raise sqlite3.DatabaseError(f"integrity check: {sound}")
@@ -87,6 +82,12 @@ class SqliteStore:
             )
         for number in range(version, SCHEMA):
             self._db.executescript(f"BEGIN; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+        return self._committed()
+
+    def _committed(self) -> int:
+        """The revision as it stands in the file."""
+        (revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
+        return int(revision)
 
     def get(self, kind: str, key: str) -> Document | None:
         """See ports.Store."""
@@ -117,11 +118,14 @@ class SqliteStore:
                     "INSERT INTO events (at_s, subject, message, phase, generation, boot) VALUES (?, ?, ?, ?, ?, ?)",
                     [(one.at_s, one.subject, one.message, one.phase, one.generation, one.boot) for one in events],
                 )
-                self._prune()
+                self._db.execute(
+                    "DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (EVENTS_MAX,)
+                )
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                self._revision = self._committed()  # A disk that fails in COMMIT itself leaves either one.
                 raise
             self._revision = revision
             self._changed.notify_all()
@@ -146,11 +150,6 @@ class SqliteStore:
             (write.kind, write.key, revision, body),
         )
 
-    def _prune(self) -> None:
-        self._commits += 1
-        if self._commits % _PRUNE_EVERY == 0:
-            self._db.execute("DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (EVENTS_MAX,))
-
     def revision(self) -> int:
         """See ports.Store."""
         with self._changed:
@@ -159,7 +158,7 @@ class SqliteStore:
     def wait(self, after: int, timeout_s: float) -> int:
         """See ports.Store."""
         with self._changed:
-            self._changed.wait_for(lambda: self._revision > after, timeout_s)
+            self._changed.wait_for(lambda: self._revision > after or self._closed, timeout_s)
             return self._revision
 
     def events(self, *, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
@@ -204,9 +203,33 @@ class SqliteStore:
     def close(self) -> None:
         """See ports.Store."""
         with self._changed:
+            if self._closed:
+                return
+            self._closed = True
             self._db.close()
-            with contextlib.suppress(OSError):
-                os.close(self._lock_file)
+            os.close(self._lock_file)
+            self._changed.notify_all()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The one connection. Other processes cannot even read while it is open: their locks would hold up commits."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA synchronous = EXTRA")
+        db.execute("PRAGMA case_sensitive_like = ON")
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute("COMMIT")
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _lock(path: Path) -> int:
@@ -228,9 +251,12 @@ def _lock(path: Path) -> int:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if "full" in str(error):
-            raise NoSpace(
-                f"the records cannot be saved: {error}", hint="make room under the state directory"
-            ) from error
-        raise Transient(f"the records are out of reach: {error}") from error
+    except sqlite3.Error as error:
+        code = error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else None
+        if code == sqlite3.SQLITE_FULL:
+            hint = "make room under the state directory"
+            raise NoSpace(f"the records cannot be saved: {error}", hint=hint) from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise Transient(f"the records are out of reach: {error}") from error
+        hint = "end the daemon and start it again: it checks the records"
+        raise Permanent(f"the records cannot be used: {error}", hint=hint) from error

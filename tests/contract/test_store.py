@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pytest
 from orchestrator.drivers import sqlite
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.sqlite import SqliteStore
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, NoSpace, Permanent
 from orchestrator.ports import Store, Write
 from tests.contract.suites.store import StoreContract, event
 from tests.trouble.life import Fabric, whole_life
@@ -76,9 +78,47 @@ class TestSqlite(StoreContract):
     def test_old_events_are_forgotten(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """The ledger has an end."""
         monkeypatch.setattr(sqlite, "EVENTS_MAX", 50)
-        for _ in range(sqlite._PRUNE_EVERY):
-            store.commit([], [event("a")])
+        for number in range(60):
+            store.commit([], [event("a", str(number)), event("b", str(number))])
+        assert [one.message for one in store.events(subject="a")] == [str(number) for number in range(35, 60)]
         assert len(store.events()) == 50
+
+    def test_a_full_disk_loses_nothing(self, store: Store) -> None:
+        """A commit for which there is no room is refused as a whole, and the next that fits goes on."""
+        assert isinstance(store, SqliteStore)
+        first = store.commit([Write("thing", "a", {"n": 1}, 0)])
+        (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(NoSpace, match="cannot be saved"):
+            store.commit([Write("thing", "a", {"n": 2}, first), Write("thing", "big", {"text": "x" * 100_000}, 0)])
+        assert store.revision() == first
+        assert store.get("thing", "big") is None
+        found = store.get("thing", "a")
+        assert found is not None
+        assert (found.body["n"], found.revision) == (1, first)
+        store._db.execute(f"PRAGMA max_page_count = {pages + 100}")
+        assert store.commit([Write("thing", "big", {"text": "x" * 100_000}, 0)]) == first + 1
+
+    def test_nobody_else_can_hold_up_a_commit(self, store: Store, tmp_path: Path) -> None:
+        """A curious `sqlite3 vmrole.db` is turned away, instead of making the daemon wait for it."""
+        other = sqlite3.connect(tmp_path / "vmrole.db", timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("SELECT * FROM documents")
+        other.close()
+        store.commit([Write("thing", "a", {}, 0)])
+
+    def test_who_waits_when_it_closes_is_let_go(self, store: Store) -> None:
+        """And whoever calls later gets an error of ours."""
+        closer = threading.Timer(0.1, store.close)
+        closer.start()
+        began = time.monotonic()
+        store.wait(store.revision(), 30.0)
+        assert time.monotonic() - began < 10
+        closer.join()
+        with pytest.raises(Permanent):
+            store.commit([Write("thing", "a", {}, 0)])
+        with pytest.raises(Permanent):
+            store.all("thing")
 
 
 def test_it_is_still_there_after_a_restart(tmp_path: Path) -> None:
@@ -113,6 +153,32 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
             assert found is not None
             assert found.body["n"] in (told, told + 1), "at most the one commit is there that was not told"
     assert told > KILLS
+
+
+def test_the_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """A file kept from version 1 opens in every later version, with all that was in it."""
+    path = tmp_path / "vmrole.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript((Path(__file__).parents[1] / "golden" / "store-version-1.sql").read_text())
+    path.chmod(0o644)
+    with SqliteStore(path) as store:
+        found = store.get("service", "shop")
+        assert found is not None
+        assert (dict(found.body), found.revision) == ({"removing": False, "spec": {"name": "shop"}}, 2)
+        assert [one.message for one in store.events(subject="web.shop")] == ["serving"]
+        assert store.revision() == 3
+        assert store.commit([Write("service", "shop", None, 2)]) == 4
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_no_place_for_records_is_told(tmp_path: Path) -> None:
+    """A directory in the way, or one that cannot be made, is a matter of configuration."""
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    for path in (tmp_path / "file" / "vmrole.db", tmp_path / "directory"):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            SqliteStore(path)
+    SqliteStore(tmp_path / "vmrole.db").close()
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
