@@ -42,6 +42,7 @@ class LibvirtConnection:
         self._wake = wake
         self._connection: libvirt.virConnect | None = None
         self._why_not = "not connected yet"
+        self._callbacks: list[int] = []
         self._closed = False
         self._lost = threading.Event()
         self._ready = threading.Event()
@@ -86,15 +87,16 @@ class LibvirtConnection:
     def _keep(self) -> None:
         while not self._closed:
             self._lost.clear()
-            if self._open():
+            connection = self._open()
+            if connection is not None:
                 self._ready.set()
                 self._wake("", "connected to libvirt")
                 self._lost.wait()
-                self._drop()
+                self._drop(connection)
             else:
                 self._lost.wait(RETRY_S)
 
-    def _open(self) -> bool:
+    def _open(self) -> libvirt.virConnect | None:
         try:
             connection = libvirt.open(self.uri)
             connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_COUNT)
@@ -104,20 +106,23 @@ class LibvirtConnection:
             if self._why_not != str(error):
                 log.warning("libvirtd does not answer at %s: %s", self.uri, error)
             self._why_not = str(error)
-            return False
+            return None
         self._connection = connection
         self._why_not = ""
         log.info("connected to libvirt at %s", self.uri)
-        return True
+        return connection
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        self._why_not = self._why_not or "the connection was closed"
-        if connection is not None:
+    def _drop(self, connection: libvirt.virConnect) -> None:
+        """Closes it also when it is dead: its callbacks would keep it, and its descriptors, for ever."""
+        self._lose(connection, "the connection was closed")
+        for callback in self._callbacks:
             with contextlib.suppress(libvirt.libvirtError):
-                connection.unregisterCloseCallback()
-            with contextlib.suppress(libvirt.libvirtError):
-                connection.close()
+                connection.domainEventDeregisterAny(callback)
+        self._callbacks.clear()
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.unregisterCloseCallback()
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.close()
 
     def _alive(self, connection: libvirt.virConnect) -> bool:
         try:
@@ -143,7 +148,7 @@ class LibvirtConnection:
             def call(_connection: libvirt.virConnect, domain: libvirt.virDomain, *details: object) -> None:
                 self._wake(domain.name(), why(*details[:-1]))  # The last one is our own "opaque", unused.
 
-            connection.domainEventRegisterAny(None, event, call, None)
+            self._callbacks.append(connection.domainEventRegisterAny(None, event, call, None))
 
         on(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lambda event, _detail: f"lifecycle {event}")
         on(libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, lambda: "reboot")

@@ -96,6 +96,20 @@ def test_killed_libvirtd_loses_nothing(stage: RealStage, lab: Lab) -> None:
     stage.until(lambda: look(stage, instance).resets == 1, 10)
 
 
+def test_restarts_of_libvirtd_leak_nothing(stage: RealStage, lab: Lab) -> None:
+    """However often libvirtd is killed, the connection to it is one: no descriptor stays behind."""
+
+    def once() -> int:
+        stage.woken.clear()
+        lab.kill_libvirtd()
+        lab.start_libvirtd()
+        stage.until(lambda: any(name == "" for name, _ in stage.woken), 10)
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    first = once()
+    assert max(once() for _ in range(3)) <= first
+
+
 def test_vm_that_died_without_libvirtd_is_off(stage: RealStage, lab: Lab) -> None:
     """A VM that ended while libvirtd was away is off when it is back, and can be started again."""
     instance = started(stage)
