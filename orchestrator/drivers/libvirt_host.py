@@ -144,6 +144,7 @@ class LibvirtHypervisor:
                     if found.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]:
                         found.resume()
                     return
+                _destroy(found)  # Its QEMU may have ended before libvirt noticed.
             self._prepare_places(connection)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
             xml = domain_xml.render(instance, self._paths(instance), self._machine)
