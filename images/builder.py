@@ -42,21 +42,19 @@ def build(
         raise BuildError(f"there is no recipe {name!r}", hint=f"one of: {', '.join(NAMES)}")
     started = time.monotonic()
     require_amd64()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work or output.parent, prefix=f".build-{name}-") as place:
-        inside = Path(place).resolve()
-        fresh = inside / "image.qcow2"
-        recipe: Callable[[Path, Path, Callable[[str], None]], Contents]
-        recipe = importlib.import_module(f"images.{name}").build
-        try:
+    with _writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=work or output.parent, prefix=f".build-{name}-") as place:
+            inside = Path(place).resolve()
+            fresh = inside / "image.qcow2"
+            recipe: Callable[[Path, Path, Callable[[str], None]], Contents]
+            recipe = importlib.import_module(f"images.{name}").build
             contents = recipe(fresh, inside, progress)
             lock = _lock(name, contents, fresh)
             (inside / "lock.json").write_text(json.dumps(lock, indent=1) + "\n")
             fresh.chmod(0o644)
             _move(inside / "lock.json", lock_path(output))
             _move(fresh, output)
-        except OSError as error:
-            raise BuildError(f"cannot write {error.filename or output}: {error.strerror}") from error
     progress(f"{output}: {output.stat().st_size / disk.MIB:.1f} MiB")
     return _report(output, lock, time.monotonic() - started)
 
@@ -68,9 +66,8 @@ def ensure(name: ImageName, directory: Path, *, progress: Callable[[str], None] 
     debian holds Debian 12's packages whatever the host has, and is renewed by `build`. Several processes may ask at
     once; one builds, the others wait.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     output = directory / f"{name}.qcow2"
-    with _locked(directory / f".{name}.building"):
+    with _writing(output), _locked(directory / f".{name}.building"):
         reason = stale(name, output)
         if reason is None:
             progress(f"{output}: still what its recipe makes")
@@ -166,8 +163,18 @@ def _move(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Translate what the file system says, a full disk above all, into a BuildError."""
+    try:
+        yield
+    except OSError as error:
+        raise BuildError(f"cannot write {error.filename or output}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     """Hold the lock of one image's build; it is freed when the process ends, however it ends."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -166,6 +166,15 @@ def test_a_failed_build_leaves_the_old_image(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in tmp_path.iterdir()] == ["micro.qcow2"]
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The file system's refusal comes as a BuildError with the path in it, from both ways to get an image."""
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(BuildError, match=f"cannot write {tmp_path}/file"):
+        builder.build("micro", tmp_path / "file" / "out.qcow2")
+    with pytest.raises(BuildError, match=f"cannot write {tmp_path}/file"):
+        builder.ensure("micro", tmp_path / "file" / "images")
+
+
 def test_an_image_is_kept_only_while_all_is_as_it_was(tmp_path: Path) -> None:
     """A damaged file, a damaged lock, another recipe or a newer package each mean a new build, with the reason."""
     output = tmp_path / "micro.qcow2"
