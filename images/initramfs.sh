@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # /init of the initramfs: load the disk's drivers, mount the root file system, hand over. @ROOT_UUID@ is set at build.
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev
