@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from orchestrator import __version__
 from orchestrator.api import problems
 from orchestrator.api.guard import Guard
-from orchestrator.api.image_routes import Images, image_routes
+from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.instance_routes import instance_routes
 from orchestrator.api.peers import Admission
 from orchestrator.api.service_routes import service_routes
@@ -48,6 +48,7 @@ def create_app(
     )
     watchers = Watchers(control.wait)
     app.state.watchers = watchers
+    app.state.uploads = Uploads()
     problems.install(app)
     app.add_middleware(Guard, admission=admission or Admission())
 

@@ -11,7 +11,7 @@ import anyio.from_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.requests import ClientDisconnect
 
-from orchestrator.errors import InvalidInput, WaitedTooLong
+from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.model import DiskFormat, Image, Os
 
 SILENCE_S = 60.0  # an upload that brings nothing for so long is over
@@ -42,10 +42,47 @@ class Images(Protocol):
         """Takes a name away, and with the last one the image; raises Conflict while a service refers to it."""
 
 
+class Uploads:
+    """All uploads of one app that wait for their client, so that the end of the API can end them. Event loop only."""
+
+    def __init__(self) -> None:
+        self._waiting: set[anyio.CancelScope] = set()
+        self._stopping = False
+
+    def end(self) -> None:
+        """Ends the waiting ones and those to come."""
+        self._stopping = True
+        for scope in self._waiting:
+            scope.cancel()
+
+    async def next_of(self, chunks: AsyncIterator[bytes]) -> bytes:
+        """The next bytes, b"" at the end; raises ClientDisconnect, WaitedTooLong, or Busy when the API ends."""
+        if self._stopping:
+            raise _stopping()
+        with anyio.move_on_after(SILENCE_S) as scope:
+            self._waiting.add(scope)
+            try:
+                async for chunk in chunks:
+                    if chunk:
+                        return chunk
+            finally:
+                self._waiting.discard(scope)
+        if not scope.cancelled_caught:
+            return b""
+        if self._stopping:
+            raise _stopping()
+        raise WaitedTooLong(f"the upload brought nothing for {SILENCE_S:.0f} s", hint="try again")
+
+
+def _stopping() -> Busy:
+    return Busy("the daemon is being stopped", hint="try again when it is back")
+
+
 class Upload(io.RawIOBase):
     """The request's body as a file that a thread may read: each read waits for the client, nothing is buffered."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, uploads: Uploads, chunks: AsyncIterator[bytes]) -> None:
+        self._uploads = uploads
         self._chunks = chunks
         self._rest = b""
         self._taken = 0
@@ -67,20 +104,15 @@ class Upload(io.RawIOBase):
 
     async def _next(self) -> bytes:
         try:
-            with anyio.fail_after(SILENCE_S):
-                async for chunk in self._chunks:
-                    if chunk:
-                        return chunk
+            return await self._uploads.next_of(self._chunks)
         except ClientDisconnect as error:
             raise InvalidInput(f"the upload ended after {self._taken} bytes", hint="try again") from error
-        except TimeoutError as error:
-            raise WaitedTooLong(f"the upload brought nothing for {SILENCE_S:.0f} s", hint="try again") from error
-        return b""
 
 
 async def upload(request: Request) -> BinaryIO:
     """The body of the request as a file."""
-    return io.BufferedReader(Upload(request.stream().__aiter__()), buffer_size=1 << 20)
+    uploads: Uploads = request.app.state.uploads
+    return io.BufferedReader(Upload(uploads, request.stream().__aiter__()), buffer_size=1 << 20)
 
 
 def image_routes(images: Images) -> APIRouter:

@@ -24,6 +24,7 @@ from orchestrator.errors import (
 )
 
 _WORDS = {
+    400: "InvalidInput",
     403: "Denied",
     404: "NotFound",
     405: "InvalidInput",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -16,7 +17,7 @@ from orchestrator.errors import Unreachable, WaitedTooLong
 
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
-GRACE_S = 5  # for requests in flight; watches end within a second of their own
+GRACE_S = 5  # for requests in flight; watches end within a second of their own, uploads at once
 
 
 class PeerProtocol(H11Protocol):
@@ -34,8 +35,9 @@ class PeerProtocol(H11Protocol):
 class _Loop(uvicorn.Server):
     """uvicorn's server, waiting for an event instead of looking ten times a second whether to stop."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
         super().__init__(config)
+        self._before_end = before_end
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
@@ -44,6 +46,7 @@ class _Loop(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self.ready.set()
         await self._end.wait()
+        self._before_end()
 
     def end(self) -> None:
         """From any thread."""
@@ -71,7 +74,7 @@ class Server:
         )
         self._app = app
         self._path = Path(listener.getsockname())
-        self._server = _Loop(config)
+        self._server = _Loop(config, app.state.uploads.end)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
 
     def start(self) -> None:

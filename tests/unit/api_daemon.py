@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from fastapi import FastAPI
+
 from orchestrator import records, verify
 from orchestrator.api import Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
@@ -60,7 +62,7 @@ class Daemon:
             self.layout.state.mkdir(parents=True, exist_ok=True)
             self.store = stack.enter_context(SqliteStore(self.layout.state / "vmrole.db"))
             self.images = ImageRepository(self.store, self.layout, self.world, virtual_size_max=1 << 40)
-            host = fake_host(self.world)
+            self._host = host = fake_host(self.world)
             self.reconciler = Reconciler(self.store, host, workers=4)
             self.control = Control(
                 self.store,
@@ -70,13 +72,7 @@ class Daemon:
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
                 seats=host.balancer.seats,
             )
-            self.app = create_app(
-                self.control,
-                self.images,
-                console=self.layout.console,
-                findings=lambda: verify.findings(host, self.control.services(), self.control.instances()),
-                admission=self._admission,
-            )
+            self.app = self._made()
             if self._alive:
                 self.reconciler.start()
                 stack.callback(self.reconciler.stop)
@@ -91,6 +87,15 @@ class Daemon:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _made(self) -> FastAPI:
+        return create_app(
+            self.control,
+            self.images,
+            console=self.layout.console,
+            findings=lambda: verify.findings(self._host, self.control.services(), self.control.instances()),
+            admission=self._admission,
+        )
 
     def _live(self) -> None:
         while not self._stopped.wait(TICK_S):
@@ -107,7 +112,7 @@ class Daemon:
     def restart_api(self) -> None:
         """As a daemon that is stopped and started again, seen from a client."""
         self.server.stop()
-        self.app.state.watchers.stopping.clear()
+        self.app = self._made()
         self.server = serve(self.app, bind(self.socket, None))
 
     def client(self) -> Client:

@@ -92,6 +92,24 @@ def test_an_upload_that_falls_silent_is_ended(daemon: Daemon, disk: bytes, monke
     assert nothing_is_left(daemon)
 
 
+def test_an_upload_does_not_hold_up_the_end(tmp_path: Path, disk: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The API ends while a client is still sending: the client hears why, nothing is left, no bug is logged."""
+    head = b"POST /v1/images?name=micro HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(disk)
+    with Daemon(tmp_path) as daemon, socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(10)
+        raw.connect(str(daemon.socket))
+        raw.sendall(head + disk[:1000])
+        end = time.monotonic() + 10
+        while not any(daemon.layout.incoming.iterdir()) and time.monotonic() < end:
+            time.sleep(0.02)
+        began = time.monotonic()
+        daemon.server.stop()
+        assert time.monotonic() - began < 4
+        assert b" 503 " in raw.recv(65_536)
+        assert nothing_is_left(daemon)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_a_refusal_reaches_a_client_that_is_still_sending(daemon: Daemon) -> None:
     """A name that cannot be is refused before the upload is read, and the client hears why, not of a broken pipe."""
     with pytest.raises(InvalidInput, match="image name"):
