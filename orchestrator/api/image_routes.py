@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, BinaryIO, Protocol, cast
 
 import anyio
@@ -14,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.model import DiskFormat, Image, Os
 
+UPLOADS_MAX = 8
 SILENCE_S = 60.0  # an upload that brings nothing for so long is over
 _BODY = {
     "requestBody": {
@@ -47,7 +49,19 @@ class Uploads:
 
     def __init__(self) -> None:
         self._waiting: set[anyio.CancelScope] = set()
+        self._open = 0
         self._stopping = False
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one upload; raises Busy when there is none: each holds a thread that requests need as well."""
+        if self._open >= UPLOADS_MAX:
+            raise Busy(f"{UPLOADS_MAX} uploads are under way", hint="try again when one of them has ended")
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
 
     def end(self) -> None:
         """Ends the waiting ones and those to come."""
@@ -109,10 +123,11 @@ class Upload(io.RawIOBase):
             raise InvalidInput(f"the upload ended after {self._taken} bytes", hint="try again") from error
 
 
-async def upload(request: Request) -> BinaryIO:
-    """The body of the request as a file."""
+async def upload(request: Request) -> AsyncIterator[BinaryIO]:
+    """The body of the request as a file; raises Busy when there are too many."""
     uploads: Uploads = request.app.state.uploads
-    return io.BufferedReader(Upload(uploads, request.stream().__aiter__()), buffer_size=1 << 20)
+    with uploads.place():
+        yield io.BufferedReader(Upload(uploads, request.stream().__aiter__()), buffer_size=1 << 20)
 
 
 def image_routes(images: Images) -> APIRouter:

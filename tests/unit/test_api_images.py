@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api import image_routes
-from orchestrator.errors import Conflict, ImageRejected, InvalidInput, NotFound
+from orchestrator.errors import Busy, Conflict, ImageRejected, InvalidInput, NotFound
 from tests.unit.api_daemon import SHOP, Daemon, exchange
 
 
@@ -108,6 +109,29 @@ def test_an_upload_does_not_hold_up_the_end(tmp_path: Path, disk: bytes, caplog:
         assert b" 503 " in raw.recv(65_536)
         assert nothing_is_left(daemon)
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+def test_uploads_have_a_limit(daemon: Daemon, disk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One upload too many is refused, requests are answered all the while, and a place is free when one ends."""
+    monkeypatch.setattr(image_routes, "UPLOADS_MAX", 2)
+    head = b"POST /v1/images?name=micro HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(disk)
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        for raw in (first, second):
+            raw.connect(str(daemon.socket))
+            raw.sendall(head + disk[:1000])
+        end = time.monotonic() + 10
+        while len([*daemon.layout.incoming.iterdir()]) < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        with pytest.raises(Busy, match="2 uploads"):
+            daemon.client().add_image(io.BytesIO(disk), len(disk), name="third")
+        assert daemon.client().images() == []
+    assert nothing_is_left(daemon)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with contextlib.suppress(Busy):
+            assert daemon.client().add_image(io.BytesIO(disk), len(disk), name="third")["names"] == ["third"]
+            return
+    pytest.fail("no place became free")
 
 
 def test_a_refusal_reaches_a_client_that_is_still_sending(daemon: Daemon) -> None:
