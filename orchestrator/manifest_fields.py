@@ -74,7 +74,7 @@ def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
             return Problem(
                 f"{_shown(node)} is not a length of time", hint="a number with ms, s, min or h, such as 10 min"
             )
-        amount = float(found[1]) * _SECONDS[found[2]]
+        amount = round(float(found[1]) * _SECONDS[found[2]], 6)  # 1001 ms are 1.001 s, not 1.0010000000000001 s.
         if not least <= amount <= most:
             return Problem(f"{found[0]} is out of range", hint=f"use {least:g} s to {most:g} s")
         return amount

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.drivers import sqlite
 from orchestrator.drivers.fake import FakeStore
@@ -26,6 +28,12 @@ from tests.contract.suites.store import StoreContract, event
 from tests.trouble.life import Fabric, whole_life
 
 KILLS = 12
+NAMES = st.sampled_from(["web", "db", "Web", "w%", "_eb", "web-x", "0", "", "\\"])
+SUBJECTS = st.one_of(
+    NAMES,
+    st.builds("{}.{}".format, NAMES, NAMES),
+    st.builds("{}-{}.{}".format, NAMES, st.sampled_from(["0", "12", "x", "", "1%"]), NAMES),
+)
 
 WRITER = """
 import sys
@@ -119,6 +127,29 @@ class TestSqlite(StoreContract):
             store.commit([Write("thing", "a", {}, 0)])
         with pytest.raises(Permanent):
             store.all("thing")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(SUBJECTS, SUBJECTS), max_size=6), st.integers(0, 8), st.integers(1, 6))
+def test_both_stores_tell_the_same_events(
+    shared: tuple[FakeStore, SqliteStore], told: list[tuple[str, str]], after: int, limit: int
+) -> None:
+    """Whatever the subjects are, also those that SQL would take for patterns, both narrow alike."""
+    fake, real = shared
+    first = fake.revision()
+    for subject, message in told:
+        for store in shared:
+            store.commit([], [event(subject, message)])
+    for subject in {"", *(one for pair in told for one in pair)}:
+        wanted = fake.events(subject=subject, after=first + after, limit=limit)
+        assert real.events(subject=subject, after=first + after, limit=limit) == wanted
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[tuple[FakeStore, SqliteStore]]:
+    """One of each."""
+    with SqliteStore(tmp_path / "vmrole.db") as real:
+        yield FakeStore(), real
 
 
 def test_it_is_still_there_after_a_restart(tmp_path: Path) -> None:
