@@ -39,11 +39,11 @@ dnsmasq-base: DHCP and names in a service's network, run by libvirt
 iproute2: adds and removes the virtual IP's address
 python3: vmrole is written in it
 python3-venv: the virtual environment that it runs in
-python3-dev: headers to build libvirt's Python binding, which has no binary release
-libvirt-dev: the same, of libvirt
-gcc: the same
-libc6-dev: the same
-pkg-config: the same
+python3-dev: builds libvirt's Python binding, which has no binary release
+libvirt-dev: builds libvirt's Python binding, which has no binary release
+gcc: builds libvirt's Python binding, which has no binary release
+libc6-dev: builds libvirt's Python binding, which has no binary release
+pkg-config: builds libvirt's Python binding, which has no binary release
 ca-certificates: to fetch the locked Python packages
 END
 }
@@ -61,7 +61,7 @@ fdisk: image recipes: partition tables
 grub-pc-bin: image recipes: the boot loader for plain BIOS
 grub-common: image recipes: grub-mkimage
 zstd: image recipes: compressed kernels, modules and packages
-xz-utils: image recipes: the same
+xz-utils: image recipes: compressed kernels, modules and packages
 debian-archive-keyring: image recipes: on Ubuntu, the keys of Debian's archive
 genisoimage: isoinfo, the tests' second opinion on answer discs
 libxml2-utils: xmllint, the tests' second opinion on domain XML
