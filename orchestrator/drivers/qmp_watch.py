@@ -33,6 +33,7 @@ SAME_RESET_S = 0.5  # One reset of the guest is told twice within 30 ms; no firm
 GREETING_S = 5.0  # A monitor that has another client greets us when that one leaves; ask again then.
 RETRY_S = 1.0
 CLOSE_S = 5.0
+ENDING_S = 1.0
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # It reports each end of a VM as an error; we say it better.
 _EVENTS: Final = ("RESET", "SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME", "BLOCK_IO_ERROR")
 
@@ -47,18 +48,21 @@ def event_loop_thread() -> Iterator[asyncio.AbstractEventLoop]:
         yield loop
     finally:
         with contextlib.suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CLOSE_S)
+            asyncio.run_coroutine_threadsafe(_end_all(), loop).result(CLOSE_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CLOSE_S)
         if not thread.is_alive():
             loop.close()
 
 
-async def _cancel_all() -> None:
+async def _end_all() -> None:
+    """Lets what is ending end by itself: a hanging up that is cancelled half-way leaves its error to nobody."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks:
+        _, endless = await asyncio.wait(tasks, timeout=ENDING_S)
+        for task in endless:
+            task.cancel()
+        await asyncio.gather(*endless, return_exceptions=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -175,7 +179,8 @@ class Monitors:
                 self._loop.remove_reader(process)
                 talk.cancel()
                 read.cancel()
-                outcome = await asyncio.gather(talk, read, _hang_up(client), return_exceptions=True)
+                outcome = await asyncio.gather(talk, read, return_exceptions=True)
+                await _hang_up(client)
                 log.debug("%s: monitor: %r", name, outcome)
 
     async def _read(self, name: InstanceName, watch: _Watch, events: EventListener) -> None:
