@@ -372,9 +372,19 @@ def judged(said: str, ready: Ready = Ready()) -> Services:  # noqa: B008 - froze
             Services(started=True),
         ),
         (
-            RUNNING + 'cloud-init-exit=2\ncloud-init-json=\ncloud-init-result={"v1": {"errors": []}}\n',
+            RUNNING + 'cloud-init-result={"v1": {"datasource": "NoCloud", "errors": []}}\n',
             Ready(),
             Services(started=True),
+        ),
+        (
+            RUNNING + 'cloud-init-result={"v1": {"errors": ["script failed"]}}\n',
+            Ready(),
+            Services(started=False, failed=("cloud-init: script failed",)),
+        ),
+        (
+            RUNNING + "cloud-init-result=half\n",
+            Ready(),
+            Services(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
         ),
         (
             RUNNING + "cloud-init-exit=127\ncloud-init-json=\n",
