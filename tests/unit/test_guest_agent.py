@@ -335,6 +335,7 @@ def judged(said: str, ready: Ready = Ready()) -> Services:  # noqa: B008 - froze
             Ready(),
             Services(started=False, pending=("cloud-init",), note="cloud-init: running"),
         ),
+        ("init=systemd\nstate=degraded\n", Ready(), Services(started=False, note="systemd: degraded")),
         (
             "init=systemd\nstate=degraded\nfailed=ssh.service\n",
             Ready(),
