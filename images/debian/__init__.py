@@ -56,8 +56,7 @@ _PLAN = DiskPlan(
     kernel_path="/vmlinuz",
     initramfs_path="/initrd.img",
     command_line=(
-        f"root=UUID={UUID} rw quiet console=ttyS0 panic=5 net.ifnames=0 tsc=reliable no_timer_check "
-        "random.trust_cpu=on"
+        f"root=UUID={UUID} rw quiet console=ttyS0 panic=5 net.ifnames=0 no_timer_check random.trust_cpu=on"
     ),
     keep_times=True,
 )
