@@ -44,6 +44,7 @@ def stage(lab: Lab, debian_image: Path) -> Iterator[RealStage]:
         yield stage
 
 
+@pytest.mark.timeout(1200)
 def test_systemd_and_cloud_init(stage: RealStage) -> None:
     """An instance is ready when all that starts by itself has started: what is slow is waited for by name, what
     failed is named and can be ignored, and the role's own units and command are asked.
