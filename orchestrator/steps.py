@@ -25,6 +25,7 @@ from orchestrator.ports import Host
 SOON_S = 0.1  # Between looks at something that takes a fraction of a second: readiness, a draining connection.
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
+ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
 RESET_AFTER_S = 60.0  # A guest that was asked to restart and has not in this time is reset.
 POWER_OFF_AFTER_S = 45.0  # A guest that was asked to shut down and has not in this time is ended.
 SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
@@ -208,12 +209,14 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
             return Done(counted)
         if identity.source == "ping" and instance.asked_at_s and seen.resets > instance.resets:
             return Done(replace(seen, boot=instance.boot + 1))
-    if not instance.asked_at_s:
-        host.hypervisor.ask_restart(instance.name)
-        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to restart", SHORTLY_S)
-    if now_s - instance.asked_at_s > RESET_AFTER_S:
+    since_asked_s = now_s - instance.asked_at_s
+    if now_s - instance.phase_since_s > RESET_AFTER_S and since_asked_s > RESET_AFTER_S and instance.asked_at_s:
         host.hypervisor.reset(instance.name)
         return Wait(replace(instance, asked_at_s=now_s), "the guest did not restart: reset it", SHORTLY_S)
+    unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S
+    if not instance.asked_at_s or (unheard and now_s - instance.phase_since_s <= RESET_AFTER_S):
+        host.hypervisor.ask_restart(instance.name)
+        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to restart", SHORTLY_S)
     return Wait(instance, "asked the guest to restart", SHORTLY_S)
 
 
@@ -267,6 +270,8 @@ def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
     """What to do first when the VM does not run: powers it on again. None when it runs."""
     match domain:
         case None | Domain(power=Power.OFF):
+            if domain is None or domain.disc:
+                host.media.write(instance)  # Discs lie in memory: a restart of the host has taken this one away.
             host.hypervisor.start(instance)
             return Wait(instance, "the VM was off: started it again", SHORTLY_S)
         case Domain(power=Power.CRASHED):

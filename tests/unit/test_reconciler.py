@@ -240,3 +240,33 @@ def test_scaling_down_and_up_again() -> None:
     fabric.until(lambda: len(fabric.instances()) == 2 and fabric.quiet())
 
     assert [one.name for one in fabric.instances()] == ["web-0.shop", "web-1.shop"]
+
+
+def test_a_disc_that_a_reboot_of_the_host_took_is_written_again() -> None:
+    """Discs lie in memory: a setup that goes on after the host has restarted gets its answers again."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(lambda: fabric.instance().phase is Phase.SETUP)
+
+    fabric.world.discs.clear()
+    fabric.world.kill(WEB)
+    fabric.round()
+
+    assert fabric.world.discs == {WEB: 1}
+    fabric.until(fabric.quiet)
+    assert fabric.instance().generation == 1
+
+
+def test_a_request_that_was_not_heard_is_made_again() -> None:
+    """A guest that still answers from its old boot after a while is asked once more before it is reset."""
+    fabric = deployed()
+    fabric.world.faults.deaf_to_requests.add(WEB)
+    began_s, resets = fabric.world.time_s, fabric.world.machines[WEB].resets
+    fabric.act(Verb.RESTART, "web-0")
+    fabric.until(lambda: fabric.world.time_s > began_s + 10.0)
+
+    fabric.world.faults.deaf_to_requests.clear()
+    fabric.until(fabric.quiet)
+
+    assert fabric.world.machines[WEB].resets == resets + 1, "restarted once, by its own hand"
+    assert fabric.world.time_s < began_s + 60.0, "long before it would have been reset"
