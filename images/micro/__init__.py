@@ -18,8 +18,8 @@ KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-kvm", 
 UUID = "6d6963f2-6f00-4c1b-9e57-766d726f6c65"
 FILES = Path(__file__).parent / "files"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
-# Not tsc=reliable: on a busy host an emulated clock is measured wrong, and the guest's time then runs several times too
-# fast; the kernel must be free to find that out.
+# Not tsc=reliable: on a busy host an emulated clock is measured wrong, and the guest's time then runs several times
+# too fast; the kernel must be free to find that out.
 _COMMAND_LINE = "quiet console=ttyS0 panic=5 no_timer_check net.ifnames=0 random.trust_cpu=on init=/sbin/init"
 _PLAN = DiskPlan(
     size_mib=256,

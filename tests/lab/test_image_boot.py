@@ -28,6 +28,7 @@ T = TypeVar("T")
 _FIRST_BOOT_S = 300.0  # 13 s on a quiet machine; others may use the same two cores.
 _LATER_BOOT_S = 150.0
 _AGENT_S = 1.0
+_SCRIPT_S = 120.0
 _PAUSE_S = 0.2
 _MIB = 1 << 20
 
@@ -127,7 +128,7 @@ class Guest:
     def sh(self, script: str) -> str:
         """What a shell script in the guest prints."""
         pid = self.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
-        status = until(lambda: _exited(self.ask("guest-exec-status", pid=pid)), 30.0, self)
+        status = until(lambda: _exited(self.ask("guest-exec-status", pid=pid)), _SCRIPT_S, self)
         return base64.b64decode(status.get("out-data", "")).decode().strip()
 
     def ready(self) -> str | None:
