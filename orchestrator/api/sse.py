@@ -58,23 +58,23 @@ class Lookout(Protocol):
 
 
 class Watchers:
-    """All open watches of one app."""
+    """All watches of one app; `open` says how many there are."""
 
     def __init__(self, wait: Callable[[int, float], int]) -> None:
         self.stopping = threading.Event()
         self._wait = wait
-        self._open = 0
+        self.open = 0
         self._threads = anyio.CapacityLimiter(WATCHERS_MAX)
 
     def respond(self, lookout: Lookout) -> StreamingResponse:
         """The watch as a response; raises Busy when there are too many. Called in the event loop."""
-        if self._open >= WATCHERS_MAX:
+        if self.open >= WATCHERS_MAX:
             raise Busy(f"{WATCHERS_MAX} watches are open", hint="end one of them")
         headers = {"cache-control": "no-store"}
         return StreamingResponse(self._frames(lookout), media_type="text/event-stream", headers=headers)
 
     async def _frames(self, lookout: Lookout) -> AsyncIterator[bytes]:
-        self._open += 1
+        self.open += 1
         try:
             seen, quiet_s = -1, 0.0
             while not self.stopping.is_set():
@@ -94,7 +94,7 @@ class Watchers:
                     quiet_s = 0.0
                     yield b": still here\n\n"
         finally:
-            self._open -= 1
+            self.open -= 1
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)

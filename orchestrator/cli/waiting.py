@@ -17,8 +17,8 @@ _POLL_S = 0.2  # a service's record goes a moment after its last instance
 
 
 def settled(row: Mapping[str, Any]) -> bool:
-    """Whether an instance serves, at least as new as it was asked to be."""
-    return row["phase"] == "serving" and not _behind(row)
+    """Whether an instance serves, at least as new as it was asked to be; one that is to go is not settled yet."""
+    return row["phase"] == "serving" and not _behind(row) and not row["removing"]
 
 
 def hopeless(row: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_waiting_for_a_rollout(run: Run, daemon: Daemon, tmp_path: Path) -> None
 
 
 def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -> None:
-    """`get instances -w -o json` prints an object a line, until it is interrupted."""
+    """`get instances -w -o json` prints an object a line; it may begin before there is anything."""
     file = document(tmp_path, "seen", "203.0.113.30")
     with subprocess.Popen(
         [sys.executable, "-m", "orchestrator.cli", "get", "instances", "seen", "-w", "-o", "json"],
@@ -109,6 +110,9 @@ def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -
         env=os.environ | {"VMROLE_SOCKET": str(daemon.socket)},
     ) as watch:
         assert watch.stdout is not None
+        end = time.monotonic() + 30
+        while daemon.app.state.watchers.open == 0 and time.monotonic() < end:
+            time.sleep(0.02)
         assert run("apply", "-f", file)[0] == 0
         phases = []
         killer = threading.Timer(60, watch.kill)
@@ -179,27 +183,29 @@ def test_progress_on_a_terminal_is_a_table(run: Run, daemon: Daemon, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("phase", "at", "wanted", "serves", "failed"),
+    ("phase", "at", "wanted", "removing", "serves", "failed"),
     [
-        ("serving", (1, 1), (1, 1), True, False),
-        ("serving", (1, 2), (1, 1), True, False),
-        ("serving", (1, 9), (2, 1), False, False),
-        ("ready", (1, 1), (1, 1), False, False),
-        ("failed", (1, 1), (1, 1), False, True),
-        ("failed", (1, 1), (2, 1), False, False),
+        ("serving", (1, 1), (1, 1), False, True, False),
+        ("serving", (1, 2), (1, 1), False, True, False),
+        ("serving", (1, 9), (2, 1), False, False, False),
+        ("serving", (1, 1), (1, 1), True, False, False),
+        ("ready", (1, 1), (1, 1), False, False, False),
+        ("failed", (1, 1), (1, 1), False, False, True),
+        ("failed", (1, 1), (2, 1), False, False, False),
+        ("failed", (1, 1), (1, 1), True, False, False),
     ],
 )
 def test_what_is_waited_for(
-    phase: str, at: tuple[int, int], wanted: tuple[int, int], serves: bool, failed: bool
+    phase: str, at: tuple[int, int], wanted: tuple[int, int], removing: bool, serves: bool, failed: bool
 ) -> None:
-    """An instance serves when it is in rotation and as new as was wished; it is hopeless when nobody wished anew."""
+    """An instance serves when it is in rotation, as new as wished and to stay; hopeless when nobody wished anew."""
     row = {
         "phase": phase,
         "generation": at[0],
         "boot": at[1],
         "wanted_generation": wanted[0],
         "wanted_boot": wanted[1],
-        "removing": False,
+        "removing": removing,
     }
     assert (settled(row), hopeless(row)) == (serves, failed)
 
