@@ -192,13 +192,14 @@ class HaproxyBalancer:
         while not self._ending.wait(ALIVE_EVERY_S):
             try:
                 if time.monotonic() >= start_at:
-                    start_at = time.monotonic() + START_AGAIN_S
                     with self._lock:
                         self._revive()
-                    start_at = 0.0
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + LOOK_EVERY_S
                     self._tell_changes()
+            except Permanent as error:
+                start_at = time.monotonic() + START_AGAIN_S
+                log.warning("%s", error)
             except WorldError as error:
                 log.warning("%s", error)
 

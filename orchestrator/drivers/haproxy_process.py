@@ -122,7 +122,7 @@ class HaproxyProcess:
         self._old.clear()
         end = time.monotonic() + START_S
         while self._worker() is None or self._failed_reloads() is None:
-            if time.monotonic() > end:
+            if time.monotonic() > end or self.pid() is None:
                 raise Unreachable("HAProxy was started and does not answer", hint="it is tried again by itself")
             time.sleep(POLL_S)
 
@@ -144,7 +144,7 @@ class HaproxyProcess:
                     "HAProxy cannot listen where it shall; it goes on with the endpoints it had",
                     hint="is a port of a VIP taken by another program?",
                 )
-            if time.monotonic() > end:
+            if time.monotonic() > end or self.pid() is None:
                 raise Unreachable("HAProxy does not come back from a reload", hint="it is tried again by itself")
             time.sleep(POLL_S)
         if before is not None:

@@ -104,6 +104,17 @@ def says(talk: socket.socket, word: bytes) -> bytes:
         return b""
 
 
+def takes(port: int) -> socket.socket:
+    """A listener of another program, as soon as the killed HAProxy has let go of the port."""
+    end = time.monotonic() + 5.0
+    while True:
+        try:
+            return socket.create_server((VIP, port), reuse_port=True)
+        except OSError:
+            assert time.monotonic() < end, "the port is still held"
+            time.sleep(0.01)
+
+
 def connect(port: int) -> socket.socket:
     """A TCP connection through the VIP."""
     return socket.create_connection((VIP, port), timeout=5)
@@ -196,6 +207,16 @@ def test_who_was_draining_when_haproxy_died_can_be_taken_back(haproxy: HaproxyBa
 
 
 @pytest.mark.usefixtures("origins")
+def test_killed_again_as_soon_as_it_answers_it_comes_back_again(haproxy: HaproxyBalancer) -> None:
+    """A death during the start is seen as one, not waited for as a start that takes long."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    for _ in range(4):
+        kill_all(haproxy)
+        until(lambda: answered() == (200, "zero"), 8.0)
+
+
+@pytest.mark.usefixtures("origins")
 def test_a_member_may_leave_while_haproxy_is_dead(place: Path) -> None:
     """And does not come back with it."""
     balancer = HaproxyBalancer(place, "haproxy", lambda *_: None)  # Not entered: nobody watches.
@@ -237,8 +258,7 @@ def test_a_port_that_was_taken_meanwhile_does_not_keep_the_daemon_from_starting(
     first.shape([HTTP])
     first.__exit__()
     kill_all(first)
-    until(lambda: first._process.pid() is None)
-    with socket.create_server((VIP, PORT), reuse_port=True):
+    with takes(PORT):
         successor = start()
         assert successor._process.pid() is None
         with pytest.raises(Permanent, match="does not start"):
