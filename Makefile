@@ -16,7 +16,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: provision images ## a service's whole life on real virtual machines, in namespaces of its own; KEEP=1 leaves it up
+demo: provision micro ## a service's whole life on real virtual machines, in namespaces of its own; KEEP=1 leaves it up
 	$(LAB) $(if $(KEEP),--keep) -- env KEEP=$(KEEP) $(PYTHON) -m tests.demo
 
 .PHONY: demo-down
@@ -32,15 +32,19 @@ check: provision ## the fast part: style, unit and contract, under a minute
 	$(PYTHON) -m tests.rings fast
 
 .PHONY: lab
-lab: provision ## only the tests with real virtual machines; ONLY=words narrows them as pytest's -k does
+lab: provision images ## only the tests with real virtual machines; ONLY=words narrows them as pytest's -k does
 	$(LAB) -- $(PYTHON) -m pytest tests/lab -v -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
 
 .PHONY: bench
-bench: provision images ## the numbers, each against a floor measured in the same run: build/bench.json
+bench: provision micro ## the numbers, each against a floor measured in the same run: build/bench.json
 	$(LAB) -- $(PYTHON) -m tests.bench
 
 .PHONY: images
-images: provision ## the base images under build/images, if they are not there yet
+images: micro ## the base images under build/images, where they are not there or older than their recipe
+	$(SUDO) $(PYTHON) -m images ensure debian build/images
+
+.PHONY: micro
+micro: provision ## the small one of them alone
 	$(SUDO) $(PYTHON) -m images ensure micro build/images
 
 .PHONY: provision
