@@ -37,6 +37,8 @@ case $state in running | degraded) ;; *) exit 0 ;; esac
 timeout 5 systemctl list-units --failed --no-legend --plain 2>/dev/null | head -n 40 |
   while read -r unit _; do echo "failed=$unit"; done
 for unit; do echo "unit=$(timeout 5 systemctl is-active -- "$unit" 2>/dev/null) $unit"; done
+setup=/var/lib/vmrole/setup-result.json
+[ -r $setup ] && echo "setup-result=$(tr -d '\n' <$setup | head -c 8000)"
 command -v cloud-init >/dev/null || exit 0
 if [ -e /run/cloud-init/disabled ]; then
   echo cloud-init=disabled
@@ -128,7 +130,7 @@ def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
             pending.append(f"{unit} ({found})")
     if CLOUD_INIT not in ignored:
         word, errors = _cloud_init(lines)
-        failed += errors
+        failed += [*_setup_errors(lines), *errors]
         if word not in ("done", "disabled", "absent"):
             pending.append(CLOUD_INIT)
             note = f"cloud-init: {word}"
@@ -168,6 +170,14 @@ def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
             return harmless(status, 20) or "unknown", []
         case _:
             return "unknown", []
+
+
+def _setup_errors(lines: Mapping[str, Sequence[str]]) -> list[str]:
+    """What went wrong in the setup boot: our disc's last script keeps it, for its restart takes /run away."""
+    kept = _object(next(iter(lines.get("setup-result", ())), ""))
+    result, problems = kept.get("result"), kept.get("problems")
+    told = [f"setup: {harmless(str(one)[:1000])}" for one in problems] if isinstance(problems, list) else []
+    return told + (_errors(result.get("v1")) if isinstance(result, dict) else [])
 
 
 def _errors(said: object) -> list[str]:

@@ -383,6 +383,22 @@ def judged(said: str, ready: Ready = Ready()) -> Services:  # noqa: B008 - froze
             Services(started=False, failed=("cloud-init: script failed",)),
         ),
         (
+            DONE
+            + 'setup-result={"result": {"v1": {"errors": ["runcmd failed"]}}, "problems": ["no disk ls-cache"]}\n',
+            Ready(),
+            Services(started=False, failed=("setup: no disk ls-cache", "cloud-init: runcmd failed")),
+        ),
+        (
+            DONE + 'setup-result={"result": {"v1": {"errors": []}}, "status": null, "problems": []}\n',
+            Ready(),
+            Services(started=True),
+        ),
+        (
+            DONE + 'setup-result={"result": {"v1": {"errors": ["runcmd failed"]}}, "problems": []}\n',
+            Ready(ignore=("cloud-init",)),
+            Services(started=True),
+        ),
+        (
             RUNNING + "cloud-init-result=half\n",
             Ready(),
             Services(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
