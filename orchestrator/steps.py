@@ -85,14 +85,10 @@ def start_vm(instance: Instance, host: Host) -> Outcome:
 
 def watch_setup(instance: Instance, host: Host) -> Outcome:
     """setup: complete when the guest reports another boot than the one in which the answer disc's script ran."""
-    domain = host.hypervisor.look(instance.name)
-    if (unwell := _revive(instance, domain, host)) is not None:
-        return unwell
-    seen = _count_resets(instance, domain)
-    identity = host.guest.identity(instance)
-    if isinstance(identity, Silence):
-        return Wait(seen, f"setup runs in the guest: {identity.reason}", SHORTLY_S)
-    seen = _count_boot(seen, identity)
+    heard = _listen(instance, host, "setup runs in the guest")
+    if isinstance(heard, Wait):
+        return heard
+    seen, identity = heard
     restarts = instance.role.setup.restart
     if identity.source == "ping":  # The agent shows no files: the monitor's word for the restart is all there is.
         if restarts and seen.resets == 0:
@@ -110,14 +106,10 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
 
 def await_services(instance: Instance, host: Host) -> Outcome:
     """starting: all auto-start services have started, and the role's own conditions hold."""
-    domain = host.hypervisor.look(instance.name)
-    if (unwell := _revive(instance, domain, host)) is not None:
-        return unwell
-    seen = _count_resets(instance, domain)
-    identity = host.guest.identity(instance)
-    if isinstance(identity, Silence):
-        return Wait(seen, f"the guest is starting: {identity.reason}", SHORTLY_S)
-    seen = _count_boot(seen, identity)
+    heard = _listen(instance, host, "the guest is starting")
+    if isinstance(heard, Wait):
+        return heard
+    seen, _ = heard
     services = host.guest.services(seen)
     if isinstance(services, Silence):
         return Wait(seen, f"the guest is starting: {services.reason}", SOON_S)
@@ -282,6 +274,18 @@ def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
             return Wait(instance, f"the host has paused the VM: {domain.reason}", 5.0)
         case Domain():
             return None
+
+
+def _listen(instance: Instance, host: Host, meanwhile: str) -> tuple[Instance, Identity] | Wait:
+    """Which boot the guest is in, with the record that counts it; or what to wait for before that can be known."""
+    domain = host.hypervisor.look(instance.name)
+    if (unwell := _revive(instance, domain, host)) is not None:
+        return unwell
+    seen = _count_resets(instance, domain)
+    identity = host.guest.identity(instance)
+    if isinstance(identity, Silence):
+        return Wait(seen, f"{meanwhile}: {identity.reason}", SHORTLY_S)
+    return _count_boot(seen, identity), identity
 
 
 def _count_resets(instance: Instance, domain: Domain | None) -> Instance:
