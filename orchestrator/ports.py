@@ -92,6 +92,9 @@ class Hypervisor(Protocol):
     def keep_evidence(self, instance: Instance) -> None:
         """Keeps what helps to understand a failure of this generation (console log, last agent answers), once."""
 
+    def erase_evidence(self, name: InstanceName) -> None:
+        """Removes all that was kept of the instance. Absent is fine."""
+
     def inventory(self) -> Sequence[Domain]:
         """All domains of ours on this host."""
 

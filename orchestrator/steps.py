@@ -236,6 +236,7 @@ def erase(instance: Instance, host: Host) -> Outcome:
     host.disks.erase_overlay(instance)
     if not instance.goal.serve:
         host.disks.erase_local_storage(instance)
+        host.hypervisor.erase_evidence(instance.name)
     return Done(instance)
 
 
@@ -271,6 +272,7 @@ def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
             host.hypervisor.power_off(instance.name)
             return Wait(instance, "the guest crashed: starting it again", SHORTLY_S)
         case Domain(power=Power.PAUSED):
+            host.hypervisor.start(instance)  # Goes on if there is room again; the guest has lost nothing.
             return Wait(instance, f"the host has paused the VM: {domain.reason}", 5.0)
         case Domain():
             return None

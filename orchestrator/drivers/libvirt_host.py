@@ -244,6 +244,10 @@ class LibvirtHypervisor:
         """See ports.Hypervisor."""
         self._evidence.keep(instance)
 
+    def erase_evidence(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._evidence.erase(name)
+
     def _is_running(self, found: libvirt.virDomain) -> bool:
         """Whether there is a process. One that libvirt does not miss yet does not count."""
         run = _run(found)

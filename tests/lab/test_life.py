@@ -170,6 +170,7 @@ def test_a_setup_that_never_ends(lab: Lab, ready: RoleDaemon) -> None:
     assert any("console" in path.name for path in evidence), evidence
     assert ready.run("wait", "web-0", "--for=serving", "--timeout", "1", check=False).returncode != 0
     ready.run("delete", "service", "shop", "--wait")
+    assert not (ready.state / "lib" / "evidence" / "web-0.shop").exists(), "what is deleted is gone, evidence too"
 
 
 def test_an_agent_that_forbids_guest_exec(ready: RoleDaemon) -> None:

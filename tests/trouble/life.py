@@ -49,6 +49,7 @@ EFFECTS = frozenset(
         "eject",
         "undefine",
         "keep_evidence",
+        "erase_evidence",
         "shape",
         "join",
         "drain",

@@ -270,3 +270,17 @@ def test_a_request_that_was_not_heard_is_made_again() -> None:
 
     assert fabric.world.machines[WEB].resets == resets + 1, "restarted once, by its own hand"
     assert fabric.world.time_s < began_s + 60.0, "long before it would have been reset"
+
+
+def test_a_deleted_instance_takes_its_evidence_along() -> None:
+    """What was kept of a failure goes with the instance, and only then."""
+    fabric = Fabric()
+    fabric.world.faults.setup_never_ends.add(WEB)
+    fabric.deploy(web_role(instances=1, setup=Setup(within_s=30.0)))
+    fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
+    assert fabric.world.evidence
+
+    fabric.remove()
+    fabric.until(lambda: not fabric.control.services())
+
+    fabric.world.nothing_is_left()

@@ -111,6 +111,10 @@ class FakeHypervisor:
         """See ports.Hypervisor."""
         self._world.evidence.add((instance.name, instance.generation))
 
+    def erase_evidence(self, name: InstanceName) -> None:
+        """See ports.Hypervisor."""
+        self._world.evidence = {kept for kept in self._world.evidence if kept[0] != name}
+
     def inventory(self) -> Sequence[Domain]:
         """See ports.Hypervisor."""
         self._away()

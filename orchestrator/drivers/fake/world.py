@@ -130,6 +130,9 @@ class World:
 
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
-        leftovers = (self.overlays, self.storage, self.discs, self.machines, self.seats_taken, self.networks)
+        leftovers = (
+            *(self.overlays, self.storage, self.discs, self.machines, self.seats_taken, self.networks),
+            self.evidence,
+        )
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends
