@@ -141,6 +141,17 @@ class Guest:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
+    def press_power_button(self) -> None:
+        """What a host does to a guest whose agent does not answer: ACPI's power button."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_SCRIPT_S)
+            connection.connect(str(self.place / "monitor"))
+            stream = connection.makefile("rwb", buffering=0)
+            for command in ("qmp_capabilities", "system_powerdown"):
+                stream.write(json.dumps({"execute": command}).encode() + b"\n")
+            while b'"POWERDOWN"' not in (line := stream.readline()):
+                assert line, "the monitor hung up"
+
     def ended(self) -> bool | None:
         """True when the machine has gone off by itself."""
         return True if self._process is not None and self._process.poll() is not None else None
@@ -261,7 +272,7 @@ def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: 
 
 
 def test_a_power_cut_keeps_what_was_synced(guest: Guest) -> None:
-    """A guest without a disc just boots; what it synced is there after its power was cut, and it serves again."""
+    """A guest without a disc just boots; what it synced is there after its power was cut, and it serves again, until its power button is pressed."""
     with guest.running(disc=None):
         until(guest.ready, _LATER_BOOT_S, guest)
         guest.sh("echo precious > /root/marker; echo precious > /local/cache/marker; sync")
@@ -269,6 +280,9 @@ def test_a_power_cut_keeps_what_was_synced(guest: Guest) -> None:
         until(guest.ready, _LATER_BOOT_S, guest)
         assert guest.read("/root/marker") == "precious"
         assert guest.read("/local/cache/marker") == "precious"
+        until(lambda: True if guest.sh("pidof acpid") else None, _SCRIPT_S, guest)
+        guest.press_power_button()
+        until(guest.ended, _SCRIPT_S, guest)
 
 
 def test_switches_make_a_micro_guest_misbehave(guest: Guest, tmp_path: Path) -> None:

@@ -130,9 +130,7 @@ class World:
 
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
-        leftovers = (
-            *(self.overlays, self.storage, self.discs, self.machines, self.seats_taken, self.networks),
-            self.evidence,
-        )
+        on_disk = (self.overlays, self.storage, self.discs, self.evidence)
+        leftovers = (*on_disk, self.machines, self.seats_taken, self.networks)
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends

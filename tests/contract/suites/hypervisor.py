@@ -105,12 +105,14 @@ class HypervisorContract:
         assert look(stage, two).power is Power.RUNNING
 
     def test_evidence_is_kept_again_and_again(self, stage: Stage) -> None:
-        """Keeping evidence of a failure can be repeated, with and without a domain."""
+        """Keeping evidence of a failure can be repeated, with and without a domain; so can erasing it."""
         instance = started(stage)
         stage.hypervisor.keep_evidence(instance)
         stage.hypervisor.power_off(instance.name)
         stage.hypervisor.undefine(instance.name)
         stage.hypervisor.keep_evidence(instance)
+        for _ in range(2):
+            stage.hypervisor.erase_evidence(instance.name)
 
 
 def started(stage: Stage, index: int = 0) -> Instance:
