@@ -272,7 +272,7 @@ def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: 
 
 
 def test_a_power_cut_keeps_what_was_synced(guest: Guest) -> None:
-    """A guest without a disc just boots; what it synced is there after its power was cut, and it serves again, until its power button is pressed."""
+    """A guest without a disc just boots; what it synced outlives a power cut; its power button ends it cleanly."""
     with guest.running(disc=None):
         until(guest.ready, _LATER_BOOT_S, guest)
         guest.sh("echo precious > /root/marker; echo precious > /local/cache/marker; sync")
