@@ -54,6 +54,7 @@ _PLAIN = {"inittab", "httpd.conf", "common", "meta-data", "parts.awk"}
 _DIRECTORIES = (
     "boot", "dev", "etc/vmrole/start.d", "local", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin",
     "usr/lib64", f"{_LIBRARIES}", "usr/lib/vmrole/modules", "usr/local/bin", "usr/local/sbin", "var/lib/vmrole",
+    "var/log",
 )  # fmt: skip
 _LINKS = {
     "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64",
