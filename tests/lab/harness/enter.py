@@ -53,11 +53,12 @@ def run(command: Sequence[str], *, keep: bool = False) -> int:
         root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))
         undo.callback(shutil.rmtree, root, ignore_errors=True)
         undo.enter_context(_signals_raise())
+        if keep:
+            (root / _KEPT).touch()  # At once: such a lab outlives even a kill -9 of this process, and must be found.
         started = _start(root, command, keep)
         undo.callback(started.end)
         status = started.wait()
         if keep:
-            (root / _KEPT).touch()
             undo.pop_all()
             print(f"The lab stays up. A shell in it: {root}/enter   One command: {root}/enter vmrole get instances")
             print("It ends with: make demo-down")
