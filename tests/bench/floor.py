@@ -16,11 +16,14 @@ from pathlib import Path
 from tests.lab.harness.lab import Lab
 
 READY_S = 300.0
-LOOK_S = 0.1
+LOOK_S = 0.2  # Each look is a process of virsh, which takes its time from the guest.
+VMS_MAX = 8
 OFF_S = 60.0
 
+# Reservations, as vmrole makes them: for an address out of a range dnsmasq would wait three seconds for a ping.
 NETWORK = """<network><name>floor</name><bridge name='floor0' stp='off'/><forward mode='open'/>
-<ip address='10.91.0.1' prefix='24'><dhcp><range start='10.91.0.10' end='10.91.0.200'/></dhcp></ip></network>"""
+<ip address='10.91.0.1' prefix='24'><dhcp>{hosts}</dhcp></ip></network>"""
+HOST = "<host mac='52:54:00:91:00:{number:02x}' ip='10.91.0.{address}'/>"
 
 DOMAIN = """<domain type='{kind}'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory_mib}</memory>
 <vcpu>1</vcpu><os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os>
@@ -30,7 +33,8 @@ DOMAIN = """<domain type='{kind}'><name>{name}</name><uuid>{uuid}</uuid><memory 
 <target dev='vda' bus='virtio'/></disk>
 <controller type='scsi' model='virtio-scsi'/><disk type='file' device='cdrom'><driver name='qemu' type='raw'/>
 <source file='{disc}'/><target dev='sda' bus='scsi'/><readonly/></disk>
-<interface type='network'><source network='floor'/><model type='virtio'/><rom enabled='no'/></interface>
+<interface type='network'><mac address='52:54:00:91:00:{number:02x}'/><source network='floor'/>
+<model type='virtio'/><rom enabled='no'/></interface>
 <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 <serial type='pty'/><controller type='usb' model='none'/><memballoon model='none'/>
 <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices></domain>"""
@@ -53,7 +57,8 @@ class Floor:
     def __enter__(self) -> Floor:
         self._place.mkdir(parents=True, exist_ok=True)
         network = self._place / "network.xml"
-        network.write_text(NETWORK)
+        hosts = "".join(HOST.format(number=number, address=10 + number) for number in range(VMS_MAX))
+        network.write_text(NETWORK.format(hosts=hosts))
         self._lab.virsh("net-create", str(network))
         return self
 
@@ -76,6 +81,7 @@ class Floor:
             DOMAIN.format(
                 kind=self._kind,
                 name=name,
+                number=int(name.rpartition("-")[2]),
                 uuid=uuid.uuid4(),
                 memory_mib=128,
                 machine=self._machine,
@@ -125,8 +131,8 @@ class Floor:
         """Ready is the image's own marker: /run/vmrole/ready holds the id of this boot, which is not the setup's."""
         end = time.monotonic() + READY_S
         while time.monotonic() < end:
-            setup, ready = self._read(name, "/var/lib/vmrole/setup-boot"), self._read(name, "/run/vmrole/ready")
-            if ready and setup and ready != setup:
+            ready = self._read(name, "/run/vmrole/ready")
+            if ready and self._read(name, "/var/lib/vmrole/setup-boot") not in ("", ready):
                 return
             time.sleep(LOOK_S)
         raise AssertionError(f"{name} is not ready after {READY_S:.0f} s")
