@@ -21,7 +21,7 @@ roles:
     localStorage:
       cache: {{size: 32 MiB}}
     setup: {{within: 10 min}}
-    ready: {{units: [page.service], within: 10 min}}
+    ready: {{units: [page.service], command: [/usr/bin/test, -s, /srv/page/index.html], within: 10 min}}
     answers:
       userData: |
         #cloud-config
