@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
@@ -42,6 +44,7 @@ roles:
 """
 
 
+@pytest.mark.timeout(1500)  # Five starts of a whole Debian, each a minute of both cores without KVM.
 def test_cloud_init_through_setup_restart_reimage_and_delete(
     lab: Lab, daemon: RoleDaemon, debian_image: Path
 ) -> None:
