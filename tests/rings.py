@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RINGS = ("style", "unit", "contract", "trouble", "lab")
 FAST = ("style", "unit", "contract")
 IMAGES = ("micro", "debian")
+SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
 _WIDTH = 80
 
@@ -96,9 +97,18 @@ def _command(ring: str) -> list[str]:
     """How the ring is run; removes the report of an earlier run."""
     report = _REPORTS / f"{ring}.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", f"tests/{ring}", "-q", "--durations=5", f"--junitxml={report}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        f"tests/{ring}",
+        "-q",
+        f"--durations={SLOWEST[ring]}",
+        f"--junitxml={report}",
+    ]
     command += ["-p", "no:cacheprovider"]  # The lab ring may run as root: it leaves no directory of root's behind.
     if ring == "lab":
+        command += ["-v", "-v"]  # A line per test, as it goes: one of minutes must not look like one that hangs.
         command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]
     return command
 
