@@ -143,6 +143,9 @@ def _qcow2(file: BinaryIO, head: bytes, size: int) -> Inspection:
         raise _rejected("snapshots", f"it holds {snapshots} internal snapshots", "remove them: qemu-img snapshot -d")
     if not 9 <= cluster_bits <= 21:
         raise _rejected("header", f"cluster bits {cluster_bits}", "QEMU allows 9 to 21")
+    if virtual_size % 512:
+        # QEMU rounds down to whole sectors, so that two readers would see two sizes.
+        raise _rejected("size", f"a disk of {virtual_size} bytes is not a whole number of sectors", "convert it")
     cluster = 1 << cluster_bits
     header_bytes = _HEADER_V2.size
     if version == 3:
@@ -201,7 +204,7 @@ def _check_tables(
             raise _rejected(
                 "truncated", f"its {name} lies at {offset}, length {length}, in {size} bytes", "copy it again"
             )
-    if refcount_clusters * cluster > 8 * MIB:
+    if not 0 < refcount_clusters * cluster <= 8 * MIB:
         raise _rejected("header", f"a refcount table of {refcount_clusters} clusters", "convert it: qemu-img convert")
 
 

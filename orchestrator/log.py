@@ -53,7 +53,9 @@ class ForPeople(logging.Formatter):
         line = f"{self.formatTime(record, '%H:%M:%S')} {about + ': ' if about else ''}{level}{text}"
         colour = _COLOURS.get(record.levelno, "") if self._colour else ""
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            # Indented, since an exception's text may hold line ends: none of its lines looks like one of the log.
+            for told in self.formatException(record.exc_info).split("\n"):
+                line += "\n    " + printable(told)
         return f"{colour}{line}\x1b[0m" if colour else line
 
 

@@ -14,6 +14,7 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,13 +37,15 @@ DIGEST_PREFIX_LEAST = 12
 
 
 class ImageRepository:
-    """Images of one host. Thread-safe: files are named by content, records are compared and swapped."""
+    """Images of one host. Thread-safe: copies are made side by side, names and files change one at a time."""
 
     def __init__(self, store: Store, layout: Layout, clock: Clock, *, virtual_size_max: int) -> None:
         self._store = store
         self._layout = layout
         self._clock = clock
         self._virtual_size_max = virtual_size_max
+        # No revision guards that a name is given once, or that a file goes together with its record; this does.
+        self._changing = threading.Lock()
         self._layout.images.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._layout.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -75,20 +78,27 @@ class ImageRepository:
             with incoming.path.open("rb") as file:
                 found = imagefile.inspect(file, format, virtual_size_max=self._virtual_size_max)
             _agree(incoming.path, found)
-            return self._publish(incoming, found, name, os)
+            with self._changing:
+                return self._publish(incoming, found, name, os)
 
     def all(self) -> list[Image]:
         """All images, by name."""
         return sorted(records.all_of(self._store, Image), key=lambda image: image.names)
 
     def find(self, reference: str) -> Image | None:
-        """The image called `reference`: a name, NAME@sha256:DIGEST, a digest, or its first 12 digits or more."""
+        """The image called `reference`: a name, NAME@sha256:DIGEST, a digest, or its first 12 digits or more.
+
+        A name goes before digits, since a name may look like them; digits that fit two images mean none.
+        """
         name, at, digest = reference.partition("@sha256:")
-        for image in self.all():
-            by_digest = len(reference) >= DIGEST_PREFIX_LEAST and image.sha256.startswith(reference)
-            if (by_digest and not at) or (name in image.names and (not at or image.sha256 == digest)):
+        images = self.all()
+        for image in images:
+            if name in image.names and (not at or image.sha256 == digest):
                 return image
-        return None
+        if len(reference) < DIGEST_PREFIX_LEAST:
+            return None
+        fitting = [image for image in images if image.sha256.startswith(reference)]
+        return fitting[0] if len(fitting) == 1 else None
 
     def get(self, reference: str) -> Image:
         """As `find`; raises NotFound."""
@@ -124,16 +134,8 @@ class ImageRepository:
 
     def remove(self, reference: str) -> Image:
         """Takes the name away, and with the last name the image. Raises Conflict while a service refers to it."""
-        image = self.get(reference)
-        name = reference.partition("@")[0]
-        left = tuple(one for one in image.names if one != name) if name in image.names else ()
-        if left:
-            self._store.commit([records.put(replace(image, names=left))])
-            return image
-        self._refuse_used(image)
-        self._store.commit([records.drop(image)])
-        self.path(image).unlink(missing_ok=True)
-        return image
+        with self._changing:
+            return self._remove(reference)
 
     def sweep(self) -> None:
         """Removes what an interrupted add or remove has left. Called once, before requests are taken."""
@@ -145,6 +147,18 @@ class ImageRepository:
             if path not in known:
                 log.info("removed an image without a record: %s", path.name)
                 path.unlink()
+
+    def _remove(self, reference: str) -> Image:
+        image = self.get(reference)
+        name = reference.partition("@")[0]
+        left = tuple(one for one in image.names if one != name) if name in image.names else ()
+        if left:
+            self._store.commit([records.put(replace(image, names=left))])
+            return image
+        self._refuse_used(image)
+        self._store.commit([records.drop(image)])
+        self.path(image).unlink(missing_ok=True)
+        return image
 
     def _refuse_taken_name(self, name: str, sha256: str | None) -> None:
         taken = next((image for image in self.all() if name in image.names), None)
@@ -195,13 +209,17 @@ class ImageRepository:
             names=(name,),
             added_at_s=self._clock.now_s(),
         )
-        if old is not None:
-            image = replace(old, names=(*old.names, name))
-        else:
-            incoming.path.chmod(0o444)
-            incoming.path.rename(self.path(image))
-            _sync(self._layout.images)
-        return replace(image, revision=self._store.commit([records.put(image)]))
+        with contextlib.ExitStack() as undo:
+            if old is not None:
+                image = replace(old, names=(*old.names, name))
+            else:
+                incoming.path.chmod(0o444)
+                undo.callback(self.path(image).unlink, missing_ok=True)
+                incoming.path.rename(self.path(image))
+                _sync(self._layout.images)
+            revision = self._store.commit([records.put(image)])
+            undo.pop_all()
+        return replace(image, revision=revision)
 
 
 class _Incoming:

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.image_repository import ImageRepository, open_source
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NotFound
-from orchestrator.model import DiskFormat
+from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
+from orchestrator.model import DiskFormat, Event, Image
+from orchestrator.ports import Write
 from tests.trouble.life import Fabric
 
 
@@ -182,6 +184,86 @@ def test_a_used_image_stays(layout: Layout) -> None:
     fabric.until(lambda: not fabric.control.services())
     repository.remove("micro")
     assert repository.all() == []
+
+
+class Paused(FakeStore):
+    """A store whose first commit waits, before or after it took effect, until `other` had its chance."""
+
+    def __init__(self, other: threading.Thread, *, after: bool) -> None:
+        super().__init__()
+        self._other = other
+        self._after = after
+        self.armed = False
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+        """As any store; the pause ends by itself, since a careful caller makes `other` wait."""
+        armed, self.armed = self.armed, False
+        revision = super().commit(writes, events) if self._after or not armed else 0
+        if armed:
+            self._other.start()
+            self._other.join(2.0)
+        return revision or super().commit(writes, events)
+
+
+def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content: bytes, tmp_path: Path) -> None:
+    """Both looked before either was recorded: one gets the name, the other a conflict, and its bytes go."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
+    refused: list[Conflict] = []
+
+    def second() -> None:
+        try:
+            images.add(io.BytesIO((tmp_path / "other").read_bytes()), name="micro")
+        except Conflict as conflict:
+            refused.append(conflict)
+
+    other = threading.Thread(target=second)
+    store = Paused(other, after=False)
+    images = ImageRepository(store, layout, SystemClock(), virtual_size_max=1024**4)
+    store.armed = True
+    image = images.add(io.BytesIO(content), name="micro")
+    other.join(30.0)
+    assert images.all() == [image]
+    assert len(refused) == 1
+    assert list(layout.images.iterdir()) == [images.path(image)]
+
+
+def test_a_removal_never_takes_the_bytes_of_a_new_image(layout: Layout, content: bytes) -> None:
+    """The same bytes are added while their old record goes: whatever is recorded has its file."""
+    added: list[Image] = []
+    other = threading.Thread(target=lambda: added.append(images.add(io.BytesIO(content), name="new")))
+    store = Paused(other, after=True)
+    images = ImageRepository(store, layout, SystemClock(), virtual_size_max=1024**4)
+    images.add(io.BytesIO(content), name="old")
+    store.armed = True
+    images.remove("old")
+    other.join(30.0)
+    assert images.all() == added
+    assert images.verify("new").names == ("new",)
+
+
+def test_a_record_that_cannot_be_written_leaves_nothing(layout: Layout, content: bytes) -> None:
+    """The store is full when the file is already in its place: the file goes again, at once."""
+
+    class Full(FakeStore):
+        def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+            raise NoSpace("the store is full")
+
+    repository = ImageRepository(Full(), layout, SystemClock(), virtual_size_max=1024**4)
+    with pytest.raises(NoSpace):
+        repository.add(io.BytesIO(content), name="micro")
+    assert empty(layout)
+
+
+def test_a_name_goes_before_digits(repository: ImageRepository, content: bytes, tmp_path: Path) -> None:
+    """A name that looks like the beginning of another image's digest means the image that it names."""
+    first = repository.add(io.BytesIO(content), name="zzz")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
+    second = repository.add(io.BytesIO((tmp_path / "other").read_bytes()), name="zzzz")
+    for one, other in ((first, second), (second, first)):
+        repository.add(io.BytesIO(repository.path(one).read_bytes()), name=other.sha256[:12])
+    for one, other in ((first, second), (second, first)):
+        found = repository.get(other.sha256[:12])
+        assert found.sha256 == one.sha256
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "directory", "device", "absent"])

@@ -57,3 +57,18 @@ def test_the_level_is_kept(out: io.StringIO) -> None:
     log.set_up(level="warning", out=out)
     logging.getLogger("x").info("quiet")
     assert out.getvalue() == ""
+
+
+def test_a_traceback_stays_below_its_line(out: io.StringIO) -> None:
+    """Text of an exception can neither reach the terminal's controls nor look like a line of the log."""
+    log.set_up(style="text", out=out)
+    try:
+        raise ValueError("evil\x1b[2J\r\n23:00:00 web-0.shop: all is well")
+    except ValueError:
+        logging.getLogger("x").exception("a bug")
+    first, *below = out.getvalue().splitlines()
+    assert first.endswith("a bug")
+    assert "\x1b" not in out.getvalue()
+    assert "\r" not in out.getvalue()
+    assert below
+    assert all(line.startswith("    ") for line in below)
