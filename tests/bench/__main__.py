@@ -36,13 +36,17 @@ roles:
       userData: |
         #!/bin/sh
         mkdir -p /etc/vmrole/start.d
-        cat > /etc/vmrole/start.d/slow <<'END'
+        cat > /etc/vmrole/start.d/slow <<'START'
         #!/bin/sh
         mkdir -p /run/vmrole/www/cgi-bin
-        printf '#!/bin/sh\\nsleep 0.5\\nprintf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\nslow\\\\n"\\n' \\
-          > /run/vmrole/www/cgi-bin/slow
+        cat > /run/vmrole/www/cgi-bin/slow <<'CGI'
+        #!/bin/sh
+        printf 'Content-Type: text/plain\\r\\nContent-Length: 12\\r\\n\\r\\nbegin\\n'
+        sleep 0.5
+        printf 'ended\\n'
+        CGI
         chmod 755 /run/vmrole/www/cgi-bin/slow
-        END
+        START
         chmod 755 /etc/vmrole/start.d/slow
 """
 
