@@ -22,7 +22,7 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Host
 
-SOON_S = 0.1  # Between looks at something that takes a fraction of a second: readiness, a draining connection.
+SOON_S = 0.05  # Between looks at something that takes a fraction of a second: readiness, a draining connection.
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
