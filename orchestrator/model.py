@@ -10,6 +10,7 @@ import uuid
 from typing import NewType
 
 from orchestrator.errors import InvalidInput
+from unattend.windows.answers import Answers
 
 InstanceName = NewType("InstanceName", str)  # "web-0.shop": the DNS name, unique on the host
 PoolName = NewType("PoolName", str)  # "shop.web.http": one endpoint of one role
@@ -73,6 +74,47 @@ class DiskFormat(enum.StrEnum):
     RAW = "raw"
 
 
+class AnswerFormat(enum.StrEnum):
+    """What an image reads its answers from."""
+
+    NOCLOUD = "nocloud"  # cloud-init
+    CONFIG_DRIVE = "configdrive"  # cloudbase-init, and images made for OpenStack
+    UNATTEND = "unattend"  # Windows Setup itself
+
+
+class Firmware(enum.StrEnum):
+    """What a machine starts with."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    SECURE_BOOT = "secure-boot"  # UEFI that runs only what Microsoft's keys have signed
+
+
+class DiskBus(enum.StrEnum):
+    """What the system disk hangs on: an image boots only from one that it has a driver for."""
+
+    VIRTIO = "virtio"
+    SATA = "sata"
+    NVME = "nvme"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """The machine that an image wants around it."""
+
+    firmware: Firmware = Firmware.BIOS
+    disk_bus: DiskBus = DiskBus.VIRTIO
+    tpm: bool = False  # a TPM 2.0 of the instance's own
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long setup and the start of services may take (seconds), as `image test` measured it with room to spare."""
+
+    setup_s: float
+    ready_s: float
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """A generalized, read-only base disk in the repository; the digest is its identity, names are aliases."""
@@ -84,6 +126,9 @@ class Image:
     virtual_size_bytes: int
     names: tuple[str, ...]
     added_at_s: float
+    answers: AnswerFormat = AnswerFormat.NOCLOUD
+    hardware: Hardware = Hardware()
+    suggested: Deadlines | None = None  # None: the image has not been tested
     revision: int = 0
 
 
@@ -154,8 +199,9 @@ class Setup:
 class Ready:
     """When an instance is ready, beyond the default that all auto-start services have started."""
 
-    units: tuple[str, ...] = ()  # systemd units that must be active
-    ignore: tuple[str, ...] = ()  # systemd units whose failure does not matter
+    units: tuple[str, ...] = ()  # systemd units that must be active, or Windows services that must run
+    ignore: tuple[str, ...] = ()  # units or services whose failure does not matter
+    delayed: bool = False  # whether Windows services with a delayed start are waited for
     command: tuple[str, ...] = ()  # argv that must exit 0 inside the guest
     probe: Probe | None = None  # asked from the host; its port must be set
     within_s: float = 300.0
@@ -170,11 +216,15 @@ class Role:
     image_sha256: str  # what it meant when the service was applied
     image_format: DiskFormat = DiskFormat.QCOW2
     os: Os = Os.LINUX
+    answers: AnswerFormat = AnswerFormat.NOCLOUD
+    hardware: Hardware = Hardware()
     instances: int = 1
     size: Size = Size()
     endpoints: tuple[Endpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
+    vendor_data: str = dataclasses.field(default="", repr=False)
+    unattend: Answers | None = None  # for images that answer from Unattend.xml
     setup: Setup = Setup()
     ready: Ready = Ready()
     drain_s: float = 30.0
@@ -372,6 +422,7 @@ class Identity:
     boot_id: str
     setup_boot_id: str = ""  # written by the answer disc's own script in the setup boot
     source: str = "files"  # how it was learned: "files", "exec", or "ping" when the agent allows neither
+    unfinished: str = ""  # what setup still does, in words, where the guest tells (Windows); "" when it is complete
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,14 +92,22 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
     restarts = instance.role.setup.restart
     if identity.source == "ping":  # The agent shows no files: the monitor's word for the restart is all there is.
         if restarts and seen.resets == 0:
-            return Wait(seen, "setup runs in the guest; its restart has not been seen", SHORTLY_S)
+            return Wait(
+                seen, _setup_says("setup runs in the guest; its restart has not been seen", identity), SHORTLY_S
+            )
+        if identity.unfinished:
+            return Wait(seen, _setup_says("the setup restart was seen", identity), SHORTLY_S)
         return Done(replace(seen, boot=2 if restarts else 1))
     if not identity.setup_boot_id:
-        return Wait(seen, "setup runs in the guest: the answer disc has not been applied yet", SHORTLY_S)
+        return Wait(seen, _setup_says("setup has not applied the answer disc yet", identity), SHORTLY_S)
     if not restarts:
         return Done(seen)
     if identity.setup_boot_id == identity.boot_id:
-        return Wait(seen, "setup has run; waiting for the restart that completes it", SHORTLY_S)
+        return Wait(
+            seen, _setup_says("setup has run; waiting for the restart that completes it", identity), SHORTLY_S
+        )
+    if identity.unfinished:
+        return Wait(seen, _setup_says("the setup restart was seen", identity), SHORTLY_S)
     # The agent may not have been up during the setup boot: that it was another boot counts.
     return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
 
@@ -300,6 +308,11 @@ def _count_boot(instance: Instance, identity: Identity) -> Instance:
     if identity.boot_id in ("", instance.boot_id):
         return instance
     return replace(instance, boot=instance.boot + 1, boot_id=identity.boot_id)
+
+
+def _setup_says(seen_so_far: str, identity: Identity) -> str:
+    """The sentence for `why`, with what the guest says of its setup where it says anything."""
+    return f"{seen_so_far}: {identity.unfinished}" if identity.unfinished else seen_so_far
 
 
 def _unstarted(pending: tuple[str, ...], failed: tuple[str, ...], note: str) -> str:

@@ -65,6 +65,9 @@ class Image(TypedDict):
     virtual_size_bytes: int
     names: list[str]
     added_at_s: float
+    answers: str
+    hardware: dict[str, Any]
+    suggested: dict[str, Any] | None
     revision: int
 
 

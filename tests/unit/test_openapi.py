@@ -98,7 +98,7 @@ def _schema_kinds(value: dict[str, Any]) -> set[str]:
     if "anyOf" in value:
         return set().union(*(_schema_kinds(one) for one in value["anyOf"]))
     if "$ref" in value:
-        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat")
+        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat", "AnswerFormat")
         return {"string" if value["$ref"].rpartition("/")[2] in enums else "object"}
     return {value["type"]}
 

@@ -1,0 +1,1 @@
+"""Windows' Unattend.xml: `answers` says what can be wished, `files` makes what stands on the disc."""
