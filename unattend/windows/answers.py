@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 
 from unattend.secret import SecretRef
 
@@ -28,29 +29,42 @@ class Edition(enum.StrEnum):
     CLIENT = "client"
 
 
-class Windows(enum.Enum):
-    """A release, by the number that its builds begin with: what differs between them is asked of `at_least`."""
+class Windows(enum.StrEnum):
+    """A release. What differs between them is asked of `at_least`."""
 
-    W2008R2 = ("2008r2", (6, 1, 7600))
-    W2012 = ("2012", (6, 2, 9200))
-    W2012R2 = ("2012r2", (6, 3, 9600))
-    W2016 = ("2016", (10, 0, 14393))
-    W2019 = ("2019", (10, 0, 17763))
-    W2022 = ("2022", (10, 0, 20348))
-    W2025 = ("2025", (10, 0, 26100))
-    W7 = ("7", (6, 1, 7600))
-    W8 = ("8", (6, 2, 9200))
-    W81 = ("8.1", (6, 3, 9600))
-    W10 = ("10", (10, 0, 10240))
-    W11 = ("11", (10, 0, 22000))
-
-    def __init__(self, word: str, build: tuple[int, int, int]) -> None:
-        self.word = word
-        self.build = build
+    W2008R2 = "2008r2"
+    W2012 = "2012"
+    W2012R2 = "2012r2"
+    W2016 = "2016"
+    W2019 = "2019"
+    W2022 = "2022"
+    W2025 = "2025"
+    W7 = "7"
+    W8 = "8"
+    W81 = "8.1"
+    W10 = "10"
+    W11 = "11"
 
     def at_least(self, *build: int) -> bool:
         """Whether this release has that build number or a later one, e.g. `at_least(6, 2)`."""
-        return self.build >= build
+        return BUILDS[self] >= build
+
+
+BUILDS: Mapping[Windows, tuple[int, int, int]] = {
+    Windows.W2008R2: (6, 1, 7600),
+    Windows.W7: (6, 1, 7600),
+    Windows.W2012: (6, 2, 9200),
+    Windows.W8: (6, 2, 9200),
+    Windows.W2012R2: (6, 3, 9600),
+    Windows.W81: (6, 3, 9600),
+    Windows.W10: (10, 0, 10240),
+    Windows.W2016: (10, 0, 14393),
+    Windows.W2019: (10, 0, 17763),
+    Windows.W2022: (10, 0, 20348),
+    Windows.W11: (10, 0, 22000),
+    Windows.W2025: (10, 0, 26100),
+}
+"""The first build of each release."""
 
 
 class Restart(enum.StrEnum):
