@@ -64,6 +64,7 @@ zstd: image recipes: compressed kernels, modules and packages
 xz-utils: image recipes: compressed kernels, modules and packages
 debian-archive-keyring: image recipes: on Ubuntu, the keys of Debian's archive
 genisoimage: isoinfo, the tests' second opinion on answer discs
+libarchive-tools: bsdtar, their third
 libxml2-utils: xmllint, the tests' second opinion on domain XML
 iputils-ping: reachability in the tests
 procps: what runs, for people who look into a lab

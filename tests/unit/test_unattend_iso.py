@@ -19,11 +19,17 @@ _FILES = {
     "meta-data": b'{"instance-id": "x"}\n',
     "user-data": bytes(range(256)) * 20,
     "a-long.name_" + "x" * 50: b"",
+    "openstack/latest/meta_data.json": b"{}",
+    "openstack/latest/user_data": b"u" * 3000,
+    "vmrole/specialize.cmd": b"@echo off\r\n",
+    "1/2/3/4/5/6/7/eighth-level": b"deep",
+    "openstack-.latest/" + "y" * 64: b"beside",
 }
+_DIRECTORIES = {name[:at] for name in _FILES for at, letter in enumerate(name) if letter == "/"}
 _ELSEWHERE = """
 import hashlib, sys, time
 from unattend import iso
-files = {"user-data": b"u" * 5000, "meta-data": b"m", "long-" + "n" * 59: b""}
+files = {"user-data": b"u" * 5000, "meta-data": b"m", "long-" + "n" * 59: b"", "a/b/c": b"d"}
 print(hashlib.sha256(iso.write_iso(files, "cidata")).hexdigest())
 """
 
@@ -42,9 +48,21 @@ def test_another_implementation_reads_every_file(tmp_path: Path, reader: str) ->
     listed = subprocess.run(
         ["isoinfo", reader, "-f", "-i", image], capture_output=True, text=True, check=True, timeout=20
     )
-    assert sorted(listed.stdout.split()) == sorted(f"/{name}" for name in _FILES)
+    assert sorted(listed.stdout.split()) == sorted(f"/{name}" for name in (*_FILES, *_DIRECTORIES))
     for name, content in _FILES.items():
         assert _read(image, name, reader) == content
+
+
+@pytest.mark.parametrize("without", ["rockridge", "joliet"])
+def test_a_third_implementation_unpacks_the_tree(tmp_path: Path, without: str) -> None:
+    """libarchive, told to ignore the one kind of names, unpacks by the other the very tree that was written."""
+    image, tree = tmp_path / "disc.iso", tmp_path / "tree"
+    image.write_bytes(iso.write_iso(_FILES, "cidata"))
+    tree.mkdir()
+    argv = ["bsdtar", "--options", f"iso9660:!{without}", "-x", "-f", image, "-C", tree]
+    subprocess.run(argv, capture_output=True, check=True, timeout=20)
+    found = {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    assert found == _FILES
 
 
 def test_the_label_is_what_a_guest_looks_for(tmp_path: Path) -> None:
@@ -67,6 +85,10 @@ def test_only_root_of_the_guest_reads_the_files(tmp_path: Path) -> None:
     files = [line.split() for line in listed.stdout.splitlines() if line.startswith("-")]
     assert len(files) == len(_FILES)
     assert all(fields[0] == "-r--------" and fields[2:4] == ["0", "0"] for fields in files)
+    below = [
+        line.split() for line in listed.stdout.splitlines() if line.startswith("d") and line.split()[-1].strip(".")
+    ]
+    assert {fields[0] for fields in below} == {"dr-x------"}
 
 
 def test_time_and_place_leave_no_trace() -> None:
@@ -118,11 +140,36 @@ def test_a_hundred_files_are_read_back(tmp_path: Path) -> None:
     assert _read(image, "script-number-077.sh", "-J") == b"77\n"
 
 
+@pytest.mark.parametrize("label", ["cidata", "config-2", "UNATTEND"])
+def test_labels_that_guests_look_for_are_written_as_they_are(tmp_path: Path, label: str) -> None:
+    """cloud-init, cloudbase-init and our own scripts find their disc by its label, whichever name table they read."""
+    image = tmp_path / "disc.iso"
+    image.write_bytes(iso.write_iso({"x": b""}, label))
+    for reader in ([], ["-J"]):
+        shown = subprocess.run(
+            ["isoinfo", *reader, "-d", "-i", image], capture_output=True, text=True, check=True, timeout=20
+        )
+        assert f"Volume id: {label}\n" in shown.stdout
+
+
+_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}"
+
+
+def _alone(files: dict[str, bytes]) -> bool:
+    """Whether no name is another's in other letters, or its directory."""
+    small = [name.lower() for name in files]
+    return len(set(small)) == len(small) and not any(
+        other.startswith(f"{name}/") or (other != name and other.split("/")[0] == name.split("/")[0])
+        for name in small
+        for other in small
+    )
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
-        st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True), st.binary(max_size=5000), max_size=5
-    )
+        st.from_regex(rf"{_PART}(/{_PART}){{0,2}}", fullmatch=True), st.binary(max_size=5000), max_size=5
+    ).filter(_alone)
 )
 def test_making_it_twice_is_making_it_once(files: dict[str, bytes]) -> None:
     """Any files give equal bytes twice, and the content of each is on the disc."""
@@ -139,9 +186,27 @@ def test_a_label_that_no_guest_would_find_is_refused(label: str) -> None:
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "ä", "a\n"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "../x", "a/../b", "/a", "a/", "a//b", "a/.hidden", ".hidden", "x" * 65, f"a/{'x' * 65}", "ä", "a\n",
+        "a\n/b", "1/2/3/4/5/6/7/8/9", f"{'x' * 60}/{'y' * 60}",
+    ],
+)  # fmt: skip
 def test_a_name_that_would_not_arrive_is_refused(name: str) -> None:
     """Names that Joliet shortens, or that point elsewhere, are refused and named."""
     with pytest.raises(AnswersInvalid) as refused:
         iso.write_iso({name: b""}, "cidata")
     assert repr(name[:80]) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("readme", "README"), ("a/b", "A/c"), ("a", "a/b"), ("A/b", "a"), ("x/a/b", "x/a")],
+)
+def test_names_that_hide_each_other_are_refused(one: str, other: str) -> None:
+    """On Windows names that differ in case alone are one; anywhere a directory's name is no file's."""
+    with pytest.raises(AnswersInvalid) as refused:
+        iso.write_iso({one: b"1", other: b"2"}, "cidata")
+    assert "cannot both" in refused.value.message
+    assert refused.value.hint
