@@ -1,6 +1,7 @@
-"""User-data of cloud-init as MIME parts: what the user brought is checked and taken apart, ours is added, all joined.
+"""User-data as MIME parts: what the user brought is checked and taken apart, ours is added, all joined.
 
-What the parts do in a guest is not known here; only their types, their encoding and what is refused.
+What the parts do in a guest is not known here; only their types, their encoding and what is refused. That differs
+with who reads them: a `Reader` says how.
 """
 
 from __future__ import annotations
@@ -16,27 +17,48 @@ from collections.abc import Iterator, Sequence
 from unattend.errors import AnswersInvalid
 
 SIZE_MAX_BYTES = 512 * 1024  # cloud-init has no limit of its own; this keeps a disc under a megabyte
-_WHERE = "user-data"
+SCRIPT = "text/x-shellscript"
 
-# By the first line, as cloud-init does (cloudinit/handlers, INCLUSION_TYPES_MAP); the longest word comes first.
-_TYPES = (
-    ("#cloud-config-archive", "text/cloud-config-archive"),
-    ("#cloud-config-jsonp", "text/cloud-config-jsonp"),
-    ("#cloud-config", "text/cloud-config"),
-    ("#cloud-boothook", "text/cloud-boothook"),
-    ("#include-once", "text/x-include-once-url"),
-    ("#include", "text/x-include-url"),
-    ("#part-handler", "text/part-handler"),
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who reads the parts in the guest, and what means something to it.
+
+    `words` are first words of a text and the content types that they name; `untyped` the content types whose text is
+    typed by its first line, unless the part's file name ends in one of `endings`; parts of the types `deaf_to` would
+    be passed over in silence, and are refused instead. `first_lines` says all that to a person.
+    """
+
+    name: str
+    words: tuple[tuple[str, str], ...]
+    untyped: frozenset[str]
+    first_lines: str
+    endings: tuple[str, ...] = ()
+    deaf_to: frozenset[str] = frozenset()
+
+
+# By the first line, as cloud-init does (cloudinit/handlers, INCLUSION_TYPES_MAP).
+CLOUD_INIT = Reader(
+    name="cloud-init",
+    words=(
+        ("#cloud-config-archive", "text/cloud-config-archive"),
+        ("#cloud-config-jsonp", "text/cloud-config-jsonp"),
+        ("#cloud-config", "text/cloud-config"),
+        ("#cloud-boothook", "text/cloud-boothook"),
+        ("#include-once", "text/x-include-once-url"),
+        ("#include", "text/x-include-url"),
+        ("#part-handler", "text/part-handler"),
+    ),
+    untyped=frozenset({"text/plain", "text/x-not-multipart", SCRIPT}),
+    first_lines="begin with #cloud-config, #!, #cloud-boothook, #include or #cloud-config-archive, or be MIME",
 )
-_SCRIPT = "text/x-shellscript"
-_TYPED_BY_FIRST_LINE = ("text/plain", "text/x-not-multipart", _SCRIPT)
+
 _TEMPLATE_TYPE = "text/jinja2"
 _COMPRESSED = re.compile(r"application/(x-)?(gzip(-compressed|ped)?|gunzip|compress(ed)?)")
 _MIME_HEADER = re.compile(r"(content-type|mime-version)[ \t]*:", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _LINE_MAX = 998  # RFC 5322 section 2.1.1; longer lines travel as base64
 _BASE64_COLUMNS = 76  # RFC 2045 section 6.8
-_FIRST_LINES = "begin with #cloud-config, #!, #cloud-boothook, #include or #cloud-config-archive, or be MIME"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,26 +82,31 @@ def part(content_type: str, text: str, filename: str = "") -> Part:
     return Part(tuple(headers), body)
 
 
-def user_parts(user_data: str) -> tuple[Part, ...]:
+def user_parts(user_data: str, *, where: str = "user-data", reader: Reader = CLOUD_INIT) -> tuple[Part, ...]:
     """The user's parts in his order; () for nothing. AnswersInvalid says what is wrong, where and what to do instead.
 
     Text of one type becomes one part of that type. A MIME message is taken apart into its leaves, each with the
-    headers that it came with, so that ours can stand beside them.
+    headers that it came with, so that ours can stand beside them. `where` names the text in errors.
     """
     if not user_data.strip():
         return ()
-    _refuse_compressed(user_data)
-    _refuse_control_characters(user_data, _WHERE)
+    _refuse_compressed(user_data, where)
+    _refuse_control_characters(user_data, where)
     size_bytes = len(user_data.encode())
     if size_bytes > SIZE_MAX_BYTES:
         raise AnswersInvalid(
             f"{size_bytes} bytes are more than {SIZE_MAX_BYTES}",
-            where=_WHERE,
+            where=where,
             hint="keep large files in the image, or let the guest fetch them by #include",
         )
-    if _MIME_HEADER.match(user_data):
-        return tuple(_leaves(user_data))
-    return (part(_type_by_first_line(user_data, _WHERE), user_data),)
+    if is_mime(user_data):
+        return tuple(_leaves(user_data, where, reader))
+    return (part(type_by_first_line(user_data, where, reader), user_data),)
+
+
+def is_mime(text: str) -> bool:
+    """Whether the text begins as a MIME message does."""
+    return _MIME_HEADER.match(text) is not None
 
 
 def join(parts: Sequence[Part]) -> bytes:
@@ -109,7 +136,7 @@ def _encoded(text: str) -> tuple[str, str]:
     return "base64", "\n".join(lines)
 
 
-def _type_by_first_line(text: str, where: str) -> str:
+def type_by_first_line(text: str, where: str, reader: Reader = CLOUD_INIT) -> str:
     """The content type that the first line names; AnswersInvalid when it names none or one that is refused."""
     first = text.split("\n", 1)[0].rstrip("\r")
     if first.lower().startswith("## template:"):
@@ -119,37 +146,37 @@ def _type_by_first_line(text: str, where: str) -> str:
             hint="write the values out: answers are what the guest gets, not a program that makes them up there",
         )
     if first.startswith("#!"):
-        return _SCRIPT
-    for word, content_type in _TYPES:
-        if first == word or first.startswith((f"{word} ", f"{word}\t")):
+        return SCRIPT
+    for word, content_type in reader.words:
+        if first == word or (first.startswith(word) and (word[-1] == ">" or first[len(word)] in " \t")):
             return content_type
     if text.startswith("\ufeff"):
         raise AnswersInvalid("begins with a byte-order mark", where=f"{where}: line 1", hint="save it without")
     raise AnswersInvalid(
-        "the first line names no type that cloud-init knows",  # and is not shown: it may be a secret
+        f"the first line names no type that {reader.name} knows",  # and is not shown: it may be a secret
         where=f"{where}: line 1",
-        hint=f"it must {_FIRST_LINES}",
+        hint=f"it must {reader.first_lines}",
     )
 
 
-def _leaves(user_data: str) -> Iterator[Part]:
+def _leaves(user_data: str, where: str, reader: Reader) -> Iterator[Part]:
     """The parts of a MIME message that are not containers, each checked."""
     message = email.message_from_string(user_data)
     leaves = 0
     for number, found in enumerate(message.walk()):
-        where = f"{_WHERE}: MIME part {number}" if number else f"{_WHERE}: MIME"
-        _refuse_defects(found, where)
+        place = f"{where}: MIME part {number}" if number else f"{where}: MIME"
+        _refuse_defects(found, place)
         if found.get_content_maintype() != "multipart":
             leaves += 1
-            yield _leaf(found, where)
+            yield _leaf(found, place, reader)
     if not leaves:
-        raise AnswersInvalid("a MIME message without a part", where=_WHERE)
+        raise AnswersInvalid("a MIME message without a part", where=where)
 
 
-def _leaf(found: email.message.Message, where: str) -> Part:
+def _leaf(found: email.message.Message, where: str, reader: Reader) -> Part:
     content_type = found.get_content_type()
-    if found.is_multipart():
-        raise AnswersInvalid(f"{content_type} means nothing to cloud-init", where=where)
+    if found.is_multipart() or content_type in reader.deaf_to:
+        raise AnswersInvalid(f"{content_type} means nothing to {reader.name}", where=where)
     if _COMPRESSED.fullmatch(content_type):
         raise AnswersInvalid(f"{content_type}: compressed parts are refused", where=where, hint="send it as it is")
     headers = tuple((name, str(value)) for name, value in found.raw_items())
@@ -164,8 +191,9 @@ def _leaf(found: email.message.Message, where: str) -> Part:
         return Part(headers, body)
     text = _decoded(found, body, where)
     _refuse_control_characters(text, where)
-    if content_type in _TYPED_BY_FIRST_LINE or text.startswith("## template:") or content_type == _TEMPLATE_TYPE:
-        _type_by_first_line(text if content_type != _TEMPLATE_TYPE else "## template:", where)
+    by_first_line = content_type in reader.untyped and not (found.get_filename() or "").endswith(reader.endings)
+    if by_first_line or text.startswith("## template:") or content_type == _TEMPLATE_TYPE:
+        type_by_first_line(text if content_type != _TEMPLATE_TYPE else "## template:", where, reader)
     if body.isascii():
         return Part(headers, body)
     # cloud-init reads characters beyond ASCII only from an encoded body.
@@ -195,11 +223,11 @@ def _refuse_defects(found: email.message.Message, where: str) -> None:
         raise AnswersInvalid(f"broken MIME: {reason}", where=where)
 
 
-def _refuse_compressed(user_data: str) -> None:
+def _refuse_compressed(user_data: str, where: str) -> None:
     if user_data.startswith(("\x1f\x8b", "H4sI")):  # RFC 1952 section 2.3.1, and the same in base64
         raise AnswersInvalid(
             "compressed user-data is refused, because nothing in it could be checked",
-            where=_WHERE,
+            where=where,
             hint=f"give it as text; it may have {SIZE_MAX_BYTES // 1024} KiB",
         )
 

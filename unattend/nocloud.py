@@ -7,7 +7,8 @@ no key with his cloud-config, and may so use any; it records the boot and the ge
 cloud-init to trust its cache once the disc is gone, and mounts local storage. Last a cloud-config with the one key
 `power_state`: it replaces (`dict(replace)`) whatever the user said there, so that `setup_restart` alone decides
 whether setup ends in a restart; its condition (guest/setup-end.sh) keeps cloud-init's result before the restart. All
-other keys of the user's stay as they are, and his parts merge with each other as cloud-init always does.
+other keys of the user's stay as they are, and his parts merge with each other as cloud-init always does. Vendor-data
+is his, too, and has nothing of ours in it: cloud-init reads it last, and what user-data says goes before it.
 """
 
 from __future__ import annotations
@@ -19,18 +20,16 @@ import json
 import re
 from collections.abc import Mapping
 
-from unattend import multipart
+from unattend import multipart, network_config
 from unattend.errors import AnswersInvalid
 
 LABEL = "cidata"  # DataSourceNoCloud and ds-identify look for this volume label, or for it in capitals
-INTERFACE = "eth0"  # what the first interface is called in the guest, whatever its slot
 STORAGE_NAME_MAX = 16  # bytes of an ext4 label; also "ls-" + name fits the 20 bytes of a virtio-blk serial
 
 _HOSTNAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE = re.compile(rf"{_HOSTNAME.pattern}\.{_HOSTNAME.pattern}")
 _STORAGE = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{STORAGE_NAME_MAX - 2}}}[a-z0-9])?")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _RESULT_WAIT_S = 600  # how long power_state waits for cloud-init's own end
 
 
@@ -39,8 +38,9 @@ class Answers:
     """Who an instance is in one generation. A new `instance_id` makes cloud-init set up anew; the same one does not.
 
     `instance` is `web-0.shop`, `hostname` `web-0`; `mac` as 52:54:00:… in lower case; `local_storage` the names of
-    virtio disks with the serials ls-NAME. AnswersInvalid when one of them cannot be meant; `user_data` is checked
-    when it is used.
+    virtio disks with the serials ls-NAME. `address` is in CIDR, and `gateway` and `dns` go with it; without one the
+    guest asks DHCP. AnswersInvalid when one of them cannot be meant; `user_data` and `vendor_data` are checked when
+    they are used.
     """
 
     instance_id: str
@@ -51,14 +51,18 @@ class Answers:
     mac: str
     setup_restart: bool = True
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
+    vendor_data: str = dataclasses.field(default="", repr=False)
     local_storage: tuple[str, ...] = ()
+    address: str = ""
+    gateway: str = ""
+    dns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _must(_INSTANCE_ID, self.instance_id, "instance_id", "1 to 64 letters, digits and '-'")
         _must(_HOSTNAME, self.hostname, "hostname", "a label of RFC 1123 in lower case")
         _must(_HOSTNAME, self.service, "service", "a label of RFC 1123 in lower case")
         _must(_INSTANCE, self.instance, "instance", "two labels joined by a dot, like web-0.shop")
-        _must(_MAC, self.mac, "mac", "six bytes in lower case, like 52:54:00:12:34:56")
+        network_config.check(self.network)
         for name in self.local_storage:
             _must(_STORAGE, name, "local_storage", f"a label of at most {STORAGE_NAME_MAX} characters")
         if len(set(self.local_storage)) != len(self.local_storage):
@@ -68,21 +72,33 @@ class Answers:
                 f"{self.generation} is not a generation", where="generation", hint="they count from 1"
             )
 
+    @property
+    def network(self) -> network_config.Network:
+        """The one interface."""
+        return network_config.Network(mac=self.mac, address=self.address, gateway=self.gateway, dns=self.dns)
+
 
 def files(answers: Answers) -> Mapping[str, bytes]:
     """The disc's files by name; equal answers give equal bytes. AnswersInvalid for user-data that is refused."""
-    return {
-        "meta-data": _json(_meta_data(answers)),
-        "network-config": _json(_network_config(answers.mac)),
+    made = {
+        "meta-data": to_json(_meta_data(answers)),
+        "network-config": to_json(network_config.version_2(answers.network)),
         "user-data": multipart.join(
             [_setup_begin(answers), *multipart.user_parts(answers.user_data), _setup_end(answers.setup_restart)]
         ),
     }
+    vendor_parts = multipart.user_parts(answers.vendor_data, where="vendor-data")
+    return {**made, "vendor-data": multipart.join(vendor_parts)} if vendor_parts else made
 
 
 def check_user_data(user_data: str) -> None:
     """Raises AnswersInvalid where `files` would, long before there is an instance."""
     multipart.user_parts(user_data)
+
+
+def check_vendor_data(vendor_data: str) -> None:
+    """As `check_user_data`."""
+    multipart.user_parts(vendor_data, where="vendor-data")
 
 
 def _meta_data(answers: Answers) -> dict[str, object]:
@@ -96,14 +112,6 @@ def _meta_data(answers: Answers) -> dict[str, object]:
     }
 
 
-def _network_config(mac: str) -> dict[str, object]:
-    """Version 2. Without `set-name`, ifupdown would be told to raise an interface by the name of this entry."""
-    return {
-        "version": 2,
-        "ethernets": {INTERFACE: {"match": {"macaddress": mac}, "set-name": INTERFACE, "dhcp4": True}},
-    }
-
-
 def _setup_begin(answers: Answers) -> multipart.Part:
     assigned = (
         "#!/bin/sh\n"
@@ -111,11 +119,11 @@ def _setup_begin(answers: Answers) -> multipart.Part:
         f"generation='{answers.generation}'\n"
         f"storages='{' '.join(answers.local_storage)}'\n"
     )
-    return multipart.part("text/cloud-boothook", assigned + _guest_script("setup-begin.sh"), "vmrole-setup-begin")
+    return multipart.part("text/cloud-boothook", assigned + guest_script("setup-begin.sh"), "vmrole-setup-begin")
 
 
 def _setup_end(restart: bool) -> multipart.Part:
-    script = f"restart={'yes' if restart else 'no'}\n" + _guest_script("setup-end.sh")
+    script = f"restart={'yes' if restart else 'no'}\n" + guest_script("setup-end.sh")
     config = {
         "merge_how": "dict(replace)+list()+str()",
         "power_state": {
@@ -132,11 +140,12 @@ def _setup_end(restart: bool) -> multipart.Part:
 
 
 @functools.cache
-def _guest_script(name: str) -> str:
+def guest_script(name: str) -> str:
+    """The text of a script of ours that runs in a guest."""
     return importlib.resources.files("unattend").joinpath("guest", name).read_text(encoding="utf-8")
 
 
-def _json(value: Mapping[str, object]) -> bytes:
+def to_json(value: Mapping[str, object]) -> bytes:
     """JSON is YAML that no text can break out of; one key per line, for readers that have only sed."""
     return (json.dumps(value, indent=1) + "\n").encode("ascii")
 

@@ -191,31 +191,6 @@ def test_our_configuration_is_valid_for_cloudinit(tmp_path: Path, *, restart: bo
     assert "Valid" in done.stdout
 
 
-_NETWORK_CONSUMER = """
-import json, sys
-from cloudinit.net import network_state, eni
-from cloudinit.util import load_yaml
-state = network_state.parse_net_config_data(load_yaml(sys.stdin.read()), skip_broken=False)
-eni.Renderer({"eni_path": "interfaces"}).render_network_state(state, target=sys.argv[1])
-"""
-
-
-def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None:
-    """For ifupdown the network-config becomes one interface with DHCP, found by its MAC address and called eth0."""
-    subprocess.run(
-        ["/usr/bin/python3", "-c", _NETWORK_CONSUMER, str(tmp_path)],
-        input=nocloud.files(ANSWERS)["network-config"],
-        check=True,
-        timeout=30,
-        capture_output=True,
-    )
-    lines = (tmp_path / "interfaces").read_text().split("\n")
-    assert [line for line in lines if line and line != "auto lo" and "loopback" not in line] == [
-        "auto eth0",
-        "iface eth0 inet dhcp",
-    ]
-
-
 def test_cloudinit_knows_who_it_is_from_the_meta_data(tmp_path: Path) -> None:
     """cloud-init's own YAML reader finds identity, name and our facts in the meta-data."""
     program = "import json, sys; from cloudinit.util import load_yaml; print(json.dumps(load_yaml(sys.stdin.read())))"
@@ -234,3 +209,54 @@ def test_cloudinit_knows_who_it_is_from_the_meta_data(tmp_path: Path) -> None:
         "vmrole-generation": 3,
         "vmrole-setup-restart": True,
     }
+
+
+_MERGER = """
+import json, os, sys
+from cloudinit import handlers, helpers, user_data
+from cloudinit.handlers.cloud_config import CloudConfigPartHandler
+
+class Source:
+    def get_instance_id(self):
+        return "iid"
+
+paths = helpers.Paths({"cloud_dir": sys.argv[1], "run_dir": sys.argv[1]}, Source())
+os.symlink(os.path.join(sys.argv[1], "instances", "iid"), os.path.join(sys.argv[1], "instance"))
+for text, where in zip(json.load(sys.stdin), ("cloud_config", "vendor_cloud_config")):
+    config = CloudConfigPartHandler(paths, cloud_config_path=where)
+    handlers.call_begin(config, None, "always")
+    def seen(data, filename, payload, headers):
+        if headers["Content-Type"] in config.list_types():
+            handlers.run_part(config, None, filename, payload, "always", headers)
+    handlers.walk(user_data.UserDataProcessor(paths).process(text.encode()), seen, None)
+    handlers.call_end(config, None, "always")
+print(json.dumps(helpers.ConfigMerger(paths=paths, base_cfg={"base": 1}).cfg))
+"""
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_vendor_data_yields_to_user_data_and_to_our_restart(tmp_path: Path, *, restart: bool) -> None:
+    """cloud-init merges vendor-data under all else: what only it says counts, and it cannot power the guest off."""
+    answers = dataclasses.replace(
+        ANSWERS,
+        setup_restart=restart,
+        user_data="#cloud-config\nruncmd: [mine]\n",
+        vendor_data="#cloud-config\nruncmd: [theirs]\npackages: [vim]\npower_state: {mode: poweroff, delay: 5}\n",
+    )
+    made = nocloud.files(answers)
+    (tmp_path / "instances" / "iid").mkdir(parents=True)
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", _MERGER, str(tmp_path)],
+        input=json.dumps([made["user-data"].decode(), made["vendor-data"].decode()]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    ours = json.loads(_ours(made["user-data"]).partition("\n")[2])["power_state"]
+    assert json.loads(done.stdout) == {"base": 1, "runcmd": ["mine"], "packages": ["vim"], "power_state": ours}
+
+
+def _ours(user_data: bytes) -> str:
+    """The cloud-config that we add."""
+    return _text([part for part in email.message_from_bytes(user_data).walk() if not part.is_multipart()][-1])

@@ -151,8 +151,25 @@ def test_meta_data_has_one_key_per_line() -> None:
 
 
 def test_the_files_are_those_that_cloudinit_requires() -> None:
-    """meta-data and user-data must both be there; no vendor-data comes from us."""
+    """meta-data and user-data must both be there; vendor-data is there when the user has some, and is his alone."""
     assert nocloud.files(ANSWERS).keys() == {"meta-data", "user-data", "network-config"}
+    made = nocloud.files(dataclasses.replace(ANSWERS, vendor_data="#!/bin/sh\necho ä\n"))
+    assert _parts(made["vendor-data"]) == [("text/x-shellscript", "#!/bin/sh\necho ä\n")]
+    assert made["user-data"] == nocloud.files(ANSWERS)["user-data"]
+
+
+@pytest.mark.parametrize(
+    "vendor_data", ["hello", "#!/bin/sh\n\x00", "H4sIAAAA", "## template: jinja\n#cloud-config\n"]
+)
+def test_vendor_data_is_checked_as_user_data_is(vendor_data: str) -> None:
+    """What would be refused as user-data is refused, and the error names vendor-data."""
+    for refuse in (
+        nocloud.check_vendor_data,
+        lambda text: nocloud.files(dataclasses.replace(ANSWERS, vendor_data=text)),
+    ):
+        with pytest.raises(AnswersInvalid) as refused:
+            refuse(vendor_data)
+        assert refused.value.where.startswith("vendor-data")
 
 
 @settings(max_examples=100, deadline=None)
@@ -186,7 +203,8 @@ def test_text_beyond_ascii_in_a_mime_part_is_encoded_for_cloudinit() -> None:
 
 def test_user_data_does_not_show_in_a_repr() -> None:
     """A log line with the answers in it tells no secret."""
-    assert "hunter2" not in repr(dataclasses.replace(ANSWERS, user_data="#!/bin/sh\n# hunter2\n"))
+    script = "#!/bin/sh\n# hunter2\n"
+    assert "hunter2" not in repr(dataclasses.replace(ANSWERS, user_data=script, vendor_data=script))
 
 
 def test_the_largest_user_data_is_taken() -> None:

@@ -1,0 +1,144 @@
+"""The guest's network: what is refused, and what cloud-init's own code makes of the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unattend import AnswersInvalid, network_config, nocloud
+from unattend.network_config import Network
+
+_MAC = "52:54:00:12:34:56"
+_STATIC = Network(mac=_MAC, address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53", "2001:db8::53"))
+_STATIC_6 = Network(mac=_MAC, address="2001:db8::10/64", gateway="2001:db8::1", dns=("2001:db8::53",))
+
+# Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
+_CONSUMER = """
+import json, sys
+from cloudinit.net import network_state, {renderer}
+from cloudinit.util import load_yaml
+state = network_state.parse_net_config_data(load_yaml(sys.stdin.read()), skip_broken=False)
+{renderer}.Renderer({config}).render_network_state(state, target=sys.argv[1])
+"""
+
+
+def _rendered(place: Path, network: Network, renderer: str) -> str:
+    """The file of the distribution that cloud-init writes from our network-config."""
+    config = {"eni": {"eni_path": "made"}, "netplan": {"netplan_path": "made", "netplan_header": ""}}[renderer]
+    disc = nocloud.files(_answers(network))["network-config"]
+    subprocess.run(
+        ["/usr/bin/python3", "-c", _CONSUMER.format(renderer=renderer, config=config), str(place)],
+        input=disc,
+        check=True,
+        timeout=30,
+        capture_output=True,
+    )
+    return (place / "made").read_text()
+
+
+def _answers(network: Network) -> nocloud.Answers:
+    return nocloud.Answers(
+        instance_id="7b0f3f0e-0000-4000-8000-000000000001",
+        hostname="web-0",
+        service="shop",
+        instance="web-0.shop",
+        generation=3,
+        **dataclasses.asdict(network),
+    )
+
+
+def _stanzas(interfaces: str) -> list[str]:
+    """What /etc/network/interfaces says beyond the loopback.
+
+    cloud-init 22.4 also writes an option that is called `dns` and is a piece of Python; ifupdown has no use for it.
+    """
+    lines = [line.strip() for line in interfaces.split("\n") if not line.strip().startswith("dns {")]
+    return [line for line in lines if line and line not in ("auto lo", "iface lo inet loopback")]
+
+
+def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None:
+    """For ifupdown the network-config becomes one interface with DHCP, found by its MAC address and called eth0."""
+    assert _stanzas(_rendered(tmp_path, Network(mac=_MAC), "eni")) == ["auto eth0", "iface eth0 inet dhcp"]
+
+
+def test_cloudinit_writes_a_static_address_for_ifupdown(tmp_path: Path) -> None:
+    """Address, name servers and the route to everywhere arrive in Debian's file."""
+    assert _stanzas(_rendered(tmp_path, _STATIC, "eni")) == [
+        "dns-nameservers 192.0.2.53 2001:db8::53",
+        "auto eth0",
+        "iface eth0 inet static",
+        "address 192.0.2.10/24",
+        "dns-nameservers 192.0.2.53 2001:db8::53",
+        "post-up route add default gw 192.0.2.1 || true",
+        "pre-down route del default gw 192.0.2.1 || true",
+    ]
+
+
+@pytest.mark.parametrize("network", [_STATIC, _STATIC_6])
+def test_cloudinit_writes_a_static_address_for_netplan(tmp_path: Path, network: Network) -> None:
+    """netplan is told the same of either family, and nothing of DHCP."""
+    made = _rendered(tmp_path, network, "netplan")
+    everywhere = "0.0.0.0/0" if network is _STATIC else "::/0"
+    for line in (
+        f"- {network.address}",
+        f"- {network.dns[0]}",
+        f"to: {everywhere}",
+        f"via: {network.gateway}",
+        f"macaddress: '{_MAC}'",
+    ):
+        assert line in made
+    assert "dhcp" not in made
+
+
+def test_an_address_alone_makes_no_route(tmp_path: Path) -> None:
+    """A guest that talks to its neighbours only is given neither gateway nor name server."""
+    made = _stanzas(_rendered(tmp_path, Network(mac=_MAC, address="192.0.2.10/32"), "eni"))
+    assert made == ["auto eth0", "iface eth0 inet static", "address 192.0.2.10/32"]
+
+
+@pytest.mark.parametrize(
+    ("where", "given"),
+    [
+        ("mac", {"mac": "52:54:00:12:34"}),
+        ("mac", {"mac": "52:54:00:AB:CD:EF"}),
+        ("mac", {"mac": f"{_MAC}\n"}),
+        ("gateway", {"gateway": "192.0.2.1"}),
+        ("dns", {"dns": ("192.0.2.1",)}),
+        ("address", {"address": "192.0.2.10"}),
+        ("address", {"address": "192.0.2.0/24"}),
+        ("address", {"address": "192.0.2.10/33"}),
+        ("address", {"address": "192.0.2.10/255.255.255.0"}),
+        ("address", {"address": "192.0.2.10/24\n  up reboot"}),
+        ("address", {"address": "2001:db8::/64"}),
+        ("address", {"address": "fe80::1%up reboot/64"}),
+        ("address", {"address": "web-0"}),
+        ("gateway", {"address": "192.0.2.10/24", "gateway": "198.51.100.1"}),
+        ("gateway", {"address": "192.0.2.10/24", "gateway": "192.0.2.10"}),
+        ("gateway", {"address": "192.0.2.10/24", "gateway": "2001:db8::1"}),
+        ("gateway", {"address": "192.0.2.10/24", "gateway": "192.0.2.1/24"}),
+        ("dns", {"address": "192.0.2.10/24", "dns": ("192.0.2.53", "ns.example.org")}),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(where: str, given: dict[str, object]) -> None:
+    """The error names the field and says what would be right."""
+    with pytest.raises(AnswersInvalid) as refused:
+        network_config.check(Network(**{"mac": _MAC, **given}))  # type: ignore[arg-type]
+    assert refused.value.where == where
+    assert refused.value.hint
+    with pytest.raises(AnswersInvalid):
+        _answers(Network(**{"mac": _MAC, **given}))  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=50) | st.ip_addresses().map(str), st.text(max_size=50) | st.ip_addresses().map(str))
+def test_no_text_gets_through_as_an_address(address: str, server: str) -> None:
+    """Whatever is not refused consists of what addresses are made of."""
+    try:
+        network_config.check(Network(mac=_MAC, address=f"{address}/24", dns=(server,)))
+    except AnswersInvalid:
+        return
+    assert set(address + server) <= set("0123456789abcdefABCDEF.:")
