@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -27,9 +26,9 @@ def test_every_promise_names_a_test_that_exists() -> None:
         named = re.findall(r"`(\S+?)::(test_\w+)`", kept_by)
         assert named, f"no test keeps: {promise}"
         for file, name in named:
-            tree = ast.parse((REPOSITORY / "tests" / file).read_text())
-            functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-            assert name in functions, f"{promise}: there is no {file}::{name}"
+            # Not `ast`: when a log line formats a traceback meanwhile, CPython 3.11 mixes the two up (SystemError).
+            source = (REPOSITORY / "tests" / file).read_text()
+            assert re.search(rf"^ *def {name}\(", source, re.MULTILINE), f"{promise}: there is no {file}::{name}"
 
 
 def test_its_service_file_is_one() -> None:
