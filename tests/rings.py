@@ -1,8 +1,9 @@
 """Runs the rings of tests and says how long each took: `python -m tests.rings [RING... | fast]`.
 
-The fast rings run side by side, the others one after the other. Every ring runs, also after one has failed. The last
-line is a summary in pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was
-stopped. The lab ring runs in a lab (`tests/lab/harness`), as root.
+The fast rings run side by side, then trouble alone, then the two rings with real virtual machines side by side, each
+in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy, seldom two. Every ring
+runs, also after one has failed. The last line is a summary in pytest's words; the exit status is 1 when any ring
+failed, had no tests, skipped one, or was stopped.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-RINGS = ("style", "unit", "contract", "trouble", "lab")
 FAST = ("style", "unit", "contract")
+LABS = ("lab", "debian")
+RINGS = (*FAST, "trouble", *LABS)
+PATHS = {"lab": ("tests/lab", "--ignore=tests/lab/debian"), "debian": ("tests/lab/debian",)}  # else tests/RING
 IMAGES = ("micro", "debian")
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
@@ -53,13 +56,17 @@ def run(ring: str) -> Result:
     command = _command(ring)
     print(_title(ring, command), flush=True)
     started = time.monotonic()
+    status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    return _result(ring, status, time.monotonic() - started)
+
+
+def build_images() -> int:
+    """Builds what the labs boot: they have no way out to the package archive. Returns the exit status."""
     status = 0
-    # A lab has no way out to the package archive: what it boots is built before, as a part of the ring.
-    for image in IMAGES if ring == "lab" else ():
+    for image in IMAGES:
         build = [*_root(), sys.executable, "-m", "images", "ensure", image, "build/images"]
         status = status or subprocess.run(build, cwd=REPOSITORY, check=False).returncode
-    status = status or subprocess.run(command, cwd=REPOSITORY, check=False).returncode
-    return _result(ring, status, time.monotonic() - started)
+    return status
 
 
 def _root() -> list[str]:
@@ -67,13 +74,14 @@ def _root() -> list[str]:
     return [] if os.geteuid() == 0 else ["sudo", "--preserve-env=CI"]
 
 
-def run_together(rings: Sequence[str]) -> list[Result]:
-    """Runs rings side by side; the output of each is shown whole when it has ended."""
-    with concurrent.futures.ThreadPoolExecutor(len(rings)) as pool:
-        return list(pool.map(_run_quietly, rings))
+def run_together(rings: Sequence[str], run_one: Callable[[str], Result]) -> list[Result]:
+    """Runs rings side by side."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(rings))) as pool:
+        return list(pool.map(run_one, rings))
 
 
 def _run_quietly(ring: str) -> Result:
+    """The output is shown whole when the ring has ended."""
     command = _command(ring)
     started = time.monotonic()
     done = subprocess.run(
@@ -82,6 +90,20 @@ def _run_quietly(ring: str) -> Result:
     seconds_s = time.monotonic() - started
     print(f"{_title(ring, command)}\n{done.stdout.rstrip()}", flush=True)
     return _result(ring, done.returncode, seconds_s)
+
+
+def _run_by_line(ring: str) -> Result:
+    """Each line is shown as it comes, behind the ring's name: minutes must not look like a test that hangs."""
+    command = _command(ring)
+    print(_title(ring, command), flush=True)
+    started = time.monotonic()
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            print(f"{ring:<7}{line}", end="", flush=True)
+    return _result(ring, child.returncode, time.monotonic() - started)
 
 
 def _title(ring: str, command: Sequence[str]) -> str:
@@ -101,14 +123,14 @@ def _command(ring: str) -> list[str]:
         sys.executable,
         "-m",
         "pytest",
-        f"tests/{ring}",
+        *PATHS.get(ring, (f"tests/{ring}",)),
         "-q",
         f"--durations={SLOWEST[ring]}",
         f"--junitxml={report}",
     ]
     command += ["-p", "no:cacheprovider"]  # The lab ring may run as root: it leaves no directory of root's behind.
-    if ring == "lab":
-        command += ["-v", "-v"]  # A line per test, as it goes: one of minutes must not look like one that hangs.
+    if ring in LABS:
+        command += ["-v", "-v"]  # A line per test.
         command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]
     return command
 
@@ -159,9 +181,14 @@ def main(arguments: list[str]) -> int:
     rings = FAST if arguments == ["fast"] else tuple(arguments) or RINGS
     _REPORTS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    fast = [ring for ring in rings if ring in FAST]
-    results = run_together(fast) if fast else []
-    results += [run(ring) for ring in rings if ring not in FAST]
+    results = run_together([ring for ring in rings if ring in FAST], _run_quietly)
+    results += [run(ring) for ring in rings if ring not in (*FAST, *LABS)]
+    labs = [ring for ring in rings if ring in LABS]
+    unbuilt = build_images() if labs else 0
+    if unbuilt:
+        results += [Result(ring, unbuilt, 0, 0, 0, 0.0) for ring in labs]
+    else:
+        results += run_together(labs, _run_by_line)
     print(f"\n{summary(results, time.monotonic() - started)}", flush=True)
     return 0 if all(result.good for result in results) else 1
 
