@@ -52,7 +52,7 @@ def _read_by_cloudinit(place: Path, disc: bytes) -> dict[str, object]:
     seed = place / "seed" / "config_drive"
     seed.mkdir(parents=True)
     (place / "disc.iso").write_bytes(disc)
-    argv = ["bsdtar", "--options", "iso9660:!joliet", "-x", "-f", place / "disc.iso", "-C", seed]
+    argv = ["bsdtar", "--options", "iso9660:!joliet", "-x", "-f", str(place / "disc.iso"), "-C", str(seed)]
     subprocess.run(argv, capture_output=True, check=True, timeout=20)
     done = subprocess.run(
         ["/usr/bin/python3", "-c", _CONSUMER, str(place)], capture_output=True, text=True, check=True, timeout=30
