@@ -73,6 +73,17 @@ cloud-init: reads our answer files in the tests; made inert on this host before 
 END
 }
 
+# libvirt confines each QEMU by what stands in its domain XML; our monitor socket stands on the command line.
+apparmor_rule() {
+  local abstraction=/etc/apparmor.d/abstractions/libvirt-qemu place=/etc/apparmor.d/local/abstractions/libvirt-qemu
+  local rule='/run/vmrole/monitors/*.sock rw,'
+  [ -e "$abstraction" ] || return 0
+  if grep -qsxF "$rule" "$place"; then return 0; fi
+  say "letting QEMU's AppArmor profile make our monitor sockets: $place"
+  as_root mkdir -p "${place%/*}"
+  printf '%s\n' "$rule" | as_root tee -a "$place" >/dev/null
+}
+
 missing_of() {
   local wanted=("$@") installed
   installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^.i. *//p') || true
@@ -144,6 +155,7 @@ main() {
     develop) apt_install "$(host_packages; develop_packages)" ;;
     *) die "say 'host' or 'develop'" ;;
   esac
+  apparmor_rule
   virtual_environment
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import doctor
 from orchestrator.config import Config
-from orchestrator.doctor import Check, Verdict, host, programs
+from orchestrator.doctor import Check, Verdict, confinement, host, programs
 from orchestrator.drivers import accelerator
 
 Program = Callable[[str, str], None]
@@ -205,3 +205,14 @@ def test_memory_and_group(settings: Config) -> None:
 def test_the_clock_never_stops_anything(settings: Config) -> None:
     """An unsynchronised clock is a warning."""
     assert host.clock(settings).verdict in (Verdict.PASS, Verdict.WARN)
+
+
+def test_apparmor_must_know_our_sockets() -> None:
+    """Where it confines QEMU, a host without the one rule for our run directory is told the line to add."""
+    run = Path("/run/vmrole")
+    assert confinement.judge(False, "", run).verdict is Verdict.PASS
+    refused = confinement.judge(True, "# /run/vmrole/monitors/*.sock rw,\n", run)
+    assert failed(refused)
+    assert "/run/vmrole/monitors/*.sock rw," in refused.remedy
+    assert confinement.judge(True, "  /run/vmrole/monitors/*.sock rw,\n", run).verdict is Verdict.PASS
+    assert failed(confinement.judge(True, "/run/vmrole/monitors/*.sock rw,\n", Path("/run/other")))
