@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from unattend import nocloud
+from unattend import iso, nocloud
 
 # Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
 _CONSUMER = """
@@ -189,6 +189,52 @@ def test_our_configuration_is_valid_for_cloudinit(tmp_path: Path, *, restart: bo
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Valid" in done.stdout
+
+
+_SOURCE = """
+import json, sys
+from cloudinit import helpers
+from cloudinit.sources import DataSourceNoCloud as nocloud
+
+nocloud.util.find_devs_with = lambda *args, **kwargs: []
+nocloud.dmi.read_dmi_data = lambda key: ""
+nocloud.util.get_cmdline = lambda: ""
+paths = helpers.Paths({"cloud_dir": sys.argv[1], "run_dir": sys.argv[1]})
+source = nocloud.DataSourceNoCloud({}, None, paths)
+source.seed_dirs = [sys.argv[2]]
+assert source._get_data()
+print(json.dumps({
+    "id": source.get_instance_id(), "name": source.metadata["local-hostname"], "network": source.network_config,
+    "user": source.userdata_raw.decode(), "vendor": source.vendordata_raw.decode(),
+}))
+"""
+
+
+def test_cloudinits_source_takes_every_file_of_the_disc(tmp_path: Path) -> None:
+    """DataSourceNoCloud finds identity, network, user-data and vendor-data where we put them."""
+    answers = dataclasses.replace(
+        ANSWERS, vendor_data="#!/bin/sh\ntrue\n", address="192.0.2.10/24", gateway="192.0.2.1"
+    )
+    made = nocloud.files(answers)
+    seed = tmp_path / "seed"
+    seed.mkdir()
+    (tmp_path / "disc.iso").write_bytes(iso.write_iso(made, nocloud.LABEL))
+    argv = ["bsdtar", "--options", "iso9660:!joliet", "-x", "-f", str(tmp_path / "disc.iso"), "-C", str(seed)]
+    subprocess.run(argv, capture_output=True, check=True, timeout=20)
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", _SOURCE, str(tmp_path), str(seed)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert json.loads(done.stdout) == {
+        "id": ANSWERS.instance_id,
+        "name": "web-0",
+        "network": json.loads(made["network-config"]),
+        "user": made["user-data"].decode(),
+        "vendor": made["vendor-data"].decode(),
+    }
 
 
 def test_cloudinit_knows_who_it_is_from_the_meta_data(tmp_path: Path) -> None:

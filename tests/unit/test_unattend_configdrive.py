@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import tree_sitter
 import tree_sitter_powershell
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unattend import AnswersInvalid, configdrive, iso, nocloud
 from unattend.secret import Secret
@@ -208,6 +210,16 @@ def test_user_data_follows_ours() -> None:
     assert theirs == ("text/x-shellscript", "user-part-1", "#ps1_x86\nGet-Date\n")
     (calm,) = _parts(dataclasses.replace(ANSWERS, setup_restart=False))
     assert "\n$restart = $false\n" in calm[2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=300))
+def test_whatever_the_user_writes_arrives_to_the_letter(text: str) -> None:
+    """Any text of a script is read back unchanged behind ours."""
+    script = f"#ps1_sysnative\n{text}"
+    assert _parts(dataclasses.replace(ANSWERS, user_data=script))[1:] == [
+        ("text/x-shellscript", "user-part-1", script)
+    ]
 
 
 def test_equal_answers_make_equal_discs() -> None:
