@@ -32,6 +32,9 @@ libvirt-daemon-driver-qemu: its driver for QEMU
 libvirt-clients: virsh, to look from outside at what vmrole does
 qemu-system-x86: the machines themselves
 qemu-utils: qemu-img, which inspects images and lays overlays
+ovmf: UEFI, for images that start with it
+swtpm: a TPM for each instance whose image wants one
+swtpm-tools: makes a new TPM's keys
 haproxy: the load balancer behind a virtual IP
 nftables: keeps guests to their own addresses
 iptables: what libvirt itself makes NAT with

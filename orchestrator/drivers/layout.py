@@ -7,6 +7,7 @@ by a dot, and that is asserted here once more.
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
+    STATE/nvram/NAME/GENERATION.fd          variables of UEFI, one file per generation
     STATE/consoles/NAME.log                 bounded by virtlogd
     STATE/evidence/NAME/                    what is kept of a failed instance
     RUN/discs/NAME/GENERATION.iso           answer discs, mode 0600
@@ -102,6 +103,14 @@ class Layout:
     def disc(self, instance: Instance) -> Path:
         """The answer disc of the present generation."""
         return self.disc_dir(instance.name) / f"{_generation(instance)}.iso"
+
+    def nvram_dir(self, name: InstanceName) -> Path:
+        """All variable stores of the instance."""
+        return self.state / "nvram" / _checked(name)
+
+    def nvram(self, instance: Instance) -> Path:
+        """Where the present generation's UEFI keeps its variables; libvirt makes it, and QEMU writes to it."""
+        return self.nvram_dir(instance.name) / f"{_generation(instance)}.fd"
 
     def console(self, name: InstanceName) -> Path:
         """What the guest wrote to its serial console, oldest lines dropped."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Final
 
 import libvirt
 from lxml import etree
 
-from orchestrator.drivers import domain_xml
+from orchestrator.drivers import domain_devices, domain_xml
 from orchestrator.drivers.agent_channel import AgentChannel, AgentRefused, AgentSilent
 from orchestrator.drivers.domain_xml import DomainPaths, Machine
 from orchestrator.drivers.evidence import Evidence
@@ -24,7 +25,7 @@ from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.libvirt_connection import LibvirtConnection, translated
 from orchestrator.drivers.qmp_watch import Monitors, Run
 from orchestrator.errors import Busy, Foreign, Permanent, WorldError
-from orchestrator.model import Domain, Instance, InstanceName, Power
+from orchestrator.model import Domain, Firmware, Instance, InstanceName, Power
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ _FORGET_ALL = (
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_TPM
 )
 
 
@@ -121,7 +123,7 @@ class LibvirtHypervisor:
             power=power,
             reason=reason,
             resets=self._monitors.resets(name, uuid),
-            disc=domain_xml.disc_of(found.XMLDesc(0)),
+            disc=domain_devices.disc_of(found.XMLDesc(0)),
         )
 
     # Power -----------------------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class LibvirtHypervisor:
                         found.resume()
                     return
                 _destroy(found)  # Its QEMU may have ended before libvirt noticed.
-            self._prepare_places(connection)
+            self._prepare_places(connection, instance)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
             xml = domain_xml.render(instance, self._paths(instance), self._machine)
             found = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
@@ -218,13 +220,13 @@ class LibvirtHypervisor:
             flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
             if found.isActive():
                 flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-            found.updateDeviceFlags(domain_xml.empty_drive(), flags)
+            found.updateDeviceFlags(domain_devices.empty_drive(found.XMLDesc(0)), flags)
             for which, xml in (("", found.XMLDesc(0)), (" at its next start", found.XMLDesc(_INACTIVE))):
-                if disc := domain_xml.disc_of(xml):
+                if disc := domain_devices.disc_of(xml):
                     raise Busy(f"{name}: {disc} is still in the drive{which}")
 
     def undefine(self, name: InstanceName) -> None:
-        """See ports.Hypervisor. Its console log and monitor socket go as well."""
+        """See ports.Hypervisor. Its console log, its monitor's socket, and what its firmware and TPM remember go."""
         with self._connection.use(f"undefine {name}") as connection:
             found = _find(connection, name)
             if found is not None:
@@ -236,6 +238,7 @@ class LibvirtHypervisor:
         self._monitors.unfollow(name)
         self._channel.forget(name)
         self._layout.monitor(name).unlink(missing_ok=True)
+        shutil.rmtree(self._layout.nvram_dir(name), ignore_errors=True)
         console = self._layout.console(name)
         for log_file in console.parent.glob(f"{console.name}*"):  # virtlogd keeps NAME.log, NAME.log.0, ...
             log_file.unlink(missing_ok=True)
@@ -263,11 +266,14 @@ class LibvirtHypervisor:
             disc=disc if disc.exists() else None,
             console=layout.console(instance.name),
             monitor=layout.monitor(instance.name),
+            nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
         )
 
-    def _prepare_places(self, connection: libvirt.virConnect) -> None:
+    def _prepare_places(self, connection: libvirt.virConnect, instance: Instance) -> None:
         """The directories that QEMU and virtlogd write to; QEMU makes its monitor's socket as its own user."""
         self._layout.consoles.mkdir(parents=True, exist_ok=True)
+        if instance.role.hardware.firmware is not Firmware.BIOS:
+            self._layout.nvram_dir(instance.name).mkdir(mode=0o711, parents=True, exist_ok=True)
         monitors = self._layout.monitors
         monitors.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._qemu_user is None:

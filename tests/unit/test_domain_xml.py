@@ -11,17 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from orchestrator.drivers import domain_xml
+from orchestrator.drivers import domain_devices, domain_xml
 from orchestrator.drivers.domain_xml import Accelerator, DomainPaths, Machine, Ownership
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
 from orchestrator.model import (
+    DiskBus,
     DiskFormat,
+    Firmware,
     Goal,
+    Hardware,
     Instance,
     InstanceName,
     LocalStorage,
     Nic,
+    Os,
     Role,
     Size,
     instance_name,
@@ -61,6 +65,7 @@ def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
         disc=LAYOUT.disc(of) if disc else None,
         console=LAYOUT.console(of.name),
         monitor=LAYOUT.monitor(of.name),
+        nvram=None if of.role.hardware.firmware is Firmware.BIOS else LAYOUT.nvram(of),
     )
 
 
@@ -75,12 +80,27 @@ def raw(of: Instance) -> Instance:
     return dataclasses.replace(of, role=dataclasses.replace(of.role, image_format=DiskFormat.RAW))
 
 
+def windows(of: Instance, hardware: Hardware = Hardware()) -> Instance:  # noqa: B008 - frozen
+    """The instance on a Windows image that wants such a machine."""
+    return dataclasses.replace(of, role=dataclasses.replace(of.role, os=Os.WINDOWS, hardware=hardware))
+
+
+def on(of: Instance, hardware: Hardware) -> Instance:
+    """The instance on a Linux image that wants such a machine."""
+    return dataclasses.replace(of, role=dataclasses.replace(of.role, hardware=hardware))
+
+
+SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
 CASES = {
     "setup-tcg": (instance(), True, TCG),
     "setup-kvm": (instance(), True, KVM),
     "later-boot": (instance(generation=7), False, TCG),
     "local-storage": (with_storage(instance(), 2), True, TCG),
     "raw-image-pc": (raw(instance()), True, Machine(accelerator=Accelerator.KVM, machine="pc", emulator="/opt/qemu")),
+    "linux-uefi-nvme": (on(instance(), Hardware(firmware=Firmware.UEFI, disk_bus=DiskBus.NVME)), True, TCG),
+    "windows-tcg": (windows(instance()), True, TCG),
+    "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),
+    "windows-nvme-later-boot": (windows(with_storage(instance(), 1), Hardware(disk_bus=DiskBus.NVME)), False, KVM),
 }
 
 
@@ -162,9 +182,43 @@ def test_other_metadata_is_not_ours(text: str) -> None:
 def test_disc_is_found_and_taken_out() -> None:
     """The disc in the drive is found in the XML; an empty drive has none."""
     of = instance()
-    assert domain_xml.disc_of(domain_xml.render(of, paths(of), TCG)) == str(LAYOUT.disc(of))
-    assert domain_xml.disc_of(domain_xml.render(of, paths(of, disc=False), TCG)) == ""
-    assert "source" not in domain_xml.empty_drive()
+    found = domain_xml.render(of, paths(of), TCG)
+    assert domain_devices.disc_of(found) == str(LAYOUT.disc(of))
+    assert domain_devices.disc_of(domain_xml.render(of, paths(of, disc=False), TCG)) == ""
+    assert "source" not in domain_devices.empty_drive(found)
+
+
+def test_disc_of_a_windows_is_taken_out_of_its_sata_drive() -> None:
+    """The drive that is emptied is the drive that is there: on SATA for Windows, on virtio-scsi for Linux."""
+    for of, bus in ((windows(instance()), "sata"), (instance(), "scsi")):
+        found = domain_xml.render(of, paths(of), TCG)
+        assert domain_devices.disc_of(found) == str(LAYOUT.disc(of))
+        emptied = etree.fromstring(domain_devices.empty_drive(found).encode())
+        before = etree.fromstring(found.encode()).find("devices/disk[@device='cdrom']")
+        assert before is not None
+        assert [(each.tag, dict(each.attrib)) for each in emptied] == [
+            (each.tag, dict(each.attrib)) for each in before if each.tag != "source"
+        ]
+        assert emptied.xpath("string(target/@bus)") == bus
+
+
+@pytest.mark.parametrize("bus", DiskBus)
+def test_no_two_disks_share_a_name(bus: DiskBus) -> None:
+    """Whatever the bus, every disk and the disc have names of their own, and local storage its serial."""
+    of = windows(with_storage(instance(), 7), Hardware(disk_bus=bus))
+    root = etree.fromstring(domain_xml.render(of, paths(of), TCG).encode())
+    names = [target.get("dev") for target in root.iterfind("devices/disk/target")]
+    assert len(names) == 9
+    assert len(set(names)) == 9
+    serials = [serial.text for serial in root.iterfind("devices/disk/serial")]
+    assert [serial for serial in serials if serial != "system"] == [f"ls-data-{number}" for number in range(7)]
+
+
+def test_tcg_gets_nothing_of_hyper_v() -> None:
+    """Hyper-V's interfaces are KVM's: a Windows under TCG is told of none."""
+    for machine, expected in ((TCG, False), (KVM, True)):
+        found = domain_xml.render(windows(instance()), paths(instance()), machine)
+        assert ("hyperv" in found or "hypervclock" in found) is expected
 
 
 def test_each_generation_is_another_machine() -> None:
@@ -173,7 +227,9 @@ def test_each_generation_is_another_machine() -> None:
         etree.fromstring(domain_xml.render(of, paths(of), TCG).encode())
         for of in (instance(generation=1), instance(generation=2))
     )
-    for tag in ("uuid", "genid"):
+    variables = [LAYOUT.nvram(instance(generation=number)) for number in (1, 2)]
+    assert variables[0] != variables[1]
+    for tag in ("uuid", "genid"):  # libvirt keeps a TPM's state under the UUID.
         assert first.findtext(tag) != second.findtext(tag)
     assert first.findtext("name") == second.findtext("name")
     sources = [root.xpath("string(devices/disk[@device='disk']/source/@file)") for root in (first, second)]

@@ -86,12 +86,16 @@ def _private_files(root: Path) -> None:
     _mount("-t", "sysfs", "sysfs", "/sys")  # Shows this network namespace; without cgroups, so libvirt makes none.
     for place in ("lib", "cache", "log"):
         _bind(root / place, Path("/var") / place / "libvirt")
+    for place in ("lib/swtpm-localca", "log/swtpm"):  # of a user of their own, which libvirt starts swtpm as
+        _bind_alike(root / place.replace("/", "-"), Path("/var") / place)
     etc = root / "etc"
     (etc / "qemu" / "networks" / "autostart").mkdir(parents=True)
     (etc / "qemu.conf").write_text(_QEMU_CONF)
     (etc / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(uuid=uuid.uuid4()))
     _bind(etc, Path("/etc/libvirt"))
     (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)  # swtpm_setup goes there as well, as its own user.
+    root.chmod(0o711)
 
 
 def _outside_link() -> None:
@@ -159,6 +163,15 @@ def _stay() -> None:
 def _bind(private: Path, over: Path) -> None:
     private.mkdir(exist_ok=True)
     _mount("--bind", str(private), str(over))
+
+
+def _bind_alike(private: Path, over: Path) -> None:
+    """Binds a private directory with the owner and the mode of what it hides; nothing where there is nothing."""
+    if over.is_dir():
+        hidden = over.stat()
+        private.mkdir(mode=hidden.st_mode)
+        os.chown(private, hidden.st_uid, hidden.st_gid)
+        _bind(private, over)
 
 
 def _mount(*arguments: str) -> None:

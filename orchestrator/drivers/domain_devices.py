@@ -1,0 +1,162 @@
+"""The devices of a domain. Pure, like `domain_xml`.
+
+- Disks hang on the bus that the image has a driver for, local storage as well. virtio disks are vda, vdb, …; on SATA
+  they come after the answer disc.
+- The answer disc of a Linux guest is on virtio-scsi, for Debian's cloud kernel has no AHCI; of a Windows one on SATA,
+  for Setup has no driver for virtio-scsi.
+- NVMe: libvirt has no such target bus. The disk is a virtio one whose QEMU device is replaced by way of
+  `qemu:override`, so that files, locks and labels stay libvirt's. NVMe cannot pause the guest when the host's disk is
+  full (it has no werror): there the guest gets the error.
+- Disks name their whole backing chain, so that neither libvirt nor a confinement profile has to guess it from bytes
+  that a guest wrote. Image locking stays on, which is QEMU's default.
+- Windows gets a screen, which Setup draws on, and nobody to look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, cast
+
+from lxml import etree
+
+from orchestrator.drivers.domain_parts import QEMU, Accelerator, DomainPaths, Machine, add
+from orchestrator.model import DiskBus, Instance, Os
+
+AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
+DISC_TARGET: Final = "sda"
+_RNG_BYTES_PER_S = 65536  # A booting guest wants some hundred bytes; a hostile one must not keep a core busy.
+_ALIAS: Final = "ua-disk"  # libvirt keeps aliases of this prefix as they are
+_LETTERS = 26
+
+
+def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths) -> None:
+    """The system disk, then local storage."""
+    bus = instance.role.hardware.disk_bus
+    disk = _disk(devices, "qcow2", paths.overlay)
+    base = add(disk, "backingStore", {"type": "file"})
+    add(base, "format", {"type": paths.image_format.value})
+    add(base, "source", {"file": str(paths.image)})
+    add(base, "backingStore")  # An empty one says that the chain ends here.
+    _hang(disk, bus, 0)
+    if bus is DiskBus.NVME:
+        add(disk, "serial", text="system")  # An NVMe drive must have one.
+    add(disk, "boot", {"order": "1"})
+    for number, (name, path) in enumerate(paths.local_storage.items(), start=1):
+        disk = _disk(devices, "raw", path)
+        _hang(disk, bus, number)
+        add(disk, "serial", text=f"ls-{name}")  # All three buses pass on 20 bytes; a name has at most 16.
+
+
+def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> None:
+    """The drive of the answer disc, with the disc when there is one."""
+    match instance.role.os:
+        case Os.LINUX:
+            add(devices, "controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"})
+            devices.append(_disc(path, "scsi"))
+        case Os.WINDOWS:
+            devices.append(_disc(path, "sata"))
+
+
+def empty_drive(domain_xml: str) -> str:
+    """The answer drive of that domain without a disc, as `updateDeviceFlags` takes it."""
+    return etree.tostring(_disc(None, _drive(domain_xml, "target/@bus") or "scsi"), encoding="unicode")
+
+
+def disc_of(domain_xml: str) -> str:
+    """The path of the disc in the answer drive of a domain as libvirt describes it; "" when there is none."""
+    return _drive(domain_xml, "source/@file")
+
+
+def add_network(devices: etree._Element, instance: Instance) -> None:
+    """One interface, on a tap whose name and address we gave."""
+    nic = add(devices, "interface", {"type": "network"})
+    add(nic, "mac", {"address": instance.nic.mac})
+    add(nic, "source", {"network": instance.network})
+    add(nic, "target", {"dev": instance.nic.tap})
+    add(nic, "model", {"type": "virtio"})
+    add(nic, "rom", {"enabled": "no"})  # We never boot from the network; the ROM costs time at each start.
+
+
+def add_small_devices(devices: etree._Element, instance: Instance, paths: DomainPaths, machine: Machine) -> None:
+    """Agent, console, screen, panic and random numbers."""
+    channel = add(devices, "channel", {"type": "unix"})
+    add(channel, "target", {"type": "virtio", "name": AGENT_CHANNEL})
+    serial = add(devices, "serial", {"type": "pty"})
+    add(serial, "log", {"file": str(paths.console), "append": "on"})
+    add(serial, "target", {"port": "0"})
+    console = add(devices, "console", {"type": "pty"})
+    add(console, "target", {"type": "serial", "port": "0"})
+    add(devices, "controller", {"type": "usb", "model": "none"})
+    add(devices, "memballoon", {"model": "none"})
+    if instance.role.os is Os.WINDOWS:
+        add(add(devices, "video"), "model", {"type": "vga"})
+        if machine.accelerator is Accelerator.KVM:
+            add(devices, "panic", {"model": "hyperv"})  # Needs no driver in the guest, but Hyper-V's interfaces.
+    add(devices, "panic", {"model": "isa"})
+    rng = add(devices, "rng", {"model": "virtio"})
+    add(rng, "rate", {"bytes": str(_RNG_BYTES_PER_S), "period": "1000"})
+    add(rng, "backend", {"model": "random"}, "/dev/urandom")
+
+
+def add_overrides(root: etree._Element, instance: Instance, paths: DomainPaths) -> None:
+    """What only QEMU knows: NVMe drives in the place of virtio ones."""
+    if instance.role.hardware.disk_bus is not DiskBus.NVME:
+        return
+    override = add(root, f"{{{QEMU}}}override")
+    for number in range(1 + len(paths.local_storage)):
+        device = add(override, f"{{{QEMU}}}device", {"alias": f"{_ALIAS}{number}"})
+        frontend = add(device, f"{{{QEMU}}}frontend")
+        add(frontend, f"{{{QEMU}}}property", {"name": "driver", "type": "string", "value": "nvme"})
+        for name in ("werror", "rerror"):
+            add(frontend, f"{{{QEMU}}}property", {"name": name, "type": "remove"})
+
+
+def _disk(devices: etree._Element, disk_format: str, path: Path) -> etree._Element:
+    disk = add(devices, "disk", {"type": "file", "device": "disk"})
+    # A guest's flush reaches the disk with writeback; a full file system pauses the guest instead of failing its
+    # writes, so that nothing is lost.
+    driver = {"name": "qemu", "type": disk_format, "cache": "writeback", "error_policy": "enospace"}
+    add(disk, "driver", {**driver, "discard": "unmap", "detect_zeroes": "unmap"})
+    add(disk, "source", {"file": str(path)})
+    return disk
+
+
+def _hang(disk: etree._Element, bus: DiskBus, number: int) -> None:
+    match bus:
+        case DiskBus.VIRTIO:
+            add(disk, "target", {"dev": f"vd{_letters(number)}", "bus": "virtio"})
+        case DiskBus.SATA:
+            add(disk, "target", {"dev": f"sd{_letters(number + 1)}", "bus": "sata"})
+        case DiskBus.NVME:
+            add(disk, "target", {"dev": f"vd{_letters(number)}", "bus": "virtio"})
+            add(disk, "alias", {"name": f"{_ALIAS}{number}"})
+
+
+def _letters(number: int) -> str:
+    """0 is "a", 25 is "z", 26 is "aa": how Linux and libvirt count disks."""
+    return "".join(reversed(list(_letters_backwards(number))))
+
+
+def _letters_backwards(number: int) -> Iterator[str]:
+    while number >= 0:
+        yield chr(ord("a") + number % _LETTERS)
+        number = number // _LETTERS - 1
+
+
+def _disc(path: Path | None, bus: str) -> etree._Element:
+    disk = etree.Element("disk", {"type": "file", "device": "cdrom"})
+    add(disk, "driver", {"name": "qemu", "type": "raw"})
+    if path is not None:
+        add(disk, "source", {"file": str(path)})
+    add(disk, "target", {"dev": DISC_TARGET, "bus": bus})
+    add(disk, "readonly")
+    add(disk, "address", {"type": "drive", "controller": "0", "bus": "0", "target": "0", "unit": "0"})
+    return disk
+
+
+def _drive(domain_xml: str, what: str) -> str:
+    """A word from the answer drive of a domain as libvirt describes it; "" when it is not there."""
+    root = etree.fromstring(domain_xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    found = root.xpath(f"string(devices/disk[@device='cdrom'][target/@dev=$target]/{what})", target=DISC_TARGET)
+    return str(cast("str", found))

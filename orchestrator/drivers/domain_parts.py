@@ -1,0 +1,55 @@
+"""What the modules of the domain's XML share: the kind of machine, where its files lie, how an element is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from orchestrator.model import DiskFormat
+
+QEMU: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
+
+
+class Accelerator(enum.StrEnum):
+    """What runs the guest's code."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The kind of machine that all guests of this host get."""
+
+    accelerator: Accelerator
+    machine: str = "q35"
+    emulator: str = "/usr/bin/qemu-system-x86_64"
+    arch: str = "x86_64"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DomainPaths:
+    """Where the parts of one VM lie. `local_storage` by name, in the order in which the guest sees the disks."""
+
+    overlay: Path
+    image: Path
+    image_format: DiskFormat
+    local_storage: Mapping[str, Path]
+    disc: Path | None  # None: the drive is empty
+    console: Path
+    monitor: Path
+    nvram: Path | None = None  # where UEFI keeps its variables; None for a BIOS
+
+
+def add(
+    parent: etree._Element, tag: str, attributes: Mapping[str, str] | None = None, text: str | None = None
+) -> etree._Element:
+    """A new last child."""
+    element = etree.SubElement(parent, tag, dict(attributes or {}))
+    element.text = text
+    return element

@@ -1,0 +1,93 @@
+"""That the libvirt and QEMU of this host start every kind of machine that an image may ask for, and forget all of it.
+
+No Windows runs here: the disk holds the micro image, and a machine counts when it has run for a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model import DiskBus, Firmware, Hardware, Instance, LocalStorage, Os, Power, Size
+from tests.contract.suites.hypervisor import look
+from tests.contract.suites.stage import make_instance
+from tests.lab.harness.lab import Lab
+from tests.lab.real_stage import RealStage, real_stage
+
+_TPM_STATES = Path("/var/lib/libvirt/swtpm")
+_RUNS_S = 1.0
+DISKS = {DiskBus.VIRTIO: "virtio-blk-pci", DiskBus.SATA: "ide-hd", DiskBus.NVME: "nvme"}
+BIOS = Hardware()
+SECURE = Hardware(firmware=Firmware.SECURE_BOOT, tpm=True)
+
+
+@pytest.fixture(scope="module")
+def stage(lab_session: Lab, micro_image: Path) -> Iterator[RealStage]:
+    """One stage for all kinds: each test takes its VM away itself."""
+    lab_session.start_libvirtd()
+    with real_stage(lab_session, micro_image) as stage:
+        yield stage
+    lab_session.sweep()
+
+
+def of_kind(stage: RealStage, os: Os, hardware: Hardware) -> Instance:
+    """An instance whose image asks for that machine."""
+    plain = make_instance(stage)
+    storage = (LocalStorage(name="data", size_mib=8), LocalStorage(name="logs", size_mib=8))
+    role = dataclasses.replace(
+        plain.role, os=os, hardware=hardware, local_storage=storage, size=Size(vcpus=2, memory_mib=256)
+    )
+    return dataclasses.replace(plain, role=role, goal=dataclasses.replace(plain.goal, role=role))
+
+
+def devices(lab: Lab, instance: Instance) -> set[str]:
+    """The types of the devices that QEMU has, as it names them."""
+    question = {"execute": "qom-list", "arguments": {"path": "/machine/peripheral"}}
+    said = json.loads(lab.virsh("qemu-monitor-command", instance.name, json.dumps(question)))
+    return {one["type"].removeprefix("child<").removesuffix(">") for one in said["return"]}
+
+
+@pytest.mark.parametrize(
+    ("os", "hardware"),
+    [
+        (Os.WINDOWS, BIOS),
+        (Os.WINDOWS, Hardware(disk_bus=DiskBus.SATA)),
+        (Os.WINDOWS, Hardware(disk_bus=DiskBus.NVME)),
+        (Os.WINDOWS, Hardware(firmware=Firmware.UEFI)),
+        (Os.WINDOWS, SECURE),
+        (Os.LINUX, SECURE),
+        (Os.LINUX, Hardware(firmware=Firmware.UEFI, disk_bus=DiskBus.NVME)),
+    ],
+    ids=lambda value: (
+        value.value if isinstance(value, Os) else "-".join(str(each) for each in (value.firmware, value.disk_bus))
+    ),
+)
+def test_kind_of_machine_runs_and_is_forgotten(
+    stage: RealStage, lab_session: Lab, os: Os, hardware: Hardware
+) -> None:
+    """The machine starts with its disc, runs, lets go of the disc, and leaves no state of firmware or TPM behind."""
+    instance = of_kind(stage, os, hardware)
+    stage.lay(instance)
+    stage.hypervisor.start(instance)
+    time.sleep(_RUNS_S)
+    seen = look(stage, instance)
+    assert (seen.power, seen.disc) == (Power.RUNNING, str(stage.layout.disc(instance)))
+    assert {DISKS[hardware.disk_bus], *(["tpm-crb"] if hardware.tpm else [])} <= devices(lab_session, instance)
+    has_nvram = hardware.firmware is not Firmware.BIOS
+    assert stage.layout.nvram(instance).exists() == has_nvram
+    assert (_TPM_STATES / instance.vm_uuid).exists() == hardware.tpm
+
+    stage.hypervisor.eject(instance.name)
+    assert look(stage, instance).disc == ""
+    stage.hypervisor.power_off(instance.name)
+    stage.hypervisor.start(instance)
+    assert look(stage, instance).power is Power.RUNNING
+    stage.hypervisor.power_off(instance.name)
+    stage.hypervisor.undefine(instance.name)
+    assert not stage.layout.nvram_dir(instance.name).exists()
+    assert not (_TPM_STATES / instance.vm_uuid).exists()
