@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator import config
 from orchestrator.config import Config
-from orchestrator.doctor import confinement, host, programs
+from orchestrator.doctor import confinement, firmware, host, programs
 from orchestrator.doctor.check import Check, Verdict, fail, ok
 from orchestrator.errors import ConfigError, VmroleError
 
@@ -27,6 +27,8 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("dnsmasq", programs.dnsmasq),
     ("nftables", programs.nftables),
     ("devices", programs.devices),
+    ("uefi", firmware.uefi),
+    ("tpm", firmware.tpm),
     ("apparmor", confinement.apparmor),
     ("state directory", host.state_dir),
     ("run directory", host.run_dir),

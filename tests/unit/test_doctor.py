@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import doctor
 from orchestrator.config import Config
-from orchestrator.doctor import Check, Verdict, confinement, host, programs
+from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs
 from orchestrator.drivers import accelerator
 
 Program = Callable[[str, str], None]
@@ -216,3 +216,38 @@ def test_apparmor_must_know_our_sockets() -> None:
     assert "/run/vmrole/monitors/*.sock rw," in refused.remedy
     assert confinement.judge(True, "  /run/vmrole/monitors/*.sock rw,\n", run).verdict is Verdict.PASS
     assert failed(confinement.judge(True, "/run/vmrole/monitors/*.sock rw,\n", Path("/run/other")))
+
+
+def described(place: Path, name: str, features: list[str], *, there: bool = True) -> None:
+    """A description of a UEFI as a distribution ships it."""
+    code = place / f"{name}.fd"
+    if there:
+        code.write_bytes(b"")
+    target = {"architecture": "x86_64", "machines": ["pc-i440fx-*", "pc-q35-*"]}
+    said = {"interface-types": ["uefi"], "mapping": {"executable": {"filename": str(code)}}}
+    (place / f"{name}.json").write_text(json.dumps({**said, "targets": [target], "features": features}))
+
+
+def test_uefi_is_missed_by_images_that_want_it_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without UEFI, or without one that has Microsoft's keys, some images cannot be used: a drawback, no failure."""
+    monkeypatch.setattr(firmware, "DESCRIPTIONS", (tmp_path,))
+    (tmp_path / "broken.json").write_text("{")
+    described(tmp_path, "gone", ["acpi-s3"], there=False)
+    assert firmware.uefi(Config()).verdict is Verdict.WARN
+    described(tmp_path, "plain", ["acpi-s3"])
+    described(tmp_path, "secure", ["secure-boot", "requires-smm"])
+    found = firmware.uefi(Config())
+    assert (found.verdict, found.remedy) == (Verdict.WARN, "apt-get install ovmf")
+    assert "Microsoft's keys" in found.message
+    described(tmp_path, "enrolled", ["enrolled-keys", "requires-smm", "secure-boot"])
+    assert firmware.uefi(Config()).verdict is Verdict.PASS
+
+
+def test_tpm_needs_both_programs(program: Program) -> None:
+    """swtpm without swtpm_setup starts no VM: the check says what to install."""
+    program("swtpm", "exit 0")
+    program("swtpm_setup", "exit 0")
+    assert firmware.tpm(Config()).verdict is Verdict.PASS
+    program("swtpm_setup", "exit 1")
+    found = firmware.tpm(Config())
+    assert (found.verdict, found.remedy) == (Verdict.WARN, "apt-get install swtpm swtpm-tools")
