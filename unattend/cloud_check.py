@@ -45,6 +45,16 @@ class Finding:
     mend: str = ""
 
 
+def is_user_data(text: str) -> bool:
+    """Whether a text begins as user-data does, so that somebody who holds a file knows what to check it as."""
+    if multipart.is_mime(text):
+        return True
+    try:
+        return bool(multipart.type_by_first_line(text, ""))
+    except AnswersInvalid:
+        return False
+
+
 def check(user_data: str, *, where: str = "user-data", schema_file: Path | None = None) -> list[Finding]:
     """All findings, part by part and line by line.
 

@@ -126,6 +126,25 @@ def test_what_is_refused_is_the_only_error(text: str, line: int) -> None:
     assert finding.mend
 
 
+@pytest.mark.parametrize(
+    ("text", "yes"),
+    [
+        ("#cloud-config\na: 1\n", True),
+        ("#!/bin/sh\n", True),
+        ("#include\nhttp://x\n", True),
+        ("Content-Type: text/cloud-config\n\n", True),
+        ("MIME-Version: 1.0\n", True),
+        ('<?xml version="1.0"?>\n<unattend/>\n', False),
+        ("\ufeff<unattend/>", False),
+        ("# cloud-config\n", False),
+        ("", False),
+    ],
+)
+def test_a_file_is_known_by_its_beginning(text: str, *, yes: bool) -> None:
+    """An answer file of Windows is none of cloud-init's, and the other way round."""
+    assert cloud_check.is_user_data(text) is yes
+
+
 def test_without_a_schema_one_note_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A host without cloud-init still reads YAML, and says once that it could not do more."""
     monkeypatch.setattr(_cloud_schema, "_PLACES", (str(tmp_path), f"{tmp_path}/python3*/site-packages"))
