@@ -15,6 +15,7 @@ Path = tuple[str | int, ...]
 
 _NODES_MAX = 50_000  # aliases counted as often as they stand: a few lines can name each other a billion times
 _TAG = "tag:yaml.org,2002:"
+_UNSIGNED = re.compile(r"[eE][0-9]")
 _QUOTED = re.compile(
     r"'(?!<)[^']{3,}'"
 )  # in an error: a name out of the text, and not a kind of token or one character
@@ -113,9 +114,9 @@ class _Builder:
                 yield str(key.value), key, child
 
     def _scalar(self, node: ScalarNode) -> object:
-        # Two words that are YAML 1.1's and not PyYAML's.
+        # Words that are YAML 1.1's and not PyYAML's; its floats have a dot, and a sign before the exponent.
         if node.tag == f"{_TAG}bool" and node.value in ("y", "Y", "n", "N"):
             return node.value
-        if node.tag == f"{_TAG}float" and "." not in node.value:
+        if node.tag == f"{_TAG}float" and ("." not in node.value or _UNSIGNED.search(node.value)):
             return node.value
         return self._yaml.constructor.construct_object(node)

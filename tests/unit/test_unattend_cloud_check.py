@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unattend import _cloud_schema, cloud_check
+from unattend import _cloud_schema, _cloud_yaml, cloud_check
 from unattend.cloud_check import Severity
 
 _HEAD = "#cloud-config\n"
@@ -189,6 +190,34 @@ def test_no_value_is_ever_shown() -> None:
     ):
         found += cloud_check.check(_HEAD + broken)
     assert "hunter2" not in repr(found)
+
+
+_ODD = """
+    y n yes No on Off TRUE ~ null Null 0 00 012 0o12 0x1F 0b11 1_000 -0 +1 1:30 1:90 190:20:30 08 0644 0x 1__0 0_7
+    1.5 1. .5 1e3 1.e3 1.5e3 1.5e+3 685.230_15e+03 20:30.15 12e03 1.2.3 e3 .inf -.Inf
+    2001-01-01 2001-1-1 2001-01-01x 'a'
+"""
+
+
+@pytest.mark.parametrize("word", _ODD.split())
+def test_a_word_is_what_cloudinits_reader_takes_it_for(word: str) -> None:
+    """Whether something is text, a number or a date is decided as PyYAML does, which cloud-init reads with."""
+    text = f"a: {word}\n"
+    assert repr(_cloud_yaml.read(text).value) == repr(yaml.safe_load(text))
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_VALUES, st.sampled_from([None, True, False]))
+def test_what_was_written_as_yaml_is_read_as_it_was(value: object, flow: bool | None) -> None:
+    """Whatever PyYAML writes, in whatever style, is read back."""
+    assert _cloud_yaml.read(yaml.safe_dump(value, default_flow_style=flow)).value == value
 
 
 def test_a_bomb_is_told_and_not_built() -> None:
