@@ -24,6 +24,7 @@ LABS = ("lab", "debian")
 RINGS = (*FAST, "trouble", *LABS)
 PATHS = {"lab": ("tests/lab", "--ignore=tests/lab/debian"), "debian": ("tests/lab/debian",)}  # else tests/RING
 IMAGES = ("micro", "debian")
+WORKERS = {"unit": 4}  # Half of what unit tests do is waiting; tests of other rings share addresses and ports.
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
 _WIDTH = 80
@@ -129,6 +130,8 @@ def _command(ring: str) -> list[str]:
         f"--junitxml={report}",
     ]
     command += ["-p", "no:cacheprovider"]  # The lab ring may run as root: it leaves no directory of root's behind.
+    if ring in WORKERS:
+        command += ["-n", str(WORKERS[ring])]
     if ring in LABS:
         command += ["-v", "-v"]  # A line per test.
         command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]

@@ -68,7 +68,7 @@ def _parts(user_data: bytes) -> list[tuple[str, str]]:
         ("#!/bin/sh\necho \ud800", "line 2, column 6", "U+D800"),
         ("#!/bin/sh\n" + "x" * _SIZE, "user-data", f"more than {_SIZE}"),
         ("#!/bin/sh\n" + "ä" * (_SIZE // 2), "user-data", f"more than {_SIZE}"),
-        (gzip.compress(b"#cloud-config").decode("latin-1"), "user-data", "compressed"),
+        (gzip.compress(b"#cloud-config", mtime=0).decode("latin-1"), "user-data", "compressed"),
         (base64.b64encode(gzip.compress(b"#cloud-config", mtime=0)).decode(), "user-data", "compressed"),
         (_MIME, "MIME", "broken MIME"),
         (_MIME + "--b\nContent-Type: text/cloud-config\n\na: 1\n", "MIME", "broken MIME"),
