@@ -19,11 +19,16 @@ from images.packages import candidates, file_sha256, require_amd64
 from images.report import BuildError, BuildReport, Contents
 from images.tools import run
 
-ImageName = Literal["micro", "debian"]
+ImageName = Literal["micro", "debian", "setup-simulator"]
 NAMES: tuple[ImageName, ...] = get_args(ImageName)
 RECIPE_VERSION = 1
 _HERE = Path(__file__).parent
 _TOOLS = (("mke2fs", "-V"), ("qemu-img", "--version"), ("grub-mkimage", "--version"))
+
+
+def _package(name: ImageName) -> str:
+    """The recipe's package in this one."""
+    return name.replace("-", "_")
 
 
 def _quiet(_line: str) -> None:
@@ -48,7 +53,7 @@ def build(
             inside = Path(place).resolve()
             fresh = inside / "image.qcow2"
             recipe: Callable[[Path, Path, Callable[[str], None]], Contents]
-            recipe = importlib.import_module(f"images.{name}").build
+            recipe = importlib.import_module(f"images.{_package(name)}").build
             contents = recipe(fresh, inside, progress)
             lock = _lock(name, contents, fresh)
             (inside / "lock.json").write_text(json.dumps(lock, indent=1) + "\n")
@@ -103,7 +108,7 @@ def stale(name: ImageName, output: Path) -> str | None:
 def fingerprint(name: ImageName) -> dict[str, str]:
     """What besides packages decides the bytes: the recipe's own files, and the host's tools by version."""
     digest = hashlib.sha256()
-    sources = [*_HERE.glob("*.py"), *_HERE.glob("*.sh"), *(_HERE / name).rglob("*")]
+    sources = [*_HERE.glob("*.py"), *_HERE.glob("*.sh"), *(_HERE / _package(name)).rglob("*")]
     for file in sorted(file for file in sources if file.is_file() and "__pycache__" not in file.parts):
         if file.suffix != ".md":
             digest.update(f"{file.relative_to(_HERE)}\0{file.stat().st_size}\0".encode() + file.read_bytes())
@@ -119,7 +124,7 @@ def _lock(name: ImageName, contents: Contents, image: Path) -> dict[str, Any]:
     information = json.loads(run(["qemu-img", "info", "--output=json", image]))
     return {
         "name": name,
-        "os": "linux",
+        "os": contents.os,
         "recipe_version": RECIPE_VERSION,
         "fingerprint": fingerprint(name),
         "kernel": contents.kernel,

@@ -17,7 +17,7 @@ from images.tools import run
 MIB = 1 << 20
 EPOCH_S = 1_735_689_600  # 2025-01-01: every file time in an image, unless SOURCE_DATE_EPOCH says otherwise.
 _SECTOR = 512
-_PARTITION_START = MIB  # Leaves the boot loader's core its room between table and partition.
+PARTITION_START = MIB  # Leaves the boot loader's core its room between table and partition.
 _BOOT_CODE_SIZE = 440
 _GRUB = Path("/usr/lib/grub/i386-pc")
 _GRUB_MODULES = ("biosdisk", "part_msdos", "ext2", "linux")
@@ -55,7 +55,7 @@ def make_bootable(tree: Path, plan: DiskPlan, work: Path, output: Path) -> None:
         disk.write(_partition_table(plan))
         disk.seek(_SECTOR)
         disk.write(core)
-        _copy_sparse(partition, disk.fileno(), _PARTITION_START)
+        _copy_sparse(partition, disk.fileno(), PARTITION_START)
     partition.unlink()
     run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, output])
     raw.unlink()
@@ -76,7 +76,7 @@ def _make_filesystem(tree: Path, plan: DiskPlan, partition: Path) -> None:
         "-J", f"size={plan.journal_mib}",
         "-U", plan.uuid, "-L", plan.label, "-E", extended,
         "-d", str(tree),
-        str(partition), f"{plan.size_mib - _PARTITION_START // MIB}M",
+        str(partition), f"{plan.size_mib - PARTITION_START // MIB}M",
     ]
     # fmt: on
     if "orphan_file" not in _mke2fs_features():
@@ -129,7 +129,7 @@ def _boot_core(plan: DiskPlan, work: Path) -> bytes:
          *_GRUB_MODULES])
     # fmt: on
     content = core.read_bytes()
-    if len(content) > _PARTITION_START - _SECTOR:
+    if len(content) > PARTITION_START - _SECTOR:
         raise BuildError(f"the boot loader's core takes {len(content)} bytes, more than the gap before the partition")
     return content
 
@@ -143,7 +143,7 @@ def _grub_file(name: str) -> Path:
 
 def _partition_table(plan: DiskPlan) -> bytes:
     """Bytes 440 to 511: a fixed disk signature and one active Linux partition up to the end."""
-    start = _PARTITION_START // _SECTOR
+    start = PARTITION_START // _SECTOR
     count = plan.size_mib * MIB // _SECTOR - start
     chs_unused = b"\xfe\xff\xff"
     entry = struct.pack("<B3sB3sII", 0x80, chs_unused, 0x83, chs_unused, start, count)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from images import kernel as kernels
@@ -41,12 +41,17 @@ def archive(entries: Iterable[Entry], *, epoch_s: int) -> bytes:
     return bytes(out)
 
 
-def build(kernel: Kernel, busybox: Path, root_uuid: str, *, epoch_s: int) -> bytes:
-    """The archive with initramfs.sh as /init, busybox, and /modules/NN-name.ko in load order."""
+def build(
+    kernel: Kernel, busybox: Path, root_uuid: str, *, epoch_s: int, drivers: Sequence[str] = ROOT_DRIVERS
+) -> bytes:
+    """The archive with initramfs.sh as /init, busybox, and /modules/NN-name.ko in load order.
+
+    `drivers` are what the root disk may need; those built into the kernel are left out.
+    """
     init = (Path(__file__).parent / "initramfs.sh").read_text().replace("@ROOT_UUID@", root_uuid)
     directory, program, plain = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755, stat.S_IFREG | 0o644
     entries = [Entry(name, directory) for name in ("bin", "dev", "modules", "root")]
     entries += [Entry("bin/busybox", program, busybox.read_bytes()), Entry("init", program, init.encode())]
-    for place, name in enumerate(kernels.load_order(kernel, ROOT_DRIVERS)):
+    for place, name in enumerate(kernels.load_order(kernel, drivers)):
         entries.append(Entry(f"modules/{place:02}-{name}.ko", plain, kernels.content(kernel, name)))
     return archive(entries, epoch_s=epoch_s)

@@ -16,6 +16,7 @@ from images.report import BuildError, Deb
 from images.tools import run
 
 UPDATE_HINT = "apt-get update, and see that /etc/apt/sources.list names a Debian or Ubuntu archive"
+_LIBRARIES = ("lib", "zlib")  # How the names of packages begin that hold shared libraries.
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) ?(?P<hash>\S*)$", re.MULTILINE)
 
@@ -153,7 +154,9 @@ def libraries_of(programs: Sequence[tuple[Deb, Path]], work: Path, cache: Path) 
         missing = needs - library.keys()
         if not missing:
             return {soname: library[soname] for soname in sorted(needs)}
-        wanted = {n for name in ring for n in dependencies(owners[name]) if n.startswith("lib") and n not in owners}
+        wanted = {
+            n for name in ring for n in dependencies(owners[name]) if n.startswith(_LIBRARIES) and n not in owners
+        }
         if not wanted:
             raise BuildError(f"no dependency holds {', '.join(sorted(missing))}", hint=UPDATE_HINT)
         fetched = fetch(candidates(wanted), cache)

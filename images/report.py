@@ -46,4 +46,5 @@ class Contents:
 
     packages: tuple[tuple[str, str, str], ...]  # (name, version, sha256 of the .deb)
     kernel: str
+    os: str = "linux"  # what a service file calls it
     follows_host: bool = True  # The packages are the host's apt's, so that its upgrades mean a rebuild.

@@ -151,7 +151,7 @@ def test_an_unknown_image_is_refused(tmp_path: Path) -> None:
     """A name without a recipe gets the names that have one, and leaves nothing behind."""
     with pytest.raises(BuildError) as failure:
         builder.build("windows", tmp_path / "out.qcow2")  # type: ignore[arg-type]
-    assert failure.value.hint == "one of: micro, debian"
+    assert failure.value.hint == "one of: micro, debian, setup-simulator"
     assert list(tmp_path.iterdir()) == []
 
 
