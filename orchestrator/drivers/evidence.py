@@ -1,7 +1,8 @@
-"""What is kept of an instance that failed: the end of its console, and what its agent said last.
+"""What is kept of an instance that failed: the end of its console, what its agent said last, the logs of its setup.
 
 Kept before anything is repaired, because the repair destroys it. No secrets: what a guest prints on its console is
-its own affair, and of the agent only questions and our reading of the answers are kept, never the user's commands.
+its own affair, and of the agent only questions and our reading of the answers are kept, never the user's commands;
+from the logs that the guest shows, lines that may hold one have been left out by who read them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import datetime
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.drivers.hostile_text import harmless, harmless_lines
@@ -19,6 +21,7 @@ from orchestrator.drivers.layout import Layout
 from orchestrator.errors import NoSpace
 from orchestrator.model import Instance, InstanceName
 
+Logs = Callable[[Instance], Mapping[str, str]]
 EXCHANGES = 20  # per instance, equal ones in a row counted as one
 ANSWER_CHARS = 400
 CONSOLE_BYTES = 256 * 1024
@@ -69,11 +72,15 @@ class Transcript:
 
 
 class Evidence:
-    """Writes STATE/evidence/NAME/GENERATION-BOOT/{console.log,agent.txt,reason.txt}, readable by root only."""
+    """Writes STATE/evidence/NAME/GENERATION-BOOT/{console.log,agent.txt,reason.txt}, readable by root only.
 
-    def __init__(self, layout: Layout, transcript: Transcript) -> None:
+    `logs` gives the guest's own logs by file name, which come to lie beside them; it must not raise.
+    """
+
+    def __init__(self, layout: Layout, transcript: Transcript, logs: Logs = lambda _: {}) -> None:
         self._layout = layout
         self._transcript = transcript
+        self._logs = logs
 
     def keep(self, instance: Instance) -> None:
         """Once per boot of a generation; complete or not there at all. Raises NoSpace."""
@@ -105,6 +112,8 @@ class Evidence:
         (place / "reason.txt").write_text("".join(f"{line}\n" for line in said))
         (place / "agent.txt").write_text(self._transcript.text(instance.name))
         (place / "console.log").write_text(harmless_lines(_tail(self._layout.console(instance.name))))
+        for name, text in self._logs(instance).items():
+            (place / name).write_text(harmless_lines(text))
 
     def _drop_oldest(self, parent: Path) -> None:
         kept = sorted(parent.iterdir(), key=lambda place: place.stat().st_mtime)

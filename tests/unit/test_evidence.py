@@ -41,6 +41,13 @@ def test_what_is_kept(layout: Layout) -> None:
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
 
 
+def test_the_guests_own_logs_lie_beside(layout: Layout) -> None:
+    """What a guest shows of the logs of its setup is kept as a file each, without what a terminal would act on."""
+    keeper = Evidence(layout, Transcript(), lambda of: {"setuperr.log": f"{of.name}\x1b[2J\nend\n"})
+    keeper.keep(FAILED)
+    assert (keeper.place(FAILED) / "setuperr.log").read_text() == "web-0.shop[2J\nend\n"
+
+
 def test_first_evidence_of_a_boot_stays(layout: Layout) -> None:
     """Asked again for the same boot, nothing changes: the first moment after the failure is the telling one."""
     keeper = Evidence(layout, Transcript())
