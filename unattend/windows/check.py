@@ -1,0 +1,96 @@
+"""Whether Windows will take an answer file, and what it will do with it that was not meant.
+
+The subjects are in `checks`. An error is what Windows refuses or what surely breaks; what only the reference says, or
+what may go wrong, is a warning. In what we made ourselves the reference's word is enough for an error.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from unattend.windows.answers import Architecture, Windows
+from unattend.windows.checks import deployment, frame, identity, lists, table
+from unattend.windows.checks.place import Home, Report, homes, short, template
+from unattend.windows.document import Document, Finding, Severity, read
+
+__all__ = ["Deployment", "Finding", "Severity", "check"]
+
+
+class Deployment(enum.StrEnum):
+    """What the file is for."""
+
+    GENERALIZED = "generalized"  # the first start of a sysprepped image
+    INSTALL = "install"  # Windows' own Setup, from its media
+    UNKNOWN = "unknown"
+
+
+def check(
+    source: bytes,
+    *,
+    windows: Windows | None = None,
+    architecture: Architecture | None = None,
+    ours: bool = False,
+    deployment: Deployment = Deployment.GENERALIZED,
+) -> list[Finding]:
+    """Everything that is wrong with the file, in the order of its lines; raises nothing.
+
+    `windows` and `architecture` are the image's, where known. `ours`: the file is made by us, so that doubts are
+    errors.
+    """
+    document, unreadable = read(source)
+    if document is None:
+        return unreadable
+    report = Report(ours=ours)
+    report.findings += unreadable
+    if frame.root_is_ours(document.root, report):
+        _run(document, homes(document.root), windows, architecture, deployment, report)
+    return sorted(report.findings, key=lambda one: one.line)
+
+
+def _run(
+    document: Document,
+    found: list[Home],
+    windows: Windows | None,
+    architecture: Architecture | None,
+    use: Deployment,
+    report: Report,
+) -> None:
+    _placeholders(found, report)
+    frame.check(document.root, found, report)
+    for home in found:
+        table.check(home, report)
+        lists.check(home, report)
+    identity.check(found, report)
+    deployment.check(found, windows, report)
+    if architecture is not None:
+        frame.check_architecture(found, architecture, report)
+    if use is Deployment.GENERALIZED:
+        deployment.check_generalized(found, report)
+
+
+def _placeholders(found: list[Home], report: Report) -> None:
+    """One finding for a template that nobody has filled in."""
+    said: dict[str, int] = {}
+    for home in found:
+        if home.architecture.startswith(("%", "$", "{", "@")):
+            said.setdefault(home.architecture, home.line)
+        for place in home.all():
+            if place.name.casefold() not in ("path", "commandline", "value", "description"):
+                word = template(place.text) if place.text else ""
+                if not word and place.key.endswith(("productkey", "productkey/key")) and not place.children:
+                    word = place.text if place.text and identity.is_stand_in(place) else ""
+                if word:
+                    said.setdefault(word, place.line)
+    if said:
+        first = min(said, key=lambda word: said[word])
+        others = f" and {len(said) - 1} more" if len(said) > 1 else ""
+        report.findings.append(
+            Finding(
+                severity=Severity.WARNING,
+                line=said[first],
+                path="",
+                code="template",
+                message=f"the file is a template: {short(first)}{others} is to be filled in",
+                mend="fill it in before Windows reads it; such values are not checked",
+            )
+        )

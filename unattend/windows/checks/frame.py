@@ -1,0 +1,181 @@
+"""The frame of an answer file: root, namespaces, passes, components and their attributes. Nothing about settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from lxml import etree
+
+from unattend.windows import settings
+from unattend.windows.answers import Architecture
+from unattend.windows.checks.place import UNATTEND, WCM, Home, Report, is_placeholder, line_of, own_text, short
+
+ARCHITECTURES = frozenset({"amd64", "x86", "arm64", "arm", "ia64", "wow64", "neutral", "msil"})
+_WRONG = {"x64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "amd": "amd64", "i386": "x86", "x32": "x86"}
+_ANY = frozenset({"wow64", "neutral", "msil"})  # go with every image
+_NEEDED = ("name", "processorArchitecture", "publicKeyToken", "language")
+_TOKEN = "31bf3856ad364e35"  # noqa: S105 - the public key of Windows' own components
+
+
+def root_is_ours(root: etree._Element, report: Report) -> bool:
+    """Whether it is an answer file at all; nothing more can be told otherwise."""
+    name = etree.QName(root)
+    if name.localname != "unattend":
+        report.error(root, "root", f"the file is no answer file: its root is <{name.localname}>", "write <unattend>")
+        return False
+    if name.namespace != UNATTEND:
+        said = f"the namespace {name.namespace!r}" if name.namespace else "no namespace"
+        report.error(root, "root", f"<unattend> has {said}", f'write <unattend xmlns="{UNATTEND}">')
+        return False
+    return True
+
+
+def check(root: etree._Element, homes: list[Home], report: Report) -> None:
+    """Everything about the frame."""
+    _root(root, report)
+    _passes(root, report)
+    _marks(root, report)
+    for home in homes:
+        _component(home, report)
+    _same_component(homes, report)
+
+
+def _root(root: etree._Element, report: Report) -> None:
+    before = True
+    for child in root.iterchildren(etree.Element):
+        name = etree.QName(child)
+        if name.namespace == UNATTEND and name.localname == "settings":
+            before = False
+        elif name.namespace == UNATTEND and name.localname == "servicing":
+            if not before:
+                report.doubt(child, "servicing-order", "<servicing> stands behind <settings>", "put it first")
+        elif name.namespace == UNATTEND and name.localname == "component":
+            message = f"the component {child.get('name')} stands outside <settings>, where Windows does not look"
+            report.warning(child, "outside", message, 'put it into <settings pass="…">')
+        elif name.namespace in (UNATTEND, None, ""):
+            mend = "put it into a component, or into a namespace of its own"
+            report.warning(child, "outside", f"<{name.localname}> is no part of an answer file", mend)
+    if root.find(f"{{{UNATTEND}}}settings") is None and root.find(f"{{{UNATTEND}}}servicing") is None:
+        report.warning(root, "no-settings", "the file has no <settings>, so it does nothing", "add a pass")
+
+
+def _passes(root: etree._Element, report: Report) -> None:
+    seen: dict[str, int] = {}
+    for passed in root.iterchildren(f"{{{UNATTEND}}}settings"):
+        name = passed.get("pass")
+        if name is None:
+            report.error(passed, "pass-name", "<settings> does not name its pass", 'write <settings pass="…">')
+            continue
+        key = name.strip().casefold()
+        right = next((one for one in settings.PASSES if one.casefold() == key), "")
+        if not right:
+            close = difflib.get_close_matches(name, settings.PASSES, 1)
+            mend = f"write {close[0]}" if close else "one of " + ", ".join(settings.PASSES)
+            if not is_placeholder(name):
+                report.error(passed, "pass-name", f"there is no pass {name!r}", mend)
+        elif name != right:
+            report.doubt(passed, "pass-name", f"the pass is written {name!r}", f"write {right}")
+        if key in seen:
+            message = f"the pass {name} is there twice, first on line {seen[key]}"
+            report.error(passed, "same-pass", message, "put all of a pass into one <settings>")
+        seen.setdefault(key, line_of(passed))
+        if (passed.get("wasPassProcessed") or "").strip().casefold() == "true":
+            message = (
+                "the pass is marked as done (wasPassProcessed), as Windows marks its own copy, and may be skipped"
+            )
+            report.warning(passed, "pass-done", message, "remove the attribute wasPassProcessed")
+        for child in passed.iterchildren(etree.Element):
+            if child.tag != f"{{{UNATTEND}}}component":
+                local = etree.QName(child).localname
+                if etree.QName(child).namespace in (UNATTEND, None):
+                    mend = "only components stand in a pass"
+                    report.error(child, "outside", f"<{local}> stands in the pass {name} itself", mend)
+        text = own_text(passed)
+        if text and not is_placeholder(text):
+            report.warning(passed, "stray-text", f"the pass {name} holds text: {short(text)}", "remove it")
+
+
+def _marks(root: etree._Element, report: Report) -> None:
+    """The attributes action and keyValue in another namespace are not seen; one finding for the file.
+
+    <servicing> has an action of its own, in no namespace: <package action="configure">.
+    """
+    for element in root.iterfind(f"{{{UNATTEND}}}settings//{{{UNATTEND}}}*"):
+        for key in element.attrib:
+            name = etree.QName(key)
+            if name.localname in ("action", "keyValue") and name.namespace != WCM:
+                where = f"the namespace {name.namespace!r}" if name.namespace else "no namespace"
+                mend = f'declare xmlns:wcm="{WCM}" and write wcm:{name.localname}'
+                report.error(element, "wcm-namespace", f"{name.localname} is in {where}", mend)
+                return
+
+
+def _component(home: Home, report: Report) -> None:
+    attributes = home.element.attrib
+    missing = [name for name in _NEEDED if name not in attributes]
+    if missing:
+        near = {str(name).casefold(): str(name) for name in attributes}
+        wrong = [near[name.casefold()] for name in missing if name.casefold() in near]
+        message = f"the component {home.name or 'without a name'} lacks " + ", ".join(missing)
+        mend = f"{wrong[0]} is written otherwise" if wrong else f'add {missing[0]}="{_usual(missing[0])}"'
+        report.error(home, "attribute", message, mend)
+    token = (attributes.get("publicKeyToken") or _TOKEN).strip()
+    if not re.fullmatch("[0-9A-Fa-f]{16}", token):
+        if not is_placeholder(token):
+            report.error(home, "attribute", "publicKeyToken is no key of 16 digits", f"write {_TOKEN}")
+    elif token.casefold() != _TOKEN:
+        message = f"publicKeyToken {token} is not that of Windows' components, so the component is skipped"
+        report.warning(home, "attribute", message, f"write {_TOKEN}")
+    scope = attributes.get("versionScope")
+    if scope is not None and scope.strip().casefold() not in ("nonsxs", "neutral", "sxs"):
+        report.doubt(home, "attribute", f"versionScope is {short(scope)}", "write nonSxS")
+    architecture = home.architecture.casefold()
+    if architecture and architecture not in ARCHITECTURES and not is_placeholder(architecture):
+        message = f"there is no architecture {short(home.architecture)}, so the component is skipped"
+        report.error(home, "architecture", message, f"write {_WRONG.get(architecture, 'amd64, x86 or arm64')}")
+    if home.known is None and home.name and not is_placeholder(home.name):
+        known = {one.name.casefold(): one.name for one in settings.components().values()}
+        close = difflib.get_close_matches(home.name.casefold(), known, 1, 0.9)
+        mend = f"perhaps {known[close[0]]}" if close else "check the name; Windows skips what it does not have"
+        report.warning(home, "unknown-component", "the reference has no component of this name", mend)
+    text = own_text(home.element)
+    if text and not is_placeholder(text):
+        report.warning(home, "stray-text", f"the component holds text: {short(text)}", "remove it")
+
+
+def _usual(attribute: str) -> str:
+    usual = {"processorArchitecture": "amd64", "publicKeyToken": _TOKEN, "language": "neutral"}
+    return usual.get(attribute, "…")
+
+
+def _same_component(homes: list[Home], report: Report) -> None:
+    seen: dict[tuple[str, ...], int] = {}
+    for home in homes:
+        if not home.name:
+            continue
+        said = [(home.element.get(name) or "").casefold() for name in ("language", "publicKeyToken", "versionScope")]
+        key = (
+            home.phase,
+            home.name.casefold(),
+            home.architecture.casefold(),
+            *said,
+            str(id(home.element.getparent())),
+        )
+        if key in seen:
+            message = f"the component is there twice in the pass, first on line {seen[key]}"
+            report.error(home, "same-component", message, "put all of it into one <component>")
+        seen.setdefault(key, home.line)
+
+
+def check_architecture(homes: list[Home], architecture: Architecture, report: Report) -> None:
+    """Components that the image skips, one finding for each architecture; none where the right one is beside it."""
+    right = {(home.phase, home.name.casefold()) for home in homes if home.architecture.casefold() == architecture}
+    wrong: dict[str, list[Home]] = {}
+    for home in homes:
+        its = home.architecture.casefold()
+        if its in ARCHITECTURES - _ANY and its != architecture and (home.phase, home.name.casefold()) not in right:
+            wrong.setdefault(its, []).append(home)
+    for its, skipped in wrong.items():
+        message = f"Windows for {architecture} skips the components for {its}, {len(skipped)} of them here"
+        report.doubt(skipped[0], "architecture", message, f'write processorArchitecture="{architecture}"')

@@ -1,0 +1,112 @@
+"""What may stand several times, and what may not: wcm:action, keys, Orders."""
+
+from __future__ import annotations
+
+import re
+
+from unattend.windows.checks.place import Home, Place, Report, is_placeholder
+
+_KEYED = frozenset({"pathandcredentials", "ipaddress", "domainname", "firewallgroup"})
+_ORDERED = frozenset(
+    {
+        "runsynchronouscommand",
+        "runasynchronouscommand",
+        "synchronouscommand",
+        "asynchronouscommand",
+        "createpartition",
+        "modifypartition",
+    }
+)
+ITEMS = _KEYED | _ORDERED | {"localaccount", "domainaccount", "domainaccountlist", "disk", "interface", "route"}
+"""Items of lists whatever the reference says; most are so in several components."""
+
+
+def check(home: Home, report: Report) -> None:
+    """Everything in one component."""
+    _siblings(home.places, report)
+    for place in home.all():
+        if place.children:
+            _siblings(place.children, report)
+
+
+def _is_item(place: Place) -> bool:
+    return place.mark("action") is not None or is_list_item(place)
+
+
+def is_list_item(place: Place) -> bool:
+    """Whether the reference, or we, know it as an item of a list."""
+    if place.known is not None and place.known.listed:
+        return True
+    return place.name.casefold() in ITEMS and place.known is not None and place.parent is not None
+
+
+def _siblings(places: list[Place], report: Report) -> None:
+    alike: dict[str, list[Place]] = {}
+    for place in places:
+        alike.setdefault(place.name.casefold(), []).append(place)
+    for name, same in alike.items():
+        _actions(same, report)
+        if len(same) > 1 and not any(_is_item(one) for one in same) and same[0].known is not None:
+            message = f"{same[1].name} is there twice, first on line {same[0].line}"
+            report.error(same[1], "repeated", message, "keep one: it is not a list")
+        if name in _ORDERED:
+            _orders(same, report)
+        if name in _KEYED and same[0].known is not None:
+            _keys(same, report)
+        if name == "disk":
+            _same_number(same, "diskid", "DiskID", report)
+
+
+def _actions(same: list[Place], report: Report) -> None:
+    """Windows' own manager of such files always writes wcm:action; Setup has been seen to do without."""
+    marks = [place.mark("action") for place in same]
+    lacking = [place for place, mark in zip(same, marks, strict=True) if mark is None]
+    if lacking and (is_list_item(same[0]) or len(lacking) < len(same)):
+        others = ", ".join(str(place.line) for place in lacking[1:])
+        message = f"{lacking[0].name} is an item of a list and lacks wcm:action"
+        message += f", and so on line {others}" if others else ""
+        report.doubt(lacking[0], "list-action", message, 'write wcm:action="add"')
+    for place, mark in zip(same, marks, strict=True):
+        if mark is not None and mark.strip().casefold() not in ("add", "modify", "remove"):
+            report.doubt(place, "list-action", f"wcm:action is {mark!r}", 'write wcm:action="add"')
+
+
+def _keys(items: list[Place], report: Report) -> None:
+    seen: dict[str, Place] = {}
+    for item in items:
+        key = item.mark("keyValue")
+        if key is None:
+            report.doubt(item, "list-key", f"{item.name} lacks wcm:keyValue", 'write wcm:keyValue="1", "2" …')
+        elif key.casefold() in seen:
+            message = f"wcm:keyValue {key!r} is there twice, first on line {seen[key.casefold()].line}"
+            report.doubt(item, "list-key", message, "give each item a key of its own")
+        else:
+            seen[key.casefold()] = item
+
+
+def _orders(items: list[Place], report: Report) -> None:
+    for item in items:
+        order = item.child("order")
+        if order is None or not order.text:
+            report.doubt(item, "order", f"{item.name} has no Order", "number the items from 1")
+        elif not re.fullmatch(r"[0-9]+", order.text):
+            if not is_placeholder(order.text):
+                report.error(order, "order", f"the Order {order.text[:20]!r} is no number", "number the items from 1")
+        elif int(order.text[:9]) == 0:
+            report.error(order, "order", "the Order is 0", "number the items from 1")
+    _same_number(items, "order", "Order", report)
+
+
+def _same_number(items: list[Place], child: str, name: str, report: Report) -> None:
+    seen: dict[str, Place] = {}
+    for item in items:
+        number = item.child(child)
+        if number is None or not number.text.isdigit():
+            continue
+        if number.text in seen:
+            first = seen[number.text].line
+            report.error(
+                number, "order", f"the {name} {number.text} is there twice, first on line {first}", "number them all"
+            )
+        else:
+            seen[number.text] = number

@@ -1,0 +1,212 @@
+"""The elements of an answer file with their places, and the report that findings go to. Judges nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import cast
+
+from lxml import etree
+
+from unattend.windows import settings
+from unattend.windows.document import Finding, Severity
+from unattend.windows.settings import Component, Setting
+
+UNATTEND = "urn:schemas-microsoft-com:unattend"
+WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
+
+_PLACEHOLDER = re.compile(
+    r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|<#.*?#>|\$\{.*?\}|\$\(.*?\)|\$[A-Za-z_]\w*|@@?\w+@@?|\[%.*?%\]|%%\w+%%|__\w+__|\{\d\}",
+    re.S,
+)
+_WHOLE = re.compile(
+    r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_.?-]+"
+)
+
+
+class Place:
+    """A setting, a group or an item of a list, where it stands."""
+
+    __slots__ = ("children", "element", "home", "key", "known", "name", "parent", "text")
+
+    def __init__(self, element: etree._Element, name: str, home: Home, parent: Place | None) -> None:
+        self.element = element
+        self.name = name
+        self.home = home
+        self.parent = parent
+        self.key: str = f"{parent.key}/{name.casefold()}" if parent is not None else name.casefold()
+        self.known: Setting | None = home.known.settings.get(self.key) if home.known and home.known.settings else None
+        self.children: list[Place] = []
+        self.text = ""  # what it says itself, without blanks around it and without comments in it
+
+    @property
+    def path(self) -> str:
+        """As people read it: "specialize/Microsoft-Windows-Shell-Setup/ComputerName"."""
+        names, at = [], self
+        while True:
+            alike = [] if at.parent is None else [one for one in at.parent.children if one.name == at.name]
+            names.append(f"{at.name}[{alike.index(at) + 1}]" if len(alike) > 1 else at.name)
+            if at.parent is None:
+                return "/".join([self.home.path, *reversed(names)])
+            at = at.parent
+
+    @property
+    def line(self) -> int:
+        """Of its start tag."""
+        return line_of(self.element)
+
+    def child(self, name: str) -> Place | None:
+        """The first child of that name."""
+        return next((one for one in self.children if one.name.casefold() == name), None)
+
+    def said(self, name: str) -> str:
+        """What the first child of that name says; "" without one."""
+        found = self.child(name)
+        return found.text if found is not None else ""
+
+    def mark(self, name: str) -> str | None:
+        """The attribute wcm:action or wcm:keyValue, whatever the prefix."""
+        return self.element.get(f"{{{WCM}}}{name}")
+
+    def below(self) -> Iterator[Place]:
+        """Itself and all below it, in the order of the file."""
+        yield self
+        for child in self.children:
+            yield from child.below()
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Home:
+    """A <component> in a pass."""
+
+    element: etree._Element
+    pass_name: str  # as the file writes it
+    name: str
+    architecture: str
+    known: Component | None
+    places: list[Place] = dataclasses.field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        """Pass and component."""
+        return f"{self.pass_name}/{self.name or 'component'}"
+
+    @property
+    def line(self) -> int:
+        """Of its start tag."""
+        return line_of(self.element)
+
+    @property
+    def phase(self) -> str:
+        """The pass in small letters."""
+        return self.pass_name.casefold()
+
+    def is_named(self, name: str) -> bool:
+        """Whether it is Microsoft-Windows-NAME."""
+        return self.name.casefold() == f"microsoft-windows-{name}".casefold()
+
+    def all(self) -> Iterator[Place]:
+        """Every element in it."""
+        for place in self.places:
+            yield from place.below()
+
+    def find(self, key: str) -> Iterator[Place]:
+        """The elements at a path in small letters, "oobe/protectyourpc"."""
+        return (place for place in self.all() if place.key == key)
+
+
+class Report:
+    """Where findings go. `doubt` is for what only the table or hearsay says: an error only in what we made."""
+
+    def __init__(self, *, ours: bool) -> None:
+        self.findings: list[Finding] = []
+        self._ours = ours
+
+    def error(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
+        """Windows refuses it, or it surely breaks."""
+        self._add(Severity.ERROR, at, code, message, mend)
+
+    def warning(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
+        """It may not do what was meant."""
+        self._add(Severity.WARNING, at, code, message, mend)
+
+    def doubt(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
+        """Perhaps wrong: the documentation says so, Windows may not mind."""
+        self._add(Severity.ERROR if self._ours else Severity.WARNING, at, code, message, mend)
+
+    def _add(self, severity: Severity, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
+        element = at.element if isinstance(at, Place | Home) else at
+        path = at.path if isinstance(at, Place | Home) else _outer_path(element)
+        line = line_of(element)
+        self.findings.append(Finding(severity=severity, line=line, path=path, code=code, message=message, mend=mend))
+
+
+def line_of(element: etree._Element) -> int:
+    """The line of a start tag; 1 is the first."""
+    return cast("int | None", element.sourceline) or 1
+
+
+def _outer_path(element: etree._Element) -> str:
+    """The path of what is no setting: "settings", or "specialize" of a pass."""
+    name = str(etree.QName(element).localname)
+    return str(element.get("pass") or name) if name == "settings" else name
+
+
+def homes(root: etree._Element) -> list[Home]:
+    """Every component of every pass with all that is in it."""
+    found = []
+    for passed in root.iterchildren(f"{{{UNATTEND}}}settings"):
+        for element in passed.iterchildren(f"{{{UNATTEND}}}component"):
+            name = (element.get("name") or "").strip()
+            home = Home(
+                element=element,
+                pass_name=(passed.get("pass") or "settings").strip(),
+                name=name,
+                architecture=(element.get("processorArchitecture") or "").strip(),
+                known=settings.components().get(name.casefold()),
+            )
+            home.places = _places(element, home, None)
+            found.append(home)
+    return found
+
+
+def _places(parent: etree._Element, home: Home, above: Place | None) -> list[Place]:
+    found = []
+    for element in parent:
+        tag = element.tag
+        if not isinstance(tag, str) or not tag.startswith(f"{{{UNATTEND}}}"):
+            continue
+        place = Place(element, tag.rpartition("}")[2], home, above)
+        if len(element):
+            place.text = own_text(element)
+            place.children = _places(element, home, place)
+        else:
+            place.text = (element.text or "").strip()
+        found.append(place)
+    return found
+
+
+def own_text(element: etree._Element) -> str:
+    """The text that stands in the element itself, not in those below it."""
+    return "".join([element.text or "", *(one.tail or "" for one in element)]).strip()
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether the text is to be filled in by another program before Windows sees it."""
+    return _PLACEHOLDER.search(text) is not None or _WHOLE.fullmatch(text) is not None
+
+
+def short(text: str) -> str:
+    """The text as a message quotes it: on one line, at most 40 characters."""
+    flat = " ".join(text.split())
+    return repr(flat if len(flat) <= 40 else f"{flat[:39]}…")
+
+
+def template(text: str) -> str:
+    """The first thing in a text that only a template has; "" without one."""
+    found = _TEMPLATE.search(text)
+    return found[0] if found is not None else ""
+
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\[%.*?%\]|@@\w+@@|\$\{\w+\}", re.S)

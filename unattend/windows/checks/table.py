@@ -1,0 +1,121 @@
+"""What the reference says about each setting: known, in its pass, its values and its length."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from unattend.windows import settings
+from unattend.windows.checks.place import Home, Place, Report, is_placeholder, short
+
+_SURE_VALUES = re.compile(
+    r"(.*/)?(willreboot|willshowui|willwipedisk|accepteula|extend|active|hideeulapage|forceshutdownnow|mode|enabled"
+    r"|hidewirelesssetupinoobe|copyprofile|enablefirewall|enablenetwork|useconfigurationset|unsecurejoin|plaintext"
+    r"|createpartition/type|protectyourpc|installtoavailablepartition)"
+)
+"""Settings with a type: Windows Setup refuses the file over another value."""
+
+_NUMBERS = re.compile(
+    r"(.*/)?(diskid|partitionid|logoncount|createpartition/size|(horizontal|vertical)resolution|colordepth|refreshrate)"
+)
+_YES = {"true": "1", "false": "0", "1": "true", "0": "false"}
+
+
+def check(home: Home, report: Report) -> None:
+    """Everything in one component. What stands in a wrong place is said once, for all that it holds."""
+    if home.known is None or home.known.settings is None:
+        for place in home.all():
+            _value(place, report)
+        return
+    passes = home.known.passes
+    right_pass = not passes or home.phase not in _KNOWN_PASSES or home.phase in passes
+    if not right_pass:
+        message = f"the reference has no setting of this component for {home.pass_name}"
+        report.doubt(home, "pass", message, f"put it into {_listed(passes)}")
+    for place in home.places:
+        _settings(place, report, check_pass=right_pass)
+
+
+_KNOWN_PASSES = frozenset(name.casefold() for name in settings.PASSES)
+
+
+def _settings(place: Place, report: Report, *, check_pass: bool) -> None:
+    if place.known is None and not _inside_unlisted(place):
+        if place.name.casefold() in ("key", "value") and place.parent is not None:
+            return
+        report.warning(place, "unknown-setting", f"the reference has no setting {place.name} here", _perhaps(place))
+        return
+    passes = place.known.passes if place.known is not None else frozenset()
+    if check_pass and passes and place.home.phase in _KNOWN_PASSES and place.home.phase not in passes:
+        message = f"the reference has no {place.name} for {place.home.pass_name}"
+        report.doubt(place, "pass", message, f"put it into {_listed(passes)}")
+        check_pass = False
+    _value(place, report)
+    for child in place.children:
+        _settings(child, report, check_pass=check_pass)
+
+
+def _inside_unlisted(place: Place) -> bool:
+    """Whether the reference stops above: it does not say what is in some groups."""
+    if place.parent is None or place.home.known is None or place.home.known.settings is None:
+        return False
+    start = place.parent.key + "/"
+    return not any(key.startswith(start) for key in place.home.known.settings)
+
+
+def _perhaps(place: Place) -> str:
+    known = place.home.known.settings if place.home.known is not None else None
+    start = place.parent.key + "/" if place.parent is not None else ""
+    if known is not None:
+        beside = {
+            key[len(start) :]: one.name.rpartition("/")[2]
+            for key, one in known.items()
+            if key.startswith(start) and "/" not in key[len(start) :]
+        }
+        close = difflib.get_close_matches(place.name.casefold(), beside, 1, 0.75)
+        if close:
+            return f"perhaps {beside[close[0]]}"
+        elsewhere = [
+            one.name
+            for key, one in known.items()
+            if key.endswith(f"/{place.name.casefold()}") or key == place.name.casefold()
+        ]
+        if len(elsewhere) == 1:
+            return f"it has {elsewhere[0]}"
+    others = settings.where_else(place.key)
+    if len(others) == 1 or any(one == "Microsoft-Windows-Shell-Setup" for one in others):
+        return f"it is a setting of {others[0] if len(others) == 1 else 'Microsoft-Windows-Shell-Setup'}"
+    return "check the name and what it stands in"
+
+
+def _listed(passes: frozenset[str]) -> str:
+    return " or ".join(name for name in settings.PASSES if name.casefold() in passes)
+
+
+def _value(place: Place, report: Report) -> None:
+    text = place.text
+    if place.children or not text or is_placeholder(text):
+        if place.children and text and not is_placeholder(text):
+            message = f"{place.name} holds text beside its settings: {short(text)}"
+            report.warning(place, "stray-text", message, "remove it")
+        return
+    known = place.known
+    if known is not None and known.values:
+        allowed = {value.casefold() for value in known.values}
+        said = text.casefold()
+        if said not in allowed and _YES.get(said) not in allowed:
+            report_it = report.error if _SURE_VALUES.fullmatch(place.key) else report.doubt
+            message = f"{place.name} is {short(text)}"
+            report_it(place, "value", message, "write " + " or ".join(known.values))
+    if _NUMBERS.fullmatch(place.key) and not re.fullmatch(r"[0-9]+|0x[0-9A-Fa-f]+", text):
+        report.error(place, "number", f"{place.name} is no number: {short(text)}", "write digits only")
+    if known is not None and known.chars_max:
+        units = len(text.encode("utf-16-le", errors="surrogatepass")) // 2
+        if units > known.chars_max and not place.key.endswith("computername"):
+            message = f"{place.name} has {units} characters, {known.chars_max} are allowed"
+            mend = "put it into a script and run that" if _is_command(place) else "make it shorter"
+            report.doubt(place, "length", message, mend)
+
+
+def _is_command(place: Place) -> bool:
+    return place.name.casefold() in ("path", "commandline") and "command" in place.key
