@@ -42,6 +42,7 @@ bench: provision micro ## the numbers, each against a floor measured in the same
 .PHONY: images
 images: micro ## the base images under build/images, where they are not there or older than their recipe
 	$(SUDO) $(PYTHON) -m images ensure debian build/images
+	$(SUDO) $(PYTHON) -m images ensure setup-simulator build/images
 
 .PHONY: micro
 micro: provision ## the small one of them alone

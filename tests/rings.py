@@ -23,7 +23,7 @@ FAST = ("style", "unit", "contract")
 LABS = ("lab", "debian")
 RINGS = (*FAST, "trouble", *LABS)
 PATHS = {"lab": ("tests/lab", "--ignore=tests/lab/debian"), "debian": ("tests/lab/debian",)}  # else tests/RING
-IMAGES = ("micro", "debian")
+IMAGES = ("micro", "debian", "setup-simulator")
 WORKERS = {"unit": 4}  # Half of what unit tests do is waiting; tests of other rings share addresses and ports.
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"

@@ -115,6 +115,10 @@ def test_files_are_those_of_its_drive(machine: Machine) -> None:
     machine.ask("guest-file-write", handle=handle, **{"buf-b64": base64.b64encode(b"kept").decode()})
     machine.ask("guest-file-close", handle=handle)
     assert read(r"c:\MARKER.txt") == "kept"
+    handle = machine.ask("guest-file-open", path=r"C:\marker.txt")
+    assert machine.ask("guest-file-seek", handle=handle, offset=-2, whence="end") == {"position": 2, "eof": False}
+    assert machine.ask("guest-file-read", handle=handle)["buf-b64"] == base64.b64encode(b"pt").decode()
+    assert "before the beginning" in machine.ask("guest-file-seek", handle=handle, offset=-5, whence="end")
     for path in ("/etc/passwd", r"C:\..\..\etc\passwd", r"D:\Unattend.xml", r"C:\none"):
         assert "The system cannot find" in machine.ask("guest-file-open", path=path)
     machine.world.wish({"no-files": "true"})

@@ -54,6 +54,7 @@ class Agent:
             "guest-file-open": self._open,
             "guest-file-read": self._read,
             "guest-file-write": self._write,
+            "guest-file-seek": self._seek,
             "guest-file-flush": self._flush,
             "guest-file-close": self._close,
             "guest-exec": self._exec,
@@ -155,6 +156,15 @@ class Agent:
         file.content = file.content[: file.at] + data + file.content[file.at + len(data) :]
         file.at += len(data)
         return {"count": len(data), "eof": False}
+
+    def _seek(self, asked: Json) -> object:
+        file = self._file(asked)
+        base = {"set": 0, 0: 0, "cur": file.at, 1: file.at, "end": len(file.content), 2: len(file.content)}
+        at = base[asked["whence"]] + asked["offset"]
+        if at < 0:
+            raise _Refused("failed to seek file: An attempt was made to move the file pointer before the beginning.")
+        file.at = at
+        return {"position": at, "eof": False}
 
     def _flush(self, asked: Json) -> object:
         file = self._file(asked)
