@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated, BinaryIO, Protocol, cast
 
 import anyio
@@ -12,8 +12,10 @@ import anyio.from_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.requests import ClientDisconnect
 
+from orchestrator.arrivals import Arrival
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
-from orchestrator.model import DiskFormat, Image, Os
+from orchestrator.imagefiles import SourceFormat
+from orchestrator.model import AnswerFormat, DiskBus, Firmware, Hardware, Image, Os
 
 UPLOADS_MAX = 8
 SILENCE_S = 60.0  # an upload that brings nothing for so long is over
@@ -28,8 +30,27 @@ _BODY = {
 class Images(Protocol):
     """What the API asks of the image repository; `reference` is a name, a digest or name@sha256:digest."""
 
-    def add(self, source: BinaryIO, *, name: str, os: Os, format: DiskFormat | None, sha256: str | None) -> Image:
-        """Copies, checks and records an image; whatever goes wrong, nothing is left."""
+    def add(
+        self,
+        source: BinaryIO,
+        *,
+        name: str,
+        os: Os,
+        format: SourceFormat | None,
+        sha256: str | None,
+        convert: bool,
+        parts: Sequence[int],
+        answers: AnswerFormat | None,
+        hardware: Hardware,
+        progress: Callable[[int], None],
+    ) -> Image:
+        """Copies, converts, checks and records an image; whatever goes wrong, nothing is left.
+
+        `progress` is called all the while, and may raise to end it.
+        """
+
+    def arrivals(self) -> Sequence[Arrival]:
+        """What is being added just now."""
 
     def all(self) -> Sequence[Image]:
         """Every image."""
@@ -63,6 +84,11 @@ class Uploads:
         finally:
             self._open -= 1
 
+    def go_on(self, _count: int = 0) -> None:
+        """Asked again and again while the host works on an upload, from its thread; raises Busy when the API ends."""
+        if self._stopping:
+            raise _stopping()
+
     def end(self) -> None:
         """Ends the waiting ones and those to come."""
         self._stopping = True
@@ -71,8 +97,7 @@ class Uploads:
 
     async def next_of(self, chunks: AsyncIterator[bytes]) -> bytes:
         """The next bytes, b"" at the end; raises ClientDisconnect, WaitedTooLong, or Busy when the API ends."""
-        if self._stopping:
-            raise _stopping()
+        self.go_on()
         with anyio.move_on_after(SILENCE_S) as scope:
             self._waiting.add(scope)
             try:
@@ -131,36 +156,65 @@ async def upload(request: Request) -> AsyncIterator[BinaryIO]:
 
 
 def image_routes(images: Images) -> APIRouter:
-    """The routes under /v1/images."""
-    router = APIRouter(prefix="/v1/images", tags=["images"])
+    """The routes under /v1/images, and /v1/incoming: any word may be the name of an image."""
+    router = APIRouter(prefix="/v1", tags=["images"])
 
-    @router.get("")
+    @router.get("/images")
     def list_images() -> list[Image]:
         """All images."""
         return list(images.all())
 
-    @router.post("", status_code=201, openapi_extra=_BODY)
+    @router.get("/incoming")
+    def list_arrivals() -> list[Arrival]:
+        """Images that are being added at this moment, and how far they are."""
+        return list(images.arrivals())
+
+    @router.post("/images", status_code=201, openapi_extra=_BODY)
     def add_image(
+        request: Request,
         source: Annotated[BinaryIO, Depends(upload)],
         name: str,
         os: Os = Os.LINUX,
-        format: DiskFormat | None = None,
+        format: SourceFormat | None = None,
         sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
+        convert: bool = False,
+        parts: Annotated[str, Query(pattern="^([0-9]{1,16}(,[0-9]{1,16})*)?$", max_length=300)] = "",
+        answers: AnswerFormat | None = None,
+        firmware: Firmware = Firmware.BIOS,
+        disk: DiskBus = DiskBus.VIRTIO,
+        tpm: bool = False,
     ) -> Image:
-        """Copies the body into the repository. The same bytes twice are one image with both names."""
-        return images.add(source, name=name, os=os, format=format, sha256=sha256)
+        """Copies the body into the repository. The same bytes twice are one image with both names.
 
-    @router.get("/{ref}")
+        To be converted, a differencing VHD is followed by its parents in the same body, the nearest first; `parts`
+        then says how many bytes each has, the disk itself included, with commas between. `answers` is what the
+        system itself reads unless it is given; `firmware`, `disk` and `tpm` are the machine that the image wants.
+        """
+        uploads: Uploads = request.app.state.uploads
+        return images.add(
+            source,
+            name=name,
+            os=os,
+            format=format,
+            sha256=sha256,
+            convert=convert,
+            parts=[int(part) for part in parts.split(",") if part],
+            answers=answers,
+            hardware=Hardware(firmware=firmware, disk_bus=disk, tpm=tpm),
+            progress=uploads.go_on,
+        )
+
+    @router.get("/images/{ref}")
     def get_image(ref: str) -> Image:
         """One image, by name, digest or name@sha256:digest."""
         return images.get(ref)
 
-    @router.post("/{ref}/verify")
+    @router.post("/images/{ref}/verify")
     def verify_image(ref: str) -> Image:
         """Reads every byte again; 503 when one differs."""
         return images.verify(ref)
 
-    @router.delete("/{ref}", status_code=204)
+    @router.delete("/images/{ref}", status_code=204)
     def remove_image(ref: str) -> None:
         """Removes an image that no service refers to."""
         images.remove(ref)

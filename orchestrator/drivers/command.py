@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
+import os
 import resource
+import select
 import shlex
 import subprocess
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 
 from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
 WITHIN_S = 60.0  # No command of ours does more than a few seconds' work; a hung one must not hold a turn for ever.
+_HEAR_EVERY_S = 0.5
+_STDERR_BYTES = 64 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a child may use at most: RLIMIT_CPU, RLIMIT_AS, RLIMIT_FSIZE; None means no limit of ours."""
+
+    cpu_s: int | None = None
+    memory_bytes: int | None = None
+    file_bytes: int | None = None
+
+    def set(self) -> None:
+        """In the child."""
+        wanted = {
+            resource.RLIMIT_CPU: self.cpu_s,
+            resource.RLIMIT_AS: self.memory_bytes,
+            resource.RLIMIT_FSIZE: self.file_bytes,
+        }
+        for what, most in wanted.items():
+            if most is not None:
+                resource.setrlimit(what, (most, most))
 
 
 def run(
-    argv: Sequence[str],
-    *,
-    stdin: str | None = None,
-    within_s: float = WITHIN_S,
-    cpu_s: int | None = None,
-    memory_bytes: int | None = None,
+    argv: Sequence[str], *, stdin: str | None = None, within_s: float = WITHIN_S, limits: Limits | None = None
 ) -> str:
     """Runs `argv` (never through a shell) and returns its standard output, decoded leniently.
 
-    `cpu_s` and `memory_bytes` limit the child (RLIMIT_CPU, RLIMIT_AS). Raises CommandFailed when it exits non-zero
-    or is still running after `within_s` seconds, and Permanent when there is no such command.
+    Raises CommandFailed when it exits non-zero or is still running after `within_s` seconds, and Permanent when
+    there is no such command.
     """
     log.debug("run: %s", shlex.join(argv))
-
-    def limit() -> None:
-        if cpu_s is not None:
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-        if memory_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-    limited = cpu_s is not None or memory_bytes is not None
     try:
         done = subprocess.run(
             list(argv),
@@ -45,7 +60,7 @@ def run(
             errors="replace",
             timeout=within_s,
             check=False,
-            preexec_fn=limit if limited else None,
+            preexec_fn=limits.set if limits else None,
             stdin=subprocess.DEVNULL if stdin is None else None,
         )
     except FileNotFoundError as error:
@@ -55,3 +70,61 @@ def run(
     if done.returncode != 0:
         raise CommandFailed(tuple(argv), done.returncode, done.stderr)
     return done.stdout
+
+
+def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float, limits: Limits) -> None:
+    """As `run`, for work that takes long: `hear` gets what is printed as it comes, and "" while nothing does.
+
+    What `hear` raises ends the command.
+    """
+    log.debug("run: %s", shlex.join(argv))
+    end = time.monotonic() + within_s
+    with tempfile.TemporaryFile() as told:
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told, preexec_fn=limits.set
+            )
+        except FileNotFoundError as error:
+            raise Permanent(f"{argv[0]}: no such command", hint="run: vmrole doctor") from error
+        with process:
+            try:
+                _listen(process, hear, end)
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired as error:
+                raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
+            finally:
+                process.kill()  # Nothing, when it has ended.
+        if process.returncode != 0:
+            told.seek(0)
+            raise CommandFailed(tuple(argv), process.returncode, told.read(_STDERR_BYTES).decode(errors="replace"))
+
+
+def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: float) -> None:
+    assert process.stdout is not None
+    while True:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise subprocess.TimeoutExpired(process.args, 0)
+        heard = b""
+        if select.select([process.stdout], [], [], min(left, _HEAR_EVERY_S))[0]:
+            heard = os.read(process.stdout.fileno(), 4096)
+            if not heard:
+                return
+        hear(heard.decode(errors="replace"))
+
+
+@functools.cache
+def apart() -> tuple[str, ...]:
+    """What to write before a command that must not reach any network: unshare(1), as far as we may.
+
+    Root in a container often may not; then a user namespace may still be possible, and if not, there is a warning.
+    """
+    for argv in (("unshare", "--net"), ("unshare", "--user", "--net")):
+        try:
+            run([*argv, "true"], within_s=10.0)
+        except Permanent as error:
+            log.debug("%s cannot be used: %s", shlex.join(argv), error)
+        else:
+            return argv
+    log.warning("images are read by qemu-img with the host's network in reach: no right to unshare(2) it")
+    return ()

@@ -1,39 +1,56 @@
 """The image repository: content-addressed, read-only files and their records. An image stays until it is deleted.
 
 Bytes come in as a stream into `incoming`, are hashed while they are copied, inspected by us, then by qemu-img under
-limits, and only then renamed to their digest. What is in `incoming` at a start was interrupted and is swept away.
+limits, and only then renamed to their digest. What is in `incoming` at a start was interrupted and is swept away; an
+image without a record is left where it is, since it may be the records that were lost.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
-import json
 import logging
 import os
 import stat
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator import imagefile, records
-from orchestrator.drivers.command import run
+from orchestrator import imagefiles, records
+from orchestrator.arrivals import Arrival, Arrivals, Teller
+from orchestrator.drivers import image_convert, image_incoming, qemu_img
+from orchestrator.drivers.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import CommandFailed, Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
-from orchestrator.model import DiskFormat, Image, Instance, Os, Service, image_name, is_sha256
+from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
+from orchestrator.imagefiles import SourceFormat
+from orchestrator.model import (
+    AnswerFormat,
+    DiskFormat,
+    Hardware,
+    Image,
+    Instance,
+    Os,
+    Service,
+    image_name,
+    is_sha256,
+)
 from orchestrator.ports import Clock, Store
 
 log = logging.getLogger(__name__)
-CHUNK = 1024 * 1024
-# qemu-img reads a header and tables: seconds and a few hundred MiB; a hostile file must not get more.
-INSPECT_CPU_S = 30
-INSPECT_MEMORY_BYTES = 2 * 1024**3
-INSPECT_WITHIN_S = 120.0
 DIGEST_PREFIX_LEAST = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What its user says an image is for; its bytes do not tell."""
+
+    os: Os
+    answers: AnswerFormat
+    hardware: Hardware
 
 
 class ImageRepository:
@@ -46,6 +63,7 @@ class ImageRepository:
         self._virtual_size_max = virtual_size_max
         # No revision guards that a name is given once, or that a file goes together with its record; this does.
         self._changing = threading.Lock()
+        self._arrivals = Arrivals()
         self._layout.images.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._layout.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -55,31 +73,51 @@ class ImageRepository:
         *,
         name: str,
         os: Os = Os.LINUX,
-        format: DiskFormat | None = None,
+        format: SourceFormat | None = None,
         sha256: str | None = None,
+        convert: bool = False,
+        parts: Sequence[int] = (),
+        answers: AnswerFormat | None = None,
+        hardware: Hardware | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Image:
-        """Copies `source` to its end and takes it in; `progress` gets the bytes copied so far.
+        """Copies `source` to its end and takes it in; `progress` gets the bytes copied so far, and may raise.
 
-        Raises ImageRejected, InvalidInput (name, digest), Conflict (the name means other bytes) or NoSpace, each
-        having left nothing. The same bytes twice are one image with two names.
+        To be converted, `source` may hold the parents of the disk after it, the nearest first: `parts` says how many
+        bytes each has. `sha256` is of the file as it comes. `answers` None means what the system itself reads.
+
+        Raises ImageRejected, InvalidInput (name, digest), Conflict (the name means other bytes, or these bytes are
+        known for another use) or NoSpace, each having left nothing. Adding known bytes again gives them another name.
         """
         image_name(name)
+        use = _use(os, answers, hardware or Hardware())
         if sha256 is not None and not is_sha256(sha256):
             raise InvalidInput(f"{sha256[:80]!r} is not a digest", hint="64 lower-case hexadecimal digits")
-        self._refuse_taken_name(name, sha256)
-        with contextlib.ExitStack() as undo, _space():
-            incoming = self._copy(source, undo, progress)
-            digest = incoming.sha256
-            if sha256 not in (None, digest):
-                raise ImageRejected(
-                    f"the digest is {digest}, not {sha256}", reason="digest", hint="the file is not the one you mean"
-                )
+        if not 0 <= len(parts) <= imagefiles.CHAIN_MAX or (parts and not convert):
+            raise InvalidInput(
+                f"{len(parts)} parts", hint=f"a disk to be converted and up to {imagefiles.CHAIN_MAX - 1} parents"
+            )
+        if not convert:
+            self._refuse_taken_name(name, sha256)
+        with contextlib.ExitStack() as undo, _space(), self._arrivals.of(name) as teller:
+            copied = self._copy(source, undo, parts, teller, progress)
+            if sha256 not in (None, copied[0].sha256):
+                told = f"the digest is {copied[0].sha256}, not {sha256}"
+                raise ImageRejected(told, reason="digest", hint="the file is not the one you mean")
+            incoming = self._converted(copied, format, undo, teller, progress) if convert else copied[0]
+            teller.checking()
             with incoming.path.open("rb") as file:
-                found = imagefile.inspect(file, format, virtual_size_max=self._virtual_size_max)
-            _agree(incoming.path, found)
+                claimed = SourceFormat.QCOW2 if convert else format
+                found = imagefiles.inspect(file, claimed, virtual_size_max=self._virtual_size_max)
+            qemu_img.agree(incoming.path, found)
+            if found.format is SourceFormat.QCOW2:
+                qemu_img.check(incoming.path)
             with self._changing:
-                return self._publish(incoming, found, name, os)
+                return self._publish(incoming, found, name, use)
+
+    def arrivals(self) -> list[Arrival]:
+        """What is being added at this moment."""
+        return self._arrivals.all()
 
     def all(self) -> list[Image]:
         """All images, by name."""
@@ -142,11 +180,19 @@ class ImageRepository:
         for path in self._layout.incoming.iterdir():
             log.info("removed an interrupted copy: %s", path.name)
             path.unlink()
-        known = {self.path(image) for image in self.all()}
-        for path in self._layout.images.iterdir():
-            if path not in known:
-                log.info("removed an image without a record: %s", path.name)
-                path.unlink()
+        for name in self.strays():
+            log.warning("an image without a record is left alone: %s", self._layout.images / name)
+
+    def strays(self) -> list[str]:
+        """Names of files among the images that no record knows: to be added again, or removed by hand."""
+        with self._changing:
+            known = {self.path(image).name for image in self.all()}
+            return sorted({path.name for path in self._layout.images.iterdir()} - known)
+
+    def missing(self) -> list[Image]:
+        """Images whose file is not there."""
+        with self._changing:
+            return [image for image in self.all() if not self.path(image).exists()]
 
     def _remove(self, reference: str) -> Image:
         image = self.get(reference)
@@ -177,24 +223,48 @@ class ImageRepository:
                 hint="delete the service first, or change its image",
             )
 
-    def _copy(self, source: BinaryIO, undo: contextlib.ExitStack, progress: Callable[[int], None]) -> _Incoming:
-        handle, place = tempfile.mkstemp(dir=self._layout.incoming)  # mode 0600
-        path = Path(place)
-        undo.callback(path.unlink, missing_ok=True)
-        digest = hashlib.sha256()
-        copied = 0
-        with open(handle, "wb") as out:  # noqa: PTH123 - it is a file descriptor
-            while chunk := source.read(CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
-                copied += len(chunk)
-                progress(copied)
-            out.flush()
-            os.fsync(out.fileno())
-        return _Incoming(path, digest.hexdigest(), copied)
+    def _copy(
+        self,
+        source: BinaryIO,
+        undo: contextlib.ExitStack,
+        parts: Sequence[int],
+        teller: Teller,
+        progress: Callable[[int], None],
+    ) -> list[Incoming]:
+        def heard(count: int) -> None:
+            teller.copied(count)
+            progress(count)
 
-    def _publish(self, incoming: _Incoming, found: imagefile.Inspection, name: str, of: Os) -> Image:
+        most = image_incoming.most_bytes(self._virtual_size_max)
+        return image_incoming.copy(source, self._layout.incoming, undo, parts=parts, most=most, progress=heard)
+
+    def _converted(
+        self,
+        copied: Sequence[Incoming],
+        format: SourceFormat | None,
+        undo: contextlib.ExitStack,
+        teller: Teller,
+        progress: Callable[[int], None],
+    ) -> Incoming:
+        out = image_incoming.empty_file(self._layout.incoming, undo)
+        count = sum(one.size_bytes for one in copied)
+
+        def heard(percent: float) -> None:
+            teller.converted(percent)
+            progress(count)
+
+        heard(0.0)
+        paths = [one.path for one in copied]
+        image_convert.to_qcow2(paths, format, out, virtual_size_max=self._virtual_size_max, progress=heard)
+        for path in paths:
+            path.unlink()  # Room for the next step's is better had now than at the end.
+        teller.checking()
+        return image_incoming.digest(out, lambda: progress(count))
+
+    def _publish(self, incoming: Incoming, found: imagefiles.Inspection, name: str, use: Use) -> Image:
         old = records.find(self._store, Image, incoming.sha256)
+        if old is not None:
+            _refuse_other_use(old, use)
         if old is not None and name in old.names:
             return old
         taken = next((image for image in self.all() if name in image.names), None)
@@ -202,8 +272,10 @@ class ImageRepository:
             raise _name_taken(name, taken)
         image = Image(
             sha256=incoming.sha256,
-            format=found.format,
-            os=of,
+            format=DiskFormat(found.format.value),
+            os=use.os,
+            answers=use.answers,
+            hardware=use.hardware,
             size_bytes=incoming.size_bytes,
             virtual_size_bytes=found.virtual_size_bytes,
             names=(name,),
@@ -214,21 +286,13 @@ class ImageRepository:
                 image = replace(old, names=(*old.names, name))
             else:
                 incoming.path.chmod(0o444)
-                undo.callback(self.path(image).unlink, missing_ok=True)
+                if not self.path(image).exists():
+                    undo.callback(self.path(image).unlink, missing_ok=True)
                 incoming.path.rename(self.path(image))
                 _sync(self._layout.images)
             revision = self._store.commit([records.put(image)])
             undo.pop_all()
         return replace(image, revision=revision)
-
-
-class _Incoming:
-    """A copied file that nobody has looked into yet."""
-
-    def __init__(self, path: Path, sha256: str, size_bytes: int) -> None:
-        self.path = path
-        self.sha256 = sha256
-        self.size_bytes = size_bytes
 
 
 def open_source(path: Path) -> BinaryIO:
@@ -247,33 +311,25 @@ def open_source(path: Path) -> BinaryIO:
     return open(handle, "rb")  # noqa: PTH123 - it is a file descriptor, and the caller's to close
 
 
-def _agree(path: Path, found: imagefile.Inspection) -> None:
-    """qemu-img must see what we saw, and find the structure clean; both under limits and without network."""
-    told = json.loads(_qemu_img("info", found.format, path))
-    faults = [key for key in ("backing-filename", "encrypted", "snapshots") if told.get(key)]
-    if told["format"] != found.format or told["virtual-size"] != found.virtual_size_bytes or faults:
-        seen = f"{told['format']}, {told['virtual-size']} bytes {' '.join(faults)}"
-        raise ImageRejected(
-            f"the image is refused (disagreement): qemu-img sees {seen}; its header says {found.format}, "
-            f"{found.virtual_size_bytes} bytes",
-            reason="disagreement",
-            hint="convert it: qemu-img convert -O qcow2 IN OUT",
+def _use(os: Os, answers: AnswerFormat | None, hardware: Hardware) -> Use:
+    if os is not Os.WINDOWS and answers is AnswerFormat.UNATTEND:
+        raise InvalidInput("only Windows reads Unattend.xml", hint="say --os windows, or --answers nocloud")
+    own = AnswerFormat.UNATTEND if os is Os.WINDOWS else AnswerFormat.NOCLOUD
+    return Use(os=os, answers=answers or own, hardware=hardware)
+
+
+def _refuse_other_use(old: Image, use: Use) -> None:
+    """The same bytes are one image, so that they cannot be two kinds of machine."""
+    pairs = [("os", old.os, use.os), ("answers", old.answers, use.answers)]
+    for field in dataclasses.fields(Hardware):
+        pairs.append((field.name, getattr(old.hardware, field.name), getattr(use.hardware, field.name)))
+    differ = [f"{key} {was} (now {now})" for key, was, now in pairs if was != now]
+    if differ:
+        names = " ".join(old.names)
+        raise Conflict(
+            f"the same bytes are image {old.names[0]} already, with {', '.join(differ)}",
+            hint=f"add them as they are known, or first: vmrole image rm {names}",
         )
-    if found.format is DiskFormat.QCOW2:
-        _qemu_img("check", found.format, path)
-
-
-def _qemu_img(verb: str, of: DiskFormat, path: Path) -> str:
-    apart = ["unshare", "--net"] if os.geteuid() == 0 else []
-    argv = [*apart, "qemu-img", verb, "-f", str(of), "--output=json", str(path)]
-    try:
-        return run(argv, within_s=INSPECT_WITHIN_S, cpu_s=INSPECT_CPU_S, memory_bytes=INSPECT_MEMORY_BYTES)
-    except CommandFailed as error:
-        raise ImageRejected(
-            f"the image is refused (damaged): qemu-img {verb} says: {(error.stderr.strip() or str(error))[-300:]}",
-            reason="damaged",
-            hint="copy it again, or repair it: qemu-img check -r all",
-        ) from error
 
 
 def _refers(instance: Instance, image: Image) -> bool:

@@ -145,13 +145,28 @@ def test_an_interrupted_add_leaves_nothing(repository: ImageRepository, layout: 
 
 
 def test_a_start_sweeps_what_a_crash_left(repository: ImageRepository, layout: Layout, content: bytes) -> None:
-    """A copy that never ended, and a file whose record was never written, go; what is recorded stays."""
+    """A copy that never ended goes; what is recorded stays."""
     image = repository.add(io.BytesIO(content), name="micro")
     (layout.incoming / "tmpabc").write_bytes(b"half")
-    (layout.images / f"{'0' * 64}.qcow2").write_bytes(b"no record")
     repository.sweep()
     assert not list(layout.incoming.iterdir())
     assert list(layout.images.iterdir()) == [repository.path(image)]
+
+
+def test_images_outlive_a_lost_store(layout: Layout, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Files without a record are left, told about, and taken up again when the same bytes are added."""
+    first = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    image = first.add(io.BytesIO(content), name="micro")
+    after = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    after.sweep()
+    assert after.strays() == [first.path(image).name]
+    assert first.path(image).name in caplog.text
+    assert first.strays() == first.missing() == []
+    after.add(io.BytesIO(content), name="again")
+    assert after.strays() == []
+    assert after.verify("again").sha256 == image.sha256
+    first.path(image).unlink()
+    assert [one.names for one in after.missing()] == [("again",)]
 
 
 def test_verify_finds_changed_bytes_and_modes(repository: ImageRepository, content: bytes) -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import imagefile
+from orchestrator import imagefiles
 from orchestrator.errors import ImageRejected
-from orchestrator.model import DiskFormat
+from orchestrator.imagefiles import SourceFormat
 
 CAP = 2 * 1024**4
 LUKS_TRIES = 10  # On a loaded machine qemu-img's own calibration fails: "Unable to get accurate CPU usage".
@@ -36,13 +36,13 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-def look(path: Path, claimed: DiskFormat | None = None, cap: int = CAP) -> imagefile.Inspection:
+def look(path: Path, claimed: SourceFormat | None = None, cap: int = CAP) -> imagefiles.Inspection:
     """The inspection of a file."""
     with path.open("rb") as file:
-        return imagefile.inspect(file, claimed, virtual_size_max=cap)
+        return imagefiles.inspect(file, claimed, virtual_size_max=cap)
 
 
-def reason(path: Path, claimed: DiskFormat | None = None, cap: int = CAP) -> str:
+def reason(path: Path, claimed: SourceFormat | None = None, cap: int = CAP) -> str:
     """Why the file is refused."""
     with pytest.raises(ImageRejected) as caught:
         look(path, claimed, cap)
@@ -65,7 +65,7 @@ def test_standalone_qcow2_is_good(tmp_path: Path, options: str) -> None:
     path = tmp_path / "disk.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, str(path), "64M")
     found = look(path)
-    assert (found.format, found.virtual_size_bytes) == (DiskFormat.QCOW2, 64 * 1024 * 1024)
+    assert (found.format, found.virtual_size_bytes) == (SourceFormat.QCOW2, 64 * 1024 * 1024)
 
 
 def test_raw_must_be_said(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def test_raw_must_be_said(tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(bytes(2 * 1024 * 1024))
     assert reason(path) == "format"
-    assert look(path, DiskFormat.RAW).virtual_size_bytes == 2 * 1024 * 1024
+    assert look(path, SourceFormat.RAW).virtual_size_bytes == 2 * 1024 * 1024
     path.write_bytes(bytes(2 * 1024 * 1024 + 100))
-    assert reason(path, DiskFormat.RAW) == "size"
+    assert reason(path, SourceFormat.RAW) == "size"
 
 
 @pytest.mark.parametrize(
@@ -165,21 +165,21 @@ def test_other_formats_are_named(tmp_path: Path, of: str) -> None:
     path = tmp_path / "disk"
     qemu_img("create", "-q", "-f", of, str(path), "2M")
     assert reason(path) == "format"
-    assert reason(path, DiskFormat.RAW) == "second-magic"
+    assert reason(path, SourceFormat.RAW) == "second-magic"
 
 
 def test_a_raw_that_is_a_qcow2_is_refused(disk: Path) -> None:
     """CVE-2024-40767: the guest's first bytes would be believed by someone."""
-    assert reason(disk, DiskFormat.RAW) == "second-magic"
+    assert reason(disk, SourceFormat.RAW) == "second-magic"
 
 
 def test_a_polyglot_is_refused(tmp_path: Path) -> None:
     """A disk that is a CD as well."""
     content = bytearray(4 * 1024 * 1024)
-    content[imagefile.ISO_MAGIC_AT : imagefile.ISO_MAGIC_AT + 5] = b"CD001"
+    content[imagefiles.ISO_MAGIC_AT : imagefiles.ISO_MAGIC_AT + 5] = b"CD001"
     path = tmp_path / "disk.raw"
     path.write_bytes(content)
-    assert reason(path, DiskFormat.RAW) == "second-magic"
+    assert reason(path, SourceFormat.RAW) == "second-magic"
 
 
 def test_sizes_have_a_cap(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_what_qemu_refuses_we_refuse(disk: Path, tmp_path: Path, changes: list[t
     """We never accept a header that `qemu-img info` rejects, and never see another size than it does."""
     content = mutated(disk.read_bytes(), changes)
 
-    def accepted(found: imagefile.Inspection) -> None:
+    def accepted(found: imagefiles.Inspection) -> None:
         path = tmp_path / "mutated.qcow2"
         path.write_bytes(content)
         told = json.loads(qemu_img("info", "-f", "qcow2", "--output=json", str(path)))
@@ -230,9 +230,9 @@ def test_what_qemu_refuses_we_refuse(disk: Path, tmp_path: Path, changes: list[t
     _verdict(content, accepted)
 
 
-def _verdict(content: bytes, accepted: Callable[[imagefile.Inspection], None]) -> None:
+def _verdict(content: bytes, accepted: Callable[[imagefiles.Inspection], None]) -> None:
     try:
-        found = imagefile.inspect(io.BytesIO(content), None, virtual_size_max=CAP)
+        found = imagefiles.inspect(io.BytesIO(content), None, virtual_size_max=CAP)
     except ImageRejected:
         return
     accepted(found)

@@ -1,0 +1,59 @@
+"""A disk of another format, or a VHD and its parents, becomes one standalone qcow2. All files are copies of our own.
+
+The headers of every file are read by us first; only a disk that stands alone, or was joined by us, reaches qemu-img.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from orchestrator import imagefiles
+from orchestrator.drivers import image_incoming, qemu_img
+from orchestrator.errors import ImageRejected, NoSpace
+from orchestrator.imagefiles import Inspection, SourceFormat, vhd
+from orchestrator.imagefiles.reading import MIB, Source
+from orchestrator.imagefiles.vhd_merge import merge
+
+log = logging.getLogger(__name__)
+Progress = Callable[[float], None]  # percent done; may raise
+
+
+def to_qcow2(
+    disks: Sequence[Path],
+    claimed: SourceFormat | None,
+    out: Path,
+    *,
+    virtual_size_max: int,
+    progress: Progress = lambda _: None,
+) -> Inspection:
+    """Writes `out`: what `disks` (the disk and its parents, nearest first) hold. Returns what we saw in the source.
+
+    Raises ImageRejected, NoSpace, or what `progress` raises. `out` is the caller's to remove.
+    """
+    with contextlib.ExitStack() as undo:
+        files = [undo.enter_context(path.open("rb")) for path in disks]
+        found = imagefiles.inspect(
+            files[0], claimed, virtual_size_max=virtual_size_max, convert=True, parents=files[1:]
+        )
+        source = disks[0]
+        if found.format is SourceFormat.VHD and found.virtual_size_bytes % MIB:
+            log.info("a VHD of %d bytes: Azure takes back only whole MiB", found.virtual_size_bytes)
+        if found.differencing:
+            chain = vhd.chain([Source(file) for file in files], virtual_size_max)
+            source = image_incoming.empty_file(out.parent, undo)
+            with source.open("wb") as joined:
+                merge(chain, joined, lambda _: progress(0.0))
+            found = Inspection(format=SourceFormat.RAW, virtual_size_bytes=found.virtual_size_bytes)
+        qemu_img.agree(source, found)
+        try:
+            qemu_img.convert(source, found, out, progress)
+        except ImageRejected as error:
+            if "No space left" in str(error):
+                raise NoSpace(
+                    "no room for the converted image", hint="make room under the state directory"
+                ) from error
+            raise
+        return found

@@ -1,0 +1,95 @@
+"""What the readers of all formats share: exact reads, the verdict, and the refusal. Nothing of one format."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import heapq
+import os
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from orchestrator.errors import ImageRejected
+
+MIB = 1024 * 1024
+SECTOR = 512
+DAMAGED = "copy the file again"
+VIRTUAL_SIZE_LEAST = MIB
+_LENGTH_BITS = 30
+
+
+class SourceFormat(enum.StrEnum):
+    """What a file that is added may be; all but a standalone qcow2 or raw disk have to be converted."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    VHD = "vhd"
+    VHDX = "vhdx"
+    VMDK = "vmdk"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What the header says. Sizes in bytes."""
+
+    format: SourceFormat
+    virtual_size_bytes: int
+    cluster_bytes: int = 0  # qcow2 only
+    differencing: bool = False  # a VHD that is whole only together with its parents
+    compressed: bool = False  # its bytes may become a thousand times as many
+
+
+class Source:
+    """A whole, seekable file, its size in bytes, and reads that never come back short."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.size = file.seek(0, os.SEEK_END)
+
+    def at(self, offset: int, length: int, what: str) -> bytes:
+        """So many bytes; raises ImageRejected (truncated) when the file does not hold them."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            told = f"its {what} lies at {offset}, {length} bytes, in a file of {self.size}"
+            raise rejected("truncated", told, DAMAGED)
+        self.file.seek(offset)
+        found = self.file.read(length)
+        if len(found) != length:
+            raise rejected("truncated", f"its {what} is cut off", DAMAGED)
+        return found
+
+
+def span(sector: int, length: int) -> int:
+    """A block by its first sector and its length in bytes (less than 1 GiB), as one number: there may be millions."""
+    return sector << _LENGTH_BITS | length
+
+
+def check_apart(parts: Iterable[tuple[int, int, str]], size: int, blocks: Iterable[int] = ()) -> None:
+    """That parts of a file (offset, length, name) and `span`s lie inside it and do not touch each other's bytes."""
+    mask = (1 << _LENGTH_BITS) - 1
+    many = (((one >> _LENGTH_BITS) * SECTOR, one & mask, "block") for one in sorted(blocks))
+    end, before = 0, ""
+    for offset, length, name in heapq.merge(sorted(parts), many):
+        if offset < end:
+            raise rejected("overlap", f"its {name} at {offset} lies on its {before}", DAMAGED)
+        end, before = offset + length, name
+    if end > size:
+        raise rejected("truncated", f"its {before} ends at {end}, in a file of {size} bytes", DAMAGED)
+
+
+def check_size(size: int, most: int) -> None:
+    """That a disk of `size` bytes may be; asked before tables are read, whose length follows from it."""
+    if size > most:
+        told = f"its disk is {size // MIB} MiB, more than the cap of {most // MIB} MiB"
+        raise rejected("virtual-size", told, "raise image_virtual_size_max_gib if that is meant")
+    if size < VIRTUAL_SIZE_LEAST:
+        raise rejected("virtual-size", "its disk is smaller than 1 MiB", "is this a whole disk image?")
+
+
+def shown(text: str) -> str:
+    """A file's own words as a message may hold them: short and printable."""
+    return "".join(char if char.isprintable() and char.isascii() else "?" for char in text[:100])
+
+
+def rejected(reason: str, message: str, hint: str) -> ImageRejected:
+    """The refusal, to be raised; `reason` is a stable word."""
+    return ImageRejected(f"the image is refused ({reason}): {message}", reason=reason, hint=hint)
