@@ -14,6 +14,7 @@ from orchestrator.model import (
     Identity,
     Instance,
     Member,
+    Os,
     Power,
     Role,
     Silence,
@@ -84,7 +85,15 @@ def start_vm(instance: Instance, host: Host) -> Outcome:
 
 
 def watch_setup(instance: Instance, host: Host) -> Outcome:
-    """setup: complete when the guest reports another boot than the one in which the answer disc's script ran."""
+    """setup: complete when the guest reports another boot than the one in which the answer disc's script ran.
+
+    A Windows whose VM has ended is not started again: Windows does not go on with half a setup.
+    """
+    if instance.role.os is Os.WINDOWS:
+        domain = host.hypervisor.look(instance.name)
+        if domain is None or domain.power in (Power.OFF, Power.CRASHED):
+            why = f": {domain.reason}" if domain and domain.reason else ""
+            return Failed(f"the VM ended while Windows Setup ran{why}")
     heard = _listen(instance, host, "setup runs in the guest")
     if isinstance(heard, Wait):
         return heard
