@@ -9,6 +9,7 @@ import pytest
 
 from unattend import AnswersInvalid
 from unattend.windows import explain
+from unattend.windows.check import Severity, check
 from unattend.windows.merge import Decision, Kept, Merged, merge, strip_marks
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "merge"
@@ -91,6 +92,14 @@ def test_merging_again_changes_nothing(name: str, ours: str) -> None:
     assert {one.kept for one in again.decisions} <= {Kept.THEIRS, Kept.OURS}
 
 
+@pytest.mark.parametrize(("name", "ours"), CASES)
+def test_what_comes_out_is_valid(name: str, ours: str) -> None:
+    """Neither file has an error, and so the result has none."""
+    merged = merge(_golden(f"{name}.theirs.xml"), _golden(f"{ours}.xml"))
+    errors = [one for one in check(merged.xml) if one.severity is Severity.ERROR]
+    assert not errors
+
+
 @pytest.mark.parametrize("ours", ["ours", "ours-join"])
 def test_without_a_file_of_his_the_marks_go(ours: str) -> None:
     """Nothing of how `render` talks to `merge` reaches a disc, and nothing else is lost."""
@@ -99,6 +108,8 @@ def test_without_a_file_of_his_the_marks_go(ours: str) -> None:
     assert b"vmrole.dev" not in plain
     assert b"v:" not in plain
     assert not merge(plain, marked).decisions
+    text = _file('<RegisteredOwner v:default="true">a v:default="true"</RegisteredOwner>')
+    assert b'<RegisteredOwner>a v:default="true"</RegisteredOwner>' in strip_marks(text)
 
 
 # Whose stands -------------------------------------------------------------------------------------------------

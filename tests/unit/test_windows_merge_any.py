@@ -14,6 +14,7 @@ from lxml import etree
 
 from unattend import AnswersInvalid
 from unattend.windows import document
+from unattend.windows.check import Severity, check
 from unattend.windows.markup import children, elements
 from unattend.windows.merge import Kept, merge
 
@@ -190,6 +191,18 @@ def test_merging_any_file_again_decides_nothing_new(file: tuple[Dress, bytes], o
     again = merge(once.xml, OURS[ours])
     assert again.xml == once.xml
     assert {(one.path, one.kept) for one in again.decisions} <= {(one.path, one.kept) for one in once.decisions}
+
+
+@settings(max_examples=100, deadline=None)
+@given(_files(), st.sampled_from(sorted(OURS)))
+def test_a_merge_brings_no_error_into_any_file(file: tuple[Dress, bytes], ours: str) -> None:
+    """What `check` calls an error in the result was one of his file already."""
+    merged = merge(file[1], OURS[ours])
+    assert _errors(merged.xml) <= _errors(file[1])
+
+
+def _errors(xml: bytes) -> set[tuple[str, str]]:
+    return {(one.path.casefold(), one.code) for one in check(xml) if one.severity is Severity.ERROR}
 
 
 @settings(max_examples=100, deadline=None)

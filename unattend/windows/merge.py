@@ -15,11 +15,15 @@ from lxml import etree
 
 from unattend.errors import AnswersInvalid
 from unattend.windows import document, merge_rules
+from unattend.windows.checks import deployment
+from unattend.windows.checks.place import Report, homes
 from unattend.windows.decision import Decision, Decisions, Kept
 from unattend.windows.markup import UNATTEND, children, elements, local, text_of
-from unattend.windows.splice import Splice
+from unattend.windows.splice import Splice, in_tags
 
-_MARK = re.compile(rb'\s+(?:xmlns:v="https://vmrole\.dev/answers/1"|v:default="(?:true|false)")')
+__all__ = ["Decision", "Kept", "Merged", "merge", "strip_marks"]
+
+_MARK = re.compile(r'\s+(?:xmlns:v="https://vmrole\.dev/answers/1"|v:default="(?:true|false)")')
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,10 @@ def merge(theirs: bytes, ours: bytes) -> Merged:
             where=f"line {read.root.sourceline}",
             hint=f'write <unattend xmlns="{UNATTEND}">',
         )
+    wiping = Report(ours=False)
+    deployment.check_generalized(homes(read.root), wiping)
+    for found in wiping.findings:
+        raise AnswersInvalid(found.message, where=f"line {found.line}", hint=found.mend)
     merging = _Merging(read.text, read.root, document.parse(ours).root)
     merging.run()
     text = merging.splice.result()
@@ -50,8 +58,8 @@ def merge(theirs: bytes, ours: bytes) -> Merged:
 
 
 def strip_marks(xml: bytes) -> bytes:
-    """What `render` made, without its marks, as it goes onto a disc where the user brought no file."""
-    return _MARK.sub(b"", xml)
+    """What `render` made, in UTF-8, without its marks, as it goes onto a disc where the user brought no file."""
+    return in_tags(xml.decode(), lambda tag: _MARK.sub("", tag)).encode()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +102,7 @@ class _Merging:
         for settings in merge_rules.named(self._ours, "settings"):
             name = settings.get("pass", "")
             if name.casefold() in his:
+                self._refuse_used(his[name.casefold()])
                 self._components(name, his[name.casefold()], settings)
                 continue
             for component in children(settings):
@@ -114,7 +123,6 @@ class _Merging:
             if name in found:
                 raise self.decisions.twice(f"the pass {settings.get('pass')}", settings)
             found[name] = settings
-            self._refuse_useless(settings)
             keys = set()
             for component in merge_rules.named(settings, "component"):
                 key = _component_key(component)
@@ -123,19 +131,12 @@ class _Merging:
                 keys.add(key)
         return found
 
-    def _refuse_useless(self, settings: etree._Element) -> None:
+    def _refuse_used(self, settings: etree._Element) -> None:
         if settings.get("wasPassProcessed", "").casefold() == "true":
             raise AnswersInvalid(
                 f"the pass {settings.get('pass')} is marked as done, so Windows would skip it",
                 where=f"line {self.splice.line(settings)}",
                 hint="remove wasPassProcessed; Setup writes it into its copy in C:\\Windows\\Panther",
-            )
-        wiping = merge_rules.wiping(settings)
-        if wiping is not None:
-            raise AnswersInvalid(
-                f"windowsPE would wipe a disk: {local(wiping)}",
-                where=f"line {self.splice.line(wiping)}",
-                hint="remove that pass; a generalized image does not go through windowsPE",
             )
 
     def _last_pass(self) -> etree._Element | None:

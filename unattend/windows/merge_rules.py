@@ -59,19 +59,6 @@ AUTOLOGON = "the service file sets this account's password; the one here must be
 ANOTHER_NAME = "Windows calls this interface by another name than its MAC; it may be the one that ours sets"
 
 
-def wiping(settings: etree._Element) -> etree._Element | None:
-    """What in a pass would wipe a disk, if anything: a boot into any Windows medium with this disc in would do it."""
-    if settings.get("pass", "").casefold() != "windowspe":
-        return None
-    for one in elements(settings):
-        name, text = local(one).casefold(), text_of(one).casefold()
-        if name == "willwipedisk" and text in ("true", "1"):
-            return one
-        if name == "path" and re.search(r"\bdiskpart\b", text):
-            return one
-    return None
-
-
 def says_instance(comment: etree._Element) -> bool:
     """Whether it is the comment that names the instance."""
     return (comment.text or "").strip().startswith(COMMENT)
