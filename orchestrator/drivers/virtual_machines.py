@@ -53,11 +53,12 @@ def virtual_machines(
     channel = AgentChannel(connection)
     connection.open()
     try:
-        evidence = Evidence(layout, transcript)
+        guest = LibvirtGuest(channel, monitors, transcript)
+        evidence = Evidence(layout, transcript, guest.logs)
         yield VirtualMachines(
             connection=connection,
             hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine),
-            guest=LibvirtGuest(channel, monitors, transcript),
+            guest=guest,
             evidence=evidence,
         )
     finally:

@@ -1,0 +1,155 @@
+"""Files read and commands run in a guest through its agent. What they say is for the guest's own driver to judge.
+
+Nothing here knows an operating system. A command may outlast a turn: it is taken up again by the next one, and it is
+known by what it is for, so that a guest never runs the same question twice at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.model import Instance, InstanceName
+
+RUN_WITHIN_S = 1.5  # A turn waits so long for a command in the guest; a later turn takes the answer up.
+RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew.
+LEFT_ALONE_MAX_S = 5.0  # A guest that took longer to answer is asked again after this.
+LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.25  # How long to sleep between two looks at a running command.
+FILE_BYTES = 4096
+OUTPUT_BYTES = 64 * 1024
+
+
+class Agents(Protocol):
+    """What asks the agents; `agent_channel.AgentChannel`, whose errors are expected here."""
+
+    def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
+        """What the agent of that instance returned."""
+
+
+class Resets(Protocol):
+    """Who counts resets; `qmp_watch.Monitors`."""
+
+    def resets(self, name: InstanceName, vm_uuid: str) -> int:
+        """Resets of that VM that were seen by this process."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended, and what it printed."""
+
+    status: int  # exit status; -1 when a signal ended it
+    output: bytes
+    took_s: float
+
+    @property
+    def text(self) -> str:
+        """What it printed, as UTF-8."""
+        return self.output.decode(errors="replace")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Command:
+    """A command that runs in the guest: its pid means something in that boot only."""
+
+    boot_id: str
+    pid: int
+    since_s: float
+
+
+class AgentCommands:
+    """All guests of this host. Thread-safe, as long as there is one turn per instance at a time."""
+
+    def __init__(self, channel: Agents) -> None:
+        self._channel = channel
+        self._running: dict[tuple[InstanceName, str], _Command] = {}
+
+    def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
+        """One plain call; raises AgentSilent, AgentRefused or AgentForbids."""
+        return self._channel.call(name, command, **arguments)
+
+    def read(self, name: InstanceName, path: str, size_bytes: int = FILE_BYTES, *, tail: bool = False) -> bytes:
+        """The first (or last) `size_bytes` of a file; nothing when it cannot be opened.
+
+        Raises AgentForbids when the agent opens no files at all.
+        """
+        try:
+            handle = self._channel.call(name, "guest-file-open", path=path, mode="r")
+        except AgentForbids:
+            raise
+        except AgentRefused:
+            return b""
+        if not isinstance(handle, int):
+            raise AgentSilent("the agent sent a file handle that is none")
+        try:
+            if tail:
+                with contextlib.suppress(AgentRefused):  # It is shorter than that: reading begins where it begins.
+                    self._channel.call(name, "guest-file-seek", handle=handle, offset=-size_bytes, whence="end")
+            read = self._channel.call(name, "guest-file-read", handle=handle, count=size_bytes)
+        finally:
+            with contextlib.suppress(AgentSilent, AgentRefused):
+                self._channel.call(name, "guest-file-close", handle=handle)
+        return decoded(read.get("buf-b64", "") if isinstance(read, dict) else None, size_bytes)
+
+    def shown(self, name: InstanceName, path: str) -> str | None:
+        """The file's text, "" when there is none; None when the agent shows no files at all."""
+        try:
+            return self.read(name, path).decode(errors="replace").strip()
+        except AgentForbids:
+            return None
+
+    def run(
+        self, instance: Instance, what: str, argv: Sequence[str], output_bytes: int = OUTPUT_BYTES
+    ) -> Ended | None:
+        """Runs `argv` in the guest; None while it still runs: the next call asks on instead of starting anew.
+
+        Takes at most about RUN_WITHIN_S and one answer of the agent.
+        """
+        name, key = instance.name, (instance.name, what)
+        now_s = time.monotonic()
+        command = self._running.get(key)
+        if command is None or command.boot_id != instance.boot_id or now_s - command.since_s > RUN_FORGOTTEN_S:
+            pid = self._start(name, argv)
+            command = self._running[key] = _Command(instance.boot_id, pid, now_s)
+        sleep_s = LOOK_FIRST_S
+        while True:
+            try:
+                said = self._channel.call(name, "guest-exec-status", pid=command.pid)
+            except AgentRefused:
+                del self._running[key]  # The agent restarted and knows it no more.
+                return None
+            if not isinstance(said, dict) or said.get("exited"):
+                del self._running[key]
+                return _ended(said, time.monotonic() - command.since_s, output_bytes)
+            if time.monotonic() - now_s + sleep_s > RUN_WITHIN_S:
+                return None
+            time.sleep(sleep_s)
+            sleep_s = min(sleep_s * 2, LOOK_LAST_S)
+
+    def _start(self, name: InstanceName, argv: Sequence[str]) -> int:
+        options: dict[str, Any] = {"capture-output": True}  # A boolean in every version; the enum came with 8.1.
+        said = self._channel.call(name, "guest-exec", path=argv[0], arg=list(argv[1:]), **options)
+        pid = said.get("pid") if isinstance(said, dict) else None
+        if not isinstance(pid, int):
+            raise AgentSilent("the agent sent a process id that is none")
+        return pid
+
+
+def _ended(said: object, took_s: float, output_bytes: int) -> Ended:
+    status = said.get("exitcode") if isinstance(said, dict) else None
+    output = decoded(said.get("out-data", "") if isinstance(said, dict) else "", output_bytes)
+    return Ended(status if isinstance(status, int) else -1, output, took_s)
+
+
+def decoded(encoded: object, size_bytes: int) -> bytes:
+    """The first `size_bytes` of a base64 text; raises AgentSilent when it is none."""
+    if not isinstance(encoded, str):
+        raise AgentSilent("the agent sent something else than was asked for")
+    try:
+        return base64.b64decode(encoded[: (size_bytes + 2) // 3 * 4], validate=True)
+    except ValueError as error:
+        raise AgentSilent("the agent sent something else than was asked for") from error
