@@ -14,7 +14,7 @@ from orchestrator.transport import READ_WITHIN_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from orchestrator import wire
@@ -25,6 +25,7 @@ CONNECT_WITHIN_S = 1.0  # a daemon that is being started again is back by then, 
 RECONNECT_WITHIN_S = 30.0  # a watch outlives a restart of the daemon
 ANSWER_WITHIN_S = 60.0
 IMAGE_WITHIN_S = 1800.0  # checking an image of many GiB takes minutes
+CONVERT_WITHIN_S = 8 * 3600.0  # longer than the daemon itself lets a conversion take
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
@@ -138,18 +139,32 @@ class Client:
         os: str = "linux",
         format: str = "",
         sha256: str = "",
+        convert: bool = False,
+        parents: Sequence[tuple[BinaryIO, int]] = (),
+        answers: str = "",
+        hardware: Mapping[str, object] | None = None,
         progress: Callable[[int], None] = lambda _count: None,
     ) -> wire.Image:
-        """Uploads an image; `progress` is told how many more bytes were sent."""
-        query = {"name": name, "os": os, "format": format, "sha256": sha256}
-        chunks = transport.reading(source, size_bytes, progress)
+        """Uploads an image; `progress` is told how many more bytes were sent.
+
+        `parents` of a differencing disk: each file and its size, the nearest first. `hardware`: firmware, disk, tpm.
+        """
+        files = [(source, size_bytes), *parents]
+        query = {"name": name, "os": os, "format": format, "sha256": sha256, "convert": convert, "answers": answers}
+        query |= {"parts": ",".join(str(size) for _, size in files) if parents else "", **(hardware or {})}
+        chunks = (chunk for file, size in files for chunk in transport.reading(file, size, progress))
         headers = {"content-type": "application/octet-stream"}
-        request = transport.head("POST", "/v1/images", query, headers, size_bytes)
+        request = transport.head("POST", "/v1/images", query, headers, sum(size for _, size in files))
         with transport.connect(self.path, self._connect_within_s) as connection:
-            connection.settimeout(IMAGE_WITHIN_S)
+            connection.settimeout(CONVERT_WITHIN_S if convert else IMAGE_WITHIN_S)
             with transport.ask(connection, request, chunks) as answer:
                 found: wire.Image = transport.decoded(answer)
                 return found
+
+    def arrivals(self) -> list[wire.Arrival]:
+        """Images that are being added just now."""
+        found: list[wire.Arrival] = self.call("GET", "/v1/incoming")
+        return found
 
     def verify_image(self, ref: str) -> wire.Image:
         """Has every byte of an image read again."""

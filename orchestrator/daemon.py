@@ -93,7 +93,7 @@ def running(settings: Config) -> Iterator[None]:
             control,
             images,
             console=layout.console,
-            findings=lambda: _findings(store, host),
+            findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(store, host)],
             admission=Admission(group=group),
         )
         listener = stack.enter_context(bind(settings.socket, group))

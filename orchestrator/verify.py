@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from orchestrator.model import Instance, InstanceName, Phase, Power, Service
+from orchestrator.model import Image, Instance, InstanceName, Phase, Power, Service
 from orchestrator.ports import Host
 
 _HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
@@ -36,6 +36,18 @@ def findings(host: Host, services: Sequence[Service], instances: Sequence[Instan
     for service in host.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", service, "a network of no service"))
     return sorted(found, key=lambda one: (one.code, one.subject))
+
+
+def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Finding]:
+    """Files among the images that no record knows, and records without their file. No `repair` touches an image."""
+    found = []
+    for file in strays:
+        told = "an image of no record; add the same bytes again, or remove the file yourself"
+        found.append(Finding(code="IMAGE-STRAY", subject=file, message=told))
+    for image in missing:
+        told = f"the file of sha256:{image.sha256} is not there; add it again"
+        found.append(Finding(code="IMAGE-MISSING", subject=image.names[0], message=told))
+    return found
 
 
 def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:

@@ -71,6 +71,15 @@ class Image(TypedDict):
     revision: int
 
 
+class Arrival(TypedDict):
+    """An image that is being added; see arrivals.Arrival."""
+
+    name: str
+    step: str
+    copied_bytes: int
+    percent: float | None
+
+
 class Operation(TypedDict):
     """Long work; see model.Operation. A target is [name, {"generation", "boot"}]."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
 from orchestrator.cli import names, render
+from orchestrator.cli.adding import adding
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import output_option
 from orchestrator.client import Client
@@ -22,7 +22,8 @@ from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleErro
 if TYPE_CHECKING:
     from orchestrator import wire
 
-_RECIPES = ("micro", "debian")
+_RECIPES = ("micro", "debian", "setup-simulator")
+_FORMATS = ["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 _OS = click.option("--os", type=click.Choice(["linux", "windows"]), default="linux", show_default=True)
 
 
@@ -35,18 +36,83 @@ def image() -> None:
 @click.argument("file", type=click.Path())
 @click.option("--name", required=True, help="What services will call it.")
 @_OS
-@click.option("--format", type=click.Choice(["qcow2", "raw"]), help="Raw has to be said; qcow2 is seen.")
+@click.option("--format", type=click.Choice(_FORMATS), help="Raw has to be said; the others are seen.")
 @click.option("--sha256", default="", metavar="DIGEST", help="Refuse the file when its digest is another.")
+@click.option(
+    "--convert", is_flag=True, help="Make a qcow2 of it: all but a standalone qcow2 or raw disk needs that."
+)
+@click.option(
+    "--parent", "parents", multiple=True, type=click.Path(), help="Of a differencing VHD; the nearest first."
+)
+@click.option(
+    "--answers",
+    type=click.Choice(["nocloud", "configdrive", "unattend"]),
+    help="What it reads its answers from; unattend for Windows and nocloud for Linux unless given.",
+)
+@click.option("--firmware", type=click.Choice(["bios", "uefi", "secure-boot"]), default="bios", show_default=True)
+@click.option("--disk", type=click.Choice(["virtio", "sata", "nvme"]), default="virtio", show_default=True)
+@click.option("--tpm", is_flag=True, help="It wants a TPM 2.0.")
 @click.pass_obj
-def add(client: Client, file: str, name: str, os: str, format: str | None, sha256: str) -> None:
-    """Copies a disk into the repository and checks it."""
-    _show_added(_add(client, Path(file), name=name, os=os, format=format or "", sha256=sha256))
+def add(
+    client: Client,
+    /,
+    file: str,
+    name: str,
+    os: str,
+    format: str | None,
+    sha256: str,
+    convert: bool,
+    parents: tuple[str, ...],
+    answers: str | None,
+    **hardware: object,
+) -> None:
+    """Copies a disk into the repository and checks it. The machine that it wants is recorded with it."""
+    if parents and not convert:
+        raise InvalidInput("--parent joins disks while they are converted", hint="add --convert")
+    added = _add(
+        client,
+        [Path(one) for one in (file, *parents)],
+        name=name,
+        os=os,
+        format=format or "",
+        sha256=sha256,
+        convert=convert,
+        answers=answers or "",
+        hardware=hardware,
+    )
+    _show_added(added)
 
 
-def _add(client: Client, file: Path, *, name: str, os: str, format: str = "", sha256: str = "") -> wire.Image:
-    with _regular(file) as (source, size_bytes), _bar(f"adding {name}", size_bytes) as advance:
+def _add(
+    client: Client,
+    files: Sequence[Path],
+    *,
+    name: str,
+    os: str,
+    format: str = "",
+    sha256: str = "",
+    convert: bool = False,
+    answers: str = "",
+    hardware: Mapping[str, object] | None = None,
+) -> wire.Image:
+    """Sends the first file, and the others as its parents."""
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(_regular(file)) for file in files]
+        total = sum(size for _, size in opened)
+        advance = stack.enter_context(adding(client, name, total, convert=convert))
+        (source, size_bytes), *parents = opened
         return client.add_image(
-            source, size_bytes, name=name, os=os, format=format, sha256=sha256.lower(), progress=advance
+            source,
+            size_bytes,
+            name=name,
+            os=os,
+            format=format,
+            sha256=sha256.lower(),
+            convert=convert,
+            parents=parents,
+            answers=answers,
+            hardware=hardware,
+            progress=advance,
         )
 
 
@@ -64,16 +130,6 @@ def _regular(file: Path) -> Iterator[tuple[BinaryIO, int]]:
         if not stat.S_ISREG(found.st_mode):
             raise InvalidInput(f"{file} is not a regular file", hint="name the image's file itself")
         yield source, found.st_size
-
-
-@contextlib.contextmanager
-def _bar(label: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    with click.progressbar(length=size_bytes, label=label, file=sys.stderr) as bar:
-        yield bar.update
 
 
 def _show_added(added: wire.Image) -> None:
@@ -145,11 +201,11 @@ def build(client: Client, recipe: str, name: str, to: Path | None) -> None:
             to or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="vmrole-build-"))) / f"{recipe}.qcow2"
         )
         try:
-            report = images.build("micro" if recipe == "micro" else "debian", place, progress=render.say)
+            report = images.build(cast("images.ImageName", recipe), place, progress=render.say)
         except images.BuildError as error:
             raise VmroleError(str(error)) from error
         render.say(f"built in {report.seconds:.1f} s: {render.size(report.size_bytes)}")
         if to is not None:
             render.show([f"{report.path} sha256:{report.sha256}"])
         else:
-            _show_added(_add(client, report.path, name=name or recipe, os="linux", sha256=report.sha256))
+            _show_added(_add(client, [report.path], name=name or recipe, os=report.os, sha256=report.sha256))

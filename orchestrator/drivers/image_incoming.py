@@ -47,9 +47,13 @@ def copy(
     """
     found: list[Incoming] = []
     before = 0
+
+    def heard(count: int) -> None:
+        progress(before + count)
+
     for length in parts or (None,):
         bound = most if length is None else min(length, most)
-        one = _copy(source, directory, undo, bound, lambda count, before=before: progress(before + count))  # type: ignore[misc]
+        one = _copy(source, directory, undo, bound, heard)
         if length is not None and one.size_bytes < min(length, most):
             raise _wrong_parts(f"part {len(found) + 1} has {one.size_bytes} bytes of {length}")
         if length is None or length > most:

@@ -6,8 +6,11 @@ import contextlib
 import hashlib
 import io
 import json
+import os
+import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api import image_routes
-from orchestrator.errors import Busy, Conflict, ImageRejected, InvalidInput, NotFound
+from orchestrator.errors import Busy, Conflict, ImageRejected, InvalidInput, NotFound, VmroleError
 from tests.unit.api_daemon import SHOP, Daemon, exchange
+from tests.unit.disk_files import SIZE, Vhd, content, dynamic
 
 
 @pytest.fixture
@@ -148,6 +152,86 @@ def test_uploads_are_larger_than_documents(daemon: Daemon) -> None:
     assert added["size_bytes"] == size
 
 
+def test_a_disk_is_converted_with_its_parent(daemon: Daemon) -> None:
+    """The parent follows the disk in one upload, and what the image is for is recorded."""
+    base = dynamic(bytes(content()))
+    child = Vhd(kind=4, identity=b"c" * 16, parent=b"i" * 16).bytes()
+    hardware = {"firmware": "secure-boot", "disk": "sata", "tpm": True}
+    sent: list[int] = []
+    added = daemon.client().add_image(
+        io.BytesIO(child),
+        len(child),
+        name="win",
+        os="windows",
+        convert=True,
+        parents=[(io.BytesIO(base), len(base))],
+        hardware=hardware,
+        progress=sent.append,
+    )
+    assert (added["format"], added["virtual_size_bytes"], added["answers"]) == ("qcow2", SIZE, "unattend")
+    assert added["hardware"] == {"firmware": "secure-boot", "disk_bus": "sata", "tpm": True}
+    assert sum(sent) == len(child) + len(base)
+    whole = daemon.client().add_image(
+        io.BytesIO(base), len(base), name="whole", os="windows", convert=True, format="vhd", hardware=hardware
+    )
+    assert whole["sha256"] == added["sha256"]
+    with pytest.raises(Conflict, match="firmware secure-boot"):
+        daemon.client().add_image(io.BytesIO(base), len(base), name="bios", os="windows", convert=True)
+    with pytest.raises(ImageRejected) as caught:
+        daemon.client().add_image(io.BytesIO(child), len(child), name="alone", convert=True)
+    assert caught.value.reason == "parent"
+
+
+def test_what_is_on_its_way_is_told(daemon: Daemon, disk: bytes) -> None:
+    """While an upload waits for its client: its name, its step and how much is here; afterwards nothing."""
+    head = b"POST /v1/images?name=slow HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % (len(disk) + (1 << 20))
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(daemon.socket))
+        raw.sendall(head + disk)
+        end = time.monotonic() + 10
+        while not [one for one in daemon.client().arrivals() if one["copied_bytes"]] and time.monotonic() < end:
+            time.sleep(0.02)
+        (arrival,) = daemon.client().arrivals()
+    assert (arrival["name"], arrival["step"], arrival["percent"]) == ("slow", "copying", None)
+    assert arrival["copied_bytes"] > 0
+    assert nothing_is_left(daemon)
+    assert daemon.client().arrivals() == []
+
+
+def test_a_conversion_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API ends while a disk is converted: the program is ended, the client hears why, nothing is left."""
+    programs, started = tmp_path / "programs", tmp_path / "started"
+    programs.mkdir()
+    real = shutil.which("qemu-img")
+    script = f'#!/bin/sh\n[ "$1" = convert ] || exec {real} "$@"\n: > {started}\nexec sleep 100\n'
+    (programs / "qemu-img").write_text(script)
+    (programs / "qemu-img").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    data = dynamic(bytes(content()))
+    heard: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            daemon.client().add_image(io.BytesIO(data), len(data), name="disk", convert=True)
+        except VmroleError as error:
+            heard.append(error)
+
+    with Daemon(tmp_path) as daemon:
+        client = threading.Thread(target=wait)
+        client.start()
+        end = time.monotonic() + 20
+        while not started.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert daemon.client().arrivals()[0]["step"] == "converting"
+        daemon.server.stop()
+        client.join(10)
+        assert [type(error) for error in heard] == [Busy]
+        assert nothing_is_left(daemon)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_an_unknown_image_is_not_found(daemon: Daemon) -> None:
     """Whatever is asked of an image that is not there."""
     client = daemon.client()
@@ -158,6 +242,13 @@ def test_an_unknown_image_is_not_found(daemon: Daemon) -> None:
 
 def test_the_os_and_the_digest_are_checked_before_the_upload(daemon: Daemon) -> None:
     """Parameters that cannot be meant are a faulty input."""
-    for query in ("name=x&os=beos", "name=x&sha256=abc", "name=x&format=vmdk", "os=linux"):
+    wrong = ("answers=floppy", "firmware=efi", "disk=ide", "tpm=perhaps", "parts=1,x", "parts=-1", "convert=some")
+    for query in (
+        *(f"name=x&{one}" for one in wrong),
+        "name=x&os=beos",
+        "name=x&sha256=abc",
+        "name=x&format=vdi",
+        "os=linux",
+    ):
         answer = exchange(daemon.socket, f"POST /v1/images?{query} HTTP/1.0\r\ncontent-length: 0\r\n\r\n".encode())
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "InvalidInput", query

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from orchestrator import errors
 from orchestrator.cli.main import exit_status, main
 from tests.unit.api_daemon import SECRET, SHOP, Daemon
+from tests.unit.disk_files import Vhd, content, dynamic
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
@@ -293,6 +294,27 @@ def test_images_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
     assert "names:" in run("image", "show", "blank")[1]
     assert run("image", "rm", "blank")[:2] == (0, "blank: removed\n")
     assert "blank" not in run("image", "ls")[1]
+
+
+def test_a_vhd_and_its_parent_are_added(run: Run, tmp_path: Path) -> None:
+    """`--convert --parent`, with what the image is for; forgetting either is told with the way out."""
+    (tmp_path / "base.vhd").write_bytes(dynamic(bytes(content())))
+    (tmp_path / "disk.vhd").write_bytes(Vhd(kind=4, identity=b"c" * 16, parent=b"i" * 16).bytes())
+    add = ["image", "add", str(tmp_path / "disk.vhd"), "--name", "win", "--os", "windows"]
+    parent = ["--parent", str(tmp_path / "base.vhd")]
+    status, _, err = run(*add)
+    assert (status, "--convert" in err) == (1, True)
+    status, _, err = run(*add, "--convert")
+    assert (status, "--parent" in err) == (1, True)
+    status, _, err = run(*add, *parent)
+    assert (status, "--convert" in err) == (2, True)
+    status, out, err = run(*add, *parent, "--convert", "--firmware", "uefi", "--disk", "nvme", "--tpm")
+    assert (status, err) == (0, "")
+    assert out.startswith("win sha256:")
+    shown = run("image", "show", "win")[1]
+    for line in ("answers: unattend", "firmware: uefi", "disk_bus: nvme", "tpm: true", "format: qcow2"):
+        assert line in shown
+    assert run("image", "rm", "win")[0] == 0
 
 
 def test_a_fifo_is_no_image(run: Run, tmp_path: Path) -> None:

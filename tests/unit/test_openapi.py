@@ -21,6 +21,7 @@ SCHEMA_OF = {
     wire.Service: "ServiceView",
     wire.Instance: "InstanceView",
     wire.Image: "Image",
+    wire.Arrival: "Arrival",
     wire.Operation: "Operation",
     wire.Event: "Event",
     wire.Change: "Change",
@@ -98,7 +99,7 @@ def _schema_kinds(value: dict[str, Any]) -> set[str]:
     if "anyOf" in value:
         return set().union(*(_schema_kinds(one) for one in value["anyOf"]))
     if "$ref" in value:
-        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat", "AnswerFormat")
+        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat", "Step", "AnswerFormat")
         return {"string" if value["$ref"].rpartition("/")[2] in enums else "object"}
     return {value["type"]}
 

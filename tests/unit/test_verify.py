@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator import verify
-from orchestrator.model import InstanceName, Phase
+from orchestrator.model import DiskFormat, Image, InstanceName, Os, Phase
 from tests.trouble.life import Fabric, web_role
 
 WEB, STRANGER = InstanceName("web-0.shop"), InstanceName("web-0.ghost")
@@ -71,3 +71,21 @@ def test_what_is_missing_comes_back_by_itself(fabric: Fabric) -> None:
     fabric.world.machines.pop(WEB)
     fabric.world.seats_taken.pop(WEB)
     fabric.until(lambda: found(fabric) == [] and fabric.quiet(), rounds=400)
+
+
+def test_images_without_a_record_or_a_file_are_told_and_stay() -> None:
+    """A lost store must not cost an image: nothing that is found about images is a stray that `repair` removes."""
+    image = Image(
+        sha256="a" * 64,
+        format=DiskFormat.QCOW2,
+        os=Os.LINUX,
+        size_bytes=1,
+        virtual_size_bytes=1,
+        names=("micro",),
+        added_at_s=0.0,
+    )
+    told = verify.image_findings([f"{'b' * 64}.qcow2"], [image])
+    assert [(one.code, one.subject, one.stray) for one in told] == [
+        ("IMAGE-STRAY", f"{'b' * 64}.qcow2", False),
+        ("IMAGE-MISSING", "micro", False),
+    ]
