@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images import disk, setup_simulator
+from images import disk, setup_simulator, tools
 from images.setup_simulator import FILES
 from images.setup_simulator.guest import answerfile, options, registry
 from images.setup_simulator.guest.answerfile import AnswerFileError
@@ -17,7 +17,9 @@ from images.setup_simulator.guest.passes import Next, Outcome, Setup
 from images.setup_simulator.guest.search import CACHE, Found, search
 from images.setup_simulator.guest.world import World, power_on
 from images.setup_simulator.variant import variant
-from images.tools import run
+from unattend.secret import Secret, SecretRef, SecretSource
+from unattend.windows import files, guest_command
+from unattend.windows.answers import Answers, Command, Machine
 
 COMPONENT = (
     '<component name="Microsoft-Windows-{}" processorArchitecture="{}" publicKeyToken="31bf3856ad364e35"'
@@ -27,7 +29,7 @@ COMMAND = (
     '<RunSynchronousCommand wcm:action="add"><Order>{}</Order><Path>{}</Path><WillReboot>{}</WillReboot>'
     "</RunSynchronousCommand>"
 )
-FIND = r"cmd /c for %d in (D E) do @if exist %d:\vmrole\specialize.cmd call %d:\vmrole\specialize.cmd"
+FIND = guest_command.from_disc(guest_command.SPECIALIZE).replace('"', "&quot;")
 NOTE = "<!-- vmrole instance web-0.shop generation 3 id 1b4e28ba-2fa1-11d2-883f-0016d3cca427 -->"
 WELCOME = (
     "<OOBE><HideEULAPage>true</HideEULAPage></OOBE><UserAccounts><AdministratorPassword><Value>czNjcmV0</Value>"
@@ -83,7 +85,8 @@ def disc(tmp_path: Path) -> Drive:
     drive = Drive("D", tmp_path / "d", Kind.READ_ONLY)
     drive.root.mkdir()
     put(drive, "Unattend.xml", document(specialize(), oobe(), note=NOTE))
-    put(drive, r"vmrole\specialize.cmd", b"rem ours\r\n")
+    put(drive, guest_command.SPECIALIZE, guest_command.specialize("web-0.shop", 3).encode())
+    put(drive, r"vmrole\boot.ps1", guest_command.BOOT_SCRIPT.encode())
     return drive
 
 
@@ -209,6 +212,29 @@ def test_a_deployment_is_two_boots(system: Drive, disc: Drive) -> None:
     assert (outcome.next, world.computer()) == (Next.SERVE, "WEB-0"), "a later boot sets nothing up"
 
 
+def test_the_disc_that_vmrole_makes_sets_a_machine_up(tmp_path: Path, system: Drive) -> None:
+    """The files of a real disc: found, name taken, notes written, nothing asked, the user's command run."""
+    answers = Answers(
+        administrator_password=SecretRef(source=SecretSource.ENV, name="PASSWORD"),
+        specialize=(Command(line="simulate slow-service=7"),),
+    )
+    machine = Machine(
+        role="web", index=0, service="shop", instance="web-0.shop", generation=3, mac="52:54:00:12:34:56",
+        instance_id="1b4e28ba-2fa1-11d2-883f-0016d3cca427", address="10.90.0.2/24", gateway="10.90.0.1",
+    )  # fmt: skip
+    drive = Drive("E", tmp_path / "e", Kind.READ_ONLY)
+    drive.root.mkdir()
+    for name, content in files.files(answers, machine, lambda _wanted: Secret("pa55&<word>")).items():
+        put(drive, name, content)
+    world, outcome = boot((system, drive), "20261122023000.123456+000")
+    assert outcome.next is Next.RESTART, outcome.why
+    world, outcome = boot((system,), "20261122023100.123456+000")
+    assert outcome.next is Next.SERVE, outcome.why
+    assert (world.computer(), world.options.slow_service) == ("WEB-0", 7.0)
+    notes = [world.note(name) for name in ("setup-boot", "generation", "instance")]
+    assert notes == ["20261122023000.123456+000", "3", "web-0.shop"]
+
+
 def test_the_cached_file_is_annotated_and_holds_no_secret(system: Drive, disc: Drive) -> None:
     """Secrets of a pass go at its end, not before it; comments stay."""
     boot((system, disc))
@@ -329,7 +355,7 @@ def test_a_variant_has_more_files_on_its_drive(tmp_path: Path) -> None:
     disk.make_bootable(tree, setup_simulator.PLAN, tmp_path, tmp_path / "image.qcow2")
     files = {"Windows/Panther/unattend.xml": b"old", "simulator.json": b"{}", "A new/place/x": b"y"}
     variant(tmp_path / "image.qcow2", tmp_path / "variant.qcow2", files)
-    run(["qemu-img", "convert", "-O", "raw", tmp_path / "variant.qcow2", tmp_path / "raw"])
+    tools.run(["qemu-img", "convert", "-O", "raw", tmp_path / "variant.qcow2", tmp_path / "raw"])
     for name, content in files.items():
-        shown = run(["debugfs", "-R", f'cat "/c/{name}"', f"{tmp_path / 'raw'}?offset={disk.PARTITION_START}"])
+        shown = tools.run(["debugfs", "-R", f'cat "/c/{name}"', f"{tmp_path / 'raw'}?offset={disk.PARTITION_START}"])
         assert shown == content.decode()

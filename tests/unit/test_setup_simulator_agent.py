@@ -16,7 +16,7 @@ from images.setup_simulator.guest.agent import EXEC_S, Agent
 from images.setup_simulator.guest.drive import Drive, Kind
 from images.setup_simulator.guest.search import CACHE
 from images.setup_simulator.guest.world import World
-from orchestrator.drivers import windows_scripts
+from orchestrator.drivers import windows_scripts, windows_services
 
 BOOT = "20261122023000.123456+000"
 
@@ -197,6 +197,19 @@ def test_without_powershell_there_are_sc_and_reg(machine: Machine) -> None:
     assert lines[lines.index(rf"{services}\MapsBroker") + 1] == "    Start    REG_DWORD    0x2"
     assert rf"{services}\RemoteRegistry\TriggerInfo" in lines
     assert lines.count("    DelayedAutoStart    REG_DWORD    0x1") == 2
+
+
+def test_the_driver_reads_the_same_in_both_ways(machine: Machine) -> None:
+    """What PowerShell tells and what sc.exe and reg.exe tell is one list of services for vmrole."""
+    machine.world.wish({"failed-service": "Broken"})
+    machine.now_s = 101.2
+    told = windows_services.parse(machine.run(windows_scripts.services(("QEMU-GA",))))
+    machine.now_s = 101.2
+    found = windows_services.parse_without_powershell(machine.run(windows_scripts.WITHOUT_POWERSHELL), ("QEMU-GA",))
+    assert told
+    assert found
+    assert set(told) == set(found)
+    assert {"QEMU-GA", "Broken", "Spooler", "CDPUserSvc"} < {one.name for one in told}
 
 
 def test_the_page_is_micros() -> None:

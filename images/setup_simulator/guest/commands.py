@@ -1,22 +1,26 @@
 """Command lines that Setup runs. None is really run: a few are known, and have the effect that they would have.
 
-Known are the disc's own `vmrole\\specialize.cmd` and `vmrole\\first-logon.cmd`, found through the drive letters as
-the command line says, and `simulate KEY=VALUE`, which tells this simulator to misbehave. All others succeed without
-effect.
+Known are a `for` over drive letters that calls a script of the disc, `vmrole\\specialize.cmd` or
+`vmrole\\first-logon.cmd`, and `simulate KEY=VALUE`, which tells this simulator to misbehave. All others succeed
+without effect.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from images.setup_simulator.guest.drive import Drive
 from images.setup_simulator.guest.options import OptionError
 from images.setup_simulator.guest.world import VMROLE, World
 
 SPECIALIZE = r"vmrole\specialize.cmd"
 FIRST_LOGON = r"vmrole\first-logon.cmd"
+BOOT_SCRIPT = r"vmrole\boot.ps1"
+INVALID_PARAMETER = 87  # ERROR_INVALID_PARAMETER
 _SIMULATE = re.compile(r"\bsimulate\s+([a-z-]+)=([^\s\"&|]+)", re.IGNORECASE)
-_NOTE = r"vmrole instance (?P<instance>\S+) generation (?P<generation>\d+) id (?P<id>\S+)"
+_LETTERS = re.compile(r"\bfor\s+%+\w\s+in\s+\(([^)]*)\)", re.IGNORECASE)
+_NOTE = re.compile(r'^>\s*"%notes%\\([\w-]+)"\s+echo\s+(.*?)\s*$', re.MULTILINE)
 
 Log = Callable[[str], None]
 
@@ -28,37 +32,47 @@ def run(world: World, line: str, log: Log) -> int:
             world.wish({wish[1].lower(): wish[2]})
         except OptionError as error:
             log(f"simulate: {error}")
-            return 87  # ERROR_INVALID_PARAMETER
+            return INVALID_PARAMETER
         log(f"simulate: {wish[1]} is {wish[2]}")
         return 0
     for script, does in ((SPECIALIZE, _specialize), (FIRST_LOGON, _first_logon)):
-        if script in line.lower().replace("/", "\\"):
-            return _from_disc(world, script, does, log)
-    log(f"not run, the simulator does not know it: {line}")
+        if script in line.lower():
+            return _from_disc(world, line, script, does, log)
+    log("not run, the simulator does not know it")  # Not the line itself: it may hold a secret.
     return 0
 
 
-def _from_disc(world: World, script: str, does: Callable[[World, str, str], None], log: Log) -> int:
-    """Runs a script of the first drive that holds it; 1 when none does, as `if exist` leaves it."""
-    for drive in world.drives:
+def _from_disc(world: World, line: str, script: str, does: Callable[[World, Drive, str], None], log: Log) -> int:
+    """Runs a script of the drives that the line names, each that holds it; 1 when none does."""
+    found = False
+    for drive in _named(world.drives, line):
         content = drive.read(script)
         if content is not None:
-            does(
-                world, content.decode(errors="replace"), (drive.read("Unattend.xml") or b"").decode(errors="replace")
-            )
+            does(world, drive, content.decode(errors="replace"))
             log(f"ran {drive.name_of(script)}")
-            return 0
-    log(f"no drive has {script}")
-    return 1
+            found = True
+    if not found:
+        log(f"no drive has {script}")
+    return 0 if found else 1
 
 
-def _specialize(world: World, _script: str, answers: str) -> None:
-    """The notes that vmrole reads later: which boot ran setup, and for which generation of which instance."""
-    said = re.search(_NOTE, answers)
-    notes = {"instance": said["instance"], "generation": said["generation"]} if said else {}
-    for name, text in (*notes.items(), ("setup-boot", world.boot)):
-        world.system.write(rf"{VMROLE}\{name}", f"{text}\r\n".encode())
+def _named(drives: Sequence[Drive], line: str) -> list[Drive]:
+    letters = _LETTERS.search(line)
+    return [drive for letter in (letters[1].split() if letters else ()) for drive in drives if drive.letter == letter]
 
 
-def _first_logon(world: World, script: str, _answers: str) -> None:
+def _specialize(world: World, disc: Drive, script: str) -> None:
+    """The notes that vmrole reads later: which boot ran setup, and for which generation of which instance.
+
+    The boot is what the disc's own question to WMI would answer; it is put where PowerShell's or wmic's answer goes.
+    """
+    asked = b"smss.exe" in (disc.read(BOOT_SCRIPT) or b"") and not world.options.no_powershell
+    boot = world.boot if asked or "wmic.exe" in script else ""
+    for note in _NOTE.finditer(script):
+        text = note[2].replace("%boot%", boot) or "ECHO is off."
+        world.system.write(rf"{VMROLE}\{note[1]}", f"{text}\r\n".encode())
+
+
+def _first_logon(world: World, _disc: Drive, script: str) -> None:
+    """What would run is kept where a test can read it."""
     world.system.write(rf"{VMROLE}\first-logon.log", script.encode())

@@ -22,6 +22,7 @@ SHELL = "microsoft-windows-shell-setup"
 DEPLOYMENT = "microsoft-windows-deployment"
 INTERNATIONAL = "microsoft-windows-international-core"
 NAME_BYTES_MAX = 15
+PATH_CHARS_MAX = 259  # RunSynchronousCommand/Path in the reference of settings
 _FORBIDDEN = frozenset("{|}~[\\]^':;<=>?@!\"#$%`()+/.,*& ")
 _DONE = "3"  # ChildCompletion of a part of Setup that has ended; 1 while it runs.
 _RUNS = "1"
@@ -108,7 +109,10 @@ class Setup:
         values = self.world.values
         items = answerfile.items(deployment, "RunSynchronous/RunSynchronousCommand")
         for number in range(int(values.get(registry.COMMANDS_DONE) or 0), len(items)):
-            status = commands.run(self.world, answerfile.text(items[number], "Path"), self.log)
+            path = answerfile.text(items[number], "Path")
+            if len(path) > PATH_CHARS_MAX:
+                raise _Stop(f"Path of RunSynchronous command {number + 1} has {len(path)} characters")
+            status = commands.run(self.world, path, self.log)
             will = (answerfile.text(items[number], "WillReboot") or "Never").lower()
             if (will, status) == ("onrequest", 2):
                 return True  # The same command runs again after the restart.
