@@ -7,7 +7,8 @@ Decided by the image's hardware and, for Windows, by what its kernel wants of a 
 - Variables of UEFI lie in a file per generation, and so does the TPM's state, which libvirt keeps by UUID: what the
   firmware or BitLocker remembers belongs to the machine that is thrown away.
 - Hyper-V's interfaces make an idle Windows cost little and keep its timers right (QEMU, docs/system/i386/hyperv.rst).
-  They are KVM's: TCG has none of them.
+  They are KVM's: TCG has none of them. QEMU does not start when one is missing, and there are kernels built without:
+  there Windows gets those that libvirt says are left, and does without their clock and their way to tell of a crash.
 - Windows takes the hardware clock for local time, catches up lost ticks of the RTC, and hates the HPET.
 - One socket with many cores: a client edition uses two sockets at most. No suspend: nobody would wake it.
 """
@@ -24,7 +25,8 @@ from orchestrator.model import Firmware, Instance, Os
 
 _TB_CACHE_MIB = 32  # QEMU's default of 1 GiB makes each VM 40 MiB bigger for no measured gain in speed.
 _SPINLOCK_RETRIES = 8191  # before a guest says that it spins; the value that Hyper-V itself suggests
-_HYPERV: Final = ("relaxed", "vapic", "spinlocks", "vpindex", "runtime", "synic", "stimer", "frequencies")
+HYPERV: Final = ("relaxed", "vapic", "spinlocks", "vpindex", "runtime", "synic", "stimer", "frequencies")
+_PLAIN_HYPERV: Final = HYPERV[:3]  # These depend on no other and on no clock.
 
 
 def add_board(root: etree._Element, instance: Instance, machine: Machine, nvram: Path | None) -> None:
@@ -50,6 +52,28 @@ def add_tpm(devices: etree._Element, instance: Instance) -> None:
     if instance.role.hardware.tpm:
         tpm = add(devices, "tpm", {"model": "tpm-crb"})
         add(tpm, "backend", {"type": "emulator", "version": "2.0"})
+
+
+def has_hyperv(machine: Machine) -> bool:
+    """Whether all of Hyper-V's interfaces that we want are there."""
+    return _hyperv(machine) == HYPERV
+
+
+def supported_hyperv(capabilities: str) -> frozenset[str] | None:
+    """Which of Hyper-V's interfaces libvirt's domain capabilities name; None when this libvirt does not tell."""
+    root = etree.fromstring(capabilities.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    told = root.find("features/hyperv")
+    if told is None:
+        return None
+    return frozenset(value.text or "" for value in told.iterfind("enum[@name='features']/value"))
+
+
+def _hyperv(machine: Machine) -> tuple[str, ...]:
+    if machine.accelerator is Accelerator.TCG:
+        return ()
+    if machine.hyperv is None or machine.hyperv.issuperset(HYPERV):
+        return HYPERV
+    return tuple(name for name in _PLAIN_HYPERV if name in machine.hyperv)
 
 
 def _firmware(root: etree._Element, firmware: Firmware, machine: Machine, nvram: Path | None) -> None:
@@ -86,13 +110,13 @@ def _for_windows(root: etree._Element, features: etree._Element, machine: Machin
     add(clock, "timer", {"name": "rtc", "tickpolicy": "catchup"})
     add(clock, "timer", {"name": "pit", "tickpolicy": "delay"})
     add(clock, "timer", {"name": "hpet", "present": "no"})
-    if machine.accelerator is Accelerator.KVM:
+    if has_hyperv(machine):
         add(clock, "timer", {"name": "hypervclock", "present": "yes"})
+    if wanted := _hyperv(machine):
         hyperv = add(features, "hyperv", {"mode": "custom"})
-        for name in _HYPERV:
-            feature = add(hyperv, name, {"state": "on"})
-            if name == "spinlocks":
-                feature.set("retries", str(_SPINLOCK_RETRIES))
+        for name in wanted:
+            retries = {"retries": str(_SPINLOCK_RETRIES)} if name == "spinlocks" else {}
+            add(hyperv, name, {"state": "on", **retries})
     sleep = add(root, "pm")
     add(sleep, "suspend-to-mem", {"enabled": "no"})
     add(sleep, "suspend-to-disk", {"enabled": "no"})

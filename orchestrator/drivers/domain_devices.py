@@ -20,7 +20,8 @@ from typing import Final, cast
 
 from lxml import etree
 
-from orchestrator.drivers.domain_parts import QEMU, Accelerator, DomainPaths, Machine, add
+from orchestrator.drivers.domain_board import has_hyperv
+from orchestrator.drivers.domain_parts import QEMU, DomainPaths, Machine, add
 from orchestrator.model import DiskBus, Instance, Os
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
@@ -91,7 +92,7 @@ def add_small_devices(devices: etree._Element, instance: Instance, paths: Domain
     add(devices, "memballoon", {"model": "none"})
     if instance.role.os is Os.WINDOWS:
         add(add(devices, "video"), "model", {"type": "vga"})
-        if machine.accelerator is Accelerator.KVM:
+        if has_hyperv(machine):
             add(devices, "panic", {"model": "hyperv"})  # Needs no driver in the guest, but Hyper-V's interfaces.
     add(devices, "panic", {"model": "isa"})
     rng = add(devices, "rng", {"model": "virtio"})

@@ -7,6 +7,7 @@ before anything is started.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
@@ -17,9 +18,9 @@ from typing import Final
 import libvirt
 from lxml import etree
 
-from orchestrator.drivers import domain_devices, domain_xml
+from orchestrator.drivers import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.agent_channel import AgentChannel, AgentRefused, AgentSilent
-from orchestrator.drivers.domain_xml import DomainPaths, Machine
+from orchestrator.drivers.domain_xml import Accelerator, DomainPaths, Machine
 from orchestrator.drivers.evidence import Evidence
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.libvirt_connection import LibvirtConnection, translated
@@ -149,7 +150,7 @@ class LibvirtHypervisor:
                 _destroy(found)  # Its QEMU may have ended before libvirt noticed.
             self._prepare_places(connection, instance)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
-            xml = domain_xml.render(instance, self._paths(instance), self._machine)
+            xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
             found = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
             try:
                 found.create()
@@ -268,6 +269,14 @@ class LibvirtHypervisor:
             monitor=layout.monitor(instance.name),
             nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
         )
+
+    def _machine_of(self, connection: libvirt.virConnect) -> Machine:
+        """The kind of machine, with what this host's KVM can do for a Windows."""
+        machine = self._machine
+        if machine.accelerator is Accelerator.KVM and machine.hyperv is None:  # libvirt keeps the answer, too.
+            told: str = connection.getDomainCapabilities(machine.emulator, machine.arch, machine.machine, "kvm")
+            self._machine = dataclasses.replace(machine, hyperv=domain_board.supported_hyperv(told))
+        return self._machine
 
     def _prepare_places(self, connection: libvirt.virConnect, instance: Instance) -> None:
         """The directories that QEMU and virtlogd write to; QEMU makes its monitor's socket as its own user."""

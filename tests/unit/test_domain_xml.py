@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from orchestrator.drivers import domain_devices, domain_xml
+from orchestrator.drivers import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.domain_xml import Accelerator, DomainPaths, Machine, Ownership
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
@@ -145,6 +145,7 @@ def skeleton(xml: str) -> list[str]:
     return found
 
 
+@settings(deadline=None)
 @given(text=st.text(min_size=1))
 def test_texts_stay_texts(text: str) -> None:
     """Whatever a text field holds, the elements stay the same, and it is read back as it was; or it is refused."""
@@ -219,6 +220,25 @@ def test_tcg_gets_nothing_of_hyper_v() -> None:
     for machine, expected in ((TCG, False), (KVM, True)):
         found = domain_xml.render(windows(instance()), paths(instance()), machine)
         assert ("hyperv" in found or "hypervclock" in found) is expected
+
+
+def test_windows_does_without_what_a_kvm_has_not() -> None:
+    """Where a kernel lacks some of Hyper-V's interfaces, Windows gets those that stand alone, and no clock."""
+    told = "<domainCapabilities><features><hyperv supported='yes'><enum name='features'>{}</enum></hyperv></features>"
+    told += "</domainCapabilities>"
+    for values, expected in (
+        ("<value>spinlocks</value><value>vendor_id</value>", ["spinlocks"]),
+        ("", []),
+        ("".join(f"<value>{name}</value>" for name in domain_board.HYPERV), list(domain_board.HYPERV)),
+    ):
+        machine = dataclasses.replace(KVM, hyperv=domain_board.supported_hyperv(told.format(values)))
+        found = domain_xml.render(windows(instance()), paths(instance()), machine)
+        root = etree.fromstring(found.encode())
+        assert [each.tag for each in root.iterfind("features/hyperv/*")] == expected
+        whole = len(expected) == len(domain_board.HYPERV)
+        assert (root.find("clock/timer[@name='hypervclock']") is not None) is whole
+        assert (root.find("devices/panic[@model='hyperv']") is not None) is whole
+    assert domain_board.supported_hyperv("<domainCapabilities/>") is None
 
 
 def test_each_generation_is_another_machine() -> None:
