@@ -144,6 +144,18 @@ def test_a_default_does_not_beat_his_in_another_pass() -> None:
     assert b"UTC" not in carried.xml
 
 
+def test_his_region_in_one_pass_beats_ours_in_both() -> None:
+    """We say the region in both passes: where he says it in one, ours is nowhere, and Windows does not ask."""
+    ours = _file(*['<UserLocale v:default="true">en-US</UserLocale>'] * 2)
+    first = merge(_file("<UserLocale>de-DE</UserLocale>"), ours)
+    assert first.xml.count(b"<UserLocale>de-DE</UserLocale>") == 2
+    last = merge(_file(oobe="<UserLocale>de-DE</UserLocale>"), ours)
+    assert last.xml.count(b"<UserLocale>de-DE</UserLocale>") == 1
+    assert b"en-US" not in first.xml + last.xml
+    both = merge(_file("<UserLocale>de-DE</UserLocale>", "<UserLocale>fr-FR</UserLocale>"), ours)
+    assert both.xml == _file("<UserLocale>de-DE</UserLocale>", "<UserLocale>fr-FR</UserLocale>")
+
+
 def test_a_wish_beats_his_in_the_pass_that_has_the_last_word() -> None:
     """A time zone of the service file is not undone by his at oobeSystem."""
     merged = merge(_file(oobe="<TimeZone>GMT Standard Time</TimeZone>"), _file("<TimeZone>UTC</TimeZone>"))

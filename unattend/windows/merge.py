@@ -196,11 +196,13 @@ class _Merging:
                 self._elsewhere(at, one, below, default=default)
                 if not children(one):
                     ours.remove(one)
-            elif below.mine is None and not merge_rules.same(one, below.theirs):
-                if not merge_rules.is_default(one, default):
-                    self._overrule(at, one, below)
-                elif below.here is None:
+            elif merge_rules.same(one, below.theirs):
+                continue
+            elif merge_rules.is_default(one, default):
+                if below.here is None:
                     self._yield_to(at, one, below)
+            elif below.mine is None:
+                self._overrule(at, one, below)
 
     def _overrule(self, path: str, ours: etree._Element, other: _Elsewhere) -> None:
         if not other.later:

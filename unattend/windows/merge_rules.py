@@ -37,6 +37,7 @@ WHOLES = frozenset(
         "offlineidentification",
         "interface",  # Windows wants its children in one order
         "autologon",
+        "extendospartition",  # Extend and Size exclude each other
     }
 )
 """What is taken whole from the one or the other: half of each would be wrong."""
