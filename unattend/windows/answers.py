@@ -161,3 +161,15 @@ class Machine:
     address: str
     gateway: str
     dns: tuple[str, ...] = ()
+
+
+def secrets_of(answers: Answers) -> tuple[SecretRef, ...]:
+    """Every secret that the answers name; a disc without any may lie anywhere."""
+    named = (
+        answers.product_key,
+        answers.administrator_password,
+        answers.join.password,
+        answers.join.blob,
+        *(account.password for account in answers.accounts),
+    )
+    return tuple(one for one in named if one is not None)

@@ -1,0 +1,78 @@
+"""What can be said against a Windows role's wishes, each with the key of the service file and what would be right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows import files
+from unattend.windows.answers import Account, Answers, Command, Edition, Join, Script
+
+SECRET = SecretRef(source=SecretSource.ENV, name="P")
+GOOD = Answers(administrator_password=SECRET)
+WIPING = """<unattend xmlns="urn:schemas-microsoft-com:unattend">
+<settings pass="windowsPE">
+<component name="Microsoft-Windows-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral" versionScope="nonSxS"><DiskConfiguration><Disk
+ xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State" wcm:action="add">
+<DiskID>0</DiskID><WillWipeDisk>true</WillWipeDisk></Disk></DiskConfiguration></component></settings></unattend>"""
+
+
+def found(answers: Answers) -> list[tuple[str, str]]:
+    """Where and what."""
+    told = files.faults(answers, service="shop", role="web", instances=2)
+    assert all(one.hint for one in told)
+    return [(one.where, one.message) for one in told]
+
+
+def test_plain_wishes_have_no_fault() -> None:
+    """A server with its password, a client with an account."""
+    assert found(GOOD) == []
+    account = Account(name="Operator", password=SECRET)
+    assert found(Answers(edition=Edition.CLIENT, accounts=(account,))) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "where", "why"),
+    [
+        (Answers(), "administratorPassword", "waits for ever"),
+        (Answers(edition=Edition.CLIENT), "accounts", "waits for ever"),
+        (replace(GOOD, organization="x" * 257), "organization", "257 characters"),
+        (replace(GOOD, owner="bell\x07"), "owner", "U+0007"),
+        (replace(GOOD, time_zone="Europe/Berlin"), "timeZone", "not a time zone"),
+        (replace(GOOD, locale="english"), "locale", "not a locale"),
+        (replace(GOOD, locale=""), "locale", "not a locale"),
+        (replace(GOOD, keyboard="qwertz!"), "keyboard", "not a keyboard"),
+        (replace(GOOD, join=Join(domain="d", workgroup="w")), "join", "more than one way"),
+        (replace(GOOD, join=Join(domain="d", blob=SECRET)), "join", "more than one way"),
+        (
+            replace(GOOD, join=Join(domain="d", unsecure=True, user="u", password=SECRET)),
+            "join.unsecure",
+            "credentials",
+        ),
+        (replace(GOOD, join=Join(domain="d", user="u")), "join", "a user and a password"),
+        (replace(GOOD, join=Join(user="u")), "join", "not which domain"),
+        (replace(GOOD, specialize=(Command(line=" "),)), "specialize.0.run", "empty"),
+        (replace(GOOD, specialize=(Command(line="x" * 260),)), "specialize.0.run", "260 characters"),
+        (replace(GOOD, specialize=(Command(line="a\nb"),)), "specialize.0.run", "U+000A"),
+        (replace(GOOD, first_logon=("",)), "firstLogon", "0 characters"),
+        (replace(GOOD, scripts=(Script(name="../x", text=""),)), "scripts.../x", "file's name"),
+        (replace(GOOD, scripts=(Script(name="Specialize.cmd", text=""),)), "scripts.Specialize.cmd", "vmrole's"),
+        (replace(GOOD, scripts=(Script(name="a", text=""), Script(name="A", text=""))), "scripts.A", "twice"),
+        (replace(GOOD, own_xml="<unattend"), "xml", "line 1"),
+        (replace(GOOD, own_xml="\n<?xml version='1.0'?><unattend/>"), "xml", "line 1"),
+        (replace(GOOD, own_xml="<!DOCTYPE x [<!ENTITY a 'b'>]><unattend/>"), "xml", "document type"),
+        (replace(GOOD, own_xml=WIPING), "xml", "wipes a disk"),
+    ],
+)
+def test_each_bad_wish_is_told(answers: Answers, where: str, why: str) -> None:
+    """By its key, with the reason."""
+    assert [one for one in found(answers) if one[0] == where and why in one[1]], found(answers)
+
+
+def test_a_zone_that_is_nearly_right_is_guessed() -> None:
+    """Who forgets a word is told what it might have been."""
+    (fault,) = files.faults(replace(GOOD, time_zone="W Europe Standard Time"), service="s", role="r", instances=1)
+    assert "W. Europe Standard Time" in fault.hint

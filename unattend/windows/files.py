@@ -1,0 +1,74 @@
+"""Everything that stands on the answer disc of a Windows instance, checked before it is given out.
+
+disc = files.disc(answers, machine, reveal)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unattend import iso
+from unattend.errors import AnswersInvalid
+from unattend.secret import Reveal
+from unattend.windows import guest_command, names, wishes
+from unattend.windows.answers import Answers, Machine
+from unattend.windows.check import Deployment, Severity, check
+from unattend.windows.merge import Merged, merge, strip_marks
+from unattend.windows.render import render
+
+LABEL = "UNATTEND"  # Windows does not care
+ANSWER_FILE = "Unattend.xml"  # Autounattend.xml is for Setup from its own media, which could wipe a disk
+
+
+def files(answers: Answers, machine: Machine, reveal: Reveal) -> Mapping[str, bytes]:
+    """The disc's files by name; equal arguments give equal bytes. Raises AnswersInvalid: no invalid disc is made."""
+    found = faults(answers, service=machine.service, role=machine.role, instances=machine.index + 1)
+    if found:
+        raise found[0]
+    xml = merged(answers, machine, reveal).xml if answers.own_xml else strip_marks(render(answers, machine, reveal))
+    _must_be_valid(xml, answers)
+    made = {ANSWER_FILE: xml}
+    texts = {
+        guest_command.SPECIALIZE: guest_command.specialize(machine.instance, machine.generation),
+        "vmrole\\boot.ps1": guest_command.BOOT_SCRIPT,
+    }
+    if answers.first_logon:
+        texts[guest_command.FIRST_LOGON] = guest_command.first_logon(answers.first_logon)
+    for script in answers.scripts:
+        texts[f"vmrole\\{script.name}"] = script.text.replace("\r\n", "\n").replace("\n", "\r\n")
+    return made | {name.replace("\\", "/"): text.encode() for name, text in texts.items()}
+
+
+def disc(answers: Answers, machine: Machine, reveal: Reveal) -> bytes:
+    """The ISO of those files."""
+    return iso.write_iso(files(answers, machine, reveal), LABEL)
+
+
+def merged(answers: Answers, machine: Machine, reveal: Reveal) -> Merged:
+    """Ours in the user's own file, with what was decided where both say something."""
+    return merge(answers.own_xml.encode(), render(answers, machine, reveal))
+
+
+def faults(answers: Answers, *, service: str, role: str, instances: int) -> list[AnswersInvalid]:
+    """All that is wrong with the wishes of a role, without a look at a secret; `where` is the service file's key."""
+    return [*names.faults(answers, service=service, role=role, instances=instances), *wishes.faults(answers)]
+
+
+def computer_name(answers: Answers, machine: Machine) -> str:
+    """What the machine shall call itself; raises AnswersInvalid."""
+    return names.computer_name(answers.computer_name, role=machine.role, index=machine.index, service=machine.service)
+
+
+def _must_be_valid(xml: bytes, answers: Answers) -> None:
+    """Ours must be without a fault; in a user's own file only what Windows refuses keeps it from the disc."""
+    found = check(
+        xml,
+        windows=answers.windows,
+        architecture=answers.architecture,
+        ours=not answers.own_xml,
+        deployment=Deployment.GENERALIZED,
+    )
+    errors = [one for one in found if one.severity is Severity.ERROR]
+    if errors:
+        where = "xml" if answers.own_xml else ANSWER_FILE
+        raise AnswersInvalid(f"{errors[0]}", where=where, hint=errors[0].mend)
