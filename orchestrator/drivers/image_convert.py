@@ -47,7 +47,6 @@ def to_qcow2(
             with source.open("wb") as joined:
                 merge(chain, joined, lambda _: progress(0.0))
             found = Inspection(format=SourceFormat.RAW, virtual_size_bytes=found.virtual_size_bytes)
-        qemu_img.agree(source, found)
         try:
             qemu_img.convert(source, found, out, progress)
         except ImageRejected as error:
@@ -56,4 +55,18 @@ def to_qcow2(
                     "no room for the converted image", hint="make room under the state directory"
                 ) from error
             raise
+        _agree(found, out, virtual_size_max)
         return found
+
+
+def _agree(found: Inspection, out: Path, virtual_size_max: int) -> None:
+    """What qemu-img took for the disk's size it has given to the new one: it must be what we saw."""
+    with out.open("rb") as file:
+        made = imagefiles.inspect(file, SourceFormat.QCOW2, virtual_size_max=virtual_size_max)
+    if made.virtual_size_bytes != found.virtual_size_bytes:
+        raise ImageRejected(
+            f"the image is refused (disagreement): qemu-img sees {made.virtual_size_bytes} bytes; its header says "
+            f"{found.virtual_size_bytes}",
+            reason="disagreement",
+            hint="convert it where it was made",
+        )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import images
+from tests.bench.convert import convert_ratio
 from tests.bench.floor import Floor
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
@@ -219,6 +220,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "ready_to_rotation_s": bench.ready_to_rotation_s,
         "reimage_ratio": bench.reimage_ratio,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
+        "convert_ratio": convert_ratio,
     }
     several = {"idle": bench.idle, "lost_requests": bench.lost_requests}
     for name, take in one.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from orchestrator.drivers.command import Limits, apart, follow, run
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidInput, Permanent
+from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidInput, NoSpace, Permanent
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.model import AnswerFormat, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from tests.unit.disk_files import (
@@ -195,6 +197,28 @@ def test_no_conversion_opens_another_file(repository: ImageRepository, layout: L
             with pytest.raises(ImageRejected):
                 add(repository, (tmp_path / name).read_bytes(), format=format)
         assert nothing_is_left(repository, layout)
+
+
+def test_a_program_that_reads_another_size_than_we_do_is_not_believed(
+    repository: ImageRepository, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What qemu-img made must be as large as the header said; a program that fails is refused with its last words."""
+    programs, real = tmp_path / "programs", shutil.which("qemu-img")
+    programs.mkdir()
+    other = f'for out; do :; done\nexec {real} create -q -f qcow2 "$out" 9M\n'
+    (programs / "qemu-img").write_text(f'#!/bin/sh\n[ "$1" = convert ] || exec {real} "$@"\n{other}')
+    (programs / "qemu-img").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with pytest.raises(ImageRejected) as caught:
+        add(repository, dynamic(bytes(content())))
+    assert caught.value.reason == "disagreement"
+    (programs / "qemu-img").write_text("#!/bin/sh\necho broken block >&2\nexit 1\n")
+    with pytest.raises(ImageRejected, match="broken block"):
+        add(repository, dynamic(bytes(content())))
+    (programs / "qemu-img").write_text("#!/bin/sh\necho error: No space left on device >&2\nexit 1\n")
+    with pytest.raises(NoSpace):
+        add(repository, dynamic(bytes(content())))
+    assert nothing_is_left(repository, layout)
 
 
 def test_snapshots_and_bitmaps_are_left_behind(repository: ImageRepository, tmp_path: Path) -> None:
