@@ -10,7 +10,7 @@ import enum
 
 from unattend.windows.answers import Architecture, Windows
 from unattend.windows.checks import deployment, frame, identity, lists, table
-from unattend.windows.checks.place import Home, Report, homes, short, template
+from unattend.windows.checks.place import Home, Place, Report, homes, own_text, short, template
 from unattend.windows.document import Document, Finding, Severity, read
 
 __all__ = ["Deployment", "Finding", "Severity", "check"]
@@ -74,13 +74,13 @@ def _placeholders(found: list[Home], report: Report) -> None:
     for home in found:
         if home.architecture.startswith(("%", "$", "{", "@")):
             said.setdefault(home.architecture, home.line)
-        for place in home.all():
-            if place.name.casefold() not in ("path", "commandline", "value", "description"):
-                word = template(place.text) if place.text else ""
-                if not word and place.key.endswith(("productkey", "productkey/key")) and not place.children:
-                    word = place.text if place.text and identity.is_stand_in(place) else ""
-                if word:
-                    said.setdefault(word, place.line)
+        word = template(own_text(home.element))
+        if word:
+            said.setdefault(word, home.line)
+        for place in home.every:
+            word = _to_fill_in(place) if place.text else ""
+            if word:
+                said.setdefault(word, place.line)
     if said:
         first = min(said, key=lambda word: said[word])
         others = f" and {len(said) - 1} more" if len(said) > 1 else ""
@@ -94,3 +94,15 @@ def _placeholders(found: list[Home], report: Report) -> None:
                 mend="fill it in before Windows reads it; such values are not checked",
             )
         )
+
+
+_FREE = frozenset({"path", "commandline", "value", "description"})  # braces and dollars are at home there
+
+
+def _to_fill_in(place: Place) -> str:
+    """What in a text only a template has; "" for what can be meant."""
+    if place.name.casefold() in _FREE:
+        return ""
+    if place.key in ("productkey", "userdata/productkey/key") and not place.children:
+        return place.text if identity.is_stand_in(place) and set(place.text) != set("0-") else ""
+    return template(place.text)

@@ -72,11 +72,17 @@ _MORE: Mapping[str, Mapping[str, str]] = {
         # Of earlier releases, whose reference is no longer kept.
         "oobeSystem": "OOBE/SkipMachineOOBE OOBE/SkipUserOOBE OOBE/HideWirelessSetupInOOBE OOBE/OEMAppId",
         "specialize auditSystem auditUser oobeSystem": "ShowWindowsLive StartPanelOff StartTiles RegionalOverrides "
-        "NotificationArea StartTilesRegionalOverrides TaskbarLinks/SoftwareLink DoNotCleanTaskBar",
-        "offlineServicing generalize specialize auditSystem auditUser oobeSystem": "BluetoothTaskbarIconEnabled "
-        "DesktopOptimization OEMInformation SupportProvider",
+        "NotificationArea StartTilesRegionalOverrides TaskbarLinks/SoftwareLink",
+        "specialize auditUser": "StartPanelLinks OEMWelcomeCenter Display/DPI OEMInformation/SupportProvider",
         "oobeSystem specialize": "VisualEffects/FontSmoothing",
+        "": "DoNotCleanTaskBar",
     },
+    "Microsoft-Windows-IE-InternetExplorer": {
+        "specialize": "EnableLinksBar ShowMenuBar ShowStatusBar ShowCommandBar SmallCommandBarIcons NoDial "
+        "IEWelcomeMsg FavoritesDelete MSCompatibilityMode ShowCompatibilityViewButton"
+    },
+    "Microsoft-Windows-TCPIP": {"specialize windowsPE": "EnableICMPRedirect"},
+    "Microsoft-Windows-NetBT": {"specialize windowsPE": "EnableLMHOSTS"},
     "Microsoft-Windows-Deployment": {"specialize auditUser": "RunAsynchronous RunSynchronous"},
     "Microsoft-Windows-PnpSysprep": {"generalize": "DoNotCleanUpNonPresentDevices PersistAllDeviceInstalls"},
     "Microsoft-Windows-Setup": {
@@ -87,7 +93,7 @@ _MORE: Mapping[str, Mapping[str, str]] = {
         "ImageInstall/OSImage/InstallTo ImageInstall/OSImage/AllowUnsupportedHardware",
     },
 }
-"""component: {passes: settings} that are good there besides what the table says."""
+"""component: {passes: settings} that are good there besides what the table says; "" is any pass."""
 
 # Known to Windows, but not to the reference; nothing can be said about their settings.
 _COMPONENTS = (
@@ -131,7 +137,7 @@ def _corrected(name: str, settings: dict[str, Setting]) -> Component:
     for passes, more in _MORE.get(name, {}).items():
         for path in more.split():
             old = settings.get(path.casefold(), Setting(path))
-            both = old.passes | frozenset(passes.casefold().split())
+            both = old.passes | frozenset(passes.casefold().split()) if passes else frozenset[str]()
             settings[path.casefold()] = dataclasses.replace(old, passes=both)
     if name in _PASSES:
         same = frozenset(_PASSES[name].casefold().split())
@@ -144,16 +150,13 @@ def _corrected(name: str, settings: dict[str, Setting]) -> Component:
 
 def _raise_passes(settings: dict[str, Setting]) -> None:
     """A group is good for every pass that one of its settings is good for, and exists when one of them does."""
-    for path in sorted(settings, key=lambda one: -one.count("/")):
-        above, slash, _ = path.rpartition("/")
-        if not slash:
-            continue
-        group = settings.get(above, Setting(settings[path].name.rpartition("/")[0]))
-        if group.passes and settings[path].passes:
-            group = dataclasses.replace(group, passes=group.passes | settings[path].passes)
-        elif above not in settings:
-            group = dataclasses.replace(group, passes=settings[path].passes)
-        settings[above] = group
+    for leaf, setting in list(settings.items()):
+        above, name = leaf, setting.name
+        while "/" in above:
+            above, name = above.rpartition("/")[0], name.rpartition("/")[0]
+            group = settings.setdefault(above, Setting(name, setting.passes))
+            if group.passes and setting.passes:
+                settings[above] = dataclasses.replace(group, passes=group.passes | setting.passes)
 
 
 def where_else(path: str) -> tuple[str, ...]:

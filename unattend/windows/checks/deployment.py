@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from unattend.windows.answers import Windows
-from unattend.windows.checks.place import Home, Place, Report
+from unattend.windows.checks.place import Home, Place, Report, is_placeholder, short
 
 _TRUE = ("true", "1")
 _INTERFACE = ("ipv4settings", "ipv6settings", "identifier", "unicastipaddresses", "routes")
@@ -36,7 +36,7 @@ def check_generalized(homes: list[Home], report: Report) -> None:
     for home in homes:
         if home.phase != "windowspe":
             continue
-        for place in home.all():
+        for place in home.every:
             wipes = place.name.casefold() == "willwipedisk" and place.text.casefold() in _TRUE
             formats = place.name.casefold() == "format" and "modifypartition" in place.key
             runs = place.name.casefold() == "path" and "command/" in place.key and "diskpart" in place.text.casefold()
@@ -92,7 +92,8 @@ def _reseal(home: Home, report: Report) -> None:
 def _join(found: Iterable[Place], report: Report) -> None:
     for join in found:
         domain, workgroup = join.child("joindomain"), join.child("joinworkgroup")
-        if domain is not None and workgroup is not None and domain.text and workgroup.text:
+        both = [one for one in (domain, workgroup) if one is not None and one.text and not is_placeholder(one.text)]
+        if workgroup is not None and len(both) > 1:
             message = "JoinDomain and JoinWorkgroup: a machine is in one of both"
             report.error(workgroup, "join", message, "keep one")
         credentials = join.child("credentials")
@@ -113,7 +114,7 @@ def _interfaces(found: Iterable[Place], report: Report) -> None:
 
 def _firewall(found: Iterable[Place], report: Report) -> None:
     for group in found:
-        if group.text and not group.text.startswith("@") and not group.text.startswith(("$", "{", "%")):
-            message = f"the firewall group {group.text!r} has that name only in one language of Windows"
+        if group.text and not group.text.startswith("@") and not is_placeholder(group.text):
+            message = f"the firewall group {short(group.text)} has that name only in one language of Windows"
             mend = "write its resource, for example @FirewallAPI.dll,-28752 for Remote Desktop"
             report.warning(group, "firewall-group", message, mend)

@@ -36,6 +36,7 @@ def check(root: etree._Element, homes: list[Home], report: Report) -> None:
     _root(root, report)
     _passes(root, report)
     _marks(root, report)
+    _attributes(homes, report)
     for home in homes:
         _component(home, report)
     _same_component(homes, report)
@@ -97,29 +98,43 @@ def _passes(root: etree._Element, report: Report) -> None:
 
 
 def _marks(root: etree._Element, report: Report) -> None:
-    """The attributes action and keyValue in another namespace are not seen; one finding for the file.
+    """action and keyValue in another namespace, and elements in none; each one finding for the file."""
+    marks = names = False
+    for element in root.iter(etree.Element):
+        if not element.tag.startswith("{"):
+            parent = element.getparent()
+            if not names and parent is not None and parent is not root and parent.tag.startswith(f"{{{UNATTEND}}}"):
+                names = True
+                message = f"{element.tag} is in no namespace, so Windows may not see it"
+                report.warning(element, "namespace", message, 'remove xmlns=""')
+        elif not marks and element.tag.startswith(f"{{{UNATTEND}}}"):
+            for key in element.attrib:
+                name = etree.QName(key)
+                if name.localname in ("action", "keyValue") and name.namespace != WCM:
+                    marks = True
+                    where = f"the namespace {name.namespace!r}" if name.namespace else "no namespace"
+                    mend = f'declare xmlns:wcm="{WCM}" and write wcm:{name.localname}'
+                    report.doubt(element, "wcm-namespace", f"{name.localname} is in {where}", mend)
 
-    <servicing> has an action of its own, in no namespace: <package action="configure">.
-    """
-    for element in root.iterfind(f"{{{UNATTEND}}}settings//{{{UNATTEND}}}*"):
-        for key in element.attrib:
-            name = etree.QName(key)
-            if name.localname in ("action", "keyValue") and name.namespace != WCM:
-                where = f"the namespace {name.namespace!r}" if name.namespace else "no namespace"
-                mend = f'declare xmlns:wcm="{WCM}" and write wcm:{name.localname}'
-                report.error(element, "wcm-namespace", f"{name.localname} is in {where}", mend)
-                return
+
+def _attributes(homes: list[Home], report: Report) -> None:
+    """What every component needs; one finding for all that lack the same."""
+    lacking: dict[tuple[str, ...], list[Home]] = {}
+    for home in homes:
+        missing = tuple(name for name in _NEEDED if name not in home.element.attrib)
+        if missing:
+            lacking.setdefault(missing, []).append(home)
+    for missing, found in lacking.items():
+        near = {str(name).casefold(): str(name) for name in found[0].element.attrib}
+        wrong = [near[name.casefold()] for name in missing if name.casefold() in near]
+        others = ", ".join(str(one.line) for one in found[1:])
+        message = "the component lacks " + ", ".join(missing) + (f", and so on line {others}" if others else "")
+        mend = f"{wrong[0]} is written otherwise" if wrong else f'add {missing[0]}="{_usual(missing[0])}"'
+        report.error(found[0], "attribute", message, mend)
 
 
 def _component(home: Home, report: Report) -> None:
     attributes = home.element.attrib
-    missing = [name for name in _NEEDED if name not in attributes]
-    if missing:
-        near = {str(name).casefold(): str(name) for name in attributes}
-        wrong = [near[name.casefold()] for name in missing if name.casefold() in near]
-        message = f"the component {home.name or 'without a name'} lacks " + ", ".join(missing)
-        mend = f"{wrong[0]} is written otherwise" if wrong else f'add {missing[0]}="{_usual(missing[0])}"'
-        report.error(home, "attribute", message, mend)
     token = (attributes.get("publicKeyToken") or _TOKEN).strip()
     if not re.fullmatch("[0-9A-Fa-f]{16}", token):
         if not is_placeholder(token):
@@ -155,13 +170,7 @@ def _same_component(homes: list[Home], report: Report) -> None:
         if not home.name:
             continue
         said = [(home.element.get(name) or "").casefold() for name in ("language", "publicKeyToken", "versionScope")]
-        key = (
-            home.phase,
-            home.name.casefold(),
-            home.architecture.casefold(),
-            *said,
-            str(id(home.element.getparent())),
-        )
+        key = (str(home.number), home.name.casefold(), home.architecture.casefold(), *said)
         if key in seen:
             message = f"the component is there twice in the pass, first on line {seen[key]}"
             report.error(home, "same-component", message, "put all of it into one <component>")

@@ -22,7 +22,7 @@ _DELETED = "*SENSITIVE*DATA*DELETED*"  # what Setup writes over the passwords of
 def check(homes: list[Home], report: Report) -> None:
     """Everything of this subject in the whole file."""
     plain: list[Place] = []
-    accounts = {one.text.casefold() for home in homes for one in home.all() if _is_account_name(one)}
+    accounts = {one.text.casefold() for home in homes for one in home.every if _is_account_name(one)}
     for home in homes:
         if home.is_named("Shell-Setup"):
             for place in home.find("computername"):
@@ -31,13 +31,13 @@ def check(homes: list[Home], report: Report) -> None:
                 _product_key(place, report)
             for place in home.find("autologon"):
                 _autologon(place, report)
-            for place in home.all():
+            for place in home.every:
                 _accounts(place, report)
         if home.is_named("Setup"):
             for place in home.find("userdata/productkey/key"):
                 if place.text:
                     _key_shape(place, report)
-        for place in home.all():
+        for place in home.every:
             if place.name.casefold().endswith("password"):
                 _password(place, plain, report)
     if plain:

@@ -24,7 +24,7 @@ ITEMS = _KEYED | _ORDERED | {"localaccount", "domainaccount", "domainaccountlist
 def check(home: Home, report: Report) -> None:
     """Everything in one component."""
     _siblings(home.places, report)
-    for place in home.all():
+    for place in home.every:
         if place.children:
             _siblings(place.children, report)
 

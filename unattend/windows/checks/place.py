@@ -17,7 +17,7 @@ UNATTEND = "urn:schemas-microsoft-com:unattend"
 WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
 
 _PLACEHOLDER = re.compile(
-    r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|<#.*?#>|\$\{.*?\}|\$\(.*?\)|\$[A-Za-z_]\w*|@@?\w+@@?|\[%.*?%\]|%%\w+%%|__\w+__|\{\d\}",
+    r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|<#.*?#>|\$\{.*?\}|\$\(.*?\)|\$[A-Za-z_]\w*|@@?\w+@@?|\[%.*?%\]|%%\w+%%|__\w+__|#{2,}\w+#{2,}|\{\d\}",
     re.S,
 )
 _WHOLE = re.compile(
@@ -66,14 +66,11 @@ class Place:
         return found.text if found is not None else ""
 
     def mark(self, name: str) -> str | None:
-        """The attribute wcm:action or wcm:keyValue, whatever the prefix."""
-        return self.element.get(f"{{{WCM}}}{name}")
-
-    def below(self) -> Iterator[Place]:
-        """Itself and all below it, in the order of the file."""
-        yield self
-        for child in self.children:
-            yield from child.below()
+        """The attribute wcm:action or wcm:keyValue; a wrong namespace is a finding of its own."""
+        found = self.element.get(f"{{{WCM}}}{name}")
+        if found is None and len(self.element.attrib):
+            found = next((str(value) for key, value in self.element.attrib.items() if local(key) == name), None)
+        return found
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -82,10 +79,12 @@ class Home:
 
     element: etree._Element
     pass_name: str  # as the file writes it
+    number: int  # which <settings> of the file it stands in
     name: str
     architecture: str
     known: Component | None
     places: list[Place] = dataclasses.field(default_factory=list)
+    every: list[Place] = dataclasses.field(default_factory=list)  # all below it, in the order of the file
 
     @property
     def path(self) -> str:
@@ -106,14 +105,9 @@ class Home:
         """Whether it is Microsoft-Windows-NAME."""
         return self.name.casefold() == f"microsoft-windows-{name}".casefold()
 
-    def all(self) -> Iterator[Place]:
-        """Every element in it."""
-        for place in self.places:
-            yield from place.below()
-
     def find(self, key: str) -> Iterator[Place]:
         """The elements at a path in small letters, "oobe/protectyourpc"."""
-        return (place for place in self.all() if place.key == key)
+        return (place for place in self.every if place.key == key)
 
 
 class Report:
@@ -156,12 +150,13 @@ def _outer_path(element: etree._Element) -> str:
 def homes(root: etree._Element) -> list[Home]:
     """Every component of every pass with all that is in it."""
     found = []
-    for passed in root.iterchildren(f"{{{UNATTEND}}}settings"):
+    for number, passed in enumerate(root.iterchildren(f"{{{UNATTEND}}}settings")):
         for element in passed.iterchildren(f"{{{UNATTEND}}}component"):
             name = (element.get("name") or "").strip()
             home = Home(
                 element=element,
                 pass_name=(passed.get("pass") or "settings").strip(),
+                number=number,
                 name=name,
                 architecture=(element.get("processorArchitecture") or "").strip(),
                 known=settings.components().get(name.casefold()),
@@ -177,7 +172,8 @@ def _places(parent: etree._Element, home: Home, above: Place | None) -> list[Pla
         tag = element.tag
         if not isinstance(tag, str) or not tag.startswith(f"{{{UNATTEND}}}"):
             continue
-        place = Place(element, tag.rpartition("}")[2], home, above)
+        place = Place(element, local(tag), home, above)
+        home.every.append(place)
         if len(element):
             place.text = own_text(element)
             place.children = _places(element, home, place)
@@ -185,6 +181,11 @@ def _places(parent: etree._Element, home: Home, above: Place | None) -> list[Pla
             place.text = (element.text or "").strip()
         found.append(place)
     return found
+
+
+def local(name: str | bytes | bytearray | etree.QName) -> str:
+    """A name without its namespace."""
+    return str(name).rpartition("}")[2]
 
 
 def own_text(element: etree._Element) -> str:
@@ -209,4 +210,4 @@ def template(text: str) -> str:
     return found[0] if found is not None else ""
 
 
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\[%.*?%\]|@@\w+@@|\$\{\w+\}", re.S)
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|#{2,}\w+#{2,}|\{%.*?%\}|<%.*?%>|\[%.*?%\]|@@\w+@@|\$\{\w+\}", re.S)

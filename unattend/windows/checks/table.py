@@ -24,7 +24,7 @@ _YES = {"true": "1", "false": "0", "1": "true", "0": "false"}
 def check(home: Home, report: Report) -> None:
     """Everything in one component. What stands in a wrong place is said once, for all that it holds."""
     if home.known is None or home.known.settings is None:
-        for place in home.all():
+        for place in home.every:
             _value(place, report)
         return
     passes = home.known.passes

@@ -1,0 +1,79 @@
+"""The table of Windows' settings: what it knows, and that a mistake of the reference does not stay one."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from unattend.windows import settings
+from unattend.windows.settings import Setting, components
+
+TABLE = Path(settings.__file__).with_name("settings.json")
+
+
+def known(component: str, path: str) -> Setting:
+    found = components()[f"Microsoft-Windows-{component}".casefold()]
+    assert found.settings is not None
+    return found.settings[path.casefold()]
+
+
+def test_the_table_names_whose_facts_it_holds() -> None:
+    """The licence asks for it."""
+    credit = json.loads(TABLE.read_text())["credit"]
+    assert "Microsoft" in credit
+    assert "CC-BY-4.0" in credit
+
+
+def test_passes_are_those_that_windows_knows() -> None:
+    """No pass is misspelt, and every setting is found by its own name."""
+    passes = {name.casefold() for name in settings.PASSES}
+    count = 0
+    for component in components().values():
+        for key, setting in (component.settings or {}).items():
+            count += 1
+            assert setting.passes <= passes
+            assert key == setting.name.casefold()
+    assert count > 1100
+
+
+def test_settings_are_as_documented() -> None:
+    """Passes, values, lengths and lists of some that every answer file has."""
+    assert known("Shell-Setup", "ComputerName").passes == {"specialize", "offlineservicing"}
+    assert known("Shell-Setup", "OOBE/HideEULAPage").values == settings.BOOL
+    assert known("Shell-Setup", "FirstLogonCommands/SynchronousCommand").listed
+    assert known("Deployment", "RunSynchronous/RunSynchronousCommand/Path").chars_max == 259
+    assert known("Setup", "RunSynchronous/RunSynchronousCommand").listed
+
+
+def test_mistakes_of_the_reference_are_mended() -> None:
+    """Settings of older releases are known; a page that gives the passes of another component is not believed."""
+    assert known("Shell-Setup", "OOBE/SkipMachineOOBE").passes == {"oobesystem"}
+    assert known("PnpCustomizationsWinPE", "DriverPaths/PathAndCredentials/Key").passes == {"windowspe"}
+    assert "path_to_logo" not in known("Shell-Setup", "OEMInformation/Logo").values
+
+
+def test_a_group_is_good_for_every_pass_of_what_it_holds() -> None:
+    """A group without a page of its own exists, and is not said to be in a wrong pass."""
+    for component in components().values():
+        for key, setting in (component.settings or {}).items():
+            above, slash, _ = key.rpartition("/")
+            if slash:
+                assert component.settings is not None
+                group = component.settings[above]
+                assert not group.passes or setting.passes <= group.passes
+
+
+def test_where_else_finds_a_misplaced_setting() -> None:
+    """A setting under a wrong component can be told where it belongs."""
+    assert settings.where_else("FirstLogonCommands") == ("Microsoft-Windows-Shell-Setup",)
+    assert settings.where_else("nothing") == ()
+
+
+def test_the_table_is_read_once_and_quickly() -> None:
+    """Whoever only starts the program does not wait for it."""
+    components.cache_clear()
+    before_s = time.process_time()
+    components()
+    assert time.process_time() - before_s < 0.5
+    assert components() is components()
