@@ -24,6 +24,7 @@ _VERBS = {
     "events": "look",
     "console": "look",
     "image": "image",
+    "answers": "answers",
     "verify": "look",
     "doctor": "host",
     "daemon": "host",

@@ -1,0 +1,112 @@
+"""`vmrole answers`: looks at an answer file before any machine does. Needs no daemon."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli import render
+from orchestrator.errors import InvalidInput, NotFound
+from unattend.windows.answers import Architecture, Windows
+
+if TYPE_CHECKING:
+    from unattend.windows.document import Finding
+
+
+class _Group(click.Group):
+    """A group that imports `diff`, and all that it needs, when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return ["check", "diff"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "diff":
+            from orchestrator.cli import answers_diff
+
+            return answers_diff.diff
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Group)
+def answers() -> None:
+    """Checks an answer file, and explains how it is merged with ours. Needs no daemon."""
+
+
+@answers.command()
+@click.argument("file", type=click.Path())
+@click.option("--os", "release", type=click.Choice([one.value for one in Windows]), help="The image's release.")
+@click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
+@click.option(
+    "--for",
+    "use",
+    type=click.Choice(["generalized", "install"]),
+    help="The first start of a sysprepped image, or Windows' own Setup. Autounattend.xml is taken for an install.",
+)
+@click.option("--strict", is_flag=True, help="Warnings fail the file too.")
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text")
+def check(file: str, release: str | None, arch: str | None, use: str | None, strict: bool, form: str) -> int:
+    """Says what is wrong with the Unattend.xml FILE, line by line; - is stdin. Exit status 1 on an error.
+
+    An error is what Windows refuses or what surely breaks; what may not do what was meant is a warning. User-data of
+    cloud-init is known by how it begins, and checked as such.
+    """
+    from unattend.windows import check as checks
+
+    source = _read(file)
+    if not source.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
+        from orchestrator.cli import answers_cloud
+
+        if answers_cloud.is_user_data(source):
+            return answers_cloud.check(file, source, strict=strict, form=form)
+    if use is None:
+        use = "install" if Path(file).name.casefold() == "autounattend.xml" else "unknown"
+    found = checks.check(
+        source,
+        windows=Windows(release) if release else None,
+        architecture=Architecture(arch) if arch else None,
+        deployment=checks.Deployment(use),
+    )
+    errors = sum(1 for one in found if one.severity is checks.Severity.ERROR)
+    failed = bool(errors or (strict and found))
+    if form == "text":
+        render.show(render.plain(_line(file, one)) for one in found)
+        render.say(_summary(errors, len(found) - errors))
+    else:
+        render.show([render.dump(_value(file, found, failed=failed), form)])
+    return 1 if failed else 0
+
+
+def _read(file: str) -> bytes:
+    """The file, but not much more of it than can be checked."""
+    from unattend.windows.document import SOURCE_BYTES_MAX
+
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read(SOURCE_BYTES_MAX + 1)
+        with Path(file).open("rb") as source:
+            return source.read(SOURCE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {file}") from error
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}", hint="name an answer file") from error
+
+
+def _line(file: str, one: Finding) -> str:
+    place = f"{one.path}: " if one.path else ""
+    return f"{file}:{one.line}: {one.severity}: {place}{one.message} ({one.mend}) [{one.code}]"
+
+
+def _summary(errors: int, warnings: int) -> str:
+    if not errors and not warnings:
+        return "nothing is wrong"
+    counts = [(errors, "error"), (warnings, "warning")]
+    return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
+
+
+def _value(file: str, found: list[Finding], *, failed: bool) -> dict[str, object]:
+    rows = [{**dataclasses.asdict(one), "severity": one.severity.value} for one in found]
+    return {"file": file, "failed": failed, "findings": rows}
