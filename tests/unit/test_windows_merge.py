@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
 from unattend import AnswersInvalid
+from unattend.secret import Secret, SecretRef, SecretSource
 from unattend.windows import explain
+from unattend.windows.answers import Account, Answers, Architecture, Command, Join, Machine
 from unattend.windows.check import Severity, check
 from unattend.windows.merge import Decision, Kept, Merged, merge, strip_marks
+from unattend.windows.render import render
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "merge"
 CASES = [("server", "ours"), ("compact", "ours"), ("client", "ours-join")]
 WCM = 'xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"'
 
 
+MACHINE = Machine(
+    role="web",
+    index=0,
+    service="shop",
+    instance="web-0.shop",
+    generation=3,
+    instance_id="11111111-2222-4333-8444-555555555555",
+    mac="52:54:00:12:34:57",
+    address="192.0.2.10/24",
+    gateway="192.0.2.1",
+    dns=("192.0.2.1",),
+)
+_SECRET = SecretRef(source=SecretSource.ENV, name="SECRET")
+ALL = Answers(
+    time_zone="Tokyo Standard Time",
+    organization="Shop Ltd",
+    product_key=_SECRET,
+    administrator_password=_SECRET,
+    accounts=(Account(name="ops", password=_SECRET),),
+    join=Join(domain="corp.example", user="joiner", password=_SECRET),
+    static_network=True,
+    remote_desktop=True,
+    specialize=(Command(line="cmd.exe /c echo from the service file"),),
+    first_logon=("echo hello",),
+)
 AGAIN = b'\n<component name="MICROSOFT-Windows-Shell-Setup" processorArchitecture="AMD64"/></settings>'
 
 
@@ -98,6 +127,23 @@ def test_what_comes_out_is_valid(name: str, ours: str) -> None:
     merged = merge(_golden(f"{name}.theirs.xml"), _golden(f"{ours}.xml"))
     errors = [one for one in check(merged.xml) if one.severity is Severity.ERROR]
     assert not errors
+
+
+@pytest.mark.parametrize("name", ["server", "compact", "client"])
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_what_render_makes_is_merged(name: str, architecture: Architecture) -> None:
+    """The real answers of a role with all wishes: valid where they were, all of them there, no mark on the disc."""
+    ours = render(
+        dataclasses.replace(ALL, architecture=architecture), MACHINE, lambda _: Secret("AAAAA-" * 4 + "AAAAA")
+    )
+    merged = merge(_golden(f"{name}.theirs.xml"), ours)
+    assert not [one for one in check(merged.xml) if one.severity is Severity.ERROR]
+    assert b"vmrole.dev" not in merged.xml
+    assert b"vmrole instance web-0.shop generation 3 " in merged.xml
+    assert b"specialize.cmd" in merged.xml
+    again = merge(merged.xml, ours)
+    assert again.xml == merged.xml
+    assert {one.kept for one in again.decisions} <= {Kept.THEIRS}
 
 
 @pytest.mark.parametrize("ours", ["ours", "ours-join"])
