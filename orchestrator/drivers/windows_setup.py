@@ -14,7 +14,7 @@ import uuid
 from typing import Final
 
 from orchestrator.drivers.hostile_text import harmless
-from orchestrator.model import Instance
+from orchestrator.model import AnswerFormat, Instance
 
 COMPLETE: Final = "IMAGE_STATE_COMPLETE"
 CACHE: Final = r"C:\Windows\Panther\unattend.xml"
@@ -126,6 +126,8 @@ def unfinished(status: Status, instance: Instance, wanted: str) -> str:
     applied = _is_ours(status, instance)
     if not status.complete:
         return _at_work(status, in_setup_boot=not applied or status.setup_boot in ("", status.boot))
+    if instance.role.answers is AnswerFormat.CONFIG_DRIVE and not (applied and status.setup_boot):
+        return "Windows Setup has finished; cloudbase-init does what the config drive asks for"
     if not _same(status.computer, wanted):
         called = harmless(status.computer, _NETBIOS_CHARS * 2) or "nothing"
         return f"the computer is called {called}, not {wanted.upper()}: {_why_not_honoured(status, instance)}"
