@@ -1,0 +1,81 @@
+"""`vmrole answers check` of user-data: what it prints, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Writes a file, checks it where no daemon is, and gives exit status, stdout and stderr."""
+    monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.chdir(tmp_path)
+
+    def check(content: bytes, *options: str) -> tuple[int, str, str]:
+        Path("user-data").write_bytes(content)
+        status = main(["answers", "check", "user-data", *options])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return check
+
+
+def test_user_data_is_known_and_checked(run: Run) -> None:
+    """Each finding is a line with file, line, severity and path, like that of a Windows answer file."""
+    status, out, err = run(b"#cloud-config\nhostname: web\nruncmd: hello\npower_state: {mode: reboot}\n")
+    assert status == 0
+    assert out.splitlines() == [
+        "user-data:3: warning: runcmd: must be a list [type]",
+        "user-data:4: note: power_state: has no effect: whether setup ends in a restart is the role's to say"
+        " (use setup.restart) [power-state]",
+    ]
+    assert err == "1 warning, 1 note\n"
+
+
+def test_strict_makes_a_warning_fail_and_not_a_note(run: Run) -> None:
+    """Exit status 1 is for what is wrong, and when strict for what is doubtful."""
+    assert run(b"#cloud-config\nruncmd: hello\n", "--strict")[0] == 1
+    assert run(b"#cloud-config\npower_state: {mode: reboot}\n", "--strict")[0] == 0
+    assert run(b"#!/bin/sh\ntrue\n", "--strict") == (0, "", "nothing is wrong\n")
+
+
+@pytest.mark.parametrize("content", [b"#!/bin/sh\n\x00", b"#cloud-config\n\xff\n", b"#cloud-config\n# M\xfcller\n"])
+def test_what_no_disc_is_made_of_is_an_error(run: Run, content: bytes) -> None:
+    """Bytes that are no text are refused with their line, and shown to no terminal."""
+    status, out, err = run(content)
+    assert status == 1
+    assert out.startswith("user-data:2: error: control character ")
+    assert out.isascii()
+    assert err == "1 error\n"
+
+
+def test_parts_are_named(run: Run) -> None:
+    """Where there are several parts, a line says which one is meant."""
+    content = b'#cloud-config-archive\n- "#!/bin/sh\\n"\n- "#cloud-config\\nruncmd: hello\\n"\n'
+    assert run(content)[1] == "user-data:2: warning: entry 2: runcmd: must be a list [type]\n"
+
+
+def test_the_same_as_json(run: Run) -> None:
+    """For programs: the file, whether it failed, and the findings."""
+    status, out, _ = run(b"#cloud-config\nruncmd: hello\n", "--strict", "-o", "json")
+    assert status == 1
+    said = json.loads(out)
+    assert (said["file"], said["failed"]) == ("user-data", True)
+    (finding,) = said["findings"]
+    assert finding == {
+        "severity": "warning",
+        "part": "user-data",
+        "line": 2,
+        "path": "runcmd",
+        "code": "type",
+        "message": "must be a list",
+        "mend": "",
+    }
