@@ -56,7 +56,7 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
     """
     from unattend.windows import check as checks
 
-    source = _read(file)
+    source = read(file)
     if not source.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
         from orchestrator.cli import answers_cloud
 
@@ -80,7 +80,7 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
     return 1 if failed else 0
 
 
-def _read(file: str) -> bytes:
+def read(file: str) -> bytes:
     """The file, but not much more of it than can be checked."""
     from unattend.windows.document import SOURCE_BYTES_MAX
 

@@ -1,0 +1,182 @@
+"""`vmrole answers diff`: what a merge of the user's Unattend.xml with ours decides. Needs no daemon and no secret."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from orchestrator import manifest_answers, manifest_tree
+from orchestrator.cli import documents, render
+from orchestrator.cli.answers import read
+from orchestrator.errors import InvalidInput, NotFound, Problem
+from orchestrator.manifest_answers import WhoseAnswers
+from orchestrator.manifest_reader import Reader
+from orchestrator.manifest_tree import Map
+from orchestrator.model import AnswerFormat
+from unattend import AnswersInvalid
+from unattend.secret import Secret, SecretRef
+from unattend.windows import check, explain, merge
+from unattend.windows import render as windows_render
+from unattend.windows.answers import Answers, Architecture, Machine, Windows
+
+_SOME_FILE = '<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="specialize" /></unattend>'
+_STAND_IN = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"  # for every secret: what is shown of one is *** anyway
+_ROLE = "web"
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@click.option("--service", metavar="FILE", help="The service file whose wishes are merged in.")
+@click.option("--role", metavar="NAME", default="", help="Whose in it; may be left out when only one brings answers.")
+@click.option(
+    "--answers",
+    "wishes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Instead of a service file: one key below `unattend:`, e.g. timeZone=UTC; may be given several times.",
+)
+@click.option("--computer-name", metavar="NAME", default="", help="The same as --answers computerName=NAME.")
+@click.option("--os", "release", type=click.Choice([one.value for one in Windows]), help="The image's release.")
+@click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text")
+def diff(
+    file: str,
+    service: str | None,
+    role: str,
+    wishes: tuple[str, ...],
+    computer_name: str,
+    release: str | None,
+    arch: str | None,
+    form: str,
+) -> int:
+    """Says what merging vmrole's answers into the Unattend.xml FILE decides, and shows the change without secrets.
+
+    FILE may be - for stdin. Without --service, the answers are the defaults and what --answers says. Nothing is
+    written, and the secrets that a service file names are not read.
+    """
+    if service is not None and (wishes or computer_name):
+        raise click.UsageError("--service says the wishes; leave --answers and --computer-name out")
+    theirs = read(file)
+    said = [*wishes, *([f"computerName={computer_name}"] if computer_name else [])]
+    try:
+        answers, machine = _wishes(documents.read(service) if service else _service_file(said), role)
+    except InvalidInput as error:
+        return documents.refuse(error if service else _of_options(error), service or "--answers")
+    if release:
+        answers = dataclasses.replace(answers, windows=Windows(release))
+    if arch:
+        answers = dataclasses.replace(answers, architecture=Architecture(arch))
+    try:
+        ours = windows_render.render(dataclasses.replace(answers, own_xml=""), machine, _stand_in)
+    except AnswersInvalid as refused:
+        return documents.refuse(_problem(refused), service or "--answers")
+    try:
+        merged = merge.merge(theirs, ours)
+        change = explain.changes(theirs, merged.xml, Path(file).name)
+    except AnswersInvalid as refused:
+        return documents.refuse(_problem(refused), file)
+    if form == "text":
+        render.show(explain.lines(merged.decisions) or ["nothing is different"])
+        render.show(["", *change.split("\n")] if change else [])
+    else:
+        rows = [{**dataclasses.asdict(one), "kept": one.kept.value} for one in merged.decisions]
+        render.show([render.dump({"file": file, "decisions": rows, "change": change}, form)])
+    return _refusals(theirs, answers, file)
+
+
+def _refusals(theirs: bytes, answers: Answers, file: str) -> int:
+    """Says why a service with this file would be refused, if it would; the exit status."""
+    found = check.check(theirs, windows=answers.windows, architecture=answers.architecture)
+    errors = [one for one in found if one.severity is check.Severity.ERROR]
+    for one in errors:
+        render.say(render.plain(f"{file}:{one.line}: {one.path}: {one.message} ({one.mend})"))
+    if errors:
+        render.say("hint: a service with this file is refused; mend it, and look with: vmrole answers check")
+    return 1 if errors else 0
+
+
+def _service_file(wishes: list[str]) -> str:
+    """A service file with one role that wishes this, so that the keys are read as they are there."""
+    keys = []
+    for wish in wishes:
+        key, sign, value = wish.partition("=")
+        if not sign or not key.isalnum() or "\n" in value:
+            raise click.UsageError(f"{wish!r} is not KEY=VALUE")
+        keys.append(f"        {key}: {value}\n")
+    unattend = "".join(["unattend:\n", *keys]) if keys else "unattend: {}\n"
+    return f"service: vmrole\nroles:\n  {_ROLE}:\n    answers:\n      {unattend}"
+
+
+def _wishes(text: str, wanted: str) -> tuple[Answers, Machine]:
+    """What the role wishes, who brings a file of his own, and its first instance, which may never have been deployed.
+
+    Only this role is read: what else the service file says, and which images there are, changes nothing here.
+    """
+    tree, faults = manifest_tree.read(text)
+    reader = Reader(tree)
+    reader.problems.extend(faults)
+    roles = _roles(tree)
+    having = [name for name, role in roles.items() if _unattend(role) is not None and wanted in ("", name)]
+    if len(having) != 1 and not reader.problems:
+        names = ", ".join(name for name, role in roles.items() if _unattend(role) is not None) or "none"
+        if not wanted:
+            raise click.UsageError(f"say by --role whose answers; roles that have some for Windows: {names}")
+        raise NotFound(f"no role {wanted} has answers for Windows", hint=f"these have: {names}")
+    answers, service = None, str(tree.get("service", "service"))
+    if having:
+        role = roles[having[0]]
+        unattend = _unattend(role)
+        assert unattend is not None
+        unattend["xml"], unattend.lines["xml"] = _SOME_FILE, unattend.lines.get("xml", 1)
+        whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda _secret: "")
+        answers = manifest_answers.read(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
+    if reader.problems or answers is None:
+        raise InvalidInput("the service file has faults", problems=tuple(reader.problems))
+    return answers, _machine(service, having[0])
+
+
+def _roles(tree: Map) -> dict[str, Map]:
+    roles = tree.get("roles")
+    named = roles.items() if isinstance(roles, Map) else ()
+    return {name: role for name, role in named if isinstance(role, Map)}
+
+
+def _unattend(role: Map) -> Map | None:
+    """What stands under `answers: {unattend: …}`."""
+    answers = role.get("answers")
+    unattend = answers.get("unattend") if isinstance(answers, Map) else None
+    return unattend if isinstance(unattend, Map) else None
+
+
+def _machine(service: str, role: str) -> Machine:
+    return Machine(
+        role=role,
+        index=0,
+        service=service,
+        instance=f"{role}-0.{service}",
+        generation=1,
+        instance_id="00000000-0000-4000-8000-000000000000",
+        mac="52:54:00:00:00:01",
+        address="192.0.2.10/24",  # of documentation: the daemon gives the real one
+        gateway="192.0.2.1",
+        dns=("192.0.2.1",),
+    )
+
+
+def _of_options(error: InvalidInput) -> InvalidInput:
+    """The faults of what --answers says, without the lines of the file that was made of it."""
+    problems = (dataclasses.replace(one, key=one.key.rpartition("unattend.")[2], line=None) for one in error.problems)
+    return InvalidInput("the answers have faults", problems=tuple(problems), hint=error.hint)
+
+
+def _problem(refused: AnswersInvalid) -> InvalidInput:
+    where = refused.where.removeprefix("line ")
+    line = int(where) if where.isdigit() else None
+    problem = Problem(refused.message, key="" if line else refused.where, line=line, hint=refused.hint)
+    return InvalidInput("the answers cannot be merged", problems=(problem,))
+
+
+def _stand_in(secret: SecretRef) -> Secret:  # noqa: ARG001 - none is read
+    return Secret(_STAND_IN)

@@ -1,0 +1,151 @@
+"""`vmrole answers diff`: what it prints about his file and a service file, without a daemon and without secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.main import main
+
+SERVER = Path(__file__).parent.parent / "golden" / "merge" / "server.theirs.xml"
+SERVICE = """\
+service: shop
+roles:
+  gate:
+    image: micro
+    answers:
+      userData: |
+        #cloud-config
+        {}
+  web:
+    image: w2022
+    answers:
+      unattend:
+        timeZone: Tokyo Standard Time
+        administratorPassword: {env: NOWHERE}
+  db:
+    image: w2022
+    answers:
+      unattend: {}
+"""
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs `vmrole answers diff` where no daemon is; gives exit status, stdout and stderr."""
+    monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "nobody"))
+
+    def running(*words: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["answers", "diff", *map(str, words)])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return running
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Path:
+    """A service file with two Windows roles."""
+    (tmp_path / "shop.yaml").write_text(SERVICE)
+    return tmp_path / "shop.yaml"
+
+
+def test_the_decisions_and_the_change_are_shown_without_secrets(run: Run, service: Path) -> None:
+    """Each difference with its line in his file, then a unified diff; no password of either side is seen."""
+    status, out, err = run(SERVER, "--service", service, "--role", "web")
+    assert (status, err) == (0, "")
+    decided, _, change = out.partition("\n\n")
+    line = SERVER.read_text().split("\n").index("\t\t\t<Computername>*</Computername><!-- any -->") + 1
+    assert (
+        f"line {line}: specialize/Microsoft-Windows-Shell-Setup/ComputerName: the service file's is taken" in decided
+    )
+    assert "UserAccounts/AdministratorPassword: the service file's is taken" in decided
+    assert change.startswith("--- server.theirs.xml\n+++ server.theirs.xml (merged)\n@@")
+    assert re.search(r"^\+\s*<!--\s?vmrole instance web-0\.shop ", change, re.MULTILINE)
+    assert re.search(r"^\+\s*<TimeZone>Tokyo Standard Time</TimeZone>", change, re.MULTILINE)
+    assert "Secret" not in out
+    assert "***" in out
+
+
+def test_without_a_service_file_defaults_do_not_beat_his(run: Run) -> None:
+    """His time zone stays when nobody wishes another; --answers and --computer-name are wishes."""
+    status, out, _ = run(SERVER, "--computer-name", "pc-7")
+    assert status == 0
+    assert "Shell-Setup/TimeZone: yours stays" in out
+    assert re.search(r"^\+\s*<Computername>pc-7<", out, re.MULTILINE)
+    status, out, _ = run(SERVER, "--answers", "timeZone=Tokyo Standard Time")
+    assert status == 0
+    assert "Shell-Setup/TimeZone: the service file's is taken" in out
+
+
+def test_the_architecture_can_be_said(run: Run) -> None:
+    """For an arm64 image his amd64 components are told to be skipped, and ours are added beside them."""
+    status, out, _ = run(SERVER, "--arch", "arm64", "--os", "11")
+    assert status == 0
+    assert "ours: arm64; yours: amd64" in out
+    assert re.search(r'^\+.*processorArchitecture="arm64"', out, re.MULTILINE)
+
+
+def test_a_program_can_read_the_decisions(run: Run) -> None:
+    """As JSON each decision has its fields; `kept` is a word."""
+    status, out, _ = run(SERVER, "-o", "json")
+    assert status == 0
+    (zone,) = [one for one in json.loads(out)["decisions"] if one["path"].endswith("Shell-Setup/TimeZone")]
+    assert (zone["ours"], zone["theirs"], zone["kept"]) == ("UTC", "W. Europe Standard Time", "theirs")
+    assert "Secret" not in out
+
+
+def test_a_role_is_named_where_two_could_be_meant(run: Run, service: Path) -> None:
+    """Two roles with answers for Windows are a usage error; one that has none is not found."""
+    status, _, err = run(SERVER, "--service", service)
+    assert status == 2
+    assert "web, db" in err
+    status, _, err = run(SERVER, "--service", service, "--role", "gate")
+    assert status == 3
+    assert "web, db" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["nowhere.xml"], 3, "no file nowhere.xml"),
+        (["--answers", "timeZone"], 2, "not KEY=VALUE"),
+        (["--answers", "colour=blue"], 2, "colour: there is no such key"),
+        (["--answers", "administratorPassword=hunter2"], 2, "does not stand in the service file"),
+        (["--service", "x", "--computer-name", "a"], 2, "leave --answers"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(run: Run, words: list[str], status: int, said: str) -> None:
+    """A file that is not there, an unknown key, a secret on the command line: one sentence, and the exit status."""
+    found = run(*words, *([] if words[0].endswith(".xml") else [SERVER]))
+    assert found[0] == status
+    assert said in found[2]
+    assert found[1] == ""
+    assert "hunter2" not in found[2]
+
+
+def test_a_faulty_file_is_refused_with_its_line(run: Run, tmp_path: Path) -> None:
+    """As a compiler would: file, line, what is wrong and what would be right."""
+    broken = tmp_path / "broken.xml"
+    broken.write_text(SERVER.read_text().replace("R&amp;D", "R&D"))
+    status, out, err = run(broken)
+    assert (status, out) == (2, "")
+    assert re.search(r"broken\.xml:15: .*\(write &amp; for &\)", err)
+
+
+def test_a_file_that_would_be_refused_is_explained_all_the_same(run: Run, tmp_path: Path) -> None:
+    """What `check` calls an error is said after the decisions, and the exit status is 1."""
+    doubled = tmp_path / "doubled.xml"
+    owner = "<RegisteredOwner>R&amp;D</RegisteredOwner>"
+    doubled.write_text(SERVER.read_text().replace(owner, owner * 2))
+    status, out, err = run(doubled)
+    assert status == 1
+    assert "ComputerName: the service file's is taken" in out
+    assert re.search(r"doubled\.xml:15: .*RegisteredOwner", err)
+    assert "vmrole answers check" in err
