@@ -47,7 +47,8 @@ class Finding:
 
 def is_user_data(text: str) -> bool:
     """Whether a text begins as user-data does, so that somebody who holds a file knows what to check it as."""
-    if multipart.is_mime(text):
+    text = text.removeprefix("\ufeff")  # refused, but by the one who can say so
+    if multipart.is_mime(text) or text.startswith("## template:"):
         return True
     try:
         return bool(multipart.type_by_first_line(text, ""))

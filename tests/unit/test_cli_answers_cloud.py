@@ -57,6 +57,12 @@ def test_what_no_disc_is_made_of_is_an_error(run: Run, content: bytes) -> None:
     assert err == "1 error\n"
 
 
+def test_a_byte_order_mark_is_told(run: Run) -> None:
+    """An editor of Windows that leaves one makes cloud-init pass over the file."""
+    status, out, _ = run(b"\xef\xbb\xbf#cloud-config\nhostname: web\n")
+    assert (status, out) == (1, "user-data:1: error: begins with a byte-order mark (save it without) [refused]\n")
+
+
 def test_parts_are_named(run: Run) -> None:
     """Where there are several parts, a line says which one is meant."""
     content = b'#cloud-config-archive\n- "#!/bin/sh\\n"\n- "#cloud-config\\nruncmd: hello\\n"\n'

@@ -135,6 +135,8 @@ def test_what_is_refused_is_the_only_error(text: str, line: int) -> None:
         ("#include\nhttp://x\n", True),
         ("Content-Type: text/cloud-config\n\n", True),
         ("MIME-Version: 1.0\n", True),
+        ("\ufeff#cloud-config\n", True),
+        ("## template: jinja\n#cloud-config\n", True),
         ('<?xml version="1.0"?>\n<unattend/>\n', False),
         ("\ufeff<unattend/>", False),
         ("# cloud-config\n", False),
