@@ -21,6 +21,11 @@ _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
 
 
+def network_name(service: str) -> str:
+    """What libvirt calls the network of a service."""
+    return f"vmrole-{service}"
+
+
 def allocate_network(service: str, pool: str, taken: Iterable[ServiceNetwork]) -> ServiceNetwork:
     """The first free /24 of `pool` (CIDR), with a bridge name of at most 15 characters. Raises Conflict when full."""
     networks = list(taken)
@@ -30,7 +35,7 @@ def allocate_network(service: str, pool: str, taken: Iterable[ServiceNetwork]) -
     for subnet in ipaddress.ip_network(pool).subnets(new_prefix=SERVICE_PREFIX):
         if subnet not in used and not any(subnet.overlaps(other) for other in odd):
             return ServiceNetwork(
-                name=f"vmrole-{service}",
+                name=network_name(service),
                 bridge=_unique(BRIDGE_PREFIX, service, names),
                 subnet=str(subnet),
                 gateway=str(subnet.network_address + 1),
@@ -50,7 +55,13 @@ def allocate_nic(network: ServiceNetwork, taken: Iterable[Nic], instance: str) -
         address = str(base + number)
         if address not in used:
             tap = _unique(TAP_PREFIX, f"{network.subnet} {instance}", {one.tap for one in nics})
-            return Nic(mac=_mac(network, instance, {one.mac for one in nics}), address=address, tap=tap)
+            return Nic(
+                mac=_mac(network, instance, {one.mac for one in nics}),
+                address=address,
+                tap=tap,
+                gateway=network.gateway,
+                prefix_length=network.prefix_length,
+            )
     raise Conflict(
         f"no address is left for {instance} in {network.subnet}",
         hint=f"a service has room for {LAST_HOST - FIRST_HOST + 1} instances: scale down or use another service",

@@ -87,6 +87,11 @@ class Client:
         found: list[str] = self.call("GET", f"/v1/instances/{transport.part(name)}/why")["sentences"]
         return found
 
+    def agent(self, name: str) -> wire.Agent:
+        """What the guest's agent says of itself."""
+        found: wire.Agent = self.call("GET", f"/v1/instances/{transport.part(name)}/agent")
+        return found
+
     def console(self, name: str, tail_bytes: int) -> bytes:
         """The end of the console's log, as the guest wrote it."""
         query = {"tail_bytes": tail_bytes}
@@ -118,6 +123,11 @@ class Client:
     def findings(self) -> list[wire.Finding]:
         """What on the host contradicts the records."""
         found: list[wire.Finding] = self.call("GET", "/v1/verify")
+        return found
+
+    def repair(self) -> list[wire.Finding]:
+        """Removes what no record knows; returns what that was."""
+        found: list[wire.Finding] = self.call("POST", "/v1/verify/repair")
         return found
 
     def images(self) -> list[wire.Image]:
@@ -170,6 +180,11 @@ class Client:
         """Has every byte of an image read again."""
         path = f"/v1/images/{transport.part(ref)}/verify"
         found: wire.Image = self.call("POST", path, within_s=IMAGE_WITHIN_S)
+        return found
+
+    def suggest(self, ref: str, deadlines: Mapping[str, float]) -> wire.Image:
+        """Keeps what an image's test measured; see model.Deadlines."""
+        found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/suggested", deadlines, {})
         return found
 
     def remove_image(self, ref: str) -> None:

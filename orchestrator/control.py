@@ -14,6 +14,7 @@ from orchestrator import addressing, explain, manifest, records, rollout
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
 from orchestrator.model import (
     INSTANCES_MAX,
+    Agent,
     Event,
     Goal,
     Image,
@@ -27,11 +28,13 @@ from orchestrator.model import (
     Seat,
     Service,
     ServiceSpec,
+    Silence,
     Verb,
     instance_name,
 )
 from orchestrator.ports import Clock, Store, Write
 from orchestrator.reconciler import Kind
+from unattend.secret import SecretRef
 
 MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
@@ -72,17 +75,21 @@ class Control:
         store: Store,
         *,
         find_image: Callable[[str], Image | None],
+        secret_fault: Callable[[SecretRef], str] = lambda _: "",
         capacity: Capacity,
         clock: Clock,
         wake: Callable[[Kind, str], None],
         seats: Callable[[], Mapping[InstanceName, Seat]],
+        agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
     ) -> None:
         self._store = store
         self._find_image = find_image
+        self._secret_fault = secret_fault
         self._capacity = capacity
         self._clock = clock
         self._wake = wake
         self.seats = seats
+        self.agent = agent
 
     # Reading
 
@@ -136,7 +143,7 @@ class Control:
 
     def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
-        spec = manifest.parse(text, self._find_image)
+        spec = manifest.parse(text, self._find_image, self._secret_fault)
         try:
             return self.apply_spec(spec, dry_run=dry_run, expected=expected)
         except InvalidInput as error:
@@ -236,11 +243,12 @@ class Control:
 
     def _check(self, spec: ServiceSpec, others: list[Service]) -> None:
         for other in others:
-            if other.spec.vip == spec.vip:
+            if spec.vip and other.spec.vip == spec.vip:
                 raise Conflict(
                     f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
                 )
-        addressing.check_vip(spec.vip, self._capacity.pool)
+        if spec.vip:
+            addressing.check_vip(spec.vip, self._capacity.pool)
         used = sum(_memory_mib(other.spec) for other in others)
         need = _memory_mib(spec)
         if used + need > self._capacity.memory_mib:
@@ -366,6 +374,9 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     return tuple(changes)
 
 
+_NEVER_SHOWN = ("user_data", "vendor_data", "unattend")  # their texts may hold secrets
+
+
 def _role_difference(before: Role, after: Role) -> list[Change]:
     changes = []
     for field in dataclasses.fields(Role):
@@ -378,7 +389,7 @@ def _role_difference(before: Role, after: Role) -> list[Change]:
             effect = "rolling reimage, one instance at a time"
         else:
             effect = "no restart"
-        shown = ("…", "… (changed)") if field.name == "user_data" else (str(old), str(new))
+        shown = ("…", "… (changed)") if field.name in _NEVER_SHOWN else (str(old), str(new))
         key = f"roles.{after.name}.{field.name}"
         changes.append(Change(key=key, before=shown[0], after=shown[1], effect=effect))
     return changes

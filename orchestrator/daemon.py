@@ -33,6 +33,7 @@ from orchestrator.drivers.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.network import HostNetwork
 from orchestrator.drivers.qmp_watch import event_loop_thread
+from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, VmroleError
@@ -83,10 +84,12 @@ def running(settings: Config) -> Iterator[None]:
         control = Control(
             store,
             find_image=images.find,
+            secret_fault=HostSecrets().fault,
             capacity=Capacity(pool=settings.network_pool, memory_mib=_memory_mib(settings)),
             clock=clock,
             wake=reconciler.wake,
             seats=host.balancer.seats,
+            agent=host.guest.agent,
         )
         group = group_id(settings.socket_group)
         app = create_app(
@@ -94,6 +97,7 @@ def running(settings: Config) -> Iterator[None]:
             images,
             console=layout.console,
             findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(store, host)],
+            repair=lambda: _repair(store, host),
             admission=Admission(group=group),
         )
         listener = stack.enter_context(bind(settings.socket, group))
@@ -116,7 +120,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell) -> I
     ):
         yield Host(
             disks=QemuImgDisks(layout),
-            media=AnswerDiscs(layout),
+            media=AnswerDiscs(layout, HostSecrets().reveal),
             hypervisor=machines.hypervisor,
             guest=machines.guest,
             balancer=balancer,
@@ -138,6 +142,13 @@ def _memory_mib(settings: Config) -> int:
 
 def _findings(store: Store, host: Host) -> list[verify.Finding]:
     return verify.findings(host, records.all_of(store, Service), records.all_of(store, Instance))
+
+
+def _repair(store: Store, host: Host) -> list[verify.Finding]:
+    def recorded(name: str) -> bool:
+        return bool(records.find(store, Instance, name) or records.find(store, Service, name))
+
+    return verify.repair(host, _findings(store, host), recorded)
 
 
 def _tell_systemd(state: str) -> None:

@@ -7,14 +7,13 @@ and expanded size are bounded before it is looked at.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Any
 
-from orchestrator import manifest_tree
+from orchestrator import manifest_answers, manifest_tree
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.manifest_answers import Given, SecretFault, WhoseAnswers
 from orchestrator.manifest_fields import (
     Answer,
     boolean,
@@ -26,11 +25,14 @@ from orchestrator.manifest_fields import (
     text,
     words,
 )
+from orchestrator.manifest_reader import Reader
 from orchestrator.manifest_tree import SEE, Map
 from orchestrator.model import (
     INSTANCES_MAX,
+    AnswerFormat,
     DiskFormat,
     Endpoint,
+    Hardware,
     HttpProbe,
     Image,
     LocalStorage,
@@ -47,16 +49,23 @@ from orchestrator.model import (
     is_sha256,
     label,
 )
-from unattend import AnswersInvalid, nocloud
+from unattend.secret import SecretRef
 
+WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
-USER_DATA_BYTES_MAX = 256 * 1024
 
 
-def parse(source: str, find_image: Callable[[str], Image | None]) -> ServiceSpec:
-    """The service that the file describes. Raises InvalidInput with all problems found."""
+def _always(secret: SecretRef) -> str:  # noqa: ARG001 - it has the shape of a SecretFault
+    return ""
+
+
+def parse(source: str, find_image: Callable[[str], Image | None], secret_fault: SecretFault = _always) -> ServiceSpec:
+    """The service that the file describes. Raises InvalidInput with all problems found.
+
+    `secret_fault` says why a secret that the file names cannot be had; unless given, none is looked for.
+    """
     tree, faults = manifest_tree.read(source)
-    reader = _Reader(tree, find_image)
+    reader = _Reader(tree, find_image, secret_fault)
     reader.problems.extend(faults)
     spec = reader.service()
     if reader.problems or spec is None:
@@ -74,49 +83,59 @@ def line_of(source: str, key: str) -> int | None:
         return None
 
 
-class _Reader:
+class _Reader(Reader):
     """Reads the tree field by field and collects what is wrong instead of stopping at the first fault."""
 
-    def __init__(self, tree: Map, find_image: Callable[[str], Image | None]) -> None:
-        self._tree = tree
+    def __init__(self, tree: Map, find_image: Callable[[str], Image | None], secret_fault: SecretFault) -> None:
+        super().__init__(tree)
         self._find_image = find_image
-        self.problems: list[Problem] = []
+        self._secret_fault = secret_fault
+        self._service = ""
 
     def service(self) -> ServiceSpec | None:
-        top = self._keys(self._tree, "", ("service", "vip", "roles"), ("service", "vip", "roles"))
-        name = self._take(top, "", "service", _name)
-        vip = self._take(top, "", "vip", _address)
-        roles = self._members(top, "", "roles", self._role)
+        top = self.keys(self._tree, "", ("service", "vip", "roles"), ("service", "roles"))
+        name = self.take(top, "", "service", _name)
+        vip: str = self.take(top, "", "vip", _address, "")
+        self._service = name or ""
+        roles = self.members(top, "", "roles", self._role)
         if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
-            self._fault("roles", "a service has at least one role", SEE)
+            self.fault("roles", "a service has at least one role", SEE)
         self._unique_ports(roles)
-        if self.problems or name is None or vip is None:
+        if "vip" not in top and any(role.endpoints for role in roles):
+            self.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
+        if self.problems or name is None:
             return None
         return ServiceSpec(name=name, vip=vip, roles=tuple(roles))
 
     def _role(self, name: str, node: object, at: str) -> Role:
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready", "drain")
-        node = self._keys(node, at, keys, ("image",))
-        image = self._take(node, at, "image", self._image)
-        size = self._keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory"))
-        endpoints = tuple(self._members(node, at, "endpoints", self._endpoint))
+        node = self.keys(node, at, keys, ("image",))
+        image = self.take(node, at, "image", self._image)
+        size = self.keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory"))
+        endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
+        instances = self.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
+        given = self._answers(node, at, name, image, instances)
         return Role(
             name=name,
             image=str(node.get("image", "")),
             image_sha256=image.sha256 if image else "",
             image_format=image.format if image else DiskFormat.QCOW2,
             os=image.os if image else Os.LINUX,
-            instances=self._take(node, at, "instances", integer(0, INSTANCES_MAX), 1),
+            answers=image.answers if image else AnswerFormat.NOCLOUD,
+            hardware=image.hardware if image else Hardware(),
+            instances=instances,
             size=Size(
-                vcpus=self._take(size, f"{at}.size", "vcpus", integer(1, 64), Size().vcpus),
-                memory_mib=self._take(size, f"{at}.size", "memory", size_mib(64, 1024 * 1024), Size().memory_mib),
+                vcpus=self.take(size, f"{at}.size", "vcpus", integer(1, 64), Size().vcpus),
+                memory_mib=self.take(size, f"{at}.size", "memory", size_mib(64, 1024 * 1024), Size().memory_mib),
             ),
             endpoints=endpoints,
-            local_storage=tuple(self._members(node, at, "localStorage", self._storage)),
-            user_data=self._user_data(node, at),
-            setup=self._setup(node, at),
-            ready=self._ready(node, at, endpoints),
-            drain_s=self._take(node, at, "drain", duration_s(0, 3600), 30.0),
+            local_storage=tuple(self.members(node, at, "localStorage", self._storage)),
+            user_data=given.user_data,
+            vendor_data=given.vendor_data,
+            unattend=given.unattend,
+            setup=self._setup(node, at, image),
+            ready=self._ready(node, at, endpoints, image),
+            drain_s=self.take(node, at, "drain", duration_s(0, 3600), 30.0),
         )
 
     def _image(self, node: object) -> Answer[Image]:
@@ -137,67 +156,65 @@ class _Reader:
         return image
 
     def _endpoint(self, name: str, node: object, at: str) -> Endpoint:
-        node = self._keys(node, at, ("port", "target", "protocol", "probe"), ("port",))
-        outside = self._take(node, at, "port", port, 0)
-        mode = self._take(node, at, "protocol", choice(Mode), Mode.TCP)
+        node = self.keys(node, at, ("port", "target", "protocol", "probe"), ("port",))
+        outside = self.take(node, at, "port", port, 0)
+        mode = self.take(node, at, "protocol", choice(Mode), Mode.TCP)
         probe = self._probe(node, at)
         return Endpoint(
-            name=name, port=outside, target=self._take(node, at, "target", port, outside), mode=mode, probe=probe
+            name=name, port=outside, target=self.take(node, at, "target", port, outside), mode=mode, probe=probe
         )
 
     def _probe(self, node: Map, at: str) -> Probe | None:
         if "probe" not in node:
             return None
         at = f"{at}.probe"
-        probe = self._keys(node["probe"], at, ("path", "port"))
-        where = self._take(probe, at, "port", port, None)
+        probe = self.keys(node["probe"], at, ("path", "port"))
+        where = self.take(probe, at, "port", port, None)
         if "path" not in probe:
             return TcpProbe(port=where)
-        return HttpProbe(path=self._take(probe, at, "path", _path, "/"), port=where)
+        return HttpProbe(path=self.take(probe, at, "path", _path, "/"), port=where)
 
     def _storage(self, name: str, node: object, at: str) -> LocalStorage:
         if len(name) > STORAGE_NAME_MAX:
-            self._fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
-        node = self._keys(node, at, ("size",), ("size",))
-        return LocalStorage(name=name, size_mib=self._take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
+            self.fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
+        node = self.keys(node, at, ("size",), ("size",))
+        return LocalStorage(name=name, size_mib=self.take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
 
-    def _user_data(self, node: Map, at: str) -> str:
-        at = f"{at}.answers"
-        answers = self._keys(node.get("answers", Map()), at, ("userData",))
-        said: str = self._take(answers, at, "userData", text, "")
-        if len(said.encode()) > USER_DATA_BYTES_MAX:
-            limit = f"use at most {USER_DATA_BYTES_MAX // 1024} KiB; put large data into the image"
-            self._fault(f"{at}.userData", "too long", limit)
-            return said
-        try:
-            nocloud.check_user_data(said)
-        except AnswersInvalid as refused:
-            self._fault(f"{at}.userData", str(refused), refused.hint)
-        return said
+    def _answers(self, node: Map, at: str, role: str, image: Image | None, instances: int) -> Given:
+        if image is None:  # What it would read is not known; that there is no such image is said already.
+            return Given()
+        whose = WhoseAnswers(service=self._service, role=role, instances=instances, secret_fault=self._secret_fault)
+        return manifest_answers.read(self, node, at, image.answers, whose)
 
-    def _setup(self, node: Map, at: str) -> Setup:
+    def _setup(self, node: Map, at: str, image: Image | None) -> Setup:
         at = f"{at}.setup"
-        setup = self._keys(node.get("setup", Map()), at, ("restart", "within"))
-        return Setup(
-            restart=self._take(setup, at, "restart", boolean, Setup().restart),
-            within_s=self._take(setup, at, "within", duration_s(1, 24 * 3600), Setup().within_s),
-        )
+        setup = self.keys(node.get("setup", Map()), at, ("restart", "within"))
+        restart: bool = self.take(setup, at, "restart", boolean, Setup().restart)
+        within_s = WINDOWS_SETUP_S if _is_windows(image) else Setup().within_s
+        if image and image.suggested:
+            within_s = image.suggested.setup_s
+        if _is_windows(image) and not restart:
+            self.fault(f"{at}.restart", "Windows Setup always restarts", "leave it out")
+        return Setup(restart=restart, within_s=self.take(setup, at, "within", duration_s(1, 24 * 3600), within_s))
 
-    def _ready(self, node: Map, at: str, endpoints: tuple[Endpoint, ...]) -> Ready:
+    def _ready(self, node: Map, at: str, endpoints: tuple[Endpoint, ...], image: Image | None) -> Ready:
         at = f"{at}.ready"
-        ready = self._keys(node.get("ready", Map()), at, ("units", "ignore", "command", "probe", "within"))
+        units = ("services", "delayed") if _is_windows(image) else ("units",)
+        ready = self.keys(node.get("ready", Map()), at, (*units, "ignore", "command", "probe", "within"))
         probe = self._probe(ready, at)
         if probe is not None and probe.port is None:
             if not endpoints:
-                self._fault(f"{at}.probe", "which port?", "say `port:`; the role has no endpoint to take it from")
+                self.fault(f"{at}.probe", "which port?", "say `port:`; the role has no endpoint to take it from")
             else:
                 probe = dataclasses.replace(probe, port=endpoints[0].target)
+        within_s = image.suggested.ready_s if image and image.suggested else Ready().within_s
         return Ready(
-            units=self._take(ready, at, "units", words, ()),
-            ignore=self._take(ready, at, "ignore", words, ()),
-            command=self._take(ready, at, "command", words, ()),
+            units=self.take(ready, at, units[0], words, ()),
+            ignore=self.take(ready, at, "ignore", words, ()),
+            delayed=self.take(ready, at, "delayed", boolean, False),
+            command=self.take(ready, at, "command", words, ()),
             probe=probe,
-            within_s=self._take(ready, at, "within", duration_s(1, 24 * 3600), Ready().within_s),
+            within_s=self.take(ready, at, "within", duration_s(1, 24 * 3600), within_s),
         )
 
     def _unique_ports(self, roles: list[Role]) -> None:
@@ -206,71 +223,12 @@ class _Reader:
             for end in role.endpoints:
                 key = f"roles.{role.name}.endpoints.{end.name}.port"
                 if end.port and end.port in seen:
-                    self._fault(key, f"port {end.port} is taken by {seen[end.port]}", "each port of the VIP once")
+                    self.fault(key, f"port {end.port} is taken by {seen[end.port]}", "each port of the VIP once")
                 seen.setdefault(end.port, key)
 
-    # Reading one thing
 
-    def _fault(self, key: str, message: str, hint: str) -> None:
-        self.problems.append(Problem(message, key=key, line=manifest_tree.line_of(self._tree, key), hint=hint))
-
-    def _keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Map:
-        """The node as a mapping with only known keys; what is wrong is noted, and an empty one takes its place."""
-        if not isinstance(node, Map):
-            self._fault(at, f"{_shown(node)} is not a mapping", f"keys are: {', '.join(allowed)}")
-            return Map()
-        for key in node:
-            if key not in allowed:
-                near = difflib.get_close_matches(key, allowed, 1)
-                hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(allowed)}"
-                self._fault(_under(at, key), "there is no such key", hint)
-        for key in required:
-            if key not in node:
-                self._fault(_under(at, key), "is missing", SEE)
-        return node
-
-    def _take(
-        self,
-        node: Map,
-        at: str,
-        key: str,
-        read: Callable[[object], Answer[Any]],
-        default: Any = None,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
-        if key not in node:
-            return default
-        answer = read(node[key])
-        if isinstance(answer, Problem):
-            self._fault(_under(at, key), answer.message, answer.hint)
-            return default
-        return answer
-
-    def _members(self, node: Map, at: str, key: str, read: Callable[[str, object, str], Any]) -> list[Any]:
-        """What `read` makes of each named member of a mapping, in the file's order."""
-        at = _under(at, key)
-        if key not in node:
-            return []
-        members = node[key]
-        if not isinstance(members, Map):
-            self._fault(at, f"{_shown(members)} is not a mapping", "write NAME: and below it what belongs to it")
-            return []
-        found = []
-        for name, member in members.items():
-            try:
-                label(name)
-            except InvalidInput as error:
-                self._fault(f"{at}.{name}", str(error), error.hint)
-                continue
-            found.append(read(name, member, f"{at}.{name}"))
-        return found
-
-
-def _under(at: str, key: str) -> str:
-    return f"{at}.{key}" if at else key
-
-
-def _shown(node: object) -> str:
-    return "nothing" if node is None else repr(node)[:60]
+def _is_windows(image: Image | None) -> bool:
+    return image is not None and image.os is Os.WINDOWS
 
 
 def _name(node: object) -> Answer[str]:

@@ -247,7 +247,7 @@ class ServiceSpec:
     """What the user deploys: one virtual address, one or more roles."""
 
     name: str
-    vip: str
+    vip: str  # "" for a service without endpoints
     roles: tuple[Role, ...]
 
     def role(self, name: str) -> Role | None:
@@ -280,6 +280,8 @@ class Nic:
     mac: str
     address: str  # the DIP
     tap: str  # host-side interface, <= 15 chars
+    gateway: str = ""  # the host, which is the name server as well
+    prefix_length: int = 24
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -423,6 +425,17 @@ class Identity:
     setup_boot_id: str = ""  # written by the answer disc's own script in the setup boot
     source: str = "files"  # how it was learned: "files", "exec", or "ping" when the agent allows neither
     unfinished: str = ""  # what setup still does, in words, where the guest tells (Windows); "" when it is complete
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """What a guest's agent says of itself and its system: hostile words, shortened and without control characters."""
+
+    host_name: str = ""
+    system: str = ""  # "Debian GNU/Linux 12 (bookworm)", "Windows Server 2022 Standard"
+    version: str = ""  # the agent's own
+    allowed: tuple[str, ...] = ()  # the commands that vmrole has a use for and may call
+    forbidden: tuple[str, ...] = ()  # those that this agent does not allow or does not know
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from orchestrator.model import (
+    Agent,
     Domain,
     Event,
     Frontend,
@@ -33,13 +34,13 @@ class Disks(Protocol):
     def lay_overlay(self, instance: Instance) -> None:
         """Makes this generation's overlay on the image if absent; Permanent when the image is missing or altered."""
 
-    def erase_overlay(self, instance: Instance) -> None:
+    def erase_overlay(self, name: InstanceName) -> None:
         """Removes every overlay of the instance, of this generation and of earlier ones."""
 
     def lay_local_storage(self, instance: Instance) -> None:
         """Makes each local storage disk that is absent; never touches one that exists."""
 
-    def erase_local_storage(self, instance: Instance) -> None:
+    def erase_local_storage(self, name: InstanceName) -> None:
         """Removes all local storage of the instance."""
 
     def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
@@ -52,7 +53,7 @@ class AnswerMedia(Protocol):
     def write(self, instance: Instance) -> None:
         """Writes this generation's disc if absent; complete or not there at all."""
 
-    def erase(self, instance: Instance) -> None:
+    def erase(self, name: InstanceName) -> None:
         """Destroys every disc of the instance."""
 
     def inventory(self) -> frozenset[InstanceName]:
@@ -107,6 +108,9 @@ class Guest(Protocol):
 
     def services(self, instance: Instance) -> Services | Silence:
         """Whether all auto-start services have started, the role's own `ready` units and command included."""
+
+    def agent(self, instance: Instance) -> Agent | Silence:
+        """What the agent says of itself; only for people, nothing is decided by it."""
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""

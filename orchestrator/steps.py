@@ -63,7 +63,7 @@ Outcome = Done | Wait | Failed
 def lay_overlay(instance: Instance, host: Host) -> Outcome:
     """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
     if instance.storage < instance.goal.storage:
-        host.disks.erase_local_storage(instance)
+        host.disks.erase_local_storage(instance.name)
     host.disks.lay_local_storage(instance)
     host.disks.lay_overlay(instance)
     return Done(replace(instance, storage=instance.goal.storage))
@@ -151,7 +151,7 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
     domain = host.hypervisor.look(instance.name)
     if domain is not None and domain.disc:
         host.hypervisor.eject(instance.name)
-    host.media.erase(instance)
+    host.media.erase(instance.name)
     return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
 
 
@@ -249,10 +249,10 @@ def stop_vm(instance: Instance, host: Host) -> Outcome:
 def erase(instance: Instance, host: Host) -> Outcome:
     """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
     host.hypervisor.undefine(instance.name)
-    host.media.erase(instance)
-    host.disks.erase_overlay(instance)
+    host.media.erase(instance.name)
+    host.disks.erase_overlay(instance.name)
     if not instance.goal.serve:
-        host.disks.erase_local_storage(instance)
+        host.disks.erase_local_storage(instance.name)
         host.hypervisor.erase_evidence(instance.name)
     return Done(instance)
 

@@ -1,15 +1,26 @@
 """The invariants, checked against the host: what lies around without a record, what a record misses. Findings only.
 
 Codes are stable words for scripts, in the manner of `gnt-cluster verify`. The reconciler repairs what a record
-misses by itself; `strays` are removed on request, and only when they carry our name and belong to no record.
+misses by itself; `repair` removes strays, and only those that carry our name, belong to no record and hold nothing
+that a user may want: local storage without a record is told and stays.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from orchestrator.model import Image, Instance, InstanceName, Phase, Power, Service
+from orchestrator import addressing
+from orchestrator.model import (
+    Image,
+    Instance,
+    InstanceName,
+    Phase,
+    Power,
+    Service,
+    ServiceNetwork,
+    ServiceSpec,
+)
 from orchestrator.ports import Host
 
 _HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
@@ -19,7 +30,7 @@ _MAY_BE_IN_POOL = (Phase.READY, Phase.SERVING, Phase.DRAINING)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is not as it ought to be. `stray` findings are about things that no record knows."""
+    """One thing that is not as it ought to be. `stray`: no record knows it, and `repair` takes it away."""
 
     code: str
     subject: str
@@ -36,6 +47,38 @@ def findings(host: Host, services: Sequence[Service], instances: Sequence[Instan
     for service in host.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", service, "a network of no service"))
     return sorted(found, key=lambda one: (one.code, one.subject))
+
+
+def repair(host: Host, strays: Sequence[Finding], recorded: Callable[[str], bool]) -> list[Finding]:
+    """Removes the strays among the findings; returns those that it has removed.
+
+    `recorded` says whether an instance or a service of that name is recorded by now: such a one is left alone.
+    """
+    removed = []
+    for one in strays:
+        if one.stray and not recorded(one.subject):
+            _remove(host, one)
+            removed.append(one)
+    return removed
+
+
+def _remove(host: Host, stray: Finding) -> None:
+    """All of the stray that could be in the way of another part of it goes first: pool, VM, then files."""
+    if stray.code == "NETWORK-STRAY":
+        host.network.lift(_nobodys(stray.subject))
+        return
+    name = InstanceName(stray.subject)
+    host.balancer.leave(name)
+    host.hypervisor.power_off(name)
+    host.hypervisor.undefine(name)
+    host.media.erase(name)
+    host.disks.erase_overlay(name)
+
+
+def _nobodys(name: str) -> Service:
+    """A service as far as its network goes, for what was left of one."""
+    network = ServiceNetwork(name=addressing.network_name(name), bridge="", subnet="0.0.0.0/24", gateway="")
+    return Service(spec=ServiceSpec(name=name, vip="", roles=()), network=network, removing=True)
 
 
 def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Finding]:
@@ -74,7 +117,12 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     for name, parts in disks.items():
         instance = known.get(name)
         if instance is None:
-            found.append(_stray("DISK-STRAY", name, f"disks of no instance: {', '.join(sorted(parts))}"))
+            overlays = sorted(part for part in parts if part.startswith("overlay:"))
+            if overlays:
+                found.append(_stray("DISK-STRAY", name, f"disks of no instance: {', '.join(overlays)}"))
+            if kept := sorted(parts - set(overlays)):
+                told = f"of no instance: {', '.join(kept)}; deploy it again, or remove the files yourself"
+                found.append(Finding(code="STORAGE-STRAY", subject=name, message=told))
             continue
         own = {f"overlay:{instance.generation}", *(f"storage:{one.name}" for one in instance.role.local_storage)}
         for part in sorted(parts - own):

@@ -80,6 +80,16 @@ class Arrival(TypedDict):
     percent: float | None
 
 
+class Agent(TypedDict):
+    """A guest's agent; see model.Agent."""
+
+    host_name: str
+    system: str
+    version: str
+    allowed: list[str]
+    forbidden: list[str]
+
+
 class Operation(TypedDict):
     """Long work; see model.Operation. A target is [name, {"generation", "boot"}]."""
 

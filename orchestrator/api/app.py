@@ -30,12 +30,14 @@ def create_app(
     *,
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
+    repair: Callable[[], Sequence[Finding]],
     admission: Admission | None = None,
 ) -> FastAPI:
     """The API over the core.
 
-    `console` says where the console log of an instance lies, `findings` compares the host with the records, and
-    `admission` says who may ask (None: root and the daemon's own user).
+    `console` says where the console log of an instance lies, `findings` compares the host with the records, `repair`
+    removes what no record knows and tells what that was, and `admission` says who may ask (None: root and the
+    daemon's own user).
     """
     app = FastAPI(
         title="vmrole",
@@ -61,6 +63,11 @@ def create_app(
     def verify() -> list[Finding]:
         """What on this host contradicts the records; an empty list is health."""
         return list(findings())
+
+    @app.post("/v1/verify/repair", tags=["daemon"])
+    def repair_strays() -> list[Finding]:
+        """Removes what no record knows; local storage stays. Answers with what was removed."""
+        return list(repair())
 
     app.include_router(service_routes(control))
     app.include_router(instance_routes(control, watchers, console))

@@ -14,7 +14,7 @@ from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, Oper
 from orchestrator.api.views import InstanceView, Why, Wish, view_instance
 from orchestrator.control import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
-from orchestrator.model import Event, Instance, InstanceName, Operation, Seat
+from orchestrator.model import Agent, Event, Instance, InstanceName, Operation, Seat, Silence
 
 CONSOLE_MAX_BYTES = 1 << 20
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -60,6 +60,15 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     def get_why(name: str) -> Why:
         """In sentences: what the instance waits for, since when, until when, and what came before."""
         return Why(name=control.instance(name).name, sentences=control.why(name))
+
+    @router.get("/instances/{name}/agent", tags=["instances"])
+    def get_agent(name: str) -> Agent:
+        """What the guest's agent says of itself and of its system, asked now; 503 while it is silent."""
+        instance = control.instance(name)
+        said = control.agent(instance)
+        if isinstance(said, Silence):
+            raise Transient(f"the agent of {instance.name} is silent: {said.reason}", hint="try again when it is up")
+        return said
 
 
 def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:

@@ -114,8 +114,21 @@ class Health:
 
 
 def masked(role: Role) -> Role:
-    """The role without its user data, which may hold secrets."""
-    return replace(role, user_data=MASK) if role.user_data else role
+    """The role without the texts that its user may have put secrets into."""
+    shown = replace(role, user_data=_mask(role.user_data), vendor_data=_mask(role.vendor_data))
+    if role.unattend is None:
+        return shown
+    answers = role.unattend
+    scripts = tuple(replace(script, text=_mask(script.text)) for script in answers.scripts)
+    commands = tuple(replace(command, line=_mask(command.line)) for command in answers.specialize)
+    first_logon = tuple(_mask(line) for line in answers.first_logon)
+    own_xml = _mask(answers.own_xml)
+    answers = replace(answers, scripts=scripts, specialize=commands, first_logon=first_logon, own_xml=own_xml)
+    return replace(shown, unattend=answers)
+
+
+def _mask(text: str) -> str:
+    return MASK if text else ""
 
 
 def view_service(service: Service, instances: Sequence[Instance]) -> ServiceView:

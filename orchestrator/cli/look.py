@@ -67,9 +67,12 @@ def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -
 
 @click.command()
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
+@click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
 @click.pass_obj
-def verify(client: Client, form: str) -> int:
+def verify(client: Client, form: str, repair: bool) -> int:
     """Compares this host with the records: VMs, disks, discs, networks, pool members. Exit status 1 on a finding."""
+    for one in client.repair() if repair else ():
+        render.say(f"removed {one['subject']}: {one['message']}")
     found = client.findings()
     if form != "table":
         render.show([render.dump(found, form)])

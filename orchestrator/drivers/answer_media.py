@@ -1,7 +1,8 @@
 """Answer discs as ISO files, one path per generation. What stands on a disc is `unattend`'s; who reads it, the VM's.
 
 A disc holds secrets: its file is mode 0600. libvirt gives it to QEMU's user when the VM starts, so the directories
-above it may be passed through (0711) but not listed.
+above it may be passed through (0711) but not listed. A disc with passwords is written to memory only (tmpfs), where
+nothing of it is left when it is unlinked.
 """
 
 from __future__ import annotations
@@ -14,34 +15,42 @@ from pathlib import Path
 
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import NoSpace, Permanent, Transient
-from orchestrator.model import Instance, InstanceName
-from unattend import AnswersInvalid, iso, nocloud
+from orchestrator.model import AnswerFormat, Instance, InstanceName
+from unattend import AnswersInvalid, configdrive, iso, nocloud
+from unattend.secret import Reveal
+from unattend.windows import files as windows_files
+from unattend.windows.answers import Answers, Machine, secrets_of
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711
+_IN_MEMORY = ("tmpfs", "ramfs")
+MOUNTS = Path("/proc/self/mountinfo")
 
 
 class AnswerDiscs:
     """ports.AnswerMedia in RUN/discs; at most one thread writes or erases for one instance at a time."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, reveal: Reveal, mounts: Path = MOUNTS) -> None:
         self._layout = layout
+        self._reveal = reveal
+        self._mounts = mounts
 
     def write(self, instance: Instance) -> None:
         """See ports.AnswerMedia. Permanent when user-data is refused, NoSpace or Transient when the disk fails."""
         path = self._layout.disc(instance)
         if path.exists():
             return
-        content = _content(instance)
         with _translated(path):
             for folder in (self._layout.discs, path.parent):
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(_DIRECTORY_MODE)
-            _write_whole(path, content)
+            if instance.role.unattend is not None and secrets_of(instance.role.unattend):
+                _must_be_memory(path.parent, self._mounts)
+            _write_whole(path, _content(instance, self._reveal))
 
-    def erase(self, instance: Instance) -> None:
+    def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""
-        folder = self._layout.disc_dir(instance.name)
+        folder = self._layout.disc_dir(name)
         with _translated(folder), contextlib.suppress(FileNotFoundError):
             for file in folder.iterdir():
                 file.unlink(missing_ok=True)
@@ -55,24 +64,68 @@ class AnswerDiscs:
         return frozenset()
 
 
-def _content(instance: Instance) -> bytes:
+def _content(instance: Instance, reveal: Reveal) -> bytes:
     """The disc of the present generation; the same bytes whenever it is made."""
-    role = instance.role
     try:
-        answers = nocloud.Answers(
-            instance_id=instance.vm_uuid,
-            hostname=instance.hostname,
-            service=instance.service,
-            instance=instance.name,
-            generation=instance.generation,
-            mac=instance.nic.mac,
-            setup_restart=role.setup.restart,
-            user_data=role.user_data,
-            local_storage=tuple(storage.name for storage in role.local_storage),
-        )
-        return iso.write_iso(nocloud.files(answers), nocloud.LABEL)
+        match instance.role.answers:
+            case AnswerFormat.NOCLOUD:
+                return iso.write_iso(nocloud.files(_cloud(instance)), nocloud.LABEL)
+            case AnswerFormat.CONFIG_DRIVE:
+                return iso.write_iso(configdrive.files(_cloud(instance)), configdrive.LABEL)
+            case AnswerFormat.UNATTEND:
+                return windows_files.disc(instance.role.unattend or Answers(), windows_machine(instance), reveal)
     except AnswersInvalid as error:
-        raise Permanent(f"the answers of role {role.name} are refused: {error}", hint=error.hint) from error
+        name = instance.role.name
+        raise Permanent(f"the answers of role {name} are refused: {error}", hint=error.hint) from error
+
+
+def _cloud(instance: Instance) -> nocloud.Answers:
+    role = instance.role
+    return nocloud.Answers(
+        instance_id=instance.vm_uuid,
+        hostname=instance.hostname,
+        service=instance.service,
+        instance=instance.name,
+        generation=instance.generation,
+        mac=instance.nic.mac,
+        setup_restart=role.setup.restart,
+        user_data=role.user_data,
+        vendor_data=role.vendor_data,
+        local_storage=tuple(storage.name for storage in role.local_storage),
+    )
+
+
+def windows_machine(instance: Instance) -> Machine:
+    """Which machine a Windows instance is, in its present generation."""
+    nic = instance.nic
+    return Machine(
+        role=instance.role_name,
+        index=instance.index,
+        service=instance.service,
+        instance=instance.name,
+        generation=instance.generation,
+        instance_id=instance.vm_uuid,
+        mac=nic.mac,
+        address=f"{nic.address}/{nic.prefix_length}",
+        gateway=nic.gateway,
+        dns=(nic.gateway,),
+    )
+
+
+def _must_be_memory(folder: Path, mounts: Path) -> None:
+    """Raises Permanent unless the directory lies on a file system that has no disk under it; proc(5), mountinfo."""
+    place = folder.resolve()
+    best, kind = Path("/"), ""
+    for line in mounts.read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(before.split(" ")[4].encode().decode("unicode_escape"))
+        if place.is_relative_to(point) and len(point.parts) >= len(best.parts):
+            best, kind = point, after.split(" ")[0]
+    if kind not in _IN_MEMORY:
+        raise Permanent(
+            f"{folder} lies on {kind or 'an unknown file system'}: a disc with secrets must not reach a disk",
+            hint=f"mount a tmpfs there, or set run_dir to a directory on one: mount -t tmpfs tmpfs {folder.parent}",
+        )
 
 
 def _write_whole(path: Path, content: bytes) -> None:

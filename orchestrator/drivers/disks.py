@@ -45,9 +45,9 @@ class QemuImgDisks:
             being_made.chmod(0o600)
             being_made.rename(overlay)
 
-    def erase_overlay(self, instance: Instance) -> None:
+    def erase_overlay(self, name: InstanceName) -> None:
         """See ports.Disks."""
-        _erase(self._layout.overlay_dir(instance.name))
+        _erase(self._layout.overlay_dir(name))
 
     def lay_local_storage(self, instance: Instance) -> None:
         """See ports.Disks. A disk whose size in the service file has changed keeps the size it was made with."""
@@ -66,9 +66,9 @@ class QemuImgDisks:
                     file.truncate(size)
                 being_made.rename(path)
 
-    def erase_local_storage(self, instance: Instance) -> None:
+    def erase_local_storage(self, name: InstanceName) -> None:
         """See ports.Disks."""
-        _erase(self._layout.local_storage_dir(instance.name))
+        _erase(self._layout.local_storage_dir(name))
 
     def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
         """See ports.Disks."""

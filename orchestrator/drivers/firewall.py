@@ -254,7 +254,7 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ("inet", "endpoints"): frozenset(
             (vip, str(end.port)) for role in service.spec.roles for end in role.endpoints
         ),
-        ("inet", "vips"): frozenset({(vip,)}),
+        ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
         ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),
     }

@@ -1,6 +1,6 @@
 """The Guest port through the agent inside. The guest is hostile: every answer is checked, cut and made harmless.
 
-Each operating system is asked in its own way: `linux_guest`. Here are what both need: silence told
+Each operating system is asked in its own way: `linux_guest`, `windows_guest`. Here are what both need: silence told
 apart from a restart, and the transcript. Nothing that a guest says becomes an address, a path or a command; the only
 words of ours that reach its command line are the role's own.
 """
@@ -11,14 +11,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
-from orchestrator.drivers import host_probe
+from orchestrator.drivers import agent_facts, host_probe
 from orchestrator.drivers.agent_channel import AgentRefused, AgentSilent
 from orchestrator.drivers.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.hostile_text import harmless
 from orchestrator.drivers.linux_guest import LinuxGuest
+from orchestrator.drivers.windows_guest import WindowsGuest
 from orchestrator.errors import Transient
-from orchestrator.model import Identity, Instance, InstanceName, Os, Probe, Services, Silence
+from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
 
 
 class System(Protocol):
@@ -44,6 +45,7 @@ class LibvirtGuest:
         self._commands = commands = AgentCommands(channel)
         self._systems: Mapping[Os, System] = {
             Os.LINUX: LinuxGuest(commands),
+            Os.WINDOWS: WindowsGuest(commands, monitors),
         }
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
 
@@ -78,6 +80,13 @@ class LibvirtGuest:
                 said = harmless(ended.text.strip().rpartition("\n")[2])
                 return dataclasses.replace(found, started=False, note=f"ready.command exits {ended.status}: {said}")
         return found
+
+    def agent(self, instance: Instance) -> Agent | Silence:
+        """See ports.Guest."""
+        try:
+            return agent_facts.ask(self._channel, instance.name)
+        except AgentSilent as silent:
+            return self._silence(instance, "agent", silent)
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """See ports.Guest."""

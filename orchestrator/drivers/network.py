@@ -54,7 +54,8 @@ class HostNetwork:
             self._lay_network(service, instances)
             _guard_all_frames(service.network.bridge)
             _allow_forwarding()
-            self._vips.add(service.spec.vip)
+            if service.spec.vip:
+                self._vips.add(service.spec.vip)
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""

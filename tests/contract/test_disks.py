@@ -13,6 +13,7 @@ from orchestrator.drivers.answer_media import AnswerDiscs
 from orchestrator.drivers.disks import QemuImgDisks
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.errors import ImageCorrupt
 from orchestrator.model import Instance
 from orchestrator.ports import AnswerMedia, Disks
@@ -119,7 +120,7 @@ class TestAnswerDiscs(AnswerMediaContract):
     @pytest.fixture
     def media(self, layout: Layout) -> AnswerMedia:
         """By pycdlib, on disk."""
-        return AnswerDiscs(layout)
+        return AnswerDiscs(layout, HostSecrets({}).reveal)
 
     def test_a_disc_is_its_owner_s_alone(self, media: AnswerMedia, layout: Layout, instance: Instance) -> None:
         """It holds secrets: mode 0600 in a directory that nobody else may list."""

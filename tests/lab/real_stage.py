@@ -16,6 +16,7 @@ from orchestrator.drivers.disks import QemuImgDisks
 from orchestrator.drivers.domain_xml import Accelerator, Machine
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.qmp_watch import event_loop_thread
+from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machines
 from orchestrator.model import DiskFormat, Instance, InstanceName
 from orchestrator.ports import Guest, Hypervisor
@@ -54,7 +55,7 @@ class RealStage:
         self.woken = woken
         self._opened = opened
         self._disks = QemuImgDisks(layout)
-        self._discs = AnswerDiscs(layout)
+        self._discs = AnswerDiscs(layout, HostSecrets({}).reveal)
         held = layout.image(self.image_sha256, DiskFormat.QCOW2)
         held.parent.mkdir(parents=True)
         shutil.copyfile(image, held)
@@ -66,8 +67,8 @@ class RealStage:
 
     def lay(self, instance: Instance, *, disc: bool = True) -> None:
         """See Stage."""
-        self._discs.erase(instance)
-        self._disks.erase_overlay(instance)
+        self._discs.erase(instance.name)
+        self._disks.erase_overlay(instance.name)
         self._disks.lay_overlay(instance)
         self._disks.lay_local_storage(instance)
         if disc:

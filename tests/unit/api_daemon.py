@@ -93,9 +93,13 @@ class Daemon:
             self.control,
             self.images,
             console=self.layout.console,
-            findings=lambda: verify.findings(self._host, self.control.services(), self.control.instances()),
+            findings=self._findings,
+            repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),
             admission=self._admission,
         )
+
+    def _findings(self) -> list[verify.Finding]:
+        return verify.findings(self._host, self.control.services(), self.control.instances())
 
     def _live(self) -> None:
         while not self._stopped.wait(TICK_S):

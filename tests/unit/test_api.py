@@ -256,8 +256,9 @@ def test_verify_finds_what_no_record_knows(daemon: Daemon) -> None:
     assert daemon.client().findings() == []
     daemon.world.networks["ghost"] = frozenset()
     found = daemon.client().findings()
-    del daemon.world.networks["ghost"]
     assert [(one["code"], one["subject"]) for one in found] == [("NETWORK-STRAY", "ghost")]
+    assert daemon.client().repair() == found
+    assert daemon.client().findings() == []
 
 
 def test_a_service_without_instances_has_none(client: Client) -> None:

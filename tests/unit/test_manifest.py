@@ -69,6 +69,14 @@ def problems(source: str) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
+def test_a_service_without_endpoints_needs_no_vip() -> None:
+    """Machines that nobody asks through the balancer need no address there; an endpoint does."""
+    without = GOOD.replace("vip: 203.0.113.10\n", "")
+    assert [(one.key, one.message) for one in problems(without)] == [("vip", "is missing")]
+    quiet = "service: lab\nroles:\n  web: {image: micro}\n"
+    assert manifest.parse(quiet, find).vip == ""
+
+
 def test_the_example_means_what_it_says() -> None:
     """Every key of the format ends up in its place."""
     spec = manifest.parse(GOOD, find)

@@ -28,6 +28,7 @@ SCHEMA_OF = {
     wire.Applied: "AppliedView",
     wire.Finding: "Finding",
     wire.Health: "Health",
+    wire.Agent: "Agent",
 }
 
 
@@ -43,7 +44,7 @@ def described(directory: Path) -> dict[str, Any]:
         wake=lambda _kind, _key: None,
         seats=dict,
     )
-    return description(create_app(control, images, console=layout.console, findings=list))
+    return description(create_app(control, images, console=layout.console, findings=list, repair=list))
 
 
 def text(value: dict[str, Any]) -> str:

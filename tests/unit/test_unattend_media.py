@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.drivers.answer_media import AnswerDiscs
 from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.errors import NoSpace, Permanent, Transient
 from orchestrator.model import Goal, Instance, InstanceName, LocalStorage, Nic, Role
 
@@ -45,7 +46,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def discs(layout: Layout) -> AnswerDiscs:
     """The driver on an empty host."""
-    return AnswerDiscs(layout)
+    return AnswerDiscs(layout, HostSecrets({}).reveal)
 
 
 def test_a_disc_says_who_the_instance_is(layout: Layout, discs: AnswerDiscs) -> None:
@@ -93,13 +94,13 @@ def test_a_disc_is_written_once_for_each_generation(layout: Layout, discs: Answe
 def test_erasing_leaves_nothing(layout: Layout, discs: AnswerDiscs) -> None:
     """Every generation's disc and what was half written go, twice is as once, and no other instance is touched."""
     other = dataclasses.replace(_INSTANCE, name=InstanceName("web-1.shop"))
-    discs.erase(_INSTANCE)
+    discs.erase(_INSTANCE.name)
     for instance in (_INSTANCE, dataclasses.replace(_INSTANCE, generation=2), other):
         discs.write(instance)
     (layout.disc_dir(_INSTANCE.name) / ".3.iso.new").write_bytes(b"half")
     assert discs.inventory() == {_INSTANCE.name, other.name}
-    discs.erase(_INSTANCE)
-    discs.erase(_INSTANCE)
+    discs.erase(_INSTANCE.name)
+    discs.erase(_INSTANCE.name)
     assert discs.inventory() == {other.name}
     assert not layout.disc_dir(_INSTANCE.name).exists()
     assert layout.disc(other).exists()
@@ -114,7 +115,7 @@ def test_what_a_crash_left_is_written_over(layout: Layout, discs: AnswerDiscs) -
     """Half a disc from a daemon that died is never taken for a disc."""
     discs.write(_INSTANCE)
     whole = layout.disc(_INSTANCE).read_bytes()
-    discs.erase(_INSTANCE)
+    discs.erase(_INSTANCE.name)
     layout.disc_dir(_INSTANCE.name).mkdir()
     (layout.disc_dir(_INSTANCE.name) / ".1.iso.new").write_bytes(b"x" * 1_000_000)
     discs.write(_INSTANCE)
@@ -150,8 +151,8 @@ def test_a_full_disk_loses_nothing(discs: AnswerDiscs, layout: Layout, monkeypat
 def test_a_place_that_cannot_be_written_is_tried_again_later(tmp_path: Path) -> None:
     """A file where the directory should be is an error of the world with a hint, not a crash."""
     (tmp_path / "run").write_text("")
-    discs = AnswerDiscs(Layout(state=tmp_path / "state", run=tmp_path / "run"))
-    for act in (discs.write, discs.erase):
+    discs = AnswerDiscs(Layout(state=tmp_path / "state", run=tmp_path / "run"), HostSecrets({}).reveal)
+    for act in (lambda: discs.write(_INSTANCE), lambda: discs.erase(_INSTANCE.name)):
         with pytest.raises(Transient) as refused:
-            act(_INSTANCE)
+            act()
         assert refused.value.hint

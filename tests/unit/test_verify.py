@@ -39,6 +39,7 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
     [
         ("DISC-STRAY", STRANGER, lambda world: world.discs.update({STRANGER: 1})),
         ("DISK-STRAY", STRANGER, lambda world: world.overlays.update({STRANGER: {1}})),
+        ("STORAGE-STRAY", STRANGER, lambda world: world.storage.update({STRANGER: {"cache": ""}})),
         ("DISK-OLD", WEB, lambda world: world.overlays[WEB].add(7)),
         ("OVERLAY-MISSING", WEB, lambda world: world.overlays.pop(WEB)),
         ("NETWORK-STRAY", "ghost", lambda world: world.networks.update(ghost=frozenset())),
@@ -59,6 +60,22 @@ def test_every_contradiction_is_found(
         assert (code, subject) in found(fabric)
 
 
+def test_strays_are_removed_and_local_storage_is_not(fabric: Fabric) -> None:
+    """What a lost record left goes on request, and only that; what a user may want is told and stays."""
+    world = fabric.world
+    world.discs[STRANGER] = 1
+    world.overlays[STRANGER] = {1}
+    world.storage[STRANGER] = {"cache": "precious"}
+    world.networks["ghost"] = frozenset()
+    strays = verify.findings(fabric.host, fabric.control.services(), fabric.instances())
+    assert verify.repair(fabric.host, strays, lambda _name: True) == []
+    removed = verify.repair(fabric.host, strays, lambda _name: False)
+    assert {one.code for one in removed} == {"DISC-STRAY", "DISK-STRAY", "NETWORK-STRAY"}
+    assert found(fabric) == [("STORAGE-STRAY", STRANGER)]
+    assert world.storage[STRANGER] == {"cache": "precious"}
+    assert fabric.quiet()
+
+
 def test_a_member_outside_its_phase_is_found(fabric: Fabric) -> None:
     """Only ready, serving and draining instances may be in a pool."""
     instances = [dataclasses.replace(one, phase=Phase.STARTING) for one in fabric.instances()]
@@ -73,7 +90,7 @@ def test_what_is_missing_comes_back_by_itself(fabric: Fabric) -> None:
     fabric.until(lambda: found(fabric) == [] and fabric.quiet(), rounds=400)
 
 
-def test_images_without_a_record_or_a_file_are_told_and_stay() -> None:
+def test_images_without_a_record_or_a_file_are_told_and_stay(fabric: Fabric) -> None:
     """A lost store must not cost an image: nothing that is found about images is a stray that `repair` removes."""
     image = Image(
         sha256="a" * 64,
@@ -89,3 +106,4 @@ def test_images_without_a_record_or_a_file_are_told_and_stay() -> None:
         ("IMAGE-STRAY", f"{'b' * 64}.qcow2", False),
         ("IMAGE-MISSING", "micro", False),
     ]
+    assert verify.repair(fabric.host, told, lambda _name: False) == []

@@ -88,7 +88,7 @@ def values(top: etree._Element, parent: str) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_typical_files_are_as_they_were(case: str) -> None:
-    """A change of what guests are told is seen in a review; `python -m tests.unit.test_windows_render` writes them."""
+    """A change of what guests are told is seen in a review; `python -m tests.unit.test_windows_render` writes."""
     assert files.files(CASES[case], machine(0), reveal)["Unattend.xml"] == (GOLDEN / f"{case}.xml").read_bytes()
 
 

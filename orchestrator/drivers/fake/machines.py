@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
 from orchestrator.errors import Permanent, Unreachable
-from orchestrator.model import Domain, Identity, Instance, InstanceName, Power, Probe, Services, Silence
+from orchestrator.model import Agent, Domain, Identity, Instance, InstanceName, Power, Probe, Services, Silence
 
 
 class FakeHypervisor:
@@ -154,6 +154,18 @@ class FakeGuest:
         if self._world.services_run(self._world.machines[instance.name]):
             return Services(started=True)
         return Services(started=False, pending=("app.service",))
+
+    def agent(self, instance: Instance) -> Agent | Silence:
+        """See ports.Guest."""
+        files = ("guest-file-read",)
+        blind = self._world.faults.agent_shows_no_files
+        return self._silence(instance) or Agent(
+            host_name=instance.hostname,
+            system="fake",
+            version="1",
+            allowed=() if blind else files,
+            forbidden=files if blind else (),
+        )
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:  # noqa: ARG002 - the port's shape
         """See ports.Guest."""

@@ -29,12 +29,12 @@ class FakeDisks:
             )
             laid.add(instance.generation)
 
-    def erase_overlay(self, instance: Instance) -> None:
+    def erase_overlay(self, name: InstanceName) -> None:
         """See ports.Disks."""
         with self._world.lock:
-            assert instance.name not in self._world.machines, f"{instance.name}: its overlay must outlive its domain"
-            self._world.overlays.pop(instance.name, None)
-            self._world.set_up.pop(instance.name, None)
+            assert name not in self._world.machines, f"{name}: its overlay must outlive its domain"
+            self._world.overlays.pop(name, None)
+            self._world.set_up.pop(name, None)
 
     def lay_local_storage(self, instance: Instance) -> None:
         """See ports.Disks."""
@@ -42,11 +42,11 @@ class FakeDisks:
             for storage in instance.role.local_storage:
                 self._world.storage.setdefault(instance.name, {}).setdefault(storage.name, "")
 
-    def erase_local_storage(self, instance: Instance) -> None:
+    def erase_local_storage(self, name: InstanceName) -> None:
         """See ports.Disks."""
         with self._world.lock:
-            assert instance.name not in self._world.machines, f"{instance.name}: local storage in use is erased"
-            self._world.storage.pop(instance.name, None)
+            assert name not in self._world.machines, f"{name}: local storage in use is erased"
+            self._world.storage.pop(name, None)
 
     def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
         """See ports.Disks."""
@@ -72,14 +72,12 @@ class FakeMedia:
         with self._world.lock:
             self._world.discs[instance.name] = instance.generation
 
-    def erase(self, instance: Instance) -> None:
+    def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia."""
         with self._world.lock:
-            machine = self._world.machines.get(instance.name)
-            assert machine is None or not machine.disc, (
-                f"{instance.name}: a disc is destroyed while it is in the drive"
-            )
-            self._world.discs.pop(instance.name, None)
+            machine = self._world.machines.get(name)
+            assert machine is None or not machine.disc, f"{name}: a disc is destroyed while it is in the drive"
+            self._world.discs.pop(name, None)
 
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia."""

@@ -31,7 +31,7 @@ class DisksContract:
         disks.lay_overlay(instance)
         disks.lay_local_storage(instance)
         for _ in range(2):
-            disks.erase_overlay(instance)
+            disks.erase_overlay(instance.name)
         assert disks.inventory() == {instance.name: frozenset({"storage:cache"})}
         disks.lay_overlay(next_generation(instance))
         assert disks.inventory() == {instance.name: frozenset({"overlay:2", "storage:cache"})}
@@ -41,8 +41,8 @@ class DisksContract:
         disks.lay_overlay(instance)
         disks.lay_local_storage(instance)
         for _ in range(2):
-            disks.erase_overlay(instance)
-            disks.erase_local_storage(instance)
+            disks.erase_overlay(instance.name)
+            disks.erase_local_storage(instance.name)
         assert disks.inventory() == {}
 
     def test_without_its_image_no_overlay_is_laid(self, disks: Disks, instance: Instance) -> None:
@@ -72,12 +72,12 @@ class AnswerMediaContract:
             media.write(instance)
         assert media.inventory() == {instance.name}
         for _ in range(2):
-            media.erase(instance)
+            media.erase(instance.name)
         assert media.inventory() == frozenset()
 
     def test_the_next_generation_has_a_disc_of_its_own(self, media: AnswerMedia, instance: Instance) -> None:
         """One erase takes the discs of all generations."""
         media.write(instance)
         media.write(next_generation(instance))
-        media.erase(instance)
+        media.erase(instance.name)
         assert media.inventory() == frozenset()

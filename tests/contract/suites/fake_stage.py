@@ -26,8 +26,8 @@ class FakeStage:
 
     def lay(self, instance: Instance, *, disc: bool = True) -> None:
         """See Stage."""
-        self._host.media.erase(instance)
-        self._host.disks.erase_overlay(instance)
+        self._host.media.erase(instance.name)
+        self._host.disks.erase_overlay(instance.name)
         self._host.disks.lay_overlay(instance)
         if disc:
             self._host.media.write(instance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.model import Identity, Instance, Power, Services, Silence, TcpProbe
+from orchestrator.model import Agent, Identity, Instance, Power, Services, Silence, TcpProbe
 from tests.contract.suites.hypervisor import look, started
 from tests.contract.suites.stage import Stage, make_instance
 
@@ -19,6 +19,7 @@ class GuestContract:
         instance = make_instance(stage)
         assert isinstance(stage.guest.identity(instance), Silence)
         assert isinstance(stage.guest.services(instance), Silence)
+        assert isinstance(stage.guest.agent(instance), Silence)
         assert stage.guest.probe(instance, TcpProbe(), PORT) != ""
 
     def test_setup_and_restart(self, stage: Stage) -> None:
@@ -35,6 +36,13 @@ class GuestContract:
         instance = dataclasses.replace(instance, boot_id=setup.boot_id)
         stage.until(lambda: has_started(stage, instance))
         assert stage.guest.probe(instance, TcpProbe(), PORT) == ""
+
+        agent = stage.guest.agent(instance)
+        assert isinstance(agent, Agent)
+        assert agent.host_name == instance.hostname
+        assert agent.system
+        assert agent.version
+        assert "guest-file-read" in agent.allowed
 
         stage.hypervisor.eject(instance.name)
         assert look(stage, instance).disc == ""

@@ -60,6 +60,14 @@ class NetworkContract:
         network.lift(service)
         assert network.inventory() == frozenset()
 
+    def test_a_service_without_a_vip(self, network: Network) -> None:
+        """A service that nobody asks through the balancer has a network and no address on the host."""
+        service, instances = make_service("shop", "", 1)
+        network.lay(service, instances)
+        assert network.inventory() == {"shop"}
+        network.lift(service)
+        assert network.inventory() == frozenset()
+
     def test_two_services(self, network: Network) -> None:
         """Lifting one service leaves the other."""
         shop, shops = make_service("shop", "203.0.113.10", 1)

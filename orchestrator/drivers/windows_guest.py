@@ -1,0 +1,271 @@
+"""What a Windows guest is asked through its agent: how far Setup is, and whether its services have started.
+
+The agent runs from the first boot on, all through Setup, so that it answers says nothing. A script is run where
+guest-exec is allowed; else State.ini is read, and then the monitor's word is all there is of the restart. PowerShell
+takes seconds of a slow guest: it is left alone between two questions, and once Setup is complete a ping must do.
+What the answers mean is `windows_setup`'s and `windows_services`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from orchestrator.drivers import windows_scripts, windows_services, windows_setup
+from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
+from orchestrator.drivers.answer_media import windows_machine
+from orchestrator.drivers.windows_setup import Status
+from orchestrator.errors import Permanent
+from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
+from unattend.errors import AnswersInvalid
+from unattend.windows import files as windows_files
+from unattend.windows.answers import Answers
+
+STATE_INI: Final = r"C:\Windows\Setup\State\State.ini"
+OURS: Final = "C:\\Windows\\Setup\\vmrole\\"  # Where our disc's script writes down which boot and instance it was.
+LOGS: Final[Mapping[str, str]] = {
+    "setuperr.log": r"C:\Windows\Panther\setuperr.log",
+    "setupact.log": r"C:\Windows\Panther\setupact.log",
+    "unattendgc-setupact.log": r"C:\Windows\Panther\UnattendGC\setupact.log",
+    "unattendgc-setuperr.log": r"C:\Windows\Panther\UnattendGC\setuperr.log",
+}
+LOG_BYTES = 64 * 1024
+AGAIN_S = 1.0  # Between two looks at least; two of them must agree.
+BELIEVED_S = 300.0  # How long a complete guest that answers pings is taken to be in the boot that it told of.
+GRACE_S = 60.0  # How long a service that nobody has tried to start is waited for.
+REFUSED_S = 60.0  # How long a guest that cannot start PowerShell is asked without it.
+_SC_BYTES = 1024 * 1024
+_OUTLASTED: Final = (Phase.SETUP, Phase.RESTARTING)  # Here a boot may end at any moment.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen last; it means something in that run of the VM only."""
+
+    vm_uuid: str
+    resets: int
+    status: Status
+    identity: Identity
+    at_s: float
+    took_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Question:
+    """What was asked about services: another boot or another wish is another question."""
+
+    vm_uuid: str
+    resets: int
+    boot_id: str
+    ready: Ready
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was answered last, and since when."""
+
+    question: _Question
+    found: Services  # as judged
+    told: Services  # as the port said it
+    first_s: float  # when the question was asked first
+    until_s: float  # before that it is not asked again
+
+
+class WindowsGuest:
+    """Raises AgentSilent and AgentRefused; thread-safe, as long as there is one turn per instance at a time."""
+
+    def __init__(self, commands: AgentCommands, monitors: Resets) -> None:
+        self._commands = commands
+        self._monitors = monitors
+        self._looks: dict[InstanceName, _Look] = {}
+        self._answers: dict[InstanceName, _Answer] = {}
+        self._no_powershell_until_s: dict[InstanceName, float] = {}
+
+    # Identity --------------------------------------------------------------------------------------------------
+
+    def identity(self, instance: Instance) -> Identity:
+        """Which boot it is in, and what Setup still does. At most about RUN_WITHIN_S."""
+        name, resets = instance.name, self._monitors.resets(instance.name, instance.vm_uuid)
+        last = self._looks.get(name)
+        if last is not None and (last.vm_uuid, last.resets) != (instance.vm_uuid, resets):
+            last = None
+        try:
+            if last is not None and time.monotonic() < last.at_s + _stands_for_s(last, instance):
+                self._commands.call(name, "guest-ping")
+                return last.identity
+            look = self._look(instance, resets, last)
+        except (AgentSilent, AgentRefused):
+            self._looks.pop(name, None)  # It may come back as another boot.
+            raise
+        if look is None:
+            if last is None:
+                raise AgentSilent("the guest is being asked how far Setup is")
+            return last.identity
+        self._looks[name] = look
+        return look.identity
+
+    def _look(self, instance: Instance, resets: int, last: _Look | None) -> _Look | None:
+        """None while the script still runs."""
+        try:
+            answer = self._by_script(instance)
+            if answer is None:
+                return None
+            status, took_s = answer
+        except AgentForbids:
+            status, took_s = self._by_files(instance), AGAIN_S
+        unfinished = windows_setup.unfinished(status, instance, _wanted(instance))
+        again = last is not None and last.status.complete and last.status.boot == status.boot
+        identity = Identity(
+            boot_id=windows_setup.boot_id(instance, status.boot),
+            setup_boot_id=windows_setup.setup_boot_id(status, instance),
+            source="exec" if status.boot else "ping",
+            unfinished=unfinished or ("" if again else windows_setup.CONFIRMING),
+        )
+        return _Look(instance.vm_uuid, resets, status, identity, time.monotonic(), took_s)
+
+    def _by_script(self, instance: Instance) -> tuple[Status, float] | None:
+        """What it says and how long it took; None while it runs.
+
+        Raises AgentForbids when the guest runs none, for whatever reason.
+        """
+        if not self._has_powershell(instance.name):
+            raise AgentForbids("there is no PowerShell")
+        try:
+            ended = self._commands.run(instance, "status", windows_scripts.status())
+        except AgentForbids:
+            raise
+        except AgentRefused as error:
+            self._no_powershell_until_s[instance.name] = time.monotonic() + REFUSED_S
+            raise AgentForbids("PowerShell cannot be started") from error
+        if ended is None:
+            return None
+        status = windows_setup.parse(ended.text)
+        if status is None:
+            raise AgentForbids("PowerShell does not run the question")
+        return status, ended.took_s
+
+    def _has_powershell(self, name: InstanceName) -> bool:
+        return time.monotonic() >= self._no_powershell_until_s.get(name, 0.0)
+
+    def _by_files(self, instance: Instance) -> Status:
+        """What can be read. When the boot began cannot; an agent that shows no files either tells a name at most."""
+        name = instance.name
+        try:
+            state, setup_boot, whose, generation = (
+                windows_setup.text(self._commands.read(name, path)).strip()
+                for path in (STATE_INI, f"{OURS}setup-boot", f"{OURS}instance", f"{OURS}generation")
+            )
+        except AgentForbids:
+            return windows_setup.by_name_alone(self._host_name(instance), instance)
+        return Status(
+            setup_boot=windows_setup.moment(setup_boot),
+            image_state=windows_setup.image_state(state),
+            computer=self._host_name(instance),
+            instance=whose,
+            generation=generation,
+        )
+
+    def _host_name(self, instance: Instance) -> str:
+        """What the agent says that the computer is called; the name that was wished for when it may not say."""
+        try:
+            said = self._commands.call(instance.name, "guest-get-host-name")
+        except AgentForbids:
+            self._commands.call(instance.name, "guest-ping")
+            return _wanted(instance)
+        name = said.get("host-name") if isinstance(said, dict) else None
+        if not isinstance(name, str):
+            raise AgentSilent("the agent sent a host name that is none")
+        return name
+
+    # Services --------------------------------------------------------------------------------------------------
+
+    def services(self, instance: Instance) -> Services:
+        """Whether all auto-start services have started: they have when two looks in one boot say so."""
+        resets = self._monitors.resets(instance.name, instance.vm_uuid)
+        question = _Question(instance.vm_uuid, resets, instance.boot_id, instance.goal.role.ready)
+        now_s, last = time.monotonic(), self._answers.get(instance.name)
+        if last is not None and last.question != question:
+            last = None
+        if last is not None and now_s < last.until_s:
+            return last.told
+        if (setup := self._setup_goes_on(instance)) is not None:
+            return setup
+        first_s = last.first_s if last else now_s
+        answer = self._ask(instance, question.ready, patient=now_s - first_s < GRACE_S)
+        if answer is None:
+            return last.told if last else Services(started=False, note="the guest is being asked for its services")
+        found, took_s = answer
+        told = found
+        if found.started and not (last and last.found.started):
+            told = dataclasses.replace(found, started=False, note="all have started; confirming with a second look")
+        until_s = time.monotonic() + min(max(took_s, AGAIN_S), LEFT_ALONE_MAX_S)
+        self._answers[instance.name] = _Answer(question, found, told, first_s, until_s)
+        return told
+
+    def _setup_goes_on(self, instance: Instance) -> Services | None:
+        """A guest that goes through another restart of its own has not begun to start its services."""
+        look = self._looks.get(instance.name)
+        if (
+            look is None
+            or look.vm_uuid != instance.vm_uuid
+            or look.identity.unfinished in ("", windows_setup.CONFIRMING)
+        ):
+            return None
+        return Services(started=False, pending=("Windows Setup",), note=look.identity.unfinished)
+
+    def _ask(self, instance: Instance, ready: Ready, *, patient: bool) -> tuple[Services, float] | None:
+        """What the guest says and how long it took; None while the question runs."""
+        with_powershell = self._has_powershell(instance.name)
+        try:
+            argv = windows_scripts.services(ready.units) if with_powershell else windows_scripts.WITHOUT_POWERSHELL
+            ended = self._commands.run(instance, f"services {with_powershell} {ready.units}", argv, _SC_BYTES)
+        except AgentForbids:
+            return windows_services.by_image_state(ready), AGAIN_S
+        except ValueError as error:
+            return Services(started=False, failed=(f"ready.services: {error}",)), AGAIN_S
+        except AgentRefused:
+            if not with_powershell:
+                raise
+            self._no_powershell_until_s[instance.name] = time.monotonic() + REFUSED_S
+            return None
+        if ended is None:
+            return None
+        if with_powershell:
+            services = windows_services.parse(ended.text)
+        else:
+            services = windows_services.parse_without_powershell(ended.text, ready.units)
+        if services is None:
+            by = "PowerShell" if with_powershell else "sc.exe"
+            return Services(started=False, note=f"the guest's {by} does not answer what it was asked"), ended.took_s
+        return windows_services.judge(services, ready, patient=patient), ended.took_s
+
+    # Logs ------------------------------------------------------------------------------------------------------
+
+    def logs(self, instance: Instance) -> Mapping[str, str]:
+        """The ends of Setup's logs, without the lines that may hold a secret; only those that can be read."""
+        found = {}
+        for name, path in LOGS.items():
+            content = self._commands.read(instance.name, path, LOG_BYTES, tail=True)
+            if content:
+                found[name] = windows_setup.masked(windows_setup.text(content))
+        return found
+
+
+def _stands_for_s(look: _Look, instance: Instance) -> float:
+    """How long what was seen is taken to be so, while the agent answers and the monitor sees no reset."""
+    if not look.identity.unfinished and instance.phase not in _OUTLASTED:
+        return BELIEVED_S
+    return min(max(look.took_s, AGAIN_S), LEFT_ALONE_MAX_S)
+
+
+def _wanted(instance: Instance) -> str:
+    """What the computer shall be called."""
+    if instance.role.answers is AnswerFormat.UNATTEND:
+        try:
+            return windows_files.computer_name(instance.role.unattend or Answers(), windows_machine(instance))
+        except AnswersInvalid as error:
+            raise Permanent(f"the answers of role {instance.role.name}: {error}", hint=error.hint) from error
+    return instance.hostname

@@ -1,0 +1,211 @@
+"""What a service file says under `answers:`: user-data for cloud-init, or wishes for a Windows image.
+
+Whether a wish can be met is `unattend`'s to say; here it gets its line and key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.errors import Problem
+from orchestrator.manifest_fields import Answer, boolean, choice, text, words
+from orchestrator.manifest_reader import Reader, shown, under
+from orchestrator.manifest_tree import Map
+from orchestrator.model import AnswerFormat
+from unattend import AnswersInvalid, nocloud
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows import files as windows_files
+from unattend.windows.answers import (
+    Account,
+    Answers,
+    Architecture,
+    Command,
+    Edition,
+    Join,
+    Restart,
+    Script,
+    Windows,
+)
+
+DATA_BYTES_MAX = 256 * 1024
+SecretFault = Callable[[SecretRef], str]
+"""Why a secret cannot be had, in a few words; "" when it can."""
+
+_UNATTEND = (
+    "windows", "edition", "architecture", "computerName", "timeZone", "locale", "uiLanguage", "keyboard",
+    "organization", "owner", "productKey", "administratorPassword", "accounts", "join", "staticNetwork",
+    "remoteDesktop", "firewallGroups", "specialize", "firstLogon", "scripts", "xml",
+)  # fmt: skip
+_JOIN = ("domain", "user", "userDomain", "password", "unit", "blob", "unsecure", "workgroup")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What stood under `answers:`."""
+
+    user_data: str = ""
+    vendor_data: str = ""
+    unattend: Answers | None = None
+
+
+def read(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAnswers) -> Given:
+    """Reads `answers:` of the role `node`; which keys it may have depends on what the image reads."""
+    at = f"{at}.answers"
+    match form:
+        case AnswerFormat.NOCLOUD | AnswerFormat.CONFIG_DRIVE:
+            answers = reader.keys(node.get("answers", Map()), at, ("userData", "vendorData"))
+            return Given(
+                user_data=_data(reader, answers, at, "userData"), vendor_data=_data(reader, answers, at, "vendorData")
+            )
+        case AnswerFormat.UNATTEND:
+            answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
+            return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WhoseAnswers:
+    """Whose answers they are, and who knows whether a secret can be had."""
+
+    service: str
+    role: str
+    instances: int
+    secret_fault: SecretFault
+
+
+def _data(reader: Reader, answers: Map, at: str, key: str) -> str:
+    said: str = reader.take(answers, at, key, text, "")
+    if len(said.encode()) > DATA_BYTES_MAX:
+        limit = f"use at most {DATA_BYTES_MAX // 1024} KiB; put large data into the image"
+        reader.fault(f"{at}.{key}", "too long", limit)
+        return said
+    try:
+        nocloud.check_user_data(said)
+    except AnswersInvalid as refused:
+        reader.fault(f"{at}.{key}", str(refused), refused.hint)
+    return said
+
+
+class _Unattend:
+    """Reads `unattend:` of one role."""
+
+    def __init__(self, reader: Reader, at: str, whose: WhoseAnswers) -> None:
+        self._reader = reader
+        self._at = at
+        self._whose = whose
+
+    def read(self, node: object) -> Answers:
+        found = len(self._reader.problems)
+        node = self._reader.keys(node, self._at, _UNATTEND)
+        default = Answers()
+        answers = Answers(
+            windows=self._take(node, "windows", choice(Windows), default.windows),
+            edition=self._take(node, "edition", choice(Edition), default.edition),
+            architecture=self._take(node, "architecture", choice(Architecture), default.architecture),
+            computer_name=self._take(node, "computerName", text, default.computer_name),
+            time_zone=self._take(node, "timeZone", text, default.time_zone),
+            locale=self._take(node, "locale", text, default.locale),
+            ui_language=self._take(node, "uiLanguage", text, ""),
+            keyboard=self._take(node, "keyboard", text, ""),
+            organization=self._take(node, "organization", text, ""),
+            owner=self._take(node, "owner", text, ""),
+            product_key=self._take(node, "productKey", self._secret, None),
+            administrator_password=self._take(node, "administratorPassword", self._secret, None),
+            accounts=tuple(self._account(name, one) for name, one in self._named(node, "accounts")),
+            join=self._join(node),
+            static_network=self._take(node, "staticNetwork", boolean, False),
+            remote_desktop=self._take(node, "remoteDesktop", boolean, False),
+            firewall_groups=self._take(node, "firewallGroups", words, ()),
+            specialize=self._commands(node),
+            first_logon=self._take(node, "firstLogon", words, ()),
+            scripts=tuple(self._script(name, one) for name, one in self._named(node, "scripts")),
+            own_xml=self._take(node, "xml", text, ""),
+        )
+        if len(self._reader.problems) == found:
+            whose = self._whose
+            for refused in windows_files.faults(
+                answers, service=whose.service, role=whose.role, instances=whose.instances
+            ):
+                self._reader.fault(under(self._at, refused.where), refused.message, refused.hint)
+        return answers
+
+    def _account(self, name: str, node: object) -> Account:
+        at = f"{self._at}.accounts.{name}"
+        node = self._reader.keys(node, at, ("password", "group", "displayName", "description"), ("password",))
+        take = self._reader.take
+        return Account(
+            name=name,
+            password=take(node, at, "password", self._secret, _NO_SECRET),
+            group=take(node, at, "group", text, "Administrators"),
+            display_name=take(node, at, "displayName", text, ""),
+            description=take(node, at, "description", text, ""),
+        )
+
+    def _join(self, top: Map) -> Join:
+        at = f"{self._at}.join"
+        node = self._reader.keys(top.get("join", Map()), at, _JOIN)
+        take = self._reader.take
+        return Join(
+            domain=take(node, at, "domain", text, ""),
+            user=take(node, at, "user", text, ""),
+            user_domain=take(node, at, "userDomain", text, ""),
+            password=take(node, at, "password", self._secret, None),
+            unit=take(node, at, "unit", text, ""),
+            blob=take(node, at, "blob", self._secret, None),
+            unsecure=take(node, at, "unsecure", boolean, False),
+            workgroup=take(node, at, "workgroup", text, ""),
+        )
+
+    def _commands(self, top: Map) -> tuple[Command, ...]:
+        at, nodes = f"{self._at}.specialize", top.get("specialize", [])
+        if not isinstance(nodes, list):
+            self._reader.fault(at, f"{shown(nodes)} is not a list", "write `- run: COMMAND` for each command")
+            return ()
+        commands = []
+        for number, one in enumerate(nodes):
+            here = f"{at}.{number}"
+            node = self._reader.keys(one, here, ("run", "description", "restart"), ("run",))
+            take = self._reader.take
+            commands.append(
+                Command(
+                    line=take(node, here, "run", text, ""),
+                    description=take(node, here, "description", text, ""),
+                    restart=take(node, here, "restart", choice(Restart), Restart.NEVER),
+                )
+            )
+        return tuple(commands)
+
+    def _script(self, name: str, node: object) -> Script:
+        read = text(node)
+        if isinstance(read, Problem):
+            self._reader.fault(f"{self._at}.scripts.{name}", read.message, "write `NAME: |` and the lines below it")
+            return Script(name=name, text="")
+        return Script(name=name, text=read)
+
+    def _named(self, top: Map, key: str) -> list[tuple[str, object]]:
+        node = top.get(key, Map())
+        if isinstance(node, Map):
+            return list(node.items())
+        self._reader.fault(
+            f"{self._at}.{key}", f"{shown(node)} is not a mapping", "write NAME: and below it the rest"
+        )
+        return []
+
+    def _secret(self, node: object) -> Answer[SecretRef]:
+        sources = [source.value for source in SecretSource]
+        hint = "say where it is: {file: /path}, {env: NAME} or {credential: NAME}"
+        if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
+            return Problem("a secret does not stand in the service file", hint=hint)
+        ((source, name),) = node.items()
+        if not isinstance(name, str) or not name:
+            return Problem("a secret is named by a string", hint=hint)
+        secret = SecretRef(source=SecretSource(source), name=str(name))
+        why_not = self._whose.secret_fault(secret)
+        return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
+
+    def _take(self, node: Map, key: str, read: Callable[[object], Answer[Any]], default: Any) -> Any:  # noqa: ANN401
+        return self._reader.take(node, self._at, key, read, default)
+
+
+_NO_SECRET = SecretRef(source=SecretSource.FILE, name="")  # stands where the file has a fault; never used

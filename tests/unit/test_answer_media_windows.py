@@ -1,0 +1,83 @@
+"""The answer disc of a Windows instance: what stands on it, and that its secrets never reach a disk."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.answer_media import AnswerDiscs
+from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.errors import Permanent
+from orchestrator.model import AnswerFormat, Goal, Instance, InstanceName, Nic, Os, Role
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows.answers import Answers
+from unattend.windows.passwords import encode
+
+CANARY = "canary-Hunter2"
+ADMIN = SecretRef(source=SecretSource.ENV, name="ADMIN")
+ON_DISK = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
+OWN = '<unattend xmlns="urn:schemas-microsoft-com:unattend" />'  # His own file: it names no secret.
+IN_MEMORY = "31 22 0:25 / {place} rw,nosuid - tmpfs tmpfs rw\n"
+
+
+def instance(answers: Answers) -> Instance:
+    """A Windows instance with these answers."""
+    role = Role(
+        name="web",
+        image="w",
+        image_sha256="a" * 64,
+        os=Os.WINDOWS,
+        answers=AnswerFormat.UNATTEND,
+        unattend=answers,
+    )
+    return Instance(
+        name=InstanceName("web-0.shop"),
+        uid="8b9b6a9c-5b0e-4c39-9d57-0b1f0a0a0a0a",
+        service="shop",
+        role_name="web",
+        index=0,
+        network="vmrole-shop",
+        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1", gateway="10.90.0.1"),
+        goal=Goal(role=role),
+        role=role,
+    )
+
+
+def discs(place: Path, mounts: str) -> AnswerDiscs:
+    """Discs on a host whose mount table reads so."""
+    table = place / "mountinfo"
+    table.write_text(mounts.format(place=place))
+    return AnswerDiscs(Layout(place / "state", place / "run"), HostSecrets({"ADMIN": CANARY}).reveal, table)
+
+
+def test_a_disc_with_secrets_is_written_to_memory_alone(tmp_path: Path) -> None:
+    """On a tmpfs it is made, 0600; on a disk it is refused with what to do, and nothing is written."""
+    secret = instance(Answers(administrator_password=ADMIN))
+    with pytest.raises(Permanent, match="must not reach a disk") as caught:
+        discs(tmp_path, ON_DISK).write(secret)
+    assert "tmpfs" in caught.value.hint
+    assert not list(tmp_path.glob("run/discs/*/*"))
+
+    discs(tmp_path, ON_DISK + IN_MEMORY).write(secret)
+    (disc,) = tmp_path.glob("run/discs/*/*.iso")
+    assert disc.stat().st_mode & 0o777 == 0o600
+    extracted = subprocess.run(["isoinfo", "-J", "-x", "/Unattend.xml", "-i", disc], capture_output=True, check=True)
+    assert encode(HostSecrets({"ADMIN": CANARY}).reveal(ADMIN), "AdministratorPassword").encode() in extracted.stdout
+
+
+def test_a_disc_without_secrets_may_lie_anywhere(tmp_path: Path) -> None:
+    """Who has nothing to hide needs no tmpfs."""
+    discs(tmp_path, ON_DISK).write(instance(Answers(own_xml=OWN)))
+    assert list(tmp_path.glob("run/discs/*/*.iso"))
+
+
+def test_a_secret_that_has_gone_is_said_without_a_disc(tmp_path: Path) -> None:
+    """The reference is named; the disc is not there at all."""
+    gone = replace(ADMIN, name="GONE")
+    with pytest.raises(Permanent, match="env GONE"):
+        discs(tmp_path, ON_DISK + IN_MEMORY).write(instance(Answers(administrator_password=gone)))
+    assert not list(tmp_path.glob("run/discs/*/*"))

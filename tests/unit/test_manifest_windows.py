@@ -1,0 +1,161 @@
+"""The service file of a Windows role: what is good, and for everything bad the key and what would be right."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator import manifest
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.model import AnswerFormat, Deadlines, Firmware, Hardware, Image, Os, Ready, Role, Setup
+from tests.unit.test_manifest import MICRO
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows.answers import Account, Answers, Command, Edition, Join, Restart, Script, Windows
+
+WINDOWS = dataclasses.replace(
+    MICRO,
+    os=Os.WINDOWS,
+    names=("w2022",),
+    answers=AnswerFormat.UNATTEND,
+    hardware=Hardware(firmware=Firmware.SECURE_BOOT, tpm=True),
+)
+GOOD = """service: shop
+vip: 203.0.113.10
+roles:
+  web:
+    image: w2022
+    instances: 2
+    answers:
+      unattend:
+        windows: 2022
+        edition: server
+        computerName: "WEB{index}"
+        timeZone: W. Europe Standard Time
+        locale: de-DE
+        organization: Contoso
+        administratorPassword: {file: /etc/vmrole/admin}
+        productKey: {env: KEY}
+        accounts:
+          Operator: {password: {credential: operator}, group: Users}
+        join: {domain: corp.example, user: joiner, password: {file: /etc/vmrole/join}}
+        remoteDesktop: true
+        specialize:
+          - {run: cmd /c ver, description: shows the version, restart: OnRequest}
+        firstLogon: [cmd /c first.cmd]
+        scripts:
+          first.cmd: |
+            echo hello
+    ready: {services: [W3SVC], ignore: [Spooler], delayed: true}
+"""
+
+
+def parse(source: str, image: Image = WINDOWS, why_not: str = "") -> Role:
+    """The one role of the file."""
+    return manifest.parse(source, lambda _: image, lambda _: why_not).roles[0]
+
+
+def problems(source: str, image: Image = WINDOWS, why_not: str = "") -> tuple[Problem, ...]:
+    """What is wrong with the file."""
+    with pytest.raises(InvalidInput) as caught:
+        parse(source, image, why_not)
+    return caught.value.problems
+
+
+def file(name: str) -> SecretRef:
+    """A secret in a file."""
+    return SecretRef(source=SecretSource.FILE, name=name)
+
+
+def test_every_wish_ends_up_in_its_place() -> None:
+    """The role holds what the file said, the image's machine, and references instead of secrets."""
+    role = parse(GOOD)
+    assert role.unattend == Answers(
+        windows=Windows.W2022,
+        edition=Edition.SERVER,
+        computer_name="WEB{index}",
+        time_zone="W. Europe Standard Time",
+        locale="de-DE",
+        organization="Contoso",
+        administrator_password=file("/etc/vmrole/admin"),
+        product_key=SecretRef(source=SecretSource.ENV, name="KEY"),
+        accounts=(
+            Account(
+                name="Operator",
+                password=SecretRef(source=SecretSource.CREDENTIAL, name="operator"),
+                group="Users",
+            ),
+        ),
+        join=Join(domain="corp.example", user="joiner", password=file("/etc/vmrole/join")),
+        remote_desktop=True,
+        specialize=(Command(line="cmd /c ver", description="shows the version", restart=Restart.ON_REQUEST),),
+        first_logon=("cmd /c first.cmd",),
+        scripts=(Script(name="first.cmd", text="echo hello\n"),),
+    )
+    assert (role.os, role.answers, role.hardware) == (Os.WINDOWS, AnswerFormat.UNATTEND, WINDOWS.hardware)
+    assert (role.ready.units, role.ready.ignore, role.ready.delayed) == (("W3SVC",), ("Spooler",), True)
+    assert role.setup == Setup(within_s=manifest.WINDOWS_SETUP_S)
+
+
+def test_a_tested_image_suggests_its_deadlines() -> None:
+    """What `image test` measured stands where the file says nothing, and gives way where it does."""
+    tested = dataclasses.replace(WINDOWS, suggested=Deadlines(setup_s=1234.0, ready_s=56.0))
+    role = parse(GOOD, tested)
+    assert (role.setup.within_s, role.ready.within_s) == (1234.0, 56.0)
+    said = parse(GOOD + "    setup: {within: 5 min}\n", tested)
+    assert (said.setup.within_s, said.ready.within_s) == (300.0, 56.0)
+    assert parse(GOOD).ready.within_s == Ready().within_s
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        ("{file: /etc/vmrole/admin}", "hunter2", "administratorPassword", "does not stand in the service file"),
+        ("{env: KEY}", "{env: KEY, file: /x}", "productKey", "does not stand in the service file"),
+        ("{env: KEY}", "{vault: KEY}", "productKey", "does not stand in the service file"),
+        ("windows: 2022", "windows: 2023", "windows", "2023"),
+        ("edition: server", "edition: core", "edition", "core"),
+        ("timeZone:", "timezone:", "timezone", "no such key"),
+        ("restart: OnRequest", "restart: maybe", "specialize.0.restart", "maybe"),
+        ("firstLogon: [cmd /c first.cmd]", "firstLogon: 7", "firstLogon", "7"),
+        (
+            "{password: {credential: operator}, group: Users}",
+            "{group: Users}",
+            "accounts.Operator.password",
+            "missing",
+        ),
+        ("first.cmd: |\n            echo hello", "first.cmd: 7", "scripts.first.cmd", "not a string"),
+        ('computerName: "WEB{index}"', 'computerName: "a-name-that-is-too-long-{index}"', "computerName", ""),
+        ('computerName: "WEB{index}"', "computerName: WEB", "computerName", ""),
+    ],
+)
+def test_each_fault_has_its_key(old: str, new: str, key: str, message: str) -> None:
+    """A wrong value is told by its key, on its line."""
+    assert old in GOOD
+    found = problems(GOOD.replace(old, new))
+    at = f"roles.web.answers.unattend.{key}"
+    assert [one for one in found if one.key == at and message in one.message and one.line], found
+
+
+def test_a_secret_that_cannot_be_had_is_a_fault_of_the_file() -> None:
+    """It is told when the service is applied, not when an instance sets itself up at night."""
+    found = problems(GOOD, why_not="it cannot be read")
+    assert {one.key for one in found} == {
+        f"roles.web.answers.unattend.{key}"
+        for key in ("administratorPassword", "productKey", "accounts.Operator.password", "join.password")
+    }
+    assert all("it cannot be read" in one.message for one in found)
+
+
+def test_a_secret_in_the_file_is_not_repeated() -> None:
+    """A password that stood in the file by mistake is not in the answer."""
+    found = problems(GOOD.replace("{file: /etc/vmrole/admin}", "hunter2"))
+    assert "hunter2" not in repr(found)
+
+
+def test_windows_and_cloud_init_are_not_mixed_up() -> None:
+    """What an image does not read may not be said of it."""
+    user_data = GOOD[: GOOD.index("      unattend:")] + "      userData: '#cloud-config'\n"
+    assert "roles.web.answers.userData" in {one.key for one in problems(user_data)}
+    assert "roles.web.answers.unattend" in {one.key for one in problems(GOOD, MICRO)}
+    assert [one.key for one in problems(GOOD + "    setup: {restart: false}\n")] == ["roles.web.setup.restart"]
