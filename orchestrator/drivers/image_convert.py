@@ -40,7 +40,7 @@ def to_qcow2(
         )
         source = disks[0]
         if found.format is SourceFormat.VHD and found.virtual_size_bytes % MIB:
-            log.info("a VHD of %d bytes: Azure takes back only whole MiB", found.virtual_size_bytes)
+            log.warning("a VHD of %d bytes: Azure itself takes only whole MiB", found.virtual_size_bytes)
         if found.differencing:
             chain = vhd.chain([Source(file) for file in files], virtual_size_max)
             source = image_incoming.empty_file(out.parent, undo)

@@ -37,7 +37,7 @@ _GRAIN_MARKER = struct.Struct("<QI")
 _HINT = "export it as one file: ovftool, or qemu-img convert -O vmdk -o subformat=monolithicSparse IN OUT"
 _KINDS = {"monolithicSparse": False, "streamOptimized": True}  # whether compressed
 _EXTENT = re.compile(r'RW ([0-9]{1,18}) SPARSE "([^"/\\:]{1,255})"( 0)?')
-_SETTING = re.compile(r'([A-Za-z][A-Za-z0-9.]*) *= *"?([^"]*)"?')
+_SETTING = re.compile(r'([A-Za-z][A-Za-z0-9._-]*) *= *"?([^"]*)"?')
 _SETTINGS = {"version", "encoding", "CID", "parentCID", "isNativeSnapshot", "createType"}
 
 
@@ -99,9 +99,12 @@ def _header(raw: bytes) -> _Header:
 
 
 def _footer(source: Source, header: _Header) -> _Header:
-    """What a stream says at its end; it may differ from the beginning in the place of the directory alone."""
+    """What a stream says at its end; it may differ from the beginning in the place of the directories alone."""
     footer = _header(source.at(source.size - _FOOTER_FROM_END, SECTOR, "footer"))
-    if dataclasses.replace(footer, directory_at=header.directory_at) != header or footer.directory_at == _AT_END:
+    placed = dataclasses.replace(
+        footer, directory_at=header.directory_at, second_directory_at=header.second_directory_at
+    )
+    if placed != header or footer.directory_at == _AT_END:
         raise rejected("header", "its header and its footer differ", DAMAGED)
     return footer
 

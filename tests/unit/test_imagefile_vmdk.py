@@ -73,6 +73,8 @@ def test_a_disk_in_one_file_is_good(tmp_path: Path, kind: str) -> None:
     assert found.compressed == (kind == "streamOptimized")
     assert look(streamed(data)) == found
     assert look(described(data, "disk.vmdk", "Windows 2022 (1).vmdk")) == found
+    more = 'encoding="UTF-8"\nisNativeSnapshot="no"\nddb.uuid = "60 00 C2 9e"\nddb.comment=""\nddb.thin_x-1 = "1"\n'
+    assert look(described(data, "# The Disk Data Base", more)) == found
     assert look(described(data, "#DDB", "#DDB\0what the memory of a program held")) == found
 
 
