@@ -66,7 +66,7 @@ def files(
     cloudbase-init reads none; nor does it know of local storage, whose disks are left as they are. AnswersInvalid for
     user-data or a name that cloudbase-init could not honour.
     """
-    check(answers)
+    check_hostname(answers.hostname)
     made = {
         f"{_PLACE}/meta_data.json": nocloud.to_json(_meta_data(answers, admin_password, public_keys)),
         f"{_PLACE}/network_data.json": nocloud.to_json(network_config.network_data(answers.network, INTERFACE)),
@@ -77,11 +77,11 @@ def files(
     return made
 
 
-def check(answers: nocloud.Answers) -> None:
-    """Raises AnswersInvalid where `files` would for what Windows cannot have."""
-    if len(answers.hostname) > COMPUTER_NAME_MAX or answers.hostname.isdigit():
+def check_hostname(hostname: str) -> None:
+    """Raises AnswersInvalid where `files` would for a name that Windows cannot have."""
+    if len(hostname) > COMPUTER_NAME_MAX or hostname.isdigit():
         raise AnswersInvalid(
-            f"{answers.hostname!r} cannot be the name of a Windows computer",
+            f"{hostname!r} cannot be the name of a Windows computer",
             where="hostname",
             hint=f"use at most {COMPUTER_NAME_MAX} characters, not digits alone: a shorter name for the role",
         )

@@ -157,10 +157,14 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
 @pytest.mark.parametrize("name", ["a-name-of-sixteen", "sixteen-letters0", "0123"])
 def test_a_name_that_windows_would_change_is_refused(name: str) -> None:
     """cloudbase-init would cut it, and two instances could be one computer."""
-    with pytest.raises(AnswersInvalid) as refused:
-        configdrive.files(dataclasses.replace(ANSWERS, hostname=name))
-    assert refused.value.where == "hostname"
-    assert "role" in refused.value.hint
+    for refuse in (
+        configdrive.check_hostname,
+        lambda name: configdrive.files(dataclasses.replace(ANSWERS, hostname=name)),
+    ):
+        with pytest.raises(AnswersInvalid) as refused:
+            refuse(name)
+        assert refused.value.where == "hostname"
+        assert "role" in refused.value.hint
 
 
 def _mime(part: str) -> str:
