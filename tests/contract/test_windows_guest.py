@@ -1,0 +1,164 @@
+"""The Windows driver against the setup simulator's agent, in this process: what one asks the other answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import setup_simulator
+from images.setup_simulator.guest.agent import Agent
+from images.setup_simulator.guest.drive import Drive, Kind
+from images.setup_simulator.guest.passes import Setup
+from images.setup_simulator.guest.scripts import LOG
+from images.setup_simulator.guest.search import CACHE
+from images.setup_simulator.guest.world import power_on
+from orchestrator.drivers import windows_guest
+from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused
+from orchestrator.drivers.answer_media import windows_machine
+from orchestrator.model import Identity, InstanceName, Ready, Services
+from tests.unit.windows_agent import STARTING, WEB, guest, with_ready
+from unattend.secret import Secret, SecretRef, SecretSource
+from unattend.windows import files
+from unattend.windows.answers import Answers
+
+FIRST, SECOND = "20261122023000.123456+000", "20261122023500.123456+000"
+ANSWERS = Answers(administrator_password=SecretRef(source=SecretSource.ENV, name="PASSWORD"))
+
+
+def reveal(_wanted: SecretRef) -> Secret:
+    """The one secret there is."""
+    return Secret("geheim")
+
+
+class Simulated:
+    """A simulated Windows on a disk and a disc; it stands for the channel and for the monitor."""
+
+    def __init__(self, place: Path, answers: Answers = ANSWERS, stale: bytes = b"") -> None:
+        self.system = Drive("C", place / "c", Kind.FIXED)
+        self.disc = Drive("D", place / "d", Kind.READ_ONLY)
+        for drive in (self.system, self.disc):
+            drive.root.mkdir()
+        setup_simulator.seal(self.system)
+        if stale:
+            self.system.write(CACHE, stale)
+        made = files.files(answers, windows_machine(WEB), reveal)
+        for name, content in made.items():
+            self.disc.write(name, content)
+        self.boots = 0
+        self.wishes: dict[str, str] = {}
+
+    def boot(self, *, setup: bool = True) -> None:
+        """One boot, up to the end of Setup's part in it."""
+        self.boots += 1
+        self.clock_s = time.monotonic()
+        self.world = power_on((self.system, self.disc), (FIRST, SECOND)[self.boots - 1], lambda: self.clock_s)
+        self.world.wish(self.wishes)
+        self._agent = Agent(self.world, lambda _mode: None, list)
+        if setup:
+            self.set_up()
+
+    def set_up(self) -> None:
+        """Setup's part in this boot, with its log where Windows has it."""
+        log = self.system.read(LOG) or b""
+        lines: list[str] = []
+        Setup(self.world, lines.append, lambda _seconds: None).run()
+        self.system.write(LOG, log + "".join(f"{line}\r\n" for line in lines).encode())
+
+    def resets(self, name: InstanceName, vm_uuid: str) -> int:
+        """What the monitor has counted."""
+        return self.boots - 1
+
+    def call(self, name: InstanceName, command: str, **arguments: object) -> Any:
+        """One call, with the errors that the channel makes of the agent's."""
+        self.clock_s += 1.0
+        said = json.loads(self._agent.answer(json.dumps({"execute": command, "arguments": arguments}).encode()))
+        if "return" in said:
+            return said["return"]
+        words = said["error"]["desc"]
+        raise AgentForbids(words) if "disabled" in words or "not been found" in words else AgentRefused(words)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between two looks."""
+    monkeypatch.setattr(windows_guest, "LEFT_ALONE_MAX_S", 0.0)
+
+
+def looked(machine: Simulated, times: int = 2) -> Identity:
+    """What the last of some looks says."""
+    asked = guest(machine)
+    *_, found = (asked.identity(WEB) for _ in range(times))
+    assert isinstance(found, Identity), found
+    return found
+
+
+def started(machine: Simulated, ready: Sequence[str] = (), times: int = 2) -> Services:
+    """What the last of some questions about services says."""
+    asked, of = guest(machine), with_ready(Ready(units=tuple(ready)))
+    *_, found = (asked.services(of) for _ in range(times))
+    assert isinstance(found, Services), found
+    return found
+
+
+@pytest.mark.parametrize("wishes", [{}, {"no-exec": "true"}, {"no-powershell": "true"}])
+def test_a_deployment_is_followed(tmp_path: Path, wishes: dict[str, str]) -> None:
+    """From the sealed image over specialize and the restart to the end, by whatever the agent allows."""
+    machine = Simulated(tmp_path)
+    machine.wishes = wishes
+    machine.boot(setup=False)
+    assert "Windows Setup has not begun yet" in looked(machine).unfinished
+    machine.set_up()
+    specialized = looked(machine)
+    assert "its restart comes next" in specialized.unfinished
+    machine.boot()
+    done = looked(machine)
+    assert done.unfinished == ""
+    if wishes:
+        assert (done.boot_id, done.source) == ("", "ping")
+    else:
+        assert specialized.setup_boot_id == specialized.boot_id == done.setup_boot_id != done.boot_id
+
+
+def test_a_stale_cache_is_explained(tmp_path: Path) -> None:
+    """The answer file that an image kept beats the disc: the sentence says so, and what to do."""
+    old = dataclasses.replace(ANSWERS, computer_name="old-9")
+    kept = files.files(old, windows_machine(WEB), reveal)["Unattend.xml"].replace(b"web-0.shop", b"old-9.shop")
+    machine = Simulated(tmp_path, stale=kept.replace(b"specialize.cmd", b"absent.cmd"))
+    machine.boot()
+    machine.boot()
+    found = looked(machine)
+    assert found.setup_boot_id == ""
+    assert "the computer is called OLD-9, not WEB-0" in found.unfinished
+    assert r"C:\Windows\Panther\unattend.xml cached in the image was used instead" in found.unfinished
+
+
+@pytest.mark.parametrize("wishes", [{}, {"no-powershell": "true"}])
+def test_services_are_followed(tmp_path: Path, wishes: dict[str, str]) -> None:
+    """A slow service is waited for, a failed one is named with its code in words; both ways of asking agree."""
+    machine = Simulated(tmp_path)
+    machine.boot()
+    machine.wishes = {**wishes, "failed-service": "Contoso", "slow-service": "3600"}
+    machine.boot()
+    machine.clock_s += 600
+    found = started(machine, times=3)
+    assert not found.started
+    assert [one for one in found.failed if "Contoso: its process ended unexpectedly (1067)" in one], found
+    assert found.pending
+    machine.clock_s += 3600
+    machine.world.wish({"failed-service": ""})
+    assert started(machine, times=3).started
+
+
+def test_logs_are_found(tmp_path: Path) -> None:
+    """The logs of Setup are where the driver looks for them."""
+    machine = Simulated(tmp_path)
+    machine.boot()
+    found = guest(machine).logs(STARTING)
+    assert "Found usable unattend file for pass [specialize]" in found["unattendgc-setupact.log"]
+    assert "geheim" not in str(found)
