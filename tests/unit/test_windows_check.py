@@ -249,7 +249,7 @@ JOINS = [
     ("<JoinDomain>a.example</JoinDomain><JoinWorkgroup>W</JoinWorkgroup>", [(E, "join")]),
     ("<JoinDomain>%DOMAIN%</JoinDomain><JoinWorkgroup>%GROUP%</JoinWorkgroup>", []),
     ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>true</UnsecureJoin>", []),
-    ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>true</UnsecureJoin>" + CREDENTIALS, [(E, "join")]),
+    ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>true</UnsecureJoin>" + CREDENTIALS, [(W, "join")]),
     ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>false</UnsecureJoin>" + CREDENTIALS, []),
 ]
 

@@ -71,11 +71,10 @@ _MORE: Mapping[str, Mapping[str, str]] = {
     "Microsoft-Windows-Shell-Setup": {
         # Of earlier releases, whose reference is no longer kept.
         "oobeSystem": "OOBE/SkipMachineOOBE OOBE/SkipUserOOBE OOBE/HideWirelessSetupInOOBE OOBE/OEMAppId",
-        "specialize auditSystem auditUser oobeSystem": "ShowWindowsLive StartPanelOff StartTiles RegionalOverrides "
-        "NotificationArea StartTilesRegionalOverrides TaskbarLinks/SoftwareLink",
-        "specialize auditUser": "StartPanelLinks OEMWelcomeCenter Display/DPI OEMInformation/SupportProvider",
         "oobeSystem specialize": "VisualEffects/FontSmoothing",
-        "": "DoNotCleanTaskBar",
+        "": "DoNotCleanTaskBar ShowWindowsLive StartPanelOff StartPanelLinks StartTiles RegionalOverrides "
+        "NotificationArea StartTilesRegionalOverrides OEMWelcomeCenter Display/DPI OEMInformation/SupportProvider "
+        "ConfigureChatAutoInstall ConfigureStartPins",
     },
     "Microsoft-Windows-IE-InternetExplorer": {
         "specialize": "EnableLinksBar ShowMenuBar ShowStatusBar ShowCommandBar SmallCommandBarIcons NoDial "
@@ -83,6 +82,7 @@ _MORE: Mapping[str, Mapping[str, str]] = {
     },
     "Microsoft-Windows-TCPIP": {"specialize windowsPE": "EnableICMPRedirect"},
     "Microsoft-Windows-NetBT": {"specialize windowsPE": "EnableLMHOSTS"},
+    "Microsoft-Windows-Printing-Spooler-Core": {"specialize": "RemoveMPDW"},
     "Microsoft-Windows-Deployment": {"specialize auditUser": "RunAsynchronous RunSynchronous"},
     "Microsoft-Windows-PnpSysprep": {"generalize": "DoNotCleanUpNonPresentDevices PersistAllDeviceInstalls"},
     "Microsoft-Windows-Setup": {
@@ -97,7 +97,10 @@ _MORE: Mapping[str, Mapping[str, str]] = {
 
 # Known to Windows, but not to the reference; nothing can be said about their settings.
 _COMPONENTS = (
+    "Microsoft-Windows-Authentication-AuthUI",
+    "Microsoft-Windows-MPR",
     "Microsoft-Windows-Sidebar",
+    "Microsoft-Windows-SystemSettings",
     "Microsoft-Windows-Security-Licensing-SLC",
     "Microsoft-Windows-Security-Licensing-SLC-UX",
     "Microsoft-Windows-IIS-WebServer",

@@ -99,8 +99,9 @@ def _join(found: Iterable[Place], report: Report) -> None:
         credentials = join.child("credentials")
         unsecure = join.said("unsecurejoin").casefold() in _TRUE
         if unsecure and credentials is not None and any(one.text for one in credentials.children):
+            # A doubt: the reference forbids it, and a sample of the same reference does it.
             message = "UnsecureJoin is true, and there are Credentials: Windows joins with the one or the other"
-            report.error(credentials, "join", message, "remove Credentials, or UnsecureJoin")
+            report.doubt(credentials, "join", message, "remove Credentials, or UnsecureJoin")
 
 
 def _interfaces(found: Iterable[Place], report: Report) -> None:
