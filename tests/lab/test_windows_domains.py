@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model import DiskBus, Firmware, Hardware, Instance, LocalStorage, Os, Power, Size
+from orchestrator.model import DiskBus, Firmware, Hardware, Identity, Instance, LocalStorage, Os, Power, Size
 from tests.contract.suites.hypervisor import look
 from tests.contract.suites.stage import make_instance
 from tests.lab.harness.lab import Lab
@@ -91,3 +91,13 @@ def test_kind_of_machine_runs_and_is_forgotten(
     stage.hypervisor.undefine(instance.name)
     assert not stage.layout.nvram_dir(instance.name).exists()
     assert not (_TPM_STATES / instance.vm_uuid).exists()
+
+
+def test_a_guest_starts_from_an_nvme_drive(stage: RealStage) -> None:
+    """The drive that QEMU has in the place of libvirt's is one that a firmware boots from and a kernel reads."""
+    instance = of_kind(stage, Os.LINUX, Hardware(disk_bus=DiskBus.NVME))
+    stage.lay(instance)
+    stage.hypervisor.start(instance)
+    stage.until(lambda: isinstance(stage.guest.identity(instance), Identity))
+    stage.hypervisor.power_off(instance.name)
+    stage.hypervisor.undefine(instance.name)
