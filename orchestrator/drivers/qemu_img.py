@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.drivers.command import Limits, apart, follow, run
-from orchestrator.errors import CommandFailed, ImageRejected
+from orchestrator.errors import CommandFailed, ImageRejected, Permanent, VmroleError
 from orchestrator.imagefiles import Inspection, SourceFormat
 
 MIB = 1024 * 1024
@@ -20,6 +20,7 @@ INSPECT_LIMITS = Limits(cpu_s=30, memory_bytes=2048 * MIB)
 # A conversion reads and writes every byte, at 50 MiB/s and more where compressed, in a small part of this memory.
 CONVERT_WITHIN_S = 6 * 3600.0
 _SLOWEST_BYTES_PER_S = 4 * MIB
+_NO_COMMAND = 127  # from unshare(1), as from a shell
 _OPTIONS = "compat=1.1,lazy_refcounts=off,cluster_size=64k"
 _DRIVERS = {SourceFormat.VHD: "vpc"}
 _DONE = re.compile(r"\(([0-9]{1,3}\.[0-9]{1,2})/100%\)")
@@ -96,7 +97,16 @@ def _ask(verb: str, arguments: list[str]) -> str:
         raise _damaged(verb, error) from error
 
 
-def _damaged(verb: str, error: CommandFailed) -> ImageRejected:
+def _damaged(verb: str, error: CommandFailed) -> VmroleError:
+    """Whose turn it is: the host's without qemu-img, else that of whoever sent the file."""
+    if error.status == _NO_COMMAND:
+        return Permanent("qemu-img: no such command", hint="run: vmrole doctor")
+    if error.status < 0:
+        return ImageRejected(
+            f"the image is refused (limit): qemu-img {verb} took too much time or memory: {error}",
+            reason="limit",
+            hint="convert it where it was made; a sound disk takes minutes",
+        )
     return ImageRejected(
         f"the image is refused (damaged): qemu-img {verb} says: {(error.stderr.strip() or str(error))[-300:]}",
         reason="damaged",

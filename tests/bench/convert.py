@@ -61,7 +61,8 @@ def _disk(place: Path) -> Path:
     part, step = 16 * MIB, DISK_BYTES // (CONTENT_BYTES // (16 * MIB))
     with raw.open("wb") as out:
         left = part
-        for chunk in map(memoryview, _content()):
+        for data in _content():
+            chunk = memoryview(data)
             while chunk:
                 count = out.write(chunk[:left])
                 chunk, left = chunk[count:], left - count

@@ -32,7 +32,7 @@ def content(seed: int = 1) -> bytearray:
     return disk
 
 
-def make(path: Path, disk: bytes, of: str, options: str) -> Path:
+def make(path: Path, disk: bytes | bytearray, of: str, options: str) -> Path:
     """A file of that format with that disk in it."""
     raw = path.with_name(f"{path.name}.source")
     raw.write_bytes(disk)
@@ -41,7 +41,7 @@ def make(path: Path, disk: bytes, of: str, options: str) -> Path:
     return path
 
 
-def identical(one: Path, format_one: str, disk: bytes, place: Path) -> bool:
+def identical(one: Path, format_one: str, disk: bytes | bytearray, place: Path) -> bool:
     """Whether qemu-img finds the same bytes and the same size."""
     raw = place / "expected.raw"
     raw.write_bytes(disk)
@@ -124,7 +124,7 @@ def bitmap(*sectors: range, block: int = BLOCK) -> bytes:
 ALL = bitmap(range(BLOCK // SECTOR))
 
 
-def dynamic(disk: bytes, *, identity: bytes = b"i" * 16) -> bytes:
+def dynamic(disk: bytes | bytearray, *, identity: bytes = b"i" * 16) -> bytes:
     """A dynamic disk, with every block that is not zero."""
     found = Vhd(size=len(disk), identity=identity)
     for number in range(-(-len(disk) // BLOCK)):

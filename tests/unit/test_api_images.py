@@ -214,21 +214,21 @@ def test_a_conversion_does_not_hold_up_the_end(
 
     def wait() -> None:
         try:
-            daemon.client().add_image(io.BytesIO(data), len(data), name="disk", convert=True)
+            running.client().add_image(io.BytesIO(data), len(data), name="disk", convert=True)
         except VmroleError as error:
             heard.append(error)
 
-    with Daemon(tmp_path) as daemon:
+    with Daemon(tmp_path) as running:
         client = threading.Thread(target=wait)
         client.start()
         end = time.monotonic() + 20
         while not started.exists() and time.monotonic() < end:
             time.sleep(0.02)
-        assert daemon.client().arrivals()[0]["step"] == "converting"
-        daemon.server.stop()
+        assert running.client().arrivals()[0]["step"] == "converting"
+        running.server.stop()
         client.join(10)
         assert [type(error) for error in heard] == [Busy]
-        assert nothing_is_left(daemon)
+        assert nothing_is_left(running)
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 

@@ -215,6 +215,13 @@ def test_a_program_that_reads_another_size_than_we_do_is_not_believed(
     (programs / "qemu-img").write_text("#!/bin/sh\necho broken block >&2\nexit 1\n")
     with pytest.raises(ImageRejected, match="broken block"):
         add(repository, dynamic(bytes(content())))
+    (programs / "qemu-img").write_text("#!/bin/sh\nkill -XCPU $$\n")
+    with pytest.raises(ImageRejected) as caught:
+        add(repository, dynamic(bytes(content())))
+    assert caught.value.reason == "limit"
+    (programs / "qemu-img").write_text("#!/bin/sh\nexit 127\n")
+    with pytest.raises(Permanent, match="no such command"):
+        add(repository, dynamic(bytes(content())))
     (programs / "qemu-img").write_text("#!/bin/sh\necho error: No space left on device >&2\nexit 1\n")
     with pytest.raises(NoSpace):
         add(repository, dynamic(bytes(content())))
@@ -235,7 +242,7 @@ def test_snapshots_and_bitmaps_are_left_behind(repository: ImageRepository, tmp_
 
 def test_a_conversion_tells_how_far_it_is_and_can_be_ended(repository: ImageRepository, layout: Layout) -> None:
     """What `progress` raises ends it: the program is gone, and nothing is left."""
-    steps = []
+    steps: list[tuple[str, float | None]] = []
 
     def seen(_count: int) -> None:
         steps.extend((one.step, one.percent) for one in repository.arrivals())

@@ -42,7 +42,7 @@ def reason(data: bytes, *parents: bytes) -> str:
     return caught.value.reason
 
 
-def crc32c(data: bytes) -> int:
+def crc32c(data: bytes | bytearray) -> int:
     """Bit by bit: another way than the product's."""
     crc = 0xFFFFFFFF
     for byte in data:
@@ -52,7 +52,7 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def changed(data: bytes, at: int, layout: str, *values: object) -> bytearray:
+def changed(data: bytes | bytearray, at: int, layout: str, *values: object) -> bytearray:
     """With little-endian numbers at a place; nothing mended."""
     lie = bytearray(data)
     struct.pack_into(f"<{layout}", lie, at, *values)
