@@ -146,6 +146,14 @@ def test_what_render_makes_is_merged(name: str, architecture: Architecture) -> N
     assert {one.kept for one in again.decisions} <= {Kept.THEIRS}
 
 
+def test_an_instance_may_have_hyphens_side_by_side() -> None:
+    """No comment in XML can hold two of them, and a service may be called so; a blank comes between."""
+    machine = dataclasses.replace(MACHINE, service="a---b", instance="web-0.a---b")
+    ours = render(ALL, machine, lambda _: Secret("AAAAA-" * 4 + "AAAAA"))
+    merged = merge(_golden("client.theirs.xml"), ours)
+    assert b"<!-- vmrole instance web-0.a- - -b generation 3 id " in merged.xml
+
+
 @pytest.mark.parametrize("ours", ["ours", "ours-join"])
 def test_without_a_file_of_his_the_marks_go(ours: str) -> None:
     """Nothing of how `render` talks to `merge` reaches a disc, and nothing else is lost."""

@@ -7,6 +7,7 @@ in which pass, and in which order, is Microsoft's reference's; what differs betw
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from lxml import etree
 
@@ -30,10 +31,9 @@ def render(answers: Answers, machine: Machine, reveal: Reveal) -> bytes:
     The same arguments give the same bytes. Raises AnswersInvalid for what Windows would refuse.
     """
     top = root()
+    instance = re.sub("-(?=-)", "- ", machine.instance)  # No comment in XML holds two hyphens side by side.
     top.append(
-        etree.Comment(
-            f" vmrole instance {machine.instance} generation {machine.generation} id {machine.instance_id} "
-        )
+        etree.Comment(f" vmrole instance {instance} generation {machine.generation} id {machine.instance_id} ")
     )
     specialize = Pass(top, "specialize", answers.architecture)
     _identity(specialize, answers, machine, reveal)

@@ -7,6 +7,7 @@ with sc.exe and reg.exe.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
@@ -97,7 +98,8 @@ def _foreign(world: World) -> bool:
     if content is None:
         return False
     instance, generation = world.note("instance"), world.note("generation")
-    ours = f"vmrole instance {instance} generation {generation} id "
+    named = re.sub("-(?=-)", "- ", instance)  # as the disc's file says it: no comment in XML holds two of them
+    ours = f"vmrole instance {named} generation {generation} id "
     return not instance or ours.encode() not in content
 
 

@@ -67,7 +67,8 @@ foreach ($log in "$windows\Panther\UnattendGC\setupact.log", "$windows\Panther\s
 $cached = 'no'
 if (Test-Path -LiteralPath $cache) {
     if (-not $answers) { $answers = $cache }
-    $ours = 'vmrole instance ' + $instance + ' generation ' + $generation + ' id '
+    $named = $instance -replace '-(?=-)', '- ' # as the file says it: no comment in XML holds two of them
+    $ours = 'vmrole instance ' + $named + ' generation ' + $generation + ' id '
     if (-not $instance -or (Read-Text $cache).IndexOf($ours) -lt 0) { $cached = 'yes' }
 }
 Say 'answer-file' $answers
