@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import click
 
@@ -14,7 +13,7 @@ from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.manifest_answers import WhoseAnswers
 from orchestrator.manifest_reader import Reader
 from orchestrator.manifest_tree import Map
-from orchestrator.model import AnswerFormat
+from orchestrator.model import AnswerFormat, label
 from unattend import AnswersInvalid
 from unattend.secret import Secret, SecretRef
 from unattend.windows import check, explain, merge
@@ -27,7 +26,7 @@ _ROLE = "web"
 
 
 @click.command()
-@click.argument("file", type=click.Path())
+@click.argument("file", type=click.Path(), required=False)
 @click.option("--service", metavar="FILE", help="The service file whose wishes are merged in.")
 @click.option("--role", metavar="NAME", default="", help="Whose in it; may be left out when only one brings answers.")
 @click.option(
@@ -42,7 +41,7 @@ _ROLE = "web"
 @click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text")
 def diff(
-    file: str,
+    file: str | None,
     service: str | None,
     role: str,
     wishes: tuple[str, ...],
@@ -53,15 +52,18 @@ def diff(
 ) -> int:
     """Says what merging vmrole's answers into the Unattend.xml FILE decides, and shows the change without secrets.
 
-    FILE may be - for stdin. Without --service, the answers are the defaults and what --answers says. Nothing is
-    written, and the secrets that a service file names are not read.
+    FILE may be - for stdin; without it, the one that the service file has under `xml:` is taken. Without --service,
+    the answers are the defaults and what --answers says. Nothing is written, and the secrets that a service file
+    names are not read.
     """
     if service is not None and (wishes or computer_name):
         raise click.UsageError("--service says the wishes; leave --answers and --computer-name out")
-    theirs = read(file)
+    if service is None and file is None:
+        raise click.UsageError("name an Unattend.xml, or a service file that has one by --service")
+    given = read(file) if file is not None else None
     said = [*wishes, *([f"computerName={computer_name}"] if computer_name else [])]
     try:
-        answers, machine = _wishes(documents.read(service) if service else _service_file(said), role)
+        answers, machine, own = _wishes(documents.read(service) if service else _service_file(said), role)
     except InvalidInput as error:
         return documents.refuse(error if service else _of_options(error), service or "--answers")
     if release:
@@ -72,9 +74,16 @@ def diff(
         ours = windows_render.render(dataclasses.replace(answers, own_xml=""), machine, _stand_in)
     except AnswersInvalid as refused:
         return documents.refuse(_problem(refused), service or "--answers")
+    theirs, name = (own.encode(), f"{service}: xml") if given is None else (given, str(file))
+    if not theirs:
+        raise NotFound(f"{service} has no xml for {machine.role}", hint="name an Unattend.xml")
+    return _explain(theirs, ours, name, form) or _refusals(theirs, answers, name)
+
+
+def _explain(theirs: bytes, ours: bytes, file: str, form: str) -> int:
     try:
         merged = merge.merge(theirs, ours)
-        change = explain.changes(theirs, merged.xml, Path(file).name)
+        change = explain.changes(theirs, merged.xml, file.rpartition("/")[2])
     except AnswersInvalid as refused:
         return documents.refuse(_problem(refused), file)
     if form == "text":
@@ -83,7 +92,7 @@ def diff(
     else:
         rows = [{**dataclasses.asdict(one), "kept": one.kept.value} for one in merged.decisions]
         render.show([render.dump({"file": file, "decisions": rows, "change": change}, form)])
-    return _refusals(theirs, answers, file)
+    return 0
 
 
 def _refusals(theirs: bytes, answers: Answers, file: str) -> int:
@@ -109,8 +118,8 @@ def _service_file(wishes: list[str]) -> str:
     return f"service: vmrole\nroles:\n  {_ROLE}:\n    answers:\n      {unattend}"
 
 
-def _wishes(text: str, wanted: str) -> tuple[Answers, Machine]:
-    """What the role wishes, who brings a file of his own, and its first instance, which may never have been deployed.
+def _wishes(text: str, wanted: str) -> tuple[Answers, Machine, str]:
+    """What the role wishes, its first instance, which may never have been deployed, and the file that it brings.
 
     Only this role is read: what else the service file says, and which images there are, changes nothing here.
     """
@@ -124,17 +133,20 @@ def _wishes(text: str, wanted: str) -> tuple[Answers, Machine]:
         if not wanted:
             raise click.UsageError(f"say by --role whose answers; roles that have some for Windows: {names}")
         raise NotFound(f"no role {wanted} has answers for Windows", hint=f"these have: {names}")
-    answers, service = None, str(tree.get("service", "service"))
+    answers, service, own = None, str(tree.get("service", "")), ""
     if having:
+        label(service)
+        label(having[0])
         role = roles[having[0]]
         unattend = _unattend(role)
         assert unattend is not None
+        own = str(unattend.get("xml", ""))
         unattend["xml"], unattend.lines["xml"] = _SOME_FILE, unattend.lines.get("xml", 1)
         whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda _secret: "")
         answers = manifest_answers.read(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
     if reader.problems or answers is None:
         raise InvalidInput("the service file has faults", problems=tuple(reader.problems))
-    return answers, _machine(service, having[0])
+    return answers, _machine(service, having[0]), own
 
 
 def _roles(tree: Map) -> dict[str, Map]:

@@ -92,6 +92,22 @@ def test_the_architecture_can_be_said(run: Run) -> None:
     assert re.search(r'^\+.*processorArchitecture="arm64"', out, re.MULTILINE)
 
 
+def test_the_file_in_the_service_file_is_taken_without_another(run: Run, service: Path, tmp_path: Path) -> None:
+    """What stands under `xml:` is what is deployed; a role without one and no FILE is told so."""
+    own = "".join(f"          {line}\n" for line in SERVER.read_text().split("\n"))
+    (tmp_path / "own.yaml").write_text(
+        SERVICE.replace("      unattend: {}\n", f"      unattend:\n        xml: |\n{own}")
+    )
+    status, out, err = run("--service", tmp_path / "own.yaml", "--role", "db")
+    assert (status, err) == (0, "")
+    assert "ComputerName: the service file's is taken" in out
+    assert re.search(r"^\+\s*<Computername>db-0<", out, re.MULTILINE)
+    status, _, err = run("--service", service, "--role", "web")
+    assert status == 3
+    assert "has no xml for web" in err
+    assert run()[0] == 2
+
+
 def test_a_program_can_read_the_decisions(run: Run) -> None:
     """As JSON each decision has its fields; `kept` is a word."""
     status, out, _ = run(SERVER, "-o", "json")
