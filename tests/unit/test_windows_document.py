@@ -43,6 +43,7 @@ def only(source: bytes) -> Finding:
         SAMPLE.replace(' encoding="utf-8"', "").encode("utf-16-le"),
         SAMPLE.replace("utf-8", "windows-1252").encode("cp1252"),
         b"<unattend/>",
+        b"<?xml version='1.0' standalone='yes' ?>\n<unattend/>",
     ],
 )
 def test_what_is_not_changed_keeps_its_bytes(source: bytes) -> None:
@@ -95,6 +96,8 @@ def test_a_letter_that_the_encoding_lacks_is_written_as_a_number() -> None:
         (b"<a>" * 5000, "not-xml", 1),
         (b"<a/>\n<b/>", "not-xml", 2),
         (b"hello", "not-xml", 1),
+        (b'<?xml encoding="utf-8"?><a/>', "not-xml", 1),
+        (b'<?xml version="1.0" encoding=utf-8?><a/>', "not-xml", 1),
         (b"<a>\n\xff</a>", "encoding", 2),
         (b"<a>\xed\xa0\x80</a>", "encoding", 1),
         (b'<?xml version="1.0" encoding="ebcdic-us"?><a/>', "encoding", 1),

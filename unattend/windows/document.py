@@ -86,8 +86,8 @@ def read(source: bytes) -> tuple[Document | None, list[Finding]]:
     if text is None:
         return None, found
     characters, mark, codec = text
-    before = characters.find("<?xml ")
-    if before > 0 and "<" not in characters[:before]:
+    declaration = _declaration(characters)
+    if declaration is not None and declaration.start() > 0:
         found.append(_error(1, "leading-bytes", "something stands before <?xml", "let the file begin with <?xml"))
     blanked = _blanked(characters)
     start = _prolog(blanked)
@@ -95,6 +95,9 @@ def read(source: bytes) -> tuple[Document | None, list[Finding]]:
         line = blanked.count("\n", 0, start) + 1
         found.append(_error(line, "dtd", "the file has a document type declaration", "remove <!DOCTYPE …>"))
         return None, found
+    if declaration is not None and _SOUND_DECLARATION.fullmatch(declaration[0]) is None:
+        mend = 'write <?xml version="1.0" encoding="utf-8"?>'
+        found.append(_error(1, "not-xml", "the XML declaration is malformed", mend))
     parser = _parser()
     try:
         root = _tree(blanked, parser)
@@ -106,7 +109,12 @@ def read(source: bytes) -> tuple[Document | None, list[Finding]]:
 
 # Characters ---------------------------------------------------------------------------------------------------
 
-_DECLARATION = re.compile(r"<\?xml\s[^>]*?\?>")
+_DECLARATION = re.compile(r"<\?xml\s[^<>]{0,200}?\?>")
+_HEAD_CHARS = 4096  # A declaration that comes later is not looked for.
+_SOUND_DECLARATION = re.compile(
+    r"""<\?xml\s+version\s*=\s*(["'])1\.\d\1(\s+encoding\s*=\s*(["'])[A-Za-z][\w.-]*\3)?"""
+    r"""(\s+standalone\s*=\s*(["'])(yes|no)\5)?\s*\?>"""
+)
 _ENCODING = re.compile(r"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z][\w.-]*)["']""")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _UTF_16 = frozenset({"utf-16", "utf-16le", "utf-16be", "unicode", "ucs-2", "iso-10646-ucs-2"})
@@ -152,14 +160,18 @@ def _decoded(source: bytes, found: list[Finding]) -> _Text | None:
         return None
 
 
+def _declaration(text: str) -> re.Match[str] | None:
+    """The XML declaration, with what may stand before it."""
+    found = _DECLARATION.search(text, 0, _HEAD_CHARS)
+    return found if found is not None and "<" not in text[: found.start()] else None
+
+
 def _blanked(text: str) -> str:
     """The text as the parser is to see it: no declaration and nothing before it, ends of lines as XML wants them."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    start = text.find("<?xml ")
-    if start >= 0 and "<" not in text[:start]:
-        end = text.find("?>", start) + 2
-        if end > 1:
-            return re.sub(r"[^\n]", " ", text[:end]) + text[end:]
+    declaration = _declaration(text)
+    if declaration is not None:
+        return re.sub(r"[^\n]", " ", text[: declaration.end()]) + text[declaration.end() :]
     return text
 
 

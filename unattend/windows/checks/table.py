@@ -114,7 +114,9 @@ def _value(place: Place, report: Report) -> None:
         if units > known.chars_max and not place.key.endswith("computername"):
             message = f"{place.name} has {units} characters, {known.chars_max} are allowed"
             mend = "put it into a script and run that" if _is_command(place) else "make it shorter"
-            report.doubt(place, "length", message, mend)
+            # Setup is known to give up on a longer command of RunSynchronous; of other lengths nothing is known.
+            longer = report.error if _is_command(place) and place.name.casefold() == "path" else report.doubt
+            longer(place, "length", message, mend)
 
 
 def _is_command(place: Place) -> bool:
