@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Final
@@ -53,6 +54,7 @@ _REASON: Final = {
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED): "it could not be started",
 }
 _NO_MONITOR = "id=vmrole,path="  # QEMU repeats its option when it cannot make the socket, and only then.
+_NO_TPM: Final = re.compile(r"TPM|swtpm")
 _QEMU_ENDED = "its QEMU ended unexpectedly"
 _FORGET_ALL = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -151,11 +153,11 @@ class LibvirtHypervisor:
             self._prepare_places(connection, instance)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
             xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
-            found = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
             try:
+                found = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
                 found.create()
             except libvirt.libvirtError as error:
-                if not found.isActive():  # Otherwise somebody was quicker, which is as good.
+                if found is None or not found.isActive():  # Otherwise somebody was quicker, which is as good.
                     raise _why_not_started(instance, error) from error
             run = _run(connection.lookupByName(instance.name))
             if run is not None:
@@ -340,6 +342,13 @@ def _why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldEr
     what = f"start {instance.name}"
     if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ENOENT:
         return Permanent(f"{what}: {error}", hint=f"a part of it is missing; run: vmrole reimage {instance.name}")
+    hardware = instance.role.hardware
+    if hardware.firmware is not Firmware.BIOS and "firmware" in str(error):
+        hint = "the image asks for UEFI: apt-get install ovmf, and see what vmrole doctor says"
+        return Permanent(f"{what}: {error}", hint=hint)
+    if hardware.tpm and _NO_TPM.search(str(error)):
+        hint = "the image asks for a TPM: apt-get install swtpm swtpm-tools, and see what vmrole doctor says"
+        return Permanent(f"{what}: {error}", hint=hint)
     if _NO_MONITOR in str(error):
         hint = (
             "QEMU must be able to write to the monitors' directory; a confinement profile has to allow *.sock there"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import Permanent
 from orchestrator.model import DiskBus, Firmware, Hardware, Identity, Instance, LocalStorage, Os, Power, Size
 from tests.contract.suites.hypervisor import look
 from tests.contract.suites.stage import make_instance
@@ -20,6 +21,7 @@ from tests.lab.harness.lab import Lab
 from tests.lab.real_stage import RealStage, real_stage
 
 _TPM_STATES = Path("/var/lib/libvirt/swtpm")
+_FIRMWARE = "/usr/share/qemu/firmware"
 _RUNS_S = 1.0
 DISKS = {DiskBus.VIRTIO: "virtio-blk-pci", DiskBus.SATA: "ide-hd", DiskBus.NVME: "nvme"}
 BIOS = Hardware()
@@ -100,4 +102,18 @@ def test_a_guest_starts_from_an_nvme_drive(stage: RealStage) -> None:
     stage.hypervisor.start(instance)
     stage.until(lambda: isinstance(stage.guest.identity(instance), Identity))
     stage.hypervisor.power_off(instance.name)
+    stage.hypervisor.undefine(instance.name)
+
+
+def test_a_host_without_uefi_says_what_to_install(stage: RealStage, lab_session: Lab, tmp_path: Path) -> None:
+    """A VM that needs what the host lacks fails at once, with a remedy: looking again would not help."""
+    instance = of_kind(stage, Os.WINDOWS, SECURE)
+    stage.lay(instance)
+    lab_session.host.run(["mount", "--bind", str(tmp_path), _FIRMWARE])
+    try:
+        with pytest.raises(Permanent, match="Unable to find any firmware") as told:
+            stage.hypervisor.start(instance)
+    finally:
+        lab_session.host.run(["umount", _FIRMWARE])
+    assert "apt-get install ovmf" in told.value.hint
     stage.hypervisor.undefine(instance.name)
