@@ -14,7 +14,7 @@ from orchestrator.manifest_fields import Answer, boolean, choice, text, words
 from orchestrator.manifest_reader import Reader, shown, under
 from orchestrator.manifest_tree import Map
 from orchestrator.model import AnswerFormat
-from unattend import AnswersInvalid, nocloud
+from unattend import AnswersInvalid, configdrive, nocloud
 from unattend.secret import SecretRef, SecretSource
 from unattend.windows import files as windows_files
 from unattend.windows.answers import (
@@ -54,11 +54,16 @@ def read(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAns
     """Reads `answers:` of the role `node`; which keys it may have depends on what the image reads."""
     at = f"{at}.answers"
     match form:
-        case AnswerFormat.NOCLOUD | AnswerFormat.CONFIG_DRIVE:
+        case AnswerFormat.NOCLOUD:
             answers = reader.keys(node.get("answers", Map()), at, ("userData", "vendorData"))
             return Given(
-                user_data=_data(reader, answers, at, "userData"), vendor_data=_data(reader, answers, at, "vendorData")
+                user_data=_data(reader, answers, at, "userData", nocloud.check_user_data),
+                vendor_data=_data(reader, answers, at, "vendorData", nocloud.check_vendor_data),
             )
+        case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
+            answers = reader.keys(node.get("answers", Map()), at, ("userData",))
+            _check_names(reader, at, whose)
+            return Given(user_data=_data(reader, answers, at, "userData", configdrive.check_user_data))
         case AnswerFormat.UNATTEND:
             answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
             return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
@@ -74,14 +79,23 @@ class WhoseAnswers:
     secret_fault: SecretFault
 
 
-def _data(reader: Reader, answers: Map, at: str, key: str) -> str:
+def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
+    """What the instances will be called has to be a name that Windows takes."""
+    try:
+        for index in range(whose.instances):
+            configdrive.check_hostname(f"{whose.role}-{index}")
+    except AnswersInvalid as refused:
+        reader.fault(at.removesuffix(".answers"), refused.message, refused.hint)
+
+
+def _data(reader: Reader, answers: Map, at: str, key: str, check: Callable[[str], None]) -> str:
     said: str = reader.take(answers, at, key, text, "")
     if len(said.encode()) > DATA_BYTES_MAX:
         limit = f"use at most {DATA_BYTES_MAX // 1024} KiB; put large data into the image"
         reader.fault(f"{at}.{key}", "too long", limit)
         return said
     try:
-        nocloud.check_user_data(said)
+        check(said)
     except AnswersInvalid as refused:
         reader.fault(f"{at}.{key}", str(refused), refused.hint)
     return said

@@ -78,7 +78,7 @@ class AnswerFormat(enum.StrEnum):
     """What an image reads its answers from."""
 
     NOCLOUD = "nocloud"  # cloud-init
-    CONFIG_DRIVE = "configdrive"  # cloudbase-init, and images made for OpenStack
+    CONFIG_DRIVE = "configdrive"  # cloudbase-init
     UNATTEND = "unattend"  # Windows Setup itself
 
 

@@ -15,9 +15,10 @@ from starlette.requests import ClientDisconnect
 from orchestrator.arrivals import Arrival
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.model import AnswerFormat, DiskBus, Firmware, Hardware, Image, Os
+from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Os
 
 UPLOADS_MAX = 8
+DAY_S = 24 * 3600.0
 SILENCE_S = 60.0  # an upload that brings nothing for so long is over
 _BODY = {
     "requestBody": {
@@ -60,6 +61,9 @@ class Images(Protocol):
 
     def verify(self, reference: str) -> Image:
         """Reads it again; raises ImageCorrupt when a byte differs."""
+
+    def suggest(self, reference: str, deadlines: Deadlines) -> Image:
+        """Keeps what the image's test measured."""
 
     def remove(self, reference: str) -> Image:
         """Takes a name away, and with the last one the image; raises Conflict while a service refers to it."""
@@ -213,6 +217,15 @@ def image_routes(images: Images) -> APIRouter:
     def verify_image(ref: str) -> Image:
         """Reads every byte again; 503 when one differs."""
         return images.verify(ref)
+
+    @router.put("/images/{ref}/suggested")
+    def suggest_deadlines(ref: str, deadlines: Deadlines) -> Image:
+        """Keeps what the image's test measured: the deadlines (seconds) of roles that say none."""
+        if not (0 < deadlines.setup_s <= DAY_S and 0 < deadlines.ready_s <= DAY_S):
+            raise InvalidInput(
+                "a deadline is more than nothing and at most a day", hint=f"seconds, up to {DAY_S:.0f}"
+            )
+        return images.suggest(ref, deadlines)
 
     @router.delete("/images/{ref}", status_code=204)
     def remove_image(ref: str) -> None:

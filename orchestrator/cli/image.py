@@ -1,4 +1,4 @@
-"""`vmrole image`: add, ls, show, verify, rm, build."""
+"""`vmrole image`: add, ls, show, verify, rm, build; `test` is `image_test`'s."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from orchestrator.cli import names, render
+from orchestrator.cli import image_test, names, render
 from orchestrator.cli.adding import adding
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import output_option
@@ -209,3 +209,6 @@ def build(client: Client, recipe: str, name: str, to: Path | None) -> None:
             render.show([f"{report.path} sha256:{report.sha256}"])
         else:
             _show_added(_add(client, [report.path], name=name or recipe, os=report.os, sha256=report.sha256))
+
+
+image.add_command(image_test.test)

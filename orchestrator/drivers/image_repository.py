@@ -29,6 +29,7 @@ from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidIn
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.model import (
     AnswerFormat,
+    Deadlines,
     DiskFormat,
     Hardware,
     Image,
@@ -169,6 +170,12 @@ class ImageRepository:
         if mode != 0o444:
             raise ImageCorrupt(f"{path}: its mode is {mode:o}, not 444", hint=f"run: chmod 0444 {path}")
         return image
+
+    def suggest(self, reference: str, deadlines: Deadlines) -> Image:
+        """Keeps what the image's test measured: the deadlines of roles that say none. Raises NotFound."""
+        with self._changing:
+            image = replace(self.get(reference), suggested=deadlines)
+            return replace(image, revision=self._store.commit([records.put(image)]))
 
     def remove(self, reference: str) -> Image:
         """Takes the name away, and with the last name the image. Raises Conflict while a service refers to it."""

@@ -71,6 +71,7 @@ class Daemon:
                 clock=self.world,
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
                 seats=host.balancer.seats,
+                agent=host.guest.agent,
             )
             self.app = self._made()
             if self._alive:

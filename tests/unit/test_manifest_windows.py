@@ -159,3 +159,16 @@ def test_windows_and_cloud_init_are_not_mixed_up() -> None:
     assert "roles.web.answers.userData" in {one.key for one in problems(user_data)}
     assert "roles.web.answers.unattend" in {one.key for one in problems(GOOD, MICRO)}
     assert [one.key for one in problems(GOOD + "    setup: {restart: false}\n")] == ["roles.web.setup.restart"]
+
+
+def test_cloudbase_init_is_told_what_it_reads() -> None:
+    """PowerShell is user-data there and nowhere else; vendor-data is not read; a name has fifteen characters."""
+    cloudbase = dataclasses.replace(WINDOWS, answers=AnswerFormat.CONFIG_DRIVE)
+    head = GOOD[: GOOD.index("      unattend:")]
+    powershell = head + "      userData: |\n        #ps1_sysnative\n        Write-Output hello\n"
+    assert parse(powershell, cloudbase).user_data.startswith("#ps1_sysnative")
+    assert problems(powershell, MICRO)[0].key == "roles.web.answers.userData"
+    vendor = head + "      vendorData: '#cloud-config'\n"
+    assert problems(vendor, cloudbase)[0].key == "roles.web.answers.vendorData"
+    long = powershell.replace("  web:", "  a-role-with-a-long-name:")
+    assert problems(long, cloudbase)[0].key == "roles.a-role-with-a-long-name"
