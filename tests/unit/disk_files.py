@@ -130,5 +130,5 @@ def dynamic(disk: bytes | bytearray, *, identity: bytes = b"i" * 16) -> bytes:
     for number in range(-(-len(disk) // BLOCK)):
         data = disk[number * BLOCK : (number + 1) * BLOCK]
         if any(data):
-            found.blocks[number] = (ALL, data)
+            found.blocks[number] = (ALL, bytes(data))
     return found.bytes()
