@@ -34,7 +34,7 @@ def text_of(element: etree._Element) -> str:
 
 def local(element: etree._Element) -> str:
     """Its name without the namespace."""
-    return str(etree.QName(element).localname)
+    return str(element.tag).rpartition("}")[2]
 
 
 def escaped(text: str) -> str:

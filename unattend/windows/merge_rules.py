@@ -107,13 +107,9 @@ def is_secret(element: etree._Element) -> bool:
 
 
 def named(parent: etree._Element, name: str) -> list[etree._Element]:
-    """The settings of that name right below; Windows does not mind the case."""
-    return [one for one in ours_alone(parent) if local(one).casefold() == name.casefold()]
-
-
-def ours_alone(parent: etree._Element) -> list[etree._Element]:
-    """The elements right below that are Windows' own, not an extension's."""
-    return [one for one in children(parent) if etree.QName(one).namespace == UNATTEND]
+    """The settings of that name right below that are Windows' own; Windows does not mind the case."""
+    space, wanted = f"{{{UNATTEND}}}", name.casefold()
+    return [one for one in parent.iterchildren(f"{space}*") if local(one).casefold() == wanted]
 
 
 def child_text(parent: etree._Element, name: str) -> str:
