@@ -222,6 +222,8 @@ def _malformed(error: etree.XMLSyntaxError, parser: etree.XMLParser, text: str) 
     mend = "mend the XML"
     if _AMPERSAND.search(said):
         mend = "write &amp; for &"
+    elif message.startswith("Namespace prefix wcm"):
+        mend = 'declare it: xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"'
     elif "<%" in said or "{%" in said:
         mend = "this is a template: fill it in first"
     return _error(line, "not-xml", f"this is not well-formed XML: {message}", mend)

@@ -43,7 +43,7 @@ def check(homes: list[Home], report: Report) -> None:
     if plain:
         others = ", ".join(str(one.line) for one in plain[1:])
         message = "a password stands here as plain text" + (f", and on line {others}" if others else "")
-        mend = "PlainText false and the encoded form hide it from a glance, not from a reader"
+        mend = "keep the file from others; PlainText false hides a password from a glance, not from a reader"
         report.warning(plain[0], "password-plain", message, mend)
 
 

@@ -17,8 +17,6 @@ _ORDERED = frozenset(
         "modifypartition",
     }
 )
-ITEMS = _KEYED | _ORDERED | {"localaccount", "domainaccount", "domainaccountlist", "disk", "interface", "route"}
-"""Items of lists whatever the reference says; most are so in several components."""
 
 
 def check(home: Home, report: Report) -> None:
@@ -34,10 +32,14 @@ def _is_item(place: Place) -> bool:
 
 
 def is_list_item(place: Place) -> bool:
-    """Whether the reference, or we, know it as an item of a list."""
-    if place.known is not None and place.known.listed:
-        return True
-    return place.name.casefold() in ITEMS and place.known is not None and place.parent is not None
+    """Whether the reference knows it as an item of a list."""
+    return place.known is not None and place.known.listed
+
+
+def _is_keyed(place: Place) -> bool:
+    """Whether the reference has a page for its wcm:keyValue, which it writes as a child."""
+    known = place.home.known.settings if place.home.known is not None else None
+    return place.name.casefold() in _KEYED and known is not None and f"{place.key}/key" in known
 
 
 def _siblings(places: list[Place], report: Report) -> None:
@@ -51,7 +53,7 @@ def _siblings(places: list[Place], report: Report) -> None:
             report.error(same[1], "repeated", message, "keep one: it is not a list")
         if name in _ORDERED:
             _orders(same, report)
-        if name in _KEYED and same[0].known is not None:
+        if _is_keyed(same[0]):
             _keys(same, report)
         if name == "disk":
             _same_number(same, "diskid", "DiskID", report)

@@ -11,7 +11,7 @@ from unattend.windows.checks.place import Home, Place, Report, is_placeholder, s
 _SURE_VALUES = re.compile(
     r"(.*/)?(willreboot|willshowui|willwipedisk|accepteula|extend|active|hideeulapage|forceshutdownnow|mode|enabled"
     r"|hidewirelesssetupinoobe|copyprofile|enablefirewall|enablenetwork|useconfigurationset|unsecurejoin|plaintext"
-    r"|createpartition/type|protectyourpc|installtoavailablepartition)"
+    r"|createpartition/type|installtoavailablepartition)"
 )
 """Settings with a type: Windows Setup refuses the file over another value."""
 
