@@ -15,7 +15,7 @@ from orchestrator.imagefiles import SourceFormat
 MIB = 1024 * 1024
 CONTENT_BYTES = 400 * MIB
 DISK_BYTES = 2048 * MIB
-PAIRS = 11
+PAIRS = 15
 _CAP = 1 << 40
 # Programs and libraries: what a system disk is full of.
 _ROOTS = (Path("/usr/lib"), Path("/usr/bin"), Path("/usr/share"))
