@@ -17,7 +17,7 @@ from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, Agent
 from orchestrator.model import Instance, InstanceName
 
 RUN_WITHIN_S = 1.5  # A turn waits so long for a command in the guest; a later turn takes the answer up.
-RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew.
+RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew, unless it may take its time.
 LEFT_ALONE_MAX_S = 5.0  # A guest that took longer to answer is asked again after this.
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.25  # How long to sleep between two looks at a running command.
 FILE_BYTES = 4096
@@ -103,16 +103,23 @@ class AgentCommands:
             return None
 
     def run(
-        self, instance: Instance, what: str, argv: Sequence[str], output_bytes: int = OUTPUT_BYTES
+        self,
+        instance: Instance,
+        what: str,
+        argv: Sequence[str],
+        *,
+        output_bytes: int = OUTPUT_BYTES,
+        forgotten_s: float = RUN_FORGOTTEN_S,
     ) -> Ended | None:
         """Runs `argv` in the guest; None while it still runs: the next call asks on instead of starting anew.
 
-        Takes at most about RUN_WITHIN_S and one answer of the agent.
+        Takes at most about RUN_WITHIN_S and one answer of the agent. Of a longer output the first `output_bytes` are
+        told; a command that has not ended after `forgotten_s` seconds is started once more.
         """
         name, key = instance.name, (instance.name, what)
         now_s = time.monotonic()
         command = self._running.get(key)
-        if command is None or command.boot_id != instance.boot_id or now_s - command.since_s > RUN_FORGOTTEN_S:
+        if command is None or command.boot_id != instance.boot_id or now_s - command.since_s > forgotten_s:
             pid = self._start(name, argv)
             command = self._running[key] = _Command(instance.boot_id, pid, now_s)
         sleep_s = LOOK_FIRST_S

@@ -36,6 +36,7 @@ LOG_BYTES = 64 * 1024
 AGAIN_S = 1.0  # Between two looks at least; two of them must agree.
 BELIEVED_S = 300.0  # How long a complete guest that answers pings is taken to be in the boot that it told of.
 GRACE_S = 60.0  # How long a service that nobody has tried to start is waited for.
+FORGOTTEN_S = 300.0  # A first PowerShell on a slow host takes minutes; a second one beside it would not be quicker.
 REFUSED_S = 60.0  # How long a guest that cannot start PowerShell is asked without it.
 _SC_BYTES = 1024 * 1024
 _OUTLASTED: Final = (Phase.SETUP, Phase.RESTARTING)  # Here a boot may end at any moment.
@@ -134,7 +135,7 @@ class WindowsGuest:
         if not self._has_powershell(instance.name):
             raise AgentForbids("there is no PowerShell")
         try:
-            ended = self._commands.run(instance, "status", windows_scripts.status())
+            ended = self._commands.run(instance, "status", windows_scripts.status(), forgotten_s=FORGOTTEN_S)
         except AgentForbids:
             raise
         except AgentRefused as error:
@@ -221,7 +222,13 @@ class WindowsGuest:
         with_powershell = self._has_powershell(instance.name)
         try:
             argv = windows_scripts.services(ready.units) if with_powershell else windows_scripts.WITHOUT_POWERSHELL
-            ended = self._commands.run(instance, f"services {with_powershell} {ready.units}", argv, _SC_BYTES)
+            ended = self._commands.run(
+                instance,
+                f"services {with_powershell} {ready.units}",
+                argv,
+                output_bytes=_SC_BYTES,
+                forgotten_s=FORGOTTEN_S,
+            )
         except AgentForbids:
             return windows_services.by_image_state(ready), AGAIN_S
         except ValueError as error:

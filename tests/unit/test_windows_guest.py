@@ -195,6 +195,19 @@ def test_a_slow_script_is_taken_up_by_the_next_turn() -> None:
     assert len(agent.started) == 1
 
 
+def test_a_script_that_never_ends_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first PowerShell may take minutes; one that has hung does not keep the guest from being asked for ever."""
+    agent = WindowsAgent()
+    agent.running_for_s = 60.0
+    asked = guest(agent)
+    asked.identity(WEB)
+    asked.identity(WEB)
+    assert len(agent.started) == 1
+    monkeypatch.setattr(windows_guest, "FORGOTTEN_S", 0.0)
+    asked.identity(WEB)
+    assert len(agent.started) == 2
+
+
 def test_a_slow_guest_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest whose PowerShell took a second is not asked again for a second; what it said stands."""
     monkeypatch.setattr(windows_guest, "LEFT_ALONE_MAX_S", LEFT_ALONE_MAX_S)
