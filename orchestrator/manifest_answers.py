@@ -134,7 +134,8 @@ class _Unattend:
             specialize=self._commands(node),
             first_logon=self._take(node, "firstLogon", words, ()),
             scripts=tuple(self._script(name, one) for name, one in self._named(node, "scripts")),
-            own_xml=self._take(node, "xml", text, ""),
+            own_xml="" if isinstance(node.get("xml"), Map) else self._take(node, "xml", text, ""),
+            own_xml_from=self._take(node, "xml", self._secret, None) if isinstance(node.get("xml"), Map) else None,
         )
         if len(self._reader.problems) == found:
             whose = self._whose

@@ -13,7 +13,7 @@ from pathlib import Path
 from unattend import AnswersInvalid
 from unattend.secret import Secret, SecretRef, SecretSource
 
-SECRET_BYTES_MAX = 64 * 1024  # an offline-join blob has some ten thousand
+SECRET_BYTES_MAX = 1024 * 1024  # a whole answer file may be one; public ones have up to 100 kB
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd.exec(5)
 
 

@@ -153,6 +153,18 @@ def test_a_secret_in_the_file_is_not_repeated() -> None:
     assert "hunter2" not in repr(found)
 
 
+def test_ones_own_xml_stands_there_or_elsewhere() -> None:
+    """As text, or named like a secret when it holds passwords."""
+    own = '<unattend xmlns="urn:schemas-microsoft-com:unattend" />'
+    head = GOOD[: GOOD.index("        windows: 2022")]
+    written = parse(head + f"        xml: '{own}'\n").unattend
+    assert written is not None
+    assert (written.own_xml, written.own_xml_from) == (own, None)
+    named = parse(head + "        xml: {file: /etc/vmrole/unattend.xml}\n").unattend
+    assert named is not None
+    assert (named.own_xml, named.own_xml_from) == ("", file("/etc/vmrole/unattend.xml"))
+
+
 def test_windows_and_cloud_init_are_not_mixed_up() -> None:
     """What an image does not read may not be said of it."""
     user_data = GOOD[: GOOD.index("      unattend:")] + "      userData: '#cloud-config'\n"

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from unattend.secret import SecretRef, SecretSource
+from tests.bench.answers import machine
+from unattend.secret import Secret, SecretRef, SecretSource
 from unattend.windows import files
 from unattend.windows.answers import Account, Answers, Command, Edition, Join, Script
 
@@ -18,6 +19,10 @@ WIPING = """<unattend xmlns="urn:schemas-microsoft-com:unattend">
  language="neutral" versionScope="nonSxS"><DiskConfiguration><Disk
  xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State" wcm:action="add">
 <DiskID>0</DiskID><WillWipeDisk>true</WillWipeDisk></Disk></DiskConfiguration></component></settings></unattend>"""
+WITH_PASSWORD = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral" versionScope="nonSxS"><UserAccounts><AdministratorPassword><Value>canary</Value>
+<PlainText>true</PlainText></AdministratorPassword></UserAccounts></component></settings></unattend>"""
 
 
 def found(answers: Answers) -> list[tuple[str, str]]:
@@ -65,11 +70,22 @@ def test_plain_wishes_have_no_fault() -> None:
         (replace(GOOD, own_xml="\n<?xml version='1.0'?><unattend/>"), "xml", "line 1"),
         (replace(GOOD, own_xml="<!DOCTYPE x [<!ENTITY a 'b'>]><unattend/>"), "xml", "document type"),
         (replace(GOOD, own_xml=WIPING), "xml", "wipes a disk"),
+        (replace(GOOD, own_xml=WITH_PASSWORD), "xml", "is a secret"),
     ],
 )
 def test_each_bad_wish_is_told(answers: Answers, where: str, why: str) -> None:
     """By its key, with the reason."""
     assert [one for one in found(answers) if one[0] == where and why in one[1]], found(answers)
+
+
+def test_an_answer_file_with_passwords_is_kept_elsewhere() -> None:
+    """Named like any other secret, it is fetched when the disc is made; the refusal quotes nothing of it."""
+    assert "canary" not in str(found(replace(GOOD, own_xml=WITH_PASSWORD)))
+    elsewhere = Answers(own_xml_from=SecretRef(source=SecretSource.FILE, name="/etc/vmrole/unattend.xml"))
+    assert found(elsewhere) == []
+    made = files.files(elsewhere, machine(0), lambda _: Secret(WITH_PASSWORD))
+    assert b"<Value>canary</Value>" in made["Unattend.xml"]
+    assert b"specialize.cmd" in made["Unattend.xml"]
 
 
 def test_a_zone_that_is_nearly_right_is_guessed() -> None:

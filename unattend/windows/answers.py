@@ -145,6 +145,7 @@ class Answers:
     first_logon: tuple[str, ...] = ()  # command lines, one after the other, run by the one script of ours
     scripts: tuple[Script, ...] = ()
     own_xml: str = dataclasses.field(default="", repr=False)  # the user's Unattend.xml; ours is merged into it
+    own_xml_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +169,7 @@ def secrets_of(answers: Answers) -> tuple[SecretRef, ...]:
     named = (
         answers.product_key,
         answers.administrator_password,
+        answers.own_xml_from,
         answers.join.password,
         answers.join.blob,
         *(account.password for account in answers.accounts),

@@ -13,7 +13,7 @@ from unattend.secret import Reveal
 from unattend.windows import guest_command, names, wishes
 from unattend.windows.answers import Answers, Machine
 from unattend.windows.check import Deployment, Severity, check
-from unattend.windows.merge import Merged, merge, strip_marks
+from unattend.windows.merge import merge, strip_marks
 from unattend.windows.render import render
 
 LABEL = "UNATTEND"  # Windows does not care
@@ -25,8 +25,10 @@ def files(answers: Answers, machine: Machine, reveal: Reveal) -> Mapping[str, by
     found = faults(answers, service=machine.service, role=machine.role, instances=machine.index + 1)
     if found:
         raise found[0]
-    xml = merged(answers, machine, reveal).xml if answers.own_xml else strip_marks(render(answers, machine, reveal))
-    _must_be_valid(xml, answers)
+    own = _own(answers, reveal)
+    ours = render(answers, machine, reveal)
+    xml = _merged(own, ours) if own else strip_marks(ours)
+    _must_be_valid(xml, answers, own=bool(own))
     made = {ANSWER_FILE: xml}
     texts = {
         guest_command.SPECIALIZE: guest_command.specialize(machine.instance, machine.generation),
@@ -44,11 +46,6 @@ def disc(answers: Answers, machine: Machine, reveal: Reveal) -> bytes:
     return iso.write_iso(files(answers, machine, reveal), LABEL)
 
 
-def merged(answers: Answers, machine: Machine, reveal: Reveal) -> Merged:
-    """Ours in the user's own file, with what was decided where both say something."""
-    return merge(answers.own_xml.encode(), render(answers, machine, reveal))
-
-
 def faults(answers: Answers, *, service: str, role: str, instances: int) -> list[AnswersInvalid]:
     """All that is wrong with the wishes of a role, without a look at a secret; `where` is the service file's key."""
     return [*names.faults(answers, service=service, role=role, instances=instances), *wishes.faults(answers)]
@@ -59,16 +56,30 @@ def computer_name(answers: Answers, machine: Machine) -> str:
     return names.computer_name(answers.computer_name, role=machine.role, index=machine.index, service=machine.service)
 
 
-def _must_be_valid(xml: bytes, answers: Answers) -> None:
+def _own(answers: Answers, reveal: Reveal) -> bytes:
+    """The user's own file; b"" when he brings none."""
+    if answers.own_xml_from is not None:
+        return reveal(answers.own_xml_from).reveal().encode()
+    return answers.own_xml.encode()
+
+
+def _merged(own: bytes, ours: bytes) -> bytes:
+    try:
+        return merge(own, ours).xml
+    except AnswersInvalid as refused:
+        raise AnswersInvalid(refused.message, where=f"xml, {refused.where}", hint=refused.hint) from refused
+
+
+def _must_be_valid(xml: bytes, answers: Answers, *, own: bool) -> None:
     """Ours must be without a fault; in a user's own file only what Windows refuses keeps it from the disc."""
     found = check(
         xml,
         windows=answers.windows,
         architecture=answers.architecture,
-        ours=not answers.own_xml,
+        ours=not own,
         deployment=Deployment.GENERALIZED,
     )
     errors = [one for one in found if one.severity is Severity.ERROR]
     if errors:
-        where = "xml" if answers.own_xml else ANSWER_FILE
+        where = "xml" if own else ANSWER_FILE
         raise AnswersInvalid(f"{errors[0]}", where=where, hint=errors[0].mend)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 
 from unattend.errors import AnswersInvalid
-from unattend.windows import guest_command
+from unattend.windows import document, guest_command
 from unattend.windows.answers import Answers, Edition, Join
 from unattend.windows.check import Severity, check
+from unattend.windows.markup import elements, local, text_of
+from unattend.windows.merge_rules import is_secret
 from unattend.windows.time_zones import NAMES
 
 OWNER_CHARS_MAX = 256
@@ -68,7 +70,7 @@ def _region(answers: Answers) -> Iterator[AnswersInvalid]:
 
 def _accounts(answers: Answers) -> Iterator[AnswersInvalid]:
     """Without these, Setup asks a person who is not there."""
-    if answers.own_xml:
+    if answers.own_xml or answers.own_xml_from is not None:
         return
     if answers.edition is Edition.SERVER and answers.administrator_password is None:
         told = "a server asks for the administrator's password and waits for ever"
@@ -131,6 +133,14 @@ def _own_xml(answers: Answers) -> Iterator[AnswersInvalid]:
     except UnicodeEncodeError:
         yield _fault("xml", "holds a character that UTF-8 cannot hold", "remove it")
         return
+    try:
+        root = document.parse(source).root
+    except AnswersInvalid:
+        root = None  # What is wrong with it, `check` says below.
+    kept = [one for one in elements(root) if text_of(one) and is_secret(one)] if root is not None else []
+    if kept:
+        told = f"line {kept[0].sourceline}: <{local(kept[0])}> is a secret, and a service file is stored as it is"
+        yield _fault("xml", told, "keep the XML in a file of its own and say xml: {file: /path}")
     for found in check(source, windows=answers.windows, architecture=answers.architecture):
         if found.severity is Severity.ERROR:
             yield _fault("xml", str(found), found.mend)
