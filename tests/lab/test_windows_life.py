@@ -1,0 +1,253 @@
+"""The life of a Windows instance, on the setup-simulator: a real VM that plays Windows from its documentation.
+
+One daemon and one service for all tests, because every guest's two boots take half a minute of a core: the roles are
+set up side by side. The tests stand in the order in which what they look at happens.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import images
+from images.setup_simulator.variant import variant
+from tests.lab.harness import answers, enter
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon, wait_until
+
+VIP = "203.0.113.10"
+PASSWORD = "pa55&<word>"
+IMAGES = enter.REPOSITORY / "build" / "images"
+DEADLINE_S = 400.0
+
+ROLE = """
+  {name}:
+    image: {image}
+    instances: 1
+    size: {{vcpus: 1, memory: 256 MiB}}
+    endpoints:
+      http: {{port: {port}, target: 8080, protocol: http, probe: {{path: /healthz}}}}
+    setup: {{within: 10 min}}
+    ready: {{{ignored}within: 10 min}}
+    answers:
+      unattend:
+        administratorPassword: {{file: {secret}}}
+        timeZone: W. Europe Standard Time
+        specialize: [{commands}]
+"""
+
+# What somebody left in the image who ran sysprep with an answer file at hand: it has a specialize pass of its own.
+STALE = b"""<?xml version="1.0" encoding="utf-8"?>
+<unattend xmlns="urn:schemas-microsoft-com:unattend">
+  <settings pass="specialize">
+    <component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64"
+        publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS">
+      <ComputerName>TEMPLATE</ComputerName>
+    </component>
+  </settings>
+  <settings pass="oobeSystem">
+    <component name="Microsoft-Windows-International-Core" processorArchitecture="amd64"
+        publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS">
+      <UserLocale>en-US</UserLocale>
+    </component>
+    <component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64"
+        publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS">
+      <OOBE><HideEULAPage>true</HideEULAPage></OOBE>
+      <UserAccounts><AdministratorPassword><Value>x</Value><PlainText>true</PlainText></AdministratorPassword>
+      </UserAccounts>
+    </component>
+  </settings>
+</unattend>
+"""
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The administrator's password, in a file."""
+    path = tmp_path_factory.mktemp("secrets") / "administrator"
+    path.touch(0o600)
+    path.write_text(PASSWORD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(lab_session: Lab, tmp_path_factory: pytest.TempPathFactory, secret: Path) -> Iterator[RoleDaemon]:
+    """A daemon with three images and a service whose roles are being set up."""
+    place = tmp_path_factory.mktemp("windows")
+    base = images.ensure("setup-simulator", IMAGES).path
+    lab_session.start_libvirtd()
+    with contextlib.ExitStack() as undo:
+        undo.callback(lab_session.sweep)
+        daemon = lab_session.daemon(place / "vmrole")
+        undo.callback(daemon.kill_with_children)
+        daemon.start()
+        for name, disk, files in (
+            ("windows", "virtio", {}),
+            ("stale", "sata", {"Windows/Panther/unattend.xml": STALE}),
+            ("silent", "nvme", {"simulator.json": b'{"no_exec": true}'}),
+        ):
+            image = base if not files else place / f"{name}.qcow2"
+            if files:
+                variant(base, image, files)
+            daemon.run("image", "add", str(image), "--name", name, "--os", "windows", "--disk", disk)
+        daemon.run("apply", "-f", "-", text=service(secret))
+        yield daemon
+
+
+def service(secret: Path, ignored: str = "") -> str:
+    """The service file: a role for each thing that can happen. `ignored` are conditions of all roles."""
+    roles = (
+        ("web", "windows", ""),
+        ("slow", "windows", "{run: simulate slow-service=30}, {run: simulate failed-service=Broken}"),
+        ("stale", "stale", ""),
+        ("silent", "silent", ""),
+    )
+    text = "".join(
+        ROLE.format(name=name, image=image, commands=commands, secret=secret, ignored=ignored, port=80 + number)
+        for number, (name, image, commands) in enumerate(roles)
+    )
+    return f"service: shop\nvip: {VIP}\nroles:{text}"
+
+
+def instance(daemon: RoleDaemon, name: str) -> dict[str, Any]:
+    """One instance as the API shows it."""
+    found: list[dict[str, Any]] = daemon.json("get", "instances", name)
+    return found[0]
+
+
+def until_serving(daemon: RoleDaemon, name: str) -> dict[str, Any]:
+    """Waits until it serves."""
+    daemon.run("wait", name, "--for=serving", "--timeout", str(int(DEADLINE_S)))
+    return instance(daemon, name)
+
+
+def until_said(daemon: RoleDaemon, name: str, words: str) -> str:
+    """Waits until `why` says these words, and returns all it says."""
+    said = ""
+
+    def says() -> bool:
+        nonlocal said
+        said = daemon.run("why", name).stdout
+        return words in said
+
+    wait_until(f"{words!r} in why of {name}; it says: {said}", says, DEADLINE_S)
+    return said
+
+
+def agent(lab: Lab, domain: str, command: str, **arguments: object) -> Any:
+    """What the guest's agent returns."""
+    call = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(lab.virsh("qemu-agent-command", "--timeout", "10", domain, call))["return"]
+
+
+def file_on_c(lab: Lab, domain: str, path: str, text: str | None = None) -> str:
+    """Writes a file on the guest's C:, or reads it; "" when there is none."""
+    if text is None and not _exists(lab, domain, path):
+        return ""
+    handle = agent(lab, domain, "guest-file-open", path=path, mode="r" if text is None else "w")
+    try:
+        if text is not None:
+            agent(
+                lab,
+                domain,
+                "guest-file-write",
+                handle=handle,
+                **{"buf-b64": base64.b64encode(text.encode()).decode()},
+            )
+            return text
+        got = agent(lab, domain, "guest-file-read", handle=handle, count=65536)
+        return base64.b64decode(got["buf-b64"]).decode()
+    finally:
+        agent(lab, domain, "guest-file-close", handle=handle)
+
+
+def _exists(lab: Lab, domain: str, path: str) -> bool:
+    call = json.dumps({"execute": "guest-file-open", "arguments": {"path": path}})
+    done = lab.host.run(["virsh", "qemu-agent-command", "--timeout", "10", domain, call], check=False)
+    if done.returncode != 0:
+        assert "cannot find the file" in done.stderr, done.stderr
+        return False
+    agent(lab, domain, "guest-file-close", handle=json.loads(done.stdout)["return"])
+    return True
+
+
+def test_setup_is_told_pass_by_pass(shop: RoleDaemon) -> None:
+    """While Setup works, why says which pass it is in, in the words that people know from portals."""
+    said = until_said(shop, "web-0", "Windows is")
+    assert "pass (IMAGE_STATE_UNDEPLOYABLE)" in said
+
+
+def test_services_are_waited_for_and_named(shop: RoleDaemon) -> None:
+    """Setup is over and the agent answers, but no traffic comes while a service is Start Pending or has crashed."""
+    said = until_said(shop, "slow-0", "SimulatedSlow")
+    assert instance(shop, "slow-0")["phase"] == "starting", said
+    said = until_said(shop, "slow-0", "Broken")
+    assert "its process ended unexpectedly (1067)" in said
+
+
+def test_an_answer_file_in_the_image_is_found_out(shop: RoleDaemon) -> None:
+    """The classic failure, on a SATA disk: Setup took the image's own cached file; why says where it lies."""
+    said = until_said(shop, "stale-0", "not honoured")
+    assert r"C:\Windows\Panther\unattend.xml" in said
+    assert "TEMPLATE" in said
+    assert instance(shop, "stale-0")["phase"] == "setup"
+
+
+def test_an_agent_that_forbids_guest_exec_is_enough(lab_session: Lab, shop: RoleDaemon) -> None:
+    """From an NVMe disk, with files alone: set up, restarted, served."""
+    assert until_serving(shop, "silent-0")["generation"] == 1
+    assert answers.distinct(lab_session.client, f"http://{VIP}:83/", 1, 30.0).keys() == {"silent-0.shop"}
+
+
+def test_a_whole_windows_life(lab_session: Lab, shop: RoleDaemon) -> None:
+    """Deploy, restart, reimage: the setup restart is counted, a restart keeps C:, a reimage renews it."""
+    first = until_serving(shop, "web-0")
+    assert (first["generation"], first["boot"]) == (1, 2), "the setup boot, and the restart that completes setup"
+    answer = answers.distinct(lab_session.client, f"http://{VIP}/", 1, 30.0)["web-0.shop"]
+    assert (answer["hostname"], answer["generation"]) == ("WEB-0", 1)
+    cached = file_on_c(lab_session, "web-0.shop", r"C:\Windows\Panther\unattend.xml")
+    assert "vmrole instance web-0.shop generation 1 id" in cached
+    assert "W. Europe Standard Time" in cached
+    assert "*SENSITIVE*DATA*DELETED*" in cached
+    assert not list(shop.run_dir.glob("discs/web-0.shop/*.iso")), "the disc outlived its setup"
+    file_on_c(lab_session, "web-0.shop", r"C:\marker.txt", "kept")
+
+    shop.run("restart", "web-0", "--wait")
+    restarted = instance(shop, "web-0")
+    assert (restarted["generation"], restarted["boot"], restarted["vm_uuid"]) == (1, 3, first["vm_uuid"])
+    assert file_on_c(lab_session, "web-0.shop", r"C:\marker.txt") == "kept"
+
+    shop.run("reimage", "web-0", "--wait")
+    reimaged = instance(shop, "web-0")
+    assert (reimaged["generation"], reimaged["boot"]) == (2, 2)
+    assert reimaged["vm_uuid"] != first["vm_uuid"]
+    assert file_on_c(lab_session, "web-0.shop", r"C:\marker.txt") == ""
+    answer = answers.distinct(lab_session.client, f"http://{VIP}/", 1, 30.0)["web-0.shop"]
+    assert (answer["hostname"], answer["generation"]) == ("WEB-0", 2)
+
+
+def test_a_failed_service_may_be_ignored(lab_session: Lab, shop: RoleDaemon, secret: Path) -> None:
+    """What started slowly runs by now, what crashed still holds the instance up until its role says to ignore it."""
+    wait_until("the slow service", lambda: "SimulatedSlow" not in shop.run("why", "slow-0").stdout, DEADLINE_S)
+    before = instance(shop, "slow-0")
+    assert (before["phase"], before["boot"]) == ("starting", 2)
+    shop.run("apply", "-f", "-", text=service(secret, "ignore: [Broken], "))
+    after = until_serving(shop, "slow-0")
+    assert (after["vm_uuid"], after["boot"]) == (before["vm_uuid"], 2), "another condition is no reason to start anew"
+    assert answers.distinct(lab_session.client, f"http://{VIP}:81/", 1, 30.0).keys() == {"slow-0.shop"}
+
+
+def test_nothing_stays_but_the_images(shop: RoleDaemon) -> None:
+    """A deleted service leaves no overlay and no disc, its images are what they were, and no log holds its secret."""
+    shop.run("image", "verify", "windows")
+    shop.run("delete", "service", "shop", "--wait")
+    assert len(shop.json("image", "ls")) == 3
+    assert not list((shop.state / "lib" / "overlays").glob("*"))
+    assert not list(shop.run_dir.glob("discs/*/*.iso"))
+    assert PASSWORD not in (shop.state / "daemon.log").read_text(errors="replace")
