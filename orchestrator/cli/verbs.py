@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 
 import click
 
@@ -25,6 +26,7 @@ _VERBS = {
     "console": "look",
     "image": "image",
     "answers": "answers",
+    "import": "import_",
     "verify": "look",
     "doctor": "host",
     "daemon": "host",
@@ -45,7 +47,7 @@ class Verbs(click.Group):
         if cmd_name not in _VERBS:
             return None
         module = importlib.import_module(f"orchestrator.cli.{_VERBS[cmd_name]}")
-        found = getattr(module, cmd_name)
+        found = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         assert isinstance(found, click.Command)
         return found
 
