@@ -1,7 +1,7 @@
 """The devices of a domain. Pure, like `domain_xml`.
 
-- Disks hang on the bus that the image has a driver for, local storage as well. virtio disks are vda, vdb, …; on SATA
-  they come after the answer disc.
+- Disks hang on the bus that the image has a driver for, a Windows's local storage as well; a Linux finds its local
+  storage by a virtio serial. virtio disks are vda, vdb, …; on SATA they come after the answer disc.
 - The answer disc of a Linux guest is on virtio-scsi, for Debian's cloud kernel has no AHCI; of a Windows one on SATA,
   for Setup has no driver for virtio-scsi.
 - NVMe: libvirt has no such target bus. The disk is a virtio one whose QEMU device is replaced by way of
@@ -45,7 +45,7 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths) -
     add(disk, "boot", {"order": "1"})
     for number, (name, path) in enumerate(paths.local_storage.items(), start=1):
         disk = _disk(devices, "raw", path)
-        _hang(disk, bus, number)
+        _hang(disk, _storage_bus(instance), number)
         add(disk, "serial", text=f"ls-{name}")  # All three buses pass on 20 bytes; a name has at most 16.
 
 
@@ -105,7 +105,8 @@ def add_overrides(root: etree._Element, instance: Instance, paths: DomainPaths) 
     if instance.role.hardware.disk_bus is not DiskBus.NVME:
         return
     override = add(root, f"{{{QEMU}}}override")
-    for number in range(1 + len(paths.local_storage)):
+    on_nvme = 1 + (len(paths.local_storage) if _storage_bus(instance) is DiskBus.NVME else 0)
+    for number in range(on_nvme):
         device = add(override, f"{{{QEMU}}}device", {"alias": f"{_ALIAS}{number}"})
         frontend = add(device, f"{{{QEMU}}}frontend")
         add(frontend, f"{{{QEMU}}}property", {"name": "driver", "type": "string", "value": "nvme"})
@@ -121,6 +122,10 @@ def _disk(devices: etree._Element, disk_format: str, path: Path) -> etree._Eleme
     add(disk, "driver", {**driver, "discard": "unmap", "detect_zeroes": "unmap"})
     add(disk, "source", {"file": str(path)})
     return disk
+
+
+def _storage_bus(instance: Instance) -> DiskBus:
+    return DiskBus.VIRTIO if instance.role.os is Os.LINUX else instance.role.hardware.disk_bus
 
 
 def _hang(disk: etree._Element, bus: DiskBus, number: int) -> None:

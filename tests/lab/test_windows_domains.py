@@ -95,12 +95,16 @@ def test_kind_of_machine_runs_and_is_forgotten(
     assert not (_TPM_STATES / instance.vm_uuid).exists()
 
 
-def test_a_guest_starts_from_an_nvme_drive(stage: RealStage) -> None:
-    """The drive that QEMU has in the place of libvirt's is one that a firmware boots from and a kernel reads."""
+def test_a_guest_starts_from_an_nvme_drive(stage: RealStage, lab_session: Lab) -> None:
+    """The drive that QEMU has in the place of libvirt's is one that a firmware boots from and a kernel reads; local
+    storage of a Linux is where it looks for it.
+    """
     instance = of_kind(stage, Os.LINUX, Hardware(disk_bus=DiskBus.NVME))
     stage.lay(instance)
     stage.hypervisor.start(instance)
     stage.until(lambda: isinstance(stage.guest.identity(instance), Identity))
+    mounted = "until grep -q ' /local/data ' /proc/mounts && grep -q ' /local/logs ' /proc/mounts; do sleep 1; done"
+    lab_session.guest(instance.name, ["/bin/sh", "-c", mounted], within_s=60)
     stage.hypervisor.power_off(instance.name)
     stage.hypervisor.undefine(instance.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from orchestrator.drivers import domain_board, domain_devices, domain_xml
+from orchestrator.drivers.domain_parts import QEMU
 from orchestrator.drivers.domain_xml import Accelerator, DomainPaths, Machine, Ownership
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
@@ -97,7 +99,11 @@ CASES = {
     "later-boot": (instance(generation=7), False, TCG),
     "local-storage": (with_storage(instance(), 2), True, TCG),
     "raw-image-pc": (raw(instance()), True, Machine(accelerator=Accelerator.KVM, machine="pc", emulator="/opt/qemu")),
-    "linux-uefi-nvme": (on(instance(), Hardware(firmware=Firmware.UEFI, disk_bus=DiskBus.NVME)), True, TCG),
+    "linux-uefi-nvme": (
+        on(with_storage(instance(), 1), Hardware(firmware=Firmware.UEFI, disk_bus=DiskBus.NVME)),
+        True,
+        TCG,
+    ),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),
     "windows-nvme-later-boot": (windows(with_storage(instance(), 1), Hardware(disk_bus=DiskBus.NVME)), False, KVM),
@@ -204,15 +210,31 @@ def test_disc_of_a_windows_is_taken_out_of_its_sata_drive() -> None:
 
 
 @pytest.mark.parametrize("bus", DiskBus)
-def test_no_two_disks_share_a_name(bus: DiskBus) -> None:
+@pytest.mark.parametrize("kind", [on, windows])
+def test_no_two_disks_share_a_name(bus: DiskBus, kind: Callable[[Instance, Hardware], Instance]) -> None:
     """Whatever the bus, every disk and the disc have names of their own, and local storage its serial."""
-    of = windows(with_storage(instance(), 7), Hardware(disk_bus=bus))
+    of = kind(with_storage(instance(), 7), Hardware(disk_bus=bus))
     root = etree.fromstring(domain_xml.render(of, paths(of), TCG).encode())
     names = [target.get("dev") for target in root.iterfind("devices/disk/target")]
     assert len(names) == 9
     assert len(set(names)) == 9
     serials = [serial.text for serial in root.iterfind("devices/disk/serial")]
     assert [serial for serial in serials if serial != "system"] == [f"ls-data-{number}" for number in range(7)]
+
+
+@pytest.mark.parametrize("bus", DiskBus)
+def test_local_storage_is_where_the_guest_looks_for_it(bus: DiskBus) -> None:
+    """A Linux finds it by the serial of a virtio disk; a Windows has a driver for its image's bus, maybe no other."""
+    for kind, expected in ((on, DiskBus.VIRTIO), (windows, bus)):
+        of = kind(with_storage(instance(), 2), Hardware(disk_bus=bus))
+        root = etree.fromstring(domain_xml.render(of, paths(of), TCG).encode())
+        local = root.xpath("devices/disk[starts-with(serial, 'ls-')]")
+        assert [disk.findtext("serial") for disk in local] == ["ls-data-0", "ls-data-1"]
+        assert {disk.find("target").get("bus") for disk in local} == {"sata" if expected == "sata" else "virtio"}
+        assert all((disk.find("alias") is not None) is (expected is DiskBus.NVME) for disk in local)
+        overrides = root.findall(f"{{{QEMU}}}override/{{{QEMU}}}device")
+        nvme = len(local) * (expected is DiskBus.NVME) + (bus is DiskBus.NVME)
+        assert len(overrides) == nvme
 
 
 def test_tcg_gets_nothing_of_hyper_v() -> None:
