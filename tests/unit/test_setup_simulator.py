@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images import disk, setup_simulator, tools
+from images import NAMES, disk, setup_simulator, tools
 from images.setup_simulator import FILES
 from images.setup_simulator.guest import answerfile, options, registry
 from images.setup_simulator.guest.answerfile import AnswerFileError
@@ -17,6 +17,7 @@ from images.setup_simulator.guest.passes import Next, Outcome, Setup
 from images.setup_simulator.guest.search import CACHE, Found, search
 from images.setup_simulator.guest.world import World, power_on
 from images.setup_simulator.variant import variant
+from orchestrator.cli import image as cli_image
 from unattend.secret import Secret, SecretRef, SecretSource
 from unattend.windows import files, guest_command
 from unattend.windows.answers import Answers, Command, Machine
@@ -332,6 +333,12 @@ def test_an_impossible_computer_name_stops_setup(system: Drive, disc: Drive, nam
     """Setup neither shortens nor mends a name."""
     put(disc, "Unattend.xml", document(specialize(name)))
     assert "cannot be a computer's name" in boot((system, disc))[1].why
+
+
+def test_every_recipe_is_one_of_the_commands() -> None:
+    """`vmrole image build` offers what there is a recipe for."""
+    offered = next(option for option in cli_image.build.params if option.name == "recipe").type
+    assert tuple(offered.to_info_dict()["choices"]) == NAMES
 
 
 def test_the_guests_scripts_are_sound() -> None:
