@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import errors
+from orchestrator import errors, records
 from orchestrator.api.guard import BODY_MAX_BYTES
 from orchestrator.api.problems import status_of
+from orchestrator.api.views import masked
 from orchestrator.client import Client
-from orchestrator.model import Verb
-from tests.unit.api_daemon import SECRET, SHOP, Daemon, exchange
+from orchestrator.model import Role, Verb
+from tests.unit.api_daemon import DIGEST, SECRET, SHOP, Daemon, exchange
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows.answers import Answers, Command, Script
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +252,21 @@ def test_why_is_told_in_sentences(daemon: Daemon) -> None:
     client = daemon.client()
     client.apply(SHOP)
     assert client.why("web-0") == list(daemon.control.why("web-0"))
+
+
+def test_what_a_windows_role_was_told_is_not_shown() -> None:
+    """Texts in which somebody may have put a password are masked; where secrets come from is shown."""
+    answers = Answers(
+        administrator_password=SecretRef(source=SecretSource.FILE, name="/etc/vmrole/admin"),
+        specialize=(Command(line=f"net user x {SECRET}"),),
+        first_logon=(f"echo {SECRET}",),
+        scripts=(Script(name="a.cmd", text=SECRET),),
+        own_xml=f"<unattend>{SECRET}</unattend>",
+    )
+    role = Role(name="web", image="w", image_sha256=DIGEST, unattend=answers, vendor_data=SECRET, user_data=SECRET)
+    shown = str(records.to_json(masked(role)))
+    assert SECRET not in shown
+    assert "/etc/vmrole/admin" in shown
 
 
 def test_verify_finds_what_no_record_knows(daemon: Daemon) -> None:
