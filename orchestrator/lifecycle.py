@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable
 
 from orchestrator import steps
-from orchestrator.model import Instance, Phase
+from orchestrator.model import Instance, Os, Phase
 from orchestrator.ports import Host
 
 MINUTE = 60.0
 FOREVER = math.inf
+RESTART_S = {Os.LINUX: 5 * MINUTE, Os.WINDOWS: 30 * MINUTE}  # Windows installs updates while it restarts.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ TABLE: dict[Phase, Line] = {
     P.SERVING:    Line(steps.watch_health,   FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),
-    P.RESTARTING: Line(steps.restart_guest,  5 * MINUTE, (P.STARTING,),   "can be restarted any number of times; all data persists"),
+    P.RESTARTING: Line(steps.restart_guest,  lambda i: RESTART_S[i.role.os],
+                                                         (P.STARTING,),   "can be restarted any number of times; all data persists"),
     P.STOPPING:   Line(steps.stop_vm,        3 * MINUTE, (P.ERASING,),    "the virtual machine is shut down"),
     P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.GONE), "all state that has not been persisted is lost"),
     P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING), "keeps the evidence until someone acts"),

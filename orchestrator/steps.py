@@ -27,7 +27,8 @@ SOON_S = 0.05  # Between looks at something that takes a fraction of a second: r
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
-RESET_AFTER_S = 60.0  # A guest that was asked to restart and has not in this time is reset.
+# A guest that was asked to restart and has not in this time is reset; Windows may be installing updates meanwhile.
+RESET_AFTER_S = {Os.LINUX: 60.0, Os.WINDOWS: 600.0}
 POWER_OFF_AFTER_S = 45.0  # A guest that was asked to shut down and has not in this time is ended.
 SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
 UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
@@ -219,11 +220,12 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
         if identity.source == "ping" and instance.asked_at_s and seen.resets > instance.resets:
             return Done(replace(seen, boot=instance.boot + 1))
     since_asked_s = now_s - instance.asked_at_s
-    if now_s - instance.phase_since_s > RESET_AFTER_S and since_asked_s > RESET_AFTER_S and instance.asked_at_s:
+    patience_s = RESET_AFTER_S[instance.role.os]
+    if now_s - instance.phase_since_s > patience_s and since_asked_s > patience_s and instance.asked_at_s:
         host.hypervisor.reset(instance.name)
         return Wait(replace(instance, asked_at_s=now_s), "the guest did not restart: reset it", SHORTLY_S)
     unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S
-    if not instance.asked_at_s or (unheard and now_s - instance.phase_since_s <= RESET_AFTER_S):
+    if not instance.asked_at_s or (unheard and now_s - instance.phase_since_s <= patience_s):
         host.hypervisor.ask_restart(instance.name)
         return Wait(replace(instance, asked_at_s=now_s), "asked the guest to restart", SHORTLY_S)
     return Wait(instance, "asked the guest to restart", SHORTLY_S)

@@ -76,3 +76,22 @@ def test_a_windows_that_is_set_up_may_be_restarted() -> None:
     fabric.act(Verb.RESTART, "web-0")
     fabric.until(fabric.quiet)
     assert "ask_restart" in trouble.verbs
+
+
+def test_a_windows_that_installs_updates_is_given_time() -> None:
+    """Asked to restart, it may take ten minutes before it is reset: a reset in the middle of an update ruins it."""
+    trouble = Trouble()
+    fabric = Fabric(trouble)
+    fabric.deploy(web_role(instances=1, os=Os.WINDOWS))
+    fabric.until(fabric.quiet)
+    fabric.world.faults.deaf_to_requests.add(WEB)
+    fabric.act(Verb.RESTART, "web-0")
+    fabric.until(lambda: "ask_restart" in trouble.verbs)
+    fabric.world.pass_time(590.0)
+    for _ in range(5):
+        fabric.round()
+    assert "reset" not in trouble.verbs
+    assert fabric.instance().phase is Phase.RESTARTING
+    fabric.world.pass_time(20.0)
+    fabric.until(lambda: "reset" in trouble.verbs)
+    fabric.until(fabric.quiet)
