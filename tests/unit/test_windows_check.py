@@ -77,6 +77,12 @@ FRAME = [
      [(W, "unknown-component", 3, "specialize/Microsoft-Windows-Shell-Setop")]),
     (answers("specialize", "Shell-Setup", '<TimeZone xmlns="">UTC</TimeZone>'), [(W, "namespace", 4, "TimeZone")]),
     (answers("specialize", "Shell-Setup", "").replace(b"http://schemas", b"https://schemas"), []),
+    (answers("specialize", "DNS-Client", '<Interfaces>\n<Interface wcm:action="add"/></Interfaces>').replace(
+        b"http://schemas", b"https://schemas"), [(W, "wcm-namespace", 5, "Interface")]),
+    (f'{ROOT}<settings pass="specialize"/>\n<notes/></unattend>'.encode(), [(W, "outside", 2, "notes")]),
+    (answers("specialize", "Shell-Setup", "").replace(b'"nonSxS"', b'"no"'),
+     [(W, "attribute", 3, "specialize/Microsoft-Windows-Shell-Setup")]),
+    (answers("specialize", "Shell-Setup", "-"), [(W, "stray-text", 3, "specialize/Microsoft-Windows-Shell-Setup")]),
 ]  # fmt: skip
 
 
@@ -158,6 +164,28 @@ SETTINGS = [
 def test_settings(phase: str, name: str, body: str, expected: list[tuple[Severity, str, str]]) -> None:
     """Each fault of a setting once, at its place; and none where Windows takes it."""
     assert [(severity, code, path) for severity, code, _, path in found(answers(phase, name, body))] == expected
+
+
+SHAPES = [
+    ("oobeSystem", SHELL, "<OOBE>and<HideEULAPage>true</HideEULAPage></OOBE>", [(W, "stray-text")]),
+    ("specialize", SHELL, "<ProductKey><Key>AAAAA-BBBBB-CCCCC-DDDDD-EEEEE</Key></ProductKey>",
+     [(W, "product-key")]),
+    ("oobeSystem", SHELL, "<AutoLogon><LogonCount>1</LogonCount></AutoLogon>", [(W, "autologon")]),
+    ("specialize", DEPLOY, "<RunSynchronous><RunSynchronousCommand wcm:action='new'><Order>1</Order>"
+     "</RunSynchronousCommand></RunSynchronous>", [(W, "list-action")]),
+    ("windowsPE", "PnpCustomizationsWinPE", f"<DriverPaths>{items('PathAndCredentials', '')}</DriverPaths>",
+     [(W, "list-key")]),
+    ("windowsPE", "PnpCustomizationsWinPE", "<DriverPaths>"
+     + 2 * "<PathAndCredentials wcm:action='add' wcm:keyValue='1'/>" + "</DriverPaths>", [(W, "list-key")]),
+    ("oobeSystem", SHELL, "<UserAccounts><LocalAccounts>" + items("LocalAccount", "<Name>a</Name>", "<Name>A</Name>")
+     + "</LocalAccounts></UserAccounts>", [(W, "account")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("phase", "name", "body", "expected"), SHAPES)
+def test_shapes(phase: str, name: str, body: str, expected: list[tuple[Severity, str]]) -> None:
+    """Text where settings belong, and lists whose items do not say what they are."""
+    assert [one[:2] for one in found(answers(phase, name, body))] == expected
 
 
 NAMES = [

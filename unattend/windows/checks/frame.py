@@ -150,7 +150,7 @@ def _component(home: Home, report: Report) -> None:
     if architecture and architecture not in ARCHITECTURES and not is_placeholder(architecture):
         message = f"there is no architecture {short(home.architecture)}, so the component is skipped"
         report.error(home, "architecture", message, f"write {_WRONG.get(architecture, 'amd64, x86 or arm64')}")
-    if home.known is None and home.name and not is_placeholder(home.name):
+    if home.known is None and home.name and not report.full and not is_placeholder(home.name):
         known = {one.name.casefold(): one.name for one in settings.components().values()}
         close = difflib.get_close_matches(home.name.casefold(), known, 1, 0.9)
         mend = f"perhaps {known[close[0]]}" if close else "check the name; Windows skips what it does not have"

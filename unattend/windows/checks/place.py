@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -17,18 +18,23 @@ UNATTEND = "urn:schemas-microsoft-com:unattend"
 WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
 
 _PLACEHOLDER = re.compile(
-    r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|<#.*?#>|\$\{.*?\}|\$\(.*?\)|\$[A-Za-z_]\w*|@@?\w+@@?|\[%.*?%\]|%%\w+%%|__\w+__|#{2,}\w+#{2,}|\{\d\}",
+    r"\{\{.{0,99}?\}\}|\{%.{0,99}?%\}|<%.{0,99}?%>|<#.{0,99}?#>|\$\{.{0,99}?\}|\$\(.{0,99}?\)|\$[A-Za-z_]"
+    r"|@@?\w{1,60}@@?|\[%.{0,99}?%\]|%%\w{1,60}%%|__\w{1,60}__|#{2,3}\w{1,60}##|\{\d\}",
     re.S,
 )
 _WHOLE = re.compile(
-    r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_.?-]+"
+    r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_?][xX_.?-]*"
 )
+_TEMPLATE = re.compile(
+    r"\{\{.{0,99}?\}\}|#{2,3}\w{1,60}##|\{%.{0,99}?%\}|<%.{0,99}?%>|\[%.{0,99}?%\]|@@\w{1,60}@@|\$\{\w{1,60}\}", re.S
+)
+_LOOKED_AT_CHARS = 400  # No name or number is longer.
 
 
 class Place:
     """A setting, a group or an item of a list, where it stands."""
 
-    __slots__ = ("children", "element", "home", "key", "known", "name", "parent", "text")
+    __slots__ = ("children", "element", "home", "key", "known", "name", "number", "parent", "text")
 
     def __init__(self, element: etree._Element, name: str, home: Home, parent: Place | None) -> None:
         self.element = element
@@ -38,6 +44,7 @@ class Place:
         self.key: str = f"{parent.key}/{name.casefold()}" if parent is not None else name.casefold()
         self.known: Setting | None = home.known.settings.get(self.key) if home.known and home.known.settings else None
         self.children: list[Place] = []
+        self.number = 0  # which of several of its name it is, from 1; 0 for the only one
         self.text = ""  # what it says itself, without blanks around it and without comments in it
 
     @property
@@ -45,8 +52,7 @@ class Place:
         """As people read it: "specialize/Microsoft-Windows-Shell-Setup/ComputerName"."""
         names, at = [], self
         while True:
-            alike = [] if at.parent is None else [one for one in at.parent.children if one.name == at.name]
-            names.append(f"{at.name}[{alike.index(at) + 1}]" if len(alike) > 1 else at.name)
+            names.append(f"{at.name}[{at.number}]" if at.number and at.parent is not None else at.name)
             if at.parent is None:
                 return "/".join([self.home.path, *reversed(names)])
             at = at.parent
@@ -110,12 +116,23 @@ class Home:
         return (place for place in self.every if place.key == key)
 
 
+FINDINGS_MAX = 300
+
+
 class Report:
-    """Where findings go. `doubt` is for what only the table or hearsay says: an error only in what we made."""
+    """Where findings go. `doubt` is for what only the table or hearsay says: an error only in what we made.
+
+    It is full at FINDINGS_MAX: nobody reads more, and a hostile file must not keep us busy.
+    """
 
     def __init__(self, *, ours: bool) -> None:
         self.findings: list[Finding] = []
         self._ours = ours
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is taken; a check that has hard work to do for a finding asks first."""
+        return len(self.findings) >= FINDINGS_MAX
 
     def error(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
         """Windows refuses it, or it surely breaks."""
@@ -130,6 +147,8 @@ class Report:
         self._add(Severity.ERROR if self._ours else Severity.WARNING, at, code, message, mend)
 
     def _add(self, severity: Severity, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
+        if self.full:
+            return
         element = at.element if isinstance(at, Place | Home) else at
         path = at.path if isinstance(at, Place | Home) else _outer_path(element)
         line = line_of(element)
@@ -180,6 +199,11 @@ def _places(parent: etree._Element, home: Home, above: Place | None) -> list[Pla
         else:
             place.text = (element.text or "").strip()
         found.append(place)
+    names = collections.Counter(one.name for one in found)
+    counted = collections.Counter[str]()
+    for one in found if len(names) < len(found) else ():
+        counted[one.name] += 1
+        one.number = counted[one.name] if names[one.name] > 1 else 0
     return found
 
 
@@ -195,7 +219,8 @@ def own_text(element: etree._Element) -> str:
 
 def is_placeholder(text: str) -> bool:
     """Whether the text is to be filled in by another program before Windows sees it."""
-    return _PLACEHOLDER.search(text) is not None or _WHOLE.fullmatch(text) is not None
+    head = text[:_LOOKED_AT_CHARS]
+    return _PLACEHOLDER.search(head) is not None or _WHOLE.fullmatch(head) is not None
 
 
 def short(text: str) -> str:
@@ -206,8 +231,5 @@ def short(text: str) -> str:
 
 def template(text: str) -> str:
     """The first thing in a text that only a template has; "" without one."""
-    found = _TEMPLATE.search(text)
+    found = _TEMPLATE.search(text[:_LOOKED_AT_CHARS])
     return found[0] if found is not None else ""
-
-
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|#{2,}\w+#{2,}|\{%.*?%\}|<%.*?%>|\[%.*?%\]|@@\w+@@|\$\{\w+\}", re.S)

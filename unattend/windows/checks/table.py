@@ -41,7 +41,7 @@ _KNOWN_PASSES = frozenset(name.casefold() for name in settings.PASSES)
 
 def _settings(place: Place, report: Report, *, check_pass: bool) -> None:
     if place.known is None and not _inside_unlisted(place):
-        if place.name.casefold() in ("key", "value") and place.parent is not None:
+        if report.full or (place.name.casefold() in ("key", "value") and place.parent is not None):
             return
         report.warning(place, "unknown-setting", f"the reference has no setting {place.name} here", _perhaps(place))
         return
