@@ -55,7 +55,7 @@ def _oobe(found: Iterable[Place], windows: Windows | None, report: Report) -> No
         ]  # fmt: skip
         if skipped:
             names = " and ".join(one.name for one in skipped)
-            message = f"{names}: only for tests; Windows may be left half set up"
+            message = f"{names}: meant for tests before shipment, and gone from the reference"
             report.warning(skipped[0], "skip-oobe", message, "hide the pages instead: HideEULAPage and the others")
         for one in oobe.children:
             if windows is not None and not windows.at_least(6, 2) and one.name.casefold() in _SINCE_8:
