@@ -8,11 +8,11 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from orchestrator.cli import image_test, names, render
+from orchestrator.cli import image_test, image_windows, names, render
 from orchestrator.cli.adding import adding
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import output_option
@@ -22,7 +22,7 @@ from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleErro
 if TYPE_CHECKING:
     from orchestrator import wire
 
-_RECIPES = ("micro", "debian", "setup-simulator")
+_RECIPES = ("micro", "debian", "setup-simulator", "windows")
 _FORMATS = ["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 _OS = click.option("--os", type=click.Choice(["linux", "windows"]), default="linux", show_default=True)
 
@@ -189,11 +189,13 @@ def rm(client: Client, refs: tuple[str, ...]) -> None:
 @click.argument("recipe", type=click.Choice(_RECIPES))
 @click.option("--name", default="", help="What services will call it; the recipe's name unless given.")
 @click.option("--to", type=click.Path(path_type=Path), help="Only build, into this file; nothing is added.")
+@image_windows.options
 @click.pass_obj
-def build(client: Client, recipe: str, name: str, to: Path | None) -> None:
-    """Builds a base image from Debian packages, as root, and adds it to the repository."""
+def build(client: Client, /, recipe: str, name: str, to: Path | None, **media: Any) -> None:  # noqa: ANN401
+    """Builds a base image and adds it: from Debian packages, as root, or from the media of Windows."""
     import images
 
+    windows = image_windows.wanted(recipe, media)
     with contextlib.ExitStack() as undo:
         if to is None:
             client.health()  # before minutes of work
@@ -201,14 +203,20 @@ def build(client: Client, recipe: str, name: str, to: Path | None) -> None:
             to or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="vmrole-build-"))) / f"{recipe}.qcow2"
         )
         try:
-            report = images.build(cast("images.ImageName", recipe), place, progress=render.say)
+            if windows is not None:
+                report = windows(place, render.say)
+            else:
+                report = images.build(cast("images.ImageName", recipe), place, progress=render.say)
         except images.BuildError as error:
             raise VmroleError(str(error)) from error
         render.say(f"built in {report.seconds:.1f} s: {render.size(report.size_bytes)}")
         if to is not None:
             render.show([f"{report.path} sha256:{report.sha256}"])
         else:
-            _show_added(_add(client, [report.path], name=name or recipe, os=report.os, sha256=report.sha256))
+            hardware = image_windows.HARDWARE if windows is not None else None
+            found = [report.path]
+            added = _add(client, found, name=name or recipe, os=report.os, sha256=report.sha256, hardware=hardware)
+            _show_added(added)
 
 
 image.add_command(image_test.test)
