@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 CONTENT_BYTES = 400 * MIB
 DISK_BYTES = 2048 * MIB
 PAIRS = 7
-TRIES = 3  # The best of so many counts: a quarter of a second is easily disturbed by what else runs.
+TRIES = 5  # The best of so many counts: a quarter of a second is easily disturbed by what else runs.
 _CAP = 1 << 40
 # Programs and libraries: what a system disk is full of.
 _ROOTS = (Path("/usr/lib"), Path("/usr/bin"), Path("/usr/share"))
