@@ -104,7 +104,7 @@ def service(secret: Path, ignored: str = "") -> str:
     """The service file: a role for each thing that can happen. `ignored` are conditions of all roles."""
     roles = (
         ("web", "windows", ""),
-        ("slow", "windows", "{run: simulate slow-service=30}, {run: simulate failed-service=Broken}"),
+        ("slow", "windows", "{run: simulate slow-service=50}, {run: simulate failed-service=Broken}"),
         ("stale", "stale", ""),
         ("silent", "silent", ""),
     )
@@ -230,6 +230,38 @@ def test_a_whole_windows_life(lab_session: Lab, shop: RoleDaemon) -> None:
     assert file_on_c(lab_session, "web-0.shop", r"C:\marker.txt") == ""
     answer = answers.distinct(lab_session.client, f"http://{VIP}/", 1, 30.0)["web-0.shop"]
     assert (answer["hostname"], answer["generation"]) == ("WEB-0", 2)
+
+
+def test_no_secret_shows_itself(lab_session: Lab, shop: RoleDaemon) -> None:
+    """Not in a log, the records, evidence, an answer of the API, a domain or a process list: neither the password nor
+    what Windows is given for it. Only overlays, which are the guest's, and discs in memory may hold it.
+    """
+    encoded = base64.b64encode((PASSWORD + "AdministratorPassword").encode("utf-16-le"))
+    canaries = (PASSWORD.encode(), PASSWORD.encode("utf-16-le"), encoded)
+    told = [
+        shop.run(*words).stdout.encode()
+        for words in (
+            ("get", "services", "-o", "json"),
+            ("get", "instances", "-o", "json"),
+            ("describe", "service", "shop"),
+            ("events", "shop"),
+            ("why", "web-0"),
+            ("verify", "-o", "json"),
+        )
+    ]
+    told.append(lab_session.virsh("dumpxml", "web-0.shop").encode())
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            told.append(process.read_bytes())
+    guests_own = {"overlays", "storage", "images", "discs", "nvram"}
+    for root in (shop.state, shop.run_dir):
+        for path in root.rglob("*"):
+            if path.is_file() and not guests_own & set(path.parts):
+                told.append(path.read_bytes())
+    assert len(told) > 10
+    assert not [text[:200] for text in told for canary in canaries if canary in text]
+    discs = list(shop.run_dir.glob("discs/*/*.iso"))
+    assert [disc for disc in discs if disc.stat().st_mode & 0o077] == []
 
 
 def test_a_failed_service_may_be_ignored(lab_session: Lab, shop: RoleDaemon, secret: Path) -> None:
