@@ -73,6 +73,7 @@ class Element:
 
 def read(source: bytes, file: str, kind: Kind) -> Element:
     """The root of a file. Raises InvalidInput with FILE:LINE for one that is not sound XML of that kind."""
+    file = plain(file, 200)
     if not source.strip():
         raise refusal(f"{file}:1", "the file is empty", f"name the {kind.suffix} file of the service")
     parsed, findings = document.read(source)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.azure.definition import PARTS_MAX, Kind, read
+from orchestrator.azure.translate import translate
 from orchestrator.errors import InvalidInput
-from tests.unit.azure_files import SMALL_CSCFG, SMALL_CSDEF
+from tests.unit.azure_files import SMALL_CSCFG, SMALL_CSDEF, WISHES, configuration, parsed
 
 _BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>\n'
 _MANY = "<Note />" * PARTS_MAX
@@ -45,3 +46,12 @@ def test_the_encodings_of_visual_studio_are_read(encoding: str) -> None:
     root = read(text.encode(encoding), "shop.csdef", Kind.DEFINITION)
     assert [one.get("name") for one in root.all("VirtualMachineRole")] == ["web"]
     assert root.line == 2
+
+
+def test_the_name_of_a_file_is_one_line() -> None:
+    """A file that is called like a line of YAML adds none to the service file."""
+    done = translate(
+        read(SMALL_CSDEF.encode(), "a\nvip: 192.0.2.1\x1b.csdef", Kind.DEFINITION), configuration(SMALL_CSCFG), WISHES
+    )
+    assert parsed(done.text).vip == WISHES.vip
+    assert "\x1b" not in done.text
