@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from lxml import etree
 from images import BuildError
 from images.windows import DRIVERS, Machine, Wanted, answers, build, machine
 from orchestrator.cli.main import main
+from tests.unit.api_daemon import Daemon
 from unattend.iso import write_iso
 from unattend.windows.answers import Architecture
 from unattend.windows.check import Deployment, check
@@ -236,3 +238,20 @@ def test_the_command_says_what_is_wrong_with_media(tmp_path: Path, capsys: pytes
     words = ["windows", "--iso", "none.iso", "--virtio-win", "y", "--edition", "z", "--to", str(tmp_path / "o.qcow2")]
     assert main(["image", "build", *words]) == 1
     assert "--iso none.iso cannot be read" in capsys.readouterr().err
+
+
+def test_what_was_built_is_added_with_its_machine(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image is one of Windows, answers from Unattend.xml, and starts by UEFI from virtio."""
+    bench.qemu(_saying(SOUND))
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "qemu").rename(tmp_path / "programs/qemu-system-x86_64")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'programs'}:{os.environ['PATH']}")
+    words = ["--iso", str(bench.iso), "--virtio-win", str(bench.virtio_win), "--edition", WANTED.edition]
+    with Daemon(tmp_path) as daemon:
+        monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
+        assert main(["image", "build", "windows", "--name", "ws2022", *words]) == 0, capsys.readouterr().err
+        added = daemon.client().image("ws2022")
+    assert (added["os"], added["answers"]) == ("windows", "unattend")
+    assert added["hardware"] == {"firmware": "uefi", "disk_bus": "virtio", "tpm": False}
