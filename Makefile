@@ -13,7 +13,7 @@ LAB := $(SUDO) $(PYTHON) -m tests.lab.harness
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: provision micro ## a service's whole life on real virtual machines, in namespaces of its own; KEEP=1 leaves it up
@@ -34,6 +34,10 @@ check: provision ## the fast part: style, unit and contract, under a minute
 .PHONY: lab
 lab: provision images ## only the tests with real virtual machines; ONLY=words narrows them as pytest's -k does
 	$(LAB) -- $(PYTHON) -m pytest tests/lab -v -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
+
+.PHONY: test-windows
+test-windows: provision ## the Windows recipe on real media: WINDOWS_ISO=… VIRTIO_WIN=… WINDOWS_EDITION=…
+	$(PYTHON) -m pytest tests/windows -v -s -p no:cacheprovider
 
 .PHONY: bench
 bench: provision micro ## the numbers, each against a floor measured in the same run: build/bench.json
