@@ -1,0 +1,51 @@
+"""`vmrole image test` on real images, side by side: a good one for Linux, and the simulator for Windows."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+from pathlib import Path
+from typing import Any
+
+import images
+from tests.lab.harness import enter
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon
+
+TEST_S = 900.0  # Two minutes on a quiet machine.
+SIGNS = {"system": None, "agent calls": None, "name": True, "setup restart": True, "reimage": True, "image": True}
+
+
+def tested(daemon: RoleDaemon, *words: str) -> dict[str, Any]:
+    """What the test of an image says."""
+    said = daemon.run("image", "test", *words, "--within", "10 min", "-o", "json", timeout_s=TEST_S).stdout
+    report: dict[str, Any] = json.loads(said)
+    return report
+
+
+def test_good_images_pass(lab: Lab, daemon: RoleDaemon, micro_image: Path, tmp_path: Path) -> None:
+    """Named as asked, restarted by setup, the same in three generations, bytes unchanged; the times are kept, and
+    nothing of a canary is left.
+    """
+    simulator = images.ensure("setup-simulator", enter.REPOSITORY / "build" / "images").path
+    daemon.run("image", "add", str(micro_image), "--name", "micro")
+    daemon.run("image", "add", str(simulator), "--name", "windows", "--os", "windows")
+    secret = tmp_path / "admin"
+    secret.touch(0o600)
+    secret.write_text("S3cret-of-a-canary")
+    answers = tmp_path / "answers.yaml"
+    answers.write_text(f"unattend:\n  administratorPassword: {{file: {secret}}}\n")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        micro = pool.submit(tested, daemon, "micro", "--memory", "128 MiB")
+        windows = pool.submit(tested, daemon, "windows", "--memory", "256 MiB", "--answers", str(answers))
+        reports = [micro.result(), windows.result()]
+    for report in reports:
+        found = {one["subject"]: one["good"] for one in report["findings"]}
+        assert found.keys() == SIGNS.keys()
+        assert {subject: good for subject, good in found.items() if good is False} == {}
+        assert {subject for subject, good in found.items() if good} >= {one for one, good in SIGNS.items() if good}
+        assert [lap["generation"] for lap in report["generations"]] == [1, 2, 3]
+        assert all(lap["phases_s"]["setup"] > 1.0 for lap in report["generations"])
+        assert report["image"]["suggested"]["setup_s"] >= 60.0
+    assert daemon.json("get", "services") == []
+    assert daemon.json("verify") == []
