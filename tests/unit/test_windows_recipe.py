@@ -156,6 +156,7 @@ def test_a_machine_that_powers_off_leaves_an_image(bench: Bench) -> None:
         ("exit 0", "before the build script was done"),
         (_saying("vmrole-build: qemu-ga=1\r\n"), "before the build script was done"),
         (_saying("vmrole-build: failed: no disc\r\n"), "failed: no disc"),
+        (_saying("vmrole-build: hello\r\nelsewhere: done\r\n"), "before the build script was done"),
         ("echo 'no such machine' >&2; exit 1", "ended with status 1: no such machine"),
         (_saying(SOUND) + "; kill -9 $$", "ended with status -9"),
     ],
