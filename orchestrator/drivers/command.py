@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 WITHIN_S = 60.0  # No command of ours does more than a few seconds' work; a hung one must not hold a turn for ever.
 _HEAR_EVERY_S = 0.5
 _STDERR_BYTES = 64 * 1024
+_PIPE_BYTES = 64 * 1024  # all that a pipe holds; pipe(7)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def run(
 
 
 def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float, limits: Limits) -> None:
-    """As `run`, for work that takes long: `hear` gets what is printed as it comes, and "" while nothing does.
+    """As `run`, for work that takes long and prints little: `hear` gets it twice a second, "" when there is nothing.
 
     What `hear` raises ends the command.
     """
@@ -89,7 +91,6 @@ def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float,
         with process:
             try:
                 _listen(process, hear, end)
-                _await_end(process, end)
             except TimeoutError as error:
                 raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
             finally:
@@ -100,25 +101,21 @@ def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float,
 
 
 def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: float) -> None:
+    """Until the process has ended; looks now and then, since waking for each word would take time from the work."""
     assert process.stdout is not None
-    while True:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        heard = b""
-        if select.select([process.stdout], [], [], min(left, _HEAR_EVERY_S))[0]:
-            heard = os.read(process.stdout.fileno(), 4096)
-            if not heard:
-                return
-        hear(heard.decode(errors="replace"))
-
-
-def _await_end(process: subprocess.Popen[bytes], end: float) -> None:
-    """As process.wait, which sleeps for up to 50 ms at a time: a tenth of a short conversion."""
+    os.set_blocking(process.stdout.fileno(), False)
     handle = os.pidfd_open(process.pid)
     try:
-        if not select.select([handle], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise TimeoutError
+        ended = False
+        while not ended:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            ended = bool(select.select([handle], [], [], min(left, _HEAR_EVERY_S))[0])
+            heard = b""
+            with contextlib.suppress(BlockingIOError):
+                heard = os.read(process.stdout.fileno(), _PIPE_BYTES)
+            hear(heard.decode(errors="replace"))
     finally:
         os.close(handle)
 
