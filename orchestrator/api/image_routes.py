@@ -218,6 +218,16 @@ def image_routes(images: Images) -> APIRouter:
         """Reads every byte again; 503 when one differs."""
         return images.verify(ref)
 
+    @router.delete("/images/{ref}", status_code=204)
+    def remove_image(ref: str) -> None:
+        """Removes an image that no service refers to."""
+        images.remove(ref)
+
+    _suggestions(router, images)
+    return router
+
+
+def _suggestions(router: APIRouter, images: Images) -> None:
     @router.put("/images/{ref}/suggested")
     def suggest_deadlines(ref: str, deadlines: Deadlines) -> Image:
         """Keeps what the image's test measured: the deadlines (seconds) of roles that say none."""
@@ -226,10 +236,3 @@ def image_routes(images: Images) -> APIRouter:
                 "a deadline is more than nothing and at most a day", hint=f"seconds, up to {DAY_S:.0f}"
             )
         return images.suggest(ref, deadlines)
-
-    @router.delete("/images/{ref}", status_code=204)
-    def remove_image(ref: str) -> None:
-        """Removes an image that no service refers to."""
-        images.remove(ref)
-
-    return router

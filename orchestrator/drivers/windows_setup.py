@@ -144,9 +144,9 @@ def _is_ours(status: Status, instance: Instance) -> bool:
 def _at_work(status: Status, *, in_setup_boot: bool) -> str:
     """The words that a portal shows, and the pass that they stand for; how-configuration-passes-work."""
     state = harmless(status.image_state, 60) or "unknown"
-    second_boot = not in_setup_boot or status.oobe != "0"
+    # Not by OOBEInProgress: whether sysprep leaves it at 1 for the whole of specialize, nobody says.
     match status.image_state:
-        case "IMAGE_STATE_UNDEPLOYABLE" | "IMAGE_STATE_COMPLETE" if second_boot:
+        case "IMAGE_STATE_UNDEPLOYABLE" | "IMAGE_STATE_COMPLETE" if not in_setup_boot:
             return f"Windows is preparing your computer for first use: oobeSystem pass ({state})"
         case "IMAGE_STATE_UNDEPLOYABLE":
             return f"Windows is getting devices ready: specialize pass ({state})"
