@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import render
-from orchestrator.errors import InvalidInput, NotFound
+from orchestrator.cli.answer_file import read
 from unattend.windows.answers import Architecture, Windows
 
 if TYPE_CHECKING:
@@ -78,21 +77,6 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
     else:
         render.show([render.dump(_value(file, found, failed=failed), form)])
     return 1 if failed else 0
-
-
-def read(file: str) -> bytes:
-    """The file, but not much more of it than can be checked."""
-    from unattend.windows.document import SOURCE_BYTES_MAX
-
-    try:
-        if file == "-":
-            return sys.stdin.buffer.read(SOURCE_BYTES_MAX + 1)
-        with Path(file).open("rb") as source:
-            return source.read(SOURCE_BYTES_MAX + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {file}") from error
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}", hint="name an answer file") from error
 
 
 def _line(file: str, one: Finding) -> str:

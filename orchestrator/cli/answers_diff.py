@@ -8,7 +8,7 @@ import click
 
 from orchestrator import manifest_answers, manifest_tree
 from orchestrator.cli import documents, render
-from orchestrator.cli.answers import read
+from orchestrator.cli.answer_file import read
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.manifest_answers import WhoseAnswers
 from orchestrator.manifest_reader import Reader

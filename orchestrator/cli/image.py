@@ -1,4 +1,4 @@
-"""`vmrole image`: add, ls, show, verify, rm, build; `test` is `image_test`'s."""
+"""`vmrole image`: add, ls, show, verify, rm, build; `test` is `image_canary`'s."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from orchestrator.cli import image_test, image_windows, names, render
+from orchestrator.cli import image_canary, image_windows, names, render
 from orchestrator.cli.adding import adding
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import output_option
@@ -219,4 +219,4 @@ def build(client: Client, /, recipe: str, name: str, to: Path | None, **media: A
             _show_added(added)
 
 
-image.add_command(image_test.test)
+image.add_command(image_canary.test)
