@@ -16,7 +16,7 @@ TEST_S = 900.0  # Two minutes on a quiet machine.
 SIGNS = {"system": None, "agent calls": None, "name": True, "setup restart": True, "reimage": True, "image": True}
 
 
-def tested(daemon: RoleDaemon, *words: str) -> dict[str, Any]:
+def report_of(daemon: RoleDaemon, *words: str) -> dict[str, Any]:
     """What the test of an image says."""
     said = daemon.run("image", "test", *words, "--within", "10 min", "-o", "json", timeout_s=TEST_S).stdout
     report: dict[str, Any] = json.loads(said)
@@ -36,8 +36,8 @@ def test_good_images_pass(lab: Lab, daemon: RoleDaemon, micro_image: Path, tmp_p
     answers = tmp_path / "answers.yaml"
     answers.write_text(f"unattend:\n  administratorPassword: {{file: {secret}}}\n")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        micro = pool.submit(tested, daemon, "micro", "--memory", "128 MiB")
-        windows = pool.submit(tested, daemon, "windows", "--memory", "256 MiB", "--answers", str(answers))
+        micro = pool.submit(report_of, daemon, "micro", "--memory", "128 MiB")
+        windows = pool.submit(report_of, daemon, "windows", "--memory", "256 MiB", "--answers", str(answers))
         reports = [micro.result(), windows.result()]
     for report in reports:
         found = {one["subject"]: one["good"] for one in report["findings"]}
