@@ -207,7 +207,7 @@ def mutated(seed: bytes, changes: list[tuple[int, int]]) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 111), st.integers(0, 255)), max_size=6))
 def test_no_header_breaks_the_reader(disk: Path, changes: list[tuple[int, int]]) -> None:
     """Whatever the header says, the answer is an inspection or ImageRejected."""

@@ -264,7 +264,7 @@ def test_an_alias_bomb_is_counted_not_expanded() -> None:
     assert "expands to more than" in str(fault)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_is_too_odd(source: str) -> None:
     """Any text is either a service or an InvalidInput; nothing else ever comes out."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from unattend.windows.check import check
@@ -15,6 +13,7 @@ COMPONENT = (
 )
 
 
+@pytest.mark.timeout(60)  # Seconds; what grows with the square of the file takes hours.
 @pytest.mark.parametrize(
     "body",
     [
@@ -30,7 +29,5 @@ COMPONENT = (
 )
 def test_no_file_keeps_us_busy(body: str) -> None:
     """The largest hostile file is checked in seconds, and what is said about it has an end."""
-    before_s = time.process_time()
     said = check(f"{COMPONENT}{body}</component></settings></unattend>".encode())
     assert len(said) <= 300
-    assert time.process_time() - before_s < 10

@@ -164,7 +164,7 @@ def _comments(xml: bytes) -> collections.Counter[str]:
     return collections.Counter(one.text or "" for one in found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_files(), st.sampled_from(sorted(OURS)))
 def test_whatever_he_wrote_stays_unless_a_decision_names_it(file: tuple[Dress, bytes], ours: str) -> None:
     """The result can be read, has his dress, all his comments, and every setting of his that no decision names."""
@@ -183,7 +183,7 @@ def test_whatever_he_wrote_stays_unless_a_decision_names_it(file: tuple[Dress, b
     assert not gone
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_files(), st.sampled_from(sorted(OURS)))
 def test_merging_any_file_again_decides_nothing_new(file: tuple[Dress, bytes], ours: str) -> None:
     """The second time all of ours is there: the same bytes, and no difference that was not told the first time."""
@@ -193,7 +193,7 @@ def test_merging_any_file_again_decides_nothing_new(file: tuple[Dress, bytes], o
     assert {(one.path, one.kept) for one in again.decisions} <= {(one.path, one.kept) for one in once.decisions}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_files(), st.sampled_from(sorted(OURS)))
 def test_a_merge_brings_no_error_into_any_file(file: tuple[Dress, bytes], ours: str) -> None:
     """What `check` calls an error in the result was one of his file already."""
@@ -205,7 +205,7 @@ def _errors(xml: bytes) -> set[tuple[str, str]]:
     return {(one.path.casefold(), one.code) for one in check(xml) if one.severity is Severity.ERROR}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_files(), st.data())
 def test_a_damaged_file_is_refused_or_merged_and_never_ends_otherwise(
     file: tuple[Dress, bytes], data: st.DataObject
