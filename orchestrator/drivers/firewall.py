@@ -252,7 +252,7 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
         ("inet", "endpoints"): frozenset(
-            (vip, str(end.port)) for role in service.spec.roles for end in role.endpoints
+            (vip, str(end.port)) for role in service.spec.roles for end in role.endpoints if vip
         ),
         ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
