@@ -28,7 +28,7 @@ test: provision ## everything: style, unit, contract, trouble, and two labs with
 	$(PYTHON) -m tests.rings
 
 .PHONY: check
-check: provision ## the fast part: style, unit and contract, under a minute
+check: provision ## the fast part: style, unit and contract without what is slow, under a minute
 	$(PYTHON) -m tests.rings fast
 
 .PHONY: lab

@@ -1,5 +1,7 @@
 """Runs the rings of tests and says how long each took: `python -m tests.rings [RING... | fast]`.
 
+`fast` is style, unit and contract without the tests that are marked slow.
+
 The fast rings run side by side, then trouble alone, then the two rings with real virtual machines side by side, each
 in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy, seldom two. Every ring
 runs, also after one has failed. The last line is a summary in pytest's words; the exit status is 1 when any ring
@@ -81,9 +83,13 @@ def run_together(rings: Sequence[str], run_one: Callable[[str], Result]) -> list
         return list(pool.map(run_one, rings))
 
 
-def _run_quietly(ring: str) -> Result:
+def _run_quick(ring: str) -> Result:
+    return _run_quietly(ring, quick=True)
+
+
+def _run_quietly(ring: str, *, quick: bool = False) -> Result:
     """The output is shown whole when the ring has ended."""
-    command = _command(ring)
+    command = _command(ring, quick=quick)
     started = time.monotonic()
     done = subprocess.run(
         command, cwd=REPOSITORY, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -116,8 +122,8 @@ def _result(ring: str, status: int, seconds_s: float) -> Result:
     return Result(ring, status, tests, failed, skipped, seconds_s)
 
 
-def _command(ring: str) -> list[str]:
-    """How the ring is run; removes the report of an earlier run."""
+def _command(ring: str, *, quick: bool = False) -> list[str]:
+    """How the ring is run, `quick` without its slow tests; removes the report of an earlier run."""
     report = _REPORTS / f"{ring}.xml"
     report.unlink(missing_ok=True)
     command = [
@@ -130,6 +136,8 @@ def _command(ring: str) -> list[str]:
         f"--junitxml={report}",
     ]
     command += ["-p", "no:cacheprovider"]  # The lab ring may run as root: it leaves no directory of root's behind.
+    if quick:
+        command += ["-m", "not slow"]
     if ring in WORKERS:
         command += ["-n", str(WORKERS[ring])]
     if ring in LABS:
@@ -184,7 +192,8 @@ def main(arguments: list[str]) -> int:
     rings = FAST if arguments == ["fast"] else tuple(arguments) or RINGS
     _REPORTS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    results = run_together([ring for ring in rings if ring in FAST], _run_quietly)
+    quick = arguments == ["fast"]
+    results = run_together([ring for ring in rings if ring in FAST], _run_quick if quick else _run_quietly)
     results += [run(ring) for ring in rings if ring not in (*FAST, *LABS)]
     labs = [ring for ring in rings if ring in LABS]
     unbuilt = build_images() if labs else 0

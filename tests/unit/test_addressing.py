@@ -51,6 +51,7 @@ def filled(network: ServiceNetwork, others: list[Nic]) -> list[Nic]:
     return nics
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(steps=st.lists(st.tuples(st.sampled_from(["add", "remove"]), LABELS), max_size=30))
 def test_no_order_of_coming_and_going_gives_anything_twice(steps: list[tuple[str, str]]) -> None:

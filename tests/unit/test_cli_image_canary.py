@@ -14,6 +14,8 @@ from orchestrator.cli.main import main
 from orchestrator.model import Deadlines, InstanceName
 from tests.unit.api_daemon import DIGEST, Daemon
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:

@@ -151,6 +151,7 @@ def skeleton(xml: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(text=st.text(min_size=1))
 def test_texts_stay_texts(text: str) -> None:

@@ -39,6 +39,8 @@ from tests.unit.disk_files import (
     qemu_img,
 )
 
+pytestmark = pytest.mark.slow
+
 FORMATS = [
     ("vpc", "subformat=fixed,force_size=on"),
     ("vpc", "subformat=dynamic,force_size=on"),

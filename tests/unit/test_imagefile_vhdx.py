@@ -17,6 +17,8 @@ from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles import SourceFormat, vhdx
 from tests.unit.disk_files import MIB, SIZE, content, make
 
+pytestmark = pytest.mark.slow
+
 CAP = 2 * 1024**4
 KIB = 1024
 HEADERS, REGION_TABLES = (64 * KIB, 128 * KIB), (192 * KIB, 256 * KIB)

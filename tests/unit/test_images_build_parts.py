@@ -19,6 +19,8 @@ import pytest
 from images import BuildError, builder, disk, elf, initramfs, kernel, micro, tools
 from images.kernel import Kernel
 
+pytestmark = pytest.mark.slow
+
 _STAMP = 1_700_000_000
 _SCRIPT = "#!/bin/sh\necho 'a = b' > /root/x\n\n--not a boundary\nprintf '%s' \"grüße\"\n"
 

@@ -11,6 +11,8 @@ from tests.unit.cloudbase_guest import Guest, windows
 from unattend import configdrive, iso, nocloud
 from unattend.secret import Secret
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["windows"]
 
 ANSWERS = nocloud.Answers(

@@ -14,6 +14,8 @@ import pytest
 
 from unattend import iso, nocloud
 
+pytestmark = pytest.mark.slow
+
 # Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
 _CONSUMER = """
 import json, sys

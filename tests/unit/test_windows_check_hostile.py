@@ -6,6 +6,8 @@ import pytest
 
 from unattend.windows.check import check
 
+pytestmark = pytest.mark.slow
+
 COMPONENT = (
     '<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">'
     '<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" '

@@ -18,6 +18,8 @@ from unattend.windows.check import Severity, check
 from unattend.windows.markup import children, elements
 from unattend.windows.merge import Kept, merge
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent.parent / "golden" / "merge"
 OURS = {name: (GOLDEN / f"{name}.xml").read_bytes() for name in ("ours", "ours-join")}
 UNATTEND = "urn:schemas-microsoft-com:unattend"

@@ -23,6 +23,8 @@ from unattend.iso import write_iso
 from unattend.windows.answers import Architecture
 from unattend.windows.check import Deployment, check
 
+pytestmark = pytest.mark.slow
+
 WANTED = Wanted(edition="Windows Server 2022 SERVERSTANDARDCORE")
 SOUND = "vmrole-build: windows=Windows Server 2022 20348.1\r\nvmrole-build: qemu-ga=107.0\r\nvmrole-build: done\r\n"
 _QEMU = """#!/bin/sh
