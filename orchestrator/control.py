@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator import addressing, explain, manifest, records, rollout
+from orchestrator import addressing, explain, manifest, manifest_answers, records, rollout
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
 from orchestrator.model import (
     INSTANCES_MAX,
@@ -242,6 +242,8 @@ class Control:
         return self._clock.now_s()
 
     def _check(self, spec: ServiceSpec, others: list[Service]) -> None:
+        if faults := tuple(manifest_answers.computer_faults(spec.name, spec.roles)):
+            raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
         for other in others:
             if spec.vip and other.spec.vip == spec.vip:
                 raise Conflict(

@@ -103,6 +103,9 @@ class _Reader(Reader):
         self._unique_ports(roles)
         if "vip" not in top and any(role.endpoints for role in roles):
             self.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
+        if not self.problems:
+            for one in manifest_answers.computer_faults(self._service, roles):
+                self.fault(one.key, one.message, one.hint)
         if self.problems or name is None:
             return None
         return ServiceSpec(name=name, vip=vip, roles=tuple(roles))

@@ -6,14 +6,14 @@ Whether a wish can be met is `unattend`'s to say; here it gets its line and key.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.errors import Problem
 from orchestrator.manifest_fields import Answer, boolean, choice, text, words
 from orchestrator.manifest_reader import Reader, shown, under
 from orchestrator.manifest_tree import Map
-from orchestrator.model import AnswerFormat
+from orchestrator.model import AnswerFormat, Role
 from unattend import AnswersInvalid, configdrive, nocloud
 from unattend.secret import SecretRef, SecretSource
 from unattend.windows import files as windows_files
@@ -28,6 +28,7 @@ from unattend.windows.answers import (
     Script,
     Windows,
 )
+from unattend.windows.names import computer_name
 
 DATA_BYTES_MAX = 256 * 1024
 SecretFault = Callable[[SecretRef], str]
@@ -67,6 +68,26 @@ def read(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAns
         case AnswerFormat.UNATTEND:
             answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
             return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
+
+
+def computer_faults(service: str, roles: Iterable[Role]) -> Iterator[Problem]:
+    """Names that two Windows machines of a service would share, and names that a larger number makes too long."""
+    owners: dict[str, str] = {}
+    for role in roles:
+        for index in range(role.instances if role.unattend is not None else 0):
+            assert role.unattend is not None
+            key = f"roles.{role.name}.answers.unattend.computerName"
+            owner = f"{role.name}-{index}"
+            try:
+                name = computer_name(role.unattend.computer_name, role=role.name, index=index, service=service)
+            except AnswersInvalid as refused:
+                yield Problem(refused.message, key=key, hint=refused.hint)
+                break
+            if name.casefold() in owners:
+                told = f"{owners[name.casefold()]} and {owner} would both be called {name!r}"
+                yield Problem(told, key=key, hint="put {index}, and {role} or another letter, into it")
+                break
+            owners[name.casefold()] = owner
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

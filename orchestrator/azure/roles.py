@@ -74,7 +74,7 @@ def _image(source: Source, wishes: Wishes, ledger: Ledger, faults: list[Problem]
     try:
         image_name(name)
     except InvalidInput:
-        message = f"{named[0].place}: no image can be called {plain(href)!r}"
+        message = f"{named[0].place}: no image can be called as its href says"  # An href may hold a key.
         faults.append(Problem(message, hint="name the image: --image NAME or --role-image ROLE=NAME"))
         return "missing"
     if name != href:

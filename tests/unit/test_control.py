@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator import records
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
-from orchestrator.model import Image, Incarnation, Phase, Progress, ServiceSpec, Size, Verb
+from orchestrator.model import Image, Incarnation, Os, Phase, Progress, ServiceSpec, Size, Verb
 from tests.trouble.life import DIGEST, Fabric, web_role
+from unattend.windows.answers import Answers
 
 VIP = "203.0.113.10"
 
@@ -185,3 +186,13 @@ def test_a_restart_during_setup_is_fulfilled_by_its_restart() -> None:
     assert operation.targets == (("web-0.shop", Incarnation(1, 2)),)
     fabric.until(fabric.quiet)
     assert fabric.instance().at == Incarnation(1, 2)
+
+
+def test_a_windows_role_is_not_scaled_to_names_that_windows_refuses(fabric: Fabric) -> None:
+    """A number more may be a byte too many; it is refused when it is asked for, not when a disc is made at night."""
+    role = web_role(name="fourteenchars", instances=1, os=Os.WINDOWS, unattend=Answers())
+    fabric.deploy(role)
+    fabric.control.scale("shop", "fourteenchars", 10)
+    with pytest.raises(InvalidInput, match="16 bytes"):
+        fabric.control.scale("shop", "fourteenchars", 11)
+    assert fabric.control.service("shop").spec.roles[0].instances == 10

@@ -137,6 +137,15 @@ def test_each_fault_has_its_key(old: str, new: str, key: str, message: str) -> N
     assert [one for one in found if one.key == at and message in one.message and one.line], found
 
 
+def test_machines_of_two_roles_do_not_share_a_name() -> None:
+    """The name of a computer is one in its network, whatever role it is of; case does not tell two apart."""
+    other = GOOD[GOOD.index("  web:") :].replace("  web:", "  app:", 1).replace("WEB{index}", "web{index}")
+    (fault,) = problems(GOOD + other)
+    assert fault.key == "roles.app.answers.unattend.computerName"
+    assert "web-0 and app-0 would both be called 'web0'" in fault.message
+    assert fault.line
+
+
 def test_a_secret_that_cannot_be_had_is_a_fault_of_the_file() -> None:
     """It is told when the service is applied, not when an instance sets itself up at night."""
     found = problems(GOOD, why_not="it cannot be read")

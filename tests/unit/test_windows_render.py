@@ -99,7 +99,7 @@ def all_kinds() -> Iterator[Answers]:
         Join(workgroup="LAB"),
         Join(domain="corp.example", user="u", password=ADMIN),
         Join(domain="corp.example", unsecure=True),
-        Join(blob=ADMIN),
+        Join(blob=SecretRef(source=SecretSource.CREDENTIAL, name="blob")),
     )
     for windows, edition, architecture, join in itertools.product(Windows, Edition, Architecture, joins):
         yield replace(CASES["everything"], windows=windows, edition=edition, architecture=architecture, join=join)
@@ -114,7 +114,7 @@ def test_every_kind_of_windows_gets_a_file_without_a_fault() -> None:
         found = check(source, windows=answers.windows, architecture=answers.architecture)
         assert [one for one in found if one.severity == "error"] == []
         in_clear = source.count(b"S3cret")
-        assert in_clear == (1 if answers.join.password or answers.join.blob else 0)
+        assert in_clear == (1 if answers.join.password else 0)
 
 
 def test_what_a_release_does_not_know_is_left_out() -> None:
@@ -161,6 +161,15 @@ def test_an_empty_product_key_is_no_element() -> None:
     with pytest.raises(AnswersInvalid) as caught:
         made(replace(SERVER, product_key=ADMIN))
     assert "S3cret" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("said", ["", " \n", "no base64!", "ARA", "\x00", "\ud800"])
+def test_what_is_no_join_blob_is_refused_without_being_told(said: str) -> None:
+    """Setup would stop at it; the error names where it came from."""
+    with pytest.raises(AnswersInvalid) as caught:
+        files.files(CASES["arm64-blob"], machine(0), lambda one: Secret(said) if one.name == "blob" else reveal(one))
+    assert caught.value.where == "credential blob"
+    assert not said.strip() or said not in str(caught.value)
 
 
 def test_there_is_one_command_at_first_logon() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.bench.answers import machine
+from unattend import AnswersInvalid
 from unattend.secret import Secret, SecretRef, SecretSource
 from unattend.windows import files
 from unattend.windows.answers import Account, Answers, Command, Edition, Join, Script
@@ -23,6 +24,9 @@ WITH_PASSWORD = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><setting
 <component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
  language="neutral" versionScope="nonSxS"><UserAccounts><AdministratorPassword><Value>canary</Value>
 <PlainText>true</PlainText></AdministratorPassword></UserAccounts></component></settings></unattend>"""
+NO_KEY = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="specialize">
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral" versionScope="nonSxS"><ProductKey></ProductKey></component></settings></unattend>"""
 
 
 def found(answers: Answers) -> list[tuple[str, str]]:
@@ -92,3 +96,11 @@ def test_a_zone_that_is_nearly_right_is_guessed() -> None:
     """Who forgets a word is told what it might have been."""
     (fault,) = files.faults(replace(GOOD, time_zone="W Europe Standard Time"), service="s", role="r", instances=1)
     assert "W. Europe Standard Time" in fault.hint
+
+
+@pytest.mark.parametrize(("source", "why"), [(WIPING, "wipes a disk"), ("\n", "is empty"), (NO_KEY, "ProductKey")])
+def test_an_answer_file_kept_elsewhere_is_checked_as_well(source: str, why: str) -> None:
+    """Nobody has seen it before the disc is made: what Windows would refuse is refused there."""
+    elsewhere = Answers(own_xml_from=SecretRef(source=SecretSource.FILE, name="/etc/vmrole/unattend.xml"))
+    with pytest.raises(AnswersInvalid, match=why):
+        files.files(elsewhere, machine(0), lambda _: Secret(source))

@@ -59,7 +59,10 @@ def computer_name(answers: Answers, machine: Machine) -> str:
 def _own(answers: Answers, reveal: Reveal) -> bytes:
     """The user's own file; b"" when he brings none."""
     if answers.own_xml_from is not None:
-        return reveal(answers.own_xml_from).reveal().encode()
+        text = reveal(answers.own_xml_from).reveal()
+        if not text.strip():  # Without this, nothing of his would be done, and Setup might wait for an answer.
+            raise AnswersInvalid("the file is empty", where=str(answers.own_xml_from), hint="put the XML there")
+        return text.encode()
     return answers.own_xml.encode()
 
 

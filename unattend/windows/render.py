@@ -6,6 +6,7 @@ in which pass, and in which order, is Microsoft's reference's; what differs betw
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 
@@ -128,7 +129,7 @@ def _join(settings: Pass, answers: Answers, reveal: Reveal) -> None:
         return
     identification = add(settings.component("Microsoft-Windows-UnattendedJoin"), "Identification")
     if join.blob is not None:
-        add(add(identification, "Provisioning"), "AccountData", reveal(join.blob).reveal().strip())
+        add(add(identification, "Provisioning"), "AccountData", _blob(join.blob, reveal))
     elif join.workgroup:
         add(identification, "JoinWorkgroup", join.workgroup)
     else:
@@ -228,3 +229,19 @@ def _plain(wanted: SecretRef, reveal: Reveal) -> str:
         return passwords.plain(reveal(wanted))
     except AnswersInvalid as refused:
         raise AnswersInvalid(refused.message, where=str(wanted), hint=refused.hint) from None
+
+
+def _blob(wanted: SecretRef, reveal: Reveal) -> str:
+    """What `djoin /provision /printblob` printed; whether a domain knows it, nobody here can say."""
+    blob = "".join(reveal(wanted).reveal().split())
+    try:
+        whole = bool(base64.b64decode(blob, validate=True))
+    except ValueError:  # Not chained: the error may quote the blob.
+        whole = False
+    if not whole:
+        raise AnswersInvalid(
+            "this is no offline-join blob",
+            where=str(wanted),
+            hint="what `djoin /provision /printblob` prints: base64",
+        )
+    return blob
