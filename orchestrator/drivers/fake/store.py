@@ -83,7 +83,7 @@ def about(event_subject: str, subject: str) -> bool:
     """Whether an event about `event_subject` belongs to what is told of `subject` (see ports.Store.events)."""
     if subject in ("", event_subject) or event_subject.endswith(f".{subject}"):
         return True
-    role, dot, service = subject.partition(".")
+    role, _, service = subject.partition(".")
     name, _, of = event_subject.partition(".")
     head, _, number = name.rpartition("-")
-    return bool(dot) and of == service and head == role and number.isdigit()
+    return bool(service) and of == service and head == role and number.isdigit()
