@@ -164,7 +164,8 @@ class SqliteStore:
     def events(self, *, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """See ports.Store."""
         role, _, service = subject.partition(".")
-        escaped = [text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for text in (subject, role)]
+        said = (subject, role, service)
+        escaped = [text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for text in said]
         with self._changed, _translated():
             rows = self._db.execute(
                 """
@@ -183,7 +184,7 @@ class SqliteStore:
                     "of_service": f"%.{escaped[0]}",
                     "service": service,
                     "role": role,
-                    "of_role": f"{escaped[1]}-%.{service}",
+                    "of_role": f"{escaped[1]}-_%.{escaped[2]}",
                     "limit": limit,
                 },
             ).fetchall()

@@ -85,5 +85,5 @@ def about(event_subject: str, subject: str) -> bool:
         return True
     role, _, service = subject.partition(".")
     name, _, of = event_subject.partition(".")
-    head, _, number = name.rpartition("-")
-    return bool(service) and of == service and head == role and number.isdigit()
+    head, dash, number = name.rpartition("-")
+    return bool(service and dash) and of == service and head == role and number.isdigit()
