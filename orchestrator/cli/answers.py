@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import render
-from orchestrator.cli.answer_file import read
+from orchestrator.cli.reading import read_bytes
 from unattend.windows.answers import Architecture, Windows
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
     """
     from unattend.windows import check as checks
 
-    source = read(file)
+    source = read_bytes(file, hint="name an answer file")
     if not source.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
         from orchestrator.cli import answers_cloud
 

@@ -8,7 +8,7 @@ import click
 
 from orchestrator import manifest_answers, manifest_tree
 from orchestrator.cli import documents, render
-from orchestrator.cli.answer_file import read
+from orchestrator.cli.reading import read_bytes
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.manifest_answers import WhoseAnswers
 from orchestrator.manifest_reader import Reader
@@ -60,7 +60,7 @@ def diff(
         raise click.UsageError("--service says the wishes; leave --answers and --computer-name out")
     if service is None and file is None:
         raise click.UsageError("name an Unattend.xml, or a service file that has one by --service")
-    given = read(file) if file is not None else None
+    given = read_bytes(file, hint="name an answer file") if file is not None else None
     said = [*wishes, *([f"computerName={computer_name}"] if computer_name else [])]
     try:
         answers, machine, own = _wishes(documents.read(service) if service else _service_file(said), role)

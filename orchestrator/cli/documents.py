@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,34 +11,17 @@ from orchestrator.cli import names, render
 from orchestrator.cli.main import report_problems
 from orchestrator.cli.options import wait_options
 from orchestrator.cli.progress import progress
+from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
 from orchestrator.client import Client
-from orchestrator.errors import InvalidInput, NotFound, RequestError
-
-DOCUMENT_MAX_BYTES = 1 << 20  # what the API accepts
+from orchestrator.errors import InvalidInput
 
 file_option = click.option("-f", "--file", required=True, metavar="FILE", help="The service file; - is stdin.")
 
 
 def read(file: str) -> str:
-    """The text of a file or of stdin; raises NotFound, InvalidInput or RequestError."""
-    try:
-        if file == "-":
-            content = sys.stdin.buffer.read(DOCUMENT_MAX_BYTES + 1)
-        else:
-            with Path(file).open("rb") as source:
-                content = source.read(DOCUMENT_MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {file}") from error
-    except OSError as error:
-        raise RequestError(f"{file} cannot be read: {error.strerror}") from error
-    if len(content) > DOCUMENT_MAX_BYTES:
-        raise InvalidInput(f"{file} is larger than {DOCUMENT_MAX_BYTES} bytes", hint="is it a service file?")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(f"{file}:{line}: byte {content[error.start]:#04x} is not UTF-8") from error
+    """The text of a service file, or of stdin for `-`; raises as `reading.read_text` does."""
+    return read_text(file, hint="name a service file")
 
 
 def refuse(error: InvalidInput, file: str) -> int:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,9 +14,10 @@ from orchestrator import admission
 from orchestrator.cli import names, render
 from orchestrator.cli.options import Duration
 from orchestrator.cli.progress import progress
+from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
 from orchestrator.client import Client
-from orchestrator.errors import InvalidInput, NotFound, VmroleError
+from orchestrator.errors import NotFound, VmroleError
 
 if TYPE_CHECKING:
     from orchestrator import wire
@@ -28,7 +28,7 @@ _SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
 
 @click.command("test")
 @click.argument("ref", shell_complete=names.image)
-@click.option("--answers", type=click.Path(path_type=Path), help="A file with what stands below `answers:`.")
+@click.option("--answers", default="", metavar="FILE", help="A file with what stands below `answers:`.")
 @click.option("--vcpus", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--memory", default="", metavar="SIZE", help="512 MiB for Linux, 4 GiB for Windows unless given.")
 @click.option("--within", default="", metavar="TIME", help="How long setup, and then services, may take: 20 min.")
@@ -38,7 +38,7 @@ _SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
 def test(
     client: Client,
     ref: str,
-    answers: Path | None,
+    answers: str,
     vcpus: int,
     memory: str,
     within: str,
@@ -51,7 +51,7 @@ def test(
     """
     image = client.image(ref)
     size = memory or ("4 GiB" if image["os"] == "windows" else "512 MiB")
-    said = _read(answers) if answers is not None else ""
+    said = read_text(answers, hint="name a file of answers") if answers else ""
     service = f"{admission.CANARY}-{image['sha256'][:12]}"
     text = admission.service_file(service, image["sha256"], vcpus=vcpus, memory=size, within=within, answers=said)
     until = end_of(timeout)
@@ -67,15 +67,6 @@ def test(
         image = client.suggest(image["sha256"], admission.suggested(seen))
     _show(image, found, seen, form)
     return 1 if any(one.good is False for one in found) else 0
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {file}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} cannot be read: {error}") from error
 
 
 @contextlib.contextmanager

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import documents, render
+from orchestrator.cli.reading import read_bytes
 from orchestrator.client import Client
-from orchestrator.errors import Conflict, InvalidInput, NotFound, RequestError
+from orchestrator.errors import Conflict, InvalidInput, RequestError
 
 if TYPE_CHECKING:
     from orchestrator.azure.definition import Element, Kind
@@ -97,21 +98,9 @@ def _apply(client: Client, text: str) -> int:
 
 def _read(file: str, kind: Kind) -> Element:
     """One of the two files; raises NotFound, RequestError or InvalidInput."""
-    from orchestrator.azure.definition import SOURCE_BYTES_MAX, read
+    from orchestrator.azure.definition import read
 
-    try:
-        with Path(file).open("rb") as source:
-            content = source.read(SOURCE_BYTES_MAX + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {file}") from error
-    except OSError as error:
-        raise RequestError(f"{file} cannot be read: {error.strerror}") from error
-    if len(content) > SOURCE_BYTES_MAX:
-        raise InvalidInput(
-            f"{file}:1: the file is larger than {SOURCE_BYTES_MAX >> 20} MiB",
-            hint=f"name the {kind.suffix} file itself",
-        )
-    return read(content, file, kind)
+    return read(read_bytes(file, hint=f"name the {kind.suffix} file itself"), file, kind)
 
 
 def _write(file: str, text: str) -> None:

@@ -66,14 +66,14 @@ def test_faults_are_told_one_a_line(run: Run) -> None:
     ("words", "status", "message"),
     [
         (("none.csdef", "s.cscfg"), 3, "there is no file none.csdef"),
-        ((".", "s.cscfg"), 1, ". cannot be read"),
+        ((".", "s.cscfg"), 2, ". cannot be read"),
         (("s.csdef", "s.csdef"), 2, "s.csdef:1: this is a ServiceDefinition, not a ServiceConfiguration"),
         (("s.csdef", "s.cscfg", "--vip", "nowhere"), 2, "is not an IPv4 address"),
         (("s.csdef", "s.cscfg", "--image", "A B"), 2, "cannot be used"),
         (("s.csdef", "s.cscfg", "--role-image", "web"), 2, "is not ROLE=NAME"),
         (("s.csdef", "s.cscfg", "--administrator-password", "hunter2"), 2, "file:/PATH, env:NAME"),
         (("s.csdef", "s.cscfg", "--apply", "-o", "x"), 2, "either --apply or -o"),
-        (("big.csdef", "s.cscfg"), 2, "big.csdef:1: the file is larger than 1 MiB"),
+        (("big.csdef", "s.cscfg"), 2, "big.csdef is larger than 1 MiB"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(run: Run, words: tuple[str, ...], status: int, message: str) -> None:
