@@ -90,12 +90,12 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
 
     A Windows whose VM has ended is not started again: Windows does not go on with half a setup.
     """
-    if instance.role.os is Os.WINDOWS:
-        domain = host.hypervisor.look(instance.name)
-        if domain is None or domain.power in (Power.OFF, Power.CRASHED):
-            why = f": {domain.reason}" if domain and domain.reason else ""
-            return Failed(f"the VM ended while Windows Setup ran{why}")
-    heard = _listen(instance, host, "setup runs in the guest")
+    domain = host.hypervisor.look(instance.name)
+    ended = domain is None or domain.power in (Power.OFF, Power.CRASHED)
+    if ended and instance.role.os is Os.WINDOWS:
+        why = f": {domain.reason}" if domain and domain.reason else ""
+        return Failed(f"the VM ended while Windows Setup ran{why}")
+    heard = _listen(instance, domain, host, "setup runs in the guest")
     if isinstance(heard, Wait):
         return heard
     seen, identity = heard
@@ -124,7 +124,7 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
 
 def await_services(instance: Instance, host: Host) -> Outcome:
     """starting: all auto-start services have started, and the role's own conditions hold."""
-    heard = _listen(instance, host, "the guest is starting")
+    heard = _listen(instance, host.hypervisor.look(instance.name), host, "the guest is starting")
     if isinstance(heard, Wait):
         return heard
     seen, _ = heard
@@ -297,9 +297,10 @@ def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
             return None
 
 
-def _listen(instance: Instance, host: Host, meanwhile: str) -> tuple[Instance, Identity] | Wait:
+def _listen(
+    instance: Instance, domain: Domain | None, host: Host, meanwhile: str
+) -> tuple[Instance, Identity] | Wait:
     """Which boot the guest is in, with the record that counts it; or what to wait for before that can be known."""
-    domain = host.hypervisor.look(instance.name)
     if (unwell := _revive(instance, domain, host)) is not None:
         return unwell
     seen = _count_resets(instance, domain)
