@@ -4,8 +4,8 @@
 
 The fast rings run side by side, then trouble alone, then the two rings with real virtual machines side by side, each
 in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy, seldom two. Every ring
-runs, also after one has failed. The last line is a summary in pytest's words; the exit status is 1 when any ring
-failed, had no tests, skipped one, or was stopped.
+runs, also after one has failed. At the end stand the tests that failed, each with what it said, and a summary in
+pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was stopped.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Result:
     failed: int
     skipped: int
     seconds_s: float
+    faults: tuple[str, ...] = ()  # a line for each test that failed
 
     @property
     def passed(self) -> int:
@@ -118,8 +119,11 @@ def _title(ring: str, command: Sequence[str]) -> str:
 
 
 def _result(ring: str, status: int, seconds_s: float) -> Result:
-    tests, failed, skipped = _counts(_REPORTS / f"{ring}.xml")
-    return Result(ring, status, tests, failed, skipped, seconds_s)
+    report = _REPORTS / f"{ring}.xml"
+    if not report.exists():  # Pytest did not come so far.
+        return Result(ring, status, 0, 0, 0, seconds_s)
+    root = ElementTree.parse(report).getroot()
+    return Result(ring, status, *_counts(root), seconds_s, _faults(root))
 
 
 def _command(ring: str, *, quick: bool = False) -> list[str]:
@@ -146,12 +150,9 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
     return command
 
 
-def _counts(report: Path) -> tuple[int, int, int]:
-    """Tests, failures with errors, and skips of a JUnit report; zeros when pytest did not come so far."""
-    if not report.exists():
-        return 0, 0, 0
-    suites = ElementTree.parse(report).getroot().iter("testsuite")
-    rows = [suite.attrib for suite in suites]
+def _counts(report: ElementTree.Element) -> tuple[int, int, int]:
+    """Tests, failures with errors, and skips of a JUnit report."""
+    rows = [suite.attrib for suite in report.iter("testsuite")]
     return (
         sum(int(row["tests"]) for row in rows),
         sum(int(row["failures"]) + int(row["errors"]) for row in rows),
@@ -159,16 +160,27 @@ def _counts(report: Path) -> tuple[int, int, int]:
     )
 
 
+def _faults(report: ElementTree.Element) -> tuple[str, ...]:
+    """The name of each test that failed, and the first line of what it said."""
+    return tuple(
+        f"{case.get('classname', '').removeprefix('tests.')}::{case.get('name')}: "
+        f"{fault.get('message', '').strip().partition(chr(10))[0][:_WIDTH]}"
+        for case in report.iter("testcase")
+        for fault in (*case.iter("failure"), *case.iter("error"))
+    )
+
+
 def summary(results: list[Result], total_s: float) -> str:
-    """A table of the rings, and as its last line the sum in the manner of pytest; `total_s` is wall-clock time."""
+    """A table of the rings, what failed, and last the sum in the manner of pytest; `total_s` is wall-clock time.
+
+    What failed stands near the end because some systems for CI show no more than that.
+    """
     lines = [f"{'ring':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>10}  result"]
     for result in results:
         verdict = "ok" if result.good else f"FAILED (pytest's exit status: {result.status})"
         counts = f"{result.passed:>8}{result.failed:>8}{result.skipped:>9}"
         lines.append(f"{result.ring:<10}{counts}{result.seconds_s:>10.1f}  {verdict}")
-    bad = [result.ring for result in results if not result.good]
-    if bad:
-        lines.append(f"FAILED rings: {', '.join(bad)}")
+    lines += [f"FAILED {fault}" for result in results for fault in result.faults]
     words = [
         f"{number} {word}"
         for word, number in (
