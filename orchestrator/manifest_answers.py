@@ -47,7 +47,10 @@ class Given:
     """What stood under `answers:`."""
 
     user_data: str = ""
+    user_data_from: SecretRef | None = None
     vendor_data: str = ""
+    admin_password: SecretRef | None = None
+    public_keys: tuple[str, ...] = ()
     unattend: Answers | None = None
 
 
@@ -56,15 +59,16 @@ def read(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAns
     at = f"{at}.answers"
     match form:
         case AnswerFormat.NOCLOUD:
-            answers = reader.keys(node.get("answers", Map()), at, ("userData", "vendorData"))
-            return Given(
-                user_data=_data(reader, answers, at, "userData", nocloud.check_user_data),
-                vendor_data=_data(reader, answers, at, "vendorData", nocloud.check_vendor_data),
-            )
+            answers = reader.keys(node.get("answers", Map()), at, ("userData", "vendorData", "publicKeys"))
+            given = _cloud(reader, answers, at, nocloud.check_user_data, whose)
+            vendor_data = _data(reader, answers, at, "vendorData", nocloud.check_vendor_data)
+            return dataclasses.replace(given, vendor_data=vendor_data)
         case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
-            answers = reader.keys(node.get("answers", Map()), at, ("userData",))
+            answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys"))
             _check_names(reader, at, whose)
-            return Given(user_data=_data(reader, answers, at, "userData", configdrive.check_user_data))
+            given = _cloud(reader, answers, at, configdrive.check_user_data, whose)
+            password = reader.take(answers, at, "adminPassword", whose.secret, None)
+            return dataclasses.replace(given, admin_password=password)
         case AnswerFormat.UNATTEND:
             answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
             return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
@@ -99,6 +103,19 @@ class WhoseAnswers:
     instances: int
     secret_fault: SecretFault
 
+    def secret(self, node: object) -> Answer[SecretRef]:
+        """Where a secret is: `{file: /path}`, `{env: NAME}` or `{credential: NAME}`, and the daemon can have it."""
+        sources = [source.value for source in SecretSource]
+        hint = "say where it is: {file: /path}, {env: NAME} or {credential: NAME}"
+        if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
+            return Problem("a secret does not stand in the service file", hint=hint)
+        ((source, name),) = node.items()
+        if not isinstance(name, str) or not name:
+            return Problem("a secret is named by a string", hint=hint)
+        secret = SecretRef(source=SecretSource(source), name=str(name))
+        why_not = self.secret_fault(secret)
+        return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
+
 
 def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
     """What the instances will be called has to be a name that Windows takes."""
@@ -107,6 +124,27 @@ def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
             configdrive.check_hostname(f"{whose.role}-{index}")
     except AnswersInvalid as refused:
         reader.fault(at.removesuffix(".answers"), refused.message, refused.hint)
+
+
+def _cloud(reader: Reader, answers: Map, at: str, check: Callable[[str], None], whose: WhoseAnswers) -> Given:
+    """What cloud-init and cloudbase-init both take: user-data, or where it is kept, and public keys."""
+    keys = reader.take(answers, at, "publicKeys", _public_keys, ())
+    if isinstance(answers.get("userData"), Map):
+        return Given(user_data_from=reader.take(answers, at, "userData", whose.secret, None), public_keys=keys)
+    return Given(user_data=_data(reader, answers, at, "userData", check), public_keys=keys)
+
+
+def _public_keys(node: object) -> Answer[tuple[str, ...]]:
+    """A list of them. None is shown in an error: it may be the private half."""
+    hint = 'write ["ssh-ed25519 AAAA… somebody"], a line of a .pub file for each'
+    if not isinstance(node, list) or not all(isinstance(key, str) for key in node):
+        return Problem("is not a list of public keys", hint=hint)
+    try:
+        for key in node:
+            nocloud.check_public_key(key)
+    except AnswersInvalid as refused:
+        return Problem(f"one {refused.message}", hint=hint)
+    return tuple(str(key) for key in node)
 
 
 def _data(reader: Reader, answers: Map, at: str, key: str, check: Callable[[str], None]) -> str:
@@ -134,6 +172,7 @@ class _Unattend:
         found = len(self._reader.problems)
         node = self._reader.keys(node, self._at, _UNATTEND)
         default = Answers()
+        elsewhere = isinstance(node.get("xml"), Map)
         answers = Answers(
             windows=self._take(node, "windows", choice(Windows), default.windows),
             edition=self._take(node, "edition", choice(Edition), default.edition),
@@ -145,8 +184,8 @@ class _Unattend:
             keyboard=self._take(node, "keyboard", text, ""),
             organization=self._take(node, "organization", text, ""),
             owner=self._take(node, "owner", text, ""),
-            product_key=self._take(node, "productKey", self._secret, None),
-            administrator_password=self._take(node, "administratorPassword", self._secret, None),
+            product_key=self._take(node, "productKey", self._whose.secret, None),
+            administrator_password=self._take(node, "administratorPassword", self._whose.secret, None),
             accounts=tuple(self._account(name, one) for name, one in self._named(node, "accounts")),
             join=self._join(node),
             static_network=self._take(node, "staticNetwork", boolean, False),
@@ -155,8 +194,8 @@ class _Unattend:
             specialize=self._commands(node),
             first_logon=self._take(node, "firstLogon", words, ()),
             scripts=tuple(self._script(name, one) for name, one in self._named(node, "scripts")),
-            own_xml="" if isinstance(node.get("xml"), Map) else self._take(node, "xml", text, ""),
-            own_xml_from=self._take(node, "xml", self._secret, None) if isinstance(node.get("xml"), Map) else None,
+            own_xml="" if elsewhere else self._take(node, "xml", text, ""),
+            own_xml_from=self._take(node, "xml", self._whose.secret, None) if elsewhere else None,
         )
         if len(self._reader.problems) == found:
             whose = self._whose
@@ -172,7 +211,7 @@ class _Unattend:
         take = self._reader.take
         return Account(
             name=name,
-            password=take(node, at, "password", self._secret, _NO_SECRET),
+            password=take(node, at, "password", self._whose.secret, _NO_SECRET),
             group=take(node, at, "group", text, "Administrators"),
             display_name=take(node, at, "displayName", text, ""),
             description=take(node, at, "description", text, ""),
@@ -186,9 +225,9 @@ class _Unattend:
             domain=take(node, at, "domain", text, ""),
             user=take(node, at, "user", text, ""),
             user_domain=take(node, at, "userDomain", text, ""),
-            password=take(node, at, "password", self._secret, None),
+            password=take(node, at, "password", self._whose.secret, None),
             unit=take(node, at, "unit", text, ""),
-            blob=take(node, at, "blob", self._secret, None),
+            blob=take(node, at, "blob", self._whose.secret, None),
             unsecure=take(node, at, "unsecure", boolean, False),
             workgroup=take(node, at, "workgroup", text, ""),
         )
@@ -227,18 +266,6 @@ class _Unattend:
             f"{self._at}.{key}", f"{shown(node)} is not a mapping", "write NAME: and below it the rest"
         )
         return []
-
-    def _secret(self, node: object) -> Answer[SecretRef]:
-        sources = [source.value for source in SecretSource]
-        hint = "say where it is: {file: /path}, {env: NAME} or {credential: NAME}"
-        if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
-            return Problem("a secret does not stand in the service file", hint=hint)
-        ((source, name),) = node.items()
-        if not isinstance(name, str) or not name:
-            return Problem("a secret is named by a string", hint=hint)
-        secret = SecretRef(source=SecretSource(source), name=str(name))
-        why_not = self._whose.secret_fault(secret)
-        return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
 
     def _take(self, node: Map, key: str, read: Callable[[object], Answer[Any]], default: Any) -> Any:  # noqa: ANN401
         return self._reader.take(node, self._at, key, read, default)

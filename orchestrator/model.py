@@ -10,7 +10,8 @@ import uuid
 from typing import NewType
 
 from orchestrator.errors import InvalidInput
-from unattend.windows.answers import Answers
+from unattend.secret import SecretRef
+from unattend.windows.answers import Answers, secrets_of
 
 InstanceName = NewType("InstanceName", str)  # "web-0.shop": the DNS name, unique on the host
 PoolName = NewType("PoolName", str)  # "shop.web.http": one endpoint of one role
@@ -223,11 +224,20 @@ class Role:
     endpoints: tuple[Endpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
+    user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
     vendor_data: str = dataclasses.field(default="", repr=False)
+    admin_password: SecretRef | None = None  # what cloudbase-init gives the user that its image names
+    public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for that user or cloud-init's
     unattend: Answers | None = None  # for images that answer from Unattend.xml
     setup: Setup = Setup()
     ready: Ready = Ready()
     drain_s: float = 30.0
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Every secret that an answer disc of this role holds."""
+        cloud = tuple(one for one in (self.user_data_from, self.admin_password) if one is not None)
+        return cloud if self.unattend is None else (*cloud, *secrets_of(self.unattend))
 
     def template(self) -> Role:
         """The part that a VM is built from: two roles with equal templates need no reimage between them."""

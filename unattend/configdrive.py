@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import email.message
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from unattend import multipart, network_config, nocloud
 from unattend.errors import AnswersInvalid
@@ -56,19 +56,16 @@ CLOUDBASE_INIT = multipart.Reader(
 )
 
 
-def files(
-    answers: nocloud.Answers, *, admin_password: Secret | None = None, public_keys: Sequence[str] = ()
-) -> Mapping[str, bytes]:
+def files(answers: nocloud.Answers, *, admin_password: Secret | None = None) -> Mapping[str, bytes]:
     """The disc's files by name; equal answers give equal bytes.
 
     With `admin_password`, cloudbase-init gives it to the user that its image is configured for; without, it makes one
-    up that nobody learns. `public_keys` are lines of an authorized_keys file. Vendor-data is for cloud-init:
-    cloudbase-init reads none; nor does it know of local storage, whose disks are left as they are. AnswersInvalid for
-    user-data or a name that cloudbase-init could not honour.
+    up that nobody learns. Vendor-data is for cloud-init: cloudbase-init reads none; nor does it know of local
+    storage, whose disks are left as they are. AnswersInvalid for what cloudbase-init could not honour.
     """
     check_hostname(answers.hostname)
     made = {
-        f"{_PLACE}/meta_data.json": nocloud.to_json(_meta_data(answers, admin_password, public_keys)),
+        f"{_PLACE}/meta_data.json": nocloud.to_json(_meta_data(answers, admin_password)),
         f"{_PLACE}/network_data.json": nocloud.to_json(network_config.network_data(answers.network, INTERFACE)),
         f"{_PLACE}/user_data": multipart.join([_setup(answers), *_user_parts(answers.user_data)]),
     }
@@ -92,9 +89,7 @@ def check_user_data(user_data: str) -> None:
     multipart.user_parts(user_data, reader=CLOUDBASE_INIT)
 
 
-def _meta_data(
-    answers: nocloud.Answers, admin_password: Secret | None, public_keys: Sequence[str]
-) -> dict[str, object]:
+def _meta_data(answers: nocloud.Answers, admin_password: Secret | None) -> dict[str, object]:
     made: dict[str, object] = {
         "uuid": answers.instance_id,
         "name": answers.hostname,
@@ -105,21 +100,13 @@ def _meta_data(
             "vmrole-instance": answers.instance,
             "vmrole-generation": str(answers.generation),
         },
-        "public_keys": {f"key-{number}": _public_key(key) for number, key in enumerate(public_keys)},
+        "public_keys": {f"key-{number}": key for number, key in enumerate(answers.public_keys)},
     }
     if admin_password is not None:
         if not admin_password.reveal():
             raise AnswersInvalid("is empty", where="admin_password", hint="leave it out, or give one")
         made["admin_pass"] = admin_password.reveal()
     return made
-
-
-def _public_key(key: str) -> str:
-    if not key.isprintable() or len(key.split()) < 2:
-        raise AnswersInvalid(
-            "is not a line of an authorized_keys file", where="public_keys", hint="like ssh-ed25519 AAAA… somebody"
-        )
-    return key
 
 
 def _setup(answers: nocloud.Answers) -> multipart.Part:

@@ -52,6 +52,7 @@ class Answers:
     setup_restart: bool = True
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
     vendor_data: str = dataclasses.field(default="", repr=False)
+    public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for the user that the image names
     local_storage: tuple[str, ...] = ()
     address: str = ""
     gateway: str = ""
@@ -63,6 +64,8 @@ class Answers:
         _must(_HOSTNAME, self.service, "service", "a label of RFC 1123 in lower case")
         _must(_INSTANCE, self.instance, "instance", "two labels joined by a dot, like web-0.shop")
         network_config.check(self.network)
+        for key in self.public_keys:
+            check_public_key(key)
         for name in self.local_storage:
             _must(_STORAGE, name, "local_storage", f"a label of at most {STORAGE_NAME_MAX} characters")
         if len(set(self.local_storage)) != len(self.local_storage):
@@ -101,8 +104,22 @@ def check_vendor_data(vendor_data: str) -> None:
     multipart.user_parts(vendor_data, where="vendor-data")
 
 
+def check_public_key(key: str) -> None:
+    """Raises AnswersInvalid for what is not one line with a type and a key; the private half is not repeated."""
+    words = key.split()
+    if key.isprintable() and len(words) > 1 and "PRIVATE" not in words:
+        return
+    raise AnswersInvalid(
+        "is not a line of an authorized_keys file",
+        where="public_keys",
+        hint="like ssh-ed25519 AAAA… somebody: what stands in the .pub file",
+    )
+
+
 def _meta_data(answers: Answers) -> dict[str, object]:
+    keys: dict[str, object] = {"public-keys": list(answers.public_keys)} if answers.public_keys else {}
     return {
+        **keys,
         "instance-id": answers.instance_id,
         "local-hostname": answers.hostname,
         "vmrole-service": answers.service,

@@ -67,7 +67,7 @@ def _role(role: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("Size", f"{size['vcpus']} vCPU, {size['memory_mib']} MiB"),
         ("Endpoints", ", ".join(endpoints)),
         ("Local storage", ", ".join(storage)),
-        ("User data", "given (not shown)" if role["user_data"] else ""),
+        ("User data", "given (not shown)" if role["user_data"] or role["user_data_from"] else ""),
         ("Setup", f"{'with' if setup['restart'] else 'without'} restart, within {setup['within_s']:.0f} s"),
         ("Ready", ", ".join(["all auto-start services", *waits]) + f", within {ready['within_s']:.0f} s"),
         ("Drain", f"{role['drain_s']:.0f} s"),

@@ -19,7 +19,7 @@ from orchestrator.model import AnswerFormat, Instance, InstanceName
 from unattend import AnswersInvalid, configdrive, iso, nocloud
 from unattend.secret import Reveal
 from unattend.windows import files as windows_files
-from unattend.windows.answers import Answers, Machine, secrets_of
+from unattend.windows.answers import Answers, Machine
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711
@@ -44,7 +44,7 @@ class AnswerDiscs:
             for folder in (self._layout.discs, path.parent):
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(_DIRECTORY_MODE)
-            if instance.role.unattend is not None and secrets_of(instance.role.unattend):
+            if instance.role.secrets:
                 _must_be_memory(path.parent, self._mounts)
             _write_whole(path, _content(instance, self._reveal))
 
@@ -69,9 +69,12 @@ def _content(instance: Instance, reveal: Reveal) -> bytes:
     try:
         match instance.role.answers:
             case AnswerFormat.NOCLOUD:
-                return iso.write_iso(nocloud.files(_cloud(instance)), nocloud.LABEL)
+                return iso.write_iso(nocloud.files(_cloud(instance, reveal)), nocloud.LABEL)
             case AnswerFormat.CONFIG_DRIVE:
-                return iso.write_iso(configdrive.files(_cloud(instance)), configdrive.LABEL)
+                secret = instance.role.admin_password
+                password = reveal(secret) if secret is not None else None
+                made = configdrive.files(_cloud(instance, reveal), admin_password=password)
+                return iso.write_iso(made, configdrive.LABEL)
             case AnswerFormat.UNATTEND:
                 return windows_files.disc(instance.role.unattend or Answers(), windows_machine(instance), reveal)
     except AnswersInvalid as error:
@@ -79,8 +82,9 @@ def _content(instance: Instance, reveal: Reveal) -> bytes:
         raise Permanent(f"the answers of role {name} are refused: {error}", hint=error.hint) from error
 
 
-def _cloud(instance: Instance) -> nocloud.Answers:
+def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
     role = instance.role
+    elsewhere = role.user_data_from
     return nocloud.Answers(
         instance_id=instance.vm_uuid,
         hostname=instance.hostname,
@@ -89,8 +93,9 @@ def _cloud(instance: Instance) -> nocloud.Answers:
         generation=instance.generation,
         mac=instance.nic.mac,
         setup_restart=role.setup.restart,
-        user_data=role.user_data,
+        user_data=reveal(elsewhere).reveal() if elsewhere is not None else role.user_data,
         vendor_data=role.vendor_data,
+        public_keys=role.public_keys,
         local_storage=tuple(storage.name for storage in role.local_storage),
     )
 

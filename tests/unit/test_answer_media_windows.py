@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -47,11 +49,13 @@ def instance(answers: Answers) -> Instance:
     )
 
 
-def discs(place: Path, mounts: str) -> AnswerDiscs:
+def discs(
+    place: Path, mounts: str, environment: Mapping[str, str] = MappingProxyType({"ADMIN": CANARY})
+) -> AnswerDiscs:
     """Discs on a host whose mount table reads so."""
     table = place / "mountinfo"
     table.write_text(mounts.format(place=place))
-    return AnswerDiscs(Layout(place / "state", place / "run"), HostSecrets({"ADMIN": CANARY}).reveal, table)
+    return AnswerDiscs(Layout(place / "state", place / "run"), HostSecrets(environment).reveal, table)
 
 
 def test_a_disc_with_secrets_is_written_to_memory_alone(tmp_path: Path) -> None:
@@ -67,6 +71,30 @@ def test_a_disc_with_secrets_is_written_to_memory_alone(tmp_path: Path) -> None:
     assert disc.stat().st_mode & 0o777 == 0o600
     extracted = subprocess.run(["isoinfo", "-J", "-x", "/Unattend.xml", "-i", disc], capture_output=True, check=True)
     assert encode(HostSecrets({"ADMIN": CANARY}).reveal(ADMIN), "AdministratorPassword").encode() in extracted.stdout
+
+
+def test_secrets_of_cloud_init_are_kept_as_those_of_windows(tmp_path: Path) -> None:
+    """User-data kept elsewhere and cloudbase-init's password: in memory alone, and what is there now."""
+    user_data = replace(ADMIN, name="USER_DATA")
+    role = replace(
+        instance(Answers()).role,
+        answers=AnswerFormat.CONFIG_DRIVE,
+        unattend=None,
+        user_data_from=user_data,
+        admin_password=ADMIN,
+        public_keys=("ssh-ed25519 AAAA me",),
+    )
+    cloud = replace(instance(Answers()), role=role)
+    with pytest.raises(Permanent, match="must not reach a disk"):
+        discs(tmp_path, ON_DISK).write(cloud)
+    with pytest.raises(Permanent, match="env USER_DATA"):
+        discs(tmp_path, ON_DISK + IN_MEMORY).write(cloud)
+    environment = {"ADMIN": CANARY, "USER_DATA": "#ps1_sysnative\nWrite-Output canary-script\n"}
+    discs(tmp_path, ON_DISK + IN_MEMORY, environment).write(cloud)
+    (disc,) = tmp_path.glob("run/discs/*/*.iso")
+    assert disc.stat().st_mode & 0o777 == 0o600
+    listed = subprocess.run(["bsdtar", "-xOf", disc], capture_output=True, check=True, timeout=20).stdout
+    assert all(word in listed for word in (b"Write-Output canary-script", b"ssh-ed25519 AAAA me", CANARY.encode()))
 
 
 def test_a_disc_without_secrets_may_lie_anywhere(tmp_path: Path) -> None:

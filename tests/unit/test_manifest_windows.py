@@ -174,6 +174,18 @@ def test_ones_own_xml_stands_there_or_elsewhere() -> None:
     assert (named.own_xml, named.own_xml_from) == ("", file("/etc/vmrole/unattend.xml"))
 
 
+@pytest.mark.parametrize(
+    "said", ["hunter2", "[[hunter2, x]]", "[hunter2]", "['-----BEGIN OPENSSH PRIVATE KEY----- hunter2']"]
+)
+def test_what_is_no_public_key_is_not_repeated(said: str) -> None:
+    """It may be the private half of one."""
+    head = GOOD[: GOOD.index("      unattend:")]
+    (fault,) = problems(head + f"      publicKeys: {said}\n", MICRO)
+    assert fault.key == "roles.web.answers.publicKeys"
+    assert "hunter2" not in repr(fault)
+    assert ".pub" in fault.hint
+
+
 def test_windows_and_cloud_init_are_not_mixed_up() -> None:
     """What an image does not read may not be said of it."""
     user_data = GOOD[: GOOD.index("      unattend:")] + "      userData: '#cloud-config'\n"
@@ -191,5 +203,20 @@ def test_cloudbase_init_is_told_what_it_reads() -> None:
     assert problems(powershell, MICRO)[0].key == "roles.web.answers.userData"
     vendor = head + "      vendorData: '#cloud-config'\n"
     assert problems(vendor, cloudbase)[0].key == "roles.web.answers.vendorData"
+    kept = head + (
+        "      userData: {file: /etc/vmrole/setup.ps1}\n"
+        "      adminPassword: {env: ADMIN}\n"
+        "      publicKeys: [ssh-ed25519 AAAA me]\n"
+    )
+    role = parse(kept, cloudbase)
+    admin = SecretRef(source=SecretSource.ENV, name="ADMIN")
+    assert (role.user_data, role.user_data_from) == ("", file("/etc/vmrole/setup.ps1"))
+    assert (role.admin_password, role.public_keys) == (admin, ("ssh-ed25519 AAAA me",))
+    assert role.secrets == (role.user_data_from, role.admin_password)
+    assert {one.key for one in problems(kept, cloudbase, "it is gone")} == {
+        "roles.web.answers.userData",
+        "roles.web.answers.adminPassword",
+    }
+    assert [one.key for one in problems(kept, MICRO)] == ["roles.web.answers.adminPassword"]
     long = powershell.replace("  web:", "  a-role-with-a-long-name:")
     assert problems(long, cloudbase)[0].key == "roles.a-role-with-a-long-name"

@@ -40,9 +40,8 @@ def test_a_config_drive_sets_up_a_windows(windows: Guest) -> None:
     """Name, network by DHCP, keys, password and scripts: all is done that the disc asks for, each once."""
     windows.insert(
         _drive(
-            dataclasses.replace(ANSWERS, user_data="#ps1_sysnative\nWrite-Host hello\n"),
+            dataclasses.replace(ANSWERS, user_data="#ps1_sysnative\nWrite-Host hello\n", public_keys=(_KEY,)),
             admin_password=Secret("Pässword-1"),
-            public_keys=(_KEY,),
         )
     )
     did = windows.live()

@@ -244,12 +244,13 @@ def test_cloudinit_knows_who_it_is_from_the_meta_data(tmp_path: Path) -> None:
     program = "import json, sys; from cloudinit.util import load_yaml; print(json.dumps(load_yaml(sys.stdin.read())))"
     done = subprocess.run(
         ["/usr/bin/python3", "-c", program],
-        input=nocloud.files(ANSWERS)["meta-data"],
+        input=nocloud.files(dataclasses.replace(ANSWERS, public_keys=("ssh-ed25519 AAAA me",)))["meta-data"],
         check=True,
         timeout=30,
         capture_output=True,
     )
     assert json.loads(done.stdout) == {
+        "public-keys": ["ssh-ed25519 AAAA me"],
         "instance-id": ANSWERS.instance_id,
         "local-hostname": "web-0",
         "vmrole-service": "shop",

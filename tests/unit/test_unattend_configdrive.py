@@ -82,8 +82,8 @@ def _parts(answers: nocloud.Answers) -> list[tuple[str, str | None, str]]:
 
 def test_cloudinit_reads_a_config_drive(tmp_path: Path) -> None:
     """Identity, keys, user-data and vendor-data are where version 2 has them."""
-    answers = dataclasses.replace(ANSWERS, vendor_data="#cloud-config\npackages: [vim]\n")
-    made = configdrive.files(answers, public_keys=(_KEY,))
+    answers = dataclasses.replace(ANSWERS, vendor_data="#cloud-config\npackages: [vim]\n", public_keys=(_KEY,))
+    made = configdrive.files(answers)
     seen = _read_by_cloudinit(tmp_path, iso.write_iso(made, configdrive.LABEL))
     assert seen["id"] == ANSWERS.instance_id
     assert (seen["name"], seen["version"], seen["keys"]) == ("web-0", 2, [_KEY])
@@ -146,12 +146,15 @@ def test_an_empty_password_is_refused() -> None:
     assert refused.value.where == "admin_password"
 
 
-@pytest.mark.parametrize("key", ["", "ssh-ed25519", "ssh-ed25519 AAAA\nssh-rsa BBBB"])
+@pytest.mark.parametrize(
+    "key", ["", "ssh-ed25519", "ssh-ed25519 AAAA\nssh-rsa BBBB", "-----BEGIN OPENSSH PRIVATE KEY-----"]
+)
 def test_a_key_that_is_none_is_refused(key: str) -> None:
     """One key is one line."""
     with pytest.raises(AnswersInvalid) as refused:
-        configdrive.files(ANSWERS, public_keys=(key,))
+        dataclasses.replace(ANSWERS, public_keys=(key,))
     assert refused.value.where == "public_keys"
+    assert "PRIVATE" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["a-name-of-sixteen", "sixteen-letters0", "0123"])
@@ -228,8 +231,9 @@ def test_whatever_the_user_writes_arrives_to_the_letter(text: str) -> None:
 
 def test_equal_answers_make_equal_discs() -> None:
     """Byte for byte, secrets included."""
-    made = configdrive.files(_STATIC, admin_password=Secret("x"), public_keys=(_KEY,))
-    assert made == configdrive.files(_STATIC, admin_password=Secret("x"), public_keys=(_KEY,))
+    answers = dataclasses.replace(_STATIC, public_keys=(_KEY,))
+    made = configdrive.files(answers, admin_password=Secret("x"))
+    assert made == configdrive.files(answers, admin_password=Secret("x"))
 
 
 def _faults(node: tree_sitter.Node) -> list[str]:

@@ -26,6 +26,7 @@ _MIB = 1 << 20
 pytestmark = pytest.mark.timeout(5 * (_BOOT_S + _OFF_S))  # the first test waits for the whole life
 _MAC = "52:54:00:12:34:56"  # qemu's default for the first card
 
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1dCBub2JvZHkgaGFzIHRoZSBvdGhlciBoYWxm somebody"
 _USER_DATA = """\
 Content-Type: multipart/mixed; boundary="outer"
 MIME-Version: 1.0
@@ -68,6 +69,7 @@ _LOOK = {
     "cloud_init": "cloud-init status --format json",
     "failed": "systemctl list-units --failed --no-legend --plain | cut -d ' ' -f 1",
     "result": "cat /var/lib/vmrole/setup-result.json",
+    "authorized": "cat /home/debian/.ssh/authorized_keys",
     "host_keys": "cat /etc/ssh/ssh_host_ed25519_key.pub",
     "disc": "blkid -L cidata",
 }
@@ -127,6 +129,7 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
         generation=3,
         mac=_MAC,
         user_data=_USER_DATA,
+        public_keys=(_KEY,),
         local_storage=("blank", "kept"),
     )
     disc = place / "answers.iso"
@@ -185,6 +188,7 @@ def test_the_guest_is_who_the_disc_says_in_every_boot(life: Life) -> None:
         assert seen["generation"] == "3"
         assert seen["instance_id"] == life.instance_id
         assert seen["address"] == "10.0.2.15/24"
+        assert _KEY in seen["authorized"].splitlines()
 
 
 def test_the_users_parts_ran_once(life: Life) -> None:
