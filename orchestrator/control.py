@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import addressing, explain, manifest, manifest_answers, records, rollout
+from orchestrator.difference import Change, difference
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
 from orchestrator.model import (
     INSTANCES_MAX,
@@ -38,16 +39,6 @@ from unattend.secret import SecretRef
 
 MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One difference between a service as it is and as it would be, and what it does to running instances."""
-
-    key: str
-    before: str
-    after: str
-    effect: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,46 +343,3 @@ def _role_memory_mib(role: Role) -> int:
 
 def _memory_mib(spec: ServiceSpec) -> int:
     return sum(_role_memory_mib(role) for role in spec.roles)
-
-
-def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
-    """What differs between two specs, key by key, with the effect on instances that run."""
-    if before is None:
-        count = sum(role.instances for role in after.roles)
-        return (Change(key=after.name, before="", after="new service", effect=f"{count} instances are deployed"),)
-    changes = []
-    if before.vip != after.vip:
-        changes.append(Change(key="vip", before=before.vip, after=after.vip, effect="the address moves; no restart"))
-    for role in after.roles:
-        old = before.role(role.name)
-        if old is None:
-            effect = f"{role.instances} instances are deployed"
-            changes.append(Change(key=f"roles.{role.name}", before="", after="new role", effect=effect))
-        else:
-            changes += _role_difference(old, role)
-    for role in before.roles:
-        if after.role(role.name) is None:
-            effect = f"{role.instances} instances are removed"
-            changes.append(Change(key=f"roles.{role.name}", before="role", after="", effect=effect))
-    return tuple(changes)
-
-
-_NEVER_SHOWN = ("user_data", "vendor_data", "unattend")  # their texts may hold secrets
-
-
-def _role_difference(before: Role, after: Role) -> list[Change]:
-    changes = []
-    for field in dataclasses.fields(Role):
-        old, new = getattr(before, field.name), getattr(after, field.name)
-        if old == new or field.name == "image":
-            continue
-        if field.name == "instances":
-            effect = f"{abs(new - old)} instances are {'deployed' if new > old else 'removed'}"
-        elif getattr(before.template(), field.name) != getattr(after.template(), field.name):
-            effect = "rolling reimage, one instance at a time"
-        else:
-            effect = "no restart"
-        shown = ("…", "… (changed)") if field.name in _NEVER_SHOWN else (str(old), str(new))
-        key = f"roles.{after.name}.{field.name}"
-        changes.append(Change(key=key, before=shown[0], after=shown[1], effect=effect))
-    return changes

@@ -118,7 +118,7 @@ class Event(TypedDict):
 
 
 class Change(TypedDict):
-    """One difference; see control.Change."""
+    """One difference; see difference.Change."""
 
     key: str
     before: str

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.control import Applied, Change
+from orchestrator.control import Applied
+from orchestrator.difference import Change
 from orchestrator.model import (
     Instance,
     Operation,

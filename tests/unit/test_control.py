@@ -42,8 +42,8 @@ def test_a_dry_run_records_nothing(fabric: Fabric) -> None:
     applied = fabric.control.apply_spec(spec(instances=3, size=Size(memory_mib=256)), dry_run=True)
     assert fabric.store.revision() == before
     assert {(one.key, one.effect) for one in applied.changes} == {
-        ("roles.web.instances", "1 instances are deployed"),
-        ("roles.web.size", "rolling reimage, one instance at a time"),
+        ("roles.web.instances", "1 instance is deployed"),
+        ("roles.web.size.memory", "rolling reimage, one instance at a time"),
     }
 
 

@@ -1,0 +1,135 @@
+"""What differs between a service as it is and as it would be, in the words of its file, and what that does.
+
+An entry for each key of the file that differs. Texts that may hold secrets are told to differ and never shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from orchestrator.model import Role, ServiceSpec
+from unattend.secret import SecretRef
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference: its key, the values as text ("" where there is none), and the effect on running instances."""
+
+    key: str
+    before: str
+    after: str
+    effect: str
+
+
+_NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
+_OF_THE_IMAGE = ("image", "image_format", "os", "hardware")  # told by `image_sha256`
+_WORDS = {
+    "mode": "protocol",
+    "user_data": "answers.userData",
+    "user_data_from": "answers.userData",
+    "vendor_data": "answers.vendorData",
+    "admin_password": "answers.adminPassword",
+    "public_keys": "answers.publicKeys",
+    "unattend": "answers.unattend",
+}
+_UNITS = {"_mib": " MiB", "_s": " s"}
+
+
+def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
+    """What differs between two specs, key by key; () when nothing does."""
+    if before is None:
+        effect = f"{_instances(sum(role.instances for role in after.roles))} deployed"
+        return (Change(key=after.name, before="", after="new service", effect=effect),)
+    changes = []
+    if before.vip != after.vip:
+        changes.append(Change(key="vip", before=before.vip, after=after.vip, effect="the address moves; no restart"))
+    for role in after.roles:
+        old = before.role(role.name)
+        if old is None:
+            effect = f"{_instances(role.instances)} deployed"
+            changes.append(Change(key=f"roles.{role.name}", before="", after="new role", effect=effect))
+        else:
+            changes += _role_difference(old, role)
+    for role in before.roles:
+        if after.role(role.name) is None:
+            effect = f"{_instances(role.instances)} removed"
+            changes.append(Change(key=f"roles.{role.name}", before="role", after="", effect=effect))
+    return tuple(changes)
+
+
+def _role_difference(before: Role, after: Role) -> list[Change]:
+    changes = []
+    for name in (field.name for field in dataclasses.fields(Role)):
+        if name in _OF_THE_IMAGE or getattr(before, name) == getattr(after, name):
+            continue
+        olds, news = _said(before, name), _said(after, name)
+        keys = [key for key in {**olds, **news} if olds.get(key, "") != news.get(key, "")]
+        if not keys:  # A value of another kind that the file says in the same words, or one that is never shown.
+            keys = list(news)
+            olds, news = dict.fromkeys(keys, "…"), dict.fromkeys(keys, "… (changed)")
+        effect = _effect(before, after, name)
+        changes += [
+            Change(key=f"roles.{after.name}.{key}", before=olds.get(key, ""), after=news.get(key, ""), effect=effect)
+            for key in keys
+        ]
+    return changes
+
+
+def _effect(before: Role, after: Role, name: str) -> str:
+    if name == "instances":
+        more = after.instances - before.instances
+        return f"{_instances(abs(more))} {'deployed' if more > 0 else 'removed'}"
+    if getattr(before.template(), name) != getattr(after.template(), name):
+        return "rolling reimage, one instance at a time"
+    return "no restart"
+
+
+def _instances(number: int) -> str:
+    return "1 instance is" if number == 1 else f"{number} instances are"
+
+
+def _said(role: Role, name: str) -> dict[str, str]:
+    """What the file says of one field of the role: each key below the role, and its value as text."""
+    value = getattr(role, name)
+    if name in _NEVER_SHOWN:
+        return {_WORDS[name]: "…" if value else ""}
+    if name == "image_sha256":
+        return {"image": f"{role.image} ({value[:12]})"}
+    if name == "answers":
+        return {"image (its answers)": str(value)}
+    return _flat(_word(name), value, _unit(name))
+
+
+def _flat(key: str, value: Any, unit: str = "") -> dict[str, str]:  # noqa: ANN401
+    """The leaves below a value, whatever of `model` it is."""
+    match value:
+        case None:
+            return {}
+        case bool():
+            return {key: str(value).lower()}
+        case int() | float():
+            return {key: f"{value:g}{unit}"}
+        case SecretRef():
+            return {key: str(value)}
+        case tuple() if all(isinstance(one, str) for one in value):
+            return {key: ", ".join(value)}
+        case tuple():
+            leaves = [_flat(f"{key}.{one.name}", one) for one in value]
+        case _ if dataclasses.is_dataclass(value):
+            fields = [field.name for field in dataclasses.fields(value) if field.name != "name"]
+            leaves = [_flat(f"{key}.{_word(field)}", getattr(value, field), _unit(field)) for field in fields]
+        case _:
+            return {key: str(value)}
+    return {key: text for leaf in leaves for key, text in leaf.items()}
+
+
+def _word(field: str) -> str:
+    """What the file calls a field of `model`."""
+    word = re.sub("_(mib|s)$", "", field)
+    return _WORDS.get(word, re.sub("_([a-z])", lambda found: found[1].upper(), word))
+
+
+def _unit(field: str) -> str:
+    return next((unit for ending, unit in _UNITS.items() if field.endswith(ending)), "")

@@ -1,0 +1,94 @@
+"""What apply and diff say that would change: the file's own words, with units, and never a secret."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.difference import difference
+from orchestrator.model import (
+    Endpoint,
+    HttpProbe,
+    LocalStorage,
+    Mode,
+    Ready,
+    Role,
+    ServiceSpec,
+    Setup,
+    Size,
+    TcpProbe,
+)
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows.answers import Answers
+
+ROLE = Role(name="web", image="micro", image_sha256="a" * 64, instances=3)
+REIMAGE = "rolling reimage, one instance at a time"
+HTTP = Endpoint(name="mode", port=80, target=8080, mode=Mode.HTTP)  # a name that is a word of the file, too
+DISK = LocalStorage(name="d", size_mib=64)
+FILE = SecretRef(source=SecretSource.FILE, name="/etc/vmrole/admin")
+
+
+def changed(before: Role, after: Role) -> list[tuple[str, str, str, str]]:
+    """Key, before, after and effect of each change."""
+    specs = (ServiceSpec(name="shop", vip="203.0.113.10", roles=(role,)) for role in (before, after))
+    return [(one.key, one.before, one.after, one.effect) for one in difference(*specs)]
+
+
+@pytest.mark.parametrize(
+    ("after", "key", "was", "becomes", "effect"),
+    [
+        (replace(ROLE, instances=4), "instances", "3", "4", "1 instance is deployed"),
+        (replace(ROLE, instances=1), "instances", "3", "1", "2 instances are removed"),
+        (replace(ROLE, size=Size(memory_mib=2048)), "size.memory", "512 MiB", "2048 MiB", REIMAGE),
+        (replace(ROLE, drain_s=7.5), "drain", "30 s", "7.5 s", "no restart"),
+        (replace(ROLE, setup=Setup(restart=False)), "setup.restart", "true", "false", REIMAGE),
+        (replace(ROLE, ready=Ready(within_s=60)), "ready.within", "300 s", "60 s", "no restart"),
+        (replace(ROLE, ready=Ready(units=("a", "b"))), "ready.units", "", "a, b", "no restart"),
+        (replace(ROLE, admin_password=FILE), "answers.adminPassword", "", "file /etc/vmrole/admin", REIMAGE),
+        (replace(ROLE, user_data_from=FILE), "answers.userData", "", "file /etc/vmrole/admin", REIMAGE),
+        (replace(ROLE, image="b", image_sha256="b" * 64), "image", f"micro ({'a' * 12})", f"b ({'b' * 12})", REIMAGE),
+        (replace(ROLE, local_storage=(DISK,)), "localStorage.d.size", "", "64 MiB", REIMAGE),
+    ],
+)  # fmt: skip
+def test_a_change_is_told_as_the_file_says_it(after: Role, key: str, was: str, becomes: str, effect: str) -> None:
+    """One leaf changed is one line."""
+    assert changed(ROLE, after) == [(f"roles.web.{key}", was, becomes, effect)]
+
+
+def test_members_are_told_by_their_names() -> None:
+    """An endpoint that comes, and one of whose probe a part changes."""
+    probed = replace(HTTP, probe=HttpProbe(path="/healthz"))
+    assert [change[:3] for change in changed(ROLE, replace(ROLE, endpoints=(probed,)))] == [
+        ("roles.web.endpoints.mode.port", "", "80"),
+        ("roles.web.endpoints.mode.target", "", "8080"),
+        ("roles.web.endpoints.mode.protocol", "", "http"),
+        ("roles.web.endpoints.mode.probe.path", "", "/healthz"),
+    ]
+    other = replace(HTTP, probe=HttpProbe(path="/", port=81))
+    before, after = replace(ROLE, endpoints=(probed,)), replace(ROLE, endpoints=(other,))
+    assert [change[:3] for change in changed(before, after)] == [
+        ("roles.web.endpoints.mode.probe.path", "/healthz", "/"),
+        ("roles.web.endpoints.mode.probe.port", "", "81"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new"), [("user_data", "#!/bin/sh", "hunter2"), ("vendor_data", "", "hunter2")]
+)
+def test_a_text_that_may_be_secret_is_not_shown(field: str, old: str, new: str) -> None:
+    """Nor is a section of wishes with scripts in it."""
+    before = replace(ROLE, user_data=old) if field == "user_data" else ROLE
+    after = replace(ROLE, user_data=new) if field == "user_data" else replace(ROLE, vendor_data=new)
+    told = changed(before, after)
+    assert len(told) == 1
+    assert "hunter2" not in str(told)
+    told = changed(replace(ROLE, unattend=Answers()), replace(ROLE, unattend=Answers(first_logon=("hunter2",))))
+    assert told == [("roles.web.answers.unattend", "…", "… (changed)", REIMAGE)]
+
+
+def test_no_difference_is_lost_for_want_of_words() -> None:
+    """A probe of TCP says nothing in the file; that it comes is told all the same."""
+    after = replace(ROLE, endpoints=(replace(HTTP, probe=TcpProbe()),))
+    assert changed(replace(ROLE, endpoints=(HTTP,)), after)
+    assert changed(ROLE, ROLE) == []
