@@ -18,6 +18,8 @@ from orchestrator.model import INSTANCES_MAX, image_name
 
 _STORAGE_MIB = 100  # of a LocalStorage that does not say its size
 _COMPUTER_NAME_MAX = 15  # NetBIOS
+_SCALED_TO = 99  # the index that a computer's name leaves room for
+_FIRST = "a role has one, and the first counts"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,9 +58,8 @@ def _image(source: Source, wishes: Wishes, ledger: Ledger, faults: list[Problem]
     """The image that was asked for, or the one named as the VHD."""
     named = source.configured.all("OsImage")
     wanted = wishes.role_images.get(source.defined.get("name") or "") or wishes.image
-    for one in named:
-        if wanted:
-            ledger.drop(one, f"the image is {wanted}, as asked")
+    for one in named if wanted else named[1:]:
+        ledger.drop(one, f"the image is {wanted}, as asked" if wanted else _FIRST)
     if wanted:
         return wanted
     href = named[0].get("href") if named else None
@@ -78,9 +79,9 @@ def _image(source: Source, wishes: Wishes, ledger: Ledger, faults: list[Problem]
         faults.append(Problem(message, hint="name the image: --image NAME or --role-image ROLE=NAME"))
         return "missing"
     if name != href:
-        ledger.change(
-            named[0], f"is image {name}", f"add the VHD under that name: vmrole image add --convert --name {name}"
-        )
+        system = " --os windows" if wishes.windows is not None else ""
+        command = f"vmrole image add FILE.vhd --convert{system} --name {name}"
+        ledger.change(named[0], f"is image {name}", f"add the VHD under that name: {command}")
     return name
 
 
@@ -88,6 +89,8 @@ def _instances(configured: Element, ledger: Ledger, faults: list[Problem]) -> in
     found = configured.all("Instances")
     where = found[0] if found else configured
     ledger.use(where, "count")
+    for one in found[1:]:
+        ledger.drop(one, _FIRST)
     count = where.get("count") or ""
     if not (count.isascii() and count.isdigit() and len(count) <= 9 and 1 <= int(count) <= INSTANCES_MAX):
         message = f"{where.place}: Instances count {plain(count)!r} of a role is not a number of instances"
@@ -102,6 +105,8 @@ def _size(defined: Element, ledger: Ledger, faults: list[Problem]) -> dict[str, 
     if size is None:
         faults.append(Problem(f"{defined.place}: vmsize {plain(name)!r} is not known", hint=", ".join(sizes.SIZES)))
         return {}
+    if not defined.get("vmsize"):
+        ledger.change(defined, f"gets size {name}", "it names no vmsize, and Azure's default was that")
     if name == "ExtraSmall":
         ledger.change(defined, "has one processor", "ExtraSmall shared one with others")
     return {"vcpus": size.vcpus, "memory": f"{size.memory_mib} MiB"}
@@ -118,6 +123,8 @@ def _storage(defined: Element, ledger: Ledger, faults: list[Problem]) -> dict[st
             message = f"{one.place}: sizeInMB {plain(said)!r} is not a size"
             faults.append(Problem(message, hint="a whole number of MB, such as 100"))
             said = str(_STORAGE_MIB)
+        elif not one.get("sizeInMB"):
+            ledger.change(one, f"gets {said} MiB", "it names no sizeInMB, and Azure's default was that")
         if one.get("cleanOnRoleRecycle") == "false":
             ledger.use(one, "cleanOnRoleRecycle")
         else:
@@ -135,7 +142,8 @@ def _answers(source: Source, instances: int, wishes: Wishes, ledger: Ledger) -> 
     password = wishes.administrator_password
     said: dict[str, Any] = {"windows": wishes.windows.value}
     if len(f"{source.label}-{instances - 1}") > _COMPUTER_NAME_MAX:
-        said["computerName"] = f"{source.label[:10].rstrip('-')}{source.number}-{{index}}"
+        room = _COMPUTER_NAME_MAX - len(f"{source.number}-{max(instances - 1, _SCALED_TO)}")
+        said["computerName"] = f"{source.label[:room].rstrip('-')}{source.number}-{{index}}"
         ledger.change(
             source.defined,
             f"has computers called {said['computerName']}",

@@ -49,7 +49,7 @@ def test_the_sample_becomes_a_service() -> None:
     assert (ledger.name, ledger.instances, ledger.size) == ("generalledgerkeeper", 1, SIZES["ExtraSmall"])
     assert ledger.unattend is not None
     assert ledger.unattend.windows is Windows.W2008R2
-    assert ledger.unattend.computer_name == "generalled2-{index}"
+    assert ledger.unattend.computer_name == "generalledg2-{index}"
     assert ledger.unattend.administrator_password == SecretRef(
         source=SecretSource.CREDENTIAL, name="administrator-password"
     )
@@ -227,6 +227,28 @@ def test_a_fault_has_its_place(change: _Change, place: str, message: str) -> Non
         imported(ends(change(SMALL_CSDEF)), change(SMALL_CSCFG))
     told = [(str(refused.value), refused.value.hint), *((one.message, one.hint) for one in refused.value.problems)]
     assert any(text.startswith(f"{place}: ") and message in text and hint for text, hint in told), told
+
+
+def test_of_two_images_and_two_numbers_the_first_counts() -> None:
+    """The schema allows one of each; what is left out is listed with that reason."""
+    twice = CSCFG.replace(
+        '<Instances count="3" />', '<Instances count="3" /><Instances count="9" /><OsImage href="b.vhd" />'
+    )
+    assert twice != CSCFG
+    made = imported(CSDEF, twice)
+    assert parsed(made.text).roles[0].instances == 3
+    assert [note.what for note in made.notes if "the first counts" in note.why] == [
+        "OsImage (href)",
+        "Instances (count)",
+    ]
+
+
+def test_defaults_are_told() -> None:
+    """A size that neither file says was Azure's to choose; the note says what it was."""
+    made = imported(CSDEF.replace('vmsize="Medium"', ""), CSCFG)
+    assert parsed(made.text).roles[0].size == SIZES["Small"]
+    assert any("gets size Small" in note.what for note in made.notes)
+    assert any("gets 100 MiB" in note.what for note in made.notes)
 
 
 def test_names_that_become_one_are_refused() -> None:
