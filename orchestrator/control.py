@@ -24,6 +24,7 @@ from orchestrator.model import (
     InstanceName,
     Nic,
     Operation,
+    Phase,
     Progress,
     Role,
     Seat,
@@ -211,6 +212,10 @@ class Control:
         chosen = [one for one in self.instances(subject) if one.goal.serve] or [self.instance(subject)]
         if not chosen[0].goal.serve:
             raise Conflict(f"{chosen[0].name} is being removed")
+        half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up]
+        if verb is Verb.RESTART and half:
+            why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
+            raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
         operation = Operation(
             id=f"{verb}-{uuid.uuid4().hex[:12]}",
             verb=verb,

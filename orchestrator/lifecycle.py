@@ -51,7 +51,6 @@ TABLE: dict[Phase, Line] = {
 }
 # fmt: on
 
-_BEFORE_STARTING = (P.REQUESTED, P.LAYERED, P.ANSWERED, P.SETUP)
 _LEAVING = (P.STOPPING, P.ERASING, P.GONE)
 
 
@@ -76,8 +75,8 @@ def detour(instance: Instance) -> Phase | None:
         return None
     if instance.phase in (P.READY, P.SERVING):
         return P.DRAINING
-    if called_for is P.RESTARTING and instance.phase in _BEFORE_STARTING:
-        return None  # A setup is never disturbed; its own restart may well fulfil the wish.
+    if called_for is P.RESTARTING and not instance.set_up:
+        return None  # A setup is never disturbed, nor what has failed in it; its own restart may fulfil the wish.
     return called_for
 
 
@@ -104,8 +103,7 @@ def heal(instance: Instance) -> Phase:
     """
     if instance.phase in _LEAVING:
         return P.FAILED
-    first_rung = 1 if instance.phase in _BEFORE_STARTING else 0
-    rung = max(instance.strikes, first_rung)
+    rung = max(instance.strikes, 0 if instance.set_up else 1)
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]
 
 

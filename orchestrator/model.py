@@ -366,6 +366,7 @@ class Instance:
     phase_since_s: float = 0.0  # seconds since the epoch
     role: Role  # what the present generation is built from
     generation: int = 1
+    set_up: bool = False  # whether the present generation has completed its setup
     boot: int = 0  # starts of the operating system in this generation, as far as we saw
     boot_id: str = ""  # the guest's id of the boot that `boot` counts
     resets: int = 0  # guest resets that the monitor has told of in this generation

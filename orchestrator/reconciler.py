@@ -106,6 +106,8 @@ def _enter(store: Store, seen: Instance, phase: Phase, now_s: float, *, because:
         )
     elif phase is Phase.RESTARTING:
         entered = replace(entered, failure="")
+    elif phase in (Phase.STARTING, Phase.ERASING):
+        entered = replace(entered, set_up=phase is Phase.STARTING)
     after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
     told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
     log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)

@@ -75,6 +75,14 @@ def test_a_setup_is_not_disturbed_by_a_restart(instance: Instance) -> None:
     assert lifecycle.detour(early) is None
 
 
+@pytest.mark.parametrize(("set_up", "called_for"), [(False, None), (True, Phase.RESTARTING)])
+def test_no_restart_makes_up_for_a_setup(instance: Instance, set_up: bool, called_for: Phase | None) -> None:
+    """What failed before its setup was complete would come into rotation half set up: only a reimage leads out."""
+    failed = dataclasses.replace(wish(instance, wanted=Incarnation(1, 3)), phase=Phase.FAILED, set_up=set_up)
+    assert lifecycle.detour(failed) is called_for
+    assert lifecycle.detour(wish(failed, wanted=Incarnation(2, 1))) is Phase.STOPPING
+
+
 def test_a_wish_is_a_level(instance: Instance) -> None:
     """A wish for something that has been passed already calls for nothing."""
     assert lifecycle.detour(dataclasses.replace(wish(instance, wanted=Incarnation(2, 1)), generation=3)) is None
@@ -82,19 +90,19 @@ def test_a_wish_is_a_level(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "strikes", "rung"),
+    ("phase", "set_up", "strikes", "rung"),
     [
-        (Phase.STARTING, 0, Phase.RESTARTING),
-        (Phase.STARTING, 1, Phase.STOPPING),
-        (Phase.STARTING, 2, Phase.FAILED),
-        (Phase.SETUP, 0, Phase.STOPPING),
-        (Phase.SETUP, 2, Phase.FAILED),
-        (Phase.ERASING, 0, Phase.FAILED),
+        (Phase.STARTING, True, 0, Phase.RESTARTING),
+        (Phase.STARTING, True, 1, Phase.STOPPING),
+        (Phase.STARTING, True, 2, Phase.FAILED),
+        (Phase.SETUP, False, 0, Phase.STOPPING),
+        (Phase.SETUP, False, 2, Phase.FAILED),
+        (Phase.ERASING, False, 0, Phase.FAILED),
     ],
 )
-def test_the_healing_ladder(instance: Instance, phase: Phase, strikes: int, rung: Phase) -> None:
+def test_the_healing_ladder(instance: Instance, phase: Phase, set_up: bool, strikes: int, rung: Phase) -> None:
     """Restart, reimage, then a human; a setup is never restarted from outside."""
-    assert lifecycle.heal(dataclasses.replace(instance, phase=phase, strikes=strikes)) is rung
+    assert lifecycle.heal(dataclasses.replace(instance, phase=phase, set_up=set_up, strikes=strikes)) is rung
 
 
 def test_equal_templates_need_no_reimage(instance: Instance) -> None:

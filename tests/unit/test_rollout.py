@@ -36,6 +36,7 @@ def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Inst
         goal=Goal(role=ROLE, wanted=Incarnation(*wanted)),
         phase=phase,
         role=ROLE,
+        set_up=True,
         generation=at[0],
         boot=at[1],
         failure="setup did not end",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.errors import Conflict
 from orchestrator.model import InstanceName, Os, Phase, Power, Setup, Verb
 from tests.trouble.life import Fabric, Trouble, web_role
 
@@ -64,6 +65,26 @@ def test_a_windows_that_died_in_setup_is_made_anew(end: Power) -> None:
     fabric.world.faults.setup_never_ends.clear()
     fabric.until(fabric.quiet)
     assert any("the VM ended while Windows Setup ran" in line.message for line in fabric.control.events("web-0"))
+
+
+def test_a_restart_of_a_half_set_up_windows_is_refused() -> None:
+    """Whether it is asked for after the failure, or waits for one that fails meanwhile: a reimage is what helps."""
+    trouble = Trouble()
+    fabric = in_setup(trouble)
+    fabric.act(Verb.RESTART, "web-0")
+    fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
+    with pytest.raises(Conflict, match=r"web-0\.shop failed before setup was complete") as refused:
+        fabric.control.act(Verb.RESTART, "shop")
+    assert "vmrole reimage web-0.shop" in refused.value.hint
+    for _ in range(20):
+        fabric.round()
+
+    assert not RESTARTING & set(trouble.verbs)
+    assert fabric.instance().phase is Phase.FAILED
+    fabric.world.faults.setup_never_ends.clear()
+    fabric.act(Verb.REIMAGE, "web-0")
+    fabric.until(fabric.quiet)
+    assert fabric.instance().phase is Phase.SERVING
 
 
 def test_a_windows_that_is_set_up_may_be_restarted() -> None:
