@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,7 +145,7 @@ def test_one_call_at_a_time_for_each_agent(
 
     def slowly() -> str:
         asked.set()
-        assert go_on.wait(5)
+        assert go_on.wait(60)
         return '{"return": 1}'
 
     replies[:] = [slowly, '{"return": 2}']
@@ -155,12 +154,10 @@ def test_one_call_at_a_time_for_each_agent(
     first.start()
     assert asked.wait(5)
     assert channel.call(OTHER, "guest-ping") == 2
-    began_s = time.monotonic()
-    with pytest.raises(AgentSilent, match="earlier question"):
+    with pytest.raises(AgentSilent, match="earlier question"):  # although the earlier one is not answered yet
         channel.call(NAME, "guest-ping")
-    assert time.monotonic() - began_s < 1
     go_on.set()
-    first.join(5)
+    first.join(60)
     assert answers == [1]
     assert channel.call(NAME, "guest-ping") == 2
 

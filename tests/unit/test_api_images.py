@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api import image_routes
+from orchestrator.api import image_routes, server
 from orchestrator.errors import Busy, Conflict, ImageRejected, InvalidInput, NotFound, VmroleError
 from tests.unit.api_daemon import SHOP, Daemon, exchange
 from tests.unit.disk_files import SIZE, Vhd, content, dynamic
@@ -97,8 +97,11 @@ def test_an_upload_that_falls_silent_is_ended(daemon: Daemon, disk: bytes, monke
     assert nothing_is_left(daemon)
 
 
-def test_an_upload_does_not_hold_up_the_end(tmp_path: Path, disk: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_upload_does_not_hold_up_the_end(
+    tmp_path: Path, disk: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The API ends while a client is still sending: the client hears why, nothing is left, no bug is logged."""
+    monkeypatch.setattr(server, "GRACE_S", 3600)  # It ends by itself, before anybody is cut off.
     head = b"POST /v1/images?name=micro HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(disk)
     with Daemon(tmp_path) as daemon, socket.socket(socket.AF_UNIX) as raw:
         raw.settimeout(10)
@@ -107,9 +110,7 @@ def test_an_upload_does_not_hold_up_the_end(tmp_path: Path, disk: bytes, caplog:
         end = time.monotonic() + 10
         while not any(daemon.layout.incoming.iterdir()) and time.monotonic() < end:
             time.sleep(0.02)
-        began = time.monotonic()
         daemon.server.stop()
-        assert time.monotonic() - began < 4
         assert b" 503 " in raw.recv(65_536)
         assert nothing_is_left(daemon)
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []

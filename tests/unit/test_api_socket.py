@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.api import server
 from orchestrator.api.listening import bind, group_id
 from orchestrator.api.peers import Admission, Peer, peer_of
 from orchestrator.errors import ConfigError, Conflict, Denied, VmroleError
@@ -139,8 +140,9 @@ def test_every_write_is_logged_with_who_asked(tmp_path: Path, caplog: pytest.Log
     assert told == [f"POST '/v1/services' {who}: 200", f"POST '/v1/services' {who}: 409"]
 
 
-def test_stop_ends_watches_and_takes_the_socket_away(tmp_path: Path) -> None:
+def test_stop_ends_watches_and_takes_the_socket_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch that is open does not keep the API from ending, and no socket file is left."""
+    monkeypatch.setattr(server, "GRACE_S", 3600)  # The watch ends by itself, before anybody is cut off.
     with Daemon(tmp_path) as daemon:
         kinds: list[str] = []
         seen = threading.Event()
@@ -154,9 +156,7 @@ def test_stop_ends_watches_and_takes_the_socket_away(tmp_path: Path) -> None:
         watcher = threading.Thread(target=watch)
         watcher.start()
         assert seen.wait(10)
-        began = time.monotonic()
         daemon.server.stop()
-        assert time.monotonic() - began < 4
         assert not daemon.socket.exists()
         watcher.join()
         assert kinds == ["current"]

@@ -173,11 +173,11 @@ def test_many_watches_do_not_starve_requests(daemon: Daemon, monkeypatch: pytest
 
 
 def test_a_watch_ends_at_its_deadline(daemon: Daemon) -> None:
-    """A client that waits for what does not happen is told so, not long after its deadline."""
+    """A client that waits for what does not happen is told so, after its deadline and although nothing comes."""
     began = time.monotonic()
     with pytest.raises(WaitedTooLong):
         list(Client(str(daemon.socket)).watch_instances("shop", until=began + 0.5))
-    assert 0.5 <= time.monotonic() - began < 2
+    assert 0.5 <= time.monotonic() - began < WITHIN_S
 
 
 def test_a_change_is_told_at_once(daemon: Daemon) -> None:

@@ -73,11 +73,9 @@ def test_a_socket_that_may_not_be_used_is_denied(tmp_path: Path, monkeypatch: py
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
-    began = time.monotonic()
     with pytest.raises(errors.Denied) as raised:
-        Client(str(tmp_path / "s.sock"), connect_within_s=10).health()
+        Client(str(tmp_path / "s.sock"), connect_within_s=3600).health()
     assert "group" in raised.value.hint
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

