@@ -33,7 +33,11 @@ check: provision ## the fast part: style, unit and contract without what is slow
 
 .PHONY: lab
 lab: provision images ## only the tests with real virtual machines; ONLY=words narrows them as pytest's -k does
-	$(LAB) -- $(PYTHON) -m pytest tests/lab -v -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
+	$(LAB) -- $(PYTHON) -m pytest tests/lab --ignore=tests/lab/long -v -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
+
+.PHONY: test-long
+test-long: provision ## what is too long for every run: `vmrole image test` of the whole Debian
+	$(PYTHON) -m tests.rings long
 
 .PHONY: test-windows
 test-windows: provision ## the Windows recipe on real media: WINDOWS_ISO=… VIRTIO_WIN=… WINDOWS_EDITION=…

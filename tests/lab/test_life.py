@@ -185,7 +185,7 @@ def test_libvirtd_is_not_running(lab: Lab, ready: RoleDaemon) -> None:
     """A service is accepted, says what it waits for, and comes up as soon as libvirtd does."""
     lab.kill_libvirtd()
     apply(ready, service(1), wait=False)
-    until("the reason", lambda: "libvirtd does not answer" in instance(ready)["waiting"] + ready.last_words(), 20.0)
+    until("the reason", lambda: "libvirtd does not answer" in instance(ready)["waiting"] + ready.last_words())
     assert instance(ready)["phase"] != "failed"
     lab.start_libvirtd()
     ready.run("wait", "shop", "--for=serving", "--timeout", "180")
