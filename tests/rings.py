@@ -2,10 +2,11 @@
 
 `fast` is style, unit and contract without the tests that are marked slow. `long` runs only when it is named.
 
-The fast rings run side by side, then trouble alone, then the two rings with real virtual machines side by side, each
-in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy, seldom two. Every ring
-runs, also after one has failed. At the end stand the tests that failed, each with what it said, and a summary in
-pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was stopped.
+The fast rings run side by side, then trouble while the images are built, then the two rings with real virtual
+machines side by side, each in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core
+busy, seldom two. Every ring runs, also after one has failed. At the end stand the tests that failed, each with what
+it said, and a summary in pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was
+stopped.
 """
 
 from __future__ import annotations
@@ -60,15 +61,6 @@ class Result:
         return self.status == 0 and self.tests > 0 and self.failed == 0 and self.skipped == 0
 
 
-def run(ring: str) -> Result:
-    """Runs one ring with its output on the terminal."""
-    command = _command(ring)
-    print(_title(ring, command), flush=True)
-    started = time.monotonic()
-    status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
-    return _result(ring, status, time.monotonic() - started)
-
-
 def build_images() -> int:
     """Builds what the labs boot: they have no way out to the package archive. Returns the exit status."""
     status = 0
@@ -115,7 +107,7 @@ def _run_by_line(ring: str) -> Result:
     ) as child:
         assert child.stdout is not None
         for line in child.stdout:
-            print(f"{ring:<7}{line}", end="", flush=True)
+            print(f"{ring:<8}{line}", end="", flush=True)
     return _result(ring, child.returncode, time.monotonic() - started)
 
 
@@ -149,8 +141,9 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
         command += ["-m", "not slow"]
     if ring in WORKERS:
         command += ["-n", str(WORKERS[ring])]
-    if ring in LABS:
+    if ring not in FAST:
         command += ["-v", "-v"]  # A line per test.
+    if ring in LABS:
         command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]
     return command
 
@@ -211,9 +204,11 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     quick = arguments == ["fast"]
     results = run_together([ring for ring in rings if ring in FAST], _run_quick if quick else _run_quietly)
-    results += [run(ring) for ring in rings if ring not in (*FAST, *LABS)]
     labs = [ring for ring in rings if ring in LABS]
-    unbuilt = build_images() if labs else 0
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        building = pool.submit(build_images) if labs else None
+        results += [_run_by_line(ring) for ring in rings if ring not in (*FAST, *LABS)]
+        unbuilt = building.result() if building else 0
     if unbuilt:
         results += [Result(ring, unbuilt, 0, 0, 0, 0.0) for ring in labs]
     else:
