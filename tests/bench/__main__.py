@@ -1,4 +1,4 @@
-"""Measures everything, or what is named: prints a table and writes build/bench.json (see the issue of each limit)."""
+"""Measures everything, or what is named, each against its limit: prints a table and writes build/bench.json."""
 
 from __future__ import annotations
 
