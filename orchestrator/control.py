@@ -6,6 +6,7 @@ Every request is one commit: it holds completely or not at all, and what was ans
 from __future__ import annotations
 
 import dataclasses
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -39,6 +40,7 @@ from orchestrator.reconciler import Kind
 from unattend.secret import SecretRef
 
 MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
+_ROLLOUT = "rollout-"
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 
 
@@ -60,7 +62,9 @@ class Capacity:
 
 
 class Control:
-    """The requests of users, each one commit. Thread-safe: the store's compare-and-swap is the only lock."""
+    """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
+    what is given out over all services is guarded by a lock, for there is one daemon.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class Control:
         self._wake = wake
         self.seats = seats
         self.agent = agent
+        self._applying = threading.Lock()  # Addresses and memory are given out over all services.
 
     # Reading
 
@@ -151,6 +156,10 @@ class Control:
 
         `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else.
         """
+        with self._applying:
+            return self._apply_spec(spec, dry_run, expected)
+
+    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None) -> Applied:
         old = records.find(self._store, Service, spec.name)
         if expected is not None and expected != (old.revision if old else 0):
             raise StaleRevision(f"service {spec.name} changed meanwhile", hint="read it again, then try again")
@@ -170,6 +179,8 @@ class Control:
         writes = [records.put(service), *(records.put(one) for one in instances), *self._touch_images(spec)]
         if operation is not None:
             writes += [records.put(operation), *self._forget_old_operations()]
+        if old is not None and _templates(old.spec) != _templates(spec):
+            writes += [records.put(_superseded(one)) for one in self._rollouts(spec.name)]
         revision = self._store.commit(writes, [told])
         self._wake_for(service.name, instances, operation)
         stored = replace(operation, revision=revision) if operation else None
@@ -224,6 +235,7 @@ class Control:
             else subject,
             service=chosen[0].service,
             targets=tuple((one.name, rollout.target(verb, one)) for one in chosen),
+            storage=tuple(rollout.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
             together=together,
             created_at_s=self._now_s(),
         )
@@ -292,7 +304,8 @@ class Control:
             index=index,
             network=service.network.name,
             nic=addressing.allocate_nic(service.network, nics, name),
-            goal=Goal(role=role),
+            goal=(goal := Goal(role=role)),
+            storage=goal.storage,  # What is there already, of a record that was lost, is not erased.
             role=role,
             phase_since_s=self._now_s(),
         )
@@ -307,7 +320,7 @@ class Control:
         if not stale:
             return None
         return Operation(
-            id=f"rollout-{uuid.uuid4().hex[:12]}",
+            id=f"{_ROLLOUT}{uuid.uuid4().hex[:12]}",
             verb=Verb.REIMAGE,
             subject=spec.name,
             service=spec.name,
@@ -325,6 +338,14 @@ class Control:
             found.append(records.put(image))
         return found
 
+    def _rollouts(self, service: str) -> list[Operation]:
+        """Those that run: what they roll out is no longer what is wanted."""
+        return [
+            one
+            for one in self.operations()
+            if one.service == service and one.id.startswith(_ROLLOUT) and one.progress is Progress.RUNNING
+        ]
+
     def _forget_old_operations(self) -> list[Write]:
         over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
         return [records.drop(one) for one in over[:-OPERATIONS_KEPT]]
@@ -340,6 +361,14 @@ class Control:
 def _belongs(instance: Instance, subject: str) -> bool:
     role = f"{instance.role_name}.{instance.service}"
     return subject in ("", instance.service, role, instance.name)
+
+
+def _templates(spec: ServiceSpec) -> dict[str, Role]:
+    return {role.name: role.template() for role in spec.roles}
+
+
+def _superseded(rollout: Operation) -> Operation:
+    return replace(rollout, progress=Progress.FAILED, message="the service was applied anew")
 
 
 def _role_memory_mib(role: Role) -> int:

@@ -47,11 +47,11 @@ TABLE: dict[Phase, Line] = {
     P.STOPPING:   Line(steps.stop_vm,        3 * MINUTE, (P.ERASING,),    "the virtual machine is shut down"),
     P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.GONE), "all state that has not been persisted is lost"),
     P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING), "keeps the evidence until someone acts"),
-    P.GONE:       Line(steps.nothing,        FOREVER,    (),              "nothing is left"),
+    P.GONE:       Line(steps.nothing,        FOREVER,    (P.REQUESTED,),  "nothing is left"),
 }
 # fmt: on
 
-_LEAVING = (P.STOPPING, P.ERASING, P.GONE)
+LEAVING = (P.STOPPING, P.ERASING, P.GONE)
 
 
 def onward(instance: Instance) -> Phase:
@@ -70,8 +70,10 @@ def detour(instance: Instance) -> Phase | None:
 
     What may be in a pool is drained first; what is leaving already goes on leaving.
     """
+    if instance.phase is P.GONE:
+        return P.REQUESTED if instance.goal.serve else None
     called_for = _calls_for(instance)
-    if called_for is None or instance.phase in _LEAVING or instance.phase in (P.DRAINING, called_for):
+    if called_for is None or instance.phase in LEAVING or instance.phase in (P.DRAINING, called_for):
         return None
     if instance.phase in (P.READY, P.SERVING):
         return P.DRAINING
@@ -101,10 +103,15 @@ def heal(instance: Instance) -> Phase:
     A setup is never restarted from outside: half a setup is worth nothing, so it goes straight to a reimage.
     What fails while stopping or erasing cannot be healed by more of the same.
     """
-    if instance.phase in _LEAVING:
+    if instance.phase in LEAVING:
         return P.FAILED
     rung = max(instance.strikes, 0 if instance.set_up else 1)
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]
+
+
+def retry_after_s(strikes: int) -> float:
+    """How long after a failure while leaving that is tried again, unasked: a minute, then longer."""
+    return min(MINUTE * 2.0 ** min(strikes, 8), 10 * MINUTE)
 
 
 def picture() -> str:

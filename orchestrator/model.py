@@ -375,6 +375,7 @@ class Instance:
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
     failure: str = ""  # one sentence: why the instance failed, and in which phase
+    retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
     strikes: int = 0  # healing attempts since it last served
     served_at_s: float = 0.0  # when it last entered rotation
     revision: int = 0
@@ -538,6 +539,7 @@ class Operation:
     subject: str  # what the user named: "web-0.shop", "web.shop" (a role) or "shop"
     service: str
     targets: tuple[tuple[InstanceName, Incarnation], ...]
+    storage: tuple[int, ...] = ()  # of a rebuild: how often each target's local storage shall have been made new
     together: int = 1
     progress: Progress = Progress.RUNNING
     message: str = ""

@@ -41,7 +41,7 @@ def turn(store: Store, host: Host, before: Instance) -> tuple[Instance | None, f
     now_s = host.clock.now_s()
     before = _follow_goal(before)
     called_for = lifecycle.detour(before)
-    if called_for is not None:
+    if called_for is not None and now_s >= before.retry_at_s:
         return _enter(store, before, called_for, now_s, because=_wish(before)), 0.0
     if before.phase is Phase.GONE:
         store.commit([records.drop(before)], [_event(before, now_s, "gone")])
@@ -85,6 +85,8 @@ def _follow_goal(instance: Instance) -> Instance:
 def _wish(instance: Instance) -> str:
     if not instance.goal.serve:
         return "removal was asked for"
+    if instance.phase is Phase.GONE:
+        return "it is wanted again"
     new = instance.goal.wanted.generation > instance.generation
     return "a reimage was asked for" if new else "a restart was asked for"
 
@@ -92,6 +94,7 @@ def _wish(instance: Instance) -> str:
 def _enter(store: Store, seen: Instance, phase: Phase, now_s: float, *, because: str = "") -> Instance:
     """The record in its next phase, saved together with its line in the ledger."""
     entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", asked_at_s=0.0, unwell_since_s=0.0)
+    entered = replace(entered, retry_at_s=seen.retry_at_s if phase is Phase.FAILED else 0.0)
     if phase is Phase.REQUESTED:
         asked_for = seen.goal.wanted.generation > seen.generation
         entered = replace(
@@ -123,7 +126,10 @@ def _heal(store: Store, host: Host, instance: Instance, reason: str) -> Instance
         host.hypervisor.keep_evidence(instance)
     log.warning("%s; now %s", reason, phase)
     struck = replace(instance, strikes=rung, failure=reason)
-    return _enter(store, struck, phase, host.clock.now_s(), because=reason)
+    now_s = host.clock.now_s()
+    if instance.phase in lifecycle.LEAVING:
+        struck = replace(struck, retry_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
+    return _enter(store, struck, phase, now_s, because=reason)
 
 
 def _save(store: Store, before: Instance, after: Instance) -> Instance:
@@ -143,8 +149,11 @@ def _event(instance: Instance, now_s: float, message: str) -> Event:
     )
 
 
-def frontends(services: list[Service]) -> list[Frontend]:
-    """Every endpoint of every service that stays, as the balancer shall listen on it."""
+def frontends(services: list[Service], instances: list[Instance]) -> list[Frontend]:
+    """Every endpoint of every service, as the balancer shall listen on it: also of one that is being removed, while
+    it has instances whose connections may finish.
+    """
+    peopled = {one.service for one in instances}
     return [
         Frontend(
             pool=pool_name(service.name, role.name, end.name),
@@ -154,7 +163,7 @@ def frontends(services: list[Service]) -> list[Frontend]:
             probe=end.probe,
         )
         for service in services
-        if not service.removing
+        if not service.removing or service.name in peopled
         for role in service.spec.roles
         for end in role.endpoints
     ]
@@ -168,14 +177,15 @@ def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], 
     service = records.find(store, Service, name)
     if service is None:
         return frozenset(), NEVER_S
-    instances = [one for one in records.all_of(store, Instance) if one.service == name]
+    everyone = records.all_of(store, Instance)
+    instances = [one for one in everyone if one.service == name]
     if not service.removing:
         host.network.lay(service, instances)
-        host.balancer.shape(frontends(records.all_of(store, Service)))
+        host.balancer.shape(frontends(records.all_of(store, Service), everyone))
         return frozenset(one.name for one in instances), AUDIT_S
     if instances:
         return frozenset(), AUDIT_S
-    host.balancer.shape(frontends(records.all_of(store, Service)))
+    host.balancer.shape(frontends(records.all_of(store, Service), everyone))
     host.network.lift(service)
     gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
     store.commit([records.drop(service)], [gone])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator import lifecycle
-from orchestrator.model import Incarnation, Instance, InstanceName, Operation, Phase, Progress, Verb
+from orchestrator.model import Goal, Incarnation, Instance, InstanceName, Operation, Phase, Progress, Verb
 
 
 def advance(
@@ -14,37 +14,74 @@ def advance(
 ) -> tuple[Operation, tuple[Instance, ...]]:
     """The operation as it stands now, and the instances whose goal it changes in this moment.
 
-    At most `together` instances are under way at once; the next one goes only when those before it serve again.
-    The first that fails halts the operation: the others keep what they have.
+    At most `together` instances of a role are out at once, whoever took them out; the next one goes only when those
+    before it serve again. The first that fails halts the operation: the others keep what they have.
     """
     under_way: list[Instance] = []
-    waiting: list[tuple[Instance, Incarnation]] = []
+    waiting: list[tuple[Instance, Goal]] = []
     done = 0
-    for name, wanted in operation.targets:
+    for number, (name, wanted) in enumerate(operation.targets):
         instance = instances.get(name)
-        if instance is None or not instance.goal.serve:
+        goal = _goal(operation, number, instance, wanted) if instance is not None else None
+        if instance is None or goal is None or not instance.goal.serve:
             done += 1  # Removed meanwhile: there is nothing left to do for it.
-        elif instance.goal.wanted < wanted:
-            waiting.append((instance, wanted))
-        elif instance.at >= wanted and instance.phase is Phase.SERVING:
+        elif goal != instance.goal:
+            waiting.append((instance, goal))
+        elif _reached(operation, instance, wanted) and instance.phase is Phase.SERVING:
             done += 1
         else:
             under_way.append(instance)
     # One whose goal calls it out of FAILED failed before it was asked; its next turn has yet to begin.
-    failed = [one for one in under_way if one.phase is Phase.FAILED and lifecycle.detour(one) is None]
+    failed = [one for one in under_way if one.phase is Phase.FAILED and (one.retry_at_s or not lifecycle.detour(one))]
     if failed:
         because = "; ".join(f"{instance.name}: {instance.failure}" for instance in failed)
         return replace(operation, progress=Progress.FAILED, message=because), ()
     if done == len(operation.targets):
         return replace(operation, progress=Progress.DONE, message=f"{done} of {done} serving"), ()
-    going = waiting[: max(0, operation.together - len(under_way))]
-    changed = tuple(_with_goal(instance, operation.verb, wanted) for instance, wanted in going)
+    # Those that serve nobody go first: nobody misses them.
+    waiting.sort(key=lambda one: one[0].phase is Phase.SERVING)
+    out = len(under_way) + len(_out_by_others(instances, under_way, [one for one, _ in waiting]))
+    going = waiting[: max(0, operation.together - out)]
+    changed = tuple(replace(instance, goal=goal) for instance, goal in going)
     return replace(operation, message=f"{done} of {len(operation.targets)} serving"), changed
 
 
-def _with_goal(instance: Instance, verb: Verb, wanted: Incarnation) -> Instance:
-    storage = instance.goal.storage + (1 if verb is Verb.REBUILD else 0)
-    return replace(instance, goal=replace(instance.goal, wanted=wanted, storage=storage))
+def _goal(operation: Operation, number: int, instance: Instance, wanted: Incarnation) -> Goal:
+    """What the operation makes of an instance's goal; the goal itself when that has been asked for already."""
+    goal = instance.goal
+    if not operation.storage:
+        return replace(goal, wanted=max(goal.wanted, wanted))
+    if goal.storage >= (storage := operation.storage[number]):
+        return goal
+    # A reimage that is under way may have laid the old storage already: the generation after it is sure to be new.
+    return replace(goal, wanted=Incarnation(max(instance.generation, goal.wanted.generation) + 1, 1), storage=storage)
+
+
+def _reached(operation: Operation, instance: Instance, wanted: Incarnation) -> bool:
+    if operation.storage:
+        return instance.at >= instance.goal.wanted and instance.storage >= instance.goal.storage
+    return instance.at >= wanted
+
+
+def _out_by_others(
+    instances: Mapping[InstanceName, Instance], under_way: list[Instance], waiting: list[Instance]
+) -> list[Instance]:
+    """Instances of the same roles that are on their way back into rotation. What has failed is on no way."""
+    roles = {one.role_name for one in (*under_way, *waiting)}
+    known = {one.name for one in (*under_way, *waiting)}
+    return [
+        one
+        for one in instances.values()
+        if one.role_name in roles
+        and one.name not in known
+        and one.goal.serve
+        and one.phase not in (Phase.SERVING, Phase.FAILED)
+    ]
+
+
+def storage(instance: Instance) -> int:
+    """How often local storage has been made new when a rebuild is done; one that is asked for already is the same."""
+    return instance.goal.storage + (1 if instance.storage >= instance.goal.storage else 0)
 
 
 def target(verb: Verb, instance: Instance) -> Incarnation:

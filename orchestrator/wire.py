@@ -98,6 +98,7 @@ class Operation(TypedDict):
     subject: str
     service: str
     targets: list[list[Any]]
+    storage: list[int]
     together: int
     progress: str
     message: str

@@ -50,7 +50,7 @@ class SqliteStore:
         self._path = path
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
-        hint = "restore a copy, or move the file away: VMs that run are found again, their history is lost"
+        hint = "restore a copy; without one, move the file away, deploy anew, and see what verify finds left over"
         try:
             with contextlib.ExitStack() as undo:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -82,6 +84,23 @@ def test_a_vip_belongs_to_one_service(fabric: Fabric) -> None:
         fabric.control.apply_spec(spec("mall"))
     with pytest.raises(InvalidInput, match="from which private networks are cut"):
         fabric.control.apply_spec(spec("mall", "10.90.7.7"))
+
+
+def test_of_two_services_at_once_one_gets_the_vip() -> None:
+    """What is given out over all services is given once: addresses, networks, memory."""
+
+    def taken(fabric: Fabric, name: str, both: threading.Barrier) -> bool:
+        both.wait(20)
+        try:
+            fabric.control.apply_spec(spec(name))
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(100):
+            fabric, both = Fabric(), threading.Barrier(2)
+            assert sorted(pool.map(lambda name: taken(fabric, name, both), ("shop", "shed"))) == [False, True]  # noqa: B023
 
 
 def test_memory_is_not_given_out_twice(fabric: Fabric) -> None:

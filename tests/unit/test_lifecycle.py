@@ -61,7 +61,9 @@ def test_nobody_is_stopped_while_in_a_pool(instance: Instance, phase: Phase) -> 
     """From a phase that may be in a pool every wish leads to draining first."""
     for goal in (wish(instance, serve=False).goal, wish(instance, wanted=Incarnation(2, 1)).goal):
         called_for = lifecycle.detour(dataclasses.replace(instance, phase=phase, goal=goal))
-        if phase in POSSIBLY_IN_POOL:
+        if phase is Phase.GONE:
+            assert called_for is (Phase.REQUESTED if goal.serve else None)
+        elif phase in POSSIBLY_IN_POOL:
             assert called_for is Phase.DRAINING
         elif phase in LEAVING or phase is Phase.DRAINING:
             assert called_for is None

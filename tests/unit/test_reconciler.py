@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from orchestrator import records
 from orchestrator.model import (
     InstanceName,
     LocalStorage,
@@ -270,6 +271,101 @@ def test_a_request_that_was_not_heard_is_made_again() -> None:
 
     assert fabric.world.machines[WEB].resets == resets + 1, "restarted once, by its own hand"
     assert fabric.world.time_s < began_s + 60.0, "long before it would have been reset"
+
+
+def test_an_instance_that_is_wanted_again_while_it_goes_comes_back() -> None:
+    """Scaled down and up before the record was dropped: it is made anew, and not forgotten."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    fabric.control.scale("shop", "web", 0)
+    fabric.until(lambda: fabric.instance().phase is Phase.GONE)
+    fabric.control.scale("shop", "web", 1)
+    fabric.until(fabric.quiet)
+    assert (fabric.instance().phase, fabric.instance().generation) == (Phase.SERVING, 2)
+
+
+def test_local_storage_without_a_record_is_kept() -> None:
+    """Whoever deploys again after the records were lost finds his data."""
+    fabric = Fabric()
+    fabric.world.storage[WEB] = {"cache": "precious"}
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    assert fabric.world.storage[WEB] == {"cache": "precious"}
+
+
+def test_a_rebuild_makes_storage_new_whatever_else_runs() -> None:
+    """A reimage is under way already: the rebuild comes after it, and is done when the storage is new."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    fabric.world.storage[WEB]["cache"] = "written"
+    fabric.control.act(Verb.REIMAGE, "web-0")
+    fabric.round()
+    rebuild = fabric.control.act(Verb.REBUILD, "web-0")
+    again = fabric.control.act(Verb.REBUILD, "web-0")
+    fabric.until(fabric.quiet)
+    assert {fabric.control.operation(one.id).progress for one in (rebuild, again)} == {Progress.DONE}
+    assert fabric.world.storage[WEB] == {"cache": ""}
+    assert fabric.instance().storage == fabric.instance().goal.storage == 2
+    fabric.world.storage[WEB]["cache"] = "written"
+    fabric.control.act(Verb.REIMAGE, "web-0")
+    fabric.until(fabric.quiet)
+    assert fabric.world.storage[WEB] == {"cache": "written"}
+
+
+def test_a_rebuild_is_not_done_by_a_reimage_that_healed() -> None:
+    """An instance that was reimaged before its turn came is rebuilt all the same."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2))
+    fabric.until(fabric.quiet)
+    other = InstanceName("web-1.shop")
+    fabric.world.storage[other]["cache"] = "written"
+    rebuild = fabric.control.act(Verb.REBUILD, "web.shop")
+    fabric.round()
+    sick = fabric.instance(other)
+    fabric.store.commit([records.put(dataclasses.replace(sick, phase=Phase.STOPPING))])
+    fabric.until(fabric.quiet)
+    assert fabric.control.operation(rebuild.id).progress is Progress.DONE
+    assert fabric.world.storage[other] == {"cache": ""}
+    assert fabric.instance(other).storage == fabric.instance(other).goal.storage
+
+
+def test_a_second_apply_takes_nobody_else_out() -> None:
+    """A mistake is mended while its rollout runs: the instance that is out goes first, and the old rollout ends."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2))
+    fabric.until(fabric.quiet)
+    fabric.deploy(web_role(instances=2, user_data="#cloud-config\nb: 1\n"))
+    out = InstanceName("web-1.shop")
+    fabric.until(lambda: fabric.instance(out).generation == 2 and fabric.instance(out).phase is Phase.SETUP)
+    fabric.deploy(web_role(instances=2, user_data="#cloud-config\nc: 1\n"))
+    least = 2
+    while not fabric.quiet():
+        fabric.round()
+        least = min(least, sum(seat.standing is Standing.UP for seat in fabric.control.seats().values()))
+    assert least == 1
+    assert all("c: 1" in one.role.user_data for one in fabric.instances())
+    first, second = fabric.control.operations()
+    assert (first.progress, first.message) == (Progress.FAILED, "the service was applied anew")
+    assert second.progress is Progress.DONE
+
+
+def test_what_cannot_be_removed_is_tried_again_later() -> None:
+    """A VM that turns out to be somebody else's is tried again in minutes, not as fast as the machine can."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    fabric.world.faults.foreign.add(WEB)
+    reimage = fabric.control.act(Verb.REIMAGE, "web-0")
+    for _ in range(300):
+        fabric.round()
+    assert fabric.control.operation(reimage.id).progress is Progress.FAILED
+    told = [one.message for one in fabric.control.events("web-0")]
+    assert 1 < sum("-> failed" in line for line in told) < 8
+    fabric.world.faults.foreign.clear()
+    fabric.until(lambda: fabric.instance().phase is Phase.SERVING)
+    assert fabric.instance().generation == 2
 
 
 def test_a_deleted_instance_takes_its_evidence_along() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
-from orchestrator.errors import Permanent, Unreachable
+from orchestrator.errors import Foreign, Permanent, Unreachable
 from orchestrator.model import Agent, Domain, Identity, Instance, InstanceName, Power, Probe, Services, Silence
 
 
@@ -22,6 +22,8 @@ class FakeHypervisor:
     def look(self, name: InstanceName) -> Domain | None:
         """See ports.Hypervisor."""
         self._away()
+        if name in self._world.faults.foreign:
+            raise Foreign(f"domain {name} is not vmrole's")
         machine = self._world.machines.get(name)
         if machine is None:
             return None

@@ -48,6 +48,7 @@ class Faults:
     services_never_start: set[InstanceName] = dataclasses.field(default_factory=set)
     deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
     check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
+    foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
     agent_shows_no_files: bool = False
     libvirt_is_away: bool = False
     disk_is_full: bool = False
