@@ -124,6 +124,14 @@ class ImageCorrupt(Permanent):
     """The bytes of an image are not the bytes that were added."""
 
 
+class EndpointRefused(Transient):
+    """The balancer cannot listen on some endpoints; it does on all the others. `pools` are theirs."""
+
+    def __init__(self, message: str, *, pools: frozenset[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.pools = pools
+
+
 class Foreign(Permanent):
     """A domain, network, file or table with our name is not ours; it is never touched."""
 

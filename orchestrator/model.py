@@ -485,6 +485,7 @@ class Seat:
     standing: Standing
     connections: int  # open ones, queued ones included
     pools: tuple[PoolName, ...]
+    checked: bool = True  # False: it counts as up because it has not been checked yet
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

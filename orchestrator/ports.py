@@ -120,7 +120,10 @@ class Balancer(Protocol):
     """The pools behind the virtual addresses. A member is in all pools of its role or in none."""
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
-        """Makes the endpoints exactly these; members stay; reloads only when something differs."""
+        """Makes the endpoints exactly these; members stay; reloads only when something differs.
+
+        EndpointRefused when it cannot listen on some; it does on the others by then.
+        """
 
     def join(self, member: Member) -> None:
         """Puts the member into its pools, ready for traffic; a draining one is taken back."""

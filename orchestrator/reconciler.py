@@ -17,7 +17,15 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator import lifecycle, records, rollout
-from orchestrator.errors import NoSpace, Permanent, StaleRevision, Transient, Unreachable, VmroleError
+from orchestrator.errors import (
+    EndpointRefused,
+    NoSpace,
+    Permanent,
+    StaleRevision,
+    Transient,
+    Unreachable,
+    VmroleError,
+)
 from orchestrator.log import subject
 from orchestrator.model import Event, Frontend, Instance, InstanceName, Operation, Phase, Progress, Service, pool_name
 from orchestrator.ports import Host, Store
@@ -181,11 +189,20 @@ def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], 
     instances = [one for one in everyone if one.service == name]
     if not service.removing:
         host.network.lay(service, instances)
-        host.balancer.shape(frontends(records.all_of(store, Service), everyone))
-        return frozenset(one.name for one in instances), AUDIT_S
+        laid = frozenset(one.name for one in instances)
+        try:
+            host.balancer.shape(frontends(records.all_of(store, Service), everyone))
+        except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
+            own = {pool_name(name, role.name, end.name) for role in service.spec.roles for end in role.endpoints}
+            if own.isdisjoint(error.pools):
+                return laid, AUDIT_S
+            log.warning("%s", error)
+            return laid, TRANSIENT_AGAIN_S
+        return laid, AUDIT_S
     if instances:
         return frozenset(), AUDIT_S
-    host.balancer.shape(frontends(records.all_of(store, Service), everyone))
+    with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
+        host.balancer.shape(frontends(records.all_of(store, Service), everyone))
     host.network.lift(service)
     gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
     store.commit([records.drop(service)], [gone])
@@ -219,6 +236,7 @@ class Reconciler:
         self._in_flight: set[Key] = set()
         self._woken: set[Key] = set()  # woken while in flight: run again at once
         self._laid: dict[str, frozenset[InstanceName]] = {}  # for whom this process has laid the network
+        self._unlaid: dict[str, str] = {}  # why the network of a service could not be laid
         self._changed = threading.Condition()
         self._stopping = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="turn")
@@ -319,7 +337,12 @@ class Reconciler:
         raise AssertionError(key)
 
     def _turn_service(self, name: str) -> float:
-        laid, again_s = tend(self._store, self._host, name)
+        try:
+            laid, again_s = tend(self._store, self._host, name)
+        except VmroleError as error:
+            self._unlaid[name] = _sentence(error)
+            raise
+        self._unlaid.pop(name, None)
         fresh = laid - self._laid.get(name, frozenset())
         self._laid[name] = laid
         for one in fresh:
@@ -333,7 +356,9 @@ class Reconciler:
         starts_next = instance.phase is Phase.ANSWERED and lifecycle.detour(instance) is None
         if starts_next and name not in self._laid.get(instance.service, frozenset()):
             self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
-            _save(self._store, instance, replace(instance, waiting="the service's network is being laid"))
+            why_not = self._unlaid.get(instance.service, "")
+            told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
+            _save(self._store, instance, replace(instance, waiting=told))
             return TRANSIENT_AGAIN_S
         after, again_s = turn(self._store, self._host, instance)
         if after is None:

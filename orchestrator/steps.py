@@ -147,7 +147,7 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
     if member.pools:
         host.balancer.join(member)
         seat = host.balancer.seats().get(instance.name)
-        if seat is None or seat.standing is not Standing.UP:
+        if seat is None or seat.standing is not Standing.UP or not seat.checked:
             return Wait(instance, "joined the pool; the balancer's health check has not passed yet", SOON_S)
     domain = host.hypervisor.look(instance.name)
     if domain is not None and domain.disc:

@@ -8,13 +8,12 @@ nothing of it is left when it is unlinked.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.drivers.file_errors import file_faults
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import NoSpace, Permanent, Transient
+from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Instance, InstanceName
 from unattend import AnswersInvalid, configdrive, iso, nocloud
 from unattend.secret import Reveal
@@ -23,6 +22,7 @@ from unattend.windows.answers import Answers, Machine
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711
+_HINT = "answer discs must be writable for the daemon"
 _IN_MEMORY = ("tmpfs", "ramfs")
 MOUNTS = Path("/proc/self/mountinfo")
 
@@ -40,7 +40,7 @@ class AnswerDiscs:
         path = self._layout.disc(instance)
         if path.exists():
             return
-        with _translated(path):
+        with file_faults(path, _HINT):
             for folder in (self._layout.discs, path.parent):
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(_DIRECTORY_MODE)
@@ -51,7 +51,7 @@ class AnswerDiscs:
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""
         folder = self._layout.disc_dir(name)
-        with _translated(folder), contextlib.suppress(FileNotFoundError):
+        with file_faults(folder, _HINT), contextlib.suppress(FileNotFoundError):
             for file in folder.iterdir():
                 file.unlink(missing_ok=True)
             folder.rmdir()
@@ -59,7 +59,7 @@ class AnswerDiscs:
 
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia. A disc that was half written when the daemon died counts."""
-        with _translated(self._layout.discs), contextlib.suppress(FileNotFoundError):
+        with file_faults(self._layout.discs, _HINT), contextlib.suppress(FileNotFoundError):
             return frozenset(InstanceName(folder.name) for folder in self._layout.discs.iterdir() if _holds(folder))
         return frozenset()
 
@@ -160,13 +160,3 @@ def _holds(folder: Path) -> bool:
         return any(folder.iterdir())
     except FileNotFoundError:
         return False
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"{path}: {error.strerror}", hint="make room on this file system") from error
-        raise Transient(f"{path}: {error.strerror}", hint="answer discs must be writable for the daemon") from error

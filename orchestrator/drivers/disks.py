@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.drivers.command import run
+from orchestrator.drivers.file_errors import file_faults
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent
 from orchestrator.model import Instance, InstanceName
@@ -95,7 +96,7 @@ class QemuImgDisks:
 
 
 def _erase(directory: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with file_faults(directory, "it must be writable for the daemon"), contextlib.suppress(FileNotFoundError):
         shutil.rmtree(directory)
 
 

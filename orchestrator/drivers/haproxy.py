@@ -23,9 +23,10 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from orchestrator.drivers import haproxy_config
+from orchestrator.drivers.file_errors import file_faults
 from orchestrator.drivers.haproxy_config import Shape
-from orchestrator.drivers.haproxy_process import STOP_S, HaproxyProcess
-from orchestrator.errors import Busy, Permanent, WorldError
+from orchestrator.drivers.haproxy_process import STOP_S, WRITABLE, HaproxyProcess
+from orchestrator.errors import Busy, EndpointRefused, Permanent, Unreachable, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class HaproxyBalancer:
         self._saved = place / "shape.json"
         self._lock = threading.RLock()
         self._shape = self._remembered()
+        self._refused: dict[PoolName, str] = {}
         self._standings: dict[InstanceName, Standing] = {}
         self._ending = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="haproxy", daemon=True)
@@ -71,17 +73,24 @@ class HaproxyBalancer:
     # two leaves a member that the next one joins again, and never one that comes back by itself.
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
-        """See ports.Balancer. Permanent when a port is taken; what there was goes on then."""
+        """See ports.Balancer. Permanent when HAProxy refuses them; what there was goes on then."""
         wanted = tuple(sorted(frontends, key=lambda one: one.pool))
         with self._lock:
-            if not wanted:
-                self._remember(Shape())
-                self._process.stop()
-                self._saved.unlink(missing_ok=True)
+            if wanted and wanted == self._shape.frontends and self._process.pid() is not None:
+                self._refused = {}
                 return
-            if wanted == self._shape.frontends and self._process.pid() is not None:
-                return
-            _refuse_taken_ports(wanted, self._process.listening())
+            self._refused = _refusals(wanted, self._process.listening())
+            self._shape_to(tuple(one for one in wanted if one.pool not in self._refused))
+            if self._refused:
+                told = "; ".join(self._refused.values())
+                raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
+
+    def _shape_to(self, wanted: tuple[Frontend, ...]) -> None:
+        if not wanted:
+            self._remember(Shape())
+            self._process.stop()
+            self._saved.unlink(missing_ok=True)
+        elif wanted != self._shape.frontends or self._process.pid() is None:
             pools = {one.pool for one in wanted}
             members = {
                 name: one for name, one in self._shape.members.items() if any(pool in pools for pool, _ in one.pools)
@@ -97,6 +106,9 @@ class HaproxyBalancer:
         with self._lock:
             frontends = {one.pool: one for one in self._shape.frontends}
             missing = [pool for pool in wanted if pool not in frontends]
+            for pool in missing:
+                if pool in self._refused:  # The host's fault, and not the member's.
+                    raise Unreachable(f"nobody listens on the endpoint {pool}: {self._refused[pool]}")
             if missing:
                 raise Busy(f"the endpoint {missing[0]} is not set up yet")
             rows = self._rows()
@@ -139,17 +151,21 @@ class HaproxyBalancer:
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer. Connections that began before a reload are counted as well."""
-        if not self._shape.frontends:
-            return {}
+        if self._process.pid() is None:
+            return {}  # Nobody is served, as after `leave`.
         found: dict[InstanceName, list[tuple[PoolName, Row]]] = {}
         for (pool, name), row in self._rows().items():
             found.setdefault(name, []).append((pool, row))
         old: dict[InstanceName, int] = {}
-        for _, said in self._process.ask_old("show stat -1 4 -1") if found else ():
+        for _, said in self._process.ask_old("show stat -1 4 -1"):
             for (_, name), row in _parsed(said).items():
                 old[name] = old.get(name, 0) + _connections(row)
         draining = self._shape.draining  # After a restart HAProxy knows them by their weight of 0 alone.
-        return {name: _seat(rows, name in draining, old.get(name, 0)) for name, rows in found.items()}
+        seats = {name: _seat(rows, name in draining, old.get(name, 0)) for name, rows in found.items()}
+        for name in old.keys() - found.keys():
+            if old[name]:  # Its endpoints have gone; what was open goes on until it leaves.
+                seats[name] = Seat(address="", standing=Standing.DRAINING, connections=old[name], pools=())
+        return seats
 
     # Members ---------------------------------------------------------------------------------------------------
 
@@ -200,7 +216,7 @@ class HaproxyBalancer:
             except Permanent as error:
                 start_at = time.monotonic() + START_AGAIN_S
                 log.warning("%s", error)
-            except WorldError as error:
+            except (WorldError, OSError) as error:
                 log.warning("%s", error)
 
     def _revive(self) -> None:
@@ -227,8 +243,9 @@ class HaproxyBalancer:
     def _remember(self, shape: Shape) -> None:
         self._shape = shape
         fresh = self._saved.with_suffix(".new")
-        fresh.write_text(json.dumps(_SHAPE.dump_python(shape, mode="json")))
-        fresh.rename(self._saved)
+        with file_faults(fresh, WRITABLE):
+            fresh.write_text(json.dumps(_SHAPE.dump_python(shape, mode="json")))
+            fresh.rename(self._saved)
 
     def _remembered(self) -> Shape:
         try:
@@ -269,11 +286,13 @@ def _seat(rows: list[tuple[PoolName, Row]], draining: bool, old_connections: int
         standing=standing,
         connections=sum(_connections(row) for _, row in rows) + old_connections,
         pools=tuple(pool for pool, _ in rows),
+        checked=not any(row["check_status"].endswith("INI") for _, row in rows),
     )
 
 
-def _refuse_taken_ports(wanted: Sequence[Frontend], ours: frozenset[str]) -> None:
-    """A port that another program holds is told as such, before HAProxy fails on it."""
+def _refusals(wanted: Sequence[Frontend], ours: frozenset[str]) -> dict[PoolName, str]:
+    """Why HAProxy could not listen on some of them: told before it fails on all of them."""
+    found = {}
     for one in wanted:
         if f"{one.vip}:{one.port}" in ours:
             continue
@@ -287,7 +306,7 @@ def _refuse_taken_ports(wanted: Sequence[Frontend], ours: frozenset[str]) -> Non
                 ) from error
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    raise Busy(f"the VIP {one.vip} is not on this host yet") from error
-                raise Permanent(
-                    f"port {one.port} of {one.vip} is taken by another program", hint="end it, or choose another port"
-                ) from error
+                    found[one.pool] = f"the VIP {one.vip} is not on this host yet"
+                else:
+                    found[one.pool] = f"port {one.port} of {one.vip} is taken by another program"
+    return found

@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 
 from orchestrator.drivers.command import run
+from orchestrator.drivers.file_errors import file_faults
 from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable
 
 log = logging.getLogger(__name__)
+WRITABLE = "HAProxy's directory must be writable for the daemon"
 START_S = (
     15.0  # A start takes 50 ms and a reload 100 ms; a host that starts its guests may take a hundred times that.
 )
@@ -97,8 +99,9 @@ class HaproxyProcess:
     def _write(self, text: str) -> None:
         """The configuration, checked by HAProxy itself before it takes the place of the one before."""
         fresh = self.config.with_suffix(".new")
-        fresh.write_text(text)
-        fresh.chmod(0o600)
+        with file_faults(fresh, WRITABLE):
+            fresh.write_text(text)
+            fresh.chmod(0o600)
         try:
             run([self._binary, "-c", "-q", "-f", str(fresh)])
         except CommandFailed as error:

@@ -23,6 +23,7 @@ from orchestrator.drivers import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.agent_channel import AgentChannel, AgentRefused, AgentSilent
 from orchestrator.drivers.domain_xml import Accelerator, DomainPaths, Machine
 from orchestrator.drivers.evidence import Evidence
+from orchestrator.drivers.file_errors import file_faults
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.libvirt_connection import LibvirtConnection, translated
 from orchestrator.drivers.qmp_watch import Monitors, Run
@@ -150,7 +151,8 @@ class LibvirtHypervisor:
                         found.resume()
                     return
                 _destroy(found)  # Its QEMU may have ended before libvirt noticed.
-            self._prepare_places(connection, instance)
+            with file_faults(self._layout.monitors, "the daemon's directories must be writable for it"):
+                self._prepare_places(connection, instance)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
             xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
             try:

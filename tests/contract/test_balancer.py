@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import os
@@ -15,7 +16,7 @@ import pytest
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.fake.world import Machine
 from orchestrator.drivers.haproxy import HaproxyBalancer
-from orchestrator.errors import Permanent
+from orchestrator.errors import EndpointRefused, Permanent, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Standing
 from orchestrator.ports import Balancer
 from tests.contract.origin import Origin
@@ -72,13 +73,12 @@ def origins() -> Iterator[dict[InstanceName, Origin]]:
 
 def ask(path: str = "/", port: int = PORT, connection: http.client.HTTPConnection | None = None) -> tuple[int, str]:
     """Status and body through the VIP."""
-    talk = connection or http.client.HTTPConnection(VIP, port, timeout=5)
-    talk.request("GET", path)
-    answer = talk.getresponse()
-    body = answer.read().decode()
     if connection is None:
-        talk.close()
-    return answer.status, body
+        with contextlib.closing(http.client.HTTPConnection(VIP, port, timeout=5)) as fresh:
+            return ask(path, port, fresh)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
 
 
 @pytest.mark.usefixtures("origins")
@@ -179,8 +179,14 @@ class TestHaproxy(BalancerContract):
         """Another program's port is named in the error; the endpoints that were stay."""
         haproxy.shape([HTTP])
         haproxy.join(member(ZERO))
-        with Origin("foreign", VIP, PORT + 1), pytest.raises(Permanent, match="taken by another program"):
-            haproxy.shape([HTTP, ADMIN])
+        with Origin("foreign", VIP, PORT + 1):
+            with pytest.raises(EndpointRefused, match="taken by another program") as refused:
+                haproxy.shape([HTTP, ADMIN])
+            assert refused.value.pools == {ADMIN.pool}
+            assert ask() == (200, "zero")
+            with pytest.raises(Unreachable, match="taken by another program"):
+                haproxy.join(dataclasses.replace(member(ZERO), pools=((ADMIN.pool, 8077),)))
+        haproxy.shape([HTTP, ADMIN])
         assert ask() == (200, "zero")
 
     @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
 import socket
@@ -241,7 +242,6 @@ def test_a_vip_that_is_not_on_the_host_keeps_nobody_else_from_being_served(
     absent = dataclasses.replace(ADMIN, vip="192.0.2.77")
     with pytest.raises(Transient, match="not on this host yet"):
         haproxy.shape([HTTP, absent])
-    haproxy.shape([HTTP])
     haproxy.join(member(ZERO))
     shape = dataclasses.replace(haproxy._shape, frontends=(*haproxy._shape.frontends, absent))
     haproxy._load(shape)
@@ -340,6 +340,68 @@ def test_any_probe_can_be_configured(haproxy: HaproxyBalancer, probe: HttpProbe 
     """What the service file allows as a probe is taken by HAProxy as it is written."""
     haproxy.shape([dataclasses.replace(HTTP, probe=probe)])
     assert ask()[0] == 503
+
+
+def test_a_sick_member_is_never_both_up_and_checked(haproxy: HaproxyBalancer) -> None:
+    """Nobody is at its address: until the check has found that out it counts as up, and is told to be unchecked."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    seen = set()
+    end = time.monotonic() + 30
+    while Standing.DOWN not in {standing for standing, _ in seen}:
+        assert time.monotonic() < end, seen
+        seat = haproxy.seats()[ZERO]
+        seen.add((seat.standing, seat.checked))
+    assert (Standing.UP, True) not in seen
+
+
+def test_connections_of_an_endpoint_that_has_gone_are_seen(haproxy: HaproxyBalancer, echo: Member) -> None:
+    """A role that is taken out of the service drains: its open connections are counted until it leaves."""
+    haproxy.shape([TCP, HTTP])
+    haproxy.join(echo)
+    with connect(TCP.port) as talk:
+        assert says(talk, b"a") == b"a"
+        haproxy.shape([HTTP])
+        seat = haproxy.seats()[ZERO]
+        assert (seat.standing, seat.connections, seat.pools) == (Standing.DRAINING, 1, ())
+        haproxy.drain(ZERO)
+        assert says(talk, b"b") == b"b"
+        patiently(lambda: haproxy.leave(ZERO))
+        assert says(talk, b"c") == b""
+    assert haproxy.seats() == {}
+
+
+def test_where_haproxy_does_not_run_nobody_is_served(start: Callable[[], HaproxyBalancer]) -> None:
+    """What is to be drained then is drained; a restart or removal does not wait for HAProxy."""
+    haproxy = start()
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    haproxy.__exit__()
+    kill_all(haproxy)
+    with takes(PORT):
+        assert haproxy.seats() == {}
+        haproxy.leave(ZERO)
+
+
+@pytest.mark.usefixtures("origins")
+def test_a_full_disk_does_not_end_the_watcher(
+    start: Callable[[], HaproxyBalancer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on trying, and starts HAProxy again when there is room."""
+    haproxy = start()
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    write_text, refused = Path.write_text, threading.Event()
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        refused.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    kill_all(haproxy)
+    assert refused.wait(30)
+    monkeypatch.setattr(Path, "write_text", write_text)
+    until(lambda: answered() == (200, "zero"))
 
 
 def test_what_is_in_the_configuration_was_checked() -> None:

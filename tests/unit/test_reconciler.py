@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from orchestrator import records
+from orchestrator.errors import EndpointRefused, Foreign
 from orchestrator.model import (
+    Frontend,
     InstanceName,
     LocalStorage,
     Phase,
     Power,
     Progress,
     Ready,
+    ServiceSpec,
     Setup,
     Standing,
     TcpProbe,
@@ -366,6 +370,50 @@ def test_what_cannot_be_removed_is_tried_again_later() -> None:
     fabric.world.faults.foreign.clear()
     fabric.until(lambda: fabric.instance().phase is Phase.SERVING)
     assert fabric.instance().generation == 2
+
+
+def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
+    """Two services, one with a port that another program holds: the other one serves, and scales."""
+    fabric = Fabric()
+    balancer = fabric.host.balancer
+
+    class Refusing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(balancer, name)
+
+        def shape(self, frontends: Sequence[Frontend]) -> None:
+            balancer.shape([one for one in frontends if one.vip != "203.0.113.66"])
+            if bad := {one.pool for one in frontends if one.vip == "203.0.113.66"}:
+                raise EndpointRefused("port 80 of 203.0.113.66 is taken", pools=frozenset(bad))
+
+    fabric.host = dataclasses.replace(fabric.host, balancer=Refusing())  # type: ignore[arg-type]
+    fabric._start()
+    fabric.control.apply_spec(ServiceSpec(name="bad", vip="203.0.113.66", roles=(web_role(instances=1),)))
+    fabric.deploy(web_role(instances=1))
+    fabric.until(lambda: fabric.instance().phase is Phase.SERVING)
+    fabric.control.scale("shop", "web", 2)
+    fabric.until(lambda: fabric.instance(InstanceName("web-1.shop")).phase is Phase.SERVING)
+    fabric.control.remove("bad")
+    fabric.until(lambda: len(fabric.control.services()) == 1)
+
+
+def test_a_network_that_cannot_be_laid_is_told_why() -> None:
+    """The VIP is a neighbour's: the instance that waits for its network says so."""
+    fabric = Fabric()
+    network = fabric.host.network
+
+    class Refusing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(network, name)
+
+        def lay(self, *_: object) -> None:
+            raise Foreign("203.0.113.10 is in use by aa:bb in the network of eth0")
+
+    fabric.host = dataclasses.replace(fabric.host, network=Refusing())  # type: ignore[arg-type]
+    fabric._start()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(lambda: "in use by aa:bb" in fabric.instance().waiting)
+    assert any("in use by aa:bb" in line for line in fabric.control.why("web-0"))
 
 
 def test_a_deleted_instance_takes_its_evidence_along() -> None:

@@ -51,6 +51,16 @@ class BalancerContract:
         seat = balancer.seats()[ZERO]
         assert (seat.standing, seat.address, seat.pools) == (Standing.UP, ADDRESSES[ZERO], (POOL,))
 
+    def test_a_good_member_is_checked_soon(self, balancer: Balancer) -> None:
+        """That it is up is then known, and no longer only believed."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        end = time.monotonic() + 30.0
+        while not balancer.seats()[ZERO].checked:
+            assert time.monotonic() < end, "nobody checked it"
+            time.sleep(0.05)
+        assert balancer.seats()[ZERO].standing is Standing.UP
+
     def test_every_verb_may_be_repeated(self, balancer: Balancer) -> None:
         """Joining, draining and leaving twice is as once; an absent member may drain and leave."""
         balancer.shape([HTTP])
