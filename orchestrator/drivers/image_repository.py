@@ -88,7 +88,8 @@ class ImageRepository:
         bytes each has. `sha256` is of the file as it comes. `answers` None means what the system itself reads.
 
         Raises ImageRejected, InvalidInput (name, digest), Conflict (the name means other bytes, or these bytes are
-        known for another use) or NoSpace, each having left nothing. Adding known bytes again gives them another name.
+        known for another use) or NoSpace, each having left nothing. Adding known bytes again gives them another name,
+        and mends their file when it is missing or no longer what it was.
         """
         image_name(name)
         use = _use(os, answers, hardware or Hardware())
@@ -113,8 +114,10 @@ class ImageRepository:
             qemu_img.agree(incoming.path, found)
             if found.format is SourceFormat.QCOW2:
                 qemu_img.check(incoming.path)
+            known = records.find(self._store, Image, incoming.sha256)
+            damaged = known is not None and not self._is_whole(known)
             with self._changing:
-                return self._publish(incoming, found, name, use)
+                return self._publish(incoming, found, name, use, damaged=damaged)
 
     def arrivals(self) -> list[Arrival]:
         """What is being added at this moment."""
@@ -268,10 +271,27 @@ class ImageRepository:
         teller.checking()
         return image_incoming.digest(out, lambda: progress(count))
 
-    def _publish(self, incoming: Incoming, found: imagefiles.Inspection, name: str, use: Use) -> Image:
+    def _is_whole(self, image: Image) -> bool:
+        try:
+            self.verify(image.sha256)
+        except ImageCorrupt as error:
+            log.warning("%s; it is replaced", error)
+            return False
+        return True
+
+    def _place(self, incoming: Incoming, image: Image) -> None:
+        incoming.path.chmod(0o444)
+        incoming.path.rename(self.path(image))
+        _sync(self._layout.images)
+
+    def _publish(
+        self, incoming: Incoming, found: imagefiles.Inspection, name: str, use: Use, *, damaged: bool
+    ) -> Image:
         old = records.find(self._store, Image, incoming.sha256)
         if old is not None:
             _refuse_other_use(old, use)
+            if damaged:
+                self._place(incoming, old)
         if old is not None and name in old.names:
             return old
         taken = next((image for image in self.all() if name in image.names), None)
@@ -292,11 +312,9 @@ class ImageRepository:
             if old is not None:
                 image = replace(old, names=(*old.names, name))
             else:
-                incoming.path.chmod(0o444)
                 if not self.path(image).exists():
                     undo.callback(self.path(image).unlink, missing_ok=True)
-                incoming.path.rename(self.path(image))
-                _sync(self._layout.images)
+                self._place(incoming, image)
             revision = self._store.commit([records.put(image)])
             undo.pop_all()
         return replace(image, revision=revision)

@@ -185,6 +185,24 @@ def test_verify_finds_changed_bytes_and_modes(repository: ImageRepository, conte
         repository.verify("micro")
 
 
+@pytest.mark.parametrize("name", ["micro", "another"])
+@pytest.mark.parametrize("harm", ["gone", "changed", "writable"])
+def test_what_is_damaged_is_mended_by_adding_it_again(
+    repository: ImageRepository, content: bytes, harm: str, name: str
+) -> None:
+    """As `verify` advises; the record stays, so that services that use it go on."""
+    image = repository.add(io.BytesIO(content), name="micro")
+    path = repository.path(image)
+    path.chmod(0o644)
+    if harm == "gone":
+        path.unlink()
+    elif harm == "changed":
+        path.write_bytes(content[:-1] + b"?")
+    added = repository.add(io.BytesIO(content), name=name)
+    assert repository.verify("micro").sha256 == added.sha256 == image.sha256
+    assert repository.missing() == []
+
+
 def test_a_used_image_stays(layout: Layout) -> None:
     """While a service refers to it, also one that is being deleted; afterwards it may go."""
     fabric = Fabric()
