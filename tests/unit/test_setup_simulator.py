@@ -102,6 +102,23 @@ def found(name: str, *drives: Drive) -> Found | None:
     return search(name, drives, registry.Registry(drives[0]))
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_first_logon_needs_no_disc(system: Drive, disc: Drive, kept: bool) -> None:
+    """It may come years after the disc has gone: what it runs was copied at specialize."""
+    first = '<FirstLogonCommands><SynchronousCommand wcm:action="add"><CommandLine>{}</CommandLine><Order>1</Order>'
+    command = guest_command.from_copy(guest_command.FIRST_LOGON).replace('"', "&quot;")
+    logon = "<AutoLogon><Enabled>true</Enabled></AutoLogon>"
+    shell = WELCOME + logon + first.format(command) + "</SynchronousCommand></FirstLogonCommands>"
+    put(disc, "Unattend.xml", document(specialize(), oobe(shell), note=NOTE))
+    if kept:
+        put(disc, guest_command.FIRST_LOGON, guest_command.first_logon(["echo hello"]).encode())
+    _, outcome = boot((system, disc))
+    assert outcome.next is Next.RESTART
+    boot((system,), "boot two")
+    ran = system.read(r"Windows\Setup\vmrole\first-logon.log")
+    assert (ran is not None and b"echo hello" in ran) is kept
+
+
 def test_names_are_compared_without_case_and_stay_inside(tmp_path: Path, system: Drive) -> None:
     """C:\\WINDOWS is C:\\Windows; no path and no link leads out of the drive."""
     put(system, r"Windows\Panther\Unattend.XML", b"here")

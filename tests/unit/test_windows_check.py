@@ -37,6 +37,64 @@ def items(name: str, *inner: str) -> str:
     return "".join(f'<{name} wcm:action="add">{one}</{name}>' for one in inner)
 
 
+def test_a_package_of_servicing_has_an_action_of_its_own() -> None:
+    """In no namespace, as Windows' own tools write it; a mark that is wrong in a component is told all the same."""
+    package = b"""<servicing><package action="configure">
+    <assemblyIdentity name="Microsoft-Windows-Foundation-Package" version="6.1.7600.16385" language="" />
+    <selection name="TelnetClient" state="true" /></package></servicing>"""
+    sound = SOUND.replace(b"<servicing />", package)
+    assert sound != SOUND
+    assert check(sound) == []
+    marked = b"<RunSynchronousCommand wcm:action="
+    assert marked in sound
+    wrong = sound.replace(marked, b"<RunSynchronousCommand action=", 1)
+    assert "wcm-namespace" in {one.code for one in check(wrong)}
+
+
+@pytest.mark.parametrize("value", ["Pa$$w0rd", "P@ssw0rd@x", "hunter$x2"])
+def test_a_password_with_a_dollar_is_no_template(value: str) -> None:
+    """The most copied password of all is checked as any other."""
+    assert [one[1] for one in passwords_of(value, "true")] == ["password-plain"]
+    assert [one[:2] for one in passwords_of(value, "false")] == [(E, "password-encoding")]
+
+
+@pytest.mark.parametrize("value", ["$password", "{{ password }}", "%PASSWORD%", "@@pass@@", "${pass}"])
+def test_a_password_that_is_to_be_filled_in_is_not_checked(value: str) -> None:
+    """What it will be is not known."""
+    assert "password-encoding" not in {one[1] for one in passwords_of(value, "false")}
+
+
+def passwords_of(value: str, plain: str) -> list[tuple[Severity, str, int, str]]:
+    password = f"<AdministratorPassword><Value>{value}</Value><PlainText>{plain}</PlainText></AdministratorPassword>"
+    return found(answers("oobeSystem", "Shell-Setup", f"<UserAccounts>{password}</UserAccounts>"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "body"),
+    [
+        (
+            "oobeSystem",
+            "<UserAccounts><AdministratorPassword>WX4NM-s3cret<PlainText>true</PlainText></AdministratorPassword>"
+            "</UserAccounts>",
+        ),
+        ("specialize", "<ProductKey>WX4NM-s3cret<Key>x</Key></ProductKey>"),
+        ("specialize", "<ProductKey>WX4NM-s3cret_</ProductKey>"),
+    ],
+)
+def test_no_finding_quotes_a_secret(phase: str, body: str) -> None:
+    """Also where the file is malformed."""
+    said = check(answers(phase, "Shell-Setup", body))
+    assert said
+    assert "s3cret" not in str(said)
+
+
+def test_a_list_of_the_reference_may_lack_its_marks() -> None:
+    """Two rules for two ports are two, whatever marks they lack."""
+    rule = "<Portrule><Protocol>Both</Protocol></Portrule>"
+    body = f"<Clusters><Cluster><Portrules>{rule}{rule}</Portrules></Cluster></Clusters>"
+    assert "repeated" not in {one[1] for one in found(answers("specialize", "NetworkLoadBalancing-Core", body))}
+
+
 def test_nothing_is_said_about_a_sound_file() -> None:
     """Names in another case, environment variables, old and new forms: what Windows takes gets no finding."""
     for windows in (None, Windows.W2022, Windows.W11):
@@ -299,6 +357,12 @@ WIPES = [
     ("<DiskConfiguration><Disk wcm:action='add'><ModifyPartitions><ModifyPartition wcm:action='add'><Order>1</Order>"
      "<Format>NTFS</Format></ModifyPartition></ModifyPartitions></Disk></DiskConfiguration>", True),
     ("<UserData><AcceptEula>true</AcceptEula></UserData>", False),
+    *(("<RunSynchronous><RunSynchronousCommand wcm:action='add'><Order>1</Order>"
+       f"<Path>{line}</Path></RunSynchronousCommand></RunSynchronous>", wipes)
+      for line, wipes in (("cmd /c format C: /q /y", True), ("powershell Clear-Disk 0 -RemoveData", True),
+                          ("powershell Get-Date -Format s", False), ("reg add HKLM\\x /v format", False))),
+    ("<ImageInstall><OSImage><InstallTo><DiskID>0</DiskID><PartitionID>1</PartitionID></InstallTo></OSImage>"
+     "</ImageInstall>", True),
 ]  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.resources
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,14 @@ def test_the_whole_output_is_read() -> None:
         Service(name="a|b", state="Start Pending", trigger=True, kind=224),
     )
     assert windows_services.parse("end=0\n") == ()
+
+
+def test_a_wmi_that_tells_of_nothing_has_not_answered() -> None:
+    """A query that failed looks like a Windows without services: the script does not end its answer then."""
+    script = importlib.resources.files("orchestrator.drivers.windows").joinpath("services.ps1").read_text()
+    (ending,) = [line for line in script.splitlines() if "'end='" in line]
+    assert ending.startswith("if ($seen -gt 0) {")
+    assert windows_services.parse("") is None
 
 
 @pytest.mark.parametrize(

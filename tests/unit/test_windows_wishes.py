@@ -27,6 +27,11 @@ WITH_PASSWORD = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><setting
 NO_KEY = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="specialize">
 <component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
  language="neutral" versionScope="nonSxS"><ProductKey></ProductKey></component></settings></unattend>"""
+CLASH = """<unattend xmlns="urn:schemas-microsoft-com:unattend"
+ xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"><settings pass="oobeSystem">
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral" versionScope="nonSxS"><UserAccounts><LocalAccounts><LocalAccount wcm:action="add">
+<Name>WEB-0</Name><Group>Users</Group></LocalAccount></LocalAccounts></UserAccounts></component></settings></unattend>"""
 
 
 def found(answers: Answers) -> list[tuple[str, str]]:
@@ -98,7 +103,9 @@ def test_a_zone_that_is_nearly_right_is_guessed() -> None:
     assert "W. Europe Standard Time" in fault.hint
 
 
-@pytest.mark.parametrize(("source", "why"), [(WIPING, "wipes a disk"), ("\n", "is empty"), (NO_KEY, "ProductKey")])
+@pytest.mark.parametrize(
+    ("source", "why"), [(WIPING, "wipes a disk"), ("\n", "is empty"), (NO_KEY, "ProductKey"), (CLASH, "both named")]
+)
 def test_an_answer_file_kept_elsewhere_is_checked_as_well(source: str, why: str) -> None:
     """Nobody has seen it before the disc is made: what Windows would refuse is refused there."""
     elsewhere = Answers(own_xml_from=SecretRef(source=SecretSource.FILE, name="/etc/vmrole/unattend.xml"))

@@ -73,10 +73,10 @@ def _placeholders(found: list[Home], report: Report) -> None:
     said: dict[str, int] = {}
     for home in found:
         if home.architecture.startswith(("%", "$", "{", "@")):
-            said.setdefault(home.architecture, home.line)
+            said.setdefault(short(home.architecture), home.line)
         word = template(own_text(home.element))
         if word:
-            said.setdefault(word, home.line)
+            said.setdefault(short(word), home.line)
         for place in home.every:
             word = _to_fill_in(place) if place.text else ""
             if word:
@@ -90,7 +90,7 @@ def _placeholders(found: list[Home], report: Report) -> None:
                 line=said[first],
                 path="",
                 code="template",
-                message=f"the file is a template: {short(first)}{others} is to be filled in",
+                message=f"the file is a template: {first}{others} is to be filled in",
                 mend="fill it in before Windows reads it; such values are not checked",
             )
         )
@@ -104,5 +104,6 @@ def _to_fill_in(place: Place) -> str:
     if place.name.casefold() in _FREE:
         return ""
     if place.key in ("productkey", "userdata/productkey/key") and not place.children:
-        return place.text if identity.is_stand_in(place) and set(place.text) != set("0-") else ""
-    return template(place.text)
+        return "a product key" if identity.is_stand_in(place) and set(place.text) != set("0-") else ""
+    word = template(place.text)
+    return short(word) if word else ""

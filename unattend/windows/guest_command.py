@@ -7,12 +7,18 @@ from collections.abc import Sequence
 DRIVES = "D E F G H I J K"
 SPECIALIZE = "vmrole\\specialize.cmd"
 FIRST_LOGON = "vmrole\\first-logon.cmd"
+FILES = "%SystemRoot%\\Setup\\vmrole\\files"  # our files of the disc, which is taken away when setup is complete
 HEADER = "@echo off"
 
 
 def from_disc(script: str) -> str:
     """Runs a script of the disc, wherever that is; Path of a RunSynchronousCommand has 259 characters at most."""
     return f'cmd.exe /d /c "for %d in ({DRIVES}) do @if exist %d:\\{script} call %d:\\{script}"'
+
+
+def from_copy(script: str) -> str:
+    """Runs a script of the disc from its copy, long after the disc has gone."""
+    return f'cmd.exe /d /c "{FILES}\\{script.rpartition(chr(92))[2]}"'
 
 
 def first_logon(lines: Sequence[str]) -> str:
@@ -26,7 +32,9 @@ def first_logon(lines: Sequence[str]) -> str:
 
 
 def specialize(instance: str, generation: int) -> str:
-    """Notes which boot ran setup, for which generation of which instance. Holds no secret; may run again."""
+    """Notes which boot ran setup, for which generation of which instance, and copies what the first logon runs: that
+    may come years later. Holds no secret; may run again.
+    """
     return _crlf(
         [
             HEADER,
@@ -34,6 +42,8 @@ def specialize(instance: str, generation: int) -> str:
             "setlocal",
             'set "notes=%SystemRoot%\\Setup\\vmrole"',
             'if not exist "%notes%" mkdir "%notes%"',
+            'if not exist "%notes%\\files" mkdir "%notes%\\files"',
+            'copy /y "%~dp0*.*" "%notes%\\files" > nul',
             f'> "%notes%\\instance" echo {instance}',
             f'> "%notes%\\generation" echo {generation}',
             "set boot=",

@@ -207,7 +207,7 @@ def _first_logon(settings: Pass, answers: Answers) -> None:
     if not answers.first_logon:
         return
     command = item(add(settings.component(SHELL), "FirstLogonCommands"), "SynchronousCommand")
-    add(command, "CommandLine", guest_command.from_disc(guest_command.FIRST_LOGON))
+    add(command, "CommandLine", guest_command.from_copy(guest_command.FIRST_LOGON))
     add(command, "Description", "vmrole: commands of the first logon")
     add(command, "Order", "1")
     add(command, "RequiresUserInput", "false")

@@ -65,6 +65,11 @@ _LISTED = (
     "Microsoft-Windows-Shell-Setup/OfflineUserAccounts/OfflineDomainAccounts/OfflineDomainAccount",
     "Microsoft-Windows-IE-InternetExplorer/StartPages/StartPage",
     "Microsoft-Windows-IE-InternetExplorer/QuickLinkList/QuickLinkItem",
+    "Microsoft-Windows-IE-InternetExplorer/FavoriteBarItems/FavoriteBarItem",
+    "Microsoft-Windows-MicrosoftEdgeBrowser/FavoriteBarItems/FavoriteBarItem",
+    "Microsoft-Windows-NetworkLoadBalancing-Core/Clusters/Cluster",
+    "Microsoft-Windows-NetworkLoadBalancing-Core/Clusters/Cluster/Portrules/Portrule",
+    "Microsoft-Windows-Shell-Setup/StartTiles/RegionalOverrides/RegionalOverride",
 )
 
 _MORE: Mapping[str, Mapping[str, str]] = {

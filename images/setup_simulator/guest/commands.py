@@ -1,8 +1,8 @@
 """Command lines that Setup runs. None is really run: a few are known, and have the effect that they would have.
 
-Known are a `for` over drive letters that calls a script of the disc, `vmrole\\specialize.cmd` or
-`vmrole\\first-logon.cmd`, and `simulate KEY=VALUE`, which tells this simulator to misbehave. All others succeed
-without effect.
+Known are a `for` over drive letters that calls a script of the disc, `vmrole\\specialize.cmd`, a call of its copy of
+`first-logon.cmd`, and `simulate KEY=VALUE`, which tells this simulator to misbehave. All others succeed without
+effect.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from images.setup_simulator.guest.options import OptionError
 from images.setup_simulator.guest.world import VMROLE, World
 
 SPECIALIZE = r"vmrole\specialize.cmd"
-FIRST_LOGON = r"vmrole\first-logon.cmd"
+FILES = rf"{VMROLE}\files"  # where the disc's script copies what lies beside it
+FIRST_LOGON = rf"{FILES}\first-logon.cmd"
 BOOT_SCRIPT = r"vmrole\boot.ps1"
 INVALID_PARAMETER = 87  # ERROR_INVALID_PARAMETER
 _SIMULATE = re.compile(r"\bsimulate\s+([a-z-]+)=([^\s\"&|]+)", re.IGNORECASE)
@@ -35,9 +36,10 @@ def run(world: World, line: str, log: Log) -> int:
             return INVALID_PARAMETER
         log(f"simulate: {wish[1]} is {wish[2]}")
         return 0
-    for script, does in ((SPECIALIZE, _specialize), (FIRST_LOGON, _first_logon)):
-        if script in line.lower():
-            return _from_disc(world, line, script, does, log)
+    if SPECIALIZE in line.lower():
+        return _from_disc(world, line, SPECIALIZE, _specialize, log)
+    if FIRST_LOGON.lower().partition("\\")[2] in line.lower():
+        return _first_logon(world, log)
     log("not run, the simulator does not know it")  # Not the line itself: it may hold a secret.
     return 0
 
@@ -68,11 +70,20 @@ def _specialize(world: World, disc: Drive, script: str) -> None:
     """
     asked = b"smss.exe" in (disc.read(BOOT_SCRIPT) or b"") and not world.options.no_powershell
     boot = world.boot if asked or "wmic.exe" in script else ""
+    if 'copy /y "%~dp0*.*" "%notes%\\files"' in script and (beside := disc.find("vmrole")) is not None:
+        for file in beside.iterdir():
+            world.system.write(rf"{FILES}\{file.name}", file.read_bytes())
     for note in _NOTE.finditer(script):
         text = note[2].replace("%boot%", boot) or "ECHO is off."
         world.system.write(rf"{VMROLE}\{note[1]}", f"{text}\r\n".encode())
 
 
-def _first_logon(world: World, _disc: Drive, script: str) -> None:
-    """What would run is kept where a test can read it."""
-    world.system.write(rf"{VMROLE}\first-logon.log", script.encode())
+def _first_logon(world: World, log: Log) -> int:
+    """What would run is kept where a test can read it; 1 when it is not there."""
+    script = world.system.read(FIRST_LOGON)
+    if script is None:
+        log(f"there is no {FIRST_LOGON}")
+        return 1
+    world.system.write(rf"{VMROLE}\first-logon.log", script)
+    log(f"ran {FIRST_LOGON}")
+    return 0

@@ -11,6 +11,9 @@ from unattend.windows.checks.place import Home, Place, Report, is_placeholder, s
 _TRUE = ("true", "1")
 _INTERFACE = ("ipv4settings", "ipv6settings", "identifier", "unicastipaddresses", "routes")
 _SINCE_8 = frozenset({"hideonlineaccountscreens", "hidelocalaccountscreen", "hideoemregistrationscreen"})
+_WIPES = re.compile(
+    r"\bdiskpart\b|\bformat(\.com)?\s+(/\S+\s+)*\w:|\b(clear|initialize)-disk\b|\bformat-volume\b", re.IGNORECASE
+)
 _ZONES = re.compile(r"(Africa|America|Antarctica|Asia|Atlantic|Australia|Etc|Europe|Indian|Pacific|US)/\w+")
 
 
@@ -38,9 +41,10 @@ def check_generalized(homes: list[Home], report: Report) -> None:
             continue
         for place in home.every:
             wipes = place.name.casefold() == "willwipedisk" and place.text.casefold() in _TRUE
+            lays = place.key in ("diskconfiguration/disk/createpartitions", "imageinstall/osimage/installto")
             formats = place.name.casefold() == "format" and "modifypartition" in place.key
-            runs = place.name.casefold() == "path" and "command/" in place.key and "diskpart" in place.text.casefold()
-            if wipes or formats or runs:
+            runs = place.name.casefold() == "path" and "command/" in place.key and _WIPES.search(place.text)
+            if wipes or lays or formats or runs:
                 message = "the windowsPE pass wipes a disk; a generalized image is never installed"
                 mend = "remove the pass windowsPE: it would act if the machine ever started from Windows media"
                 report.error(place, "disk-wipe", message, mend)

@@ -101,7 +101,9 @@ def _passes(root: etree._Element, report: Report) -> None:
 def _marks(root: etree._Element, report: Report) -> None:
     """action and keyValue in another namespace, and elements in none; each one finding for the file."""
     marks = names = False
-    for element in root.iter(etree.Element):
+    # A package below <servicing> has an action of its own, in no namespace.
+    components = root.iter(f"{{{UNATTEND}}}component")
+    for element in (one for component in components for one in component.iter(etree.Element)):
         if not element.tag.startswith("{"):
             parent = element.getparent()
             if not names and parent is not None and parent is not root and parent.tag.startswith(f"{{{UNATTEND}}}"):

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from unattend.windows.checks.place import Home, Place, Report, is_placeholder, short
+from unattend.windows.checks.place import Home, Place, Report, is_all_placeholder, is_placeholder, short
 
 NAME_BYTES_MAX = 15
 ACCOUNT_CHARS_MAX = 20
@@ -147,11 +147,11 @@ def _password(place: Place, plain: list[Place], report: Report) -> None:
         if place.text and place.known is not None and above in ("autologon", "localaccount", "useraccounts"):
             mend = "write <Value>…</Value><PlainText>true</PlainText> in it"
             report.error(place, "password-shape", f"{place.name} holds text of its own", mend)
-        elif place.text and above == "credentials" and not is_placeholder(place.text):
+        elif place.text and above == "credentials" and not is_all_placeholder(place.text):
             plain.append(place)
         return
     text = value.text
-    if text != _DELETED and (not text or is_placeholder(text)):
+    if text != _DELETED and (not text or is_all_placeholder(text)):
         return
     if text == _DELETED:
         message = "Setup took the password out: the file is a copy that Windows kept"

@@ -223,6 +223,20 @@ def is_placeholder(text: str) -> bool:
     return _PLACEHOLDER.search(head) is not None or _WHOLE.fullmatch(head) is not None
 
 
+def is_all_placeholder(text: str) -> bool:
+    """As `is_placeholder`, for what may hold any character: Pa$$w0rd is none, $password and {{ password }} are."""
+    head = text[:_LOOKED_AT_CHARS]
+    return any(one.fullmatch(head) for one in (_WHOLE, _PLACEHOLDER)) or _TEMPLATE.search(head) is not None
+
+
+def quoted(place: Place) -> str:
+    """What it says, as a message quotes it; *** where that may be a secret."""
+    name = place.name.casefold()
+    above = place.parent.name.casefold() if place.parent is not None else ""
+    hidden = name.endswith(("password", "key", "accountdata")) or (name == "value" and above.endswith("password"))
+    return "***" if hidden else short(place.text)
+
+
 def short(text: str) -> str:
     """The text as a message quotes it: on one line, at most 40 characters."""
     flat = " ".join(text.split())

@@ -6,7 +6,7 @@ import difflib
 import re
 
 from unattend.windows import settings
-from unattend.windows.checks.place import Home, Place, Report, is_placeholder, short
+from unattend.windows.checks.place import Home, Place, Report, is_placeholder, quoted
 
 _SURE_VALUES = re.compile(
     r"(.*/)?(willreboot|willshowui|willwipedisk|accepteula|extend|active|hideeulapage|forceshutdownnow|mode|enabled"
@@ -96,7 +96,7 @@ def _value(place: Place, report: Report) -> None:
     text = place.text
     if place.children or not text or is_placeholder(text):
         if place.children and text and not is_placeholder(text):
-            message = f"{place.name} holds text beside its settings: {short(text)}"
+            message = f"{place.name} holds text beside its settings: {quoted(place)}"
             report.warning(place, "stray-text", message, "remove it")
         return
     known = place.known
@@ -105,10 +105,10 @@ def _value(place: Place, report: Report) -> None:
         said = text.casefold()
         if said not in allowed and _YES.get(said) not in allowed:
             report_it = report.error if _SURE_VALUES.fullmatch(place.key) else report.doubt
-            message = f"{place.name} is {short(text)}"
+            message = f"{place.name} is {quoted(place)}"
             report_it(place, "value", message, "write " + " or ".join(known.values))
     if _NUMBERS.fullmatch(place.key) and not re.fullmatch(r"[0-9]+|0x[0-9A-Fa-f]+", text):
-        report.error(place, "number", f"{place.name} is no number: {short(text)}", "write digits only")
+        report.error(place, "number", f"{place.name} is no number: {quoted(place)}", "write digits only")
     if known is not None and known.chars_max:
         units = len(text.encode("utf-16-le", errors="surrogatepass")) // 2
         if units > known.chars_max and not place.key.endswith("computername"):
