@@ -88,6 +88,30 @@ def test_no_finding_quotes_a_secret(phase: str, body: str) -> None:
     assert "s3cret" not in str(said)
 
 
+@pytest.mark.parametrize(
+    ("phase", "name", "body"),
+    [
+        (
+            "specialize",
+            "Deployment",
+            "<RunSynchronous><RunSynchronousCommand wcm:action='add'><Order>1</Order><Path></Path>"
+            "</RunSynchronousCommand></RunSynchronous>",
+        ),
+        (
+            "specialize",
+            "TCPIP",
+            "<Interfaces><Interface wcm:action='add'><Identifier> </Identifier></Interface></Interfaces>",
+        ),
+    ],
+)
+def test_what_cannot_be_empty_is_told(phase: str, name: str, body: str) -> None:
+    """A doubt in a user's file, an error in ours; an empty organization is none."""
+    assert (W, "empty") in {one[:2] for one in found(answers(phase, name, body))}
+    assert (E, "empty") in {one[:2] for one in found(answers(phase, name, body), ours=True)}
+    organization = answers("specialize", "Shell-Setup", "<RegisteredOrganization></RegisteredOrganization>")
+    assert found(organization) == []
+
+
 def test_a_list_of_the_reference_may_lack_its_marks() -> None:
     """Two rules for two ports are two, whatever marks they lack."""
     rule = "<Portrule><Protocol>Both</Protocol></Portrule>"

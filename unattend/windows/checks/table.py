@@ -18,6 +18,13 @@ _SURE_VALUES = re.compile(
 _NUMBERS = re.compile(
     r"(.*/)?(diskid|partitionid|logoncount|createpartition/size|(horizontal|vertical)resolution|colordepth|refreshrate)"
 )
+_NEVER_EMPTY = re.compile(
+    r"(.*/)?([a-z]*synchronouscommand/path|pathandcredentials/path|pagefile/path|interface/identifier"
+    r"|(unicastipaddresses|dnsserversearchorder|nameserverlist)/ipaddress"
+    r"|dnssuffixsearchorder/domainname|route/(prefix|nexthopaddress))"
+)
+"""Of what the reference calls never empty, what can mean nothing; an empty name or organization installs."""
+
 _YES = {"true": "1", "false": "0", "1": "true", "0": "false"}
 
 
@@ -94,6 +101,8 @@ def _listed(passes: frozenset[str]) -> str:
 
 def _value(place: Place, report: Report) -> None:
     text = place.text
+    if not place.children and not text and place.known is not None and _NEVER_EMPTY.fullmatch(place.key):
+        report.doubt(place, "empty", f"{place.name} is empty", "say something there, or remove what it stands in")
     if place.children or not text or is_placeholder(text):
         if place.children and text and not is_placeholder(text):
             message = f"{place.name} holds text beside its settings: {quoted(place)}"
