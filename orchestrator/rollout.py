@@ -40,10 +40,11 @@ def advance(
         return replace(operation, progress=Progress.DONE, message=f"{done} of {done} serving"), ()
     # Those that serve nobody go first: nobody misses them.
     waiting.sort(key=lambda one: one[0].phase is Phase.SERVING)
-    out = len(under_way) + len(_out_by_others(instances, under_way, [one for one, _ in waiting]))
-    going = waiting[: max(0, operation.together - out)]
+    others = _out_by_others(instances, under_way, [one for one, _ in waiting])
+    going = waiting[: max(0, operation.together - len(under_way) - len(others))]
     changed = tuple(replace(instance, goal=goal) for instance, goal in going)
-    return replace(operation, message=f"{done} of {len(operation.targets)} serving"), changed
+    held_up = f"; waits until {', '.join(others[:3])} serves again" if others and waiting and not going else ""
+    return replace(operation, message=f"{done} of {len(operation.targets)} serving{held_up}"), changed
 
 
 def _goal(operation: Operation, number: int, instance: Instance, wanted: Incarnation) -> Goal:
@@ -65,12 +66,12 @@ def _reached(operation: Operation, instance: Instance, wanted: Incarnation) -> b
 
 def _out_by_others(
     instances: Mapping[InstanceName, Instance], under_way: list[Instance], waiting: list[Instance]
-) -> list[Instance]:
+) -> list[InstanceName]:
     """Instances of the same roles that are on their way back into rotation. What has failed is on no way."""
     roles = {one.role_name for one in (*under_way, *waiting)}
     known = {one.name for one in (*under_way, *waiting)}
     return [
-        one
+        one.name
         for one in instances.values()
         if one.role_name in roles
         and one.name not in known

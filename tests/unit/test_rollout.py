@@ -23,6 +23,20 @@ from orchestrator.model import (
 ROLE = Role(name="web", image="micro", image_sha256="a" * 64)
 
 
+def test_who_is_out_already_holds_up_the_next() -> None:
+    """Also when another operation, or the healing ladder, took it out; what has failed holds up nobody."""
+    other = instance_name("shop", "web", 1)
+    for phase, goes in ((Phase.SETUP, False), (Phase.FAILED, True), (Phase.SERVING, True)):
+        here = instance(Phase.SERVING, (1, 2), (1, 1))
+        beside = replace(instance(phase, (1, 1), (1, 1)), name=other, index=1)
+        operation = Operation(
+            id="x", verb=Verb.REIMAGE, subject=here.name, service="shop", targets=((here.name, Incarnation(2, 1)),)
+        )
+        moved, changed = rollout.advance(operation, {here.name: here, other: beside})
+        assert bool(changed) is goes, phase
+        assert ("waits until web-1.shop serves again" in moved.message) is not goes
+
+
 def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Instance:
     """web-0.shop."""
     return Instance(
