@@ -107,6 +107,7 @@ _NAMES = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_.-]{0,12}\Z")
 
 @settings(deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_an_unknown_part_anywhere_is_listed(data: st.DataObject) -> None:
     """An element or attribute that no schema has is named in the notes, wherever it stands."""
     in_csdef = data.draw(st.booleans())

@@ -23,6 +23,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_what_was_sent_and_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the upload, then how far the daemon is."""
     programs = tmp_path / "programs"

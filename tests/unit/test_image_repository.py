@@ -238,6 +238,7 @@ class Paused(FakeStore):
         return revision or super().commit(writes, events)
 
 
+@pytest.mark.slow
 def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content: bytes, tmp_path: Path) -> None:
     """Both looked before either was recorded: one gets the name, the other a conflict, and its bytes go."""
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
@@ -260,6 +261,7 @@ def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content:
     assert list(layout.images.iterdir()) == [images.path(image)]
 
 
+@pytest.mark.slow
 def test_a_removal_never_takes_the_bytes_of_a_new_image(layout: Layout, content: bytes) -> None:
     """The same bytes are added while their old record goes: whatever is recorded has its file."""
     added: list[Image] = []

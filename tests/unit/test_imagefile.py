@@ -111,6 +111,7 @@ def test_snapshots_are_refused(disk: Path) -> None:
     assert reason(disk) == "snapshots"
 
 
+@pytest.mark.slow
 def test_encryption_is_refused(tmp_path: Path) -> None:
     """A LUKS qcow2, and a header that claims the old encryption."""
     path = tmp_path / "disk.qcow2"

@@ -91,6 +91,7 @@ def test_only_root_of_the_guest_reads_the_files(tmp_path: Path) -> None:
     assert {fields[0] for fields in below} == {"dr-x------"}
 
 
+@pytest.mark.slow
 def test_time_and_place_leave_no_trace() -> None:
     """Other processes, in other time zones, in another second, make the very same disc."""
     digests = set[str]()

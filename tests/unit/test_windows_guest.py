@@ -193,6 +193,7 @@ def test_a_slow_script_is_taken_up_by_the_next_turn() -> None:
     assert len(agent.started) == 1
 
 
+@pytest.mark.slow
 def test_a_script_that_never_ends_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """A first PowerShell may take minutes; one that has hung does not keep the guest from being asked for ever."""
     agent = WindowsAgent()
