@@ -48,7 +48,7 @@ class Result:
     failed: int
     skipped: int
     seconds_s: float
-    faults: tuple[str, ...] = ()  # a line for each test that failed
+    faults: tuple[str, ...] = ()  # a line for each test that failed, or why there are none
 
     @property
     def passed(self) -> int:
@@ -94,7 +94,7 @@ def _run_quietly(ring: str, *, quick: bool = False) -> Result:
     )
     seconds_s = time.monotonic() - started
     print(f"{_title(ring, command)}\n{done.stdout.rstrip()}", flush=True)
-    return _result(ring, done.returncode, seconds_s)
+    return _result(ring, done.returncode, seconds_s, done.stdout.rstrip().rpartition("\n")[2])
 
 
 def _run_by_line(ring: str) -> Result:
@@ -106,19 +106,20 @@ def _run_by_line(ring: str) -> Result:
         command, cwd=REPOSITORY, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as child:
         assert child.stdout is not None
+        line = ""
         for line in child.stdout:
             print(f"{ring:<8}{line}", end="", flush=True)
-    return _result(ring, child.returncode, time.monotonic() - started)
+    return _result(ring, child.returncode, time.monotonic() - started, line.rstrip())
 
 
 def _title(ring: str, command: Sequence[str]) -> str:
     return f"\n{f' ring: {ring} ':=^{_WIDTH}}\n+ {' '.join(command)}"
 
 
-def _result(ring: str, status: int, seconds_s: float) -> Result:
+def _result(ring: str, status: int, seconds_s: float, last_line: str) -> Result:
     report = _REPORTS / f"{ring}.xml"
-    if not report.exists():  # Pytest did not come so far.
-        return Result(ring, status, 0, 0, 0, seconds_s)
+    if not report.exists():  # Pytest did not come so far: the last line is all there is of a reason.
+        return Result(ring, status, 0, 0, 0, seconds_s, (f"{ring}: {last_line}",))
     root = ElementTree.parse(report).getroot()
     return Result(ring, status, *_counts(root), seconds_s, _faults(root))
 
@@ -175,7 +176,7 @@ def summary(results: list[Result], total_s: float) -> str:
     """
     lines = [f"{'ring':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>10}  result"]
     for result in results:
-        verdict = "ok" if result.good else f"FAILED (pytest's exit status: {result.status})"
+        verdict = "ok" if result.good else f"FAILED (exit status: {result.status})"
         counts = f"{result.passed:>8}{result.failed:>8}{result.skipped:>9}"
         lines.append(f"{result.ring:<10}{counts}{result.seconds_s:>10.1f}  {verdict}")
     lines += [f"FAILED {fault}" for result in results for fault in result.faults]

@@ -47,8 +47,7 @@ def run(command: Sequence[str], *, keep: bool = False) -> int:
     """Runs `command` (argv) in a lab of its own; returns its exit status. `keep` leaves the lab up afterwards."""
     if os.geteuid() != 0:
         raise LabError("namespaces, libvirtd and the firewall need root; run it through sudo")
-    for stale in _unlocked():
-        shutil.rmtree(stale)
+    _sweep()
     with contextlib.ExitStack() as undo:
         root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))
         undo.callback(shutil.rmtree, root, ignore_errors=True)
@@ -98,9 +97,8 @@ class _Started:
 
 def _start(root: Path, command: Sequence[str], keep: bool) -> _Started:
     """Starts PID 1 of a lab on `root`. Unless kept, the lab dies with this process, even if that is killed."""
+    lock = _lock(root)
     reader, writer = os.pipe()
-    lock = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
     argv = [] if keep else ["setpriv", "--pdeathsig", "KILL", "--"]
     argv += ["unshare", *_NAMESPACES, "--propagation", "private", "--"]
     argv += [sys.executable, "-m", "tests.lab.harness.init", str(root), str(writer), str(lock), str(int(keep)), "--"]
@@ -169,18 +167,33 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, old)
 
 
+def _lock(root: Path) -> int:
+    """Takes the lab's lock and returns its descriptor. The file gets its name when it is locked already.
+
+    Between two steps another lab's start would find a lock that nobody holds, and remove the files of this one.
+    """
+    unnamed = root / f"{_LOCK}.new"
+    lock = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    unnamed.rename(root / _LOCK)
+    return lock
+
+
 def _held(root: Path) -> bool:
     """Whether some process holds the lab's lock; a directory without a lock file is being made right now."""
     try:
         with (root / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
+    except (FileNotFoundError, BlockingIOError):
         return True
     return False
 
 
-def _unlocked() -> list[Path]:
-    """Directories of labs that nobody holds any more: their owner was killed before it could remove them."""
-    return [root for root in _PARENT.glob(f"{_PREFIX}*") if not _held(root)]
+def _sweep() -> None:
+    """Removes the files of labs that nobody holds any more: their owner was killed before it could.
+
+    Two starts may sweep at once, and then one of them finds things gone.
+    """
+    for root in _PARENT.glob(f"{_PREFIX}*"):
+        if not _held(root):
+            shutil.rmtree(root, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import answers, daemons
+from tests.lab.harness import answers, daemons, enter
 from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
@@ -43,6 +44,29 @@ def test_a_lab_ends_whole(number: signal.Signals) -> None:
     owner.wait(timeout=30)
     assert daemons.until(lambda: not processes_naming(word), within_s=10)
     subprocess.run([*LAB, "true"], cwd=REPOSITORY, check=True, timeout=60)
+    assert not root.exists()
+
+
+def test_a_lab_that_just_starts_is_not_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whenever another start sweeps, the files of a lab that lives stay; when it has died they go."""
+    root = tmp_path / "vmlab-young"
+    root.mkdir()
+    monkeypatch.setattr(enter, "_PARENT", tmp_path)
+    flock, calls = fcntl.flock, []
+
+    def late(lock: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX:
+            calls.append(operation)
+            enter._sweep()
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = enter._lock(root)
+    enter._sweep()
+    assert calls
+    assert root.is_dir()
+    os.close(lock)
+    enter._sweep()
     assert not root.exists()
 
 
