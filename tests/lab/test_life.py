@@ -15,7 +15,7 @@ import pytest
 from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
-from tests.lab.harness.role import RoleDaemon, processes_naming
+from tests.lab.harness.role import RoleDaemon, kill_naming, processes_naming
 
 VIP = "203.0.113.10"
 URL = f"http://{VIP}/"
@@ -134,8 +134,7 @@ def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
     assert (instance(ready)["generation"], instance(ready)["boot"]) == (1, 2)
     mark(lab, "web-0.shop")
 
-    for pid in processes_naming(str(ready.run_dir / "haproxy" / "haproxy.cfg")):
-        os.kill(pid, signal.SIGKILL)
+    kill_naming(str(ready.run_dir / "haproxy" / "haproxy.cfg"))
     answers.distinct(lab.client, URL, 1, 10.0)
 
     ready.kill()

@@ -30,16 +30,24 @@ SECURE = Hardware(firmware=Firmware.SECURE_BOOT, tpm=True)
 
 @pytest.fixture(scope="module")
 def stage(lab_session: Lab, micro_image: Path) -> Iterator[RealStage]:
-    """One stage for all kinds: each test takes its VM away itself."""
+    """One stage for all kinds, one VM at a time."""
     lab_session.start_libvirtd()
     with real_stage(lab_session, micro_image) as stage:
         yield stage
     lab_session.sweep()
 
 
+@pytest.fixture(autouse=True)
+def no_vm_stays(stage: RealStage) -> Iterator[None]:
+    """All VMs have one name: what a failed test left would be the next one's."""
+    yield
+    stage.hypervisor.power_off(make_instance(stage).name)
+    stage.hypervisor.undefine(make_instance(stage).name)
+
+
 def of_kind(stage: RealStage, os: Os, hardware: Hardware) -> Instance:
     """An instance whose image asks for that machine."""
-    plain = make_instance(stage)
+    plain = make_instance(stage, restart=False)
     storage = (LocalStorage(name="data", size_mib=8), LocalStorage(name="logs", size_mib=8))
     role = dataclasses.replace(
         plain.role, os=os, hardware=hardware, local_storage=storage, size=Size(vcpus=2, memory_mib=256)
@@ -105,8 +113,6 @@ def test_a_guest_starts_from_an_nvme_drive(stage: RealStage, lab_session: Lab) -
     stage.until(lambda: isinstance(stage.guest.identity(instance), Identity))
     mounted = "until grep -q ' /local/data ' /proc/mounts && grep -q ' /local/logs ' /proc/mounts; do sleep 1; done"
     lab_session.guest(instance.name, ["/bin/sh", "-c", mounted], within_s=60)
-    stage.hypervisor.power_off(instance.name)
-    stage.hypervisor.undefine(instance.name)
 
 
 def test_a_host_without_uefi_says_what_to_install(stage: RealStage, lab_session: Lab, tmp_path: Path) -> None:
@@ -120,4 +126,3 @@ def test_a_host_without_uefi_says_what_to_install(stage: RealStage, lab_session:
     finally:
         lab_session.host.run(["umount", _FIRMWARE])
     assert "apt-get install ovmf" in told.value.hint
-    stage.hypervisor.undefine(instance.name)

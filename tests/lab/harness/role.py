@@ -75,9 +75,8 @@ class RoleDaemon:
     def kill_with_children(self) -> None:
         """Ends the daemon and everything in this lab that has one of its directories on its command line."""
         self.kill()
-        for pid in {*processes_naming(str(self.state)), *processes_naming(str(self.run_dir))}:
-            with contextlib.suppress(ProcessLookupError):  # It may end by itself when another one does.
-                os.kill(pid, signal.SIGKILL)
+        kill_naming(str(self.state))
+        kill_naming(str(self.run_dir))
 
     # The command ------------------------------------------------------------------------------------------------
 
@@ -105,6 +104,13 @@ def processes_naming(text: str) -> list[int]:
             if text.encode() in words:
                 found.append(int(entry.name))
     return found
+
+
+def kill_naming(text: str) -> None:
+    """kill -9 of every process of the lab whose command line contains `text`."""
+    for pid in processes_naming(text):
+        with contextlib.suppress(ProcessLookupError):  # It may end by itself, some when another one does.
+            os.kill(pid, signal.SIGKILL)
 
 
 def wait_until(what: str, true: Callable[[], bool], within_s: float) -> None:
