@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.model import Instance, Service
+from tests.lab.harness.daemons import until
 from tests.lab.harness.places import HOST, Place
 
 T = TypeVar("T")
@@ -26,7 +27,8 @@ _CLONE_NEWNET = 0x40000000
 _ETH_P_ALL = 3
 _LIBC = ctypes.CDLL(None, use_errno=True)
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-LONGEST_S = 1.0  # how long a packet that should be dropped is waited for
+LONGEST_S = 2.0  # how long a packet that should be dropped is waited for; a lost SYN is sent again after 1 s
+ARRIVES_S = 10.0  # how long one that should pass may take, on a machine that is busy
 
 
 def in_namespace(name: str, do: Callable[[], T]) -> T:
@@ -75,10 +77,15 @@ class StandIn:
             HOST.run(["ip", "link", "set", self._tap, "master", self._bridge, "up"])
             for command in (f"link set eth0 address {self.mac}", "link set lo up", "link set eth0 up"):
                 HOST.run(["ip", "-n", self.namespace, *command.split()])
+            assert until(self._forwards, ARRIVES_S), f"{self._tap} takes no part in {self._bridge}"
             yield self
         finally:
             HOST.run(["ip", "link", "del", self._tap], check=False)
             HOST.run(["ip", "netns", "del", self.namespace])
+
+    def _forwards(self) -> bool:
+        """Whether the bridge passes frames from here, which it does a moment after both ends are up."""
+        return "state forwarding" in HOST.run(["bridge", "link", "show", "dev", self._tap]).stdout
 
     def configure(self) -> None:
         """Gives it its address and its way out by hand."""

@@ -20,8 +20,8 @@ from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, HOST_ADDRESS, OUTSIDE_LINK
 from tests.lab.stand_in import (
+    ARRIVES_S,
     BROADCAST,
-    LONGEST_S,
     StandIn,
     arp,
     asks,
@@ -162,7 +162,7 @@ def test_a_guest_can_say_what_is_true(shop: tuple[Service, list[Instance]], pair
     ):
         with other.listening() as ear:
             one.send(frame)
-            assert ear.hears(mark, LONGEST_S), frame.hex()
+            assert ear.hears(mark, ARRIVES_S), frame.hex()
 
 
 @pytest.mark.parametrize("last", ["00", "02", "03", "0e"])
@@ -181,7 +181,7 @@ def test_the_bridge_learns_no_false_place(
     assert not until(learned, GAP_S)
     HOST.run(["nft", "delete", "table", "bridge", "vmrole"])
     evil.send(lie)
-    assert until(learned, LONGEST_S)
+    assert until(learned, ARRIVES_S)
 
 
 def test_a_stranger_on_the_bridge_is_not_heard(
@@ -312,7 +312,7 @@ def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tu
     guest.configure()
     with serving(CLIENT_NAMESPACE, 8080) as callers:
         assert guest.reaches(CLIENT_ADDRESS, 8080)
-        assert until(lambda: callers == [HOST_ADDRESS], LONGEST_S), callers  # A connection may wait to be accepted.
+        assert until(lambda: callers == [HOST_ADDRESS], ARRIVES_S), callers  # A connection may wait to be accepted.
     with serving("", 2222), serving("", 80, VIP):
         assert guest.reaches(VIP, 80)
         for address in (guest.gateway, HOST_ADDRESS, VIP):
@@ -409,7 +409,7 @@ def test_the_vip_is_announced_and_moves(network: HostNetwork, shop: tuple[Servic
     CLIENT.run(stale)
     moved, _ = make_service("shop", "203.0.113.20", 2)
     network.lay(moved, instances)
-    assert until(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, LONGEST_S)
+    assert until(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, ARRIVES_S)
     held = HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
     assert "203.0.113.20/32" in held
     assert VIP not in held
