@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator import addressing, explain, manifest, manifest_answers, records, rollout
+from orchestrator import addressing, explain, manifest, records, rollout
 from orchestrator.difference import Change, difference
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
+from orchestrator.manifest.answers import computer_faults
 from orchestrator.model import (
     INSTANCES_MAX,
     Agent,
@@ -250,7 +251,7 @@ class Control:
         return self._clock.now_s()
 
     def _check(self, spec: ServiceSpec, others: list[Service]) -> None:
-        if faults := tuple(manifest_answers.computer_faults(spec.name, spec.roles)):
+        if faults := tuple(computer_faults(spec.name, spec.roles)):
             raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
         for other in others:
             if spec.vip and other.spec.vip == spec.vip:

@@ -23,16 +23,16 @@ from orchestrator.api.peers import Admission
 from orchestrator.api.server import serve
 from orchestrator.config import Config
 from orchestrator.control import Capacity, Control
-from orchestrator.drivers import accelerator
 from orchestrator.drivers.answer_media import AnswerDiscs
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks import QemuImgDisks
-from orchestrator.drivers.domain_xml import Machine
-from orchestrator.drivers.haproxy import HaproxyBalancer
-from orchestrator.drivers.image_repository import ImageRepository
+from orchestrator.drivers.hypervisor import accelerator
+from orchestrator.drivers.hypervisor.domain_xml import Machine
+from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
+from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
-from orchestrator.drivers.network import HostNetwork
-from orchestrator.drivers.qmp_watch import event_loop_thread
+from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines

@@ -6,13 +6,12 @@ import dataclasses
 
 import click
 
-from orchestrator import manifest_answers, manifest_tree
 from orchestrator.cli import documents, render
 from orchestrator.cli.reading import read_bytes
 from orchestrator.errors import InvalidInput, NotFound, Problem
-from orchestrator.manifest_answers import WhoseAnswers
-from orchestrator.manifest_reader import Reader
-from orchestrator.manifest_tree import Map
+from orchestrator.manifest.answers import WhoseAnswers, read_answers
+from orchestrator.manifest.reader import Reader
+from orchestrator.manifest.tree import Map, read_tree
 from orchestrator.model import AnswerFormat, label
 from unattend import AnswersInvalid
 from unattend.secret import Secret, SecretRef
@@ -123,7 +122,7 @@ def _wishes(text: str, wanted: str) -> tuple[Answers, Machine, str]:
 
     Only this role is read: what else the service file says, and which images there are, changes nothing here.
     """
-    tree, faults = manifest_tree.read(text)
+    tree, faults = read_tree(text)
     reader = Reader(tree)
     reader.problems.extend(faults)
     roles = _roles(tree)
@@ -143,7 +142,7 @@ def _wishes(text: str, wanted: str) -> tuple[Answers, Machine, str]:
         own = str(unattend.get("xml", ""))
         unattend["xml"], unattend.lines["xml"] = _SOME_FILE, unattend.lines.get("xml", 1)
         whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda _secret: "")
-        answers = manifest_answers.read(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
+        answers = read_answers(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
     if reader.problems or answers is None:
         raise InvalidInput("the service file has faults", problems=tuple(reader.problems))
     return answers, _machine(service, having[0]), own

@@ -17,10 +17,10 @@ from typing import Final
 
 from orchestrator.config import Config
 from orchestrator.doctor.check import Check, existing, fail, ok, warn
-from orchestrator.drivers import accelerator as accelerators
-from orchestrator.drivers import firewall, nft
 from orchestrator.drivers.command import run
-from orchestrator.drivers.domain_xml import Accelerator
+from orchestrator.drivers.hypervisor import accelerator as accelerators
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator
+from orchestrator.drivers.network import firewall, nft
 from orchestrator.errors import CommandFailed, Permanent, VmroleError
 
 _QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 67)

@@ -7,14 +7,14 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from orchestrator.drivers.agent_channel import AgentChannel
-from orchestrator.drivers.domain_xml import Machine
 from orchestrator.drivers.evidence import Evidence, Transcript
-from orchestrator.drivers.guest_agent import LibvirtGuest
+from orchestrator.drivers.guest.agent_channel import AgentChannel
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
+from orchestrator.drivers.hypervisor.domain_xml import Machine
+from orchestrator.drivers.hypervisor.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
+from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors
 from orchestrator.drivers.layout import Layout
-from orchestrator.drivers.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
-from orchestrator.drivers.libvirt_host import LibvirtHypervisor
-from orchestrator.drivers.qmp_watch import Monitors
 from orchestrator.model import InstanceName
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.drivers import image_convert
+from orchestrator.drivers.images import image_convert
 from orchestrator.imagefiles import SourceFormat
 
 MIB = 1024 * 1024

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.fake.world import Machine
-from orchestrator.drivers.haproxy import HaproxyBalancer
 from orchestrator.errors import EndpointRefused, Permanent, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Standing
 from orchestrator.ports import Balancer

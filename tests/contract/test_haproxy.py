@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import haproxy_config
-from orchestrator.drivers.haproxy import HaproxyBalancer
+from orchestrator.drivers.balancer import haproxy_config
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import ConfigError, Permanent, Transient
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
 from tests.contract.origin import Origin

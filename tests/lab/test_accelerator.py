@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import accelerator
-from orchestrator.drivers.accelerator import choose
-from orchestrator.drivers.domain_xml import Accelerator
+from orchestrator.drivers.hypervisor import accelerator
+from orchestrator.drivers.hypervisor.accelerator import choose
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 from tests.lab.harness.places import HOST
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.libvirt_connection import LibvirtConnection
-from orchestrator.drivers.network import HostNetwork
+from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.errors import Foreign, Permanent
 from orchestrator.model import Instance, Service
 from tests.contract.suites.network import NetworkContract, make_service

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.drivers.haproxy import HaproxyBalancer
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
 from orchestrator.model import InstanceName
 from tests.contract.suites.balancer import ADMIN, HTTP, ONE, ZERO, member, patiently

@@ -17,7 +17,7 @@ from orchestrator.api.peers import Admission
 from orchestrator.client import Client
 from orchestrator.control import Capacity, Control
 from orchestrator.drivers.fake import World, fake_host
-from orchestrator.drivers.image_repository import ImageRepository
+from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.sqlite import SqliteStore
 from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import accelerator, probe_guest
-from orchestrator.drivers.accelerator import Choice, choose
-from orchestrator.drivers.domain_xml import Accelerator
+from orchestrator.drivers.hypervisor import accelerator, probe_guest
+from orchestrator.drivers.hypervisor.accelerator import Choice, choose
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 from orchestrator.errors import Permanent
 
 BOOT = """grep -aoh 'vmrole-[0-9a-f]*' "$file" """

@@ -11,9 +11,9 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from orchestrator.drivers import agent_channel
-from orchestrator.drivers.agent_channel import AgentChannel, AgentForbids, AgentRefused, AgentSilent
-from orchestrator.drivers.libvirt_connection import translated
+from orchestrator.drivers.guest import agent_channel
+from orchestrator.drivers.guest.agent_channel import AgentChannel, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.hypervisor.libvirt_connection import translated
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient, VmroleError
 from orchestrator.model import InstanceName
 

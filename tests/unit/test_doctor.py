@@ -12,7 +12,7 @@ import pytest
 from orchestrator import doctor
 from orchestrator.config import Config
 from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs
-from orchestrator.drivers import accelerator
+from orchestrator.drivers.hypervisor import accelerator
 
 Program = Callable[[str, str], None]
 

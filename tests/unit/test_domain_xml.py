@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from orchestrator.drivers import domain_board, domain_devices, domain_xml
-from orchestrator.drivers.domain_parts import QEMU
-from orchestrator.drivers.domain_xml import Accelerator, DomainPaths, Machine, Ownership
+from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
+from orchestrator.drivers.hypervisor.domain_parts import QEMU
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine, Ownership
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
 from orchestrator.model import (

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.drivers import guest_services, host_probe
-from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.evidence import EXCHANGES, Transcript
-from orchestrator.drivers.guest_agent import LibvirtGuest
+from orchestrator.drivers.guest import guest_services, host_probe
+from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
+from orchestrator.drivers.guest.linux_guest import BOOT_ID_FILE, SETUP_BOOT_FILE
 from orchestrator.drivers.hostile_text import harmless, harmless_lines
-from orchestrator.drivers.linux_guest import BOOT_ID_FILE, SETUP_BOOT_FILE
 from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
 from tests.unit.test_domain_xml import instance
 

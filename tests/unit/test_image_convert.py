@@ -18,7 +18,7 @@ import pytest
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.command import Limits, apart, follow, run
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.image_repository import ImageRepository
+from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidInput, NoSpace, Permanent
 from orchestrator.imagefiles import SourceFormat

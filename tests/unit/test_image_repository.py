@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.image_repository import ImageRepository, open_source
+from orchestrator.drivers.images.image_repository import ImageRepository, open_source
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
 from orchestrator.model import DiskFormat, Event, Image

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import nft
-from orchestrator.drivers.firewall import BRIDGE, INET
-from orchestrator.drivers.nft import change, look, remake
+from orchestrator.drivers.network import nft
+from orchestrator.drivers.network.firewall import BRIDGE, INET
+from orchestrator.drivers.network.nft import change, look, remake
 
 
 def test_only_the_owners_elements_change() -> None:

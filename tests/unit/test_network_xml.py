@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from orchestrator.drivers import network_xml
+from orchestrator.drivers.network import network_xml
 from tests.contract.suites.network import make_service
 
 GOLDEN = """\

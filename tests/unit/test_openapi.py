@@ -13,7 +13,7 @@ from orchestrator import wire
 from orchestrator.api.app import create_app, description
 from orchestrator.control import Capacity, Control
 from orchestrator.drivers.fake import FakeStore, World
-from orchestrator.drivers.image_repository import ImageRepository
+from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import qmp_watch
-from orchestrator.drivers.qmp_watch import Monitors, Run, event_loop_thread
+from orchestrator.drivers.hypervisor import qmp_watch
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread
 from orchestrator.model import InstanceName
 
 NAME = InstanceName("web-0.shop")

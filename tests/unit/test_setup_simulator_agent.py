@@ -16,7 +16,7 @@ from images.setup_simulator.guest.agent import EXEC_S, Agent
 from images.setup_simulator.guest.drive import Drive, Kind
 from images.setup_simulator.guest.search import CACHE
 from images.setup_simulator.guest.world import World
-from orchestrator.drivers import windows_scripts, windows_services
+from orchestrator.drivers.guest import windows_scripts, windows_services
 
 BOOT = "20261122023000.123456+000"
 

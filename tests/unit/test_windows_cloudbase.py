@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from orchestrator.drivers import windows_setup
-from orchestrator.drivers.windows_setup import COMPLETE, Status
+from orchestrator.drivers.guest import windows_setup
+from orchestrator.drivers.guest.windows_setup import COMPLETE, Status
 from orchestrator.model import AnswerFormat
 from tests.unit.windows_agent import WEB
 

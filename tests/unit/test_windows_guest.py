@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.drivers import windows_guest, windows_setup
-from orchestrator.drivers.agent_commands import LEFT_ALONE_MAX_S
+from orchestrator.drivers.guest import windows_guest, windows_setup
+from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S
 from orchestrator.drivers.hostile_text import harmless
 from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
 from tests.unit.windows_agent import (

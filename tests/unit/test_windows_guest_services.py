@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from orchestrator.drivers import windows_guest
-from orchestrator.drivers.agent_commands import LEFT_ALONE_MAX_S
-from orchestrator.drivers.guest_agent import LibvirtGuest
+from orchestrator.drivers.guest import windows_guest
+from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.model import Instance, Ready, Services
 from tests.unit.windows_agent import IN_FIRST, OOBE, STARTING, WindowsAgent, guest, with_ready, without_exec
 

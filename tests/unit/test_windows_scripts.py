@@ -11,7 +11,7 @@ import tree_sitter_powershell
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.drivers import windows_scripts
+from orchestrator.drivers.guest import windows_scripts
 
 
 @pytest.mark.parametrize("script", ["status.ps1", "services.ps1"])

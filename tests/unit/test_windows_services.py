@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.drivers import windows_services
+from orchestrator.drivers.guest import windows_services
+from orchestrator.drivers.guest.windows_services import Service
 from orchestrator.drivers.hostile_text import harmless
-from orchestrator.drivers.windows_services import Service
 from orchestrator.model import Ready, Services
 
 NEVER, CRASHED = 1077, 1067
@@ -41,7 +41,7 @@ def test_the_whole_output_is_read() -> None:
 
 def test_a_wmi_that_tells_of_nothing_has_not_answered() -> None:
     """A query that failed looks like a Windows without services: the script does not end its answer then."""
-    script = importlib.resources.files("orchestrator.drivers.windows").joinpath("services.ps1").read_text()
+    script = importlib.resources.files("orchestrator.drivers.guest.windows").joinpath("services.ps1").read_text()
     (ending,) = [line for line in script.splitlines() if "'end='" in line]
     assert ending.startswith("if ($seen -gt 0) {")
     assert windows_services.parse("") is None

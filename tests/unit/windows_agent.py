@@ -7,10 +7,10 @@ import dataclasses
 import time
 from typing import Any
 
-from orchestrator.drivers import windows_guest, windows_setup
-from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.evidence import Transcript
-from orchestrator.drivers.guest_agent import LibvirtGuest
+from orchestrator.drivers.guest import windows_guest, windows_setup
+from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Os, Phase, Ready
 from tests.unit.test_domain_xml import instance
 

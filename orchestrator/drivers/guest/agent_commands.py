@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from orchestrator.drivers.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import Instance, InstanceName
 
 RUN_WITHIN_S = 1.5  # A turn waits so long for a command in the guest; a later turn takes the answer up.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Final, Protocol
 
-from orchestrator.drivers.agent_channel import AgentRefused
+from orchestrator.drivers.guest.agent_channel import AgentRefused
 from orchestrator.drivers.hostile_text import harmless
 from orchestrator.model import Agent, InstanceName
 

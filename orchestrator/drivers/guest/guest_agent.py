@@ -11,13 +11,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
-from orchestrator.drivers import agent_facts, host_probe
-from orchestrator.drivers.agent_channel import AgentRefused, AgentSilent
-from orchestrator.drivers.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.evidence import Transcript
+from orchestrator.drivers.guest import agent_facts, host_probe
+from orchestrator.drivers.guest.agent_channel import AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
+from orchestrator.drivers.guest.linux_guest import LinuxGuest
+from orchestrator.drivers.guest.windows_guest import WindowsGuest
 from orchestrator.drivers.hostile_text import harmless
-from orchestrator.drivers.linux_guest import LinuxGuest
-from orchestrator.drivers.windows_guest import WindowsGuest
 from orchestrator.errors import Transient
 from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
 

@@ -16,11 +16,11 @@ from typing import Final
 
 import libvirt
 
-from orchestrator.drivers import network_xml
-from orchestrator.drivers.firewall import Firewall
-from orchestrator.drivers.libvirt_connection import LibvirtConnection
-from orchestrator.drivers.network_xml import Described
-from orchestrator.drivers.vip import VipAddresses
+from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.network import network_xml
+from orchestrator.drivers.network.firewall import Firewall
+from orchestrator.drivers.network.network_xml import Described
+from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.errors import Foreign, Permanent
 from orchestrator.model import Instance, Service
 

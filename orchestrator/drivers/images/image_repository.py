@@ -22,8 +22,8 @@ from typing import BinaryIO
 
 from orchestrator import imagefiles, records
 from orchestrator.arrivals import Arrival, Arrivals, Teller
-from orchestrator.drivers import image_convert, image_incoming, qemu_img
-from orchestrator.drivers.image_incoming import CHUNK, Incoming
+from orchestrator.drivers.images import image_convert, image_incoming, qemu_img
+from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
 from orchestrator.imagefiles import SourceFormat

@@ -18,8 +18,8 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers import domain_board, domain_devices
-from orchestrator.drivers.domain_parts import QEMU, Accelerator, DomainPaths, Machine, add
+from orchestrator.drivers.hypervisor import domain_board, domain_devices
+from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, Machine, add
 from orchestrator.model import Instance
 
 __all__ = ["Accelerator", "DomainPaths", "Machine", "Ownership", "ownership", "render"]

@@ -20,7 +20,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers.domain_parts import Accelerator, Machine, add
+from orchestrator.drivers.hypervisor.domain_parts import Accelerator, Machine, add
 from orchestrator.model import Firmware, Instance, Os
 
 _TB_CACHE_MIB = 32  # QEMU's default of 1 GiB makes each VM 40 MiB bigger for no measured gain in speed.

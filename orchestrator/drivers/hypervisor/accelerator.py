@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers import probe_guest
 from orchestrator.drivers.command import run
-from orchestrator.drivers.domain_xml import Accelerator
 from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.hypervisor import probe_guest
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 
 log = logging.getLogger(__name__)
 

@@ -53,7 +53,7 @@ class Map(dict[str, object]):
         return "a mapping"
 
 
-def line_of(tree: object, key: str) -> int | None:
+def line_in(tree: object, key: str) -> int | None:
     """The line on which `key` ("roles.web.size"), or its nearest parent, is written; None for no part of it."""
     line = None
     for step in key.split("."):
@@ -64,7 +64,7 @@ def line_of(tree: object, key: str) -> int | None:
     return line
 
 
-def read(source: str) -> tuple[Map, tuple[Problem, ...]]:
+def read_tree(source: str) -> tuple[Map, tuple[Problem, ...]]:
     """The one document in `source`, and faults that leave it readable. Raises InvalidInput for all others."""
     if len(source.encode(errors="replace")) > TEXT_BYTES_MAX:
         limit = f"{TEXT_BYTES_MAX // 1024} KiB"

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.errors import Problem
-from orchestrator.manifest_fields import Answer, boolean, choice, text, words
-from orchestrator.manifest_reader import Reader, shown, under
-from orchestrator.manifest_tree import Map
+from orchestrator.manifest.fields import Answer, boolean, choice, text, words
+from orchestrator.manifest.reader import Reader, shown, under
+from orchestrator.manifest.tree import Map
 from orchestrator.model import AnswerFormat, Role
 from unattend import AnswersInvalid, configdrive, nocloud
 from unattend.secret import SecretRef, SecretSource
@@ -54,7 +54,7 @@ class Given:
     unattend: Answers | None = None
 
 
-def read(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAnswers) -> Given:
+def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAnswers) -> Given:
     """Reads `answers:` of the role `node`; which keys it may have depends on what the image reads."""
     at = f"{at}.answers"
     match form:

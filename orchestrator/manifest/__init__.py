@@ -11,10 +11,9 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from orchestrator import manifest_answers, manifest_tree
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.manifest_answers import Given, SecretFault, WhoseAnswers
-from orchestrator.manifest_fields import (
+from orchestrator.manifest.answers import Given, SecretFault, WhoseAnswers, computer_faults, read_answers
+from orchestrator.manifest.fields import (
     Answer,
     boolean,
     choice,
@@ -25,8 +24,8 @@ from orchestrator.manifest_fields import (
     text,
     words,
 )
-from orchestrator.manifest_reader import Reader
-from orchestrator.manifest_tree import SEE, Map
+from orchestrator.manifest.reader import Reader
+from orchestrator.manifest.tree import SEE, Map, line_in, read_tree
 from orchestrator.model import (
     INSTANCES_MAX,
     AnswerFormat,
@@ -64,7 +63,7 @@ def parse(source: str, find_image: Callable[[str], Image | None], secret_fault: 
 
     `secret_fault` says why a secret that the file names cannot be had; unless given, none is looked for.
     """
-    tree, faults = manifest_tree.read(source)
+    tree, faults = read_tree(source)
     reader = _Reader(tree, find_image, secret_fault)
     reader.problems.extend(faults)
     spec = reader.service()
@@ -78,7 +77,7 @@ def parse(source: str, find_image: Callable[[str], Image | None], secret_fault: 
 def line_of(source: str, key: str) -> int | None:
     """The line (1-based) on which `key` ("roles.web.size") or its nearest parent stands; None when unreadable."""
     try:
-        return manifest_tree.line_of(manifest_tree.read(source)[0], key)
+        return line_in(read_tree(source)[0], key)
     except InvalidInput:
         return None
 
@@ -104,7 +103,7 @@ class _Reader(Reader):
         if "vip" not in top and any(role.endpoints for role in roles):
             self.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
         if not self.problems:
-            for one in manifest_answers.computer_faults(self._service, roles):
+            for one in computer_faults(self._service, roles):
                 self.fault(one.key, one.message, one.hint)
         if self.problems or name is None:
             return None
@@ -190,7 +189,7 @@ class _Reader(Reader):
         if image is None:  # What it would read is not known; that there is no such image is said already.
             return Given()
         whose = WhoseAnswers(service=self._service, role=role, instances=instances, secret_fault=self._secret_fault)
-        return manifest_answers.read(self, node, at, image.answers, whose)
+        return read_answers(self, node, at, image.answers, whose)
 
     def _setup(self, node: Map, at: str, image: Image | None) -> Setup:
         at = f"{at}.setup"

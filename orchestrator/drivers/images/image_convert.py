@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator import imagefiles
-from orchestrator.drivers import image_incoming, qemu_img
+from orchestrator.drivers.images import image_incoming, qemu_img
 from orchestrator.errors import ImageRejected, NoSpace
 from orchestrator.imagefiles import Inspection, SourceFormat, vhd
 from orchestrator.imagefiles.reading import MIB, Source

@@ -18,7 +18,7 @@ from typing import Any, Final
 import libvirt
 import libvirt_qemu
 
-from orchestrator.drivers.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Transient, VmroleError
 from orchestrator.model import InstanceName
 

@@ -20,8 +20,8 @@ from typing import Final, cast
 
 from lxml import etree
 
-from orchestrator.drivers.domain_board import has_hyperv
-from orchestrator.drivers.domain_parts import QEMU, DomainPaths, Machine, add
+from orchestrator.drivers.hypervisor.domain_board import has_hyperv
+from orchestrator.drivers.hypervisor.domain_parts import QEMU, DomainPaths, Machine, add
 from orchestrator.model import DiskBus, Instance, Os
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from orchestrator.drivers import guest_services
-from orchestrator.drivers.agent_channel import AgentForbids, AgentSilent
-from orchestrator.drivers.agent_commands import LEFT_ALONE_MAX_S, AgentCommands
+from orchestrator.drivers.guest import guest_services
+from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentSilent
+from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands
 from orchestrator.model import Identity, Instance, InstanceName, Ready, Services
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"

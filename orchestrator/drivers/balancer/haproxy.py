@@ -22,10 +22,10 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
-from orchestrator.drivers import haproxy_config
+from orchestrator.drivers.balancer import haproxy_config
+from orchestrator.drivers.balancer.haproxy_config import Shape
+from orchestrator.drivers.balancer.haproxy_process import STOP_S, WRITABLE, HaproxyProcess
 from orchestrator.drivers.file_errors import file_faults
-from orchestrator.drivers.haproxy_config import Shape
-from orchestrator.drivers.haproxy_process import STOP_S, WRITABLE, HaproxyProcess
 from orchestrator.errors import Busy, EndpointRefused, Permanent, Unreachable, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
 

@@ -9,10 +9,9 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator import manifest_tree
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.manifest_fields import Answer
-from orchestrator.manifest_tree import SEE, Map
+from orchestrator.manifest.fields import Answer
+from orchestrator.manifest.tree import SEE, Map, line_in
 from orchestrator.model import label
 
 
@@ -25,7 +24,7 @@ class Reader:
 
     def fault(self, key: str, message: str, hint: str) -> None:
         """Notes what is wrong with `key`, e.g. "roles.web.size"."""
-        self.problems.append(Problem(message, key=key, line=manifest_tree.line_of(self._tree, key), hint=hint))
+        self.problems.append(Problem(message, key=key, line=line_in(self._tree, key), hint=hint))
 
     def keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Map:
         """The node as a mapping with only known keys; what is wrong is noted, and an empty one takes its place."""

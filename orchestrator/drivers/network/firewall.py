@@ -19,8 +19,21 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from orchestrator.addressing import TAP_PREFIX
-from orchestrator.drivers import nft
-from orchestrator.drivers.nft import ACCEPT, Chain, Key, Set, Table, any_of, both, drop, field, jump, match, meta
+from orchestrator.drivers.network import nft
+from orchestrator.drivers.network.nft import (
+    ACCEPT,
+    Chain,
+    Key,
+    Set,
+    Table,
+    any_of,
+    both,
+    drop,
+    field,
+    jump,
+    match,
+    meta,
+)
 from orchestrator.model import Instance, Service
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The balancer port: HAProxy, run and supervised."""

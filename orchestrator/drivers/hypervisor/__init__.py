@@ -1,0 +1,1 @@
+"""The hypervisor port: domains over libvirt, watched through their QMP monitors."""

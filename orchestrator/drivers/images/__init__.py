@@ -1,0 +1,1 @@
+"""The image repository, and qemu-img under limits."""

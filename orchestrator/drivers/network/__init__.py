@@ -1,0 +1,1 @@
+"""The network port: libvirt networks, nftables guards, the address of a VIP."""
