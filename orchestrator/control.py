@@ -369,7 +369,7 @@ def _templates(spec: ServiceSpec) -> dict[str, Role]:
 
 
 def _superseded(rollout: Operation) -> Operation:
-    return replace(rollout, progress=Progress.FAILED, message="the service was applied anew")
+    return replace(rollout, progress=Progress.SUPERSEDED, message="the service was applied anew")
 
 
 def _role_memory_mib(role: Role) -> int:

@@ -529,6 +529,7 @@ class Progress(enum.StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    SUPERSEDED = "superseded"  # what it brought about is no longer wanted; a newer operation goes on
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

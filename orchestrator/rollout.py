@@ -19,12 +19,12 @@ def advance(
     """
     under_way: list[Instance] = []
     waiting: list[tuple[Instance, Goal]] = []
-    done = 0
+    done = removed = 0
     for number, (name, wanted) in enumerate(operation.targets):
         instance = instances.get(name)
         goal = _goal(operation, number, instance, wanted) if instance is not None else None
         if instance is None or goal is None or not instance.goal.serve:
-            done += 1  # Removed meanwhile: there is nothing left to do for it.
+            removed += 1  # There is nothing left to do for it.
         elif goal != instance.goal:
             waiting.append((instance, goal))
         elif _reached(operation, instance, wanted) and instance.phase is Phase.SERVING:
@@ -36,15 +36,16 @@ def advance(
     if failed:
         because = "; ".join(f"{instance.name}: {instance.failure}" for instance in failed)
         return replace(operation, progress=Progress.FAILED, message=because), ()
-    if done == len(operation.targets):
-        return replace(operation, progress=Progress.DONE, message=f"{done} of {done} serving"), ()
+    so_far = f"{done} of {len(operation.targets)} serving{f', {removed} removed meanwhile' if removed else ''}"
+    if done + removed == len(operation.targets):
+        return replace(operation, progress=Progress.DONE, message=so_far), ()
     # Those that serve nobody go first: nobody misses them.
     waiting.sort(key=lambda one: one[0].phase is Phase.SERVING)
     others = _out_by_others(instances, under_way, [one for one, _ in waiting])
     going = waiting[: max(0, operation.together - len(under_way) - len(others))]
     changed = tuple(replace(instance, goal=goal) for instance, goal in going)
     held_up = f"; waits until {', '.join(others[:3])} serves again" if others and waiting and not going else ""
-    return replace(operation, message=f"{done} of {len(operation.targets)} serving{held_up}"), changed
+    return replace(operation, message=f"{so_far}{held_up}"), changed
 
 
 def _goal(operation: Operation, number: int, instance: Instance, wanted: Incarnation) -> Goal:

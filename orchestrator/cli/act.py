@@ -7,7 +7,7 @@ import click
 from orchestrator.cli import names, render
 from orchestrator.cli.options import Duration, wait_options
 from orchestrator.cli.progress import progress
-from orchestrator.cli.waiting import end_of, full_subject, until_gone, until_over, until_serving
+from orchestrator.cli.waiting import end_of, full_subject, until_gone, until_over, until_settled
 from orchestrator.client import Client
 from orchestrator.errors import NotFound
 
@@ -43,7 +43,7 @@ rebuild = _verb("rebuild", "Gives instances a new system disk and new, empty loc
 @click.option("--timeout", type=Duration(), help="At most so long: 90s, 10m. Exit status 4 then.")
 @click.pass_obj
 def wait(client: Client, subject: str, state: str, timeout: float | None) -> None:
-    """Returns when an instance, a role or a service serves, or is gone."""
+    """Returns when an instance, a role or a service serves as it was asked to, or is gone."""
     until = end_of(timeout)
     if state == "gone":
         try:
@@ -52,4 +52,4 @@ def wait(client: Client, subject: str, state: str, timeout: float | None) -> Non
             return
         until_gone(client, name, until, progress())
     else:
-        until_serving(client, full_subject(client, subject), until, progress())
+        until_settled(client, full_subject(client, subject), until)

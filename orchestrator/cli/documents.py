@@ -12,7 +12,7 @@ from orchestrator.cli.main import report_problems
 from orchestrator.cli.options import wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.reading import read_text
-from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
+from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving, until_settled
 from orchestrator.client import Client
 from orchestrator.errors import InvalidInput
 
@@ -68,7 +68,7 @@ def apply(client: Client, file: str, dry_run: bool, expect: int | None, waits: b
     if waits:
         if applied["operation"] is not None:
             until_over(client, applied["operation"], until, progress())
-        until_serving(client, service["name"], until, progress())
+        until_settled(client, service["name"], until)
     elif applied["operation"] is not None:
         render.say(f"rolling out; watch it with: vmrole wait {service['name']} --for=serving")
     return 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.progress import Progress
+from orchestrator.cli.progress import progress as new_progress
 from orchestrator.client import Client
-from orchestrator.errors import NotFound, Permanent, VmroleError, WaitedTooLong
+from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
 
 if TYPE_CHECKING:
     from orchestrator.transport import Json
+    from orchestrator.wire import Operation
 
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
 
@@ -63,6 +66,25 @@ def until_serving(client: Client, subject: str, until: float | None, progress: P
         full_subject(client, subject)
 
 
+def until_settled(client: Client, subject: str, until: float | None) -> None:
+    """Returns when no operation on the subject runs any more and every instance of it serves.
+
+    An instance that a rollout has yet to reach serves, too, but not what was asked for. Raises as the two waits do.
+    """
+    while running := [one for one in client.operations() if one["progress"] == "running" and _concerns(one, subject)]:
+        with contextlib.suppress(Conflict):  # The operation that supersedes it is the next.
+            until_over(client, running[0], until, new_progress())
+    until_serving(client, subject, until, new_progress())
+
+
+def _concerns(operation: Operation, subject: str) -> bool:
+    """Whether the operation changes an instance of the subject: an instance's name, ROLE.SERVICE or SERVICE."""
+    if subject == operation["service"]:
+        return True
+    names = [name for name, _ in operation["targets"]]
+    return subject in names or subject in (f"{name.rpartition('-')[0]}.{operation['service']}" for name in names)
+
+
 def until_gone(client: Client, subject: str, until: float | None, progress: Progress) -> None:
     """Returns when nothing of the subject is left; raises WaitedTooLong."""
     rows: dict[str, Mapping[str, Any]] = {}
@@ -83,7 +105,10 @@ def until_gone(client: Client, subject: str, until: float | None, progress: Prog
 
 
 def until_over(client: Client, operation: Mapping[str, Any], until: float | None, progress: Progress) -> None:
-    """Returns when the operation is done; raises Permanent when it has failed, WaitedTooLong."""
+    """Returns when the operation is done.
+
+    Raises Permanent when it has failed, Conflict when somebody wanted something else meanwhile, WaitedTooLong.
+    """
     last: Json = operation
     with progress:
         for kind, value, _ in client.watch_operation(operation["id"], until=until):
@@ -92,9 +117,11 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
                 last = value
     if isinstance(last, str):
         raise VmroleError(last)
+    what = f"{last['verb']} of {last['subject']}"
     if last["progress"] == "failed":
-        hint = f"ask: vmrole events {last['subject']}"
-        raise Permanent(f"{last['verb']} of {last['subject']} failed: {last['message']}", hint=hint)
+        raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole events {last['subject']}")
+    if last["progress"] == "superseded":
+        raise Conflict(f"{what} was superseded: {last['message']}", hint="ask: vmrole get operations")
 
 
 def _take(rows: dict[str, Mapping[str, Any]], kind: str, value: Json, progress: Progress) -> bool:

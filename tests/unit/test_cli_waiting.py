@@ -99,6 +99,38 @@ def test_waiting_for_a_rollout(run: Run, daemon: Daemon, tmp_path: Path) -> None
     assert run("delete", "service", "roll", "--wait", "--timeout", "60s")[0] == 0
 
 
+def test_a_rollout_that_is_superseded_is_a_conflict(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """Who waits for an apply hears that somebody else has applied something newer; the newer one is rolled out."""
+    file = Path(document(tmp_path, "race", "203.0.113.60"))
+    assert run("apply", "-f", str(file), "--wait", "--timeout", "60s")[0] == 0
+    last = InstanceName("web-2.race")
+    daemon.world.faults.services_never_start.add(last)
+    newer = file.read_text().replace("memory: 128 MiB", "memory: 256 MiB")
+    file.write_text(file.read_text().replace("memory: 128 MiB", "memory: 192 MiB"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", "apply", "-f", str(file), "--wait", "--timeout", "60s"],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"VMROLE_SOCKET": str(daemon.socket)},
+    ) as first:
+        end = time.monotonic() + 30
+        while not any(one.service == "race" for one in daemon.control.operations()) and time.monotonic() < end:
+            time.sleep(0.02)
+        file.write_text(newer)
+        assert run("apply", "-f", str(file))[0] == 0
+        daemon.world.faults.services_never_start.clear()
+        _, err = first.communicate(timeout=60)
+    assert first.returncode == 5
+    assert "error: reimage of race was superseded: the service was applied anew" in err
+    assert run("wait", "web-0.race", "--timeout", "60s")[0] == 0, "an instance's rollout is waited for, too"
+    assert daemon.control.instance("web-0").role.size.memory_mib == 256
+    assert run("wait", "race", "--timeout", "60s")[0] == 0
+    assert {one.role.size.memory_mib for one in daemon.control.instances("race")} == {256}
+    assert run("delete", "service", "race", "--wait", "--timeout", "60s")[0] == 0
+
+
 def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """`get instances -w -o json` prints an object a line; it may begin before there is anything."""
     file = document(tmp_path, "seen", "203.0.113.30")

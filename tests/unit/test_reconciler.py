@@ -351,7 +351,7 @@ def test_a_second_apply_takes_nobody_else_out() -> None:
     assert least == 1
     assert all("c: 1" in one.role.user_data for one in fabric.instances())
     first, second = fabric.control.operations()
-    assert (first.progress, first.message) == (Progress.FAILED, "the service was applied anew")
+    assert (first.progress, first.message) == (Progress.SUPERSEDED, "the service was applied anew")
     assert second.progress is Progress.DONE
 
 

@@ -37,6 +37,18 @@ def test_who_is_out_already_holds_up_the_next() -> None:
         assert ("waits until web-1.shop serves again" in moved.message) is not goes
 
 
+def test_what_was_removed_does_not_count_as_serving() -> None:
+    """An operation on what somebody else removes ends, and says so."""
+    here = instance(Phase.SERVING, (2, 1), (2, 1))
+    leaving = replace(here, name=instance_name("shop", "web", 1), goal=replace(here.goal, serve=False))
+    gone = instance_name("shop", "web", 2)
+    targets = tuple((name, Incarnation(2, 1)) for name in (here.name, leaving.name, gone))
+    operation = Operation(id="x", verb=Verb.REIMAGE, subject="shop", service="shop", targets=targets)
+    over, changed = rollout.advance(operation, {here.name: here, leaving.name: leaving})
+    assert (over.progress, over.message) == (Progress.DONE, "1 of 3 serving, 2 removed meanwhile")
+    assert changed == ()
+
+
 def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Instance:
     """web-0.shop."""
     return Instance(
