@@ -192,9 +192,8 @@ def drain(instance: Instance, host: Host) -> Outcome:
     seat = host.balancer.seats().get(instance.name)
     if seat is None:
         return Done(instance)
-    if seat.standing is not Standing.DRAINING:
-        host.balancer.drain(instance.name)
-        seat = host.balancer.seats().get(instance.name, seat)
+    host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
+    seat = host.balancer.seats().get(instance.name, seat)
     domain = host.hypervisor.look(instance.name)
     dead = domain is None or domain.power is not Power.RUNNING
     overdue = host.clock.now_s() - instance.phase_since_s >= instance.goal.role.drain_s

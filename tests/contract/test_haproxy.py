@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.drivers.balancer import haproxy_config
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
-from orchestrator.errors import ConfigError, Permanent, Transient
+from orchestrator.errors import Busy, ConfigError, Permanent, Transient
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
 from tests.contract.origin import Origin
 from tests.contract.suites.balancer import (
@@ -119,6 +119,42 @@ def takes(port: int) -> socket.socket:
 def connect(port: int) -> socket.socket:
     """A TCP connection through the VIP."""
     return socket.create_connection((VIP, port), timeout=5)
+
+
+def test_only_other_endpoints_are_a_reload(haproxy: HaproxyBalancer) -> None:
+    """Endpoints that are as they were, and members that come, drain and go, leave the same process at work."""
+    haproxy.shape([HTTP])
+    worker = haproxy._process._worker()
+    assert worker is not None
+    for _ in range(2):
+        haproxy.shape([HTTP])
+        haproxy.join(member(ZERO))
+        haproxy.drain(ZERO)
+        patiently(lambda: haproxy.leave(ZERO))
+    assert haproxy._process._worker() == worker
+    haproxy.shape([HTTP, ADMIN])
+    assert haproxy._process._worker() != worker
+
+
+@pytest.mark.parametrize("command", ["add server", "state drain", "state ready"])
+@pytest.mark.parametrize("answer", ["", "Some other answer.\n"], ids=["silent", "refused"])
+def test_what_haproxy_does_not_show_has_not_happened(
+    haproxy: HaproxyBalancer, monkeypatch: pytest.MonkeyPatch, command: str, answer: str
+) -> None:
+    """A command that HAProxy refuses, or takes without effect, is told, and asked again by the next turn."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    if command == "state ready":
+        haproxy.drain(ZERO)
+    before = haproxy.seats()[ZERO].standing
+    ask = haproxy._process.ask
+    monkeypatch.setattr(haproxy._process, "ask", lambda line: answer if command in line else ask(line))
+    verbs = {"add server": lambda: haproxy.join(member(ONE)), "state drain": lambda: haproxy.drain(ZERO)}
+    with pytest.raises(Busy):
+        verbs.get(command, lambda: haproxy.join(member(ZERO)))()
+    assert (haproxy.seats()[ZERO].standing, ONE in haproxy.seats()) == (before, False)
+    monkeypatch.setattr(haproxy._process, "ask", ask)
+    verbs.get(command, lambda: haproxy.join(member(ZERO)))()
 
 
 def test_a_connection_outlives_reloads_and_is_counted_and_cut(haproxy: HaproxyBalancer, echo: Member) -> None:

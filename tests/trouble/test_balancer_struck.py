@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from orchestrator import steps
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
-from orchestrator.model import InstanceName
-from tests.contract.suites.balancer import ADMIN, HTTP, ONE, ZERO, member, patiently
+from orchestrator.model import InstanceName, Phase, Standing
+from orchestrator.steps import Wait
+from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
 from tests.contract.test_balancer import ask, kill_all, until
 from tests.contract.test_haproxy import origins, place, start
+from tests.trouble.life import Fabric, web_role
 
 __all__ = ["origins", "place", "start"]  # fixtures
 
@@ -41,9 +46,12 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
                 kill_all(victim)
             successor = start()
             until(lambda it=successor: stands(it))
+            for name, seat in successor.seats().items():
+                if seat.standing is Standing.DRAINING:
+                    assert name.partition(".")[0] not in answered_by(), "what is said to drain gets no new request"
             patiently(lambda it=successor, verb=verb: verb(it))
             assert set(successor.seats()) == seats
-            assert {ask()[1] for _ in range(6)} == answers
+            assert answered_by() == answers
             successor.__exit__()
             if not struck:
                 assert step > 1
@@ -52,18 +60,58 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
             raise AssertionError("the verb never ended")
 
 
+@pytest.mark.usefixtures("origins")
+def test_a_drain_that_was_cut_short_is_made_by_the_next_turn(
+    start: Callable[[], HaproxyBalancer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon dies at any moment of a turn that drains a member of two pools: the next turn drains both."""
+    fabric = Fabric()
+    fabric.deploy(web_role(drain_s=30.0))
+    fabric.until(fabric.quiet)
+    instance = replace(fabric.instance(ZERO), phase=Phase.DRAINING, phase_since_s=fabric.world.now_s())
+    both = HTTP.pool, ADMIN.pool
+    for step in range(100):
+        victim = start()
+        victim.shape([HTTP, ADMIN])
+        patiently(lambda it=victim: it.leave(ONE))
+        victim.join(member(ZERO, *both))
+        with socket.create_connection((VIP, ADMIN.port)) as busy:  # The drain has something to wait for.
+            busy.sendall(b"G")
+            until(lambda it=victim: it.seats()[ZERO].connections == 1)
+            victim.join(member(ONE, *both))
+            struck = die_at(victim, step, monkeypatch)
+            with contextlib.suppress(Killed):
+                steps.drain(instance, replace(fabric.host, balancer=victim))
+            victim.__exit__()
+            successor = start()
+            until(lambda it=successor: stands(it))
+            outcome = steps.drain(instance, replace(fabric.host, balancer=successor))
+            assert isinstance(outcome, Wait), outcome
+            assert answered_by(HTTP.port) == answered_by(ADMIN.port) == {"web-1"}, f"step {step}"
+        successor.__exit__()
+        if not struck:
+            assert step > 3
+            return
+    raise AssertionError("the turn never ended")
+
+
+def answered_by(port: int = PORT) -> set[str]:
+    """The hostnames of the members that answer new requests."""
+    return {{"zero": "web-0", "one": "web-1"}[ask(port=port)[1]] for _ in range(6)}
+
+
 Verb = Callable[[HaproxyBalancer], None]
 BEFORE: list[Verb] = [lambda it: it.shape([HTTP]), lambda it: it.leave(ONE), lambda it: it.join(member(ZERO))]
 VERBS: list[tuple[str, Verb, list[Verb], set[InstanceName], set[str]]] = [
-    ("shape", lambda it: it.shape([HTTP, ADMIN]), BEFORE, {ZERO}, {"zero"}),
-    ("join", lambda it: it.join(member(ONE)), BEFORE, {ZERO, ONE}, {"zero", "one"}),
-    ("drain", lambda it: it.drain(ZERO), [*BEFORE, lambda it: it.join(member(ONE))], {ZERO, ONE}, {"one"}),
+    ("shape", lambda it: it.shape([HTTP, ADMIN]), BEFORE, {ZERO}, {"web-0"}),
+    ("join", lambda it: it.join(member(ONE)), BEFORE, {ZERO, ONE}, {"web-0", "web-1"}),
+    ("drain", lambda it: it.drain(ZERO), [*BEFORE, lambda it: it.join(member(ONE))], {ZERO, ONE}, {"web-1"}),
     (
         "leave",
         lambda it: it.leave(ZERO),
         [*BEFORE, lambda it: it.join(member(ONE)), lambda it: it.drain(ZERO)],
         {ONE},
-        {"one"},
+        {"web-1"},
     ),
 ]
 

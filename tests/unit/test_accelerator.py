@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -107,12 +108,15 @@ def test_linux_has_a_say_too(tmp_path: Path, in_kvm: str, in_tcg: str, wanted: A
     assert chosen(tmp_path, emulator, kernels).accelerator is wanted
 
 
-def test_another_qemu_is_asked_anew(tmp_path: Path) -> None:
-    """What was found holds for one QEMU version; a broken note of it counts as none."""
+def test_another_qemu_or_kernel_is_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found holds for one version of QEMU and of the kernel; a broken note of it counts as none."""
     emulator = Emulator(tmp_path, kvm=BOOT, tcg=BOOT)
     chosen(tmp_path, emulator)
     emulator.version = "10.0.0"
     emulator.write()
+    assert not chosen(tmp_path, emulator).cached
+    assert chosen(tmp_path, emulator).cached
+    monkeypatch.setattr(platform, "release", lambda: "7.0.0-amd64")
     assert not chosen(tmp_path, emulator).cached
     assert chosen(tmp_path, emulator).cached
     for broken in ("", "[]", '{"key": 1}', json.dumps({"key": {}, "accelerator": "warp"})):
@@ -135,6 +139,14 @@ def test_without_a_device_nothing_is_booted(tmp_path: Path) -> None:
     assert (choice.accelerator, choice.because) == (Accelerator.TCG, "/dev/no-such-device does not exist")
     assert emulator.boots() == []
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_device_that_went_is_missed(tmp_path: Path) -> None:
+    """KVM that was found once is not believed when its device is no longer there."""
+    emulator = Emulator(tmp_path, kvm=BOOT, tcg=BOOT)
+    assert chosen(tmp_path, emulator).accelerator is Accelerator.KVM
+    assert chosen(tmp_path, emulator, device="/dev/no-such-device").accelerator is Accelerator.TCG
+    assert chosen(tmp_path, emulator).cached
 
 
 def test_without_qemu_it_says_so(tmp_path: Path) -> None:

@@ -43,6 +43,27 @@ def test_people_get_lines(out: io.StringIO) -> None:
     assert "\x1b" not in out.getvalue()
 
 
+class Terminal(io.StringIO):
+    """A terminal as far as the log asks."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_terminal_gets_lines(out: io.StringIO, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
+    """Nobody has to say that a terminal is for people; what is wrong stands out, unless colours are not wanted."""
+    monkeypatch.setenv("NO_COLOR", "" if colour else "1")
+    del out
+    terminal = Terminal()
+    log.set_up(out=terminal)
+    logging.getLogger("x").error("bad")
+    assert "error: bad" in terminal.getvalue()
+    assert not terminal.getvalue().startswith("{")
+    assert ("\x1b[" in terminal.getvalue()) is colour
+
+
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_nothing_breaks_out_of_a_line(out: io.StringIO, style: str) -> None:
     """Line ends, escapes and marks that reorder text are shown, not obeyed."""

@@ -119,9 +119,10 @@ class HaproxyBalancer:
                 there = rows.get((pool, name))
                 if there is None or there["addr"] != address:
                     self._add(pool, name, address, haproxy_config.server_options(frontends[pool]))
-                elif name in self._shape.draining or not _in_rotation(there):
-                    self._process.ask(f"set server {pool}/{name} state ready")
-                    self._process.ask(f"set server {pool}/{name} weight 1")
+                elif not _in_rotation(there):
+                    self._set(pool, name, "state ready")
+                    self._set(pool, name, "weight 1")
+            self._must_show(name, in_rotation=True)
             members = {**self._shape.members, name: member}
             self._remember(replace(self._shape, members=members, draining=self._shape.draining - {name}))
             self._standings[name] = Standing.UP
@@ -133,7 +134,8 @@ class HaproxyBalancer:
             if present and name not in self._shape.draining:
                 self._remember(replace(self._shape, draining=self._shape.draining | {name}))
             for pool in present:
-                self._process.ask(f"set server {pool}/{name} state drain")
+                self._set(pool, name, "state drain")
+            self._must_show(name, in_rotation=False)
 
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer. Busy when HAProxy does not let go of it yet."""
@@ -160,8 +162,7 @@ class HaproxyBalancer:
         for _, said in self._process.ask_old("show stat -1 4 -1"):
             for (_, name), row in _parsed(said).items():
                 old[name] = old.get(name, 0) + _connections(row)
-        draining = self._shape.draining  # After a restart HAProxy knows them by their weight of 0 alone.
-        seats = {name: _seat(rows, name in draining, old.get(name, 0)) for name, rows in found.items()}
+        seats = {name: _seat(rows, old.get(name, 0)) for name, rows in found.items()}
         for name in old.keys() - found.keys():
             if old[name]:  # Its endpoints have gone; what was open goes on until it leaves.
                 seats[name] = Seat(address="", standing=Standing.DRAINING, connections=old[name], pools=())
@@ -178,6 +179,16 @@ class HaproxyBalancer:
         row = self._rows().get((pool, name))
         if row is None or row["addr"] != address:
             raise Busy(f"HAProxy shows {name} in {pool} as {row['addr'] if row else 'absent'}, not {address}")
+
+    def _must_show(self, name: InstanceName, *, in_rotation: bool) -> None:
+        """Reads back what was set; Busy where it had no effect."""
+        for (pool, of), row in self._rows().items():
+            if of == name and _in_rotation(row) is not in_rotation:
+                raise Busy(f"HAProxy shows {name} in {pool} as {row['status']} after it was told otherwise")
+
+    def _set(self, pool: PoolName, name: InstanceName, what: str) -> None:
+        if answer := self._process.ask(f"set server {pool}/{name} {what}").strip():
+            raise Busy(f"HAProxy does not set {name} in {pool} to {what}: {answer}")
 
     def _remove(self, pool: PoolName, name: InstanceName) -> None:
         self._process.ask(f"set server {pool}/{name} state maint")
@@ -269,13 +280,16 @@ def _connections(row: Row) -> int:
 
 
 def _in_rotation(row: Row) -> bool:
-    """Whether the member is where it gets traffic as soon as its check passes: neither draining nor taken out."""
-    return row["status"].startswith(("UP", "DOWN", "no check"))
+    """Whether the member is where it gets traffic as soon as its check passes: neither draining nor taken out.
+
+    What has drained before HAProxy was started anew is known to it by a weight of 0 alone.
+    """
+    return row["weight"] != "0" and row["status"].startswith(("UP", "DOWN", "no check"))
 
 
-def _seat(rows: list[tuple[PoolName, Row]], draining: bool, old_connections: int) -> Seat:
-    """One member over all its pools: draining when draining in any, up only when up in all."""
-    if draining or not all(_in_rotation(row) for _, row in rows):
+def _seat(rows: list[tuple[PoolName, Row]], old_connections: int) -> Seat:
+    """One member over all its pools, as HAProxy itself shows it: draining when draining in any, up only in all."""
+    if not all(_in_rotation(row) for _, row in rows):
         standing = Standing.DRAINING
     elif all(row["status"].startswith(("UP", "no check")) for _, row in rows):
         standing = Standing.UP

@@ -31,7 +31,7 @@ _HEAD = """# Written by vmrole; changes are lost. Members come and go through th
 global
     stats socket {socket} mode 600 level admin expose-fd listeners
     stats timeout 10s
-    hard-stop-after 1h
+    hard-stop-after 24h
     maxconn 4000
     noreuseport
 

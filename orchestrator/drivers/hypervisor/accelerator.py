@@ -80,20 +80,20 @@ def choose(
 
     Asking takes a second or two where KVM works, and at most about `deadline_s` and the control where not.
 
-    The answer is kept in `cache_dir` for this kernel, this QEMU and this processor. `kernels` are tried instead of
-    those in /boot; `cpu` is QEMU's name of the processor model that guests in KVM get. Raises nothing for a KVM that
-    fails in whatever way; Permanent or CommandFailed when there is no QEMU.
+    While the device is there, the answer is kept in `cache_dir` for this kernel, this QEMU and this processor.
+    `kernels` are tried instead of those in /boot; `cpu` is QEMU's name of the processor model that guests in KVM get.
+    Raises nothing for a KVM that fails in whatever way; Permanent or CommandFailed when there is no QEMU.
     """
     if wish != "auto":
         return Choice(accelerator=Accelerator(wish), because="the configuration says so")
+    if not os.access(device, os.R_OK | os.W_OK):
+        why = "cannot be opened" if device.exists() else "does not exist"
+        return Choice(accelerator=Accelerator.TCG, because=f"{device} {why}")
     version = run([str(emulator), "--version"]).partition("\n")[0]
     key = {"kernel": platform.release(), "qemu": version, "processor": _processor(), "cpu": cpu}
     kept = _read(cache_dir / _CACHE_FILE, key)
     if kept is not None:
         return kept
-    if not os.access(device, os.R_OK | os.W_OK):
-        why = "cannot be opened" if device.exists() else "does not exist"
-        return Choice(accelerator=Accelerator.TCG, because=f"{device} {why}")
     choice, sure = _probed(emulator, _kernels() if kernels is None else kernels, cpu, deadline_s)
     log.info("guests run on %s: %s (%s)", choice.accelerator.value, choice.because, choice.evidence)
     if sure:
