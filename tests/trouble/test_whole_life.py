@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from orchestrator.model import Verb
-from tests.trouble.life import Fabric, Trouble, die, hang_up, whole_life
+from orchestrator.model import Phase, Size, Verb
+from tests.trouble.life import Fabric, Trouble, die, hang_up, web_role, whole_life
 
 
 @functools.cache
@@ -50,17 +52,68 @@ def test_the_operator_wishes_more_at_every_call(verb: Verb, after: bool) -> None
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_the_operator_asks_for_removal_at_every_call(after: bool) -> None:
     """Whatever was under way, a removal ends with nothing left."""
-    for at in range(1, len(effects()) + 1):
+    met = set[Phase]()
+    for at in range(1, effects_of_wishes() + 1):
         fabric = Fabric(Trouble(at, after))
-        fabric.trouble.strike = fabric.remove
-        fabric.deploy()
-        fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
-        fabric.act(Verb.REIMAGE, "shop")
+
+        def remove(fabric: Fabric = fabric) -> None:
+            met.update(one.phase for one in fabric.instances())
+            fabric.remove()
+
+        fabric.trouble.strike = remove
+        for wish in WISHES:
+            wish(fabric)
+            fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
+            if fabric.trouble.calls >= at:
+                break
+        assert fabric.trouble.calls >= at, f"call {at} was not struck"
+
+        gone(fabric)
+    assert met >= set(Phase) - {Phase.FAILED, Phase.GONE}, "a removal at every phase of a life"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": Size(vcpus=1, memory_mib=256)}, {"instances": 1}, {"instances": 3}],
+    ids=["another size", "fewer", "more"],
+)
+def test_the_operator_applies_something_else_meanwhile(change: dict[str, Any]) -> None:
+    """Another size, fewer instances or more: whatever was under way, in the end there is what was asked for last."""
+    role = web_role(**change)
+    for at in range(1, effects_of_wishes() + 1):
+        fabric = Fabric(Trouble(at, after=bool(at % 2)))
+        fabric.trouble.strike = functools.partial(fabric.deploy, role)
+        for wish in WISHES:
+            wish(fabric)
+            fabric.until(fabric.quiet)
+        assert [one.role.size for one in fabric.instances()] == [role.size] * role.instances
 
         fabric.remove()
-        fabric.until(lambda fabric=fabric: not fabric.instances() and not fabric.control.services())
+        gone(fabric)
 
-        fabric.world.nothing_is_left()
+
+def gone(fabric: Fabric) -> None:
+    """Waits until nothing is left."""
+    fabric.until(lambda: not fabric.instances() and not fabric.control.services())
+    fabric.world.nothing_is_left()
+
+
+WISHES: tuple[Callable[[Fabric], None], ...] = (
+    lambda fabric: fabric.deploy(),
+    lambda fabric: fabric.act(Verb.RESTART, "shop"),
+    lambda fabric: fabric.act(Verb.REIMAGE, "shop"),
+    lambda fabric: fabric.act(Verb.REBUILD, "web-1.shop"),
+)
+
+
+@functools.cache
+def effects_of_wishes() -> int:
+    """How many calls with an effect there are until all wishes are fulfilled."""
+    fabric = Fabric()
+    for wish in WISHES:
+        wish(fabric)
+        fabric.until(fabric.quiet)
+    return fabric.trouble.calls
 
 
 def whole_life_tolerant(fabric: Fabric) -> None:
@@ -73,5 +126,4 @@ def whole_life_tolerant(fabric: Fabric) -> None:
     fabric.until(fabric.quiet)
     assert all(one.generation >= 2 and one.name in fabric.world.seats_taken for one in fabric.instances())
     fabric.remove()
-    fabric.until(lambda: not fabric.instances() and not fabric.control.services())
-    fabric.world.nothing_is_left()
+    gone(fabric)
