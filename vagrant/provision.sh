@@ -1,8 +1,8 @@
 #!/bin/bash
 # Prepares a host for vmrole: Debian 12 or newer, Ubuntu 24.04 or newer; as root or as a user who may use sudo.
 #
-#   vagrant/provision.sh host      what a host needs to run vmrole
-#   vagrant/provision.sh develop   and what the tests, the demo and the image recipes need (the default)
+#   vagrant/provision.sh host      what a host needs to run vmrole and to build its base images
+#   vagrant/provision.sh develop   and what the tests and the demo need (the default)
 #
 # It says what it does, installs only what is missing, and may be run again at any time: with nothing to do it takes
 # well under a second. It starts no service and needs no systemd. The Makefile and the Vagrant lab call it.
@@ -48,14 +48,6 @@ gcc: builds libvirt's Python binding, which has no binary release
 libc6-dev: builds libvirt's Python binding, which has no binary release
 pkg-config: builds libvirt's Python binding, which has no binary release
 ca-certificates: to fetch the locked Python packages
-END
-}
-
-develop_packages() {
-  cat <<'END'
-make: runs the demo and the tests
-git: the style tests ask it which files are ours
-util-linux: unshare, nsenter and setpriv make the namespaces of demo and tests
 mmdebstrap: image recipes: a Debian file system from packages
 busybox-static: image recipes: the user land of the micro image
 cpio: image recipes: initial RAM file systems
@@ -66,6 +58,14 @@ grub-common: image recipes: grub-mkimage
 zstd: image recipes: compressed kernels, modules and packages
 xz-utils: image recipes: compressed kernels, modules and packages
 debian-archive-keyring: image recipes: on Ubuntu, the keys of Debian's archive
+END
+}
+
+develop_packages() {
+  cat <<'END'
+make: runs the demo and the tests
+git: the style tests ask it which files are ours
+util-linux: unshare, nsenter and setpriv make the namespaces of demo and tests
 genisoimage: isoinfo, the tests' second opinion on answer discs
 libarchive-tools: bsdtar, their third
 libxml2-utils: xmllint, the tests' second opinion on domain XML
@@ -85,6 +85,13 @@ apparmor_rule() {
   say "letting QEMU's AppArmor profile make our monitor sockets: $place"
   as_root mkdir -p "${place%/*}"
   printf '%s\n' "$rule" | as_root tee -a "$place" >/dev/null
+}
+
+# Whose members may use the daemon's socket. They are as good as root: who belongs to it is for the host's owner to say.
+group() {
+  if getent group vmrole >/dev/null; then return 0; fi
+  say "making the system group vmrole, without members"
+  as_root groupadd --system vmrole
 }
 
 missing_of() {
@@ -154,7 +161,10 @@ main() {
   command -v apt-get >/dev/null || die "this script knows Debian and Ubuntu only: there is no apt-get here"
   ! command -v python3 >/dev/null || check_python
   case ${1:-develop} in
-    host) apt_install "$(host_packages)" ;;
+    host)
+      apt_install "$(host_packages)"
+      group
+      ;;
     develop) apt_install "$(host_packages; develop_packages)" ;;
     *) die "say 'host' or 'develop'" ;;
   esac

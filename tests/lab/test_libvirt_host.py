@@ -75,6 +75,14 @@ def test_dead_vm_wakes_at_once(stage: RealStage) -> None:
     assert look(stage, instance).reason == "its QEMU ended unexpectedly"
 
 
+def test_an_overlay_is_open_once(stage: RealStage, lab: Lab) -> None:
+    """Whatever else wants to write to a running VM's disk is kept away by QEMU's own lock."""
+    overlay = str(stage.layout.overlay(started(stage)))
+    second = lab.host.run(["qemu-img", "resize", "-f", "qcow2", overlay, "+1G"], check=False)
+    assert second.returncode != 0
+    assert "lock" in second.stderr
+
+
 def test_killed_libvirtd_loses_nothing(stage: RealStage, lab: Lab) -> None:
     """Without libvirtd every call says so; the VM runs on, and everybody is woken when libvirtd is back."""
     instance = started(stage)
