@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import tenacity
+
 from orchestrator import addressing, explain, manifest, records, rollout
 from orchestrator.difference import Change, difference
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
@@ -43,6 +45,11 @@ from unattend.secret import SecretRef
 MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
 _ROLLOUT = "rollout-"
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
+TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
+
+_afresh = tenacity.retry(  # Reads, decides and commits anew when a record was written between reading and commit.
+    retry=tenacity.retry_if_exception_type(StaleRevision), stop=tenacity.stop_after_attempt(TRIES), reraise=True
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,8 @@ class Capacity:
 
 class Control:
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
-    what is given out over all services is guarded by a lock, for there is one daemon.
+    what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
+    meanwhile refuses no request: only a revision that the caller named can be stale.
     """
 
     def __init__(
@@ -152,6 +160,7 @@ class Control:
         """What apply would change."""
         return self.apply(text, dry_run=True).changes
 
+    @_afresh
     def apply_spec(self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None) -> Applied:
         """Records the service; changes of what a VM is built from are rolled out one instance at a time.
 
@@ -187,18 +196,21 @@ class Control:
         stored = replace(operation, revision=revision) if operation else None
         return Applied(service=replace(service, revision=revision), changes=changes, operation=stored)
 
+    @_afresh
     def scale(self, service: str, role: str, instances: int, *, expected: int | None = None) -> Service:
         """Changes the number of instances of a role; raises NotFound, InvalidInput, StaleRevision."""
         if not 0 <= instances <= INSTANCES_MAX:
             raise InvalidInput(f"{instances} instances", hint=f"use 0 to {INSTANCES_MAX}")
-        before = self.service(service)
-        if before.spec.role(role) is None:
-            raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
-        roles = tuple(replace(one, instances=instances) if one.name == role else one for one in before.spec.roles)
-        wanted = before.revision if expected is None else expected
-        applied = self.apply_spec(replace(before.spec, roles=roles), expected=wanted)
-        return applied.service or before
+        with self._applying:
+            before = self.service(service)
+            if before.spec.role(role) is None:
+                raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
+            roles = tuple(replace(one, instances=instances) if one.name == role else one for one in before.spec.roles)
+            wanted = before.revision if expected is None else expected
+            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted)
+            return applied.service or before
 
+    @_afresh
     def remove(self, service: str) -> Service:
         """Asks for the removal of a service with all its instances; asking again changes nothing."""
         before = self.service(service)
@@ -217,6 +229,7 @@ class Control:
 
     # Instances
 
+    @_afresh
     def act(self, verb: Verb, subject: str, *, together: int = 1) -> Operation:
         """Asks for a restart, reimage or rebuild of an instance, a role ("web.shop") or a service ("shop")."""
         if not 1 <= together <= INSTANCES_MAX:

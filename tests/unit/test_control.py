@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from orchestrator import records
+from orchestrator.control import TRIES, Control
+from orchestrator.drivers.fake.store import FakeStore
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
-from orchestrator.model import Image, Incarnation, Os, Phase, Progress, ServiceSpec, Size, Verb
+from orchestrator.model import Event, Image, Incarnation, Instance, Os, Phase, Progress, ServiceSpec, Size, Verb
+from orchestrator.ports import Write
 from tests.trouble.life import DIGEST, Fabric, web_role
 from unattend.windows.answers import Answers
 
@@ -76,6 +80,55 @@ def test_of_two_clients_one_gets_a_conflict(fabric: Fabric) -> None:
         fabric.control.scale("shop", "web", 5, expected=revision)
     with pytest.raises(StaleRevision):
         fabric.control.apply_spec(spec("new", "203.0.113.11"), expected=7)
+
+
+class Overtaken(FakeStore):
+    """A store in which the reconciler writes every instance just before each of the next `times` commits."""
+
+    times = 0
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+        """See ports.Store."""
+        if self.times > 0:
+            self.times -= 1
+            for one in records.all_of(self, Instance):
+                super().commit([records.put(dataclasses.replace(one, waiting=f"moment {self.times}"))])
+        return super().commit(writes, events)
+
+
+@pytest.fixture
+def overtaken() -> tuple[Control, Overtaken]:
+    """The control of a service with two instances that serve, and its store."""
+    store = Overtaken()
+    fabric = Fabric(store=store)
+    fabric.deploy()
+    fabric.until(fabric.quiet)
+    return fabric.control, store
+
+
+def test_a_request_is_not_refused_for_what_the_reconciler_writes(overtaken: tuple[Control, Overtaken]) -> None:
+    """Somebody who asks while instances move gets what was asked for, whoever wrote their records meanwhile."""
+    control, store = overtaken
+    store.times = 3
+    revision = control.service("shop").revision
+    assert control.apply_spec(spec(user_data="#!/bin/sh\n"), expected=revision).operation is not None
+    store.times = 3
+    assert control.scale("shop", "web", 1).spec.roles[0].instances == 1
+    store.times = 3
+    assert control.remove("shop").removing
+    assert store.times == 0
+    assert not any(one.goal.serve for one in control.instances("shop"))
+    assert {one.waiting for one in control.instances("shop")} == {"moment 0"}, "what it wrote is not lost, either"
+
+
+def test_a_request_that_is_overtaken_for_ever_is_refused(overtaken: tuple[Control, Overtaken]) -> None:
+    """The tries have an end, and nothing is recorded then."""
+    control, store = overtaken
+    store.times = 10 * TRIES
+    with pytest.raises(StaleRevision, match="changed meanwhile"):
+        control.remove("shop")
+    assert store.times == 9 * TRIES
+    assert not control.service("shop").removing
 
 
 def test_a_vip_belongs_to_one_service(fabric: Fabric) -> None:
