@@ -198,7 +198,7 @@ def test_nothing_is_ready_before_the_setup_restart() -> None:
 
 
 def test_guest_without_systemd_is_asked_by_script_once() -> None:
-    """Once it is known that a guest has no systemd, its marker alone is read until it is there."""
+    """Once it is known that a guest has no systemd, its marker alone is read, in later boots of the VM as well."""
     agent = Agent({BOOT_ID_FILE: BOOT}, output="init=other\n")
     asked, of = guest(agent), instance(boot_id=BOOT)
     for _ in range(5):
@@ -208,6 +208,10 @@ def test_guest_without_systemd_is_asked_by_script_once() -> None:
     assert len(agent.started) == 1
     agent.files[guest_services.READY_FILE] = BOOT
     assert asked.services(of) == Services(started=True)
+    asked.services(dataclasses.replace(of, boot_id=SETUP_BOOT))
+    assert len(agent.started) == 1
+    asked.services(dataclasses.replace(of, boot_id=SETUP_BOOT, generation=of.generation + 1))
+    assert len(agent.started) == 2, "a reimage may have brought another image"
 
 
 def test_marker_is_not_asked_what_it_cannot_know() -> None:

@@ -42,7 +42,7 @@ class LinuxGuest:
         self._commands = commands
         self._identities: dict[InstanceName, Identity] = {}  # as told last
         self._unready: dict[InstanceName, _Unready] = {}
-        self._plain: dict[InstanceName, str] = {}  # the boot in which the guest is known to have no systemd
+        self._plain: dict[InstanceName, str] = {}  # the VM (uuid) whose guest is known to have no systemd
 
     def identity(self, instance: Instance) -> Identity:
         """Which boot it is in."""
@@ -85,7 +85,7 @@ class LinuxGuest:
     def _auto_start(self, instance: Instance, boot_id: str) -> Services:
         name, ready = instance.name, instance.goal.role.ready
         marker = self._commands.shown(name, guest_services.READY_FILE)
-        if boot_id and ((marker == boot_id and not ready.units) or self._plain.get(name) == boot_id):
+        if boot_id and ((marker == boot_id and not ready.units) or self._plain.get(name) == instance.vm_uuid):
             return guest_services.by_marker(marker or "", ready, boot_id)
         with contextlib.suppress(AgentForbids):
             return self._by_script(instance, boot_id)
@@ -112,7 +112,7 @@ class LinuxGuest:
             return Services(started=False, note="the guest's shell does not run the question")
         self._unready.pop(instance.name, None)
         if not guest_services.has_systemd(ended.text):
-            self._plain[instance.name] = boot_id  # From now on its marker is read, which costs the guest nothing.
+            self._plain[instance.name] = instance.vm_uuid  # From now on its marker is read: that starts no process.
         elif not found.started:
             until_s = time.monotonic() + min(ended.took_s, LEFT_ALONE_MAX_S)
             self._unready[instance.name] = _Unready(boot_id, ready, found, until_s)
