@@ -32,7 +32,7 @@ DEPTH_MAX = 32
 VALUES_MAX = 20_000  # aliases counted each time that they are used
 SEE = "see the example in the README"
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # and halves of surrogate pairs
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE][-+]?[0-9]{1,3})?")
 _WORDS: dict[str, bool | None] = {
@@ -205,6 +205,8 @@ class _Builder:
 
     def _scalar(self, event: ScalarEvent, line: int) -> object:
         text = str(event.value)
+        if (odd := _CONTROL.search(text)) is not None:  # Written as an escape: the source was looked at before.
+            raise _refusal(f"a control character U+{ord(odd.group()):04X}", line, "the values must be plain text")
         if event.style is not None or event.tag is not None:
             self._untagged(event, line)
             return text

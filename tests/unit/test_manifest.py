@@ -181,6 +181,9 @@ def test_two_endpoints_cannot_share_a_port() -> None:
         ("a: 1\n---\nb: 2\n", "one service a file"),
         ("service: \x00", "control character U+0000"),
         ("service: a\x1b[2Jb", "control character U+001B"),
+        ('service: "\\ud800"', "control character U+D800"),
+        ('service: shop\nroles: {web: {ready: {command: ["\\e[2J"]}}}', "control character U+001B"),
+        ('"\\0": shop', "control character U+0000"),
         ("[" * 100_000, "nested deeper"),
         ("x" * 1_100_000, "larger than"),
         ("- " * 5_000 + "x", "nested deeper"),
@@ -190,7 +193,7 @@ def test_two_endpoints_cannot_share_a_port() -> None:
         ("? [a, b]\n: c\n", "a key that is not a word"),
         ("service: shop\nvip: 203.0.113.10\nroles: {}\n", "at least one role"),
     ],
-    ids=range(16),
+    ids=range(19),
 )
 def test_a_file_that_cannot_be_meant(source: str, word: str) -> None:
     """Whatever it is, it is refused in one sentence and in no time."""
