@@ -60,10 +60,10 @@ class Client:
         found: wire.Applied = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
         return found
 
-    def scale(self, service: str, role: str, instances: int, *, expected: int | None = None) -> wire.Service:
-        """Changes how many instances a role has."""
-        path = f"/v1/services/{transport.part(service)}/roles/{transport.part(role)}/instances"
-        found: wire.Service = self._json("PUT", path, {"instances": instances}, _expecting(expected))
+    def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> wire.Service:
+        """Changes how many instances roles have: all that are named, or none."""
+        path = f"/v1/services/{transport.part(service)}/instances"
+        found: wire.Service = self._json("PUT", path, {"roles": dict(counts)}, _expecting(expected))
         return found
 
     def remove(self, service: str) -> wire.Service:

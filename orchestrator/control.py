@@ -14,7 +14,7 @@ from dataclasses import replace
 import tenacity
 
 from orchestrator import addressing, explain, manifest, records, rollout
-from orchestrator.difference import Change, difference
+from orchestrator.difference import Change, difference, unfinished
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
 from orchestrator.manifest.answers import computer_faults
 from orchestrator.model import (
@@ -112,6 +112,20 @@ class Control:
         found = [one for one in records.all_of(self._store, Instance) if _belongs(one, subject)]
         return sorted(found, key=lambda one: (one.service, one.role_name, one.index))
 
+    def chosen(self, subject: str) -> list[Instance]:
+        """As `instances`; the short name of an instance will do as well, unless it is a service's.
+
+        Of a service or role without instances there are none; raises NotFound for what is unknown, and Conflict.
+        """
+        found = self.instances(subject)
+        if found or not subject:
+            return found
+        role, dot, name = subject.rpartition(".")
+        known = records.find(self._store, Service, name)
+        if known is not None and (not dot or known.spec.role(role) is not None):
+            return []
+        return [self.instance(subject)]
+
     def instance(self, name: str) -> Instance:
         """The instance `web-0.shop`, or `web-0` when only one service has it; raises NotFound or Conflict."""
         found = [one for one in records.all_of(self._store, Instance) if name in (one.name, one.hostname)]
@@ -169,20 +183,23 @@ class Control:
         with self._applying:
             return self._apply_spec(spec, dry_run, expected)
 
-    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None) -> Applied:
+    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, *, resumes: bool = True) -> Applied:
+        """`resumes`: instances that a halted rollout has not reached are part of what there is to do."""
         old = records.find(self._store, Service, spec.name)
-        if expected is not None and expected != (old.revision if old else 0):
-            raise StaleRevision(f"service {spec.name} changed meanwhile", hint="read it again, then try again")
+        _expect(old, expected, spec.name)
         if old is not None and old.removing:
             raise Conflict(
                 f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
             )
         others = [service for service in self.services() if service.name != spec.name]
         self._check(spec, others)
-        changes = difference(old.spec if old else None, spec)
+        stale = self._stale(spec) if resumes else []
+        left = [one for one in stale if not _wished_anew(one, spec)]
+        changes = difference(old.spec if old else None, spec) + unfinished(left)
         if dry_run or not changes:
             return Applied(service=old, changes=changes, operation=None)
-        service, instances, operation = self._plan(old, spec, others)
+        service, instances = self._plan(old, spec, others)
+        operation = self._rollout(spec, stale)
         told = Event(
             at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in changes)
         )
@@ -197,23 +214,29 @@ class Control:
         return Applied(service=replace(service, revision=revision), changes=changes, operation=stored)
 
     @_afresh
-    def scale(self, service: str, role: str, instances: int, *, expected: int | None = None) -> Service:
-        """Changes the number of instances of a role; raises NotFound, InvalidInput, StaleRevision."""
-        if not 0 <= instances <= INSTANCES_MAX:
-            raise InvalidInput(f"{instances} instances", hint=f"use 0 to {INSTANCES_MAX}")
+    def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
+        """Changes how many instances roles have, all or none; raises NotFound, InvalidInput, StaleRevision."""
+        for instances in counts.values():
+            if not 0 <= instances <= INSTANCES_MAX:
+                raise InvalidInput(f"{instances} instances", hint=f"use 0 to {INSTANCES_MAX}")
         with self._applying:
             before = self.service(service)
-            if before.spec.role(role) is None:
-                raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
-            roles = tuple(replace(one, instances=instances) if one.name == role else one for one in before.spec.roles)
+            for role in counts:
+                if before.spec.role(role) is None:
+                    raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
+            roles = tuple(replace(one, instances=counts.get(one.name, one.instances)) for one in before.spec.roles)
             wanted = before.revision if expected is None else expected
-            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted)
+            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, resumes=False)
             return applied.service or before
 
     @_afresh
-    def remove(self, service: str) -> Service:
-        """Asks for the removal of a service with all its instances; asking again changes nothing."""
+    def remove(self, service: str, *, expected: int | None = None) -> Service:
+        """Asks for the removal of a service with all its instances; asking again changes nothing.
+
+        Raises NotFound, and StaleRevision when it is no longer at the revision that the caller has read.
+        """
         before = self.service(service)
+        _expect(before, expected, service)
         if before.removing:
             return before
         leaving = [
@@ -234,9 +257,12 @@ class Control:
         """Asks for a restart, reimage or rebuild of an instance, a role ("web.shop") or a service ("shop")."""
         if not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
-        chosen = [one for one in self.instances(subject) if one.goal.serve] or [self.instance(subject)]
-        if not chosen[0].goal.serve:
-            raise Conflict(f"{chosen[0].name} is being removed")
+        if not subject:
+            raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
+        present = self.chosen(subject)
+        chosen = [one for one in present if one.goal.serve]
+        if not chosen:
+            raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
         half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up]
         if verb is Verb.RESTART and half:
             why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
@@ -264,7 +290,7 @@ class Control:
         return self._clock.now_s()
 
     def _check(self, spec: ServiceSpec, others: list[Service]) -> None:
-        if faults := tuple(computer_faults(spec.name, spec.roles)):
+        if faults := (*manifest.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
             raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
         for other in others:
             if spec.vip and other.spec.vip == spec.vip:
@@ -281,10 +307,8 @@ class Control:
             key = f"roles.{biggest.name}.size.memory"
             raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
 
-    def _plan(
-        self, old: Service | None, spec: ServiceSpec, others: list[Service]
-    ) -> tuple[Service, list[Instance], Operation | None]:
-        """The records after the change: the service, every instance that is new or changed, and the rollout."""
+    def _plan(self, old: Service | None, spec: ServiceSpec, others: list[Service]) -> tuple[Service, list[Instance]]:
+        """The records after the change: the service, and every instance that is new or changed."""
         if old is None:
             network = addressing.allocate_network(spec.name, self._capacity.pool, [one.network for one in others])
             service = Service(spec=spec, network=network, created_at_s=self._now_s())
@@ -306,7 +330,7 @@ class Control:
                 if after.revision == 0 or after != before:
                     changed.append(after)
         changed += [replace(one, goal=replace(one.goal, serve=False)) for one in present.values() if one.goal.serve]
-        return service, changed, self._rollout(spec, changed)
+        return service, changed
 
     def _new_instance(self, service: Service, role: Role, index: int, nics: list[Nic]) -> Instance:
         name = instance_name(service.name, role.name, index)
@@ -324,13 +348,34 @@ class Control:
             phase_since_s=self._now_s(),
         )
 
-    def _rollout(self, spec: ServiceSpec, changed: list[Instance]) -> Operation | None:
-        """A rolling reimage of the instances whose VM is built from something else than the spec says now."""
-        stale = [
+    def _stale(self, spec: ServiceSpec) -> list[Instance]:
+        """Instances whose VM is built from something else than the spec says, and that nothing else will reimage.
+
+        With those that a halted rollout did not reach come the failed of their roles: they go first, and halt the
+        next one as well if they fail again.
+        """
+        running = [one for one in self.operations() if one.service == spec.name and one.progress is Progress.RUNNING]
+        awaited = {name for one in running if one.verb is not Verb.RESTART for name, _ in one.targets}
+        staying = [
             one
-            for one in changed
-            if one.revision and one.goal.serve and one.role.template() != one.goal.role.template()
+            for one in self.instances(spec.name)
+            if (role := spec.role(one.role_name)) is not None and one.index < role.instances
         ]
+        stale = {
+            one.name
+            for one in staying
+            if _wished_anew(one, spec) or (one.goal.wanted.generation <= one.generation and one.name not in awaited)
+            if one.role.template() != _template(spec, one)
+        }
+        halted = {one.role_name for one in staying if one.name in stale and not _wished_anew(one, spec)}
+        return [
+            one
+            for one in staying
+            if one.name in stale or (one.phase is Phase.FAILED and one.goal.serve and one.role_name in halted)
+        ]
+
+    def _rollout(self, spec: ServiceSpec, stale: list[Instance]) -> Operation | None:
+        """A rolling reimage of these instances."""
         if not stale:
             return None
         return Operation(
@@ -375,6 +420,21 @@ class Control:
 def _belongs(instance: Instance, subject: str) -> bool:
     role = f"{instance.role_name}.{instance.service}"
     return subject in ("", instance.service, role, instance.name)
+
+
+def _expect(service: Service | None, revision: int | None, name: str) -> None:
+    if revision is not None and revision != (service.revision if service else 0):
+        raise StaleRevision(f"service {name} changed meanwhile", hint="read it again, then try again")
+
+
+def _template(spec: ServiceSpec, instance: Instance) -> Role | None:
+    role = spec.role(instance.role_name)
+    return None if role is None else role.template()
+
+
+def _wished_anew(instance: Instance, spec: ServiceSpec) -> bool:
+    """Whether the spec makes another VM of the instance than what is wanted of it already."""
+    return instance.goal.role.template() != _template(spec, instance)
 
 
 def _templates(spec: ServiceSpec) -> dict[str, Role]:

@@ -5,11 +5,13 @@ An entry for each key of the file that differs. Texts that may hold secrets are 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.model import Role, ServiceSpec
+from orchestrator.model import Instance, Role, ServiceSpec
 from unattend.secret import SecretRef
 
 
@@ -34,6 +36,7 @@ _WORDS = {
     "public_keys": "answers.publicKeys",
     "unattend": "answers.unattend",
 }
+_ROLLING = "rolling reimage, one instance at a time"
 _UNITS = {"_mib": " MiB", "_s": " s"}
 
 
@@ -59,6 +62,20 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     return tuple(changes)
 
 
+def unfinished(left: Sequence[Instance]) -> tuple[Change, ...]:
+    """What there is to do for instances that a halted rollout has not reached: an entry for each role."""
+    numbers = collections.Counter(one.role_name for one in left if one.role.template() != one.goal.role.template())
+    return tuple(
+        Change(
+            key=f"roles.{role}",
+            before=f"{_instances(number)} not as the file says",
+            after="as it says",
+            effect=_ROLLING,
+        )
+        for role, number in numbers.items()
+    )
+
+
 def _role_difference(before: Role, after: Role) -> list[Change]:
     changes = []
     for name in (field.name for field in dataclasses.fields(Role)):
@@ -82,7 +99,7 @@ def _effect(before: Role, after: Role, name: str) -> str:
         more = after.instances - before.instances
         return f"{_instances(abs(more))} {'deployed' if more > 0 else 'removed'}"
     if getattr(before.template(), name) != getattr(after.template(), name):
-        return "rolling reimage, one instance at a time"
+        return _ROLLING
     return "no restart"
 
 
@@ -109,8 +126,10 @@ def _flat(key: str, value: Any, unit: str = "") -> dict[str, str]:  # noqa: ANN4
             return {}
         case bool():
             return {key: str(value).lower()}
-        case int() | float():
+        case float():
             return {key: f"{value:g}{unit}"}
+        case int():
+            return {key: f"{value}{unit}"}
         case SecretRef():
             return {key: str(value)}
         case tuple() if all(isinstance(one, str) for one in value):

@@ -237,6 +237,7 @@ class Reconciler:
         self._woken: set[Key] = set()  # woken while in flight: run again at once
         self._laid: dict[str, frozenset[InstanceName]] = {}  # for whom this process has laid the network
         self._unlaid: dict[str, str] = {}  # why the network of a service could not be laid
+        self._conducting = threading.Lock()  # Two operations at once would each see the other's instances serve.
         self._changed = threading.Condition()
         self._stopping = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="turn")
@@ -323,7 +324,8 @@ class Reconciler:
                 case ("service", name):
                     return self._turn_service(name)
                 case ("operation", operation_id):
-                    changed, again_s = conduct(self._store, self._host, operation_id)
+                    with self._conducting:
+                        changed, again_s = conduct(self._store, self._host, operation_id)
                     for one in changed:
                         self.wake("instance", one)
                     return again_s

@@ -40,7 +40,7 @@ def advance(
     if done + removed == len(operation.targets):
         return replace(operation, progress=Progress.DONE, message=so_far), ()
     # Those that serve nobody go first: nobody misses them.
-    waiting.sort(key=lambda one: one[0].phase is Phase.SERVING)
+    waiting.sort(key=lambda one: not _out(one[0]))
     others = _out_by_others(instances, under_way, [one for one, _ in waiting])
     going = waiting[: max(0, operation.together - len(under_way) - len(others))]
     changed = tuple(replace(instance, goal=goal) for instance, goal in going)
@@ -77,8 +77,14 @@ def _out_by_others(
         if one.role_name in roles
         and one.name not in known
         and one.goal.serve
-        and one.phase not in (Phase.SERVING, Phase.FAILED)
+        and _out(one)
+        and not (one.phase is Phase.FAILED and one.goal.wanted <= one.at)
     ]
+
+
+def _out(instance: Instance) -> bool:
+    """Whether it serves nobody, or will not in a moment: its next turn takes it out."""
+    return instance.phase is not Phase.SERVING or instance.goal.wanted > instance.at
 
 
 def storage(instance: Instance) -> int:

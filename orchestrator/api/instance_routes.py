@@ -14,9 +14,10 @@ from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, Oper
 from orchestrator.api.views import InstanceView, Why, Wish, view_instance
 from orchestrator.control import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
-from orchestrator.model import Agent, Event, Instance, InstanceName, Operation, Seat, Silence
+from orchestrator.model import Agent, Event, InstanceName, Operation, Seat, Silence
 
 CONSOLE_MAX_BYTES = 1 << 20
+_NUMBER_MAX = (1 << 63) - 1  # what SQLite can compare
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"}
 }
@@ -38,7 +39,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     @router.get("/instances", tags=["instances"])
     def list_instances(subject: Subject = "", seats: bool = False) -> list[InstanceView]:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
-        found = _chosen(control, subject)
+        found = control.chosen(subject)
         taken = _seats(control) if seats else {}
         return [view_instance(one, taken.get(one.name)) for one in found]
 
@@ -114,7 +115,7 @@ def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
     @router.get("/events", tags=["events"])
     def list_events(
         subject: Subject = "",
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, le=_NUMBER_MAX)] = 0,
         limit: Annotated[int, Query(ge=1, le=EVENTS_MAX)] = EVENTS_MAX,
     ) -> list[Event]:
         """The newest events after a number, oldest first."""
@@ -123,29 +124,17 @@ def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
     @router.get("/events/watch", tags=["events"], response_class=Response, responses=_STREAM)
     async def watch_events(
         subject: Subject = "",
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, le=_NUMBER_MAX)] = 0,
         last_event_id: LastEventId = None,
     ) -> Response:
         """Each event as it is told; `gap` to a reader that has fallen too far behind."""
         return watchers.respond(EventLookout(control, subject, max(after, _number(last_event_id))))
 
 
-def _chosen(control: Control, subject: str) -> list[Instance]:
-    """The instances of a subject; none of a role or service that has none. Raises NotFound for anything unknown."""
-    found = control.instances(subject)
-    if found or not subject:
-        return found
-    role, dot, name = subject.rpartition(".")
-    known = next((one for one in control.services() if one.name == name), None)
-    if known is not None and (not dot or known.spec.role(role) is not None):
-        return []
-    return [control.instance(subject)]
-
-
 def _number(last_event_id: str | None) -> int:
     if last_event_id is None:
         return 0
-    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 20):
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < len(str(_NUMBER_MAX))):
         raise InvalidInput(f"Last-Event-ID {last_event_id[:40]!r} is no number of an event")
     return int(last_event_id)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from orchestrator.api.views import AppliedView, Count, ServiceView, view_applied, view_service
+from orchestrator.api.views import AppliedView, Counts, ServiceView, view_applied, view_service
 from orchestrator.control import Control
 from orchestrator.errors import InvalidInput
 
@@ -73,15 +73,15 @@ def service_routes(control: Control) -> APIRouter:
         response.headers["etag"] = f'"{service.revision}"'
         return view_service(service, control.instances(name))
 
-    @router.put("/{name}/roles/{role}/instances")
-    def scale_role(name: str, role: str, count: Count, expected: Expected) -> ServiceView:
-        """Changes how many instances a role has."""
-        service = control.scale(name, role, count.instances, expected=expected)
+    @router.put("/{name}/instances")
+    def scale_service(name: str, counts: Counts, expected: Expected) -> ServiceView:
+        """Changes how many instances roles have: all that are named, or none."""
+        service = control.scale(name, counts.roles, expected=expected)
         return view_service(service, control.instances(name))
 
     @router.delete("/{name}", status_code=202)
-    def delete_service(name: str) -> ServiceView:
+    def delete_service(name: str, expected: Expected) -> ServiceView:
         """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone."""
-        return view_service(control.remove(name), control.instances(name))
+        return view_service(control.remove(name, expected=expected), control.instances(name))
 
     return router

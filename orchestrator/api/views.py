@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pydantic import StrictInt
+
 from orchestrator.control import Applied
 from orchestrator.difference import Change
 from orchestrator.model import (
@@ -99,10 +101,10 @@ class Wish:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
-    """The body that scales a role."""
+class Counts:
+    """The body that scales roles: the number of instances by role."""
 
-    instances: int
+    roles: dict[str, StrictInt]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,14 +108,13 @@ def scale(
     until = end_of(timeout)
     role, dot, service = subject.partition(".")
     if dot and instances is not None and not counts:
-        wanted = [(role, instances)]
+        wanted = {role: instances}
     elif not dot and instances is None and counts:
-        service, wanted = subject, [_count(word) for word in counts]
+        service, wanted = subject, dict(_count(word) for word in counts)
     else:
         raise click.UsageError("write: scale ROLE.SERVICE --instances N, or: scale SERVICE ROLE=N")
-    for name, number in wanted:
-        expect = client.scale(service, name, number, expected=expect)["revision"]
-        render.show([f"{name}.{service}: {number} instances"])
+    client.scale(service, wanted, expected=expect)
+    render.show(f"{name}.{service}: {number} instances" for name, number in wanted.items())
     if waits:
         until_serving(client, service, until, progress())
 
@@ -142,5 +141,5 @@ def delete(client: Client, kind: str, name: str, waits: bool, timeout: float | N
     client.remove(name)
     render.show([f"{name}: being deleted"])
     if waits:
-        until_gone(client, name, until, progress())
+        until_gone(client, name, until, progress(), removed=True)
         render.show([f"{name}: gone"])

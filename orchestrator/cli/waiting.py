@@ -51,6 +51,8 @@ def until_serving(client: Client, subject: str, until: float | None, progress: P
     """
     rows: dict[str, Mapping[str, Any]] = {}
     complete = False
+    if until is not None and until <= time.monotonic() and all(settled(row) for row in client.instances(subject)):
+        return  # A wait of no time is a question.
     with progress:
         for kind, value, _ in client.watch_instances(subject, until=until):
             complete = _take(rows, kind, value, progress) or (complete and kind != "again")
@@ -82,21 +84,32 @@ def _concerns(operation: Operation, subject: str) -> bool:
     if subject == operation["service"]:
         return True
     names = [name for name, _ in operation["targets"]]
-    return subject in names or subject in (f"{name.rpartition('-')[0]}.{operation['service']}" for name in names)
+    return subject in names or subject in (f"{_role(name)}.{operation['service']}" for name in names)
 
 
-def until_gone(client: Client, subject: str, until: float | None, progress: Progress) -> None:
-    """Returns when nothing of the subject is left; raises WaitedTooLong."""
+def _role(instance: str) -> str:
+    """`web` of `web-0.my-shop`."""
+    return instance.partition(".")[0].rpartition("-")[0]
+
+
+def until_gone(
+    client: Client, subject: str, until: float | None, progress: Progress, *, removed: bool = False
+) -> None:
+    """Returns when nothing of the subject is left; raises WaitedTooLong.
+
+    `removed`: its removal has been asked for, so what is there and is not being removed has its name from it.
+    """
     rows: dict[str, Mapping[str, Any]] = {}
     complete = False
     with progress:
         for kind, value, _ in client.watch_instances(subject, until=until):
             complete = _take(rows, kind, value, progress) or (complete and kind != "again")
-            if complete and not rows:
+            if complete and not any(row["removing"] or not removed for row in rows.values()):
                 break
     while "." not in subject:
         try:
-            client.service(subject)
+            if not client.service(subject)["removing"] and removed:
+                return
         except NotFound:
             return
         if until is not None and time.monotonic() > until:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.manifest.answers import Given, SecretFault, WhoseAnswers, computer_faults, read_answers
@@ -74,6 +74,16 @@ def parse(source: str, find_image: Callable[[str], Image | None], secret_fault: 
     return spec
 
 
+def role_faults(roles: Sequence[Role]) -> Iterator[Problem]:
+    """Roles that are called like an instance of another: `web-0.shop` would mean both."""
+    names = {role.name for role in roles}
+    for name in sorted(names):
+        other, _, number = name.rpartition("-")
+        if other in names and number.isdigit():
+            told = f"would be an instance of the role {other}, too"
+            yield Problem(told, key=f"roles.{name}", hint="choose a name that does not end in a number")
+
+
 def line_of(source: str, key: str) -> int | None:
     """The line (1-based) on which `key` ("roles.web.size") or its nearest parent stands; None when unreadable."""
     try:
@@ -103,7 +113,7 @@ class _Reader(Reader):
         if "vip" not in top and any(role.endpoints for role in roles):
             self.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
         if not self.problems:
-            for one in computer_faults(self._service, roles):
+            for one in (*role_faults(roles), *computer_faults(self._service, roles)):
                 self.fault(one.key, one.message, one.hint)
         if self.problems or name is None:
             return None

@@ -104,9 +104,9 @@ def test_of_two_writers_one_gets_a_conflict(client: Client) -> None:
     service = client.apply(SHOP)["service"]
     assert service is not None
     read = service["revision"]
-    client.scale("shop", "web", 4, expected=read)
+    client.scale("shop", {"web": 4}, expected=read)
     with pytest.raises(errors.StaleRevision):
-        client.scale("shop", "web", 2, expected=read)
+        client.scale("shop", {"web": 2}, expected=read)
     with pytest.raises(errors.StaleRevision):
         client.apply(SHOP, expected=read)
     with pytest.raises(errors.StaleRevision):
@@ -122,7 +122,7 @@ def test_writers_at_once_lose_nothing(daemon: Daemon) -> None:
 
     def change(count: int) -> None:
         try:
-            daemon.client().scale("shop", "web", count, expected=service["revision"])
+            daemon.client().scale("shop", {"web": count}, expected=service["revision"])
             outcomes.append("won")
         except errors.StaleRevision:
             outcomes.append("stale")
@@ -141,12 +141,30 @@ def test_the_etag_is_the_revision(daemon: Daemon) -> None:
     client.apply(SHOP)
     answer = exchange(daemon.socket, b"GET /v1/services/shop HTTP/1.0\r\n\r\n")
     etag = next(line for line in answer.split(b"\r\n") if line.lower().startswith(b"etag:")).split(b" ")[1]
-    body = b'{"instances": 1}'
-    put = b"PUT /v1/services/shop/roles/web/instances HTTP/1.0\r\ncontent-type: application/json\r\n"
+    body = b'{"roles": {"web": 1}}'
+    put = b"PUT /v1/services/shop/instances HTTP/1.0\r\ncontent-type: application/json\r\n"
     tail = b"content-length: %d\r\n\r\n%s" % (len(body), body)
     assert b" 422 " in exchange(daemon.socket, put + b'if-match: "x"\r\n' + tail).split(b"\r\n")[0]
     assert b" 200 " in exchange(daemon.socket, put + b"if-match: " + etag + b"\r\n" + tail).split(b"\r\n")[0]
     assert b" 409 " in exchange(daemon.socket, put + b"if-match: " + etag + b"\r\n" + tail).split(b"\r\n")[0]
+    delete = b"DELETE /v1/services/shop HTTP/1.0\r\nif-match: " + etag + b"\r\n\r\n"
+    assert b" 409 " in exchange(daemon.socket, delete).split(b"\r\n")[0]
+    assert not client.service("shop")["removing"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        (b"PUT /v1/services/shop/instances", b'{"roles": {"web": false}}'),
+        (b"GET /v1/events?after=9223372036854775808", b""),
+    ],
+)
+def test_a_number_is_a_number(daemon: Daemon, request_: bytes, body: bytes) -> None:
+    """Neither a truth value, nor one that the store cannot hold."""
+    daemon.client().apply(SHOP)
+    head = request_ + b" HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    assert b" 422 " in exchange(daemon.socket, head + body).split(b"\r\n")[0]
+    assert daemon.client().service("shop")["roles"][0]["instances"] == 3
 
 
 def test_user_data_is_never_shown(daemon: Daemon) -> None:

@@ -52,7 +52,7 @@ def test_instances_are_told_at_first_and_at_each_change(daemon: Daemon) -> None:
     """All there are, "current", then only what changes."""
     messages = daemon.client().watch_instances("web.shop", until=soon())
     first = taken(messages, 4)
-    daemon.control.scale("shop", "web", 2)
+    daemon.control.scale("shop", {"web": 2})
     later = {value["name"]: value["removing"] for _, value, _ in taken(messages, 3)}
     assert [one[0] for one in first] == ["instance", "instance", "instance", "current"]
     assert later == {"web-0.shop": False, "web-1.shop": False, "web-2.shop": True}

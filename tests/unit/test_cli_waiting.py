@@ -16,7 +16,9 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.cli.options import Duration
-from orchestrator.cli.waiting import hopeless, settled
+from orchestrator.cli.progress import progress
+from orchestrator.cli.waiting import hopeless, settled, until_gone
+from orchestrator.errors import WaitedTooLong
 from orchestrator.model import Incarnation, InstanceName, Phase
 from tests.unit.api_daemon import SHOP, Daemon
 
@@ -129,6 +131,28 @@ def test_a_rollout_that_is_superseded_is_a_conflict(run: Run, daemon: Daemon, tm
     assert run("wait", "race", "--timeout", "60s")[0] == 0
     assert {one.role.size.memory_mib for one in daemon.control.instances("race")} == {256}
     assert run("delete", "service", "race", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_waiting_for_a_role_of_a_service_with_a_hyphen(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """A rollout of `my-shop` is one of `web.my-shop`."""
+    file = Path(document(tmp_path, "my-shop", "203.0.113.61"))
+    assert run("apply", "-f", str(file), "--wait", "--timeout", "60s")[0] == 0
+    file.write_text(file.read_text().replace("memory: 128 MiB", "memory: 192 MiB"))
+    assert run("apply", "-f", str(file))[0] == 0
+    assert run("wait", "web.my-shop", "--timeout", "60s")[0] == 0
+    assert {one.role.size.memory_mib for one in daemon.control.instances("my-shop")} == {192}
+    assert run("wait", "my-shop", "--timeout", "0s")[0] == 0, "a wait of no time is a question"
+    assert run("delete", "service", "my-shop", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_a_service_that_is_made_anew_is_another(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """Who waits for a deletion does not wait for what somebody else has made under the same name since."""
+    file = document(tmp_path, "twice", "203.0.113.62")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    until_gone(daemon.client(), "twice", time.monotonic() + 20, progress(), removed=True)
+    with pytest.raises(WaitedTooLong):
+        until_gone(daemon.client(), "twice", time.monotonic() + 0.5, progress())
+    assert run("delete", "service", "twice", "--wait", "--timeout", "60s")[0] == 0
 
 
 def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -> None:

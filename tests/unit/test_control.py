@@ -13,7 +13,19 @@ from orchestrator import records
 from orchestrator.control import TRIES, Control
 from orchestrator.drivers.fake.store import FakeStore
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
-from orchestrator.model import Event, Image, Incarnation, Instance, Os, Phase, Progress, ServiceSpec, Size, Verb
+from orchestrator.model import (
+    Event,
+    Image,
+    Incarnation,
+    Instance,
+    InstanceName,
+    Os,
+    Phase,
+    Progress,
+    ServiceSpec,
+    Size,
+    Verb,
+)
 from orchestrator.ports import Write
 from tests.trouble.life import DIGEST, Fabric, web_role
 from unattend.windows.answers import Answers
@@ -77,7 +89,7 @@ def test_of_two_clients_one_gets_a_conflict(fabric: Fabric) -> None:
     with pytest.raises(StaleRevision):
         fabric.control.apply_spec(spec(drain_s=3.0), expected=revision)
     with pytest.raises(StaleRevision):
-        fabric.control.scale("shop", "web", 5, expected=revision)
+        fabric.control.scale("shop", {"web": 5}, expected=revision)
     with pytest.raises(StaleRevision):
         fabric.control.apply_spec(spec("new", "203.0.113.11"), expected=7)
 
@@ -113,7 +125,7 @@ def test_a_request_is_not_refused_for_what_the_reconciler_writes(overtaken: tupl
     revision = control.service("shop").revision
     assert control.apply_spec(spec(user_data="#!/bin/sh\n"), expected=revision).operation is not None
     store.times = 3
-    assert control.scale("shop", "web", 1).spec.roles[0].instances == 1
+    assert control.scale("shop", {"web": 1}).spec.roles[0].instances == 1
     store.times = 3
     assert control.remove("shop").removing
     assert store.times == 0
@@ -178,7 +190,7 @@ def test_what_does_not_exist_is_not_found(fabric: Fabric) -> None:
         lambda: fabric.control.act(Verb.REIMAGE, "nobody"),
         lambda: fabric.control.why("web-9"),
         lambda: fabric.control.remove("mall"),
-        lambda: fabric.control.scale("shop", "db", 1),
+        lambda: fabric.control.scale("shop", {"db": 1}),
         lambda: fabric.control.operation("x"),
     ):
         with pytest.raises(NotFound) as caught:
@@ -207,8 +219,8 @@ def test_scaling_keeps_its_bounds(fabric: Fabric) -> None:
     """0 is allowed, a negative number or a thousand are not."""
     for count in (-1, 1000):
         with pytest.raises(InvalidInput):
-            fabric.control.scale("shop", "web", count)
-    fabric.control.scale("shop", "web", 0)
+            fabric.control.scale("shop", {"web": count})
+    fabric.control.scale("shop", {"web": 0})
     fabric.until(lambda: not fabric.instances())
     assert fabric.control.service("shop").spec.roles[0].instances == 0
 
@@ -264,7 +276,87 @@ def test_a_windows_role_is_not_scaled_to_names_that_windows_refuses(fabric: Fabr
     """A number more may be a byte too many; it is refused when it is asked for, not when a disc is made at night."""
     role = web_role(name="fourteenchars", instances=1, os=Os.WINDOWS, unattend=Answers())
     fabric.deploy(role)
-    fabric.control.scale("shop", "fourteenchars", 10)
+    fabric.control.scale("shop", {"fourteenchars": 10})
     with pytest.raises(InvalidInput, match="16 bytes"):
-        fabric.control.scale("shop", "fourteenchars", 11)
+        fabric.control.scale("shop", {"fourteenchars": 11})
     assert fabric.control.service("shop").spec.roles[0].instances == 10
+
+
+def test_nobody_acts_on_nothing(fabric: Fabric) -> None:
+    """An empty name, as a shell variable that was never set, is not everything."""
+    for verb in Verb:
+        with pytest.raises(InvalidInput, match="no instance, role or service is named"):
+            fabric.control.act(verb, "")
+    assert fabric.control.operations() == []
+
+
+def test_a_service_s_name_is_not_an_instance_s(fabric: Fabric) -> None:
+    """A service without instances that is called as an instance of another one stands for itself alone."""
+    fabric.control.apply_spec(spec("web-0", "203.0.113.11", instances=0))
+    for subject in ("web-0", "web.web-0"):
+        with pytest.raises(Conflict, match="has no instances"):
+            fabric.control.act(Verb.REBUILD, subject)
+    assert fabric.control.act(Verb.REBUILD, "web-0.shop").targets == (("web-0.shop", Incarnation(2, 1)),)
+    with pytest.raises(NotFound):
+        fabric.control.act(Verb.RESTART, "web-7")
+
+
+def test_a_role_is_not_called_like_another_s_instance(fabric: Fabric) -> None:
+    """`web-0.shop` would mean both of them."""
+    roles = (web_role(), dataclasses.replace(web_role(), name="web-0", endpoints=()))
+    with pytest.raises(InvalidInput) as caught:
+        fabric.control.apply_spec(ServiceSpec(name="shop", vip=VIP, roles=roles))
+    assert [one.key for one in caught.value.problems] == ["roles.web-0"]
+
+
+def test_scaling_is_whole(fabric: Fabric) -> None:
+    """Of several roles all are scaled, or none."""
+    with pytest.raises(NotFound, match="has no role 'nosuch'"):
+        fabric.control.scale("shop", {"web": 1, "nosuch": 2})
+    assert fabric.control.service("shop").spec.roles[0].instances == 2
+
+
+def halted() -> Fabric:
+    """Three instances, of which the first has failed in a rollout to more memory."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=3))
+    fabric.until(fabric.quiet)
+    fabric.world.faults.services_never_start.add(InstanceName("web-0.shop"))
+    fabric.control.apply_spec(spec(instances=3, size=Size(memory_mib=256)))
+    fabric.until(lambda: all(one.progress is Progress.FAILED for one in fabric.control.operations()), rounds=9000)
+    assert fabric.instance().phase is Phase.FAILED
+    return fabric
+
+
+def sizes(fabric: Fabric) -> list[int]:
+    """What each VM is built with."""
+    return [one.role.size.memory_mib for one in fabric.control.instances("shop")]
+
+
+def test_what_a_halted_rollout_left_is_told_and_taken_up() -> None:
+    """The same file again goes on where it was halted, and says so before; the failed one goes first."""
+    fabric = halted()
+    wanted = spec(instances=3, size=Size(memory_mib=256))
+    before = sizes(fabric)
+    assert any("not yet what the service file says" in line for line in fabric.control.why("web-2"))
+    told = fabric.control.apply_spec(wanted, dry_run=True)
+    (change,) = told.changes
+    assert (change.key, change.before) == ("roles.web", "2 instances are not as the file says")
+    assert change.effect == "rolling reimage, one instance at a time"
+    applied = fabric.control.apply_spec(wanted)
+    assert applied.operation is not None
+    fabric.until(lambda: fabric.control.operations()[-1].progress is Progress.FAILED, rounds=9000)
+    assert sizes(fabric) == before, "the first fails again, and the others keep what they have"
+    fabric.world.faults.services_never_start.clear()
+    fabric.control.apply_spec(wanted)
+    assert fabric.control.apply_spec(wanted).changes == (), "what runs is not begun twice"
+    fabric.until(fabric.quiet)
+    assert sizes(fabric) == [256, 256, 256]
+    assert fabric.control.apply_spec(wanted).changes == ()
+
+
+def test_scaling_takes_up_no_halted_rollout() -> None:
+    """Who asks for one more instance has not asked for a reimage of the others."""
+    fabric = halted()
+    fabric.control.scale("shop", {"web": 4})
+    assert all(one.progress is Progress.FAILED for one in fabric.control.operations())

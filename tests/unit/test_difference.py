@@ -41,6 +41,7 @@ def changed(before: Role, after: Role) -> list[tuple[str, str, str, str]]:
         (replace(ROLE, instances=4), "instances", "3", "4", "1 instance is deployed"),
         (replace(ROLE, instances=1), "instances", "3", "1", "2 instances are removed"),
         (replace(ROLE, size=Size(memory_mib=2048)), "size.memory", "512 MiB", "2048 MiB", REIMAGE),
+        (replace(ROLE, size=Size(memory_mib=1 << 21)), "size.memory", "512 MiB", "2097152 MiB", REIMAGE),
         (replace(ROLE, drain_s=7.5), "drain", "30 s", "7.5 s", "no restart"),
         (replace(ROLE, setup=Setup(restart=False)), "setup.restart", "true", "false", REIMAGE),
         (replace(ROLE, ready=Ready(within_s=60)), "ready.within", "300 s", "60 s", "no restart"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator import records
+from orchestrator.drivers.fake.store import FakeStore
 from orchestrator.errors import EndpointRefused, Foreign
 from orchestrator.model import (
     Frontend,
@@ -21,6 +25,7 @@ from orchestrator.model import (
     TcpProbe,
     Verb,
 )
+from orchestrator.ports import Document
 from tests.trouble.life import Fabric, web_role
 
 WEB = InstanceName("web-0.shop")
@@ -238,10 +243,10 @@ def test_scaling_down_and_up_again() -> None:
     fabric.deploy(web_role(instances=3))
     fabric.until(fabric.quiet)
 
-    fabric.control.scale("shop", "web", 1)
+    fabric.control.scale("shop", {"web": 1})
     fabric.until(lambda: len(fabric.instances()) == 1)
     fabric.until(fabric.quiet)
-    fabric.control.scale("shop", "web", 2)
+    fabric.control.scale("shop", {"web": 2})
     fabric.until(lambda: len(fabric.instances()) == 2 and fabric.quiet())
 
     assert [one.name for one in fabric.instances()] == ["web-0.shop", "web-1.shop"]
@@ -282,9 +287,9 @@ def test_an_instance_that_is_wanted_again_while_it_goes_comes_back() -> None:
     fabric = Fabric()
     fabric.deploy(web_role(instances=1))
     fabric.until(fabric.quiet)
-    fabric.control.scale("shop", "web", 0)
+    fabric.control.scale("shop", {"web": 0})
     fabric.until(lambda: fabric.instance().phase is Phase.GONE)
-    fabric.control.scale("shop", "web", 1)
+    fabric.control.scale("shop", {"web": 1})
     fabric.until(fabric.quiet)
     assert (fabric.instance().phase, fabric.instance().generation) == (Phase.SERVING, 2)
 
@@ -355,6 +360,36 @@ def test_a_second_apply_takes_nobody_else_out() -> None:
     assert second.progress is Progress.DONE
 
 
+class Together(FakeStore):
+    """A store in which whoever reads the instances waits until another one has read them, for a moment at most."""
+
+    meets: threading.Barrier | None = None
+
+    def all(self, kind: str) -> Sequence[Document]:
+        """See ports.Store."""
+        found = super().all(kind)
+        if kind == "instance" and self.meets is not None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.meets.wait(0.3)
+        return found
+
+
+def test_two_operations_at_once_take_one_instance_out() -> None:
+    """Two people restart an instance each: neither operation is decided on what the other is about to change."""
+    store = Together()
+    fabric = Fabric(store=store)
+    fabric.deploy(web_role(instances=2))
+    fabric.until(fabric.quiet)
+    operations = [fabric.control.act(Verb.RESTART, f"web-{index}.shop") for index in range(2)]
+    store.meets = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: fabric.daemon.attend(("operation", one.id)), operations))
+    store.meets = None
+    assert sum(one.goal.wanted > one.at for one in fabric.instances()) == 1
+    fabric.until(fabric.quiet)
+    assert {one.boot for one in fabric.instances()} == {3}
+
+
 def test_what_cannot_be_removed_is_tried_again_later() -> None:
     """A VM that turns out to be somebody else's is tried again in minutes, not as fast as the machine can."""
     fabric = Fabric()
@@ -391,7 +426,7 @@ def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
     fabric.control.apply_spec(ServiceSpec(name="bad", vip="203.0.113.66", roles=(web_role(instances=1),)))
     fabric.deploy(web_role(instances=1))
     fabric.until(lambda: fabric.instance().phase is Phase.SERVING)
-    fabric.control.scale("shop", "web", 2)
+    fabric.control.scale("shop", {"web": 2})
     fabric.until(lambda: fabric.instance(InstanceName("web-1.shop")).phase is Phase.SERVING)
     fabric.control.remove("bad")
     fabric.until(lambda: len(fabric.control.services()) == 1)

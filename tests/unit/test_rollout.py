@@ -37,6 +37,16 @@ def test_who_is_out_already_holds_up_the_next() -> None:
         assert ("waits until web-1.shop serves again" in moved.message) is not goes
 
 
+def test_who_is_about_to_go_out_holds_up_the_next() -> None:
+    """What another operation has let go serves until its next turn, and counts as out already."""
+    here = instance(Phase.SERVING, (1, 2), (1, 1))
+    beside = replace(instance(Phase.SERVING, (1, 2), (1, 3)), name=instance_name("shop", "web", 1), index=1)
+    operation = Operation(
+        id="x", verb=Verb.RESTART, subject=here.name, service="shop", targets=((here.name, Incarnation(1, 3)),)
+    )
+    assert rollout.advance(operation, {here.name: here, beside.name: beside})[1] == ()
+
+
 def test_what_was_removed_does_not_count_as_serving() -> None:
     """An operation on what somebody else removes ends, and says so."""
     here = instance(Phase.SERVING, (2, 1), (2, 1))
