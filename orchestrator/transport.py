@@ -150,7 +150,7 @@ def _quoted(text: str) -> str:
         return text
     from urllib.parse import quote
 
-    return quote(text, safe="")
+    return quote(text, safe="", errors="surrogateescape")  # A word of the command line may be no text at all.
 
 
 def part(name: str) -> str:

@@ -37,6 +37,8 @@ def changes(client: Client, kind: str, name: str) -> Iterator[Row]:
             yield value
         elif told == "gone" and kind == "instances":
             yield value | {"phase": "gone"}
+        elif told == "end" and isinstance(value, str):
+            raise NotFound(value)
 
 
 def _full(client: Client, name: str) -> str:

@@ -125,10 +125,12 @@ def _regular(file: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise NotFound(f"there is no file {file}") from error
     except OSError as error:
         raise RequestError(f"{file} cannot be read: {error.strerror}") from error
-    with open(handle, "rb", buffering=0) as source:  # noqa: PTH123 - it is a file descriptor
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, handle)
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise InvalidInput(f"{file} is not a regular file", hint="name the image's file itself")
+        source = stack.enter_context(open(handle, "rb", buffering=0, closefd=False))
         yield source, found.st_size
 
 

@@ -28,9 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(words)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `vmrole get … | head`: nobody reads on, and the flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `vmrole get … | head`: nobody reads on.
+        from orchestrator.cli.render import abandon_stdout
+
+        abandon_stdout()
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -18,6 +18,8 @@ def read_bytes(file: str, *, hint: str) -> bytes:
     """
     try:
         if file == "-":
+            if sys.stdin is None:
+                raise InvalidInput("stdin is closed", hint=hint)
             content = sys.stdin.buffer.read(FILE_MAX_BYTES + 1)
         else:
             with Path(file).open("rb") as source:

@@ -6,6 +6,7 @@ As in `client`, nothing is imported that `get` does not need.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -56,9 +57,27 @@ def dump(value: object, form: str) -> str:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Prints data."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    """Prints data. Raises VmroleError when it cannot be written, BrokenPipeError when nobody reads on."""
+    text = "".join(f"{line}\n" for line in lines)
+    if sys.stdout is None:
+        from orchestrator.errors import VmroleError
+
+        raise VmroleError("stdout is closed: there is nowhere to print to")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from orchestrator.errors import VmroleError
+
+        abandon_stdout()
+        raise VmroleError(f"stdout cannot be written: {error.strerror}") from error
+
+
+def abandon_stdout() -> None:
+    """Lets the flush at exit succeed: what could not be written is given up."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(line: str) -> None:

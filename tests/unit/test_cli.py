@@ -395,6 +395,31 @@ def test_a_reader_that_goes_away_is_no_fault(daemon: Daemon) -> None:
         os.close(writer)
 
 
+@pytest.mark.parametrize(
+    ("words", "redirected", "status", "said"),
+    [
+        ("get services", ">&-", 1, "stdout is closed"),
+        ("get services", ">/dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("apply -f -", "<&-", 2, "stdin is closed"),
+        ("get instances $'\\xff'", "", 3, "there is no instance"),
+        ("image add . --name x", "", 2, "is not a regular file"),
+        ("get operations nosuch --watch", "", 3, "there is no operation 'nosuch'"),
+        ("reimage ''", "", 2, "no instance, role or service is named"),
+    ],
+)
+def test_odd_words_and_files_end_in_a_sentence(
+    daemon: Daemon, words: str, redirected: str, status: int, said: str
+) -> None:
+    """What a shell can hand over is refused by one line, and by no traceback."""
+    command = f"exec {sys.executable} -m orchestrator.cli {words} {redirected}"
+    environment = os.environ | {"VMROLE_SOCKET": str(daemon.socket)}
+    done = subprocess.run(
+        ["/bin/bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_printed(shell: str) -> None:
     """The script of each shell asks this program."""
