@@ -13,37 +13,30 @@ from dataclasses import replace
 
 import tenacity
 
-from orchestrator import addressing, explain, manifest, records, rollout
+from orchestrator import addressing, deployment, explain, manifest, records, rollout
+from orchestrator.deployment import Capacity
 from orchestrator.difference import Change, difference, unfinished
-from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, StaleRevision
-from orchestrator.manifest.answers import computer_faults
+from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model import (
     INSTANCES_MAX,
     Agent,
     Event,
-    Goal,
     Image,
-    Incarnation,
     Instance,
     InstanceName,
-    Nic,
     Operation,
     Phase,
     Progress,
-    Role,
     Seat,
     Service,
     ServiceSpec,
     Silence,
     Verb,
-    instance_name,
 )
 from orchestrator.ports import Clock, Store, Write
 from orchestrator.reconciler import Kind
 from unattend.secret import SecretRef
 
-MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
-_ROLLOUT = "rollout-"
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
 
@@ -59,14 +52,6 @@ class Applied:
     service: Service | None
     changes: tuple[Change, ...]
     operation: Operation | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """What the host can give: addresses from `pool` (CIDR), memory in MiB."""
-
-    pool: str
-    memory_mib: int
 
 
 class Control:
@@ -192,22 +177,30 @@ class Control:
                 f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
             )
         others = [service for service in self.services() if service.name != spec.name]
-        self._check(spec, others)
-        stale = self._stale(spec) if resumes else []
-        left = [one for one in stale if not _wished_anew(one, spec)]
+        deployment.check(spec, others, self._capacity)
+        everyone = self.instances()
+        running = [one for one in self.operations() if one.service == spec.name and one.progress is Progress.RUNNING]
+        ended = deployment.superseded(old.spec, spec, running) if old else []
+        going_on = [one for one in running if one.id not in {rollout.id for rollout in ended}]
+        stale = deployment.stale(spec, everyone, going_on) if resumes else []
+        left = [one for one in stale if not deployment.wished_anew(one, spec)]
         changes = difference(old.spec if old else None, spec) + unfinished(left)
         if dry_run or not changes:
             return Applied(service=old, changes=changes, operation=None)
-        service, instances = self._plan(old, spec, others)
-        operation = self._rollout(spec, stale)
+        if old is None:
+            network = addressing.allocate_network(spec.name, self._capacity.pool, [one.network for one in others])
+            service = Service(spec=spec, network=network, created_at_s=self._now_s())
+        else:
+            service = replace(old, spec=spec)
+        instances = deployment.planned(service, everyone, self._now_s())
+        operation = deployment.rollout(spec.name, stale, self._now_s()) if stale else None
         told = Event(
             at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in changes)
         )
         writes = [records.put(service), *(records.put(one) for one in instances), *self._touch_images(spec)]
+        writes += [records.put(one) for one in ended]
         if operation is not None:
             writes += [records.put(operation), *self._forget_old_operations()]
-        if old is not None and _templates(old.spec) != _templates(spec):
-            writes += [records.put(_superseded(one)) for one in self._rollouts(spec.name)]
         revision = self._store.commit(writes, [told])
         self._wake_for(service.name, instances, operation)
         stored = replace(operation, revision=revision) if operation else None
@@ -289,104 +282,6 @@ class Control:
     def _now_s(self) -> float:
         return self._clock.now_s()
 
-    def _check(self, spec: ServiceSpec, others: list[Service]) -> None:
-        if faults := (*manifest.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
-            raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
-        for other in others:
-            if spec.vip and other.spec.vip == spec.vip:
-                raise Conflict(
-                    f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
-                )
-        if spec.vip:
-            addressing.check_vip(spec.vip, self._capacity.pool)
-        used = sum(_memory_mib(other.spec) for other in others)
-        need = _memory_mib(spec)
-        if used + need > self._capacity.memory_mib:
-            fault = f"needs {need} MiB of memory; the host has {self._capacity.memory_mib} MiB, {used} MiB are taken"
-            biggest = max(spec.roles, key=_role_memory_mib)
-            key = f"roles.{biggest.name}.size.memory"
-            raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
-
-    def _plan(self, old: Service | None, spec: ServiceSpec, others: list[Service]) -> tuple[Service, list[Instance]]:
-        """The records after the change: the service, and every instance that is new or changed."""
-        if old is None:
-            network = addressing.allocate_network(spec.name, self._capacity.pool, [one.network for one in others])
-            service = Service(spec=spec, network=network, created_at_s=self._now_s())
-        else:
-            service = replace(old, spec=spec)
-        everyone = records.all_of(self._store, Instance)
-        present = {one.name: one for one in everyone if one.service == spec.name}
-        nics = [one.nic for one in everyone]
-        changed: list[Instance] = []
-        for role in spec.roles:
-            for index in range(role.instances):
-                name = instance_name(spec.name, role.name, index)
-                if name in present:
-                    before = present.pop(name)
-                    after = replace(before, goal=replace(before.goal, role=role, serve=True))
-                else:
-                    after = before = self._new_instance(service, role, index, nics)
-                    nics.append(after.nic)
-                if after.revision == 0 or after != before:
-                    changed.append(after)
-        changed += [replace(one, goal=replace(one.goal, serve=False)) for one in present.values() if one.goal.serve]
-        return service, changed
-
-    def _new_instance(self, service: Service, role: Role, index: int, nics: list[Nic]) -> Instance:
-        name = instance_name(service.name, role.name, index)
-        return Instance(
-            name=name,
-            uid=str(uuid.uuid4()),
-            service=service.name,
-            role_name=role.name,
-            index=index,
-            network=service.network.name,
-            nic=addressing.allocate_nic(service.network, nics, name),
-            goal=(goal := Goal(role=role)),
-            storage=goal.storage,  # What is there already, of a record that was lost, is not erased.
-            role=role,
-            phase_since_s=self._now_s(),
-        )
-
-    def _stale(self, spec: ServiceSpec) -> list[Instance]:
-        """Instances whose VM is built from something else than the spec says, and that nothing else will reimage.
-
-        With those that a halted rollout did not reach come the failed of their roles: they go first, and halt the
-        next one as well if they fail again.
-        """
-        running = [one for one in self.operations() if one.service == spec.name and one.progress is Progress.RUNNING]
-        awaited = {name for one in running if one.verb is not Verb.RESTART for name, _ in one.targets}
-        staying = [
-            one
-            for one in self.instances(spec.name)
-            if (role := spec.role(one.role_name)) is not None and one.index < role.instances
-        ]
-        stale = {
-            one.name
-            for one in staying
-            if _wished_anew(one, spec) or (one.goal.wanted.generation <= one.generation and one.name not in awaited)
-            if one.role.template() != _template(spec, one)
-        }
-        halted = {one.role_name for one in staying if one.name in stale and not _wished_anew(one, spec)}
-        return [
-            one
-            for one in staying
-            if one.name in stale or (one.phase is Phase.FAILED and one.goal.serve and one.role_name in halted)
-        ]
-
-    def _rollout(self, spec: ServiceSpec, stale: list[Instance]) -> Operation | None:
-        """A rolling reimage of these instances."""
-        if not stale:
-            return None
-        return Operation(
-            id=f"{_ROLLOUT}{uuid.uuid4().hex[:12]}",
-            verb=Verb.REIMAGE,
-            subject=spec.name,
-            service=spec.name,
-            targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in stale),
-            created_at_s=self._now_s(),
-        )
-
     def _touch_images(self, spec: ServiceSpec) -> list[Write]:
         """Writes each image of the spec as it is: an image that is removed meanwhile makes the commit fail."""
         found = []
@@ -396,14 +291,6 @@ class Control:
                 raise Conflict(f"image {digest[:12]} was removed meanwhile", hint="run: vmrole image ls")
             found.append(records.put(image))
         return found
-
-    def _rollouts(self, service: str) -> list[Operation]:
-        """Those that run: what they roll out is no longer what is wanted."""
-        return [
-            one
-            for one in self.operations()
-            if one.service == service and one.id.startswith(_ROLLOUT) and one.progress is Progress.RUNNING
-        ]
 
     def _forget_old_operations(self) -> list[Write]:
         over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
@@ -425,29 +312,3 @@ def _belongs(instance: Instance, subject: str) -> bool:
 def _expect(service: Service | None, revision: int | None, name: str) -> None:
     if revision is not None and revision != (service.revision if service else 0):
         raise StaleRevision(f"service {name} changed meanwhile", hint="read it again, then try again")
-
-
-def _template(spec: ServiceSpec, instance: Instance) -> Role | None:
-    role = spec.role(instance.role_name)
-    return None if role is None else role.template()
-
-
-def _wished_anew(instance: Instance, spec: ServiceSpec) -> bool:
-    """Whether the spec makes another VM of the instance than what is wanted of it already."""
-    return instance.goal.role.template() != _template(spec, instance)
-
-
-def _templates(spec: ServiceSpec) -> dict[str, Role]:
-    return {role.name: role.template() for role in spec.roles}
-
-
-def _superseded(rollout: Operation) -> Operation:
-    return replace(rollout, progress=Progress.SUPERSEDED, message="the service was applied anew")
-
-
-def _role_memory_mib(role: Role) -> int:
-    return role.instances * (role.size.memory_mib + MEMORY_PER_VM_MIB)
-
-
-def _memory_mib(spec: ServiceSpec) -> int:
-    return sum(_role_memory_mib(role) for role in spec.roles)

@@ -22,7 +22,8 @@ from orchestrator.api.listening import bind, group_id
 from orchestrator.api.peers import Admission
 from orchestrator.api.server import serve
 from orchestrator.config import Config
-from orchestrator.control import Capacity, Control
+from orchestrator.control import Control
+from orchestrator.deployment import Capacity
 from orchestrator.drivers.answer_media import AnswerDiscs
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.clock import SystemClock

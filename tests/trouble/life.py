@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from orchestrator import records
-from orchestrator.control import Capacity, Control
+from orchestrator.control import Control
+from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.errors import Conflict, NotFound, Unreachable
 from orchestrator.model import (

@@ -15,7 +15,8 @@ from orchestrator import records, verify
 from orchestrator.api import Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.client import Client
-from orchestrator.control import Capacity, Control
+from orchestrator.control import Control
+from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout

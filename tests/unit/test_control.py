@@ -355,6 +355,27 @@ def test_what_a_halted_rollout_left_is_told_and_taken_up() -> None:
     assert fabric.control.apply_spec(wanted).changes == ()
 
 
+def test_a_rollout_that_is_superseded_forgets_no_role() -> None:
+    """What the first rollout had yet to reach in another role is the second one's."""
+    web, api = web_role(), dataclasses.replace(web_role(), name="api", endpoints=())
+    fabric = Fabric()
+
+    def apply(web_mib: int, api_mib: int) -> None:
+        roles = tuple(
+            dataclasses.replace(role, size=Size(memory_mib=mib)) for role, mib in ((web, web_mib), (api, api_mib))
+        )
+        fabric.control.apply_spec(ServiceSpec(name="shop", vip=VIP, roles=roles))
+
+    apply(128, 128)
+    fabric.until(fabric.quiet)
+    apply(192, 192)
+    apply(256, 192)
+    fabric.until(fabric.quiet)
+    assert {one.name: one.role.size.memory_mib for one in fabric.instances()} == {
+        "api-0.shop": 192, "api-1.shop": 192, "web-0.shop": 256, "web-1.shop": 256
+    }  # fmt: skip
+
+
 def test_scaling_takes_up_no_halted_rollout() -> None:
     """Who asks for one more instance has not asked for a reimage of the others."""
     fabric = halted()

@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator import wire
 from orchestrator.api.app import create_app, description
-from orchestrator.control import Capacity, Control
+from orchestrator.control import Control
+from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
