@@ -30,11 +30,6 @@ def sections(content: bytes) -> dict[str, bytes]:
     return found
 
 
-def is_elf(content: bytes) -> bool:
-    """Whether these are the bytes of an ELF file that `sections` can read."""
-    return content.startswith(_ELF64_LSB)
-
-
 def needed(file: Path) -> tuple[str, ...]:
     """The sonames that a program or shared library asks for (DT_NEEDED), in its order; a static one asks for none."""
     found = sections(file.read_bytes())

@@ -23,9 +23,6 @@ from pathlib import Path
 from orchestrator.errors import ConfigError
 from orchestrator.model import DiskFormat, Instance, InstanceName, is_sha256, label
 
-OVERLAY_FORMAT = DiskFormat.QCOW2
-# Raw: a guest writes every byte of it, and of a raw disk nothing is ever interpreted on the host.
-LOCAL_STORAGE_FORMAT = DiskFormat.RAW
 _SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final zero; unix(7)
 
 

@@ -44,7 +44,7 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths) -
         add(disk, "serial", text="system")  # An NVMe drive must have one.
     add(disk, "boot", {"order": "1"})
     for number, (name, path) in enumerate(paths.local_storage.items(), start=1):
-        disk = _disk(devices, "raw", path)
+        disk = _disk(devices, "raw", path)  # A guest writes every byte of it: nothing of it is ever interpreted.
         _hang(disk, _storage_bus(instance), number)
         add(disk, "serial", text=f"ls-{name}")  # All three buses pass on 20 bytes; a name has at most 16.
 
