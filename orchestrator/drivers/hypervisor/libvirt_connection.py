@@ -43,7 +43,7 @@ class LibvirtConnection:
         self._connection: libvirt.virConnect | None = None
         self._why_not = "not connected yet"
         self._callbacks: list[int] = []
-        self._closed = False
+        self._closed = threading.Event()
         self._lost = threading.Event()
         self._ready = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="libvirt-connection", daemon=True)
@@ -55,7 +55,7 @@ class LibvirtConnection:
 
     def close(self) -> None:
         """Ends the connection; later calls raise Unreachable."""
-        self._closed = True
+        self._closed.set()
         self._lost.set()
         self._keeper.join(RETRY_S * 4)  # It may be inside an open that has no end; it is a daemon thread.
 
@@ -85,18 +85,22 @@ class LibvirtConnection:
     # The keeper ----------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        while not self._closed:
+        while True:
             self._lost.clear()
+            if self._closed.is_set():  # Looked at after the clearing: `close` sets it before the other.
+                return
             connection = self._open()
             if connection is not None:
                 self._ready.set()
                 self._wake("", "connected to libvirt")
                 self._lost.wait()
                 self._drop(connection)
-            else:
-                self._lost.wait(RETRY_S)
+            # Also after a loss: a libvirtd that is dying still takes connections, and libvirt's client (9.0) keeps an
+            # eventfd for ever of one that ends while it is opened.
+            self._closed.wait(RETRY_S)
 
     def _open(self) -> libvirt.virConnect | None:
+        connection = None
         try:
             connection = libvirt.open(self.uri)
             connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_COUNT)
@@ -106,6 +110,8 @@ class LibvirtConnection:
             if self._why_not != str(error):
                 log.warning("libvirtd does not answer at %s: %s", self.uri, error)
             self._why_not = str(error)
+            if connection is not None:  # It ended between its opening and its last event.
+                self._drop(connection)
             return None
         self._connection = connection
         self._why_not = ""
