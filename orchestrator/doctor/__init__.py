@@ -1,7 +1,8 @@
 """Tries everything that vmrole needs of a host, without the daemon: `checks()` is what `vmrole doctor` shows.
 
 Each check is one small function that does what vmrole will do (boots a guest, loads the firewall in a namespace that
-is thrown away, makes an overlay and locks it) instead of reading a version and hoping. Rendering is the CLI's.
+is thrown away, makes an overlay and locks it, has HAProxy read a configuration) instead of reading a version and
+hoping. Rendering is the CLI's.
 """
 
 from __future__ import annotations

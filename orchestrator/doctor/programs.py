@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.config import Config
-from orchestrator.doctor.check import Check, existing, fail, ok, warn
+from orchestrator.doctor.check import Check, Verdict, existing, fail, ok, warn
+from orchestrator.drivers.balancer import haproxy_config
 from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor import accelerator as accelerators
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 from orchestrator.drivers.network import firewall, nft
 from orchestrator.errors import CommandFailed, Permanent, VmroleError
+from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName
 
 _QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 67)
 _LIBVIRT_S = 10.0  # opening a connection to a libvirtd that is stopped has no end of its own
@@ -32,6 +34,14 @@ _ASK_LIBVIRT: Final = (
     "try: connection = libvirt.open(sys.argv[1])\n"
     "except libvirt.libvirtError as error: sys.exit(str(error))\n"
     "connection.listAllNetworks(); print(connection.getLibVersion(), connection.getType())\n"
+)
+_WEB, _TCP, _MEMBER = PoolName("doctor.web.http"), PoolName("doctor.web.tcp"), InstanceName("web-0.doctor")
+_SHAPE: Final = haproxy_config.Shape(  # An endpoint of each kind, with a member.
+    frontends=(
+        Frontend(pool=_WEB, vip="127.0.0.1", port=80, mode=Mode.HTTP, probe=HttpProbe()),
+        Frontend(pool=_TCP, vip="127.0.0.1", port=81, mode=Mode.TCP, probe=None),
+    ),
+    members={_MEMBER: Member(name=_MEMBER, address="127.0.0.1", pools=((_WEB, 8080), (_TCP, 8081)))},
 )
 # QEMU's image locking, block/file-posix.c: whoever does not share writing holds a read lock on byte 201.
 _NO_OTHER_WRITER_BYTE = 201
@@ -123,8 +133,19 @@ def virtlogd(settings: Config) -> Check:
 
 
 def haproxy(settings: Config) -> Check:
-    """HAProxy runs and has the runtime commands that members are added by."""
-    return _version("haproxy", (settings.haproxy, "-v"), r"version (\d+)\.(\d+)", _HAPROXY_LEAST, "haproxy")
+    """HAProxy has the runtime commands that members are added by, and takes a configuration of ours."""
+    found = _version("haproxy", (settings.haproxy, "-v"), r"version (\d+)\.(\d+)", _HAPROXY_LEAST, "haproxy")
+    if found.verdict is Verdict.FAIL:
+        return found
+    with _place(settings.run_dir) as place:
+        written = place / "haproxy.cfg"
+        written.write_text(haproxy_config.render(_SHAPE, place / "haproxy.sock"))
+        try:
+            run([settings.haproxy, "-c", "-q", "-f", str(written)])
+        except CommandFailed as error:
+            remedy = "use the distribution's build of HAProxy: apt-get install haproxy"
+            return fail("haproxy", f"{found.message}, and refuses our configuration: {error.stderr[-400:]}", remedy)
+    return ok("haproxy", f"{found.message} and takes our configuration")
 
 
 def dnsmasq(settings: Config) -> Check:

@@ -88,6 +88,18 @@ def test_versions_are_compared_as_numbers(
     assert check(settings).verdict is Verdict.PASS
 
 
+def test_haproxy_must_take_what_we_write(settings: Config, program: Program) -> None:
+    """The real one does; one that was built without something that we need fails with its own words."""
+    assert programs.haproxy(settings).verdict is Verdict.PASS
+    program(
+        "haproxy", 'if [ "$1" = -v ]; then echo "HAProxy version 2.6.0"; else echo "unknown keyword" >&2; exit 1; fi'
+    )
+    check = programs.haproxy(settings)
+    assert failed(check)
+    assert "unknown keyword" in check.message
+    assert list(settings.run_dir.iterdir()) == []
+
+
 def test_qemu_img_must_heed_locks(settings: Config, program: Program) -> None:
     """Real qemu-img passes; one that ignores the lock of another writer fails, and nothing is left behind."""
     assert programs.qemu_img(settings).verdict is Verdict.PASS
