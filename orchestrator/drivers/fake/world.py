@@ -58,7 +58,7 @@ class World:
     """Disks, discs, machines, pools and networks of one host, and the clock that moves them."""
 
     def __init__(self) -> None:
-        self.time_s = 1_000_000.0
+        self.time_s = 1_800_000_000.0
         self.images: set[str] = set()
         self.overlays: dict[InstanceName, set[int]] = {}
         self.set_up: dict[InstanceName, str] = {}  # the setup boot's id, as it lies on the overlay
