@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.balancer import haproxy_config
+from orchestrator.drivers.balancer import haproxy_config, haproxy_process
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Busy, ConfigError, Permanent, Transient
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
@@ -37,6 +37,14 @@ from tests.contract.test_balancer import answered, ask, kill_all, until
 
 TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
 SQL = 8079
+
+
+def test_a_refused_configuration_is_told_in_haproxy_s_words(tmp_path: Path) -> None:
+    """Which line, and what is wrong with it."""
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("global\n    bogus 1\n")
+    with pytest.raises(Permanent, match=r"its configuration: parsing .*haproxy.cfg:2.*unknown keyword 'bogus'"):
+        haproxy_process.try_config("haproxy", config)
 
 
 @pytest.fixture

@@ -34,7 +34,17 @@ POLL_S = 0.02
 _PATH_BYTES_MAX = 90
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9/._-]*")
 _BIND = re.compile(r"^    bind (\S+)", re.MULTILINE)
+_ALERT = re.compile(r"^\[ALERT\][\s(\d)]*: (?:config : )?(.+)", re.MULTILINE)
 _FAILED = re.compile(r"\bmaster\b.*\[failed: (\d+)\]")
+
+
+def try_config(binary: str, config: Path) -> None:
+    """Has HAProxy read a configuration without starting anything; Permanent with its own words when it refuses."""
+    try:
+        run([binary, "-c", "-f", str(config)])
+    except CommandFailed as error:
+        said = "; ".join(_ALERT.findall(error.stderr)[:2]) or error.stderr.strip()[-400:] or "it does not say why"
+        raise Permanent(f"HAProxy refuses its configuration: {said}") from error
 
 
 class HaproxyProcess:
@@ -102,10 +112,7 @@ class HaproxyProcess:
         with file_faults(fresh, WRITABLE):
             fresh.write_text(text)
             fresh.chmod(0o600)
-        try:
-            run([self._binary, "-c", "-q", "-f", str(fresh)])
-        except CommandFailed as error:
-            raise Permanent(f"HAProxy refuses its configuration: {error.stderr.strip()[-400:]}") from error
+        try_config(self._binary, fresh)
         fresh.rename(self.config)
 
     def _start(self) -> None:
