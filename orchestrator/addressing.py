@@ -18,7 +18,7 @@ LAST_HOST = 254
 BRIDGE_PREFIX = "vrb-"
 TAP_PREFIX = "vrt-"
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
-_MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
+MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
 
 
 def network_name(service: str) -> str:
@@ -56,7 +56,7 @@ def allocate_nic(network: ServiceNetwork, taken: Iterable[Nic], instance: str) -
         if address not in used:
             tap = _unique(TAP_PREFIX, f"{network.subnet} {instance}", {one.tap for one in nics})
             return Nic(
-                mac=_mac(network, instance, {one.mac for one in nics}),
+                mac=_mac(address, {one.mac for one in nics}),
                 address=address,
                 tap=tap,
                 gateway=network.gateway,
@@ -104,10 +104,15 @@ def _unique(prefix: str, seed: str, taken: set[str]) -> str:
     raise Conflict(f"no interface name is left for {seed}")
 
 
-def _mac(network: ServiceNetwork, instance: str, taken: set[str]) -> str:
+def _mac(address: str, taken: set[str]) -> str:
+    """The MAC that goes with a DIP, whoever has it: for an hour dnsmasq refuses an address to any other card.
+
+    Another one only where a network of another pool has it.
+    """
+    tail = ipaddress.IPv4Address(address).packed[1:]
     for attempt in range(1000):
-        digest = hashlib.sha256(f"{network.subnet} {instance} {attempt}".encode()).hexdigest()
-        mac = ":".join([_MAC_PREFIX, digest[:2], digest[2:4], digest[4:6]])
+        mac = f"{MAC_PREFIX}:{tail.hex(':')}"
         if mac not in taken:
             return mac
-    raise Conflict(f"no MAC address is left for {instance}")
+        tail = hashlib.sha256(f"{address} {attempt}".encode()).digest()[:3]
+    raise Conflict(f"no MAC address is left for {address}")

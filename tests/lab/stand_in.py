@@ -245,6 +245,11 @@ def udp(source: str, target: str, source_port: int, target_port: int, payload: b
     return head[:10] + struct.pack("!H", checksum) + head[12:] + body
 
 
+def dhcp(mac: str) -> bytes:
+    """The fixed part of a DHCP request (RFC 2131) that names this card, without options: dnsmasq ignores it."""
+    return struct.pack("!BBBBIHH16x6s10x192x", 1, 1, 6, 0, 1, 0, 0, mac_bytes(mac))
+
+
 def ipv6(source: str, target: str, next_header: int, payload: bytes) -> bytes:
     """An IPv6 packet."""
     head = struct.pack("!IHBB", 0x60000000, len(payload), next_header, 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import addressing
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.errors import Foreign, Permanent
-from orchestrator.model import Instance, Service
+from orchestrator.model import Instance, Service, instance_name
 from tests.contract.suites.network import NetworkContract, make_service
 from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
@@ -26,6 +28,7 @@ from tests.lab.stand_in import (
     arp,
     asks,
     bridge_ear,
+    dhcp,
     ethernet,
     hears,
     ipv6,
@@ -105,6 +108,18 @@ def attacks(evil: StandIn, victim: StandIn) -> dict[str, tuple[bytes, bytes]]:
             ethernet(evil.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 67, 68, mark)),
             mark,
         ),
+        "DHCP for the victim's card": (
+            ethernet(evil.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 68, 67, dhcp(victim.mac) + mark)),
+            mark,
+        ),
+        "DHCP for the victim's card from an address": (
+            ethernet(evil.mac, BROADCAST, _IP, udp(evil.address, evil.gateway, 68, 67, dhcp(victim.mac) + mark)),
+            mark,
+        ),
+        "DHCP too short to tell the card": (
+            ethernet(evil.mac, BROADCAST, _IP, udp(evil.address, evil.gateway, 68, 67, mark)),
+            mark,
+        ),
         "a router of IPv6": (
             ethernet(evil.mac, "33:33:00:00:00:01", _IPV6, ipv6("fe80::1", "ff02::1", 58, router_advertisement)),
             mark,
@@ -140,7 +155,14 @@ def test_a_guest_cannot_pretend(
     bridge = shop[0].network.bridge
     assert passed(evil, victim, bridge) == set()
     drops = network.drops()
-    for reason in ("another MAC", "another address", "ARP for another address", "a DHCP server", "a VLAN tag"):
+    for reason in (
+        "another MAC",
+        "another address",
+        "ARP for another address",
+        "a DHCP server",
+        "DHCP for another card",
+        "a VLAN tag",
+    ):
         assert drops[reason] > 0, drops
     HOST.run(["nft", "delete", "table", "bridge", "vmrole"])
     assert passed(evil, victim, bridge) == set(attacks(evil, victim))
@@ -157,7 +179,8 @@ def test_a_guest_can_say_what_is_true(shop: tuple[Service, list[Instance]], pair
         ethernet(one.mac, BROADCAST, _ARP, arp(1, (one.mac, one.address), (nobody, other.address)) + mark),
         ethernet(one.mac, other.mac, _ARP, arp(2, (one.mac, one.address), (other.mac, other.address)) + mark),
         ethernet(one.mac, BROADCAST, _ARP, arp(1, (one.mac, "0.0.0.0"), (nobody, one.address)) + mark),
-        ethernet(one.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 68, 67, mark)),
+        ethernet(one.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 68, 67, dhcp(one.mac) + mark)),
+        ethernet(one.mac, BROADCAST, _IP, udp(one.address, one.gateway, 68, 67, dhcp(one.mac) + mark)),
         ethernet(one.mac, other.mac, _IP, udp(one.address, other.address, 4000, 4000, mark)),
     ):
         with other.listening() as ear:
@@ -220,6 +243,22 @@ def test_an_instance_gets_its_own_address_and_name(pair: tuple[StandIn, StandIn]
     assert lease(other, tmp_path, "-x", "hostname:web-0") == f"{other.address} {one.gateway} {one.gateway} web-1 shop"
     one.configure()
     assert one.asks("web-0") == one.asks("web-0.shop") == one.address
+
+
+def test_a_dip_that_changes_hands_is_leased_to_the_next(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], tmp_path: Path
+) -> None:
+    """An instance that gets the address of one that has just gone, and that never released it, gets it at once."""
+    service, (before, *_) = shop
+    name = instance_name("shop", "api", 0)
+    nic = addressing.allocate_nic(service.network, [], name)
+    assert nic.address == before.nic.address
+    after = dataclasses.replace(before, name=name, role_name="api", nic=nic)
+    with StandIn(service, before).plugged() as guest:
+        assert lease(guest, tmp_path).startswith(nic.address)
+    network.lay(service, [after])
+    with StandIn(service, after).plugged() as guest:
+        assert lease(guest, tmp_path).startswith(nic.address)
 
 
 def test_instances_find_each_other(

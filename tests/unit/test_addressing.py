@@ -80,6 +80,17 @@ def test_the_same_hash_is_no_collision() -> None:
     assert {first.mac, first.tap, first.address}.isdisjoint({second.mac, second.tap, second.address})
 
 
+def test_a_dip_that_changes_hands_keeps_its_mac() -> None:
+    """dnsmasq would refuse it to another card until the lease of the first has ended."""
+    network = addressing.allocate_network("shop", POOL, [])
+    before, after = (addressing.allocate_nic(network, [], name) for name in ("web-0.shop", "api-0.shop"))
+    assert (before.address, before.mac) == (after.address, after.mac)
+    other_pool = addressing.allocate_network("shop", POOL.replace("10.", "11."), [])
+    elsewhere = addressing.allocate_nic(other_pool, [before], "web-0.shop")
+    assert elsewhere.address.partition(".")[2] == before.address.partition(".")[2]
+    assert elsewhere.mac != before.mac
+
+
 def test_a_full_pool_and_a_full_network_say_what_to_do() -> None:
     """Exhaustion is a conflict with a hint."""
     with pytest.raises(Conflict, match="no private network is left") as no_network:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orchestrator.addressing import TAP_PREFIX
+from orchestrator.addressing import MAC_PREFIX, TAP_PREFIX
 from orchestrator.drivers.network import nft
 from orchestrator.drivers.network.nft import (
     ACCEPT,
@@ -33,6 +33,8 @@ from orchestrator.drivers.network.nft import (
     jump,
     match,
     meta,
+    put,
+    raw,
 )
 from orchestrator.model import Instance, Service
 
@@ -44,11 +46,24 @@ _ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
 _RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
 _FROM_GUEST = match(_IN, "@bridges")
 _LINK_LOCAL = {"prefix": {"addr": "169.254.0.0", "len": 16}}
-_ETHER_TYPE_RAW = {"payload": {"base": "ll", "offset": 96, "len": 16}}  # `ether type` would look behind a VLAN tag
+_ETHER_TYPE_RAW = raw("ll", 96, 16)  # `ether type` would look behind a VLAN tag
 _VLAN_TAGS = any_of(0x8100, 0x88A8, 0x9100)
 _ANY_TAP = f"{TAP_PREFIX}*"
 _FROM_TAP = match(_IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some kernels are built without it
 _TAP_MAC = both(_IN, field("ether", "saddr"))
+_ADDRESS_OF_TAP = match(both(_IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
+_TO_DHCP = match(field("udp", "dport"), 67)
+# The client's card as DHCP itself names it (`chaddr`, RFC 2131): dnsmasq goes by that, whoever sends it. nft compares
+# bits at a place with no MAC address; so the first two bytes are ours, and the others are looked up as a mark. Its
+# elements are in both byte orders, because what nft writes into a mark is not the same in all its releases: a MAC of
+# ours has 0 for its third byte, so that no instance's is another's turned round.
+_MARK, _CHADDR = meta("mark"), 64 + 28 * 8
+_CARD_OF_TAP = (
+    match(raw("th", _CHADDR, 16), int(MAC_PREFIX.replace(":", "")[:4], 16)),
+    put(_MARK, raw("th", _CHADDR + 16, 32)),
+    match(both(_IN, _MARK), "@cards"),
+    put(_MARK, 0),
+)
 
 INET: Final = Table(
     family="inet",
@@ -128,6 +143,7 @@ BRIDGE: Final = Table(
     name="vmrole",
     sets=(
         Set(name="macs", type=("ifname", "ether_addr")),
+        Set(name="cards", type=("ifname", "mark")),
         Set(name="guests", type=("ifname", "ether_addr", "ipv4_addr")),
     ),
     chains=(
@@ -172,10 +188,13 @@ BRIDGE: Final = Table(
                     match(field("ip", "saddr"), "0.0.0.0"),  # noqa: S104 - not a socket's address
                     match(field("ip", "daddr"), "255.255.255.255"),
                     match(field("udp", "sport"), 68),
-                    match(field("udp", "dport"), 67),
+                    _TO_DHCP,
+                    *_CARD_OF_TAP,
                     ACCEPT,
                 ),
-                (match(both(_IN, field("ether", "saddr"), field("ip", "saddr")), "@guests"), ACCEPT),
+                (_ADDRESS_OF_TAP, _TO_DHCP, *_CARD_OF_TAP, ACCEPT),
+                (_TO_DHCP, *drop("DHCP for another card")),
+                (_ADDRESS_OF_TAP, ACCEPT),
                 (match(meta("protocol"), "ip"), *drop("another address")),
                 drop("neither ARP nor IPv4"),
             ),
@@ -238,8 +257,9 @@ class Firewall:
             for table in _TABLES:
                 found = nft.look(table)
                 if found is None or self._fixed.get(table.family) != found.fixed:
-                    if found is not None and table.family in self._fixed:
-                        log.warning("somebody changed nft table %s %s; made anew", table.family, table.name)
+                    if table.family in self._fixed:
+                        done = "removed" if found is None else "changed"
+                        log.warning("somebody %s nft table %s %s; made anew", done, table.family, table.name)
                     commands += nft.remake(table, found)
                     remade.append(table)
                 for one in table.sets:
@@ -250,6 +270,11 @@ class Firewall:
                 found = nft.look(table)
                 if found is not None:
                     self._fixed[table.family] = found.fixed
+
+
+def _marks(mac: str) -> tuple[str, str]:
+    last_bytes = bytes.fromhex(mac.replace(":", ""))[2:]
+    return str(int.from_bytes(last_bytes, "big")), str(int.from_bytes(last_bytes, "little"))
 
 
 def _owners(found: nft.Found) -> frozenset[str]:
@@ -269,5 +294,6 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ),
         ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
+        ("bridge", "cards"): frozenset((one.nic.tap, mark) for one in instances for mark in _marks(one.nic.mac)),
         ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),
     }

@@ -173,6 +173,16 @@ def field(protocol: str, name: str) -> Json:
     return {"payload": {"protocol": protocol, "field": name}}
 
 
+def raw(base: str, first_bit: int, bits: int) -> Json:
+    """Bits at a place from the beginning of the link's ("ll"), network's ("nh") or transport's ("th") header."""
+    return {"payload": {"base": base, "offset": first_bit, "len": bits}}
+
+
+def put(into: Json, value: Json | int) -> Json:
+    """Writes into what the kernel knows about the packet, e.g. `meta("mark")`."""
+    return {"mangle": {"key": into, "value": value}}
+
+
 def both(*parts: Json) -> Json:
     """A concatenation."""
     return {"concat": list(parts)}
