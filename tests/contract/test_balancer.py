@@ -186,6 +186,10 @@ class TestHaproxy(BalancerContract):
             assert ask() == (200, "zero")
             with pytest.raises(Unreachable, match="taken by another program"):
                 haproxy.join(dataclasses.replace(member(ZERO), pools=((ADMIN.pool, 8077),)))
+            haproxy.leave(ZERO)
+            with pytest.raises(Unreachable, match="taken by another program"):
+                haproxy.join(member(ZERO, HTTP.pool, ADMIN.pool))
+            until(lambda: answered() == (200, "zero"))  # By its other endpoint it is served.
         haproxy.shape([HTTP, ADMIN])
         assert ask() == (200, "zero")
 

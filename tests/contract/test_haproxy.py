@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.drivers.balancer import haproxy_config, haproxy_process
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
-from orchestrator.errors import Busy, ConfigError, Permanent, Transient
+from orchestrator.errors import Busy, ConfigError, EndpointRefused, Permanent, Transient, Unreachable
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
 from tests.contract.origin import Origin
 from tests.contract.suites.balancer import (
@@ -297,16 +297,18 @@ def test_a_vip_that_is_not_on_the_host_keeps_nobody_else_from_being_served(
 def test_a_port_that_was_taken_meanwhile_does_not_keep_the_daemon_from_starting(
     start: Callable[[], HaproxyBalancer],
 ) -> None:
-    """Guests can be looked after without a balancer; it starts as soon as the port is free."""
+    """Guests can be looked after; other endpoints are served, and this one when its port is free again."""
     first = start()
-    first.shape([HTTP])
+    first.shape([HTTP, ADMIN])
     first.__exit__()
     kill_all(first)
     with takes(PORT):
         successor = start()
         assert successor._process.pid() is None
-        with pytest.raises(Permanent, match="does not start"):
-            successor.shape([HTTP])
+        with pytest.raises(EndpointRefused, match="taken by another program"):
+            successor.shape([HTTP, ADMIN])
+        connect(ADMIN.port).close()
+    successor.shape([HTTP, ADMIN])
     until(lambda: answered()[0] == 503)
 
 
@@ -322,6 +324,9 @@ def test_a_failed_reload_is_told_at_once_and_loses_nothing(
         with pytest.raises(Permanent, match="goes on with the endpoints it had"):
             haproxy._load(wanted)
         assert time.monotonic() - began < 10
+        assert ask() == (200, "zero")
+        with pytest.raises(EndpointRefused):  # Not taken for a place where HAProxy listens already.
+            haproxy.shape([HTTP, ADMIN])
         assert ask() == (200, "zero")
     haproxy.shape([HTTP, ADMIN])
     assert ask() == (200, "zero")
@@ -384,6 +389,65 @@ def test_any_probe_can_be_configured(haproxy: HaproxyBalancer, probe: HttpProbe 
     """What the service file allows as a probe is taken by HAProxy as it is written."""
     haproxy.shape([dataclasses.replace(HTTP, probe=probe)])
     assert ask()[0] == 503
+
+
+def test_a_probe_asks_for_its_path_as_it_was_written(haproxy: HaproxyBalancer) -> None:
+    """Nothing in it is taken for syntax, and no mark against that reaches the instance."""
+    path = "/a$b?x=\"q\"&y='z'\\w#f~`{,}%20"
+    with socket.create_server((ADDRESSES[ZERO], 8078)) as listener:
+        listener.settimeout(30)
+        haproxy.shape([dataclasses.replace(HTTP, probe=HttpProbe(path=path))])
+        haproxy.join(dataclasses.replace(member(ZERO), pools=((HTTP.pool, 8078),)))
+        check, _ = listener.accept()
+        with check:
+            assert check.recv(1000).split(b"\r\n")[0].decode() == f"GET {path} HTTP/1.0"
+
+
+@pytest.mark.parametrize(
+    "line", ["show stat -1 4 -1", "show info", "set server shop.web.http/web-0.shop state ready"]
+)
+def test_an_answer_that_was_cut_short_is_none(haproxy: HaproxyBalancer, tmp_path: Path, line: str) -> None:
+    """HAProxy may die while it speaks: what it had said by then is no list of members, and no consent."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    process, path = haproxy._process, tmp_path / "cut.sock"
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as talk:
+        talk.connect(str(process.socket))
+        talk.sendall(line.encode() + b"\n")
+        talk.shutdown(socket.SHUT_WR)
+        whole = b"".join(iter(lambda: talk.recv(65536), b""))
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as dying:
+        dying.bind(str(path))
+        dying.listen()
+        answers = iter([*(whole[:end] for end in range(0, len(whole), 11)), whole])
+
+        def serve() -> None:
+            for answer in answers:
+                talk, _ = dying.accept()
+                with talk:
+                    talk.recv(1000)
+                    talk.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        for _ in range(0, len(whole), 11):
+            with pytest.raises(Unreachable):
+                process._converse(path, line)
+        assert process._converse(path, line) == whole.decode().strip()
+
+
+def test_the_watcher_outlives_a_fault_of_its_own(
+    haproxy: HaproxyBalancer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and an HAProxy that dies afterwards is started again."""
+    haproxy.shape([HTTP])
+
+    def fault() -> None:
+        raise AttributeError("a fault")
+
+    monkeypatch.setattr(haproxy, "_tell_changes", fault)
+    until(lambda: "error of its own" in caplog.text)
+    kill_all(haproxy)
+    until(lambda: answered()[0] == 503)
 
 
 def test_a_sick_member_is_never_both_up_and_checked(haproxy: HaproxyBalancer) -> None:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.drivers.balancer import haproxy_config
 from orchestrator.drivers.balancer.haproxy_config import Shape
-from orchestrator.drivers.balancer.haproxy_process import STOP_S, WRITABLE, HaproxyProcess
+from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, WRITABLE, HaproxyProcess
 from orchestrator.drivers.file_errors import file_faults
 from orchestrator.errors import Busy, EndpointRefused, Permanent, Unreachable, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
@@ -79,11 +79,26 @@ class HaproxyBalancer:
             if wanted and wanted == self._shape.frontends and self._process.pid() is not None:
                 self._refused = {}
                 return
-            self._refused = _refusals(wanted, self._process.listening())
+            self._refused = self._refusals(wanted)
             self._shape_to(tuple(one for one in wanted if one.pool not in self._refused))
             if self._refused:
                 told = "; ".join(self._refused.values())
                 raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
+
+    def _refusals(self, wanted: Sequence[Frontend]) -> dict[PoolName, str]:
+        """Why HAProxy could not listen on some of them. Where it listens already is its own.
+
+        What is left of one that died holds its ports for a moment longer.
+        """
+        ours = self._process.listening()
+        if self._process.pid() is not None:
+            return _refusals(wanted, ours)
+        end = time.monotonic() + LET_GO_S
+        while True:
+            found = _refusals(wanted, frozenset())
+            if time.monotonic() > end or not any(one.pool in found and _place(one) in ours for one in wanted):
+                return found
+            time.sleep(POLL_S)
 
     def _shape_to(self, wanted: tuple[Frontend, ...]) -> None:
         if not wanted:
@@ -100,32 +115,20 @@ class HaproxyBalancer:
             self._remember(shape)
 
     def join(self, member: Member) -> None:
-        """See ports.Balancer. Busy while an endpoint is not set up yet."""
-        name = InstanceName(haproxy_config.checked_name(member.name))
+        """See ports.Balancer. Busy while an endpoint is not set up yet, and in all others by then."""
+        haproxy_config.checked_name(member.name)
         wanted = {pool: haproxy_config.server_address(member, port) for pool, port in member.pools}
         with self._lock:
             frontends = {one.pool: one for one in self._shape.frontends}
+            served = {pool: address for pool, address in wanted.items() if pool in frontends}
             missing = [pool for pool in wanted if pool not in frontends]
+            if served:
+                self._join(member, served, frontends)
             for pool in missing:
                 if pool in self._refused:  # The host's fault, and not the member's.
                     raise Unreachable(f"nobody listens on the endpoint {pool}: {self._refused[pool]}")
             if missing:
                 raise Busy(f"the endpoint {missing[0]} is not set up yet")
-            rows = self._rows()
-            for (pool, of), row in rows.items():
-                if of == name and wanted.get(pool) != row["addr"]:
-                    self._remove(pool, name)
-            for pool, address in wanted.items():
-                there = rows.get((pool, name))
-                if there is None or there["addr"] != address:
-                    self._add(pool, name, address, haproxy_config.server_options(frontends[pool]))
-                elif not _in_rotation(there):
-                    self._set(pool, name, "state ready")
-                    self._set(pool, name, "weight 1")
-            self._must_show(name, in_rotation=True)
-            members = {**self._shape.members, name: member}
-            self._remember(replace(self._shape, members=members, draining=self._shape.draining - {name}))
-            self._standings[name] = Standing.UP
 
     def drain(self, name: InstanceName) -> None:
         """See ports.Balancer."""
@@ -169,6 +172,23 @@ class HaproxyBalancer:
         return seats
 
     # Members ---------------------------------------------------------------------------------------------------
+
+    def _join(self, member: Member, wanted: Mapping[PoolName, str], frontends: Mapping[PoolName, Frontend]) -> None:
+        name, rows = member.name, self._rows()
+        for (pool, of), row in rows.items():
+            if of == name and wanted.get(pool) != row["addr"]:
+                self._remove(pool, name)
+        for pool, address in wanted.items():
+            there = rows.get((pool, name))
+            if there is None or there["addr"] != address:
+                self._add(pool, name, address, haproxy_config.server_options(frontends[pool]))
+            elif not _in_rotation(there):
+                self._set(pool, name, "state ready")
+                self._set(pool, name, "weight 1")
+        self._must_show(name, in_rotation=True)
+        members = {**self._shape.members, name: member}
+        self._remember(replace(self._shape, members=members, draining=self._shape.draining - {name}))
+        self._standings[name] = Standing.UP
 
     def _add(self, pool: PoolName, name: InstanceName, address: str, options: str) -> None:
         answer = self._process.ask(f"add server {pool}/{name} {address} {options}")
@@ -229,6 +249,8 @@ class HaproxyBalancer:
                 log.warning("%s", error)
             except (WorldError, OSError) as error:
                 log.warning("%s", error)
+            except Exception:  # Without this thread nobody would start HAProxy again.
+                log.exception("HAProxy's watcher goes on after an error of its own")
 
     def _revive(self) -> None:
         """Starts HAProxy as it was when it has ended though it has endpoints."""
@@ -271,6 +293,8 @@ class HaproxyBalancer:
 def _parsed(said: str) -> Rows:
     rows: Rows = {}
     for row in csv.DictReader(said.removeprefix("# ").splitlines()):
+        if None in row.values():
+            raise Unreachable("HAProxy's answer ends in the middle of a line", hint="it is asked again")
         rows[PoolName(row["pxname"]), InstanceName(row["svname"])] = row
     return rows
 
@@ -304,11 +328,15 @@ def _seat(rows: list[tuple[PoolName, Row]], old_connections: int) -> Seat:
     )
 
 
+def _place(frontend: Frontend) -> str:
+    return f"{frontend.vip}:{frontend.port}"
+
+
 def _refusals(wanted: Sequence[Frontend], ours: frozenset[str]) -> dict[PoolName, str]:
     """Why HAProxy could not listen on some of them: told before it fails on all of them."""
     found = {}
     for one in wanted:
-        if f"{one.vip}:{one.port}" in ours:
+        if _place(one) in ours:
             continue
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -109,7 +109,7 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
         if not _PATH.fullmatch(frontend.probe.path):
             raise Permanent(f"{frontend.probe.path[:80]!r} cannot be probed")
         path = frontend.probe.path.replace("\\", "\\\\").replace('"', '\\"').replace("#", "\\#")
-        path = path.replace("'", "\\'").replace("$", "\\$")
+        path = path.replace("'", "\\'")
         lines.append("    option httpchk")
         lines.append(f"    http-check send meth GET uri {path}")
         lines.append("    http-check expect rstatus ^[23]")

@@ -88,7 +88,7 @@ class HaproxyProcess:
             time.sleep(POLL_S)
 
     def listening(self) -> frozenset[str]:
-        """ADDRESS:PORT of every endpoint of the configuration that was written last, by whichever daemon."""
+        """ADDRESS:PORT of every endpoint that HAProxy was given last, by whichever daemon, running or not."""
         try:
             return frozenset(_BIND.findall(self.config.read_text()))
         except FileNotFoundError:
@@ -99,21 +99,27 @@ class HaproxyProcess:
 
         Permanent when HAProxy refuses it; a running one then goes on with what it had.
         """
-        self._write(text)
+        with file_faults(self.config, WRITABLE):
+            before = self.config.read_text() if self.config.exists() else text
+        fresh = self._written(text)
+        try_config(self._binary, fresh)
+        fresh.rename(self.config)
         pid = self.pid()
         if pid is None:
             self._start()
-        else:
+            return
+        try:
             self._reload(pid)
+        except Permanent:
+            self._written(before).rename(self.config)  # What it goes on with is what `listening` shall say.
+            raise
 
-    def _write(self, text: str) -> None:
-        """The configuration, checked by HAProxy itself before it takes the place of the one before."""
+    def _written(self, text: str) -> Path:
         fresh = self.config.with_suffix(".new")
         with file_faults(fresh, WRITABLE):
             fresh.write_text(text)
             fresh.chmod(0o600)
-        try_config(self._binary, fresh)
-        fresh.rename(self.config)
+        return fresh
 
     def _start(self) -> None:
         master = f"{self.master},mode,600"
@@ -226,4 +232,6 @@ class HaproxyProcess:
                     answer += chunk
         except OSError as error:
             raise Unreachable(f"HAProxy does not answer: {error}", hint="it is restarted by itself") from error
+        if not answer.endswith(b"\n\n" if "show " in line else b"\n"):
+            raise Unreachable("HAProxy hung up before the end of its answer", hint="it is restarted by itself")
         return answer.decode(errors="replace").strip()
