@@ -36,7 +36,8 @@ _CHOICES = {
     "log_style": ("auto", "text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }
-_LEAST = {"image_virtual_size_max_gib": 1, "memory_reserve_mib": 0, "workers": 1}
+_BOUNDS = {"image_virtual_size_max_gib": (1, 2**20), "memory_reserve_mib": (0, 2**30), "workers": (1, 1024)}
+_NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
 _FROM_ENVIRONMENT = {
     "VMROLE_STATE_DIR": "state_dir",
     "VMROLE_RUN_DIR": "run_dir",
@@ -81,7 +82,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text())
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}", hint="name a file that can be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from error
 
 
@@ -99,10 +100,14 @@ def _checked(values: Mapping[str, Any], file: str) -> Config:
             raise ConfigError(f"{file}: {key}: {value!r} is not a {'number' if wanted is int else 'string'}")
         if value not in _CHOICES.get(key, (value,)):
             raise ConfigError(f"{file}: {key}: {value!r}", hint=f"use one of: {', '.join(_CHOICES[key])}")
-        if isinstance(value, int) and value < _LEAST[key]:
-            raise ConfigError(f"{file}: {key}: {value}", hint=f"use {_LEAST[key]} or more")
+        if isinstance(value, int):
+            least, most = _BOUNDS[key]
+            if not least <= value <= most:
+                raise ConfigError(f"{file}: {key}: {value}", hint=f"use {least} to {most}")
         if issubclass(kind, Path) and not Path(value).is_absolute():
             raise ConfigError(f"{file}: {key}: {value!r}", hint="use an absolute path")
+        if isinstance(value, str) and ("\0" in value or (fields[key] and not value)):
+            raise ConfigError(f"{file}: {key}: {value!r}", hint=f"leave it out for {str(fields[key])!r}")
         settled[key] = Path(value) if issubclass(kind, Path) else value
     config = Config(**settled)
     try:
@@ -111,4 +116,7 @@ def _checked(values: Mapping[str, Any], file: str) -> Config:
         raise ConfigError(f"{file}: network_pool: {error}", hint="an IPv4 network such as 10.90.0.0/16") from error
     if pool.prefixlen > 24:
         raise ConfigError(f"{file}: network_pool: {pool} is too small", hint="each service takes a /24 of it")
+    if any(pool.overlaps(ipaddress.IPv4Network(one)) for one in _NOBODY_S):
+        hint = "an IPv4 network for machines, such as 10.90.0.0/16"
+        raise ConfigError(f"{file}: network_pool: no machine can have every address of {pool}", hint=hint)
     return config

@@ -73,8 +73,12 @@ class Bell:
 def running(settings: Config) -> Iterator[None]:
     """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched."""
     layout = Layout(settings.state_dir, settings.run_dir)
-    for directory in (layout.state, layout.run):
-        directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for key, directory in (("state_dir", layout.state), ("run_dir", layout.run)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        except OSError as error:
+            told = f"{key}: {directory} cannot be made: {error.strerror}"
+            raise ConfigError(told, hint=f"run the daemon as root, or set {key}") from error
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
@@ -168,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config", type=Path, help="configuration file (default: /etc/vmrole/vmrole.toml, if it exists)"
     )
     options = parser.parse_args(arguments)
+    os.umask(0o022)  # QEMU's user must reach its disks; what others must not read is made with a mode of its own.
     try:
         settings = config.load(options.config)
         log.set_up(style=settings.log_style, level=settings.log_level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import os
 import signal
@@ -437,6 +438,11 @@ def test_foreign_networks_bridges_and_addresses_are_refused(lab: Lab, network: H
     with pytest.raises(Foreign, match="is in use by"):
         network.lay(service, instances)
     CLIENT.run(["ip", "address", "del", f"{VIP}/24", "dev", "up0"])
+
+    own = ipaddress.ip_interface(HOST.run(["ip", "-4", "-br", "address", "show", OUTSIDE_LINK]).stdout.split()[2])
+    for unfit in (own.network.network_address, own.network.broadcast_address):
+        with pytest.raises(Foreign, match="of no machine"):
+            network.lay(*make_service("shop", str(unfit), 1))
     network.lay(service, instances)
 
 

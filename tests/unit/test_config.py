@@ -51,7 +51,10 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     ("text", "word"),
     [
         ('vip_interfase = "eth0"', "did you mean vip_interface?"),
-        ("workers = 0", "1 or more"),
+        ("workers = 0", "1 to 1024"),
+        ("workers = 99999999", "1 to 1024"),
+        ('haproxy = ""', "leave it out for 'haproxy'"),
+        ('state_dir = "/a\\u0000b"', "leave it out"),
         ('workers = "many"', "not a number"),
         ("workers = true", "not a number"),
         ("libvirt_uri = 5", "not a string"),
@@ -59,7 +62,11 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('state_dir = "here"', "absolute path"),
         ('network_pool = "10.90.0.0/30"', "a /24 of it"),
         ('network_pool = "10.90.0.1/16"', "IPv4 network"),
+        ('network_pool = "0.0.0.0/0"', "for machines"),
+        ('network_pool = "127.0.0.0/8"', "for machines"),
+        ('network_pool = "224.0.0.0/8"', "for machines"),
         ("workers", "not TOML"),
+        ("a = " + "[" * 5000, "not TOML"),
     ],
 )
 def test_a_fault_names_file_key_and_remedy(tmp_path: Path, text: str, word: str) -> None:

@@ -35,6 +35,7 @@ class _Address:
     interface: str
     address: str
     label: str
+    prefix_length: int
 
     @property
     def ours(self) -> bool:
@@ -66,6 +67,7 @@ class VipAddresses:
                 f"{vip} is already an address of {one.interface} on this host, and not by vmrole",
                 hint="choose another vip in the service file, or remove that address",
             )
+        self._refuse_unfit(vip)
         self._refuse_taken(vip)
         run(["ip", "address", "add", f"{vip}/32", "dev", self._interface, "label", self._label])
         log.info("added %s to %s", vip, self._interface)
@@ -93,6 +95,14 @@ class VipAddresses:
                 f"there is no interface {self._interface} on this host", hint="set vip_interface to one of: ip link"
             )
 
+    def _refuse_unfit(self, vip: str) -> None:
+        for subnet in _subnets(self._interface):
+            if subnet.prefixlen < 31 and vip in (str(subnet.network_address), str(subnet.broadcast_address)):
+                raise Foreign(
+                    f"{vip} is the first or last address of {subnet} on {self._interface}, and of no machine in it",
+                    hint="choose another vip in the service file",
+                )
+
     def _refuse_taken(self, vip: str) -> None:
         mac = _who_has(self._interface, vip)
         if mac:
@@ -110,10 +120,19 @@ def ours() -> frozenset[str]:
 def _addresses() -> list[_Address]:
     links = json.loads(run(["ip", "-j", "-4", "address", "show"]) or "[]")
     return [
-        _Address(str(link["ifname"]), str(one["local"]), str(one.get("label", "")))
+        _Address(str(link["ifname"]), str(one["local"]), str(one.get("label", "")), int(one["prefixlen"]))
         for link in links
         for one in link.get("addr_info", ())
         if "local" in one
+    ]
+
+
+def _subnets(interface: str) -> list[ipaddress.IPv4Network]:
+    """What the interface's own addresses lie in."""
+    return [
+        ipaddress.IPv4Interface(f"{one.address}/{one.prefix_length}").network
+        for one in _addresses()
+        if one.interface == interface
     ]
 
 

@@ -1,0 +1,66 @@
+"""The daemon as a process of its own, on a host without libvirtd and with nothing to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
+UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.
+
+
+def configured(place: Path, **more: str) -> Path:
+    """A configuration file whose directories are yet to be made."""
+    keys = {"state_dir": str(place / "state"), "run_dir": str(place / "run"), "accelerator": "tcg"}
+    keys |= {"libvirt_uri": f"qemu+unix:///system?socket={place}/nobody", **more}
+    file = place / "vmrole.toml"
+    file.write_text("".join(f'{key} = "{value}"\n' for key, value in keys.items()))
+    return file
+
+
+@pytest.mark.parametrize("key", ["state_dir", "run_dir"])
+def test_a_directory_that_cannot_be_made_is_a_fault_of_the_configuration(tmp_path: Path, key: str) -> None:
+    """One sentence with the key, and exit status 78."""
+    (tmp_path / "file").write_text("")
+    file = configured(tmp_path, **{key: str(tmp_path / "file" / "below")})
+    ended = subprocess.run([*DAEMON, str(file)], capture_output=True, text=True, timeout=UP_S, check=False)
+    assert ended.returncode == 78
+    assert f"{key}: {tmp_path}/file/below cannot be made: Not a directory" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_strict_umask_locks_nobody_out(tmp_path: Path) -> None:
+    """QEMU's user passes through the directories; what is secret is its owner's alone all the same."""
+    file = configured(tmp_path)
+    with subprocess.Popen([*DAEMON, str(file)], umask=0o077, stderr=subprocess.PIPE) as daemon:
+        try:
+            end = time.monotonic() + UP_S
+            while not _answers(tmp_path / "run" / "vmrole.sock"):
+                assert (daemon.poll(), time.monotonic() < end) == (None, True)
+                time.sleep(0.1)
+            modes = {str(path.relative_to(tmp_path)): _mode(path) for path in tmp_path.rglob("*")}
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(UP_S) == 0
+    passable = {name for name in modes if modes[name] & 0o001 and (tmp_path / name).is_dir()}
+    assert {"state", "run", "state/images"} <= passable
+    assert modes["state/vmrole.db"] == 0o600
+    assert modes["run/vmrole.sock"] == 0o660
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as talk:
+        return talk.connect_ex(str(path)) == 0
