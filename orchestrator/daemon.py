@@ -33,7 +33,9 @@ from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.network import firewall
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines
@@ -122,6 +124,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell) -> I
         event_loop_thread() as loop,
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring) as balancer,
+        ruleset_watch(firewall.INET.name, lambda why: bell.ring("", why)),
     ):
         yield Host(
             disks=QemuImgDisks(layout),

@@ -145,6 +145,11 @@ def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
     lab.start_libvirtd()
     answers.distinct(lab.client, URL, 1, 5.0)
 
+    lab.host.run(["nft", "flush", "ruleset"])
+    until("the alarm", lambda: "nft table vmrole was removed" in ready.last_words())
+    until("the guards", lambda: lab.host.run(["nft", "list", "tables"]).stdout.count("vmrole") == 2)
+    answers.distinct(lab.client, URL, 1, 5.0)
+
     boot = instance(ready)["boot"]
     (qemu,) = processes_naming("guest=web-0.shop")
     os.kill(qemu, signal.SIGKILL)

@@ -16,6 +16,7 @@ import pytest
 from orchestrator import addressing
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign, Permanent
 from orchestrator.model import Instance, Service, instance_name
 from tests.contract.suites.network import NetworkContract, make_service
@@ -407,6 +408,22 @@ def test_what_others_broke_is_mended(lab: Lab, network: HostNetwork, shop: tuple
         assert one.asks("web-1.shop") == other.address
         with serving(CLIENT_NAMESPACE, 8080):
             assert one.reaches(CLIENT_ADDRESS, 8080)
+
+
+def test_removed_rules_are_told_and_nothing_else(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """Whoever takes a rule, a chain or a table of ours away; other people's tables and our own elements are quiet."""
+    told: list[str] = []
+    with ruleset_watch("vmrole", told.append):
+        for commands in (["add table ip theirs"], ["delete table ip theirs"]):
+            HOST.run(["nft", *commands])
+        network.lay(*make_service("shop", VIP, 3))
+        network.lay(*shop)
+        for taken in ("flush chain bridge vmrole guard", "delete table inet vmrole", "flush ruleset"):
+            assert told == []
+            HOST.run(["nft", taken])
+            assert until(lambda: told != [], ARRIVES_S), taken
+            assert [why.endswith("of nft table vmrole was removed") for why in told] == [True]
+            told.clear()
 
 
 def test_foreign_networks_bridges_and_addresses_are_refused(lab: Lab, network: HostNetwork) -> None:
