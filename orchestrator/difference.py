@@ -64,7 +64,7 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
 
 def unfinished(left: Sequence[Instance]) -> tuple[Change, ...]:
     """What there is to do for instances that a halted rollout has not reached: an entry for each role."""
-    numbers = collections.Counter(one.role_name for one in left if one.role.template() != one.goal.role.template())
+    numbers = collections.Counter(one.role_name for one in left if one.stale)
     return tuple(
         Change(
             key=f"roles.{role}",

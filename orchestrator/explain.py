@@ -25,7 +25,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
     elif instance.goal.wanted > instance.at:
         wanted = instance.goal.wanted
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
-    elif instance.role.template() != instance.goal.role.template():
+    elif instance.stale:
         lines.append("Its VM is not yet what the service file says: it awaits a rollout, or: vmrole apply.")
     if instance.failure and instance.phase is not Phase.FAILED:
         lines.append(f"The last failure: {instance.failure}.")

@@ -395,6 +395,11 @@ class Instance:
         """Where the instance is; compare with `goal.wanted`."""
         return Incarnation(self.generation, self.boot)
 
+    @property
+    def stale(self) -> bool:
+        """Whether its VM is built from something else than the service's file says by now."""
+        return self.role.template() != self.goal.role.template()
+
 
 # What the world shows ----------------------------------------------------------------------------------------
 

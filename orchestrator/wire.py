@@ -48,6 +48,7 @@ class Instance(TypedDict):
     memory_mib: int
     vm_uuid: str
     boot_id: str
+    stale: bool
     served_at_s: float
     unwell_since_s: float
     standing: str | None

@@ -67,6 +67,7 @@ class InstanceView:
     memory_mib: int
     vm_uuid: str
     boot_id: str
+    stale: bool  # its VM is not yet, or was left, as the service file says
     served_at_s: float
     unwell_since_s: float
     standing: Standing | None = None  # at the balancer; None when not a member, or not asked for
@@ -176,6 +177,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         memory_mib=instance.role.size.memory_mib,
         vm_uuid=instance.vm_uuid,
         boot_id=instance.boot_id,
+        stale=instance.stale,
         served_at_s=instance.served_at_s,
         unwell_since_s=instance.unwell_since_s,
         standing=seat.standing if seat else None,

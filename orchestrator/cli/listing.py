@@ -20,7 +20,8 @@ KINDS = ("services", "instances", "images", "operations", "events")
 
 
 def _waits(row: Row) -> str:
-    return str(row["failure"] if row["phase"] == "failed" else row["waiting"])
+    told = str(row["failure"] if row["phase"] == "failed" else row["waiting"])
+    return told or ("a rollout: its VM is not as the file says" if row["stale"] else "")
 
 
 def _roles(row: Row) -> str:

@@ -6,10 +6,13 @@ import dataclasses
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from orchestrator import records
+from orchestrator.api.views import view_instance
+from orchestrator.cli import listing
 from orchestrator.control import TRIES, Control
 from orchestrator.drivers.fake.store import FakeStore
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
@@ -316,6 +319,12 @@ def test_scaling_is_whole(fabric: Fabric) -> None:
     assert fabric.control.service("shop").spec.roles[0].instances == 2
 
 
+def wire_of(instance: Instance) -> dict[str, Any]:
+    """The instance as a client reads it."""
+    found: dict[str, Any] = dataclasses.asdict(view_instance(instance))
+    return found
+
+
 def halted() -> Fabric:
     """Three instances, of which the first has failed in a rollout to more memory."""
     fabric = Fabric()
@@ -339,6 +348,9 @@ def test_what_a_halted_rollout_left_is_told_and_taken_up() -> None:
     wanted = spec(instances=3, size=Size(memory_mib=256))
     before = sizes(fabric)
     assert any("not yet what the service file says" in line for line in fabric.control.why("web-2"))
+    assert [view_instance(one).stale for one in fabric.control.instances("shop")] == [False, True, True]
+    listed = listing.lines("instances", [wire_of(one) for one in fabric.control.instances("shop")], "wide")
+    assert ["a rollout" in line for line in listed[1:]] == [False, True, True]
     told = fabric.control.apply_spec(wanted, dry_run=True)
     (change,) = told.changes
     assert (change.key, change.before) == ("roles.web", "2 instances are not as the file says")
