@@ -74,7 +74,7 @@ def diff(
     except AnswersInvalid as refused:
         return documents.refuse(_problem(refused), service or "--answers")
     theirs, name = (own.encode(), f"{service}: xml") if given is None else (given, str(file))
-    if not theirs:
+    if given is None and not theirs:
         raise NotFound(f"{service} has no xml for {machine.role}", hint="name an Unattend.xml")
     return _explain(theirs, ours, name, form) or _refusals(theirs, answers, name)
 

@@ -146,6 +146,14 @@ def test_what_cannot_be_meant_is_said(run: Run, words: list[str], status: int, s
     assert "hunter2" not in found[2]
 
 
+def test_an_empty_file_is_called_empty(run: Run, tmp_path: Path) -> None:
+    """And not missing from a service file that nobody named."""
+    (tmp_path / "empty.xml").write_text("")
+    status, out, err = run(tmp_path / "empty.xml")
+    assert (status, out) == (2, "")
+    assert "the file is empty" in err
+
+
 def test_a_faulty_file_is_refused_with_its_line(run: Run, tmp_path: Path) -> None:
     """As a compiler would: file, line, what is wrong and what would be right."""
     broken = tmp_path / "broken.xml"

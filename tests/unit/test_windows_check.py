@@ -387,6 +387,10 @@ WIPES = [
                           ("powershell Get-Date -Format s", False), ("reg add HKLM\\x /v format", False))),
     ("<ImageInstall><OSImage><InstallTo><DiskID>0</DiskID><PartitionID>1</PartitionID></InstallTo></OSImage>"
      "</ImageInstall>", True),
+    *((f"<ImageInstall><OSImage><InstallToAvailablePartition>{said}</InstallToAvailablePartition></OSImage>"
+       "</ImageInstall>", said == "true") for said in ("true", "false")),
+    ("<WindowsDeploymentServices><ImageSelection><InstallTo><DiskID>0</DiskID><PartitionID>1</PartitionID>"
+     "</InstallTo></ImageSelection></WindowsDeploymentServices>", True),
 ]  # fmt: skip
 
 

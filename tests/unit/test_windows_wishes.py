@@ -78,7 +78,7 @@ def test_plain_wishes_have_no_fault() -> None:
         (replace(GOOD, own_xml="<unattend"), "xml", "line 1"),
         (replace(GOOD, own_xml="\n<?xml version='1.0'?><unattend/>"), "xml", "line 1"),
         (replace(GOOD, own_xml="<!DOCTYPE x [<!ENTITY a 'b'>]><unattend/>"), "xml", "document type"),
-        (replace(GOOD, own_xml=WIPING), "xml", "wipes a disk"),
+        (replace(GOOD, own_xml=WIPING), "xml", "wipes it"),
         (replace(GOOD, own_xml=WITH_PASSWORD), "xml", "is a secret"),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_zone_that_is_nearly_right_is_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "why"), [(WIPING, "wipes a disk"), ("\n", "is empty"), (NO_KEY, "ProductKey"), (CLASH, "both named")]
+    ("source", "why"), [(WIPING, "wipes it"), ("\n", "is empty"), (NO_KEY, "ProductKey"), (CLASH, "both named")]
 )
 def test_an_answer_file_kept_elsewhere_is_checked_as_well(source: str, why: str) -> None:
     """Nobody has seen it before the disc is made: what Windows would refuse is refused there."""

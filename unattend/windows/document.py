@@ -88,7 +88,10 @@ def read(source: bytes) -> tuple[Document | None, list[Finding]]:
     characters, mark, codec = text
     declaration = _declaration(characters)
     if declaration is not None and declaration.start() > 0:
-        found.append(_error(1, "leading-bytes", "something stands before <?xml", "let the file begin with <?xml"))
+        message, mend = "something stands before <?xml", "let the file begin with <?xml"
+        if _LEADING_DIRECTIVES.fullmatch(characters, 0, declaration.start()):
+            message, mend = "a template's directive stands before <?xml", f"fill it in first, and {mend}"
+        found.append(_error(1, "leading-bytes", message, mend))
     blanked = _blanked(characters)
     start = _prolog(blanked)
     if blanked.startswith("<!DOCTYPE", start):
@@ -111,6 +114,9 @@ def read(source: bytes) -> tuple[Document | None, list[Finding]]:
 
 _DECLARATION = re.compile(r"<\?xml\s[^<>]{0,200}?\?>")
 _HEAD_CHARS = 4096  # A declaration that comes later is not looked for.
+_LEADING_DIRECTIVES = re.compile(
+    r"\s*(?:(?:\{#(?:(?!#\}).)*#\}|\{%(?:(?!%\}).)*%\}|\{\{(?:(?!\}\}).)*\}\}|%\{[^}]*\})\s*)+", re.S
+)
 _SOUND_DECLARATION = re.compile(
     r"""<\?xml\s+version\s*=\s*(["'])1\.\d\1(\s+encoding\s*=\s*(["'])[A-Za-z][\w.-]*\3)?"""
     r"""(\s+standalone\s*=\s*(["'])(yes|no)\5)?\s*\?>"""
@@ -209,6 +215,7 @@ def _serialized(node: etree._Element) -> str:
     return etree.tostring(node, encoding="unicode", with_tail=False)
 
 
+_NAMED = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)[A-Za-z][A-Za-z0-9]*;")
 _AMPERSAND = re.compile(r"&(?!(?:#\d+|#x[0-9A-Fa-f]+|amp|lt|gt|quot|apos);)")
 
 
@@ -220,7 +227,9 @@ def _malformed(error: etree.XMLSyntaxError, parser: etree.XMLParser, text: str) 
     lines = text.split("\n", line)
     said = lines[line - 1] if line <= len(lines) else ""
     mend = "mend the XML"
-    if _AMPERSAND.search(said):
+    if _NAMED.search(said):
+        mend = "XML knows no such name: write the character itself, or its number, &#169;"
+    elif _AMPERSAND.search(said):
         mend = "write &amp; for &"
     elif message.startswith("Namespace prefix wcm"):
         mend = 'declare it: xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"'

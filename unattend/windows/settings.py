@@ -35,6 +35,7 @@ class Setting:
     values: tuple[str, ...] = ()
     chars_max: int = 0
     listed: bool = False  # may stand several times, each with wcm:action
+    inside: tuple[str, ...] = ()  # names of the settings that it holds, as the reference writes them
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +78,10 @@ _MORE: Mapping[str, Mapping[str, str]] = {
         # Of earlier releases, whose reference is no longer kept.
         "oobeSystem": "OOBE/SkipMachineOOBE OOBE/SkipUserOOBE OOBE/HideWirelessSetupInOOBE OOBE/OEMAppId",
         "oobeSystem specialize": "VisualEffects/FontSmoothing",
-        "": "DoNotCleanTaskBar ShowWindowsLive StartPanelOff StartPanelLinks StartTiles RegionalOverrides "
+        "auditUser oobeSystem specialize": "ClientApplications/IM ClientApplications/Internet "
+        "ClientApplications/JavaVM ClientApplications/Mail ClientApplications/Media",
+        "": "WindowsFeatures/ShowWindowsMail Themes/DefaultThemesOff "
+        "DoNotCleanTaskBar ShowWindowsLive StartPanelOff StartPanelLinks StartTiles RegionalOverrides "
         "NotificationArea StartTilesRegionalOverrides OEMWelcomeCenter Display/DPI OEMInformation/SupportProvider "
         "ConfigureChatAutoInstall ConfigureStartPins",
     },
@@ -151,6 +155,7 @@ def _corrected(name: str, settings: dict[str, Setting]) -> Component:
         same = frozenset(_PASSES[name].casefold().split())
         settings = {path: dataclasses.replace(one, passes=same) for path, one in settings.items()}
     _raise_passes(settings)
+    _tell_groups(settings)
     tops = [one.passes for one in settings.values() if "/" not in one.name]
     known: frozenset[str] = frozenset().union(*tops) if tops and all(tops) else frozenset()
     return Component(name, known, settings or None)
@@ -165,6 +170,15 @@ def _raise_passes(settings: dict[str, Setting]) -> None:
             group = settings.setdefault(above, Setting(name, setting.passes))
             if group.passes and setting.passes:
                 settings[above] = dataclasses.replace(group, passes=group.passes | setting.passes)
+
+
+def _tell_groups(settings: dict[str, Setting]) -> None:
+    inside: dict[str, list[str]] = {}
+    for key, one in settings.items():
+        inside.setdefault(key.rpartition("/")[0], []).append(one.name.rpartition("/")[2])
+    for group, names in inside.items():
+        if group:
+            settings[group] = dataclasses.replace(settings[group], inside=tuple(sorted(names)))
 
 
 def where_else(path: str) -> tuple[str, ...]:

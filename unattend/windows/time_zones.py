@@ -1,6 +1,6 @@
 """The names by which Windows calls time zones, as `tzutil /l` prints them.
 
-Facts from Unicode's CLDR, supplemental/windowsZones.xml, with two that older releases have.
+Facts from Unicode's CLDR, supplemental/windowsZones.xml, with five that older releases have.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 # fmt: off
 NAMES = frozenset({
     "AUS Central Standard Time", "AUS Eastern Standard Time", "Afghanistan Standard Time", "Alaskan Standard Time",
+    "Armenian Standard Time", "Mexico Standard Time", "Mexico Standard Time 2",
     "Aleutian Standard Time", "Altai Standard Time", "Arab Standard Time", "Arabian Standard Time",
     "Arabic Standard Time", "Argentina Standard Time", "Astrakhan Standard Time", "Atlantic Standard Time",
     "Aus Central W. Standard Time", "Azerbaijan Standard Time", "Azores Standard Time", "Bahia Standard Time",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 
 from unattend.windows.answers import Windows
 from unattend.windows.checks.place import Home, Place, Report, is_placeholder, short
+from unattend.windows.time_zones import NAMES
 
 _TRUE = ("true", "1")
 _INTERFACE = ("ipv4settings", "ipv6settings", "identifier", "unicastipaddresses", "routes")
@@ -14,13 +16,22 @@ _SINCE_8 = frozenset({"hideonlineaccountscreens", "hidelocalaccountscreen", "hid
 _WIPES = re.compile(
     r"\bdiskpart\b|\bformat(\.com)?\s+(/\S+\s+)*\w:|\b(clear|initialize)-disk\b|\bformat-volume\b", re.IGNORECASE
 )
-_ZONES = re.compile(r"(Africa|America|Antarctica|Asia|Atlantic|Australia|Etc|Europe|Indian|Pacific|US)/\w+")
+_LAYS = (
+    "diskconfiguration/disk/createpartitions",
+    "imageinstall/osimage/installto",
+    "windowsdeploymentservices/imageselection/installto",
+)
+_SOMEWHERE = "imageinstall/osimage/installtoavailablepartition"
+_ZONES = frozenset(name.casefold() for name in NAMES)
+_MAC_WITH_COLONS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 def check(homes: list[Home], windows: Windows | None, report: Report) -> None:
     """Everything that does not depend on how the file is used."""
     for home in homes:
-        if home.is_named("Shell-Setup"):
+        if home.is_named("Setup"):
+            _partitions(home.find("diskconfiguration/disk/createpartitions/createpartition"), report)
+        elif home.is_named("Shell-Setup"):
             _oobe(home.find("oobe"), windows, report)
             _commands(home.find("firstlogoncommands"), windows, report)
             _time_zone(home.find("timezone"), report)
@@ -30,6 +41,9 @@ def check(homes: list[Home], windows: Windows | None, report: Report) -> None:
             _join(home.find("identification"), report)
         elif home.is_named("TCPIP"):
             _interfaces(home.find("interfaces/interface"), report)
+            _identifiers(home.find("interfaces/interface/identifier"), report)
+        elif home.is_named("DNS-Client") or home.is_named("NetBT"):
+            _identifiers(home.find("interfaces/interface/identifier"), report)
         elif home.name.casefold() == "networking-mpssvc-svc":
             _firewall(home.find("firewallgroups/firewallgroup/group"), report)
 
@@ -41,11 +55,11 @@ def check_generalized(homes: list[Home], report: Report) -> None:
             continue
         for place in home.every:
             wipes = place.name.casefold() == "willwipedisk" and place.text.casefold() in _TRUE
-            lays = place.key in ("diskconfiguration/disk/createpartitions", "imageinstall/osimage/installto")
+            lays = place.key in _LAYS or (place.key == _SOMEWHERE and place.text.casefold() in _TRUE)
             formats = place.name.casefold() == "format" and "modifypartition" in place.key
             runs = place.name.casefold() == "path" and "command/" in place.key and _WIPES.search(place.text)
             if wipes or lays or formats or runs:
-                message = "the windowsPE pass wipes a disk; a generalized image is never installed"
+                message = "the windowsPE pass installs on a disk or wipes it; a generalized image is never installed"
                 mend = "remove the pass windowsPE: it would act if the machine ever started from Windows media"
                 report.error(place, "disk-wipe", message, mend)
                 return
@@ -80,9 +94,28 @@ def _commands(found: Iterable[Place], windows: Windows | None, report: Report) -
 
 def _time_zone(found: Iterable[Place], report: Report) -> None:
     for place in found:
-        if _ZONES.fullmatch(place.text):
-            mend = "write a name of Windows', for example W. Europe Standard Time: tzutil /l"
-            report.doubt(place, "time-zone", f"Windows has no time zone {place.text!r}", mend)
+        zone = place.text.casefold().removesuffix("_dstoff")
+        if zone and zone not in _ZONES and not is_placeholder(place.text) and not place.children:
+            close = difflib.get_close_matches(place.text, NAMES, 1, 0.75)
+            mend = f"perhaps {close[0]}" if close else "such as W. Europe Standard Time; tzutil /l lists them"
+            report.doubt(place, "time-zone", f"Windows has no time zone {short(place.text)}", mend)
+
+
+def _partitions(found: Iterable[Place], report: Report) -> None:
+    for partition in found:
+        size, extend = partition.said("size"), partition.said("extend").casefold()
+        if size and extend in _TRUE:
+            message = "the partition has a Size and is to Extend: Setup makes none, and ends"
+            report.doubt(partition, "partition", message, "keep one of both")
+        elif not size and extend in ("", "false", "0"):
+            report.doubt(partition, "partition", "the partition has no size", "write Size, or Extend true")
+
+
+def _identifiers(found: Iterable[Place], report: Report) -> None:
+    for identifier in found:
+        if _MAC_WITH_COLONS.fullmatch(identifier.text):
+            message = f"a MAC address is written with hyphens there: {short(identifier.text)}"
+            report.doubt(identifier, "identifier", message, f"write {identifier.text.replace(':', '-')}")
 
 
 def _reseal(home: Home, report: Report) -> None:

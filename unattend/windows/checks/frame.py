@@ -9,11 +9,23 @@ from lxml import etree
 
 from unattend.windows import settings
 from unattend.windows.answers import Architecture
-from unattend.windows.checks.place import UNATTEND, WCM, Home, Report, is_placeholder, line_of, own_text, short
+from unattend.windows.checks.place import (
+    BLANKS,
+    UNATTEND,
+    WCM,
+    Home,
+    Report,
+    has_branches,
+    is_placeholder,
+    line_of,
+    own_text,
+    short,
+)
 
 ARCHITECTURES = frozenset({"amd64", "x86", "arm64", "arm", "ia64", "wow64", "neutral", "msil"})
 _WRONG = {"x64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "amd": "amd64", "i386": "x86", "x32": "x86"}
 _ANY = frozenset({"wow64", "neutral", "msil"})  # go with every image
+_MEANT = [name for name in settings.PASSES if name != "oobeUser"]  # Nobody who mistypes a pass means that one.
 _NEEDED = ("name", "processorArchitecture", "publicKeyToken", "language")
 _TOKEN = "31bf3856ad364e35"  # noqa: S105 - the public key of Windows' own components
 
@@ -63,6 +75,7 @@ def _root(root: etree._Element, report: Report) -> None:
 
 def _passes(root: etree._Element, report: Report) -> None:
     seen: dict[str, int] = {}
+    branched = has_branches(own_text(root))
     for passed in root.iterchildren(f"{{{UNATTEND}}}settings"):
         name = passed.get("pass")
         if name is None:
@@ -71,13 +84,14 @@ def _passes(root: etree._Element, report: Report) -> None:
         key = name.strip().casefold()
         right = next((one for one in settings.PASSES if one.casefold() == key), "")
         if not right:
-            close = difflib.get_close_matches(name, settings.PASSES, 1)
+            begun = [one for one in _MEANT if key and one.casefold().startswith(key)]
+            close = begun if len(begun) == 1 else difflib.get_close_matches(name, _MEANT, 1)
             mend = f"write {close[0]}" if close else "one of " + ", ".join(settings.PASSES)
             if not is_placeholder(name):
                 report.error(passed, "pass-name", f"there is no pass {name!r}", mend)
         elif name != right:
             report.doubt(passed, "pass-name", f"the pass is written {name!r}", f"write {right}")
-        if key in seen:
+        if key in seen and not branched:
             message = f"the pass {name} is there twice, first on line {seen[key]}"
             # A doubt: libosinfo's installations have a pass twice.
             report.doubt(passed, "same-pass", message, "put all of a pass into one <settings>")
@@ -124,12 +138,12 @@ def _attributes(homes: list[Home], report: Report) -> None:
     """What every component needs; one finding for all that lack the same."""
     lacking: dict[tuple[str, ...], list[Home]] = {}
     for home in homes:
-        missing = tuple(name for name in _NEEDED if name not in home.element.attrib)
+        missing = tuple(name for name in _NEEDED if not home.element.get(name, "").strip(BLANKS))
         if missing:
             lacking.setdefault(missing, []).append(home)
     for missing, found in lacking.items():
         near = {str(name).casefold(): str(name) for name in found[0].element.attrib}
-        wrong = [near[name.casefold()] for name in missing if name.casefold() in near]
+        wrong = [near[name.casefold()] for name in missing if near.get(name.casefold(), name) != name]
         others = ", ".join(str(one.line) for one in found[1:])
         message = "the component lacks " + ", ".join(missing) + (f", and so on line {others}" if others else "")
         mend = f"{wrong[0]} is written otherwise" if wrong else f'add {missing[0]}="{_usual(missing[0])}"'
@@ -169,8 +183,12 @@ def _usual(attribute: str) -> str:
 
 def _same_component(homes: list[Home], report: Report) -> None:
     seen: dict[tuple[str, ...], int] = {}
+    branched: dict[int, bool] = {}
     for home in homes:
-        if not home.name:
+        passed = home.element.getparent()
+        if passed is not None and home.number not in branched:
+            branched[home.number] = has_branches(own_text(passed))
+        if not home.name or branched.get(home.number):
             continue
         said = [(home.element.get(name) or "").casefold() for name in ("language", "publicKeyToken", "versionScope")]
         key = (str(home.number), home.name.casefold(), home.architecture.casefold(), *said)

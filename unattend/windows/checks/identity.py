@@ -10,7 +10,8 @@ from unattend.windows.checks.place import Home, Place, Report, is_all_placeholde
 
 NAME_BYTES_MAX = 15
 ACCOUNT_CHARS_MAX = 20
-_NOT_IN_NAME = re.compile(r"""[{|}~\[\\\]^':;<=>?@!"#$%`()+/.,*& \t\r\n]""")
+_NOT_IN_NAME = re.compile(r"""[{|}~\[\\\]^':;<=>?@!"#$%`()+/.,*&\s]""")
+_VARIABLE = re.compile(r"%\w+%")  # PC-%SERIAL%, to be filled in by a task sequence
 _NOT_IN_ACCOUNT = re.compile(r'["/\\\[\]:;|=,+*?<>%@]')
 _BUILT_IN = frozenset({"guest", "defaultaccount", "system", "none", "network service", "local service"})
 _KEY = re.compile(r"[A-Za-z0-9]{5}(-[A-Za-z0-9]{5}){4}")
@@ -49,7 +50,7 @@ def check(homes: list[Home], report: Report) -> None:
 
 def _computer_name(place: Place, accounts: set[str], report: Report) -> None:
     name = place.text
-    if name in ("", "*") or is_placeholder(name):
+    if name in ("", "*") or is_placeholder(name) or _VARIABLE.search(name):
         return
     bad = _NOT_IN_NAME.search(name)
     mend = "at most 15 letters, digits and hyphens, not only digits"
@@ -156,11 +157,22 @@ def _password(place: Place, plain: list[Place], report: Report) -> None:
     if text == _DELETED:
         message = "Setup took the password out: the file is a copy that Windows kept"
         report.warning(value, "password-deleted", message, "write the password anew")
+    elif mark is not None and mark.text.casefold() in ("true", "1") and _is_encoded(text, place.name):
+        message = "the value is an encoded password, but PlainText is true: the encoded text is the password then"
+        report.warning(value, "password-encoding", message, "write PlainText false")
     elif mark is None or mark.text.casefold() not in ("false", "0"):
         if mark is None or not is_placeholder(mark.text):
             plain.append(value)
     else:
         _encoded(value, place.name, report)
+
+
+def _is_encoded(text: str, suffix: str) -> bool:
+    try:
+        decoded = base64.b64decode("".join(text.split()), validate=True).decode("utf-16-le")
+    except (binascii.Error, ValueError):
+        return False
+    return decoded.casefold().endswith(suffix.casefold())
 
 
 def _encoded(value: Place, suffix: str, report: Report) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from unattend.windows.checks.place import Home, Place, Report, is_placeholder
+from unattend.windows.checks.place import Home, Place, Report, has_branches, is_placeholder, own_text
 
 _KEYED = frozenset({"pathandcredentials", "ipaddress", "domainname", "firewallgroup"})
 _ORDERED = frozenset(
@@ -21,9 +21,10 @@ _ORDERED = frozenset(
 
 def check(home: Home, report: Report) -> None:
     """Everything in one component."""
-    _siblings(home.places, report)
+    if not has_branches(own_text(home.element)):
+        _siblings(home.places, report)
     for place in home.every:
-        if place.children:
+        if place.children and not has_branches(place.text):
             _siblings(place.children, report)
 
 
@@ -34,6 +35,12 @@ def _is_item(place: Place) -> bool:
 def is_list_item(place: Place) -> bool:
     """Whether the reference knows it as an item of a list."""
     return place.known is not None and place.known.listed
+
+
+def _may_repeat(place: Place) -> bool:
+    """Whether it is named like an item of a list: Microsoft's own samples have such without wcm:action."""
+    name, above = place.name.casefold(), place.parent.name.casefold() if place.parent is not None else ""
+    return name.endswith(("item", "entry")) or above.endswith("list") or above == f"{name}s"
 
 
 def _is_keyed(place: Place) -> bool:
@@ -48,7 +55,8 @@ def _siblings(places: list[Place], report: Report) -> None:
         alike.setdefault(place.name.casefold(), []).append(place)
     for name, same in alike.items():
         _actions(same, report)
-        if len(same) > 1 and not any(_is_item(one) for one in same) and same[0].known is not None:
+        a_list = any(_is_item(one) for one in same) or _may_repeat(same[0])
+        if len(same) > 1 and not a_list and same[0].known is not None:
             message = f"{same[1].name} is there twice, first on line {same[0].line}"
             report.error(same[1], "repeated", message, "keep one: it is not a list")
         if name in _ORDERED:

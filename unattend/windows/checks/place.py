@@ -14,19 +14,26 @@ from unattend.windows import settings
 from unattend.windows.document import Finding, Severity
 from unattend.windows.settings import Component, Setting
 
+BLANKS = " \t\r\n"  # Of XML; what word processors write for a blank is a character like any other.
 UNATTEND = "urn:schemas-microsoft-com:unattend"
 WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
 
 _PLACEHOLDER = re.compile(
     r"\{\{.{0,99}?\}\}|\{%.{0,99}?%\}|<%.{0,99}?%>|<#.{0,99}?#>|\$\{.{0,99}?\}|\$\(.{0,99}?\)|\$[A-Za-z_]"
-    r"|@@?\w{1,60}@@?|\[%.{0,99}?%\]|%%\w{1,60}%%|__\w{1,60}__|#{2,3}\w{1,60}##|\{\d\}",
+    r"|@@?\w{1,60}@@?|\[%.{0,99}?%\]|%%\w{1,60}%%|__\w{1,60}__|#{2,3}\w{1,60}##|\{\d\}|\[\[\w{1,60}\]\]"
+    r"|%\{~?\s?(?:if|else|endif|for|endfor)\b.{0,99}?\}",
     re.S,
 )
 _WHOLE = re.compile(
     r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_?][xX_.?-]*"
 )
 _TEMPLATE = re.compile(
-    r"\{\{.{0,99}?\}\}|#{2,3}\w{1,60}##|\{%.{0,99}?%\}|<%.{0,99}?%>|\[%.{0,99}?%\]|@@\w{1,60}@@|\$\{\w{1,60}\}", re.S
+    r"\{\{.{0,99}?\}\}|#{2,3}\w{1,60}##|\{%.{0,99}?%\}|<%.{0,99}?%>|\[%.{0,99}?%\]|@@\w{1,60}@@|\$\{\w{1,60}\}"
+    r"|%\{~?\s?(?:if|else|endif|for|endfor)\b.{0,99}?\}",
+    re.S,
+)
+_DIRECTIVE = re.compile(
+    r"\{%|<%|\[%|%\{~?\s?(?:if|else|endif|for|endfor)\b|\{\{[-~]?\s?(?:if|else|end|range|with|#|\^|/)"
 )
 _LOOKED_AT_CHARS = 400  # No name or number is longer.
 
@@ -197,7 +204,7 @@ def _places(parent: etree._Element, home: Home, above: Place | None) -> list[Pla
             place.text = own_text(element)
             place.children = _places(element, home, place)
         else:
-            place.text = (element.text or "").strip()
+            place.text = (element.text or "").strip(BLANKS)
         found.append(place)
     names = collections.Counter(one.name for one in found)
     counted = collections.Counter[str]()
@@ -214,13 +221,18 @@ def local(name: str | bytes | bytearray | etree.QName) -> str:
 
 def own_text(element: etree._Element) -> str:
     """The text that stands in the element itself, not in those below it."""
-    return "".join([element.text or "", *(one.tail or "" for one in element)]).strip()
+    return "".join([element.text or "", *(one.tail or "" for one in element)]).strip(BLANKS)
 
 
 def is_placeholder(text: str) -> bool:
     """Whether the text is to be filled in by another program before Windows sees it."""
     head = text[:_LOOKED_AT_CHARS]
     return _PLACEHOLDER.search(head) is not None or _WHOLE.fullmatch(head) is not None
+
+
+def has_branches(text: str) -> bool:
+    """Whether a template decides there what comes, so that not all that stands beside it is meant at once."""
+    return _DIRECTIVE.search(text) is not None
 
 
 def is_all_placeholder(text: str) -> bool:
@@ -239,7 +251,7 @@ def quoted(place: Place) -> str:
 
 def short(text: str) -> str:
     """The text as a message quotes it: on one line, at most 40 characters."""
-    flat = " ".join(text.split())
+    flat = " ".join(one for one in re.split(f"[{BLANKS}]+", text) if one)
     return repr(flat if len(flat) <= 40 else f"{flat[:39]}…")
 
 

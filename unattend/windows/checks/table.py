@@ -7,6 +7,7 @@ import re
 
 from unattend.windows import settings
 from unattend.windows.checks.place import Home, Place, Report, is_placeholder, quoted
+from unattend.windows.settings import Setting
 
 _SURE_VALUES = re.compile(
     r"(.*/)?(willreboot|willshowui|willwipedisk|accepteula|extend|active|hideeulapage|forceshutdownnow|mode|enabled"
@@ -21,7 +22,8 @@ _NUMBERS = re.compile(
 _NEVER_EMPTY = re.compile(
     r"(.*/)?([a-z]*synchronouscommand/path|pathandcredentials/path|pagefile/path|interface/identifier"
     r"|(unicastipaddresses|dnsserversearchorder|nameserverlist)/ipaddress"
-    r"|dnssuffixsearchorder/domainname|route/(prefix|nexthopaddress))"
+    r"|dnssuffixsearchorder/domainname|route/(prefix|nexthopaddress)"
+    r"|diskid|partitionid|logoncount|createpartition/size|accepteula|autologon/enabled)"
 )
 """Of what the reference calls never empty, what can mean nothing; an empty name or organization installs."""
 
@@ -101,6 +103,9 @@ def _listed(passes: frozenset[str]) -> str:
 
 def _value(place: Place, report: Report) -> None:
     text = place.text
+    if place.children and place.known is not None and (place.known.values or place.known.chars_max):
+        mend = f"write <{place.name}>…</{place.name}>"
+        report.doubt(place, "shape", f"{place.name} holds elements; the reference has a text there", mend)
     if not place.children and not text and place.known is not None and _NEVER_EMPTY.fullmatch(place.key):
         report.doubt(place, "empty", f"{place.name} is empty", "say something there, or remove what it stands in")
     if place.children or not text or is_placeholder(text):
@@ -109,6 +114,10 @@ def _value(place: Place, report: Report) -> None:
             report.warning(place, "stray-text", message, "remove it")
         return
     known = place.known
+    if known is not None and _is_group(known):
+        mend = "write " + " or ".join(f"<{name}>" for name in known.inside[:3]) + " in it"
+        report.doubt(place, "shape", f"{place.name} holds text; the reference has settings in it", mend)
+        return
     if known is not None and known.values:
         allowed = {value.casefold() for value in known.values}
         said = text.casefold()
@@ -126,6 +135,14 @@ def _value(place: Place, report: Report) -> None:
             # Setup is known to give up on a longer command of RunSynchronous; of other lengths nothing is known.
             longer = report.error if _is_command(place) and place.name.casefold() == "path" else report.doubt
             longer(place, "length", message, mend)
+
+
+def _is_group(known: Setting) -> bool:
+    """Whether it holds settings and no text. Key and Value are an item's wcm:keyValue and text in the reference.
+
+    Passwords have a check of their own.
+    """
+    return not known.name.endswith("Password") and not {"Key", "Value"}.issuperset(known.inside)
 
 
 def _is_command(place: Place) -> bool:
