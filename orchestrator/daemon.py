@@ -66,9 +66,12 @@ class Bell:
             return
         if name:
             self._reconciler.wake_instance(InstanceName(name), why)
-        else:
-            logger.info("looking at everything again: %s", why)
+            return
+        logger.info("looking at everything again: %s", why)
+        try:
             self._reconciler.wake_all()
+        except VmroleError as error:  # It is a driver's thread, which must go on; the audits look again as well.
+            logger.warning("not everything could be looked at: %s", error)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.daemon import Bell
+from orchestrator.drivers.fake import FakeStore, World, fake_host
+from orchestrator.errors import NoSpace
+from orchestrator.ports import Document
+from orchestrator.reconciler import Reconciler
+
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
 UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.
 
@@ -24,6 +30,19 @@ def configured(place: Path, **more: str) -> Path:
     file = place / "vmrole.toml"
     file.write_text("".join(f'{key} = "{value}"\n' for key, value in keys.items()))
     return file
+
+
+def test_a_driver_that_rings_never_hears_of_our_troubles(caplog: pytest.LogCaptureFixture) -> None:
+    """Its thread would end, and nobody would connect to libvirt or start HAProxy again."""
+
+    class Full(FakeStore):
+        def all(self, kind: str) -> list[Document]:
+            raise NoSpace(f"no room to look for {kind}")
+
+    bell = Bell()
+    bell.connect(Reconciler(Full(), fake_host(World())))
+    bell.ring("", "events were lost")
+    assert "no room to look for service" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["state_dir", "run_dir"])
