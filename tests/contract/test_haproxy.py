@@ -538,6 +538,19 @@ def test_the_process_is_told_from_others(place: Path, haproxy: HaproxyBalancer) 
     haproxy._process.stop()
 
 
+def test_a_reload_without_a_pid_file_is_a_reload(place: Path, haproxy: HaproxyBalancer) -> None:
+    """HAProxy takes its pid file away before it writes it anew: nobody who looks then takes it for dead."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    pid = haproxy._process.pid()
+    (place / "haproxy.pid").unlink()
+    assert haproxy._process.pid() == pid
+    assert set(haproxy.seats()) == {ZERO}
+    haproxy.shape([HTTP, ADMIN])
+    assert haproxy._process.pid() == pid
+    assert (place / "haproxy.pid").read_text().strip() == str(pid)
+
+
 @pytest.mark.usefixtures("origins")
 def test_a_request_that_meets_a_dying_member_is_asked_elsewhere(
     haproxy: HaproxyBalancer, origins: dict[InstanceName, Origin]

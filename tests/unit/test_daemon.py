@@ -8,7 +8,9 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,13 @@ from orchestrator.reconciler import Reconciler
 
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
 UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a short name, for sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="vmr-") as made:
+        yield Path(made)
 
 
 def configured(place: Path, **more: str) -> Path:
@@ -46,31 +55,31 @@ def test_a_driver_that_rings_never_hears_of_our_troubles(caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize("key", ["state_dir", "run_dir"])
-def test_a_directory_that_cannot_be_made_is_a_fault_of_the_configuration(tmp_path: Path, key: str) -> None:
+def test_a_directory_that_cannot_be_made_is_a_fault_of_the_configuration(place: Path, key: str) -> None:
     """One sentence with the key, and exit status 78."""
-    (tmp_path / "file").write_text("")
-    file = configured(tmp_path, **{key: str(tmp_path / "file" / "below")})
+    (place / "file").write_text("")
+    file = configured(place, **{key: str(place / "file" / "below")})
     ended = subprocess.run([*DAEMON, str(file)], capture_output=True, text=True, timeout=UP_S, check=False)
     assert ended.returncode == 78
-    assert f"{key}: {tmp_path}/file/below cannot be made: Not a directory" in ended.stderr
+    assert f"{key}: {place}/file/below cannot be made: Not a directory" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.slow
-def test_a_strict_umask_locks_nobody_out(tmp_path: Path) -> None:
+def test_a_strict_umask_locks_nobody_out(place: Path) -> None:
     """QEMU's user passes through the directories; what is secret is its owner's alone all the same."""
-    file = configured(tmp_path)
+    file = configured(place)
     with subprocess.Popen([*DAEMON, str(file)], umask=0o077, stderr=subprocess.PIPE) as daemon:
         try:
             end = time.monotonic() + UP_S
-            while not _answers(tmp_path / "run" / "vmrole.sock"):
+            while not _answers(place / "run" / "vmrole.sock"):
                 assert (daemon.poll(), time.monotonic() < end) == (None, True)
                 time.sleep(0.1)
-            modes = {str(path.relative_to(tmp_path)): _mode(path) for path in tmp_path.rglob("*")}
+            modes = {str(path.relative_to(place)): _mode(path) for path in place.rglob("*")}
         finally:
             daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(UP_S) == 0
-    passable = {name for name in modes if modes[name] & 0o001 and (tmp_path / name).is_dir()}
+    passable = {name for name in modes if modes[name] & 0o001 and (place / name).is_dir()}
     assert {"state", "run", "state/images"} <= passable
     assert modes["state/vmrole.db"] == 0o600
     assert modes["run/vmrole.sock"] == 0o660

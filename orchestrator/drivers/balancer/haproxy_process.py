@@ -25,7 +25,7 @@ START_S = (
     15.0  # A start takes 50 ms and a reload 100 ms; a host that starts its guests may take a hundred times that.
 )
 SIGNAL_AGAIN_S = 3.0  # A master that has just begun to run misses its signals.
-REWRITE_S = 1.0  # A reload empties the pid file and runs the program anew; for some 10 ms it seems to be nobody.
+REWRITE_S = 1.0  # A reload runs the program anew in the same process.
 STOP_S = 5.0
 LET_GO_S = 1.0  # Workers of a master that was killed hold their ports until they have seen it, some milliseconds.
 ANSWER_S = 2.0
@@ -57,6 +57,7 @@ class HaproxyProcess:
         self.socket = place / "admin.sock"
         self.master = place / "master.sock"
         self._pid_file = place / "haproxy.pid"
+        self._known: int | None = None  # the last one that was seen
         for path in (self.socket, self.master):
             if len(str(path)) > _PATH_BYTES_MAX or not _SAFE_PATH.fullmatch(str(path)):
                 raise ConfigError(
@@ -65,26 +66,45 @@ class HaproxyProcess:
                 )
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._old: set[int] = set()  # workers that a reload has replaced, as far as they still live
+        end = time.monotonic() + REWRITE_S
+        while self.config.exists() and self._noted() is None and time.monotonic() < end:
+            time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
         if self.pid() is not None:
             with contextlib.suppress(Unreachable):
                 self._old = self._old_pids()
 
     def pid(self) -> int | None:
-        """The master's process id, when that process runs and is ours."""
+        """The master's process id, when that process runs and is ours.
+
+        A reload takes the pid file away and writes it anew with the same number: whoever was the master is it while
+        it lives.
+        """
+        for one in (self._known, self._noted()):
+            if one is not None and self._is_ours(one):
+                self._known = one
+                return one
+        return None
+
+    def _noted(self) -> int | None:
+        try:
+            noted = self._pid_file.read_text().strip()
+        except OSError:
+            return None
+        return int(noted) if noted.isdecimal() else None
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether that process lives and runs on our configuration; for some 10 ms of a reload it is nobody."""
         end = time.monotonic() + REWRITE_S
         while True:
             try:
-                noted = self._pid_file.read_text().strip()
-                words = Path(f"/proc/{noted}/cmdline").read_bytes().split(b"\0") if noted.isdigit() else []
-                state = Path(f"/proc/{noted}/stat").read_text().rpartition(")")[2].split()[0] if words else ""
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
-                return None
+                return False
             if state == "Z":
-                return None
-            if words not in ([], [b""]):
-                return int(noted) if str(self.config).encode() in words else None
-            if time.monotonic() > end:
-                return None
+                return False
+            if words != [b""] or time.monotonic() > end:
+                return str(self.config).encode() in words
             time.sleep(POLL_S)
 
     def listening(self) -> frozenset[str]:
