@@ -25,10 +25,12 @@ def settings(lab: Lab, tmp_path: Path) -> Config:
 
 
 def test_nothing_fails_where_all_is_there_and_nothing_is_left(lab: Lab, settings: Config) -> None:
-    """Every check of a good host is a PASS or a WARN, and looking leaves no file, link or table."""
+    """A good host gets a PASS, or a WARN about what it may lack, each time; looking leaves no file, link or table."""
     found = checks(settings)
     assert [check for check in found if check.verdict is Verdict.FAIL] == []
-    assert [check for check in found if check.verdict is Verdict.WARN and not check.remedy] == []
+    warned = [check for check in found if check.verdict is Verdict.WARN]
+    assert {check.name for check in warned} <= {"accelerator", "apparmor", "socket group", "clock"}
+    assert all(check.remedy for check in warned)
     assert not settings.state_dir.exists()
     assert lab.leftovers() == []
 

@@ -255,10 +255,8 @@ def test_uefi_is_missed_by_images_that_want_it_only(tmp_path: Path, monkeypatch:
     assert firmware.uefi(Config()).verdict is Verdict.PASS
 
 
-def test_tpm_needs_both_programs(program: Program) -> None:
-    """swtpm without swtpm_setup starts no VM: the check says what to install."""
-    program("swtpm", "exit 0")
-    program("swtpm_setup", "exit 0")
+def test_a_tpm_is_made(program: Program) -> None:
+    """The real tools make a TPM (`swtpm_setup --version` of 0.7 prints it and exits with 1: no sign of anything)."""
     assert firmware.tpm(Config()).verdict is Verdict.PASS
     program("swtpm_setup", "exit 1")
     found = firmware.tpm(Config())
