@@ -36,7 +36,8 @@ _FOOTER_FROM_END = 2 * SECTOR  # then comes the marker of the end
 _GRAIN_MARKER = struct.Struct("<QI")
 _HINT = "export it as one file: ovftool, or qemu-img convert -O vmdk -o subformat=monolithicSparse IN OUT"
 _KINDS = {"monolithicSparse": False, "streamOptimized": True}  # whether compressed
-_EXTENT = re.compile(r'RW ([0-9]{1,18}) SPARSE "([^"/\\:]{1,255})"( 0)?')
+# VirtualBox and ovftool write RDONLY into what they export, QEMU writes RW.
+_EXTENT = re.compile(r'(?:RW|RDONLY) ([0-9]{1,18}) SPARSE "([^"/\\:]{1,255})"( 0)?')
 _SETTING = re.compile(r'([A-Za-z][A-Za-z0-9._-]*) *= *"?([^"]*)"?')
 _SETTINGS = {"version", "encoding", "CID", "parentCID", "isNativeSnapshot", "createType"}
 
@@ -125,8 +126,10 @@ def _check(header: _Header) -> None:
     if not 0 < header.capacity < 1 << 54:
         # With a capacity of 0 the file is a mere descriptor, which may name any file of the host.
         raise rejected("header", f"a capacity of {header.capacity} sectors", _HINT)
-    if not header.descriptor_at or not 0 < header.descriptor * SECTOR <= _DESCRIPTOR_MOST:
-        raise rejected("descriptor", f"a descriptor of {header.descriptor} sectors inside", _HINT)
+    if header.descriptor_at != 1 or not 0 < header.descriptor * SECTOR <= _DESCRIPTOR_MOST:
+        # QEMU reads the text behind the header, whatever the header says.
+        told = f"a descriptor of {header.descriptor} sectors at sector {header.descriptor_at}, not behind the header"
+        raise rejected("descriptor", told, _HINT)
 
 
 def _check_descriptor(source: Source, header: _Header) -> None:

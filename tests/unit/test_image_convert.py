@@ -33,6 +33,7 @@ from tests.unit.disk_files import (
     bitmap,
     content,
     dynamic,
+    exported_vmdk,
     identical,
     make,
     noise,
@@ -92,6 +93,13 @@ def test_a_converted_disk_has_the_same_bytes(
     assert path.stat().st_mode & 0o7777 == 0o444
     assert hashlib.sha256(path.read_bytes()).hexdigest() == image.sha256
     assert list(layout.incoming.iterdir()) == []
+
+
+def test_the_disk_of_an_ova_is_converted(repository: ImageRepository, tmp_path: Path) -> None:
+    """As VirtualBox and ovftool export it."""
+    image = add(repository, exported_vmdk(content()))
+    assert image.virtual_size_bytes == SIZE
+    assert identical(repository.path(image), "qcow2", content(), tmp_path)
 
 
 def test_raw_is_converted_when_it_is_said_to_be_raw(repository: ImageRepository, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator import imagefiles
 from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles import SourceFormat
-from tests.unit.disk_files import MIB, SECTOR, SIZE, content, make, qemu_img
+from tests.unit.disk_files import MIB, SECTOR, SIZE, content, exported_vmdk, identical, make, qemu_img
 
 CAP = 2 * 1024**4
 KINDS = ["monolithicSparse", "streamOptimized"]
@@ -78,6 +78,16 @@ def test_a_disk_in_one_file_is_good(tmp_path: Path, kind: str) -> None:
     assert look(described(data, "#DDB", "#DDB\0what the memory of a program held")) == found
 
 
+def test_what_virtualbox_and_ovftool_export_is_good(tmp_path: Path) -> None:
+    """Their extents are read-only and their directory lies at the end; qemu-img finds the same bytes in it."""
+    disk = content()
+    data = exported_vmdk(disk)
+    found = look(data)
+    assert (found.format, found.virtual_size_bytes, found.compressed) == (SourceFormat.VMDK, SIZE, True)
+    (tmp_path / "disk.vmdk").write_bytes(data)
+    assert identical(tmp_path / "disk.vmdk", "vmdk", disk, tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"])
 def test_a_descriptor_that_names_other_files_is_refused(tmp_path: Path, kind: str) -> None:
     """A text alone, however honest its files are."""
@@ -96,7 +106,7 @@ def test_a_descriptor_that_names_other_files_is_refused(tmp_path: Path, kind: st
         ('SPARSE "disk.vmdk"', 'SPARSE "json:{}"', "descriptor"),
         ('SPARSE "disk.vmdk"', f'SPARSE "disk.vmdk"\nRW {SIZE // SECTOR} SPARSE "b.vmdk"', "descriptor"),
         ('SPARSE "disk.vmdk"', 'SPARSE "disk.vmdk"\nRW 9 VMFS "/etc/shadow"', "descriptor"),
-        ("\nRW ", "\nRDONLY ", "descriptor"),
+        ("\nRW ", "\nNOACCESS ", "descriptor"),
         ("\nRW ", "\nRW 1", "descriptor"),
         ("\nRW ", "\n# RW ", "descriptor"),
         ("parentCID=ffffffff", "parentCID=12345678", "parent"),
@@ -114,6 +124,18 @@ def test_a_descriptor_inside_names_one_extent_and_nothing_else(
 ) -> None:
     """QEMU would follow each of these words, wherever they stand."""
     assert reason(described(good, old, new)) == expected
+
+
+def test_the_descriptor_that_is_read_is_the_one_that_qemu_reads() -> None:
+    """QEMU takes the text behind the header for it, wherever the header says that it lies."""
+    data = exported_vmdk(content())
+    text, elsewhere = data[SECTOR : 2 * SECTOR], 40
+    evil = text.replace(b"version=1", b'parentFileNameHint="/etc/shadow"')[:SECTOR]
+    moved = data[:SECTOR] + evil + data[2 * SECTOR : elsewhere * SECTOR] + text + data[(elsewhere + 1) * SECTOR :]
+    footer = len(data) - 2 * SECTOR
+    both = changed(changed(moved, 28, "Q", elsewhere), footer + 28, "Q", elsewhere)
+    assert reason(both) == "descriptor"
+    assert look(data)
 
 
 def test_a_kind_that_the_header_denies_is_refused(good: bytes) -> None:
@@ -141,7 +163,8 @@ def test_a_kind_that_the_header_denies_is_refused(good: bytes) -> None:
         (20, "Q", 3, "block-size"),
         (20, "Q", 1 << 30, "block-size"),
         (28, "Q", 0, "descriptor"),
-        (28, "Q", 1 << 40, "truncated"),
+        (28, "Q", 2, "descriptor"),  # QEMU reads it at sector 1 all the same
+        (28, "Q", 1 << 40, "descriptor"),
         (36, "Q", 0, "descriptor"),
         (36, "Q", 1 << 40, "descriptor"),
         (44, "I", 1024, "header"),
