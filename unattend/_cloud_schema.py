@@ -1,7 +1,8 @@
 """cloud-init's own JSON schema for cloud-config: where it lies, and what a configuration does against it.
 
 Nothing of a value is ever said, for it may be a secret: a message names keys and what the schema wants. The schema's
-`deprecated` is cloud-init's own keyword (cloudinit/config/schema.py).
+`deprecated` is cloud-init's own keyword (cloudinit/config/schema.py), and so is `changed`, which newer ones say of a
+form of a value. Their advice stands in `description`, in newer ones in `deprecated_description`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _BASE_KEYS = frozenset(
         "warnings",
     }
 )
+_ADVICE = ("deprecated_description", "changed_description", "description")  # newer ones first
 _OLD_KEYS = "apt_"  # cloud-init still turns them into entries of `apt`
 _WORDS = {"object": "a mapping", "array": "a list", "string": "text", "boolean": "true or false", "null": "empty"}
 _SHOWN_MAX = 8
@@ -106,7 +108,8 @@ def _loaded(schema_file: File) -> tuple[dict[str, Any], _Validator]:
 
     def deprecated(_validator: _Validator, yes: bool, _value: object, schema: _Schema) -> Iterator[_Error]:
         if yes:
-            yield jsonschema.ValidationError(str(schema.get("description", "")))
+            told = (schema.get(name) for name in _ADVICE)
+            yield jsonschema.ValidationError(next(filter(None, told), ""), validator="deprecated")
 
     def alternatives(
         validator: _Validator, choices: Sequence[_Schema], value: object, _schema: _Schema
@@ -119,12 +122,16 @@ def _loaded(schema_file: File) -> tuple[dict[str, Any], _Validator]:
         else:
             yield jsonschema.ValidationError("", context=[error for errors in found for error in errors])
 
-    rules = {"deprecated": deprecated, "oneOf": alternatives, "anyOf": alternatives}
+    rules = {"deprecated": deprecated, "changed": deprecated, "oneOf": alternatives, "anyOf": alternatives}
+    schema.pop("additionalProperties", None)  # newer ones shut the top level, of which _unknown_keys knows more
     return schema, jsonschema.validators.extend(draft, rules, type_checker=types)(schema)
 
 
 def _unknown_keys(config: Mapping[str, object], schema: Mapping[str, Any]) -> Iterator[Offence]:
-    """Top-level keys that nothing reads; cloud-init 22.4 accepts them in silence, and newer ones know more."""
+    """Top-level keys that nothing reads.
+
+    cloud-init 22.4 accepts them in silence; newer ones know more keys, and warn even of old ones that they read.
+    """
     known = set(_BASE_KEYS) | set(schema.get("properties", ()))
     for entry in schema.get("allOf", ()):
         name = str(entry.get("$ref", "")).rpartition("/")[2]
@@ -220,7 +227,7 @@ def _wanted(error: _Error) -> str:
 
 def _advice(description: str) -> str:
     """What a description of the schema says about the end of a key; it may describe much else before."""
-    sentences = re.split(r"(?<=\.)\s+", description.replace("``", ""))
+    sentences = re.split(r"(?<=\.)\s+", description.replace("``", "").replace("**", ""))
     told = [
         sentence for sentence in sentences if re.search(r"deprecat|dropped|removed|\buse\b", sentence, re.IGNORECASE)
     ]

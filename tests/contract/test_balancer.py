@@ -116,14 +116,15 @@ class TestHaproxy(BalancerContract):
         slow.close()
 
     def test_leaving_cuts_what_is_open(self, haproxy: HaproxyBalancer) -> None:
-        """Without a drain the open request is lost: this is what draining is for."""
+        """Without a drain the open request is lost, in HAProxy 3.0 without a word: this is what draining is for."""
         haproxy.shape([HTTP])
         haproxy.join(member(ZERO))
         slow = http.client.HTTPConnection(VIP, PORT, timeout=5)
         slow.request("GET", "/slow")
         until(lambda: haproxy.seats()[ZERO].connections == 1)
         patiently(lambda: haproxy.leave(ZERO))
-        assert slow.getresponse().status >= 500
+        with contextlib.suppress(http.client.RemoteDisconnected):
+            assert slow.getresponse().status >= 500
         slow.close()
 
     def test_a_sick_member_gets_no_traffic_and_is_told(

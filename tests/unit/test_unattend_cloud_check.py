@@ -163,6 +163,53 @@ def test_without_a_schema_one_note_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
     assert _cloud_schema.find() == place
 
 
+def test_the_schema_of_a_newer_cloud_init_is_understood(tmp_path: Path) -> None:
+    """cloud-init 25 shuts its top level, has a word more for what is retired, and gives advice in keys of its own."""
+    newer = tmp_path / "schema.json"
+    newer.write_text(json.dumps(_NEWER))
+    text = "ssh_pwauth: 'yes'\nca-certs: {}\nrun_cmd: [a]\nx-base: 1\napt_mirror: http://x\nruncmd: [a]\n"
+    found = cloud_check.check(_HEAD + text, schema_file=newer)
+    assert [(finding.line, finding.path, finding.code, finding.mend) for finding in found] == [
+        (2, "ssh_pwauth", "deprecated", "Use of non-boolean values is deprecated."),
+        (3, "ca-certs", "deprecated", "Use ca_certs instead."),
+        (4, "run_cmd", "unknown-key", "did you mean runcmd?"),
+        (5, "x-base", "unread-key", ""),
+    ]
+
+
+_NEWER = {
+    "additionalProperties": False,
+    "properties": {"ssh_pwauth": {}, "ca-certs": {}, "runcmd": {}},
+    "allOf": [{"$ref": "#/$defs/cc_any"}],
+    "$defs": {
+        "cc_any": {
+            "type": "object",
+            "properties": {
+                "ssh_pwauth": {
+                    "oneOf": [
+                        {"type": "boolean"},
+                        {
+                            "type": "string",
+                            "changed": True,
+                            "changed_version": "22.3",
+                            "changed_description": "Use of non-boolean values is deprecated.",
+                        },
+                    ],
+                    "description": "Whether passwords are taken.",
+                },
+                "ca-certs": {
+                    "type": "object",
+                    "deprecated": True,
+                    "deprecated_version": "22.3",
+                    "deprecated_description": "Use **ca_certs** instead.",
+                    "description": "Certificates.",
+                },
+            },
+        }
+    },
+}
+
+
 def test_without_jsonschema_one_note_says_so() -> None:
     """jsonschema is for development: who has installed vmrole alone is told what is missing."""
     program = (
@@ -241,14 +288,13 @@ def test_no_text_is_too_strange_to_be_checked(text: str) -> None:
 
 # Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
 _VALIDATOR = """
-import json, sys
-from cloudinit import safeyaml
+import json, sys, yaml
 from cloudinit.config import schema
 known = schema.get_schema()
 valid = []
 for text in json.load(sys.stdin):
     try:
-        schema.validate_cloudconfig_schema(safeyaml.load(text), known, strict=True)
+        schema.validate_cloudconfig_schema(yaml.safe_load(text), known, strict=True)
         valid.append([])
     except schema.SchemaValidationError as error:
         valid.append(sorted({problem.path for problem in error.schema_errors}))

@@ -53,12 +53,14 @@ def _answers(network: Network) -> nocloud.Answers:
 
 
 def _stanzas(interfaces: str) -> list[str]:
-    """What /etc/network/interfaces says beyond the loopback.
+    """What /etc/network/interfaces says of the first interface.
 
-    cloud-init 22.4 also writes an option that is called `dns` and is a piece of Python; ifupdown has no use for it.
+    cloud-init 22.4 also writes an option that is called `dns` and is a piece of Python, and gives the name servers to
+    the loopback, too; ifupdown has no use for either.
     """
-    lines = [line.strip() for line in interfaces.split("\n") if not line.strip().startswith("dns {")]
-    return [line for line in lines if line and line not in ("auto lo", "iface lo inet loopback")]
+    _, found, ours = interfaces.partition("auto eth0\n")
+    lines = [line.strip() for line in f"{found}{ours}".split("\n") if not line.strip().startswith("dns {")]
+    return [line for line in lines if line]
 
 
 def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None:
@@ -69,7 +71,6 @@ def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None
 def test_cloudinit_writes_a_static_address_for_ifupdown(tmp_path: Path) -> None:
     """Address, name servers and the route to everywhere arrive in Debian's file."""
     assert _stanzas(_rendered(tmp_path, _STATIC, "eni")) == [
-        "dns-nameservers 192.0.2.53 2001:db8::53",
         "auto eth0",
         "iface eth0 inet static",
         "address 192.0.2.10/24",
