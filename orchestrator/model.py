@@ -432,6 +432,7 @@ class Silence:
 
     reason: str
     rebooting: bool = False  # the monitor saw a reset and the agent has not been back since
+    frozen: bool = False  # the agent lives, and may say nothing while a backup has frozen the guest's file systems
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ def virtual_machines(
     transcript = Transcript()
 
     def happened(name: str, why: str) -> None:
-        if why == AGENT_CONNECTED:
+        if why == AGENT_CONNECTED or not name:  # Without a name: events were lost, an agent's among them perhaps.
             channel.reconnected(InstanceName(name))
         wake(InstanceName(name), why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,13 @@ import libvirt_qemu
 import pytest
 
 from orchestrator.drivers.guest import agent_channel
-from orchestrator.drivers.guest.agent_channel import AgentChannel, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_channel import (
+    AgentChannel,
+    AgentForbids,
+    AgentFrozen,
+    AgentRefused,
+    AgentSilent,
+)
 from orchestrator.drivers.hypervisor.libvirt_connection import translated
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient, VmroleError
 from orchestrator.model import InstanceName
@@ -124,6 +131,185 @@ def test_refusals(channel: AgentChannel, replies: list[Any], message: str, kind:
         channel.call(NAME, "guest-exec", path="/bin/true")
     assert type(told.value) is kind
     assert str(told.value) == message.partition("': ")[2]
+
+
+# What a refusal means -------------------------------------------------------------------------------------------
+
+OLD = "The command {} has been disabled for this instance"  # QEMU 2 to 5.2: for good and while frozen alike
+NEW = "Command {} has been disabled"  # 6.0 and later, for good
+NEWEST = "Command {} has been disabled: the command is not allowed"  # 9.1 and later, for good
+FROZEN = "Command {} has been disabled: the agent is in frozen state"  # 6.0 and later
+ABSENT = "The command {} has not been found"
+# How libvirt hands it on: until 9 and since then.
+BEGINNINGS = ("internal error: unable to execute", "guest agent command failed: unable to execute")
+AGENT_COMMAND_FAILED = 112  # VIR_ERR_AGENT_COMMAND_FAILED, which the binding of an older libvirt does not name
+
+
+class RightfulAgent:
+    """An agent of some release: it forbids some commands for good, and nearly all while its guest is frozen."""
+
+    def __init__(self, *, disabled: str, frozen_words: str, forbidden: tuple[str, ...], beginning: str) -> None:
+        self.words = {"disabled": disabled, "frozen": frozen_words}
+        self.forbidden = forbidden
+        self.beginning = beginning
+        self.frozen = False
+        self.freezes = True  # whether it knows of freezing at all
+        self.lists = True
+        self.asked: list[str] = []
+        self.between: dict[str, bool] = {}  # frozen or not, from the moment on when this has been answered
+
+    def answer(self, domain: Domain, request: str, within_s: int, flags: int) -> str:
+        """Stands in for libvirt_qemu.qemuAgentCommand."""
+        command = json.loads(request)["execute"]
+        self.asked.append(command)
+        try:
+            return json.dumps({"return": self._value(command)})
+        finally:
+            self.frozen = self.between.pop(command, self.frozen)
+
+    def _value(self, command: str) -> object:
+        always = ("guest-ping", "guest-info", "guest-fsfreeze-status", "guest-fsfreeze-thaw")
+        if command in self.forbidden or (command == "guest-fsfreeze-status" and not self.freezes):
+            raise self._no(command, self.words["disabled"])
+        if self.frozen and command not in always:
+            raise self._no(command, self.words["frozen"])
+        match command:
+            case "guest-fsfreeze-status":
+                return "frozen" if self.frozen else "thawed"
+            case "guest-info":
+                enabled = {name: not self.frozen for name in agent_channel.RIGHTS if name not in self.forbidden}
+                known = enabled | dict.fromkeys(always, True) | dict.fromkeys(self.forbidden, False)
+                return {"supported_commands": [{"name": name, "enabled": yes} for name, yes in known.items()]}
+            case _:
+                return command
+
+    def _no(self, command: str, words: str) -> libvirt.libvirtError:
+        code = libvirt.VIR_ERR_INTERNAL_ERROR if self.beginning.startswith("internal") else AGENT_COMMAND_FAILED
+        return libvirt_error(code, f"{self.beginning} QEMU agent command '{command}': {words.format(command)}")
+
+
+RELEASES = pytest.mark.parametrize(("disabled", "frozen_words"), [(OLD, OLD), (NEW, FROZEN), (NEWEST, FROZEN)])
+LIBVIRTS = pytest.mark.parametrize("beginning", BEGINNINGS)
+
+
+@RELEASES
+@LIBVIRTS
+@pytest.mark.parametrize("command", ["guest-exec", "guest-file-open", "guest-exec-status", "guest-get-host-name"])
+def test_a_frozen_agent_forbids_nothing(
+    channel: AgentChannel,
+    monkeypatch: pytest.MonkeyPatch,
+    disabled: str,
+    frozen_words: str,
+    beginning: str,
+    command: str,
+) -> None:
+    """While a backup has frozen the guest its agent is silent, whichever release says no in which words; after the
+    thaw it is asked as before.
+    """
+    agent = RightfulAgent(disabled=disabled, frozen_words=frozen_words, forbidden=(), beginning=beginning)
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", agent.answer)
+    agent.frozen = True
+    for _ in range(3):
+        with pytest.raises(AgentFrozen, match="frozen"):
+            channel.call(NAME, command)
+    agent.frozen = False
+    assert channel.call(NAME, command) == command
+
+
+@RELEASES
+@LIBVIRTS
+def test_what_an_agent_may_do_is_learned_once(
+    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch, disabled: str, frozen_words: str, beginning: str
+) -> None:
+    """A command that the agent's own list shows as disabled is forbidden, and the list is asked for once for each
+    connection of the agent; a freeze later on does not change what is known.
+    """
+    agent = RightfulAgent(
+        disabled=disabled, frozen_words=frozen_words, forbidden=("guest-exec",), beginning=beginning
+    )
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", agent.answer)
+    for _ in range(3):
+        with pytest.raises(AgentForbids):
+            channel.call(NAME, "guest-exec")
+    assert agent.asked.count("guest-info") == 1
+    agent.frozen = True
+    with pytest.raises(AgentFrozen):
+        channel.call(NAME, "guest-file-open")
+    agent.frozen = False
+    with pytest.raises(AgentForbids):
+        channel.call(NAME, "guest-exec")
+    assert agent.asked.count("guest-info") == 1
+    for again in (NAME, InstanceName("")):
+        agent.forbidden, asked = (), agent.asked.count("guest-info")
+        channel.reconnected(again)
+        assert channel.call(NAME, "guest-exec") == "guest-exec"
+        agent.forbidden = ("guest-exec",)
+        with pytest.raises(AgentForbids):
+            channel.call(NAME, "guest-exec")
+        assert agent.asked.count("guest-info") == asked + 1
+
+
+@RELEASES
+@pytest.mark.parametrize("after", ["guest-exec", "guest-fsfreeze-status", "guest-info"])
+def test_a_freeze_at_any_moment_teaches_nothing_wrong(
+    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch, disabled: str, frozen_words: str, after: str
+) -> None:
+    """A freeze that begins or ends between two of the questions never makes a right forbidden that was given."""
+    agent = RightfulAgent(
+        disabled=disabled, frozen_words=frozen_words, forbidden=("guest-file-open",), beginning=BEGINNINGS[0]
+    )
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", agent.answer)
+    for frozen in (True, False):
+        agent.frozen, agent.between = not frozen, {after: frozen}
+        with contextlib.suppress(AgentSilent, AgentForbids):
+            channel.call(NAME, "guest-file-open")
+        agent.frozen, agent.between = False, {}
+        assert channel.call(NAME, "guest-exec") == "guest-exec"
+        agent.frozen = True
+        with pytest.raises(AgentFrozen):
+            channel.call(NAME, "guest-exec")
+
+
+def test_an_agent_that_says_little_of_itself_is_judged_by_its_words(
+    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that knows no freeze, or shows no list, is taken at its word, as long as that does not say "frozen"."""
+    agent = RightfulAgent(
+        disabled=ABSENT, frozen_words=FROZEN, forbidden=("guest-exec", "guest-info"), beginning=BEGINNINGS[1]
+    )
+    agent.freezes = False
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", agent.answer)
+    with pytest.raises(AgentForbids, match="has not been found"):
+        channel.call(NAME, "guest-exec")
+    agent.frozen = True
+    with pytest.raises(AgentFrozen):
+        channel.call(NAME, "guest-file-open")
+
+
+def test_a_refusal_against_the_agent_s_own_list_is_for_now(
+    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is refused although the list shows it as enabled is asked again later: nothing is learned."""
+    agent = RightfulAgent(disabled=NEW, frozen_words=FROZEN, forbidden=(), beginning=BEGINNINGS[0])
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", agent.answer)
+    agent.frozen, agent.between = True, {"guest-exec": False}
+    agent.words["frozen"] = NEW
+    with pytest.raises(AgentSilent, match="for now"):
+        channel.call(NAME, "guest-exec")
+    assert channel.call(NAME, "guest-exec") == "guest-exec"
+
+
+@pytest.mark.parametrize("lie", [{}, {"supported_commands": 7}, {"supported_commands": [{"name": []}, 5]}, "x"])
+def test_a_list_of_a_wrong_shape_is_survived(
+    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch, lie: object
+) -> None:
+    """Whatever stands where the list should, one of our errors comes of it."""
+    agent = RightfulAgent(disabled=NEW, frozen_words=FROZEN, forbidden=("guest-exec",), beginning=BEGINNINGS[0])
+    true_value = agent._value
+    monkeypatch.setattr(agent, "_value", lambda name: lie if name == "guest-info" else true_value(name))
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", agent.answer)
+    with pytest.raises(AgentForbids):
+        channel.call(NAME, "guest-exec")
 
 
 def test_an_agent_that_does_not_answer_is_silent(channel: AgentChannel, replies: list[Any]) -> None:

@@ -20,7 +20,13 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.evidence import EXCHANGES, Transcript
 from orchestrator.drivers.guest import guest_services, host_probe
-from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_channel import (
+    FROZEN_WORDS,
+    AgentForbids,
+    AgentFrozen,
+    AgentRefused,
+    AgentSilent,
+)
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.guest.linux_guest import BOOT_ID_FILE, SETUP_BOOT_FILE
 from orchestrator.drivers.hostile_text import harmless, harmless_lines
@@ -43,6 +49,7 @@ class Agent:
         self.running_for_s = 0.0
         self.started: list[list[str]] = []
         self.silent = ""
+        self.frozen = False
         self.answers: dict[str, Any] = {}
         self.resets_seen = 0
         self._started_at_s = 0.0
@@ -55,12 +62,23 @@ class Agent:
         """One call, as qemu-ga answers it."""
         if self.silent:
             raise AgentSilent(self.silent)
+        if self.frozen and command not in ("guest-ping", "guest-info", "guest-fsfreeze-status"):
+            raise AgentFrozen(FROZEN_WORDS)
         if command in self.forbidden:
             raise AgentForbids(f"Command {command} has been disabled")
         if command in self.answers:
             return self.answers[command]
         match command:
             case "guest-ping" | "guest-file-close":
+                return {}
+            case "guest-fsfreeze-status":
+                return "frozen" if self.frozen else "thawed"
+            case "guest-info":
+                return {
+                    "version": "10.0.0",
+                    "supported_commands": [{"name": "guest-exec", "enabled": not self.frozen}],
+                }
+            case "guest-get-osinfo" | "guest-get-host-name":
                 return {}
             case "guest-file-open":
                 if arguments["path"] not in self.files:
@@ -172,6 +190,32 @@ def test_silence_tells_a_reboot_from_a_boot() -> None:
     assert isinstance(asked.identity(instance()), Identity)
     agent.silent = "hung"
     assert asked.identity(instance()) == Silence(reason="hung", rebooting=False)
+
+
+FROZEN = Silence(reason=FROZEN_WORDS, frozen=True)
+
+
+def test_a_frozen_guest_is_silent_in_every_question() -> None:
+    """While a backup has frozen it, a guest is neither in an unknown boot nor serving, and its rights are not told;
+    a command that runs in it is taken up again after the thaw.
+    """
+    agent = Agent({BOOT_ID_FILE: BOOT, SETUP_BOOT_FILE: SETUP_BOOT}, output="init=systemd\nstate=running\n")
+    agent.frozen = True
+    asked, of = guest(agent), instance(boot_id=BOOT)
+    agent.resets_seen = 1
+    assert (asked.identity(of), asked.services(of), asked.agent(of)) == (FROZEN, FROZEN, FROZEN)
+    agent.frozen, agent.running_for_s = False, math.inf
+    started = asked.services(of)
+    assert isinstance(started, Services)
+    assert not started.started
+    agent.frozen = True
+    assert asked.services(of) == FROZEN
+    agent.frozen, agent.running_for_s = False, 0.0
+    assert asked.services(of) == Services(started=True)
+    assert len(agent.started) == 1
+    told = asked.agent(of)
+    assert not isinstance(told, Silence)
+    assert told.allowed == ("guest-exec",)
 
 
 # Services -----------------------------------------------------------------------------------------------------

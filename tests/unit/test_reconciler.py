@@ -67,6 +67,34 @@ def test_a_guest_that_restarts_by_itself_leaves_the_pool_and_returns() -> None:
     assert fabric.world.machines[WEB].setup_boot_id != fabric.world.machines[WEB].boot_id
 
 
+def test_a_backup_that_freezes_a_starting_guest_does_not_make_it_serve() -> None:
+    """A frozen guest has said nothing: it comes into rotation after the thaw, when its services have started."""
+    fabric = deployed()
+    fabric.act(Verb.RESTART, "web-0")
+    fabric.until(lambda: fabric.instance().phase is Phase.STARTING)
+    fabric.world.faults.frozen.add(WEB)
+    for _ in range(100):
+        fabric.round()
+        assert WEB not in fabric.world.seats_taken
+    assert "frozen" in fabric.instance().waiting
+    fabric.world.faults.frozen.clear()
+    fabric.until(fabric.quiet)
+    assert fabric.instance().phase is Phase.SERVING
+
+
+def test_a_backup_that_freezes_a_serving_guest_costs_nothing() -> None:
+    """A frozen guest that serves goes on serving, in the boot and the generation that it was in."""
+    fabric = deployed()
+    before = fabric.instance()
+    fabric.world.faults.frozen.add(WEB)
+    for _ in range(200):
+        fabric.round()
+        assert WEB in fabric.world.seats_taken
+    fabric.world.faults.frozen.clear()
+    fabric.until(fabric.quiet)
+    assert (fabric.instance().generation, fabric.instance().boot) == (before.generation, before.boot)
+
+
 def test_a_setup_that_never_ends_is_tried_once_more_then_failed_with_evidence() -> None:
     """The deadline of setup: one reimage, then failed; the reason is a sentence, the evidence is kept."""
     fabric = Fabric()

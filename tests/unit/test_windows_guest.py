@@ -312,6 +312,23 @@ def test_without_powershell_files_tell() -> None:
         assert (found.source, found.unfinished) == ("ping", windows_setup.CONFIRMING)
 
 
+def test_a_powershell_that_fails_once_does_not_make_files_decide() -> None:
+    """Where PowerShell has answered before, files that know less do not stand in for it: it is asked again."""
+    for change, broken in (("has_powershell", False), ("garbage", "Out of memory")):
+        agent = without_exec()
+        agent.forbidden, agent.status = (), OOBE
+        asked = guest(agent)
+        first = asked.identity(WEB)
+        assert isinstance(first, Identity)
+        assert "oobeSystem pass" in first.unfinished
+        well = getattr(agent, change)
+        setattr(agent, change, broken)
+        for _ in range(3):
+            assert isinstance(asked.identity(WEB), Silence)
+        setattr(agent, change, well)
+        assert asked.identity(WEB) == first
+
+
 # Hostile and broken -----------------------------------------------------------------------------------------------
 
 

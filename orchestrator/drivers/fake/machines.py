@@ -136,6 +136,8 @@ class FakeGuest:
             return Silence(reason="the VM does not run")
         if self._world.time_s - machine.booted_at_s < AGENT_AFTER_S:
             return Silence(reason="the agent is not connected", rebooting=machine.boots > 1)
+        if instance.name in self._world.faults.frozen:
+            return Silence(reason="its file systems are frozen", frozen=True)
         return None
 
     def identity(self, instance: Instance) -> Identity | Silence:

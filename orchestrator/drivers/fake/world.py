@@ -49,6 +49,7 @@ class Faults:
     deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
     check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
     foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
+    frozen: set[InstanceName] = dataclasses.field(default_factory=set)  # a backup has frozen its file systems
     agent_shows_no_files: bool = False
     libvirt_is_away: bool = False
     disk_is_full: bool = False

@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import libvirt
@@ -29,11 +29,31 @@ TURN_S = 3.0  # How long a call waits for the one before it.
 GARBAGE_S = 30.0  # How long an agent that sent garbage is left alone unless it reconnects: each such answer costs
 # libvirtd a second of CPU, and libvirt itself refuses the agent until it reconnects.
 REPLY_MAX_CHARS = 4 * 1024 * 1024  # What libvirt passes on at most (VIR_NET_MESSAGE_STRING_MAX).
-_FORBIDDEN: Final = re.compile(r"has been disabled|has not been found|not allowed")  # qapi/qmp-dispatch.c, 7.2 to 10
+# How an agent of QEMU 2 to 10 refuses a command that is switched off (qapi/qmp-dispatch.c). Before 6.0 the words are
+# the same for a command that its configuration forbids and for one that waits for a thaw; only later ones say which.
+_SWITCHED_OFF: Final = re.compile(r"has been disabled|has not been found|not allowed")
+_FROZEN: Final = re.compile(r"frozen state")
+# libvirt's words around an agent's error, whose code and beginning differ by release.
+_ANSWERED_NO: Final = re.compile(r"QEMU agent command '[a-z-]+': (.*)", re.DOTALL)
+RIGHTS: Final = (  # The commands that are asked for while a guest is watched; of no other is a right remembered.
+    "guest-exec",
+    "guest-exec-status",
+    "guest-file-open",
+    "guest-file-read",
+    "guest-file-seek",
+    "guest-file-close",
+    "guest-get-host-name",
+    "guest-get-osinfo",
+    "guest-ping",
+)
 
 
 class AgentSilent(Transient):
     """No answer in time: normal while a guest boots."""
+
+
+class AgentFrozen(AgentSilent):
+    """The agent lives, and says nothing while the guest's file systems are frozen: a backup, a snapshot."""
 
 
 class AgentRefused(Transient):
@@ -41,7 +61,7 @@ class AgentRefused(Transient):
 
 
 class AgentForbids(AgentRefused):
-    """The agent does not allow the command, this time or ever."""
+    """The agent does not allow the command, for as long as it keeps this connection."""
 
 
 class AgentChannel:
@@ -53,16 +73,20 @@ class AgentChannel:
         self._turns: dict[InstanceName, threading.Lock] = {}
         self._garbage_until_s: dict[InstanceName, float] = {}
         self._limited: dict[InstanceName, int] = {}  # libvirt's number of the VM's start
+        self._rights: dict[InstanceName, frozenset[str]] = {}  # commands that the agent allows, by its own list
 
     def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
-        """What the agent returned. Takes at most about TURN_S + ANSWER_S seconds.
+        """What the agent returned. Takes at most about TURN_S + ANSWER_S seconds; a first refusal takes longer.
 
-        Raises AgentSilent, AgentRefused, or Unreachable when libvirtd does not answer.
+        Raises AgentSilent, AgentFrozen, AgentRefused, AgentForbids, or Unreachable when libvirtd does not answer.
         """
         with self._turn(name):
             if time.monotonic() < self._garbage_until_s.get(name, 0.0):
                 raise AgentSilent("the agent sent garbage and is left alone until it reconnects")
-            return self._call(name, command, arguments, ANSWER_S)
+            try:
+                return self._call(name, command, arguments, ANSWER_S)
+            except AgentForbids as refusal:
+                raise self._meaning(name, command, refusal) from refusal
 
     def tell(self, name: InstanceName, command: str, **arguments: object) -> None:
         """A command that has no answer when it is obeyed. Raises AgentRefused when the agent says no in TELL_S."""
@@ -70,8 +94,15 @@ class AgentChannel:
             self._call(name, command, arguments, TELL_S)
 
     def reconnected(self, name: InstanceName) -> None:
-        """The agent opened its port anew: what was held against it is forgotten."""
-        self._garbage_until_s.pop(name, None)
+        """The agent opened its port anew: what was held against it is forgotten, and so is what it may do.
+
+        The name "" stands for all of them: events were lost.
+        """
+        for known in (self._garbage_until_s, self._rights):
+            if name:
+                known.pop(name, None)
+            else:
+                known.clear()
 
     def forget(self, name: InstanceName) -> None:
         """The guest is gone for good."""
@@ -101,7 +132,7 @@ class AgentChannel:
                 return self._checked(reply)
             except libvirt.libvirtError as error:
                 if connection.isAlive():
-                    raise _judged(command, error) from error
+                    raise _judged(error) from error
                 raise
             except VmroleError:
                 raise
@@ -112,12 +143,40 @@ class AgentChannel:
                 log.warning("%s: the agent's answer to %s cannot be read: %s", name, command, type(error).__name__)
                 raise AgentSilent("the agent sent garbage") from error
 
+    def _meaning(self, name: InstanceName, command: str, refusal: AgentForbids) -> AgentSilent | AgentForbids:
+        """What it means that a command is switched off: for good, or while the file systems are frozen.
+
+        One refusal does not say. The agent's own list does, but that shows nearly all as switched off while it is
+        frozen. So it is asked for between two looks at the freeze, and once for each connection of the agent.
+        """
+
+        def ask(question: str) -> Any:  # noqa: ANN401 - it is JSON
+            return self._call(name, question, {}, ANSWER_S)
+
+        if _FROZEN.search(str(refusal)):
+            return AgentFrozen(FROZEN_WORDS)
+        rights = self._rights.get(name)
+        if rights is not None and command not in rights:
+            return refusal
+        if is_frozen(ask):
+            return AgentFrozen(FROZEN_WORDS)
+        rights = _allowed(ask)
+        if rights is None:
+            return refusal  # An agent that has no list: its words and its freeze are all there is.
+        if command in rights:
+            return AgentSilent(f"the agent does not run {command} for now, which it allows")
+        if is_frozen(ask):
+            return AgentFrozen(FROZEN_WORDS)
+        self._rights[name] = rights
+        return refusal
+
     def _limit(self, name: InstanceName, domain: libvirt.virDomain) -> None:
         """Once per start of the VM; else the sync that libvirt sends first waits 5 s whatever we say (measured)."""
         run = domain.ID()
         if self._limited.get(name) != run:
             domain.agentSetResponseTimeout(ANSWER_S)
             self._limited[name] = run
+            self._rights.pop(name, None)
 
     def _checked(self, reply: object) -> Any:  # noqa: ANN401
         if not isinstance(reply, str) or len(reply) > REPLY_MAX_CHARS:
@@ -126,10 +185,33 @@ class AgentChannel:
         return answer["return"]
 
 
-def _judged(command: str, error: libvirt.libvirtError) -> AgentSilent | AgentRefused:
+FROZEN_WORDS: Final = "its file systems are frozen (a backup or a snapshot is being made): it says nothing meanwhile"
+
+
+def is_frozen(ask: Callable[[str], Any]) -> bool:
+    """Whether the guest's file systems are frozen; an agent that knows of no freezing has not frozen them."""
+    with contextlib.suppress(AgentRefused):
+        return bool(ask("guest-fsfreeze-status") == "frozen")
+    return False
+
+
+def _allowed(ask: Callable[[str], Any]) -> frozenset[str] | None:
+    """Which of RIGHTS the agent's list shows as enabled; None when it shows no list."""
+    try:
+        info = ask("guest-info")
+    except AgentRefused:
+        return None
+    commands = info.get("supported_commands") if isinstance(info, dict) else None
+    if not isinstance(commands, list):
+        return None
+    enabled = [each.get("name") for each in commands if isinstance(each, dict) and each.get("enabled") is True]
+    return frozenset(right for right in RIGHTS if right in enabled)
+
+
+def _judged(error: libvirt.libvirtError) -> AgentSilent | AgentRefused:
     """An error of a libvirtd that lives: the agent does not answer, or it answered no."""
-    text = str(error)
-    if error.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR and command in text:
-        words = text.rpartition(f"'{command}': ")[2]
-        return AgentForbids(words) if _FORBIDDEN.search(words) else AgentRefused(words)
-    return AgentSilent(text)
+    answered_no = _ANSWERED_NO.search(str(error))
+    if answered_no is None:
+        return AgentSilent(str(error))
+    words = answered_no[1]
+    return AgentForbids(words) if _SWITCHED_OFF.search(words) else AgentRefused(words)

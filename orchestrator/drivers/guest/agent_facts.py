@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Final, Protocol
 
-from orchestrator.drivers.guest.agent_channel import AgentRefused
+from orchestrator.drivers.guest.agent_channel import FROZEN_WORDS, AgentFrozen, AgentRefused, is_frozen
 from orchestrator.drivers.hostile_text import harmless
 from orchestrator.model import Agent, InstanceName
 
@@ -32,7 +32,12 @@ class Agents(Protocol):
 
 
 def ask(agents: Agents, name: InstanceName) -> Agent:
-    """Three questions. Raises AgentSilent; what the agent refuses to say is empty."""
+    """A few questions. Raises AgentSilent; what the agent refuses to say is empty.
+
+    Raises AgentFrozen while the file systems are frozen: nearly every command is switched off then, none for good.
+    """
+    if is_frozen(lambda question: agents.call(name, question)):
+        raise AgentFrozen(FROZEN_WORDS)
     info = _object(agents, name, "guest-info")
     commands = info.get("supported_commands")
     enabled = {

@@ -84,6 +84,7 @@ class WindowsGuest:
         self._looks: dict[InstanceName, _Look] = {}
         self._answers: dict[InstanceName, _Answer] = {}
         self._no_powershell_until_s: dict[InstanceName, float] = {}
+        self._powershell_of: dict[InstanceName, str] = {}  # the VM (uuid) whose PowerShell has answered
 
     # Identity --------------------------------------------------------------------------------------------------
 
@@ -139,14 +140,22 @@ class WindowsGuest:
         except AgentForbids:
             raise
         except AgentRefused as error:
+            self._has_answered_before(instance, f"PowerShell cannot be started for now: {error}")
             self._no_powershell_until_s[instance.name] = time.monotonic() + REFUSED_S
             raise AgentForbids("PowerShell cannot be started") from error
         if ended is None:
             return None
         status = windows_setup.parse(ended.text)
         if status is None:
+            self._has_answered_before(instance, "PowerShell has not answered the question this time")
             raise AgentForbids("PowerShell does not run the question")
+        self._powershell_of[instance.name] = instance.vm_uuid
         return status, ended.took_s
+
+    def _has_answered_before(self, instance: Instance, why: str) -> None:
+        """Raises AgentSilent where PowerShell works, if not this time: files know less and do not stand in for it."""
+        if self._powershell_of.get(instance.name) == instance.vm_uuid:
+            raise AgentSilent(why)
 
     def _has_powershell(self, name: InstanceName) -> bool:
         return time.monotonic() >= self._no_powershell_until_s.get(name, 0.0)
@@ -233,9 +242,10 @@ class WindowsGuest:
             return windows_services.by_image_state(ready), AGAIN_S
         except ValueError as error:
             return Services(started=False, failed=(f"ready.services: {error}",)), AGAIN_S
-        except AgentRefused:
+        except AgentRefused as error:
             if not with_powershell:
                 raise
+            self._has_answered_before(instance, f"PowerShell cannot be started for now: {error}")
             self._no_powershell_until_s[instance.name] = time.monotonic() + REFUSED_S
             return None
         if ended is None:
