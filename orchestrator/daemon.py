@@ -37,7 +37,7 @@ from orchestrator.drivers.network import firewall
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.drivers.secrets import HostSecrets
-from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.model import Instance, InstanceName, Service

@@ -19,10 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.drivers import sqlite
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.drivers.store import sqlite, sqlite_file
+from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.errors import ConfigError, NoSpace, Permanent
+from orchestrator.model import Event
 from orchestrator.ports import Store, Write
 from tests.contract.suites.store import StoreContract, event
 from tests.trouble.life import Fabric, whole_life
@@ -38,7 +39,7 @@ SUBJECTS = st.one_of(
 WRITER = """
 import sys
 from pathlib import Path
-from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.ports import Write
 store = SqliteStore(Path(sys.argv[1]))
 found = store.get("thing", "count")
@@ -217,7 +218,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vmrole.db"
     SqliteStore(path).close()
     with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version = {sqlite.SCHEMA + 1}")
+        db.execute(f"PRAGMA user_version = {sqlite_file.SCHEMA + 1}")
     db.close()
     with pytest.raises(ConfigError, match="version"):
         SqliteStore(path)
@@ -228,12 +229,14 @@ def test_migration_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "vmrole.db"
     with SqliteStore(path) as store:
         store.commit([Write("thing", "a", {"n": 1}, 0)])
-    monkeypatch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, "ALTER TABLE events ADD COLUMN actor TEXT;"))
-    monkeypatch.setattr(sqlite, "SCHEMA", sqlite.SCHEMA + 1)
+    monkeypatch.setattr(
+        sqlite_file, "MIGRATIONS", (*sqlite_file.MIGRATIONS, "ALTER TABLE events ADD COLUMN actor TEXT;")
+    )
+    monkeypatch.setattr(sqlite_file, "SCHEMA", sqlite_file.SCHEMA + 1)
     with SqliteStore(path) as store:
         assert [json.loads(json.dumps(dict(one.body))) for one in store.all("thing")] == [{"n": 1}]
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (sqlite.SCHEMA,)
+        assert db.execute("PRAGMA user_version").fetchone() == (sqlite_file.SCHEMA,)
     db.close()
 
 
@@ -254,3 +257,89 @@ def test_a_damaged_file_is_refused_with_a_remedy(tmp_path: Path, damage: str) ->
         SqliteStore(path)
     assert caught.value.hint
     assert path.read_bytes() == bytes(content)
+
+
+def _filled(path: Path) -> None:
+    with SqliteStore(path) as store:
+        for number in range(60):
+            body = {"number": number, "text": f"record {number} " * 4, "tpm": True}
+            store.commit([Write("thing", f"key-{number}", body, 0)], [event(f"key-{number}.shop", f"made {number}")])
+
+
+def _content(path: Path) -> tuple[dict[tuple[str, str], str], list[Event]] | None:
+    """What a store gives of its content, damaged parts left out; None when it says that it cannot be used."""
+    try:
+        with SqliteStore(path) as store:
+            damaged = {(one.kind, one.key) for one in store.damaged()}
+            documents = {
+                (one.kind, one.key): json.dumps([one.body, one.revision], sort_keys=True)
+                for kind in {"thing", *(kind for kind, _ in damaged)}
+                for one in store.all(kind)
+                if not one.damage
+            }
+            assert len(documents) + len(damaged) == 60, "a record is missing, and nobody says so"
+            return documents, [one for one in store.events(limit=10_000) if "damaged" not in one.message]
+    except (ConfigError, Permanent):
+        return None
+
+
+def test_no_damage_is_read_as_truth(tmp_path: Path) -> None:
+    """Of 500 files with one or eight flipped bits each, every one is told, record by record, or harmless."""
+    path, chance = tmp_path / "vmrole.db", random.Random(20261128)
+    _filled(path)
+    sound = path.read_bytes()
+    truth = _content(path)
+    assert truth is not None
+    partly = refused = 0
+    for _ in range(500):
+        content = bytearray(sound)
+        for _ in range(chance.choice((1, 8))):
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+        read = _content(path)
+        refused += read is None
+        if read is not None:
+            partly += len(read[0]) < 60
+            assert read[0].items() <= truth[0].items()
+            assert all(one in truth[1] for one in read[1])
+    assert partly > 20
+    assert refused > 20
+
+
+def test_a_damaged_record_stops_no_other(tmp_path: Path) -> None:
+    """The store opens, says which record is damaged, and gives all others."""
+    path = tmp_path / "vmrole.db"
+    _filled(path)
+    content = path.read_bytes()
+    assert b"record 17 record 17" in content
+    path.write_bytes(content.replace(b"record 17 record 17", b"record 17 recorD 17"))
+    with SqliteStore(path) as store:
+        assert [one.key for one in store.damaged()] == ["key-17"]
+        damaged = store.get("thing", "key-17")
+        assert damaged is not None
+        assert damaged.damage
+        assert damaged.body == {}
+        assert sum(not one.damage for one in store.all("thing")) == 59
+        store.commit([Write("thing", "new", {}, 0)])
+
+
+def test_records_that_are_gone_are_missed(tmp_path: Path) -> None:
+    """A row that is no longer there is no record that was deleted."""
+    path = tmp_path / "vmrole.db"
+    _filled(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM documents WHERE key = 'key-3'")
+        db.commit()
+    with pytest.raises(ConfigError, match="59 records are left of 60"):
+        SqliteStore(path)
+
+
+def test_the_ledger_is_kept_for_each_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is talked of all the time does not make the others' past be forgotten."""
+    monkeypatch.setattr(sqlite, "EVENTS_OF_ONE", 5)
+    with SqliteStore(tmp_path / "vmrole.db") as store:
+        store.commit([], [event("quiet", "the only one")])
+        for number in range(40):
+            store.commit([], [event("loud", str(number))])
+        assert [one.message for one in store.events(subject="quiet")] == ["the only one"]
+        assert [one.message for one in store.events(subject="loud")] == ["35", "36", "37", "38", "39"]

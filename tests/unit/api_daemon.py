@@ -20,7 +20,7 @@ from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
-from orchestrator.drivers.sqlite import SqliteStore
+from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service
 from orchestrator.reconciler import Reconciler
 

@@ -14,7 +14,7 @@ from orchestrator import records
 from orchestrator.api.views import view_instance
 from orchestrator.cli import listing
 from orchestrator.control import TRIES, Control
-from orchestrator.drivers.fake.store import FakeStore
+from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model import (
     Event,
@@ -97,7 +97,7 @@ def test_of_two_clients_one_gets_a_conflict(fabric: Fabric) -> None:
         fabric.control.apply_spec(spec("new", "203.0.113.11"), expected=7)
 
 
-class Overtaken(FakeStore):
+class Overtaken(MemoryStore):
     """A store in which the reconciler writes every instance just before each of the next `times` commits."""
 
     times = 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator import records
-from orchestrator.drivers.fake.store import FakeStore
+from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import EndpointRefused, Foreign
 from orchestrator.model import (
     Frontend,
@@ -388,7 +388,7 @@ def test_a_second_apply_takes_nobody_else_out() -> None:
     assert second.progress is Progress.DONE
 
 
-class Together(FakeStore):
+class Together(MemoryStore):
     """A store in which whoever reads the instances waits until another one has read them, for a moment at most."""
 
     meets: threading.Barrier | None = None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork
-from orchestrator.drivers.fake.store import FakeStore
 from orchestrator.drivers.fake.world import Faults, Machine, World
+from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 from orchestrator.ports import Host
 
 __all__ = ["FakeStore", "Faults", "Machine", "World", "fake_host"]

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import StaleRevision
 from orchestrator.model import Event
-from orchestrator.ports import Store, Write
+from orchestrator.ports import CHANGES_KEPT, COMMIT_IDS_KEPT, Check, Store, Write
 
 
 def event(subject: str, message: str = "said") -> Event:
@@ -47,6 +47,63 @@ class StoreContract:
         assert store.get("thing", "new") is None
         assert store.events() == []
         assert store.revision() == before
+
+    def test_a_check_compares_and_writes_nothing(self, store: Store) -> None:
+        """A commit holds only while what it relies on is as it was read, and leaves that alone."""
+        first = store.commit([Write("thing", "a", {"n": 1}, 0)])
+        store.commit([Write("thing", "b", {}, 0)], checks=[Check("thing", "a", first), Check("thing", "none", 0)])
+        for stale in (Check("thing", "a", first + 1), Check("thing", "none", 1), Check("thing", "a", 0)):
+            with pytest.raises(StaleRevision):
+                store.commit([Write("thing", "c", {}, 0)], [event("c")], checks=[stale])
+        relied_on = store.get("thing", "a")
+        assert relied_on is not None
+        assert relied_on.revision == first
+        assert store.get("thing", "c") is None
+        assert store.events() == []
+
+    def test_a_commit_that_is_sent_again_is_the_same(self, store: Store) -> None:
+        """Who has lost the answer may send a commit again: it happens once, and the answer is that of then."""
+        first = store.commit([Write("thing", "a", {"n": 1}, 0)], [event("a")], commit_id="x")
+        later = store.commit([Write("thing", "b", {}, 0)])
+        assert store.commit([Write("thing", "a", {"n": 1}, 0)], [event("a")], commit_id="x") == first
+        assert store.revision() == later
+        assert len(store.events()) == 1
+        for number in range(COMMIT_IDS_KEPT):
+            store.commit([], commit_id=f"y{number}")
+        with pytest.raises(StaleRevision):
+            store.commit([Write("thing", "a", {"n": 1}, 0)], commit_id="x")
+
+    def test_a_commit_that_was_refused_may_be_sent_again(self, store: Store) -> None:
+        """Its id stands for what has happened, and nothing has."""
+        with pytest.raises(StaleRevision):
+            store.commit([Write("thing", "a", {}, 9)], commit_id="x")
+        assert store.commit([Write("thing", "a", {}, 0)], commit_id="x") == 1
+
+    def test_changes_are_told_once_each_in_order(self, store: Store) -> None:
+        """What happened after a revision: each document as it stands now, at the place of its last change."""
+        start = store.revision()
+        first = store.commit([Write("thing", "a", {"n": 1}, 0), Write("thing", "b", {}, 0)])
+        second = store.commit([Write("other", "c", {}, 0)])
+        third = store.commit([Write("thing", "a", {"n": 2}, first), Write("thing", "b", None, first)])
+        changes = store.changes(start)
+        assert changes is not None
+        assert [(one.kind, one.key, one.revision) for one in changes] == [
+            ("other", "c", second),
+            ("thing", "a", third),
+            ("thing", "b", third),
+        ]
+        assert changes[1].document == store.get("thing", "a")
+        assert changes[2].document is None
+        assert store.changes(third) == []
+        assert [one.revision for one in store.changes(second) or ()] == [third, third]
+
+    def test_what_is_too_long_ago_is_not_made_up(self, store: Store) -> None:
+        """Who asks for more than is remembered is told to read everything again."""
+        start = store.revision()
+        for first in range(0, CHANGES_KEPT + 1, 1000):
+            store.commit([Write("thing", str(number), {}, 0) for number in range(first, first + 1000)])
+        assert store.changes(start) is None
+        assert store.changes(store.revision()) == []
 
     def test_change_and_delete(self, store: Store) -> None:
         """A change needs the revision that was read; after a delete the document may be made anew."""

@@ -6,12 +6,13 @@ import dataclasses
 import threading
 from collections.abc import Sequence
 
+from orchestrator.drivers.store.change_log import ChangeLog
 from orchestrator.errors import StaleRevision
 from orchestrator.model import Event
-from orchestrator.ports import Document, Write
+from orchestrator.ports import COMMIT_IDS_KEPT, Change, Check, Document, Write
 
 
-class FakeStore:
+class MemoryStore:
     """The document store in memory: the same contract as SQLite's, without the disk."""
 
     EVENTS_MAX = 10_000
@@ -19,9 +20,15 @@ class FakeStore:
     def __init__(self) -> None:
         self._documents: dict[tuple[str, str], Document] = {}
         self._events: list[Event] = []
+        self._commits: dict[str, int] = {}
         self._revision = 0
         self._number = 0
+        self._log = ChangeLog(0)
         self._changed = threading.Condition()
+
+    def damaged(self) -> Sequence[Document]:
+        """See ports.Store."""
+        return ()
 
     def get(self, kind: str, key: str) -> Document | None:
         """See ports.Store."""
@@ -33,35 +40,61 @@ class FakeStore:
         with self._changed:
             return [document for (of, _), document in sorted(self._documents.items()) if of == kind]
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+    def commit(
+        self,
+        writes: Sequence[Write],
+        events: Sequence[Event] = (),
+        *,
+        checks: Sequence[Check] = (),
+        commit_id: str = "",
+    ) -> int:
         """See ports.Store."""
         with self._changed:
+            if commit_id in self._commits:
+                return self._commits[commit_id]
+            for check in checks:
+                self._compare(check)
             for write in writes:
-                found = self._documents.get((write.kind, write.key))
-                revision = 0 if found is None else found.revision
-                if revision != write.expected:
-                    raise StaleRevision(
-                        f"{write.kind} {write.key} changed meanwhile: {revision} is not {write.expected}",
-                        hint="read it again, then try again",
-                    )
+                self._compare(write)
             self._revision += 1
-            for write in writes:
-                if write.body is None:
-                    self._documents.pop((write.kind, write.key), None)
-                else:
-                    document = Document(write.kind, write.key, write.body, self._revision)
-                    self._documents[write.kind, write.key] = document
+            changes = [self._write(write) for write in writes]
             for event in events:
                 self._number += 1
                 self._events.append(dataclasses.replace(event, number=self._number))
             del self._events[: -self.EVENTS_MAX]
+            if commit_id:
+                self._commits[commit_id] = self._revision
+                for forgotten in list(self._commits)[:-COMMIT_IDS_KEPT]:
+                    del self._commits[forgotten]
+            self._log.add(changes)
             self._changed.notify_all()
             return self._revision
 
+    def _compare(self, wanted: Check | Write) -> None:
+        document = self._documents.get((wanted.kind, wanted.key))
+        present = 0 if document is None else document.revision
+        if present != wanted.expected:
+            raise StaleRevision(
+                f"{wanted.kind} {wanted.key} changed meanwhile: {present} is not {wanted.expected}",
+                hint="read it again, then try again",
+            )
+
+    def _write(self, write: Write) -> Change:
+        if write.body is None:
+            self._documents.pop((write.kind, write.key), None)
+            return Change(write.kind, write.key, self._revision, None)
+        document = Document(write.kind, write.key, write.body, self._revision)
+        self._documents[write.kind, write.key] = document
+        return Change(write.kind, write.key, self._revision, document)
+
     def revision(self) -> int:
         """See ports.Store."""
+        return self._revision
+
+    def changes(self, after: int) -> Sequence[Change] | None:
+        """See ports.Store."""
         with self._changed:
-            return self._revision
+            return self._log.after(after)
 
     def wait(self, after: int, timeout_s: float) -> int:
         """See ports.Store."""
@@ -72,8 +105,8 @@ class FakeStore:
     def events(self, *, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """See ports.Store."""
         with self._changed:
-            found = [event for event in self._events if event.number > after and about(event.subject, subject)]
-            return found[-limit:]
+            belonging = [event for event in self._events if event.number > after and about(event.subject, subject)]
+            return belonging[-limit:]
 
     def close(self) -> None:
         """See ports.Store."""
