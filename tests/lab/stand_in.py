@@ -25,6 +25,7 @@ from tests.lab.harness.places import HOST, Place
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
 _ETH_P_ALL = 3
+_IP_PKTINFO = 8  # ip(7); Python has no name for it
 _LIBC = ctypes.CDLL(None, use_errno=True)
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 LONGEST_S = 2.0  # how long a packet that should be dropped is waited for; a lost SYN is sent again after 1 s
@@ -209,6 +210,51 @@ def serving(namespace: str, port: int, address: str = "0.0.0.0") -> Iterator[lis
         server.shutdown(socket.SHUT_RDWR)
         server.close()
         thread.join()
+
+
+@contextlib.contextmanager
+def answering_udp(namespace: str, port: int) -> Iterator[None]:
+    """Sends every datagram back to whom it came from, at whatever address it was asked."""
+
+    def listen() -> socket.socket:
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        server.bind(("0.0.0.0", port))
+        server.settimeout(0.1)
+        return server
+
+    server = in_namespace(namespace, listen)
+    ending = threading.Event()
+
+    def answer() -> None:
+        while not ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                data, asked_at, _, caller = server.recvmsg(2048, 64)
+                server.sendmsg([data], asked_at, 0, caller)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+        server.close()
+
+
+def echoes_udp(namespace: str, address: str, port: int) -> bool:
+    """Whether a datagram from the namespace comes back."""
+
+    def ask() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(LONGEST_S)
+            client.sendto(b"echo", (address, port))
+            try:
+                return client.recv(64) == b"echo"
+            except OSError:
+                return False
+
+    return in_namespace(namespace, ask)
 
 
 def _packet_socket() -> socket.socket:

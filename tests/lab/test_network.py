@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,12 +28,15 @@ from tests.lab.stand_in import (
     ARRIVES_S,
     BROADCAST,
     StandIn,
+    answering_udp,
     arp,
     asks,
     bridge_ear,
     dhcp,
+    echoes_udp,
     ethernet,
     hears,
+    in_namespace,
     ipv6,
     reaches,
     serving,
@@ -361,6 +365,65 @@ def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tu
     assert guest.asks("web-0") == guest.address
     assert guest.place.run(["busybox", "ping", "-c1", "-W1", guest.gateway], check=False).returncode == 0
     assert guest.place.run(["busybox", "ping", "-c1", "-W1", HOST_ADDRESS], check=False).returncode == 1
+
+
+def test_a_vip_answers_its_endpoints_and_an_echo_alone(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """Whatever else listens on the host, or is published by a DNAT of others, is not to be had at a VIP."""
+    service, instances = shop
+    guest, _ = pair
+    guest.configure()
+    published = "add chain ip theirs in { type nat hook prerouting priority -100; }"
+    rule = f"add rule ip theirs in tcp dport 8081 dnat to {HOST_ADDRESS}:2222"
+    HOST.run(["nft", f"add table ip theirs; {published}; {rule}"])
+    with serving("", 2222), serving("", 80, VIP), answering_udp("", 5353):
+        for namespace in (CLIENT_NAMESPACE, guest.namespace, ""):
+            assert reaches(namespace, VIP, 80), namespace
+        assert reaches(CLIENT_NAMESPACE, HOST_ADDRESS, 2222)
+        assert reaches(CLIENT_NAMESPACE, HOST_ADDRESS, 8081)
+        assert echoes_udp(CLIENT_NAMESPACE, HOST_ADDRESS, 5353)
+        for port in (2222, 8081):
+            assert not reaches(CLIENT_NAMESPACE, VIP, port), port
+        assert not guest.reaches(VIP, 2222)
+        assert not echoes_udp(CLIENT_NAMESPACE, VIP, 5353)
+        assert CLIENT.run(["busybox", "ping", "-c1", "-W2", VIP], check=False).returncode == 0
+        assert network.drops()["a VIP, but no endpoint"] >= 3
+        assert CLIENT.run(["busybox", "ping", "-6", "-c1", "-W2", f"{link_local(OUTSIDE_LINK)}%up0"]).returncode == 0
+        network.lay(with_port(service, 8082), instances)
+        assert not reaches(CLIENT_NAMESPACE, VIP, 80)
+        with serving("", 8082, VIP):
+            assert reaches(CLIENT_NAMESPACE, VIP, 8082)
+    HOST.run(["nft", "delete", "table", "ip", "theirs"])
+
+
+def test_what_a_vip_has_begun_goes_on(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """A connection to an endpoint that is gone meanwhile is not cut, nor one that the host opened from the VIP."""
+    service, instances = shop
+    with (
+        socket.create_server((VIP, 80)) as server,
+        in_namespace(CLIENT_NAMESPACE, lambda: socket.create_connection((VIP, 80), ARRIVES_S)) as client,
+        server.accept()[0] as served,
+        serving(CLIENT_NAMESPACE, 8080),
+    ):
+        network.lay(with_port(service, 8082), instances)
+        client.sendall(b"still here")
+        served.settimeout(ARRIVES_S)
+        assert served.recv(64) == b"still here"
+        with socket.create_connection((CLIENT_ADDRESS, 8080), ARRIVES_S, source_address=(VIP, 0)):
+            pass
+
+
+def link_local(link: str) -> str:
+    """The IPv6 address that the host's interface has by itself."""
+    return HOST.run(["ip", "-6", "-br", "address", "show", link]).stdout.split()[2].split("/")[0]
+
+
+def with_port(service: Service, port: int) -> Service:
+    """The service with its only endpoint on another port of the VIP."""
+    (role,) = service.spec.roles
+    moved = dataclasses.replace(role, endpoints=tuple(dataclasses.replace(one, port=port) for one in role.endpoints))
+    return dataclasses.replace(service, spec=dataclasses.replace(service.spec, roles=(moved,)))
 
 
 # Repeating, repairing, other people's things ------------------------------------------------------------------

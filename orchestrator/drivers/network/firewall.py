@@ -6,7 +6,7 @@ one service is one small transaction that cannot disturb another, and who owns w
 `bridge vmrole` sits before the bridge learns anything: a tap of ours may send only what its instance may say, and
 one that is in no set may send nothing. `inet vmrole` lets nobody open a connection to a DIP but the
 host itself and the instances of the same service, gives guests the way out, and of the host DHCP, DNS, an echo and
-the endpoints of VIPs.
+the endpoints of VIPs. At a VIP it lets everybody have the endpoints and an echo, and nothing else of the host.
 
 Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-nf-call-iptables), hence `same`.
 """
@@ -40,7 +40,7 @@ from orchestrator.model import Instance, Service
 
 log = logging.getLogger(__name__)
 
-_RAW, _FILTER, _SRCNAT = -300, 0, 100  # priorities of netfilter hooks, nft(8)
+_RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter hooks, nft(8)
 _IN, _OUT = meta("iifname"), meta("oifname")
 _ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
 _RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
@@ -84,6 +84,24 @@ INET: Final = Table(
             rules=(
                 (match(_IN, "lo"), ACCEPT),
                 (match(_IN, "@bridges", "!="), match(field("ip", "saddr"), "@subnets"), *drop("a DIP from outside")),
+            ),
+        ),
+        # A VIP is an address of the host, on which other programs may listen, or be published by a DNAT: so it is
+        # asked for before any DNAT, and after conntrack, which knows what was begun from here.
+        Chain(
+            name="vips",
+            hook="prerouting",
+            priority=_MANGLE,
+            rules=((match(_IN, "lo", "!="), match(field("ip", "daddr"), "@vips"), jump("vip")),),
+        ),
+        Chain(
+            name="vip",
+            rules=(
+                (_ESTABLISHED, ACCEPT),
+                (*_RELATED_ICMP, ACCEPT),
+                (match(both(field("ip", "daddr"), field("tcp", "dport")), "@endpoints"), ACCEPT),
+                (match(field("icmp", "type"), "echo-request"), ACCEPT),
+                drop("a VIP, but no endpoint"),
             ),
         ),
         Chain(
