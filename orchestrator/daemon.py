@@ -73,6 +73,12 @@ class Bell:
         except VmroleError as error:  # It is a driver's thread, which must go on; the audits look again as well.
             logger.warning("not everything could be looked at: %s", error)
 
+    def ring_service(self, name: str, why: str) -> None:
+        """Has what the instances of a service share looked at."""
+        if self._reconciler is not None:
+            logger.info("looking at service %s: %s", name, why)
+            self._reconciler.wake("service", name)
+
 
 @contextlib.contextmanager
 def running(settings: Config) -> Iterator[None]:
@@ -128,14 +134,17 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell) -> I
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring) as balancer,
         ruleset_watch(firewall.INET.name, lambda why: bell.ring("", why)),
+        contextlib.ExitStack() as stack,
     ):
+        network = HostNetwork(machines.connection, settings.vip_interface)
+        stack.enter_context(network.watch(bell.ring_service))
         yield Host(
             disks=QemuImgDisks(layout),
             media=AnswerDiscs(layout, HostSecrets().reveal),
             hypervisor=machines.hypervisor,
             guest=machines.guest,
             balancer=balancer,
-            network=HostNetwork(machines.connection, settings.vip_interface),
+            network=network,
             clock=clock,
         )
 

@@ -505,6 +505,33 @@ class Frontend:
     probe: Probe | None
 
 
+class Part(enum.StrEnum):
+    """A part of a service's network, by the code under which `verify` tells that it is missing."""
+
+    NETWORK = "NETWORK-MISSING"
+    PORT = "PORT-MISSING"
+    VIP = "VIP-MISSING"
+    ROUTING = "ROUTING-OFF"
+    FIREWALL = "FIREWALL-MISSING"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Missing:
+    """A part that is not as it was laid; `subject` is the service or, for a port, the instance."""
+
+    part: Part
+    subject: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mended:
+    """What somebody else had done to a service's or an instance's network, and that it was put right."""
+
+    subject: str
+    message: str
+
+
 # The ledger and long work ------------------------------------------------------------------------------------
 
 

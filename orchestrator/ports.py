@@ -20,6 +20,8 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Member,
+    Mended,
+    Missing,
     Probe,
     Seat,
     Service,
@@ -141,10 +143,11 @@ class Balancer(Protocol):
 class Network(Protocol):
     """Private networks, reservations, guards against spoofing, and the VIP's address on the host."""
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> None:
+    def lay(self, service: Service, instances: Sequence[Instance]) -> Sequence[Mended]:
         """Makes the service's network, its firewall, its VIP and a reservation, name and guard per instance.
 
-        Repeating it with other instances adds and removes what differs and disturbs nobody else.
+        Repeating it with other instances adds and removes what differs and disturbs nobody else. Ports of running VMs
+        that are not on the network are put back. Returns what somebody else had changed.
         """
 
     def lift(self, service: Service) -> None:
@@ -152,6 +155,15 @@ class Network(Protocol):
 
     def inventory(self) -> frozenset[str]:
         """Names of the services that have any part of a network on this host."""
+
+    def missing(self, service: Service, instances: Sequence[Instance]) -> Sequence[Missing]:
+        """What of the network is not as it ought to be; changes nothing. Instances without a VM have no port."""
+
+    def fault(self, instance: Instance) -> str:
+        """Why nothing reaches the instance through no fault of its own, in a few words; "" when its port stands.
+
+        Cheap: the kernel is looked at, and nobody is asked.
+        """
 
 
 class Clock(Protocol):

@@ -68,15 +68,21 @@ def turn(store: Store, host: Host, before: Instance) -> tuple[Instance | None, f
 def _attempt(instance: Instance, host: Host) -> Outcome:
     """The step's outcome, errors of the world included: those that waiting helps are a Wait."""
     try:
-        return lifecycle.TABLE[instance.phase].do(instance, host)
+        outcome = lifecycle.TABLE[instance.phase].do(instance, host)
+        fault = "" if isinstance(outcome, Done) else host.network.fault(instance)
+        return _blameless(instance, fault) if fault else outcome
     except (Unreachable, NoSpace) as error:
-        # Not the instance's fault: the time that the host is sick does not count against its deadline.
-        blameless = replace(instance, phase_since_s=instance.phase_since_s + TRANSIENT_AGAIN_S)
-        return Wait(blameless, _sentence(error), TRANSIENT_AGAIN_S)
+        return _blameless(instance, _sentence(error))
     except Transient as error:
         return Wait(instance, _sentence(error), TRANSIENT_AGAIN_S)
     except Permanent as error:
         return Failed(_sentence(error))
+
+
+def _blameless(instance: Instance, reason: str) -> Wait:
+    """Not the instance's fault: the time that the host is sick does not count against its deadline."""
+    since_s = instance.phase_since_s + TRANSIENT_AGAIN_S
+    return Wait(replace(instance, phase_since_s=since_s, unwell_since_s=0.0), reason, TRANSIENT_AGAIN_S)
 
 
 def _sentence(error: VmroleError) -> str:
@@ -188,7 +194,10 @@ def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], 
     everyone = records.all_of(store, Instance)
     instances = [one for one in everyone if one.service == name]
     if not service.removing:
-        host.network.lay(service, instances)
+        mended = host.network.lay(service, instances)
+        if mended:
+            now_s = host.clock.now_s()
+            store.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in mended])
         laid = frozenset(one.name for one in instances)
         try:
             host.balancer.shape(frontends(records.all_of(store, Service), everyone))

@@ -42,10 +42,13 @@ def findings(host: Host, services: Sequence[Service], instances: Sequence[Instan
     """Everything on this host that contradicts the records, by code and subject; [] is health."""
     known = {one.name: one for one in instances}
     found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
-    for name in host.media.inventory() - known.keys():
-        found.append(_stray("DISC-STRAY", name, "an answer disc of no instance"))
-    for service in host.network.inventory() - {service.name for service in services}:
-        found.append(_stray("NETWORK-STRAY", service, "a network of no service"))
+    for disc in host.media.inventory() - known.keys():
+        found.append(_stray("DISC-STRAY", disc, "an answer disc of no instance"))
+    for service in services:
+        if not service.removing:
+            found += _network(host, service, [one for one in instances if one.service == service.name])
+    for name in host.network.inventory() - {service.name for service in services}:
+        found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
     return sorted(found, key=lambda one: (one.code, one.subject))
 
 
@@ -146,6 +149,12 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
             told = f"in the pool as {seat.address}; its address is {instance.nic.address}"
             found.append(Finding(code="MEMBER-ADDRESS", subject=name, message=told))
     return found
+
+
+def _network(host: Host, service: Service, instances: Sequence[Instance]) -> list[Finding]:
+    running = [one for one in instances if one.phase in _HAS_VM]
+    missing = host.network.missing(service, running)
+    return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
 
 
 def _stray(code: str, subject: str, message: str) -> Finding:

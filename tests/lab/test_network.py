@@ -473,6 +473,82 @@ def test_what_others_broke_is_mended(lab: Lab, network: HostNetwork, shop: tuple
             assert one.reaches(CLIENT_ADDRESS, 8080)
 
 
+def mends(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> list[tuple[str, str]]:
+    """Subjects and sentences of the next lay."""
+    return [(one.subject, one.message) for one in network.lay(*shop)]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("ip", "link", "set", "{tap}", "nomaster"),
+        ("ip", "link", "set", "{tap}", "down"),
+        ("ip", "link", "set", "{bridge}", "down"),
+        ("ip", "link", "del", "{bridge}"),
+        ("ip", "address", "del", "{gateway}/24", "dev", "{bridge}"),
+        ("virsh", "net-destroy", "{network}"),
+        ("sh", "-c", "virsh net-destroy {network}; virsh net-start {network}"),
+        ("sh", "-c", "virsh net-destroy {network}; virsh net-undefine {network}"),
+        ("sh", "-c", "ip link add elsewhere type bridge; ip link set {tap} master elsewhere"),
+        ("ip", "address", "del", f"{VIP}/32", "dev", OUTSIDE_LINK),
+        ("sysctl", "-qw", "net.ipv4.ip_forward=0"),
+        ("sysctl", "-qw", "net.ipv4.conf.{bridge}.forwarding=0"),
+    ],
+    ids=" ".join,
+)
+def test_what_somebody_changed_is_noticed_mended_and_told(
+    network: HostNetwork,
+    shop: tuple[Service, list[Instance]],
+    pair: tuple[StandIn, StandIn],
+    broken: tuple[str, ...],
+) -> None:
+    """A port, a bridge, a network, an address or routing: told at once, named by `missing`, and back with a lay."""
+    service, instances = shop
+    one, other = pair
+    names = {"tap": instances[0].nic.tap, "bridge": service.network.bridge, "network": service.network.name}
+    names["gateway"] = service.network.gateway
+    one.configure()
+    other.configure()
+    assert mends(network, shop) == []
+    assert network.missing(*shop) == ()
+    with network.watch(lambda name, _: woken.append(name)), serving(other.namespace, 8080):
+        woken: list[str] = []
+        network.lay(*make_service("shop", VIP, 3))
+        network.lay(*shop)
+        assert one.reaches(other.address, 8080)
+        assert woken == []
+        HOST.run([word.format(**names) for word in broken])
+        assert until(lambda: woken != [], ARRIVES_S)
+        assert network.missing(*shop)
+        mended = network.lay(*shop)
+        assert mended
+        assert all(each.message.startswith("somebody ") for each in mended)
+        assert network.missing(*shop) == ()
+        assert one.asks("web-1") == other.address
+        assert one.reaches(other.address, 8080)
+        assert one.reaches(CLIENT_ADDRESS, 1) is False
+    assert mends(network, shop) == []
+    with serving(CLIENT_NAMESPACE, 8080), serving("", 80, VIP):
+        assert one.reaches(CLIENT_ADDRESS, 8080)
+        assert reaches(CLIENT_NAMESPACE, VIP, 80)
+    HOST.run(["ip", "link", "del", "elsewhere"], check=False)
+
+
+def test_a_port_of_nobody_is_not_put_back(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """A tap that libvirt is just making is left to it: it is not on the bridge and not up."""
+    _, instances = shop
+    tap = instances[0].nic.tap
+    HOST.run(["ip", "link", "add", tap, "type", "veth", "peer", "name", "peer0"])
+    try:
+        assert mends(network, shop) == []
+        assert "master" not in HOST.run(["ip", "link", "show", tap]).stdout
+        HOST.run(["ip", "link", "set", tap, "up"])
+        assert [subject for subject, _ in mends(network, shop)] == [instances[0].name]
+        assert f"master {shop[0].network.bridge}" in HOST.run(["ip", "link", "show", tap]).stdout
+    finally:
+        HOST.run(["ip", "link", "del", tap])
+
+
 def test_removed_rules_are_told_and_nothing_else(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
     """Whoever takes a rule, a chain or a table of ours away; other people's tables and our own elements are quiet."""
     told: list[str] = []

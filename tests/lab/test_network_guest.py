@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
+from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT_NAMESPACE, HOST
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.stand_in import reaches
+from tests.lab.stand_in import ARRIVES_S, reaches
 
 _SERVICE = """service: shop
 vip: 203.0.113.10
@@ -58,3 +60,37 @@ def test_guests_find_each_other_and_cannot_pretend(lab: Lab, daemon: RoleDaemon,
     assert after["ARP for another address"] + after["another address"] > before["ARP for another address"]
     assert after["another MAC"] > before["another MAC"]
     assert reaches("", "10.90.0.11", 8080)
+
+
+def test_what_somebody_does_to_the_network_costs_no_instance(lab: Lab, daemon: RoleDaemon, micro_image: Path) -> None:
+    """A stopped network and a removed VIP are mended long before the next audit and told; nobody is healed for it."""
+    daemon.run("image", "add", str(micro_image), "--name", "micro")
+    daemon.run("apply", "-f", "-", "--wait", text=_SERVICE, timeout_s=300)
+    before = [(one["name"], one["generation"], one["boot"]) for one in daemon.json("get", "instances")]
+    ping = [*_SHELL, "busybox ping -c 1 -W 2 web-1.shop >/dev/null 2>&1 && echo reached; true"]
+
+    def is_told(subject: str, sentence: str) -> bool:
+        return sentence in daemon.run("events", subject).stdout
+
+    def serves() -> bool:
+        return reaches(CLIENT_NAMESPACE, "203.0.113.10", 80) and lab.guest("web-0.shop", ping) == "reached\n"
+
+    def is_as_recorded() -> bool:
+        return json.loads(daemon.run("verify", "-o", "json", check=False).stdout) == []
+
+    for deed, told in (
+        (["virsh", "net-destroy", "vmrole-shop"], ("shop", "somebody stopped network vmrole-shop")),
+        (["virsh", "net-destroy", "vmrole-shop"], ("web-1.shop", "somebody took its port off")),
+        (["ip", "address", "del", "203.0.113.10/32", "dev", "out0"], ("shop", "somebody removed 203.0.113.10")),
+        (["sysctl", "-qw", "net.ipv4.ip_forward=0"], ("shop", "somebody switched net.ipv4.ip_forward off")),
+    ):
+        HOST.run(deed)
+        assert until(functools.partial(is_told, *told), ARRIVES_S), told
+        assert until(serves, ARRIVES_S), deed
+        assert until(is_as_recorded, ARRIVES_S), deed
+    assert [(one["name"], one["generation"], one["boot"]) for one in daemon.json("get", "instances")] == before
+    daemon.kill()
+    HOST.run(["virsh", "net-destroy", "vmrole-shop"])
+    daemon.start()
+    assert until(lambda: daemon.run("events", "web-0.shop").stdout.count("took its port off") == 3, ARRIVES_S)
+    assert until(serves, ARRIVES_S)

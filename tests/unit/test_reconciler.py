@@ -15,6 +15,7 @@ from orchestrator.model import (
     Frontend,
     InstanceName,
     LocalStorage,
+    Mended,
     Phase,
     Power,
     Progress,
@@ -469,7 +470,7 @@ def test_a_network_that_cannot_be_laid_is_told_why() -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(network, name)
 
-        def lay(self, *_: object) -> None:
+        def lay(self, *_: object) -> tuple[Mended, ...]:
             raise Foreign("203.0.113.10 is in use by aa:bb in the network of eth0")
 
     fabric.host = dataclasses.replace(fabric.host, network=Refusing())  # type: ignore[arg-type]
@@ -477,6 +478,48 @@ def test_a_network_that_cannot_be_laid_is_told_why() -> None:
     fabric.deploy(web_role(instances=1))
     fabric.until(lambda: "in use by aa:bb" in fabric.instance().waiting)
     assert any("in use by aa:bb" in line for line in fabric.control.why("web-0"))
+
+
+def test_nobody_is_blamed_for_the_network_of_its_host() -> None:
+    """Whoever is cut off by somebody else's doing waits, however long, and is not restarted or reimaged for it."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2))
+    fabric.until(fabric.quiet)
+    before = {one.name: (one.generation, one.boot, one.strikes) for one in fabric.instances()}
+    world = fabric.world
+    world.faults.network_cannot_start = True
+    world.unplugged = {one.name for one in fabric.instances()}
+    for _ in range(40):
+        fabric.round(30.0)
+        assert {one.phase for one in fabric.instances()} == {Phase.SERVING}
+    assert "its port is not on its bridge" in fabric.instance().waiting
+    world.faults.network_cannot_start = False
+    fabric.until(lambda: not world.unplugged)
+    fabric.until(lambda: fabric.instance().waiting == "")
+    assert fabric.quiet()
+    assert {one.name: (one.generation, one.boot, one.strikes) for one in fabric.instances()} == before
+    told = [one.message for one in fabric.store.events(subject=WEB)]
+    assert "somebody took its port off the service's bridge: put back" in told
+
+
+def test_a_start_is_not_overdue_while_its_host_has_no_network() -> None:
+    """A restart that meets a broken network goes on when the network is back, in the same generation."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1, ready=Ready(within_s=60.0)))
+    fabric.until(fabric.quiet)
+    world = fabric.world
+    fabric.act(Verb.RESTART, "web-0.shop")
+    fabric.until(lambda: fabric.instance().phase is Phase.STARTING)
+    world.faults.network_cannot_start = True
+    world.unplugged = {WEB}
+    world.faults.services_never_start.add(WEB)
+    for _ in range(200):
+        fabric.round()
+    assert (fabric.instance().phase, fabric.instance().strikes) == (Phase.STARTING, 0)
+    world.faults.network_cannot_start = False
+    world.faults.services_never_start.clear()
+    fabric.until(fabric.quiet)
+    assert fabric.instance().generation == 1
 
 
 def test_a_deleted_instance_takes_its_evidence_along() -> None:

@@ -6,8 +6,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from orchestrator.drivers.fake.world import World
-from orchestrator.errors import NoSpace, Permanent
-from orchestrator.model import Frontend, Instance, InstanceName, Member, Seat, Service, Standing
+from orchestrator.errors import NoSpace, Permanent, Transient
+from orchestrator.model import (
+    Frontend,
+    Instance,
+    InstanceName,
+    Member,
+    Mended,
+    Missing,
+    Part,
+    Power,
+    Seat,
+    Service,
+    Standing,
+)
 
 
 class FakeDisks:
@@ -120,7 +132,7 @@ class FakeBalancer:
         world = self._world
         seats = {}
         for name, seat in world.seats_taken.items():
-            sick = name in world.faults.check_fails and seat.standing is Standing.UP
+            sick = (name in world.faults.check_fails or name in world.unplugged) and seat.standing is Standing.UP
             standing = Standing.DOWN if sick else seat.standing
             connections = world.connections.get(name, 0)
             seats[name] = dataclasses.replace(seat, standing=standing, connections=connections)
@@ -133,9 +145,19 @@ class FakeNetwork:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> None:
+    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Mended, ...]:
         """See ports.Network."""
-        self._world.networks[service.name] = frozenset(one.name for one in instances)
+        world = self._world
+        if world.faults.network_cannot_start:
+            raise Transient(f"network {service.network.name}: dnsmasq: Address already in use")
+        world.networks[service.name] = frozenset(one.name for one in instances)
+        taken = sorted(one.name for one in instances if one.name in world.unplugged)
+        mended = [Mended(name, "somebody took its port off the service's bridge: put back") for name in taken]
+        if service.name in world.lost_vips:
+            mended.append(Mended(service.name, f"somebody removed {service.spec.vip}: put back"))
+        world.unplugged.difference_update(taken)
+        world.lost_vips.discard(service.name)
+        return tuple(mended)
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""
@@ -146,3 +168,19 @@ class FakeNetwork:
     def inventory(self) -> frozenset[str]:
         """See ports.Network."""
         return frozenset(self._world.networks)
+
+    def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
+        """See ports.Network."""
+        found = []
+        if service.name not in self._world.networks:
+            found.append(Missing(Part.NETWORK, service.name, "it does not run"))
+        if service.name in self._world.lost_vips:
+            found.append(Missing(Part.VIP, service.name, f"{service.spec.vip} is gone"))
+        ports = ((one.name, self.fault(one)) for one in instances)
+        return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
+
+    def fault(self, instance: Instance) -> str:
+        """See ports.Network."""
+        machine = self._world.machines.get(instance.name)
+        running = machine is not None and machine.power is Power.RUNNING
+        return "its port is not on its bridge" if running and instance.name in self._world.unplugged else ""

@@ -53,6 +53,7 @@ class Faults:
     agent_shows_no_files: bool = False
     libvirt_is_away: bool = False
     disk_is_full: bool = False
+    network_cannot_start: bool = False  # e.g. somebody else has its port 53
 
 
 class World:
@@ -70,6 +71,8 @@ class World:
         self.connections: dict[InstanceName, int] = {}
         self.frontends: tuple[Frontend, ...] = ()
         self.networks: dict[str, frozenset[InstanceName]] = {}
+        self.unplugged: set[InstanceName] = set()  # whose ports somebody took off the service's bridge
+        self.lost_vips: set[str] = set()  # services whose VIP somebody removed
         self.evidence: set[tuple[InstanceName, int]] = set()
         self.faults = Faults()
         self.lock = threading.RLock()

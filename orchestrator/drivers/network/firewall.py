@@ -13,7 +13,6 @@ Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -37,8 +36,6 @@ from orchestrator.drivers.network.nft import (
     raw,
 )
 from orchestrator.model import Instance, Service
-
-log = logging.getLogger(__name__)
 
 _RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter hooks, nft(8)
 _IN, _OUT = meta("iifname"), meta("oifname")
@@ -230,9 +227,26 @@ class Firewall:
         self._lock = threading.Lock()
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
 
-    def allow(self, service: Service, instances: Sequence[Instance]) -> None:
-        """Makes the service's elements exactly what it and its instances need; writes only what differs."""
-        self._make(service.name, _wanted(service, instances))
+    def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
+        """Makes the service's elements exactly what it and its instances need; writes only what differs.
+
+        Returns in sentences what somebody else had changed of the tables.
+        """
+        return self._make(service.name, _wanted(service, instances))
+
+    def lacks(self, service: Service, instances: Sequence[Instance]) -> bool:
+        """Whether a table is not as this process left it, or an element of the service is not there."""
+        wanted = _wanted(service, instances)
+        for table in _TABLES:
+            found = nft.look(table)
+            if found is None or self._fixed.get(table.family, found.fixed) != found.fixed:
+                return True
+            for one in table.sets:
+                if nft.change(
+                    table, one.name, found.elements.get(one.name, {}), wanted[table.family, one.name], service.name
+                ):
+                    return True
+        return False
 
     def forget(self, service_name: str) -> None:
         """Removes the service's elements, and both tables when no service is left."""
@@ -268,16 +282,17 @@ class Firewall:
         founds = [nft.look(table) for table in _TABLES]
         return {why: count for found in founds if found is not None for why, count in found.drops.items()}
 
-    def _make(self, owner: str, wanted: _Wanted) -> None:
+    def _make(self, owner: str, wanted: _Wanted) -> list[str]:
         with self._lock:
             commands: list[nft.Json] = []
+            changes = []
             remade = []
             for table in _TABLES:
                 found = nft.look(table)
                 if found is None or self._fixed.get(table.family) != found.fixed:
                     if table.family in self._fixed:
                         done = "removed" if found is None else "changed"
-                        log.warning("somebody %s nft table %s %s; made anew", done, table.family, table.name)
+                        changes.append(f"somebody {done} nft table {table.family} {table.name}: made anew")
                     commands += nft.remake(table, found)
                     remade.append(table)
                 for one in table.sets:
@@ -288,6 +303,7 @@ class Firewall:
                 found = nft.look(table)
                 if found is not None:
                     self._fixed[table.family] = found.fixed
+            return changes
 
 
 def _marks(mac: str) -> tuple[str, str]:

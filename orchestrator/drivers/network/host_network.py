@@ -2,37 +2,48 @@
 
 Order matters: guards stand before the network does, and fall after it. Routing between interfaces is switched on
 by libvirt when the network starts (every network with a `forward` element does that); `lay` only puts it back.
+
+What was laid by this process and is not as it was, somebody else has changed: that is mended and told.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import libvirt
 
+from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
-from orchestrator.drivers.network import network_xml
+from orchestrator.drivers.network import host_addresses, links, network_xml, routing, tap_ports
 from orchestrator.drivers.network.firewall import Firewall
+from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
+from orchestrator.drivers.network.tap_ports import TapPorts
 from orchestrator.drivers.network.vip import VipAddresses
-from orchestrator.errors import Foreign, Permanent
-from orchestrator.model import Instance, Service
+from orchestrator.errors import Foreign, Permanent, VmroleError
+from orchestrator.model import Instance, Mended, Missing, Part, Service
 
 log = logging.getLogger(__name__)
 _DNS_PORT = 53
 _DNSMASQ_S = 1.0
-_FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
-_NET: Final = Path("/sys/class/net")
 _ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
 _DHCP, _DNS = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, libvirt.VIR_NETWORK_SECTION_DNS_HOST
 _ADD, _DELETE = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
 _LIVE, _CONFIG = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Laid:
+    """What this process laid last for a service."""
+
+    service: Service
+    instances: tuple[Instance, ...]
 
 
 class HostNetwork:
@@ -42,24 +53,49 @@ class HostNetwork:
         self._connection = connection
         self._vips = VipAddresses(vip_interface)
         self._firewall = Firewall()
+        self._ports = TapPorts()
+        self._laid: dict[str, _Laid] = {}
+        self._untold: dict[str, list[Mended]] = {}  # of a lay that failed in the end
         self._lock = threading.Lock()
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> None:
+    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Mended, ...]:
         """See ports.Network. Raises Foreign when the network, its bridge or the VIP is somebody else's."""
         with self._lock:
+            before = self._laid.get(service.name)
+            mended = self._untold.setdefault(service.name, [])
             self._refuse_foreign(service)
             for former in self._firewall.vips(service.name) - {service.spec.vip}:
                 self._vips.remove(former)
-            self._firewall.allow(service, instances)
-            self._lay_network(service, instances)
+            mended += [Mended(service.name, said) for said in self._firewall.allow(service, instances)]
+            self._lay_network(service, instances, mended if before else [])
             _guard_all_frames(service.network.bridge)
-            _allow_forwarding()
-            if service.spec.vip:
-                self._vips.add(service.spec.vip)
+            for instance in self._ports.mend(instances, service.network.bridge):
+                said = f"somebody took its port off {service.network.bridge}, the service's bridge: put back"
+                mended.append(Mended(instance.name, said))
+            self._put_back(service, before, mended)
+            self._laid[service.name] = _Laid(service, tuple(instances))
+            del self._untold[service.name]
+        for one in mended:
+            log.warning("%s: %s", one.subject, one.message)
+        return tuple(mended)
+
+    def _put_back(self, service: Service, before: _Laid | None, mended: list[Mended]) -> None:
+        """The gateway's address, routing and the VIP."""
+        network, vip = service.network, service.spec.vip
+        if host_addresses.lacks(network.bridge, network.gateway):
+            run(["ip", "address", "add", f"{network.gateway}/{network.prefix_length}", "dev", network.bridge])
+            mended.append(Mended(service.name, f"somebody removed {network.gateway} from {network.bridge}: put back"))
+        for switch in routing.closed(network.bridge):
+            routing.open_(switch)
+            if before:
+                mended.append(Mended(service.name, f"somebody switched {routing.name(switch)} off: on again"))
+        if vip and self._vips.add(vip) and before and before.service.spec.vip == vip:
+            mended.append(Mended(service.name, f"somebody removed {vip} from {self._vips.interface}: put back"))
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""
         with self._lock:
+            self._laid.pop(service.name, None)
             for one in {service.spec.vip, *self._firewall.vips(service.name)}:
                 self._vips.remove(one)
             with self._connection.use(f"network {service.network.name}") as connection:
@@ -74,6 +110,70 @@ class HostNetwork:
             described = [_describe(network) for network in connection.listAllNetworks()]
         return frozenset(one.service for one in described if one.service) | self._firewall.services()
 
+    def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
+        """See ports.Network."""
+        name, network, vip = service.name, service.network, service.spec.vip
+        found = [Missing(Part.NETWORK, name, why) for why in self._network_faults(service)]
+        found += [Missing(Part.ROUTING, name, f"{routing.name(one)} is 0") for one in routing.closed(network.bridge)]
+        if vip and self._vips.lacks(vip):
+            found.append(Missing(Part.VIP, name, f"{vip} is not on {self._vips.interface}"))
+        if self._firewall.lacks(service, instances):
+            found.append(Missing(Part.FIREWALL, name, "its rules are not as they were laid"))
+        ports = ((one.name, tap_ports.fault(one, network.bridge)) for one in instances)
+        return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
+
+    def fault(self, instance: Instance) -> str:
+        """See ports.Network."""
+        laid = self._laid.get(instance.service)
+        return tap_ports.fault(instance, laid.service.network.bridge if laid else "")
+
+    def watch(self, wake: Callable[[str, str], None]) -> contextlib.AbstractContextManager[None]:
+        """Until the context ends, `wake` is called with a service and a reason as soon as a link, an address or
+        routing is not as this process laid it; on another thread.
+        """
+
+        def look(why: str) -> None:
+            try:
+                for service in self._broken():
+                    wake(service, why)
+            except VmroleError as error:  # The thread must go on; the audits look again as well.
+                log.warning("what was laid could not be looked at: %s", error)
+
+        return link_watch(self._vips.interface, look)
+
+    def _broken(self) -> list[str]:
+        """The services of which something is not there any more. Rules and libvirt's own part are not looked at.
+
+        No lock: what is just being laid may be among them, and is looked at once more.
+        """
+        held = host_addresses.all_of_them()
+        return [name for name, laid in list(self._laid.items()) if self._is_broken(laid, held)]
+
+    def _is_broken(self, laid: _Laid, held: frozenset[tuple[str, str]]) -> bool:
+        network, vip = laid.service.network, laid.service.spec.vip
+        bridge = links.look(network.bridge)
+        return (
+            bridge is None
+            or not bridge.up
+            or (network.bridge, network.gateway) not in held
+            or bool(vip and (self._vips.interface, vip) not in held)
+            or bool(routing.closed(network.bridge))
+            or self._ports.lost(laid.instances, network.bridge)
+        )
+
+    def _network_faults(self, service: Service) -> Iterator[str]:
+        name, bridge = service.network.name, service.network.bridge
+        with self._connection.use(f"network {name}") as connection:
+            network = _find(connection, name)
+            running = network is not None and network.isActive()
+        link = links.look(bridge)
+        if not running:
+            yield f"network {name} does not run"
+        elif link is None or not link.up:
+            yield f"bridge {bridge} is {'down' if link else 'not there'}"
+        elif host_addresses.lacks(bridge, service.network.gateway):
+            yield f"{service.network.gateway} is not on {bridge}"
+
     def drops(self) -> dict[str, int]:
         """Packets that the firewall dropped, by reason."""
         return dict(self._firewall.drops())
@@ -83,7 +183,7 @@ class HostNetwork:
         with self._connection.use(f"network {name}") as connection:
             network = _find(connection, name)
             if network is None:
-                if (_NET / bridge).exists():
+                if links.look(bridge) is not None:
                     raise Foreign(
                         f"there is an interface {bridge} that vmrole did not make",
                         hint=f"remove it: ip link del {bridge}",
@@ -94,8 +194,8 @@ class HostNetwork:
                     hint=f"rename it, or choose another name for {service.name}",
                 )
 
-    def _lay_network(self, service: Service, instances: Sequence[Instance]) -> None:
-        name = service.network.name
+    def _lay_network(self, service: Service, instances: Sequence[Instance], mended: list[Mended]) -> None:
+        name, bridge = service.network.name, service.network.bridge
         reservations = [network_xml.reservation(one) for one in instances]
         wanted = network_xml.render(service, reservations)
         with self._connection.use(f"network {name}") as connection:
@@ -108,9 +208,17 @@ class HostNetwork:
             if network is None:
                 network = connection.networkDefineXML(wanted)
                 network.setAutostart(True)
+            if network.isActive() and links.look(bridge) is None:
+                network.destroy()  # Somebody removed the bridge, and libvirt has not noticed.
             if not network.isActive():
                 network.create()
-                log.info("started network %s on %s", name, service.network.bridge)
+                log.info("started network %s on %s", name, bridge)
+                mended.append(
+                    Mended(service.name, f"somebody stopped network {name}, or removed {bridge}: started again")
+                )
+            if (link := links.look(bridge)) is not None and not link.up:
+                run(["ip", "link", "set", "dev", bridge, "up"])
+                mended.append(Mended(service.name, f"somebody switched {bridge} off: on again"))
             for scope, flags in ((_CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE), (_LIVE, 0)):
                 now = network_xml.describe(network.XMLDesc(flags))
                 _change_hosts(network, now, network_xml.describe(wanted), scope)
@@ -137,7 +245,7 @@ def _same_frame(one: Described, other: Described) -> bool:
 
 
 def _refuse_in_use(service: Service) -> None:
-    ports = _NET / service.network.bridge / "brif"
+    ports = links.NET / service.network.bridge / "brif"
     if ports.exists() and any(ports.iterdir()):
         raise Permanent(
             f"network {service.network.name} is not as recorded, and VMs run on it",
@@ -195,13 +303,6 @@ def _guard_all_frames(bridge: str) -> None:
     The kernel otherwise learns the sender of an LLDP frame without asking netfilter (br_handle_frame), and a guest
     could draw its neighbour's traffic to itself. Frames to :00 and :02 do pass our chains.
     """
-    mask = _NET / bridge / "bridge" / "group_fwd_mask"
+    mask = links.NET / bridge / "bridge" / "group_fwd_mask"
     if int(mask.read_text(), 16) != _ALL_GROUPS:
         mask.write_text(hex(_ALL_GROUPS))
-
-
-def _allow_forwarding() -> None:
-    """Puts routing back on if somebody switched it off after libvirt had switched it on."""
-    if _FORWARDING.read_text().strip() == "0":
-        log.warning("net.ipv4.ip_forward was 0; guests could not reach the outside; set to 1")
-        _FORWARDING.write_text("1")

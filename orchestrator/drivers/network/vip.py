@@ -6,7 +6,6 @@ nobody on the wire may answer (section 2.1.1, shortened: a service's VIP is chos
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import json
 import logging
@@ -16,6 +15,8 @@ import time
 from typing import Final
 
 from orchestrator.drivers.command import run
+from orchestrator.drivers.network import host_addresses
+from orchestrator.drivers.network.host_addresses import Address
 from orchestrator.errors import Foreign, Permanent
 
 log = logging.getLogger(__name__)
@@ -28,39 +29,32 @@ _BROADCAST: Final = b"\xff" * 6
 _REQUEST: Final = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Address:
-    """An IPv4 address of this host."""
-
-    interface: str
-    address: str
-    label: str
-    prefix_length: int
-
-    @property
-    def ours(self) -> bool:
-        return self.label.endswith(_SUFFIX)
-
-
 class VipAddresses:
     """VIPs on one interface. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the announcement."""
 
     def __init__(self, interface: str) -> None:
-        self._interface = interface
+        self.interface = interface
         self._label = interface + _SUFFIX
 
-    def add(self, vip: str) -> None:
-        """Adds and announces the VIP if absent.
+    def lacks(self, vip: str) -> bool:
+        """Whether the interface does not have the VIP, as ours."""
+        return not any(self._holds(one, vip) for one in host_addresses.look())
+
+    def _holds(self, one: Address, vip: str) -> bool:
+        return one.address == vip and one.interface == self.interface and _is_ours(one)
+
+    def add(self, vip: str) -> bool:
+        """Adds and announces the VIP if absent; returns whether it was.
 
         Raises Foreign when this host or a neighbour has the address already, and Permanent when the configuration
         names no usable interface.
         """
-        held = [one for one in _addresses() if one.address == vip]
-        if any(one.ours and one.interface == self._interface for one in held):
-            return
+        held = [one for one in host_addresses.look() if one.address == vip]
+        if any(self._holds(one, vip) for one in held):
+            return False
         self._check_interface()
         for one in held:
-            if one.ours:
+            if _is_ours(one):
                 self.remove(vip)  # The configuration names another interface now.
                 continue
             raise Foreign(
@@ -69,69 +63,64 @@ class VipAddresses:
             )
         self._refuse_unfit(vip)
         self._refuse_taken(vip)
-        run(["ip", "address", "add", f"{vip}/32", "dev", self._interface, "label", self._label])
-        log.info("added %s to %s", vip, self._interface)
-        _announce(self._interface, vip)
+        run(["ip", "address", "add", f"{vip}/32", "dev", self.interface, "label", self._label])
+        log.info("added %s to %s", vip, self.interface)
+        _announce(self.interface, vip)
+        return True
 
     def remove(self, vip: str) -> None:
         """Removes the VIP from whichever interface we put it on; absent, or not ours, is fine."""
-        for one in _addresses():
-            if one.address == vip and one.ours:
+        for one in host_addresses.look():
+            if one.address == vip and _is_ours(one):
                 run(["ip", "address", "del", f"{vip}/32", "dev", one.interface])
                 log.info("removed %s from %s", vip, one.interface)
 
     def _check_interface(self) -> None:
-        if not self._interface:
+        if not self.interface:
             raise Permanent(
                 "no interface for VIPs is configured", hint="set vip_interface in /etc/vmrole/vmrole.toml"
             )
         if len(self._label) > _LABEL_MAX:
             raise Permanent(
-                f"the name of interface {self._interface} is too long to mark a VIP on it as ours",
+                f"the name of interface {self.interface} is too long to mark a VIP on it as ours",
                 hint=f"give it a name of at most {_LABEL_MAX - len(_SUFFIX)} characters, or choose another",
             )
-        if self._interface not in {name for _, name in socket.if_nameindex()}:
+        if self.interface not in {name for _, name in socket.if_nameindex()}:
             raise Permanent(
-                f"there is no interface {self._interface} on this host", hint="set vip_interface to one of: ip link"
+                f"there is no interface {self.interface} on this host", hint="set vip_interface to one of: ip link"
             )
 
     def _refuse_unfit(self, vip: str) -> None:
-        for subnet in _subnets(self._interface):
+        for subnet in _subnets(self.interface):
             if subnet.prefixlen < 31 and vip in (str(subnet.network_address), str(subnet.broadcast_address)):
                 raise Foreign(
-                    f"{vip} is the first or last address of {subnet} on {self._interface}, and of no machine in it",
+                    f"{vip} is the first or last address of {subnet} on {self.interface}, and of no machine in it",
                     hint="choose another vip in the service file",
                 )
 
     def _refuse_taken(self, vip: str) -> None:
-        mac = _who_has(self._interface, vip)
+        mac = _who_has(self.interface, vip)
         if mac:
             raise Foreign(
-                f"{vip} is in use by {mac} in the network of {self._interface}",
+                f"{vip} is in use by {mac} in the network of {self.interface}",
                 hint="choose another vip in the service file, or turn that machine's address off",
             )
 
 
+def _is_ours(one: Address) -> bool:
+    return one.label.endswith(_SUFFIX)
+
+
 def ours() -> frozenset[str]:
     """All VIPs that this host holds for vmrole."""
-    return frozenset(one.address for one in _addresses() if one.ours)
-
-
-def _addresses() -> list[_Address]:
-    links = json.loads(run(["ip", "-j", "-4", "address", "show"]) or "[]")
-    return [
-        _Address(str(link["ifname"]), str(one["local"]), str(one.get("label", "")), int(one["prefixlen"]))
-        for link in links
-        for one in link.get("addr_info", ())
-        if "local" in one
-    ]
+    return frozenset(one.address for one in host_addresses.look() if _is_ours(one))
 
 
 def _subnets(interface: str) -> list[ipaddress.IPv4Network]:
     """What the interface's own addresses lie in."""
     return [
         ipaddress.IPv4Interface(f"{one.address}/{one.prefix_length}").network
-        for one in _addresses()
+        for one in host_addresses.look()
         if one.interface == interface
     ]
 

@@ -1,0 +1,79 @@
+"""The ports of running VMs on their service's bridge: whether they stand, and back on it when somebody took them off.
+
+libvirt makes a tap, puts it on the bridge, and only then switches it on (virNetDevTapCreateInBridgePort); one that it
+is just making must be left to it, for it fails when the tap is on the bridge already. So a tap that is up and not on
+its bridge was taken away; one that is down was, too, if it has stood before or is like that for some time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from orchestrator.addressing import BRIDGE_PREFIX
+from orchestrator.drivers.command import run
+from orchestrator.drivers.network import links
+from orchestrator.drivers.network.links import Link
+from orchestrator.model import Instance
+
+_MAKING_S: Final = 5.0  # libvirt needs some milliseconds.
+
+
+class TapPorts:
+    """Remembers which ports have stood. Thread-safe: what it writes, it writes by a single operation of a dict."""
+
+    def __init__(self) -> None:
+        self._stood: dict[str, int] = {}  # tap -> number of the link, which the next VM's tap does not share
+        self._down_since: dict[str, tuple[int, float]] = {}
+
+    def mend(self, instances: Sequence[Instance], bridge: str) -> list[Instance]:
+        """Puts back what was taken off the bridge or switched off; returns whose ports those were."""
+        mended = []
+        for instance in instances:
+            link = links.look(instance.nic.tap)
+            if link is None:
+                continue
+            if not self._stands(link, bridge) and self._was_taken(link):
+                run(["ip", "link", "set", "dev", link.name, "master", bridge, "up"])
+                mended.append(instance)
+        return mended
+
+    def lost(self, instances: Sequence[Instance], bridge: str) -> bool:
+        """Whether `mend` has something to do."""
+        return any(
+            self._was_taken(link)
+            for link in map(links.look, (one.nic.tap for one in instances))
+            if link is not None and not self._stands(link, bridge)
+        )
+
+    def _stands(self, link: Link, bridge: str) -> bool:
+        stands = link.up and link.master == bridge
+        if stands:
+            self._stood[link.name] = link.index
+        return stands
+
+    def _was_taken(self, link: Link) -> bool:
+        if link.up or self._stood.get(link.name) == link.index:
+            return True
+        index, since_s = self._down_since.get(link.name, (0, 0.0))
+        if index != link.index:
+            self._down_since[link.name] = (link.index, time.monotonic())
+            return False
+        return time.monotonic() - since_s > _MAKING_S
+
+
+def fault(instance: Instance, bridge: str) -> str:
+    """Why nothing gets through the instance's port, or "". `bridge` is "" where it is not known.
+
+    An instance whose VM does not run has no port, and none that could be at fault.
+    """
+    link = links.look(instance.nic.tap)
+    if link is None:
+        return ""
+    if not link.up:
+        return f"its port {link.name} on the host is down"
+    if link.master != bridge and (bridge or not link.master.startswith(BRIDGE_PREFIX)):
+        return f"its port {link.name} on the host is not on bridge {bridge or BRIDGE_PREFIX + '*'}"
+    above = links.look(link.master)
+    return "" if above is None or above.up else f"bridge {link.master} on the host is down"
