@@ -6,22 +6,30 @@ what may go wrong, is a warning. In what we made ourselves the reference's word 
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Callable
 
 from unattend.windows.answers import Architecture, Windows
-from unattend.windows.checks import deployment, frame, identity, lists, table
-from unattend.windows.checks.place import Home, Place, Report, homes, own_text, short, template
-from unattend.windows.document import Document, Finding, Severity, read
+from unattend.windows.checks import commands, disks, frame, identity, joining, lists, network, region, table, welcome
+from unattend.windows.checks.file import Deployment, File
+from unattend.windows.checks.place import Home, Place, Report, homes, own_text, short
+from unattend.windows.checks.placeholder import template
+from unattend.windows.document import Finding, Severity, read
 
 __all__ = ["Deployment", "Finding", "Severity", "check"]
 
-
-class Deployment(enum.StrEnum):
-    """What the file is for."""
-
-    GENERALIZED = "generalized"  # the first start of a sysprepped image
-    INSTALL = "install"  # Windows' own Setup, from its media
-    UNKNOWN = "unknown"
+CHECKS: tuple[Callable[[File, Report], None], ...] = (
+    frame.check,
+    table.check,
+    lists.check,
+    identity.check,
+    welcome.check,
+    region.check,
+    commands.check,
+    joining.check,
+    network.check,
+    disks.check,
+)
+"""Everything that is looked for, a subject each."""
 
 
 def check(
@@ -43,29 +51,17 @@ def check(
     report = Report(ours=ours)
     report.findings += unreadable
     if frame.root_is_ours(document.root, report):
-        _run(document, homes(document.root), windows, architecture, deployment, report)
+        file = File(
+            root=document.root,
+            homes=homes(document.root),
+            use=deployment,
+            windows=windows,
+            architecture=architecture,
+        )
+        _placeholders(file.homes, report)
+        for subject in CHECKS:
+            subject(file, report)
     return sorted(report.findings, key=lambda one: one.line)
-
-
-def _run(
-    document: Document,
-    found: list[Home],
-    windows: Windows | None,
-    architecture: Architecture | None,
-    use: Deployment,
-    report: Report,
-) -> None:
-    _placeholders(found, report)
-    frame.check(document.root, found, report)
-    for home in found:
-        table.check(home, report)
-        lists.check(home, report)
-    identity.check(found, report)
-    deployment.check(found, windows, report)
-    if architecture is not None:
-        frame.check_architecture(found, architecture, report)
-    if use is Deployment.GENERALIZED:
-        deployment.check_generalized(found, report)
 
 
 def _placeholders(found: list[Home], report: Report) -> None:

@@ -15,7 +15,7 @@ from lxml import etree
 
 from unattend.errors import AnswersInvalid
 from unattend.windows import document, merge_rules
-from unattend.windows.checks import deployment
+from unattend.windows.checks import disks
 from unattend.windows.checks.place import Report, homes
 from unattend.windows.decision import Decision, Decisions, Kept
 from unattend.windows.markup import UNATTEND, children, elements, local, text_of
@@ -48,7 +48,7 @@ def merge(theirs: bytes, ours: bytes) -> Merged:
             hint=f'write <unattend xmlns="{UNATTEND}">',
         )
     wiping = Report(ours=False)
-    deployment.check_generalized(homes(read.root), wiping)
+    disks.check_generalized(homes(read.root), wiping)
     for found in wiping.findings:
         raise AnswersInvalid(found.message, where=f"line {found.line}", hint=found.mend)
     merging = _Merging(read.text, read.root, document.parse(ours).root)

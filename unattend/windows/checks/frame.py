@@ -9,18 +9,18 @@ from lxml import etree
 
 from unattend.windows import settings
 from unattend.windows.answers import Architecture
+from unattend.windows.checks.file import File
 from unattend.windows.checks.place import (
     BLANKS,
     UNATTEND,
     WCM,
     Home,
     Report,
-    has_branches,
-    is_placeholder,
     line_of,
     own_text,
     short,
 )
+from unattend.windows.checks.placeholder import has_branches, is_placeholder
 
 ARCHITECTURES = frozenset({"amd64", "x86", "arm64", "arm", "ia64", "wow64", "neutral", "msil"})
 _WRONG = {"x64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "amd": "amd64", "i386": "x86", "x32": "x86"}
@@ -43,15 +43,17 @@ def root_is_ours(root: etree._Element, report: Report) -> bool:
     return True
 
 
-def check(root: etree._Element, homes: list[Home], report: Report) -> None:
+def check(file: File, report: Report) -> None:
     """Everything about the frame."""
-    _root(root, report)
-    _passes(root, report)
-    _marks(root, report)
-    _attributes(homes, report)
-    for home in homes:
+    _root(file.root, report)
+    _passes(file.root, report)
+    _marks(file.root, report)
+    _attributes(file.homes, report)
+    for home in file.homes:
         _component(home, report)
-    _same_component(homes, report)
+    _same_component(file.homes, report)
+    if file.architecture is not None:
+        _architecture(file.homes, file.architecture, report)
 
 
 def _root(root: etree._Element, report: Report) -> None:
@@ -198,7 +200,7 @@ def _same_component(homes: list[Home], report: Report) -> None:
         seen.setdefault(key, home.line)
 
 
-def check_architecture(homes: list[Home], architecture: Architecture, report: Report) -> None:
+def _architecture(homes: list[Home], architecture: Architecture, report: Report) -> None:
     """Components that the image skips, one finding for each architecture; none where the right one is beside it."""
     right = {(home.phase, home.name.casefold()) for home in homes if home.architecture.casefold() == architecture}
     wrong: dict[str, list[Home]] = {}

@@ -6,7 +6,9 @@ import base64
 import binascii
 import re
 
-from unattend.windows.checks.place import Home, Place, Report, is_all_placeholder, is_placeholder, short
+from unattend.windows.checks.file import File
+from unattend.windows.checks.place import Place, Report, short
+from unattend.windows.checks.placeholder import is_all_placeholder, is_placeholder
 
 NAME_BYTES_MAX = 15
 ACCOUNT_CHARS_MAX = 20
@@ -20,11 +22,11 @@ _STAND_IN = re.compile(r"_|key|your|insert|replace|here|[<>\[\]{}]", re.IGNORECA
 _DELETED = "*SENSITIVE*DATA*DELETED*"  # what Setup writes over the passwords of the file that it caches
 
 
-def check(homes: list[Home], report: Report) -> None:
+def check(file: File, report: Report) -> None:
     """Everything of this subject in the whole file."""
     plain: list[Place] = []
-    accounts = {one.text.casefold() for home in homes for one in home.every if _is_account_name(one)}
-    for home in homes:
+    accounts = {one.text.casefold() for home in file.homes for one in home.every if _is_account_name(one)}
+    for home in file.homes:
         if home.is_named("Shell-Setup"):
             for place in home.find("computername"):
                 _computer_name(place, accounts, report)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from unattend.windows.checks.place import Home, Place, Report, has_branches, is_placeholder, own_text
+from unattend.windows.checks.file import File
+from unattend.windows.checks.place import Home, Place, Report, own_text
+from unattend.windows.checks.placeholder import has_branches, is_placeholder
 
 _KEYED = frozenset({"pathandcredentials", "ipaddress", "domainname", "firewallgroup"})
 _ORDERED = frozenset(
@@ -19,7 +21,13 @@ _ORDERED = frozenset(
 )
 
 
-def check(home: Home, report: Report) -> None:
+def check(file: File, report: Report) -> None:
+    """Everything in every component."""
+    for home in file.homes:
+        _component(home, report)
+
+
+def _component(home: Home, report: Report) -> None:
     """Everything in one component."""
     if not has_branches(own_text(home.element)):
         _siblings(home.places, report)

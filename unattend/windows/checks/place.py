@@ -18,25 +18,6 @@ BLANKS = " \t\r\n"  # Of XML; what word processors write for a blank is a charac
 UNATTEND = "urn:schemas-microsoft-com:unattend"
 WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
 
-_PLACEHOLDER = re.compile(
-    r"\{\{.{0,99}?\}\}|\{%.{0,99}?%\}|<%.{0,99}?%>|<#.{0,99}?#>|\$\{.{0,99}?\}|\$\(.{0,99}?\)|\$[A-Za-z_]"
-    r"|@@?\w{1,60}@@?|\[%.{0,99}?%\]|%%\w{1,60}%%|__\w{1,60}__|#{2,3}\w{1,60}##|\{\d\}|\[\[\w{1,60}\]\]"
-    r"|%\{~?\s?(?:if|else|endif|for|endfor)\b.{0,99}?\}",
-    re.S,
-)
-_WHOLE = re.compile(
-    r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_?][xX_.?-]*"
-)
-_TEMPLATE = re.compile(
-    r"\{\{.{0,99}?\}\}|#{2,3}\w{1,60}##|\{%.{0,99}?%\}|<%.{0,99}?%>|\[%.{0,99}?%\]|@@\w{1,60}@@|\$\{\w{1,60}\}"
-    r"|%\{~?\s?(?:if|else|endif|for|endfor)\b.{0,99}?\}",
-    re.S,
-)
-_DIRECTIVE = re.compile(
-    r"\{%|<%|\[%|%\{~?\s?(?:if|else|endif|for|endfor)\b|\{\{[-~]?\s?(?:if|else|end|range|with|#|\^|/)"
-)
-_LOOKED_AT_CHARS = 400  # No name or number is longer.
-
 
 class Place:
     """A setting, a group or an item of a list, where it stands."""
@@ -224,23 +205,6 @@ def own_text(element: etree._Element) -> str:
     return "".join([element.text or "", *(one.tail or "" for one in element)]).strip(BLANKS)
 
 
-def is_placeholder(text: str) -> bool:
-    """Whether the text is to be filled in by another program before Windows sees it."""
-    head = text[:_LOOKED_AT_CHARS]
-    return _PLACEHOLDER.search(head) is not None or _WHOLE.fullmatch(head) is not None
-
-
-def has_branches(text: str) -> bool:
-    """Whether a template decides there what comes, so that not all that stands beside it is meant at once."""
-    return _DIRECTIVE.search(text) is not None
-
-
-def is_all_placeholder(text: str) -> bool:
-    """As `is_placeholder`, for what may hold any character: Pa$$w0rd is none, $password and {{ password }} are."""
-    head = text[:_LOOKED_AT_CHARS]
-    return any(one.fullmatch(head) for one in (_WHOLE, _PLACEHOLDER)) or _TEMPLATE.search(head) is not None
-
-
 def quoted(place: Place) -> str:
     """What it says, as a message quotes it; *** where that may be a secret."""
     name = place.name.casefold()
@@ -253,9 +217,3 @@ def short(text: str) -> str:
     """The text as a message quotes it: on one line, at most 40 characters."""
     flat = " ".join(one for one in re.split(f"[{BLANKS}]+", text) if one)
     return repr(flat if len(flat) <= 40 else f"{flat[:39]}…")
-
-
-def template(text: str) -> str:
-    """The first thing in a text that only a template has; "" without one."""
-    found = _TEMPLATE.search(text[:_LOOKED_AT_CHARS])
-    return found[0] if found is not None else ""

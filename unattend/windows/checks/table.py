@@ -6,7 +6,9 @@ import difflib
 import re
 
 from unattend.windows import settings
-from unattend.windows.checks.place import Home, Place, Report, is_placeholder, quoted
+from unattend.windows.checks.file import File
+from unattend.windows.checks.place import Home, Place, Report, quoted
+from unattend.windows.checks.placeholder import is_placeholder
 from unattend.windows.settings import Setting
 
 _SURE_VALUES = re.compile(
@@ -30,7 +32,13 @@ _NEVER_EMPTY = re.compile(
 _YES = {"true": "1", "false": "0", "1": "true", "0": "false"}
 
 
-def check(home: Home, report: Report) -> None:
+def check(file: File, report: Report) -> None:
+    """Everything in every component."""
+    for home in file.homes:
+        _component(home, report)
+
+
+def _component(home: Home, report: Report) -> None:
     """Everything in one component. What stands in a wrong place is said once, for all that it holds."""
     if home.known is None or home.known.settings is None:
         for place in home.every:
