@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from unattend.windows import settings
 from unattend.windows.settings import Setting, components
 
@@ -50,6 +52,53 @@ def test_mistakes_of_the_reference_are_mended() -> None:
     assert known("Shell-Setup", "OOBE/SkipMachineOOBE").passes == {"oobesystem"}
     assert known("PnpCustomizationsWinPE", "DriverPaths/PathAndCredentials/Key").passes == {"windowspe"}
     assert "path_to_logo" not in known("Shell-Setup", "OEMInformation/Logo").values
+
+
+@pytest.mark.parametrize(
+    ("component", "right", "wrong"),
+    [
+        ("Networking-MPSSVC-Svc", "PrivateProfile_DisableNotifications", "PrivateProfile_DisableNotfications"),
+        ("Microsoft-Windows-Embedded-KeyboardFilterService", "WindowsU", ""),
+        ("Microsoft-Windows-Embedded-KeyboardFilterService", "WindowsPlus", ""),
+        ("Microsoft-Windows-Embedded-KeyboardFilterService", "WindowsSpace", "WindowsSpacebar"),
+        ("Microsoft-Windows-Embedded-UnifiedWriteFilter", "AddAllVolumes", "AddAllVolume"),
+        (
+            "Microsoft-Windows-Embedded-ShellLauncher",
+            "UserSettings/User/DefaultReturnCodeAction",
+            "UserSettings/User/DefaultCodeReturnCodeAction",
+        ),
+        (
+            "Microsoft-Windows-NetworkLoadBalancing-Core",
+            "Clusters/Cluster/PersistSuspendedState",
+            "Clusters/Cluster/PersistedSuspendedState",
+        ),
+        (
+            "Microsoft-Windows-NetworkLoadBalancing-Core",
+            "Clusters/Cluster/MulticastSpoofEnabled",
+            "Clusters/MulticastSpoofEnabled",
+        ),
+        ("Microsoft-Windows-SecureStartup-FilterDriver", "SlicedEncryptionRequestsMax", "SlicedEncryptionMax"),
+        (
+            "Microsoft-Windows-Setup",
+            "RunSynchronous/RunSynchronousCommand/Credentials/Password",
+            "RunSynchronous/RunSynchronousCommand/Credentials/Pasword",
+        ),
+        ("Microsoft-Windows-Shell-Setup", "NotificationArea", "Notification"),
+        ("Microsoft-Windows-TwinUI", "Hide", ""),
+        (
+            "Microsoft-Windows-Shell-Setup",
+            "StartTiles/RegionalOverrides/RegionalOverride/SquareTiles/SquareTile12/FirstRunTask",
+            "",
+        ),
+        ("Microsoft-Windows-Shell-Setup", "StartTiles/SquareTiles/SquareOrDesktopTile5/FirstRunTask", ""),
+    ],
+)
+def test_a_setting_is_named_as_its_page_is(component: str, right: str, wrong: str) -> None:
+    """The reference's lists and hierarchies misspell some; what its page's title says is what Windows takes."""
+    found = components()[component.casefold()].settings
+    assert found is not None
+    assert found[right.casefold()].name == right
+    assert not wrong or wrong.casefold() not in found
 
 
 def test_a_group_is_good_for_every_pass_of_what_it_holds() -> None:
