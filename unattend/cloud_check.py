@@ -197,6 +197,9 @@ def _script(text: str, where: str) -> Iterator[Finding]:
     at = 1 if lines[0].startswith("#cloud-boothook") and len(lines) > 1 else 0
     first = lines[at]
     if not first.startswith("#!"):
+        if text.lstrip().startswith("#!"):
+            message = "stands before #!, and the kernel runs no such file"
+            yield _warning(where, 1, "interpreter", message, "let the file begin with #!")
         return
     if first.endswith("\r"):
         message = "ends as on Windows: the kernel would look for an interpreter whose name ends in a carriage return"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import difflib
 import email
 import email.message
 import hashlib
@@ -33,6 +34,7 @@ class Reader:
     words: tuple[tuple[str, str], ...]
     untyped: frozenset[str]
     first_lines: str
+    loose: bool = False  # a first word is known in any case, behind blanks, and whatever follows it
     endings: tuple[str, ...] = ()
     deaf_to: frozenset[str] = frozenset()
 
@@ -51,12 +53,15 @@ CLOUD_INIT = Reader(
     ),
     untyped=frozenset({"text/plain", "text/x-not-multipart", SCRIPT}),
     first_lines="begin with #cloud-config, #!, #cloud-boothook, #include or #cloud-config-archive, or be MIME",
+    loose=True,  # cloudinit/handlers, type_from_starts_with
 )
 
 _TEMPLATE_TYPE = "text/jinja2"
 _COMPRESSED = re.compile(r"application/(x-)?(gzip(-compressed|ped)?|gunzip|compress(ed)?)")
 _MIME_HEADER = re.compile(r"(content-type|mime-version)[ \t]*:", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_YAML_KEY = re.compile(r"""[A-Za-z_][\w-]*:(\s|$)|[{"]""")
+_MEANT = 0.8  # how alike two first lines are when the one was meant for the other
 _LINE_MAX = 998  # RFC 5322 section 2.1.1; longer lines travel as base64
 _BASE64_COLUMNS = 76  # RFC 2045 section 6.8
 
@@ -138,7 +143,7 @@ def _encoded(text: str) -> tuple[str, str]:
 
 def type_by_first_line(text: str, where: str, reader: Reader = CLOUD_INIT) -> str:
     """The content type that the first line names; AnswersInvalid when it names none or one that is refused."""
-    first = text.split("\n", 1)[0].rstrip("\r")
+    first = (text.lstrip().lower() if reader.loose else text).split("\n", 1)[0].rstrip("\r")
     if first.lower().startswith("## template:"):
         raise AnswersInvalid(
             "templates are refused",
@@ -148,15 +153,26 @@ def type_by_first_line(text: str, where: str, reader: Reader = CLOUD_INIT) -> st
     if first.startswith("#!"):
         return SCRIPT
     for word, content_type in reader.words:
-        if first == word or (first.startswith(word) and (word[-1] == ">" or first[len(word)] in " \t")):
+        whole = reader.loose or word[-1] == ">" or first[len(word) : len(word) + 1].strip() == ""
+        if first.startswith(word) and whole:
             return content_type
     if text.startswith("\ufeff"):
         raise AnswersInvalid("begins with a byte-order mark", where=f"{where}: line 1", hint="save it without")
     raise AnswersInvalid(
         f"the first line names no type that {reader.name} knows",  # and is not shown: it may be a secret
         where=f"{where}: line 1",
-        hint=f"it must {reader.first_lines}",
+        hint=_first_line(text, reader),
     )
+
+
+def _first_line(text: str, reader: Reader) -> str:
+    """What the first line should be: most often somebody forgot it, or wrote it from memory."""
+    lines = (line for line in text.splitlines() if line.strip() not in ("", "---") and not line.startswith("#"))
+    first = re.sub(r"[\s_-]", "", text.lstrip().split("\n", 1)[0].lower())[:20]
+    meant = difflib.SequenceMatcher(None, first, "#cloudconfig").ratio() > _MEANT
+    if meant or _YAML_KEY.match(next(lines, "")):
+        return "the first line must be #cloud-config: these look like settings of cloud-init"
+    return f"it must {reader.first_lines}"
 
 
 def _leaves(user_data: str, where: str, reader: Reader) -> Iterator[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,10 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
     from unattend.windows import check as checks
 
     source = read_bytes(file, hint="name an answer file")
-    if not source.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
+    if not _is_xml(file, source):
         from orchestrator.cli import answers_cloud
 
-        if answers_cloud.is_user_data(source):
-            return answers_cloud.check(file, source, strict=strict, form=form)
+        return answers_cloud.check(file, source, strict=strict, form=form)
     if use is None:
         use = "install" if Path(file).name.casefold() == "autounattend.xml" else "unknown"
     found = checks.check(
@@ -77,6 +77,18 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
     else:
         render.show([render.dump(_value(file, found, failed=failed), form)])
     return 1 if failed else 0
+
+
+_XML = re.compile(rb"\s*<(?!powershell>|script>)", re.IGNORECASE)
+
+
+def _is_xml(file: str, source: bytes) -> bool:
+    """Whether a file is Windows' answer file: by its name, or by how it begins."""
+    if source.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")) or file.casefold().endswith(".xml"):
+        return True
+    if not source.strip() or b"<unattend" in source:
+        return True  # an empty file, or one with something before the XML: what is wrong is said in its words
+    return _XML.match(source.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
 def _line(file: str, one: Finding) -> str:

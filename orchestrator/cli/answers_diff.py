@@ -19,7 +19,7 @@ from unattend.windows import check, explain, merge
 from unattend.windows import render as windows_render
 from unattend.windows.answers import Answers, Architecture, Machine, Windows
 
-_SOME_FILE = '<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="specialize" /></unattend>'
+_SOMEWHERE = "/unattend.xml"  # The file is named by the command; this one is never read.
 _STAND_IN = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"  # for every secret: what is shown of one is *** anyway
 _ROLE = "web"
 
@@ -70,12 +70,13 @@ def diff(
     if arch:
         answers = dataclasses.replace(answers, architecture=Architecture(arch))
     try:
-        ours = windows_render.render(dataclasses.replace(answers, own_xml=""), machine, _stand_in)
+        ours = windows_render.render(dataclasses.replace(answers, own_xml_from=None), machine, _stand_in)
     except AnswersInvalid as refused:
         return documents.refuse(_problem(refused), service or "--answers")
     theirs, name = (own.encode(), f"{service}: xml") if given is None else (given, str(file))
     if given is None and not theirs:
-        raise NotFound(f"{service} has no xml for {machine.role}", hint="name an Unattend.xml")
+        hint = "name the Unattend.xml: one that the service file has elsewhere is not read"
+        raise NotFound(f"{service} has no xml for {machine.role}", hint=hint)
     return _explain(theirs, ours, name, form) or _refusals(theirs, answers, name)
 
 
@@ -96,7 +97,7 @@ def _explain(theirs: bytes, ours: bytes, file: str, form: str) -> int:
 
 def _refusals(theirs: bytes, answers: Answers, file: str) -> int:
     """Says why a service with this file would be refused, if it would; the exit status."""
-    found = check.check(theirs, windows=answers.windows, architecture=answers.architecture)
+    found = check.check(theirs, windows=answers.windows, edition=answers.edition, architecture=answers.architecture)
     errors = [one for one in found if one.severity is check.Severity.ERROR]
     for one in errors:
         render.say(render.plain(f"{file}:{one.line}: {one.path}: {one.message} ({one.mend})"))
@@ -139,13 +140,20 @@ def _wishes(text: str, wanted: str) -> tuple[Answers, Machine, str]:
         role = roles[having[0]]
         unattend = _unattend(role)
         assert unattend is not None
-        own = str(unattend.get("xml", ""))
-        unattend["xml"], unattend.lines["xml"] = _SOME_FILE, unattend.lines.get("xml", 1)
+        own = str(xml) if not isinstance(xml := unattend.get("xml", ""), Map) else ""
+        unattend["xml"], unattend.lines["xml"] = _somewhere(), unattend.lines.get("xml", 1)
         whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda _secret: "")
         answers = read_answers(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
     if reader.problems or answers is None:
         raise InvalidInput("the service file has faults", problems=tuple(reader.problems))
     return answers, _machine(service, having[0]), own
+
+
+def _somewhere() -> Map:
+    """The user's own file as the service file names one that holds secrets."""
+    named = Map()
+    named["file"], named.lines["file"] = _SOMEWHERE, 1
+    return named
 
 
 def _roles(tree: Map) -> dict[str, Map]:

@@ -22,7 +22,10 @@ from unattend.windows.passwords import encode
 CANARY = "canary-Hunter2"
 ADMIN = SecretRef(source=SecretSource.ENV, name="ADMIN")
 ON_DISK = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
-OWN = '<unattend xmlns="urn:schemas-microsoft-com:unattend" />'  # His own file: it names no secret.
+OWN = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral"><OOBE><SkipMachineOOBE>true</SkipMachineOOBE></OOBE></component></settings></unattend>"""
+"""His own file: it names no secret, and skips the pages that ask for one."""
 IN_MEMORY = "31 22 0:25 / {place} rw,nosuid - tmpfs tmpfs rw\n"
 
 

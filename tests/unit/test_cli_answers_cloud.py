@@ -63,6 +63,63 @@ def test_a_byte_order_mark_is_told(run: Run) -> None:
     assert (status, out) == (1, "user-data:1: error: begins with a byte-order mark (save it without) [refused]\n")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"users:\n  - name: ops\n",
+        b"---\nusers: []\n",
+        b"# my machine\n\npackages: [nginx]\n",
+        b"# cloud-config\npackages: [nginx]\n",
+        b"#cloud_config\npackages: [nginx]\n",
+        b"cloud-config\npackages: [nginx]\n",
+        b"#cloudconfig\n",
+        b'{"packages": ["nginx"]}',
+        b"#clout-config\n",
+    ],
+)
+def test_a_forgotten_first_line_is_told(run: Run, content: bytes) -> None:
+    """The commonest mistake of user-data: cloud-init passes over the whole file."""
+    status, out, _ = run(content)
+    assert status == 1
+    assert out.startswith("user-data:1: error: the first line names no type that cloud-init knows")
+    assert "the first line must be #cloud-config" in out
+    assert "XML" not in out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#Cloud-Config\npackages: [nginx]\n",
+        b"#CLOUD-CONFIG\npackages: [nginx]\n",
+        b"#cloud-configuration\npackages: [nginx]\n",
+        b"\n  \n#cloud-config\npackages: [nginx]\n",
+        b"#cloud-config: web\npackages: [nginx]\n",
+        b"#Include https://a.example/x\n",
+    ],
+)
+def test_a_first_line_is_read_as_cloud_init_reads_it(run: Run, content: bytes) -> None:
+    """In any case, behind blanks, and whatever follows it."""
+    assert run(content) == (0, "", "nothing is wrong\n")
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"#hello\nworld\n"])
+def test_what_is_no_user_data_is_told_what_it_could_be(run: Run, content: bytes) -> None:
+    """Every beginning that means something is named."""
+    status, out, _ = run(content)
+    assert (status, "#cloud-boothook" in out) == (1, True)
+
+
+def test_blank_lines_before_an_interpreter_are_told(run: Run) -> None:
+    """cloud-init writes the script as it is, and the kernel runs none that begins otherwise."""
+    assert "[interpreter]" in run(b"\n#!/bin/sh\ntrue\n")[1]
+
+
+@pytest.mark.parametrize("content", [b"hello <unattend>", b"", b"\n\n", b"<html/>", b"\xff\xfe<\0a\0"])
+def test_what_is_meant_as_an_answer_file_is_checked_as_one(run: Run, content: bytes) -> None:
+    """An empty file, and one with something before the XML, too."""
+    assert "cloud-init" not in run(content)[1]
+
+
 def test_parts_are_named(run: Run) -> None:
     """Where there are several parts, a line says which one is meant."""
     content = b'#cloud-config-archive\n- "#!/bin/sh\\n"\n- "#cloud-config\\nruncmd: hello\\n"\n'

@@ -165,7 +165,7 @@ def test_a_secret_in_the_file_is_not_repeated() -> None:
 def test_ones_own_xml_stands_there_or_elsewhere() -> None:
     """As text, or named like a secret when it holds passwords."""
     own = '<unattend xmlns="urn:schemas-microsoft-com:unattend" />'
-    head = GOOD[: GOOD.index("        windows: 2022")]
+    head = GOOD[: GOOD.index("        windows: 2022")] + "        administratorPassword: {file: /p}\n"
     written = parse(head + f"        xml: '{own}'\n").unattend
     assert written is not None
     assert (written.own_xml, written.own_xml_from) == (own, None)

@@ -57,9 +57,8 @@ def _parts(user_data: bytes) -> list[tuple[str, str]]:
     ("user_data", "where", "what"),
     [
         ("hello", "line 1", "names no type"),
-        ("\n#cloud-config\n", "line 1", "names no type"),
         ("#cloud-confi", "line 1", "names no type"),
-        ("#cloud-configuration\n", "line 1", "names no type"),
+        ("# cloud-config\n", "line 1", "names no type"),
         ("\ufeff#cloud-config\n", "line 1", "byte-order mark"),
         ("## template: jinja\n#cloud-config\n", "line 1", "templates are refused"),
         ("#cloud-config\nab: c\x00d\n", "line 2, column 6", "U+0000"),

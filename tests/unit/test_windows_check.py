@@ -271,7 +271,8 @@ def test_shapes(phase: str, name: str, body: str, expected: list[tuple[Severity,
 
 
 NAMES = [
-    ("web-0", None), ("*", None), ("", None), ("%COMPUTERNAME%", None), ("{{ name }}", "template"), ("$name", None),
+    ("web-0", None), ("*", None), ("", None),
+    ("%COMPUTERNAME%", "template"), ("{{ name }}", "template"), ("$name", "template"),
     ("a" * 15, None), ("a" * 16, E), ("12345", E), ("web 0", E), ("web.shop", E),
     ("web:0", E), ("Ä" * 8, W), ("clerk", W),
 ]  # fmt: skip
@@ -314,7 +315,7 @@ def password(value: str, plain: str = "<PlainText>false</PlainText>") -> bytes:
 PASSWORDS = [
     ("cAB3AEEAZABtAGkAbgBpAHMAdAByAGEAdABvAHIAUABhAHMAcwB3AG8AcgBkAA==", None),
     ("cAB3AEEAZABtAGkAbgBpAHMAdAByAGEA\n dABvAHIAUABhAHMAcwB3AG8AcgBkAA==", None),
-    ("", None),
+    ("", (W, "password-blank")),
     ("{{ password }}", None),
     ("UABhAHMAcwB3AG8AcgBkADEAMgAzADQANgBQAGEAcwBzAHcAbwByAGQA", (E, "password-encoding")),  # of another element
     ("cGFzc3dvcmQxMjM=", (E, "password-encoding")),  # base64 of the bytes of "password123"
@@ -326,7 +327,7 @@ PASSWORDS = [
 @pytest.mark.parametrize(("value", "expected"), PASSWORDS)
 def test_encoded_passwords(value: str, expected: tuple[Severity, str] | None) -> None:
     """What PlainText false promises has to be base64 of the password and the element's name; no password is shown."""
-    said = check(password(value))
+    said = check(password(value), deployment=Deployment.UNKNOWN)
     assert [(one.severity, one.code) for one in said if one.code != "template"] == ([expected] if expected else [])
     assert not value or all(value not in str(one) for one in said if one.code != "template")
 
@@ -338,7 +339,7 @@ def test_plain_passwords_are_said_once_and_not_shown() -> None:
     source = password("hunter2", "<PlainText>true</PlainText>").replace(
         b"</component>", f"{body}</component>".encode()
     )
-    (one,) = check(source)
+    (one,) = check(source, deployment=Deployment.UNKNOWN)
     assert (one.severity, one.code, one.line) == (W, "password-plain", 5)
     assert "line 7" in one.message
     assert "hunter2" not in str(one)
@@ -352,15 +353,18 @@ def test_a_password_without_value_is_none() -> None:
     ]
 
 
-CREDENTIALS = "<Credentials><Domain>a</Domain><Username>b</Username><Password>$key</Password></Credentials>"
+CREDENTIALS = "<Credentials><Domain>a</Domain><Username>b</Username><Password>k3y$</Password></Credentials>"
 JOINS = [
-    ("<JoinDomain>a.example</JoinDomain>" + CREDENTIALS, []),
+    ("<JoinDomain>a.example</JoinDomain>" + CREDENTIALS, [(W, "password-plain")]),
     ("<JoinDomain>a.example</JoinDomain><JoinWorkgroup/>", []),
     ("<JoinDomain>a.example</JoinDomain><JoinWorkgroup>W</JoinWorkgroup>", [(E, "join")]),
-    ("<JoinDomain>%DOMAIN%</JoinDomain><JoinWorkgroup>%GROUP%</JoinWorkgroup>", []),
+    ("<JoinDomain>%DOMAIN%</JoinDomain><JoinWorkgroup>%GROUP%</JoinWorkgroup>", [(W, "template")]),
     ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>true</UnsecureJoin>", []),
-    ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>true</UnsecureJoin>" + CREDENTIALS, [(W, "join")]),
-    ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>false</UnsecureJoin>" + CREDENTIALS, []),
+    (
+        "<JoinDomain>a.example</JoinDomain><UnsecureJoin>true</UnsecureJoin>" + CREDENTIALS,
+        [(W, "password-plain"), (W, "join")],
+    ),
+    ("<JoinDomain>a.example</JoinDomain><UnsecureJoin>false</UnsecureJoin>" + CREDENTIALS, [(W, "password-plain")]),
 ]
 
 
@@ -398,7 +402,8 @@ WIPES = [
 def test_a_wiped_disk_is_an_error_for_a_generalized_image_alone(body: str, wipes: bool) -> None:
     """An install wipes disks as a matter of course; a file for a generalized image never may."""
     source = answers("windowsPE", "Setup", body)
-    assert [one.code for one in check(source)] == (["disk-wipe"] if wipes else [])
+    told = [one.code for one in check(source) if one.code != "password-missing"]
+    assert told == (["disk-wipe"] if wipes else [])
     assert check(source, deployment=Deployment.INSTALL) == []
     assert check(source, deployment=Deployment.UNKNOWN) == []
 
@@ -408,13 +413,12 @@ def test_what_depends_on_the_release() -> None:
     pages = answers(
         "oobeSystem", "Shell-Setup", "<OOBE><HideOnlineAccountScreens>true</HideOnlineAccountScreens></OOBE>"
     )
-    assert [one.code for one in check(pages, windows=Windows.W2008R2)] == ["release"]
-    assert check(pages, windows=Windows.W2012) == []
+    assert [one.code for one in check(pages, windows=Windows.W2008R2, deployment=Deployment.UNKNOWN)] == ["release"]
+    assert check(pages, windows=Windows.W2012, deployment=Deployment.UNKNOWN) == []
     two = items("SynchronousCommand", "<Order>1</Order>", "<Order>2</Order>")
     commands = answers("oobeSystem", "Shell-Setup", f"<FirstLogonCommands>{two}</FirstLogonCommands>")
-    assert check(commands, windows=Windows.W2012R2) == []
-    assert [one.code for one in check(commands, windows=Windows.W2016)] == ["first-logon"]
-    assert [one.code for one in check(commands)] == ["first-logon"]
+    for windows, codes in ((Windows.W2012R2, []), (Windows.W2016, ["first-logon"]), (None, ["first-logon"])):
+        assert [one.code for one in check(commands, windows=windows, deployment=Deployment.UNKNOWN)] == codes
 
 
 def test_architectures() -> None:
@@ -432,22 +436,24 @@ def test_architectures() -> None:
         (both, []),
         (right.replace(b"amd64", b"wow64"), []),
     ):
-        assert [one.code for one in check(source, architecture=Architecture.AMD64)] == codes
-        assert check(source) == []
+        told = check(source, architecture=Architecture.AMD64, deployment=Deployment.UNKNOWN)
+        assert [one.code for one in told] == codes
+        assert check(source, deployment=Deployment.UNKNOWN) == []
 
 
 def test_a_template_is_one_finding() -> None:
     """Whatever is to be filled in is said once, and not judged."""
     body = "<ComputerName>{{ name }}</ComputerName><ProductKey>${KEY}</ProductKey><TimeZone>@@ZONE@@</TimeZone>"
     source = answers("specialize", "Shell-Setup", body).replace(b"amd64", b"%arch%")
-    assert [(one.code, one.line) for one in check(source)] == [("template", 3)]
+    told = check(source, deployment=Deployment.UNKNOWN)
+    assert [(one.code, one.line) for one in told] == [("template", 3)]
 
 
 def test_doubts_are_errors_in_our_own_file() -> None:
     """What only the reference says is enough to refuse what we made, and not what a user brings."""
     source = answers("oobeSystem", "Shell-Setup", "<ComputerName>web</ComputerName>")
-    assert [one.severity for one in check(source)] == [W]
-    assert [one.severity for one in check(source, ours=True)] == [E]
+    for ours, severity in ((False, W), (True, E)):
+        assert [one.severity for one in check(source, ours=ours, deployment=Deployment.UNKNOWN)] == [severity]
 
 
 def test_a_file_that_cannot_be_read_is_one_finding() -> None:

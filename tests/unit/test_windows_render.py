@@ -142,6 +142,8 @@ def test_the_card_is_told_by_its_mac_and_its_settings_stand_in_order() -> None:
     order = [etree.QName(one).localname for one in interface]
     assert order == ["Ipv4Settings", "Identifier", "UnicastIpAddresses", "Routes"]
     assert texts(interface, "Identifier")[0] == texts(client, "Identifier")[0] == "52-54-00-00-00-00"
+    (route,) = interface.iter(f"{{{UNATTEND}}}Route")
+    assert [etree.QName(one).localname for one in route] == ["Identifier", "NextHopAddress", "Prefix"]
     assert texts(interface, "IpAddress") == ["10.90.0.10/24"]
     assert texts(interface, "NextHopAddress") == texts(client, "IpAddress") == ["10.90.0.1"]
 

@@ -31,7 +31,8 @@ CLASH = """<unattend xmlns="urn:schemas-microsoft-com:unattend"
  xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"><settings pass="oobeSystem">
 <component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
  language="neutral" versionScope="nonSxS"><UserAccounts><LocalAccounts><LocalAccount wcm:action="add">
-<Name>WEB-0</Name><Group>Users</Group></LocalAccount></LocalAccounts></UserAccounts></component></settings></unattend>"""
+<Name>WEB-0</Name><Group>Users</Group></LocalAccount></LocalAccounts>
+<AdministratorPassword><Value>x</Value><PlainText>true</PlainText></AdministratorPassword></UserAccounts></component></settings></unattend>"""
 
 
 def found(answers: Answers) -> list[tuple[str, str]]:

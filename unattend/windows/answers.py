@@ -45,6 +45,11 @@ class Windows(enum.StrEnum):
     W10 = "10"
     W11 = "11"
 
+    @property
+    def edition(self) -> Edition:
+        """Servers are named by their year."""
+        return Edition.SERVER if self.value.startswith("20") else Edition.CLIENT
+
     def at_least(self, *build: int) -> bool:
         """Whether this release has that build number or a later one, e.g. `at_least(6, 2)`."""
         return BUILDS[self] >= build

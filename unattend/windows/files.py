@@ -16,6 +16,12 @@ from unattend.windows.check import Deployment, Severity, check
 from unattend.windows.merge import merge, strip_marks
 from unattend.windows.render import render
 
+_NEVER = frozenset({"computer-name", "password-missing"})
+"""Doubts about a user's own file that keep it from the disc all the same.
+
+The computer's name is ours in any case, and Setup stops over an account of that name; and nobody sits before the
+instance to answer a question.
+"""
 LABEL = "UNATTEND"  # Windows does not care
 ANSWER_FILE = "Unattend.xml"  # Autounattend.xml is for Setup from its own media, which could wipe a disk
 
@@ -78,12 +84,12 @@ def _must_be_valid(xml: bytes, answers: Answers, *, own: bool) -> None:
     found = check(
         xml,
         windows=answers.windows,
+        edition=answers.edition,
         architecture=answers.architecture,
         ours=not own,
         deployment=Deployment.GENERALIZED,
     )
-    # The computer's name is ours in any case, and Setup stops over an account of that name.
-    errors = [one for one in found if one.severity is Severity.ERROR or one.code == "computer-name"]
+    errors = [one for one in found if one.severity is Severity.ERROR or one.code in _NEVER]
     if errors:
         where = "xml" if own else ANSWER_FILE
         raise AnswersInvalid(f"{errors[0]}", where=where, hint=errors[0].mend)

@@ -106,6 +106,23 @@ def is_secret(element: etree._Element) -> bool:
     return any(name.endswith("password") or name in ("productkey", "accountdata") for name in names)
 
 
+def comment_holds_secret(comment: etree._Element) -> bool:
+    """Whether XML in a comment, such as an older answer that somebody kept, holds what `is_secret` calls one."""
+    text, parent = comment.text or "", comment.getparent()
+    inside = [found[2] for found in _SECRET_IN_COMMENT.finditer(text)]
+    if parent is not None and is_secret(parent):
+        inside += [found[1] for found in _VALUE_IN_COMMENT.finditer(text)]
+    return any(_TAG_IN_COMMENT.sub("", _NO_SECRET_IN_COMMENT.sub("", one)).strip() for one in inside)
+
+
+_SECRET_IN_COMMENT = re.compile(
+    r"<([\w:.-]*(?:Password|ProductKey|AccountData))(?:\s[^<>]*)?>((?:(?!</\1).)*)", re.IGNORECASE | re.DOTALL
+)
+_VALUE_IN_COMMENT = re.compile(r"<(?:Value|Key)(?:\s[^<>]*)?>([^<>]*)", re.IGNORECASE)
+_NO_SECRET_IN_COMMENT = re.compile(r"<(PlainText|WillShowUI|OnError)>[^<>]*</\1>", re.IGNORECASE)
+_TAG_IN_COMMENT = re.compile(r"<[^<>]*>")
+
+
 def named(parent: etree._Element, name: str) -> list[etree._Element]:
     """The settings of that name right below that are Windows' own; Windows does not mind the case."""
     space, wanted = f"{{{UNATTEND}}}", name.casefold()

@@ -98,7 +98,7 @@ def _international(settings: Pass, answers: Answers) -> None:
 def _network(settings: Pass, machine: Machine) -> None:
     """The address by the card's MAC: no name or number of a card is known before it runs.
 
-    Windows wants the children of Interface in this order; Microsoft's reference of Interface/Identifier.
+    Windows wants the children of Interface and of Route in this order; Microsoft's reference of both.
     """
     mac = machine.mac.replace(":", "-").upper()
     interface = item(add(settings.component("Microsoft-Windows-TCPIP"), "Interfaces"), "Interface")
@@ -108,8 +108,8 @@ def _network(settings: Pass, machine: Machine) -> None:
     if machine.gateway:
         route = item(add(interface, "Routes"), "Route")
         add(route, "Identifier", "1")
-        add(route, "Prefix", "0.0.0.0/0")
         add(route, "NextHopAddress", machine.gateway)
+        add(route, "Prefix", "0.0.0.0/0")
     if machine.dns:
         client = item(add(settings.component("Microsoft-Windows-DNS-Client"), "Interfaces"), "Interface")
         add(client, "Identifier", mac)

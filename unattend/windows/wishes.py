@@ -6,12 +6,15 @@ import difflib
 import re
 from collections.abc import Iterator
 
+from lxml import etree
+
 from unattend.errors import AnswersInvalid
-from unattend.windows import document, guest_command
+from unattend.windows import document, guest_command, merge_rules
 from unattend.windows.answers import Answers, Edition, Join
 from unattend.windows.check import Severity, check
+from unattend.windows.checks import welcome
+from unattend.windows.checks.place import homes
 from unattend.windows.markup import elements, local, text_of
-from unattend.windows.merge_rules import is_secret
 from unattend.windows.time_zones import NAMES
 
 OWNER_CHARS_MAX = 256
@@ -21,6 +24,7 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")
 _KEYBOARD = re.compile(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{8}")
 _SCRIPT = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
 _OURS = frozenset({"specialize.cmd", "first-logon.cmd", "boot.ps1"})
+_ELSEWHERE = "keep the XML in a file of its own and say xml: {file: /path}"
 _UNTYPED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -70,7 +74,9 @@ def _region(answers: Answers) -> Iterator[AnswersInvalid]:
 
 def _accounts(answers: Answers) -> Iterator[AnswersInvalid]:
     """Without these, Setup asks a person who is not there."""
-    if answers.own_xml or answers.own_xml_from is not None:
+    if answers.own_xml_from is not None:
+        return  # Nobody has seen it yet; whoever makes the disc looks.
+    if answers.own_xml and not _own_xml_asks(answers):
         return
     if answers.edition is Edition.SERVER and answers.administrator_password is None:
         told = "a server asks for the administrator's password and waits for ever"
@@ -78,6 +84,15 @@ def _accounts(answers: Answers) -> Iterator[AnswersInvalid]:
     if answers.edition is Edition.CLIENT and not answers.accounts:
         told = "a client asks who will use it and waits for ever: its Administrator is disabled"
         yield _fault("accounts", told, "give it a local account")
+
+
+def _own_xml_asks(answers: Answers) -> bool:
+    """Whether the user's own file leaves a question of the first start open; one that cannot be read does not."""
+    try:
+        root = document.parse(answers.own_xml.encode(errors="replace")).root
+    except AnswersInvalid:
+        return False
+    return bool(welcome.question(homes(root), answers.edition))
 
 
 def _join(join: Join) -> Iterator[AnswersInvalid]:
@@ -137,11 +152,16 @@ def _own_xml(answers: Answers) -> Iterator[AnswersInvalid]:
         root = document.parse(source).root
     except AnswersInvalid:
         root = None  # What is wrong with it, `check` says below.
-    kept = [one for one in elements(root) if text_of(one) and is_secret(one)] if root is not None else []
+    kept = [one for one in elements(root) if text_of(one) and merge_rules.is_secret(one)] if root is not None else []
     if kept:
         told = f"line {kept[0].sourceline}: <{local(kept[0])}> is a secret, and a service file is stored as it is"
-        yield _fault("xml", told, "keep the XML in a file of its own and say xml: {file: /path}")
-    for found in check(source, windows=answers.windows, architecture=answers.architecture):
+        yield _fault("xml", told, _ELSEWHERE)
+    comments = root.iter(etree.Comment) if root is not None else ()
+    hidden = next((one for one in comments if merge_rules.comment_holds_secret(one)), None)
+    if hidden is not None:
+        told = f"line {hidden.sourceline}: a comment holds a secret, and a service file is stored as it is"
+        yield _fault("xml", told, f"remove it, or {_ELSEWHERE}")
+    for found in check(source, windows=answers.windows, edition=answers.edition, architecture=answers.architecture):
         if found.severity is Severity.ERROR:
             yield _fault("xml", str(found), found.mend)
 

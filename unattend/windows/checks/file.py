@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from unattend.windows.answers import Architecture, Windows
+from unattend.windows.answers import Architecture, Edition, Windows
 from unattend.windows.checks.place import Home
 
 TRUE = ("true", "1")
@@ -30,6 +30,7 @@ class File:
     homes: list[Home]
     use: Deployment
     windows: Windows | None
+    edition: Edition | None
     architecture: Architecture | None
 
     def named(self, name: str) -> Iterator[Home]:

@@ -20,7 +20,7 @@ from unattend.windows.checks.place import (
     own_text,
     short,
 )
-from unattend.windows.checks.placeholder import has_branches, is_placeholder
+from unattend.windows.checks.placeholder import has_branches
 
 ARCHITECTURES = frozenset({"amd64", "x86", "arm64", "arm", "ia64", "wow64", "neutral", "msil"})
 _WRONG = {"x64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "amd": "amd64", "i386": "x86", "x32": "x86"}
@@ -89,7 +89,7 @@ def _passes(root: etree._Element, report: Report) -> None:
             begun = [one for one in _MEANT if key and one.casefold().startswith(key)]
             close = begun if len(begun) == 1 else difflib.get_close_matches(name, _MEANT, 1)
             mend = f"write {close[0]}" if close else "one of " + ", ".join(settings.PASSES)
-            if not is_placeholder(name):
+            if not report.awaits(passed, name):
                 report.error(passed, "pass-name", f"there is no pass {name!r}", mend)
         elif name != right:
             report.doubt(passed, "pass-name", f"the pass is written {name!r}", f"write {right}")
@@ -110,7 +110,7 @@ def _passes(root: etree._Element, report: Report) -> None:
                     mend = "only components stand in a pass"
                     report.error(child, "outside", f"<{local}> stands in the pass {name} itself", mend)
         text = own_text(passed)
-        if text and not is_placeholder(text):
+        if text and not report.awaits(passed, text):
             report.warning(passed, "stray-text", f"the pass {name} holds text: {short(text)}", "remove it")
 
 
@@ -156,7 +156,7 @@ def _component(home: Home, report: Report) -> None:
     attributes = home.element.attrib
     token = (attributes.get("publicKeyToken") or _TOKEN).strip()
     if not re.fullmatch("[0-9A-Fa-f]{16}", token):
-        if not is_placeholder(token):
+        if not report.awaits(home, token):
             report.error(home, "attribute", "publicKeyToken is no key of 16 digits", f"write {_TOKEN}")
     elif token.casefold() != _TOKEN:
         message = f"publicKeyToken {token} is not that of Windows' components, so the component is skipped"
@@ -165,16 +165,16 @@ def _component(home: Home, report: Report) -> None:
     if scope is not None and scope.strip().casefold() not in ("nonsxs", "neutral", "sxs"):
         report.doubt(home, "attribute", f"versionScope is {short(scope)}", "write nonSxS")
     architecture = home.architecture.casefold()
-    if architecture and architecture not in ARCHITECTURES and not is_placeholder(architecture):
+    if architecture and architecture not in ARCHITECTURES and not report.awaits(home, home.architecture):
         message = f"there is no architecture {short(home.architecture)}, so the component is skipped"
         report.error(home, "architecture", message, f"write {_WRONG.get(architecture, 'amd64, x86 or arm64')}")
-    if home.known is None and home.name and not report.full and not is_placeholder(home.name):
+    if home.known is None and home.name and not report.full and not report.awaits(home, home.name):
         known = {one.name.casefold(): one.name for one in settings.components().values()}
         close = difflib.get_close_matches(home.name.casefold(), known, 1, 0.9)
         mend = f"perhaps {known[close[0]]}" if close else "check the name; Windows skips what it does not have"
         report.warning(home, "unknown-component", "the reference has no component of this name", mend)
     text = own_text(home.element)
-    if text and not is_placeholder(text):
+    if text and not report.awaits(home, text):
         report.warning(home, "stray-text", f"the component holds text: {short(text)}", "remove it")
 
 

@@ -1,14 +1,12 @@
-"""Names, accounts, passwords, product keys: what makes one machine differ from another."""
+"""Names, accounts, product keys: what makes one machine differ from another."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 
 from unattend.windows.checks.file import File
 from unattend.windows.checks.place import Place, Report, short
-from unattend.windows.checks.placeholder import is_all_placeholder, is_placeholder
+from unattend.windows.checks.placeholder import is_placeholder
 
 NAME_BYTES_MAX = 15
 ACCOUNT_CHARS_MAX = 20
@@ -19,12 +17,10 @@ _BUILT_IN = frozenset({"guest", "defaultaccount", "system", "none", "network ser
 _KEY = re.compile(r"[A-Za-z0-9]{5}(-[A-Za-z0-9]{5}){4}")
 _NO_KEY = re.compile(r"(.)\1{4}(-\1{5}){4}")  # XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
 _STAND_IN = re.compile(r"_|key|your|insert|replace|here|[<>\[\]{}]", re.IGNORECASE)
-_DELETED = "*SENSITIVE*DATA*DELETED*"  # what Setup writes over the passwords of the file that it caches
 
 
 def check(file: File, report: Report) -> None:
     """Everything of this subject in the whole file."""
-    plain: list[Place] = []
     accounts = {one.text.casefold() for home in file.homes for one in home.every if _is_account_name(one)}
     for home in file.homes:
         if home.is_named("Shell-Setup"):
@@ -32,27 +28,20 @@ def check(file: File, report: Report) -> None:
                 _computer_name(place, accounts, report)
             for place in home.find("productkey"):
                 _product_key(place, report)
-            for place in home.find("autologon"):
-                _autologon(place, report)
             for place in home.every:
                 _accounts(place, report)
         if home.is_named("Setup"):
             for place in home.find("userdata/productkey/key"):
                 if place.text:
                     _key_shape(place, report)
-        for place in home.every:
-            if place.name.casefold().endswith("password"):
-                _password(place, plain, report)
-    if plain:
-        others = ", ".join(str(one.line) for one in plain[1:])
-        message = "a password stands here as plain text" + (f", and on line {others}" if others else "")
-        mend = "keep the file from others; PlainText false hides a password from a glance, not from a reader"
-        report.warning(plain[0], "password-plain", message, mend)
 
 
 def _computer_name(place: Place, accounts: set[str], report: Report) -> None:
     name = place.text
-    if name in ("", "*") or is_placeholder(name) or _VARIABLE.search(name):
+    if name in ("", "*") or report.awaits(place, name):
+        return
+    if _VARIABLE.search(name):
+        report.to_come(place, short(name))
         return
     bad = _NOT_IN_NAME.search(name)
     mend = "at most 15 letters, digits and hyphens, not only digits"
@@ -85,7 +74,7 @@ def _accounts(place: Place, report: Report) -> None:
             if account.name.casefold() == "localaccount" and account.mark("action") != "remove":
                 report.doubt(account, "account", "the account has no name", "add <Name>")
             continue
-        if is_placeholder(name.text):
+        if report.awaits(name, name.text):
             continue
         bad = _NOT_IN_ACCOUNT.search(name.text)
         if bad is not None:
@@ -116,79 +105,16 @@ def _product_key(place: Place, report: Report) -> None:
 
 
 def _key_shape(place: Place, report: Report) -> None:
-    if is_stand_in(place):
+    if _is_stand_in(place):
+        if set(place.text) != set("0-"):  # which Windows' own media take for "no key"
+            report.to_come(place, "a product key")
         return
     if _KEY.fullmatch(place.text) is None:
         mend = "five groups of five letters and digits, with hyphens between"
         report.error(place, "product-key", "this has not the shape of a product key", mend)
 
 
-def is_stand_in(place: Place) -> bool:
+def _is_stand_in(place: Place) -> bool:
     """Whether the text of a product key is no key yet: MY_KEY, XXXXX-…, "your key here"."""
     text = place.text
     return is_placeholder(text) or _NO_KEY.fullmatch(text) is not None or _STAND_IN.search(text) is not None
-
-
-def _autologon(place: Place, report: Report) -> None:
-    enabled = place.said("enabled").casefold()
-    if enabled in ("false", "0"):
-        return
-    if place.child("logoncount") is None:
-        message = "AutoLogon has no LogonCount, which the reference demands"
-        report.doubt(place, "autologon", message, "add <LogonCount>1</LogonCount>")
-    name = place.child("username")
-    if name is None or not name.text:
-        report.doubt(place, "autologon", "AutoLogon names no account", "add <Username>")
-
-
-def _password(place: Place, plain: list[Place], report: Report) -> None:
-    value, mark = place.child("value"), place.child("plaintext")
-    if value is None and place.text == _DELETED:
-        value = place
-    if value is None:
-        above = place.parent.name.casefold() if place.parent is not None else ""
-        if place.text and place.known is not None and above in ("autologon", "localaccount", "useraccounts"):
-            mend = "write <Value>…</Value><PlainText>true</PlainText> in it"
-            report.error(place, "password-shape", f"{place.name} holds text of its own", mend)
-        elif place.text and above == "credentials" and not is_all_placeholder(place.text):
-            plain.append(place)
-        return
-    text = value.text
-    if text != _DELETED and (not text or is_all_placeholder(text)):
-        return
-    if text == _DELETED:
-        message = "Setup took the password out: the file is a copy that Windows kept"
-        report.warning(value, "password-deleted", message, "write the password anew")
-    elif mark is not None and mark.text.casefold() in ("true", "1") and _is_encoded(text, place.name):
-        message = "the value is an encoded password, but PlainText is true: the encoded text is the password then"
-        report.warning(value, "password-encoding", message, "write PlainText false")
-    elif mark is None or mark.text.casefold() not in ("false", "0"):
-        if mark is None or not is_placeholder(mark.text):
-            plain.append(value)
-    else:
-        _encoded(value, place.name, report)
-
-
-def _is_encoded(text: str, suffix: str) -> bool:
-    try:
-        decoded = base64.b64decode("".join(text.split()), validate=True).decode("utf-16-le")
-    except (binascii.Error, ValueError):
-        return False
-    return decoded.casefold().endswith(suffix.casefold())
-
-
-def _encoded(value: Place, suffix: str, report: Report) -> None:
-    """base64 of UTF-16LE of the password and the element's name behind it."""
-    message = mend = ""
-    try:
-        raw = base64.b64decode("".join(value.text.split()), validate=True)
-        decoded = raw.decode("utf-16-le")
-    except (binascii.Error, ValueError):
-        message = "PlainText is false, but the value is no base64 of UTF-16"
-        mend = "encode it, or write PlainText true"
-    else:
-        if not decoded.casefold().endswith(suffix.casefold()):
-            message = f"the decoded value does not end in {suffix}, so the password is another one"
-            mend = f"encode the password with {suffix} behind it"
-    if message:
-        report.error(value, "password-encoding", message, mend)

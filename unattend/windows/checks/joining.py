@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from unattend.windows.checks.file import TRUE, File
 from unattend.windows.checks.place import Place, Report
-from unattend.windows.checks.placeholder import is_placeholder
 
 
 def check(file: File, report: Report) -> None:
@@ -18,7 +17,8 @@ def check(file: File, report: Report) -> None:
 def _join(found: Iterable[Place], report: Report) -> None:
     for join in found:
         domain, workgroup = join.child("joindomain"), join.child("joinworkgroup")
-        both = [one for one in (domain, workgroup) if one is not None and one.text and not is_placeholder(one.text)]
+        given = [one for one in (domain, workgroup) if one is not None and one.text]
+        both = [one for one in given if not report.awaits(one, one.text)]
         if workgroup is not None and len(both) > 1:
             message = "JoinDomain and JoinWorkgroup: a machine is in one of both"
             report.error(workgroup, "join", message, "keep one")

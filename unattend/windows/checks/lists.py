@@ -6,7 +6,7 @@ import re
 
 from unattend.windows.checks.file import File
 from unattend.windows.checks.place import Home, Place, Report, own_text
-from unattend.windows.checks.placeholder import has_branches, is_placeholder
+from unattend.windows.checks.placeholder import has_branches
 
 _KEYED = frozenset({"pathandcredentials", "ipaddress", "domainname", "firewallgroup"})
 _ORDERED = frozenset(
@@ -108,7 +108,7 @@ def _orders(items: list[Place], report: Report) -> None:
         if order is None or not order.text:
             report.doubt(item, "order", f"{item.name} has no Order", "number the items from 1")
         elif not re.fullmatch(r"[0-9]+", order.text):
-            if not is_placeholder(order.text):
+            if not report.awaits(order, order.text):
                 report.error(order, "order", f"the Order {order.text[:20]!r} is no number", "number the items from 1")
         elif int(order.text[:9]) == 0:
             report.error(order, "order", "the Order is 0", "number the items from 1")

@@ -11,6 +11,7 @@ from typing import cast
 from lxml import etree
 
 from unattend.windows import settings
+from unattend.windows.checks.placeholder import is_placeholder
 from unattend.windows.document import Finding, Severity
 from unattend.windows.settings import Component, Setting
 
@@ -49,6 +50,11 @@ class Place:
     def line(self) -> int:
         """Of its start tag."""
         return line_of(self.element)
+
+    @property
+    def raw(self) -> str:
+        """What it says itself, with the blanks around it."""
+        return _own(self.element)
 
     def child(self, name: str) -> Place | None:
         """The first child of that name."""
@@ -116,11 +122,42 @@ class Report:
     def __init__(self, *, ours: bool) -> None:
         self.findings: list[Finding] = []
         self._ours = ours
+        self._to_come: dict[str, int] = {}  # what is to be filled in, and on which line first
 
     @property
     def full(self) -> bool:
         """Whether nothing more is taken; a check that has hard work to do for a finding asks first."""
         return len(self.findings) >= FINDINGS_MAX
+
+    def awaits(self, at: Place | Home | etree._Element, text: str, what: str = "") -> bool:
+        """Whether the text is another program's to fill in, so that nothing can be said of it but that.
+
+        No check passes over a text without asking here, so that none does so in silence.
+        """
+        if not is_placeholder(text):
+            return False
+        self.to_come(at, what or (quoted(at) if isinstance(at, Place) else short(text)))
+        return True
+
+    def to_come(self, at: Place | Home | etree._Element, what: str) -> None:
+        """Notes what is to be filled in; all of it is one finding."""
+        self._to_come.setdefault(what, line_of(at.element if isinstance(at, Place | Home) else at))
+
+    def end(self) -> None:
+        """Says once that the file is a template, if it is."""
+        if self._to_come:
+            first = min(self._to_come, key=lambda what: self._to_come[what])
+            others = f" and {len(self._to_come) - 1} more" if len(self._to_come) > 1 else ""
+            self.findings.append(
+                Finding(
+                    severity=Severity.WARNING,
+                    line=self._to_come[first],
+                    path="",
+                    code="template",
+                    message=f"the file is a template: {first}{others} is to be filled in",
+                    mend="fill it in before Windows reads it; such values are not checked",
+                )
+            )
 
     def error(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
         """Windows refuses it, or it surely breaks."""
@@ -202,7 +239,11 @@ def local(name: str | bytes | bytearray | etree.QName) -> str:
 
 def own_text(element: etree._Element) -> str:
     """The text that stands in the element itself, not in those below it."""
-    return "".join([element.text or "", *(one.tail or "" for one in element)]).strip(BLANKS)
+    return _own(element).strip(BLANKS)
+
+
+def _own(element: etree._Element) -> str:
+    return "".join([element.text or "", *(one.tail or "" for one in element)])
 
 
 def quoted(place: Place) -> str:

@@ -11,7 +11,7 @@ _PLACEHOLDER = re.compile(
     re.S,
 )
 _WHOLE = re.compile(
-    r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_?][xX_.?-]*"
+    r"%[\w.-]+%|<[^<>]+>|\[[^\[\]]+\]|\{[^{}]+\}|\$\w+\$?|#\w+#|!\w+!|~\w+~|@\w+|\|\w+\||\*{3,}.*|\$.*\$|[xX_?]{3}[xX_.?-]*"
 )
 _TEMPLATE = re.compile(
     r"\{\{.{0,99}?\}\}|#{2,3}\w{1,60}##|\{%.{0,99}?%\}|<%.{0,99}?%>|\[%.{0,99}?%\]|@@\w{1,60}@@|\$\{\w{1,60}\}"
@@ -21,6 +21,7 @@ _TEMPLATE = re.compile(
 _DIRECTIVE = re.compile(
     r"\{%|<%|\[%|%\{~?\s?(?:if|else|endif|for|endfor)\b|\{\{[-~]?\s?(?:if|else|end|range|with|#|\^|/)"
 )
+_HANDLE = re.compile(r"@\w+")  # Nobody names a variable so who may not have meant a password.
 _LOOKED_AT_CHARS = 400  # No name or number is longer.
 
 
@@ -36,9 +37,10 @@ def has_branches(text: str) -> bool:
 
 
 def is_all_placeholder(text: str) -> bool:
-    """As `is_placeholder`, for what may hold any character: Pa$$w0rd is none, $password and {{ password }} are."""
+    """As `is_placeholder`, for a password: Pa$$w0rd and @Sommer24 are none, $password and {{ password }} are."""
     head = text[:_LOOKED_AT_CHARS]
-    return any(one.fullmatch(head) for one in (_WHOLE, _PLACEHOLDER)) or _TEMPLATE.search(head) is not None
+    whole = any(one.fullmatch(head) for one in (_WHOLE, _PLACEHOLDER)) and not _HANDLE.fullmatch(head)
+    return whole or _TEMPLATE.search(head) is not None
 
 
 def template(text: str) -> str:

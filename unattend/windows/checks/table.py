@@ -8,7 +8,6 @@ import re
 from unattend.windows import settings
 from unattend.windows.checks.file import File
 from unattend.windows.checks.place import Home, Place, Report, quoted
-from unattend.windows.checks.placeholder import is_placeholder
 from unattend.windows.settings import Setting
 
 _SURE_VALUES = re.compile(
@@ -110,39 +109,71 @@ def _listed(passes: frozenset[str]) -> str:
 
 
 def _value(place: Place, report: Report) -> None:
-    text = place.text
-    if place.children and place.known is not None and (place.known.values or place.known.chars_max):
+    known = place.known
+    if place.children:
+        _group(place, report)
+    elif not place.text:
+        if known is not None and _NEVER_EMPTY.fullmatch(place.key):
+            mend = "say something there, or remove what it stands in"
+            report.doubt(place, "empty", f"{place.name} is empty", mend)
+    elif known is not None and _is_group(known):
+        if not report.awaits(place, place.text):
+            mend = "write " + " or ".join(f"<{name}>" for name in known.inside[:3]) + " in it"
+            report.doubt(place, "shape", f"{place.name} holds text; the reference has settings in it", mend)
+    else:
+        _text(place, report)
+        _length(place, report)
+
+
+def _group(place: Place, report: Report) -> None:
+    if place.known is not None and (place.known.values or place.known.chars_max):
         mend = f"write <{place.name}>…</{place.name}>"
         report.doubt(place, "shape", f"{place.name} holds elements; the reference has a text there", mend)
-    if not place.children and not text and place.known is not None and _NEVER_EMPTY.fullmatch(place.key):
-        report.doubt(place, "empty", f"{place.name} is empty", "say something there, or remove what it stands in")
-    if place.children or not text or is_placeholder(text):
-        if place.children and text and not is_placeholder(text):
-            message = f"{place.name} holds text beside its settings: {quoted(place)}"
-            report.warning(place, "stray-text", message, "remove it")
-        return
-    known = place.known
-    if known is not None and _is_group(known):
-        mend = "write " + " or ".join(f"<{name}>" for name in known.inside[:3]) + " in it"
-        report.doubt(place, "shape", f"{place.name} holds text; the reference has settings in it", mend)
-        return
+    if place.text and not report.awaits(place, place.text):
+        message = f"{place.name} holds text beside its settings: {quoted(place)}"
+        report.warning(place, "stray-text", message, "remove it")
+
+
+def _text(place: Place, report: Report) -> None:
+    """One of the values that the reference lists, or a number."""
+    known, text = place.known, place.text
     if known is not None and known.values:
         allowed = {value.casefold() for value in known.values}
-        said = text.casefold()
-        if said not in allowed and _YES.get(said) not in allowed:
+        right = text.casefold() in allowed or _YES.get(text.casefold()) in allowed
+        if not right and not report.awaits(place, text):
             report_it = report.error if _SURE_VALUES.fullmatch(place.key) else report.doubt
-            message = f"{place.name} is {quoted(place)}"
-            report_it(place, "value", message, "write " + " or ".join(known.values))
-    if _NUMBERS.fullmatch(place.key) and not re.fullmatch(r"[0-9]+|0x[0-9A-Fa-f]+", text):
+            report_it(place, "value", f"{place.name} is {quoted(place)}", "write " + " or ".join(known.values))
+    wrong = _NUMBERS.fullmatch(place.key) and not re.fullmatch(r"[0-9]+|0x[0-9A-Fa-f]+", text)
+    if wrong and not report.awaits(place, text):
         report.error(place, "number", f"{place.name} is no number: {quoted(place)}", "write digits only")
-    if known is not None and known.chars_max:
-        units = len(text.encode("utf-16-le", errors="surrogatepass")) // 2
-        if units > known.chars_max and not place.key.endswith("computername"):
-            message = f"{place.name} has {units} characters, {known.chars_max} are allowed"
-            mend = "put it into a script and run that" if _is_command(place) else "make it shorter"
-            # Setup is known to give up on a longer command of RunSynchronous; of other lengths nothing is known.
-            longer = report.error if _is_command(place) and place.name.casefold() == "path" else report.doubt
-            longer(place, "length", message, mend)
+
+
+def _length(place: Place, report: Report) -> None:
+    """How long a text may be. Of a command line it counts as it stands: dollars and braces are at home there."""
+    command = _is_command(place)
+    if command and re.search(r"[\r\n]", place.text):
+        message = f"{place.name} holds a line break; whatever runs it may take the first line only"
+        report.warning(place, "line-break", message, "write it on one line, or put it into a script and run that")
+    if place.known is None or not place.known.chars_max or place.key.endswith("computername"):
+        return
+    most = place.known.chars_max
+    length, whole = _units(place.text), _units(place.raw)
+    message = mend = ""
+    if length > most and (command or not report.awaits(place, place.text)):
+        message = f"{place.name} has {length} characters, {most} are allowed"
+        mend = "put it into a script and run that" if command else "make it shorter"
+    elif command and whole > most >= length:
+        message = f"{place.name} has {whole} characters with the blanks around it, {most} are allowed"
+        mend = f"write <{place.name}> and its text on one line, without blanks around it"
+    if message:
+        # Setup is known to give up on a longer command of RunSynchronous; of other lengths nothing is known.
+        longer = report.error if command and place.name.casefold() == "path" else report.doubt
+        longer(place, "length", message, mend)
+
+
+def _units(text: str) -> int:
+    """The characters as Windows counts them."""
+    return len(text.encode("utf-16-le", errors="surrogatepass")) // 2
 
 
 def _is_group(known: Setting) -> bool:

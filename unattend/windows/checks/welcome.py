@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unattend.windows.checks.file import TRUE, File
-from unattend.windows.checks.place import Place, Report
+from lxml import etree
 
+from unattend.windows.answers import Edition
+from unattend.windows.checks.file import TRUE, Deployment, File
+from unattend.windows.checks.passwords import DELETED
+from unattend.windows.checks.place import Home, Place, Report
+
+_ADMINISTRATOR = "useraccounts/administratorpassword/value"
+_ACCOUNTS = (
+    "useraccounts/localaccounts/localaccount/name",
+    "useraccounts/domainaccounts/domainaccountlist/domainaccount/name",
+)
 _SINCE_8 = frozenset({"hideonlineaccountscreens", "hidelocalaccountscreen", "hideoemregistrationscreen"})
 
 
@@ -14,6 +23,50 @@ def check(file: File, report: Report) -> None:
     """Everything about the first start."""
     for home in file.named("Shell-Setup"):
         _oobe(home.find("oobe"), file, report)
+    asked = "" if file.use is Deployment.UNKNOWN else question(file.homes, file.edition)
+    begun = any(home.phase == "oobesystem" for home in file.homes)
+    if asked and (begun or file.use is Deployment.GENERALIZED):
+        report.doubt(_where_accounts_go(file), "password-missing", asked, _ANSWERS[file.edition])
+
+
+_ANSWERS = {
+    Edition.SERVER: "add UserAccounts/AdministratorPassword to Microsoft-Windows-Shell-Setup in oobeSystem",
+    Edition.CLIENT: "add UserAccounts/LocalAccounts to Microsoft-Windows-Shell-Setup in oobeSystem",
+    None: "add UserAccounts to Microsoft-Windows-Shell-Setup in oobeSystem: on a server AdministratorPassword,"
+    " on a client LocalAccounts",
+}
+
+
+def question(homes: list[Home], edition: Edition | None) -> str:
+    """What Windows asks at its first start, and waits for, because the file does not say it; "" when nothing.
+
+    Sysprep empties the administrator's password, and a client's Administrator is disabled; Microsoft's reference of
+    AdministratorPassword and of AutoLogon.
+    """
+    places = [place for home in homes if home.phase == "oobesystem" for place in home.every]
+    if any(_skips(place) for place in places):
+        return ""
+    administrator = any(place.key == _ADMINISTRATOR and place.text not in ("", DELETED) for place in places)
+    account = any(place.key in _ACCOUNTS and place.text for place in places)
+    logon = any(place.key == "autologon/username" and place.text for home in homes for place in home.every)
+    if edition is Edition.SERVER and not administrator:
+        return "no administrator's password: a server asks for one at its first start, and waits for ever"
+    if edition is Edition.CLIENT and not (account or logon):
+        return "no account: a client asks who will use it at its first start, and waits for ever"
+    if edition is None and not (administrator or account or logon):
+        return "no password and no account: Windows asks for one at its first start, and waits for ever"
+    return ""
+
+
+def _skips(place: Place) -> bool:
+    """Whether the pages that ask are never reached."""
+    if place.key == "reseal/mode":
+        return place.text.casefold() == "audit"
+    return place.key in ("oobe/skipmachineoobe", "oobe/skipuseroobe") and place.text.casefold() in TRUE
+
+
+def _where_accounts_go(file: File) -> Home | etree._Element:
+    return next((home for home in file.named("Shell-Setup") if home.phase == "oobesystem"), file.root)
 
 
 def _oobe(found: Iterable[Place], file: File, report: Report) -> None:
