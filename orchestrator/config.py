@@ -4,6 +4,9 @@ state_dir = "/var/lib/vmrole"        # images, overlays, local storage, records
 run_dir = "/run/vmrole"              # sockets, answer discs; may be lost with a reboot of the host
 socket = "/run/vmrole/vmrole.sock"   # default: RUN_DIR/vmrole.sock
 socket_group = "vmrole"              # members may use the socket; ignored where there is no such group
+readers_group = "vmrole-read"        # members may only look, at vmrole-read.sock beside it; ignored likewise
+secrets_dir = "/etc/vmrole/secrets"  # {secret: NAME} of a service file is a file in it, or in SERVICE/ of it
+secrets_env = []                     # variables of the daemon that a service file may name as {env: NAME}
 libvirt_uri = "qemu:///system"
 vip_interface = "eth0"               # where VIPs are added; needed as soon as a service is applied
 network_pool = "10.90.0.0/16"        # private networks are cut from it, a /24 for each service
@@ -53,6 +56,9 @@ class Config:
     run_dir: Path = Path("/run/vmrole")
     socket: Path = DEFAULT_SOCKET
     socket_group: str = "vmrole"
+    readers_group: str = "vmrole-read"
+    secrets_dir: Path = Path("/etc/vmrole/secrets")
+    secrets_env: tuple[str, ...] = ()
     libvirt_uri: str = "qemu:///system"
     vip_interface: str = ""
     network_pool: str = "10.90.0.0/16"
@@ -95,6 +101,11 @@ def _checked(values: Mapping[str, Any], file: str) -> Config:
             hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(fields)}"
             raise ConfigError(f"{file}: {key}: there is no such key", hint=hint)
         kind = type(fields[key])
+        if kind is tuple:
+            if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
+                raise ConfigError(f"{file}: {key}: {value!r} is not a list of names", hint=f'{key} = ["NAME"]')
+            settled[key] = tuple(value)
+            continue
         wanted = str if isinstance(fields[key], Path) else kind
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise ConfigError(f"{file}: {key}: {value!r} is not a {'number' if wanted is int else 'string'}")

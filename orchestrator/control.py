@@ -65,7 +65,7 @@ class Control:
         store: Store,
         *,
         find_image: Callable[[str], Image | None],
-        secret_fault: Callable[[SecretRef], str] = lambda _: "",
+        secret_fault: Callable[[str, SecretRef], str] = lambda _service, _secret: "",
         capacity: Capacity,
         clock: Clock,
         wake: Callable[[Kind, str], None],

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchestrator import config, log, records, verify
 from orchestrator.api.app import create_app
-from orchestrator.api.listening import bind, group_id
+from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Admission
 from orchestrator.api.server import serve
 from orchestrator.config import Config
@@ -43,6 +43,7 @@ from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Host, Store
 from orchestrator.reconciler import Reconciler
+from orchestrator.transport import for_looking
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
@@ -95,38 +96,50 @@ def running(settings: Config) -> Iterator[None]:
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
         images = ImageRepository(store, layout, clock, virtual_size_max=settings.image_virtual_size_max_gib * GIB)
         images.sweep()
-        host = stack.enter_context(_host(settings, layout, clock, bell))
+        secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
+        host = stack.enter_context(_host(settings, layout, clock, bell, secrets))
         reconciler = Reconciler(store, host, workers=settings.workers)
         control = Control(
             store,
             find_image=images.find,
-            secret_fault=HostSecrets().fault,
+            secret_fault=secrets.fault,
             capacity=Capacity(pool=settings.network_pool, memory_mib=_memory_mib(settings)),
             clock=clock,
             wake=reconciler.wake,
             seats=host.balancer.seats,
             agent=host.guest.agent,
         )
-        group = group_id(settings.socket_group)
         app = create_app(
             control,
             images,
             console=layout.console,
             findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(store, host)],
             repair=lambda: _repair(store, host),
-            admission=Admission(group=group),
         )
-        listener = stack.enter_context(bind(settings.socket, group))
+        listeners = _listeners(settings, stack)
         bell.connect(reconciler)
         reconciler.start()
         stack.callback(reconciler.stop)
-        server = serve(app, listener)
+        server = serve(app, *listeners)
         stack.callback(server.stop)
         yield
 
 
+def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:
+    """The socket of those who may do everything, and one beside it of those who may only look, if there are such."""
+    group, readers = group_id(settings.socket_group), group_id(settings.readers_group)
+    listeners = []
+    if readers is not None:
+        admission = Admission(group=group, readers=readers, for_looking=True)
+        listeners.append(
+            Listener(stack.enter_context(bind(Path(for_looking(str(settings.socket))), readers)), admission)
+        )
+    admission = Admission(group=group, readers=readers)
+    return [*listeners, Listener(stack.enter_context(bind(settings.socket, group)), admission)]
+
+
 @contextlib.contextmanager
-def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell) -> Iterator[Host]:
+def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secrets: HostSecrets) -> Iterator[Host]:
     """The drivers of a real host; the only place that picks them."""
     machine = _machine(settings, layout)
     with (
@@ -140,7 +153,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell) -> I
         stack.enter_context(network.watch(bell.ring_service))
         yield Host(
             disks=QemuImgDisks(layout),
-            media=AnswerDiscs(layout, HostSecrets().reveal),
+            media=AnswerDiscs(layout, secrets.of),
             hypervisor=machines.hypervisor,
             guest=machines.guest,
             balancer=balancer,

@@ -29,8 +29,17 @@ _CHUNK_BYTES = 1 << 18
 _PLAIN = {ord(char): None for char in "-._~"}  # besides letters and digits; RFC 3986, section 2.3
 
 
+def for_looking(path: str) -> str:
+    """The socket beside the daemon's own by which those come who may only look: vmrole.sock, vmrole-read.sock."""
+    before, dot, suffix = path.rpartition(".")
+    return f"{before}-read.{suffix}" if dot and "/" not in suffix else f"{path}-read"
+
+
 def connect(path: str, within_s: float, until: float | None = None) -> socket.socket:
-    """A connection; waits so long for a daemon that is being started again, and not past `until` (monotonic)."""
+    """A connection; waits so long for a daemon that is being started again, and not past `until` (monotonic).
+
+    Who may not use the socket is connected to the one beside it, where he may look.
+    """
     end = time.monotonic() + within_s
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -38,6 +47,8 @@ def connect(path: str, within_s: float, until: float | None = None) -> socket.so
             connection.connect(path)
         except OSError as error:
             connection.close()
+            if isinstance(error, PermissionError) and (looking := _looking(path)) is not None:
+                return looking
             now = time.monotonic()
             restarting = isinstance(error, FileNotFoundError | ConnectionRefusedError)
             if not restarting or now >= end:
@@ -47,6 +58,16 @@ def connect(path: str, within_s: float, until: float | None = None) -> socket.so
             time.sleep(RETRY_EVERY_S)
         else:
             return connection
+
+
+def _looking(path: str) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(for_looking(path))
+    except OSError:
+        connection.close()
+        return None
+    return connection
 
 
 def ask(connection: socket.socket, head: bytes, chunks: Iterable[bytes] = ()) -> Answer:

@@ -15,7 +15,8 @@ from typing import NoReturn
 class SecretSource(enum.StrEnum):
     """Where a secret comes from."""
 
-    FILE = "file"  # an absolute path; one newline at its end does not belong to the secret
+    SECRET = "secret"  # noqa: S105 - a name in the directory of the host's owner
+    FILE = "file"  # the same by its absolute path; one newline at a file's end does not belong to the secret
     ENV = "env"  # an environment variable of whoever makes the disc
     CREDENTIAL = "credential"  # a name below $CREDENTIALS_DIRECTORY; systemd.exec(5)
 

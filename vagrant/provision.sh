@@ -87,11 +87,22 @@ apparmor_rule() {
   printf '%s\n' "$rule" | as_root tee -a "$place" >/dev/null
 }
 
-# Whose members may use the daemon's socket. They are as good as root: who belongs to it is for the host's owner to say.
-group() {
-  if getent group vmrole >/dev/null; then return 0; fi
-  say "making the system group vmrole, without members"
-  as_root groupadd --system vmrole
+# Members of vmrole may use the daemon's socket, those of vmrole-read may look. Who belongs to them is for the host's
+# owner to say, and what is in the directory of secrets as well.
+groups() {
+  local name
+  for name in vmrole vmrole-read; do
+    if getent group "$name" >/dev/null; then continue; fi
+    say "making the system group $name, without members"
+    as_root groupadd --system "$name"
+  done
+}
+
+secrets_directory() {
+  if [ -e /etc/vmrole/secrets ]; then return 0; fi
+  say "making /etc/vmrole/secrets, for root alone: service files name what is in it {secret: NAME}"
+  as_root install -d -m 0755 /etc/vmrole
+  as_root install -d -m 0700 /etc/vmrole/secrets
 }
 
 missing_of() {
@@ -163,7 +174,8 @@ main() {
   case ${1:-develop} in
     host)
       apt_install "$(host_packages)"
-      group
+      groups
+      secrets_directory
       ;;
     develop) apt_install "$(host_packages; develop_packages)" ;;
     *) die "say 'host' or 'develop'" ;;

@@ -4,7 +4,7 @@ What a request means is decided in `control`; what an error is worth is decided 
 """
 
 from orchestrator.api.app import create_app
-from orchestrator.api.listening import bind
+from orchestrator.api.listening import Listener, bind
 from orchestrator.api.server import Server, serve
 
-__all__ = ["Server", "bind", "create_app", "serve"]
+__all__ = ["Listener", "Server", "bind", "create_app", "serve"]

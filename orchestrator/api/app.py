@@ -13,7 +13,6 @@ from orchestrator.api import problems
 from orchestrator.api.guard import Guard
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.instance_routes import instance_routes
-from orchestrator.api.peers import Admission
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
 from orchestrator.api.views import Health
@@ -31,13 +30,11 @@ def create_app(
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
-    admission: Admission | None = None,
 ) -> FastAPI:
     """The API over the core.
 
-    `console` says where the console log of an instance lies, `findings` compares the host with the records, `repair`
-    removes what no record knows and tells what that was, and `admission` says who may ask (None: root and the
-    daemon's own user).
+    `console` says where the console log of an instance lies, `findings` compares the host with the records, and
+    `repair` removes what no record knows and tells what that was. Who may ask is the listeners' to say (`serve`).
     """
     app = FastAPI(
         title="vmrole",
@@ -52,7 +49,7 @@ def create_app(
     app.state.watchers = watchers
     app.state.uploads = Uploads()
     problems.install(app)
-    app.add_middleware(Guard, admission=admission or Admission())
+    app.add_middleware(Guard)
 
     @app.get("/healthz", tags=["daemon"])
     def health() -> Health:

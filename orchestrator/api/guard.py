@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api import problems
-from orchestrator.api.peers import Admission, Peer
+from orchestrator.api.peers import Access, Caller
 from orchestrator.errors import Denied, InvalidInput
 
 BODY_MAX_BYTES = (
@@ -16,30 +16,51 @@ BODY_MAX_BYTES = (
 )  # a service document of 100 roles is a tenth of it; images are streamed and have a cap of their own
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNCAPPED = ("POST", "/v1/images")
+# What a caller who may only look may GET, a `*` for one part of the path. Whatever is not here is refused to him, so
+# that a new route with secrets in its answer is closed until somebody opens it: a console shows what a guest prints.
+FOR_LOOKING = (
+    "/healthz",
+    "/openapi.json",
+    "/v1/verify",
+    "/v1/services",
+    "/v1/services/*",
+    "/v1/instances",
+    "/v1/instances/watch",
+    "/v1/instances/*",
+    "/v1/instances/*/why",
+    "/v1/instances/*/agent",
+    "/v1/operations",
+    "/v1/operations/*",
+    "/v1/operations/*/watch",
+    "/v1/events",
+    "/v1/events/watch",
+    "/v1/images",
+    "/v1/images/*",
+    "/v1/incoming",
+)
 
 log = logging.getLogger(__name__)
 
 
 class Guard:
-    """ASGI middleware. Without a peer in the connection's state (an app in a test) nobody is refused."""
+    """ASGI middleware. A request whose connection does not say who asks is refused."""
 
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        peer: Peer | None = scope.get("state", {}).get("peer")
-        if peer is not None and not self._admission.allows(peer):
-            log.warning("%s %s by uid %d (pid %d): refused", scope["method"], _path(scope), peer.uid, peer.pid)
-            hint = "be root or a member of the daemon's group"
-            await problems.answer(Denied(f"uid {peer.uid} may not use this daemon", hint=hint))(scope, receive, send)
+        caller: Caller | None = scope.get("state", {}).get("caller")
+        refusal = _refusal(scope, caller)
+        if refusal is not None:
+            log.warning("%s %s by %s: refused", scope["method"], _path(scope), _who(caller))
+            await problems.answer(refusal)(scope, receive, send)
             return
         if scope["method"] not in _READS:
-            send = _logging(scope, send, peer)
+            send = _logging(scope, send, _who(caller))
         if (scope["method"], scope["path"]) != _UNCAPPED:
             length = dict(scope["headers"]).get(b"content-length", b"0")
             if not length.isdigit() or int(length) > BODY_MAX_BYTES:
@@ -47,6 +68,35 @@ class Guard:
                 return
             receive = _capped(receive)
         await self._app(scope, receive, send)
+
+
+def _refusal(scope: Scope, caller: Caller | None) -> Denied | None:
+    """Why the caller may not ask this; None when he may."""
+    if caller is None:
+        return Denied("this connection does not say who asks", hint="use the daemon's socket")
+    match caller.access:
+        case Access.ALL:
+            return None
+        case Access.LOOK:
+            if scope["method"] == "GET" and _is_for_looking(scope["path"]):
+                return None
+            return Denied("here one may only look", hint="be root or a member of the daemon's group")
+        case Access.NOTHING:
+            told = f"uid {caller.peer.uid} may not use this daemon"
+            return Denied(told, hint="be root or a member of the daemon's group")
+
+
+def _is_for_looking(path: str) -> bool:
+    parts = path.split("/")
+    return any(
+        len(parts) == len(pattern)
+        and all(of in (part, "*") and part for part, of in zip(parts[1:], pattern[1:], strict=True))
+        for pattern in (one.split("/") for one in FOR_LOOKING)
+    )
+
+
+def _who(caller: Caller | None) -> str:
+    return f"uid {caller.peer.uid} (pid {caller.peer.pid})" if caller else "an unknown peer"
 
 
 def _path(scope: Scope) -> str:
@@ -74,9 +124,7 @@ def _capped(receive: Receive) -> Receive:
     return capped
 
 
-def _logging(scope: Scope, send: Send, peer: Peer | None) -> Send:
-    who = f"uid {peer.uid} (pid {peer.pid})" if peer else "an unknown peer"
-
+def _logging(scope: Scope, send: Send, who: str) -> Send:
     async def logged(message: Message) -> None:
         if message["type"] == "http.response.start":
             log.info("%s %s by %s: %d", scope["method"], _path(scope), who, message["status"])

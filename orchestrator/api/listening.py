@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
 import os
 import socket
 import stat
 from pathlib import Path
 
+from orchestrator.api.peers import Admission
 from orchestrator.errors import ConfigError, Conflict, Unreachable
 
 SOCKET_MODE = 0o660
 _PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final zero; unix(7)
 _BACKLOG = 128
 _KNOCK_S = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that listens, and who may do what there. There is none without an admission."""
+
+    socket: socket.socket
+    admission: Admission
+
+    @property
+    def path(self) -> Path:
+        """Where it is bound."""
+        return Path(self.socket.getsockname())
 
 
 def group_id(name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import os
 import socket
 import struct
@@ -31,15 +32,37 @@ class Peer:
     groups: frozenset[int]  # the primary one included
 
 
+class Access(enum.Enum):
+    """What a caller may do."""
+
+    NOTHING = "nothing"
+    LOOK = "look"  # GET what holds no secret; see `guard`
+    ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, and what he may do at the listener that he came by."""
+
+    peer: Peer
+    access: Access
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Who may use the API: root, the daemon's own user, and members of `group` (None: nobody else)."""
+    """Who may do what at one listener: root, the daemon's own user and members of `group` (None: nobody else) may do
+    everything, or only look where the listener is `for_looking`; members of `readers` (None: nobody) may look.
+    """
 
     group: int | None = None
+    readers: int | None = None
+    for_looking: bool = False
 
-    def allows(self, peer: Peer) -> bool:
-        """Whether the peer may."""
-        return peer.uid in (0, os.geteuid()) or (self.group is not None and self.group in peer.groups)
+    def caller(self, peer: Peer) -> Caller:
+        """The peer, and what he may do."""
+        if peer.uid in (0, os.geteuid()) or self.group in peer.groups:
+            return Caller(peer=peer, access=Access.LOOK if self.for_looking else Access.ALL)
+        return Caller(peer=peer, access=Access.LOOK if self.readers in peer.groups else Access.NOTHING)
 
 
 def peer_of(connection: PeerSocket) -> Peer:

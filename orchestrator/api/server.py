@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.api.peers import peer_of
+from orchestrator.api.listening import Listener
+from orchestrator.api.peers import Admission, peer_of
 from orchestrator.errors import Unreachable, WaitedTooLong
 
 START_WITHIN_S = 20.0
@@ -21,15 +20,30 @@ GRACE_S = 5  # for requests in flight; watches end within a second of their own,
 
 
 class PeerProtocol(H11Protocol):
-    """HTTP/1.1 over a unix socket, with the peer's credentials in the state of every request."""
+    """HTTP/1.1 over a unix socket, with the caller in the state of every request: the peer, and what the listener
+    that he came by lets him do. A connection by any other listener has no caller, and the guard refuses it.
+    """
+
+    admissions: Mapping[str, Admission]  # by the path of the listener; set by `_protocol`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Reads the credentials once: they are those of the moment of connect(2)."""
         super().connection_made(transport)
+        admission = self.admissions.get(transport.get_extra_info("sockname"))
+        if admission is None:
+            return
         try:
-            self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+            self.app_state = {
+                **self.app_state,
+                "caller": admission.caller(peer_of(transport.get_extra_info("socket"))),
+            }
         except Unreachable:
             transport.abort()
+
+
+def _protocol(listeners: Sequence[Listener]) -> type[PeerProtocol]:
+    by_path = {str(listener.path): listener.admission for listener in listeners}
+    return type("PeerProtocol", (PeerProtocol,), {"admissions": by_path})
 
 
 class _Loop(uvicorn.Server):
@@ -56,12 +70,12 @@ class _Loop(uvicorn.Server):
 
 
 class Server:
-    """A running API. `stop` ends it, its watches and its socket file."""
+    """A running API. `stop` ends it, its watches and its socket files."""
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    def __init__(self, app: FastAPI, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
             app,
-            http=PeerProtocol,
+            http=_protocol(listeners),
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -73,9 +87,11 @@ class Server:
             timeout_graceful_shutdown=GRACE_S,
         )
         self._app = app
-        self._path = Path(listener.getsockname())
+        self._paths = [listener.path for listener in listeners]
         self._server = _Loop(config, app.state.uploads.end)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener.socket for listener in listeners],), name="api", daemon=True
+        )
 
     def start(self) -> None:
         """Returns when requests are answered; raises WaitedTooLong."""
@@ -88,7 +104,8 @@ class Server:
         self._app.state.watchers.stopping.set()
         self._server.end()
         self._thread.join(STOP_WITHIN_S)
-        self._path.unlink(missing_ok=True)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
         if self._thread.is_alive():
             raise WaitedTooLong(f"the API did not stop within {STOP_WITHIN_S:.0f} s", hint="see the log")
 
@@ -99,8 +116,8 @@ class Server:
         self.stop()
 
 
-def serve(app: FastAPI, listener: socket.socket) -> Server:
-    """Serves the app on a listening unix socket (see `listening.bind`), in a thread of its own."""
-    server = Server(app, listener)
+def serve(app: FastAPI, *listeners: Listener) -> Server:
+    """Serves the app on listening unix sockets (see `listening.bind`), in a thread of its own."""
+    server = Server(app, listeners)
     server.start()
     return server

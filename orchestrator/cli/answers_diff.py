@@ -142,7 +142,7 @@ def _wishes(text: str, wanted: str) -> tuple[Answers, Machine, str]:
         assert unattend is not None
         own = str(xml) if not isinstance(xml := unattend.get("xml", ""), Map) else ""
         unattend["xml"], unattend.lines["xml"] = _somewhere(), unattend.lines.get("xml", 1)
-        whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda _secret: "")
+        whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda *_: "")
         answers = read_answers(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
     if reader.problems or answers is None:
         raise InvalidInput("the service file has faults", problems=tuple(reader.problems))

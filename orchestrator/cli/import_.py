@@ -38,7 +38,7 @@ _RELEASES = ["2008r2", "2012", "2012r2", "2016", "2019", "2022", "2025", "none"]
     default="credential:administrator-password",
     show_default=True,
     metavar="SOURCE:NAME",
-    help="Where the daemon finds it: file:/PATH, env:NAME or credential:NAME.",
+    help="Where the daemon finds it: secret:NAME, env:NAME or credential:NAME.",
 )
 @click.option("--apply", "applies", is_flag=True, help="Apply the service file instead of printing it.")
 @click.option("-o", "--output", default="", metavar="FILE", help="Write it to FILE, which must not exist.")
@@ -146,5 +146,5 @@ def _secret(word: str) -> SecretRef:
     source, _, name = word.partition(":")
     if source not in list(SecretSource) or not name:
         # What stands there instead may be the password, which is not repeated.
-        raise click.UsageError("--administrator-password says where it is: file:/PATH, env:NAME or credential:NAME")
+        raise click.UsageError("--administrator-password says where it is: secret:NAME, env:NAME or credential:NAME")
     return SecretRef(source=SecretSource(source), name=name)

@@ -16,6 +16,7 @@ from orchestrator.addressing import BRIDGE_PREFIX
 from orchestrator.config import Config
 from orchestrator.doctor.check import Check, existing, fail, ok, warn
 from orchestrator.drivers.command import run
+from orchestrator.transport import for_looking
 
 _FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
 _MIB = 1 << 20
@@ -58,7 +59,7 @@ def run_dir(settings: Config) -> Check:
     """The run directory can be written, and paths of sockets in it are short enough."""
     name, path = "run directory", settings.run_dir
     place = existing(path)
-    longest = max(len(os.fsencode(path)) + _MONITOR_NAME_BYTES, len(os.fsencode(settings.socket)))
+    longest = max(len(os.fsencode(path)) + _MONITOR_NAME_BYTES, len(os.fsencode(for_looking(str(settings.socket)))))
     if longest > _SOCKET_PATH_MAX_BYTES:
         return fail(name, f"{path} is so long that no socket fits in", "set run_dir to a shorter path")
     if not os.access(place, os.W_OK | os.X_OK):

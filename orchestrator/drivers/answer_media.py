@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.drivers.file_errors import file_faults
@@ -30,9 +31,9 @@ MOUNTS = Path("/proc/self/mountinfo")
 class AnswerDiscs:
     """ports.AnswerMedia in RUN/discs; at most one thread writes or erases for one instance at a time."""
 
-    def __init__(self, layout: Layout, reveal: Reveal, mounts: Path = MOUNTS) -> None:
+    def __init__(self, layout: Layout, secrets_of: Callable[[str], Reveal], mounts: Path = MOUNTS) -> None:
         self._layout = layout
-        self._reveal = reveal
+        self._secrets_of = secrets_of  # a service's own, by its name
         self._mounts = mounts
 
     def write(self, instance: Instance) -> None:
@@ -46,7 +47,7 @@ class AnswerDiscs:
                 folder.chmod(_DIRECTORY_MODE)
             if instance.role.secrets:
                 _must_be_memory(path.parent, self._mounts)
-            _write_whole(path, _content(instance, self._reveal))
+            _write_whole(path, _content(instance, self._secrets_of(instance.service)))
 
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""

@@ -54,7 +54,7 @@ WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minut
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 
 
-def _always(secret: SecretRef) -> str:  # noqa: ARG001 - it has the shape of a SecretFault
+def _always(service: str, secret: SecretRef) -> str:  # noqa: ARG001 - it has the shape of a SecretFault
     return ""
 
 

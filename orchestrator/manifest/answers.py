@@ -31,8 +31,8 @@ from unattend.windows.answers import (
 from unattend.windows.names import computer_name
 
 DATA_BYTES_MAX = 256 * 1024
-SecretFault = Callable[[SecretRef], str]
-"""Why a secret cannot be had, in a few words; "" when it can."""
+SecretFault = Callable[[str, SecretRef], str]
+"""Why a service, by its name, cannot have a secret, in a few words; "" when it can."""
 
 _UNATTEND = (
     "windows", "edition", "architecture", "computerName", "timeZone", "locale", "uiLanguage", "keyboard",
@@ -104,16 +104,16 @@ class WhoseAnswers:
     secret_fault: SecretFault
 
     def secret(self, node: object) -> Answer[SecretRef]:
-        """Where a secret is: `{file: /path}`, `{env: NAME}` or `{credential: NAME}`, and the daemon can have it."""
+        """Where a secret is: `{secret: NAME}`, `{env: NAME}` or `{credential: NAME}`, and the service can have it."""
         sources = [source.value for source in SecretSource]
-        hint = "say where it is: {file: /path}, {env: NAME} or {credential: NAME}"
+        hint = "say where it is: {secret: NAME}, {env: NAME} or {credential: NAME}"
         if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
             return Problem("a secret does not stand in the service file", hint=hint)
         ((source, name),) = node.items()
         if not isinstance(name, str) or not name:
             return Problem("a secret is named by a string", hint=hint)
         secret = SecretRef(source=SecretSource(source), name=str(name))
-        why_not = self.secret_fault(secret)
+        why_not = self.secret_fault(self.service, secret)
         return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
 
 

@@ -120,7 +120,7 @@ class TestAnswerDiscs(AnswerMediaContract):
     @pytest.fixture
     def media(self, layout: Layout) -> AnswerMedia:
         """By pycdlib, on disk."""
-        return AnswerDiscs(layout, HostSecrets({}).reveal)
+        return AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of)
 
     def test_a_disc_is_its_owner_s_alone(self, media: AnswerMedia, layout: Layout, instance: Instance) -> None:
         """It holds secrets: mode 0600 in a directory that nobody else may list."""

@@ -55,7 +55,7 @@ class RealStage:
         self.woken = woken
         self._opened = opened
         self._disks = QemuImgDisks(layout)
-        self._discs = AnswerDiscs(layout, HostSecrets({}).reveal)
+        self._discs = AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of)
         held = layout.image(self.image_sha256, DiskFormat.QCOW2)
         held.parent.mkdir(parents=True)
         shutil.copyfile(image, held)

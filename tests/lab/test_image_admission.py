@@ -41,11 +41,9 @@ def test_good_images_pass(lab: Lab, daemon: RoleDaemon, micro_image: Path, tmp_p
     simulator = images.ensure("setup-simulator", enter.REPOSITORY / "build" / "images").path
     daemon.run("image", "add", str(micro_image), "--name", "micro")
     daemon.run("image", "add", str(simulator), "--name", "windows", "--os", "windows")
-    secret = tmp_path / "admin"
-    secret.touch(0o600)
-    secret.write_text("S3cret-of-a-canary")
+    daemon.give_secret("admin", "S3cret-of-a-canary")
     answers = tmp_path / "answers.yaml"
-    answers.write_text(f"unattend:\n  administratorPassword: {{file: {secret}}}\n")
+    answers.write_text("unattend:\n  administratorPassword: {secret: admin}\n")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         micro = pool.submit(report_of, daemon, "micro", "--memory", "128 MiB")
         windows = pool.submit(report_of, daemon, "windows", "--memory", "256 MiB", "--answers", str(answers))

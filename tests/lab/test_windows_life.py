@@ -38,7 +38,7 @@ ROLE = """
     ready: {{{ignored}within: 2 h}}
     answers:
       unattend:
-        administratorPassword: {{file: {secret}}}
+        administratorPassword: {{secret: administrator}}
         timeZone: W. Europe Standard Time
         specialize: [{commands}]
 """
@@ -69,16 +69,7 @@ STALE = b"""<?xml version="1.0" encoding="utf-8"?>
 
 
 @pytest.fixture(scope="module")
-def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The administrator's password, in a file."""
-    path = tmp_path_factory.mktemp("secrets") / "administrator"
-    path.touch(0o600)
-    path.write_text(PASSWORD)
-    return path
-
-
-@pytest.fixture(scope="module")
-def shop(lab_session: Lab, tmp_path_factory: pytest.TempPathFactory, secret: Path) -> Iterator[RoleDaemon]:
+def shop(lab_session: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoleDaemon]:
     """A daemon with three images and a service whose roles are being set up."""
     place = tmp_path_factory.mktemp("windows")
     base = images.ensure("setup-simulator", IMAGES).path
@@ -87,6 +78,7 @@ def shop(lab_session: Lab, tmp_path_factory: pytest.TempPathFactory, secret: Pat
         undo.callback(lab_session.sweep)
         daemon = lab_session.daemon(place / "vmrole")
         undo.callback(daemon.kill_with_children)
+        daemon.give_secret("administrator", PASSWORD)
         daemon.start()
         for name, disk, files in (
             ("windows", "virtio", {}),
@@ -97,11 +89,11 @@ def shop(lab_session: Lab, tmp_path_factory: pytest.TempPathFactory, secret: Pat
             if files:
                 variant(base, image, files)
             daemon.run("image", "add", str(image), "--name", name, "--os", "windows", "--disk", disk)
-        daemon.run("apply", "-f", "-", text=service(secret))
+        daemon.run("apply", "-f", "-", text=service())
         yield daemon
 
 
-def service(secret: Path, ignored: str = "") -> str:
+def service(ignored: str = "") -> str:
     """The service file: a role for each thing that can happen. `ignored` are conditions of all roles."""
     roles = (
         ("web", "windows", ""),
@@ -110,7 +102,7 @@ def service(secret: Path, ignored: str = "") -> str:
         ("silent", "silent", ""),
     )
     text = "".join(
-        ROLE.format(name=name, image=image, commands=commands, secret=secret, ignored=ignored, port=80 + number)
+        ROLE.format(name=name, image=image, commands=commands, ignored=ignored, port=80 + number)
         for number, (name, image, commands) in enumerate(roles)
     )
     return f"service: shop\nvip: {VIP}\nroles:{text}"
@@ -235,7 +227,7 @@ def test_a_whole_windows_life(lab_session: Lab, shop: RoleDaemon) -> None:
 
 def test_no_secret_shows_itself(lab_session: Lab, shop: RoleDaemon) -> None:
     """Not in a log, the records, evidence, an answer of the API, a domain or a process list: neither the password nor
-    what Windows is given for it. Only overlays, which are the guest's, and discs in memory may hold it.
+    what Windows is given for it. Only overlays, which are the guest's, discs in memory and its own file may hold it.
     """
     encoded = base64.b64encode((PASSWORD + "AdministratorPassword").encode("utf-16-le"))
     canaries = (PASSWORD.encode(), PASSWORD.encode("utf-16-le"), encoded)
@@ -254,10 +246,10 @@ def test_no_secret_shows_itself(lab_session: Lab, shop: RoleDaemon) -> None:
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # It has ended meanwhile.
             told.append(process.read_bytes())
-    guests_own = {"overlays", "storage", "images", "discs", "nvram"}
+    elsewhere = {"secrets", "overlays", "storage", "images", "discs", "nvram"}
     for root in (shop.state, shop.run_dir):
         for path in root.rglob("*"):
-            if path.is_file() and not guests_own & set(path.parts):
+            if path.is_file() and not elsewhere & set(path.parts):
                 told.append(path.read_bytes())
     assert len(told) > 10
     assert not [text[:200] for text in told for canary in canaries if canary in text]
@@ -265,12 +257,12 @@ def test_no_secret_shows_itself(lab_session: Lab, shop: RoleDaemon) -> None:
     assert [disc for disc in discs if disc.stat().st_mode & 0o077] == []
 
 
-def test_a_failed_service_may_be_ignored(lab_session: Lab, shop: RoleDaemon, secret: Path) -> None:
+def test_a_failed_service_may_be_ignored(lab_session: Lab, shop: RoleDaemon) -> None:
     """What started slowly runs by now, what crashed still holds the instance up until its role says to ignore it."""
     wait_until("the slow service", lambda: "SimulatedSlow" not in shop.run("why", "slow-0").stdout, DEADLINE_S)
     before = instance(shop, "slow-0")
     assert (before["phase"], before["boot"]) == ("starting", 2)
-    shop.run("apply", "-f", "-", text=service(secret, "ignore: [Broken], "))
+    shop.run("apply", "-f", "-", text=service("ignore: [Broken], "))
     after = until_serving(shop, "slow-0")
     assert (after["vm_uuid"], after["boot"]) == (before["vm_uuid"], 2), "another condition is no reason to start anew"
     assert answers.distinct(lab_session.client, f"http://{VIP}:81/", 1, 30.0).keys() == {"slow-0.shop"}

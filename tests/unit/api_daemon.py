@@ -12,7 +12,7 @@ from typing import Self
 from fastapi import FastAPI
 
 from orchestrator import records, verify
-from orchestrator.api import Server, bind, create_app, serve
+from orchestrator.api import Listener, Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.client import Client
 from orchestrator.control import Control
@@ -20,6 +20,7 @@ from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service
 from orchestrator.reconciler import Reconciler
@@ -43,15 +44,17 @@ roles:
         #cloud-config
         password: {SECRET}
 """
+ROOT_ALONE = Admission()  # and who runs the tests
 TICK_S = 0.01  # of real time; in each, the fake world lives for half a second
 
 
 class Daemon:
     """A `with` around everything. Time stands still in the fake world unless `alive`."""
 
-    def __init__(self, directory: Path, *, alive: bool = False, admission: Admission | None = None) -> None:
+    def __init__(self, directory: Path, *, alive: bool = False, admission: Admission = ROOT_ALONE) -> None:
         self.socket = directory / "s.sock"
         self.layout = Layout(directory / "state", directory / "run")
+        self.secrets_dir = directory / "secrets"
         self.world = World()
         self._alive = alive
         self._admission = admission
@@ -68,6 +71,7 @@ class Daemon:
             self.control = Control(
                 self.store,
                 find_image=self.images.find,
+                secret_fault=HostSecrets(self.secrets_dir, environment={"HOME": SECRET}).fault,
                 capacity=Capacity(pool="10.90.0.0/16", memory_mib=16_384),
                 clock=self.world,
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
@@ -82,7 +86,7 @@ class Daemon:
                 life.start()
                 stack.callback(life.join)
                 stack.callback(self._stopped.set)
-            self.server: Server = serve(self.app, bind(self.socket, None))
+            self.server: Server = serve(self.app, Listener(bind(self.socket, None), self._admission))
             stack.callback(lambda: self.server.stop())
             self._stack = stack.pop_all()
         return self
@@ -97,7 +101,6 @@ class Daemon:
             console=self.layout.console,
             findings=self._findings,
             repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),
-            admission=self._admission,
         )
 
     def _findings(self) -> list[verify.Finding]:
@@ -119,7 +122,7 @@ class Daemon:
         """As a daemon that is stopped and started again, seen from a client."""
         self.server.stop()
         self.app = self._made()
-        self.server = serve(self.app, bind(self.socket, None))
+        self.server = serve(self.app, Listener(bind(self.socket, None), self._admission))
 
     def client(self) -> Client:
         """A client of this daemon."""

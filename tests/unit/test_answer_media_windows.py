@@ -52,13 +52,18 @@ def instance(answers: Answers) -> Instance:
     )
 
 
+def secrets(environment: Mapping[str, str]) -> HostSecrets:
+    """A host whose owner lets service files name all of these variables."""
+    return HostSecrets(Path("/nowhere"), variables=environment, environment=environment)
+
+
 def discs(
     place: Path, mounts: str, environment: Mapping[str, str] = MappingProxyType({"ADMIN": CANARY})
 ) -> AnswerDiscs:
     """Discs on a host whose mount table reads so."""
     table = place / "mountinfo"
     table.write_text(mounts.format(place=place))
-    return AnswerDiscs(Layout(place / "state", place / "run"), HostSecrets(environment).reveal, table)
+    return AnswerDiscs(Layout(place / "state", place / "run"), secrets(environment).of, table)
 
 
 def test_a_disc_with_secrets_is_written_to_memory_alone(tmp_path: Path) -> None:
@@ -73,7 +78,7 @@ def test_a_disc_with_secrets_is_written_to_memory_alone(tmp_path: Path) -> None:
     (disc,) = tmp_path.glob("run/discs/*/*.iso")
     assert disc.stat().st_mode & 0o777 == 0o600
     extracted = subprocess.run(["isoinfo", "-J", "-x", "/Unattend.xml", "-i", disc], capture_output=True, check=True)
-    assert encode(HostSecrets({"ADMIN": CANARY}).reveal(ADMIN), "AdministratorPassword").encode() in extracted.stdout
+    assert encode(secrets({"ADMIN": CANARY}).of("shop")(ADMIN), "AdministratorPassword").encode() in extracted.stdout
 
 
 def test_secrets_of_cloud_init_are_kept_as_those_of_windows(tmp_path: Path) -> None:

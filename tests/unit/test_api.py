@@ -287,6 +287,37 @@ def test_what_a_windows_role_was_told_is_not_shown() -> None:
     assert "/etc/vmrole/admin" in shown
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_service_file_reaches_no_file_but_the_owners_secrets(daemon: Daemon, dry_run: bool) -> None:
+    """What the daemon can read and the client cannot is no different from what is not there: neither is looked at."""
+
+    def said(source: str) -> str:
+        text = SHOP[: SHOP.index("      userData:")] + f"      userData: {{{source}}}\n"
+        with pytest.raises(errors.InvalidInput) as caught:
+            daemon.client().apply(text, dry_run=dry_run)
+        (problem,) = caught.value.problems
+        assert problem.key == "roles.web.answers.userData"
+        return str(problem.message).replace(source.partition(": ")[2], "NAME")
+
+    places = (
+        "/etc/shadow",
+        "/etc/passwd",
+        "/nowhere",
+        "/proc/self/environ",
+        f"{daemon.secrets_dir}/../state/vmrole.db",
+    )
+    assert len({said(f"file: {place}") for place in places}) == 1
+    assert len({said(f"env: {name}") for name in ("HOME", "NOBODY")}) == 1
+    daemon.secrets_dir.mkdir(mode=0o700, exist_ok=True)
+    (daemon.secrets_dir / "web.yaml").touch(0o600)
+    (daemon.secrets_dir / "web.yaml").write_text("")
+    assert "it is empty" in said("secret: web.yaml")
+    assert "there is no such secret" in said("secret: other.yaml")
+    (daemon.secrets_dir / "web.yaml").write_text("#cloud-config\n")
+    text = SHOP[: SHOP.index("      userData:")] + "      userData: {secret: web.yaml}\n"
+    assert daemon.client().apply(text, dry_run=True)["changes"]
+
+
 def test_verify_finds_what_no_record_knows(daemon: Daemon) -> None:
     """What lies around without a record is a finding of the API."""
     assert daemon.client().findings() == []

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
 import os
+import re
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
-from orchestrator.api import server
-from orchestrator.api.listening import bind, group_id
-from orchestrator.api.peers import Admission, Peer, peer_of
+from orchestrator.api import serve, server
+from orchestrator.api.app import description
+from orchestrator.api.guard import FOR_LOOKING
+from orchestrator.api.listening import Listener, bind, group_id
+from orchestrator.api.peers import Access, Admission, Caller, Peer, peer_of
+from orchestrator.client import Client
 from orchestrator.errors import ConfigError, Conflict, Denied, VmroleError
+from orchestrator.transport import for_looking
 from tests.unit.api_daemon import SHOP, Daemon
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Nobody(Admission):
-    """Admits nobody, not even root: tests run as anyone."""
+class Always(Admission):
+    """Gives everybody the same access, root too: tests run as anyone."""
 
-    def allows(self, peer: Peer) -> bool:
-        """Never."""
-        return False
+    access: Access
+
+    def caller(self, peer: Peer) -> Caller:
+        """Whoever it is."""
+        return Caller(peer=peer, access=self.access)
 
 
 def test_the_socket_is_for_owner_and_group_only(tmp_path: Path) -> None:
@@ -99,31 +113,135 @@ def test_the_kernel_says_who_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uid", "groups", "group", "allowed"),
+    ("uid", "groups", "admission", "access"),
     [
-        (0, {0}, None, True),
-        (os.geteuid(), {54321}, None, True),
-        (54321, {54321}, None, False),
-        (54321, {54321, 77}, 77, True),
-        (54321, {54321}, 77, False),
+        (0, {0}, Admission(), Access.ALL),
+        (os.geteuid(), {54321}, Admission(), Access.ALL),
+        (0, {0}, Admission(for_looking=True), Access.LOOK),
+        (54321, {54321}, Admission(), Access.NOTHING),
+        (54321, {54321}, Admission(for_looking=True), Access.NOTHING),
+        (54321, {54321, 77}, Admission(group=77), Access.ALL),
+        (54321, {54321, 77}, Admission(group=77, for_looking=True), Access.LOOK),
+        (54321, {54321}, Admission(group=77, readers=78), Access.NOTHING),
+        (54321, {54321, 78}, Admission(group=77, readers=78), Access.LOOK),
+        (54321, {54321, 78}, Admission(group=77, readers=78, for_looking=True), Access.LOOK),
+        (54321, {54321, 77, 78}, Admission(group=77, readers=78), Access.ALL),
     ],
 )
-def test_root_the_owner_and_the_group_are_admitted(
-    uid: int, groups: set[int], group: int | None, allowed: bool
+def test_root_the_owner_and_the_groups_are_admitted(
+    uid: int, groups: set[int], admission: Admission, access: Access
 ) -> None:
-    """Root, the daemon's own user and members of the group, nobody else."""
-    assert Admission(group=group).allows(Peer(pid=1, uid=uid, groups=frozenset(groups))) is allowed
+    """Root, the daemon's own user and members of the group may do everything, readers look, nobody else anything."""
+    assert admission.caller(Peer(pid=1, uid=uid, groups=frozenset(groups))).access is access
 
 
 def test_a_peer_that_is_not_admitted_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     """Every request of such a peer is answered 403 before anything else is looked at."""
-    with Daemon(tmp_path, admission=Nobody()) as daemon:
+    with Daemon(tmp_path, admission=Always(access=Access.NOTHING)) as daemon:
         daemon.give_image()
         with pytest.raises(Denied):
             daemon.client().apply(SHOP)
         with pytest.raises(Denied):
             daemon.client().health()
         assert daemon.control.services() == []
+
+
+def test_who_may_look_sees_no_console_and_changes_nothing(tmp_path: Path) -> None:
+    """GET of what holds no secret is answered; everything else is refused, what does not exist too."""
+    with Daemon(tmp_path, admission=Always(access=Access.LOOK)) as daemon:
+        daemon.give_image()
+        daemon.control.apply(SHOP)
+        client = daemon.client()
+        assert [one["name"] for one in client.services()] == ["shop"]
+        assert client.instance("web-0")["name"] == "web-0.shop"
+        assert client.why("web-0")
+        for refused in (
+            lambda: client.console("web-0", 10),
+            lambda: client.apply(SHOP, dry_run=True),
+            lambda: client.act("restart", "web-0"),
+            lambda: client.remove("shop"),
+            lambda: client.repair(),
+            lambda: client.verify_image("micro"),
+            lambda: client.call("GET", "/v1/no/such/route"),
+            lambda: client.call("GET", "/v1/instances/web-0/"),
+            lambda: client.call("OPTIONS", "/v1/instances/web-0/console"),
+        ):
+            with pytest.raises(Denied, match="only look"):
+                refused()
+        assert not daemon.control.service("shop").removing
+
+
+def test_every_get_is_open_or_closed_to_those_who_may_look(tmp_path: Path) -> None:
+    """A new route is closed until it is put on the list, and the list names nothing that is gone. Closed are those
+    that show what a guest printed.
+    """
+    with Daemon(tmp_path) as daemon:
+        routes = [path for path, methods in description(daemon.app)["paths"].items() if "get" in methods]
+        paths = {re.sub(r"\{\w+\}", "*", path) for path in routes} | {"/openapi.json"}
+    assert paths - set(FOR_LOOKING) == {"/v1/instances/*/console"}
+    assert set(FOR_LOOKING) <= paths
+
+
+def test_a_connection_that_does_not_say_who_asks_is_refused(tmp_path: Path) -> None:
+    """An app behind any server but ours, and a listener that has no admission: 403, whatever is asked."""
+    with Daemon(tmp_path) as daemon:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [], "query_string": b"", "state": {}}
+        asyncio.run(daemon.app(scope, receive, send))
+        assert sent[0]["status"] == 403
+
+
+def test_a_listener_lets_nobody_do_more_than_it_admits(tmp_path: Path) -> None:
+    """The same process may do everything by one socket and only look by the other."""
+    with Daemon(tmp_path) as daemon:
+        looking = tmp_path / "looking.sock"
+        all_of_it = Listener(bind(tmp_path / "all.sock", None), Admission())
+        with serve(daemon.app, Listener(bind(looking, None), Admission(for_looking=True)), all_of_it):
+            daemon.give_image()
+            assert Client(str(looking)).health()["status"] == "ok"
+            with pytest.raises(Denied, match="only look"):
+                Client(str(looking)).apply(SHOP)
+            Client(str(tmp_path / "all.sock")).apply(SHOP)
+        assert not looking.exists()
+
+
+def test_who_may_not_use_the_socket_comes_by_the_one_beside_it(tmp_path: Path) -> None:
+    """A client needs to know one path only; where there is no such socket, he is told what he lacks."""
+    assert for_looking("/run/vmrole/vmrole.sock") == "/run/vmrole/vmrole-read.sock"
+    assert for_looking("/run/vmrole.d/socket") == "/run/vmrole.d/socket-read"
+    with Daemon(tmp_path) as daemon, tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        path = Path(directory) / "vmrole.sock"
+        beside = Path(for_looking(str(path)))
+        with bind(path, None):
+            path.chmod(0)
+            assert f"you may not use {path}" in asked_by_nobody(path)
+            with serve(daemon.app, Listener(bind(beside, None), Always(access=Access.LOOK))):
+                beside.chmod(0o666)
+                assert asked_by_nobody(path) == "ok"
+
+
+def asked_by_nobody(path: Path) -> str:
+    """What a client that modes of files hold for is told about the daemon's health."""
+    program = """
+import os, sys
+from orchestrator import client, errors
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    print(client.Client(sys.argv[1]).health()["status"], end="")
+except errors.VmroleError as error:
+    print(error, end="")
+"""
+    argv = [sys.executable, "-c", program, str(path)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60.0, check=True, cwd=REPOSITORY).stdout
 
 
 def test_every_write_is_logged_with_who_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

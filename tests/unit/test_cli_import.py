@@ -71,7 +71,7 @@ def test_faults_are_told_one_a_line(run: Run) -> None:
         (("s.csdef", "s.cscfg", "--vip", "nowhere"), 2, "is not an IPv4 address"),
         (("s.csdef", "s.cscfg", "--image", "A B"), 2, "cannot be used"),
         (("s.csdef", "s.cscfg", "--role-image", "web"), 2, "is not ROLE=NAME"),
-        (("s.csdef", "s.cscfg", "--administrator-password", "hunter2"), 2, "file:/PATH, env:NAME"),
+        (("s.csdef", "s.cscfg", "--administrator-password", "hunter2"), 2, "secret:NAME, env:NAME"),
         (("s.csdef", "s.cscfg", "--apply", "-o", "x"), 2, "either --apply or -o"),
         (("big.csdef", "s.cscfg"), 2, "big.csdef is larger than 1 MiB"),
     ],

@@ -58,6 +58,8 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('workers = "many"', "not a number"),
         ("workers = true", "not a number"),
         ("libvirt_uri = 5", "not a string"),
+        ('secrets_env = "ADMIN"', 'secrets_env = ["NAME"]'),
+        ("secrets_env = [1]", 'secrets_env = ["NAME"]'),
         ('accelerator = "xen"', "auto, kvm, tcg"),
         ('state_dir = "here"', "absolute path"),
         ('network_pool = "10.90.0.0/30"', "a /24 of it"),

@@ -52,7 +52,7 @@ roles:
 
 def parse(source: str, image: Image = WINDOWS, why_not: str = "") -> Role:
     """The one role of the file."""
-    return manifest.parse(source, lambda _: image, lambda _: why_not).roles[0]
+    return manifest.parse(source, lambda _: image, lambda *_: why_not).roles[0]
 
 
 def problems(source: str, image: Image = WINDOWS, why_not: str = "") -> tuple[Problem, ...]:

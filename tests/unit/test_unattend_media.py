@@ -46,7 +46,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def discs(layout: Layout) -> AnswerDiscs:
     """The driver on an empty host."""
-    return AnswerDiscs(layout, HostSecrets({}).reveal)
+    return AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of)
 
 
 def test_a_disc_says_who_the_instance_is(layout: Layout, discs: AnswerDiscs) -> None:
@@ -151,7 +151,9 @@ def test_a_full_disk_loses_nothing(discs: AnswerDiscs, layout: Layout, monkeypat
 def test_a_place_that_cannot_be_written_is_tried_again_later(tmp_path: Path) -> None:
     """A file where the directory should be is an error of the world with a hint, not a crash."""
     (tmp_path / "run").write_text("")
-    discs = AnswerDiscs(Layout(state=tmp_path / "state", run=tmp_path / "run"), HostSecrets({}).reveal)
+    discs = AnswerDiscs(
+        Layout(state=tmp_path / "state", run=tmp_path / "run"), HostSecrets(Path("/nowhere"), environment={}).of
+    )
     for act in (lambda: discs.write(_INSTANCE), lambda: discs.erase(_INSTANCE.name)):
         with pytest.raises(Transient) as refused:
             act()
