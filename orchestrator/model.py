@@ -442,7 +442,8 @@ class Identity:
     boot_id: str
     setup_boot_id: str = ""  # written by the answer disc's own script in the setup boot
     source: str = "files"  # how it was learned: "files", "exec", or "ping" when the agent allows neither
-    unfinished: str = ""  # what setup still does, in words, where the guest tells (Windows); "" when it is complete
+    unfinished: str = ""  # what setup still does, in words, where the guest tells; "" when it is complete
+    confined: str = ""  # why the agent may not read what it is asked for, and the remedy; its source is "ping" then
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,17 +50,22 @@ def virtual_machines(
         wake(InstanceName(name), why)
 
     connection = LibvirtConnection(uri, happened)
-    channel = AgentChannel(connection)
+    # Agents get a connection of their own: libvirtd serves five requests of a client at a time, and three agents that
+    # hang would keep every look at a healthy VM waiting.
+    for_agents = LibvirtConnection(uri, None)
+    channel = AgentChannel(for_agents)
     connection.open()
+    for_agents.open()
     try:
         guest = LibvirtGuest(channel, monitors, transcript)
         evidence = Evidence(layout, transcript, guest.logs)
         yield VirtualMachines(
             connection=connection,
-            hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine),
+            hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine, guest.forget),
             guest=guest,
             evidence=evidence,
         )
     finally:
+        for_agents.close()
         connection.close()
         monitors.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from orchestrator.drivers.guest import agent_channel
 from orchestrator.drivers.guest.agent_channel import (
     AgentChannel,
+    AgentDenied,
     AgentForbids,
     AgentFrozen,
     AgentRefused,
@@ -131,6 +133,100 @@ def test_refusals(channel: AgentChannel, replies: list[Any], message: str, kind:
         channel.call(NAME, "guest-exec", path="/bin/true")
     assert type(told.value) is kind
     assert str(told.value) == message.partition("': ")[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to open file '/var/lib/vmrole/setup-boot' (mode: 'r'): Permission denied",
+        "Failed to execute child process “/bin/sh” (Operation not permitted)",
+        "failed to open file 'C:\\x': Access is denied.",
+    ],
+)
+def test_a_confinement_is_told_from_an_absence(channel: AgentChannel, replies: list[Any], words: str) -> None:
+    """What the guest's own system does not let the agent do is neither forbidden by the agent nor absent."""
+    message = f"internal error: unable to execute QEMU agent command 'guest-file-open': {words}"
+    replies[:] = [libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR, message)]
+    with pytest.raises(AgentDenied) as told:
+        channel.call(NAME, "guest-file-open", path="x", mode="r")
+    assert str(told.value) == words
+
+
+def test_an_agent_that_hangs_is_left_alone_longer_each_time(
+    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lets us wait in vain is asked again after 2, 4, 8 … 60 s, and at once when it connects anew or has
+    answered; the others are asked meanwhile.
+    """
+    clock, asked = [1000.0], []
+    monkeypatch.setattr(agent_channel.time, "monotonic", lambda: clock[0])
+    hung = [True]
+
+    def answer(domain: Domain, request: str, within_s: int, flags: int) -> str:
+        asked.append(clock[0])
+        if hung[0]:
+            raise libvirt_error(libvirt.VIR_ERR_AGENT_UNRESPONSIVE, "Guest agent not available for now")
+        return '{"return": 1}'
+
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", answer)
+
+    def silences(until_s: float) -> list[float]:
+        """The pauses between the questions that reached the agent, while it is asked twice a second."""
+        asked.clear()
+        while clock[0] < until_s:
+            with contextlib.suppress(AgentSilent):
+                channel.call(NAME, "guest-ping")
+            clock[0] += 0.5
+        return [after - before for before, after in itertools.pairwise(asked)]
+
+    assert silences(1300.0) == [2, 4, 8, 16, 32, 60, 60, 60]
+    hung[0] = False
+    assert channel.call(OTHER, "guest-ping") == 1
+    with pytest.raises(AgentSilent, match="not available for now"):
+        channel.call(NAME, "guest-ping")
+    channel.reconnected(NAME)
+    assert channel.call(NAME, "guest-ping") == 1
+    hung[0] = True
+    assert silences(clock[0] + 20)[0] == 2, "an answer makes the first pause short again"
+
+
+def test_an_agent_that_is_not_there_yet_is_asked_all_the_time(channel: AgentChannel, replies: list[Any]) -> None:
+    """While a guest boots its agent is not connected, which libvirt says at once: nothing is left alone for that."""
+    absent = libvirt_error(
+        libvirt.VIR_ERR_AGENT_UNRESPONSIVE, "Guest agent is not responding: QEMU guest agent is not connected"
+    )
+    replies[:] = [*[absent] * 20, '{"return": 7}']
+    for _ in range(20):
+        with pytest.raises(AgentSilent):
+            channel.call(NAME, "guest-ping")
+    assert channel.call(NAME, "guest-ping") == 7
+
+
+def test_no_more_agents_are_asked_at_once_than_libvirtd_serves(
+    channel: AgentChannel, replies: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fifth of five agents that hang is not asked while four are: libvirtd has requests left for everybody."""
+    monkeypatch.setattr(agent_channel, "SLOT_S", 0.1)
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang() -> str:
+        asked.release()
+        assert go_on.wait(60)
+        return '{"return": 1}'
+
+    replies[:] = [hang]
+    names = [InstanceName(f"web-{number}.shop") for number in range(agent_channel.AT_ONCE)]
+    threads = [threading.Thread(target=channel.call, args=(name, "guest-ping")) for name in names]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert asked.acquire(timeout=60)
+    with pytest.raises(AgentSilent, match="other agents"):
+        channel.call(InstanceName("db-0.shop"), "guest-ping")
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert channel.call(InstanceName("db-0.shop"), "guest-ping") == 1
 
 
 # What a refusal means -------------------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ import base64
 import dataclasses
 import json
 import math
+import os
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,16 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.drivers.evidence import EXCHANGES, Transcript
-from orchestrator.drivers.guest import guest_services, host_probe
+from orchestrator.drivers.guest import agent_commands, guest_services, host_probe, linux_guest
 from orchestrator.drivers.guest.agent_channel import (
     FROZEN_WORDS,
+    AgentDenied,
     AgentForbids,
     AgentFrozen,
     AgentRefused,
     AgentSilent,
 )
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
-from orchestrator.drivers.guest.linux_guest import BOOT_ID_FILE, SETUP_BOOT_FILE
+from orchestrator.drivers.guest.linux_guest import BOOT_ID_FILE, SETUP_BOOT_COPY, SETUP_BOOT_FILE
 from orchestrator.drivers.hostile_text import harmless, harmless_lines
 from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
 from tests.unit.test_domain_xml import instance
@@ -50,6 +54,10 @@ class Agent:
         self.started: list[list[str]] = []
         self.silent = ""
         self.frozen = False
+        self.denied: tuple[
+            str, ...
+        ] = ()  # paths that its own system does not let it read; "exec" stands for programs
+        self.trouble = ""  # what a failing system says when a file is opened
         self.answers: dict[str, Any] = {}
         self.resets_seen = 0
         self._started_at_s = 0.0
@@ -81,12 +89,20 @@ class Agent:
             case "guest-get-osinfo" | "guest-get-host-name":
                 return {}
             case "guest-file-open":
+                if any(arguments["path"].startswith(place) for place in self.denied):
+                    raise AgentDenied(f"failed to open file '{arguments['path']}' (mode: 'r'): Permission denied")
+                if self.trouble:
+                    raise AgentRefused(f"failed to open file '{arguments['path']}' (mode: 'r'): {self.trouble}")
                 if arguments["path"] not in self.files:
                     raise AgentRefused(f"Failed to open file '{arguments['path']}': No such file or directory")
                 return list(self.files).index(arguments["path"])
+            case "guest-file-seek":
+                raise AgentRefused("failed to seek file: Invalid argument")
             case "guest-file-read":
                 text = list(self.files.values())[arguments["handle"]].encode()[: arguments["count"]]
                 return {"count": len(text), "buf-b64": base64.b64encode(text).decode(), "eof": True}
+            case "guest-exec" if "exec" in self.denied:
+                raise AgentDenied("Failed to execute child process “/bin/sh” (Permission denied)")
             case "guest-exec":
                 self.started.append([arguments["path"], *arguments["arg"]])
                 self._started_at_s = time.monotonic()
@@ -192,6 +208,127 @@ def test_silence_tells_a_reboot_from_a_boot() -> None:
     assert asked.identity(instance()) == Silence(reason="hung", rebooting=False)
 
 
+OUR_FILES = ("/var/lib/vmrole", "/run/vmrole", "/run/cloud-init")
+
+
+def test_a_confined_agent_is_told_as_that() -> None:
+    """An agent that may not read our file has not said that there is none: the copy is read, else a program asks,
+    else the ping and the monitor are all there is, and it says why and what helps.
+    """
+    agent = Agent({BOOT_ID_FILE: BOOT, SETUP_BOOT_FILE: SETUP_BOOT, SETUP_BOOT_COPY: SETUP_BOOT})
+    agent.denied = ("/var/lib/vmrole",)
+    both = Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT)
+    assert guest(agent).identity(instance()) == both
+    del agent.files[SETUP_BOOT_COPY]
+    agent.output = f"{BOOT}\n{SETUP_BOOT}\n"
+    assert guest(agent).identity(instance()) == dataclasses.replace(both, source="exec")
+    for change in ({"output": f"{BOOT}\ndenied\n"}, {"forbidden": EXEC}, {"denied": ("/var/lib/vmrole", "exec")}):
+        for name, value in change.items():
+            setattr(agent, name, value)
+        found = guest(agent).identity(instance())
+        assert isinstance(found, Identity)
+        assert (found.boot_id, found.setup_boot_id, found.source) == (BOOT, "", "ping")
+        assert "virt_qemu_ga_read_nonsecurity_files" in found.confined
+        assert "InaccessiblePaths" in found.confined
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that everybody may pass, unlike pytest's."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_the_question_for_ids_tells_a_denial_from_an_absence(open_place: Path) -> None:
+    """The script, run by a real shell that is no longer root: "denied" for what it may not read, nothing for what is
+    not there, and the copy where only that may be read.
+    """
+    (open_place / "closed").mkdir(mode=0o700)
+    (open_place / "open").mkdir(mode=0o755)
+    for file in ("closed/id", "open/id"):
+        (open_place / file).write_text(f"{SETUP_BOOT}\n")
+
+    def asked(first: str, second: str) -> str:
+        script = linux_guest._IDS_SCRIPT.replace(SETUP_BOOT_FILE, str(open_place / first))
+        script = script.replace(SETUP_BOOT_COPY, str(open_place / second))
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", script]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True, cwd="/")
+        return done.stdout.splitlines()[-1]
+
+    assert asked("open/id", "closed/id") == SETUP_BOOT
+    assert asked("closed/id", "open/id") == SETUP_BOOT
+    assert asked("closed/id", "open/absent") == "denied"
+    assert asked("open/absent", "open/absent") == ""
+
+
+@pytest.mark.parametrize(
+    "trouble", ["Too many open files", "Input/output error", "Resource temporarily unavailable", "Stale file handle"]
+)
+def test_a_file_that_cannot_be_opened_for_now_is_not_absent(trouble: str) -> None:
+    """A guest in trouble has not said that its setup has not run: its agent is silent, and says what is wrong."""
+    agent = Agent({BOOT_ID_FILE: BOOT})
+    agent.trouble = trouble
+    found = guest(agent).identity(instance())
+    assert isinstance(found, Silence)
+    assert trouble in found.reason
+    agent.trouble = "No such file or directory"
+    assert guest(agent).identity(instance()) == Identity(boot_id="", source="ping")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, ""),
+        ({guest_services.CLOUD_INIT_DISABLED: ""}, "see /run/cloud-init/ds-identify.log"),
+        (
+            {
+                guest_services.CLOUD_INIT_DISABLED: "",
+                guest_services.DS_IDENTIFY_LOG: "No ds found [mode=search, notfound=disabled]. Disabled cloud-init",
+            },
+            "it found no data source when it looked: put the driver of the answer disc",
+        ),
+        (
+            {guest_services.CLOUD_INIT_DISABLED: "", guest_services.CLOUD_INIT_SWITCHED_OFF: ""},
+            "remove /etc/cloud/cloud-init.disabled",
+        ),
+    ],
+)
+def test_a_cloud_init_that_switched_itself_off_is_told(files: dict[str, str], expected: str) -> None:
+    """While the disc has not been applied, the guest tells why it will not be, and what helps; afterwards it is of no
+    interest, for later boots come without the disc.
+    """
+    agent = Agent({BOOT_ID_FILE: BOOT, **files})
+    found = guest(agent).identity(instance())
+    assert isinstance(found, Identity)
+    assert expected in found.unfinished
+    assert bool(expected) == bool(found.unfinished)
+    assert guest(agent).identity(instance(set_up=True)) == Identity(boot_id=BOOT)
+    agent.files[SETUP_BOOT_FILE] = SETUP_BOOT
+    assert guest(agent).identity(instance()) == Identity(boot_id=BOOT, setup_boot_id=SETUP_BOOT)
+
+
+def test_a_program_that_tells_the_boot_is_not_waited_for() -> None:
+    """While a program that tells the boot runs, what was known stands, and no second one is started; after a reset
+    nothing stands.
+    """
+    agent = Agent(output=f"{BOOT}\n\n{SETUP_BOOT}\n")
+    agent.forbidden = FILES
+    agent.running_for_s = math.inf
+    asked = guest(agent)
+    assert isinstance(asked.identity(instance()), Silence)
+    agent.running_for_s = 0.0
+    known = asked.identity(instance())
+    assert isinstance(known, Identity)
+    agent.running_for_s = math.inf
+    for _ in range(3):
+        assert asked.identity(instance()) == known
+    assert len(agent.started) == 2
+    agent.resets_seen = 1
+    assert isinstance(asked.identity(instance()), Silence)
+
+
 FROZEN = Silence(reason=FROZEN_WORDS, frozen=True)
 
 
@@ -286,6 +423,129 @@ def test_without_commands_cloud_init_decides(result: str, started: bool, failed:
     assert isinstance(found, Services)
     assert (found.started, found.failed) == (started, failed)
     assert "forbids guest-exec" in found.note
+
+
+@pytest.mark.parametrize(
+    ("said", "ready", "checked", "expected"),
+    [
+        ("", Ready(), True, "still"),
+        ("cloud-init=running\n", Ready(), True, "still"),
+        ("cloud-init=disabled\n", Ready(), True, "started"),
+        ('cloud-init-result={"v1": {"errors": []}}\n', Ready(), True, "started"),
+        ('cloud-init-result={"v1": {"errors": []}}\n', Ready(), False, "docs/images-needs.md"),
+        ('tells=itself\ncloud-init-result={"v1": {"errors": []}}\n', Ready(), True, "/run/vmrole/ready"),
+        ('tells=itself\nready=BOOT\ncloud-init-result={"v1": {"errors": []}}\n', Ready(), False, "started"),
+        ('cloud-init-result={"v1": {"errors": ["boom"]}}\n', Ready(), True, "cloud-init: boom"),
+        ('cloud-init-result={"v1": {"errors": ["boom"]}}\n', Ready(ignore=("cloud-init",)), True, "started"),
+        ('cloud-init-result={"v1": {"errors": []}}\nsetup-result={"problems": ["x"]}\n', Ready(), True, "setup: x"),
+        ("cloud-init-result=half\n", Ready(), True, "still"),
+        ('cloud-init-result={"v1": {"errors": []}}\n', Ready(units=("a.service",)), True, "no systemd"),
+    ],
+)
+def test_what_a_guest_without_systemd_says(said: str, ready: Ready, checked: bool, expected: str) -> None:
+    """cloud-init's end is enough where the role's own check has to pass as well; a guest that says itself when it has
+    started is waited for; else it is told what is missing.
+    """
+    found = guest_services.judge(f"init=other\n{said.replace('BOOT', BOOT)}", ready, BOOT, checked=checked)
+    assert found is not None
+    assert found.started is (expected == "started")
+    if expected not in ("started", "still"):
+        assert expected in " ".join((found.note, *found.failed))
+
+
+def test_a_guest_without_systemd_serves_by_cloud_init_and_the_role_s_check() -> None:
+    """OpenRC or sysvinit with cloud-init and an agent: nothing of ours has to be in the image."""
+    agent = Agent({BOOT_ID_FILE: BOOT}, output="init=other\ncloud-init=running\n")
+    asked, of = guest(agent), with_ready(Ready(probe=TcpProbe(port=22)))
+    for _ in range(5):
+        found = asked.services(of)
+        assert isinstance(found, Services)
+        assert not found.started
+    assert len(agent.started) == 1, "its files are read until cloud-init has ended: that starts no process"
+    agent.files[guest_services.CLOUD_INIT_RESULT] = '{"v1": {"errors": []}}'
+    agent.output = 'init=other\ncloud-init-result={"v1": {"errors": []}}\n'
+    found = asked.services(of)
+    while not found.started:  # It is left alone for as long as its first answer took.
+        found = asked.services(of)
+        assert isinstance(found, Services)
+    assert "no systemd" in found.note
+
+
+CONFINED_SYSTEMD = "init=systemd\nbus=denied\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "ready", "expected"),
+    [
+        ("", Ready(), "answering and the role's probe alone"),
+        ('cloud-init-result={"v1": {"errors": []}}\n', Ready(), "cloud-init's end and the role's probe alone"),
+        ("cloud-init=running\n", Ready(), "still"),
+        ('cloud-init-result={"v1": {"errors": ["boom"]}}\n', Ready(), "cloud-init: boom"),
+        ("", Ready(units=("a.service",)), "cannot be asked for"),
+    ],
+)
+def test_what_a_confined_guest_with_systemd_says(said: str, ready: Ready, expected: str) -> None:
+    """An agent that may not ask D-Bus is judged by what it may see, and says which boolean or unit is in the way."""
+    found = judged(CONFINED_SYSTEMD + said, ready)
+    assert found.started is ("alone" in expected)
+    told = " ".join((found.note, *found.failed))
+    assert expected == "still" or expected in told
+    assert ("virt_qemu_ga" in told) is ("alone" in expected or bool(ready.units))
+
+
+def test_a_confined_agent_with_nothing_to_see_is_judged_by_its_answering() -> None:
+    """Where neither our files nor a program can be had, the probe decides, and the note names the confinement."""
+    agent = Agent({BOOT_ID_FILE: BOOT})
+    agent.denied = (*OUR_FILES, "exec")
+    found = guest(agent).services(with_ready(Ready(probe=TcpProbe(port=22))))
+    assert isinstance(found, Services)
+    assert found.started
+    assert "virt_qemu_ga_run_unconfined" in found.note
+
+
+def test_an_agent_that_hides_how_commands_end_runs_one_and_no_more() -> None:
+    """guest-exec without guest-exec-status is worth nothing: it is not called at each look."""
+    agent = Agent({BOOT_ID_FILE: BOOT, guest_services.CLOUD_INIT_RESULT: '{"v1": {"errors": []}}'})
+    agent.forbidden = ("guest-exec-status",)
+    asked, of = guest(agent), instance(boot_id=BOOT)
+    for _ in range(3):
+        found = asked.services(of)
+        assert isinstance(found, Services)
+        assert found.started
+    assert len(agent.started) == 1
+
+
+def test_commands_are_remembered_in_bounds_and_forgotten_with_the_guest() -> None:
+    """However often a role's wishes change, few commands of a guest are remembered; none of one that is gone."""
+    agent = Agent({BOOT_ID_FILE: BOOT}, output="init=systemd\nstate=running\n")
+    agent.running_for_s = math.inf
+    asked = guest(agent)
+    for number in range(50):
+        asked.identity(instance())
+        asked.services(with_ready(Ready(units=(f"a{number}.service",))))
+    name = instance().name
+    assert len(asked._commands._running[name]) == agent_commands.COMMANDS_MAX
+    agent.forbidden = ("guest-exec-status",)
+    asked.services(with_ready(Ready(units=("b.service",))))
+    asked.forget(name)
+    for keeper in (asked, asked._commands, *asked._systems.values()):
+        for what, known in vars(keeper).items():
+            assert not (isinstance(known, dict) and name in known), f"{keeper} remembers {what}"
+
+
+def test_no_look_waits_for_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb never sleeps: what a guest has not answered yet is another look's."""
+
+    def sleeps(_seconds: float) -> None:
+        raise AssertionError("a verb of the port sleeps")
+
+    monkeypatch.setattr(time, "sleep", sleeps)
+    agent = Agent({BOOT_ID_FILE: BOOT}, output="init=systemd\nstate=running\n")
+    agent.running_for_s = math.inf
+    asked = guest(agent)
+    for of in (instance(boot_id=BOOT), with_ready(Ready(command=("/bin/true",)))):
+        asked.identity(of)
+        asked.services(of)
 
 
 def test_without_commands_and_files_answering_is_all() -> None:
@@ -477,7 +737,7 @@ def test_any_output_is_survived(said: str) -> None:
         found = guest_services.judge(text, Ready(), BOOT)
         shown = [] if found is None else [found.note, *found.pending, *found.failed]
         assert len(shown) < 60
-        assert all(len(line) < 200 and line == harmless(line, 200) for line in shown)
+        assert all(len(line) < 300 and line == harmless(line, 300) for line in shown)
 
 
 def test_a_thousand_failures_are_told_shortly() -> None:

@@ -12,6 +12,12 @@ save() {
     printf '%s\n' "$2" >"$state/.$1" && sync "$state/.$1" && mv "$state/.$1" "$state/$1" && sync "$state"
 }
 
+# Where an agent that SELinux or its unit confines may read it: below /etc nearly everybody may.
+save_copy() {
+    mkdir -p /etc/vmrole && printf '%s\n' "$1" >/etc/vmrole/.setup-boot &&
+        mv /etc/vmrole/.setup-boot /etc/vmrole/setup-boot && sync /etc/vmrole
+}
+
 problem() {
     echo "vmrole: $1" >&2
     printf '%s\n' "$1" >>"$state/setup-problems"
@@ -60,9 +66,10 @@ mount_storage() {
 
 boot_id=$(cat /proc/sys/kernel/random/boot_id)
 if [ "$(cat "$state/instance-id" 2>/dev/null)" != "$instance_id" ]; then
-    rm -rf "$state" # An image may carry the traces of another instance.
+    rm -rf "$state" /etc/vmrole/setup-boot # An image may carry the traces of another instance.
     mkdir -p "$state"
     save setup-boot "$boot_id"
+    save_copy "$boot_id"
     save generation "$generation"
     keep_cache
     save instance-id "$instance_id"
@@ -70,6 +77,7 @@ elif [ -e "$state/setup-result.json" ]; then
     exit 0
 else
     save setup-boot "$boot_id" # The user's parts restarted the guest: setup still goes on, in this boot.
+    save_copy "$boot_id"
 fi
 rm -f "$state/setup-problems"
 for storage in $storages; do

@@ -7,6 +7,7 @@ value means is for `guest_agent` to judge. This is the one place that catches ev
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import re
@@ -25,13 +26,21 @@ from orchestrator.model import InstanceName
 log = logging.getLogger(__name__)
 ANSWER_S = 2  # A healthy agent answers in 2 ms; on a host that starts twenty guests at once it took 1.4 s.
 TELL_S = 1  # A refusal comes at once; a guest that obeys is on its way down by then.
+AT_ONCE = 4  # Agents asked at the same time; libvirtd serves five requests of one client (max_client_requests).
+SLOT_S = 10.0  # How long a call waits for that; agents that hang are left alone, so it seldom does.
 TURN_S = 3.0  # How long a call waits for the one before it.
 GARBAGE_S = 30.0  # How long an agent that sent garbage is left alone unless it reconnects: each such answer costs
 # libvirtd a second of CPU, and libvirt itself refuses the agent until it reconnects.
+PAUSE_FIRST_S, PAUSE_LAST_S = (
+    2.0,
+    60.0,
+)  # How long an agent is left alone that did not answer: twice as long each time.
 REPLY_MAX_CHARS = 4 * 1024 * 1024  # What libvirt passes on at most (VIR_NET_MESSAGE_STRING_MAX).
 # How an agent of QEMU 2 to 10 refuses a command that is switched off (qapi/qmp-dispatch.c). Before 6.0 the words are
 # the same for a command that its configuration forbids and for one that waits for a thaw; only later ones say which.
 _SWITCHED_OFF: Final = re.compile(r"has been disabled|has not been found|not allowed")
+_DENIED: Final = re.compile(r"permission denied|operation not permitted|access is denied", re.IGNORECASE)
+_NOT_CONNECTED: Final = re.compile(r"not connected|not running|disappeared")  # libvirt's, qemu_domain.c, qemu_agent.c
 _FROZEN: Final = re.compile(r"frozen state")
 # libvirt's words around an agent's error, whose code and beginning differ by release.
 _ANSWERED_NO: Final = re.compile(r"QEMU agent command '[a-z-]+': (.*)", re.DOTALL)
@@ -60,8 +69,21 @@ class AgentRefused(Transient):
     """The agent answered with an error."""
 
 
+class AgentDenied(AgentRefused):
+    """The agent's own system does not let it: SELinux, AppArmor, a hardened unit, the mode of a file."""
+
+
 class AgentForbids(AgentRefused):
     """The agent does not allow the command, for as long as it keeps this connection."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Pause:
+    """An agent that let us wait in vain: how often in a row, what it was, and until when it is left alone."""
+
+    times: int
+    words: str
+    until_s: float
 
 
 class AgentChannel:
@@ -71,22 +93,36 @@ class AgentChannel:
         self._connection = connection
         self._lock = threading.Lock()
         self._turns: dict[InstanceName, threading.Lock] = {}
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._garbage_until_s: dict[InstanceName, float] = {}
         self._limited: dict[InstanceName, int] = {}  # libvirt's number of the VM's start
         self._rights: dict[InstanceName, frozenset[str]] = {}  # commands that the agent allows, by its own list
+        self._pauses: dict[InstanceName, _Pause] = {}
 
     def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
         """What the agent returned. Takes at most about TURN_S + ANSWER_S seconds; a first refusal takes longer.
 
         Raises AgentSilent, AgentFrozen, AgentRefused, AgentForbids, or Unreachable when libvirtd does not answer.
+        An agent that lets us wait in vain is left alone for a while, each time longer, until it connects anew.
         """
         with self._turn(name):
             if time.monotonic() < self._garbage_until_s.get(name, 0.0):
                 raise AgentSilent("the agent sent garbage and is left alone until it reconnects")
+            pause = self._pauses.get(name)
+            if pause is not None and time.monotonic() < pause.until_s:
+                raise AgentSilent(pause.words)
             try:
-                return self._call(name, command, arguments, ANSWER_S)
+                returned = self._call(name, command, arguments, ANSWER_S)
             except AgentForbids as refusal:
                 raise self._meaning(name, command, refusal) from refusal
+            except AgentRefused:
+                self._pauses.pop(name, None)
+                raise
+            except AgentSilent as silent:
+                self._leave_alone(name, str(silent))
+                raise
+            self._pauses.pop(name, None)
+            return returned
 
     def tell(self, name: InstanceName, command: str, **arguments: object) -> None:
         """A command that has no answer when it is obeyed. Raises AgentRefused when the agent says no in TELL_S."""
@@ -98,7 +134,7 @@ class AgentChannel:
 
         The name "" stands for all of them: events were lost.
         """
-        for known in (self._garbage_until_s, self._rights):
+        for known in (self._garbage_until_s, self._rights, self._pauses):
             if name:
                 known.pop(name, None)
             else:
@@ -118,7 +154,12 @@ class AgentChannel:
         if not turn.acquire(timeout=TURN_S):
             raise AgentSilent("an earlier question to the agent has not been answered")
         try:
-            yield
+            if not self._slots.acquire(timeout=SLOT_S):
+                raise AgentSilent("other agents are being asked")
+            try:
+                yield
+            finally:
+                self._slots.release()
         finally:
             turn.release()
 
@@ -142,6 +183,19 @@ class AgentChannel:
                 self._garbage_until_s[name] = time.monotonic() + GARBAGE_S
                 log.warning("%s: the agent's answer to %s cannot be read: %s", name, command, type(error).__name__)
                 raise AgentSilent("the agent sent garbage") from error
+
+    def _leave_alone(self, name: InstanceName, words: str) -> None:
+        """A hung agent costs libvirtd one of the few requests that it serves at a time, ANSWER_S for each question.
+
+        One that is not connected costs nothing: libvirt says so at once.
+        """
+        if _NOT_CONNECTED.search(words):
+            self._pauses.pop(name, None)
+            return
+        before = self._pauses.get(name)
+        times = 1 if before is None else before.times + 1
+        pause_s = min(PAUSE_FIRST_S * 2.0 ** (min(times, 10) - 1), PAUSE_LAST_S)
+        self._pauses[name] = _Pause(times, words, time.monotonic() + pause_s)
 
     def _meaning(self, name: InstanceName, command: str, refusal: AgentForbids) -> AgentSilent | AgentForbids:
         """What it means that a command is switched off: for good, or while the file systems are frozen.
@@ -214,4 +268,6 @@ def _judged(error: libvirt.libvirtError) -> AgentSilent | AgentRefused:
     if answered_no is None:
         return AgentSilent(str(error))
     words = answered_no[1]
-    return AgentForbids(words) if _SWITCHED_OFF.search(words) else AgentRefused(words)
+    if _SWITCHED_OFF.search(words):
+        return AgentForbids(words)
+    return AgentDenied(words) if _DENIED.search(words) else AgentRefused(words)

@@ -1,7 +1,7 @@
 """Files read and commands run in a guest through its agent. What they say is for the guest's own driver to judge.
 
-Nothing here knows an operating system. A command may outlast a turn: it is taken up again by the next one, and it is
-known by what it is for, so that a guest never runs the same question twice at a time.
+Nothing here knows an operating system, and nothing waits: a command that has not ended is taken up again by the next
+look. It is known by what it is for, so that a guest never runs the same question twice at a time.
 """
 
 from __future__ import annotations
@@ -9,19 +9,26 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import Instance, InstanceName
 
-RUN_WITHIN_S = 1.5  # A turn waits so long for a command in the guest; a later turn takes the answer up.
 RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew, unless it may take its time.
 LEFT_ALONE_MAX_S = 5.0  # A guest that took longer to answer is asked again after this.
-LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.25  # How long to sleep between two looks at a running command.
+COMMANDS_MAX = 8  # of one guest, remembered at a time; the oldest is forgotten, and runs to its end unheard
 FILE_BYTES = 4096
 OUTPUT_BYTES = 64 * 1024
+# What a system says when it cannot open a file that may well be there: strerror(3) of EMFILE, ENFILE, EIO, EAGAIN,
+# EINTR, ENOMEM, ESTALE, ETIMEDOUT; a Windows when another program has locked the file.
+_FOR_NOW: Final = re.compile(
+    r"too many open files|input/output error|temporarily unavailable|interrupted system call|cannot allocate memory"
+    r"|stale file handle|timed out|used by another process",
+    re.IGNORECASE,
+)
 
 
 class Agents(Protocol):
@@ -66,22 +73,37 @@ class AgentCommands:
 
     def __init__(self, channel: Agents) -> None:
         self._channel = channel
-        self._running: dict[tuple[InstanceName, str], _Command] = {}
+        self._running: dict[InstanceName, dict[str, _Command]] = {}
+
+        self._unheard: dict[InstanceName, str] = {}  # the boot in which it did not say how a command ends
+
+    def forget(self, name: InstanceName) -> None:
+        """The guest is gone for good."""
+        self._running.pop(name, None)
+        self._unheard.pop(name, None)
+
+    def runs(self, instance: Instance, what: str = "") -> bool:
+        """Whether a command of ours (or that one) runs in the guest, in the boot that the record knows."""
+        commands = self._running.get(instance.name, {})
+        return any(each.boot_id == instance.boot_id for key, each in [*commands.items()] if what in ("", key))
 
     def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
         """One plain call; raises AgentSilent, AgentRefused or AgentForbids."""
         return self._channel.call(name, command, **arguments)
 
     def read(self, name: InstanceName, path: str, size_bytes: int = FILE_BYTES, *, tail: bool = False) -> bytes:
-        """The first (or last) `size_bytes` of a file; nothing when it cannot be opened.
+        """The first (or last) `size_bytes` of a file; nothing when there is no such file.
 
-        Raises AgentForbids when the agent opens no files at all.
+        Raises AgentForbids when the agent opens no files at all, AgentDenied when it may not read this one, and
+        AgentSilent when it cannot open one for now.
         """
         try:
             handle = self._channel.call(name, "guest-file-open", path=path, mode="r")
-        except AgentForbids:
+        except (AgentForbids, AgentDenied):
             raise
-        except AgentRefused:
+        except AgentRefused as refused:
+            if _FOR_NOW.search(str(refused)):
+                raise AgentSilent(f"the agent cannot read {path} for now: {refused}") from refused
             return b""
         if not isinstance(handle, int):
             raise AgentSilent("the agent sent a file handle that is none")
@@ -95,11 +117,21 @@ class AgentCommands:
                 self._channel.call(name, "guest-file-close", handle=handle)
         return decoded(read.get("buf-b64", "") if isinstance(read, dict) else None, size_bytes)
 
-    def shown(self, name: InstanceName, path: str) -> str | None:
-        """The file's text, "" when there is none; None when the agent shows no files at all."""
+    def exists(self, name: InstanceName, path: str) -> bool:
+        """Whether there is such a file, as far as the agent may see."""
         try:
-            return self.read(name, path).decode(errors="replace").strip()
-        except AgentForbids:
+            handle = self._channel.call(name, "guest-file-open", path=path, mode="r")
+        except AgentRefused:
+            return False
+        with contextlib.suppress(AgentSilent, AgentRefused):
+            self._channel.call(name, "guest-file-close", handle=handle)
+        return True
+
+    def shown(self, name: InstanceName, path: str, *, tail: bool = False) -> str | None:
+        """The file's text, "" when there is none; None when the agent does not show it."""
+        try:
+            return self.read(name, path, tail=tail).decode(errors="replace").strip()
+        except (AgentForbids, AgentDenied):
             return None
 
     def run(
@@ -113,29 +145,33 @@ class AgentCommands:
     ) -> Ended | None:
         """Runs `argv` in the guest; None while it still runs: the next call asks on instead of starting anew.
 
-        Takes at most about RUN_WITHIN_S and one answer of the agent. Of a longer output the first `output_bytes` are
-        told; a command that has not ended after `forgotten_s` seconds is started once more.
+        Of a longer output the first `output_bytes` are told; a command that has not ended after `forgotten_s` seconds
+        is started once more. Raises AgentForbids when the agent runs none, or does not say how they end.
         """
-        name, key = instance.name, (instance.name, what)
-        now_s = time.monotonic()
-        command = self._running.get(key)
+        name, now_s = instance.name, time.monotonic()
+        if self._unheard.get(name) == instance.boot_id:
+            raise AgentForbids("the agent does not say how a command ends")
+        running = self._running.setdefault(name, {})
+        command = running.get(what)
         if command is None or command.boot_id != instance.boot_id or now_s - command.since_s > forgotten_s:
             pid = self._start(name, argv)
-            command = self._running[key] = _Command(instance.boot_id, pid, now_s)
-        sleep_s = LOOK_FIRST_S
-        while True:
-            try:
-                said = self._channel.call(name, "guest-exec-status", pid=command.pid)
-            except AgentRefused:
-                del self._running[key]  # The agent restarted and knows it no more.
-                return None
-            if not isinstance(said, dict) or said.get("exited"):
-                del self._running[key]
-                return _ended(said, time.monotonic() - command.since_s, output_bytes)
-            if time.monotonic() - now_s + sleep_s > RUN_WITHIN_S:
-                return None
-            time.sleep(sleep_s)
-            sleep_s = min(sleep_s * 2, LOOK_LAST_S)
+            running.pop(what, None)  # It goes to the end of the line.
+            command = running[what] = _Command(instance.boot_id, pid, now_s)
+            for old in [*running][:-COMMANDS_MAX]:
+                del running[old]
+        try:
+            said = self._channel.call(name, "guest-exec-status", pid=command.pid)
+        except AgentForbids:
+            running.pop(what, None)
+            self._unheard[name] = instance.boot_id  # Else each look would start another process in the guest.
+            raise
+        except AgentRefused:
+            running.pop(what, None)  # The agent restarted and knows it no more.
+            return None
+        if isinstance(said, dict) and not said.get("exited"):
+            return None
+        running.pop(what, None)
+        return _ended(said, time.monotonic() - command.since_s, output_bytes)
 
     def _start(self, name: InstanceName, argv: Sequence[str]) -> int:
         options: dict[str, Any] = {"capture-output": True}  # A boolean in every version; the enum came with 8.1.

@@ -21,6 +21,8 @@ from orchestrator.drivers.hostile_text import harmless
 from orchestrator.errors import Transient
 from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
 
+REASON_CHARS = 250  # of what an agent or libvirt says when there is no answer; a path and a remedy have room in it
+
 
 class System(Protocol):
     """How one operating system is asked; an agent that does not answer raises AgentSilent or AgentRefused."""
@@ -30,6 +32,9 @@ class System(Protocol):
 
     def services(self, instance: Instance) -> Services:
         """Whether all auto-start services have started."""
+
+    def forget(self, name: InstanceName) -> None:
+        """The guest is gone for good."""
 
     def logs(self, instance: Instance) -> Mapping[str, str]:
         """The ends of the logs that setup writes, by file name, for whoever looks into a failure."""
@@ -44,10 +49,17 @@ class LibvirtGuest:
         self._transcript = transcript
         self._commands = commands = AgentCommands(channel)
         self._systems: Mapping[Os, System] = {
-            Os.LINUX: LinuxGuest(commands),
+            Os.LINUX: LinuxGuest(commands, monitors),
             Os.WINDOWS: WindowsGuest(commands, monitors),
         }
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
+
+    def forget(self, name: InstanceName) -> None:
+        """The guest is gone for good, and nothing of it is remembered."""
+        self._resets_at_answer.pop(name, None)
+        self._commands.forget(name)
+        for system in self._systems.values():
+            system.forget(name)
 
     def identity(self, instance: Instance) -> Identity | Silence:
         """See ports.Guest."""
@@ -106,6 +118,6 @@ class LibvirtGuest:
         seen = self._monitors.resets(instance.name, instance.vm_uuid)
         rebooting = seen > (answered_at if vm_uuid == instance.vm_uuid else 0)
         frozen = isinstance(why, AgentFrozen)
-        silence = Silence(reason=harmless(str(why)), rebooting=rebooting and not frozen, frozen=frozen)
+        silence = Silence(reason=harmless(str(why), REASON_CHARS), rebooting=rebooting and not frozen, frozen=frozen)
         self._transcript.note(instance.name, question, f"{silence}")
         return silence

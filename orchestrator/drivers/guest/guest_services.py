@@ -8,6 +8,7 @@ of Python on a slow guest, is asked only where the files that it reads itself do
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -19,17 +20,60 @@ READY_FILE: Final = "/run/vmrole/ready"
 CLOUD_INIT_RESULT: Final = "/run/cloud-init/result.json"  # exists when cloud-init has finished in this boot
 CLOUD_INIT: Final = "cloud-init"  # how `ready.ignore` names it
 
+FORBIDDEN: Final = "the agent forbids guest-exec and guest-file-read"
+CLOUD_INIT_DISABLED: Final = "/run/cloud-init/disabled"
+CLOUD_INIT_SWITCHED_OFF: Final = "/etc/cloud/cloud-init.disabled"
+DS_IDENTIFY_LOG: Final = "/run/cloud-init/ds-identify.log"
+SWITCHED_OFF_BY_FILE: Final = f"cloud-init is switched off in the image: remove {CLOUD_INIT_SWITCHED_OFF} from it"
+SWITCHED_OFF_WITHOUT_SOURCE: Final = (
+    "cloud-init has switched itself off in this boot, for it found no data source when it looked: put the driver of "
+    "the answer disc (virtio_scsi, sr_mod) into the image's initramfs, or datasource_list: [NoCloud, None] into "
+    "/etc/cloud/cloud.cfg.d"
+)
+SWITCHED_OFF: Final = f"cloud-init is switched off in this boot: see {DS_IDENTIFY_LOG} and /proc/cmdline in the guest"
+CONFINED: Final = (
+    "the agent is confined and may not look (in the image, with SELinux: setsebool -P "
+    "virt_qemu_ga_read_nonsecurity_files=on virt_qemu_ga_run_unconfined=on; in its unit: no InaccessiblePaths=)"
+)
+
 SCRIPT: Final = r"""
 LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
+cloud_init() {
+  setup=/var/lib/vmrole/setup-result.json
+  [ -r $setup ] && echo "setup-result=$(tr -d '\n' <$setup | head -c 8000)"
+  if [ -e /run/cloud-init/disabled ]; then
+    echo cloud-init=disabled
+  elif [ -r /run/cloud-init/result.json ]; then
+    echo "cloud-init-result=$(tr -d '\n' </run/cloud-init/result.json | head -c 4000)"
+  elif ! command -v cloud-init >/dev/null; then
+    :
+  elif [ -e /run/cloud-init/enabled ] || [ "$1" = other ]; then
+    echo cloud-init=running
+  else
+    said=$(timeout 30 cloud-init status --format json 2>/dev/null)
+    echo "cloud-init-exit=$?"
+    echo "cloud-init-json=$(echo "$said" | tr -d '\n' | head -c 4000)"
+  fi
+}
 if ! [ -d /run/systemd/system ]; then
   echo init=other
   [ -r /run/vmrole/ready ] && echo "ready=$(head -c 64 /run/vmrole/ready)"
+  [ -d /run/vmrole ] && echo tells=itself
+  cloud_init other
   exit 0
 fi
 echo init=systemd
-state=$(timeout 5 systemctl is-system-running 2>/dev/null)
+said=$(timeout 5 systemctl is-system-running 2>&1)
+case $said in
+  *[Dd]enied* | *"not permitted"*)
+    echo bus=denied
+    cloud_init systemd
+    exit 0
+    ;;
+esac
+state=$(echo "$said" | tail -n 1)
 echo "state=$state"
 jobs=$(timeout 5 systemctl list-jobs --no-legend --plain 2>/dev/null | head -n 40)
 [ -n "$jobs" ] && echo "$jobs" | while read -r _ unit kind _; do echo "job=$unit $kind"; done
@@ -37,36 +81,29 @@ case $state in running | degraded) ;; *) exit 0 ;; esac
 timeout 5 systemctl list-units --failed --no-legend --plain 2>/dev/null | head -n 40 |
   while read -r unit _; do echo "failed=$unit"; done
 for unit; do echo "unit=$(timeout 5 systemctl is-active -- "$unit" 2>/dev/null) $unit"; done
-setup=/var/lib/vmrole/setup-result.json
-[ -r $setup ] && echo "setup-result=$(tr -d '\n' <$setup | head -c 8000)"
-command -v cloud-init >/dev/null || exit 0
-if [ -e /run/cloud-init/disabled ]; then
-  echo cloud-init=disabled
-elif [ -r /run/cloud-init/result.json ]; then
-  echo "cloud-init-result=$(tr -d '\n' </run/cloud-init/result.json | head -c 4000)"
-elif [ -e /run/cloud-init/enabled ]; then
-  echo cloud-init=running
-else
-  said=$(timeout 30 cloud-init status --format json 2>/dev/null)
-  echo "cloud-init-exit=$?"
-  echo "cloud-init-json=$(echo "$said" | tr -d '\n' | head -c 4000)"
-fi
+cloud_init systemd
 exit 0
 """
 
 
-def judge(said: str, ready: Ready, boot_id: str) -> Services | None:
-    """What the script's output means for a guest in boot `boot_id`; None when it is not the script's output."""
+def judge(said: str, ready: Ready, boot_id: str, *, checked: bool = False) -> Services | None:
+    """What the script's output means for a guest in boot `boot_id`; None when it is not the script's output.
+
+    `checked`: whether something of the role's own (its probe, its command, an endpoint's check) has to pass as well
+    before traffic comes.
+    """
     lines: dict[str, list[str]] = collections.defaultdict(list)
     for line in said.splitlines():
         key, equals, value = line.partition("=")
         if equals:
             lines[key].append(value.strip())
     match lines["init"]:
+        case ["systemd"] if lines["bus"]:
+            return _confined(lines, ready)
         case ["systemd"]:
             return _systemd(lines, ready)
         case ["other"]:
-            return _other(lines, ready, boot_id)
+            return _other(lines, ready, boot_id, checked=checked)
         case _:
             return None
 
@@ -90,23 +127,60 @@ def by_result_file(result_json: str, ready: Ready) -> Services:
     if ready.units or ready.command:
         return Services(started=False, failed=(_CANNOT_ASK,))
     failed = [] if CLOUD_INIT in ready.ignore else _errors(_object(result_json).get("v1"))
-    note = "the agent forbids guest-exec: judged by cloud-init's result alone"
+    note = "judged by cloud-init's result alone: the agent forbids guest-exec"
     return Services(started=not failed, failed=harmless_names(failed), note=note)
 
 
-def by_answering(ready: Ready) -> Services:
-    """For a guest whose agent forbids guest-exec and guest-file-read: that it answers is all there is."""
+def by_answering(ready: Ready, why: str = FORBIDDEN) -> Services:
+    """For a guest whose agent runs and shows nothing, for the reason `why`: that it answers is all there is."""
     if ready.units or ready.command:
-        return Services(started=False, failed=(_CANNOT_ASK,))
-    note = "the agent forbids guest-exec and guest-file-read: judged by its answering alone"
-    return Services(started=True, note=note)
+        return Services(started=False, failed=(_CANNOT_ASK if why == FORBIDDEN else f"{_CANNOT_ASK_FOR}: {why}",))
+    return Services(started=True, note=f"judged by its answering alone: {why}")
 
 
-_CANNOT_ASK = "ready.units and ready.command need guest-exec, which the guest's agent forbids"
+_CANNOT_ASK_FOR: Final = "ready.units and ready.command cannot be asked for"
+_CANNOT_ASK: Final = "ready.units and ready.command need guest-exec, which the guest's agent forbids"
 
 
-def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str) -> Services:
-    return by_marker(next(iter(lines.get("ready", ())), ""), ready, boot_id)
+def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str, *, checked: bool) -> Services:
+    """A guest without systemd: what it says itself counts, else cloud-init's end and the role's own check."""
+    marker = next(iter(lines.get("ready", ())), "")
+    found = by_marker(marker, ready, boot_id)
+    if found.started or found.failed or lines.get("tells"):
+        return found
+    word, errors = _cloud_init(lines)
+    failed = [] if CLOUD_INIT in ready.ignore else [*_setup_errors(lines), *errors]
+    if failed:
+        return Services(started=False, failed=harmless_names(list(dict.fromkeys(failed))))
+    if word == "absent":
+        return found
+    if word not in ("done", "disabled"):
+        return Services(started=False, pending=(CLOUD_INIT,), note=f"cloud-init: {word}")
+    if not checked:
+        return dataclasses.replace(found, note=f"{found.note}, {_NOTHING_CHECKS}")
+    return Services(
+        started=True, note="this guest has no systemd: judged by cloud-init's end and the role's own check"
+    )
+
+
+_NOTHING_CHECKS: Final = (
+    "and it has no systemd: cloud-init has ended, but nothing of the role's tells whether it serves; "
+    "give it ready.probe or ready.command, or have the guest write that file (docs/images-needs.md)"
+)
+
+
+def _confined(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
+    """A guest with systemd whose agent may not ask it: cloud-init's end, where that can be seen, and the probe."""
+    if ready.units:
+        return Services(started=False, failed=(f"ready.units cannot be asked for: {CONFINED}",))
+    word, errors = _cloud_init(lines)
+    failed = [] if CLOUD_INIT in ready.ignore else [*_setup_errors(lines), *errors]
+    if failed:
+        return Services(started=False, failed=harmless_names(list(dict.fromkeys(failed))))
+    if word == "running":
+        return Services(started=False, pending=(CLOUD_INIT,), note=f"cloud-init: {word}")
+    by = "cloud-init's end" if word == "done" else "its answering"
+    return Services(started=True, note=f"judged by {by} and the role's probe alone: {CONFINED}")
 
 
 def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:

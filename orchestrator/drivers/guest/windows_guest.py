@@ -8,6 +8,7 @@ What the answers mean is `windows_setup`'s and `windows_services`'s.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Final
 
 from orchestrator.drivers.answer_media import windows_machine
 from orchestrator.drivers.guest import windows_scripts, windows_services, windows_setup
-from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.guest.windows_setup import Status
 from orchestrator.errors import Permanent
@@ -86,10 +87,15 @@ class WindowsGuest:
         self._no_powershell_until_s: dict[InstanceName, float] = {}
         self._powershell_of: dict[InstanceName, str] = {}  # the VM (uuid) whose PowerShell has answered
 
+    def forget(self, name: InstanceName) -> None:
+        """The guest is gone for good."""
+        for known in (self._looks, self._answers, self._no_powershell_until_s, self._powershell_of):
+            known.pop(name, None)
+
     # Identity --------------------------------------------------------------------------------------------------
 
     def identity(self, instance: Instance) -> Identity:
-        """Which boot it is in, and what Setup still does. At most about RUN_WITHIN_S."""
+        """Which boot it is in, and what Setup still does."""
         name, resets = instance.name, self._monitors.resets(instance.name, instance.vm_uuid)
         last = self._looks.get(name)
         if last is not None and (last.vm_uuid, last.resets) != (instance.vm_uuid, resets):
@@ -265,7 +271,9 @@ class WindowsGuest:
         """The ends of Setup's logs, without the lines that may hold a secret; only those that can be read."""
         found = {}
         for name, path in LOGS.items():
-            content = self._commands.read(instance.name, path, LOG_BYTES, tail=True)
+            content = b""
+            with contextlib.suppress(AgentDenied):
+                content = self._commands.read(instance.name, path, LOG_BYTES, tail=True)
             if content:
                 found[name] = windows_setup.masked(windows_setup.text(content))
         return found

@@ -33,13 +33,14 @@ class LibvirtConnection:
     """One connection at a time to one libvirtd, from `open` to `close`. Thread-safe.
 
     `wake` is called on threads of this class and must not block. After a gap, in which events are lost, it is called
-    with the name "".
+    with the name "". Without a `wake` it hears no events.
     """
 
-    def __init__(self, uri: str, wake: Wake) -> None:
+    def __init__(self, uri: str, wake: Wake | None) -> None:
         _run_events()
         self.uri = uri
-        self._wake = wake
+        self._hears = wake is not None
+        self._wake: Wake = wake or (lambda _name, _why: None)
         self._connection: libvirt.virConnect | None = None
         self._why_not = "not connected yet"
         self._callbacks: list[int] = []
@@ -105,7 +106,8 @@ class LibvirtConnection:
             connection = libvirt.open(self.uri)
             connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_COUNT)
             connection.registerCloseCallback(self._on_close, None)
-            self._register(connection)
+            if self._hears:
+                self._register(connection)
         except libvirt.libvirtError as error:
             if self._why_not != str(error):
                 log.warning("libvirtd does not answer at %s: %s", self.uri, error)

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import libvirt
@@ -77,13 +77,16 @@ class LibvirtHypervisor:
         evidence: Evidence,
         layout: Layout,
         machine: Machine,
+        forget: Callable[[InstanceName], None],
     ) -> None:
+        """`forget` is called with an instance whose domain is gone for good."""
         self._connection = connection
         self._channel = channel
         self._monitors = monitors
         self._evidence = evidence
         self._layout = layout
         self._machine = machine
+        self._forget = forget
         self._qemu_user: tuple[int, int] | None = None
 
     # Looking ---------------------------------------------------------------------------------------------------
@@ -240,8 +243,9 @@ class LibvirtHypervisor:
                     raise Busy(f"{name}: its VM runs and cannot be forgotten")
                 _destroy(found)  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
                 found.undefineFlags(_FORGET_ALL)
-        self._monitors.unfollow(name)
+        self._monitors.forget(name)
         self._channel.forget(name)
+        self._forget(name)
         self._layout.monitor(name).unlink(missing_ok=True)
         shutil.rmtree(self._layout.nvram_dir(name), ignore_errors=True)
         console = self._layout.console(name)

@@ -112,6 +112,11 @@ class Monitors:
         if watch is not None:
             self._loop.call_soon_threadsafe(self._cancel, watch)
 
+    def forget(self, name: InstanceName) -> None:
+        """The VM is gone for good: ends the watch, and what was counted goes too."""
+        self.unfollow(name)
+        self._resets.pop(name, None)
+
     def ended(self, name: InstanceName, run: Run) -> bool:
         """Whether the process of this run is known to be gone. False says nothing."""
         watch = self._watches.get(name)
