@@ -38,6 +38,28 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
+class Seldom:
+    """Warnings of one kind, so seldom that who causes them cannot fill the disk; the next one says how many were not
+    told. Not thread-safe: a count may be off, no more.
+    """
+
+    def __init__(self, log: logging.Logger, every_s: float) -> None:
+        self._log = log
+        self._every_s = every_s
+        self._next_s = 0.0
+        self._untold = 0
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """Tells it, unless the last one is not so long ago."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            self._untold += 1
+            return
+        more = f" ({self._untold} times more since the last time)" if self._untold else ""
+        self._log.warning(f"{message}%s", *arguments, more)
+        self._next_s, self._untold = now_s + self._every_s, 0
+
+
 class ForPeople(logging.Formatter):
     """`23:08:01 web-0.shop: setup -> starting after=13.1s`, coloured when `colour`."""
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI, Request
 
 from orchestrator import __version__
 from orchestrator.api import problems
-from orchestrator.api.guard import Guard
+from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.instance_routes import instance_routes
 from orchestrator.api.service_routes import service_routes
@@ -51,10 +53,13 @@ def create_app(
     problems.install(app)
     app.add_middleware(Guard)
 
+    own_thread = anyio.CapacityLimiter(1)  # Whatever all other requests wait for, this one is answered.
+
     @app.get("/healthz", tags=["daemon"])
-    def health() -> Health:
+    async def health() -> Health:
         """Whether the daemon answers, and its store."""
-        return Health(status="ok", version=__version__, revision=control.wait(0, 0.0))
+        revision = await anyio.to_thread.run_sync(control.wait, 0, 0.0, limiter=own_thread)
+        return Health(status="ok", version=__version__, revision=revision)
 
     @app.get("/v1/verify", tags=["daemon"])
     def verify() -> list[Finding]:
@@ -62,8 +67,9 @@ def create_app(
         return list(findings())
 
     @app.post("/v1/verify/repair", tags=["daemon"])
-    def repair_strays() -> list[Finding]:
+    def repair_strays(request: Request) -> list[Finding]:
         """Removes what no record knows; local storage stays. Answers with what was removed."""
+        said(request, "verify", "--repair")
         return list(repair())
 
     app.include_router(service_routes(control))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api import problems
 from orchestrator.api.peers import Access, Caller
-from orchestrator.errors import Denied, InvalidInput
+from orchestrator.api.places import Places
+from orchestrator.errors import Busy, Denied, InvalidInput
+from orchestrator.log import Seldom
 
 BODY_MAX_BYTES = (
     1 << 20
 )  # a service document of 100 roles is a tenth of it; images are streamed and have a cap of their own
+WRITES_MAX = 64  # each may hold a whole body in memory
+_REFUSALS_TOLD_EVERY_S = 1.0
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNCAPPED = ("POST", "/v1/images")
 # What a caller who may only look may GET, a `*` for one part of the path. Whatever is not here is refused to him, so
@@ -39,6 +48,9 @@ FOR_LOOKING = (
     "/v1/incoming",
 )
 
+_PLAIN = re.compile(r"[A-Za-z0-9._@:=,-]{1,80}")
+_WORD_MAX_CHARS = 80
+
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +59,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._writes = Places("changes", WRITES_MAX)
+        self._refusals = Seldom(log, _REFUSALS_TOLD_EVERY_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
@@ -55,19 +69,33 @@ class Guard:
             return
         caller: Caller | None = scope.get("state", {}).get("caller")
         refusal = _refusal(scope, caller)
-        if refusal is not None:
-            log.warning("%s %s by %s: refused", scope["method"], _path(scope), _who(caller))
-            await problems.answer(refusal)(scope, receive, send)
+        if refusal is not None or caller is None:
+            self._refusals.warning("%s %s by %s: refused", scope["method"], _path(scope), _who(caller))
+            await problems.answer(refusal or Denied(""))(scope, receive, send)
             return
-        if scope["method"] not in _READS:
+        writes = scope["method"] not in _READS
+        if writes:
             send = _logging(scope, send, _who(caller))
-        if (scope["method"], scope["path"]) != _UNCAPPED:
-            length = dict(scope["headers"]).get(b"content-length", b"0")
-            if not length.isdigit() or int(length) > BODY_MAX_BYTES:
-                await _too_large()(scope, receive, send)
+        if is_upload(scope):
+            await self._app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > BODY_MAX_BYTES:
+            await _too_large()(scope, receive, send)
+            return
+        with contextlib.ExitStack() as held:
+            try:
+                if writes:
+                    held.enter_context(self._writes.place(caller.peer.uid))
+            except Busy as busy:
+                await problems.answer(busy)(scope, receive, send)
                 return
-            receive = _capped(receive)
-        await self._app(scope, receive, send)
+            await self._app(scope, _capped(receive), send)
+
+
+def is_upload(scope: Mapping[str, Any]) -> bool:
+    """Whether the request brings an image, which is streamed, and not a document."""
+    return (scope["method"], scope["path"]) == _UNCAPPED
 
 
 def _refusal(scope: Scope, caller: Caller | None) -> Denied | None:
@@ -124,10 +152,17 @@ def _capped(receive: Receive) -> Receive:
     return capped
 
 
+def said(request: Request, *words: str) -> None:
+    """What the request asks for, in the words of the command line, for the log line of a write."""
+    request.state.asked = " ".join(word if _PLAIN.fullmatch(word) else repr(word[:_WORD_MAX_CHARS]) for word in words)
+
+
 def _logging(scope: Scope, send: Send, who: str) -> Send:
     async def logged(message: Message) -> None:
         if message["type"] == "http.response.start":
-            log.info("%s %s by %s: %d", scope["method"], _path(scope), who, message["status"])
+            asked = scope["state"].get("asked", "")
+            what = f" ({asked})" if asked else ""
+            log.info("%s %s%s by %s: %d", scope["method"], _path(scope), what, who, message["status"])
         await send(message)
 
     return logged

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, BinaryIO, Protocol, cast
 
 import anyio
@@ -12,14 +11,21 @@ import anyio.from_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.requests import ClientDisconnect
 
+from orchestrator.api.guard import said
+from orchestrator.api.peers import uid_of
+from orchestrator.api.places import Places, Threads
 from orchestrator.arrivals import Arrival
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Os
 
 UPLOADS_MAX = 8
+CHECKS_MAX = 4  # each reads a disk from end to end
 DAY_S = 24 * 3600.0
 SILENCE_S = 60.0  # an upload that brings nothing for so long is over
+PACE_BYTES_PER_S = (
+    32 * 1024
+)  # and so is one that falls so far behind this: a place is not kept by a byte now and then
 _BODY = {
     "requestBody": {
         "required": True,
@@ -73,20 +79,9 @@ class Uploads:
     """All uploads of one app that wait for their client, so that the end of the API can end them. Event loop only."""
 
     def __init__(self) -> None:
+        self.places = Places("uploads", UPLOADS_MAX)  # each holds a thread that requests need as well
         self._waiting: set[anyio.CancelScope] = set()
-        self._open = 0
         self._stopping = False
-
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for one upload; raises Busy when there is none: each holds a thread that requests need as well."""
-        if self._open >= UPLOADS_MAX:
-            raise Busy(f"{UPLOADS_MAX} uploads are under way", hint="try again when one of them has ended")
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
 
     def go_on(self, _count: int = 0) -> None:
         """Asked again and again while the host works on an upload, from its thread; raises Busy when the API ends."""
@@ -129,6 +124,7 @@ class Upload(io.RawIOBase):
         self._chunks = chunks
         self._rest = b""
         self._taken = 0
+        self._waited_s = 0.0  # for the client, and for nothing of ours
 
     def readable(self) -> bool:
         """It is."""
@@ -146,22 +142,29 @@ class Upload(io.RawIOBase):
         return count
 
     async def _next(self) -> bytes:
+        began_s = anyio.current_time()
         try:
-            return await self._uploads.next_of(self._chunks)
+            chunk = await self._uploads.next_of(self._chunks)
         except ClientDisconnect as error:
             raise InvalidInput(f"the upload ended after {self._taken} bytes", hint="try again") from error
+        self._waited_s += anyio.current_time() - began_s
+        if chunk and self._taken < (self._waited_s - SILENCE_S) * PACE_BYTES_PER_S:
+            told = f"the upload brought {self._taken} bytes in {self._waited_s:.0f} s"
+            raise WaitedTooLong(told, hint=f"send at least {PACE_BYTES_PER_S // 1024} KiB a second")
+        return chunk
 
 
 async def upload(request: Request) -> AsyncIterator[BinaryIO]:
     """The body of the request as a file; raises Busy when there are too many."""
     uploads: Uploads = request.app.state.uploads
-    with uploads.place():
+    with uploads.places.place(uid_of(request)):
         yield io.BufferedReader(Upload(uploads, request.stream().__aiter__()), buffer_size=1 << 20)
 
 
 def image_routes(images: Images) -> APIRouter:
     """The routes under /v1/images, and /v1/incoming: any word may be the name of an image."""
     router = APIRouter(prefix="/v1", tags=["images"])
+    checks = Threads("checks of images", CHECKS_MAX)
 
     @router.get("/images")
     def list_images() -> list[Image]:
@@ -194,6 +197,7 @@ def image_routes(images: Images) -> APIRouter:
         then says how many bytes each has, the disk itself included, with commas between. `answers` is what the
         system itself reads unless it is given; `firmware`, `disk` and `tpm` are the machine that the image wants.
         """
+        said(request, "image-add", name)
         uploads: Uploads = request.app.state.uploads
         return images.add(
             source,
@@ -214,13 +218,15 @@ def image_routes(images: Images) -> APIRouter:
         return images.get(ref)
 
     @router.post("/images/{ref}/verify")
-    def verify_image(ref: str) -> Image:
+    async def verify_image(request: Request, ref: str) -> Image:
         """Reads every byte again; 503 when one differs."""
-        return images.verify(ref)
+        said(request, "image-verify", ref)
+        return await checks.run(uid_of(request), lambda: images.verify(ref))
 
     @router.delete("/images/{ref}", status_code=204)
-    def remove_image(ref: str) -> None:
+    def remove_image(request: Request, ref: str) -> None:
         """Removes an image that no service refers to."""
+        said(request, "image-rm", ref)
         images.remove(ref)
 
     _suggestions(router, images)
@@ -229,8 +235,9 @@ def image_routes(images: Images) -> APIRouter:
 
 def _suggestions(router: APIRouter, images: Images) -> None:
     @router.put("/images/{ref}/suggested")
-    def suggest_deadlines(ref: str, deadlines: Deadlines) -> Image:
+    def suggest_deadlines(request: Request, ref: str, deadlines: Deadlines) -> Image:
         """Keeps what the image's test measured: the deadlines (seconds) of roles that say none."""
+        said(request, "image-suggest", ref)
         if not (0 < deadlines.setup_s <= DAY_S and 0 < deadlines.ready_s <= DAY_S):
             raise InvalidInput(
                 "a deadline is more than nothing and at most a day", hint=f"seconds, up to {DAY_S:.0f}"

@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from orchestrator.api.guard import said
+from orchestrator.api.peers import uid_of
+from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, OperationLookout, Watchers
 from orchestrator.api.views import InstanceView, Why, Wish, view_instance
 from orchestrator.control import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
 from orchestrator.model import Agent, Event, InstanceName, Operation, Seat, Silence
 
+QUESTIONS_MAX = 16  # a silent guest keeps each waiting for seconds
 CONSOLE_MAX_BYTES = 1 << 20
 _NUMBER_MAX = (1 << 63) - 1  # what SQLite can compare
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -35,7 +39,17 @@ def instance_routes(control: Control, watchers: Watchers, console: Callable[[Ins
     return router
 
 
+def _agent(control: Control, name: str) -> Agent:
+    instance = control.instance(name)
+    answer = control.agent(instance)
+    if isinstance(answer, Silence):
+        raise Transient(f"the agent of {instance.name} is silent: {answer.reason}", hint="try again when it is up")
+    return answer
+
+
 def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
+    questions = Threads("questions to guests", QUESTIONS_MAX)
+
     @router.get("/instances", tags=["instances"])
     def list_instances(subject: Subject = "", seats: bool = False) -> list[InstanceView]:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
@@ -44,12 +58,12 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         return [view_instance(one, taken.get(one.name)) for one in found]
 
     @router.get("/instances/watch", tags=["instances"], response_class=Response, responses=_STREAM)
-    async def watch_instances(subject: Subject = "") -> Response:
+    async def watch_instances(request: Request, subject: Subject = "") -> Response:
         """All there are as `instance`, then `current`, then each change; `gone` with the last view of a removed one.
 
         The subject need not exist (yet, or any more).
         """
-        return watchers.respond(InstanceLookout(lambda: control.instances(subject)))
+        return watchers.respond(InstanceLookout(lambda: control.instances(subject)), uid_of(request))
 
     @router.get("/instances/{name}", tags=["instances"])
     def get_instance(name: str) -> InstanceView:
@@ -63,13 +77,9 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         return Why(name=control.instance(name).name, sentences=control.why(name))
 
     @router.get("/instances/{name}/agent", tags=["instances"])
-    def get_agent(name: str) -> Agent:
+    async def get_agent(request: Request, name: str) -> Agent:
         """What the guest's agent says of itself and of its system, asked now; 503 while it is silent."""
-        instance = control.instance(name)
-        said = control.agent(instance)
-        if isinstance(said, Silence):
-            raise Transient(f"the agent of {instance.name} is silent: {said.reason}", hint="try again when it is up")
-        return said
+        return await questions.run(uid_of(request), lambda: _agent(control, name))
 
 
 def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:
@@ -94,8 +104,9 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
         return control.operations()
 
     @router.post("/operations", tags=["operations"], status_code=202)
-    def begin_operation(wish: Wish, response: Response) -> Operation:
+    def begin_operation(request: Request, wish: Wish, response: Response) -> Operation:
         """Asks for a restart, a reimage or a rebuild; the answer is the operation that does it."""
+        said(request, wish.verb, wish.subject)
         operation = control.act(wish.verb, wish.subject, together=wish.together)
         response.headers["location"] = f"/v1/operations/{operation.id}"
         return operation
@@ -106,9 +117,9 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
         return control.operation(operation_id)
 
     @router.get("/operations/{operation_id}/watch", tags=["operations"], response_class=Response, responses=_STREAM)
-    async def watch_operation(operation_id: str) -> Response:
+    async def watch_operation(request: Request, operation_id: str) -> Response:
         """`operation` and `instance` at each change, and `end` when it is over."""
-        return watchers.respond(OperationLookout(control, operation_id))
+        return watchers.respond(OperationLookout(control, operation_id), uid_of(request))
 
 
 def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
@@ -123,12 +134,13 @@ def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
 
     @router.get("/events/watch", tags=["events"], response_class=Response, responses=_STREAM)
     async def watch_events(
+        request: Request,
         subject: Subject = "",
         after: Annotated[int, Query(ge=0, le=_NUMBER_MAX)] = 0,
         last_event_id: LastEventId = None,
     ) -> Response:
         """Each event as it is told; `gap` to a reader that has fallen too far behind."""
-        return watchers.respond(EventLookout(control, subject, max(after, _number(last_event_id))))
+        return watchers.respond(EventLookout(control, subject, max(after, _number(last_event_id))), uid_of(request))
 
 
 def _number(last_event_id: str | None) -> int:

@@ -15,7 +15,7 @@ from orchestrator.errors import ConfigError, Conflict, Unreachable
 
 SOCKET_MODE = 0o660
 _PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final zero; unix(7)
-_BACKLOG = 128
+BACKLOG = 64  # also how many asyncio takes at once before it looks at any of them: less than `DESCRIPTORS_KEPT`
 _KNOCK_S = 2.0
 
 
@@ -60,7 +60,7 @@ def bind(path: Path, group: int | None) -> socket.socket:
             if group is not None:
                 os.chown(path, -1, group)
             path.chmod(SOCKET_MODE)
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
         except OSError as error:
             raise Unreachable(f"cannot listen on {path}: {error.strerror}") from error
         undo.pop_all()

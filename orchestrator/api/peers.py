@@ -9,6 +9,8 @@ import socket
 import struct
 from typing import Protocol
 
+from starlette.requests import HTTPConnection
+
 from orchestrator.errors import Unreachable
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid; unix(7), SO_PEERCRED
@@ -63,6 +65,12 @@ class Admission:
         if peer.uid in (0, os.geteuid()) or self.group in peer.groups:
             return Caller(peer=peer, access=Access.LOOK if self.for_looking else Access.ALL)
         return Caller(peer=peer, access=Access.LOOK if self.readers in peer.groups else Access.NOTHING)
+
+
+def uid_of(request: HTTPConnection) -> int:
+    """Whose request it is; the guard lets none pass without a caller."""
+    caller: Caller = request.state.caller
+    return caller.peer.uid
 
 
 def peer_of(connection: PeerSocket) -> Peer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from orchestrator.errors import (
     Conflict,
@@ -18,6 +20,7 @@ from orchestrator.errors import (
     InvalidInput,
     NotFound,
     Problem,
+    Unreachable,
     VmroleError,
     WaitedTooLong,
     WorldError,
@@ -81,6 +84,14 @@ def respond(status: int, body: ProblemBody) -> JSONResponse:
     return JSONResponse(dataclasses.asdict(body), status)
 
 
+def unasked(error: VmroleError, status: int | None = None) -> bytes:
+    """The error as a whole HTTP/1.1 response, for a connection on which nothing was asked, or not in time."""
+    response = answer(error, status)
+    head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}", "connection: close"]
+    head += [f"{key.decode('latin-1')}: {value.decode('latin-1')}" for key, value in response.raw_headers]
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + bytes(response.body)
+
+
 def install(app: FastAPI) -> None:
     """Makes the app answer every error, its own and the framework's, with a `ProblemBody`."""
 
@@ -102,7 +113,11 @@ def install(app: FastAPI) -> None:
         message = f"a fault of the daemon: {type(error).__name__}"
         return respond(500, ProblemBody(error="VmroleError", message=message, hint="its log has the details"))
 
+    async def gone(_request: Request, _error: Exception) -> JSONResponse:
+        return answer(Unreachable("the client hung up"))  # Nobody reads it; without it, it would look like a bug.
+
     app.add_exception_handler(VmroleError, ours)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(Exception, bug)

@@ -1,49 +1,26 @@
-"""uvicorn in a thread of its own, on a socket that we bound, telling the app who is at the other end."""
+"""uvicorn in a thread of its own, on sockets that we bound, with connections as in `connections`."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.api.listening import Listener
-from orchestrator.api.peers import Admission, peer_of
-from orchestrator.errors import Unreachable, WaitedTooLong
+from orchestrator.api.connections import TOLD_EVERY_S, connection_of
+from orchestrator.api.listening import BACKLOG, Listener
+from orchestrator.errors import WaitedTooLong
+from orchestrator.log import Seldom
 
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 GRACE_S = 5  # for requests in flight; watches end within a second of their own, uploads at once
-
-
-class PeerProtocol(H11Protocol):
-    """HTTP/1.1 over a unix socket, with the caller in the state of every request: the peer, and what the listener
-    that he came by lets him do. A connection by any other listener has no caller, and the guard refuses it.
-    """
-
-    admissions: Mapping[str, Admission]  # by the path of the listener; set by `_protocol`
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Reads the credentials once: they are those of the moment of connect(2)."""
-        super().connection_made(transport)
-        admission = self.admissions.get(transport.get_extra_info("sockname"))
-        if admission is None:
-            return
-        try:
-            self.app_state = {
-                **self.app_state,
-                "caller": admission.caller(peer_of(transport.get_extra_info("socket"))),
-            }
-        except Unreachable:
-            transport.abort()
-
-
-def _protocol(listeners: Sequence[Listener]) -> type[PeerProtocol]:
-    by_path = {str(listener.path): listener.admission for listener in listeners}
-    return type("PeerProtocol", (PeerProtocol,), {"admissions": by_path})
 
 
 class _Loop(uvicorn.Server):
@@ -52,15 +29,25 @@ class _Loop(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
         super().__init__(config)
         self._before_end = before_end
+        self._exhausted = Seldom(logging.getLogger(__name__), TOLD_EVERY_S)
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._heard)
         self.ready.set()
         await self._end.wait()
         self._before_end()
+
+    def _heard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio tells of each accept(2) that fails, thousands of times a second; it tries again by itself."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            self._exhausted.warning("no connection can be taken: %s", error.strerror)
+        else:
+            loop.default_exception_handler(context)
 
     def end(self) -> None:
         """From any thread."""
@@ -75,12 +62,13 @@ class Server:
     def __init__(self, app: FastAPI, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
             app,
-            http=_protocol(listeners),
+            http=connection_of(listeners),
             ws="none",
+            backlog=BACKLOG,
             loop="asyncio",
             lifespan="off",
             log_config=None,
-            log_level="warning",  # its talk of starting and stopping is ours to tell
+            log_level="error",  # its talk of starting and stopping is ours to tell; of bad requests nobody needs to
             access_log=False,
             server_header=False,
             date_header=False,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
+from orchestrator.api.guard import said
 from orchestrator.api.views import AppliedView, Counts, ServiceView, view_applied, view_service
 from orchestrator.control import Control
 from orchestrator.errors import InvalidInput
@@ -16,6 +18,7 @@ _DOCUMENT = {
         "content": {"application/yaml": {"schema": {"type": "string", "description": "one service"}}},
     }
 }
+_SERVICE = re.compile(r"^service:[ \t]*(\S.*)", re.MULTILINE)
 IfMatch = Annotated[str | None, Header(description="the revision that was read, as the ETag told; 409 when stale")]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: only when there is no such service yet")]
 
@@ -28,6 +31,12 @@ async def document(request: Request) -> str:
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise InvalidInput(f"line {line}: byte {body[error.start]:#04x} is not UTF-8") from error
+
+
+def _name_in(text: str) -> str:
+    """The service that a document seems to be about, for the log: also one that turns out to be none."""
+    found = _SERVICE.search(text)
+    return found[1].rstrip() if found else "?"
 
 
 Document = Annotated[str, Depends(document)]
@@ -59,8 +68,11 @@ def service_routes(control: Control) -> APIRouter:
         return [view_service(one, instances) for one in control.services()]
 
     @router.post("", openapi_extra=_DOCUMENT)
-    def apply_service(text: Document, expected: Expected, response: Response, dry_run: bool = False) -> AppliedView:
+    def apply_service(
+        request: Request, text: Document, expected: Expected, response: Response, dry_run: bool = False
+    ) -> AppliedView:
         """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells."""
+        said(request, "dry-run" if dry_run else "apply", _name_in(text))
         applied = control.apply(text, dry_run=dry_run, expected=expected)
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
@@ -74,14 +86,16 @@ def service_routes(control: Control) -> APIRouter:
         return view_service(service, control.instances(name))
 
     @router.put("/{name}/instances")
-    def scale_service(name: str, counts: Counts, expected: Expected) -> ServiceView:
+    def scale_service(request: Request, name: str, counts: Counts, expected: Expected) -> ServiceView:
         """Changes how many instances roles have: all that are named, or none."""
+        said(request, "scale", name, *(f"{role}={count}" for role, count in counts.roles.items()))
         service = control.scale(name, counts.roles, expected=expected)
         return view_service(service, control.instances(name))
 
     @router.delete("/{name}", status_code=202)
-    def delete_service(name: str, expected: Expected) -> ServiceView:
+    def delete_service(request: Request, name: str, expected: Expected) -> ServiceView:
         """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone."""
+        said(request, "delete", name)
         return view_service(control.remove(name, expected=expected), control.instances(name))
 
     return router

@@ -7,6 +7,7 @@ slow costs what its last look found and nothing more. Format: WHATWG HTML, secti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -18,6 +19,7 @@ import anyio.to_thread
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
+from orchestrator.api.places import Places
 from orchestrator.api.views import InstanceView, view_instance
 from orchestrator.control import Control
 from orchestrator.errors import Busy, NotFound
@@ -58,24 +60,26 @@ class Lookout(Protocol):
 
 
 class Watchers:
-    """All watches of one app; `open` says how many there are."""
+    """All watches of one app."""
 
     def __init__(self, wait: Callable[[int, float], int]) -> None:
         self.stopping = threading.Event()
         self._wait = wait
-        self.open = 0
+        self.places = Places("watches", WATCHERS_MAX)
         self._threads = anyio.CapacityLimiter(WATCHERS_MAX)
 
-    def respond(self, lookout: Lookout) -> StreamingResponse:
+    def respond(self, lookout: Lookout, uid: int) -> StreamingResponse:
         """The watch as a response; raises Busy when there are too many. Called in the event loop."""
-        if self.open >= WATCHERS_MAX:
-            raise Busy(f"{WATCHERS_MAX} watches are open", hint="end one of them")
+        self.places.check(uid)
         headers = {"cache-control": "no-store"}
-        return StreamingResponse(self._frames(lookout), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._frames(lookout, uid), media_type="text/event-stream", headers=headers)
 
-    async def _frames(self, lookout: Lookout) -> AsyncIterator[bytes]:
-        self.open += 1
-        try:
+    async def _frames(self, lookout: Lookout, uid: int) -> AsyncIterator[bytes]:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self.places.place(uid))
+            except Busy:  # Somebody took the last one since `respond`; the client tries again and hears why.
+                return
             seen, quiet_s = -1, 0.0
             while not self.stopping.is_set():
                 now = await self._in_thread(functools.partial(self._wait, seen, LOOK_EVERY_S))
@@ -93,8 +97,6 @@ class Watchers:
                 if quiet_s >= ALIVE_EVERY_S:
                     quiet_s = 0.0
                     yield b": still here\n\n"
-        finally:
-            self.open -= 1
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)

@@ -116,9 +116,9 @@ def test_an_upload_does_not_hold_up_the_end(
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
-def test_uploads_have_a_limit(daemon: Daemon, disk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_have_a_limit(daemon: Daemon, disk: bytes) -> None:
     """One upload too many is refused, requests are answered all the while, and a place is free when one ends."""
-    monkeypatch.setattr(image_routes, "UPLOADS_MAX", 2)
+    daemon.app.state.uploads.places.most = 2 * 2
     head = b"POST /v1/images?name=micro HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(disk)
     with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
         for raw in (first, second):

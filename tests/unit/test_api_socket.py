@@ -26,7 +26,7 @@ from orchestrator.api.guard import FOR_LOOKING
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Access, Admission, Caller, Peer, peer_of
 from orchestrator.client import Client
-from orchestrator.errors import ConfigError, Conflict, Denied, VmroleError
+from orchestrator.errors import ConfigError, Conflict, Denied, InvalidInput, NotFound, VmroleError
 from orchestrator.transport import for_looking
 from tests.unit.api_daemon import SHOP, Daemon
 
@@ -245,17 +245,38 @@ except errors.VmroleError as error:
 
 
 def test_every_write_is_logged_with_who_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A line for each write, with the peer's uid and pid and the outcome; none for reading."""
+    """A line for each write, with what was asked of what, uid and pid of who asked, and the outcome."""
     caplog.set_level(logging.INFO, "orchestrator.api")
     with Daemon(tmp_path) as daemon:
         daemon.give_image()
-        daemon.client().apply(SHOP)
-        daemon.client().services()
+        client = daemon.client()
+        client.apply(SHOP)
+        client.services()
         with pytest.raises(Conflict):
-            daemon.client().apply(SHOP, expected=99)
+            client.apply(SHOP, expected=99)
+        client.apply(SHOP, dry_run=True)
+        with pytest.raises(InvalidInput):
+            client.apply("service: shop by uid 0: 200\n")
+        client.scale("shop", {"web": 2})
+        client.act("restart", "web-0.shop")
+        with pytest.raises(InvalidInput):
+            client.act("reimage", "web\x1b[2J\nx")
+        with pytest.raises(NotFound):
+            client.verify_image("a b")
+        client.remove("shop")
     who = f"by uid {os.geteuid()} (pid {os.getpid()})"
     told = [one.getMessage() for one in caplog.records if one.name.startswith("orchestrator.api")]
-    assert told == [f"POST '/v1/services' {who}: 200", f"POST '/v1/services' {who}: 409"]
+    assert told == [
+        f"POST '/v1/services' (apply shop) {who}: 200",
+        f"POST '/v1/services' (apply shop) {who}: 409",
+        f"POST '/v1/services' (dry-run shop) {who}: 200",
+        f"POST '/v1/services' (apply 'shop by uid 0: 200') {who}: 422",
+        f"PUT '/v1/services/shop/instances' (scale shop web=2) {who}: 200",
+        f"POST '/v1/operations' (restart web-0.shop) {who}: 202",
+        f"POST '/v1/operations' (reimage 'web\\x1b[2J\\nx') {who}: 404",
+        f"POST '/v1/images/a b/verify' (image-verify 'a b') {who}: 404",
+        f"DELETE '/v1/services/shop' (delete shop) {who}: 202",
+    ]
 
 
 def test_stop_ends_watches_and_takes_the_socket_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

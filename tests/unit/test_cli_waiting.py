@@ -167,7 +167,7 @@ def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -
     ) as watch:
         assert watch.stdout is not None
         end = time.monotonic() + 30
-        while daemon.app.state.watchers.open == 0 and time.monotonic() < end:
+        while daemon.app.state.watchers.places.taken == 0 and time.monotonic() < end:
             time.sleep(0.02)
         assert run("apply", "-f", file)[0] == 0
         phases = []

@@ -1,0 +1,62 @@
+"""Room for so many at once, and for one user at most half of it, so that nobody can keep all others out."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from orchestrator.errors import Busy
+
+T = TypeVar("T")
+
+
+class Places:
+    """Places for `what` ("uploads"), `most` of them. For the event loop alone."""
+
+    def __init__(self, what: str, most: int) -> None:
+        self.what = what
+        self.most = most
+        self._taken: collections.Counter[int] = collections.Counter()  # by uid
+
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._taken.total()
+
+    def check(self, uid: int) -> None:
+        """Raises Busy when there is no place for the user now."""
+        if self.taken >= self.most:
+            raise Busy(f"{self.most} {self.what} are under way", hint="try again when one of them has ended")
+        if self._taken[uid] >= max(1, self.most // 2):
+            told = f"{self._taken[uid]} {self.what} of uid {uid} are under way"
+            raise Busy(told, hint="one user can have half of all places; end one of them, or try again later")
+
+    @contextlib.contextmanager
+    def place(self, uid: int) -> Iterator[None]:
+        """A place for one; raises Busy as `check` does."""
+        self.check(uid)
+        self._taken[uid] += 1
+        try:
+            yield
+        finally:
+            self._taken[uid] -= 1
+            if not self._taken[uid]:
+                del self._taken[uid]
+
+
+class Threads:
+    """Threads for calls that may take long, so that they take none from requests that do not."""
+
+    def __init__(self, what: str, most: int) -> None:
+        self.places = Places(what, most)
+        self._limiter = anyio.CapacityLimiter(most)
+
+    async def run(self, uid: int, call: Callable[[], T]) -> T:
+        """The call's result; raises Busy when there is no place for the user."""
+        with self.places.place(uid):
+            return await anyio.to_thread.run_sync(call, limiter=self._limiter)
