@@ -68,12 +68,13 @@ def check(network: Network) -> None:
 def version_2(network: Network) -> dict[str, object]:
     """cloud-init's network-config, version 2, as netplan has it.
 
-    Without `set-name`, ifupdown would be told to raise an interface by the name of this entry. The route to
-    everywhere is in numbers, because not every renderer knows the word `default`.
+    Without `set-name`, ifupdown would be told to raise an interface by the name of this entry. By DHCP a guest is
+    known by its card: what networkd makes of the machine-id is the same in copies of an image that kept one. The
+    route to everywhere is in numbers, because not every renderer knows the word `default`.
     """
     interface: dict[str, object] = {"match": {"macaddress": network.mac}, "set-name": INTERFACE}
     if not network.address:
-        interface["dhcp4"] = True
+        interface |= {"dhcp4": True, "dhcp-identifier": "mac"}
     else:
         interface["addresses"] = [network.address]
         if network.gateway:

@@ -25,7 +25,7 @@ from orchestrator.drivers.network import firewall, nft
 from orchestrator.errors import CommandFailed, Permanent, VmroleError
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName
 
-_QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 67)
+_QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 81)
 _LIBVIRT_S = 10.0  # opening a connection to a libvirtd that is stopped has no end of its own
 _VIRTLOGD: Final = Path("/run/libvirt/virtlogd-sock")
 _THROW_AWAY_NAMESPACE = ("unshare", "--net", "--")

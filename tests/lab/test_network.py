@@ -251,6 +251,42 @@ def test_an_instance_gets_its_own_address_and_name(pair: tuple[StandIn, StandIn]
     assert one.asks("web-0") == one.asks("web-0.shop") == one.address
 
 
+def test_guests_with_one_machine_id_have_a_lease_each(
+    lab: Lab, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn], tmp_path: Path
+) -> None:
+    """What a client makes of its machine-id says nothing: copies of one image may all have the same."""
+    same = "-x", "0x3d:ff5df8ee5b0002000000ab11e77a53d2a5d7b2"
+    for _ in range(2):
+        for guest in pair:
+            assert lease(guest, tmp_path, *same).startswith(f"{guest.address} ")
+    leases = lab.virsh("net-dhcp-leases", shop[0].network.name)
+    for guest in pair:
+        assert f"{guest.mac}" in leases
+        assert f"{guest.address}/24" in leases
+
+
+def test_a_network_from_before_learns_what_is_new_and_goes_on(
+    lab: Lab, network: HostNetwork, shop: tuple[Service, list[Instance]]
+) -> None:
+    """One that was defined without our options for dnsmasq gets them for its next start and is not stopped now."""
+    service, _ = shop
+    name, bridge = service.network.name, service.network.bridge
+    options = "dhcp-ignore-clid"
+    old = lab.virsh("net-dumpxml", name, "--inactive")
+    assert options in old
+    file = lab.root / "old.xml"
+    file.write_text("\n".join(line for line in old.splitlines() if "dnsmasq:" not in line))
+    lab.virsh("net-define", str(file))
+    file.unlink()
+    assert options not in lab.virsh("net-dumpxml", name, "--inactive")
+    before = state(bridge)
+    network.lay(*shop)
+    assert state(bridge) == before
+    assert lab.virsh("net-dumpxml", name, "--inactive") == old
+    network.lay(*shop)
+    assert state(bridge) == before
+
+
 def test_a_dip_that_changes_hands_is_leased_to_the_next(
     network: HostNetwork, shop: tuple[Service, list[Instance]], tmp_path: Path
 ) -> None:

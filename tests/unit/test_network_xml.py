@@ -28,6 +28,9 @@ GOLDEN = """\
       <host mac="{mac}" name="web-0" ip="10.90.0.10"/>
     </dhcp>
   </ip>
+  <dnsmasq:options xmlns:dnsmasq="http://libvirt.org/schemas/network/dnsmasq/1.0">
+    <dnsmasq:option value="dhcp-ignore-clid"/>
+  </dnsmasq:options>
 </network>
 """
 

@@ -68,6 +68,11 @@ def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None
     assert _stanzas(_rendered(tmp_path, Network(mac=_MAC), "eni")) == ["auto eth0", "iface eth0 inet dhcp"]
 
 
+def test_netplan_asks_by_the_card_and_not_by_the_machine_id(tmp_path: Path) -> None:
+    """Copies of one image may share a machine-id, of which networkd would make the identifier of its lease."""
+    assert "dhcp-identifier: mac" in _rendered(tmp_path, Network(mac=_MAC), "netplan")
+
+
 def test_cloudinit_writes_a_static_address_for_ifupdown(tmp_path: Path) -> None:
     """Address, name servers and the route to everywhere arrive in Debian's file."""
     assert _stanzas(_rendered(tmp_path, _STATIC, "eni")) == [

@@ -208,6 +208,8 @@ class HostNetwork:
             if network is None:
                 network = connection.networkDefineXML(wanted)
                 network.setAutostart(True)
+            elif (now := _describe(network)).options != network_xml.OPTIONS:  # It has them from its next start on.
+                connection.networkDefineXML(network_xml.render(service, reservations, instead_of=now))
             if network.isActive() and links.look(bridge) is None:
                 network.destroy()  # Somebody removed the bridge, and libvirt has not noticed.
             if not network.isActive():

@@ -6,6 +6,8 @@ What is decided here, and why:
   end in surprises.
 - DHCP knows reservations only: there is no range from which a stranger could be served.
 - Each reservation names the guest, so a name that a guest claims in its DHCP request is not believed.
+- dnsmasq goes by the card alone: the identifier that a client makes of its machine-id is the same in all copies of an
+  image that somebody made by hand, and they would take each other's lease away.
 - The domain is local only, and plain names are not forwarded: what a service calls its instances stays on the host.
 """
 
@@ -21,6 +23,8 @@ from orchestrator.model import Instance, Service
 
 NAMESPACE: Final = "https://vmrole.dev/network/1"  # of our metadata; a name, never fetched
 _PREFIX: Final = "vmrole"
+_DNSMASQ: Final = "http://libvirt.org/schemas/network/dnsmasq/1.0"
+OPTIONS: Final = frozenset({"dhcp-ignore-clid"})  # of dnsmasq, those that libvirt has no words for
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -60,6 +64,9 @@ class Described:
     mode: str
     dhcp: frozenset[tuple[str, str, str]]  # mac, address, host name
     dns: frozenset[tuple[str, tuple[str, ...]]]  # address, names
+    options: frozenset[str]  # given to dnsmasq as they are
+    uuid: str = ""
+    mac: str = ""  # the bridge's
 
 
 def reservation(instance: Instance) -> Reservation:
@@ -69,11 +76,14 @@ def reservation(instance: Instance) -> Reservation:
     )
 
 
-def render(service: Service, reservations: Sequence[Reservation]) -> str:
-    """The libvirt network of the service."""
+def render(service: Service, reservations: Sequence[Reservation], *, instead_of: Described | None = None) -> str:
+    """The libvirt network of the service; `instead_of` is the one of that name, if it shall be the same network."""
     network = service.network
     root = etree.Element("network")
     etree.SubElement(root, "name").text = network.name
+    if instead_of is not None:
+        etree.SubElement(root, "uuid").text = instead_of.uuid
+        etree.SubElement(root, "mac", {"address": instead_of.mac})
     metadata = etree.SubElement(root, "metadata")
     etree.SubElement(metadata, f"{{{NAMESPACE}}}network", {"service": service.name}, nsmap={_PREFIX: NAMESPACE})
     etree.SubElement(root, "forward", {"mode": "open"})
@@ -85,6 +95,9 @@ def render(service: Service, reservations: Sequence[Reservation]) -> str:
     for one in sorted(reservations):
         dns.append(one._dns())
         dhcp.append(one._dhcp())
+    options = etree.SubElement(root, f"{{{_DNSMASQ}}}options", nsmap={"dnsmasq": _DNSMASQ})
+    for option in sorted(OPTIONS):
+        etree.SubElement(options, f"{{{_DNSMASQ}}}option", {"value": option})
     return etree.tostring(root, pretty_print=True, encoding="unicode")
 
 
@@ -106,6 +119,11 @@ def describe(xml: str) -> Described:
             (host.get("ip", ""), tuple(name.text or "" for name in host.iterfind("hostname")))
             for host in root.iterfind("dns/host")
         ),
+        options=frozenset(
+            one.get("value", "") for one in root.iterfind(f"{{{_DNSMASQ}}}options/{{{_DNSMASQ}}}option")
+        ),
+        uuid=root.findtext("uuid", ""),
+        mac="" if (mac := root.find("mac")) is None else mac.get("address", ""),
     )
 
 
