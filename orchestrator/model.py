@@ -526,8 +526,8 @@ class Missing:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Mended:
-    """What somebody else had done to a service's or an instance's network, and that it was put right."""
+class Notice:
+    """A line for the ledger: what somebody did to the network of a service or an instance, or what a guest does."""
 
     subject: str
     message: str

@@ -20,8 +20,8 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Member,
-    Mended,
     Missing,
+    Notice,
     Probe,
     Seat,
     Service,
@@ -143,11 +143,12 @@ class Balancer(Protocol):
 class Network(Protocol):
     """Private networks, reservations, guards against spoofing, and the VIP's address on the host."""
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> Sequence[Mended]:
+    def lay(self, service: Service, instances: Sequence[Instance]) -> Sequence[Notice]:
         """Makes the service's network, its firewall, its VIP and a reservation, name and guard per instance.
 
         Repeating it with other instances adds and removes what differs and disturbs nobody else. Ports of running VMs
-        that are not on the network are put back. Returns what somebody else had changed.
+        that are not on the network are put back. Returns what is for the ledger: what somebody else had changed, and
+        which guest has begun to meet a limit of connections.
         """
 
     def lift(self, service: Service) -> None:

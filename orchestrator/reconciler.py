@@ -194,10 +194,10 @@ def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], 
     everyone = records.all_of(store, Instance)
     instances = [one for one in everyone if one.service == name]
     if not service.removing:
-        mended = host.network.lay(service, instances)
-        if mended:
+        notices = host.network.lay(service, instances)
+        if notices:
             now_s = host.clock.now_s()
-            store.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in mended])
+            store.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices])
         laid = frozenset(one.name for one in instances)
         try:
             host.balancer.shape(frontends(records.all_of(store, Service), everyone))

@@ -93,11 +93,12 @@ class StandIn:
         for command in (f"addr add {self.address}/24 dev eth0", f"route add default via {self.gateway}"):
             HOST.run(["ip", "-n", self.namespace, *command.split()])
 
-    def send(self, frame: bytes) -> None:
-        """Sends one frame as it is."""
+    def send(self, *frames: bytes) -> None:
+        """Sends frames as they are."""
         with in_namespace(self.namespace, _packet_socket) as raw:
             raw.bind(("eth0", _ETH_P_ALL))
-            raw.send(frame)
+            for frame in frames:
+                raw.send(frame)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Ear]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from orchestrator import addressing
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.network import firewall
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign, Permanent
@@ -401,6 +403,48 @@ def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tu
     assert guest.asks("web-0") == guest.address
     assert guest.place.run(["busybox", "ping", "-c1", "-W1", guest.gateway], check=False).returncode == 0
     assert guest.place.run(["busybox", "ping", "-c1", "-W1", HOST_ADDRESS], check=False).returncode == 1
+
+
+def test_a_guest_fills_no_table_of_the_host(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """More connections than a limit are not opened, which the ledger tells once; nobody else notices."""
+    service, instances = shop
+    noisy, other = pair
+    noisy.configure()
+    other.configure()
+    bridge = json.loads(HOST.run(["ip", "-j", "link", "show", service.network.bridge]).stdout)[0]["address"]
+    noisy.send(
+        *(
+            ethernet(noisy.mac, bridge, _IP, udp(noisy.address, CLIENT_ADDRESS, 10_000 + number % 50_000, 99, b""))
+            for number in range(firewall.FLOWS_MAX + 500)
+        )
+    )
+    assert network.drops()["too many connections of a guest"] >= 400
+    with serving(CLIENT_NAMESPACE, 8080):
+        assert not noisy.reaches(CLIENT_ADDRESS, 8080)
+        assert other.reaches(CLIENT_ADDRESS, 8080)
+    assert [one.subject for one in network.lay(service, instances)] == [instances[0].name]
+    assert network.lay(service, instances) == ()
+
+
+def test_a_guest_takes_no_more_than_its_share_of_the_name_server(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """A few TCP connections each; the names of the others go on, by TCP as by UDP."""
+    service, instances = shop
+    noisy, other = pair
+    noisy.configure()
+    other.configure()
+    with contextlib.ExitStack() as stack:
+        for _ in range(firewall.QUESTIONS_MAX):
+            connect = functools.partial(socket.create_connection, (noisy.gateway, 53), ARRIVES_S)
+            stack.enter_context(in_namespace(noisy.namespace, connect))
+        assert not noisy.reaches(noisy.gateway, 53)
+        assert other.reaches(noisy.gateway, 53)
+        assert noisy.asks("web-1") == other.asks("web-1") == other.address
+        assert [one.subject for one in network.lay(service, instances)] == [instances[0].name]
+    assert until(lambda: noisy.reaches(noisy.gateway, 53), ARRIVES_S)
 
 
 def test_a_vip_answers_its_endpoints_and_an_echo_alone(

@@ -15,7 +15,7 @@ from orchestrator.model import (
     Frontend,
     InstanceName,
     LocalStorage,
-    Mended,
+    Notice,
     Phase,
     Power,
     Progress,
@@ -470,7 +470,7 @@ def test_a_network_that_cannot_be_laid_is_told_why() -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(network, name)
 
-        def lay(self, *_: object) -> tuple[Mended, ...]:
+        def lay(self, *_: object) -> tuple[Notice, ...]:
             raise Foreign("203.0.113.10 is in use by aa:bb in the network of eth0")
 
     fabric.host = dataclasses.replace(fabric.host, network=Refusing())  # type: ignore[arg-type]

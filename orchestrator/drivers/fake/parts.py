@@ -12,8 +12,8 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Member,
-    Mended,
     Missing,
+    Notice,
     Part,
     Power,
     Seat,
@@ -145,19 +145,19 @@ class FakeNetwork:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Mended, ...]:
+    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
         """See ports.Network."""
         world = self._world
         if world.faults.network_cannot_start:
             raise Transient(f"network {service.network.name}: dnsmasq: Address already in use")
         world.networks[service.name] = frozenset(one.name for one in instances)
         taken = sorted(one.name for one in instances if one.name in world.unplugged)
-        mended = [Mended(name, "somebody took its port off the service's bridge: put back") for name in taken]
+        notices = [Notice(name, "somebody took its port off the service's bridge: put back") for name in taken]
         if service.name in world.lost_vips:
-            mended.append(Mended(service.name, f"somebody removed {service.spec.vip}: put back"))
+            notices.append(Notice(service.name, f"somebody removed {service.spec.vip}: put back"))
         world.unplugged.difference_update(taken)
         world.lost_vips.discard(service.name)
-        return tuple(mended)
+        return tuple(notices)
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""

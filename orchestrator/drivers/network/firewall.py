@@ -32,14 +32,20 @@ from orchestrator.drivers.network.nft import (
     jump,
     match,
     meta,
+    over,
     put,
     raw,
+    remember,
 )
 from orchestrator.model import Instance, Service
 
+FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
+QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free
+CROWDING_S: Final = 180  # for how long a guest that met a limit is known as such, longer than between two audits
 _RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter hooks, nft(8)
 _IN, _OUT = meta("iifname"), meta("oifname")
 _ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
+_NEW = match({"ct": {"key": "state"}}, ["new"], "in")
 _RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
 _FROM_GUEST = match(_IN, "@bridges")
 _LINK_LOCAL = {"prefix": {"addr": "169.254.0.0", "len": 16}}
@@ -72,6 +78,9 @@ INET: Final = Table(
         Set(name="subnets", type=("ipv4_addr",), interval=True),
         Set(name="endpoints", type=("ipv4_addr", "inet_service")),
         Set(name="vips", type=("ipv4_addr",)),
+        Set(name="flows", type=("ipv4_addr",), filled=True),
+        Set(name="questions", type=("ipv4_addr",), filled=True),
+        Set(name="crowding", type=("ipv4_addr",), filled=True, timeout_s=CROWDING_S),
     ),
     chains=(
         Chain(
@@ -81,6 +90,30 @@ INET: Final = Table(
             rules=(
                 (match(_IN, "lo"), ACCEPT),
                 (match(_IN, "@bridges", "!="), match(field("ip", "saddr"), "@subnets"), *drop("a DIP from outside")),
+            ),
+        ),
+        # The table of connections is one for the whole host, and dnsmasq has a process for each that asks it by TCP.
+        Chain(
+            name="limits",
+            hook="prerouting",
+            priority=_MANGLE,
+            rules=((_FROM_GUEST, _NEW, jump("limit")),),
+        ),
+        Chain(
+            name="limit",
+            rules=(
+                (
+                    match(both(_IN, field("ip", "daddr")), "@gateways"),
+                    match(field("tcp", "dport"), 53),
+                    over(QUESTIONS_MAX, field("ip", "saddr"), "questions"),
+                    remember(field("ip", "saddr"), "crowding"),
+                    *drop("too many connections of a guest to its name server"),
+                ),
+                (
+                    over(FLOWS_MAX, field("ip", "saddr"), "flows"),
+                    remember(field("ip", "saddr"), "crowding"),
+                    *drop("too many connections of a guest"),
+                ),
             ),
         ),
         # A VIP is an address of the host, on which other programs may listen, or be published by a DNAT: so it is
@@ -241,7 +274,7 @@ class Firewall:
             found = nft.look(table)
             if found is None or self._fixed.get(table.family, found.fixed) != found.fixed:
                 return True
-            for one in table.sets:
+            for one in _ours(table):
                 if nft.change(
                     table, one.name, found.elements.get(one.name, {}), wanted[table.family, one.name], service.name
                 ):
@@ -262,7 +295,7 @@ class Firewall:
                     commands.append({"delete": {"table": {"family": table.family, "name": table.name}}})
                     self._fixed.pop(table.family, None)
                     continue
-                for one in table.sets:
+                for one in _ours(table):
                     commands += nft.change(table, one.name, found.elements.get(one.name, {}), (), service_name)
             nft.apply(commands)
 
@@ -271,6 +304,11 @@ class Firewall:
         found = nft.look(INET)
         vips = found.elements.get("vips", {}) if found is not None else {}
         return frozenset(vip for (vip,), owner in vips.items() if owner == service_name)
+
+    def crowding(self) -> frozenset[str]:
+        """The DIPs of guests that have met a limit of connections lately."""
+        found = nft.look(INET)
+        return frozenset(address for (address,) in found.elements.get("crowding", {})) if found else frozenset()
 
     def services(self) -> frozenset[str]:
         """Names of the services that own an element."""
@@ -295,7 +333,7 @@ class Firewall:
                         changes.append(f"somebody {done} nft table {table.family} {table.name}: made anew")
                     commands += nft.remake(table, found)
                     remade.append(table)
-                for one in table.sets:
+                for one in _ours(table):
                     now = found.elements.get(one.name, {}) if found is not None else {}
                     commands += nft.change(table, one.name, now, wanted[table.family, one.name], owner)
             nft.apply(commands)
@@ -304,6 +342,11 @@ class Firewall:
                 if found is not None:
                     self._fixed[table.family] = found.fixed
             return changes
+
+
+def _ours(table: nft.Table) -> tuple[Set, ...]:
+    """The sets that we fill."""
+    return tuple(one for one in table.sets if not one.filled)
 
 
 def _marks(mac: str) -> tuple[str, str]:

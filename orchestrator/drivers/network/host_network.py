@@ -21,17 +21,21 @@ import libvirt
 from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network import host_addresses, links, network_xml, routing, tap_ports
-from orchestrator.drivers.network.firewall import Firewall
+from orchestrator.drivers.network.firewall import FLOWS_MAX, QUESTIONS_MAX, Firewall
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
 from orchestrator.drivers.network.tap_ports import TapPorts
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.errors import Foreign, Permanent, VmroleError
-from orchestrator.model import Instance, Mended, Missing, Part, Service
+from orchestrator.model import Instance, InstanceName, Missing, Notice, Part, Service
 
 log = logging.getLogger(__name__)
 _DNS_PORT = 53
 _DNSMASQ_S = 1.0
+_DNSMASQ_TRIES = 2
+_ANY_QUESTION: Final = (
+    bytes.fromhex("000001000001000000000000") + b"\x09localhost\0\0\x01\0\x01"
+)  # a plain name: never forwarded
 _ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
 _DHCP, _DNS = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, libvirt.VIR_NETWORK_SECTION_DNS_HOST
 _ADD, _DELETE = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
@@ -55,42 +59,57 @@ class HostNetwork:
         self._firewall = Firewall()
         self._ports = TapPorts()
         self._laid: dict[str, _Laid] = {}
-        self._untold: dict[str, list[Mended]] = {}  # of a lay that failed in the end
+        self._crowding: set[InstanceName] = set()
+        self._untold: dict[str, list[Notice]] = {}  # of a lay that failed in the end
         self._lock = threading.Lock()
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Mended, ...]:
+    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
         """See ports.Network. Raises Foreign when the network, its bridge or the VIP is somebody else's."""
         with self._lock:
             before = self._laid.get(service.name)
-            mended = self._untold.setdefault(service.name, [])
+            notices = self._untold.setdefault(service.name, [])
             self._refuse_foreign(service)
             for former in self._firewall.vips(service.name) - {service.spec.vip}:
                 self._vips.remove(former)
-            mended += [Mended(service.name, said) for said in self._firewall.allow(service, instances)]
-            self._lay_network(service, instances, mended if before else [])
+            notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances)]
+            self._lay_network(service, instances, notices if before else [])
             _guard_all_frames(service.network.bridge)
             for instance in self._ports.mend(instances, service.network.bridge):
                 said = f"somebody took its port off {service.network.bridge}, the service's bridge: put back"
-                mended.append(Mended(instance.name, said))
-            self._put_back(service, before, mended)
+                notices.append(Notice(instance.name, said))
+            self._put_back(service, before, notices)
+            notices += self._crowds(instances)
             self._laid[service.name] = _Laid(service, tuple(instances))
             del self._untold[service.name]
-        for one in mended:
+        for one in notices:
             log.warning("%s: %s", one.subject, one.message)
-        return tuple(mended)
+        return tuple(notices)
 
-    def _put_back(self, service: Service, before: _Laid | None, mended: list[Mended]) -> None:
+    def _put_back(self, service: Service, before: _Laid | None, notices: list[Notice]) -> None:
         """The gateway's address, routing and the VIP."""
         network, vip = service.network, service.spec.vip
         if host_addresses.lacks(network.bridge, network.gateway):
             run(["ip", "address", "add", f"{network.gateway}/{network.prefix_length}", "dev", network.bridge])
-            mended.append(Mended(service.name, f"somebody removed {network.gateway} from {network.bridge}: put back"))
+            notices.append(
+                Notice(service.name, f"somebody removed {network.gateway} from {network.bridge}: put back")
+            )
         for switch in routing.closed(network.bridge):
             routing.open_(switch)
             if before:
-                mended.append(Mended(service.name, f"somebody switched {routing.name(switch)} off: on again"))
+                notices.append(Notice(service.name, f"somebody switched {routing.name(switch)} off: on again"))
         if vip and self._vips.add(vip) and before and before.service.spec.vip == vip:
-            mended.append(Mended(service.name, f"somebody removed {vip} from {self._vips.interface}: put back"))
+            notices.append(Notice(service.name, f"somebody removed {vip} from {self._vips.interface}: put back"))
+
+    def _crowds(self, instances: Sequence[Instance]) -> Iterator[Notice]:
+        """Tells of each guest once that it has begun to meet a limit."""
+        crowding = self._firewall.crowding()
+        for instance in instances:
+            if instance.nic.address not in crowding:
+                self._crowding.discard(instance.name)
+            elif instance.name not in self._crowding:
+                self._crowding.add(instance.name)
+                said = f"more than {FLOWS_MAX} connections at a time, or {QUESTIONS_MAX} to its name server: "
+                yield Notice(instance.name, f"{said}the guest is let open no others until some are closed")
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""
@@ -194,7 +213,7 @@ class HostNetwork:
                     hint=f"rename it, or choose another name for {service.name}",
                 )
 
-    def _lay_network(self, service: Service, instances: Sequence[Instance], mended: list[Mended]) -> None:
+    def _lay_network(self, service: Service, instances: Sequence[Instance], notices: list[Notice]) -> None:
         name, bridge = service.network.name, service.network.bridge
         reservations = [network_xml.reservation(one) for one in instances]
         wanted = network_xml.render(service, reservations)
@@ -215,12 +234,12 @@ class HostNetwork:
             if not network.isActive():
                 network.create()
                 log.info("started network %s on %s", name, bridge)
-                mended.append(
-                    Mended(service.name, f"somebody stopped network {name}, or removed {bridge}: started again")
+                notices.append(
+                    Notice(service.name, f"somebody stopped network {name}, or removed {bridge}: started again")
                 )
             if (link := links.look(bridge)) is not None and not link.up:
                 run(["ip", "link", "set", "dev", bridge, "up"])
-                mended.append(Mended(service.name, f"somebody switched {bridge} off: on again"))
+                notices.append(Notice(service.name, f"somebody switched {bridge} off: on again"))
             for scope, flags in ((_CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE), (_LIVE, 0)):
                 now = network_xml.describe(network.XMLDesc(flags))
                 _change_hosts(network, now, network_xml.describe(wanted), scope)
@@ -273,9 +292,14 @@ def _change_hosts(network: libvirt.virNetwork, now: Described, wanted: Described
 
 
 def _names_answer(gateway: str) -> bool:
-    """Whether dnsmasq listens; asked of the host itself, so the answer comes at once."""
-    with contextlib.suppress(OSError), socket.create_connection((gateway, _DNS_PORT), timeout=_DNSMASQ_S):
-        return True
+    """Whether dnsmasq answers; asked by the host itself, so it does at once. Guests can crowd us out of TCP alone."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(_DNSMASQ_S)
+        asking.connect((gateway, _DNS_PORT))
+        for _ in range(_DNSMASQ_TRIES):
+            asking.send(_ANY_QUESTION)
+            with contextlib.suppress(TimeoutError):
+                return bool(asking.recv(512))
     return False
 
 

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Value = Json | str | int
 Key = tuple[str, ...]  # an element of a set, in the order of the set's type; one item for a plain type
 _ABSENT: Final = "No such file or directory"
+_FILLED_MAX: Final = 1 << 16  # more than there are guests on a host
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class Set:
     name: str
     type: tuple[str, ...]
     interval: bool = False  # elements may be prefixes
+    filled: bool = False  # by rules (`remember`) and not by us
+    timeout_s: int = 0  # how long an element of a filled set stays after its last use
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +95,10 @@ def remake(table: Table, found: Found | None) -> list[Json]:
     for one in table.sets:
         if found is None or one.name not in found.elements:
             kind = list(one.type) if len(one.type) > 1 else one.type[0]
-            flags = {"flags": ["interval"]} if one.interval else {}
-            commands.append({"add": {"set": {**place, "name": one.name, "type": kind, **flags}}})
+            more: Json = {"flags": ["interval"]} if one.interval else {}
+            more |= {"size": _FILLED_MAX} if one.filled else {}  # That rules may write into it, nft adds by itself.
+            more |= {"flags": ["timeout"], "timeout": one.timeout_s} if one.timeout_s else {}
+            commands.append({"add": {"set": {**place, "name": one.name, "type": kind, **more}}})
     for chain in table.chains:
         body: Json = {**place, "name": chain.name}
         if chain.hook:
@@ -205,6 +210,16 @@ MASQUERADE: Final[Json] = {"masquerade": None}
 def jump(chain: str) -> Json:
     """Goes to another chain and comes back."""
     return {"jump": {"target": chain}}
+
+
+def over(count: int, key: Json, name: str) -> Json:
+    """Whether more than `count` connections with that key are open; counted in the filled set `name`."""
+    return {"set": {"op": "add", "elem": key, "set": f"@{name}", "stmt": [{"ct count": {"val": count, "inv": True}}]}}
+
+
+def remember(key: Json, name: str) -> Json:
+    """Puts the key into the filled set `name`, or its time there anew."""
+    return {"set": {"op": "update", "elem": key, "set": f"@{name}"}}
 
 
 def drop(why: str) -> tuple[Json, ...]:
