@@ -1,4 +1,8 @@
-"""The only place that runs a command and waits for it. Daemons that we supervise are started by their drivers."""
+"""The only place that runs a command and waits for it. Daemons that we supervise are started by their drivers.
+
+A command gets an environment of its own: what stands in the daemon's may be a secret, and a program that talks to the
+outside, or reads what others made, is no place for it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ import dataclasses
 import functools
 import logging
 import os
-import resource
 import select
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -26,22 +30,23 @@ _PIPE_BYTES = 64 * 1024  # all that a pipe holds; pipe(7)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a child may use at most: RLIMIT_CPU, RLIMIT_AS, RLIMIT_FSIZE; None means no limit of ours."""
+    """What a command may use at most: RLIMIT_CPU, RLIMIT_AS, RLIMIT_FSIZE; None means no limit of ours."""
 
     cpu_s: int | None = None
     memory_bytes: int | None = None
     file_bytes: int | None = None
 
-    def set(self) -> None:
-        """In the child."""
-        wanted = {
-            resource.RLIMIT_CPU: self.cpu_s,
-            resource.RLIMIT_AS: self.memory_bytes,
-            resource.RLIMIT_FSIZE: self.file_bytes,
-        }
-        for what, most in wanted.items():
-            if most is not None:
-                resource.setrlimit(what, (most, most))
+    def words(self) -> list[str]:
+        """What to write before the command: prlimit(1). Set between fork and exec, they would be set by Python in a
+        process whose other threads are gone with the locks they hold.
+        """
+        wanted = {"cpu": self.cpu_s, "as": self.memory_bytes, "fsize": self.file_bytes}
+        return ["prlimit", *(f"--{what}={most}" for what, most in wanted.items() if most is not None), "--"]
+
+
+def environment() -> dict[str, str]:
+    """All that a program of ours gets of the daemon's environment."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
 
 
 def run(
@@ -55,23 +60,35 @@ def run(
     log.debug("run: %s", shlex.join(argv))
     try:
         done = subprocess.run(
-            list(argv),
+            _limited(argv, limits),
             input=stdin,
             capture_output=True,
             text=True,
             errors="replace",
             timeout=within_s,
             check=False,
-            preexec_fn=limits.set if limits else None,
+            env=environment(),
             stdin=subprocess.DEVNULL if stdin is None else None,
         )
     except FileNotFoundError as error:
-        raise Permanent(f"{argv[0]}: no such command", hint="run: vmrole doctor") from error
+        raise _absent(argv[0]) from error
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
     if done.returncode != 0:
         raise CommandFailed(tuple(argv), done.returncode, done.stderr)
     return done.stdout
+
+
+def _limited(argv: Sequence[str], limits: Limits | None) -> list[str]:
+    if limits is None:
+        return list(argv)
+    if shutil.which(argv[0]) is None:  # prlimit would say so as the command's own failure.
+        raise _absent(argv[0])
+    return [*limits.words(), *argv]
+
+
+def _absent(command: str) -> Permanent:
+    return Permanent(f"{command}: no such command", hint="run: vmrole doctor")
 
 
 def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float, limits: Limits) -> None:
@@ -84,10 +101,14 @@ def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float,
     with tempfile.TemporaryFile() as told:
         try:
             process = subprocess.Popen(
-                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told, preexec_fn=limits.set
+                _limited(argv, limits),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                env=environment(),
             )
         except FileNotFoundError as error:
-            raise Permanent(f"{argv[0]}: no such command", hint="run: vmrole doctor") from error
+            raise _absent(argv[0]) from error
         with process:
             try:
                 _listen(process, hear, end)

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
+from orchestrator import client as vmrole_client
 from orchestrator.api import serve, server
 from orchestrator.api.app import description
 from orchestrator.api.guard import FOR_LOOKING
@@ -282,19 +283,20 @@ def test_every_write_is_logged_with_who_asked(tmp_path: Path, caplog: pytest.Log
 def test_stop_ends_watches_and_takes_the_socket_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch that is open does not keep the API from ending, and no socket file is left."""
     monkeypatch.setattr(server, "GRACE_S", 3600)  # The watch ends by itself, before anybody is cut off.
+    monkeypatch.setattr(vmrole_client, "RECONNECT_WITHIN_S", 0.5)
     with Daemon(tmp_path) as daemon:
         kinds: list[str] = []
         seen = threading.Event()
 
         def watch() -> None:
             with contextlib.suppress(VmroleError):  # at last the daemon is gone for good
-                for kind, _, _ in daemon.client().watch_instances(until=time.monotonic() + 2):
+                for kind, _, _ in daemon.client().watch_instances(until=time.monotonic() + 60):
                     kinds.append(kind)
                     seen.set()
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        assert seen.wait(10)
+        assert seen.wait(60)
         daemon.server.stop()
         assert not daemon.socket.exists()
         watcher.join()

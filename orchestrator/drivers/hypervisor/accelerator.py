@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.command import run
+from orchestrator.drivers.command import environment, run
 from orchestrator.drivers.hostile_text import harmless
 from orchestrator.drivers.hypervisor import probe_guest
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
@@ -167,7 +167,9 @@ def boot(emulator: Path, accelerator: Accelerator, guest: Guest, cpu: str, withi
     ]
     argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio", *guest.arguments]
     began_s = time.monotonic()
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
+    )
     try:
         output, ended = _read_until(process, guest.word.encode("ascii"), began_s + within_s)
     finally:
