@@ -260,7 +260,7 @@ def test_every_write_is_logged_with_who_asked(tmp_path: Path, caplog: pytest.Log
             client.apply("service: shop by uid 0: 200\n")
         client.scale("shop", {"web": 2})
         client.act("restart", "web-0.shop")
-        with pytest.raises(InvalidInput):
+        with pytest.raises(NotFound):
             client.act("reimage", "web\x1b[2J\nx")
         with pytest.raises(NotFound):
             client.verify_image("a b")
