@@ -153,7 +153,7 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
 
 def _network(host: Host, service: Service, instances: Sequence[Instance]) -> list[Finding]:
     running = [one for one in instances if one.phase in _HAS_VM]
-    missing = host.network.missing(service, running)
+    missing = host.network.missing(service, running) if running else ()  # It is laid before the first VM starts.
     return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator import config
 from orchestrator.config import Config
-from orchestrator.doctor import confinement, firmware, host, programs
+from orchestrator.doctor import confinement, firmware, host, passage, programs
 from orchestrator.doctor.check import Check, Verdict, fail, ok
 from orchestrator.errors import ConfigError, VmroleError
 
@@ -37,7 +37,8 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("vip interface", host.vip_interface),
     ("network pool", host.network_pool),
     ("forwarding", host.forwarding),
-    ("other firewalls", host.other_firewalls),
+    ("dns and dhcp ports", host.ports),
+    ("host firewall", passage.host_firewall),
     ("memory", host.memory),
     ("clock", host.clock),
 )

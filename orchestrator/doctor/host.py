@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import grp
 import ipaddress
 import json
 import os
+import re
 import shutil
+import socket
 import stat
 from pathlib import Path
 from typing import Final
@@ -16,18 +19,19 @@ from orchestrator.addressing import BRIDGE_PREFIX
 from orchestrator.config import Config
 from orchestrator.doctor.check import Check, existing, fail, ok, warn
 from orchestrator.drivers.command import run
+from orchestrator.drivers.network import routes
 from orchestrator.transport import for_looking
 
 _FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
 _MIB = 1 << 20
 _INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
+_ONLY_OURS = "127.153.0.67"  # an address of this host that nobody listens on but who listens on all
 _INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at most 15 characters
 _SOCKET_PATH_MAX_BYTES = 107  # unix(7)
 _MONITOR_NAME_BYTES = 40  # RUN/monitors/HASH.sock
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # more than struct timex is anywhere
-_OURS = ("inet vmrole", "bridge vmrole")
 
 
 def root(settings: Config) -> Check:
@@ -102,12 +106,11 @@ def vip_interface(settings: Config) -> Check:
 def network_pool(settings: Config) -> Check:
     """No route of the host leads into the private networks, but our own."""
     name, pool = "network pool", ipaddress.IPv4Network(settings.network_pool)
-    for route in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "main"]) or "[]"):
-        if route["dst"] == "default" or str(route.get("dev", "")).startswith(BRIDGE_PREFIX):
+    for route in routes.foreign():
+        if not route.network.overlaps(pool):
             continue
-        if ipaddress.IPv4Network(route["dst"]).overlaps(pool):
-            taken = f"{pool} overlaps {route['dst']} on {route.get('dev', 'this host')}"
-            return fail(name, taken, "set network_pool to a range that is free here")
+        taken = f"{pool} overlaps {route.network} on {route.link}"
+        return fail(name, taken, "set network_pool to a range that is free here")
     return ok(name, f"{pool} is free: room for {2 ** (24 - pool.prefixlen)} services")
 
 
@@ -120,22 +123,36 @@ def forwarding(settings: Config) -> Check:
     return ok("forwarding", "net.ipv4.ip_forward is on")
 
 
-def other_firewalls(settings: Config) -> Check:
-    """Nobody else's firewall drops what guests send outside: a drop of one table outweighs an accept of another."""
+def ports(settings: Config) -> Check:
+    """Nobody else listens on all addresses for DNS and DHCP: each network has a dnsmasq of its own for them."""
     del settings
-    listed = json.loads(run(["nft", "-j", "list", "chains"]))["nftables"]
-    chains = [item["chain"] for item in listed if "chain" in item]
-    dropping = [
-        f"{chain['family']} {chain['table']} {chain['name']}"
-        for chain in chains
-        if chain.get("hook") == "forward"
-        and chain.get("policy") == "drop"
-        and f"{chain['family']} {chain['table']}" not in _OURS
-    ]
-    if dropping:
-        message = f"{', '.join(dropping)} drops by default (Docker does that), so guests may not reach the outside"
-        return warn("other firewalls", message, f"accept what comes from and goes to {BRIDGE_PREFIX}* there")
-    return ok("other firewalls", "none drops forwarded packets by default")
+    name = "dns and dhcp ports"
+    for port, kind, device in (
+        (53, socket.SOCK_DGRAM, b""),
+        (53, socket.SOCK_STREAM, b""),
+        (67, socket.SOCK_DGRAM, b"lo"),
+    ):
+        with socket.socket(socket.AF_INET, kind) as one:
+            if device:  # As dnsmasq does, so that several of them share the port.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                one.bind(("" if port == 67 else _ONLY_OURS, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                what = f"{'tcp' if kind is socket.SOCK_STREAM else 'udp'} port {port}"
+                told = f"{what} is taken on all addresses by {_holder(kind, port)}: no service gets a network"
+                return fail(name, told, "have it listen on its own addresses only, e.g. dnsmasq: bind-dynamic")
+    return ok(name, "are free for private networks")
+
+
+def _holder(kind: socket.SocketKind, port: int) -> str:
+    """Who listens on the port, as ss(8) knows."""
+    flag = "-Hlntp" if kind is socket.SOCK_STREAM else "-Hlunp"
+    names = re.findall(r'\("([^"]+)",pid=(\d+)', run(["ss", flag, f"sport = :{port}"]))
+    return ", ".join(f"{name} (pid {pid})" for name, pid in dict.fromkeys(names)) or "a program"
 
 
 def memory(settings: Config) -> Check:

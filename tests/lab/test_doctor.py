@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from orchestrator.config import Config
-from orchestrator.doctor import Verdict, checks, host, programs
+from orchestrator.doctor import Verdict, checks, host, passage, programs
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import HOST, OUTSIDE_LINK
 
@@ -50,3 +51,132 @@ def test_what_is_taken_away_is_missed(lab: Lab, settings: Config) -> None:
     finally:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         HOST.run(["ip", "route", "del", "10.90.5.0/24"])
+
+
+_FIREWALLS = {
+    "ufw": """
+table ip filter {
+  chain INPUT {
+    type filter hook input priority filter;
+    policy drop;
+    iif "lo" accept
+    ct state related,established accept
+    icmp type echo-request accept
+    udp sport 67 udp dport 68 accept
+    tcp dport 22 accept
+    jump ufw-user-input
+  }
+  chain FORWARD {
+    type filter hook forward priority filter;
+    policy drop;
+    ct state related,established accept
+    jump ufw-user-forward
+  }
+  chain ufw-user-input {
+  }
+  chain ufw-user-forward {
+  }
+}""",
+    "firewalld": """
+table inet firewalld {
+  chain INPUT {
+    type filter hook input priority filter + 10;
+    policy accept;
+    ct state related,established accept
+    iif "lo" accept
+    tcp dport 22 accept
+    reject with icmpx admin-prohibited
+  }
+  chain FORWARD {
+    type filter hook forward priority filter + 10;
+    policy accept;
+    ct state related,established accept
+    reject with icmpx admin-prohibited
+  }
+}""",
+}
+# What the remedies of the doctor come to.
+_REMEDIES = {
+    "ufw": [
+        "add rule ip filter ufw-user-input udp sport 68 udp dport 67 accept",
+        "add rule ip filter ufw-user-input ip saddr 10.90.0.0/16 udp dport 53 accept",
+        "add rule ip filter ufw-user-input ip saddr 10.90.0.0/16 tcp dport 53 accept",
+        "add rule ip filter ufw-user-input tcp dport { 80, 443 } accept",
+        "add rule ip filter ufw-user-forward ip saddr 10.90.0.0/16 accept",
+    ],
+    "firewalld": [
+        "insert rule inet firewalld INPUT udp dport 67 accept",
+        "insert rule inet firewalld INPUT ip saddr 10.90.0.0/16 accept",
+        "insert rule inet firewalld INPUT tcp dport { 80, 443 } accept",
+        "insert rule inet firewalld FORWARD ip saddr 10.90.0.0/16 accept",
+    ],
+}
+
+
+@pytest.mark.parametrize("whose", _FIREWALLS)
+def test_a_firewall_of_the_host_that_stops_guests_is_found_out(lab: Lab, settings: Config, whose: str) -> None:
+    """Packets are sent, the chains that stop them are named, after the remedy all get through; nothing is left."""
+    assert passage.host_firewall(settings).verdict is Verdict.PASS
+    table = {"ufw": ["ip", "filter"], "firewalld": ["inet", "firewalld"]}[whose]
+    HOST.run(["nft", "-f", "-"], text=_FIREWALLS[whose])
+    try:
+        check = passage.host_firewall(settings)
+        assert check.verdict is Verdict.FAIL
+        for word in (*table, "INPUT", "FORWARD", "UDP to port 67", "TCP to port 53", "to a VIP", "to the outside"):
+            assert word in check.message, check.message
+        assert {"ufw": "ufw route allow", "firewalld": "firewall-cmd --permanent"}[whose] in check.remedy
+        for rule in _REMEDIES[whose]:
+            HOST.run(["nft", rule])
+        assert passage.host_firewall(settings).verdict is Verdict.PASS
+    finally:
+        HOST.run(["nft", "delete", "table", *table])
+    assert lab.leftovers() == []
+
+
+def test_a_forward_policy_cuts_instances_of_one_service_where_bridges_are_filtered(settings: Config) -> None:
+    """What Docker does: FORWARD drops, and br_netfilter shows it what guests of one bridge send each other."""
+    bridged = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    rules = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
+    HOST.run(["nft", "-f", "-"], text=rules)
+    before = bridged.read_text() if bridged.exists() else ""
+    try:
+        for value in ("0", "1") if before else ():
+            bridged.write_text(value)
+            check = passage.host_firewall(settings)
+            assert check.verdict is Verdict.FAIL
+            assert "to the outside" in check.message
+            assert ("instances of one service" in check.message) == (value == "1"), check.message
+        assert "UDP" not in passage.host_firewall(settings).message
+    finally:
+        HOST.run(["nft", "delete", "table", "ip", "filter"])
+        if before:
+            bridged.write_text(before)
+
+
+def test_iptables_of_before_nft_is_asked_as_well(settings: Config) -> None:
+    """A host may have rules of iptables-legacy, which nft does not list."""
+    HOST.run(["iptables-legacy", "-A", "INPUT", "-j", "DROP"])
+    try:
+        check = passage.host_firewall(settings)
+        assert (check.verdict, "iptables-legacy chain INPUT, which ends in drop" in check.message) == (
+            Verdict.FAIL,
+            True,
+        ), check.message
+    finally:
+        HOST.run(["iptables-legacy", "-D", "INPUT", "-j", "DROP"])
+
+
+@pytest.mark.parametrize(("port", "kind"), [(53, "udp"), (53, "tcp"), (67, "udp")])
+def test_who_takes_the_name_server_s_ports_is_named(settings: Config, port: int, kind: str) -> None:
+    """A program that listens on all addresses leaves dnsmasq none; one on its own address does."""
+    assert host.ports(settings).verdict is Verdict.PASS
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as taken:
+        taken.bind(("", port))
+        if kind == "tcp":
+            taken.listen()
+        check = host.ports(settings)
+        assert check.verdict is Verdict.FAIL
+        assert f"{kind} port {port} is taken on all addresses by python" in check.message
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.bind(("127.0.0.53", 53))
+        assert host.ports(settings).verdict is Verdict.PASS

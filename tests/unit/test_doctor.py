@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from orchestrator import doctor
 from orchestrator.config import Config
-from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs
+from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs, rulesets
 from orchestrator.drivers.hypervisor import accelerator
 
 Program = Callable[[str, str], None]
@@ -193,16 +194,100 @@ def test_the_network_pool(settings: Config, program: Program, route: dict[str, s
     assert host.network_pool(settings).verdict is verdict
 
 
-def test_other_firewalls(settings: Config, program: Program) -> None:
-    """A chain that drops forwarded packets by default is named; our own and harmless ones are not."""
-    ours = {"chain": {"family": "inet", "table": "vmrole", "name": "forward", "hook": "forward", "policy": "drop"}}
-    theirs = {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}}
-    program("nft", f"echo '{json.dumps({'nftables': [{'metainfo': {}}, ours]})}'")
-    assert host.other_firewalls(settings).verdict is Verdict.PASS
-    program("nft", f"echo '{json.dumps({'nftables': [ours, theirs]})}'")
-    check = host.other_firewalls(settings)
-    assert check.verdict is Verdict.WARN
-    assert check.message.startswith("ip filter FORWARD drops")
+UFW = """table ip filter {
+  chain INPUT {
+    type filter hook input priority filter;
+    policy drop;
+    counter jump ufw-before-input
+    jump ufw-track
+  }
+  chain FORWARD {
+    type filter hook forward priority filter;
+    policy drop;
+    ct state related,established accept
+  }
+  chain ufw-before-input {
+    iif "lo" accept
+    ct state related,established accept
+  }
+  chain ufw-track {
+    counter return
+    drop
+  }
+}
+table inet vmrole { chain forward { type filter hook forward priority 0; policy drop; }; }
+table ip6 filter { chain INPUT { type filter hook input priority 0; policy drop; }; }
+"""
+FIREWALLD = """table inet firewalld {
+  chain filter_INPUT {
+    type filter hook input priority filter + 10;
+    policy accept;
+    ct state established accept
+    jump zones
+    counter log reject with icmpx admin-prohibited
+  }
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10;
+    policy accept;
+    goto refusing
+  }
+  chain zones {
+    tcp dport 22 accept
+    return
+  }
+  chain refusing {
+    iif "lo" accept
+    reject with icmpx admin-prohibited
+  }
+}
+table ip harmless {
+  chain INPUT {
+    type filter hook input priority 0;
+    policy drop;
+    tcp dport 22 drop
+    counter jump letting
+  }
+  chain FORWARD {
+    type filter hook forward priority 0;
+    policy accept;
+    ip saddr 192.0.2.7 drop
+  }
+  chain letting {
+    accept
+  }
+}
+"""
+
+
+def ruleset(text: str) -> list[dict[str, object]]:
+    """The rule set as nft lists it, loaded in a namespace that goes again."""
+    script = f"nft -f - <<'EOF'\n{text}\nEOF\nnft -j list ruleset"
+    done = subprocess.run(["unshare", "-rn", "sh", "-ec", script], capture_output=True, text=True, check=True)
+    listed: list[dict[str, object]] = json.loads(done.stdout)["nftables"]
+    return listed
+
+
+def test_closed_chains_are_named_with_why() -> None:
+    """A policy or an end that nothing escapes; not a condition, nor what accepts before, other families or ours."""
+    ufw = rulesets.closed(ruleset(UFW))
+    assert [(one.hook, one.name) for one in ufw] == [
+        ("input", "nft chain ip filter INPUT (of ufw), whose policy is drop"),
+        ("forward", "nft chain ip filter FORWARD (of ufw), whose policy is drop"),
+    ]
+    firewalld = rulesets.closed(ruleset(FIREWALLD))
+    assert [(one.hook, one.name) for one in firewalld] == [
+        ("input", "nft chain inet firewalld filter_INPUT, which ends in reject"),
+        ("forward", "nft chain inet firewalld filter_FORWARD, which ends in reject"),
+    ]
+    lines = ["-P INPUT ACCEPT", "-P FORWARD DROP", "-N REFUSE", "-A INPUT -i lo -j ACCEPT", "-A INPUT -j REFUSE"]
+    legacy = rulesets.closed_legacy([*lines, "-A REFUSE -j REJECT --reject-with icmp-port-unreachable"])
+    assert [one.name for one in legacy] == [
+        "iptables-legacy chain INPUT, which ends in reject",
+        "iptables-legacy chain FORWARD, whose policy is drop",
+    ]
+    assert "ufw route allow from 10.90.0.0/16" in rulesets.remedy(ufw, "10.90.0.0/16", "eth0")
+    assert "--add-source=10.90.0.0/16" in rulesets.remedy(firewalld, "10.90.0.0/16", "eth0")
+    assert "vrb-*" in rulesets.remedy(legacy, "10.90.0.0/16", "eth0")
 
 
 def test_memory_and_group(settings: Config) -> None:

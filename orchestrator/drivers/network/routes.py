@@ -1,0 +1,34 @@
+"""Where the host's IPv4 routes lead, as far as they concern private networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+
+from orchestrator.addressing import BRIDGE_PREFIX
+from orchestrator.drivers.command import run
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """A route to less than everything, over a link that is none of our bridges."""
+
+    network: ipaddress.IPv4Network
+    link: str
+
+
+def foreign() -> list[Route]:
+    """The routes of the main table, but our own and the default."""
+    listed = json.loads(run(["ip", "-j", "-4", "route", "show", "table", "main"]) or "[]")
+    return [
+        Route(ipaddress.IPv4Network(one["dst"]), str(one.get("dev", "this host")))
+        for one in listed
+        if one["dst"] != "default" and not str(one.get("dev", "")).startswith(BRIDGE_PREFIX)
+    ]
+
+
+def all_of_them() -> list[ipaddress.IPv4Network]:
+    """The networks of all routes of the main table, ours among them, but the default."""
+    listed = json.loads(run(["ip", "-j", "-4", "route", "show", "table", "main"]) or "[]")
+    return [ipaddress.IPv4Network(one["dst"]) for one in listed if one["dst"] != "default"]
