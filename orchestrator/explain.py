@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from orchestrator import lifecycle
+from orchestrator import lifecycle, steps
 from orchestrator.model import Event, Instance, Phase
 
 
@@ -27,6 +27,12 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
     elif instance.stale:
         lines.append("Its VM is not yet what the service file says: it awaits a rollout, or: vmrole apply.")
+    if instance.warning:
+        lines.append(f"Warning: {instance.warning}.")
+    if instance.sick_since_s or instance.sick_s >= 1:
+        until = f"since {_clock(instance.sick_since_s)}" if instance.sick_since_s else "now over"
+        told = duration(steps.blameless_s(instance, now_s))
+        lines.append(f"For {told} of this phase it could not help waiting ({until}): that time does not count.")
     if instance.failure and instance.phase is not Phase.FAILED:
         lines.append(f"The last failure: {instance.failure}.")
     lines += [f"  {_clock(event.at_s)}  {event.message}" for event in past]
@@ -35,7 +41,9 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
 
 def _reason(instance: Instance) -> str:
     if instance.phase is Phase.FAILED:
-        return f"It failed: {instance.failure}. To try again: vmrole reimage {instance.name}."
+        keeps = f"vmrole restart {instance.name} (keeps everything), or: " if instance.set_up else ""
+        again = f"It is tried again at {_clock(instance.revisit_at_s)}. " if instance.revisit_at_s else ""
+        return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
     if instance.phase is Phase.SERVING and not instance.waiting:
         return "It is in rotation and waits for nothing."
     waiting = instance.waiting or lifecycle.TABLE[instance.phase].words

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 
 from orchestrator import steps
-from orchestrator.model import Instance, Os, Phase
+from orchestrator.model import Instance, Phase
 from orchestrator.ports import Host
 
 MINUTE = 60.0
 FOREVER = math.inf
-RESTART_S = {Os.LINUX: 5 * MINUTE, Os.WINDOWS: 30 * MINUTE}  # Windows installs updates while it restarts.
+ROOM_S = 2 * MINUTE  # for what we do ourselves around a guest's shutdown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,11 +42,12 @@ TABLE: dict[Phase, Line] = {
     P.SERVING:    Line(steps.watch_health,   FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),
-    P.RESTARTING: Line(steps.restart_guest,  lambda i: RESTART_S[i.role.os],
+    P.RESTARTING: Line(steps.restart_guest,  lambda i: _asked_after_s(i) + steps.stop_within_s(i) + steps.restart_within_s(i),
                                                          (P.STARTING,),   "can be restarted any number of times; all data persists"),
-    P.STOPPING:   Line(steps.stop_vm,        3 * MINUTE, (P.ERASING,),    "the virtual machine is shut down"),
+    P.STOPPING:   Line(steps.stop_vm,        lambda i: _asked_after_s(i) + steps.stop_within_s(i) + ROOM_S,
+                                                         (P.ERASING,),    "the virtual machine is shut down"),
     P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.GONE), "all state that has not been persisted is lost"),
-    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING), "keeps the evidence until someone acts"),
+    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING), "keeps the evidence until someone acts"),
     P.GONE:       Line(steps.nothing,        FOREVER,    (P.REQUESTED,),  "nothing is left"),
 }
 # fmt: on
@@ -83,27 +84,34 @@ def detour(instance: Instance) -> Phase | None:
 
 
 def deadline_s(instance: Instance) -> float:
-    """When the phase is overdue, in seconds since the epoch; infinity for a phase that has no end of its own."""
+    """When the phase is overdue, in seconds since the epoch; infinity for a phase that has no end of its own, and while
+    the instance cannot help waiting.
+    """
+    if instance.sick_since_s:
+        return FOREVER
     within_s = TABLE[instance.phase].within_s
-    return instance.phase_since_s + (within_s(instance) if callable(within_s) else within_s)
+    return instance.phase_since_s + instance.sick_s + (within_s(instance) if callable(within_s) else within_s)
+
+
+def _asked_after_s(instance: Instance) -> float:
+    """After how long in the phase the guest was asked: its patience begins there."""
+    return max(instance.asked_at_s - instance.phase_since_s, 0.0)
 
 
 def _calls_for(instance: Instance) -> Phase | None:
-    goal = instance.goal
-    if not goal.serve or goal.wanted.generation > instance.generation:
+    if instance.going:
         return P.STOPPING
-    if goal.wanted > instance.at:
-        return P.RESTARTING
-    return None
+    return P.RESTARTING if instance.restart_asked else None
 
 
 def heal(instance: Instance) -> Phase:
     """The healing ladder, for an instance that failed or is overdue: restart, then reimage, then leave it to a human.
 
     A setup is never restarted from outside: half a setup is worth nothing, so it goes straight to a reimage.
-    What fails while stopping or erasing cannot be healed by more of the same.
+    What fails while stopping or erasing cannot be healed by more of the same. A restart that somebody asked for keeps
+    everything: when it is overdue, what is done next is his to say.
     """
-    if instance.phase in LEAVING:
+    if instance.phase in LEAVING or (instance.phase is P.RESTARTING and instance.restart_asked):
         return P.FAILED
     rung = max(instance.strikes, 0 if instance.set_up else 1)
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]

@@ -209,6 +209,20 @@ class Ready:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How long a guest may take to shut down (seconds) before it is reset or ended; None: as usual for its system."""
+
+    within_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """How long a guest may take to come back after its shutdown (seconds); None: as usual for its system."""
+
+    within_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
     """Image, count, size, endpoints, local storage and answers of one kind of instance."""
 
@@ -232,6 +246,8 @@ class Role:
     setup: Setup = Setup()
     ready: Ready = Ready()
     drain_s: float = 30.0
+    stop: Stop = Stop()
+    restart: Restart = Restart()
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -249,6 +265,8 @@ class Role:
             setup=Setup(restart=self.setup.restart),
             ready=Ready(),
             drain_s=0,
+            stop=Stop(),
+            restart=Restart(),
         )
 
 
@@ -371,13 +389,21 @@ class Instance:
     boot_id: str = ""  # the guest's id of the boot that `boot` counts
     resets: int = 0  # guest resets that the monitor has told of in this generation
     storage: int = 0  # times local storage was made new
-    asked_at_s: float = 0.0  # when this phase asked the guest to act; 0 = not yet
+    sick_s: float = (
+        0.0  # how long, in this phase, the instance could not help waiting: that is no lateness of its own
+    )
+    sick_since_s: float = 0.0  # since when it cannot help waiting; 0 = it can
+    asked_at_s: float = 0.0  # when this phase asked the guest to act first; 0 = not yet
+    asks: int = 0  # how often it has asked
+    forced: bool = False  # whether this phase had to reset or end the VM, because the guest did not do as asked
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
+    warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failure: str = ""  # one sentence: why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
+    revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
     strikes: int = 0  # healing attempts since it last served
-    served_at_s: float = 0.0  # when it last entered rotation
+    served_at_s: float = 0.0  # when this generation last entered rotation; 0 = it has not yet
     revision: int = 0
 
     @property
@@ -396,6 +422,16 @@ class Instance:
         return Incarnation(self.generation, self.boot)
 
     @property
+    def going(self) -> bool:
+        """Whether somebody has asked for the end of this generation: a removal, or a reimage."""
+        return not self.goal.serve or self.goal.wanted.generation > self.generation
+
+    @property
+    def restart_asked(self) -> bool:
+        """Whether somebody has asked for a restart that has yet to come."""
+        return not self.going and self.goal.wanted > self.at
+
+    @property
     def stale(self) -> bool:
         """Whether its VM is built from something else than the service's file says by now."""
         return self.role.template() != self.goal.role.template()
@@ -409,8 +445,21 @@ class Power(enum.StrEnum):
 
     RUNNING = "running"
     OFF = "off"
-    PAUSED = "paused"  # by the host: usually a full disk
+    PAUSED = "paused"  # by whom: `Domain.paused_by`
     CRASHED = "crashed"  # the guest panicked
+
+
+class PausedBy(enum.StrEnum):
+    """Who paused a VM, and with it whose turn it is.
+
+    USER: somebody outside of vmrole did (`virsh suspend`). It is his to resume, and until then the VM is left alone.
+    DISK: the hypervisor did, because a disk of the host failed or is full; `Hypervisor.start` lets it go on.
+    OTHER: anything else, usually for seconds: it is being started, saved, snapshotted, moved; the guest sleeps.
+    """
+
+    USER = "user"
+    DISK = "disk"
+    OTHER = "other"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,6 +471,7 @@ class Domain:
     generation: int
     power: Power
     reason: str = ""  # the hypervisor's word for why, e.g. "no space on the host's disk"
+    paused_by: PausedBy | None = None  # not None exactly while `power` is PAUSED
     resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
     disc: str = ""  # path of the answer disc in the drive, "" when empty
 

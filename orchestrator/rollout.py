@@ -52,6 +52,8 @@ def _goal(operation: Operation, number: int, instance: Instance, wanted: Incarna
     """What the operation makes of an instance's goal; the goal itself when that has been asked for already."""
     goal = instance.goal
     if not operation.storage:
+        if operation.verb is not Verb.RESTART and instance.stale and goal.wanted.generation <= instance.generation:
+            wanted = max(wanted, Incarnation(instance.generation + 1, 1))  # Healing has renewed it as it was.
         return replace(goal, wanted=max(goal.wanted, wanted))
     if goal.storage >= (storage := operation.storage[number]):
         return goal

@@ -7,14 +7,17 @@ after a crash between its effect and the saving of its outcome. What it learned 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import replace
 
+from orchestrator.errors import Transient, Unreachable, VmroleError
 from orchestrator.model import (
     Domain,
     Identity,
     Instance,
     Member,
     Os,
+    PausedBy,
     Power,
     Role,
     Silence,
@@ -27,11 +30,13 @@ SOON_S = 0.05  # Between looks at something that takes a fraction of a second: r
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
-# A guest that was asked to restart and has not in this time is reset; Windows may be installing updates meanwhile.
-RESET_AFTER_S = {Os.LINUX: 60.0, Os.WINDOWS: 600.0}
-POWER_OFF_AFTER_S = 45.0  # A guest that was asked to shut down and has not in this time is ended.
+# How long a guest may take to shut down before it is reset or ended, unless its role says; and then to come back.
+# systemd's own patience with a service is 90 s; Windows may be installing updates.
+STOP_WITHIN_S = {Os.LINUX: 120.0, Os.WINDOWS: 600.0}
+RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
 SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
 UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
+PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,11 +49,16 @@ class Done:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is wrong; look again in `again_s` seconds. `reason` is the sentence that `why` shows."""
+    """Nothing is wrong; look again in `again_s` seconds. `reason` is the sentence that `why` shows.
+
+    `blameless`: the instance cannot help it, so no deadline of its runs. `note`: a line for the ledger.
+    """
 
     instance: Instance
     reason: str
     again_s: float
+    blameless: bool = False
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +90,8 @@ def start_vm(instance: Instance, host: Host) -> Outcome:
     """answered: define and start the VM."""
     host.hypervisor.start(instance)
     domain = host.hypervisor.look(instance.name)
+    if (paused := _paused(instance, domain, host)) is not None:
+        return paused
     if domain is None or domain.power is not Power.RUNNING:
         return Wait(instance, "the VM has been started and does not run yet", SHORTLY_S)
     return Done(instance)
@@ -144,12 +156,15 @@ def await_services(instance: Instance, host: Host) -> Outcome:
 def join_pool(instance: Instance, host: Host) -> Outcome:
     """ready: into the pool first, for the first request is waiting; then the answer disc goes."""
     member = member_of(instance)
+    domain = host.hypervisor.look(instance.name)
+    if (paused := _paused(instance, domain, host)) is not None:
+        host.balancer.leave(instance.name)
+        return paused
     if member.pools:
         host.balancer.join(member)
         seat = host.balancer.seats().get(instance.name)
         if seat is None or seat.standing is not Standing.UP or not seat.checked:
             return Wait(instance, "joined the pool; the balancer's health check has not passed yet", SOON_S)
-    domain = host.hypervisor.look(instance.name)
     if domain is not None and domain.disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
@@ -181,7 +196,7 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         well = replace(instance, unwell_since_s=0.0, strikes=0 if settled else instance.strikes)
         return Wait(well, "", HEALTH_S)
     since_s = instance.unwell_since_s or now_s
-    if now_s - since_s > UNWELL_S:
+    if now_s - since_s - blameless_s(instance, now_s) > UNWELL_S:
         return Failed("the balancer's health check has failed for too long")
     unwell = replace(instance, unwell_since_s=since_s)
     return Wait(unwell, "the balancer's health check fails: no traffic until it passes", 5.0)
@@ -192,12 +207,21 @@ def drain(instance: Instance, host: Host) -> Outcome:
     seat = host.balancer.seats().get(instance.name)
     if seat is None:
         return Done(instance)
-    host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
-    seat = host.balancer.seats().get(instance.name, seat)
     domain = host.hypervisor.look(instance.name)
-    dead = domain is None or domain.power is not Power.RUNNING
-    overdue = host.clock.now_s() - instance.phase_since_s >= instance.goal.role.drain_s
-    if seat.connections and not dead and not overdue:
+    over = domain is None or domain.power is not Power.RUNNING
+    over = over or in_phase_s(instance, host) >= instance.goal.role.drain_s
+    if not over:
+        try:
+            host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
+            seat = host.balancer.seats().get(instance.name, seat)
+            over = not seat.connections
+        except Unreachable:
+            raise
+        except Transient:
+            over = seat.standing is Standing.DOWN  # It has no new connections that could be kept from it.
+            if not over:
+                raise
+    if not over:
         return Wait(instance, "open connections are finishing", SOON_S)
     host.balancer.leave(instance.name)
     return Done(instance, "drain time is over: open connections were cut" if seat.connections else "")
@@ -211,40 +235,63 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
         return unwell
     seen = _count_resets(instance, domain)
     identity = host.guest.identity(instance)
-    now_s = host.clock.now_s()
     if isinstance(identity, Identity):
         counted = _count_boot(seen, identity)
         if counted.boot > instance.boot:
             return Done(counted)
         if identity.source == "ping" and instance.asked_at_s and seen.resets > instance.resets:
             return Done(replace(seen, boot=instance.boot + 1))
-    since_asked_s = now_s - instance.asked_at_s
-    patience_s = RESET_AFTER_S[instance.role.os]
-    if now_s - instance.phase_since_s > patience_s and since_asked_s > patience_s and instance.asked_at_s:
-        host.hypervisor.reset(instance.name)
-        return Wait(replace(instance, asked_at_s=now_s), "the guest did not restart: reset it", SHORTLY_S)
-    unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S
-    if not instance.asked_at_s or (unheard and now_s - instance.phase_since_s <= patience_s):
+    now_s = host.clock.now_s()
+    within_s = stop_within_s(instance)
+    since_asked_s = now_s - (instance.asked_at_s or instance.phase_since_s) - blameless_s(instance, now_s)
+    booting = isinstance(identity, Silence) and identity.rebooting
+    if booting and (instance.restart_asked or since_asked_s <= within_s):
+        return Wait(instance, "the guest is booting", SHORTLY_S)  # To interrupt it would only begin it again.
+    if not instance.asked_at_s:
         host.hypervisor.ask_restart(instance.name)
-        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to restart", SHORTLY_S)
-    return Wait(instance, "asked the guest to restart", SHORTLY_S)
+        asked = replace(instance, asked_at_s=now_s, asks=1)
+        return Wait(asked, "asked the guest to restart", SHORTLY_S)
+    if since_asked_s > within_s and not instance.forced:
+        host.hypervisor.reset(instance.name)
+        note = (
+            f"the guest did not shut down within {within_s:g} s (stop.within): reset it; what it was writing is lost"
+        )
+        return Wait(
+            replace(instance, forced=True, warning=note), "the guest did not restart: reset it", SHORTLY_S, note=note
+        )
+    unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S * instance.asks
+    if unheard and not instance.forced:
+        host.hypervisor.ask_restart(instance.name)
+        return Wait(replace(instance, asks=instance.asks + 1), "asked the guest to restart again", SHORTLY_S)
+    return Wait(instance, "reset the guest" if instance.forced else "asked the guest to restart", SHORTLY_S)
 
 
 def stop_vm(instance: Instance, host: Host) -> Outcome:
-    """stopping: ask the guest, then end the VM. A member is taken out of the pool before anything is stopped."""
-    if instance.failure:
-        host.hypervisor.keep_evidence(instance)
+    """stopping: ask the guest, then end the VM. A member is taken out of the pool before anything is stopped.
+
+    A VM that somebody has paused is ended at once when that was asked for, and left alone when it was not.
+    """
     host.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is Power.OFF:
         return Done(instance)
+    if not instance.going and (paused := _paused(instance, domain, host)) is not None:
+        return paused
     now_s = host.clock.now_s()
-    asked_at_s = instance.asked_at_s or now_s
-    if domain.power is not Power.RUNNING or now_s - asked_at_s > POWER_OFF_AFTER_S:
+    if domain.power is not Power.RUNNING:
         host.hypervisor.power_off(instance.name)
-    elif not instance.asked_at_s:
+        return Wait(instance, "ending the VM, which does not run", SOON_S)
+    if not instance.asked_at_s:
         host.hypervisor.ask_shutdown(instance.name)
-    return Wait(replace(instance, asked_at_s=asked_at_s), "asked the guest to shut down", SOON_S)
+        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to shut down", SOON_S)
+    within_s = stop_within_s(instance)
+    if now_s - instance.asked_at_s - blameless_s(instance, now_s) <= within_s:
+        return Wait(instance, "asked the guest to shut down", SOON_S)
+    host.hypervisor.power_off(instance.name)
+    if instance.forced:
+        return Wait(instance, "ending the VM", SOON_S)
+    note = f"the guest did not shut down within {within_s:g} s (stop.within): ended it; what it was writing is lost"
+    return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
 
 
 def erase(instance: Instance, host: Host) -> Outcome:
@@ -254,14 +301,14 @@ def erase(instance: Instance, host: Host) -> Outcome:
     host.disks.erase_overlay(instance.name)
     if not instance.goal.serve:
         host.disks.erase_local_storage(instance.name)
-        host.hypervisor.erase_evidence(instance.name)
+        return Done(instance, _unless_refused(lambda: host.hypervisor.erase_evidence(instance.name)))
     return Done(instance)
 
 
 def keep_evidence(instance: Instance, host: Host) -> Outcome:
     """failed: nothing, but the evidence is kept, and no traffic reaches it."""
     host.balancer.leave(instance.name)
-    host.hypervisor.keep_evidence(instance)
+    kept(instance, host)  # That it could not be kept has been told when it failed.
     return Wait(instance, instance.failure, HEALTH_S)
 
 
@@ -286,14 +333,63 @@ def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
             host.hypervisor.start(instance)
             return Wait(instance, "the VM was off: started it again", SHORTLY_S)
         case Domain(power=Power.CRASHED):
-            host.hypervisor.keep_evidence(instance)
+            note = kept(instance, host)
             host.hypervisor.power_off(instance.name)
-            return Wait(instance, "the guest crashed: starting it again", SHORTLY_S)
-        case Domain(power=Power.PAUSED):
-            host.hypervisor.start(instance)  # Goes on if there is room again; the guest has lost nothing.
-            return Wait(instance, f"the host has paused the VM: {domain.reason}", 5.0)
+            return Wait(instance, "the guest crashed: starting it again", SHORTLY_S, note=note)
         case Domain():
-            return None
+            return _paused(instance, domain, host)
+
+
+def _paused(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+    """What to say of a VM that is paused, for which nobody inside can be blamed; None when it is not."""
+    if domain is None or domain.power is not Power.PAUSED:
+        return None
+    match domain.paused_by:
+        case PausedBy.USER:
+            told = f"somebody has paused the VM: it is left alone until it goes on (virsh resume {instance.name})"
+            return Wait(instance, told, PAUSED_S, blameless=True)
+        case PausedBy.DISK:
+            host.hypervisor.start(instance)  # Goes on if there is room again; the guest has lost nothing.
+            return Wait(instance, f"the host has paused the VM: {domain.reason}", PAUSED_S, blameless=True)
+        case _:
+            host.hypervisor.start(instance)
+            return Wait(instance, f"the VM is paused: {domain.reason or 'for a moment'}", PAUSED_S)
+
+
+def kept(instance: Instance, host: Host) -> str:
+    """Keeps the evidence; "" or why it could not be kept. Nothing else is held up by that."""
+    return _unless_refused(lambda: host.hypervisor.keep_evidence(instance))
+
+
+def _unless_refused(evidence: Callable[[], None]) -> str:
+    try:
+        evidence()
+    except VmroleError as error:
+        return f"evidence: {error}"
+    return ""
+
+
+def stop_within_s(instance: Instance) -> float:
+    """How long the guest may take to shut down before it is reset or ended (seconds)."""
+    within_s = instance.goal.role.stop.within_s
+    return STOP_WITHIN_S[instance.role.os] if within_s is None else within_s
+
+
+def restart_within_s(instance: Instance) -> float:
+    """How long the guest may take from the end of its shutdown until it answers (seconds)."""
+    within_s = instance.goal.role.restart.within_s
+    return RESTART_WITHIN_S[instance.role.os] if within_s is None else within_s
+
+
+def in_phase_s(instance: Instance, host: Host) -> float:
+    """How long it has been in its phase (seconds), without the time for which it cannot be blamed."""
+    now_s = host.clock.now_s()
+    return now_s - instance.phase_since_s - blameless_s(instance, now_s)
+
+
+def blameless_s(instance: Instance, now_s: float) -> float:
+    """How long, in its phase, it could not help waiting (seconds)."""
+    return instance.sick_s + (now_s - instance.sick_since_s if instance.sick_since_s else 0.0)
 
 
 def _listen(

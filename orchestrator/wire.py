@@ -33,6 +33,7 @@ class Instance(TypedDict):
     phase: str
     phase_since_s: float
     waiting: str
+    warning: str
     failure: str
     strikes: int
     generation: int

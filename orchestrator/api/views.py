@@ -52,6 +52,7 @@ class InstanceView:
     phase: Phase
     phase_since_s: float
     waiting: str
+    warning: str  # what the last stop or restart cost beyond what it should
     failure: str
     strikes: int
     generation: int
@@ -162,6 +163,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         phase=instance.phase,
         phase_since_s=instance.phase_since_s,
         waiting=instance.waiting,
+        warning=instance.warning,
         failure=instance.failure,
         strikes=instance.strikes,
         generation=instance.generation,

@@ -29,14 +29,36 @@ class Progress(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
+class _Warnings:
+    """What was lost on the way, said once it is over; what an earlier stop has cost is not told again."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str] = {}
+        self._new: dict[tuple[str, str], None] = {}
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        before = self._before.setdefault(row["name"], row["warning"])
+        if row["warning"] != before:
+            self._before[row["name"]] = row["warning"]
+            if row["warning"]:
+                self._new[row["name"], row["warning"]] = None
+
+    def say(self) -> None:
+        for name, warning in self._new:
+            render.say(f"warning: {name}: {render.plain(warning)}")
+        self._new.clear()
+
+
 class Lines:
     """One line whenever an instance enters a phase or another boot."""
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[object, ...]] = {}
+        self._warnings = _Warnings()
 
     def tell(self, row: Mapping[str, Any]) -> None:
         """See Progress."""
+        self._warnings.note(row)
         state = (row["phase"], row["generation"], row["boot"])
         if self._told.get(row["name"]) == state:
             return
@@ -49,7 +71,7 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to end."""
+        self._warnings.say()
 
 
 class Board:
@@ -58,9 +80,11 @@ class Board:
     def __init__(self) -> None:
         self._rows: dict[str, Mapping[str, Any]] = {}
         self._live: Live | None = None
+        self._warnings = _Warnings()
 
     def tell(self, row: Mapping[str, Any]) -> None:
         """See Progress."""
+        self._warnings.note(row)
         self._rows[row["name"]] = row
 
     def __enter__(self) -> Board:
@@ -75,6 +99,7 @@ class Board:
     def __exit__(self, *_: object) -> None:
         assert self._live is not None
         self._live.stop()
+        self._warnings.say()
 
     def _drawn(self) -> Table:
         from rich.markup import escape

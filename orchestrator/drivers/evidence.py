@@ -16,9 +16,9 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orchestrator.drivers.file_errors import file_faults
 from orchestrator.drivers.hostile_text import harmless, harmless_lines
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import NoSpace
 from orchestrator.model import Instance, InstanceName
 
 Logs = Callable[[Instance], Mapping[str, str]]
@@ -83,11 +83,11 @@ class Evidence:
         self._logs = logs
 
     def keep(self, instance: Instance) -> None:
-        """Once per boot of a generation; complete or not there at all. Raises NoSpace."""
+        """Once per boot of a generation; complete or not there at all. Raises Transient, NoSpace among them."""
         place = self.place(instance)
-        if place.exists():
-            return
-        try:
+        with file_faults(place, "the evidence of the failure cannot be kept"):
+            if place.exists():
+                return
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".", dir=place.parent) as unfinished:
                 made = Path(unfinished) / "made"
@@ -95,8 +95,6 @@ class Evidence:
                 self._write(instance, made)
                 made.rename(place)
             self._drop_oldest(place.parent)
-        except OSError as error:
-            raise NoSpace(f"{place}: {error}", hint="the evidence of the failure cannot be kept") from error
 
     def place(self, instance: Instance) -> Path:
         """Where the evidence of this boot of this generation lies or would lie."""

@@ -39,10 +39,12 @@ from orchestrator.model import (
     Os,
     Probe,
     Ready,
+    Restart,
     Role,
     ServiceSpec,
     Setup,
     Size,
+    Stop,
     TcpProbe,
     image_name,
     is_sha256,
@@ -120,8 +122,8 @@ class _Reader(Reader):
         return ServiceSpec(name=name, vip=vip, roles=tuple(roles))
 
     def _role(self, name: str, node: object, at: str) -> Role:
-        keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready", "drain")
-        node = self.keys(node, at, keys, ("image",))
+        keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
+        node = self.keys(node, at, (*keys, "drain", "stop", "restart"), ("image",))
         image = self.take(node, at, "image", self._image)
         size = self.keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory"))
         endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
@@ -151,7 +153,14 @@ class _Reader(Reader):
             setup=self._setup(node, at, image),
             ready=self._ready(node, at, endpoints, image),
             drain_s=self.take(node, at, "drain", duration_s(0, 3600), 30.0),
+            stop=Stop(within_s=self._within(node, at, "stop")),
+            restart=Restart(within_s=self._within(node, at, "restart")),
         )
+
+    def _within(self, node: Map, at: str, key: str) -> float | None:
+        inner = self.keys(node.get(key, Map()), f"{at}.{key}", ("within",))
+        within_s: float | None = self.take(inner, f"{at}.{key}", "within", duration_s(1, 24 * 3600), None)
+        return within_s
 
     def _image(self, node: object) -> Answer[Image]:
         reference = text(node)

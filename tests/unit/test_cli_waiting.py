@@ -87,6 +87,20 @@ def test_a_whole_life(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     daemon.world.nothing_is_left()
 
 
+def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """A guest that had to be reset: who waits for the restart is warned, once, and it is done all the same."""
+    file = document(tmp_path, "slow", "203.0.113.70", instances="stop: {within: 20 s}")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    daemon.world.faults.shutdown_takes_s[InstanceName("web-0.slow")] = 3600.0
+    status, _, err = run("restart", "web-0.slow", "--wait", "--timeout", "90s")
+    assert status == 0
+    assert err.count("warning: web-0.slow: the guest did not shut down within 20 s") == 1
+    status, _, err = run("delete", "service", "slow", "--wait", "--timeout", "90s")
+    assert status == 0
+    assert err.count("warning: ") == 1
+    assert "ended it" in err
+
+
 def test_waiting_for_a_rollout(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """An apply that makes instances stale waits until each of them is of the new generation."""
     file = document(tmp_path, "roll", "203.0.113.20")

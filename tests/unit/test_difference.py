@@ -17,6 +17,7 @@ from orchestrator.model import (
     ServiceSpec,
     Setup,
     Size,
+    Stop,
     TcpProbe,
 )
 from unattend.secret import SecretRef, SecretSource
@@ -43,6 +44,7 @@ def changed(before: Role, after: Role) -> list[tuple[str, str, str, str]]:
         (replace(ROLE, size=Size(memory_mib=2048)), "size.memory", "512 MiB", "2048 MiB", REIMAGE),
         (replace(ROLE, size=Size(memory_mib=1 << 21)), "size.memory", "512 MiB", "2097152 MiB", REIMAGE),
         (replace(ROLE, drain_s=7.5), "drain", "30 s", "7.5 s", "no restart"),
+        (replace(ROLE, stop=Stop(within_s=180)), "stop.within", "", "180 s", "no restart"),
         (replace(ROLE, setup=Setup(restart=False)), "setup.restart", "true", "false", REIMAGE),
         (replace(ROLE, ready=Ready(within_s=60)), "ready.within", "300 s", "60 s", "no restart"),
         (replace(ROLE, ready=Ready(units=("a", "b"))), "ready.units", "", "a, b", "no restart"),

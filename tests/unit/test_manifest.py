@@ -54,6 +54,8 @@ roles:
     setup: {restart: true, within: 10 min}
     ready: {units: [app.service], probe: {port: 8080}, within: 90 s}
     drain: 5 s
+    stop: {within: 3 min}
+    restart: {within: 7 min}
 """
 
 
@@ -90,7 +92,7 @@ def test_the_example_means_what_it_says() -> None:
     assert role.local_storage == (LocalStorage(name="cache", size_mib=64),)
     assert role.setup == Setup(restart=True, within_s=600.0)
     assert (role.ready.units, role.ready.probe, role.ready.within_s) == (("app.service",), TcpProbe(port=8080), 90.0)
-    assert role.drain_s == 5.0
+    assert (role.drain_s, role.stop.within_s, role.restart.within_s) == (5.0, 180.0, 420.0)
     assert "52:54:00:12:34:56" in role.user_data
 
 

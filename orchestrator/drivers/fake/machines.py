@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
 from orchestrator.errors import Foreign, Permanent, Unreachable
-from orchestrator.model import Agent, Domain, Identity, Instance, InstanceName, Power, Probe, Services, Silence
+from orchestrator.model import (
+    Agent,
+    Domain,
+    Identity,
+    Instance,
+    InstanceName,
+    PausedBy,
+    Power,
+    Probe,
+    Services,
+    Silence,
+)
 
 
 class FakeHypervisor:
@@ -32,6 +43,7 @@ class FakeHypervisor:
             uuid=machine.instance.vm_uuid,
             generation=machine.instance.generation,
             power=machine.power,
+            paused_by=machine.paused_by,
             resets=machine.resets,
             disc="disc" if machine.disc else "",
         )
@@ -55,6 +67,8 @@ class FakeHypervisor:
                 world.machines[instance.name] = machine
             if machine.power is Power.OFF:
                 machine.start_boot(world.time_s)
+            elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
+                world.resume(instance.name)
 
     def _go_down(self, name: InstanceName, to: Power) -> None:
         self._away()
@@ -64,7 +78,7 @@ class FakeHypervisor:
         if machine is None or machine.power is not Power.RUNNING or name in world.faults.deaf_to_requests:
             return
         if machine.going_down_at_s is None:
-            machine.going_down_at_s = world.time_s + SHUTDOWN_TAKES_S
+            machine.going_down_at_s = world.time_s + world.faults.shutdown_takes_s.get(name, SHUTDOWN_TAKES_S)
             machine.going_to = to
 
     def ask_restart(self, name: InstanceName) -> None:
@@ -90,7 +104,7 @@ class FakeHypervisor:
         machine = self._world.machines.get(name)
         if machine is not None:
             assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
-            machine.power = Power.OFF
+            machine.power, machine.paused_by = Power.OFF, None
             machine.going_down_at_s = None
 
     def eject(self, name: InstanceName) -> None:
@@ -111,10 +125,12 @@ class FakeHypervisor:
 
     def keep_evidence(self, instance: Instance) -> None:
         """See ports.Hypervisor."""
+        self._world.meet("evidence")
         self._world.evidence.add((instance.name, instance.generation))
 
     def erase_evidence(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
+        self._world.meet("evidence")
         self._world.evidence = {kept for kept in self._world.evidence if kept[0] != name}
 
     def inventory(self) -> Sequence[Domain]:
@@ -134,7 +150,9 @@ class FakeGuest:
         machine = self._world.machines.get(instance.name)
         if machine is None or machine.power is not Power.RUNNING:
             return Silence(reason="the VM does not run")
-        if self._world.time_s - machine.booted_at_s < AGENT_AFTER_S:
+        if self._world.time_s - machine.booted_at_s < self._world.faults.agent_after_s.get(
+            instance.name, AGENT_AFTER_S
+        ):
             return Silence(reason="the agent is not connected", rebooting=machine.boots > 1)
         if instance.name in self._world.faults.frozen:
             return Silence(reason="its file systems are frozen", frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from orchestrator.drivers.fake.world import World
-from orchestrator.errors import NoSpace, Permanent, Transient
+from orchestrator.errors import Busy, NoSpace, Permanent, Transient
 from orchestrator.model import (
     Frontend,
     Instance,
@@ -30,6 +30,7 @@ class FakeDisks:
 
     def lay_overlay(self, instance: Instance) -> None:
         """See ports.Disks."""
+        self._world.meet("disks")
         with self._world.lock:
             if self._world.faults.disk_is_full:
                 raise NoSpace("the disk is full", hint="make room; it goes on by itself")
@@ -43,6 +44,7 @@ class FakeDisks:
 
     def erase_overlay(self, name: InstanceName) -> None:
         """See ports.Disks."""
+        self._world.meet("disks")
         with self._world.lock:
             assert name not in self._world.machines, f"{name}: its overlay must outlive its domain"
             self._world.overlays.pop(name, None)
@@ -50,18 +52,21 @@ class FakeDisks:
 
     def lay_local_storage(self, instance: Instance) -> None:
         """See ports.Disks."""
+        self._world.meet("disks")
         with self._world.lock:
             for storage in instance.role.local_storage:
                 self._world.storage.setdefault(instance.name, {}).setdefault(storage.name, "")
 
     def erase_local_storage(self, name: InstanceName) -> None:
         """See ports.Disks."""
+        self._world.meet("disks")
         with self._world.lock:
             assert name not in self._world.machines, f"{name}: local storage in use is erased"
             self._world.storage.pop(name, None)
 
     def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
         """See ports.Disks."""
+        self._world.meet("disks")
         world = self._world
         names = {*world.overlays, *world.storage}
         return {
@@ -81,11 +86,13 @@ class FakeMedia:
 
     def write(self, instance: Instance) -> None:
         """See ports.AnswerMedia."""
+        self._world.meet("media")
         with self._world.lock:
             self._world.discs[instance.name] = instance.generation
 
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia."""
+        self._world.meet("media")
         with self._world.lock:
             machine = self._world.machines.get(name)
             assert machine is None or not machine.disc, f"{name}: a disc is destroyed while it is in the drive"
@@ -93,6 +100,7 @@ class FakeMedia:
 
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia."""
+        self._world.meet("media")
         return frozenset(self._world.discs)
 
 
@@ -104,10 +112,12 @@ class FakeBalancer:
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer."""
+        self._world.meet("balancer")
         self._world.frontends = tuple(frontends)
 
     def join(self, member: Member) -> None:
         """See ports.Balancer."""
+        self._world.meet("balancer")
         world = self._world
         machine = world.machines.get(member.name)
         assert machine is not None, f"{member.name} joins the pool without a VM"
@@ -119,16 +129,21 @@ class FakeBalancer:
 
     def drain(self, name: InstanceName) -> None:
         """See ports.Balancer."""
+        self._world.meet("balancer")
         seat = self._world.seats_taken.get(name)
+        if seat is not None and name in self._world.faults.check_fails and self._world.faults.sick_cannot_drain:
+            raise Busy(f"{name} is down after it was told otherwise")
         if seat is not None:
             self._world.seats_taken[name] = dataclasses.replace(seat, standing=Standing.DRAINING)
 
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer."""
+        self._world.meet("balancer")
         self._world.seats_taken.pop(name, None)
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""
+        self._world.meet("balancer")
         world = self._world
         seats = {}
         for name, seat in world.seats_taken.items():
@@ -147,6 +162,7 @@ class FakeNetwork:
 
     def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
         """See ports.Network."""
+        self._world.meet("network")
         world = self._world
         if world.faults.network_cannot_start:
             raise Transient(f"network {service.network.name}: dnsmasq: Address already in use")
@@ -161,12 +177,14 @@ class FakeNetwork:
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""
+        self._world.meet("network")
         left = [name for name, machine in self._world.machines.items() if machine.instance.service == service.name]
         assert not left, f"the network of {service.name} is lifted under {left}"
         self._world.networks.pop(service.name, None)
 
     def inventory(self) -> frozenset[str]:
         """See ports.Network."""
+        self._world.meet("network")
         return frozenset(self._world.networks)
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:

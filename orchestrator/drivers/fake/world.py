@@ -6,7 +6,8 @@ import dataclasses
 import threading
 import uuid
 
-from orchestrator.model import Frontend, Instance, InstanceName, Power, Seat, Standing
+from orchestrator.errors import VmroleError
+from orchestrator.model import Frontend, Instance, InstanceName, PausedBy, Power, Seat, Standing
 
 AGENT_AFTER_S = 4.0
 SETUP_AFTER_S = 5.0
@@ -21,6 +22,7 @@ class Machine:
 
     instance: Instance
     power: Power = Power.OFF
+    paused_by: PausedBy | None = None
     disc: bool = False
     booted_at_s: float = 0.0
     boots: int = 0
@@ -33,7 +35,7 @@ class Machine:
 
     def start_boot(self, now_s: float) -> None:
         """A new boot begins."""
-        self.power = Power.RUNNING
+        self.power, self.paused_by = Power.RUNNING, None
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.instance.vm_uuid), f"boot {self.boots}"))
@@ -51,6 +53,10 @@ class Faults:
     foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
     frozen: set[InstanceName] = dataclasses.field(default_factory=set)  # a backup has frozen its file systems
     agent_shows_no_files: bool = False
+    refuses: dict[str, VmroleError] = dataclasses.field(default_factory=dict)  # what every call of a port meets
+    sick_cannot_drain: bool = False  # the balancer refuses to drain a member that is down
+    shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
+    agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
     libvirt_is_away: bool = False
     disk_is_full: bool = False
     network_cannot_start: bool = False  # e.g. somebody else has its port 53
@@ -77,6 +83,11 @@ class World:
         self.faults = Faults()
         self.lock = threading.RLock()
 
+    def meet(self, port: str) -> None:
+        """Raises what a test has ordered for the port: "disks", "media", "evidence", "balancer" or "network"."""
+        if port in self.faults.refuses:
+            raise self.faults.refuses[port]
+
     def now_s(self) -> float:
         """The world's time: it moves only when a test moves it."""
         return self.time_s
@@ -93,6 +104,8 @@ class World:
             return
         if machine.going_down_at_s is not None:
             if self.time_s >= machine.going_down_at_s:
+                for storage in self.storage.get(name, {}):
+                    self.storage[name][storage] = self.storage[name][storage].replace("writing", "written")
                 if machine.going_to is Power.RUNNING:
                     machine.resets += 1
                     machine.start_boot(machine.going_down_at_s)
@@ -121,8 +134,16 @@ class World:
 
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM."""
-        self.machines[name].power = Power.OFF
+        self.machines[name].power, self.machines[name].paused_by = Power.OFF, None
         self.machines[name].going_down_at_s = None
+
+    def pause(self, name: InstanceName, by: PausedBy) -> None:
+        """Stops the VM's processor where it is: a human by virsh, or the hypervisor for want of room."""
+        self.machines[name].power, self.machines[name].paused_by = Power.PAUSED, by
+
+    def resume(self, name: InstanceName) -> None:
+        """Lets a paused VM go on in the same boot."""
+        self.machines[name].power, self.machines[name].paused_by = Power.RUNNING, None
 
     def check(self) -> None:
         """The invariants that must hold at every moment."""

@@ -28,7 +28,7 @@ from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import Busy, Foreign, Permanent, WorldError
-from orchestrator.model import Domain, Firmware, Instance, InstanceName, Power
+from orchestrator.model import Domain, Firmware, Instance, InstanceName, PausedBy, Power
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ _REASON: Final = {
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED): "it was ended from outside",
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED): "its QEMU ended unexpectedly",
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED): "it could not be started",
+}
+_PAUSED_BY: Final = {
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER): PausedBy.USER,
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): PausedBy.DISK,
 }
 _NO_MONITOR = "id=vmrole,path="  # QEMU repeats its option when it cannot make the socket, and only then.
 _NO_TPM: Final = re.compile(r"TPM|swtpm")
@@ -129,6 +133,7 @@ class LibvirtHypervisor:
             generation=ownership.generation,
             power=power,
             reason=reason,
+            paused_by=_PAUSED_BY.get((state, why), PausedBy.OTHER) if power is Power.PAUSED else None,
             resets=self._monitors.resets(name, uuid),
             disc=domain_devices.disc_of(found.XMLDesc(0)),
         )
@@ -139,6 +144,7 @@ class LibvirtHypervisor:
         """See ports.Hypervisor. An absent disc file means an empty drive.
 
         A VM that QEMU paused because a disk of the host was full goes on where it was; without room it pauses again.
+        One that somebody else paused stays so.
         """
         with self._connection.use(f"start {instance.name}") as connection:
             found = _find(connection, instance.name)
