@@ -6,7 +6,7 @@ The architecture on one screen. Imports point one way, top to bottom; import-lin
      |             |
     client ....  api                    HTTP on a unix socket; the only writer of goals
                    |
-               reconciler               turn(): read the record, take one step, save, say one line
+               reconciler               the loop; turns: read the record, take one step, save, say one line
                    |
                lifecycle                THE table: phase, step, next phase, deadline
                    |

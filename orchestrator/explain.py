@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from orchestrator import lifecycle, steps
+from orchestrator import lifecycle, patience
 from orchestrator.model import Event, Instance, Phase
 
 
@@ -31,7 +31,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         lines.append(f"Warning: {instance.warning}.")
     if instance.sick_since_s or instance.sick_s >= 1:
         until = f"since {_clock(instance.sick_since_s)}" if instance.sick_since_s else "now over"
-        told = duration(steps.blameless_s(instance, now_s))
+        told = duration(patience.blameless_s(instance, now_s))
         lines.append(f"For {told} of this phase it could not help waiting ({until}): that time does not count.")
     if instance.failure and instance.phase is not Phase.FAILED:
         lines.append(f"The last failure: {instance.failure}.")

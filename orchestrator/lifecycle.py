@@ -9,8 +9,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from orchestrator import steps
+from orchestrator import patience, steps
 from orchestrator.model import Instance, Phase
+from orchestrator.outcomes import Outcome
 from orchestrator.ports import Host
 
 MINUTE = 60.0
@@ -22,7 +23,7 @@ ROOM_S = 2 * MINUTE  # for what we do ourselves around a guest's shutdown
 class Line:
     """While in a phase: `do` this until it is done, within `within_s` seconds, then go to (one of) `then`."""
 
-    do: Callable[[Instance, Host], steps.Outcome]
+    do: Callable[[Instance, Host], Outcome]
     within_s: float | Callable[[Instance], float]
     then: tuple[Phase, ...]
     words: str
@@ -42,9 +43,9 @@ TABLE: dict[Phase, Line] = {
     P.SERVING:    Line(steps.watch_health,   FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),
-    P.RESTARTING: Line(steps.restart_guest,  lambda i: _asked_after_s(i) + steps.stop_within_s(i) + steps.restart_within_s(i),
+    P.RESTARTING: Line(steps.restart_guest,  lambda i: _asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
                                                          (P.STARTING,),   "can be restarted any number of times; all data persists"),
-    P.STOPPING:   Line(steps.stop_vm,        lambda i: _asked_after_s(i) + steps.stop_within_s(i) + ROOM_S,
+    P.STOPPING:   Line(steps.stop_vm,        lambda i: _asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
                                                          (P.ERASING,),    "the virtual machine is shut down"),
     P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.GONE), "all state that has not been persisted is lost"),
     P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING), "keeps the evidence until someone acts"),

@@ -6,7 +6,6 @@ after a crash between its effect and the saving of its outcome. What it learned 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,51 +23,17 @@ from orchestrator.model import (
     Standing,
     pool_name,
 )
+from orchestrator.outcomes import Done, Failed, Outcome, Wait
+from orchestrator.patience import blameless_s, in_phase_s, stop_within_s
 from orchestrator.ports import Host
 
 SOON_S = 0.05  # Between looks at something that takes a fraction of a second: readiness, a draining connection.
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
-# How long a guest may take to shut down before it is reset or ended, unless its role says; and then to come back.
-# systemd's own patience with a service is 90 s; Windows may be installing updates.
-STOP_WITHIN_S = {Os.LINUX: 120.0, Os.WINDOWS: 600.0}
-RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
 SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
 UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
 PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Done:
-    """The phase has reached its end; `instance` carries what was learned, `because` a word for the ledger."""
-
-    instance: Instance
-    because: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing is wrong; look again in `again_s` seconds. `reason` is the sentence that `why` shows.
-
-    `blameless`: the instance cannot help it, so no deadline of its runs. `note`: a line for the ledger.
-    """
-
-    instance: Instance
-    reason: str
-    again_s: float
-    blameless: bool = False
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failed:
-    """Looking again cannot help."""
-
-    reason: str
-
-
-Outcome = Done | Wait | Failed
 
 
 def lay_overlay(instance: Instance, host: Host) -> Outcome:
@@ -209,7 +174,7 @@ def drain(instance: Instance, host: Host) -> Outcome:
         return Done(instance)
     domain = host.hypervisor.look(instance.name)
     over = domain is None or domain.power is not Power.RUNNING
-    over = over or in_phase_s(instance, host) >= instance.goal.role.drain_s
+    over = over or in_phase_s(instance, host.clock.now_s()) >= instance.goal.role.drain_s
     if not over:
         try:
             host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
@@ -367,29 +332,6 @@ def _unless_refused(evidence: Callable[[], None]) -> str:
     except VmroleError as error:
         return f"evidence: {error}"
     return ""
-
-
-def stop_within_s(instance: Instance) -> float:
-    """How long the guest may take to shut down before it is reset or ended (seconds)."""
-    within_s = instance.goal.role.stop.within_s
-    return STOP_WITHIN_S[instance.role.os] if within_s is None else within_s
-
-
-def restart_within_s(instance: Instance) -> float:
-    """How long the guest may take from the end of its shutdown until it answers (seconds)."""
-    within_s = instance.goal.role.restart.within_s
-    return RESTART_WITHIN_S[instance.role.os] if within_s is None else within_s
-
-
-def in_phase_s(instance: Instance, host: Host) -> float:
-    """How long it has been in its phase (seconds), without the time for which it cannot be blamed."""
-    now_s = host.clock.now_s()
-    return now_s - instance.phase_since_s - blameless_s(instance, now_s)
-
-
-def blameless_s(instance: Instance, now_s: float) -> float:
-    """How long, in its phase, it could not help waiting (seconds)."""
-    return instance.sick_s + (now_s - instance.sick_since_s if instance.sick_since_s else 0.0)
 
 
 def _listen(

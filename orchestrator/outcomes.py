@@ -1,0 +1,39 @@
+"""What a step has come to: a closed union, matched by the turn."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from orchestrator.model import Instance
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """The phase has reached its end; `instance` carries what was learned, `because` a word for the ledger."""
+
+    instance: Instance
+    because: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is wrong; look again in `again_s` seconds. `reason` is the sentence that `why` shows.
+
+    `blameless`: the instance cannot help it, so no deadline of its runs. `note`: a line for the ledger.
+    """
+
+    instance: Instance
+    reason: str
+    again_s: float
+    blameless: bool = False
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """Looking again cannot help."""
+
+    reason: str
+
+
+Outcome = Done | Wait | Failed

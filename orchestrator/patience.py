@@ -1,0 +1,32 @@
+"""How long a guest is waited for, and which time of a phase counts against it. Pure."""
+
+from __future__ import annotations
+
+from orchestrator.model import Instance, Os
+
+# How long a guest may take to shut down before it is reset or ended, unless its role says; and then to come back.
+# systemd's own patience with a service is 90 s; Windows may be installing updates.
+STOP_WITHIN_S = {Os.LINUX: 120.0, Os.WINDOWS: 600.0}
+RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
+
+
+def stop_within_s(instance: Instance) -> float:
+    """How long the guest may take to shut down before it is reset or ended (seconds)."""
+    within_s = instance.goal.role.stop.within_s
+    return STOP_WITHIN_S[instance.role.os] if within_s is None else within_s
+
+
+def restart_within_s(instance: Instance) -> float:
+    """How long the guest may take from the end of its shutdown until it answers (seconds)."""
+    within_s = instance.goal.role.restart.within_s
+    return RESTART_WITHIN_S[instance.role.os] if within_s is None else within_s
+
+
+def in_phase_s(instance: Instance, now_s: float) -> float:
+    """How long it has been in its phase (seconds), without the time for which it cannot be blamed."""
+    return now_s - instance.phase_since_s - blameless_s(instance, now_s)
+
+
+def blameless_s(instance: Instance, now_s: float) -> float:
+    """How long, in its phase, it could not help waiting (seconds)."""
+    return instance.sick_s + (now_s - instance.sick_since_s if instance.sick_since_s else 0.0)
