@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from orchestrator.imagefiles import qcow2_clusters
 from orchestrator.imagefiles.reading import MIB, Inspection, Source, SourceFormat, rejected
 
 _HEADER_V2 = struct.Struct(">4sIQIIQIIQQIIQ")  # 72 bytes
@@ -60,6 +61,17 @@ def inspect(source: Source, *, convert: bool) -> Inspection:
     tables = (l1_entries, l1_offset), (refcount_clusters, refcount_offset)
     _check_tables(source.size, cluster, -(-virtual_size // mapped), *tables)
     _check_extensions(source, header_bytes, cluster, convert=convert)
+    layout = qcow2_clusters.Layout(
+        version=version,
+        cluster_bits=cluster_bits,
+        virtual_size_bytes=virtual_size,
+        extended=l2_entry_bytes == 16,
+        l1_at=l1_offset,
+        l1_entries=l1_entries,
+        refcounts_at=refcount_offset,
+        refcounts_clusters=refcount_clusters,
+    )
+    qcow2_clusters.check(source, layout)
     return Inspection(
         format=SourceFormat.QCOW2, virtual_size_bytes=virtual_size, cluster_bytes=cluster, compressed=True
     )

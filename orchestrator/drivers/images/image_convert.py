@@ -47,6 +47,8 @@ def to_qcow2(
             with source.open("wb") as joined:
                 merge(chain, joined, lambda _: progress(0.0))
             found = Inspection(format=SourceFormat.RAW, virtual_size_bytes=found.virtual_size_bytes)
+        if found.format is SourceFormat.QCOW2:
+            qemu_img.check(source)  # Its refcounts, and what belongs to snapshots: we look at the disk alone.
         try:
             qemu_img.convert(source, found, out, progress)
         except ImageRejected as error:
