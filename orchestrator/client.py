@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orchestrator import wire
+    from orchestrator.intake import Intake
     from orchestrator.transport import Json, Message
 
 DEFAULT_SOCKET = "/run/vmrole/vmrole.sock"
@@ -142,31 +143,20 @@ class Client:
 
     def add_image(
         self,
-        source: BinaryIO,
-        size_bytes: int,
-        *,
-        name: str,
-        os: str = "linux",
-        format: str = "",
-        sha256: str = "",
-        convert: bool = False,
-        parents: Sequence[tuple[BinaryIO, int]] = (),
-        answers: str = "",
-        hardware: Mapping[str, object] | None = None,
+        files: Sequence[tuple[BinaryIO, int]],
+        intake: Intake,
         progress: Callable[[int], None] = lambda _count: None,
     ) -> wire.Image:
         """Uploads an image; `progress` is told how many more bytes were sent.
 
-        `parents` of a differencing disk: each file and its size, the nearest first. `hardware`: firmware, disk, tpm.
+        `files`: the disk and its bytes, and those of its parents, the nearest first, which are `intake.parts`.
         """
-        files = [(source, size_bytes), *parents]
-        query = {"name": name, "os": os, "format": format, "sha256": sha256, "convert": convert, "answers": answers}
-        query |= {"parts": ",".join(str(size) for _, size in files) if parents else "", **(hardware or {})}
         chunks = (chunk for file, size in files for chunk in transport.reading(file, size, progress))
         headers = {"content-type": "application/octet-stream"}
-        request = transport.head("POST", "/v1/images", query, headers, sum(size for _, size in files))
+        total = sum(size for _, size in files)
+        request = transport.head("POST", "/v1/images", intake.query(), headers, total)
         with transport.connect(self.path, self._connect_within_s) as connection:
-            connection.settimeout(CONVERT_WITHIN_S if convert else IMAGE_WITHIN_S)
+            connection.settimeout(CONVERT_WITHIN_S if intake.convert else IMAGE_WITHIN_S)
             with transport.ask(connection, request, chunks) as answer:
                 found: wire.Image = transport.decoded(answer)
                 return found

@@ -14,6 +14,7 @@ accelerator = "auto"                 # "auto" boots a guest to find out; "kvm"; 
 haproxy = "haproxy"                  # the program
 image_virtual_size_max_gib = 2048
 memory_reserve_mib = 1024            # kept for the host itself
+disk_reserve_mib = 1024              # kept free under state_dir, of a small file system a twentieth
 workers = 16                         # turns at the same time
 log_style = "auto"                   # "auto", "text", "json"
 log_level = "info"                   # "debug", "info", "warning", "error"
@@ -39,7 +40,12 @@ _CHOICES = {
     "log_style": ("auto", "text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }
-_BOUNDS = {"image_virtual_size_max_gib": (1, 2**20), "memory_reserve_mib": (0, 2**30), "workers": (1, 1024)}
+_BOUNDS = {
+    "image_virtual_size_max_gib": (1, 2**20),
+    "memory_reserve_mib": (0, 2**30),
+    "disk_reserve_mib": (0, 2**40),
+    "workers": (1, 1024),
+}
 _NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
 _FROM_ENVIRONMENT = {
     "VMROLE_STATE_DIR": "state_dir",
@@ -66,6 +72,7 @@ class Config:
     haproxy: str = "haproxy"
     image_virtual_size_max_gib: int = 2048
     memory_reserve_mib: int = 1024
+    disk_reserve_mib: int = 1024
     workers: int = 16
     log_style: str = "auto"
     log_level: str = "info"

@@ -94,7 +94,13 @@ def running(settings: Config) -> Iterator[None]:
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
-        images = ImageRepository(store, layout, clock, virtual_size_max=settings.image_virtual_size_max_gib * GIB)
+        images = ImageRepository(
+            store,
+            layout,
+            clock,
+            virtual_size_max=settings.image_virtual_size_max_gib * GIB,
+            reserve_bytes=settings.disk_reserve_mib * MIB,
+        )
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         host = stack.enter_context(_host(settings, layout, clock, bell, secrets))

@@ -158,9 +158,15 @@ def messages(connection: socket.socket, stream: BinaryIO, until: float | None) -
 
 
 def reading(source: BinaryIO, size_bytes: int, progress: Callable[[int], None]) -> Iterator[bytes]:
-    """The bytes of an upload in chunks; `progress` is told of each that was taken."""
+    """The bytes of an upload in chunks; `progress` is told of each that was taken.
+
+    Raises InvalidInput at once when there are fewer: the daemon would wait for the rest.
+    """
     left = size_bytes
-    while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
+    while left:
+        chunk = source.read(min(left, _CHUNK_BYTES))
+        if not chunk:
+            raise _shrunk(source, size_bytes - left, size_bytes)
         yield chunk
         left -= len(chunk)
         progress(len(chunk))
@@ -230,6 +236,15 @@ def _unconnected(path: str, error: OSError) -> VmroleError:
         return Denied(f"you may not use {path}", hint="be root or a member of the socket's group")
     hint = "start it with: vmrole daemon; or name its socket with --socket or VMROLE_SOCKET"
     return Unreachable(f"no daemon answers on {path}: {error.strerror or error}", hint=hint)
+
+
+def _shrunk(source: BinaryIO, count: int, size_bytes: int) -> VmroleError:
+    from orchestrator.errors import InvalidInput
+
+    name = getattr(source, "name", "")
+    file = name if isinstance(name, str) and name else "the file"
+    message = f"{file} became shorter while it was read: it had {size_bytes} bytes, and ends after {count}"
+    return InvalidInput(message, hint="wait until nothing writes to it any more, then try again")
 
 
 def broken(why: str) -> VmroleError:

@@ -17,6 +17,7 @@ from orchestrator.api.places import Places, Threads
 from orchestrator.arrivals import Arrival
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
+from orchestrator.intake import Intake
 from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Os
 
 UPLOADS_MAX = 8
@@ -40,15 +41,7 @@ class Images(Protocol):
     def add(
         self,
         source: BinaryIO,
-        *,
-        name: str,
-        os: Os,
-        format: SourceFormat | None,
-        sha256: str | None,
-        convert: bool,
-        parts: Sequence[int],
-        answers: AnswerFormat | None,
-        hardware: Hardware,
+        intake: Intake,
         progress: Callable[[int], None],
     ) -> Image:
         """Copies, converts, checks and records an image; whatever goes wrong, nothing is left.
@@ -83,8 +76,8 @@ class Uploads:
         self._waiting: set[anyio.CancelScope] = set()
         self._stopping = False
 
-    def go_on(self, _count: int = 0) -> None:
-        """Asked again and again while the host works on an upload, from its thread; raises Busy when the API ends."""
+    def go_on(self) -> None:
+        """Raises Busy when the API ends."""
         if self._stopping:
             raise _stopping()
 
@@ -119,9 +112,11 @@ def _stopping() -> Busy:
 class Upload(io.RawIOBase):
     """The request's body as a file that a thread may read: each read waits for the client, nothing is buffered."""
 
-    def __init__(self, uploads: Uploads, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, uploads: Uploads, request: Request) -> None:
         self._uploads = uploads
-        self._chunks = chunks
+        self._request = request
+        self._chunks = request.stream().__aiter__()
+        self._is_over = False
         self._rest = b""
         self._taken = 0
         self._waited_s = 0.0  # for the client, and for nothing of ours
@@ -135,11 +130,22 @@ class Upload(io.RawIOBase):
         if not self._rest:
             self._rest = anyio.from_thread.run(self._next)
             self._taken += len(self._rest)
+            self._is_over = not self._rest
         view = memoryview(cast("bytearray", buffer)).cast("B")
         count = min(len(view), len(self._rest))
         view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+    def go_on(self, _count: int = 0) -> None:
+        """Asked again and again while the host works on an upload, from its thread.
+
+        Raises Busy when the API ends, and InvalidInput when nobody waits for the image any more.
+        """
+        self._uploads.go_on()
+        # Before its end, the body is what comes next, and reading it says that the client is gone.
+        if self._is_over and anyio.from_thread.run(self._request.is_disconnected):
+            raise InvalidInput("the client went away before the image was ready", hint="add it again")
 
     async def _next(self) -> bytes:
         began_s = anyio.current_time()
@@ -154,11 +160,39 @@ class Upload(io.RawIOBase):
         return chunk
 
 
-async def upload(request: Request) -> AsyncIterator[BinaryIO]:
-    """The body of the request as a file; raises Busy when there are too many."""
+async def upload(request: Request) -> AsyncIterator[Upload]:
+    """The body of the request; raises Busy when there are too many."""
     uploads: Uploads = request.app.state.uploads
     with uploads.places.place(uid_of(request)):
-        yield io.BufferedReader(Upload(uploads, request.stream().__aiter__()), buffer_size=1 << 20)
+        yield Upload(uploads, request)
+
+
+def intake_of(
+    request: Request,
+    name: str,
+    os: Os = Os.LINUX,
+    format: SourceFormat | None = None,
+    sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
+    convert: bool = False,
+    parts: Annotated[str, Query(pattern="^([0-9]{1,16}(,[0-9]{1,16})*)?$", max_length=300)] = "",
+    answers: AnswerFormat | None = None,
+    firmware: Firmware = Firmware.BIOS,
+    disk: DiskBus = DiskBus.VIRTIO,
+    tpm: bool = False,
+) -> Intake:
+    """The query as one value; raises InvalidInput."""
+    length = request.headers.get("content-length", "")
+    return Intake(
+        name=name,
+        os=os,
+        format=format,
+        sha256=sha256,
+        convert=convert,
+        parts=tuple(int(part) for part in parts.split(",") if part),
+        answers=answers,
+        hardware=Hardware(firmware=firmware, disk_bus=disk, tpm=tpm),
+        size_bytes=int(length) if length.isdecimal() else None,
+    )
 
 
 def image_routes(images: Images) -> APIRouter:
@@ -179,38 +213,19 @@ def image_routes(images: Images) -> APIRouter:
     @router.post("/images", status_code=201, openapi_extra=_BODY)
     def add_image(
         request: Request,
-        source: Annotated[BinaryIO, Depends(upload)],
-        name: str,
-        os: Os = Os.LINUX,
-        format: SourceFormat | None = None,
-        sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
-        convert: bool = False,
-        parts: Annotated[str, Query(pattern="^([0-9]{1,16}(,[0-9]{1,16})*)?$", max_length=300)] = "",
-        answers: AnswerFormat | None = None,
-        firmware: Firmware = Firmware.BIOS,
-        disk: DiskBus = DiskBus.VIRTIO,
-        tpm: bool = False,
+        intake: Annotated[Intake, Depends(intake_of)],
+        source: Annotated[Upload, Depends(upload)],
     ) -> Image:
         """Copies the body into the repository. The same bytes twice are one image with both names.
 
         To be converted, a differencing VHD is followed by its parents in the same body, the nearest first; `parts`
         then says how many bytes each has, the disk itself included, with commas between. `answers` is what the
         system itself reads unless it is given; `firmware`, `disk` and `tpm` are the machine that the image wants.
+
+        A client that hangs up before the answer gets no image.
         """
-        said(request, "image-add", name)
-        uploads: Uploads = request.app.state.uploads
-        return images.add(
-            source,
-            name=name,
-            os=os,
-            format=format,
-            sha256=sha256,
-            convert=convert,
-            parts=[int(part) for part in parts.split(",") if part],
-            answers=answers,
-            hardware=Hardware(firmware=firmware, disk_bus=disk, tpm=tpm),
-            progress=uploads.go_on,
-        )
+        said(request, "image-add", intake.name)
+        return images.add(io.BufferedReader(source, buffer_size=1 << 20), intake, source.go_on)
 
     @router.get("/images/{ref}")
     def get_image(ref: str) -> Image:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -21,6 +22,8 @@ from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleErro
 
 if TYPE_CHECKING:
     from orchestrator import wire
+    from orchestrator.intake import Intake
+    from orchestrator.model import Hardware
 
 _RECIPES = ("micro", "debian", "setup-simulator", "windows")
 _FORMATS = ["qcow2", "raw", "vhd", "vhdx", "vmdk"]
@@ -64,60 +67,47 @@ def add(
     convert: bool,
     parents: tuple[str, ...],
     answers: str | None,
-    **hardware: object,
+    firmware: str,
+    disk: str,
+    tpm: bool,
 ) -> None:
     """Copies a disk into the repository and checks it. The machine that it wants is recorded with it."""
     if parents and not convert:
         raise InvalidInput("--parent joins disks while they are converted", hint="add --convert")
-    added = _add(
-        client,
-        [Path(one) for one in (file, *parents)],
+    from orchestrator.imagefiles import SourceFormat
+    from orchestrator.intake import Intake
+    from orchestrator.model import AnswerFormat, Os
+
+    intake = Intake(
         name=name,
-        os=os,
-        format=format or "",
-        sha256=sha256,
+        os=Os(os),
+        format=SourceFormat(format) if format else None,
+        sha256=sha256.lower() or None,
         convert=convert,
-        answers=answers or "",
-        hardware=hardware,
+        answers=AnswerFormat(answers) if answers else None,
+        hardware=_hardware(firmware, disk, tpm),
     )
-    _show_added(added)
+    _show_added(send(client, [Path(one) for one in (file, *parents)], intake))
 
 
-def _add(
-    client: Client,
-    files: Sequence[Path],
-    *,
-    name: str,
-    os: str,
-    format: str = "",
-    sha256: str = "",
-    convert: bool = False,
-    answers: str = "",
-    hardware: Mapping[str, object] | None = None,
-) -> wire.Image:
+def _hardware(firmware: str, disk: str, tpm: bool) -> Hardware:
+    from orchestrator.model import DiskBus, Firmware, Hardware
+
+    return Hardware(firmware=Firmware(firmware), disk_bus=DiskBus(disk), tpm=tpm)
+
+
+def send(client: Client, files: Sequence[Path], intake: Intake) -> wire.Image:
     """Sends the first file, and the others as its parents."""
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(_regular(file)) for file in files]
-        total = sum(size for _, size in opened)
-        advance = stack.enter_context(adding(client, name, total, convert=convert))
-        (source, size_bytes), *parents = opened
-        return client.add_image(
-            source,
-            size_bytes,
-            name=name,
-            os=os,
-            format=format,
-            sha256=sha256.lower(),
-            convert=convert,
-            parents=parents,
-            answers=answers,
-            hardware=hardware,
-            progress=advance,
-        )
+        opened = [stack.enter_context(regular(file)) for file in files]
+        sizes = tuple(size for _, size in opened)
+        intake = dataclasses.replace(intake, parts=sizes if len(sizes) > 1 else (), size_bytes=sum(sizes))
+        advance = stack.enter_context(adding(client, intake.name, sum(sizes), convert=intake.convert))
+        return client.add_image(opened, intake, advance)
 
 
 @contextlib.contextmanager
-def _regular(file: Path) -> Iterator[tuple[BinaryIO, int]]:
+def regular(file: Path) -> Iterator[tuple[BinaryIO, int]]:
     """The file and its size; a FIFO or a device must not hang us, so it is opened without waiting and refused."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -215,10 +205,12 @@ def build(client: Client, /, recipe: str, name: str, to: Path | None, **media: A
         if to is not None:
             render.show([f"{report.path} sha256:{report.sha256}"])
         else:
-            hardware = image_windows.HARDWARE if windows is not None else None
-            found = [report.path]
-            added = _add(client, found, name=name or recipe, os=report.os, sha256=report.sha256, hardware=hardware)
-            _show_added(added)
+            from orchestrator.intake import Intake
+            from orchestrator.model import Hardware, Os
+
+            hardware = image_windows.hardware() if windows is not None else Hardware()
+            intake = Intake(name=name or recipe, os=Os(report.os), sha256=report.sha256, hardware=hardware)
+            _show_added(send(client, [report.path], intake))
 
 
 image.add_command(image_canary.test)

@@ -12,11 +12,17 @@ from orchestrator.cli.options import Duration
 
 if TYPE_CHECKING:
     from images.report import BuildReport
+    from orchestrator.model import Hardware
 
     Building = Callable[[Path, Callable[[str], None]], BuildReport]
 
-HARDWARE: Mapping[str, object] = {"firmware": "uefi", "disk": "virtio", "tpm": False}
-"""What the recipe installs for; recorded with the image."""
+
+def hardware() -> Hardware:
+    """What the recipe installs for; recorded with the image."""
+    from orchestrator.model import Firmware, Hardware
+
+    return Hardware(firmware=Firmware.UEFI)
+
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (

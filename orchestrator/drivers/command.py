@@ -50,9 +50,16 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    argv: Sequence[str], *, stdin: str | None = None, within_s: float = WITHIN_S, limits: Limits | None = None
+    argv: Sequence[str],
+    *,
+    stdin: str | None = None,
+    within_s: float = WITHIN_S,
+    limits: Limits | None = None,
+    handles: Sequence[int] = (),
 ) -> str:
     """Runs `argv` (never through a shell) and returns its standard output, decoded leniently.
+
+    `handles` are file descriptors that it keeps, under the same numbers.
 
     Raises CommandFailed when it exits non-zero or is still running after `within_s` seconds, and Permanent when
     there is no such command.
@@ -69,6 +76,7 @@ def run(
             check=False,
             env=environment(),
             stdin=subprocess.DEVNULL if stdin is None else None,
+            pass_fds=handles,
         )
     except FileNotFoundError as error:
         raise _absent(argv[0]) from error
@@ -91,7 +99,14 @@ def _absent(command: str) -> Permanent:
     return Permanent(f"{command}: no such command", hint="run: vmrole doctor")
 
 
-def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float, limits: Limits) -> None:
+def follow(
+    argv: Sequence[str],
+    hear: Callable[[str], None],
+    *,
+    within_s: float,
+    limits: Limits,
+    handles: Sequence[int] = (),
+) -> None:
     """As `run`, for work that takes long and prints little: `hear` gets it twice a second, "" when there is nothing.
 
     What `hear` raises ends the command.
@@ -106,6 +121,7 @@ def follow(argv: Sequence[str], hear: Callable[[str], None], *, within_s: float,
                 stdout=subprocess.PIPE,
                 stderr=told,
                 env=environment(),
+                pass_fds=handles,
             )
         except FileNotFoundError as error:
             raise _absent(argv[0]) from error

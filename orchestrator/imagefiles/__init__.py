@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from orchestrator.imagefiles import qcow2, vhd, vhdx, vmdk
+from orchestrator.imagefiles import magics, qcow2, vhd, vhdx, vmdk
 from orchestrator.imagefiles.magics import ISO_MAGIC_AT, looks_like
 from orchestrator.imagefiles.reading import SECTOR, Inspection, Source, SourceFormat, check_size, rejected
 
@@ -65,6 +65,8 @@ def inspect(
 
 def _settled(source: Source, claimed: SourceFormat | None, *, convert: bool) -> SourceFormat:
     """The format, when the file is what it is said to be, and nothing else at the same time."""
+    if source.size == 0:
+        raise rejected("truncated", "the file is empty", "was the copy or the download cut off? fetch it again")
     looks = looks_like(source)
     wanted = claimed or SourceFormat.QCOW2
     if convert and claimed is None:
@@ -87,4 +89,5 @@ def _hint(looks: set[str], claimed: SourceFormat | None) -> str:
     if len(looks) == 1 and looks < set(_NAMES.values()):
         name = next(one.value for one, name in _NAMES.items() if name in looks)
         return f"add --convert --format {name}"
-    return "name the disk image itself, of one format only"
+    hints = [magics.hint(name) for name in sorted(looks)]
+    return next((hint for hint in hints if hint), "name the disk image itself, of one format only")

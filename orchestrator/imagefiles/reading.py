@@ -17,7 +17,8 @@ SECTOR = 512
 DAMAGED = "copy the file again"
 VIRTUAL_SIZE_LEAST = MIB
 _LENGTH_BITS = 30
-_SORTED_AT_ONCE = 1 << 18
+_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
+_SORTED_AT_ONCE = 1 << 16
 
 
 class SourceFormat(enum.StrEnum):
@@ -75,16 +76,35 @@ def ascending(numbers: array.array[int]) -> Iterator[int]:
 
 
 def check_apart(parts: Iterable[tuple[int, int, str]], size: int, blocks: Iterable[int] = ()) -> None:
-    """That parts of a file (offset, length, name) and `span`s lie inside it and do not touch each other's bytes."""
-    mask = (1 << _LENGTH_BITS) - 1
-    many = (((one >> _LENGTH_BITS) * SECTOR, one & mask, "block") for one in sorted(blocks))
+    """That parts of a file (offset, length, name) and `span`s lie inside it and do not touch each other's bytes.
+
+    Blocks are read no further than the first that lies outside, or than all together are larger than the file: what
+    is kept in memory is 8 bytes for each block that the file can really hold, whatever its tables say.
+    """
+    many = (
+        ((span >> _LENGTH_BITS) * SECTOR, span & _LENGTH_MASK, "block") for span in ascending(_fitting(blocks, size))
+    )
     end, before = 0, ""
     for offset, length, name in heapq.merge(sorted(parts), many):
         if offset < end:
             raise rejected("overlap", f"its {name} at {offset} lies on its {before}", DAMAGED)
         end, before = offset + length, name
-    if end > size:
-        raise rejected("truncated", f"its {before} ends at {end}, in a file of {size} bytes", DAMAGED)
+        if end > size:
+            raise rejected("truncated", f"its {before} ends at {end}, in a file of {size} bytes", DAMAGED)
+
+
+def _fitting(blocks: Iterable[int], size: int) -> array.array[int]:
+    fitting = array.array("Q")
+    total = 0
+    for block in blocks:
+        at, length = (block >> _LENGTH_BITS) * SECTOR, block & _LENGTH_MASK
+        if at + length > size:
+            raise rejected("truncated", f"its block ends at {at + length}, in a file of {size} bytes", DAMAGED)
+        total += length
+        if total > size:
+            raise rejected("overlap", f"its blocks are larger than the {size} bytes of the file", DAMAGED)
+        fitting.append(block)
+    return fitting
 
 
 def check_size(size: int, most: int) -> None:

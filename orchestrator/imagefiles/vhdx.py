@@ -75,8 +75,7 @@ def inspect(source: Source, most: int) -> Inspection:
     check_size(size, most)
     places = [(0, MIB, "headers"), (log.at, log.length, "log")]
     places += [(one.at, one.length, f"region {number}") for number, one in enumerate(regions.values())]
-    sectors = _blocks(source, regions[_BLOCK_TABLE], block_bytes, size)
-    check_apart(places, source.size, (span(sector, block_bytes) for sector in sectors))
+    check_apart(places, source.size, _blocks(source, regions[_BLOCK_TABLE], block_bytes, size))
     return Inspection(format=SourceFormat.VHDX, virtual_size_bytes=size)
 
 
@@ -157,7 +156,10 @@ def _metadata(source: Source, region: _Region) -> tuple[int, int]:
 
 
 def _blocks(source: Source, region: _Region, block_bytes: int, size: int) -> Iterator[int]:
-    """The first sector of every block that the file holds. Each chunk's entries end with one for its bitmap."""
+    """The `span` of every block that the file holds. Each chunk's entries end with one for its bitmap.
+
+    Of the last block the file needs what belongs to the disk and no more: QEMU's fixed disks end there.
+    """
     blocks = -(-size // block_bytes)
     chunk = _CHUNK_SECTORS * 512 // block_bytes
     entries = blocks + (blocks - 1) // chunk
@@ -173,7 +175,8 @@ def _blocks(source: Source, region: _Region, block_bytes: int, size: int) -> Ite
         if state != _PRESENT:
             reason = "parent" if state == _PARTIAL else "header"
             raise rejected(reason, f"block {number} is in state {state}", MERGE if state == _PARTIAL else DAMAGED)
-        yield (entry >> 20) * (MIB // SECTOR)
+        left = size - (number - number // (chunk + 1)) * block_bytes
+        yield span((entry >> 20) * (MIB // SECTOR), min(block_bytes, left))
 
 
 def _sound(raw: bytes, checksum: int) -> bool:

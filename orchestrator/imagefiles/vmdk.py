@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import itertools
 import re
 import struct
 import sys
@@ -36,8 +37,8 @@ _FOOTER_FROM_END = 2 * SECTOR  # then comes the marker of the end
 _GRAIN_MARKER = struct.Struct("<QI")
 _HINT = "export it as one file: ovftool, or qemu-img convert -O vmdk -o subformat=monolithicSparse IN OUT"
 _KINDS = {"monolithicSparse": False, "streamOptimized": True}  # whether compressed
-# VirtualBox and ovftool write RDONLY into what they export, QEMU writes RW.
-_EXTENT = re.compile(r'(?:RW|RDONLY) ([0-9]{1,18}) SPARSE "([^"/\\:]{1,255})"( 0)?')
+# VirtualBox and ovftool write RDONLY into what they export, QEMU writes RW; FreeBSD's mkimg gives no name.
+_EXTENT = re.compile(r'(?:RW|RDONLY) ([0-9]{1,18}) SPARSE "([^"/\\:]{0,255})"( 0)?')
 _SETTING = re.compile(r'([A-Za-z][A-Za-z0-9._-]*) *= *"?([^"]*)"?')
 _SETTINGS = {"version", "encoding", "CID", "parentCID", "isNativeSnapshot", "createType"}
 
@@ -144,9 +145,12 @@ def _check_descriptor(source: Source, header: _Header) -> None:
         raise rejected("parent", "its descriptor names a parent", "export it whole, without snapshots")
     # The text ends with a zero; QEMU 7.2 leaves what its memory held in the room behind it.
     text = around[: header.descriptor * SECTOR].partition(b"\0")[0]
+    if not text.isascii():
+        told = f"its descriptor holds {shown(text.decode('latin-1').strip())!r}, which is not ASCII throughout"
+        raise rejected("descriptor", told, _HINT)
     settings: dict[str, str] = {}
     extents = []
-    for line in text.decode("utf-8", "replace").splitlines():
+    for line in text.decode("ascii").splitlines():
         if not (stripped := line.strip()) or stripped.startswith("#"):
             continue
         if extent := _EXTENT.fullmatch(stripped):
@@ -173,19 +177,20 @@ def _check_settings(settings: dict[str, str], header: _Header) -> None:
 
 
 def _check_grains(source: Source, header: _Header) -> None:
+    """Each is checked before what it points to is read."""
     tables = -(-header.capacity // (header.grain * header.per_table))
-    directory = _numbers(source, header.directory_at, tables, "grain directory")
     places = [
         (0, SECTOR, "header"),
         (header.descriptor_at * SECTOR, header.descriptor * SECTOR, "descriptor"),
         (header.directory_at * SECTOR, tables * 4, "grain directory"),
     ]
-    for number, at in enumerate(directory):
-        if at:
-            places.append((at * SECTOR, header.per_table * 4, f"grain table {number}"))
     check_apart(places, source.size)
+    directory = _numbers(source, header.directory_at, tables, "grain directory")
+    tables_of_grains = (span(at, header.per_table * 4) for at in directory if at)
+    check_apart(places, source.size, tables_of_grains)
     grains = _compressed(source, header, directory) if header.compressed else _plain(source, header, directory)
-    check_apart(places, source.size, grains)
+    tables_of_grains = (span(at, header.per_table * 4) for at in directory if at)
+    check_apart(places, source.size, itertools.chain(tables_of_grains, grains))
 
 
 def _entries(source: Source, header: _Header, directory: array.array[int]) -> Iterator[tuple[int, int]]:

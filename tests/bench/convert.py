@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchestrator.drivers.images import image_convert
+from orchestrator.drivers.images.room import Room
 from orchestrator.imagefiles import SourceFormat
 
 MIB = 1024 * 1024
@@ -35,7 +36,7 @@ def convert_ratio() -> tuple[str, float | None, list[float]]:
         out = place / "out.qcow2"
         plain = ["qemu-img", "convert", "-f", "vpc", "-O", "qcow2", str(disk), str(out)]
         both: list[Callable[[], object]] = [
-            lambda: image_convert.to_qcow2([disk], SourceFormat.VHD, out, virtual_size_max=_CAP),
+            lambda: image_convert.to_qcow2([disk], SourceFormat.VHD, out, virtual_size_max=_CAP, room=Room(place)),
             lambda: subprocess.run(plain, check=True),
         ]
         for do in both:  # The first of each warms the caches.

@@ -19,6 +19,9 @@ import pytest
 
 from orchestrator.api import image_routes, server
 from orchestrator.errors import Busy, Conflict, ImageRejected, InvalidInput, NotFound, VmroleError
+from orchestrator.imagefiles import SourceFormat
+from orchestrator.intake import Intake
+from orchestrator.model import DiskBus, Firmware, Hardware, Os
 from tests.unit.api_daemon import SHOP, Daemon, exchange
 from tests.unit.disk_files import SIZE, Vhd, content, dynamic
 
@@ -51,7 +54,7 @@ def nothing_is_left(daemon: Daemon) -> bool:
 def test_an_image_goes_through_its_whole_life(daemon: Daemon, disk: bytes) -> None:
     """Added with progress, shown by every kind of name, verified, refused to go while used, removed."""
     client, sent = daemon.client(), []
-    added = client.add_image(io.BytesIO(disk), len(disk), name="micro", progress=sent.append)
+    added = client.add_image([(io.BytesIO(disk), len(disk))], Intake(name="micro"), sent.append)
     digest = hashlib.sha256(disk).hexdigest()
     assert (added["sha256"], added["names"], sum(sent)) == (digest, ["micro"], len(disk))
     assert client.images() == [added]
@@ -61,7 +64,7 @@ def test_an_image_goes_through_its_whole_life(daemon: Daemon, disk: bytes) -> No
     client.apply(SHOP)
     with pytest.raises(Conflict, match="shop"):
         client.remove_image("micro")
-    same = client.add_image(io.BytesIO(disk), len(disk), name="other")
+    same = client.add_image([(io.BytesIO(disk), len(disk))], Intake(name="other"))
     assert same["names"] == ["micro", "other"]
     client.remove_image("other")
     assert [one["names"] for one in client.images()] == [["micro"]]
@@ -70,10 +73,12 @@ def test_an_image_goes_through_its_whole_life(daemon: Daemon, disk: bytes) -> No
 def test_the_wrong_bytes_leave_nothing(daemon: Daemon, disk: bytes) -> None:
     """A digest that is another one, and bytes that are no image, are refused with the reason."""
     with pytest.raises(ImageRejected) as other:
-        daemon.client().add_image(io.BytesIO(disk), len(disk), name="micro", sha256="0" * 64)
+        daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="micro", sha256="0" * 64))
     assert other.value.reason == "digest"
     with pytest.raises(ImageRejected):
-        daemon.client().add_image(io.BytesIO(b"#!/bin/sh\n" * 100), 1000, name="micro", format="qcow2")
+        daemon.client().add_image(
+            [(io.BytesIO(b"#!/bin/sh\n" * 100), 1000)], Intake(name="micro", format=SourceFormat.QCOW2)
+        )
     assert nothing_is_left(daemon)
 
 
@@ -128,28 +133,36 @@ def test_uploads_have_a_limit(daemon: Daemon, disk: bytes) -> None:
         while len([*daemon.layout.incoming.iterdir()]) < 2 and time.monotonic() < end:
             time.sleep(0.02)
         with pytest.raises(Busy, match="2 uploads"):
-            daemon.client().add_image(io.BytesIO(disk), len(disk), name="third")
+            daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="third"))
         assert daemon.client().images() == []
     assert nothing_is_left(daemon)
     end = time.monotonic() + 10
     while time.monotonic() < end:
         with contextlib.suppress(Busy):
-            assert daemon.client().add_image(io.BytesIO(disk), len(disk), name="third")["names"] == ["third"]
+            assert daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="third"))["names"] == [
+                "third"
+            ]
             return
     pytest.fail("no place became free")
 
 
-def test_a_refusal_reaches_a_client_that_is_still_sending(daemon: Daemon) -> None:
-    """A name that cannot be is refused before the upload is read, and the client hears why, not of a broken pipe."""
-    with pytest.raises(InvalidInput, match="image name"):
-        daemon.client().add_image(io.BytesIO(bytes(64 << 20)), 64 << 20, name="../etc")
+def test_a_refusal_reaches_a_client_that_is_still_sending(daemon: Daemon, disk: bytes) -> None:
+    """A name that is taken is refused before the upload is read, and the client hears why, not of a broken pipe."""
+    daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="micro"))
+    with pytest.raises(Conflict, match="image name 'micro'"):
+        daemon.client().add_image(
+            [(io.BytesIO(bytes(64 << 20)), 64 << 20)], Intake(name="micro", sha256="0" * 64, size_bytes=64 << 20)
+        )
+    daemon.client().remove_image("micro")
     assert nothing_is_left(daemon)
+    answer = exchange(daemon.socket, b"POST /v1/images?name=..%2Fetc HTTP/1.0\r\ncontent-length: 9\r\n\r\n")
+    assert b"image name" in answer
 
 
 def test_uploads_are_larger_than_documents(daemon: Daemon) -> None:
     """The cap on bodies is not for images, and a large one does not pass through memory whole."""
     size = 32 << 20
-    added = daemon.client().add_image(io.BytesIO(bytes(size)), size, name="raw", format="raw")
+    added = daemon.client().add_image([(io.BytesIO(bytes(size)), size)], Intake(name="raw", format=SourceFormat.RAW))
     assert added["size_bytes"] == size
 
 
@@ -157,29 +170,25 @@ def test_a_disk_is_converted_with_its_parent(daemon: Daemon) -> None:
     """The parent follows the disk in one upload, and what the image is for is recorded."""
     base = dynamic(bytes(content()))
     child = Vhd(kind=4, identity=b"c" * 16, parent=b"i" * 16).bytes()
-    hardware = {"firmware": "secure-boot", "disk": "sata", "tpm": True}
+    hardware = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
     sent: list[int] = []
     added = daemon.client().add_image(
-        io.BytesIO(child),
-        len(child),
-        name="win",
-        os="windows",
-        convert=True,
-        parents=[(io.BytesIO(base), len(base))],
-        hardware=hardware,
-        progress=sent.append,
+        [(io.BytesIO(child), len(child)), (io.BytesIO(base), len(base))],
+        Intake(name="win", os=Os.WINDOWS, convert=True, hardware=hardware, parts=(len(child), len(base))),
+        sent.append,
     )
     assert (added["format"], added["virtual_size_bytes"], added["answers"]) == ("qcow2", SIZE, "unattend")
     assert added["hardware"] == {"firmware": "secure-boot", "disk_bus": "sata", "tpm": True}
     assert sum(sent) == len(child) + len(base)
     whole = daemon.client().add_image(
-        io.BytesIO(base), len(base), name="whole", os="windows", convert=True, format="vhd", hardware=hardware
+        [(io.BytesIO(base), len(base))],
+        Intake(name="whole", os=Os.WINDOWS, convert=True, format=SourceFormat.VHD, hardware=hardware),
     )
     assert whole["sha256"] == added["sha256"]
     with pytest.raises(Conflict, match="firmware secure-boot"):
-        daemon.client().add_image(io.BytesIO(base), len(base), name="bios", os="windows", convert=True)
+        daemon.client().add_image([(io.BytesIO(base), len(base))], Intake(name="bios", os=Os.WINDOWS, convert=True))
     with pytest.raises(ImageRejected) as caught:
-        daemon.client().add_image(io.BytesIO(child), len(child), name="alone", convert=True)
+        daemon.client().add_image([(io.BytesIO(child), len(child))], Intake(name="alone", convert=True))
     assert caught.value.reason == "parent"
 
 
@@ -215,7 +224,7 @@ def test_a_conversion_does_not_hold_up_the_end(
 
     def wait() -> None:
         try:
-            running.client().add_image(io.BytesIO(data), len(data), name="disk", convert=True)
+            running.client().add_image([(io.BytesIO(data), len(data))], Intake(name="disk", convert=True))
         except VmroleError as error:
             heard.append(error)
 
@@ -253,3 +262,46 @@ def test_the_os_and_the_digest_are_checked_before_the_upload(daemon: Daemon) -> 
     ):
         answer = exchange(daemon.socket, f"POST /v1/images?{query} HTTP/1.0\r\ncontent-length: 0\r\n\r\n".encode())
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "InvalidInput", query
+
+
+def test_what_the_request_says_is_enough_to_refuse_it(daemon: Daemon) -> None:
+    """More than a disk may have, or than there is room: not a byte of it is waited for."""
+    free = shutil.disk_usage(daemon.layout.state).free
+    for size, reason in ((14 << 40, "ImageRejected"), (min(free * 2, 1 << 40), "NoSpace")):
+        head = f"POST /v1/images?name=huge&format=raw HTTP/1.0\r\ncontent-length: {size}\r\n\r\n"
+        assert json.loads(exchange(daemon.socket, head.encode()).partition(b"\r\n\r\n")[2])["error"] == reason
+    assert nothing_is_left(daemon)
+
+
+def test_a_client_that_goes_away_gets_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is interrupted while its disk is converted: the program is ended, nothing is left, no bug is logged."""
+    programs, started = tmp_path / "programs", tmp_path / "started"
+    programs.mkdir()
+    real = shutil.which("qemu-img")
+    script = f'#!/bin/sh\n[ "$1" = convert ] || exec {real} "$@"\n: > {started}\nexec sleep 100\n'
+    (programs / "qemu-img").write_text(script)
+    (programs / "qemu-img").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    data = dynamic(bytes(content()))
+    head = b"POST /v1/images?name=gone&convert=true HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(data)
+    with Daemon(tmp_path) as running:
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.connect(str(running.socket))
+            raw.sendall(head + data)
+            end = time.monotonic() + 60
+            while not started.exists() and time.monotonic() < end:
+                time.sleep(0.02)
+            assert running.client().arrivals()[0]["step"] == "converting"
+        assert nothing_is_left(running)
+        assert running.client().arrivals() == []
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_told_at_once(daemon: Daemon, disk: bytes) -> None:
+    """By the client, who would wait for the daemon, which would wait for the rest."""
+    with pytest.raises(InvalidInput, match="became shorter") as caught:
+        daemon.client().add_image([(io.BytesIO(disk[:100_000]), len(disk))], Intake(name="micro"))
+    assert str(len(disk)) in str(caught.value)
+    assert nothing_is_left(daemon)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.adding import adding
+from orchestrator.intake import Intake
 from tests.unit.api_daemon import Daemon
 from tests.unit.disk_files import content, dynamic
 
@@ -37,7 +38,7 @@ def test_a_terminal_shows_what_was_sent_and_converted(tmp_path: Path, monkeypatc
     with Daemon(tmp_path) as daemon, contextlib.redirect_stderr(Terminal()) as told:
         client = daemon.client()
         with adding(client, "disk", len(data), convert=True) as advance:
-            client.add_image(io.BytesIO(data), len(data), name="disk", convert=True, progress=advance)
+            client.add_image([(io.BytesIO(data), len(data))], Intake(name="disk", convert=True), advance)
     assert "adding disk" in told.getvalue()
     assert "100%" in told.getvalue()
     assert "converting disk" in told.getvalue().partition("100%")[2]

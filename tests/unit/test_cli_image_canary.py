@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator import errors
 from orchestrator.cli.main import main
+from orchestrator.intake import Intake
 from orchestrator.model import Deadlines, InstanceName
 from tests.unit.api_daemon import DIGEST, Daemon
 
@@ -30,7 +31,7 @@ def added(daemon: Daemon, tmp_path: Path) -> str:
     file = tmp_path / "image.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", file, "8M"], check=True)
     with file.open("rb") as source:
-        image = daemon.client().add_image(source, file.stat().st_size, name="real")
+        image = daemon.client().add_image([(source, file.stat().st_size)], Intake(name="real"))
     daemon.world.images.add(image["sha256"])
     return image["sha256"]
 

@@ -22,6 +22,7 @@ from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidInput, NoSpace, Permanent
 from orchestrator.imagefiles import SourceFormat
+from orchestrator.intake import Intake
 from orchestrator.model import AnswerFormat, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from tests.unit.disk_files import (
     ALL,
@@ -69,7 +70,9 @@ def repository(layout: Layout) -> ImageRepository:
 def add(repository: ImageRepository, *files: bytes, name: str = "disk", format: SourceFormat | None = None) -> Image:
     """Adds a disk to be converted, with its parents behind it."""
     parts = [len(file) for file in files] if len(files) > 1 else []
-    return repository.add(io.BytesIO(b"".join(files)), name=name, format=format, convert=True, parts=parts)
+    return repository.add(
+        io.BytesIO(b"".join(files)), Intake(name=name, format=format, convert=True, parts=tuple(parts))
+    )
 
 
 def nothing_is_left(repository: ImageRepository, layout: Layout) -> bool:
@@ -170,11 +173,11 @@ def test_a_parent_is_what_was_sent_and_nothing_of_the_host(repository: ImageRepo
     for parts in [(len(child), len(base) + 1), (len(child), len(base) - 1), (len(child) - 1, len(base))]:
         whole.seek(0)
         with pytest.raises(ImageRejected) as caught:
-            repository.add(whole, name="disk", convert=True, parts=parts)
+            repository.add(whole, Intake(name="disk", convert=True, parts=tuple(parts)))
         assert caught.value.reason == "truncated"
         assert nothing_is_left(repository, layout)
     with pytest.raises(InvalidInput, match="parts"):
-        repository.add(io.BytesIO(child + base), name="disk", parts=(len(child), len(base)))
+        repository.add(io.BytesIO(child + base), Intake(name="disk", parts=(len(child), len(base))))
 
 
 def test_no_conversion_opens_another_file(repository: ImageRepository, layout: Layout, tmp_path: Path) -> None:
@@ -244,7 +247,7 @@ def test_snapshots_and_bitmaps_are_left_behind(repository: ImageRepository, tmp_
     qemu_img("snapshot", "-c", "one", path)
     qemu_img("bitmap", "--add", path, "b0")
     with pytest.raises(ImageRejected) as caught:
-        repository.add(io.BytesIO(path.read_bytes()), name="disk")
+        repository.add(io.BytesIO(path.read_bytes()), Intake(name="disk"))
     assert "--convert" in caught.value.hint
     image = add(repository, path.read_bytes())
     assert identical(repository.path(image), "qcow2", content(), tmp_path)
@@ -257,7 +260,7 @@ def test_a_conversion_tells_how_far_it_is_and_can_be_ended(repository: ImageRepo
     def seen(_count: int) -> None:
         steps.extend((one.step, one.percent) for one in repository.arrivals())
 
-    repository.add(io.BytesIO(dynamic(bytes(content()))), name="disk", convert=True, progress=seen)
+    repository.add(io.BytesIO(dynamic(bytes(content()))), Intake(name="disk", convert=True), seen)
     percents = [percent for step, percent in steps if step == "converting"]
     assert percents[0] == 0.0
     assert percents == sorted(percents, key=lambda one: one or 0.0)
@@ -271,7 +274,7 @@ def test_a_conversion_tells_how_far_it_is_and_can_be_ended(repository: ImageRepo
             raise InterruptedError("the API ends")
 
     with pytest.raises(InterruptedError):
-        repository.add(io.BytesIO(dynamic(bytes(content()))), name="disk", convert=True, progress=end)
+        repository.add(io.BytesIO(dynamic(bytes(content()))), Intake(name="disk", convert=True), end)
     assert nothing_is_left(repository, layout)
 
 
@@ -279,11 +282,11 @@ def test_the_same_file_twice_is_one_image(repository: ImageRepository) -> None:
     """Converted again it has the same bytes; the digest that may be given is that of the file as it comes."""
     disk = dynamic(bytes(content()))
     digest = hashlib.sha256(disk).hexdigest()
-    first = repository.add(io.BytesIO(disk), name="disk", convert=True, sha256=digest)
+    first = repository.add(io.BytesIO(disk), Intake(name="disk", convert=True, sha256=digest))
     assert first.sha256 != digest
-    assert repository.add(io.BytesIO(disk), name="disk", convert=True, sha256=digest) == first
+    assert repository.add(io.BytesIO(disk), Intake(name="disk", convert=True, sha256=digest)) == first
     with pytest.raises(ImageRejected) as caught:
-        repository.add(io.BytesIO(disk), name="other", convert=True, sha256=first.sha256)
+        repository.add(io.BytesIO(disk), Intake(name="other", convert=True, sha256=first.sha256))
     assert caught.value.reason == "digest"
 
 
@@ -305,7 +308,7 @@ def test_more_than_a_disk_can_have_is_not_read(layout: Layout) -> None:
     for convert, parts in [(False, []), (True, []), (True, [1 << 40])]:
         source = Endless()
         with pytest.raises(ImageRejected) as caught:
-            repository.add(io.BufferedReader(source), name="disk", convert=convert, parts=parts)
+            repository.add(io.BufferedReader(source), Intake(name="disk", convert=convert, parts=tuple(parts)))
         assert caught.value.reason == "too-long"
         assert "image_virtual_size_max_gib" in caught.value.hint
         assert source.taken < 128 * MIB
@@ -316,28 +319,27 @@ def test_what_an_image_is_for_is_recorded_and_fixed(repository: ImageRepository)
     """Windows reads Unattend.xml and Linux NoCloud unless said otherwise; the same bytes are not for two uses."""
     disk = dynamic(bytes(content()))
     hardware = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.NVME, tpm=True)
-    image = repository.add(io.BytesIO(disk), name="win", convert=True, os=Os.WINDOWS, hardware=hardware)
+    image = repository.add(io.BytesIO(disk), Intake(name="win", convert=True, os=Os.WINDOWS, hardware=hardware))
     assert (image.os, image.answers, image.hardware) == (Os.WINDOWS, AnswerFormat.UNATTEND, hardware)
-    same = repository.add(io.BytesIO(disk), name="win", convert=True, os=Os.WINDOWS, hardware=hardware)
+    same = repository.add(io.BytesIO(disk), Intake(name="win", convert=True, os=Os.WINDOWS, hardware=hardware))
     assert same == image
     with pytest.raises(Conflict) as caught:
-        repository.add(io.BytesIO(disk), name="other", convert=True, hardware=Hardware(firmware=Firmware.SECURE_BOOT))
+        repository.add(
+            io.BytesIO(disk), Intake(name="other", convert=True, hardware=Hardware(firmware=Firmware.SECURE_BOOT))
+        )
     for word in ("os windows", "answers unattend", "disk_bus nvme", "tpm True"):
         assert word in str(caught.value)
     assert "firmware" not in str(caught.value)
     assert repository.all() == [image]
     other = dynamic(bytes(content(5)))
-    assert repository.add(io.BytesIO(other), name="linux", convert=True).answers is AnswerFormat.NOCLOUD
+    assert repository.add(io.BytesIO(other), Intake(name="linux", convert=True)).answers is AnswerFormat.NOCLOUD
     drive = repository.add(
         io.BytesIO(dynamic(bytes(content(9)))),
-        name="cb",
-        convert=True,
-        os=Os.WINDOWS,
-        answers=AnswerFormat.CONFIG_DRIVE,
+        Intake(name="cb", convert=True, os=Os.WINDOWS, answers=AnswerFormat.CONFIG_DRIVE),
     )
     assert drive.answers is AnswerFormat.CONFIG_DRIVE
     with pytest.raises(InvalidInput, match=r"only Windows reads Unattend\.xml"):
-        repository.add(io.BytesIO(disk), name="x", convert=True, answers=AnswerFormat.UNATTEND)
+        repository.add(io.BytesIO(disk), Intake(name="x", convert=True, answers=AnswerFormat.UNATTEND))
 
 
 def test_a_command_is_ended_in_time_and_by_its_limits(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_repository import ImageRepository, open_source
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
+from orchestrator.imagefiles import SourceFormat
+from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat, Event, Image
 from orchestrator.ports import Write
 from tests.trouble.life import Fabric
@@ -50,7 +52,7 @@ def empty(layout: Layout) -> bool:
 def test_an_added_image_is_its_digest(repository: ImageRepository, layout: Layout, content: bytes) -> None:
     """Named by content, read-only, and told about while it is copied."""
     seen: list[int] = []
-    image = repository.add(io.BytesIO(content), name="micro", progress=seen.append)
+    image = repository.add(io.BytesIO(content), Intake(name="micro"), seen.append)
 
     path = repository.path(image)
     assert image.sha256 == hashlib.sha256(content).hexdigest() == path.stem
@@ -64,7 +66,7 @@ def test_an_added_image_is_its_digest(repository: ImageRepository, layout: Layou
 
 def test_an_image_has_many_names(repository: ImageRepository, content: bytes) -> None:
     """By name, digest, name and digest, and the beginning of the digest."""
-    image = repository.add(io.BytesIO(content), name="micro")
+    image = repository.add(io.BytesIO(content), Intake(name="micro"))
     for reference in ("micro", image.sha256, f"micro@sha256:{image.sha256}", image.sha256[:12]):
         assert repository.find(reference) == image
     for reference in ("mini", image.sha256[:11], f"micro@sha256:{'0' * 64}", f"mini@sha256:{image.sha256}"):
@@ -73,10 +75,10 @@ def test_an_image_has_many_names(repository: ImageRepository, content: bytes) ->
 
 def test_the_same_bytes_twice_are_one_image(repository: ImageRepository, layout: Layout, content: bytes) -> None:
     """A second name for the same file; it goes with the last name."""
-    repository.add(io.BytesIO(content), name="one")
-    image = repository.add(io.BytesIO(content), name="two")
+    repository.add(io.BytesIO(content), Intake(name="one"))
+    image = repository.add(io.BytesIO(content), Intake(name="two"))
     assert image.names == ("one", "two")
-    assert repository.add(io.BytesIO(content), name="two").names == ("one", "two")
+    assert repository.add(io.BytesIO(content), Intake(name="two")).names == ("one", "two")
     assert len(list(layout.images.iterdir())) == 1
 
     repository.remove("one")
@@ -90,10 +92,10 @@ def test_the_same_bytes_twice_are_one_image(repository: ImageRepository, layout:
 
 def test_a_name_means_one_thing(repository: ImageRepository, layout: Layout, content: bytes, tmp_path: Path) -> None:
     """A name that means other bytes is refused, and the new bytes go."""
-    image = repository.add(io.BytesIO(content), name="micro")
+    image = repository.add(io.BytesIO(content), Intake(name="micro"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
     with pytest.raises(Conflict, match="means"):
-        repository.add(io.BytesIO((tmp_path / "other").read_bytes()), name="micro")
+        repository.add(io.BytesIO((tmp_path / "other").read_bytes()), Intake(name="micro"))
     assert list(layout.images.iterdir()) == [repository.path(image)]
     assert not list(layout.incoming.iterdir())
 
@@ -102,14 +104,14 @@ def test_a_name_means_one_thing(repository: ImageRepository, layout: Layout, con
 def test_a_name_that_is_no_name(repository: ImageRepository, layout: Layout, content: bytes, name: str) -> None:
     """Nothing of it ever becomes a path."""
     with pytest.raises(InvalidInput):
-        repository.add(io.BytesIO(content), name=name)
+        repository.add(io.BytesIO(content), Intake(name=name))
     assert empty(layout)
 
 
 def test_a_wrong_digest_is_refused(repository: ImageRepository, layout: Layout, content: bytes) -> None:
     """--sha256 is a promise that is kept."""
     with pytest.raises(ImageRejected, match="the digest is") as caught:
-        repository.add(io.BytesIO(content), name="micro", sha256="0" * 64)
+        repository.add(io.BytesIO(content), Intake(name="micro", sha256="0" * 64))
     assert caught.value.reason == "digest"
     assert empty(layout)
 
@@ -125,7 +127,7 @@ def test_a_bad_file_leaves_nothing(repository: ImageRepository, layout: Layout, 
     else:
         bad[8:20] = b"\0\0\0\0\0\0\1\0\0\0\0\4"
     with pytest.raises(ImageRejected):
-        repository.add(io.BytesIO(bytes(bad)), name="micro")
+        repository.add(io.BytesIO(bytes(bad)), Intake(name="micro"))
     assert empty(layout)
 
 
@@ -139,14 +141,14 @@ def test_an_interrupted_add_leaves_nothing(repository: ImageRepository, layout: 
             return super().read(1000)
 
     with pytest.raises(ConnectionResetError):
-        repository.add(Broken(content), name="micro")
+        repository.add(Broken(content), Intake(name="micro"))
     assert empty(layout)
     assert repository.all() == []
 
 
 def test_a_start_sweeps_what_a_crash_left(repository: ImageRepository, layout: Layout, content: bytes) -> None:
     """A copy that never ended goes; what is recorded stays."""
-    image = repository.add(io.BytesIO(content), name="micro")
+    image = repository.add(io.BytesIO(content), Intake(name="micro"))
     (layout.incoming / "tmpabc").write_bytes(b"half")
     repository.sweep()
     assert not list(layout.incoming.iterdir())
@@ -156,13 +158,13 @@ def test_a_start_sweeps_what_a_crash_left(repository: ImageRepository, layout: L
 def test_images_outlive_a_lost_store(layout: Layout, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Files without a record are left, told about, and taken up again when the same bytes are added."""
     first = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
-    image = first.add(io.BytesIO(content), name="micro")
+    image = first.add(io.BytesIO(content), Intake(name="micro"))
     after = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
     after.sweep()
     assert after.strays() == [first.path(image).name]
     assert first.path(image).name in caplog.text
     assert (first.strays(), first.missing()) == ([], [])
-    after.add(io.BytesIO(content), name="again")
+    after.add(io.BytesIO(content), Intake(name="again"))
     assert after.strays() == []
     assert after.verify("again").sha256 == image.sha256
     first.path(image).unlink()
@@ -171,7 +173,7 @@ def test_images_outlive_a_lost_store(layout: Layout, content: bytes, caplog: pyt
 
 def test_verify_finds_changed_bytes_and_modes(repository: ImageRepository, content: bytes) -> None:
     """One bit, or a writable mode, is enough."""
-    path = repository.path(repository.add(io.BytesIO(content), name="micro"))
+    path = repository.path(repository.add(io.BytesIO(content), Intake(name="micro")))
     path.chmod(0o644)
     with pytest.raises(ImageCorrupt, match="its mode is 644"):
         repository.verify("micro")
@@ -191,14 +193,14 @@ def test_what_is_damaged_is_mended_by_adding_it_again(
     repository: ImageRepository, content: bytes, harm: str, name: str
 ) -> None:
     """As `verify` advises; the record stays, so that services that use it go on."""
-    image = repository.add(io.BytesIO(content), name="micro")
+    image = repository.add(io.BytesIO(content), Intake(name="micro"))
     path = repository.path(image)
     path.chmod(0o644)
     if harm == "gone":
         path.unlink()
     elif harm == "changed":
         path.write_bytes(content[:-1] + b"?")
-    added = repository.add(io.BytesIO(content), name=name)
+    added = repository.add(io.BytesIO(content), Intake(name=name))
     assert repository.verify("micro").sha256 == added.sha256 == image.sha256
     assert repository.missing() == []
 
@@ -246,7 +248,7 @@ def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content:
 
     def second() -> None:
         try:
-            images.add(io.BytesIO((tmp_path / "other").read_bytes()), name="micro")
+            images.add(io.BytesIO((tmp_path / "other").read_bytes()), Intake(name="micro"))
         except Conflict as conflict:
             refused.append(conflict)
 
@@ -254,7 +256,7 @@ def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content:
     store = Paused(other, after=False)
     images = ImageRepository(store, layout, SystemClock(), virtual_size_max=1024**4)
     store.armed = True
-    image = images.add(io.BytesIO(content), name="micro")
+    image = images.add(io.BytesIO(content), Intake(name="micro"))
     other.join(30.0)
     assert images.all() == [image]
     assert len(refused) == 1
@@ -265,10 +267,10 @@ def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content:
 def test_a_removal_never_takes_the_bytes_of_a_new_image(layout: Layout, content: bytes) -> None:
     """The same bytes are added while their old record goes: whatever is recorded has its file."""
     added: list[Image] = []
-    other = threading.Thread(target=lambda: added.append(images.add(io.BytesIO(content), name="new")))
+    other = threading.Thread(target=lambda: added.append(images.add(io.BytesIO(content), Intake(name="new"))))
     store = Paused(other, after=True)
     images = ImageRepository(store, layout, SystemClock(), virtual_size_max=1024**4)
-    images.add(io.BytesIO(content), name="old")
+    images.add(io.BytesIO(content), Intake(name="old"))
     store.armed = True
     images.remove("old")
     other.join(30.0)
@@ -285,17 +287,17 @@ def test_a_record_that_cannot_be_written_leaves_nothing(layout: Layout, content:
 
     repository = ImageRepository(Full(), layout, SystemClock(), virtual_size_max=1024**4)
     with pytest.raises(NoSpace):
-        repository.add(io.BytesIO(content), name="micro")
+        repository.add(io.BytesIO(content), Intake(name="micro"))
     assert empty(layout)
 
 
 def test_a_name_goes_before_digits(repository: ImageRepository, content: bytes, tmp_path: Path) -> None:
     """A name that looks like the beginning of another image's digest means the image that it names."""
-    first = repository.add(io.BytesIO(content), name="zzz")
+    first = repository.add(io.BytesIO(content), Intake(name="zzz"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
-    second = repository.add(io.BytesIO((tmp_path / "other").read_bytes()), name="zzzz")
+    second = repository.add(io.BytesIO((tmp_path / "other").read_bytes()), Intake(name="zzzz"))
     for one, other in ((first, second), (second, first)):
-        repository.add(io.BytesIO(repository.path(one).read_bytes()), name=other.sha256[:12])
+        repository.add(io.BytesIO(repository.path(one).read_bytes()), Intake(name=other.sha256[:12]))
     for one, other in ((first, second), (second, first)):
         found = repository.get(other.sha256[:12])
         assert found.sha256 == one.sha256
@@ -319,3 +321,25 @@ def test_only_a_regular_file_is_opened(tmp_path: Path, kind: str) -> None:
         open_source(path)
     waiting.cancel()
     assert caught.value.reason == "not-a-file"
+
+
+def test_holes_stay_holes(repository: ImageRepository, tmp_path: Path) -> None:
+    """A sparse disk takes the room of its data: between, before and behind it, also where that is not aligned."""
+    source = tmp_path / "sparse"
+    with source.open("wb") as file:
+        for at in (70_000, 30 << 20, 50 << 20):
+            file.seek(at)
+            file.write(b"data" * 300)
+        file.truncate(64 << 20)
+    with source.open("rb") as file:
+        image = repository.add(file, Intake(name="sparse", format=SourceFormat.RAW))
+    kept = repository.path(image)
+    assert kept.read_bytes() == source.read_bytes()
+    assert image.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert kept.stat().st_blocks * 512 < 1 << 20
+    with source.open("r+b") as file:
+        file.seek((64 << 20) - 1)
+        file.write(b"\1")
+    with source.open("rb") as file:
+        image = repository.add(file, Intake(name="end", format=SourceFormat.RAW))
+    assert repository.path(image).stat().st_size == 64 << 20

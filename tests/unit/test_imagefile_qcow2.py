@@ -16,6 +16,7 @@ from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ImageRejected
+from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat
 from tests.unit.disk_files import MIB, SIZE, content, identical, make, noise, qemu_img
 
@@ -207,7 +208,7 @@ def test_a_cut_disk_is_not_converted(repository: ImageRepository, tmp_path: Path
     data = make(tmp_path / "disk", noise(4 * MIB, 1), "qcow2", "compat=1.1").read_bytes()
     for convert in (False, True):
         with pytest.raises(ImageRejected) as caught:
-            repository.add(io.BytesIO(data[: len(data) * percent // 100]), name="disk", convert=convert)
+            repository.add(io.BytesIO(data[: len(data) * percent // 100]), Intake(name="disk", convert=convert))
         assert caught.value.reason == "truncated"
     assert repository.all() == []
 
@@ -218,7 +219,7 @@ def test_refcounts_are_checked_before_a_conversion(repository: ImageRepository, 
     disk = Qcow2(make(tmp_path / "disk", content(), "qcow2", "compat=1.1"))
     disk.bytes[disk.block_at : disk.block_at + 16] = bytes(16)
     with pytest.raises(ImageRejected) as caught:
-        repository.add(io.BytesIO(bytes(disk.bytes)), name="disk", convert=True)
+        repository.add(io.BytesIO(bytes(disk.bytes)), Intake(name="disk", convert=True))
     assert caught.value.reason == "damaged"
     assert repository.all() == []
 
@@ -230,6 +231,6 @@ def test_clusters_that_nobody_uses_harm_nothing(repository: ImageRepository, tmp
     disk = Qcow2(make(tmp_path / "disk", content(), "qcow2", "compat=1.1"))
     disk.bytes += bytes(-len(disk.bytes) % CLUSTER) + noise(CLUSTER, 1)
     struct.pack_into(">H", disk.bytes, disk.block_at + 2 * (len(disk.bytes) // CLUSTER - 1), 1)
-    image = repository.add(io.BytesIO(bytes(disk.bytes)), name="disk", convert=convert)
+    image = repository.add(io.BytesIO(bytes(disk.bytes)), Intake(name="disk", convert=convert))
     assert image.format is DiskFormat.QCOW2
     assert identical(repository.path(image), "qcow2", content(), tmp_path)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator import imagefiles
 from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles import SourceFormat, vhdx
-from tests.unit.disk_files import MIB, SIZE, content, make
+from tests.unit.disk_files import MIB, SIZE, content, make, noise
 
 pytestmark = pytest.mark.slow
 
@@ -226,3 +226,16 @@ def test_no_bytes_break_the_reader(good: bytes, where: str, at: int, value: byte
         lie = bytes(changed(good, region(good, name) + at, f"{len(value)}s", value))
     with contextlib.suppress(ImageRejected):
         assert 0 < look(lie).virtual_size_bytes <= CAP
+
+
+@pytest.mark.parametrize("block", ["1M", "8M", "32M"])
+@pytest.mark.parametrize("zero", ["on", "off"])
+def test_the_last_block_of_a_fixed_disk_may_end_with_the_disk(tmp_path: Path, block: str, zero: str) -> None:
+    """As QEMU writes them: what lies behind the end of the disk need not be in the file, all before it must."""
+    disk = noise(9 * MIB, 1)
+    options = f"subformat=fixed,block_state_zero={zero},block_size={block}"
+    whole = make(tmp_path / "disk.vhdx", disk, "vhdx", options).read_bytes()
+    assert look(whole).virtual_size_bytes == len(disk)
+    spare = -len(disk) % (int(block[:-1]) * MIB) if zero == "on" else 0
+    assert look(whole[: len(whole) - spare]).virtual_size_bytes == len(disk)
+    assert reason(whole[: len(whole) - spare - MIB]) == "truncated"

@@ -229,3 +229,20 @@ def test_no_bytes_break_the_reader(good: bytes, at: int, value: bytes) -> None:
     """Whatever it says, the answer is an inspection or ImageRejected."""
     with contextlib.suppress(ImageRejected):
         assert 0 < look(changed(good, at, f"{len(value)}s", value)).virtual_size_bytes <= CAP
+
+
+def test_an_extent_needs_no_name() -> None:
+    """FreeBSD's mkimg gives none, and this file is meant whatever it is called."""
+    data = exported_vmdk(content())
+    assert look(described(data, '"generated-stream.vmdk"', '""')).virtual_size_bytes == SIZE
+    assert look(described(data, "RDONLY", "RW").replace(b'"generated-stream.vmdk"', b'""'.ljust(23))) == look(data)
+
+
+@pytest.mark.parametrize("place", ["generated", "# Extent", "CID=9b2f2b79", "ddb.comment"])
+def test_a_descriptor_is_plain_ascii(place: str) -> None:
+    """Two programs may read other bytes in two ways: in a name, a comment, a number, a key."""
+    data = exported_vmdk(content())
+    for word in ("\u00e9", "\u65e5\u672c", "\u00a0"):
+        assert reason(described(data, place, place + word)) == "descriptor"
+    at = data.index(place.encode())
+    assert reason(data[:at] + b"\xff" + data[at + 1 :]) == "descriptor"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from orchestrator import imagefiles
 from orchestrator.drivers.images import image_incoming, qemu_img
-from orchestrator.errors import ImageRejected, NoSpace
+from orchestrator.drivers.images.room import Room
+from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles import Inspection, SourceFormat, vhd
 from orchestrator.imagefiles.reading import MIB, Source
 from orchestrator.imagefiles.vhd_merge import merge
@@ -27,6 +28,7 @@ def to_qcow2(
     out: Path,
     *,
     virtual_size_max: int,
+    room: Room,
     progress: Progress = lambda _: None,
 ) -> Inspection:
     """Writes `out`: what `disks` (the disk and its parents, nearest first) hold. Returns what we saw in the source.
@@ -45,18 +47,16 @@ def to_qcow2(
             chain = vhd.chain([Source(file) for file in files], virtual_size_max)
             source = image_incoming.empty_file(out.parent, undo)
             with source.open("wb") as joined:
-                merge(chain, joined, lambda _: progress(0.0))
+
+                def heard(_count: int) -> None:
+                    room.require(0)
+                    progress(0.0)
+
+                merge(chain, joined, heard)
             found = Inspection(format=SourceFormat.RAW, virtual_size_bytes=found.virtual_size_bytes)
         if found.format is SourceFormat.QCOW2:
             qemu_img.check(source)  # Its refcounts, and what belongs to snapshots: we look at the disk alone.
-        try:
-            qemu_img.convert(source, found, out, progress)
-        except ImageRejected as error:
-            if "No space left" in str(error):
-                raise NoSpace(
-                    "no room for the converted image", hint="make room under the state directory"
-                ) from error
-            raise
+        qemu_img.convert(source, found, out, progress, most_bytes=room.free_bytes())
         _agree(found, out, virtual_size_max)
         return found
 

@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from orchestrator.drivers.images.room import Room
 from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles.reading import MIB
 
 CHUNK = MIB
+_HOLE = 64 * 1024  # the least that is looked for
+_ZEROS = bytes(_HOLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,17 +41,21 @@ def copy(
     *,
     parts: Sequence[int],
     most: int,
+    room: Room,
     progress: Callable[[int], None],
 ) -> list[Incoming]:
     """Reads `source` to its end into files of `parts` bytes each, or into one; `undo` removes them.
 
     `progress` gets all bytes so far. Raises ImageRejected when a file has more than `most` bytes, or when the stream
-    is shorter or longer than its parts.
+    is shorter or longer than its parts, and NoSpace when they do not fit into the room.
     """
     found: list[Incoming] = []
     before = 0
+    if max(parts, default=0) <= most:
+        room.require(sum(parts))
 
     def heard(count: int) -> None:
+        room.require(0)
         progress(before + count)
 
     for length in parts or (None,):
@@ -93,21 +100,37 @@ def _copy(
     with path.open("wb") as out:
         while chunk := source.read(min(CHUNK, most - copied)):
             found.update(chunk)
-            out.write(chunk)
+            _write(out, chunk)
             copied += len(chunk)
             progress(copied)
+        out.truncate(copied)
         out.flush()
         os.fsync(out.fileno())
     return Incoming(path, found.hexdigest(), copied)
 
 
+def _write(out: BinaryIO, chunk: bytes) -> None:
+    """What is zero stays a hole, or becomes one."""
+    for at in range(0, len(chunk), _HOLE):
+        piece = chunk[at : at + _HOLE]
+        if piece == _ZEROS[: len(piece)]:
+            out.seek(len(piece), os.SEEK_CUR)
+        else:
+            out.write(piece)
+
+
 def _refuse_more(source: BinaryIO, most: int) -> None:
     if source.read(1):
-        raise ImageRejected(
-            f"the image is refused (too-long): more than {most // MIB} MiB were sent",
-            reason="too-long",
-            hint="raise image_virtual_size_max_gib if that is meant",
-        )
+        raise too_long(f"more than {most // MIB} MiB were sent")
+
+
+def too_long(told: str) -> ImageRejected:
+    """More than a disk may have, to be raised."""
+    return ImageRejected(
+        f"the image is refused (too-long): {told}",
+        reason="too-long",
+        hint="raise image_virtual_size_max_gib if that is meant",
+    )
 
 
 def _wrong_parts(told: str) -> ImageRejected:

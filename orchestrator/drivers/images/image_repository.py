@@ -24,20 +24,19 @@ from orchestrator import imagefiles, records
 from orchestrator.arrivals import Arrival, Arrivals, Teller
 from orchestrator.drivers.images import image_convert, image_incoming, qemu_img
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
+from orchestrator.drivers.images.room import Room
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
+from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, NoSpace, NotFound
 from orchestrator.imagefiles import SourceFormat
+from orchestrator.imagefiles.reading import MIB
+from orchestrator.intake import Intake
 from orchestrator.model import (
-    AnswerFormat,
     Deadlines,
     DiskFormat,
     Hardware,
     Image,
     Instance,
-    Os,
     Service,
-    image_name,
-    is_sha256,
 )
 from orchestrator.ports import Clock, Store
 
@@ -45,23 +44,17 @@ log = logging.getLogger(__name__)
 DIGEST_PREFIX_LEAST = 12
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """What its user says an image is for; its bytes do not tell."""
-
-    os: Os
-    answers: AnswerFormat
-    hardware: Hardware
-
-
 class ImageRepository:
     """Images of one host. Thread-safe: copies are made side by side, names and files change one at a time."""
 
-    def __init__(self, store: Store, layout: Layout, clock: Clock, *, virtual_size_max: int) -> None:
+    def __init__(
+        self, store: Store, layout: Layout, clock: Clock, *, virtual_size_max: int, reserve_bytes: int = 0
+    ) -> None:
         self._store = store
         self._layout = layout
         self._clock = clock
         self._virtual_size_max = virtual_size_max
+        self._room = Room(layout.incoming, reserve_bytes)
         # No revision guards that a name is given once, or that a file goes together with its record; this does.
         self._changing = threading.Lock()
         self._arrivals = Arrivals()
@@ -71,53 +64,37 @@ class ImageRepository:
     def add(
         self,
         source: BinaryIO,
-        *,
-        name: str,
-        os: Os = Os.LINUX,
-        format: SourceFormat | None = None,
-        sha256: str | None = None,
-        convert: bool = False,
-        parts: Sequence[int] = (),
-        answers: AnswerFormat | None = None,
-        hardware: Hardware | None = None,
+        intake: Intake,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Image:
         """Copies `source` to its end and takes it in; `progress` gets the bytes copied so far, and may raise.
 
-        To be converted, `source` may hold the parents of the disk after it, the nearest first: `parts` says how many
-        bytes each has. `sha256` is of the file as it comes. `answers` None means what the system itself reads.
-
-        Raises ImageRejected, InvalidInput (name, digest), Conflict (the name means other bytes, or these bytes are
-        known for another use) or NoSpace, each having left nothing. Adding known bytes again gives them another name,
-        and mends their file when it is missing or no longer what it was.
+        Raises ImageRejected, Conflict (the name means other bytes, or these bytes are known for another use) or
+        NoSpace, each having left nothing. Adding known bytes again gives them another name, and mends their file when
+        it is missing or no longer what it was.
         """
-        image_name(name)
-        use = _use(os, answers, hardware or Hardware())
-        if sha256 is not None and not is_sha256(sha256):
-            raise InvalidInput(f"{sha256[:80]!r} is not a digest", hint="64 lower-case hexadecimal digits")
-        if not 0 <= len(parts) <= imagefiles.CHAIN_MAX or (parts and not convert):
-            raise InvalidInput(
-                f"{len(parts)} parts", hint=f"a disk to be converted and up to {imagefiles.CHAIN_MAX - 1} parents"
-            )
-        if not convert:
-            self._refuse_taken_name(name, sha256)
-        with contextlib.ExitStack() as undo, _space(), self._arrivals.of(name) as teller:
-            copied = self._copy(source, undo, parts, teller, progress)
-            if sha256 not in (None, copied[0].sha256):
-                told = f"the digest is {copied[0].sha256}, not {sha256}"
+        if not intake.convert:
+            self._refuse_taken_name(intake.name, intake.sha256)
+        with contextlib.ExitStack() as undo, _space(), self._arrivals.of(intake.name) as teller:
+            copied = self._copy(source, undo, intake, teller, progress)
+            if intake.sha256 not in (None, copied[0].sha256):
+                told = f"the digest is {copied[0].sha256}, not {intake.sha256}"
                 raise ImageRejected(told, reason="digest", hint="the file is not the one you mean")
-            incoming = self._converted(copied, format, undo, teller, progress) if convert else copied[0]
+            incoming = copied[0]
+            if intake.convert:
+                incoming = self._converted(copied, intake.format, undo, teller, progress)
             teller.checking()
             with incoming.path.open("rb") as file:
-                claimed = SourceFormat.QCOW2 if convert else format
+                claimed = SourceFormat.QCOW2 if intake.convert else intake.format
                 found = imagefiles.inspect(file, claimed, virtual_size_max=self._virtual_size_max)
             qemu_img.agree(incoming.path, found)
             if found.format is SourceFormat.QCOW2:
                 qemu_img.check(incoming.path)
+            progress(sum(one.size_bytes for one in copied))
             known = records.find(self._store, Image, incoming.sha256)
             damaged = known is not None and not self._is_whole(known)
             with self._changing:
-                return self._publish(incoming, found, name, use, damaged=damaged)
+                return self._publish(incoming, found, intake, damaged=damaged)
 
     def arrivals(self) -> list[Arrival]:
         """What is being added at this moment."""
@@ -237,7 +214,7 @@ class ImageRepository:
         self,
         source: BinaryIO,
         undo: contextlib.ExitStack,
-        parts: Sequence[int],
+        intake: Intake,
         teller: Teller,
         progress: Callable[[int], None],
     ) -> list[Incoming]:
@@ -246,7 +223,18 @@ class ImageRepository:
             progress(count)
 
         most = image_incoming.most_bytes(self._virtual_size_max)
-        return image_incoming.copy(source, self._layout.incoming, undo, parts=parts, most=most, progress=heard)
+        self._refuse_size(intake, most)
+        return image_incoming.copy(
+            source, self._layout.incoming, undo, parts=intake.parts, most=most, room=self._room, progress=heard
+        )
+
+    def _refuse_size(self, intake: Intake, most: int) -> None:
+        """What the request says is enough to know that it cannot be."""
+        if intake.size_bytes is None:
+            return
+        if not intake.parts and intake.size_bytes > most:
+            raise image_incoming.too_long(f"{intake.size_bytes // MIB} MiB are to be sent, of {most // MIB}")
+        self._room.require(intake.size_bytes)
 
     def _converted(
         self,
@@ -265,7 +253,9 @@ class ImageRepository:
 
         heard(0.0)
         paths = [one.path for one in copied]
-        image_convert.to_qcow2(paths, format, out, virtual_size_max=self._virtual_size_max, progress=heard)
+        image_convert.to_qcow2(
+            paths, format, out, virtual_size_max=self._virtual_size_max, room=self._room, progress=heard
+        )
         for path in paths:
             path.unlink()  # Room for the next step's is better had now than at the end.
         teller.checking()
@@ -284,12 +274,11 @@ class ImageRepository:
         incoming.path.rename(self.path(image))
         _sync(self._layout.images)
 
-    def _publish(
-        self, incoming: Incoming, found: imagefiles.Inspection, name: str, use: Use, *, damaged: bool
-    ) -> Image:
+    def _publish(self, incoming: Incoming, found: imagefiles.Inspection, intake: Intake, *, damaged: bool) -> Image:
+        name = intake.name
         old = records.find(self._store, Image, incoming.sha256)
         if old is not None:
-            _refuse_other_use(old, use)
+            _refuse_other_use(old, intake)
             if damaged:
                 self._place(incoming, old)
         if old is not None and name in old.names:
@@ -300,9 +289,9 @@ class ImageRepository:
         image = Image(
             sha256=incoming.sha256,
             format=DiskFormat(found.format.value),
-            os=use.os,
-            answers=use.answers,
-            hardware=use.hardware,
+            os=intake.os,
+            answers=intake.answer_format,
+            hardware=intake.hardware,
             size_bytes=incoming.size_bytes,
             virtual_size_bytes=found.virtual_size_bytes,
             names=(name,),
@@ -336,18 +325,11 @@ def open_source(path: Path) -> BinaryIO:
     return open(handle, "rb")  # noqa: PTH123 - it is a file descriptor, and the caller's to close
 
 
-def _use(os: Os, answers: AnswerFormat | None, hardware: Hardware) -> Use:
-    if os is not Os.WINDOWS and answers is AnswerFormat.UNATTEND:
-        raise InvalidInput("only Windows reads Unattend.xml", hint="say --os windows, or --answers nocloud")
-    own = AnswerFormat.UNATTEND if os is Os.WINDOWS else AnswerFormat.NOCLOUD
-    return Use(os=os, answers=answers or own, hardware=hardware)
-
-
-def _refuse_other_use(old: Image, use: Use) -> None:
+def _refuse_other_use(old: Image, intake: Intake) -> None:
     """The same bytes are one image, so that they cannot be two kinds of machine."""
-    pairs = [("os", old.os, use.os), ("answers", old.answers, use.answers)]
+    pairs = [("os", old.os, intake.os), ("answers", old.answers, intake.answer_format)]
     for field in dataclasses.fields(Hardware):
-        pairs.append((field.name, getattr(old.hardware, field.name), getattr(use.hardware, field.name)))
+        pairs.append((field.name, getattr(old.hardware, field.name), getattr(intake.hardware, field.name)))
     differ = [f"{key} {was} (now {now})" for key, was, now in pairs if was != now]
     if differ:
         names = " ".join(old.names)

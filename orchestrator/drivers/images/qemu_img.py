@@ -1,16 +1,20 @@
-"""qemu-img on files that nobody trusts: always with the format said, without backing files, under limits, apart from
-every network. What an image may be at all is decided before, by `imagefiles`.
+"""qemu-img on files that nobody trusts: always with the format said, without backing files, by a program that
+has no rights (see `confinement`) and limits. What an image may be at all is decided before, by `imagefiles`.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.drivers.command import Limits, apart, follow, run
-from orchestrator.errors import CommandFailed, ImageRejected, Permanent, VmroleError
+from orchestrator.drivers.command import Limits, follow, run
+from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, status_of, writable
+from orchestrator.errors import CommandFailed, ImageRejected, NoSpace, Permanent, VmroleError
 from orchestrator.imagefiles import Inspection, SourceFormat
 
 MIB = 1024 * 1024
@@ -20,18 +24,20 @@ INSPECT_LIMITS = Limits(cpu_s=30, memory_bytes=2048 * MIB)
 # A conversion reads and writes every byte, at 50 MiB/s and more where compressed, in a small part of this memory.
 CONVERT_WITHIN_S = 6 * 3600.0
 _SLOWEST_BYTES_PER_S = 4 * MIB
+_LINES_MOST, _LINE_MOST = 3, 200
+_OUR_NAMES = re.compile(r"json:\{[^}]*\}[^}]*\}|/dev/fd/[0-9]+")
 _LEAKS_ONLY = 3  # of qemu-img check: clusters that are counted and not used, which waste room and harm nothing
-_NO_COMMAND = 127  # from unshare(1), as from a shell
+_NO_COMMAND = 127  # as from a shell
 _OPTIONS = "compat=1.1,lazy_refcounts=off,cluster_size=64k"
 _DRIVERS = {SourceFormat.VHD: "vpc"}
 _DONE = re.compile(r"\(([0-9]{1,3}\.[0-9]{1,2})/100%\)")
 
 
-def node(of: SourceFormat, path: Path) -> str:
+def node(of: SourceFormat, file: str) -> str:
     """The file as qemu-img is to open it: this driver, this file, and nothing that the file itself names."""
     options: dict[str, object] = {
         "driver": _DRIVERS.get(of, of.value),
-        "file": {"driver": "file", "filename": str(path)},
+        "file": {"driver": "file", "filename": file},
     }
     match of:
         case SourceFormat.QCOW2 | SourceFormat.VMDK:
@@ -45,7 +51,8 @@ def node(of: SourceFormat, path: Path) -> str:
 
 def agree(path: Path, found: Inspection) -> None:
     """qemu-img must see what we saw; raises ImageRejected."""
-    told = json.loads(_ask("info", [node(found.format, path)]))
+    with readable(path) as handle:
+        told = json.loads(_ask("info", ["--output=json", node(found.format, by_descriptor(handle))], handle))
     driver = _DRIVERS.get(found.format, found.format.value)
     faults = [key for key in ("backing-filename", "encrypted") if told.get(key)]
     if told["format"] != driver or told["virtual-size"] != found.virtual_size_bytes or faults:
@@ -60,29 +67,20 @@ def agree(path: Path, found: Inspection) -> None:
 
 def check(path: Path) -> None:
     """The structure of a qcow2 must be clean but for clusters that nobody uses; raises ImageRejected."""
-    try:
-        run(
-            [*apart(), "qemu-img", "check", "-q", "-f", "qcow2", str(path)],
-            within_s=INSPECT_WITHIN_S,
-            limits=INSPECT_LIMITS,
-        )
-    except CommandFailed as error:
-        if error.status != _LEAKS_ONLY:
-            raise _damaged("check", error) from error
+    with readable(path) as handle:
+        _ask("check", ["-q", node(SourceFormat.QCOW2, by_descriptor(handle))], handle, sound=_LEAKS_ONLY)
 
 
-def convert(source: Path, found: Inspection, out: Path, hear: Callable[[float], None]) -> None:
+def convert(source: Path, found: Inspection, out: Path, hear: Callable[[float], None], *, most_bytes: int) -> None:
     """Writes `out` anew as a qcow2; `hear` gets the percentage done, also when it stays the same, and may raise.
 
-    Raises ImageRejected when qemu-img fails, which may leave a part of `out`.
+    Raises ImageRejected when qemu-img fails, and NoSpace when `out` would have more than `most_bytes`; either may
+    leave a part of `out`.
     """
     work = found.virtual_size_bytes if found.compressed else min(source.stat().st_size, found.virtual_size_bytes)
     seconds = min(CONVERT_WITHIN_S, 60 + work / _SLOWEST_BYTES_PER_S)
-    limits = Limits(
-        cpu_s=int(seconds),
-        memory_bytes=2048 * MIB,
-        file_bytes=found.virtual_size_bytes + found.virtual_size_bytes // 64 + 64 * MIB,
-    )
+    expected = found.virtual_size_bytes + found.virtual_size_bytes // 64 + 64 * MIB
+    limits = Limits(cpu_s=int(seconds), memory_bytes=2048 * MIB, file_bytes=min(most_bytes, expected))
     percent = 0.0
 
     def heard(text: str) -> None:
@@ -91,33 +89,56 @@ def convert(source: Path, found: Inspection, out: Path, hear: Callable[[float], 
             percent = float(done[-1])
         hear(percent)
 
-    argv = ["qemu-img", "convert", "-p", "-O", "qcow2", "-o", _OPTIONS, node(found.format, source), str(out)]
-    try:
-        follow([*apart(), *argv], heard, within_s=2 * seconds, limits=limits)
-    except CommandFailed as error:
-        raise _damaged("convert", error) from error
+    with readable(source) as read, writable(out) as written:
+        files = [node(found.format, by_descriptor(read)), by_descriptor(written)]
+        argv = [*confined("qemu-img"), "qemu-img", "convert", "-p", "-O", "qcow2", "-o", _OPTIONS, *files]
+        try:
+            follow(argv, heard, within_s=2 * seconds, limits=limits, handles=(read, written))
+        except CommandFailed as error:
+            full = status_of(error) == -signal.SIGXFSZ or _says(error, errno.EFBIG)
+            if _says(error, errno.ENOSPC) or (full and most_bytes < expected):
+                raise NoSpace(
+                    "no room for the converted image", hint="make room under the state directory"
+                ) from error
+            raise _damaged("convert", error) from error
 
 
-def _ask(verb: str, arguments: list[str]) -> str:
-    argv = [*apart(), "qemu-img", verb, "--output=json", *arguments]
+def _ask(verb: str, arguments: list[str], handle: int, *, sound: int = 0) -> str:
+    argv = [*confined("qemu-img"), "qemu-img", verb, *arguments]
     try:
-        return run(argv, within_s=INSPECT_WITHIN_S, limits=INSPECT_LIMITS)
+        return run(argv, within_s=INSPECT_WITHIN_S, limits=INSPECT_LIMITS, handles=(handle,))
     except CommandFailed as error:
+        if sound and status_of(error) == sound:
+            return ""
         raise _damaged(verb, error) from error
+
+
+def _says(error: CommandFailed, number: int) -> bool:
+    return os.strerror(number) in error.stderr
 
 
 def _damaged(verb: str, error: CommandFailed) -> VmroleError:
     """Whose turn it is: the host's without qemu-img, else that of whoever sent the file."""
-    if error.status == _NO_COMMAND:
+    status = status_of(error)
+    if status == _NO_COMMAND:
         return Permanent("qemu-img: no such command", hint="run: vmrole doctor")
-    if error.status < 0:
+    if status < 0:
         return ImageRejected(
-            f"the image is refused (limit): qemu-img {verb} took too much time or memory: {error}",
+            f"the image is refused (limit): qemu-img {verb} took too much time or memory",
             reason="limit",
             hint="convert it where it was made; a sound disk takes minutes",
         )
     return ImageRejected(
-        f"the image is refused (damaged): qemu-img {verb} says: {(error.stderr.strip() or str(error))[-300:]}",
+        f"the image is refused (damaged): qemu-img {verb} says: {_words(error.stderr) or f'exit status {status}'}",
         reason="damaged",
-        hint="copy it again, or repair it: qemu-img check -r all",
+        hint="copy it again, or repair it where it was made: qemu-img check -r all FILE",
     )
+
+
+def _words(text: str) -> str:
+    """The first few different lines, without the names that the file has only for us."""
+    plain = _OUR_NAMES.sub("the file", text)
+    lines = dict.fromkeys(line.strip().removeprefix("qemu-img: ") for line in plain.splitlines() if line.strip())
+    kept = [line if len(line) <= _LINE_MOST else f"{line[:_LINE_MOST]}…" for line in list(lines)[:_LINES_MOST]]
+    more = len(lines) - len(kept)
+    return "; ".join(kept) + (f"; and {more} lines more" if more else "")

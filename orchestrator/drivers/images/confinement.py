@@ -1,0 +1,100 @@
+"""Programs that read what nobody trusts: as nobody, without network, under limits, and never longer than the daemon.
+
+They get files by descriptor, so that they need no right to any directory. util-linux's tools do the rest: `setpriv`
+and `unshare`, as far as the daemon may use them; what is not to be had is logged once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import pwd
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.drivers.command import apart, run
+from orchestrator.errors import CommandFailed, Permanent
+
+log = logging.getLogger(__name__)
+_TRIED_WITHIN_S = 10.0
+_USER = "nobody"
+# The kernel sends the signal when the parent dies. A parent that died before it was asked to is seen by its number.
+_TIED = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" -eq "$0" && exec "$@"')
+# The first process of a namespace takes all others with it, whatever they have started and to whom they belong. It
+# is not the program itself, to which most signals would mean nothing then.
+_ALONE = ("unshare", "--pid", "--fork", "--kill-child=KILL", "sh", "-c", '"$@"; exit $?', "init")
+_KILLED = 128  # and the number of the signal: what a shell says of a program that was killed
+
+
+def confined(program: str) -> tuple[str, ...]:
+    """What to write before a command that begins with `program`."""
+    # The number of our process is looked up each time: a fork has another.
+    return (*_TIED, str(os.getpid()), *_without_rights(shutil.which(program) or program))
+
+
+def status_of(error: CommandFailed) -> int:
+    """The exit status of a program that was confined: negative when it was killed, by a signal of that number."""
+    return _KILLED - error.status if error.status > _KILLED else error.status
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[int]:
+    """The file, to be handed on by descriptor to a program that may be another user; its directory must keep it."""
+    with _opened(path, os.O_RDONLY, 0o444) as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[int]:
+    """As `readable`, and to be written to; it is ours alone again at the end."""
+    with _opened(path, os.O_RDWR, 0o666) as handle:
+        yield handle
+
+
+def by_descriptor(handle: int) -> str:
+    """Its name for the program that gets it."""
+    return f"/dev/fd/{handle}"
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int, mode: int) -> Iterator[int]:
+    handle = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        before = os.fstat(handle).st_mode & 0o7777
+        os.fchmod(handle, before | mode)
+        yield handle
+        os.fchmod(handle, before)
+    finally:
+        os.close(handle)
+
+
+@functools.lru_cache(maxsize=8)
+def _without_rights(program: str) -> tuple[str, ...]:
+    """The first of these that works here, for a program by its path."""
+    network = apart()
+    user = _as_nobody() if os.geteuid() == 0 else ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")
+    bare = ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")
+    for argv in ((*network, *_ALONE, *user), (*network, *user), (*network, *bare), network):
+        try:
+            run([*argv, "test", "-x", program], within_s=_TRIED_WITHIN_S)
+        except Permanent as error:
+            log.debug("%s cannot be used: %s", shlex.join(argv), error)
+        else:
+            if os.geteuid() == 0 and not set(user) <= set(argv):
+                log.warning("%s runs as root: it cannot be run as %s here", program, _USER)
+            return argv
+    return network
+
+
+def _as_nobody() -> tuple[str, ...]:
+    try:
+        user = pwd.getpwnam(_USER)
+    except KeyError:
+        return ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")
+    ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    rights = ("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
+    return ("setpriv", *ids, *rights, "--pdeathsig", "KILL")

@@ -1,0 +1,143 @@
+"""What reads a stranger's file has no rights, no network, and no life without the daemon."""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.command import run
+from orchestrator.drivers.fake import FakeStore
+from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, writable
+from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.layout import Layout
+from orchestrator.errors import CommandFailed, ImageRejected
+from orchestrator.intake import Intake
+from tests.unit.disk_files import MIB, make, noise
+
+PLACE = Path(__file__).parents[2]
+IS_ROOT = os.geteuid() == 0
+GONE_WITHIN_S = 30.0
+
+
+def running(word: str) -> list[int]:
+    """Numbers of the processes whose command has that word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # It has ended meanwhile.
+    return found
+
+
+def until(word: str, *, there: bool) -> bool:
+    """Waits for processes with a word in their command to be there, or to be gone."""
+    end = time.monotonic() + GONE_WITHIN_S
+    while bool(running(word)) != there and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(running(word)) == there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["sleep {0}", "sh -c 'sleep {0}; true'", "setsid sh -c 'sleep {0} & wait'"])
+def test_nothing_outlives_the_daemon(command: str) -> None:
+    """Killed with no chance to tidy up, it takes along what reads for it, and all that this has started."""
+    if "setsid" in command and not IS_ROOT:
+        pytest.skip("takes a namespace of processes")
+    word = f"{2_000_000 + os.getpid()}.{len(command)}"
+    program = (
+        "import shlex, sys\n"
+        "from orchestrator.drivers.command import Limits, follow\n"
+        "from orchestrator.drivers.images.confinement import confined\n"
+        "argv = shlex.split(sys.argv[1])\n"
+        "follow([*confined(argv[0]), *argv], lambda _: None, within_s=3600, limits=Limits())\n"
+    )
+    daemon = subprocess.Popen([sys.executable, "-c", program, command.format(word)], cwd=PLACE)
+    try:
+        assert until(word, there=True)
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait(GONE_WITHIN_S)
+        assert until(word, there=False)
+    finally:
+        daemon.kill()
+        for number in running(word):
+            os.kill(number, signal.SIGKILL)
+
+
+def test_a_daemon_that_is_dead_already_starts_nothing() -> None:
+    """One that dies before the kernel was asked to tell leaves a program that sees another parent."""
+    argv = list(confined("echo"))
+    argv[argv.index(str(os.getpid()))] = "1"
+    with pytest.raises(CommandFailed) as caught:
+        run([*argv, "echo", "alive"])
+    assert caught.value.status == 1
+
+
+def test_it_has_no_rights(tmp_path: Path) -> None:
+    """As another user without capabilities it reads and writes what it was given, and nothing else of root's."""
+    secret, given, out = tmp_path / "secret", tmp_path / "given", tmp_path / "out"
+    tmp_path.chmod(0o700)
+    for path in (secret, given, out):
+        path.write_text("words")
+        path.chmod(0o600)
+    script = f'id -u; grep CapEff /proc/self/status; cat {secret} 2>/dev/null; cat "$1"; echo more > "$2"'
+    with readable(given) as read, writable(out) as written:
+        files = [by_descriptor(read), by_descriptor(written)]
+        argv = [*confined("sh"), "sh", "-c", script, "sh", *files]
+        told = run(argv, handles=(read, written)).split()
+    if IS_ROOT:
+        assert told == [str(pwd.getpwnam("nobody").pw_uid), "CapEff:", "0" * 16, "words"]
+    assert out.read_text() == "more\n"
+    assert [path.stat().st_mode & 0o777 for path in (given, out)] == [0o600, 0o600]
+    links = run([*confined("ip"), "ip", "-o", "link"])
+    assert [line.split(":")[1].strip() for line in links.splitlines()] == ["lo"]
+
+
+def test_a_program_that_nobody_may_run_is_run_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In a directory that is root's alone it could not be started as another user; the log says so."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nid -u\n")
+    program.chmod(0o755)
+    tmp_path.chmod(0o700)
+    assert run([*confined(str(program)), str(program)]).strip() == str(os.geteuid())
+    if IS_ROOT:
+        assert "runs as root" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_refusal_speaks_of_the_file_and_not_of_ours(tmp_path: Path) -> None:
+    """A few whole lines, each once, without the place where the copy lies."""
+    layout = Layout(tmp_path / "state", tmp_path / "run")
+    repository = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1 << 40)
+    data = bytearray(make(tmp_path / "disk", noise(8 * MIB, 1), "qcow2", "compat=1.1").read_bytes())
+    refcounts_at = int.from_bytes(data[48:56])
+    block_at = int.from_bytes(data[refcounts_at : refcounts_at + 8])
+    data[block_at + 12 : block_at + 212] = bytes(200)
+    damaged = bytearray(make(tmp_path / "packed", noise(4096, 1) * 1024, "qcow2", "compat=1.1").read_bytes())
+    raw, packed = tmp_path / "raw", tmp_path / "packed"
+    raw.write_bytes(noise(4096, 1) * 1024)
+    subprocess.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, packed], check=True)
+    damaged = bytearray(packed.read_bytes())
+    damaged[-9000:-4000] = noise(5000, 2)
+    for bad in (data, damaged):
+        with pytest.raises(ImageRejected) as caught:
+            repository.add(io.BytesIO(bytes(bad)), Intake(name="disk", convert=True))
+        assert caught.value.reason == "damaged"
+        said = str(caught.value)
+        for word in ("json:", "/dev/fd", str(layout.incoming), "unshare", "setpriv"):
+            assert word not in said
+        assert said.count("\n") == 0
+        assert len(said) < 900
+        lines = said.partition("says: ")[2].split("; ")
+        assert len(lines) == len(set(lines)) <= 4
+        assert all(line[:1].strip() for line in lines)
