@@ -305,3 +305,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_told_at_once(daemon: Daemon, di
         daemon.client().add_image([(io.BytesIO(disk[:100_000]), len(disk))], Intake(name="micro"))
     assert str(len(disk)) in str(caught.value)
     assert nothing_is_left(daemon)
+    end = time.monotonic() + 10
+    while daemon.client().arrivals() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert daemon.client().images() == []
