@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.model import Nic, ServiceNetwork
@@ -26,11 +26,17 @@ def network_name(service: str) -> str:
     return f"vmrole-{service}"
 
 
-def allocate_network(service: str, pool: str, taken: Iterable[ServiceNetwork]) -> ServiceNetwork:
-    """The first free /24 of `pool` (CIDR), with a bridge name of at most 15 characters. Raises Conflict when full."""
+def allocate_network(
+    service: str, pool: str, taken: Iterable[ServiceNetwork], routed: Iterable[str] = ()
+) -> ServiceNetwork:
+    """The first free /24 of `pool` (CIDR), with a bridge name of at most 15 characters. Raises Conflict when full.
+
+    `routed` are networks (CIDR) that the host reaches elsewhere, by a VPN or a foreign bridge: none is cut into.
+    """
     networks = list(taken)
     used = {ipaddress.ip_network(one.subnet) for one in networks}
     odd = [one for one in used if one.prefixlen != SERVICE_PREFIX]  # from before the pool was cut as it is now
+    odd += [ipaddress.ip_network(one) for one in routed]
     names = {one.bridge for one in networks}
     for subnet in ipaddress.ip_network(pool).subnets(new_prefix=SERVICE_PREFIX):
         if subnet not in used and not any(subnet.overlaps(other) for other in odd):
@@ -42,7 +48,7 @@ def allocate_network(service: str, pool: str, taken: Iterable[ServiceNetwork]) -
             )
     raise Conflict(
         f"no private network is left for service {service} in {pool}",
-        hint="delete a service, or set a larger network_pool",
+        hint="delete a service, or set a network_pool that is larger or that no route of the host leads into",
     )
 
 
@@ -68,8 +74,10 @@ def allocate_nic(network: ServiceNetwork, taken: Iterable[Nic], instance: str) -
     )
 
 
-def check_vip(vip: str, pool: str) -> str:
+def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None) -> str:
     """`vip` when it can be a service's virtual address beside the private networks of `pool` (CIDR).
+
+    `vip_pool` are the networks (CIDR) that VIPs are taken from; None: any.
 
     Raises InvalidInput. Whether somebody else has the address is for the host to find out.
     """
@@ -88,6 +96,12 @@ def check_vip(vip: str, pool: str) -> str:
     ):
         if unfit:
             raise _unfit(f"vip {vip} {why}", "choose an address of the network that clients are in")
+    if vip_pool is not None and not any(address in ipaddress.ip_network(one) for one in vip_pool):
+        among = ", ".join(vip_pool) or "none, for vip_interface is in no network"
+        raise _unfit(
+            f"vip {vip} is not among the addresses for services ({among})",
+            "choose one of them, or set vip_pool in the configuration of the daemon",
+        )
     return str(address)
 
 

@@ -9,6 +9,7 @@ secrets_dir = "/etc/vmrole/secrets"  # {secret: NAME} of a service file is a fil
 secrets_env = []                     # variables of the daemon that a service file may name as {env: NAME}
 libvirt_uri = "qemu:///system"
 vip_interface = "eth0"               # where VIPs are added; needed as soon as a service is applied
+vip_pool = "203.0.113.0/28"          # networks that VIPs are taken from, by blanks; default: those of vip_interface
 network_pool = "10.90.0.0/16"        # private networks are cut from it, a /24 for each service
 accelerator = "auto"                 # "auto" boots a guest to find out; "kvm"; "tcg"
 haproxy = "haproxy"                  # the program
@@ -67,6 +68,7 @@ class Config:
     secrets_env: tuple[str, ...] = ()
     libvirt_uri: str = "qemu:///system"
     vip_interface: str = ""
+    vip_pool: str = ""
     network_pool: str = "10.90.0.0/16"
     accelerator: str = "auto"
     haproxy: str = "haproxy"
@@ -128,6 +130,12 @@ def _checked(values: Mapping[str, Any], file: str) -> Config:
             raise ConfigError(f"{file}: {key}: {value!r}", hint=f"leave it out for {str(fields[key])!r}")
         settled[key] = Path(value) if issubclass(kind, Path) else value
     config = Config(**settled)
+    for one in config.vip_pool.split():
+        try:
+            ipaddress.IPv4Network(one)
+        except ValueError as error:
+            hint = "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
+            raise ConfigError(f"{file}: vip_pool: {error}", hint=hint) from error
     try:
         pool = ipaddress.IPv4Network(config.network_pool)
     except ValueError as error:

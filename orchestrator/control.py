@@ -177,7 +177,7 @@ class Control:
                 f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
             )
         others = [service for service in self.services() if service.name != spec.name]
-        deployment.check(spec, others, self._capacity)
+        deployment.check(spec, others, self._capacity, old_vip=old.spec.vip if old else "")
         everyone = self.instances()
         running = [one for one in self.operations() if one.service == spec.name and one.progress is Progress.RUNNING]
         ended = deployment.superseded(old.spec, spec, running) if old else []
@@ -188,7 +188,8 @@ class Control:
         if dry_run or not changes:
             return Applied(service=old, changes=changes, operation=None)
         if old is None:
-            network = addressing.allocate_network(spec.name, self._capacity.pool, [one.network for one in others])
+            taken = [one.network for one in others]
+            network = addressing.allocate_network(spec.name, self._capacity.pool, taken, self._capacity.routed())
             service = Service(spec=spec, network=network, created_at_s=self._now_s())
         else:
             service = replace(old, spec=spec)

@@ -33,7 +33,7 @@ from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_repository import ImageRepository
 from orchestrator.drivers.layout import Layout
-from orchestrator.drivers.network import firewall
+from orchestrator.drivers.network import firewall, routes, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.drivers.secrets import HostSecrets
@@ -109,7 +109,12 @@ def running(settings: Config) -> Iterator[None]:
             store,
             find_image=images.find,
             secret_fault=secrets.fault,
-            capacity=Capacity(pool=settings.network_pool, memory_mib=_memory_mib(settings)),
+            capacity=Capacity(
+                pool=settings.network_pool,
+                memory_mib=_memory_mib(settings),
+                vip_pool=lambda: _vip_pool(settings),
+                routed=lambda: [str(route.network) for route in routes.foreign()],
+            ),
             clock=clock,
             wake=reconciler.wake,
             seats=host.balancer.seats,
@@ -172,6 +177,13 @@ def _machine(settings: Config, layout: Layout) -> Machine:
     choice = accelerator.choose(settings.accelerator, layout.state / "cache")
     logger.info("guests run with %s: %s", choice.accelerator, choice.because)
     return Machine(accelerator=choice.accelerator)
+
+
+def _vip_pool(settings: Config) -> Sequence[str] | None:
+    """Where VIPs are taken from; anywhere while it is not known where they go: that is told when one is added."""
+    if settings.vip_pool or not settings.vip_interface:
+        return settings.vip_pool.split() or None
+    return vip.networks(settings.vip_interface)
 
 
 def _memory_mib(settings: Config) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchestrator import addressing, manifest
@@ -34,14 +34,22 @@ _ROLLOUT = "rollout-"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the host can give: addresses from `pool` (CIDR), memory in MiB."""
+    """What the host can give: addresses from `pool` (CIDR), memory in MiB.
+
+    `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are elsewhere.
+    """
 
     pool: str
     memory_mib: int
+    vip_pool: Callable[[], Sequence[str] | None] = lambda: None
+    routed: Callable[[], Sequence[str]] = tuple
 
 
-def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity) -> None:
-    """Raises InvalidInput, or Conflict with one of the other services, when the host cannot have the service."""
+def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, old_vip: str = "") -> None:
+    """Raises InvalidInput, or Conflict with one of the other services, when the host cannot have the service.
+
+    A VIP that the service has already (`old_vip`) it keeps, wherever VIPs are taken from by now.
+    """
     if faults := (*manifest.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
         raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
     for other in others:
@@ -50,7 +58,7 @@ def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity) -> N
                 f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
             )
     if spec.vip:
-        addressing.check_vip(spec.vip, capacity.pool)
+        addressing.check_vip(spec.vip, capacity.pool, None if spec.vip == old_vip else capacity.vip_pool())
     used = sum(_memory_mib(other.spec) for other in others)
     need = _memory_mib(spec)
     if used + need > capacity.memory_mib:

@@ -240,7 +240,8 @@ class Reconciler:
             self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             why_not = self._unlaid.get(instance.service, "")
             told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
-            save(self._store, instance, replace(instance, waiting=told))
+            since_s = instance.sick_since_s or self._host.clock.now_s()  # Its time begins when there is a network.
+            save(self._store, instance, replace(instance, waiting=told, sick_since_s=since_s))
             return TRANSIENT_AGAIN_S
         after, again_s = turn(self._store, self._host, instance)
         if after is None:

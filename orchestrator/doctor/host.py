@@ -104,13 +104,17 @@ def vip_interface(settings: Config) -> Check:
 
 
 def network_pool(settings: Config) -> Check:
-    """No route of the host leads into the private networks, but our own."""
+    """There are private networks into which no route of the host leads, but our own."""
     name, pool = "network pool", ipaddress.IPv4Network(settings.network_pool)
-    for route in routes.foreign():
-        if not route.network.overlaps(pool):
-            continue
-        taken = f"{pool} overlaps {route.network} on {route.link}"
-        return fail(name, taken, "set network_pool to a range that is free here")
+    taken = [route for route in routes.foreign() if route.network.overlaps(pool)]
+    subnets = list(pool.subnets(new_prefix=24))
+    free = [one for one in subnets if not any(one.overlaps(route.network) for route in taken)]
+    told = ", ".join(f"{pool} overlaps {route.network} on {route.link}" for route in taken)
+    if not free:
+        return fail(name, told, "set network_pool to a range that is free here")
+    if taken:
+        message = f"{told}; {len(free)} of {len(subnets)} private networks are left"
+        return warn(name, message, "it will do; to have them all, set network_pool to a range that is free here")
     return ok(name, f"{pool} is free: room for {2 ** (24 - pool.prefixlen)} services")
 
 

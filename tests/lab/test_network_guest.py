@@ -94,3 +94,22 @@ def test_what_somebody_does_to_the_network_costs_no_instance(lab: Lab, daemon: R
     daemon.start()
     assert until(lambda: daemon.run("events", "web-0.shop").stdout.count("took its port off") == 3, ARRIVES_S)
     assert until(serves, ARRIVES_S)
+
+
+def test_what_the_host_has_already_is_not_given_out(daemon: RoleDaemon, micro_image: Path) -> None:
+    """A private network goes round the subnet of others' bridges; a VIP is one of the network of clients."""
+    daemon.run("image", "add", str(micro_image), "--name", "micro")
+    HOST.run(["ip", "link", "add", "theirs", "type", "bridge"])
+    try:
+        HOST.run(["ip", "address", "add", "10.90.0.50/24", "dev", "theirs"])
+        HOST.run(["ip", "link", "set", "theirs", "up"])
+        nobody = _SERVICE.replace("instances: 2", "instances: 0")
+        refused = daemon.run("apply", "-f", "-", check=False, text=nobody.replace("203.0.113.10", "8.8.8.8"))
+        assert refused.returncode != 0
+        assert "vip 8.8.8.8 is not among the addresses for services (203.0.113.0/24)" in refused.stderr
+        daemon.run("apply", "-f", "-", text=nobody)
+        (service,) = daemon.json("get", "services")
+        assert until(lambda: "10.90.1.1/24" in HOST.run(["ip", "-4", "address"]).stdout, ARRIVES_S), service
+        assert "8.8.8.8" not in HOST.run(["ip", "-4", "address"]).stdout
+    finally:
+        HOST.run(["ip", "link", "del", "theirs"])

@@ -126,6 +126,27 @@ def test_an_address_that_cannot_be_a_vip_is_refused(vip: str, why: str) -> None:
         addressing.check_vip(vip, POOL)
 
 
+def test_a_vip_is_taken_from_the_networks_for_vips() -> None:
+    """Any other address is refused with the networks and the key; a host without any refuses all."""
+    pools = ("203.0.113.0/28", "192.0.2.7/32")
+    for vip in ("203.0.113.10", "192.0.2.7"):
+        assert addressing.check_vip(vip, POOL, pools) == vip
+    for vip, among in (("203.0.113.16", pools), ("8.8.8.8", pools), ("203.0.113.10", ())):
+        with pytest.raises(InvalidInput, match="is not among the addresses for services") as refused:
+            addressing.check_vip(vip, POOL, among)
+        (problem,) = refused.value.problems
+        assert problem.key == "vip"
+        assert "vip_pool" in problem.hint
+
+
+def test_no_network_is_cut_where_the_host_is_routed_already() -> None:
+    """A VPN's, Docker's or a neighbour's subnet is gone round, of whatever size; when nothing is left it is said."""
+    routed = ["10.90.0.0/24", "10.90.1.7/32", "10.90.2.0/23", "192.168.0.0/16"]
+    assert addressing.allocate_network("shop", POOL, [], routed).subnet == "10.90.4.0/24"
+    with pytest.raises(Conflict, match="no private network is left"):
+        addressing.allocate_network("shop", POOL, [], ["10.0.0.0/8"])
+
+
 @pytest.mark.parametrize("vip", ["203.0.113.10", "10.91.0.1", "192.168.1.7"])
 def test_an_ordinary_address_can_be_a_vip(vip: str) -> None:
     """Public and private addresses outside the pool are fine."""

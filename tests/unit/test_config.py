@@ -67,6 +67,8 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('network_pool = "0.0.0.0/0"', "for machines"),
         ('network_pool = "127.0.0.0/8"', "for machines"),
         ('network_pool = "224.0.0.0/8"', "for machines"),
+        ('vip_pool = "203.0.113.0/28 eth0"', "vip_pool"),
+        ('vip_pool = "203.0.113.10/24"', "vip_pool"),
         ("workers", "not TOML"),
         ("a = " + "[" * 5000, "not TOML"),
     ],

@@ -111,6 +111,13 @@ def _is_ours(one: Address) -> bool:
     return one.label.endswith(_SUFFIX)
 
 
+def networks(interface: str) -> tuple[str, ...]:
+    """Those that the interface's own addresses lie in; ours are no network's but their own."""
+    own = [one for one in host_addresses.look() if one.interface == interface and not _is_ours(one)]
+    subnets = {ipaddress.IPv4Interface(f"{one.address}/{one.prefix_length}").network for one in own}
+    return tuple(str(one) for one in sorted(subnets) if one.prefixlen < 32)
+
+
 def ours() -> frozenset[str]:
     """All VIPs that this host holds for vmrole."""
     return frozenset(one.address for one in host_addresses.look() if _is_ours(one))
