@@ -61,13 +61,20 @@ provision: ## install what is missing: Debian packages and the virtual environme
 	@vagrant/provision.sh develop
 	@mkdir -p build # by whoever calls make, before root puts images into it
 
-# uv resolves for every platform and writes a hash for every file; it is needed for nothing else.
+# uv resolves for every platform and writes a hash for every file; it is needed for nothing else. What a host runs is in
+# requirements.lock, what builds the packages that come as sources in -build, and what the tests need, too, in -dev.
 .PHONY: lock
-lock: ## write requirements.lock anew from pyproject.toml
+lock: ## write the three locks anew from pyproject.toml
 	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
 	python3 -m venv "$$tool" && "$$tool/bin/pip" install --quiet --disable-pip-version-check uv && \
-	"$$tool/bin/uv" pip compile --quiet --universal --generate-hashes --no-header --no-annotate --extra dev \
-	  --python-version 3.11 --upgrade pyproject.toml --output-file requirements.lock
+	lock() { "$$tool/bin/uv" pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 --upgrade "$$@"; } && \
+	python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["build"], sep="\n")' \
+	  >"$$tool/build.in" && \
+	lock pyproject.toml --output-file requirements.lock && \
+	lock "$$tool/build.in" --constraints requirements.lock --output-file requirements-build.lock && \
+	lock pyproject.toml --extra build --extra dev --constraints requirements.lock \
+	  --constraints requirements-build.lock --output-file requirements-dev.lock
 
 .PHONY: clean
 clean: ## remove what was built, the virtual environment included

@@ -45,6 +45,11 @@ def build(
     """
     if name not in NAMES:
         raise BuildError(f"there is no recipe {name!r}", hint=f"one of: {', '.join(NAMES)}")
+    if not (_HERE / _package(name)).is_dir():
+        told = f"the recipe of {name} is not installed: it is for vmrole's own tests"
+        raise BuildError(
+            told, hint="build it in a checkout of the repository: python -m images build setup-simulator"
+        )
     started = time.monotonic()
     require_amd64()
     with _writing(output):

@@ -9,7 +9,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-readonly VENV=.venv LOCK=requirements.lock
+readonly VENV=.venv BUILD_LOCK=requirements-build.lock
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 say() { printf 'provision: %s\n' "$*"; }
@@ -151,24 +151,27 @@ check_python() {
     die "vmrole needs Python 3.11 (Debian 12, Ubuntu 24.04 or newer); this is $(python3 --version)"
 }
 
+# By the lock that is named. What comes as sources is built by what has been installed by its hash, and by nothing else.
 virtual_environment() {
-  local stamp
+  local lock=$1 stamp
   check_python
-  stamp=$(python3 --version; pwd; sha256sum "$LOCK" pyproject.toml)
+  stamp=$(python3 --version; pwd; sha256sum "$BUILD_LOCK" "$lock" pyproject.toml)
   if [ -x "$VENV/bin/vmrole" ] && [ "$stamp" = "$(cat "$VENV/provisioned" 2>/dev/null)" ]; then
-    say "virtual environment $VENV: up to date with $LOCK"
+    say "virtual environment $VENV: up to date with $lock"
     return
   fi
-  say "making the virtual environment $VENV with $(python3 --version) from $LOCK, every package by its hash"
-  [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"
+  say "making the virtual environment $VENV with $(python3 --version) from $lock, every package by its hash"
+  python3 -m venv --clear "$VENV" # so that nothing is in it that the lock does not list
   local -a pip=("$VENV/bin/python" -m pip --disable-pip-version-check --quiet)
-  "${pip[@]}" install --require-hashes --requirement "$LOCK"
+  "${pip[@]}" install --require-hashes --only-binary :all: --requirement "$BUILD_LOCK"
+  "${pip[@]}" install --require-hashes --no-build-isolation --requirement "$lock"
   say "installing vmrole itself, editable"
-  "${pip[@]}" install --no-deps --editable .
+  "${pip[@]}" install --no-deps --no-build-isolation --no-index --editable .
   printf '%s\n' "$stamp" >"$VENV/provisioned"
 }
 
 main() {
+  local lock=requirements-dev.lock
   command -v apt-get >/dev/null || die "this script knows Debian and Ubuntu only: there is no apt-get here"
   ! command -v python3 >/dev/null || check_python
   case ${1:-develop} in
@@ -176,12 +179,13 @@ main() {
       apt_install "$(host_packages)"
       groups
       secrets_directory
+      lock=requirements.lock
       ;;
     develop) apt_install "$(host_packages; develop_packages)" ;;
     *) die "say 'host' or 'develop'" ;;
   esac
   apparmor_rule
-  virtual_environment
+  virtual_environment "$lock"
 }
 
 main "$@"

@@ -7,6 +7,7 @@ import keyword
 
 import click
 
+from orchestrator import __version__
 from orchestrator.client import Client
 
 # verb: the module that has it. The order is that of the help.
@@ -54,6 +55,7 @@ class Verbs(click.Group):
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--socket", metavar="PATH", envvar="VMROLE_SOCKET", default="", help="The daemon's socket.")
+@click.version_option(__version__, prog_name="vmrole", message="%(prog)s %(version)s")
 @click.pass_context
 def vmrole(ctx: click.Context, socket: str) -> None:
     """Named instances from read-only images on plain Linux hosts.
