@@ -70,10 +70,11 @@ def check(file: str, release: str | None, arch: str | None, use: str | None, str
         deployment=checks.Deployment(use),
     )
     errors = sum(1 for one in found if one.severity is checks.Severity.ERROR)
-    failed = bool(errors or (strict and found))
+    warnings = sum(1 for one in found if one.severity is checks.Severity.WARNING)
+    failed = bool(errors or (strict and warnings))
     if form == "text":
         render.show(render.plain(_line(file, one)) for one in found)
-        render.say(_summary(errors, len(found) - errors))
+        render.say(summary(errors, warnings, len(found) - errors - warnings))
     else:
         render.show([render.dump(_value(file, found, failed=failed), form)])
     return 1 if failed else 0
@@ -96,11 +97,11 @@ def _line(file: str, one: Finding) -> str:
     return f"{file}:{one.line}: {one.severity}: {place}{one.message} ({one.mend}) [{one.code}]"
 
 
-def _summary(errors: int, warnings: int) -> str:
-    if not errors and not warnings:
-        return "nothing is wrong"
-    counts = [(errors, "error"), (warnings, "warning")]
-    return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
+def summary(errors: int, warnings: int, notes: int) -> str:
+    """The last line of a check."""
+    counts = [(errors, "error"), (warnings, "warning"), (notes, "note")]
+    said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
+    return said or "nothing is wrong"
 
 
 def _value(file: str, found: list[Finding], *, failed: bool) -> dict[str, object]:

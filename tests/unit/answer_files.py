@@ -64,6 +64,46 @@ def commands(*lines: str, more: str = "") -> str:
     return component("Deployment", f"<RunSynchronous>{made}</RunSynchronous>")
 
 
+EULA = "<UserData><AcceptEula>true</AcceptEula></UserData>"
+LANGUAGE = "<SetupUILanguage><UILanguage>en-US</UILanguage></SetupUILanguage>"
+CREATED = (
+    "<Order>1</Order><Type>EFI</Type><Size>260</Size>",
+    "<Order>2</Order><Type>MSR</Type><Size>16</Size>",
+    "<Order>3</Order><Type>Primary</Type><Extend>true</Extend>",
+)
+MODIFIED = (
+    "<Order>1</Order><PartitionID>1</PartitionID><Format>FAT32</Format><Label>System</Label>",
+    "<Order>2</Order><PartitionID>2</PartitionID>",
+    "<Order>3</Order><PartitionID>3</PartitionID><Format>NTFS</Format><Label>Windows</Label><Letter>C</Letter>",
+)
+TARGET = "<InstallTo><DiskID>0</DiskID><PartitionID>3</PartitionID></InstallTo>"
+IMAGE = "<Key>/IMAGE/INDEX</Key><Value>2</Value>"
+
+
+def install(
+    *,
+    created: tuple[str, ...] = CREATED,
+    modified: tuple[str, ...] = MODIFIED,
+    disk: str = "<DiskID>0</DiskID><WillWipeDisk>true</WillWipeDisk>",
+    target: str = TARGET,
+    image: str = IMAGE,
+    data: str = EULA,
+    language: str = LANGUAGE,
+    more: str = "",
+) -> bytes:
+    """A sound file for an installation from media, with one disk of three partitions."""
+    parts = f"<CreatePartitions>{items('CreatePartition', *created)}</CreatePartitions>" if created else ""
+    parts += f"<ModifyPartitions>{items('ModifyPartition', *modified)}</ModifyPartitions>" if modified else ""
+    setup = (
+        f"<DiskConfiguration>{items('Disk', disk + parts)}</DiskConfiguration>\n"
+        f"<ImageInstall><OSImage><InstallFrom>{items('MetaData', image)}</InstallFrom>{target}</OSImage>"
+        f"</ImageInstall>\n{data}{more}"
+    )
+    international = component("International-Core-WinPE", f"{language}<UILanguage>en-US</UILanguage>")
+    windows_pe = settings("windowsPE", international, component("Setup", setup))
+    return server().replace(ROOT.encode(), f"{ROOT}\n{windows_pe}".encode())
+
+
 def told(source: bytes, **options: object) -> list[Finding]:
     """What is said of a file for a generalized image, if nothing else is said of its use."""
     options.setdefault("deployment", Deployment.GENERALIZED)

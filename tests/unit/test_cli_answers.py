@@ -62,6 +62,16 @@ def test_a_finding_is_one_line(run: Run) -> None:
     assert out.count("\n") == 1
 
 
+def test_a_note_fails_nothing(run: Run) -> None:
+    """What does nothing any more is worth knowing, and no more."""
+    Path("old.xml").write_text(SOUND.read_text().replace("</OOBE>", "<NetworkLocation>Work</NetworkLocation></OOBE>"))
+    status, out, err = run("old.xml", "--strict", "--os", "2022")
+    assert (status, err) == (0, "1 note\n")
+    assert "note: " in out
+    assert out.endswith("[deprecated]\n")
+    assert run("old.xml", "--os", "2012r2") == (0, "", "nothing is wrong\n")
+
+
 def test_what_a_file_is_for_is_not_guessed_against_it(run: Run) -> None:
     """Without --for no disk is said to be wiped in vain; Autounattend.xml is an install by its name."""
     assert run("wiping.xml")[0] == 0

@@ -193,14 +193,17 @@ def test_what_the_first_start_would_ask_is_told(source: bytes, windows: Windows 
 
 
 def test_an_install_is_asked_the_same_where_it_answers_its_first_start() -> None:
-    """One that answers windowsPE alone wants the questions."""
-    assert "warning password-missing" in codes(server(accounts=""), deployment=Deployment.INSTALL)
+    """One that answers windowsPE alone, or that says nothing about which Windows it is, may want the questions."""
+    assert "warning password-missing" in codes(
+        server(accounts=""), deployment=Deployment.INSTALL, windows=Windows.W2022
+    )
+    assert "warning password-missing" not in codes(server(accounts=""), deployment=Deployment.INSTALL)
     setup = (
         server()
         .replace(b'pass="specialize"', b'pass="windowsPE"')
         .replace(b'pass="oobeSystem"', b'pass="generalize"')
     )
-    assert "warning password-missing" not in codes(setup, deployment=Deployment.INSTALL)
+    assert "warning password-missing" not in codes(setup, deployment=Deployment.INSTALL, windows=Windows.W2022)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from tests.unit.answer_files import PASSWORD
 from tests.unit.test_windows_check import ROOT, SHELL, E, W, answers, component, found, password
 from unattend.windows.check import Deployment, Severity, check
 
@@ -77,7 +78,8 @@ def test_a_directive_before_the_declaration_is_called_one() -> None:
 )
 def test_a_partition_has_a_size_or_takes_the_rest(inside: str, expected: list[tuple[Severity, str]]) -> None:
     """Microsoft: with both no partition is made, and the installation ends."""
-    assert codes("windowsPE", "Setup", MAKE.format(PART.format(inside))) == expected
+    told = codes("windowsPE", "Setup", MAKE.format(PART.format(inside)))
+    assert [one for one in told if one[1] != "asks"] == expected
 
 
 @pytest.mark.parametrize(
@@ -187,5 +189,5 @@ def test_a_name_that_is_to_be_filled_in_is_not_judged(name: str) -> None:
 
 def test_numbers_are_not_empty() -> None:
     """An empty one can mean nothing."""
-    body = "<AutoLogon><Enabled/><LogonCount/><Username>a</Username></AutoLogon>"
+    body = f"<AutoLogon><Enabled/><LogonCount/><Username>a</Username>{PASSWORD}</AutoLogon>"
     assert codes("oobeSystem", SHELL, body) == [(W, "empty"), (W, "empty")]

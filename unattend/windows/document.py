@@ -17,10 +17,11 @@ SOURCE_BYTES_MAX = 1 << 20  # The largest public answer files have some 100 kB.
 
 
 class Severity(enum.StrEnum):
-    """An error is what Windows refuses or what surely breaks; all else is a warning."""
+    """How much a finding matters."""
 
-    ERROR = "error"
-    WARNING = "warning"
+    ERROR = "error"  # Windows refuses it, or it surely breaks
+    WARNING = "warning"  # it may not do what was meant
+    NOTE = "note"  # it does nothing any more
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +236,36 @@ def _malformed(error: etree.XMLSyntaxError, parser: etree.XMLParser, text: str) 
         mend = 'declare it: xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"'
     elif "<%" in said or "{%" in said:
         mend = "this is a template: fill it in first"
+    else:
+        mend = next((mend for words, mend in _MENDS if words in message), mend)
     return _error(line, "not-xml", f"this is not well-formed XML: {message}", mend)
+
+
+_MENDS = (
+    ("attributes construct error", "a blank is missing between two attributes"),
+    ("Attribute redefined", "keep one of the two attributes"),
+    ("redefined", "keep one of the two attributes"),
+    ("Specification mandates value", 'write the attribute as name="value"'),
+    ("AttValue: \" or ' expected", "put the attribute's value into quotes"),
+    ("Unescaped '<' not allowed", "a closing quote is missing before it, or write &lt; for <"),
+    ("tag mismatch", "close each element by its own name, with the same capitals, in the order of opening"),
+    ("Premature end of data", "close the elements that are open, </settings> and </unattend> last"),
+    ("Couldn't find end of Start Tag", "a > is missing at the end of the tag"),
+    ("expected '>'", "a > is missing at the end of the tag"),
+    ("Extra content at the end", "only one <unattend> may be in the file, and nothing behind it"),
+    ("Comment not terminated", "close the comment with -->"),
+    ("Double hyphen within comment", "write no -- within a comment"),
+    ("Comment must not contain '--'", "write no -- within a comment"),
+    ("xmlns", "declare the prefix at <unattend>, or remove it"),
+    ("Namespace prefix", "declare the prefix at <unattend>, or remove it"),
+    ("CData section not finished", "close it with ]]>"),
+    ("Sequence ']]>' not allowed", "write ]]&gt; for ]]>"),
+    ("PCDATA invalid Char", "remove the control character"),
+    ("xmlParseCharRef", "remove the character: XML cannot hold it"),
+    ("StartTag: invalid element name", "write &lt; for a < that begins no element"),
+    ("Start tag expected", "let the file begin with <unattend>"),
+)
+"""What the parser says, and what would be right."""
 
 
 def _error(line: int, code: str, message: str, mend: str) -> Finding:

@@ -83,7 +83,7 @@ _MORE: Mapping[str, Mapping[str, str]] = {
         "": "WindowsFeatures/ShowWindowsMail Themes/DefaultThemesOff "
         "DoNotCleanTaskBar ShowWindowsLive StartPanelOff StartPanelLinks StartTiles RegionalOverrides "
         "NotificationArea StartTilesRegionalOverrides OEMWelcomeCenter Display/DPI OEMInformation/SupportProvider "
-        "ConfigureChatAutoInstall ConfigureStartPins",
+        "ConfigureChatAutoInstall ConfigureStartPins OEMInformation/TradeInURL OEMInformation/RecycleURL",
     },
     "Microsoft-Windows-IE-InternetExplorer": {
         "specialize": "EnableLinksBar ShowMenuBar ShowStatusBar ShowCommandBar SmallCommandBarIcons NoDial "

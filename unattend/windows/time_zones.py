@@ -5,10 +5,15 @@ Facts from Unicode's CLDR, supplemental/windowsZones.xml, with five that older r
 
 from __future__ import annotations
 
+import difflib
+
+from unattend.windows.world import ZONE_OF
+
 # fmt: off
 NAMES = frozenset({
     "AUS Central Standard Time", "AUS Eastern Standard Time", "Afghanistan Standard Time", "Alaskan Standard Time",
     "Armenian Standard Time", "Mexico Standard Time", "Mexico Standard Time 2",
+    "Alberta Standard Time", "British Columbia Standard Time", "Manitoba Standard Time",
     "Aleutian Standard Time", "Altai Standard Time", "Arab Standard Time", "Arabian Standard Time",
     "Arabic Standard Time", "Argentina Standard Time", "Astrakhan Standard Time", "Atlantic Standard Time",
     "Aus Central W. Standard Time", "Azerbaijan Standard Time", "Azores Standard Time", "Bahia Standard Time",
@@ -48,3 +53,33 @@ NAMES = frozenset({
     "Yukon Standard Time",
 })
 # fmt: on
+
+_ABBREVIATIONS = {
+    "est": "Eastern Standard Time",
+    "edt": "Eastern Standard Time",
+    "cst": "Central Standard Time",
+    "cdt": "Central Standard Time",
+    "mst": "Mountain Standard Time",
+    "mdt": "Mountain Standard Time",
+    "pst": "Pacific Standard Time",
+    "pdt": "Pacific Standard Time",
+    "cet": "W. Europe Standard Time",
+    "cest": "W. Europe Standard Time",
+    "gmt": "GMT Standard Time",
+    "bst": "GMT Standard Time",
+    "jst": "Tokyo Standard Time",
+    "etc/utc": "UTC",
+    "etc/gmt": "UTC",
+    "zulu": "UTC",
+}
+
+
+def near(zone: str) -> str:
+    """The name that somebody may have meant who wrote `zone`: IANA's name, an abbreviation, a slip; "" for none."""
+    key = zone.strip().casefold()
+    found = _ABBREVIATIONS.get(key) or ZONE_OF.get(key) or ZONE_OF.get(key.replace(" ", "_"), "")
+    if found:
+        return found
+    folded = {name.casefold(): name for name in NAMES}
+    close = difflib.get_close_matches(key, folded, 1, 0.75)
+    return folded[close[0]] if close else ""

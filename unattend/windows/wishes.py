@@ -15,7 +15,7 @@ from unattend.windows.check import Severity, check
 from unattend.windows.checks import welcome
 from unattend.windows.checks.place import homes
 from unattend.windows.markup import elements, local, text_of
-from unattend.windows.time_zones import NAMES
+from unattend.windows.time_zones import NAMES, near
 
 OWNER_CHARS_MAX = 256
 COMMAND_CHARS_MAX = 259  # Path and Description of a RunSynchronousCommand
@@ -60,8 +60,8 @@ def _texts(answers: Answers) -> Iterator[AnswersInvalid]:
 def _region(answers: Answers) -> Iterator[AnswersInvalid]:
     zone = answers.time_zone.removesuffix("_dstoff")  # which says: without daylight saving
     if zone not in NAMES:
-        near = difflib.get_close_matches(zone, NAMES, 3, 0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else "one that `tzutil /l` prints on Windows"
+        close = [meant] if (meant := near(zone)) else difflib.get_close_matches(zone, NAMES, 3, 0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "one that `tzutil /l` prints on Windows"
         yield _fault("timeZone", f"{zone[:60]!r} is not a time zone of Windows'", hint)
     for where, text in (("locale", answers.locale), ("uiLanguage", answers.ui_language)):
         if (text or where == "locale") and not _LOCALE.fullmatch(text):

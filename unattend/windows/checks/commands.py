@@ -2,34 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 
 from unattend.windows.checks.file import TRUE, File
 from unattend.windows.checks.place import Home, Place, Report
 
+ORDER_MAX = 500
+_LINES = {
+    "runsynchronouscommand": "Path",
+    "runasynchronouscommand": "Path",
+    "synchronouscommand": "CommandLine",
+    "asynchronouscommand": "CommandLine",
+}
+"""Commands, and what holds the command line of each."""
+
+_RESTARTS = re.compile(
+    r"(?<![/\w-])shutdown(\.exe)?[\"']?\s(.*\s)?[/-](r|s|g|sg|p|h|i|o)\b|\b(restart|stop)-computer\b"
+    r"|\bwpeutil(\.exe)?\s+(reboot|shutdown)\b|\bexitwindows|\bwmic\b.*\b(reboot|shutdown)\b|\bWin32Shutdown\b",
+    re.IGNORECASE,
+)
+
 
 def check(file: File, report: Report) -> None:
     """Everything about commands."""
+    for home in file.homes:
+        for place in home.every:
+            if place.name.casefold() in _LINES and place.mark("action") != "remove":
+                _command(place, report)
     for home in file.named("Shell-Setup"):
-        _first_logon(home.find("firstlogoncommands"), file, report)
+        for commands in home.find("firstlogoncommands"):
+            _first_logon(commands, file, report)
     for home in file.named("Deployment"):
-        _reseal(home, report)
+        for reseal in home.find("reseal"):
+            _reseal(reseal, report)
+    _audit(file, report)
 
 
-def _first_logon(found: Iterable[Place], file: File, report: Report) -> None:
+def _command(place: Place, report: Report) -> None:
+    name = _LINES[place.name.casefold()]
+    line = place.child(name.casefold())
+    if line is None:
+        report.doubt(place, "command", f"{place.name} has no {name}, so it runs nothing", f"add <{name}>")
+    order = place.child("order")
+    if order is not None and order.text.isdecimal() and int(order.text[:9]) > ORDER_MAX:
+        message = f"the Order {order.text[:20]} is more than {ORDER_MAX}"
+        report.doubt(order, "order", message, f"number the items from 1 to {ORDER_MAX}")
+    if line is not None and line.name.casefold() == "path" and _RESTARTS.search(line.text):
+        message = "the command restarts the machine or shuts it down, while Setup is at work"
+        mend = "write <WillReboot>Always</WillReboot> beside it instead, or OnRequest and let it exit with 1"
+        report.warning(line, "restart", message, mend)
+
+
+def _first_logon(commands: Place, file: File, report: Report) -> None:
     if file.windows is not None and not file.windows.at_least(10, 0):
         return
-    for commands in found:
-        if len(commands.children) > 1:
-            message = (
-                f"{len(commands.children)} first-logon commands: Windows 10 and later may start them all at once"
-            )
-            report.warning(commands, "first-logon", message, "run one script that runs them in order")
+    if len(commands.children) > 1:
+        message = f"{len(commands.children)} first-logon commands: Windows 10 and later may start them all at once"
+        report.warning(commands, "first-logon", message, "run one script that runs them in order")
 
 
-def _reseal(home: Home, report: Report) -> None:
-    for reseal in home.find("reseal"):
-        again = reseal.said("mode").casefold() == "oobe" and reseal.said("forceshutdownnow").casefold() in TRUE
-        if again and home.phase == "oobesystem":
-            message = "Reseal to OOBE with ForceShutdownNow in oobeSystem: the machine shuts down at every start"
-            report.error(reseal, "reseal-loop", message, "write Audit, or ForceShutdownNow false")
+def _reseal(reseal: Place, report: Report) -> None:
+    again = reseal.said("mode").casefold() == "oobe" and reseal.said("forceshutdownnow").casefold() in TRUE
+    if again and reseal.home.phase == "oobesystem":
+        message = "Reseal to OOBE with ForceShutdownNow in oobeSystem: the machine shuts down at every start"
+        report.error(reseal, "reseal-loop", message, "write Audit, or ForceShutdownNow false")
+
+
+def _audit(file: File, report: Report) -> None:
+    """Settings of a mode that nothing in the file leads into."""
+    modes = [place for home in file.named("Deployment") for place in home.find("reseal/mode")]
+    if any(mode.text.casefold() == "audit" or report.awaits(mode, mode.text) for mode in modes):
+        return
+    unreached = next((home for home in file.homes if _is_audit(home) and home.places), None)
+    deployed = any(home.phase in ("specialize", "oobesystem") for home in file.homes)
+    if unreached is not None and deployed:  # A file of these passes alone is for an image in that mode.
+        message = f"nothing leads into audit mode, so {unreached.pass_name} is reached only in an image sealed to it"
+        mend = "add <Reseal><Mode>Audit</Mode></Reseal> to Microsoft-Windows-Deployment in oobeSystem"
+        report.warning(unreached, "audit", message, mend)
+
+
+def _is_audit(home: Home) -> bool:
+    return home.phase in ("auditsystem", "audituser")

@@ -1,12 +1,11 @@
-"""Partitions, and what wipes a disk."""
+"""What wipes a disk, and what extends one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from unattend.windows.checks.file import TRUE, Deployment, File
-from unattend.windows.checks.place import Home, Place, Report
+from unattend.windows.checks.place import Home, Report
 
 _WIPES = re.compile(
     r"\bdiskpart\b|\bformat(\.com)?\s+(/\S+\s+)*\w:|\b(clear|initialize)-disk\b|\bformat-volume\b", re.IGNORECASE
@@ -20,9 +19,12 @@ _SOMEWHERE = "imageinstall/osimage/installtoavailablepartition"
 
 
 def check(file: File, report: Report) -> None:
-    """Everything about disks."""
-    for home in file.named("Setup"):
-        _partitions(home.find("diskconfiguration/disk/createpartitions/createpartition"), report)
+    """What a file does to disks without Setup's partitions, which `layout` looks at."""
+    for home in file.named("Deployment"):
+        for extend in home.find("extendospartition"):
+            if extend.said("extend") and extend.said("size"):
+                message = "Extend and Size are both there: Setup logs an error, and ends"
+                report.error(extend, "extend", message, "keep Extend, which takes all that is free, or Size")
     if file.use is Deployment.GENERALIZED:
         check_generalized(file.homes, report)
 
@@ -42,13 +44,3 @@ def check_generalized(homes: list[Home], report: Report) -> None:
                 mend = "remove the pass windowsPE: it would act if the machine ever started from Windows media"
                 report.error(place, "disk-wipe", message, mend)
                 return
-
-
-def _partitions(found: Iterable[Place], report: Report) -> None:
-    for partition in found:
-        size, extend = partition.said("size"), partition.said("extend").casefold()
-        if size and extend in TRUE:
-            message = "the partition has a Size and is to Extend: Setup makes none, and ends"
-            report.doubt(partition, "partition", message, "keep one of both")
-        elif not size and extend in ("", "false", "0"):
-            report.doubt(partition, "partition", "the partition has no size", "write Size, or Extend true")

@@ -8,7 +8,7 @@ import re
 from lxml import etree
 
 from unattend.windows import settings
-from unattend.windows.answers import Architecture
+from unattend.windows.answers import Windows
 from unattend.windows.checks.file import File
 from unattend.windows.checks.place import (
     BLANKS,
@@ -53,7 +53,11 @@ def check(file: File, report: Report) -> None:
         _component(home, report)
     _same_component(file.homes, report)
     if file.architecture is not None:
-        _architecture(file.homes, file.architecture, report)
+        _architecture(file.homes, {file.architecture.value}, f"Windows for {file.architecture}", report)
+    elif file.windows is not None and file.windows not in _ALSO_X86:
+        _architecture(file.homes, {"amd64", "arm64"}, f"Windows {file.windows} is not made for x86 and", report)
+    else:
+        _mixed(file.homes, report)
 
 
 def _root(root: etree._Element, report: Report) -> None:
@@ -200,14 +204,34 @@ def _same_component(homes: list[Home], report: Report) -> None:
         seen.setdefault(key, home.line)
 
 
-def _architecture(homes: list[Home], architecture: Architecture, report: Report) -> None:
+_ALSO_X86 = (Windows.W7, Windows.W8, Windows.W81, Windows.W10)
+
+
+def _architecture(homes: list[Home], right: set[str], who: str, report: Report) -> None:
     """Components that the image skips, one finding for each architecture; none where the right one is beside it."""
-    right = {(home.phase, home.name.casefold()) for home in homes if home.architecture.casefold() == architecture}
+    twins = {(home.phase, home.name.casefold()) for home in homes if home.architecture.casefold() in right}
     wrong: dict[str, list[Home]] = {}
     for home in homes:
         its = home.architecture.casefold()
-        if its in ARCHITECTURES - _ANY and its != architecture and (home.phase, home.name.casefold()) not in right:
+        if its in ARCHITECTURES - _ANY and its not in right and (home.phase, home.name.casefold()) not in twins:
             wrong.setdefault(its, []).append(home)
     for its, skipped in wrong.items():
-        message = f"Windows for {architecture} skips the components for {its}, {len(skipped)} of them here"
-        report.doubt(skipped[0], "architecture", message, f'write processorArchitecture="{architecture}"')
+        message = f"{who} skips the components for {its}, {len(skipped)} of them here"
+        report.doubt(skipped[0], "architecture", message, f'write processorArchitecture="{min(right)}"')
+
+
+def _mixed(homes: list[Home], report: Report) -> None:
+    """Some components for one architecture alone and some for another: every image skips some."""
+    has: dict[tuple[str, str], set[str]] = {}
+    for home in homes:
+        has.setdefault((home.phase, home.name.casefold()), set()).add(home.architecture.casefold())
+    alone: dict[str, list[Home]] = {}
+    for home in homes:
+        its = home.architecture.casefold()
+        if its in ARCHITECTURES - _ANY and len(has[home.phase, home.name.casefold()]) == 1:
+            alone.setdefault(its, []).append(home)
+    if len(alone) > 1:
+        usual = max(alone, key=lambda one: len(alone[one]))
+        for its in alone.keys() - {usual}:
+            message = f"this is for {its} and others are for {usual}: an image takes those of one architecture alone"
+            report.doubt(alone[its][0], "architecture", message, f'write processorArchitecture="{usual}"')

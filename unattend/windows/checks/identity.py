@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from unattend.windows import group_names
 from unattend.windows.checks.file import File
 from unattend.windows.checks.place import Place, Report, short
 from unattend.windows.checks.placeholder import is_placeholder
@@ -30,6 +31,8 @@ def check(file: File, report: Report) -> None:
                 _product_key(place, report)
             for place in home.every:
                 _accounts(place, report)
+                if place.key in _GROUPS_OF:
+                    _groups(place, report)
         if home.is_named("Setup"):
             for place in home.find("userdata/productkey/key"):
                 if place.text:
@@ -92,6 +95,25 @@ def _accounts(place: Place, report: Report) -> None:
             message = f"the account is there twice, first on line {seen[name.text.casefold()].line}"
             report.doubt(name, "account", message, "keep one")
         seen.setdefault(name.text.casefold(), name)
+
+
+def _groups(place: Place, report: Report) -> None:
+    """Groups are made known before a language is; Windows translates the English names of its own."""
+    for group in (one.strip() for one in place.text.split(";")):
+        if not group or group_names.is_known(group) or report.awaits(place, group):
+            continue
+        right = group_names.english(group)
+        message = f"the group {short(group)} is none that every Windows has under this name"
+        mend = f"write {right}" if right else "the English name of one of Windows' own; another must be in the image"
+        report.warning(place, "group", message, mend)
+
+
+_GROUPS_OF = (
+    "useraccounts/localaccounts/localaccount/group",
+    "useraccounts/domainaccounts/domainaccountlist/domainaccount/group",
+    "offlineuseraccounts/offlinelocalaccounts/localaccount/group",
+    "offlineuseraccounts/offlinedomainaccounts/offlinedomainaccount/group",
+)
 
 
 def _product_key(place: Place, report: Report) -> None:

@@ -32,8 +32,20 @@ def _component(home: Home, report: Report) -> None:
     if not has_branches(own_text(home.element)):
         _siblings(home.places, report)
     for place in home.every:
+        if _is_misplaced(place):
+            continue  # That the reference does not know what it stands in is told, once for all that it holds.
         if place.children and not has_branches(place.text):
             _siblings(place.children, report)
+
+
+def _is_misplaced(place: Place) -> bool:
+    known = place.home.known
+    if known is None or known.settings is None:
+        return False
+    top = place
+    while top.parent is not None:
+        top = top.parent
+    return top.known is None
 
 
 def _is_item(place: Place) -> bool:

@@ -1,4 +1,4 @@
-"""Passwords as they stand in the file, and the logon that uses one."""
+"""Passwords as they stand in the file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,11 @@ def check(file: File, report: Report) -> None:
         for place in home.every:
             if place.name.casefold().endswith("password"):
                 _password(place, plain, report)
-    for home in file.named("Shell-Setup"):
-        for place in home.find("autologon"):
-            _autologon(place, report)
     if plain:
         others = ", ".join(str(one.line) for one in plain[1:])
         message = "a password stands here as plain text" + (f", and on line {others}" if others else "")
         mend = "keep the file from others; PlainText false hides a password from a glance, not from a reader"
         report.warning(plain[0], "password-plain", message, mend)
-
-
-def _autologon(place: Place, report: Report) -> None:
-    enabled = place.said("enabled").casefold()
-    if enabled in ("false", "0"):
-        return
-    if place.child("logoncount") is None:
-        message = "AutoLogon has no LogonCount, which the reference demands"
-        report.doubt(place, "autologon", message, "add <LogonCount>1</LogonCount>")
-    name = place.child("username")
-    if name is None or not name.text:
-        report.doubt(place, "autologon", "AutoLogon names no account", "add <Username>")
 
 
 def _password(place: Place, plain: list[Place], report: Report) -> None:
@@ -67,14 +52,19 @@ def _password(place: Place, plain: list[Place], report: Report) -> None:
     if text == DELETED:
         message = "Setup took the password out: the file is a copy that Windows kept"
         report.warning(value, "password-deleted", message, "write the password anew")
-    elif mark is not None and mark.text.casefold() in ("true", "1") and _is_encoded(text, place.name):
+    elif mark is not None and mark.text.casefold() in ("true", "1") and _is_encoded(text, _suffix(place)):
         message = "the value is an encoded password, but PlainText is true: the encoded text is the password then"
         report.warning(value, "password-encoding", message, "write PlainText false")
     elif mark is None or mark.text.casefold() not in ("false", "0"):
         if mark is None or not report.awaits(mark, mark.text):
             plain.append(value)
     else:
-        _encoded(value, place.name, report)
+        _encoded(value, _suffix(place), report)
+
+
+def _suffix(place: Place) -> str:
+    """What stands behind an encoded password: the element's name; of the offline one both names are in use."""
+    return "AdministratorPassword" if place.name.casefold() == "offlineadministratorpassword" else place.name
 
 
 def _is_encoded(text: str, suffix: str) -> bool:
@@ -108,3 +98,19 @@ def _is_blank(place: Place) -> bool:
     if place.said("plaintext").casefold() in ("false", "0"):
         return not value or value == base64.b64encode(place.name.encode("utf-16-le")).decode()
     return not value and not place.text
+
+
+def revealed(place: Place) -> str | None:
+    """The password itself, to be compared and never shown; None when it cannot be told."""
+    value, mark = place.child("value"), place.said("plaintext").casefold()
+    text = value.text if value is not None else ""
+    if value is None or text == DELETED or (text and is_all_placeholder(text)):
+        return None
+    if mark not in ("false", "0"):
+        return text
+    try:
+        decoded = base64.b64decode("".join(text.split()), validate=True).decode("utf-16-le")
+    except (binascii.Error, ValueError):
+        return None
+    name = _suffix(place)
+    return decoded[: -len(name)] if decoded.casefold().endswith(name.casefold()) else None

@@ -167,6 +167,10 @@ class Report:
         """It may not do what was meant."""
         self._add(Severity.WARNING, at, code, message, mend)
 
+    def note(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
+        """Worth knowing, and no reason to change anything now."""
+        self._add(Severity.NOTE, at, code, message, mend)
+
     def doubt(self, at: Place | Home | etree._Element, code: str, message: str, mend: str) -> None:
         """Perhaps wrong: the documentation says so, Windows may not mind."""
         self._add(Severity.ERROR if self._ours else Severity.WARNING, at, code, message, mend)

@@ -82,7 +82,12 @@ def _inside_unlisted(place: Place) -> bool:
 def _perhaps(place: Place) -> str:
     known = place.home.known.settings if place.home.known is not None else None
     start = place.parent.key + "/" if place.parent is not None else ""
+    name = place.name.casefold()
     if known is not None:
+        deeper = {key.rpartition("/")[0] for key in known if key.startswith(start) and key.endswith(f"/{name}")}
+        near = [known[key].name.rpartition("/")[2] for key in deeper if "/" not in key[len(start) :] and key in known]
+        if len(near) == 1 and f"{start}{name}" not in known:
+            return f"put it into <{near[0]}>"
         beside = {
             key[len(start) :]: one.name.rpartition("/")[2]
             for key, one in known.items()
@@ -131,7 +136,16 @@ def _group(place: Place, report: Report) -> None:
         report.doubt(place, "shape", f"{place.name} holds elements; the reference has a text there", mend)
     if place.text and not report.awaits(place, place.text):
         message = f"{place.name} holds text beside its settings: {quoted(place)}"
-        report.warning(place, "stray-text", message, "remove it")
+        report.warning(place, "stray-text", message, _text_goes(place))
+
+
+def _text_goes(place: Place) -> str:
+    """What to do with a text that stands beside settings: it may be what one of them should say."""
+    inside = {name.casefold(): name for name in place.known.inside} if place.known is not None else {}
+    name = inside.get("key" if place.name.casefold() == "productkey" else "value", "")
+    if not name and place.name.casefold().endswith("password"):
+        name = "Value"
+    return f"put it into <{name}>" if name and not place.said(name.casefold()) else "remove it"
 
 
 def _text(place: Place, report: Report) -> None:

@@ -16,6 +16,40 @@ _ACCOUNTS = (
     "useraccounts/localaccounts/localaccount/name",
     "useraccounts/domainaccounts/domainaccountlist/domainaccount/name",
 )
+_DEPRECATED = frozenset(
+    {
+        "shell-setup/oobe/networklocation",
+        *(
+            f"shell-setup/oeminformation/{name}"
+            for name in ("helpcustomized", "logo", "manufacturer", "model", "supporthours", "supportphone")
+        ),
+        *(
+            f"helpandsupport/helpandsupport/{name}"
+            for name in ("logo", "logourl", "manufacturer", "searchcontent", "supportsearchurl", "tilecolor")
+        ),
+        "shell-setup/visualeffects/fontsmoothing",
+        "shell-setup/visualeffects/systemdefaultbackgroundcolor",
+        "shell-setup/themes/customdefaultthemefile",
+        "shell-setup/themes/screensaver",
+        "international-core-winpe/setupuilanguage/willshowui",
+        "outofboxexperience/donotopeninitialconfigurationtasksatlogon",
+        "outofboxexperience/oemextensionxmlfilepath",
+        "security-spp-ux/sppcc/referralid",
+        *(
+            f"wifinetworkmanager/{name}"
+            for name in (
+                "defaultautoconnectsharedstate",
+                "wifisharingfacebookinitial",
+                "wifisharingoutlookinitial",
+                "wifisharingskypeinitial",
+            )
+        ),
+        "wlansvc/wlanfunctionleveldeviceresetsupported",
+        "wlansvc/wlanplatformleveldeviceresetsupported",
+    }
+)
+"""What the reference calls deprecated in Windows 10 or in one of its versions."""
+
 _SINCE_8 = frozenset({"hideonlineaccountscreens", "hidelocalaccountscreen", "hideoemregistrationscreen"})
 
 
@@ -23,9 +57,11 @@ def check(file: File, report: Report) -> None:
     """Everything about the first start."""
     for home in file.named("Shell-Setup"):
         _oobe(home.find("oobe"), file, report)
+    _deprecated(file, report)
     asked = "" if file.use is Deployment.UNKNOWN else question(file.homes, file.edition)
-    begun = any(home.phase == "oobesystem" for home in file.homes)
-    if asked and (begun or file.use is Deployment.GENERALIZED):
+    # Who installs a desktop may want to be asked, if he says nothing about which Windows it is.
+    wanted = file.edition is None or not any(home.phase == "oobesystem" for home in file.homes)
+    if asked and (file.use is Deployment.GENERALIZED or not wanted):
         report.doubt(_where_accounts_go(file), "password-missing", asked, _ANSWERS[file.edition])
 
 
@@ -67,6 +103,22 @@ def _skips(place: Place) -> bool:
 
 def _where_accounts_go(file: File) -> Home | etree._Element:
     return next((home for home in file.named("Shell-Setup") if home.phase == "oobesystem"), file.root)
+
+
+def _deprecated(file: File, report: Report) -> None:
+    """Settings that do nothing any more, one finding for each group and its place."""
+    if file.windows is not None and not file.windows.at_least(10, 0):
+        return
+    for home in file.homes:
+        groups: dict[str, list[Place]] = {}
+        for place in home.every:
+            said = place.text and not place.children
+            if said and f"{home.name.casefold().removeprefix('microsoft-windows-')}/{place.key}" in _DEPRECATED:
+                groups.setdefault(place.key.rpartition("/")[0], []).append(place)
+        for places in groups.values():
+            names = ", ".join(place.name for place in places)
+            message = f"{names}: of no effect since Windows 10, by the reference"
+            report.note(places[0], "deprecated", message, "leave it out, unless an older Windows reads the file too")
 
 
 def _oobe(found: Iterable[Place], file: File, report: Report) -> None:
