@@ -177,6 +177,22 @@ class Client:
         found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/suggested", deadlines, {})
         return found
 
+    def tag_image(self, name: str, ref: str) -> wire.Tagged:
+        """Gives a name to an image, and takes it from the one that it meant."""
+        path = f"/v1/images/{transport.part(ref)}/names/{transport.part(name)}"
+        found: wire.Tagged = self.call("PUT", path)
+        return found
+
+    def unused_images(self, *, older_than_s: float = 0.0) -> list[wire.Image]:
+        """Images that no service refers to."""
+        found: list[wire.Image] = self.call("GET", "/v1/unused-images", {"older_than_s": older_than_s})
+        return found
+
+    def prune_images(self, *, older_than_s: float = 0.0) -> list[wire.Image]:
+        """Removes them; returns what they were."""
+        found: list[wire.Image] = self.call("DELETE", "/v1/unused-images", {"older_than_s": older_than_s})
+        return found
+
     def remove_image(self, ref: str) -> None:
         """Removes an image."""
         self.call("DELETE", f"/v1/images/{transport.part(ref)}")

@@ -21,6 +21,7 @@ from orchestrator.api.app import create_app
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Admission
 from orchestrator.api.server import serve
+from orchestrator.catalogue import Catalogue
 from orchestrator.config import Config
 from orchestrator.control import Control
 from orchestrator.deployment import Capacity
@@ -31,7 +32,7 @@ from orchestrator.drivers.disks import QemuImgDisks
 from orchestrator.drivers.hypervisor import accelerator
 from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
-from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.network import firewall, routes, vip
 from orchestrator.drivers.network.host_network import HostNetwork
@@ -94,13 +95,12 @@ def running(settings: Config) -> Iterator[None]:
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
-        images = ImageRepository(
-            store,
+        files = LocalImageFiles(
             layout,
-            clock,
             virtual_size_max=settings.image_virtual_size_max_gib * GIB,
             reserve_bytes=settings.disk_reserve_mib * MIB,
         )
+        images = Catalogue(store, clock, files)
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         host = stack.enter_context(_host(settings, layout, clock, bell, secrets))

@@ -130,6 +130,7 @@ class Image:
     answers: AnswerFormat = AnswerFormat.NOCLOUD
     hardware: Hardware = Hardware()
     suggested: Deadlines | None = None  # None: the image has not been tested
+    source_sha256: str = ""  # of the file as it was sent; "" when that is not known
     revision: int = 0
 
 

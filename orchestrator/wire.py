@@ -70,7 +70,16 @@ class Image(TypedDict):
     answers: str
     hardware: dict[str, Any]
     suggested: dict[str, Any] | None
+    source_sha256: str
     revision: int
+
+
+class Tagged(TypedDict):
+    """A name that means another image now; see catalogue.Tagged."""
+
+    image: Image
+    before: Image | None
+    used_by: list[str]
 
 
 class Arrival(TypedDict):

@@ -15,6 +15,7 @@ from orchestrator.api.guard import said
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Places, Threads
 from orchestrator.arrivals import Arrival
+from orchestrator.catalogue import Tagged
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.intake import Intake
@@ -63,6 +64,15 @@ class Images(Protocol):
 
     def suggest(self, reference: str, deadlines: Deadlines) -> Image:
         """Keeps what the image's test measured."""
+
+    def tag(self, name: str, reference: str) -> Tagged:
+        """Gives a name to an image, and takes it from the one that it meant."""
+
+    def unused(self, *, older_than_s: float) -> Sequence[Image]:
+        """Images that no service refers to, and that were added so long ago."""
+
+    def prune(self, *, older_than_s: float) -> Sequence[Image]:
+        """Removes them; returns what they were."""
 
     def remove(self, reference: str) -> Image:
         """Takes a name away, and with the last one the image; raises Conflict while a service refers to it."""
@@ -245,7 +255,27 @@ def image_routes(images: Images) -> APIRouter:
         images.remove(ref)
 
     _suggestions(router, images)
+    _order(router, images)
     return router
+
+
+def _order(router: APIRouter, images: Images) -> None:
+    @router.put("/images/{ref}/names/{name}")
+    def tag_image(request: Request, ref: str, name: str) -> Tagged:
+        """Gives the image a name, and takes it from the one that it meant; services go on with what they have."""
+        said(request, "image-tag", name)
+        return images.tag(name, ref)
+
+    @router.get("/unused-images")
+    def list_unused(older_than_s: Annotated[float, Query(ge=0)] = 0.0) -> list[Image]:
+        """Images that no service refers to, and that were added more than so many seconds ago."""
+        return list(images.unused(older_than_s=older_than_s))
+
+    @router.delete("/unused-images")
+    def prune_images(request: Request, older_than_s: Annotated[float, Query(ge=0)] = 0.0) -> list[Image]:
+        """Removes them, with all their names; returns what they were."""
+        said(request, "image-prune", "")
+        return list(images.prune(older_than_s=older_than_s))
 
 
 def _suggestions(router: APIRouter, images: Images) -> None:

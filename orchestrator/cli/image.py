@@ -16,7 +16,7 @@ import click
 from orchestrator.cli import image_canary, image_windows, names, render
 from orchestrator.cli.adding import adding
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import output_option
+from orchestrator.cli.options import Duration, output_option
 from orchestrator.client import Client
 from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.model import Hardware
 
 _RECIPES = ("micro", "debian", "setup-simulator", "windows")
+_CHUNK_BYTES = 1 << 20
 _FORMATS = ["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 _OS = click.option("--os", type=click.Choice(["linux", "windows"]), default="linux", show_default=True)
 
@@ -102,8 +103,29 @@ def send(client: Client, files: Sequence[Path], intake: Intake) -> wire.Image:
         opened = [stack.enter_context(regular(file)) for file in files]
         sizes = tuple(size for _, size in opened)
         intake = dataclasses.replace(intake, parts=sizes if len(sizes) > 1 else (), size_bytes=sum(sizes))
+        if intake.sha256 is None and _is_known(client, intake.name):
+            # The daemon then knows before the upload whether the name means these bytes.
+            intake = dataclasses.replace(intake, sha256=_digest(opened[0][0]))
         advance = stack.enter_context(adding(client, intake.name, sum(sizes), convert=intake.convert))
         return client.add_image(opened, intake, advance)
+
+
+def _is_known(client: Client, name: str) -> bool:
+    try:
+        return name in client.image(name)["names"]
+    except NotFound:
+        return False
+
+
+def _digest(source: BinaryIO) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    source.seek(0)
+    while chunk := source.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    source.seek(0)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -175,6 +197,38 @@ def rm(client: Client, refs: tuple[str, ...]) -> None:
     for ref in refs:
         client.remove_image(ref)
         render.show([f"{ref}: removed"])
+
+
+@image.command()
+@click.argument("name")
+@click.argument("ref", metavar="IMAGE", shell_complete=names.image)
+@click.pass_obj
+def tag(client: Client, name: str, ref: str) -> None:
+    """Gives an image another name, or moves a name to it. Services keep the bytes that they were applied with."""
+    tagged = client.tag_image(name, ref)
+    render.show([f"{name} sha256:{tagged['image']['sha256']}"])
+    before = tagged["before"]
+    if before is not None:
+        render.say(f"{name} meant sha256:{before['sha256']} before")
+        for service in tagged["used_by"]:
+            render.say(f"service {service} goes on with that until it is applied again")
+
+
+@image.command()
+@click.option("--older-than", type=Duration(), default=0.0, help="Only what was added so long ago, as 30d or 12h.")
+@click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
+@click.pass_obj
+def prune(client: Client, older_than: float, yes: bool) -> None:
+    """Lists the images that no service refers to, and removes them with --yes."""
+    found = client.prune_images(older_than_s=older_than) if yes else client.unused_images(older_than_s=older_than)
+    for one in found:
+        render.show([f"{','.join(one['names'])} sha256:{one['sha256']} {render.size(one['size_bytes'])}"])
+    total = render.size(sum(one["size_bytes"] for one in found))
+    count = f"{len(found)} image{'' if len(found) == 1 else 's'}"
+    if yes:
+        render.say(f"{count} removed: {total}")
+    else:
+        render.say(f"{count} in use by no service: {total}" + ("; remove them: --yes" if found else ""))
 
 
 @image.command()

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.render import FORMATS
 
-_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
 
 
@@ -25,7 +25,7 @@ class Duration(click.ParamType[float]):
             return value
         found = _DURATION.fullmatch(value)
         if found is None or found[2] not in _UNITS_S:
-            self.fail(f"{value!r} is no length of time; write 90s, 10m or 2h", param, ctx)
+            self.fail(f"{value!r} is no length of time; write 90s, 10m, 2h or 7d", param, ctx)
         return float(found[1]) * _UNITS_S[found[2]]
 
 

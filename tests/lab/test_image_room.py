@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.catalogue import Catalogue
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import NoSpace
 from orchestrator.imagefiles import SourceFormat
@@ -37,9 +38,11 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
 
 
 @pytest.fixture
-def repository(layout: Layout) -> ImageRepository:
+def repository(layout: Layout) -> Catalogue:
     """An empty repository that keeps the reserve."""
-    return ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1 << 41, reserve_bytes=1024 * MIB)
+    return Catalogue(
+        FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 41, reserve_bytes=1024 * MIB)
+    )
 
 
 def free(layout: Layout) -> int:
@@ -102,7 +105,7 @@ def stream(size: int) -> io.BufferedReader:
 
 
 def test_a_small_file_of_a_large_disk_is_stopped_at_the_reserve(
-    repository: ImageRepository, layout: Layout, tmp_path: Path
+    repository: Catalogue, layout: Layout, tmp_path: Path
 ) -> None:
     """While qemu-img writes it; all is given back, and a small image finds its place afterwards."""
     before = free(layout)
@@ -116,7 +119,7 @@ def test_a_small_file_of_a_large_disk_is_stopped_at_the_reserve(
     repository.add(io.BytesIO(noise(8 * MIB, 1)), Intake(name="small", format=SourceFormat.RAW))
 
 
-def test_what_is_sent_is_stopped_at_the_reserve(repository: ImageRepository, layout: Layout) -> None:
+def test_what_is_sent_is_stopped_at_the_reserve(repository: Catalogue, layout: Layout) -> None:
     """Whether its size was told before, when it is refused without a byte, or not."""
     before = free(layout)
     untouched = Words(1024 * MIB)
@@ -134,7 +137,7 @@ def test_what_is_sent_is_stopped_at_the_reserve(repository: ImageRepository, lay
     assert [*layout.incoming.iterdir()] == []
 
 
-def test_disks_that_are_joined_are_stopped_at_the_reserve(repository: ImageRepository, layout: Layout) -> None:
+def test_disks_that_are_joined_are_stopped_at_the_reserve(repository: Catalogue, layout: Layout) -> None:
     """A differencing disk and its parent have each what fits, and together more than there is room for."""
     before = free(layout)
     block = 2 * MIB
@@ -152,7 +155,7 @@ def test_disks_that_are_joined_are_stopped_at_the_reserve(repository: ImageRepos
     assert [*layout.incoming.iterdir()] == []
 
 
-def test_holes_take_no_room(repository: ImageRepository, layout: Layout) -> None:
+def test_holes_take_no_room(repository: Catalogue, layout: Layout) -> None:
     """A raw disk larger than all the room, with some bytes in it, is taken with its holes."""
     before = free(layout)
     place = layout.state / "source"

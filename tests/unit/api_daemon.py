@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from orchestrator import records, verify
 from orchestrator.api import Listener, Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
+from orchestrator.catalogue import Catalogue
 from orchestrator.client import Client
 from orchestrator.control import Control
 from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import World, fake_host
-from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.sqlite import SqliteStore
@@ -65,7 +66,7 @@ class Daemon:
         with contextlib.ExitStack() as stack:
             self.layout.state.mkdir(parents=True, exist_ok=True)
             self.store = stack.enter_context(SqliteStore(self.layout.state / "vmrole.db"))
-            self.images = ImageRepository(self.store, self.layout, self.world, virtual_size_max=1 << 40)
+            self.images = Catalogue(self.store, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
             self._host = host = fake_host(self.world)
             self.reconciler = Reconciler(self.store, host, workers=4)
             self.control = Control(

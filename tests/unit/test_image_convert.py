@@ -15,10 +15,11 @@ from typing import cast
 
 import pytest
 
+from orchestrator.catalogue import Catalogue
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.command import Limits, apart, follow, run
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidInput, NoSpace, Permanent
 from orchestrator.imagefiles import SourceFormat
@@ -62,12 +63,12 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def repository(layout: Layout) -> ImageRepository:
+def repository(layout: Layout) -> Catalogue:
     """An empty repository."""
-    return ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
 
 
-def add(repository: ImageRepository, *files: bytes, name: str = "disk", format: SourceFormat | None = None) -> Image:
+def add(repository: Catalogue, *files: bytes, name: str = "disk", format: SourceFormat | None = None) -> Image:
     """Adds a disk to be converted, with its parents behind it."""
     parts = [len(file) for file in files] if len(files) > 1 else []
     return repository.add(
@@ -75,14 +76,14 @@ def add(repository: ImageRepository, *files: bytes, name: str = "disk", format: 
     )
 
 
-def nothing_is_left(repository: ImageRepository, layout: Layout) -> bool:
+def nothing_is_left(repository: Catalogue, layout: Layout) -> bool:
     """No file, no record."""
     return not [*layout.incoming.iterdir(), *layout.images.iterdir()] and repository.all() == []
 
 
 @pytest.mark.parametrize(("of", "options"), FORMATS)
 def test_a_converted_disk_has_the_same_bytes(
-    repository: ImageRepository, layout: Layout, tmp_path: Path, of: str, options: str
+    repository: Catalogue, layout: Layout, tmp_path: Path, of: str, options: str
 ) -> None:
     """All of them and no more, as qemu-img compares; standalone, version 3, read-only, and its digest its own."""
     image = add(repository, make(tmp_path / "disk", content(), of, options).read_bytes())
@@ -98,14 +99,14 @@ def test_a_converted_disk_has_the_same_bytes(
     assert list(layout.incoming.iterdir()) == []
 
 
-def test_the_disk_of_an_ova_is_converted(repository: ImageRepository, tmp_path: Path) -> None:
+def test_the_disk_of_an_ova_is_converted(repository: Catalogue, tmp_path: Path) -> None:
     """As VirtualBox and ovftool export it."""
     image = add(repository, exported_vmdk(content()))
     assert image.virtual_size_bytes == SIZE
     assert identical(repository.path(image), "qcow2", content(), tmp_path)
 
 
-def test_raw_is_converted_when_it_is_said_to_be_raw(repository: ImageRepository, tmp_path: Path) -> None:
+def test_raw_is_converted_when_it_is_said_to_be_raw(repository: Catalogue, tmp_path: Path) -> None:
     """It has no magic to be known by."""
     with pytest.raises(ImageRejected, match="looks like raw"):
         add(repository, bytes(content()))
@@ -114,9 +115,7 @@ def test_raw_is_converted_when_it_is_said_to_be_raw(repository: ImageRepository,
 
 
 @pytest.mark.parametrize("creator", [b"vpc ", b"vs  ", b"win ", b"qemu"])
-def test_no_creator_makes_the_disk_shorter_or_longer(
-    repository: ImageRepository, tmp_path: Path, creator: bytes
-) -> None:
+def test_no_creator_makes_the_disk_shorter_or_longer(repository: Catalogue, tmp_path: Path, creator: bytes) -> None:
     """QEMU goes by cylinders, heads and sectors for some programs; the last sectors must come along all the same."""
     blocks = {number: (ALL, bytes(content()[number * BLOCK : (number + 1) * BLOCK])) for number in range(5)}
     image = add(repository, Vhd(creator=creator, blocks=blocks).bytes())
@@ -134,7 +133,7 @@ def differencing(parent: bytes, identity: bytes, changes: list[range], data: byt
 
 @pytest.mark.parametrize("base", ["dynamic", "fixed"])
 def test_a_differencing_disk_is_joined_with_its_parents(
-    repository: ImageRepository, layout: Layout, tmp_path: Path, base: str
+    repository: Catalogue, layout: Layout, tmp_path: Path, base: str
 ) -> None:
     """Sector by sector: its own where its bitmap says so, its parent's elsewhere, zeros of its own over old data."""
     expected = content()
@@ -154,7 +153,7 @@ def test_a_differencing_disk_is_joined_with_its_parents(
     assert list(layout.incoming.iterdir()) == []
 
 
-def test_a_parent_is_what_was_sent_and_nothing_of_the_host(repository: ImageRepository, layout: Layout) -> None:
+def test_a_parent_is_what_was_sent_and_nothing_of_the_host(repository: Catalogue, layout: Layout) -> None:
     """None, another disk, a text file and a file that is too short are refused, and nothing is left."""
     child = differencing(b"i" * 16, b"c" * 16, [range(3)], b"x")
     base = dynamic(bytes(content()))
@@ -180,7 +179,7 @@ def test_a_parent_is_what_was_sent_and_nothing_of_the_host(repository: ImageRepo
         repository.add(io.BytesIO(child + base), Intake(name="disk", parts=(len(child), len(base))))
 
 
-def test_no_conversion_opens_another_file(repository: ImageRepository, layout: Layout, tmp_path: Path) -> None:
+def test_no_conversion_opens_another_file(repository: Catalogue, layout: Layout, tmp_path: Path) -> None:
     """What leaks through a bare `qemu-img convert` is refused with --convert as well."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"TOPSECRET".ljust(2 * MIB, b"."))
@@ -213,7 +212,7 @@ def test_no_conversion_opens_another_file(repository: ImageRepository, layout: L
 
 
 def test_a_program_that_reads_another_size_than_we_do_is_not_believed(
-    repository: ImageRepository, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Catalogue, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What qemu-img made must be as large as the header said; a program that fails is refused with its last words."""
     programs, real = tmp_path / "programs", shutil.which("qemu-img")
@@ -241,7 +240,7 @@ def test_a_program_that_reads_another_size_than_we_do_is_not_believed(
     assert nothing_is_left(repository, layout)
 
 
-def test_snapshots_and_bitmaps_are_left_behind(repository: ImageRepository, tmp_path: Path) -> None:
+def test_snapshots_and_bitmaps_are_left_behind(repository: Catalogue, tmp_path: Path) -> None:
     """They name no other file: refused as they are, converted without them."""
     path = make(tmp_path / "disk.qcow2", content(), "qcow2", "compat=1.1")
     qemu_img("snapshot", "-c", "one", path)
@@ -253,7 +252,7 @@ def test_snapshots_and_bitmaps_are_left_behind(repository: ImageRepository, tmp_
     assert identical(repository.path(image), "qcow2", content(), tmp_path)
 
 
-def test_a_conversion_tells_how_far_it_is_and_can_be_ended(repository: ImageRepository, layout: Layout) -> None:
+def test_a_conversion_tells_how_far_it_is_and_can_be_ended(repository: Catalogue, layout: Layout) -> None:
     """What `progress` raises ends it: the program is gone, and nothing is left."""
     steps: list[tuple[str, float | None]] = []
 
@@ -278,7 +277,7 @@ def test_a_conversion_tells_how_far_it_is_and_can_be_ended(repository: ImageRepo
     assert nothing_is_left(repository, layout)
 
 
-def test_the_same_file_twice_is_one_image(repository: ImageRepository) -> None:
+def test_the_same_file_twice_is_one_image(repository: Catalogue) -> None:
     """Converted again it has the same bytes; the digest that may be given is that of the file as it comes."""
     disk = dynamic(bytes(content()))
     digest = hashlib.sha256(disk).hexdigest()
@@ -304,7 +303,7 @@ def test_more_than_a_disk_can_have_is_not_read(layout: Layout) -> None:
             self.taken += count
             return count
 
-    repository = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=8 * MIB)
+    repository = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=8 * MIB))
     for convert, parts in [(False, []), (True, []), (True, [1 << 40])]:
         source = Endless()
         with pytest.raises(ImageRejected) as caught:
@@ -315,7 +314,7 @@ def test_more_than_a_disk_can_have_is_not_read(layout: Layout) -> None:
         assert nothing_is_left(repository, layout)
 
 
-def test_what_an_image_is_for_is_recorded_and_fixed(repository: ImageRepository) -> None:
+def test_what_an_image_is_for_is_recorded_and_fixed(repository: Catalogue) -> None:
     """Windows reads Unattend.xml and Linux NoCloud unless said otherwise; the same bytes are not for two uses."""
     disk = dynamic(bytes(content()))
     hardware = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.NVME, tpm=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -12,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.catalogue import Catalogue
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.images.image_repository import ImageRepository, open_source
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
 from orchestrator.imagefiles import SourceFormat
@@ -31,9 +31,9 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def repository(layout: Layout) -> ImageRepository:
+def repository(layout: Layout) -> Catalogue:
     """An empty repository."""
-    return ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def empty(layout: Layout) -> bool:
     return not list(layout.incoming.iterdir()) and not list(layout.images.iterdir())
 
 
-def test_an_added_image_is_its_digest(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+def test_an_added_image_is_its_digest(repository: Catalogue, layout: Layout, content: bytes) -> None:
     """Named by content, read-only, and told about while it is copied."""
     seen: list[int] = []
     image = repository.add(io.BytesIO(content), Intake(name="micro"), seen.append)
@@ -64,7 +64,7 @@ def test_an_added_image_is_its_digest(repository: ImageRepository, layout: Layou
     assert repository.verify("micro") == image
 
 
-def test_an_image_has_many_names(repository: ImageRepository, content: bytes) -> None:
+def test_an_image_has_many_names(repository: Catalogue, content: bytes) -> None:
     """By name, digest, name and digest, and the beginning of the digest."""
     image = repository.add(io.BytesIO(content), Intake(name="micro"))
     for reference in ("micro", image.sha256, f"micro@sha256:{image.sha256}", image.sha256[:12]):
@@ -73,7 +73,7 @@ def test_an_image_has_many_names(repository: ImageRepository, content: bytes) ->
         assert repository.find(reference) is None
 
 
-def test_the_same_bytes_twice_are_one_image(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+def test_the_same_bytes_twice_are_one_image(repository: Catalogue, layout: Layout, content: bytes) -> None:
     """A second name for the same file; it goes with the last name."""
     repository.add(io.BytesIO(content), Intake(name="one"))
     image = repository.add(io.BytesIO(content), Intake(name="two"))
@@ -90,7 +90,7 @@ def test_the_same_bytes_twice_are_one_image(repository: ImageRepository, layout:
         repository.remove("two")
 
 
-def test_a_name_means_one_thing(repository: ImageRepository, layout: Layout, content: bytes, tmp_path: Path) -> None:
+def test_a_name_means_one_thing(repository: Catalogue, layout: Layout, content: bytes, tmp_path: Path) -> None:
     """A name that means other bytes is refused, and the new bytes go."""
     image = repository.add(io.BytesIO(content), Intake(name="micro"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
@@ -101,14 +101,14 @@ def test_a_name_means_one_thing(repository: ImageRepository, layout: Layout, con
 
 
 @pytest.mark.parametrize("name", ["../etc/cron.d/x", "-o", "a\n", "", "x" * 64, "A", "a/b", "a..b", "json:{}"])
-def test_a_name_that_is_no_name(repository: ImageRepository, layout: Layout, content: bytes, name: str) -> None:
+def test_a_name_that_is_no_name(repository: Catalogue, layout: Layout, content: bytes, name: str) -> None:
     """Nothing of it ever becomes a path."""
     with pytest.raises(InvalidInput):
         repository.add(io.BytesIO(content), Intake(name=name))
     assert empty(layout)
 
 
-def test_a_wrong_digest_is_refused(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+def test_a_wrong_digest_is_refused(repository: Catalogue, layout: Layout, content: bytes) -> None:
     """--sha256 is a promise that is kept."""
     with pytest.raises(ImageRejected, match="the digest is") as caught:
         repository.add(io.BytesIO(content), Intake(name="micro", sha256="0" * 64))
@@ -117,7 +117,7 @@ def test_a_wrong_digest_is_refused(repository: ImageRepository, layout: Layout, 
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeroed refcounts", "backing"])
-def test_a_bad_file_leaves_nothing(repository: ImageRepository, layout: Layout, content: bytes, damage: str) -> None:
+def test_a_bad_file_leaves_nothing(repository: Catalogue, layout: Layout, content: bytes, damage: str) -> None:
     """What our reader or qemu-img's check refuses is gone."""
     bad = bytearray(content)
     if damage == "cut":
@@ -131,7 +131,7 @@ def test_a_bad_file_leaves_nothing(repository: ImageRepository, layout: Layout, 
     assert empty(layout)
 
 
-def test_an_interrupted_add_leaves_nothing(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+def test_an_interrupted_add_leaves_nothing(repository: Catalogue, layout: Layout, content: bytes) -> None:
     """The source breaks off: no file, no record."""
 
     class Broken(io.BytesIO):
@@ -146,7 +146,7 @@ def test_an_interrupted_add_leaves_nothing(repository: ImageRepository, layout: 
     assert repository.all() == []
 
 
-def test_a_start_sweeps_what_a_crash_left(repository: ImageRepository, layout: Layout, content: bytes) -> None:
+def test_a_start_sweeps_what_a_crash_left(repository: Catalogue, layout: Layout, content: bytes) -> None:
     """A copy that never ended goes; what is recorded stays."""
     image = repository.add(io.BytesIO(content), Intake(name="micro"))
     (layout.incoming / "tmpabc").write_bytes(b"half")
@@ -157,9 +157,9 @@ def test_a_start_sweeps_what_a_crash_left(repository: ImageRepository, layout: L
 
 def test_images_outlive_a_lost_store(layout: Layout, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Files without a record are left, told about, and taken up again when the same bytes are added."""
-    first = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    first = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     image = first.add(io.BytesIO(content), Intake(name="micro"))
-    after = ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    after = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     after.sweep()
     assert after.strays() == [first.path(image).name]
     assert first.path(image).name in caplog.text
@@ -171,7 +171,7 @@ def test_images_outlive_a_lost_store(layout: Layout, content: bytes, caplog: pyt
     assert [one.names for one in after.missing()] == [("again",)]
 
 
-def test_verify_finds_changed_bytes_and_modes(repository: ImageRepository, content: bytes) -> None:
+def test_verify_finds_changed_bytes_and_modes(repository: Catalogue, content: bytes) -> None:
     """One bit, or a writable mode, is enough."""
     path = repository.path(repository.add(io.BytesIO(content), Intake(name="micro")))
     path.chmod(0o644)
@@ -190,7 +190,7 @@ def test_verify_finds_changed_bytes_and_modes(repository: ImageRepository, conte
 @pytest.mark.parametrize("name", ["micro", "another"])
 @pytest.mark.parametrize("harm", ["gone", "changed", "writable"])
 def test_what_is_damaged_is_mended_by_adding_it_again(
-    repository: ImageRepository, content: bytes, harm: str, name: str
+    repository: Catalogue, content: bytes, harm: str, name: str
 ) -> None:
     """As `verify` advises; the record stays, so that services that use it go on."""
     image = repository.add(io.BytesIO(content), Intake(name="micro"))
@@ -208,7 +208,7 @@ def test_what_is_damaged_is_mended_by_adding_it_again(
 def test_a_used_image_stays(layout: Layout) -> None:
     """While a service refers to it, also one that is being deleted; afterwards it may go."""
     fabric = Fabric()
-    repository = ImageRepository(fabric.store, layout, SystemClock(), virtual_size_max=1024**4)
+    repository = Catalogue(fabric.store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     fabric.deploy()
     with pytest.raises(Conflict, match="used by service shop"):
         repository.remove("micro")
@@ -254,7 +254,7 @@ def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content:
 
     other = threading.Thread(target=second)
     store = Paused(other, after=False)
-    images = ImageRepository(store, layout, SystemClock(), virtual_size_max=1024**4)
+    images = Catalogue(store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     store.armed = True
     image = images.add(io.BytesIO(content), Intake(name="micro"))
     other.join(30.0)
@@ -269,7 +269,7 @@ def test_a_removal_never_takes_the_bytes_of_a_new_image(layout: Layout, content:
     added: list[Image] = []
     other = threading.Thread(target=lambda: added.append(images.add(io.BytesIO(content), Intake(name="new"))))
     store = Paused(other, after=True)
-    images = ImageRepository(store, layout, SystemClock(), virtual_size_max=1024**4)
+    images = Catalogue(store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     images.add(io.BytesIO(content), Intake(name="old"))
     store.armed = True
     images.remove("old")
@@ -285,13 +285,13 @@ def test_a_record_that_cannot_be_written_leaves_nothing(layout: Layout, content:
         def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
             raise NoSpace("the store is full")
 
-    repository = ImageRepository(Full(), layout, SystemClock(), virtual_size_max=1024**4)
+    repository = Catalogue(Full(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     with pytest.raises(NoSpace):
         repository.add(io.BytesIO(content), Intake(name="micro"))
     assert empty(layout)
 
 
-def test_a_name_goes_before_digits(repository: ImageRepository, content: bytes, tmp_path: Path) -> None:
+def test_a_name_goes_before_digits(repository: Catalogue, content: bytes, tmp_path: Path) -> None:
     """A name that looks like the beginning of another image's digest means the image that it names."""
     first = repository.add(io.BytesIO(content), Intake(name="zzz"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "other"), "9M"], check=True)
@@ -303,27 +303,7 @@ def test_a_name_goes_before_digits(repository: ImageRepository, content: bytes, 
         assert found.sha256 == one.sha256
 
 
-@pytest.mark.parametrize("kind", ["pipe", "link", "directory", "device", "absent"])
-def test_only_a_regular_file_is_opened(tmp_path: Path, kind: str) -> None:
-    """No pipe is waited for, no link followed, no device read."""
-    path = tmp_path / "source"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "link":
-        path.symlink_to("/etc/shadow")
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "device":
-        path = Path("/dev/zero")
-    waiting = threading.Timer(5.0, os._exit, (3,))  # A hung open would hang the whole run.
-    waiting.start()
-    with pytest.raises(ImageRejected) as caught:
-        open_source(path)
-    waiting.cancel()
-    assert caught.value.reason == "not-a-file"
-
-
-def test_holes_stay_holes(repository: ImageRepository, tmp_path: Path) -> None:
+def test_holes_stay_holes(repository: Catalogue, tmp_path: Path) -> None:
     """A sparse disk takes the room of its data: between, before and behind it, also where that is not aligned."""
     source = tmp_path / "sparse"
     with source.open("wb") as file:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import imagefiles
+from orchestrator.catalogue import Catalogue
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ImageRejected
 from orchestrator.intake import Intake
@@ -95,10 +96,10 @@ DAMAGE: dict[str, tuple[str, Callable[[Qcow2], None]]] = {
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> ImageRepository:
+def repository(tmp_path: Path) -> Catalogue:
     """An empty repository."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
-    return ImageRepository(FakeStore(), layout, SystemClock(), virtual_size_max=1024**4)
+    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
 
 
 def inspected(data: bytes | bytearray, *, convert: bool) -> imagefiles.Inspection:
@@ -203,7 +204,7 @@ def test_not_one_byte_may_be_missing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("percent", [60, 90])
-def test_a_cut_disk_is_not_converted(repository: ImageRepository, tmp_path: Path, percent: int) -> None:
+def test_a_cut_disk_is_not_converted(repository: Catalogue, tmp_path: Path, percent: int) -> None:
     """The command refuses it either way; before, QEMU took what was missing for zeros."""
     data = make(tmp_path / "disk", noise(4 * MIB, 1), "qcow2", "compat=1.1").read_bytes()
     for convert in (False, True):
@@ -214,7 +215,7 @@ def test_a_cut_disk_is_not_converted(repository: ImageRepository, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_refcounts_are_checked_before_a_conversion(repository: ImageRepository, tmp_path: Path) -> None:
+def test_refcounts_are_checked_before_a_conversion(repository: Catalogue, tmp_path: Path) -> None:
     """They do not count for the disk as it is read, and are what tells a sound file from a patched one."""
     disk = Qcow2(make(tmp_path / "disk", content(), "qcow2", "compat=1.1"))
     disk.bytes[disk.block_at : disk.block_at + 16] = bytes(16)
@@ -226,7 +227,7 @@ def test_refcounts_are_checked_before_a_conversion(repository: ImageRepository, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("convert", [False, True])
-def test_clusters_that_nobody_uses_harm_nothing(repository: ImageRepository, tmp_path: Path, convert: bool) -> None:
+def test_clusters_that_nobody_uses_harm_nothing(repository: Catalogue, tmp_path: Path, convert: bool) -> None:
     """As a program leaves them that was killed: counted, not used."""
     disk = Qcow2(make(tmp_path / "disk", content(), "qcow2", "compat=1.1"))
     disk.bytes += bytes(-len(disk.bytes) % CLUSTER) + noise(CLUSTER, 1)

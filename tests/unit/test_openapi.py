@@ -11,10 +11,11 @@ import pytest
 
 from orchestrator import wire
 from orchestrator.api.app import create_app, description
+from orchestrator.catalogue import Catalogue
 from orchestrator.control import Control
 from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import FakeStore, World
-from orchestrator.drivers.images.image_repository import ImageRepository
+from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
@@ -36,7 +37,7 @@ SCHEMA_OF = {
 def described(directory: Path) -> dict[str, Any]:
     """What the app says of itself; no request is made, so nothing real is needed behind it."""
     store, world, layout = FakeStore(), World(), Layout(directory / "state", directory / "run")
-    images = ImageRepository(store, layout, world, virtual_size_max=1 << 40)
+    images = Catalogue(store, world, LocalImageFiles(layout, virtual_size_max=1 << 40))
     control = Control(
         store,
         find_image=images.find,
