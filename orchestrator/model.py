@@ -179,6 +179,9 @@ class Endpoint:
     target: int
     mode: Mode = Mode.TCP
     probe: Probe | None = None
+    timeout_s: float | None = None  # how long either side may be silent; None: 60 s for http, an hour for tcp
+    max_connections: int | None = None  # at a time; None: a share of what the host's memory is good for
+    max_connections_per_client: int | None = None  # from one address; None: half of the endpoint's
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -555,6 +558,9 @@ class Frontend:
     port: int
     mode: Mode
     probe: Probe | None
+    timeout_s: float | None = None  # see Endpoint, also for the next two
+    connections_max: int | None = None
+    client_connections_max: int | None = None
 
 
 class Part(enum.StrEnum):

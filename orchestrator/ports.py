@@ -145,6 +145,9 @@ class Balancer(Protocol):
     def seats(self) -> Mapping[InstanceName, Seat]:
         """All members as they stand now."""
 
+    def faults(self) -> Sequence[str]:
+        """What is not as it should be with the balancer itself, in sentences that say what helps."""
+
 
 class Network(Protocol):
     """Private networks, reservations, guards against spoofing, and the VIP's address on the host."""

@@ -46,6 +46,9 @@ def frontends(services: list[Service], instances: list[Instance]) -> list[Fronte
             port=end.port,
             mode=end.mode,
             probe=end.probe,
+            timeout_s=end.timeout_s,
+            connections_max=end.max_connections,
+            client_connections_max=end.max_connections_per_client,
         )
         for service in services
         if not service.removing or service.name in peopled

@@ -49,6 +49,8 @@ def findings(host: Host, services: Sequence[Service], instances: Sequence[Instan
             found += _network(host, service, [one for one in instances if one.service == service.name])
     for name in host.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
+    for fault in host.balancer.faults():
+        found.append(Finding(code="BALANCER", subject="host", message=fault))
     return sorted(found, key=lambda one: (one.code, one.subject))
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from orchestrator.config import Config
 from orchestrator.doctor.check import Check, Verdict, existing, fail, ok, warn
-from orchestrator.drivers.balancer import haproxy_config, haproxy_process
+from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_process
 from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor import accelerator as accelerators
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
@@ -140,12 +140,17 @@ def haproxy(settings: Config) -> Check:
         return found
     with _place(settings.run_dir) as place:
         written = place / "haproxy.cfg"
-        written.write_text(haproxy_config.render(_SHAPE, _SOCKET))
+        try:
+            written.write_text(haproxy_config.render(_SHAPE, _SOCKET, haproxy_host.surroundings(place)))
+        except Permanent as error:  # Nobody to be but root.
+            return fail("haproxy", f"{found.message}, but {error}", error.hint)
         try:
             haproxy_process.try_config(settings.haproxy, written)
         except Permanent as error:
             remedy = "use the distribution's build of HAProxy: apt-get install haproxy"
             return fail("haproxy", f"{found.message}, but {error}", remedy)
+    if (old := haproxy_process.outdated(settings.run_dir / "haproxy", settings.haproxy)) != "":
+        return warn("haproxy", old, "restart the daemon: it reloads HAProxy, and no connection is lost")
     return ok("haproxy", f"{found.message} and takes our configuration")
 
 

@@ -53,6 +53,7 @@ from orchestrator.model import (
 from unattend.secret import SecretRef
 
 WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
+ENDPOINT_CONNECTIONS_MOST = 200_000  # of an endpoint at a time
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 
 
@@ -180,12 +181,25 @@ class _Reader(Reader):
         return image
 
     def _endpoint(self, name: str, node: object, at: str) -> Endpoint:
-        node = self.keys(node, at, ("port", "target", "protocol", "probe"), ("port",))
+        limits = ("timeout", "maxConnections", "maxConnectionsPerClient")
+        node = self.keys(node, at, ("port", "target", "protocol", "probe", *limits), ("port",))
         outside = self.take(node, at, "port", port, 0)
         mode = self.take(node, at, "protocol", choice(Mode), Mode.TCP)
         probe = self._probe(node, at)
+        most = self.take(node, at, "maxConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
+        of_a_client = self.take(node, at, "maxConnectionsPerClient", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
+        if most is not None and of_a_client is not None and of_a_client > most:
+            told = f"one client may have {of_a_client} connections, and all together {most}"
+            self.fault(f"{at}.maxConnectionsPerClient", told, "not more than maxConnections")
         return Endpoint(
-            name=name, port=outside, target=self.take(node, at, "target", port, outside), mode=mode, probe=probe
+            name=name,
+            port=outside,
+            target=self.take(node, at, "target", port, outside),
+            mode=mode,
+            probe=probe,
+            timeout_s=self.take(node, at, "timeout", duration_s(1, 24 * 3600), None),
+            max_connections=most,
+            max_connections_per_client=of_a_client,
         )
 
     def _probe(self, node: Map, at: str) -> Probe | None:

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.drivers.balancer import haproxy_config, haproxy_process
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.errors import Busy, ConfigError, EndpointRefused, Permanent, Transient, Unreachable
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
 from tests.contract.origin import Origin
@@ -144,7 +145,7 @@ def test_only_other_endpoints_are_a_reload(haproxy: HaproxyBalancer) -> None:
     assert haproxy._process._worker() != worker
 
 
-@pytest.mark.parametrize("command", ["add server", "state drain", "state ready"])
+@pytest.mark.parametrize("command", ["add server", "weight 0", "weight 1"])
 @pytest.mark.parametrize("answer", ["", "Some other answer.\n"], ids=["silent", "refused"])
 def test_what_haproxy_does_not_show_has_not_happened(
     haproxy: HaproxyBalancer, monkeypatch: pytest.MonkeyPatch, command: str, answer: str
@@ -152,12 +153,12 @@ def test_what_haproxy_does_not_show_has_not_happened(
     """A command that HAProxy refuses, or takes without effect, is told, and asked again by the next turn."""
     haproxy.shape([HTTP])
     haproxy.join(member(ZERO))
-    if command == "state ready":
+    if command == "weight 1":
         haproxy.drain(ZERO)
     before = haproxy.seats()[ZERO].standing
     ask = haproxy._process.ask
     monkeypatch.setattr(haproxy._process, "ask", lambda line: answer if command in line else ask(line))
-    verbs = {"add server": lambda: haproxy.join(member(ONE)), "state drain": lambda: haproxy.drain(ZERO)}
+    verbs = {"add server": lambda: haproxy.join(member(ONE)), "weight 0": lambda: haproxy.drain(ZERO)}
     with pytest.raises(Busy):
         verbs.get(command, lambda: haproxy.join(member(ZERO)))()
     assert (haproxy.seats()[ZERO].standing, ONE in haproxy.seats()) == (before, False)
@@ -515,7 +516,7 @@ def test_a_full_disk_does_not_end_the_watcher(
 def test_what_is_in_the_configuration_was_checked() -> None:
     """No name, address, port or path can add a line or a word."""
     good = haproxy_config.Shape(frontends=(HTTP,), members={ZERO: member(ZERO)})
-    text = haproxy_config.render(good, Path("/run/x.sock"))
+    text = haproxy_config.render(good, Path("/run/x.sock"), Surroundings())
     assert text.count(f"\n    server web-0.shop {ADDRESSES[ZERO]}:8077 ") == 1
     bad: list[haproxy_config.Shape] = [
         dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, pool=PoolName("a\nglobal")),)),
@@ -526,7 +527,7 @@ def test_what_is_in_the_configuration_was_checked() -> None:
     ]
     for one in bad:
         with pytest.raises(Permanent):
-            haproxy_config.render(one, Path("/run/x.sock"))
+            haproxy_config.render(one, Path("/run/x.sock"), Surroundings())
     with pytest.raises(ValueError, match="permitted"):
         haproxy_config.server_address(dataclasses.replace(member(ZERO), address="1.2.3.4 weight 0"), 80)
 

@@ -130,6 +130,16 @@ def test_user_data_that_no_guest_would_understand_is_refused() -> None:
         ("128 MiB", "1 MiB", 7, "roles.web.size.memory", "out of range"),
         ("port: 80,", "port: 99999,", 9, "roles.web.endpoints.http.port", "1 to 65535"),
         ("protocol: http", "protocol: udp", 9, "roles.web.endpoints.http.protocol", "tcp, http"),
+        ("port: 80,", "port: 80, timeout: 5,", 9, "roles.web.endpoints.http.timeout", "not a length of time"),
+        ("port: 80,", "port: 80, timeout: 0 s,", 9, "roles.web.endpoints.http.timeout", "1 s to 86400 s"),
+        ("port: 80,", "port: 80, maxConnections: 0,", 9, "roles.web.endpoints.http.maxConnections", "out of range"),
+        (
+            "port: 80,",
+            "port: 80, maxConnections: 5, maxConnectionsPerClient: 6,",
+            9,
+            "roles.web.endpoints.http.maxConnectionsPerClient",
+            "not more than maxConnections",
+        ),
         ("path: /healthz", "path: healthz", 9, "roles.web.endpoints.http.probe.path", "begin with '/'"),
         ("path: /healthz", 'path: "/a b"', 9, "roles.web.endpoints.http.probe.path", "not a path"),
         ("cache:", "Cache:", 10, "roles.web.localStorage.Cache", "not a label"),
@@ -162,6 +172,15 @@ def test_all_faults_are_told_at_once() -> None:
         GOOD.replace("micro", "nope").replace("port: 80,", "port: 0,").replace("drain: 5 s", "drain: 5")
     )
     assert [fault.key for fault in faults] == ["roles.web.image", "roles.web.endpoints.http.port", "roles.web.drain"]
+
+
+def test_the_limits_of_an_endpoint_are_read() -> None:
+    """How long it may be silent, and how many connections it may have; nothing said is nothing set."""
+    limits = "timeout: 5 min, maxConnections: 100, maxConnectionsPerClient: 7"
+    (endpoint,) = manifest.parse(GOOD.replace("port: 80,", f"port: 80, {limits},"), find).roles[0].endpoints
+    assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (300.0, 100, 7)
+    (endpoint,) = manifest.parse(GOOD, find).roles[0].endpoints
+    assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (None, None, None)
 
 
 def test_two_endpoints_cannot_share_a_port() -> None:

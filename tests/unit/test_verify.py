@@ -49,6 +49,7 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
         ("DOMAIN-MISSING", WEB, lambda world: world.machines.pop(WEB)),
         ("DOMAIN-POWER", WEB, lambda world: world.kill(WEB)),
         ("DOMAIN-STRAY", STRANGER, lambda world: world.machines.update({STRANGER: world.machines[WEB]})),
+        ("BALANCER", "host", lambda world: world.faults.balancer.append("HAProxy is old")),
         ("MEMBER-STRAY", STRANGER, lambda world: world.seats_taken.update({STRANGER: world.seats_taken[WEB]})),
     ],
 )

@@ -22,8 +22,9 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
-from orchestrator.drivers.balancer import haproxy_config
+from orchestrator.drivers.balancer import haproxy_config, haproxy_host
 from orchestrator.drivers.balancer.haproxy_config import Shape
+from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, WRITABLE, HaproxyProcess
 from orchestrator.drivers.file_errors import file_faults
 from orchestrator.errors import Busy, EndpointRefused, Permanent, Unreachable, WorldError
@@ -43,10 +44,18 @@ Rows = dict[tuple[PoolName, InstanceName], Row]
 class HaproxyBalancer:
     """See ports.Balancer. Thread-safe. `with` watches HAProxy and, at its end, leaves it running."""
 
-    def __init__(self, place: Path, binary: str, wake: Callable[[InstanceName, str], None]) -> None:
+    def __init__(
+        self,
+        place: Path,
+        binary: str,
+        wake: Callable[[InstanceName, str], None],
+        surroundings: Callable[[Path], Surroundings] = haproxy_host.surroundings,
+    ) -> None:
         """`place` is a directory of its own under the run directory."""
         self._process = HaproxyProcess(place, binary)
         self._wake = wake
+        self._surroundings = surroundings
+        self._renewed = False  # whether what runs is of this version of ours, and of the installed HAProxy
         self._saved = place / "shape.json"
         self._lock = threading.RLock()
         self._shape = self._remembered()
@@ -137,7 +146,7 @@ class HaproxyBalancer:
             if present and name not in self._shape.draining:
                 self._remember(replace(self._shape, draining=self._shape.draining | {name}))
             for pool in present:
-                self._set(pool, name, "state drain")
+                self._set(pool, name, "weight 0")  # Of the state "drain" a member that is down shows nothing.
             self._must_show(name, in_rotation=False)
 
     def leave(self, name: InstanceName) -> None:
@@ -182,8 +191,8 @@ class HaproxyBalancer:
             there = rows.get((pool, name))
             if there is None or there["addr"] != address:
                 self._add(pool, name, address, haproxy_config.server_options(frontends[pool]))
-            elif not _in_rotation(there):
-                self._set(pool, name, "state ready")
+            elif name in self._shape.draining or not _in_rotation(there):
+                self._set(pool, name, "state ready")  # A daemon before this one may have drained it by its state.
                 self._set(pool, name, "weight 1")
         self._must_show(name, in_rotation=True)
         members = {**self._shape.members, name: member}
@@ -253,13 +262,39 @@ class HaproxyBalancer:
                 log.exception("HAProxy's watcher goes on after an error of its own")
 
     def _revive(self) -> None:
-        """Starts HAProxy as it was when it has ended though it has endpoints."""
-        if self._shape.frontends and self._process.pid() is None:
+        """Starts an HAProxy that has ended though it has endpoints, as it was; renews what a former daemon left."""
+        if not self._shape.frontends:
+            return
+        if self._process.pid() is None:
             log.warning("HAProxy does not run; starting it with %d members", len(self._shape.members))
             self._load(self._shape)
+        elif not self._renewed:
+            self._renew()
+        self._renewed = True
+
+    def _renew(self) -> None:
+        """Reloads an HAProxy that was configured by another version of ours, or is not the one that is installed.
+
+        No connection is lost by it; those that are open stay with the old one until they end.
+        """
+        why = self._process.outdated()
+        text = self._text(self._shape)
+        if not why and haproxy_config.frame(text) != haproxy_config.frame(self._process.configured()):
+            why = "HAProxy runs with a configuration of another version of vmrole"
+        if why:
+            log.warning("%s; reloading it, which loses no connection", why)
+            self._process.load(text)
+
+    def faults(self) -> Sequence[str]:
+        """See ports.Balancer."""
+        why = self._process.outdated()
+        return [f"{why}; restart the daemon, which reloads it without losing a connection"] if why else []
 
     def _load(self, shape: Shape) -> None:
-        self._process.load(haproxy_config.render(shape, self._process.socket))
+        self._process.load(self._text(shape))
+
+    def _text(self, shape: Shape) -> str:
+        return haproxy_config.render(shape, self._process.socket, self._surroundings(self._process.jail))
 
     def _tell_changes(self) -> None:
         with self._lock:  # A member that joins meanwhile is neither missing nor changed.

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.errors import Permanent
 from orchestrator.model import Frontend, HttpProbe, Member, Mode
 
@@ -25,6 +26,9 @@ SERVER_OPTIONS = (
     "on-marked-down shutdown-sessions pool-purge-delay 200ms"
 )
 
+OLD_WORKERS_MAX = 16  # of 7 to 9 MiB each; a connection that has outlived as many reloads is cut by the next
+SHARE_LEAST = 200  # connections of an endpoint, however many endpoints there are
+
 _HEAD = """# Written by vmrole; changes are lost. Members come and go through the runtime socket and are kept here as
 # well, so that a restart or reload begins with those that are in rotation. A VIP that is not on the host must not
 # keep the others from being served (transparent), and a port is never shared with another program (noreuseport).
@@ -32,9 +36,10 @@ global
     stats socket {socket} mode 600 level admin expose-fd listeners
     stats timeout 10s
     hard-stop-after 24h
-    maxconn 4000
+    mworker-max-reloads {old_workers}
+    maxconn {connections}
     noreuseport
-
+{user}
 defaults
     timeout connect 2s
     timeout client 60s
@@ -44,9 +49,33 @@ defaults
     timeout queue 5s
     timeout tunnel 1h
     timeout check 2s
+    option clitcpka
+    option srvtcpka
+    clitcpka-idle 60s
+    clitcpka-intvl 15s
+    clitcpka-cnt 4
+    srvtcpka-idle 60s
+    srvtcpka-intvl 15s
+    srvtcpka-cnt 4
+    option disable-h2-upgrade
     option redispatch 1
     retries 3
 """
+
+# What a client says of where he comes from is his word alone; members get ours, and none of his. Servers that hand
+# headers on as environment variables cannot tell `X_Forwarded_For` from `X-Forwarded-For`, nor `Proxy` from one of
+# their own.
+_HIS_WORD = (
+    r"^(x[-_](forward(ed)?|original|rewrite|envoy|proxyuser|host|scheme|http[-_]host[-_]override)([-_].*)?"
+    r"|forwarded([-_]for)?|([a-z0-9]+[-_])*(client|remote|real|connecting|originating)[-_](ip|ipv6|addr|host)|proxy)$"
+)
+_HTTP_RULES = (
+    # What no standard allows is understood by each reader in his own way: it goes no further.
+    r"http-request deny deny_status 400 if { req.hdrs -m reg '[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]' }",
+    "http-request deny deny_status 400 if { req.ver 1.1 } ! { req.hdr_cnt(host) 1 }",
+    f"http-request del-header '{_HIS_WORD}' -m reg",
+    "http-request set-header X-Forwarded-For %[src]",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,34 +106,64 @@ def server_address(member: Member, port: int) -> str:
     return f"{ipaddress.IPv4Address(member.address)}:{checked_port(port)}"
 
 
-def render(shape: Shape, socket: Path) -> str:
+def render(shape: Shape, socket: Path, host: Surroundings) -> str:
     """The whole configuration."""
-    parts = [_HEAD.format(socket=socket)]
+    share = max(SHARE_LEAST, host.connections_max // max(2, len(shape.frontends)))
+    user = f"    user {host.user}\n    group {host.group}\n" if host.user else ""
+    jail = f"    chroot {host.jail}\n" if host.jail else ""
+    head = _HEAD.format(
+        socket=socket, old_workers=OLD_WORKERS_MAX, connections=host.connections_max, user=user + jail
+    )
+    parts = [head]
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
-        parts.append(_frontend(frontend))
+        parts.append(_frontend(frontend, share))
         parts.append(_backend(frontend, shape))
     return "\n".join(parts)
 
 
-def _frontend(frontend: Frontend) -> str:
+def frame(text: str) -> str:
+    """A configuration without its members, which come and go while HAProxy runs."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("    server "))
+
+
+def _frontend(frontend: Frontend, share: int) -> str:
+    """`share` is how many connections the endpoint may have, unless the service file says it."""
     pool = checked_name(frontend.pool)
+    most = frontend.connections_max or share
+    of_a_client = frontend.client_connections_max or max(1, most // 2)
     lines = [
         f"frontend {pool}",
         f"    mode {frontend.mode}",
         f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent",
+        f"    maxconn {most}",
+        "    stick-table type ip size 100k expire 60s store conn_cur",
+        "    tcp-request connection track-sc0 src",
+        f"    tcp-request connection reject if {{ sc0_conn_cur gt {of_a_client} }}",
         f"    default_backend {pool}",
     ]
+    if frontend.timeout_s is not None:
+        lines.append(f"    timeout client {_ms(frontend.timeout_s)}")
+    if frontend.mode is Mode.HTTP:
+        lines += [f"    {rule}" for rule in _HTTP_RULES]
     return "\n".join(lines) + "\n"
+
+
+def _ms(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
 
 
 def _backend(frontend: Frontend, shape: Shape) -> str:
     pool = checked_name(frontend.pool)
     lines = [f"backend {pool}", f"    mode {frontend.mode}", "    balance roundrobin"]
     if frontend.mode is Mode.HTTP:
-        # A request that a dying member never answered is asked elsewhere, if asking twice does no harm.
+        # A request that a dying member never answered is asked elsewhere, if asking twice does no harm: once, and
+        # where a third member is up. It may be the request that kills them.
         lines.append("    retry-on conn-failure empty-response")
-        lines.append("    http-request disable-l7-retry if ! { method GET HEAD OPTIONS }")
-        lines.append("    option forwardfor")
+        lines.append("    retries 1")
+        lines.append("    http-request disable-l7-retry if ! { method GET HEAD OPTIONS } or { nbsrv lt 3 }")
+    if frontend.timeout_s is not None:
+        lines.append(f"    timeout server {_ms(frontend.timeout_s)}")
+        lines.append(f"    timeout tunnel {_ms(frontend.timeout_s)}")
     if isinstance(frontend.probe, HttpProbe):
         if not _PATH.fullmatch(frontend.probe.path):
             raise Permanent(f"{frontend.probe.path[:80]!r} cannot be probed")

@@ -15,9 +15,10 @@ import socket
 import time
 from pathlib import Path
 
+from orchestrator.drivers.balancer import haproxy_host
 from orchestrator.drivers.command import run
 from orchestrator.drivers.file_errors import file_faults
-from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable
+from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable, WorldError
 
 log = logging.getLogger(__name__)
 WRITABLE = "HAProxy's directory must be writable for the daemon"
@@ -47,6 +48,14 @@ def try_config(binary: str, config: Path) -> None:
         raise Permanent(f"HAProxy refuses its configuration: {said}") from error
 
 
+def outdated(place: Path, binary: str) -> str:
+    """Why the HAProxy of that directory is not the one that is installed; "" when it is, or cannot be looked at."""
+    with contextlib.suppress(OSError, WorldError, ConfigError):
+        if (place / "haproxy.cfg").exists():
+            return HaproxyProcess(place, binary).outdated()
+    return ""
+
+
 class HaproxyProcess:
     """One HAProxy, its files all in `place`. Not thread-safe but for `ask` and `ask_old`."""
 
@@ -56,6 +65,7 @@ class HaproxyProcess:
         self.config = place / "haproxy.cfg"
         self.socket = place / "admin.sock"
         self.master = place / "master.sock"
+        self.jail = place / "empty"  # what the worker has for a root directory
         self._pid_file = place / "haproxy.pid"
         self._known: int | None = None  # the last one that was seen
         for path in (self.socket, self.master):
@@ -121,6 +131,8 @@ class HaproxyProcess:
         """
         with file_faults(self.config, WRITABLE):
             before = self.config.read_text() if self.config.exists() else text
+        with file_faults(self.jail, WRITABLE):
+            self.jail.mkdir(exist_ok=True, mode=0o555)
         fresh = self._written(text)
         try_config(self._binary, fresh)
         fresh.rename(self.config)
@@ -193,6 +205,23 @@ class HaproxyProcess:
             return found[1] if found else None
         return None
 
+    def configured(self) -> str:
+        """The configuration that it was given last; "" when there is none."""
+        try:
+            return self.config.read_text()
+        except OSError:
+            return ""
+
+    def outdated(self) -> str:
+        """Why what runs is not what is installed, in a sentence; "" when it is, or when nothing runs."""
+        pid, running = self.pid(), ""
+        if pid is None:
+            return ""
+        with contextlib.suppress(Unreachable):
+            found = re.search(r"^Version: (\S+)", self.ask("show info"), re.MULTILINE)
+            running = found[1] if found else ""
+        return haproxy_host.outdated(pid, running, self._binary)
+
     def _failed_reloads(self) -> int | None:
         """How many reloads have failed since the last that did not; None while the master is busy with one."""
         with contextlib.suppress(Unreachable):
@@ -210,6 +239,8 @@ class HaproxyProcess:
                 time.sleep(POLL_S)
         for path in (self.config, self._pid_file, *self.config.parent.glob("*.sock*")):
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.jail.rmdir()
 
     # Talking to it ---------------------------------------------------------------------------------------------
 

@@ -153,6 +153,10 @@ class FakeBalancer:
             seats[name] = dataclasses.replace(seat, standing=standing, connections=connections)
         return seats
 
+    def faults(self) -> Sequence[str]:
+        """See ports.Balancer."""
+        return tuple(self._world.faults.balancer)
+
 
 class FakeNetwork:
     """Networks in memory."""

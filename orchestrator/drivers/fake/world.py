@@ -60,6 +60,7 @@ class Faults:
     libvirt_is_away: bool = False
     disk_is_full: bool = False
     network_cannot_start: bool = False  # e.g. somebody else has its port 53
+    balancer: list[str] = dataclasses.field(default_factory=list)  # what is wrong with the balancer itself
 
 
 class World:
