@@ -143,7 +143,10 @@ class Balancer(Protocol):
         """Takes the member out of all pools, ending what is still open. An absent member is fine."""
 
     def seats(self) -> Mapping[InstanceName, Seat]:
-        """All members as they stand now."""
+        """All members as they stood a moment ago: a millisecond for each, so that asking often costs little."""
+
+    def seat(self, name: InstanceName) -> Seat | None:
+        """One member as it stands now; None when it is in no pool and nothing of it is open."""
 
     def faults(self) -> Sequence[str]:
         """What is not as it should be with the balancer itself, in sentences that say what helps."""

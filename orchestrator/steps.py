@@ -127,7 +127,7 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
         return paused
     if member.pools:
         host.balancer.join(member)
-        seat = host.balancer.seats().get(instance.name)
+        seat = host.balancer.seat(instance.name)
         if seat is None or seat.standing is not Standing.UP or not seat.checked:
             return Wait(instance, "joined the pool; the balancer's health check has not passed yet", SOON_S)
     if domain is not None and domain.disc:
@@ -169,7 +169,7 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
 
 def drain(instance: Instance, host: Host) -> Outcome:
     """draining: out of rotation at once; open connections may finish within the role's drain time."""
-    seat = host.balancer.seats().get(instance.name)
+    seat = host.balancer.seat(instance.name)
     if seat is None:
         return Done(instance)
     domain = host.hypervisor.look(instance.name)
@@ -178,7 +178,7 @@ def drain(instance: Instance, host: Host) -> Outcome:
     if not over:
         try:
             host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
-            seat = host.balancer.seats().get(instance.name, seat)
+            seat = host.balancer.seat(instance.name) or seat
             over = not seat.connections
         except Unreachable:
             raise

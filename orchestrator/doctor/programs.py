@@ -18,6 +18,7 @@ from typing import Final
 from orchestrator.config import Config
 from orchestrator.doctor.check import Check, Verdict, existing, fail, ok, warn
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_process
+from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor import accelerator as accelerators
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
@@ -37,7 +38,7 @@ _ASK_LIBVIRT: Final = (
 )
 _SOCKET: Final = Path("/run/vmrole-doctor.sock")  # Never made; how long paths may be is the run directory's check.
 _WEB, _TCP, _MEMBER = PoolName("doctor.web.http"), PoolName("doctor.web.tcp"), InstanceName("web-0.doctor")
-_SHAPE: Final = haproxy_config.Shape(  # An endpoint of each kind, with a member.
+_SHAPE: Final = Shape(  # An endpoint of each kind, with a member.
     frontends=(
         Frontend(pool=_WEB, vip="127.0.0.1", port=80, mode=Mode.HTTP, probe=HttpProbe()),
         Frontend(pool=_TCP, vip="127.0.0.1", port=81, mode=Mode.TCP, probe=None),

@@ -170,10 +170,10 @@ class TestHaproxy(BalancerContract):
         """A daemon that died leaves HAProxy serving; the next one finds members and endpoints, and starts nothing."""
         haproxy.shape([HTTP])
         haproxy.join(member(ZERO))
-        before = haproxy._process.pid()
+        before = haproxy.process.pid()
         with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None) as successor:
             successor.shape([HTTP])
-            assert successor._process.pid() == before
+            assert successor.process.pid() == before
             assert successor.seats()[ZERO].standing is Standing.UP
 
     def test_a_taken_port_is_told_and_nothing_is_lost(self, haproxy: HaproxyBalancer) -> None:
@@ -210,11 +210,11 @@ class TestHaproxy(BalancerContract):
     def test_no_endpoints_no_haproxy(self, haproxy: HaproxyBalancer) -> None:
         """After the last endpoint has gone no process and no file of it is left."""
         haproxy.shape([HTTP])
-        pid = haproxy._process.pid()
+        pid = haproxy.process.pid()
         haproxy.shape([])
         assert pid is not None
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
-        assert not list(haproxy._process.config.parent.iterdir())
+        assert not list(haproxy.process.config.parent.iterdir())
 
 
 def ask_kept(connection: http.client.HTTPConnection) -> tuple[int, str]:
@@ -236,7 +236,7 @@ def answered() -> tuple[int, str]:
 
 def kill_all(haproxy: HaproxyBalancer) -> None:
     """kill -9 of the master and its workers."""
-    config = str(haproxy._process.config).encode()
+    config = str(haproxy.process.config).encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.balancer import haproxy_config, haproxy_process
+from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.errors import Busy, ConfigError, EndpointRefused, Permanent, Transient, Unreachable
@@ -133,16 +134,16 @@ def connect(port: int) -> socket.socket:
 def test_only_other_endpoints_are_a_reload(haproxy: HaproxyBalancer) -> None:
     """Endpoints that are as they were, and members that come, drain and go, leave the same process at work."""
     haproxy.shape([HTTP])
-    worker = haproxy._process._worker()
+    worker = haproxy.process.worker()
     assert worker is not None
     for _ in range(2):
         haproxy.shape([HTTP])
         haproxy.join(member(ZERO))
         haproxy.drain(ZERO)
         patiently(lambda: haproxy.leave(ZERO))
-    assert haproxy._process._worker() == worker
+    assert haproxy.process.worker() == worker
     haproxy.shape([HTTP, ADMIN])
-    assert haproxy._process._worker() != worker
+    assert haproxy.process.worker() != worker
 
 
 @pytest.mark.parametrize("command", ["add server", "weight 0", "weight 1"])
@@ -156,13 +157,13 @@ def test_what_haproxy_does_not_show_has_not_happened(
     if command == "weight 1":
         haproxy.drain(ZERO)
     before = haproxy.seats()[ZERO].standing
-    ask = haproxy._process.ask
-    monkeypatch.setattr(haproxy._process, "ask", lambda line: answer if command in line else ask(line))
+    ask = haproxy.process.ask
+    monkeypatch.setattr(haproxy.process, "ask", lambda line: answer if command in line else ask(line))
     verbs = {"add server": lambda: haproxy.join(member(ONE)), "weight 0": lambda: haproxy.drain(ZERO)}
     with pytest.raises(Busy):
         verbs.get(command, lambda: haproxy.join(member(ZERO)))()
     assert (haproxy.seats()[ZERO].standing, ONE in haproxy.seats()) == (before, False)
-    monkeypatch.setattr(haproxy._process, "ask", ask)
+    monkeypatch.setattr(haproxy.process, "ask", ask)
     verbs.get(command, lambda: haproxy.join(member(ZERO)))()
 
 
@@ -288,9 +289,9 @@ def test_a_vip_that_is_not_on_the_host_keeps_nobody_else_from_being_served(
     with pytest.raises(Transient, match="not on this host yet"):
         haproxy.shape([HTTP, absent])
     haproxy.join(member(ZERO))
-    shape = dataclasses.replace(haproxy._shape, frontends=(*haproxy._shape.frontends, absent))
-    haproxy._load(shape)
-    haproxy._remember(shape)
+    shape = dataclasses.replace(haproxy.desired.shape, frontends=(*haproxy.desired.shape.frontends, absent))
+    haproxy.load(shape)
+    haproxy.desired.keep(shape)
     kill_all(haproxy)
     until(lambda: answered() == (200, "zero"))
 
@@ -305,7 +306,7 @@ def test_a_port_that_was_taken_meanwhile_does_not_keep_the_daemon_from_starting(
     kill_all(first)
     with takes(PORT):
         successor = start()
-        assert successor._process.pid() is None
+        assert successor.process.pid() is None
         with pytest.raises(EndpointRefused, match="taken by another program"):
             successor.shape([HTTP, ADMIN])
         connect(ADMIN.port).close()
@@ -320,10 +321,10 @@ def test_a_failed_reload_is_told_at_once_and_loses_nothing(
     haproxy.shape([HTTP])
     haproxy.join(member(ZERO))
     with socket.create_server((VIP, ADMIN.port)):
-        wanted = dataclasses.replace(haproxy._shape, frontends=(*haproxy._shape.frontends, ADMIN))
+        wanted = dataclasses.replace(haproxy.desired.shape, frontends=(*haproxy.desired.shape.frontends, ADMIN))
         began = time.monotonic()
         with pytest.raises(Permanent, match="goes on with the endpoints it had"):
-            haproxy._load(wanted)
+            haproxy.load(wanted)
         assert time.monotonic() - began < 10
         assert ask() == (200, "zero")
         with pytest.raises(EndpointRefused):  # Not taken for a place where HAProxy listens already.
@@ -345,7 +346,7 @@ def test_its_files_are_its_owners_alone(haproxy: HaproxyBalancer, place: Path) -
     """Who can write to the runtime socket rules the balancer."""
     haproxy.shape([HTTP])
     assert place.stat().st_mode & 0o077 == 0
-    for path in (haproxy._process.socket, haproxy._process.master, haproxy._process.config):
+    for path in (haproxy.process.socket, haproxy.process.master, haproxy.process.config):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
@@ -373,7 +374,7 @@ def own_s() -> float:
 
 def cpu_s(haproxy: HaproxyBalancer) -> float:
     """Seconds of processor time of all of HAProxy's processes."""
-    config, ticks = str(haproxy._process.config).encode(), 0
+    config, ticks = str(haproxy.process.config).encode(), 0
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and config in (entry / "cmdline").read_bytes().split(b"\0"):
@@ -411,7 +412,7 @@ def test_an_answer_that_was_cut_short_is_none(haproxy: HaproxyBalancer, tmp_path
     """HAProxy may die while it speaks: what it had said by then is no list of members, and no consent."""
     haproxy.shape([HTTP])
     haproxy.join(member(ZERO))
-    process, path = haproxy._process, tmp_path / "cut.sock"
+    process, path = haproxy.process, tmp_path / "cut.sock"
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as talk:
         talk.connect(str(process.socket))
         talk.sendall(line.encode() + b"\n")
@@ -432,8 +433,8 @@ def test_an_answer_that_was_cut_short_is_none(haproxy: HaproxyBalancer, tmp_path
         threading.Thread(target=serve, daemon=True).start()
         for _ in range(0, len(whole), 11):
             with pytest.raises(Unreachable):
-                process._converse(path, line)
-        assert process._converse(path, line) == whole.decode().strip()
+                process.converse(path, line)
+        assert process.converse(path, line) == whole.decode().strip()
 
 
 def test_the_watcher_outlives_a_fault_of_its_own(
@@ -445,7 +446,7 @@ def test_the_watcher_outlives_a_fault_of_its_own(
     def fault() -> None:
         raise AttributeError("a fault")
 
-    monkeypatch.setattr(haproxy, "_tell_changes", fault)
+    monkeypatch.setattr(haproxy.members, "seats", fault)
     until(lambda: "error of its own" in caplog.text)
     kill_all(haproxy)
     until(lambda: answered()[0] == 503)
@@ -515,10 +516,10 @@ def test_a_full_disk_does_not_end_the_watcher(
 
 def test_what_is_in_the_configuration_was_checked() -> None:
     """No name, address, port or path can add a line or a word."""
-    good = haproxy_config.Shape(frontends=(HTTP,), members={ZERO: member(ZERO)})
+    good = Shape(frontends=(HTTP,), members={ZERO: member(ZERO)})
     text = haproxy_config.render(good, Path("/run/x.sock"), Surroundings())
     assert text.count(f"\n    server web-0.shop {ADDRESSES[ZERO]}:8077 ") == 1
-    bad: list[haproxy_config.Shape] = [
+    bad: list[Shape] = [
         dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, pool=PoolName("a\nglobal")),)),
         dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, port=0),)),
         dataclasses.replace(good, frontends=(dataclasses.replace(HTTP, probe=HttpProbe(path="/ x")),)),
@@ -535,20 +536,20 @@ def test_what_is_in_the_configuration_was_checked() -> None:
 def test_the_process_is_told_from_others(place: Path, haproxy: HaproxyBalancer) -> None:
     """A process id that another program has got meanwhile is not taken for HAProxy, and never killed."""
     (place / "haproxy.pid").write_text(str(os.getpid()))
-    assert haproxy._process.pid() is None
-    haproxy._process.stop()
+    assert haproxy.process.pid() is None
+    haproxy.process.stop()
 
 
 def test_a_reload_without_a_pid_file_is_a_reload(place: Path, haproxy: HaproxyBalancer) -> None:
     """HAProxy takes its pid file away before it writes it anew: nobody who looks then takes it for dead."""
     haproxy.shape([HTTP])
     haproxy.join(member(ZERO))
-    pid = haproxy._process.pid()
+    pid = haproxy.process.pid()
     (place / "haproxy.pid").unlink()
-    assert haproxy._process.pid() == pid
+    assert haproxy.process.pid() == pid
     assert set(haproxy.seats()) == {ZERO}
     haproxy.shape([HTTP, ADMIN])
-    assert haproxy._process.pid() == pid
+    assert haproxy.process.pid() == pid
     assert (place / "haproxy.pid").read_text().strip() == str(pid)
 
 

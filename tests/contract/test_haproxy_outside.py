@@ -21,6 +21,7 @@ from orchestrator.config import Config
 from orchestrator.doctor import programs
 from orchestrator.doctor.check import Verdict
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_process
+from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.errors import Permanent
@@ -124,9 +125,9 @@ def lines_of(status: str) -> dict[str, str]:
 
 def worker_of(balancer: HaproxyBalancer) -> int:
     """The process that takes new connections."""
-    found = re.search(r"^Pid: (\d+)$", balancer._process.ask("show info"), re.MULTILINE)
-    assert found is not None
-    return int(found[1])
+    worker = balancer.process.worker()
+    assert worker is not None
+    return int(worker)
 
 
 def assert_without_root(balancer: HaproxyBalancer) -> None:
@@ -177,7 +178,7 @@ def test_where_there_is_nobody_to_be_it_is_said_what_helps(tmp_path: Path, monke
     with pytest.raises(Permanent, match="no user or group 'no-such-user'") as refused:
         balancer.shape([HTTP])
     assert "adduser --system --group" in refused.value.hint
-    assert balancer._process.pid() is None
+    assert balancer.process.pid() is None
 
 
 def test_the_haproxy_of_a_former_version_is_replaced_and_loses_nothing(begin: Begin) -> None:
@@ -249,7 +250,7 @@ def test_a_member_that_is_down_is_drained_and_taken_back(begin: Begin, pools: tu
         until(lambda: answered() == (200, "ok"), 30.0)
         balancer.drain(ZERO)
         assert answered()[0] == 503
-    until(lambda: "L4" in str(balancer._process.ask("show stat -1 4 -1")), 30.0)
+    until(lambda: "L4" in str(balancer.process.ask("show stat -1 4 -1")), 30.0)
     time.sleep(1.0)  # Long enough for its checks to fail.
     assert balancer.seats()[ZERO].standing is Standing.DRAINING
 
@@ -353,10 +354,10 @@ def test_one_client_of_one_endpoint_starves_nobody(begin: Begin) -> None:
 
 def test_the_shares_of_all_endpoints_leave_room_for_each() -> None:
     """All endpoints but one may be full, each with many clients: the last is served."""
-    shape = haproxy_config.Shape(
-        frontends=tuple(replace(TCP, pool=PoolName(f"shop.db.sql{n}"), port=20000 + n) for n in range(10))
+    shape = Shape(frontends=tuple(replace(TCP, pool=PoolName(f"shop.db.sql{n}"), port=20000 + n) for n in range(10)))
+    text = haproxy_config.render(
+        shape, Path("/run/x.sock"), Surroundings(connections_max=50_000, files_max=1_000_000)
     )
-    text = haproxy_config.render(shape, Path("/run/x.sock"), Surroundings(connections_max=50_000))
     shares = [int(one) for one in re.findall(r"^frontend[^§]*?^    maxconn (\d+)", text, re.MULTILINE)]
     assert shares == [5_000] * 10
     assert "\n    maxconn 50000\n" in text
@@ -403,7 +404,7 @@ def test_a_silent_connection_ends_when_the_endpoint_says_so(begin: Begin) -> Non
 
 def test_what_the_time_limits_are_where_nobody_says_one() -> None:
     """A minute for http, an hour where both sides of a connection have spoken; dead peers are found out sooner."""
-    text = haproxy_config.render(haproxy_config.Shape(frontends=(TCP, HTTP)), Path("/run/x.sock"), Surroundings())
+    text = haproxy_config.render(Shape(frontends=(TCP, HTTP)), Path("/run/x.sock"), Surroundings())
     for line in (
         "timeout client 60s",
         "timeout server 60s",
@@ -425,4 +426,4 @@ def test_workers_of_former_configurations_are_few(begin: Begin) -> None:
         for number in range(haproxy_config.OLD_WORKERS_MAX + 4):
             assert hold(1, TCP.port, stack)
             patiently(lambda number=number: balancer.shape([TCP, HTTP] if number % 2 == 0 else [TCP]), 30.0)
-        until(lambda: len(balancer._process._old_pids()) <= haproxy_config.OLD_WORKERS_MAX + 1, 30.0)
+        until(lambda: len(balancer.process.old_pids()) <= haproxy_config.OLD_WORKERS_MAX + 1, 30.0)

@@ -119,7 +119,7 @@ VERBS: list[tuple[str, Verb, list[Verb], set[InstanceName], set[str]]] = [
 def die_at(victim: HaproxyBalancer, step: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The victim dies before the step-th command or note; returns a list that is not empty when it did."""
     counted, struck = [0], list[int]()
-    loads, asks, notes = victim._process.load, victim._process.ask, victim._remember
+    loads, asks, notes = victim.process.load, victim.process.ask, victim.desired.keep
     doing = threading.get_ident()
 
     def counting(call: Callable[..., object]) -> Callable[..., object]:
@@ -133,9 +133,9 @@ def die_at(victim: HaproxyBalancer, step: int, monkeypatch: pytest.MonkeyPatch) 
 
         return counted_call
 
-    monkeypatch.setattr(victim._process, "load", counting(loads))
-    monkeypatch.setattr(victim._process, "ask", counting(asks))
-    monkeypatch.setattr(victim, "_remember", counting(notes))
+    monkeypatch.setattr(victim.process, "load", counting(loads))
+    monkeypatch.setattr(victim.process, "ask", counting(asks))
+    monkeypatch.setattr(victim.desired, "keep", counting(notes))
     return struck
 
 

@@ -6,13 +6,12 @@ at blanks: nothing reaches either without having passed `checked_name` and `chec
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.drivers.balancer.haproxy_host import Surroundings
+from orchestrator.drivers.balancer.desired import Shape
+from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.errors import Permanent
 from orchestrator.model import Frontend, HttpProbe, Member, Mode
 
@@ -22,9 +21,12 @@ _PATH = re.compile(r"/[!-~]{0,200}")
 # A dynamic server takes nothing from `default-server`, so both kinds are told the same in full. Two failed checks
 # take a member out within a second; idle connections go quickly, because a member with one cannot be removed.
 SERVER_OPTIONS = (
-    "check inter 1s fastinter 250ms downinter 500ms rise 1 fall 2 "
+    "check inter {every} fastinter 250ms downinter {down} rise 1 fall 2 "
     "on-marked-down shutdown-sessions pool-purge-delay 200ms"
 )
+# The kernel remembers each check for two minutes: of so many members a check a second each is 24,000 connections.
+MEMBERS_EACH_SECOND = 200
+CHECK_EVERY_MOST_S = 5.0
 
 OLD_WORKERS_MAX = 16  # of 7 to 9 MiB each; a connection that has outlived as many reloads is cut by the next
 SHARE_LEAST = 200  # connections of an endpoint, however many endpoints there are
@@ -57,7 +59,6 @@ defaults
     srvtcpka-idle 60s
     srvtcpka-intvl 15s
     srvtcpka-cnt 4
-    option disable-h2-upgrade
     option redispatch 1
     retries 3
 """
@@ -76,15 +77,6 @@ _HTTP_RULES = (
     f"http-request del-header '{_HIS_WORD}' -m reg",
     "http-request set-header X-Forwarded-For %[src]",
 )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
-    """What HAProxy shall be: its endpoints, its members, and which of these are draining."""
-
-    frontends: tuple[Frontend, ...] = ()
-    members: Mapping[str, Member] = dataclasses.field(default_factory=dict)
-    draining: frozenset[str] = frozenset()
 
 
 def checked_name(name: str) -> str:
@@ -108,12 +100,11 @@ def server_address(member: Member, port: int) -> str:
 
 def render(shape: Shape, socket: Path, host: Surroundings) -> str:
     """The whole configuration."""
-    share = max(SHARE_LEAST, host.connections_max // max(2, len(shape.frontends)))
+    connections = connections_with(host, len(shape.members))
+    share = max(SHARE_LEAST, connections // max(2, len(shape.frontends)))
     user = f"    user {host.user}\n    group {host.group}\n" if host.user else ""
     jail = f"    chroot {host.jail}\n" if host.jail else ""
-    head = _HEAD.format(
-        socket=socket, old_workers=OLD_WORKERS_MAX, connections=host.connections_max, user=user + jail
-    )
+    head = _HEAD.format(socket=socket, old_workers=OLD_WORKERS_MAX, connections=connections, user=user + jail)
     parts = [head]
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
         parts.append(_frontend(frontend, share))
@@ -132,7 +123,7 @@ def _frontend(frontend: Frontend, share: int) -> str:
     most = frontend.connections_max or share
     of_a_client = frontend.client_connections_max or max(1, most // 2)
     lines = [
-        f"frontend {pool}",
+        f"frontend to.{pool}",  # A pool is found by its name: that is its backend's alone.
         f"    mode {frontend.mode}",
         f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent",
         f"    maxconn {most}",
@@ -144,6 +135,7 @@ def _frontend(frontend: Frontend, share: int) -> str:
     if frontend.timeout_s is not None:
         lines.append(f"    timeout client {_ms(frontend.timeout_s)}")
     if frontend.mode is Mode.HTTP:
+        lines.append("    option disable-h2-upgrade")
         lines += [f"    {rule}" for rule in _HTTP_RULES]
     return "\n".join(lines) + "\n"
 
@@ -176,14 +168,16 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
         for of, port in member.pools:
             if of == frontend.pool:
                 weight = " weight 0" if name in shape.draining else ""
-                options = server_options(frontend)
+                options = server_options(frontend, len(shape.members))
                 lines.append(f"    server {checked_name(name)} {server_address(member, port)} {options}{weight}")
     return "\n".join(lines) + "\n"
 
 
-def server_options(frontend: Frontend) -> str:
-    """How a member of this endpoint is checked."""
+def server_options(frontend: Frontend, members: int) -> str:
+    """How a member of this endpoint is checked, one of so many."""
+    every_s = min(CHECK_EVERY_MOST_S, max(1.0, members / MEMBERS_EACH_SECOND))
+    options = SERVER_OPTIONS.format(every=_ms(every_s), down=_ms(every_s / 2))
     probe = frontend.probe
     if probe is not None and probe.port is not None:
-        return f"{SERVER_OPTIONS} port {checked_port(probe.port)}"
-    return SERVER_OPTIONS
+        return f"{options} port {checked_port(probe.port)}"
+    return options

@@ -25,7 +25,9 @@ USER: Final = "haproxy"  # Debian's package makes user and group, and so do thos
 CONNECTION_BYTES: Final = 64 * 1024  # two buffers of 16 KiB, and what the kernel keeps for two sockets
 MEMORY_SHARE: Final = 8  # An eighth of the host's memory is for connections at most; the rest is for guests.
 CONNECTIONS_LEAST, CONNECTIONS_MOST = 1_000, 200_000
-_FILES_KEPT: Final = 400  # descriptors for listeners, health checks and idle connections to members
+CONNECTIONS_FEWEST: Final = 100  # where descriptors are scarce
+_FILES_KEPT: Final = 500  # descriptors for listeners and HAProxy's own needs
+_MEMBERS_A_STEP: Final = 1_000  # A member needs one for its check and one for an idle connection.
 _REPLACED = re.compile(r"/(?!memfd:).* \(deleted\)")  # proc(5), maps: the program or a library of it
 _VERSION = re.compile(r"version (\S+)")
 
@@ -34,7 +36,8 @@ _VERSION = re.compile(r"version (\S+)")
 class Surroundings:
     """What the configuration says of the host. `user` "" and `jail` None: it works as whoever starts it."""
 
-    connections_max: int = 4_000  # of all endpoints together
+    connections_max: int = 4_000  # of all endpoints together, by memory
+    files_max: int = 20_000  # descriptors: HAProxy does not start when it would need more
     user: str = ""
     group: str = ""
     jail: Path | None = None
@@ -42,9 +45,9 @@ class Surroundings:
 
 def surroundings(jail: Path) -> Surroundings:
     """Those of this host. `jail` is an empty directory. Permanent when root has nobody to become."""
-    most = connections_max()
+    files, most = files_max(), connections_max()
     if os.geteuid() != 0:  # Whoever is not root can become nobody else, and need not.
-        return Surroundings(connections_max=most)
+        return Surroundings(connections_max=most, files_max=files)
     try:
         pwd.getpwnam(USER)
         grp.getgrnam(USER)
@@ -53,18 +56,26 @@ def surroundings(jail: Path) -> Surroundings:
             f"HAProxy is not started as root, and there is no user or group {USER!r} for it on this host",
             hint=f"apt-get install haproxy, or: adduser --system --group --no-create-home {USER}",
         ) from error
-    return Surroundings(connections_max=most, user=USER, group=USER, jail=jail)
+    return Surroundings(connections_max=most, files_max=files, user=USER, group=USER, jail=jail)
 
 
 def connections_max() -> int:
-    """How many connections at a time this host's memory, and the limit of descriptors, are good for."""
+    """How many connections at a time this host's memory is good for."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    by_memory = memory_bytes // MEMORY_SHARE // CONNECTION_BYTES
+    return max(CONNECTIONS_LEAST, min(CONNECTIONS_MOST, memory_bytes // MEMORY_SHARE // CONNECTION_BYTES))
+
+
+def files_max() -> int:
+    """How many descriptors a process of ours may have."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        files = 2 * CONNECTIONS_MOST + _FILES_KEPT
-    by_files = max(1, (files - _FILES_KEPT) // 2)  # A connection is one to the client and one to the member.
-    return min(by_files, max(CONNECTIONS_LEAST, min(CONNECTIONS_MOST, by_memory)))
+    return 1_000_000_000 if files == resource.RLIM_INFINITY else files
+
+
+def connections_with(host: Surroundings, members: int) -> int:
+    """How many connections at a time HAProxy may have with so many members; in steps, for members come and go."""
+    reserved = 2 * _MEMBERS_A_STEP * (members // _MEMBERS_A_STEP + 1)
+    by_files = (host.files_max - _FILES_KEPT - reserved) // 2  # One to the client and one to the member.
+    return max(CONNECTIONS_FEWEST, min(host.connections_max, by_files))
 
 
 def outdated(pid: int, running: str, binary: str) -> str:

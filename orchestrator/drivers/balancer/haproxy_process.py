@@ -81,7 +81,7 @@ class HaproxyProcess:
             time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
         if self.pid() is not None:
             with contextlib.suppress(Unreachable):
-                self._old = self._old_pids()
+                self._old = self.old_pids()
 
     def pid(self) -> int | None:
         """The master's process id, when that process runs and is ours.
@@ -169,7 +169,7 @@ class HaproxyProcess:
             time.sleep(POLL_S)
         self._old.clear()
         end = time.monotonic() + START_S
-        while self._worker() is None or self._failed_reloads() is None:
+        while self.worker() is None or self._failed_reloads() is None:
             if time.monotonic() > end or self.pid() is None:
                 raise Unreachable("HAProxy was started and does not answer", hint="it is tried again by itself")
             time.sleep(POLL_S)
@@ -178,13 +178,13 @@ class HaproxyProcess:
         end = time.monotonic() + START_S
         while (failed_before := self._failed_reloads()) is None and time.monotonic() < end:
             time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
-        before, signal_at = self._worker(), 0.0
+        before, signal_at = self.worker(), 0.0
         while True:
             if time.monotonic() > signal_at:
                 signal_at = time.monotonic() + SIGNAL_AGAIN_S
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGUSR2)
-            now, failed = self._worker(), self._failed_reloads()
+            now, failed = self.worker(), self._failed_reloads()
             if now not in (None, before) and failed is not None:
                 break
             if failed is not None and failed > (failed_before or 0):
@@ -198,7 +198,7 @@ class HaproxyProcess:
         if before is not None:
             self._old.add(int(before))
 
-    def _worker(self) -> str | None:
+    def worker(self) -> str | None:
         """The process id of the worker that answers; None while none does."""
         with contextlib.suppress(Unreachable):
             found = re.search(r"^Pid: (\d+)$", self.ask("show info"), re.MULTILINE)
@@ -225,7 +225,7 @@ class HaproxyProcess:
     def _failed_reloads(self) -> int | None:
         """How many reloads have failed since the last that did not; None while the master is busy with one."""
         with contextlib.suppress(Unreachable):
-            found = _FAILED.search(self._converse(self.master, "show proc"))
+            found = _FAILED.search(self.converse(self.master, "show proc"))
             return int(found[1]) if found else None
         return None
 
@@ -246,14 +246,14 @@ class HaproxyProcess:
 
     def ask(self, line: str) -> str:
         """One command to the worker that takes new connections, and its answer. Unreachable when there is none."""
-        return self._converse(self.socket, line)
+        return self.converse(self.socket, line)
 
     def ask_old(self, line: str) -> list[tuple[int, str]]:
         """The answer of each worker that a reload has replaced, by process id. Costs nothing when there is none."""
         known = set(self._old)
         if not known:
             return []
-        living = self._old_pids()
+        living = self.old_pids()
         self._old -= known - living  # What a reload has added meanwhile stays.
         answers = []
         for pid in sorted(living):
@@ -263,14 +263,16 @@ class HaproxyProcess:
 
     def tell_old(self, pid: int, line: str) -> str:
         """One command to one worker that a reload has replaced."""
-        return self._converse(self.master, f"@!{pid} {line}")
+        return self.converse(self.master, f"@!{pid} {line}")
 
-    def _old_pids(self) -> set[int]:
-        _, _, old = self._converse(self.master, "show proc").partition("# old workers")
+    def old_pids(self) -> set[int]:
+        """The workers that a reload has replaced and that still have connections."""
+        _, _, old = self.converse(self.master, "show proc").partition("# old workers")
         lines = old.partition("# programs")[0].splitlines()
         return {int(line.split()[0]) for line in lines if line[:1].isdigit()}
 
-    def _converse(self, path: Path, line: str) -> str:
+    def converse(self, path: Path, line: str) -> str:
+        """One command to whoever listens there, and the whole of the answer. Unreachable when it is not whole."""
         assert not {"\n", "\r", ";"} & set(line), line  # HAProxy would take what follows for another command.
         try:
             with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)) as talk:

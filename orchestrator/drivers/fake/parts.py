@@ -153,6 +153,10 @@ class FakeBalancer:
             seats[name] = dataclasses.replace(seat, standing=standing, connections=connections)
         return seats
 
+    def seat(self, name: InstanceName) -> Seat | None:
+        """See ports.Balancer."""
+        return self.seats().get(name)
+
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         return tuple(self._world.faults.balancer)

@@ -1,0 +1,82 @@
+"""What a balancer shall be: endpoints, members, and which of these drain; in a file that the next daemon reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from orchestrator.drivers.file_errors import file_faults
+from orchestrator.model import Frontend, InstanceName, Member
+
+log = logging.getLogger(__name__)
+WRITABLE: Final = "the balancer's directory must be writable for the daemon"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """What a balancer shall be: its endpoints, its members, and which of these are draining."""
+
+    frontends: tuple[Frontend, ...] = ()
+    members: Mapping[str, Member] = dataclasses.field(default_factory=dict)
+    draining: frozenset[str] = frozenset()
+
+    def with_frontends(self, frontends: tuple[Frontend, ...]) -> Shape:
+        """These endpoints, and the members that have a place behind one of them."""
+        pools = {frontend.pool for frontend in frontends}
+        members = {
+            name: member for name, member in self.members.items() if any(pool in pools for pool, _ in member.pools)
+        }
+        return Shape(frontends=frontends, members=members, draining=self.draining.intersection(members))
+
+    def with_member(self, member: Member) -> Shape:
+        """The member among the others, not draining."""
+        members = {**self.members, member.name: member}
+        return dataclasses.replace(self, members=members, draining=self.draining - {member.name})
+
+    def with_draining(self, name: InstanceName) -> Shape:
+        """The same, with a member that drains."""
+        return dataclasses.replace(self, draining=self.draining | {name})
+
+    def without(self, name: InstanceName) -> Shape:
+        """The others."""
+        members = {other: member for other, member in self.members.items() if other != name}
+        return dataclasses.replace(self, members=members, draining=self.draining - {name})
+
+
+_SHAPE = TypeAdapter(Shape)
+
+
+class Desired:
+    """A shape and the file that keeps it. Not thread-safe."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.shape = self._kept()
+
+    def keep(self, shape: Shape) -> None:
+        """From now on it shall be this, for the next daemon too."""
+        self.shape = shape
+        fresh = self._file.with_suffix(".new")
+        with file_faults(fresh, WRITABLE):
+            fresh.write_text(json.dumps(_SHAPE.dump_python(shape, mode="json")))
+            fresh.rename(self._file)
+
+    def forget(self) -> None:
+        """Nothing, and no file."""
+        self.keep(Shape())
+        self._file.unlink(missing_ok=True)
+
+    def _kept(self) -> Shape:
+        try:
+            return _SHAPE.validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return Shape()
+        except ValueError as error:
+            log.warning("%s cannot be read, members join again: %s", self._file, error)
+            return Shape()

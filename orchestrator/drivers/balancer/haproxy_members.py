@@ -1,0 +1,128 @@
+"""Members of a running HAProxy, by its runtime socket: looked at, added, set, removed; not what they shall be.
+
+A pool's members are asked for by the pool's name; that is its backend's, and of nothing else in the configuration.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from orchestrator.drivers.balancer import haproxy_stat
+from orchestrator.drivers.balancer.haproxy_stat import Rows
+from orchestrator.errors import Busy
+from orchestrator.model import InstanceName, PoolName, Seat
+
+REMOVE_S: Final = 1.0  # Idle connections to a member are gone 200 ms after its last request.
+REMOVE_AGAIN_S: Final = 0.02
+_EVERYBODY: Final = "show stat -1 4 -1"  # of all proxies the servers, all of them
+_SESSION = re.compile(r"^(0x[0-9a-f]+): .*? be=(\S+) srv=(\S+) ", re.MULTILINE)
+
+
+class Runtime(Protocol):
+    """The runtime sockets of one HAProxy; see haproxy_process.HaproxyProcess."""
+
+    def ask(self, line: str) -> str:
+        """One command to the worker that takes new connections."""
+
+    def ask_old(self, line: str) -> list[tuple[int, str]]:
+        """One command to each worker that a reload has replaced: process id and answer."""
+
+    def tell_old(self, pid: int, line: str) -> str:
+        """One command to one of them."""
+
+
+class Members:
+    """See the module. Not thread-safe but for what only looks."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    # Looking ---------------------------------------------------------------------------------------------------
+
+    def rows(self) -> Rows:
+        """Every member of every pool. The answer grows with their number."""
+        return haproxy_stat.parsed(self._runtime.ask(_EVERYBODY))
+
+    def rows_of(self, name: InstanceName, pools: Iterable[PoolName]) -> Rows:
+        """The member in those pools."""
+        wanted, found = set(pools), Rows()
+        for pool in wanted:
+            answer = self._runtime.ask(f"show stat {pool} 4 -1")
+            rows = haproxy_stat.parsed(answer) if answer.startswith("# ") else Rows()
+            if not rows:  # Empty, or configured by a former version, where its name was that of its frontend too.
+                rows = self.rows()
+            found |= {key: row for key, row in rows.items() if key[1] == name and key[0] in wanted}
+        return found
+
+    def seats(self) -> dict[InstanceName, Seat]:
+        """Everybody's, connections in former workers included."""
+        rows = self.rows()
+        return haproxy_stat.seats(rows, self._old_connections())
+
+    def seat(self, name: InstanceName, pools: Iterable[PoolName]) -> Seat | None:
+        """One member's, as far as it is in those pools or has connections in a former worker."""
+        rows = self.rows_of(name, pools)
+        old = self._old_connections().get(name, 0)
+        return haproxy_stat.seats(rows, {name: old}).get(name)
+
+    def _old_connections(self) -> dict[InstanceName, int]:
+        return haproxy_stat.connections(answer for _, answer in self._runtime.ask_old(_EVERYBODY))
+
+    # Changing --------------------------------------------------------------------------------------------------
+
+    def add(self, pool: PoolName, name: InstanceName, address: str, options: str) -> None:
+        """Puts the member into the pool, ready for traffic. Busy when HAProxy does not show it then."""
+        answer = self._runtime.ask(f"add server {pool}/{name} {address} {options}")
+        if "registered" not in answer and "exists" not in answer:
+            raise Busy(f"HAProxy does not take {name} into {pool}: {answer}")
+        self._runtime.ask(f"enable health {pool}/{name}")
+        self._runtime.ask(f"enable server {pool}/{name}")
+        row = self.rows_of(name, [pool]).get((pool, name))
+        if row is None or row.addr != address:
+            raise Busy(f"HAProxy shows {name} in {pool} as {row.addr if row else 'absent'}, not {address}")
+
+    def drain(self, pool: PoolName, name: InstanceName) -> None:
+        """No new connections. By its weight: of the state "drain" a member that is down shows nothing."""
+        self._set(pool, name, "weight 0")
+
+    def take_back(self, pool: PoolName, name: InstanceName) -> None:
+        """New connections again, however it was drained: daemons before this one did it by the state."""
+        self._set(pool, name, "state ready")
+        self._set(pool, name, "weight 1")
+
+    def must_show(self, name: InstanceName, pools: Iterable[PoolName], *, in_rotation: bool) -> None:
+        """Reads back what was set; Busy where it had no effect."""
+        for (pool, _), row in self.rows_of(name, pools).items():
+            if row.in_rotation is not in_rotation:
+                raise Busy(f"HAProxy shows {name} in {pool} as {row.status} after it was told otherwise")
+
+    def _set(self, pool: PoolName, name: InstanceName, what: str) -> None:
+        if answer := self._runtime.ask(f"set server {pool}/{name} {what}").strip():
+            raise Busy(f"HAProxy does not set {name} in {pool} to {what}: {answer}")
+
+    def remove(self, pool: PoolName, name: InstanceName) -> None:
+        """Takes the member out, ending what is open. Busy when HAProxy does not let go of it in time."""
+        end = time.monotonic() + REMOVE_S
+        while (holds := self.try_remove(pool, name)) != "":
+            if time.monotonic() > end:
+                raise Busy(holds)
+            time.sleep(REMOVE_AGAIN_S)
+
+    def try_remove(self, pool: PoolName, name: InstanceName) -> str:
+        """As `remove`, once: "" when the member is out, else what HAProxy says."""
+        self._runtime.ask(f"set server {pool}/{name} state maint")
+        self._runtime.ask(f"shutdown sessions server {pool}/{name}")
+        answer = self._runtime.ask(f"del server {pool}/{name}")
+        if "deleted" in answer or "No such" in answer:
+            return ""
+        return f"HAProxy still holds {name} in {pool}: {answer}"
+
+    def cut_old(self, name: InstanceName) -> None:
+        """Ends the member's connections in the workers that a reload has replaced: these take no other commands."""
+        for pid, sessions in self._runtime.ask_old("show sess"):
+            for session, _, of in _SESSION.findall(sessions):
+                if of == name:
+                    self._runtime.tell_old(pid, f"shutdown session {session}")

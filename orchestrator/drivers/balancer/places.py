@@ -1,0 +1,39 @@
+"""Whether an endpoint's place on this host is free: asked before a balancer fails on all for the sake of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Collection, Sequence
+
+from orchestrator.errors import Permanent
+from orchestrator.model import Frontend, PoolName
+
+
+def place(frontend: Frontend) -> str:
+    """ADDRESS:PORT."""
+    return f"{frontend.vip}:{frontend.port}"
+
+
+def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName, str]:
+    """Why nobody could listen on some of them, a sentence each; places in `ours` are free to us."""
+    refused = {}
+    for frontend in wanted:
+        if place(frontend) not in ours and (why := _refusal(frontend)):
+            refused[frontend.pool] = why
+    return refused
+
+
+def _refusal(frontend: Frontend) -> str:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((frontend.vip, frontend.port))
+        except PermissionError as error:
+            raise Permanent(f"no right to listen on {place(frontend)}", hint="run the daemon as root") from error
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"the VIP {frontend.vip} is not on this host yet"
+            return f"port {frontend.port} of {frontend.vip} is taken by another program"
+    return ""
