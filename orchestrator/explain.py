@@ -29,7 +29,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         lines.append("Its VM is not yet what the service file says: it awaits a rollout, or: vmrole apply.")
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
-    if instance.sick_since_s or instance.sick_s >= 1:
+    if patience.blameless_s(instance, now_s) >= 1:
         until = f"since {_clock(instance.sick_since_s)}" if instance.sick_since_s else "now over"
         told = duration(patience.blameless_s(instance, now_s))
         lines.append(f"For {told} of this phase it could not help waiting ({until}): that time does not count.")
@@ -45,7 +45,8 @@ def _reason(instance: Instance) -> str:
         again = f"It is tried again at {_clock(instance.revisit_at_s)}. " if instance.revisit_at_s else ""
         return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
     if instance.phase is Phase.SERVING and not instance.waiting:
-        return "It is in rotation and waits for nothing."
+        where = "is in rotation" if instance.goal.role.endpoints else "serves, is in no rotation"
+        return f"It {where} and waits for nothing."
     waiting = instance.waiting or lifecycle.TABLE[instance.phase].words
     return f"It waits: {waiting}."
 

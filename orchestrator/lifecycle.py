@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from orchestrator import patience, steps
+from orchestrator import health, patience, steps
 from orchestrator.model import Instance, Phase
 from orchestrator.outcomes import Outcome
 from orchestrator.ports import Host
@@ -40,7 +40,7 @@ TABLE: dict[Phase, Line] = {
     P.STARTING:   Line(steps.await_services, lambda i: i.goal.role.ready.within_s,
                                                          (P.READY,),      "auto-start services are started"),
     P.READY:      Line(steps.join_pool,      2 * MINUTE, (P.SERVING,),    "brings the instance into load balancer rotation"),
-    P.SERVING:    Line(steps.watch_health,   FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
+    P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),
     P.RESTARTING: Line(steps.restart_guest,  lambda i: _asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),

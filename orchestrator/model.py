@@ -210,6 +210,7 @@ class Ready:
     command: tuple[str, ...] = ()  # argv that must exit 0 inside the guest
     probe: Probe | None = None  # asked from the host; its port must be set
     within_s: float = 300.0
+    silence_s: float = 600.0  # how long the agent of a role without endpoints may be silent while it serves
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,6 +408,9 @@ class Instance:
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
     revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
     strikes: int = 0  # healing attempts since it last served
+    restarts: tuple[float, ...] = ()  # when the guest restarted by itself: the last few times
+    calms: int = 0  # how often its restarting for ever has been waited out
+    calm_until_s: float = 0.0  # until when it is waited out now; 0 = it is not
     served_at_s: float = 0.0  # when this generation last entered rotation; 0 = it has not yet
     revision: int = 0
 
@@ -519,6 +523,7 @@ class Services:
     pending: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     note: str = ""  # e.g. "cloud-init: running", "systemd: starting"
+    verdict: str = ""  # an error of a setup that is over: waiting mends it as little as a restart or a reimage
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,9 +31,10 @@ class Wait:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failed:
-    """Looking again cannot help."""
+    """Looking again cannot help. `mendable`: whether a restart or a reimage could."""
 
     reason: str
+    mendable: bool = True
 
 
 Outcome = Done | Wait | Failed

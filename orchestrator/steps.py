@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from orchestrator import restarts
 from orchestrator.errors import Transient, Unreachable, VmroleError
 from orchestrator.model import (
     Domain,
@@ -31,8 +32,6 @@ SOON_S = 0.05  # Between looks at something that takes a fraction of a second: r
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
-SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
-UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
 PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
 
 
@@ -101,13 +100,21 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
 
 def await_services(instance: Instance, host: Host) -> Outcome:
     """starting: all auto-start services have started, and the role's own conditions hold."""
+    if (pause := restarts.calm(instance, host.clock.now_s())) is not None:
+        return pause
     heard = _listen(instance, host.hypervisor.look(instance.name), host, "the guest is starting")
     if isinstance(heard, Wait):
         return heard
     seen, _ = heard
+    noted = restarts.counted(instance, seen, host.clock.now_s())
+    if isinstance(noted, Wait):
+        return noted
+    seen = noted
     services = host.guest.services(seen)
     if isinstance(services, Silence):
         return Wait(seen, f"the guest is starting: {services.reason}", SOON_S)
+    if services.verdict:
+        return Failed(services.verdict, mendable=False)
     if not services.started:
         return Wait(seen, _unstarted(services.pending, services.failed, services.note), SOON_S)
     probe = instance.goal.role.ready.probe
@@ -134,37 +141,6 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
     return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
-
-
-def watch_health(instance: Instance, host: Host) -> Outcome:
-    """serving: done when health is lost; the goal is not looked at here, the lifecycle does that."""
-    domain = host.hypervisor.look(instance.name)
-    if domain is None:
-        return Done(instance, "the VM is gone")
-    if domain.power is not Power.RUNNING:
-        return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
-    identity = host.guest.identity(instance)
-    if isinstance(identity, Silence) and identity.rebooting:
-        return Done(instance, "the guest restarts by itself")
-    if isinstance(identity, Identity) and identity.boot_id not in ("", instance.boot_id):
-        return Done(instance, "the guest has restarted by itself")
-    member = member_of(instance)
-    if not member.pools:
-        return Wait(instance, "", HEALTH_S)
-    seat = host.balancer.seats().get(instance.name)
-    if seat is None or set(seat.pools) != {pool for pool, _ in member.pools} or seat.standing is Standing.DRAINING:
-        host.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
-        return Wait(instance, "joining the pool again", SOON_S)
-    now_s = host.clock.now_s()
-    if seat.standing is Standing.UP:
-        settled = now_s - instance.served_at_s > SETTLED_S
-        well = replace(instance, unwell_since_s=0.0, strikes=0 if settled else instance.strikes)
-        return Wait(well, "", HEALTH_S)
-    since_s = instance.unwell_since_s or now_s
-    if now_s - since_s - blameless_s(instance, now_s) > UNWELL_S:
-        return Failed("the balancer's health check has failed for too long")
-    unwell = replace(instance, unwell_since_s=since_s)
-    return Wait(unwell, "the balancer's health check fails: no traffic until it passes", 5.0)
 
 
 def drain(instance: Instance, host: Host) -> Outcome:

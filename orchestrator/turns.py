@@ -56,6 +56,8 @@ def turn(store: Store, host: Host, before: Instance) -> tuple[Instance | None, f
                 late = blamed.phase is not Phase.SERVING
                 return _ail(store, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
             return save(store, before, blamed, _event(blamed, now_s, note) if note else None), again_s
+        case Failed(reason, False):  # A look again, now and then: somebody may have said that it does not matter.
+            return _heal(store, host, before, reason, leave=True), 0.0
         case Failed(reason):
             return _ail(store, host, before, before, f"failed while {before.phase}: {reason}")
 
@@ -126,7 +128,9 @@ def sentence(error: VmroleError) -> str:
 def _follow_goal(instance: Instance) -> Instance:
     """Takes over what the goal's role may change without a new generation."""
     if instance.role != instance.goal.role and instance.role.template() == instance.goal.role.template():
-        return replace(instance, role=instance.goal.role)
+        other = instance.role.ready != instance.goal.role.ready
+        revisit_at_s = min(instance.revisit_at_s, 1.0) if other else instance.revisit_at_s  # At once, if at all.
+        return replace(instance, role=instance.goal.role, revisit_at_s=revisit_at_s)
     return instance
 
 
@@ -161,6 +165,9 @@ def _enter(
             if asked_for or seen.phase is Phase.GONE
             else seen.role,  # Healing changes no template.
             served_at_s=0.0,
+            restarts=(),
+            calms=0,
+            calm_until_s=0.0,
             strikes=0 if asked_for else seen.strikes,
             failure="" if asked_for else seen.failure,
         )

@@ -238,7 +238,7 @@ class _Reader(Reader):
     def _ready(self, node: Map, at: str, endpoints: tuple[Endpoint, ...], image: Image | None) -> Ready:
         at = f"{at}.ready"
         units = ("services", "delayed") if _is_windows(image) else ("units",)
-        ready = self.keys(node.get("ready", Map()), at, (*units, "ignore", "command", "probe", "within"))
+        ready = self.keys(node.get("ready", Map()), at, (*units, "ignore", "command", "probe", "within", "silence"))
         probe = self._probe(ready, at)
         if probe is not None and probe.port is None:
             if not endpoints:
@@ -253,6 +253,7 @@ class _Reader(Reader):
             command=self.take(ready, at, "command", words, ()),
             probe=probe,
             within_s=self.take(ready, at, "within", duration_s(1, 24 * 3600), within_s),
+            silence_s=self.take(ready, at, "silence", duration_s(60, 24 * 3600), Ready().silence_s),
         )
 
     def _unique_ports(self, roles: list[Role]) -> None:

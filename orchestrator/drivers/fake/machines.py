@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
@@ -154,6 +155,8 @@ class FakeGuest:
             instance.name, AGENT_AFTER_S
         ):
             return Silence(reason="the agent is not connected", rebooting=machine.boots > 1)
+        if instance.name in self._world.faults.agent_silent:
+            return Silence(reason="the agent does not answer")
         if instance.name in self._world.faults.frozen:
             return Silence(reason="its file systems are frozen", frozen=True)
         return None
@@ -166,6 +169,8 @@ class FakeGuest:
         if self._world.faults.agent_shows_no_files:
             return Identity(boot_id="", source="ping")
         machine = self._world.machines[instance.name]
+        if instance.name in self._world.faults.other_boot_each_look:
+            return Identity(boot_id=str(uuid.uuid4()), setup_boot_id=machine.setup_boot_id)
         return Identity(boot_id=machine.boot_id, setup_boot_id=machine.setup_boot_id)
 
     def services(self, instance: Instance) -> Services | Silence:
@@ -173,6 +178,10 @@ class FakeGuest:
         silence = self._silence(instance)
         if silence is not None:
             return silence
+        if (error := self._world.faults.setup_error.get(instance.name)) and (
+            "cloud-init" not in instance.goal.role.ready.ignore
+        ):
+            return Services(started=False, failed=(error,), verdict=f"setup has finished with an error: {error}")
         if self._world.services_run(self._world.machines[instance.name]):
             return Services(started=True)
         return Services(started=False, pending=("app.service",))

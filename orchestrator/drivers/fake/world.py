@@ -57,6 +57,10 @@ class Faults:
     sick_cannot_drain: bool = False  # the balancer refuses to drain a member that is down
     shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
     agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
+    agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # its QEMU is stopped, or the agent dead
+    setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
+    restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself
+    other_boot_each_look: set[InstanceName] = dataclasses.field(default_factory=set)  # a guest that lies
     libvirt_is_away: bool = False
     disk_is_full: bool = False
     network_cannot_start: bool = False  # e.g. somebody else has its port 53
@@ -115,6 +119,10 @@ class World:
                     machine.going_down_at_s = None
             return
         up_s = self.time_s - machine.booted_at_s
+        if up_s >= self.faults.restarts_after_s.get(name, up_s + 1):
+            machine.resets += 1
+            machine.start_boot(self.time_s)
+            return
         unset = not machine.setup_boot_id and machine.disc and name not in self.faults.setup_never_ends
         if unset and up_s >= SETUP_AFTER_S:
             machine.setup_boot_id = self.set_up[name] = machine.boot_id

@@ -128,7 +128,7 @@ def by_result_file(result_json: str, ready: Ready) -> Services:
         return Services(started=False, failed=(_CANNOT_ASK,))
     failed = [] if CLOUD_INIT in ready.ignore else _errors(_object(result_json).get("v1"))
     note = "judged by cloud-init's result alone: the agent forbids guest-exec"
-    return Services(started=not failed, failed=harmless_names(failed), note=note)
+    return Services(started=not failed, failed=harmless_names(failed), note=note, verdict=_verdict(failed))
 
 
 def by_answering(ready: Ready, why: str = FORBIDDEN) -> Services:
@@ -202,9 +202,11 @@ def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
             failed.append(unit)
         elif found != "active":
             pending.append(f"{unit} ({found})")
+    lasting: list[str] = []
     if CLOUD_INIT not in ignored:
         word, errors = _cloud_init(lines)
-        failed += [*_setup_errors(lines), *errors]
+        lasting = [*_setup_errors(lines), *errors]
+        failed += lasting
         if word not in ("done", "disabled", "absent"):
             pending.append(CLOUD_INIT)
             note = f"cloud-init: {word}"
@@ -214,7 +216,16 @@ def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
         pending=harmless_names(pending),
         failed=harmless_names(failed),
         note=note,
+        verdict="" if pending or note else _verdict(lasting),
     )
+
+
+def _verdict(errors: list[str]) -> str:
+    """The sentence about errors of a setup that is over, "" without any: no restart and no reimage mends them."""
+    if not errors:
+        return ""
+    hint = f"correct the answers or the image; if it does not matter: ready: {{ignore: [{CLOUD_INIT}]}}"
+    return f"setup has finished with an error: {', '.join(harmless_names(errors))} ({hint})"
 
 
 def _state_and_unit(line: str) -> tuple[str, str]:
