@@ -27,7 +27,8 @@ _Error: TypeAlias = Any
 _Validator: TypeAlias = Any
 _Schema: TypeAlias = Any
 
-# Read elsewhere than in a module, and so not in the schema; cloud-init's documentation, base configuration.
+# Read elsewhere than in a module, and so not in the schema (cloud-init's documentation, base configuration), or of a
+# newer cloud-init than a schema may be.
 _BASE_KEYS = frozenset(
     {
         "autoinstall",
@@ -35,8 +36,7 @@ _BASE_KEYS = frozenset(
         "cloud_final_modules",
         "cloud_init_modules",
         "conf_d",
-        "datasource",
-        "datasource_list",
+        "create_hostname_file",
         "debconf_selections",
         "def_log_file",
         "launch-index",
@@ -44,18 +44,29 @@ _BASE_KEYS = frozenset(
         "manual_cache_clean",
         "merge_how",
         "merge_type",
-        "network",
         "output",
         "reporting",
+        "rpi",
         "syslog_fix_perms",
         "system_info",
         "ubuntu-advantage",
+        "ubuntu_pro",
         "unverified_modules",
         "vendor_data",
         "vendor_data2",
         "warnings",
     }
 )
+_TOO_EARLY = {
+    "network": (
+        "user-data cannot set the network: cloud-init has it before it reads this",
+        "network-config is vmrole's",
+    ),
+    "datasource": ("user-data cannot choose where it is read from", "write it to /etc/cloud in the image"),
+    "datasource_list": ("user-data cannot choose where it is read from", "write it to /etc/cloud in the image"),
+}
+"""Keys that are read before user-data is, with what to do instead."""
+
 _ADVICE = ("deprecated_description", "changed_description", "description")  # newer ones first
 _OLD_KEYS = "apt_"  # cloud-init still turns them into entries of `apt`
 _WORDS = {"object": "a mapping", "array": "a list", "string": "text", "boolean": "true or false", "null": "empty"}
@@ -81,6 +92,16 @@ def find() -> File | None:
         if found:
             return found[-1]
     return None
+
+
+def release(schema_file: File) -> str:
+    """Which cloud-init a schema is of, as far as its place tells: "cloud-init 22.4.2"; the file's name otherwise."""
+    try:
+        version = (schema_file.parents[2] / "version.py").read_text(encoding="utf-8", errors="replace")
+    except (OSError, IndexError):
+        return str(schema_file)
+    found = re.search(r"""^__VERSION__ = ["']([\w.+~-]+)["']""", version, re.MULTILINE)
+    return f"cloud-init {found[1]}" if found else str(schema_file)
 
 
 def offences(config: Mapping[str, object], schema_file: File) -> Iterator[Offence]:
@@ -132,17 +153,19 @@ def _unknown_keys(config: Mapping[str, object], schema: Mapping[str, Any]) -> It
 
     cloud-init 22.4 accepts them in silence; newer ones know more keys, and warn even of old ones that they read.
     """
-    known = set(_BASE_KEYS) | set(schema.get("properties", ()))
+    known = set(_BASE_KEYS) | set(_TOO_EARLY) | set(schema.get("properties", ()))
     for entry in schema.get("allOf", ()):
         name = str(entry.get("$ref", "")).rpartition("/")[2]
         known |= set(schema.get("$defs", {}).get(name, {}).get("properties", ()))
     for key in config:
-        if key not in known and not key.startswith(_OLD_KEYS):
+        if key in _TOO_EARLY:
+            yield Offence((key,), "too-early", *_TOO_EARLY[key])
+        elif key not in known and not key.startswith(_OLD_KEYS):
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
             if near:
                 yield Offence((key,), "unknown-key", f"{shown(key)} is not known", f"did you mean {near[0]}?")
             else:
-                yield Offence((key,), "unread-key", f"no module of this host's cloud-init reads {shown(key)}")
+                yield Offence((key,), "unread-key", f"no module of cloud-init reads {shown(key)}")
 
 
 def _explained(error: _Error) -> Iterator[Offence]:
@@ -161,16 +184,14 @@ def _explained(error: _Error) -> Iterator[Offence]:
             yield Offence(path, "deprecated", "cloud-init will not read this for ever", _advice(error.message))
         case "type" | "enum" | "pattern" | "format":
             yield Offence(path, error.validator, f"must be {_wanted(error)}")
-        case "minItems" | "minLength" | "minProperties":
-            yield Offence(path, "too-few", f"must have at least {wanted}" if wanted > 1 else "must not be empty")
-        case "maxItems" | "maxLength" | "maxProperties":
-            yield Offence(path, "too-many", f"must have at most {wanted}")
-        case "minimum":
-            yield Offence(path, "too-small", f"must be at least {wanted}")
-        case "maximum":
-            yield Offence(path, "too-large", f"must be at most {wanted}")
         case "uniqueItems":
             yield Offence(path, "twice", "has an entry twice")
+        case other if str(other).startswith(("min", "max")):
+            least = "at least" if other.startswith("min") else "at most"
+            what = "be" if other in ("minimum", "maximum") else "have"
+            empty = wanted == 1 and other.startswith("min") and what == "have"
+            code = "too-few" if other.startswith("min") else "too-many"
+            yield Offence(path, code, "must not be empty" if empty else f"must {what} {least} {wanted}")
         case other:
             yield Offence(path, str(other), f"is against the schema's {other}")
 

@@ -11,12 +11,14 @@ import email
 import email.message
 import enum
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from unattend import _cloud_schema, _cloud_yaml, multipart
 from unattend.errors import AnswersInvalid
 
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\$\{\w+\}|%\{\s?(if|for)\b")
 _URL_FORMS = ("http://", "https://", "ftp://", "file://", "/")
 
 
@@ -45,43 +47,49 @@ class Finding:
     mend: str = ""
 
 
-def is_user_data(text: str) -> bool:
-    """Whether a text begins as user-data does, so that somebody who holds a file knows what to check it as."""
-    text = text.removeprefix("\ufeff")  # refused, but by the one who can say so
-    if multipart.is_mime(text) or text.startswith("## template:"):
-        return True
-    try:
-        return bool(multipart.type_by_first_line(text, ""))
-    except AnswersInvalid:
-        return False
+def refused(error: AnswersInvalid) -> Finding:
+    """The finding for user-data of which no disc is made."""
+    return Finding(
+        severity=Severity.ERROR,
+        part=error.where.partition(": line ")[0],
+        line=_line_of(error.where),
+        path="",
+        code="refused",
+        message=error.message,
+        mend=error.hint,
+    )
 
 
 def check(user_data: str, *, where: str = "user-data", schema_file: Path | None = None) -> list[Finding]:
     """All findings, part by part and line by line.
 
     `where` is what the text is called. `schema_file` is a cloud-init schema for cloud-config; the host's cloud-init
-    has one. Without it, or without jsonschema, one note says that the schema was not asked.
+    has one. Without it, or without jsonschema, one note says that the schema was not asked; where it found something,
+    one says whose it is, for the guest's own cloud-init decides.
     """
     try:
         parts = multipart.user_parts(user_data, where=where)
     except AnswersInvalid as error:
-        refused = Finding(
-            severity=Severity.ERROR,
-            part=error.where.partition(": line ")[0],
-            line=_line_of(error.where),
-            path="",
-            code="refused",
-            message=error.message,
-            mend=error.hint,
-        )
-        return [refused]
+        return [refused(error)]
     schema_file = schema_file or _cloud_schema.find()
     found = list[Finding]()
     for number, part in enumerate(parts, start=1):
         content_type, text = _opened(part, where)
         name = where if len(parts) == 1 else f"{where}: part {number}"
         found += _part(content_type, text, name, schema_file)
+    if schema_file is not None and any(finding.code not in _OWN_CODES for finding in found):
+        message = f"the schema is that of {_cloud_schema.release(schema_file)}; the one in the guest decides"
+        note = Finding(
+            severity=Severity.NOTE, part=where, line=0, path="", code="schema", message=message, mend=_ANOTHER
+        )
+        found.append(note)
     return _with_one_note(found)
+
+
+_ANOTHER = "another is named by --schema"
+_OWN_CODES = {"yaml", "twice", "not-a-mapping", "power-state", "unchecked", "not-a-list", "no-content", "json"}
+_OWN_CODES |= {"no-url", "line-end", "interpreter", "too-early"}
+"""What is found without a schema."""
 
 
 def _part(content_type: str, text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
@@ -105,7 +113,7 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[F
     try:
         document = _cloud_yaml.read(text)
     except _cloud_yaml.Broken as error:
-        yield _warning(where, error.line, "yaml", error.problem, "cloud-init would pass over the whole part")
+        yield _warning(where, error.line, "yaml", error.problem, _broken(text))
         return
     for line, path in document.twice:
         yield _warning(where, line, "twice", "is given again, and what stood there before is lost", path=path)
@@ -134,11 +142,19 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[F
         for offence in _cloud_schema.offences(config, schema_file):
             line = document.line(offence.path)
             found = _warning(where, line, offence.code, offence.message, offence.mend, path=offence.path)
-            yield dataclasses.replace(found, severity=Severity.NOTE) if offence.code == "unread-key" else found
+            meant = offence.code == "unread-key" and str(offence.path[0]).startswith("x-")  # for anchors
+            yield dataclasses.replace(found, severity=Severity.NOTE) if meant else found
     except ImportError:
         yield _unchecked(where, "jsonschema is not installed", "install python3-jsonschema")
     except (OSError, ValueError) as error:
         yield _unchecked(where, f"{schema_file} cannot be read: {type(error).__name__}", "install cloud-init anew")
+
+
+def _broken(text: str) -> str:
+    """What is to be done about a text that is no YAML."""
+    if _TEMPLATE.search(text):
+        return "this is a template: fill it in first"
+    return "cloud-init would pass over the whole part"
 
 
 def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
@@ -146,7 +162,7 @@ def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Findin
     try:
         document = _cloud_yaml.read(text)
     except _cloud_yaml.Broken as error:
-        yield _warning(where, error.line, "yaml", error.problem, "cloud-init would pass over the whole part")
+        yield _warning(where, error.line, "yaml", error.problem, _broken(text))
         return
     entries = document.value
     if not isinstance(entries, list):
@@ -213,16 +229,10 @@ def _opened(part: multipart.Part, where: str) -> tuple[str, str]:
     message = email.message.Message()
     for name, value in part.headers:
         message[name] = value
-    message.set_payload(part.body)
     content_type = message.get_content_type()
     if message.get_content_maintype() != "text":
         return content_type, ""
-    if str(message.get("content-transfer-encoding", "")).strip().lower() in ("", "7bit", "8bit", "binary"):
-        text = part.body
-    else:
-        whole = message.get_payload(decode=True)
-        assert isinstance(whole, bytes), type(whole)
-        text = whole.decode()
+    text = multipart.text_of(part)
     if content_type in multipart.CLOUD_INIT.untyped:
         content_type = multipart.type_by_first_line(text, where)
     return content_type, text

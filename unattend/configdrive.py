@@ -16,7 +16,7 @@ import dataclasses
 import email.message
 from collections.abc import Iterator, Mapping
 
-from unattend import multipart, network_config, nocloud
+from unattend import _cloud_yaml, multipart, network_config, nocloud
 from unattend.errors import AnswersInvalid
 from unattend.secret import Secret
 
@@ -24,6 +24,12 @@ LABEL = "config-2"  # cloudbase-init and cloud-init look for this volume label
 INTERFACE = "Ethernet"  # what cloudbase-init renames the first interface to, and what Windows calls it anyway
 COMPUTER_NAME_MAX = 15  # cloudbase-init cuts a longer one, and two instances could then have the same
 
+_KEYS = frozenset(
+    {"groups", "hostname", "ntp", "runcmd", "set_hostname", "set_timezone", "timezone", "users", "write_files"}
+)
+"""Keys of a cloud-config for which cloudbase-init 1.1 has a plugin."""
+
+_KEYS_SAID = ", ".join(sorted(_KEYS))
 _PLACE = "openstack/latest"
 _SCRIPT_NAME = "vmrole-setup.ps1"
 
@@ -86,7 +92,28 @@ def check_hostname(hostname: str) -> None:
 
 def check_user_data(user_data: str) -> None:
     """Raises AnswersInvalid where `files` would, long before there is an instance."""
-    multipart.user_parts(user_data, reader=CLOUDBASE_INIT)
+    for _ in _user_parts(user_data):
+        pass
+
+
+def _check_cloud_config(text: str) -> None:
+    """Raises AnswersInvalid for what cloudbase-init would pass over without a word."""
+    where = "user-data"
+    try:
+        document = _cloud_yaml.read(text)
+    except _cloud_yaml.Broken as error:
+        raise AnswersInvalid(
+            f"is no YAML, so cloudbase-init would pass over it: {error.problem}", where=f"{where}: line {error.line}"
+        ) from error
+    if not isinstance(document.value, dict | None):
+        raise AnswersInvalid("is no mapping of keys", where=f"{where}: line 1", hint=f"it may have {_KEYS_SAID}")
+    for key in document.value or ():
+        if key not in _KEYS:
+            raise AnswersInvalid(
+                f"cloudbase-init has nothing that reads {str(key)[:60]!r}, and would pass over it",
+                where=f"{where}: line {document.line((key,))}",
+                hint=f"it reads {_KEYS_SAID}; a script, #ps1_sysnative, can do the rest",
+            )
 
 
 def _meta_data(answers: nocloud.Answers, admin_password: Secret | None) -> dict[str, object]:
@@ -130,6 +157,8 @@ def _user_parts(user_data: str) -> Iterator[multipart.Part]:
         message = email.message.Message()
         for name, value in part.headers:
             message[name] = value
+        if message.get_content_type() == "text/cloud-config":
+            _check_cloud_config(multipart.text_of(part))
         if message.get_content_type() == "text/cloud-config" or message.get_filename():
             yield part
         else:

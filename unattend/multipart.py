@@ -62,6 +62,7 @@ _MIME_HEADER = re.compile(r"(content-type|mime-version)[ \t]*:", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _YAML_KEY = re.compile(r"""[A-Za-z_][\w-]*:(\s|$)|[{"]""")
 _MEANT = 0.8  # how alike two first lines are when the one was meant for the other
+_AS_IT_IS = ("", "7bit", "8bit", "binary")  # transfer encodings
 _LINE_MAX = 998  # RFC 5322 section 2.1.1; longer lines travel as base64
 _BASE64_COLUMNS = 76  # RFC 2045 section 6.8
 
@@ -85,6 +86,19 @@ def part(content_type: str, text: str, filename: str = "") -> Part:
     if filename:
         headers.append(("Content-Disposition", f'attachment; filename="{filename}"'))
     return Part(tuple(headers), body)
+
+
+def text_of(part: Part) -> str:
+    """The text of a part whose type is text, as the guest will see it."""
+    message = email.message.Message()
+    for name, value in part.headers:
+        message[name] = value
+    if str(message.get("content-transfer-encoding", "")).strip().lower() in _AS_IT_IS:
+        return part.body
+    message.set_payload(part.body)
+    whole = message.get_payload(decode=True)
+    assert isinstance(whole, bytes), type(whole)
+    return whole.decode()
 
 
 def user_parts(user_data: str, *, where: str = "user-data", reader: Reader = CLOUD_INIT) -> tuple[Part, ...]:
@@ -220,7 +234,7 @@ def _leaf(found: email.message.Message, where: str, reader: Reader) -> Part:
 
 def _decoded(found: email.message.Message, body: str, where: str) -> str:
     """The text of a leaf as the guest will see it."""
-    if str(found.get("content-transfer-encoding", "")).strip().lower() in ("", "7bit", "8bit", "binary"):
+    if str(found.get("content-transfer-encoding", "")).strip().lower() in _AS_IT_IS:
         return body
     whole = found.get_payload(decode=True)
     assert isinstance(whole, bytes), type(whole)

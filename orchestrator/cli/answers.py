@@ -43,24 +43,31 @@ def answers() -> None:
 @click.option(
     "--for",
     "use",
-    type=click.Choice(["generalized", "install"]),
-    help="The first start of a sysprepped image, or Windows' own Setup. Autounattend.xml is taken for an install.",
+    type=click.Choice(["generalized", "install", "cloud-init", "cloudbase-init"]),
+    help="Who reads it: the first start of a sysprepped image, Windows' own Setup, or what reads user-data. "
+    "Without it, Autounattend.xml is an install, and the first line of user-data tells.",
+)
+@click.option(
+    "--schema", metavar="FILE", help="cloud-init's schema for cloud-config, if not this host's cloud-init's."
 )
 @click.option("--strict", is_flag=True, help="Warnings fail the file too.")
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text")
-def check(file: str, release: str | None, arch: str | None, use: str | None, strict: bool, form: str) -> int:
-    """Says what is wrong with the Unattend.xml FILE, line by line; - is stdin. Exit status 1 on an error.
+def check(
+    file: str, release: str | None, arch: str | None, use: str | None, schema: str | None, strict: bool, form: str
+) -> int:
+    """Says what is wrong with the Unattend.xml or user-data FILE, line by line; - is stdin. Exits with 1 on an error.
 
-    An error is what Windows refuses or what surely breaks; what may not do what was meant is a warning. User-data of
-    cloud-init is known by how it begins, and checked as such.
+    An error is what Windows refuses or what surely breaks; what may not do what was meant is a warning. User-data is
+    known by how it begins.
     """
     from unattend.windows import check as checks
 
     source = read_bytes(file, hint="name an answer file")
-    if not _is_xml(file, source):
+    reader = use if use in ("cloud-init", "cloudbase-init") else ""
+    if reader or (use is None and not _is_xml(file, source)):
         from orchestrator.cli import answers_cloud
 
-        return answers_cloud.check(file, source, strict=strict, form=form)
+        return answers_cloud.check(file, source, reader=reader, schema=schema, strict=strict, form=form)
     if use is None:
         use = "install" if Path(file).name.casefold() == "autounattend.xml" else "unknown"
     found = checks.check(

@@ -36,8 +36,10 @@ def test_user_data_is_known_and_checked(run: Run) -> None:
         "user-data:3: warning: runcmd: must be a list [type]",
         "user-data:4: note: power_state: has no effect: whether setup ends in a restart is the role's to say"
         " (use setup.restart) [power-state]",
+        "user-data:0: note: the schema is that of cloud-init 22.4.2; the one in the guest decides"
+        " (another is named by --schema) [schema]",
     ]
-    assert err == "1 warning, 1 note\n"
+    assert err == "1 warning, 2 notes\n"
 
 
 def test_strict_makes_a_warning_fail_and_not_a_note(run: Run) -> None:
@@ -123,7 +125,56 @@ def test_what_is_meant_as_an_answer_file_is_checked_as_one(run: Run, content: by
 def test_parts_are_named(run: Run) -> None:
     """Where there are several parts, a line says which one is meant."""
     content = b'#cloud-config-archive\n- "#!/bin/sh\\n"\n- "#cloud-config\\nruncmd: hello\\n"\n'
-    assert run(content)[1] == "user-data:2: warning: entry 2: runcmd: must be a list [type]\n"
+    assert run(content)[1].splitlines()[0] == "user-data:2: warning: entry 2: runcmd: must be a list [type]"
+
+
+def test_another_schema_can_be_named(run: Run, tmp_path: Path) -> None:
+    """That of the guest's cloud-init, which knows better than this host's."""
+    schema = tmp_path / "guest.json"
+    schema.write_text('{"properties": {"users": {"type": "array"}, "runcmd": {"type": "string"}}}')
+    text = b"#cloud-config\nusers: [{name: a, sudo: [b]}]\nruncmd: hello\n"
+    assert "[type]" in run(text)[1]
+    assert run(text, "--schema", str(schema)) == (0, "", "nothing is wrong\n")
+    assert run(text, "--schema", "nowhere.json")[0] == 2
+    Path("broken.json").write_text("{")
+    assert "broken.json cannot be read" in run(text, "--schema", "broken.json")[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#ps1_sysnative\nWrite-Output hello\n",
+        b"#ps1\r\nWrite-Output hello\r\n",
+        b"rem cmd\necho hello\n",
+        b"<powershell>\nWrite-Output hello\n</powershell>\n",
+        b"<script>\necho hello\n</script>\n",
+    ],
+)
+def test_a_script_for_cloudbase_init_is_known(run: Run, content: bytes) -> None:
+    """It is no XML, and nothing of cloud-init's."""
+    assert run(content) == (0, "", "nothing is wrong\n")
+    assert run(content, "--for", "cloudbase-init") == (0, "", "nothing is wrong\n")
+    assert "cloud-init knows" in run(content, "--for", "cloud-init")[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "word"),
+    [
+        (b"#cloud-config\nusers: [{name: a}]\nruncmd: [a]\n", 0, ""),
+        (b"#cloud-config\n", 0, ""),
+        (b"#cloud-config\nusers: [\n", 3, "no YAML"),
+        (b"#cloud-config\n- a\n", 1, "no mapping"),
+        (b"#cloud-config\nhostname: a\npackages: [nginx]\n", 3, "'packages'"),
+        (b"#cloud-config\npassword: a\n", 2, "'password'"),
+        (b"#cloud-config\nchpasswd: {expire: false}\n", 2, "'chpasswd'"),
+        (b"echo hello\n", 1, "names no type"),
+    ],
+)
+def test_what_cloudbase_init_would_pass_over_is_refused(run: Run, content: bytes, line: int, word: str) -> None:
+    """It reads less than cloud-init, and says nothing about the rest."""
+    status, out, _ = run(content, "--for", "cloudbase-init")
+    assert status == (1 if word else 0)
+    assert not word or (out.startswith(f"user-data:{line}: error: ") and word in out)
 
 
 def test_the_same_as_json(run: Run) -> None:
@@ -132,7 +183,8 @@ def test_the_same_as_json(run: Run) -> None:
     assert status == 1
     said = json.loads(out)
     assert (said["file"], said["failed"]) == ("user-data", True)
-    (finding,) = said["findings"]
+    finding, note = said["findings"]
+    assert (note["severity"], note["code"]) == ("note", "schema")
     assert finding == {
         "severity": "warning",
         "part": "user-data",
