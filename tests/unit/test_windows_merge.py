@@ -327,3 +327,47 @@ def test_no_control_character_reaches_a_terminal() -> None:
     told = "\n".join([*explain.lines(merged.decisions), explain.changes(theirs, merged.xml, "x")])
     assert "a?31m" in told
     assert "\u009b" not in told
+
+
+# What a reader is told ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", ["administrators", "ADMINISTRATORS", "Administrators"])
+def test_the_case_of_a_group_is_no_conflict(group: str) -> None:
+    """Windows compares names of groups and of languages without it."""
+    account = f'<LocalAccount wcm:action="add"><Name>OPS</Name><Group>{group}</Group></LocalAccount>'
+    theirs = _file(oobe=f"<UserAccounts><LocalAccounts>{account}</LocalAccounts></UserAccounts>")
+    merged = merge(theirs, render(ALL, MACHINE, lambda _: Secret("AAAAA-BBBBB-CCCCC-DDDDD-EEEEE")))
+    assert not [one for one in merged.decisions if one.path.endswith("/Group")]
+    assert f"<Group>{group}</Group>" in merged.xml.decode()
+
+
+def test_what_is_his_is_not_called_ours() -> None:
+    """A page that he answers in another pass is written where it counts, and told once, as his."""
+    merged = merge(
+        _file("<OOBE><ProtectYourPC>2</ProtectYourPC></OOBE>"), render(ALL, MACHINE, lambda _: Secret(_KEY))
+    )
+    decided = _decided(merged, "oobeSystem/Microsoft-Windows-Shell-Setup/OOBE/ProtectYourPC")
+    assert (decided.kept, decided.theirs) == (Kept.THEIRS, "2")
+    assert "written here too" in decided.why
+    assert merged.xml.decode().count("<ProtectYourPC>2</ProtectYourPC>") == 2
+
+
+def test_a_pass_with_blanks_around_its_name_is_that_pass() -> None:
+    """As the check reads it: no second one is added."""
+    theirs = _file("<TimeZone>UTC</TimeZone>").replace(b'pass="specialize"', b'pass=" specialize "')
+    merged = merge(theirs, render(ALL, MACHINE, lambda _: Secret(_KEY)))
+    assert len(re.findall(r'<settings pass="\s*specialize\s*"', merged.xml.decode())) == 1
+
+
+def test_what_is_new_is_one_list_behind_what_was_decided() -> None:
+    """Nobody reads thirty times that his file says nothing."""
+    merged = merge(_file("<TimeZone>UTC</TimeZone>"), render(ALL, MACHINE, lambda _: Secret(_KEY)))
+    lines = explain.lines(merged.decisions)
+    at = lines.index("added, where your file says nothing:")
+    assert "line 2: specialize/Microsoft-Windows-Shell-Setup/TimeZone: the service file's is taken" in lines[:at]
+    assert "    specialize/Microsoft-Windows-Shell-Setup/ComputerName: web-0" in lines[at:]
+    assert all(line.startswith("    ") for line in lines[at + 1 :])
+
+
+_KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"

@@ -43,6 +43,8 @@ class Decisions:
     def all_new(self, path: str, ours: etree._Element, *, item: bool = False) -> None:
         """A decision for each setting below one that he does not have."""
         name = local(ours).casefold()
+        if ours.get(merge_rules.HIS):
+            return  # That it is his was decided when it was written here.
         if item or not children(ours) or name in merge_rules.WHOLES:
             self.decide(path, ours, None, Kept.OURS, merge_rules.ADDED)
             return

@@ -23,13 +23,18 @@ _KEPT = {
 
 
 def lines(decisions: Iterable[Decision]) -> list[str]:
-    """Two lines for each decision: where and what became of it, then both sides and the reason."""
-    said = []
+    """Two lines for each decision, where and what became of it, then both sides and the reason; last, what is new."""
+    said, new = [], []
     for one in decisions:
+        if one.kept is Kept.OURS and one.why == merge_rules.ADDED and not one.line:
+            new.append(f"    {one.path}: {one.ours}" if one.ours else f"    {one.path}")
+            continue
         place = f"line {one.line}: " if one.line else ""
         kept = "added" if one.kept is Kept.OURS and not one.theirs and not one.line else _KEPT[one.kept]
         sides = [f"{whose}: {text}" for whose, text in (("ours", one.ours), ("yours", one.theirs)) if text]
         said += [f"{place}{one.path}: {kept}", f"    {'; '.join([*sides, one.why])}"]
+    if new:
+        said += ["added, where your file says nothing:", *new]
     return [_printable(line) for line in said]
 
 

@@ -119,7 +119,7 @@ class _Merging:
         """His passes by name; refuses what stands there twice."""
         found: dict[str, etree._Element] = {}
         for settings in merge_rules.named(self._theirs, "settings"):
-            name = settings.get("pass", "").casefold()
+            name = settings.get("pass", "").strip().casefold()
             if name in found:
                 raise self.decisions.twice(f"the pass {settings.get('pass')}", settings)
             found[name] = settings
@@ -214,13 +214,15 @@ class _Merging:
 
     def _yield_to(self, path: str, ours: etree._Element, other: _Elsewhere) -> None:
         """Ours is no wish: it goes, or takes his value where it has the last word and Windows asks without it."""
-        self.decisions.decide(path, ours, other.theirs, Kept.THEIRS, merge_rules.ELSEWHERE.format(other.name))
+        why = merge_rules.ELSEWHERE if other.later else merge_rules.COPIED
+        self.decisions.decide(path, ours, other.theirs, Kept.THEIRS, why.format(other.name))
         if other.later:
             above = ours.getparent()
             assert above is not None
             above.remove(ours)
         else:
             ours.text = text_of(other.theirs)
+            ours.set(merge_rules.HIS, "true")
 
     # Settings -------------------------------------------------------------------------------------------------
 
@@ -361,7 +363,8 @@ def _components(root: etree._Element) -> list[etree._Element]:
 
 
 def _component_key(component: etree._Element) -> tuple[str, str]:
-    return component.get("name", "").casefold(), component.get("processorArchitecture", "").casefold()
+    said = component.get("name", ""), component.get("processorArchitecture", "")
+    return said[0].strip().casefold(), said[1].strip().casefold()
 
 
 def _component_of(settings: etree._Element | None, like: etree._Element) -> etree._Element | None:
@@ -372,7 +375,7 @@ def _component_of(settings: etree._Element | None, like: etree._Element) -> etre
 
 def _pass_of(root: etree._Element, name: str) -> etree._Element | None:
     there = merge_rules.named(root, "settings")
-    return next((one for one in there if one.get("pass", "").casefold() == name), None)
+    return next((one for one in there if one.get("pass", "").strip().casefold() == name), None)
 
 
 def _set_order(item: etree._Element, order: int) -> None:

@@ -42,14 +42,21 @@ WHOLES = frozenset(
 )
 """What is taken whole from the one or the other: half of each would be wrong."""
 
+CASELESS = frozenset(
+    {"group", "inputlocale", "systemlocale", "uilanguage", "userlocale", "timezone", "profile", "domain"}
+)
+"""Settings whose texts Windows compares without case."""
+
 DEPLOYED = ("specialize", "oobesystem")  # the passes that a generalized image goes through, in this order
 ARCHITECTURES = frozenset({"amd64", "x86", "arm64", "arm", "ia64"})  # wow64 and neutral go with any image
 SHOWN_CHARS_MAX = 160
 
 WISH = "the service file says so"
+HIS = f"{{{MARKS}}}his"  # marks one of ours that says what he says elsewhere
 DEFAULT = "ours is only a default"
 ADDED = "your file does not say it"
 ELSEWHERE = "ours is only a default, and your file says it in {}"
+COPIED = f"{ELSEWHERE}; it is written here too, where the last word is"
 LATER = "the service file says so, in a pass that comes later"
 OVERRULED = "the service file says so, and this pass would have the last word"
 ARCHITECTURE = "it is for another architecture than the image; Windows skips it"
@@ -169,7 +176,7 @@ def _meaning(top: etree._Element) -> Iterator[tuple[int, str, str]]:
     depth = sum(1 for _ in top.iterancestors())
     for one in elements(top):
         text = text_of(one)
-        if text.casefold() in ("true", "false"):
+        if text.casefold() in ("true", "false") or local(one).casefold() in CASELESS:
             text = text.casefold()
         yield sum(1 for _ in one.iterancestors()) - depth, "" if one is top else local(one).casefold(), text
 
