@@ -27,12 +27,13 @@ import dataclasses
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, Problem
 
 DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
 DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
@@ -81,68 +82,123 @@ class Config:
 
 
 def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
-    """The configuration; without `file`, VMROLE_CONFIG or the default file, if that exists. Raises ConfigError."""
+    """The configuration; without `file`, VMROLE_CONFIG or the default file, if that exists.
+
+    Raises ConfigError, which tells every fault, each on a line of its own.
+    """
     named = file or (Path(environment["VMROLE_CONFIG"]) if "VMROLE_CONFIG" in environment else None)
-    values: dict[str, Any] = {}
-    if named is not None or DEFAULT_FILE.exists():
-        values = _read(named or DEFAULT_FILE)
-    values |= {key: environment[name] for name, key in _FROM_ENVIRONMENT.items() if environment.get(name)}
-    if "socket" not in values and "run_dir" in values:
+    text = _text(named or DEFAULT_FILE) if named is not None or DEFAULT_FILE.exists() else ""
+    reader = _Reader(named or DEFAULT_FILE, text)
+    values = reader.parsed()
+    laid_over = {key: environment[name] for name, key in _FROM_ENVIRONMENT.items() if environment.get(name)}
+    values |= laid_over
+    if "socket" not in values and isinstance(values.get("run_dir"), str):
         values["socket"] = str(Path(values["run_dir"]) / "vmrole.sock")
-    return _checked(values, str(named or DEFAULT_FILE))
+    return reader.read(values)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _text(file: Path) -> str:
     try:
-        return tomllib.loads(file.read_text())
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}", hint="name a file that can be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not TOML: it is not UTF-8", hint="save it as UTF-8") from error
 
 
-def _checked(values: Mapping[str, Any], file: str) -> Config:
-    fields: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
-    settled: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(fields)}"
-            raise ConfigError(f"{file}: {key}: there is no such key", hint=hint)
-        kind = type(fields[key])
-        if kind is tuple:
-            if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
-                raise ConfigError(f"{file}: {key}: {value!r} is not a list of names", hint=f'{key} = ["NAME"]')
-            settled[key] = tuple(value)
-            continue
-        wanted = str if isinstance(fields[key], Path) else kind
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ConfigError(f"{file}: {key}: {value!r} is not a {'number' if wanted is int else 'string'}")
-        if value not in _CHOICES.get(key, (value,)):
-            raise ConfigError(f"{file}: {key}: {value!r}", hint=f"use one of: {', '.join(_CHOICES[key])}")
-        if isinstance(value, int):
-            least, most = _BOUNDS[key]
-            if not least <= value <= most:
-                raise ConfigError(f"{file}: {key}: {value}", hint=f"use {least} to {most}")
-        if issubclass(kind, Path) and not Path(value).is_absolute():
-            raise ConfigError(f"{file}: {key}: {value!r}", hint="use an absolute path")
-        if isinstance(value, str) and ("\0" in value or (fields[key] and not value)):
-            raise ConfigError(f"{file}: {key}: {value!r}", hint=f"leave it out for {str(fields[key])!r}")
-        settled[key] = Path(value) if issubclass(kind, Path) else value
-    config = Config(**settled)
+class _Reader:
+    """Reads the values one by one; what is wrong with one is noted, and its default stands in for it."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
+        self._text = text
+        self._problems: list[Problem] = []
+
+    def parsed(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self._text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError(f"{self._file}: not TOML: {error}", hint="write: KEY = VALUE") from error
+
+    def read(self, values: Mapping[str, Any]) -> Config:
+        """The configuration of these values; raises ConfigError."""
+        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
+        settled: dict[str, Any] = {}
+        for key, value in values.items():
+            fault = _fault(key, value, defaults)
+            if fault is not None:
+                self._note(key, *fault)
+            elif isinstance(defaults[key], Path | tuple):
+                settled[key] = type(defaults[key])(value)
+            else:
+                settled[key] = value
+        config = Config(**settled)
+        for key, message, hint in _network_faults(config):
+            self._note(key, message, hint)
+        if self._problems:
+            raise self._error()
+        return config
+
+    def _note(self, key: str, message: str, hint: str) -> None:
+        self._problems.append(Problem(message, key=key, line=self._line_of(key), hint=hint))
+
+    def _line_of(self, key: str) -> int | None:
+        """Where the key stands in the file; None when the environment says it."""
+        quoted = re.escape(key)
+        stands = re.compile(rf"""[ \t]*\[{{0,2}}[ \t]*(?:{quoted}|"{quoted}"|'{quoted}')[ \t]*[].=]""")
+        lines = enumerate(self._text.splitlines(), 1)
+        return next((number for number, line in lines if stands.match(line)), None)
+
+    def _error(self) -> ConfigError:
+        ordered = sorted(self._problems, key=lambda problem: problem.line or 0)
+        told = [
+            f"{self._file}{f':{problem.line}' if problem.line else ''}: {problem.key}: {problem.message}"
+            for problem in ordered
+        ]
+        if len(told) == 1:
+            return ConfigError(told[0], hint=ordered[0].hint)
+        return ConfigError("\n".join(f"{line} ({one.hint})" for line, one in zip(told, ordered, strict=True)))
+
+
+def _fault(key: str, value: object, defaults: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is wrong with the value by itself, and what would be right; None when nothing is."""
+    if key not in defaults:
+        near = difflib.get_close_matches(key, defaults, 1)
+        return "there is no such key", f"did you mean {near[0]}?" if near else f"keys are: {', '.join(defaults)}"
+    default, shown = defaults[key], repr(value)[:80]
+    if isinstance(default, tuple):
+        names = isinstance(value, list) and all(isinstance(word, str) and word for word in value)
+        return None if names else (f"{shown} is not a list of names", f'write {key} = ["NAME"]')
+    if isinstance(default, int):
+        least, most = _BOUNDS[key]
+        if not isinstance(value, int) or isinstance(value, bool):
+            return f"{shown} is not a number", f"use {least} to {most}"
+        return None if least <= value <= most else (shown, f"use {least} to {most}")
+    if not isinstance(value, str):
+        return f"{shown} is not a string", f'write {key} = "…"'
+    if "\0" in value or (str(default) and not value):
+        return shown, f"leave it out for {str(default)!r}"
+    if value not in _CHOICES.get(key, (value,)):
+        return shown, f"use one of: {', '.join(_CHOICES[key])}"
+    if isinstance(default, Path) and not Path(value).is_absolute():
+        return shown, "use an absolute path"
+    return None
+
+
+def _network_faults(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Key, fault and remedy for networks that cannot be used."""
     for one in config.vip_pool.split():
         try:
             ipaddress.IPv4Network(one)
         except ValueError as error:
-            hint = "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
-            raise ConfigError(f"{file}: vip_pool: {error}", hint=hint) from error
+            yield "vip_pool", str(error), "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
     try:
         pool = ipaddress.IPv4Network(config.network_pool)
     except ValueError as error:
-        raise ConfigError(f"{file}: network_pool: {error}", hint="an IPv4 network such as 10.90.0.0/16") from error
+        yield "network_pool", str(error), "an IPv4 network such as 10.90.0.0/16"
+        return
     if pool.prefixlen > 24:
-        raise ConfigError(f"{file}: network_pool: {pool} is too small", hint="each service takes a /24 of it")
+        yield "network_pool", f"{pool} is too small", "each service takes a /24 of it"
     if any(pool.overlaps(ipaddress.IPv4Network(one)) for one in _NOBODY_S):
         hint = "an IPv4 network for machines, such as 10.90.0.0/16"
-        raise ConfigError(f"{file}: network_pool: no machine can have every address of {pool}", hint=hint)
-    return config
+        yield "network_pool", f"no machine can have every address of {pool}", hint

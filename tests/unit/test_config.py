@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from orchestrator import config
 from orchestrator.errors import ConfigError
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "vmrole.toml"
 
 
 def loaded(tmp_path: Path, text: str, **environment: str) -> config.Config:
@@ -79,6 +84,45 @@ def test_a_fault_names_file_key_and_remedy(tmp_path: Path, text: str, word: str)
         loaded(tmp_path, text)
     assert "vmrole.toml" in str(caught.value)
     assert word in f"{caught.value} {caught.value.hint}"
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    """Each with its line, in the order of the file, and what would be right; what the environment says has none."""
+    text = """\
+# of this host
+workers = 0
+vip_interfase = "eth0"
+
+"network_pool" = "10.90.0.0/30"
+accelerator = "xen"
+secrets_env = "ADMIN"
+[log_level]
+"""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text, VMROLE_RUN_DIR="here")
+    file = tmp_path / "vmrole.toml"
+    assert str(caught.value).splitlines() == [
+        f"{file}: run_dir: 'here' (use an absolute path)",
+        f"{file}: socket: 'here/vmrole.sock' (use an absolute path)",
+        f"{file}:2: workers: 0 (use 1 to 1024)",
+        f"{file}:3: vip_interfase: there is no such key (did you mean vip_interface?)",
+        f"{file}:5: network_pool: 10.90.0.0/30 is too small (each service takes a /24 of it)",
+        f"{file}:6: accelerator: 'xen' (use one of: auto, kvm, tcg)",
+        f"{file}:7: secrets_env: 'ADMIN' is not a list of names (write secrets_env = [\"NAME\"])",
+        f'{file}:8: log_level: {{}} is not a string (write log_level = "…")',
+    ]
+
+
+def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
+    """Its lines can be taken as they are; all but those about VIPs say what holds without them."""
+    text = EXAMPLE.read_text()
+    assert loaded(tmp_path, text) == config.Config()
+    switched_on = re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)
+    found = loaded(tmp_path, switched_on)
+    assert set(tomllib.loads(switched_on)) == set(config.Config.__dataclass_fields__)
+    assert dataclasses.replace(found, vip_interface="", vip_pool="") == config.Config()
+    blocks = text.split("\n\n")
+    assert [block for block in blocks if "\n#" in block and not block.startswith("# ")] == []
 
 
 def test_a_missing_file_that_was_named_is_a_fault(tmp_path: Path) -> None:
