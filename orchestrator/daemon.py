@@ -37,6 +37,7 @@ from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.network import firewall, routes, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
+from orchestrator.drivers.ownership import others_hold
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines
@@ -86,12 +87,16 @@ class Bell:
 def running(settings: Config) -> Iterator[None]:
     """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched."""
     layout = Layout(settings.state_dir, settings.run_dir)
-    for key, directory in (("state_dir", layout.state), ("run_dir", layout.run)):
+    # Who may pass through the state directory need not see the names of what is in it.
+    for key, directory, mode in (("state_dir", layout.state, 0o711), ("run_dir", layout.run, 0o755)):
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            directory.mkdir(parents=True, exist_ok=True, mode=mode)
         except OSError as error:
             told = f"{key}: {directory} cannot be made: {error.strerror}"
             raise ConfigError(told, hint=f"run the daemon as root, or set {key}") from error
+        if others := others_hold(directory):
+            hint = f"nobody else may write there: chown root, chmod go-w; or set {key}"
+            raise ConfigError(f"{key}: {others}", hint=hint)
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
@@ -232,7 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logger.info("stopping; guests and the balancer go on")
             _tell_systemd("STOPPING=1")
     except ConfigError as error:
-        logger.error("%s%s", error, f" ({error.hint})" if error.hint else "")
+        for line in str(error).splitlines():
+            logger.error("%s%s", line, f" ({error.hint})" if error.hint else "")
         return EXIT_CONFIG
     except VmroleError as error:
         logger.error("%s%s", error, f" ({error.hint})" if error.hint else "")

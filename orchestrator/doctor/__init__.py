@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator import config
 from orchestrator.config import Config
-from orchestrator.doctor import confinement, firmware, host, passage, programs
+from orchestrator.doctor import confinement, firmware, host, passage, programs, reach
 from orchestrator.doctor.check import Check, Verdict, fail, ok
 from orchestrator.errors import ConfigError, VmroleError
 
@@ -33,6 +33,8 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("apparmor", confinement.apparmor),
     ("state directory", host.state_dir),
     ("run directory", host.run_dir),
+    ("qemu's way", reach.way_to_disks),
+    ("secrets directory", host.secrets_dir),
     ("socket group", host.socket_group),
     ("vip interface", host.vip_interface),
     ("network pool", host.network_pool),
@@ -55,7 +57,11 @@ def each(settings: Config | None = None) -> Iterator[Check]:
         try:
             settings = config.load()
         except ConfigError as error:
-            yield fail("configuration", str(error), error.hint or "correct it; the other checks use the defaults")
+            yield fail(
+                "configuration",
+                "; ".join(str(error).splitlines()),
+                error.hint or "correct it; the other checks use the defaults",
+            )
             settings = Config()
         else:
             yield ok("configuration", "is valid")

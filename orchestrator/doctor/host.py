@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import socket
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +19,12 @@ from orchestrator.config import Config
 from orchestrator.doctor.check import Check, existing, fail, ok, warn
 from orchestrator.drivers.command import run
 from orchestrator.drivers.network import routes
+from orchestrator.drivers.ownership import others_hold
 from orchestrator.transport import for_looking
 
 _FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
 _MIB = 1 << 20
+_OURS_ALONE = "it must be root's, with nobody else to write to it: chown root, chmod go-w"
 _INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
 _ONLY_OURS = "127.153.0.67"  # an address of this host that nobody listens on but who listens on all
 _INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at most 15 characters
@@ -52,8 +53,8 @@ def state_dir(settings: Config) -> Check:
         return fail(name, f"{place} cannot be written", "run as root, or set state_dir")
     if free < _FREE_LEAST_BYTES:
         return fail(name, f"{path}: {room}", "make room, or move state_dir to a larger file system")
-    if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o022:
-        return fail(name, f"{path} can be written by others", f"chmod go-w {path}")
+    if others := others_hold(place):
+        return fail(name, others, _OURS_ALONE)
     if free < _FREE_BYTES:
         return warn(name, f"{path}: {room}", "overlays grow as guests write; a full disk pauses them")
     return ok(name, f"{path}: {room}{'' if path.is_dir() else ', will be made'}")
@@ -68,7 +69,19 @@ def run_dir(settings: Config) -> Check:
         return fail(name, f"{path} is so long that no socket fits in", "set run_dir to a shorter path")
     if not os.access(place, os.W_OK | os.X_OK):
         return fail(name, f"{place} cannot be written", "run as root, or set run_dir")
+    if others := others_hold(place):
+        return fail(name, others, _OURS_ALONE)
     return ok(name, f"{path}{'' if path.is_dir() else ', will be made'}")
+
+
+def secrets_dir(settings: Config) -> Check:
+    """What service files name as secrets is the host's owner's alone; a host may have none."""
+    name, path = "secrets directory", settings.secrets_dir
+    if not path.is_dir():
+        return ok(name, f"{path} is not there, so no service file can name a secret")
+    if others := others_hold(path):
+        return fail(name, others, _OURS_ALONE)
+    return ok(name, f"{path}: {len(list(path.iterdir()))} entries")
 
 
 def socket_group(settings: Config) -> Check:

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.daemon import Bell
 from orchestrator.drivers.fake import FakeStore, World, fake_host
+from orchestrator.drivers.ownership import others_hold
 from orchestrator.errors import NoSpace
 from orchestrator.ports import Document
 from orchestrator.reconciler import Reconciler
@@ -65,6 +66,31 @@ def test_a_directory_that_cannot_be_made_is_a_fault_of_the_configuration(place: 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("key", ["state_dir", "run_dir"])
+def test_a_directory_of_others_is_not_begun_with(place: Path, key: str) -> None:
+    """Whoever may write to it, or to one above it, could change records, discs and sockets; /tmp's way is fine."""
+    above = place / "above"
+    above.mkdir()
+    above.chmod(0o777)
+    (above / "below").mkdir()
+    file = configured(place, **{key: str(above / "below" / "own")})
+    ended = subprocess.run([*DAEMON, str(file)], capture_output=True, text=True, timeout=UP_S, check=False)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (78, False)
+    assert f"{key}: {above} can be written by others" in ended.stderr
+    above.chmod(0o1777)
+    assert others_hold(above / "below") == ""
+    (above / "below").chmod(0o1777)
+    assert others_hold(above / "below") == f"{above}/below can be written by others"
+
+
+def test_each_fault_of_the_configuration_is_a_line_of_the_log(place: Path) -> None:
+    """All at once, exit status 78."""
+    file = configured(place, accelerator="xen", log_level="loud")
+    ended = subprocess.run([*DAEMON, str(file)], capture_output=True, text=True, timeout=UP_S, check=False)
+    assert ended.returncode == 78
+    assert [f"{file}:{line}: " in ended.stderr for line in (3, 5)] == [True, True]
+
+
 @pytest.mark.slow
 def test_a_strict_umask_locks_nobody_out(place: Path) -> None:
     """QEMU's user passes through the directories; what is secret is its owner's alone all the same."""
@@ -81,6 +107,7 @@ def test_a_strict_umask_locks_nobody_out(place: Path) -> None:
         assert daemon.wait(UP_S) == 0
     passable = {name for name in modes if modes[name] & 0o001 and (place / name).is_dir()}
     assert {"state", "run", "state/images"} <= passable
+    assert modes["state"] == 0o711
     assert modes["state/vmrole.db"] == 0o600
     assert modes["run/vmrole.sock"] == 0o660
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from orchestrator import doctor
 from orchestrator.config import Config
-from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs, rulesets
+from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs, reach, rulesets
 from orchestrator.drivers.hypervisor import accelerator
 
 Program = Callable[[str, str], None]
@@ -346,3 +347,30 @@ def test_a_tpm_is_made(program: Program) -> None:
     program("swtpm_setup", "exit 1")
     found = firmware.tpm(Config())
     assert (found.verdict, found.remedy) == (Verdict.WARN, "apt-get install swtpm swtpm-tools")
+
+
+def test_qemu_must_get_to_its_disks(tmp_path: Path, program: Program) -> None:
+    """Tried as QEMU's user on each directory from the top; the first that he cannot enter is named."""
+    if os.geteuid() == 0:
+        check = reach.judge(tmp_path, 65534, 65534)  # pytest's own directories are their owner's alone.
+        assert failed(check)
+        assert "QEMU (uid 65534) cannot enter /tmp" in check.message
+        assert reach.judge(Path("/usr/share"), 65534, 65534).verdict is Verdict.PASS
+    program("setpriv", 'for last; do :; done; case "$last" in */closed*) exit 1;; esac')
+    check = reach.judge(tmp_path / "closed" / "below", 64055, 108)
+    assert failed(check)
+    assert f"cannot enter {tmp_path}/closed:" in check.message
+    assert reach.judge(tmp_path / "open", 64055, 108).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("key", ["state_dir", "run_dir", "secrets_dir"])
+def test_directories_of_the_daemon_are_nobody_elses(settings: Config, key: str) -> None:
+    """One that others may write to fails; secrets need no directory."""
+    settings = dataclasses.replace(settings, secrets_dir=settings.state_dir / "secrets")
+    check = {"state_dir": host.state_dir, "run_dir": host.run_dir, "secrets_dir": host.secrets_dir}[key]
+    assert check(settings).verdict is not Verdict.FAIL
+    directory: Path = getattr(settings, key)
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o770)
+    assert failed(check(settings))
+    assert "can be written by others" in check(settings).message

@@ -1,0 +1,48 @@
+"""Whether QEMU gets to its disks: libvirt runs it as a user of its own, of whom the daemon's rights say nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from orchestrator.config import Config
+from orchestrator.doctor.check import Check, existing, fail, ok, warn
+from orchestrator.drivers.command import run
+from orchestrator.errors import CommandFailed
+
+_ASK = "import sys, libvirt; print(libvirt.openReadOnly(sys.argv[1]).getCapabilities())"
+_ANSWER_S = 20.0
+_NAME = "qemu's way"
+
+
+def way_to_disks(settings: Config) -> Check:
+    """QEMU's user passes through every directory down to the state directory; tried as that user."""
+    if os.geteuid() != 0:
+        return warn(_NAME, "only root can try to be QEMU's user", "sudo vmrole doctor")
+    try:
+        user, group = _user(run([sys.executable, "-c", _ASK, settings.libvirt_uri], within_s=_ANSWER_S))
+    except CommandFailed:
+        return warn(_NAME, "libvirt does not say as whom it runs QEMU", "see what is said about libvirt")
+    return judge(existing(settings.state_dir), user, group)
+
+
+def judge(place: Path, user: int, group: int) -> Check:
+    """The verdict on a place and QEMU's user and group."""
+    for directory in reversed((place, *place.parents)):
+        try:
+            run(["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "test", "-x", str(directory)])
+        except CommandFailed:
+            told = f"QEMU (uid {user}) cannot enter {directory}: no VM would find its disk"
+            return fail(_NAME, told, f"set state_dir to another place, or: chmod o+x {directory}")
+    return ok(_NAME, f"QEMU (uid {user}) gets to {place}")
+
+
+def _user(capabilities: str) -> tuple[int, int]:
+    """The base label of libvirt's own access control, "+64055:+108"; ours when there is none."""
+    for model in ElementTree.fromstring(capabilities).iterfind("host/secmodel"):  # noqa: S314 - libvirtd's own
+        user, _, group = (model.findtext("baselabel") or "").replace("+", "").partition(":")
+        if model.findtext("model") == "dac" and user.isdigit() and group.isdigit():
+            return int(user), int(group)
+    return os.geteuid(), os.getegid()
