@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from orchestrator.drivers import evidence
 from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.layout import Layout
-from orchestrator.errors import NoSpace
+from orchestrator.errors import NoSpace, Transient
 from orchestrator.model import Phase
 from tests.unit.test_domain_xml import instance
 
@@ -90,6 +91,44 @@ def test_unfinished_evidence_is_not_there(layout: Layout, monkeypatch: pytest.Mo
     assert list(layout.evidence(FAILED.name).iterdir()) == []
     keeper.keep(FAILED)
     assert keeper.place(FAILED).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, NoSpace),
+        (errno.EDQUOT, NoSpace),
+        (errno.EACCES, Transient),
+        (errno.ENOTDIR, Transient),
+        (errno.EROFS, Transient),
+        (errno.EIO, Transient),
+    ],
+    ids=lambda one: errno.errorcode.get(one, "") if isinstance(one, int) else "",
+)
+@pytest.mark.parametrize("verb", ["mkdir", "exists", "rename"])
+def test_each_refusal_is_told_as_what_it_is(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], verb: str
+) -> None:
+    """Only a full disk is want of room; where it happens, and what the system said, stand in the message."""
+    keeper = Evidence(layout, Transcript())
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, verb, refuse)
+        with pytest.raises(Transient, match=os.strerror(number)) as caught:
+            keeper.keep(FAILED)
+    assert type(caught.value) is kind
+    assert str(layout.evidence(FAILED.name)) in str(caught.value)
+
+
+def test_a_file_in_the_way_is_no_want_of_room(layout: Layout) -> None:
+    """Where a directory should be lies a file."""
+    layout.evidence(FAILED.name).parent.write_text("not a directory")
+    with pytest.raises(Transient) as caught:
+        Evidence(layout, Transcript()).keep(FAILED)
+    assert not isinstance(caught.value, NoSpace)
 
 
 def test_erased_evidence_is_gone(layout: Layout) -> None:
