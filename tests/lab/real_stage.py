@@ -82,6 +82,14 @@ class RealStage:
         """See Stage."""
         os.kill(self.pid(name), 9)
 
+    def suspend(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.lab.virsh("suspend", name)
+
+    def resume(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.lab.virsh("resume", name)
+
     def pid(self, name: InstanceName) -> int:
         """The process of the VM, as libvirt wrote it down."""
         return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.drivers.fake import World, fake_host
-from orchestrator.model import Instance, InstanceName
+from orchestrator.model import Instance, InstanceName, PausedBy
 from tests.contract.suites.stage import SERVICE, make_instance
 
 _LOOK_S = 0.25
@@ -42,3 +42,11 @@ class FakeStage:
     def kill(self, name: InstanceName) -> None:
         """See Stage."""
         self.world.kill(name)
+
+    def suspend(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.world.pause(name, PausedBy.USER)
+
+    def resume(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.world.resume(name)

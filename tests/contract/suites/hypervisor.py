@@ -7,7 +7,7 @@ import time
 import pytest
 
 from orchestrator.errors import Permanent, Transient
-from orchestrator.model import Domain, Instance, Power
+from orchestrator.model import Domain, Instance, PausedBy, Power
 from tests.contract.suites.stage import Stage, make_instance, next_generation
 
 
@@ -85,6 +85,24 @@ class HypervisorContract:
         stage.until(lambda: look(stage, instance).resets > before, 10)
         seen = look(stage, instance)
         assert (seen.resets, seen.power, seen.uuid) == (before + 1, Power.RUNNING, instance.vm_uuid)
+
+    def test_who_paused_is_told(self, stage: Stage) -> None:
+        """A VM that a human paused says so, stays paused however often it is started, and goes on when he says so."""
+        instance = started(stage)
+        assert look(stage, instance).paused_by is None
+        stage.suspend(instance.name)
+        stage.hypervisor.start(instance)
+        seen = look(stage, instance)
+        assert (seen.power, seen.paused_by, seen.uuid) == (Power.PAUSED, PausedBy.USER, instance.vm_uuid)
+        stage.resume(instance.name)
+        assert (look(stage, instance).power, look(stage, instance).paused_by) == (Power.RUNNING, None)
+
+    def test_a_paused_vm_can_be_ended(self, stage: Stage) -> None:
+        """Whoever paused it, an end asked for is an end, and then nobody pauses it any more."""
+        instance = started(stage)
+        stage.suspend(instance.name)
+        stage.hypervisor.power_off(instance.name)
+        assert (look(stage, instance).power, look(stage, instance).paused_by) == (Power.OFF, None)
 
     def test_running_domain_is_not_forgotten(self, stage: Stage) -> None:
         """A running VM cannot be undefined: it would be a VM without a record."""

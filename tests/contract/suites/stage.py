@@ -32,6 +32,12 @@ class Stage(Protocol):
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM's process."""
 
+    def suspend(self, name: InstanceName) -> None:
+        """Pauses the VM as a human would, beside the product."""
+
+    def resume(self, name: InstanceName) -> None:
+        """Lets it go on, as that human."""
+
 
 def make_instance(stage: Stage, index: int = 0, generation: int = 1, *, restart: bool = True) -> Instance:
     """`web-INDEX.shop` with an address in SUBNET."""
