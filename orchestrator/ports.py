@@ -290,7 +290,7 @@ class ImageFiles(Protocol):
         """Reads them again; raises ImageCorrupt when they or their mode are not what they were."""
 
     def sweep(self) -> None:
-        """Removes what an interrupted arrival has left."""
+        """Removes what an interrupted arrival has left, and takes images back that were given to another user."""
 
 
 class Store(Protocol):

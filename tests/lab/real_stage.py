@@ -21,7 +21,7 @@ from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machi
 from orchestrator.model import DiskFormat, Instance, InstanceName
 from orchestrator.ports import Guest, Hypervisor
 from tests.contract.suites.stage import NETWORK, SUBNET, make_instance
-from tests.lab.harness import daemons
+from tests.lab.harness import daemons, places
 from tests.lab.harness.lab import Lab
 
 _LOOK_S = 0.1
@@ -131,5 +131,6 @@ def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
         contextlib.ExitStack() as opened,
     ):
         layout = Layout(Path(root, "state"), Path(root, "run"))
+        places.let_qemu_pass(layout.state)
         machines = opened.enter_context(virtual_machines_of(lab, layout, woken))
         yield RealStage(lab, layout, image, machines, woken, opened)

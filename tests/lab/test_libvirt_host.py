@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import hashlib
 import json
+import pwd
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Foreign, Permanent, Unreachable
-from orchestrator.model import Instance, Power, Silence
+from orchestrator.model import Instance, PausedBy, Power, Silence
 from tests.contract.suites.guest import has_started, until_another_boot
 from tests.contract.suites.hypervisor import look, started
 from tests.contract.suites.stage import make_instance
+from tests.lab.harness import places
 from tests.lab.harness.lab import Lab
 from tests.lab.real_stage import RealStage, real_stage, virtual_machines_of
 
@@ -73,6 +77,39 @@ def test_dead_vm_wakes_at_once(stage: RealStage) -> None:
     stage.until(lambda: (instance.name, "the VM's process has ended") in stage.woken)
     assert look(stage, instance).power is Power.OFF
     assert look(stage, instance).reason == "its QEMU ended unexpectedly"
+
+
+def test_the_image_stays_roots(stage: RealStage, lab: Lab) -> None:
+    """QEMU runs as a user of its own, and neither while a VM runs nor afterwards is the image that user's: what has
+    broken out of a guest can neither change it nor make itself able to.
+    """
+    instance = make_instance(stage)
+    image = stage.layout.image(instance.role.image_sha256, instance.role.image_format)
+
+    def owner() -> tuple[int, int, int]:
+        of = image.stat()
+        return of.st_uid, of.st_gid, stat.S_IMODE(of.st_mode)
+
+    before = owner()
+    assert before == (0, 0, 0o444)
+    stage.lay(instance)
+    stage.hypervisor.start(instance)
+    status = Path(f"/proc/{stage.pid(instance.name)}/status").read_text()
+    assert f"Uid:\t{pwd.getpwnam(places.QEMU_USER).pw_uid}\t" in status
+    assert stage.layout.overlay(instance).owner() == places.QEMU_USER  # What is the VM's own is its user's.
+    assert owner() == before
+    other = image.with_name("other")
+    for attempt in (
+        ["chmod", "u+w", str(image)],
+        ["dd", "if=/dev/zero", f"of={image}", "bs=1", "count=16", "conv=notrunc"],
+        ["mv", str(image), str(other)],
+        ["rm", "-f", str(image)],
+    ):
+        assert lab.host.run(places.as_qemu(attempt), check=False).returncode != 0, attempt
+    assert lab.host.run(places.as_qemu(["head", "-c", "3", str(image)])).stdout == "QFI"  # It may read.
+    stage.hypervisor.power_off(instance.name)
+    assert owner() == before
+    assert hashlib.sha256(image.read_bytes()).hexdigest() == instance.role.image_sha256
 
 
 def test_an_overlay_is_open_once(stage: RealStage, lab: Lab) -> None:
@@ -192,6 +229,7 @@ def test_full_disk_pauses_and_room_resumes(stage: RealStage, lab: Lab) -> None:
         lab.guest(instance.name, ["/bin/sh", "-c", write])
         stage.until(lambda: look(stage, instance).power is Power.PAUSED)
         assert look(stage, instance).reason == "a disk of the host failed or is full"
+        assert look(stage, instance).paused_by is PausedBy.DISK
         stage.hypervisor.start(instance)
         stage.until(lambda: look(stage, instance).power is Power.PAUSED)
 

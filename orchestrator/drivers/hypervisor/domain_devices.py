@@ -9,6 +9,8 @@
   full (it has no werror): there the guest gets the error.
 - Disks name their whole backing chain, so that neither libvirt nor a confinement profile has to guess it from bytes
   that a guest wrote. Image locking stays on, which is QEMU's default.
+- libvirt gives a VM's files to QEMU's user, and would give it the image as well: who owns a file may change its mode,
+  and then its bytes, under every other VM. So the image keeps its owner; its mode lets everybody read it.
 - Windows gets a screen, which Setup draws on, and nobody to look at it.
 """
 
@@ -37,7 +39,8 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths) -
     disk = _disk(devices, "qcow2", paths.overlay)
     base = add(disk, "backingStore", {"type": "file"})
     add(base, "format", {"type": paths.image_format.value})
-    add(base, "source", {"file": str(paths.image)})
+    source = add(base, "source", {"file": str(paths.image)})
+    add(source, "seclabel", {"model": "dac", "relabel": "no"})
     add(base, "backingStore")  # An empty one says that the chain ends here.
     _hang(disk, bus, 0)
     if bus is DiskBus.NVME:

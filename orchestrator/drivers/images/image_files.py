@@ -21,6 +21,7 @@ from orchestrator import imagefiles
 from orchestrator.arrivals import Teller
 from orchestrator.drivers.images import image_convert, image_incoming, qemu_img
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
+from orchestrator.drivers.images.image_owner import take_back
 from orchestrator.drivers.images.room import Room
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ImageCorrupt, ImageRejected, NoSpace
@@ -101,6 +102,8 @@ class LocalImageFiles:
         for path in self._layout.incoming.iterdir():
             log.info("removed an interrupted copy: %s", path.name)
             path.unlink()
+        for path in self._layout.images.iterdir():
+            take_back(path)
 
     def verify(self, image: Image, progress: Callable[[int], None]) -> None:
         """See ports.ImageFiles."""

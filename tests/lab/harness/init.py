@@ -17,11 +17,13 @@ from pathlib import Path
 from tests.lab.harness import places
 from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 
-# Guests as root and without cgroups or security labels: the lab is one tree of processes of root, it has no systemd
-# to make scopes and nothing in it is worth confining. Without `remember_owner = 0` libvirt wants xattrs on the files.
+# QEMU as the user that Debian's libvirt has for it, to whom libvirt gives the files of each VM: a guest that broke
+# out can do here what it can do in earnest. Without cgroups or security labels: there is no systemd to make scopes,
+# and this kernel has no labels. Without `remember_owner = 0` libvirt wants xattrs on the files.
 _QEMU_CONF = """\
-user = "root"
-group = "root"
+user = "libvirt-qemu"
+group = "kvm"
+dynamic_ownership = 1
 security_driver = "none"
 remember_owner = 0
 namespaces = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+QEMU_USER = "libvirt-qemu"  # whom libvirt runs QEMU as, here as on Debian
+QEMU_GROUP = "kvm"
 LIBVIRT_URI = "qemu:///system"
 CLIENT_NAMESPACE = "client"
 OUTSIDE_LINK = "out0"  # the host's interface to the outside; VIPs go on it
@@ -46,6 +49,27 @@ class Place:
             return subprocess.Popen([*self.prefix, *argv], stdout=stdout)
         with log.open("ab") as out:
             return subprocess.Popen([*self.prefix, *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+
+def as_qemu(argv: Sequence[str]) -> list[str]:
+    """The command, run with what a process of QEMU has: its user, its group, and nothing else."""
+    return [
+        "setpriv",
+        f"--reuid={QEMU_USER}",
+        f"--regid={QEMU_GROUP}",
+        "--clear-groups",
+        "--no-new-privs",
+        "--",
+        *argv,
+    ]
+
+
+def let_qemu_pass(path: Path) -> None:
+    """Lets QEMU's user go through the directories above `path`, as it can on a host; pytest makes its own private."""
+    for directory in path.parents:
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        if mode & 0o011 != 0o011:
+            directory.chmod(mode | 0o011)
 
 
 class CommandError(AssertionError):

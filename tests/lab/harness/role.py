@@ -31,6 +31,7 @@ class RoleDaemon:
         cache = Path(os.environ[ROOT_ENV]) / "cache-of-daemons"
         for directory in (state / "lib", run, cache):
             directory.mkdir(parents=True, exist_ok=True)
+        places.let_qemu_pass(state / "lib" / "images")
         if not (state / "lib" / "cache").exists():
             (state / "lib" / "cache").symlink_to(cache)  # Whether KVM works is found out once per lab: half a minute.
         lab = {
