@@ -76,13 +76,18 @@ cloud-init: reads our answer files in the tests; made inert on this host before 
 END
 }
 
-# libvirt confines each QEMU by what stands in its domain XML; our monitor socket stands on the command line.
+# libvirt confines each QEMU by what stands in its domain XML; our monitor socket stands on the command line. The rule of
+# former versions let each VM's QEMU reach the monitors of all others, and goes.
 apparmor_rule() {
   local abstraction=/etc/apparmor.d/abstractions/libvirt-qemu place=/etc/apparmor.d/local/abstractions/libvirt-qemu
-  local rule='/run/vmrole/monitors/*.sock rw,'
+  local rule='/run/vmrole/monitor.sock rw,' former='/run/vmrole/monitors/*.sock rw,'
   [ -e "$abstraction" ] || return 0
+  if grep -qsxF "$former" "$place"; then
+    say "removing the rule of former versions from $place"
+    as_root sed -i '\|^/run/vmrole/monitors/\*\.sock rw,$|d' "$place"
+  fi
   if grep -qsxF "$rule" "$place"; then return 0; fi
-  say "letting QEMU's AppArmor profile make our monitor sockets: $place"
+  say "letting QEMU's AppArmor profile connect to our monitor socket: $place"
   as_root mkdir -p "${place%/*}"
   printf '%s\n' "$rule" | as_root tee -a "$place" >/dev/null
 }

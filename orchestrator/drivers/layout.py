@@ -11,13 +11,12 @@ by a dot, and that is asserted here once more.
     STATE/consoles/NAME.log                 bounded by virtlogd
     STATE/evidence/NAME/                    what is kept of a failed instance
     RUN/discs/NAME/GENERATION.iso           answer discs, mode 0600
-    RUN/monitors/HASH.sock                  one QMP socket per VM
+    RUN/monitor.sock                        where the QEMU of every VM brings its monitor
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
@@ -68,8 +67,19 @@ class Layout:
         return self.run / "discs"
 
     @property
-    def monitors(self) -> Path:
-        """Directory of monitor sockets; QEMU's user must be able to write here."""
+    def monitor(self) -> Path:
+        """The socket that every QEMU connects to; ConfigError when RUN is too long for the path of a socket."""
+        path = self.run / "monitor.sock"
+        if len(str(path).encode()) > _SOCKET_PATH_MAX_BYTES:
+            raise ConfigError(
+                f"{path} is longer than the {_SOCKET_PATH_MAX_BYTES} bytes that the path of a socket can have",
+                hint="choose a shorter run directory",
+            )
+        return path
+
+    @property
+    def former_monitors(self) -> Path:
+        """Where QEMUs that a former version started listen; nobody looks there any more."""
         return self.run / "monitors"
 
     def image(self, sha256: str, disk_format: DiskFormat) -> Path:
@@ -116,16 +126,6 @@ class Layout:
     def evidence(self, name: InstanceName) -> Path:
         """Directory of what is kept when the instance fails."""
         return self.state / "evidence" / _checked(name)
-
-    def monitor(self, name: InstanceName) -> Path:
-        """The VM's own QMP socket, hashed because such a path is short; ConfigError when RUN is too long."""
-        path = self.monitors / f"{hashlib.sha256(_checked(name).encode()).hexdigest()[:16]}.sock"
-        if len(str(path).encode()) > _SOCKET_PATH_MAX_BYTES:
-            raise ConfigError(
-                f"{path} is longer than the {_SOCKET_PATH_MAX_BYTES} bytes that the path of a socket can have",
-                hint="choose a shorter run directory",
-            )
-        return path
 
 
 def _checked(name: InstanceName) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 
 from orchestrator.drivers.evidence import Evidence, Transcript
@@ -13,7 +14,7 @@ from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
-from orchestrator.drivers.hypervisor.qmp_watch import Monitors
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
 from orchestrator.drivers.layout import Layout
 from orchestrator.model import InstanceName
 
@@ -41,7 +42,14 @@ def virtual_machines(
     `wake` is called with an instance and why, from several threads, and must neither block nor raise. The name ""
     means everyone: events were lost while libvirtd was away. Names may also be those of domains that are not ours.
     """
-    monitors = Monitors(loop, wake)
+    shutil.rmtree(layout.former_monitors, ignore_errors=True)  # Sockets of VMs that any other could speak to.
+    with listening(layout.monitor) as listener:
+        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener), wake)
+
+
+def _opened(
+    uri: str, layout: Layout, machine: Machine, monitors: Monitors, wake: Callable[[InstanceName, str], None]
+) -> Iterator[VirtualMachines]:
     transcript = Transcript()
 
     def happened(name: str, why: str) -> None:

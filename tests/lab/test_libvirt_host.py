@@ -55,18 +55,93 @@ def test_missing_overlay_fails_the_instance(stage: RealStage) -> None:
         stage.hypervisor.start(make_instance(stage))
 
 
-def test_unwritable_monitor_is_told(stage: RealStage, lab: Lab) -> None:
-    """A VM whose monitor QEMU cannot make, as under a strict profile, fails with a hint; nothing of it runs."""
+def test_a_vm_whose_monitor_is_kept_away(stage: RealStage) -> None:
+    """A QEMU that cannot reach our socket, as under a strict profile, runs all the same, and its death is seen."""
     instance = make_instance(stage)
     stage.lay(instance)
-    stage.layout.monitor(instance.name).mkdir(parents=True)  # Nothing can listen where a directory is.
-    with pytest.raises(Permanent) as told:
-        stage.hypervisor.start(instance)
-    assert "confinement profile" in told.value.hint
-    assert look(stage, instance).power is Power.OFF
-    stage.layout.monitor(instance.name).rmdir()
+    stage.layout.monitor.unlink()
+    stage.layout.monitor.touch(mode=0o600)
     stage.hypervisor.start(instance)
     assert look(stage, instance).power is Power.RUNNING
+    stage.kill(instance.name)
+    stage.until(lambda: (instance.name, "the VM's process has ended") in stage.woken)
+    assert look(stage, instance).power is Power.OFF
+
+
+def test_a_vm_of_a_former_version_is_followed(stage: RealStage, lab: Lab) -> None:
+    """A VM whose QEMU does not bring a monitor, because a former version started it, is taken over as it runs: it is
+    not ended, what is asked of it is done, and its death is seen.
+    """
+    instance = started(stage)
+    stage.hypervisor.power_off(instance.name)
+    xml = lab.virsh("dumpxml", "--inactive", instance.name)
+    former = stage.layout.run / "former.sock"
+    place = xml.index("path=", xml.index("socket,id=vmrole"))
+    former_xml = xml[:place] + f"path={former},server=on,wait=off'/>" + xml[xml.index("\n", place) :]
+    lab.host.run(["virsh", "define", "/dev/stdin"], text=former_xml)
+    stage.layout.run.chmod(0o777)  # as its directory of monitors was
+    lab.virsh("start", instance.name)
+    pid = stage.pid(instance.name)
+    stage.hypervisor.start(instance)
+    stage.hypervisor.reset(instance.name)
+    assert (look(stage, instance).power, stage.pid(instance.name)) == (Power.RUNNING, pid)
+    stage.kill(instance.name)
+    stage.until(lambda: (instance.name, "the VM's process has ended") in stage.woken)
+
+
+# What a guest that broke out can run: a process of QEMU's user that knows where the socket is. It connects, and for
+# each connection tells a reset and hangs up; then it tries to take the socket's place, and to change libvirt's word
+# for who a VM is. It prints what it heard, and what it could do.
+_HOSTILE = """
+import os, socket, sys
+path, pid_file = sys.argv[1:]
+heard, made, did = 0, 0, []
+for _ in range(int(600)):
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(20)
+    try:
+        one.connect(path)
+        made += 1
+        one.sendall(b'{"QMP": {"version": {}, "capabilities": []}}\\n{"return": {}, "id": "0"}\\n')
+        one.sendall(b'{"event": "RESET", "data": {}, "timestamp": {"seconds": 9, "microseconds": 0}}\\n')
+        heard += len(one.recv(4096))
+    except OSError:
+        pass
+    one.close()
+for what, attempt in (
+    ("unlink", lambda: os.unlink(path)),
+    ("replace", lambda: os.rename(path, path + ".old")),
+    ("squat", lambda: socket.socket(socket.AF_UNIX).bind(path)),
+    ("chmod", lambda: os.chmod(path, 0o777)),
+    ("forge", lambda: open(pid_file, "w").write("1")),
+):
+    try:
+        attempt()
+        did.append(what)
+    except OSError:
+        pass
+print(made > 0, heard, *did)
+"""
+
+
+def test_a_hostile_process_of_qemus_user_changes_nothing(stage: RealStage, lab: Lab) -> None:
+    """What has broken out of a guest neither hears another VM's monitor nor is taken for a VM: no reset is counted,
+    no VM is thought to have ended, and the VM is heard as before.
+    """
+    instance = started(stage)
+    stage.until(lambda: watched(stage, instance))
+    resets, pid = look(stage, instance).resets, stage.pid(instance.name)
+    files = f"/run/libvirt/qemu/{instance.name}.pid"
+    attack = places.as_qemu(["/usr/bin/python3", "-c", _HOSTILE, str(stage.layout.monitor), files])
+    told = lab.host.run(attack, timeout_s=240).stdout
+    assert told.split() == ["True", "0"], told
+    seen = look(stage, instance)
+    assert (seen.power, seen.resets, stage.pid(instance.name)) == (Power.RUNNING, resets, pid)
+    assert (instance.name, "the VM's process has ended") not in stage.woken
+    owner = stage.layout.monitor.stat()
+    assert (owner.st_uid, stat.S_IMODE(owner.st_mode)) == (0, 0o660)
+    stage.hypervisor.reset(instance.name)
+    stage.until(lambda: look(stage, instance).resets == resets + 1)
 
 
 def test_dead_vm_wakes_at_once(stage: RealStage) -> None:
@@ -200,13 +275,13 @@ def test_next_daemon_takes_over_the_monitors(stage: RealStage, lab: Lab) -> None
 
 
 def test_nothing_is_left_behind(stage: RealStage) -> None:
-    """An undefined domain leaves neither its console log nor its monitor's socket."""
+    """An undefined domain leaves no console log, and of all domains there is one socket alone."""
     instance = started(stage)
-    stage.until(lambda: any(stage.layout.consoles.iterdir()) and any(stage.layout.monitors.iterdir()))
+    stage.until(lambda: any(stage.layout.consoles.iterdir()))
     stage.hypervisor.power_off(instance.name)
     stage.hypervisor.undefine(instance.name)
     assert list(stage.layout.consoles.iterdir()) == []
-    assert list(stage.layout.monitors.iterdir()) == []
+    assert [path for path in stage.layout.run.rglob("*") if path.is_socket()] == [stage.layout.monitor]
 
 
 def test_full_disk_pauses_and_room_resumes(stage: RealStage, lab: Lab) -> None:

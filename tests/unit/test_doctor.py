@@ -305,15 +305,22 @@ def test_the_clock_never_stops_anything(settings: Config) -> None:
     assert host.clock(settings).verdict in (Verdict.PASS, Verdict.WARN)
 
 
-def test_apparmor_must_know_our_sockets() -> None:
-    """Where it confines QEMU, a host without the one rule for our run directory is told the line to add."""
-    run = Path("/run/vmrole")
-    assert confinement.judge(False, "", run).verdict is Verdict.PASS
-    refused = confinement.judge(True, "# /run/vmrole/monitors/*.sock rw,\n", run)
+def test_apparmor_must_know_our_socket() -> None:
+    """Where it confines QEMU, a host without the one rule for our run directory is told the line to add; one that
+    kept the rule of former versions, the line to remove; and one that confines nothing, that this is no good.
+    """
+    run, rule = Path("/run/vmrole"), "/run/vmrole/monitor.sock rw,"
+    unconfined = confinement.judge(False, "", run)
+    assert unconfined.verdict is Verdict.WARN
+    assert "security_driver" in unconfined.remedy
+    refused = confinement.judge(True, f"# {rule}\n", run)
     assert failed(refused)
-    assert "/run/vmrole/monitors/*.sock rw," in refused.remedy
-    assert confinement.judge(True, "  /run/vmrole/monitors/*.sock rw,\n", run).verdict is Verdict.PASS
-    assert failed(confinement.judge(True, "/run/vmrole/monitors/*.sock rw,\n", Path("/run/other")))
+    assert rule in refused.remedy
+    assert confinement.judge(True, f"  {rule}\n", run).verdict is Verdict.PASS
+    assert failed(confinement.judge(True, f"{rule}\n", Path("/run/other")))
+    former = confinement.judge(True, f"{rule}\n/run/vmrole/monitors/*.sock rw,\n", run)
+    assert former.verdict is Verdict.WARN
+    assert "monitors/*.sock" in former.remedy
 
 
 def described(place: Path, name: str, features: list[str], *, there: bool = True) -> None:

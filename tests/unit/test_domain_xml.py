@@ -66,7 +66,7 @@ def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
         local_storage={each.name: LAYOUT.local_storage(of.name, each.name) for each in of.role.local_storage},
         disc=LAYOUT.disc(of) if disc else None,
         console=LAYOUT.console(of.name),
-        monitor=LAYOUT.monitor(of.name),
+        monitor=LAYOUT.monitor,
         nvram=None if of.role.hardware.firmware is Firmware.BIOS else LAYOUT.nvram(of),
     )
 
@@ -296,6 +296,13 @@ def test_no_path_leaves_its_root(name: str) -> None:
 
 def test_long_run_directory_is_refused() -> None:
     """A monitor's socket fits into what the kernel takes, or the daemon refuses to start."""
-    assert len(str(LAYOUT.monitor(instance().name))) <= 107
+    assert str(LAYOUT.monitor) == "/run/vmrole/monitor.sock"
     with pytest.raises(ConfigError, match="107"):
-        Layout(Path("/var/lib/vmrole"), Path("/run") / ("x" * 90)).monitor(instance().name)
+        _ = Layout(Path("/var/lib/vmrole"), Path("/run") / ("x" * 90)).monitor
+
+
+def test_each_qemu_is_told_to_come_again_in_its_own_words() -> None:
+    """The monitor's option is of the QEMU that is there: later ones do not know the former word."""
+    later = dataclasses.replace(TCG, reconnect="reconnect-ms=1000")
+    for machine, words in ((TCG, ",server=off,reconnect=1"), (later, ",server=off,reconnect-ms=1000")):
+        assert domain_xml.render(instance(), paths(instance()), machine).count(words) == 1

@@ -1,8 +1,10 @@
-"""The monitors against a process that speaks QMP: resets counted once, death proven by the kernel, nothing held."""
+"""The monitors against processes that speak QMP: resets counted once, death proven by the kernel, others refused."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -12,63 +14,95 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.hypervisor import qmp_watch
-from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread, listening
+from orchestrator.errors import ConfigError
 from orchestrator.model import InstanceName
 
 NAME = InstanceName("web-0.shop")
 RUN = Run("81e27e23-66af-506d-b53e-78fafc81c66b", 1)
 ENDED = (NAME, "the VM's process has ended")
 
-# One client at a time, as QEMU's monitor. Lines on standard input: an event to send with its time in seconds, or
-# "hangup". It ends when its input does.
+# It connects as QEMU's monitor does, and again when it is hung up on. Lines on standard input: an event to send with
+# its time in seconds, "hangup", or "flood COUNT": that many connections at once, each with a reset on it. It ends
+# when its input does.
 QEMU = """
-import json, os, select, socket, sys
-listening = socket.socket(socket.AF_UNIX)
-listening.bind(sys.argv[1])
-listening.listen(1)
-print("up", flush=True)
+import json, os, select, socket, sys, time
 client = None
-def send(message):
-    global client
+def event(kind, at):
+    stamp = {"seconds": int(float(at)), "microseconds": int(float(at) % 1 * 1e6)}
+    return json.dumps({"event": kind, "data": {}, "timestamp": stamp}).encode() + b"\\n"
+GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}
+def connect():
+    made = socket.socket(socket.AF_UNIX)
     try:
-        client.sendall(json.dumps(message).encode() + b"\\n")
+        made.connect(sys.argv[1])
+        made.sendall(json.dumps(GREETING).encode() + b"\\n")
     except OSError:
-        client = None  # It gave up while it waited in the queue.
+        made.close()
+        return None
+    return made
+def hang_up():
+    global client
+    if client is not None:
+        client.close()
+    client = None
+print("up", flush=True)
 while True:
-    readable, _, _ = select.select([sys.stdin.fileno(), client or listening], [], [])
-    if listening in readable:
-        client, _ = listening.accept()
-        send({"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}})
-    elif client in readable:
-        asked = client.recv(65536)
+    client = client or connect()
+    readable, _, _ = select.select([sys.stdin.fileno(), *filter(None, [client])], [], [], 0.05)
+    if client in readable:
+        try:
+            asked = client.recv(65536)
+        except OSError:
+            asked = b""
         if asked:
-            send({"return": {}, "id": json.loads(asked.split(b"\\n")[0]).get("id")})
+            answer = {"return": {}, "id": json.loads(asked.split(b"\\n")[0]).get("id")}
+            client.sendall(json.dumps(answer).encode() + b"\\n")
             print("greeted", flush=True)
         else:
-            client = None
+            hang_up()
     if sys.stdin.fileno() in readable:
         line = os.read(sys.stdin.fileno(), 4096).decode()
+        if line.startswith("flood"):
+            hang_up()
+            heard, made = 0, []
+            for _ in range(int(line.split()[1])):
+                if (one := connect()) is not None:
+                    try:
+                        one.sendall(event("RESET", time.time()))
+                    except OSError:
+                        pass
+                    made.append(one)
+            for one in made:
+                try:
+                    heard += len(one.recv(4096))
+                except OSError:
+                    pass
+                one.close()
+            print(f"{len(made)} connections, {heard} bytes heard", flush=True)
+            continue
         for word in line.split():
             if word == "hangup":
-                client.close()
-                client = None
-            else:
-                event, _, at = word.partition("@")
-                stamp = {"seconds": int(float(at)), "microseconds": int(float(at) % 1 * 1e6)}
-                send({"event": event, "data": {}, "timestamp": stamp})
+                hang_up()
+            elif client is not None:
+                client.sendall(event(*word.split("@")))
         if not line:
             sys.exit()
 """
 
 
 class Qemu:
-    """A process that listens where a VM's monitor does."""
+    """A process that brings its monitor to the socket."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         argv = [sys.executable, "-c", QEMU, str(path)]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.said() == "up"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
 
     def said(self) -> str:
         """The next thing that it reports."""
@@ -76,7 +110,7 @@ class Qemu:
         return self.process.stdout.readline().strip()
 
     def does(self, words: str) -> None:
-        """Sends events or hangs up."""
+        """Sends events, hangs up or floods."""
         assert self.process.stdin is not None
         self.process.stdin.write(words + "\n")
         self.process.stdin.flush()
@@ -91,9 +125,15 @@ class Qemu:
 
 
 @pytest.fixture
-def qemu(tmp_path: Path) -> Iterator[Qemu]:
-    """One that lives."""
-    qemu = Qemu(tmp_path / "monitor.sock")
+def path(tmp_path: Path) -> Path:
+    """Where the socket is."""
+    return tmp_path / "monitor.sock"
+
+
+@pytest.fixture
+def qemu(path: Path) -> Iterator[Qemu]:
+    """One that lives, and that waits for somebody to listen."""
+    qemu = Qemu(path)
     yield qemu
     qemu.kill()
 
@@ -112,14 +152,17 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
-def monitors(loop: asyncio.AbstractEventLoop, woken: list[tuple[InstanceName, str]]) -> Iterator[Monitors]:
+def monitors(
+    loop: asyncio.AbstractEventLoop, path: Path, woken: list[tuple[InstanceName, str]]
+) -> Iterator[Monitors]:
     """Monitors that have looked at nothing yet."""
-    monitors = Monitors(loop, lambda name, why: woken.append((name, why)))
-    yield monitors
-    monitors.close()
+    with listening(path) as listener:
+        monitors = Monitors(loop, lambda name, why: woken.append((name, why)), listener)
+        yield monitors
+        monitors.close()
 
 
-def until(true: Callable[[], bool], within_s: float = 5.0) -> None:
+def until(true: Callable[[], bool], within_s: float = 15.0) -> None:
     """Waits; AssertionError when it does not come true."""
     end_s = time.monotonic() + within_s
     while not true():
@@ -129,7 +172,7 @@ def until(true: Callable[[], bool], within_s: float = 5.0) -> None:
 
 def test_one_reset_is_counted_once(monitors: Monitors, qemu: Qemu, woken: list[tuple[InstanceName, str]]) -> None:
     """QEMU tells one reset twice within 30 ms; two resets are far apart. Other events wake and count nothing."""
-    monitors.follow(NAME, RUN, qemu.path)
+    monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
     qemu.does("RESET@100.00 RESET@100.03 SHUTDOWN@104 RESET@107.00 RESET@107.02 GUEST_PANICKED@108")
     until(lambda: (NAME, "guest panicked") in woken)
@@ -140,18 +183,51 @@ def test_one_reset_is_counted_once(monitors: Monitors, qemu: Qemu, woken: list[t
 
 def test_death_is_proven(monitors: Monitors, qemu: Qemu, woken: list[tuple[InstanceName, str]]) -> None:
     """A run has ended when its process is gone, and only that run."""
-    monitors.follow(NAME, RUN, qemu.path)
+    monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
     assert not monitors.ended(NAME, RUN)
     qemu.kill()
-    until(lambda: ENDED in woken, 1.0)
+    until(lambda: ENDED in woken)
     assert monitors.ended(NAME, RUN)
     assert not monitors.ended(NAME, Run(RUN.vm_uuid, 2))
 
 
+def test_a_process_that_is_gone_already_has_ended(monitors: Monitors, woken: list[tuple[InstanceName, str]]) -> None:
+    """A VM that died while nobody followed it is known to have ended as soon as it is followed."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monitors.follow(NAME, RUN, gone.pid)
+    until(lambda: ENDED in woken)
+    assert monitors.ended(NAME, RUN)
+
+
+def test_death_is_proven_without_a_monitor(monitors: Monitors, woken: list[tuple[InstanceName, str]]) -> None:
+    """The death of a VM whose QEMU never comes to the socket, as of one that a former version started, is seen."""
+    silent = subprocess.Popen(["sleep", "600"])
+    monitors.follow(NAME, RUN, silent.pid)
+    time.sleep(0.2)
+    assert not monitors.ended(NAME, RUN)
+    silent.kill()
+    silent.wait()
+    until(lambda: ENDED in woken)
+
+
+def test_a_qemu_that_does_not_come_is_told(
+    monitors: Monitors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A QEMU that has not brought its monitor after a while is told once, by name."""
+    monkeypatch.setattr(qmp_watch, "ABSENT_S", 0.1)
+    silent = subprocess.Popen(["sleep", "600"])
+    monitors.follow(NAME, RUN, silent.pid)
+    until(lambda: "has not come to our socket" in caplog.text)
+    assert NAME in caplog.text
+    silent.kill()
+    silent.wait()
+
+
 def test_a_lost_connection_is_no_death(monitors: Monitors, qemu: Qemu, woken: list[tuple[InstanceName, str]]) -> None:
     """When the monitor hangs up and the process lives, the VM is alive; it is listened to again, nothing is lost."""
-    monitors.follow(NAME, RUN, qemu.path)
+    monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
     qemu.does("RESET@100")
     until(lambda: monitors.resets(NAME, RUN.vm_uuid) == 1)
@@ -163,75 +239,154 @@ def test_a_lost_connection_is_no_death(monitors: Monitors, qemu: Qemu, woken: li
     assert ENDED not in woken
 
 
-@pytest.mark.parametrize("how", ["unfollow", "close", "follow the next run"])
-def test_the_monitor_is_given_back(
-    how: str, monitors: Monitors, qemu: Qemu, loop: asyncio.AbstractEventLoop, tmp_path: Path
+@pytest.mark.parametrize("how", ["unfollow", "close"])
+def test_the_next_daemon_is_found(
+    how: str, monitors: Monitors, qemu: Qemu, loop: asyncio.AbstractEventLoop, path: Path
 ) -> None:
-    """Who is not followed any more has its monitor free for the next client, and its death tells us nothing."""
-    monitors.follow(NAME, RUN, qemu.path)
+    """A QEMU that is not followed any more is hung up on, and comes to whoever listens next in the same place."""
+    monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
-    match how:
-        case "unfollow":
-            monitors.unfollow(NAME)
-        case "close":
-            monitors.close()
-        case _:
-            monitors.follow(NAME, Run(RUN.vm_uuid, 2), tmp_path / "nobody.sock")
-    other = Monitors(loop, lambda _name, _why: None)
-    other.follow(NAME, RUN, qemu.path)
-    assert qemu.said() == "greeted"
-    other.close()
+    if how == "unfollow":
+        monitors.unfollow(NAME)
+    else:
+        monitors.close()
+    with listening(path) as listener:
+        other = Monitors(loop, lambda _name, _why: None, listener)
+        other.follow(NAME, RUN, qemu.pid)
+        assert qemu.said() == "greeted"
+        other.close()
     qemu.kill()
     assert not monitors.ended(NAME, RUN)
+
+
+def test_following_the_next_run_lets_go_of_the_last(monitors: Monitors, qemu: Qemu, path: Path) -> None:
+    """A VM that was started again is followed by its new process; what the old one says or does counts no more."""
+    monitors.follow(NAME, RUN, qemu.pid)
+    assert qemu.said() == "greeted"
+    later, again = Qemu(path), Run(RUN.vm_uuid, 2)
+    monitors.follow(NAME, again, later.pid)
+    assert later.said() == "greeted"
+    qemu.does("RESET@100")
+    later.does("RESET@200")
+    until(lambda: monitors.resets(NAME, RUN.vm_uuid) == 1)
+    qemu.kill()
+    time.sleep(0.2)
+    assert not monitors.ended(NAME, again)
+    assert monitors.resets(NAME, RUN.vm_uuid) == 1
+    later.kill()
+    until(lambda: monitors.ended(NAME, again))
 
 
 def test_following_again_changes_nothing(monitors: Monitors, qemu: Qemu) -> None:
-    """Every look follows; a run that is followed is not connected to a second time, and its count goes on."""
+    """Every look follows; a run that is followed is not let in a second time, and its count goes on."""
     for _ in range(100):
-        monitors.follow(NAME, RUN, qemu.path)
+        monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
     qemu.does("RESET@100")
     until(lambda: monitors.resets(NAME, RUN.vm_uuid) == 1)
-    monitors.follow(NAME, RUN, qemu.path)
+    monitors.follow(NAME, RUN, qemu.pid)
     assert monitors.resets(NAME, RUN.vm_uuid) == 1
 
 
-def test_a_vm_that_comes_late_is_found(monitors: Monitors, tmp_path: Path) -> None:
-    """A monitor that does not listen yet is tried again until it does."""
-    path = tmp_path / "monitor.sock"
-    monitors.follow(NAME, RUN, path)
-    time.sleep(0.1)
-    qemu = Qemu(path)
+def test_a_qemu_that_comes_first_comes_again(monitors: Monitors, qemu: Qemu) -> None:
+    """A QEMU that brings its monitor before its VM is followed is heard as soon as it is."""
+    time.sleep(0.3)
+    monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
+
+
+def test_two_vms_are_kept_apart(monitors: Monitors, qemu: Qemu, path: Path) -> None:
+    """Whose reset it is is told by the process that connected, whatever is said."""
+    other, name = Qemu(path), InstanceName("web-1.shop")
+    monitors.follow(NAME, RUN, qemu.pid)
+    monitors.follow(name, Run("6a4b1a54-3c1e-4a07-9d2c-0123456789ab", 2), other.pid)
+    assert qemu.said() == other.said() == "greeted"
+    other.does("RESET@100")
+    until(lambda: monitors.resets(name, "6a4b1a54-3c1e-4a07-9d2c-0123456789ab") == 1)
+    assert monitors.resets(NAME, RUN.vm_uuid) == 0
+    other.kill()
+    until(lambda: monitors.ended(name, Run("6a4b1a54-3c1e-4a07-9d2c-0123456789ab", 2)))
     assert not monitors.ended(NAME, RUN)
-    qemu.kill()
-    until(lambda: monitors.ended(NAME, RUN))
 
 
-def test_a_monitor_that_another_holds_is_waited_for(
-    monitors: Monitors, qemu: Qemu, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+def test_a_stranger_changes_nothing(
+    monitors: Monitors, qemu: Qemu, path: Path, woken: list[tuple[InstanceName, str]]
 ) -> None:
-    """A monitor that has another client is asked again until that one leaves."""
-    monkeypatch.setattr(qmp_watch, "GREETING_S", 0.2)
-    monkeypatch.setattr(qmp_watch, "RETRY_S", 0.1)
-    first = Monitors(loop, lambda _name, _why: None)
-    first.follow(NAME, RUN, qemu.path)
+    """A process that is no VM of ours hears nothing and is not heard, however often it connects; when it hangs up and
+    ends, no VM has. A VM is heard while it goes on.
+    """
+    monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
-    monitors.follow(NAME, RUN, qemu.path)
-    time.sleep(0.5)
-    first.close()
-    assert qemu.said() == "greeted"
+    stranger = Qemu(path)
+    stranger.does("flood 2000")
+    heard = stranger.said().split(", ")
+    assert heard[1] == "0 bytes heard"
+    assert int(heard[0].split()[0]) > 100  # They were taken, and hung up on.
+    stranger.does("flood 2000")
     qemu.does("RESET@100")
     until(lambda: monitors.resets(NAME, RUN.vm_uuid) == 1)
-
-
-def test_death_is_proven_without_a_greeting(monitors: Monitors, qemu: Qemu, loop: asyncio.AbstractEventLoop) -> None:
-    """The death of a process whose monitor another client holds is seen all the same."""
-    first = Monitors(loop, lambda _name, _why: None)
-    first.follow(NAME, RUN, qemu.path)
+    stranger.kill()
+    qemu.does("hangup")
     assert qemu.said() == "greeted"
-    monitors.follow(NAME, RUN, qemu.path)
-    time.sleep(0.1)
-    qemu.kill()
-    until(lambda: monitors.ended(NAME, RUN) and first.ended(NAME, RUN))
-    first.close()
+    assert monitors.resets(NAME, RUN.vm_uuid) == 1
+    assert not monitors.ended(NAME, RUN)
+    assert ENDED not in woken
+
+
+def test_many_connections_hold_nothing(monitors: Monitors, path: Path) -> None:
+    """However many hold on to their end, ours keeps no descriptor of them."""
+    del monitors
+    before = descriptors()
+    held = []
+    for _ in range(300):
+        one = socket.socket(socket.AF_UNIX)
+        one.settimeout(10)
+        one.connect(str(path))
+        held.append(one)
+    assert [one.recv(1) for one in held] == [b""] * 300  # Each is hung up on; before that, it may wait in line.
+    assert descriptors() == before + 300
+    for one in held:
+        one.close()
+
+
+def test_one_vm_has_one_connection(monitors: Monitors, qemu: Qemu) -> None:
+    """A QEMU that was taken over and connects a thousand times keeps the last of its connections alone."""
+    monitors.follow(NAME, RUN, qemu.pid)
+    assert qemu.said() == "greeted"
+    before = descriptors()
+    qemu.does("flood 1000")
+    while not qemu.said().endswith("heard"):
+        pass
+    until(lambda: descriptors() <= before + 2)
+    assert not monitors.ended(NAME, RUN)
+
+
+def test_a_watch_costs_two_descriptors(monitors: Monitors, qemu: Qemu) -> None:
+    """The process and the connection, and nothing is left of them when it is over."""
+    time.sleep(0.2)
+    before = descriptors()
+    monitors.follow(NAME, RUN, qemu.pid)
+    assert qemu.said() == "greeted"
+    assert descriptors() == before + 2
+    monitors.unfollow(NAME)
+    until(lambda: descriptors() == before)
+
+
+def test_the_socket_is_its_owners(path: Path) -> None:
+    """Until QEMU's group is let in, the socket is its owner's alone; what a crash left in its place goes."""
+    path.write_text("left over")
+    with listening(path):
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_place_where_nobody_can_listen_is_told(tmp_path: Path) -> None:
+    """A directory that is not there is an error with a hint."""
+    with pytest.raises(ConfigError) as told, listening(tmp_path / "missing" / "monitor.sock"):
+        pass
+    assert told.value.hint
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))

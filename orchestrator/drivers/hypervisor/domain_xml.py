@@ -6,6 +6,7 @@ Every text goes in through lxml, which quotes it and refuses what XML cannot hol
 - q35: it boots as fast as `pc` (measured), and secure boot needs it.
 - `on_crash preserve`: a panicked guest stays as it is, so that it is seen as crashed and can be looked into; nothing
   restarts behind the reconciler's back.
+- Its second monitor is ours: QEMU brings it to our socket, so that no VM has one that another could reach.
 - The console goes to a log that virtlogd bounds; a terminal can be attached beside it.
 """
 
@@ -53,7 +54,7 @@ def render(instance: Instance, paths: DomainPaths, machine: Machine) -> str:
     domain_devices.add_network(devices, instance)
     domain_devices.add_small_devices(devices, instance, paths, machine)
     domain_board.add_tpm(devices, instance)
-    _monitor(root, paths.monitor)
+    _monitor(root, paths.monitor, machine)
     domain_devices.add_overrides(root, instance, paths)
     return etree.tostring(root, pretty_print=True, encoding="unicode")
 
@@ -109,13 +110,16 @@ def _domain_type(machine: Machine) -> str:
             return "qemu"
 
 
-def _monitor(root: etree._Element, path: Path) -> None:
-    """A second monitor for ourselves. It taints the domain, which costs a line in libvirt's log and nothing else."""
+def _monitor(root: etree._Element, path: Path, machine: Machine) -> None:
+    """A second monitor, which QEMU brings to our socket, and again whenever it is hung up on.
+
+    It taints the domain, which costs a line in libvirt's log and nothing else.
+    """
     line = add(root, f"{{{QEMU}}}commandline")
     escaped = str(path).replace(",", ",,")  # How QEMU's option syntax writes a comma.
     for argument in (
         "-chardev",
-        f"socket,id=vmrole,path={escaped},server=on,wait=off",
+        f"socket,id=vmrole,path={escaped},server=off,{machine.reconnect}",
         "-mon",
         "chardev=vmrole,mode=control",
     ):

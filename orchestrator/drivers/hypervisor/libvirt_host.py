@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import libvirt
@@ -58,7 +59,8 @@ _PAUSED_BY: Final = {
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER): PausedBy.USER,
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): PausedBy.DISK,
 }
-_NO_MONITOR = "id=vmrole,path="  # QEMU repeats its option when it cannot make the socket, and only then.
+PID_FILES: Final = Path("/run/libvirt/qemu")  # root's: libvirt writes down there which process it started
+_RECONNECT_MS = 9_002_000  # QEMU 9.2 counts the wait in milliseconds, and later ones do not know seconds any more
 _NO_TPM: Final = re.compile(r"TPM|swtpm")
 _QEMU_ENDED = "its QEMU ended unexpectedly"
 _FORGET_ALL = (
@@ -91,13 +93,15 @@ class LibvirtHypervisor:
         self._layout = layout
         self._machine = machine
         self._forget = forget
-        self._qemu_user: tuple[int, int] | None = None
+        self._is_open = False
+        self._knows_qemu = False
 
     # Looking ---------------------------------------------------------------------------------------------------
 
     def look(self, name: InstanceName) -> Domain | None:
         """See ports.Hypervisor."""
         with self._connection.use(f"look at {name}") as connection:
+            self._let_qemu_in(connection)
             found = _find(connection, name)
             return None if found is None else self._describe(found)
 
@@ -105,6 +109,7 @@ class LibvirtHypervisor:
         """See ports.Hypervisor."""
         domains = []
         with self._connection.use("list the domains") as connection:
+            self._let_qemu_in(connection)
             for found in connection.listAllDomains(0):
                 try:
                     domains.append(self._describe(found))
@@ -126,7 +131,7 @@ class LibvirtHypervisor:
         elif self._monitors.ended(name, run):
             power, reason = Power.OFF, _QEMU_ENDED
         else:
-            self._monitors.follow(name, run, self._layout.monitor(name))
+            self._follow(name, run)
         return Domain(
             name=name,
             uuid=uuid,
@@ -147,6 +152,7 @@ class LibvirtHypervisor:
         One that somebody else paused stays so.
         """
         with self._connection.use(f"start {instance.name}") as connection:
+            self._let_qemu_in(connection)
             found = _find(connection, instance.name)
             if found is not None:
                 _ownership(found)
@@ -160,8 +166,8 @@ class LibvirtHypervisor:
                         found.resume()
                     return
                 _destroy(found)  # Its QEMU may have ended before libvirt noticed.
-            with file_faults(self._layout.monitors, "the daemon's directories must be writable for it"):
-                self._prepare_places(connection, instance)
+            with file_faults(self._layout.consoles, "the daemon's directories must be writable for it"):
+                self._prepare_places(instance)
             # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
             xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
             try:
@@ -172,7 +178,7 @@ class LibvirtHypervisor:
                     raise _why_not_started(instance, error) from error
             run = _run(connection.lookupByName(instance.name))
             if run is not None:
-                self._monitors.follow(instance.name, run, self._layout.monitor(instance.name))
+                self._follow(instance.name, run)
 
     def ask_restart(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
@@ -240,7 +246,7 @@ class LibvirtHypervisor:
                     raise Busy(f"{name}: {disc} is still in the drive{which}")
 
     def undefine(self, name: InstanceName) -> None:
-        """See ports.Hypervisor. Its console log, its monitor's socket, and what its firmware and TPM remember go."""
+        """See ports.Hypervisor. Its console log, and what its firmware and TPM remember, go."""
         with self._connection.use(f"undefine {name}") as connection:
             found = _find(connection, name)
             if found is not None:
@@ -252,7 +258,6 @@ class LibvirtHypervisor:
         self._monitors.forget(name)
         self._channel.forget(name)
         self._forget(name)
-        self._layout.monitor(name).unlink(missing_ok=True)
         shutil.rmtree(self._layout.nvram_dir(name), ignore_errors=True)
         console = self._layout.console(name)
         for log_file in console.parent.glob(f"{console.name}*"):  # virtlogd keeps NAME.log, NAME.log.0, ...
@@ -280,29 +285,45 @@ class LibvirtHypervisor:
             local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
             disc=disc if disc.exists() else None,
             console=layout.console(instance.name),
-            monitor=layout.monitor(instance.name),
+            monitor=layout.monitor,
             nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
         )
 
     def _machine_of(self, connection: libvirt.virConnect) -> Machine:
-        """The kind of machine, with what this host's KVM can do for a Windows."""
+        """The kind of machine, with what this host's QEMU and its KVM can do."""
+        if not self._knows_qemu:
+            self._knows_qemu = True
+            if connection.getVersion() >= _RECONNECT_MS:
+                self._machine = dataclasses.replace(self._machine, reconnect="reconnect-ms=1000")
         machine = self._machine
         if machine.accelerator is Accelerator.KVM and machine.hyperv is None:  # libvirt keeps the answer, too.
             told: str = connection.getDomainCapabilities(machine.emulator, machine.arch, machine.machine, "kvm")
             self._machine = dataclasses.replace(machine, hyperv=domain_board.supported_hyperv(told))
         return self._machine
 
-    def _prepare_places(self, connection: libvirt.virConnect, instance: Instance) -> None:
-        """The directories that QEMU and virtlogd write to; QEMU makes its monitor's socket as its own user."""
+    def _follow(self, name: InstanceName, run: Run) -> None:
+        """Has the VM's process watched. Without its number there is no proof of its end but libvirt's word."""
+        try:
+            pid = int((PID_FILES / f"{name}.pid").read_text())
+        except (OSError, ValueError) as error:
+            log.debug("%s: which process it is cannot be read: %s", name, error)
+            return
+        self._monitors.follow(name, run, pid)
+
+    def _prepare_places(self, instance: Instance) -> None:
+        """The directories that QEMU and virtlogd write to."""
         self._layout.consoles.mkdir(parents=True, exist_ok=True)
         if instance.role.hardware.firmware is not Firmware.BIOS:
             self._layout.nvram_dir(instance.name).mkdir(mode=0o711, parents=True, exist_ok=True)
-        monitors = self._layout.monitors
-        monitors.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._qemu_user is None:
-            self._qemu_user = _qemu_user(connection.getCapabilities())
-        if self._qemu_user != (monitors.stat().st_uid, monitors.stat().st_gid):
-            os.chown(monitors, *self._qemu_user)
+
+    def _let_qemu_in(self, connection: libvirt.virConnect) -> None:
+        """Once: QEMU's group may connect to the monitors' socket, which is ours. Who comes is looked at there."""
+        if self._is_open:
+            return
+        with file_faults(self._layout.monitor, "the daemon makes it at its start: restart it"):
+            os.chown(self._layout.monitor, -1, _qemu_group(connection.getCapabilities()))
+            self._layout.monitor.chmod(0o660)
+        self._is_open = True
 
 
 _INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
@@ -361,16 +382,11 @@ def _why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldEr
     if hardware.tpm and _NO_TPM.search(str(error)):
         hint = "the image asks for a TPM: apt-get install swtpm swtpm-tools, and see what vmrole doctor says"
         return Permanent(f"{what}: {error}", hint=hint)
-    if _NO_MONITOR in str(error):
-        hint = (
-            "QEMU must be able to write to the monitors' directory; a confinement profile has to allow *.sock there"
-        )
-        return Permanent(f"{what}: {error}", hint=hint)
     return translated(what, error)
 
 
-def _qemu_user(capabilities: str) -> tuple[int, int]:
-    """The user and group that libvirt runs QEMU as: the base label "+64055:+64055"; ours when it does not say."""
+def _qemu_group(capabilities: str) -> int:
+    """The group that libvirt runs QEMU as, from the base label "+64055:+109"; ours when it does not say."""
     label = etree.fromstring(capabilities.encode()).findtext("host/secmodel[model='dac']/baselabel") or ""
-    user, _, group = label.replace("+", "").partition(":")
-    return (int(user), int(group)) if user.isdigit() and group.isdigit() else (os.getuid(), os.getgid())
+    group = label.replace("+", "").partition(":")[2]
+    return int(group) if group.isdigit() else os.getgid()

@@ -1,11 +1,13 @@
-"""Watches every running VM through a QMP monitor of its own: resets, panics, and its death at the moment it happens.
+"""Watches every running VM: resets and panics through a QMP monitor of its own, its death by its process.
 
 libvirt tells the same, but it noticed the death of a QEMU up to 2 s late (measured), and not at all while it was
-away. What is told here is a hint that wakes the reconciler early; `ended` alone is proof, because it is the kernel
-that says that the process is gone (a pidfd became readable), never the guest and never a closed socket.
+away. What a monitor tells is a hint that wakes the reconciler early. `ended` alone is proof: the process that libvirt
+started for the VM is gone, says the kernel (a pidfd became readable), never the guest and never a closed socket.
 
-A monitor serves one client at a time: another one connects but gets no greeting, so a connection is given up when
-there is none in time, and it is closed whenever we stop watching.
+QEMU connects to us, to one socket that is ours, and comes again when it is hung up on. So no VM has a monitor that
+another could reach, and nobody but us can be where monitors are looked for. Who a connection is of is told by the
+kernel (SO_PEERCRED) and compared with the process that libvirt started: whoever else comes, with whatever uid, is
+hung up on before he is listened to. A QEMU that comes before its VM is followed comes again a second later.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
+import json
 import logging
 import os
 import socket
@@ -22,20 +26,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from qemu.qmp import EventListener, Message, QMPClient, QMPError, Runstate
-
+from orchestrator.errors import ConfigError
 from orchestrator.model import InstanceName
 
 Wake = Callable[[InstanceName, str], None]
 
 log = logging.getLogger(__name__)
 SAME_RESET_S = 0.5  # One reset of the guest is told twice within 30 ms; no firmware comes back to one that soon.
-GREETING_S = 5.0  # A monitor that has another client greets us when that one leaves; ask again then.
-RETRY_S = 1.0
+ABSENT_S = 30.0  # After this a QEMU that has not come will not come: it comes every second.
 CLOSE_S = 5.0
 ENDING_S = 1.0
-logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # It reports each end of a VM as an error; we say it better.
-_EVENTS: Final = ("RESET", "SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME", "BLOCK_IO_ERROR")
+BACKLOG = 512  # Every QEMU of a host comes at once when a daemon begins to listen.
+AT_ONCE = 32  # After so many connections, or words of one VM, we rest: a flood must not keep a core busy.
+REST_S = 0.1
+LINE_MAX_BYTES = 64 * 1024  # An event has some hundred.
+TELL_STRANGERS = 10_000  # A host has some that are no harm, each a second: QEMUs of VMs that nobody follows.
+_WHY_ABSENT: Final = (
+    "an older vmrole started it, or a confinement keeps it away (see vmrole doctor); "
+    "its end is seen as ever, its restarts later, until it is started again"
+)
+_EVENTS: Final = ("SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME", "BLOCK_IO_ERROR")  # beside RESET
 
 
 @contextlib.contextmanager
@@ -65,6 +75,25 @@ async def _end_all() -> None:
         await asyncio.gather(*endless, return_exceptions=True)
 
 
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """The socket that QEMU connects to, for its owner alone until he lets QEMU's group in; what lay there goes.
+
+    Raises ConfigError when nobody can listen there.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            path.chmod(0o600)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            hint = "is another vmrole running there? Otherwise run the daemon as root, or set run_dir"
+            raise ConfigError(f"{path}: no monitor can be listened to: {error.strerror}", hint=hint) from error
+        listener.setblocking(False)
+        yield listener
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
     """One start of one VM: libvirt gives each start another number, also to the same domain."""
@@ -75,34 +104,46 @@ class Run:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Watch:
+    """Written on the event loop only."""
+
     run: Run
-    path: Path
-    ended: bool = False  # written on the event loop only
-    task: asyncio.Task[None] | None = None
+    pid: int
+    ended: bool = False
+    last_reset_s: float = 0.0  # by QEMU's clock, since the epoch
+    process: int | None = None  # pidfd, pidfd_open(2): readable when that process is gone
+    talk: asyncio.Task[None] | None = None
+    absence: asyncio.TimerHandle | None = None
 
 
 class Monitors:
-    """All monitors of this host. Every method may be called from any thread; all but `close` return at once.
+    """All VMs of this host. Every method may be called from any thread; all but `close` return at once.
 
     `wake` is called on the event loop's thread and must not block.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake, listener: socket.socket) -> None:
         self._loop = loop
         self._wake = wake
+        self._listener = listener
         self._lock = threading.Lock()
         self._watches: dict[InstanceName, _Watch] = {}
         self._resets: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, count over all its runs
+        self._by_pid: dict[int, tuple[InstanceName, _Watch]] = {}  # written on the event loop only
+        self._strangers = 0
+        loop.call_soon_threadsafe(loop.add_reader, listener, self._accept)
 
-    def follow(self, name: InstanceName, run: Run, path: Path) -> None:
-        """Watches this run of the VM; the watch on an earlier run ends. Following a followed run is free."""
+    def follow(self, name: InstanceName, run: Run, pid: int) -> None:
+        """Watches this run of the VM, whose process libvirt says is `pid`; the watch on an earlier run ends.
+
+        Following a followed run is free.
+        """
         with self._lock:
             before = self._watches.get(name)
             if before is not None and before.run == run:
                 return
-            watch = self._watches[name] = _Watch(run, path)
+            watch = self._watches[name] = _Watch(run, pid)
         if before is not None:
-            self._loop.call_soon_threadsafe(self._cancel, before)
+            self._loop.call_soon_threadsafe(self._release, before)
         self._loop.call_soon_threadsafe(self._begin, name, watch)
 
     def unfollow(self, name: InstanceName) -> None:
@@ -110,7 +151,7 @@ class Monitors:
         with self._lock:
             watch = self._watches.pop(name, None)
         if watch is not None:
-            self._loop.call_soon_threadsafe(self._cancel, watch)
+            self._loop.call_soon_threadsafe(self._release, watch)
 
     def forget(self, name: InstanceName) -> None:
         """The VM is gone for good: ends the watch, and what was counted goes too."""
@@ -128,7 +169,7 @@ class Monitors:
         return count if of == vm_uuid else 0
 
     def close(self) -> None:
-        """Ends all watches and leaves the monitors to the next client; returns when they are closed."""
+        """Ends all watches and hangs up on every QEMU, which then looks for the next daemon."""
         with self._lock:
             watches = list(self._watches.values())
             self._watches.clear()
@@ -136,115 +177,134 @@ class Monitors:
         with contextlib.suppress(TimeoutError):
             closing.result(CLOSE_S)
 
-    # On the event loop ---------------------------------------------------------------------------------------
+    # On the event loop: processes ----------------------------------------------------------------------------
 
     def _begin(self, name: InstanceName, watch: _Watch) -> None:
-        if self._watches.get(name) is watch:
-            watch.task = self._loop.create_task(self._watch(name, watch), name=f"monitor of {name}")
+        if self._watches.get(name) is not watch:
+            return
+        try:
+            watch.process = os.pidfd_open(watch.pid)
+        except ProcessLookupError:
+            self._end(name, watch)
+            return
+        except OSError as error:  # Without a descriptor there is no proof; libvirt will tell what became of it.
+            log.warning("%s: its process cannot be watched: %s", name, error.strerror)
+            return
+        # A number that has come to mean another process since libvirt wrote it down proves no less: that one began
+        # after ours had ended.
+        self._loop.add_reader(watch.process, self._end, name, watch)
+        self._by_pid[watch.pid] = (name, watch)
+        watch.absence = self._loop.call_later(ABSENT_S, self._absent, name, watch)
 
-    def _cancel(self, watch: _Watch) -> None:
-        if watch.task is not None:
-            watch.task.cancel()
+    def _end(self, name: InstanceName, watch: _Watch) -> None:
+        watch.ended = True
+        self._release(watch)
+        log.info("%s: the VM's process has ended", name)
+        self._wake(name, "the VM's process has ended")
+
+    def _release(self, watch: _Watch) -> None:
+        """Gives back everything that the watch holds; releasing twice is fine."""
+        if watch.process is not None:
+            self._loop.remove_reader(watch.process)
+            os.close(watch.process)
+            watch.process = None
+        if self._by_pid.get(watch.pid, (None, None))[1] is watch:
+            del self._by_pid[watch.pid]
+        if watch.talk is not None:
+            watch.talk.cancel()
+        if watch.absence is not None:
+            watch.absence.cancel()
+
+    def _absent(self, name: InstanceName, watch: _Watch) -> None:
+        if watch.talk is None:
+            log.warning("%s: its QEMU has not come to our socket: %s", name, _WHY_ABSENT)
 
     async def _close(self, watches: list[_Watch]) -> None:
-        tasks = [watch.task for watch in watches if watch.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+        talks = [watch.talk for watch in watches if watch.talk is not None]
+        for watch in watches:
+            self._release(watch)
+        await asyncio.gather(*talks, return_exceptions=True)
 
-    async def _watch(self, name: InstanceName, watch: _Watch) -> None:
-        """Until the process ends: listens, and listens again when only the connection was lost."""
-        while True:
+    # On the event loop: connections --------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        """Lets in the QEMUs that are followed. Whoever else is there is hung up on: he is never listened to."""
+        for _ in range(AT_ONCE):
             try:
-                with _connected(watch.path) as connection, _process_behind(connection) as process:
-                    await self._listen(name, watch, connection, process)
-            except OSError as error:
-                # Nobody listens. Without a process to watch there is no proof; libvirt will tell what became of it.
-                log.debug("%s: monitor: %r", name, error)
-            if watch.ended:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
                 return
-            await asyncio.sleep(RETRY_S)
+            except OSError as error:  # Out of descriptors: those who wait go on waiting.
+                log.warning("monitors: %s", error.strerror)
+                break
+            pid = _peer_pid(connection)
+            followed = self._by_pid.get(pid)
+            if followed is None:
+                connection.close()
+                self._count_stranger(pid)
+                continue
+            name, watch = followed
+            if watch.talk is not None:
+                watch.talk.cancel()  # One connection for each VM: its QEMU has left the earlier one.
+            connection.setblocking(False)
+            watch.talk = self._loop.create_task(self._listen(name, watch, connection), name=f"monitor of {name}")
+            watch.talk.add_done_callback(functools.partial(_close, connection))
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(REST_S, self._go_on)
 
-    async def _listen(self, name: InstanceName, watch: _Watch, connection: socket.socket, process: int) -> None:
-        """Returns when the process has ended, or when the connection has and the process lives on."""
-        ended: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(process, _settle, ended)
-        client = QMPClient()
-        with client.listener(_EVENTS) as events:
-            talk = self._loop.create_task(_talk(client, connection))
-            read = self._loop.create_task(self._read(name, watch, events))
-            try:
-                await asyncio.wait({ended, talk}, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait({ended}, timeout=RETRY_S)  # The connection ends a moment before its process.
-                if ended.done():
-                    watch.ended = True
-                    log.info("%s: the VM's process has ended", name)
-                    self._wake(name, "the VM's process has ended")
-            finally:
-                self._loop.remove_reader(process)
-                talk.cancel()
-                read.cancel()
-                outcome = await asyncio.gather(talk, read, return_exceptions=True)
-                await _hang_up(client)
-                log.debug("%s: monitor: %r", name, outcome)
+    def _count_stranger(self, pid: int) -> None:
+        self._strangers += 1
+        if self._strangers % TELL_STRANGERS == 0:
+            told = "%d connections for monitors were of no VM of ours; the last was of process %d"
+            log.warning(told, self._strangers, pid)
 
-    async def _read(self, name: InstanceName, watch: _Watch, events: EventListener) -> None:
-        last_reset_s = 0.0
-        async for event in events:
-            kind = str(event["event"])
-            if kind == "RESET":
-                at_s = _at_s(event)
-                if at_s - last_reset_s < SAME_RESET_S:
-                    continue
-                last_reset_s = at_s
+    def _go_on(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener, self._accept)
+
+    async def _listen(self, name: InstanceName, watch: _Watch, connection: socket.socket) -> None:
+        """Until the connection ends. What that means is told by the process: a QEMU that lives comes again."""
+        reader, writer = await asyncio.open_connection(sock=connection, limit=LINE_MAX_BYTES)
+        try:
+            writer.write(b'{"execute": "qmp_capabilities"}\n')  # Without it there are no events; qmp-spec of QEMU.
+            heard = 0
+            while line := await reader.readline():
+                self._hear(name, watch, json.loads(line))
+                heard += 1
+                if heard % AT_ONCE == 0:
+                    await asyncio.sleep(REST_S)
+        except (OSError, ValueError, RecursionError) as error:  # It is gone, or sends what is no QMP.
+            log.debug("%s: monitor: %r", name, error)
+        finally:
+            writer.transport.abort()
+
+    def _hear(self, name: InstanceName, watch: _Watch, message: object) -> None:
+        """Takes in one message; an answer, and an event that nobody waits for, is nothing."""
+        match message:
+            case {"event": "RESET", "timestamp": {"seconds": int(seconds), "microseconds": int(microseconds)}}:
+                at_s = seconds + microseconds / 1e6
+                if 0 <= at_s - watch.last_reset_s < SAME_RESET_S:
+                    return
+                watch.last_reset_s = at_s
                 vm_uuid = watch.run.vm_uuid
                 self._resets[name] = (vm_uuid, self.resets(name, vm_uuid) + 1)
-            self._wake(name, kind.lower().replace("_", " "))
+                self._wake(name, "reset")
+            case {"event": str(kind)} if kind in _EVENTS:
+                self._wake(name, kind.lower().replace("_", " "))
 
 
-async def _talk(client: QMPClient, connection: socket.socket) -> None:
-    """Connects, and returns when the connection is over."""
-    async with asyncio.timeout(GREETING_S):
-        await client.connect(connection.dup())  # The client closes what it is given, and so do we.
-    while client.runstate is Runstate.RUNNING:
-        await client.runstate_changed()
-
-
-async def _hang_up(client: QMPClient) -> None:
-    """Why the connection ended is told by the process, not by the error that is raised here again."""
-    if client.runstate is not Runstate.IDLE:
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await client.disconnect()
-
-
-@contextlib.contextmanager
-def _connected(path: Path) -> Iterator[socket.socket]:
-    """A connection to the socket. Local, so it succeeds or fails at once; BlockingIOError when others queue there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.setblocking(False)
-        connection.connect(str(path))
-        yield connection
-
-
-@contextlib.contextmanager
-def _process_behind(connection: socket.socket) -> Iterator[int]:
-    """A pidfd of the process that listens on the other end; readable when that process is gone, pidfd_open(2)."""
+def _peer_pid(connection: socket.socket) -> int:
+    """The process that connected, as the kernel has it; unix(7)."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, _, _ = struct.unpack("3i", credentials)
-    descriptor = os.pidfd_open(pid)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    return int(pid)
 
 
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _at_s(event: Message) -> float:
-    """When QEMU says that it happened, seconds since the epoch."""
-    stamp = event["timestamp"]
-    assert isinstance(stamp, dict), event
-    return float(stamp["seconds"]) + float(stamp["microseconds"]) / 1e6
+def _close(connection: socket.socket, talk: asyncio.Task[None]) -> None:
+    """Also of a talk that was cancelled before it began."""
+    connection.close()
+    if not talk.cancelled() and (error := talk.exception()) is not None:
+        log.error("%s: a bug: %r", talk.get_name(), error)
