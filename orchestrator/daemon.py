@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -216,6 +217,17 @@ def _tell_systemd(state: str) -> None:
         notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def raise_descriptor_limit() -> int:
+    """Lets this process have as many descriptors as the host allows, and returns how many: a VM costs two.
+
+    systemd's soft limit is 1,024, for programs that use select(2) on any descriptor; nothing here does.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
     parser = argparse.ArgumentParser(prog="vmrole daemon", description="Runs the daemon in the foreground.")
@@ -227,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(options.config)
         log.set_up(style=settings.log_style, level=settings.log_level)
+        logger.info("may open %d files", raise_descriptor_limit())
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

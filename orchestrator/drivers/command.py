@@ -137,6 +137,13 @@ def follow(
             raise CommandFailed(tuple(argv), process.returncode, told.read(_STDERR_BYTES).decode(errors="replace"))
 
 
+def is_readable(descriptor: int, within_s: float) -> bool:
+    """Waits until there is something to read. By poll(2), for select(2) knows no descriptor from 1,024 on."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(within_s * 1000))
+
+
 def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: float) -> None:
     """Until the process has ended; looks now and then, since waking for each word would take time from the work."""
     assert process.stdout is not None
@@ -148,7 +155,7 @@ def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: 
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            ended = bool(select.select([handle], [], [], min(left, _HEAR_EVERY_S))[0])
+            ended = is_readable(handle, min(left, _HEAR_EVERY_S))
             heard = b""
             with contextlib.suppress(BlockingIOError):
                 heard = os.read(process.stdout.fileno(), _PIPE_BYTES)

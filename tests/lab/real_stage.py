@@ -131,6 +131,7 @@ def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
         contextlib.ExitStack() as opened,
     ):
         layout = Layout(Path(root, "state"), Path(root, "run"))
+        layout.run.mkdir()
         places.let_qemu_pass(layout.state)
         machines = opened.enter_context(virtual_machines_of(lab, layout, woken))
         yield RealStage(lab, layout, image, machines, woken, opened)

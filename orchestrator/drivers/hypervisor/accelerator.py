@@ -14,7 +14,6 @@ import logging
 import os
 import platform
 import secrets
-import select
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.command import environment, run
+from orchestrator.drivers.command import environment, is_readable, run
 from orchestrator.drivers.hostile_text import harmless
 from orchestrator.drivers.hypervisor import probe_guest
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
@@ -191,7 +190,7 @@ def _read_until(process: subprocess.Popen[bytes], word: bytes, end_s: float) -> 
         raise AssertionError("stdout is a pipe")
     descriptor, output = process.stdout.fileno(), b""
     while word not in output and (left_s := end_s - time.monotonic()) > 0:
-        if select.select([descriptor], [], [], left_s)[0]:
+        if is_readable(descriptor, left_s):
             more = os.read(descriptor, 4096)
             if not more:
                 return output, True
