@@ -13,6 +13,7 @@ class Step(enum.StrEnum):
     """What is being done, in this order."""
 
     COPYING = "copying"
+    UNPACKING = "unpacking"
     CONVERTING = "converting"
     CHECKING = "checking"
 
@@ -61,6 +62,10 @@ class Teller:
     def copied(self, count: int) -> None:
         """So many bytes are here."""
         self.now = dataclasses.replace(self.now, step=Step.COPYING, copied_bytes=count)
+
+    def unpacking(self) -> None:
+        """It was compressed."""
+        self.now = dataclasses.replace(self.now, step=Step.UNPACKING, percent=None)
 
     def converted(self, percent: float) -> None:
         """So much is converted."""

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from orchestrator import imagefiles
 from orchestrator.arrivals import Teller
-from orchestrator.drivers.images import image_convert, image_incoming, qemu_img
+from orchestrator.drivers.images import image_convert, image_incoming, qemu_img, unpacking
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.images.image_owner import take_back
 from orchestrator.drivers.images.room import Room
@@ -55,6 +55,7 @@ class LocalImageFiles:
                 told = f"the digest is {copied[0].sha256}, not {intake.sha256}"
                 raise ImageRejected(told, reason="digest", hint="the file is not the one you mean")
             source_sha256 = copied[0].sha256
+            copied = [self._unpacked(one, undo, teller, progress) for one in copied]
             incoming = copied[0]
             if intake.convert:
                 incoming = self._converted(copied, intake.format, undo, teller, progress)
@@ -149,6 +150,22 @@ class LocalImageFiles:
         if not intake.parts and intake.size_bytes > most:
             raise image_incoming.too_long(f"{intake.size_bytes // MIB} MiB are to be sent, of {most // MIB}")
         self._room.require(intake.size_bytes)
+
+    def _unpacked(
+        self, packed: Incoming, undo: contextlib.ExitStack, teller: Teller, progress: Callable[[int], None]
+    ) -> Incoming:
+        """What is in it, when it is compressed; itself otherwise."""
+
+        def heard() -> None:
+            teller.unpacking()
+            progress(packed.size_bytes)
+
+        most = image_incoming.most_bytes(self._virtual_size_max)
+        out = unpacking.unpacked(packed.path, undo, most=most, room=self._room, progress=heard)
+        if out is None:
+            return packed
+        packed.path.unlink()
+        return image_incoming.digest(out, heard)
 
     def _converted(
         self,
