@@ -114,7 +114,7 @@ def unused(
     images: Iterable[Image], services: Sequence[Service], instances: Sequence[Instance], *, added_before_s: float
 ) -> list[Image]:
     """Those that no service refers to, and that were there before a moment: one just added may be meant for later."""
-    return [image for image in images if image.added_at_s < added_before_s and not users(image, services, instances)]
+    return [image for image in images if image.added_at_s <= added_before_s and not users(image, services, instances)]
 
 
 def _holder(images: Iterable[Image], name: str) -> Image | None:

@@ -45,6 +45,18 @@ def adding(client: Client, name: str, size_bytes: int, *, convert: bool) -> Iter
         yield advance
 
 
+def fetching_bar(name: str) -> Callable[[int, int | None], None]:
+    """Tells a terminal how much of a download is here; given to `fetching.fetched`."""
+    if not sys.stderr.isatty():
+        return lambda _here, _total: None
+
+    def advance(here: int, total: int | None) -> None:
+        of = f" of {total >> 20} MiB" if total is not None else ""
+        click.echo(f"\rfetching {name}: {here >> 20} MiB{of} ", nl=here == total, err=True)
+
+    return advance
+
+
 def _converting(client: Client, name: str, over: threading.Event) -> None:
     with click.progressbar(length=100, label=f"converting {name}", file=sys.stderr) as bar:
         while not over.wait(ASK_EVERY_S):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import stat
 import tempfile
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from orchestrator.cli import image_canary, image_windows, names, render
-from orchestrator.cli.adding import adding
+from orchestrator.cli.adding import adding, fetching_bar
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import Duration, output_option
 from orchestrator.client import Client
-from orchestrator.errors import InvalidInput, NotFound, RequestError, VmroleError
+from orchestrator.errors import Conflict, ImageRejected, InvalidInput, NotFound, RequestError, VmroleError
 
 if TYPE_CHECKING:
     from orchestrator import wire
@@ -72,7 +73,10 @@ def add(
     disk: str,
     tpm: bool,
 ) -> None:
-    """Copies a disk into the repository and checks it. The machine that it wants is recorded with it."""
+    """Copies a disk into the repository and checks it: a file, the one disk in an OVA, or an https:// URL.
+
+    What is compressed (gzip, xz, zstd, bzip2) is unpacked. The machine that it wants is recorded with it.
+    """
     if parents and not convert:
         raise InvalidInput("--parent joins disks while they are converted", hint="add --convert")
     from orchestrator.imagefiles import SourceFormat
@@ -88,7 +92,25 @@ def add(
         answers=AnswerFormat(answers) if answers else None,
         hardware=_hardware(firmware, disk, tpm),
     )
-    _show_added(send(client, [Path(one) for one in (file, *parents)], intake))
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(_local(client, file, intake))
+        _show_added(send(client, [place, *map(Path, parents)], intake))
+
+
+@contextlib.contextmanager
+def _local(client: Client, file: str, intake: Intake) -> Iterator[Path]:
+    """The file on this host: fetched, when it is a URL."""
+    from orchestrator.cli import fetching
+
+    if not fetching.is_url(file):
+        yield Path(file)
+        return
+    known = client.image(intake.name) if _is_known(client, intake.name) else None
+    if known is not None and intake.sha256 and intake.sha256 not in (known["sha256"], known["source_sha256"]):
+        hint = f"use another name and move this one later: vmrole image tag {intake.name} IMAGE"
+        raise Conflict(f"image name {intake.name!r} means {known['sha256'][:12]} already", hint=hint)
+    with fetching.fetched(file, intake.sha256, fetching_bar(intake.name)) as path:
+        yield path
 
 
 def _hardware(firmware: str, disk: str, tpm: bool) -> Hardware:
@@ -101,13 +123,35 @@ def send(client: Client, files: Sequence[Path], intake: Intake) -> wire.Image:
     """Sends the first file, and the others as its parents."""
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(regular(file)) for file in files]
+        if len(opened) == 1:
+            source, size, intake = _disk(*opened[0], intake, str(files[0]))
+            opened = [(source, size)]
         sizes = tuple(size for _, size in opened)
         intake = dataclasses.replace(intake, parts=sizes if len(sizes) > 1 else (), size_bytes=sum(sizes))
         if intake.sha256 is None and _is_known(client, intake.name):
+            from orchestrator.cli import appliance
+
             # The daemon then knows before the upload whether the name means these bytes.
-            intake = dataclasses.replace(intake, sha256=_digest(opened[0][0]))
+            intake = dataclasses.replace(intake, sha256=appliance.digest(opened[0][0]))
         advance = stack.enter_context(adding(client, intake.name, sum(sizes), convert=intake.convert))
         return client.add_image(opened, intake, advance)
+
+
+def _disk(source: BinaryIO, size: int, intake: Intake, name: str) -> tuple[BinaryIO, int, Intake]:
+    """The file itself, or the one disk in an appliance, whose own manifest then says which bytes it must have."""
+    from orchestrator.cli import appliance
+
+    found = appliance.disk_in(source, name)
+    source.seek(0)
+    if found is None:
+        return source, size, intake
+    if intake.sha256 is not None and intake.sha256 != (whole := appliance.digest(source)):
+        told = f"the digest of {name} is {whole}, not {intake.sha256}"
+        raise ImageRejected(told, reason="digest", hint="the file is not the one you mean")
+    render.say(f"adding {found.name} of {name}")
+    convert = intake.convert or found.is_to_convert
+    part = io.BufferedReader(appliance.Part(source, found), _CHUNK_BYTES)
+    return part, found.size_bytes, dataclasses.replace(intake, sha256=found.sha256, convert=convert)
 
 
 def _is_known(client: Client, name: str) -> bool:
@@ -115,17 +159,6 @@ def _is_known(client: Client, name: str) -> bool:
         return name in client.image(name)["names"]
     except NotFound:
         return False
-
-
-def _digest(source: BinaryIO) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    source.seek(0)
-    while chunk := source.read(_CHUNK_BYTES):
-        digest.update(chunk)
-    source.seek(0)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def _check_extensions(source: Source, header_bytes: int, cluster: int, *, conver
     at = 0
     while at + 8 <= len(area):
         kind, length = struct.unpack_from(">II", area, at)
-        if kind == _EXTENSION_END:
+        if kind == _EXTENSION_END and at + 8 + length <= len(area):
             return
         if kind == _EXTENSION_DATA_FILE:
             raise rejected("data-file", "it names an external data file", "flatten it: qemu-img convert")

@@ -237,3 +237,14 @@ def _verdict(content: bytes, accepted: Callable[[imagefiles.Inspection], None]) 
     except ImageRejected:
         return
     accepted(found)
+
+
+def test_an_end_of_the_extensions_has_no_length_past_the_cluster(tmp_path: Path) -> None:
+    """QEMU looks at it before it looks at the kind."""
+    path = tmp_path / "disk.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "compat=0.10", str(path), "8M")
+    patch(path, 72, "I", 0)
+    patch(path, 76, "I", 0x30000)
+    assert reason(path) == "header"
+    with pytest.raises(subprocess.CalledProcessError):
+        qemu_img("info", "-f", "qcow2", str(path))
