@@ -10,10 +10,11 @@ import re
 from typing import Any
 
 from orchestrator.azure.definition import Element, plain
-from orchestrator.azure.ledger import Ledger
+from orchestrator.azure.ledger import Ledger, title
 from orchestrator.azure.naming import Names
 from orchestrator.errors import Problem
 
+_NO_PORT = 0  # of one that is refused
 _MODES = {"http": "http", "https": "tcp", "tcp": "tcp"}  # TLS ends in the instance, here as on Azure
 
 
@@ -106,7 +107,7 @@ class Endpoints:
         ledger = self._ledger
         ledger.use(one, "name", "protocol", "port")
         said: dict[str, Any] = {"port": _port(one, "port", self._faults)}
-        if (other := self._ports.setdefault(said["port"], one)) is not one:
+        if said["port"] != _NO_PORT and (other := self._ports.setdefault(said["port"], one)) is not one:
             message = f"{one.place}: port {plain(one.get('port') or '')} is taken by line {other.line}"
             self._faults.append(Problem(message, hint="give each input endpoint of the service its own port"))
         if one.get("localPort") in (None, "", "*"):
@@ -144,7 +145,7 @@ class Endpoints:
 def _port(one: Element, attribute: str, faults: list[Problem]) -> int:
     text = one.get(attribute) or ""
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        message = f"{one.place}: {attribute} {plain(text)!r} is not a port"
-        faults.append(Problem(message, hint="use 1 to 65535"))
-        return 1
+        wrong = f"has {attribute} {plain(text)!r}, which is not a port" if text else f"has no {attribute}"
+        faults.append(Problem(f"{one.place}: {title(one)} {wrong}", hint=f'write {attribute}="…", 1 to 65535'))
+        return _NO_PORT
     return int(text)

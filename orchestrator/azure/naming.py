@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from orchestrator.azure.definition import Element, plain
 from orchestrator.azure.ledger import Ledger
@@ -20,7 +21,8 @@ class Names:
     def label(self, element: Element, length_max: int) -> str:
         """The label of an element's `name`; a fault, and some label, when there is none or another has it."""
         name = element.get("name") or ""
-        made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:length_max].rstrip("-")
+        ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # ö is o
+        made = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")[:length_max].rstrip("-")
         if not made:
             message = f"{element.place}: {plain(name)!r} leaves no letter or digit for a name"
             self._faults.append(Problem(message, hint="rename it with letters a to z and digits, in both files"))

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.azure import sizes
 from orchestrator.azure.definition import Element, plain
 from orchestrator.azure.endpoints import Endpoints
-from orchestrator.azure.ledger import Ledger
+from orchestrator.azure.ledger import Ledger, title
 from orchestrator.azure.naming import Names
 from orchestrator.azure.wishes import Wishes
 from orchestrator.errors import InvalidInput, Problem
@@ -17,6 +17,7 @@ from orchestrator.manifest import STORAGE_NAME_MAX
 from orchestrator.model import INSTANCES_MAX, image_name
 
 _STORAGE_MIB = 100  # of a LocalStorage that does not say its size
+_STORAGE_MIB_MAX = 64 * 1024 * 1024
 _COMPUTER_NAME_MAX = 15  # NetBIOS
 _SCALED_TO = 99  # the index that a computer's name leaves room for
 _FIRST = "a role has one, and the first counts"
@@ -103,7 +104,9 @@ def _size(defined: Element, ledger: Ledger, faults: list[Problem]) -> dict[str, 
     name = defined.get("vmsize") or sizes.DEFAULT
     size = sizes.SIZES.get(name)
     if size is None:
-        faults.append(Problem(f"{defined.place}: vmsize {plain(name)!r} is not known", hint=", ".join(sizes.SIZES)))
+        meant = {one.casefold(): one for one in sizes.SIZES}.get(name.casefold())
+        hint = f"write {meant}" if meant else f"the sizes of Cloud Services are {', '.join(sizes.SIZES)}"
+        faults.append(Problem(f"{defined.place}: vmsize {plain(name)!r} is not known", hint=hint))
         return {}
     if not defined.get("vmsize"):
         ledger.change(defined, f"gets size {name}", "it names no vmsize, and Azure's default was that")
@@ -119,9 +122,9 @@ def _storage(defined: Element, ledger: Ledger, faults: list[Problem]) -> dict[st
     for one in defined.all("LocalResources", "LocalStorage"):
         ledger.use(one, "name", "sizeInMB")
         said = one.get("sizeInMB") or str(_STORAGE_MIB)
-        if not (said.isascii() and said.isdigit() and len(said) <= 8 and 1 <= int(said) <= 64 * 1024 * 1024):
-            message = f"{one.place}: sizeInMB {plain(said)!r} is not a size"
-            faults.append(Problem(message, hint="a whole number of MB, such as 100"))
+        if not (said.isascii() and said.isdigit() and len(said) <= 8 and 1 <= int(said) <= _STORAGE_MIB_MAX):
+            message = f"{one.place}: sizeInMB {plain(said)!r} of {title(one)} is not a size"
+            faults.append(Problem(message, hint=f"a whole number of MB, 1 to {_STORAGE_MIB_MAX}"))
             said = str(_STORAGE_MIB)
         elif not one.get("sizeInMB"):
             ledger.change(one, f"gets {said} MiB", "it names no sizeInMB, and Azure's default was that")

@@ -25,4 +25,12 @@ SIZES: Mapping[str, Size] = {
     "A9": Size(vcpus=16, memory_mib=112 * 1024),
     "A10": Size(vcpus=8, memory_mib=56 * 1024),
     "A11": Size(vcpus=16, memory_mib=112 * 1024),
+    "Standard_D1": Size(vcpus=1, memory_mib=3584),
+    "Standard_D2": Size(vcpus=2, memory_mib=7 * 1024),
+    "Standard_D3": Size(vcpus=4, memory_mib=14 * 1024),
+    "Standard_D4": Size(vcpus=8, memory_mib=28 * 1024),
+    "Standard_D11": Size(vcpus=2, memory_mib=14 * 1024),
+    "Standard_D12": Size(vcpus=4, memory_mib=28 * 1024),
+    "Standard_D13": Size(vcpus=8, memory_mib=56 * 1024),
+    "Standard_D14": Size(vcpus=16, memory_mib=112 * 1024),
 }

@@ -45,9 +45,12 @@ def translate(definition: Element, configuration: Element, wishes: Wishes) -> Im
     probes = endpoints.probes(definition, ledger, faults)
     ends = endpoints.Endpoints(probes, ledger, faults)
     tree: dict[str, Any] = {}
+    seen: set[str] = set()
     for role in definition.all("VirtualMachineRole"):
-        if (one := configured.get(role.get("name") or "")) is None:
+        name = role.get("name") or ""
+        if name in seen or (one := configured.get(name)) is None:
             continue  # said already
+        seen.add(name)
         label = names.label(role, 40)
         tree[label] = roles.role(roles.Source(role, one, len(tree) + 1, label), ends, wishes, ledger, faults)
     endpoints.unused(probes, ledger)
@@ -104,9 +107,14 @@ def _configured(definition: Element, configuration: Element, faults: list[Proble
     for name, one in there.items():
         if name not in here:
             message = f"Role {plain(name)!r} is not in {definition.file}"
-            faults.append(_problem(one, message, f"it has: {', '.join(map(plain, here)) or 'none'}"))
+            hint = f"it has: {', '.join(map(plain, here)) or 'none'}"
+            meant = next((other for other in here if other.casefold() == name.casefold()), None)
+            faults.append(_problem(one, message, f"write {plain(meant)}" if meant else hint))
+    spelt = {name.casefold() for name in there}  # One that is spelt otherwise there is told once.
     for name, one in here.items():
-        if name not in there:
+        if name not in there and (
+            name.casefold() not in spelt or sum(n.casefold() == name.casefold() for n in here) > 1
+        ):
             message = f"{one.name} {plain(name)!r} is not in {configuration.file}"
             faults.append(_problem(one, message, f'add <Role name="{plain(name)}"> there, or remove it here'))
     return there
@@ -118,7 +126,8 @@ def _by_name(elements: list[Element], faults: list[Problem]) -> dict[str, Elemen
         name = one.get("name") or ""
         if not name:
             faults.append(_problem(one, f"{one.name} has no name", 'add name="…"'))
-        elif name in found:
+            continue
+        if name in found:
             faults.append(_problem(one, f"role {plain(name)!r} is there twice", "remove or rename one"))
         found.setdefault(name, one)
     return found

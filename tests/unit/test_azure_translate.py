@@ -230,6 +230,59 @@ def test_a_fault_has_its_place(change: _Change, place: str, message: str) -> Non
     assert any(text.startswith(f"{place}: ") and message in text and hint for text, hint in told), told
 
 
+_SECOND = '<InputEndpoint name="b" protocol="tcp" port="x" />'
+_ROLE = SMALL_CSDEF[SMALL_CSDEF.index("  <VirtualMachineRole") : SMALL_CSDEF.index("</ServiceDefinition>")]
+
+
+@pytest.mark.parametrize(
+    ("change", "faults"),
+    [
+        (_swap('port="80" ', ""), [("InputEndpoint http has no port", 'port="…"')]),
+        (_swap('port="80"', 'port="80x"'), [("InputEndpoint http has port '80x'", "1 to 65535")]),
+        (
+            _swap('port="80" localPort="8080" />', f'port="0" localPort="8080" />{_SECOND}'),
+            [("http has port '0'", "1 to"), ("b has port 'x'", "1 to")],
+        ),
+        (_swap('sizeInMB="64"', 'sizeInMB="99999999999"'), [("of LocalStorage cache", "1 to 67108864")]),
+        (_swap('vmsize="Small"', 'vmsize="small"'), [("'small' is not known", "write Small")]),
+        (_swap('vmsize="Small"', 'vmsize="Tiny"'), [("'Tiny' is not known", "Standard_D2")]),
+        (_swap("</ServiceDefinition>", f"{_ROLE}</ServiceDefinition>"), [("'web' is there twice", "rename")]),
+        (_swap('name="web" ', ""), [("has no name", 'name="'), ("Role 'web' is not in", "it has: none")]),
+        (_swap('name="web"', 'name="Web"'), [("Role 'web' is not in", "write Web")]),
+    ],
+)
+def test_one_mistake_is_told_once(change: _Change, faults: list[tuple[str, str]]) -> None:
+    """With the element that it is in, and nothing that merely follows from it."""
+    assert change(SMALL_CSDEF) != SMALL_CSDEF
+    with pytest.raises(InvalidInput) as refused:
+        imported(change(SMALL_CSDEF))
+    told = [(one.message, one.hint) for one in refused.value.problems] or [(str(refused.value), refused.value.hint)]
+    assert len(told) == len(faults), told
+    assert all(what in one[0] and hint in one[1] for one, (what, hint) in zip(told, faults, strict=True)), told
+
+
+def test_letters_with_marks_keep_their_letters() -> None:
+    """A role's name becomes one that a person still knows."""
+    made = imported(SMALL_CSDEF.replace('"web"', '"Büro"'), SMALL_CSCFG.replace('"web"', '"Büro"'))
+    assert [role.name for role in parsed(made.text).roles] == ["buro"]
+
+
+@pytest.mark.parametrize(("name", "size"), [("Standard_D2", (2, 7168)), ("Standard_D14", (16, 114688))])
+def test_later_sizes_are_known(name: str, size: tuple[int, int]) -> None:
+    """Cloud Services had them after the A series."""
+    made = imported(SMALL_CSDEF.replace('"Small"', f'"{name}"'))
+    assert parsed(made.text).roles[0].size == Size(vcpus=size[0], memory_mib=size[1])
+
+
+def test_broken_xml_is_not_told_of_answer_files() -> None:
+    """The reader is shared, its words fit both."""
+    for text in ("hello", SMALL_CSDEF[:-30], SMALL_CSDEF * 2):
+        with pytest.raises(InvalidInput) as refused:
+            imported(text)
+        assert "unattend" not in f"{refused.value}{refused.value.hint}"
+        assert refused.value.hint
+
+
 def test_of_two_images_and_two_numbers_the_first_counts() -> None:
     """The schema allows one of each; what is left out is listed with that reason."""
     twice = CSCFG.replace(
