@@ -15,9 +15,11 @@ from orchestrator.manifest.tree import Map, read_tree
 from orchestrator.model import AnswerFormat, label
 from unattend import AnswersInvalid
 from unattend.secret import Secret, SecretRef
-from unattend.windows import check, explain, merge
+from unattend.windows import check, document, explain, merge
 from unattend.windows import render as windows_render
 from unattend.windows.answers import Answers, Architecture, Machine, Windows
+from unattend.windows.checks import welcome
+from unattend.windows.checks.place import homes
 
 _SOMEWHERE = "/unattend.xml"  # The file is named by the command; this one is never read.
 _STAND_IN = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"  # for every secret: what is shown of one is *** anyway
@@ -77,30 +79,37 @@ def diff(
     if given is None and not theirs:
         hint = "name the Unattend.xml: one that the service file has elsewhere is not read"
         raise NotFound(f"{service} has no xml for {machine.role}", hint=hint)
-    return _explain(theirs, ours, name, form) or _refusals(theirs, answers, name)
-
-
-def _explain(theirs: bytes, ours: bytes, file: str, form: str) -> int:
     try:
         merged = merge.merge(theirs, ours)
-        change = explain.changes(theirs, merged.xml, file.rpartition("/")[2])
+        change = explain.changes(theirs, merged.xml, name.rpartition("/")[2])
     except AnswersInvalid as refused:
-        return documents.refuse(_problem(refused), file)
+        return documents.refuse(_problem(refused), name)
+    _explain(merged, change, name, form)
+    return _refusals(theirs, merged.xml if service else b"", answers, name)
+
+
+def _explain(merged: merge.Merged, change: str, file: str, form: str) -> None:
     if form == "text":
         render.show(explain.lines(merged.decisions) or ["nothing is different"])
         render.show(["", *change.split("\n")] if change else [])
     else:
         rows = [{**dataclasses.asdict(one), "kept": one.kept.value} for one in merged.decisions]
         render.show([render.dump({"file": file, "decisions": rows, "change": change}, form)])
-    return 0
 
 
-def _refusals(theirs: bytes, answers: Answers, file: str) -> int:
-    """Says why a service with this file would be refused, if it would; the exit status."""
+def _refusals(theirs: bytes, merged: bytes, answers: Answers, file: str) -> int:
+    """Says why a service with this file would be refused, if it would; the exit status.
+
+    `merged` is empty where nobody says all that a service would: what it does not answer then tells nothing.
+    """
     found = check.check(theirs, windows=answers.windows, edition=answers.edition, architecture=answers.architecture)
     errors = [one for one in found if one.severity is check.Severity.ERROR]
     for one in errors:
         render.say(render.plain(f"{file}:{one.line}: {one.path}: {one.message} ({one.mend})"))
+    asked = welcome.question(homes(document.parse(merged).root), answers.edition) if merged else ""
+    if asked:
+        errors.append(check.Finding(severity=check.Severity.ERROR, line=0, path="", code="", message=asked, mend=""))
+        render.say(render.plain(f"{file}, merged: {asked}"))
     if errors:
         render.say("hint: a service with this file is refused; mend it, and look with: vmrole answers check")
     return 1 if errors else 0
@@ -113,6 +122,8 @@ def _service_file(wishes: list[str]) -> str:
         key, sign, value = wish.partition("=")
         if not sign or not key.isalnum() or "\n" in value:
             raise click.UsageError(f"{wish!r} is not KEY=VALUE")
+        if key == "xml":
+            raise click.UsageError("the XML is FILE's to say; leave xml out of --answers")
         keys.append(f"        {key}: {value}\n")
     unattend = "".join(["unattend:\n", *keys]) if keys else "unattend: {}\n"
     return f"service: vmrole\nroles:\n  {_ROLE}:\n    answers:\n      {unattend}"

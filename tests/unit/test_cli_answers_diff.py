@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.main import main
+from tests.unit.answer_files import server
 
 SERVER = Path(__file__).parent.parent / "golden" / "merge" / "server.theirs.xml"
 SERVICE = """\
@@ -173,3 +174,35 @@ def test_a_file_that_would_be_refused_is_explained_all_the_same(run: Run, tmp_pa
     assert "ComputerName: the service file's is taken" in out
     assert re.search(r"doubled\.xml:15: .*RegisteredOwner", err)
     assert "vmrole answers check" in err
+
+
+def test_a_question_that_the_service_leaves_open_is_told(run: Run, tmp_path: Path) -> None:
+    """`apply` would refuse it; without a service file nobody says all that there would be."""
+    (tmp_path / "own.xml").write_bytes(server(accounts=""))
+    (tmp_path / "open.yaml").write_text(SERVICE.replace("        administratorPassword: {env: NOWHERE}\n", ""))
+    status, out, err = run(tmp_path / "own.xml", "--service", tmp_path / "open.yaml", "--role", "web")
+    assert (status, "waits for ever" in err, "would be" in err or "is refused" in err) == (1, True, True)
+    assert "TimeZone: the service file's is taken" in out
+    (tmp_path / "shut.yaml").write_text(SERVICE)
+    assert run(tmp_path / "own.xml", "--service", tmp_path / "shut.yaml", "--role", "web")[0] == 0
+    assert run(tmp_path / "own.xml")[0] == 0
+
+
+def test_a_file_that_is_named_elsewhere_has_to_be_named(run: Run, tmp_path: Path) -> None:
+    """`xml: {file: …}` is read when a disc is made, and not here."""
+    text = SERVICE.replace("timeZone: Tokyo Standard Time", "xml: {file: /etc/x.xml}")
+    (tmp_path / "shop.yaml").write_text(text)
+    status, _, err = run("--service", tmp_path / "shop.yaml", "--role", "web")
+    assert (status, "name the Unattend.xml" in err) == (3, True)
+
+
+def test_the_xml_is_no_single_key(run: Run) -> None:
+    """It would be passed over."""
+    status, _, err = run(SERVER, "--answers", "xml=hello")
+    assert (status, "leave xml out" in err) == (2, True)
+
+
+def test_an_unattend_without_its_namespace_is_called_that(run: Run, tmp_path: Path) -> None:
+    """The name alone is the right one."""
+    (tmp_path / "bare.xml").write_text("<unattend/>")
+    assert "<unattend> of no namespace" in run(tmp_path / "bare.xml")[2]

@@ -42,8 +42,10 @@ def merge(theirs: bytes, ours: bytes) -> Merged:
     """
     read = document.parse(theirs)
     if etree.QName(read.root) != etree.QName(UNATTEND, "unattend"):
+        space = etree.QName(read.root).namespace
+        which = f"namespace {space!r}" if space else "no namespace"
         raise AnswersInvalid(
-            f"the root is <{local(read.root)}>, not Windows' <unattend>",
+            f"the root is <{local(read.root)}> of {which}, not Windows' <unattend>",
             where=f"line {read.root.sourceline}",
             hint=f'write <unattend xmlns="{UNATTEND}">',
         )
