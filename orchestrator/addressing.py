@@ -52,17 +52,33 @@ def allocate_network(
     )
 
 
-def allocate_nic(network: ServiceNetwork, taken: Iterable[Nic], instance: str) -> Nic:
+class TakenNics:
+    """What the cards of all instances have already; grows with each that is added."""
+
+    def __init__(self, nics: Iterable[Nic] = ()) -> None:
+        self.addresses: set[str] = set()
+        self.macs: set[str] = set()
+        self.taps: set[str] = set()
+        for nic in nics:
+            self.add(nic)
+
+    def add(self, nic: Nic) -> None:
+        """Another card has these now."""
+        self.addresses.add(nic.address)
+        self.macs.add(nic.mac)
+        self.taps.add(nic.tap)
+
+
+def allocate_nic(network: ServiceNetwork, nics: Iterable[Nic] | TakenNics, instance: str) -> Nic:
     """The lowest free DIP of the network, a MAC and a tap name that nobody has. Raises Conflict when full."""
-    nics = list(taken)
-    used = {one.address for one in nics}
+    taken = nics if isinstance(nics, TakenNics) else TakenNics(nics)
     base = ipaddress.ip_network(network.subnet).network_address
     for number in range(FIRST_HOST, LAST_HOST + 1):
         address = str(base + number)
-        if address not in used:
-            tap = _unique(TAP_PREFIX, f"{network.subnet} {instance}", {one.tap for one in nics})
+        if address not in taken.addresses:
+            tap = _unique(TAP_PREFIX, f"{network.subnet} {instance}", taken.taps)
             return Nic(
-                mac=_mac(address, {one.mac for one in nics}),
+                mac=_mac(address, taken.macs),
                 address=address,
                 tap=tap,
                 gateway=network.gateway,

@@ -15,7 +15,8 @@ from orchestrator.arrivals import Arrival, Arrivals
 from orchestrator.errors import ImageCorrupt
 from orchestrator.intake import Intake
 from orchestrator.model import Deadlines, Image, Instance, Service, image_name
-from orchestrator.ports import Clock, ImageFiles, Store
+from orchestrator.ports import Clock, ImageFiles
+from orchestrator.present import Present
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ class Tagged:
 class Catalogue:
     """Thread-safe: copies are made side by side, names and files change one at a time."""
 
-    def __init__(self, store: Store, clock: Clock, files: ImageFiles) -> None:
-        self._store = store
+    def __init__(self, present: Present, clock: Clock, files: ImageFiles) -> None:
+        self._present = present
         self._clock = clock
         self._files = files
         # No revision guards that a name is given once, or that a file goes together with its record; this does.
@@ -64,7 +65,7 @@ class Catalogue:
                 names=(intake.name,),
                 added_at_s=self._clock.now_s(),
             )
-            known = records.find(self._store, Image, fresh.sha256)
+            known = self._present.find(Image, fresh.sha256)
             damaged = known is not None and not self._is_whole(known)
             with self._changing:
                 images = self.all()
@@ -76,7 +77,7 @@ class Catalogue:
                 if image in images:
                     return image
                 try:
-                    revision = self._store.commit([records.put(image)])
+                    revision = self._present.commit([records.put(image)])
                 except BaseException:
                     if is_new and not is_stray:
                         self._files.take_back(received)
@@ -89,7 +90,7 @@ class Catalogue:
 
     def all(self) -> list[Image]:
         """All images, by name."""
-        return sorted(records.all_of(self._store, Image), key=lambda image: image.names)
+        return sorted(self._present.all(Image), key=lambda image: image.names)
 
     def find(self, reference: str) -> Image | None:
         """See image_rules.find."""
@@ -113,7 +114,7 @@ class Catalogue:
         """Keeps what the image's test measured: the deadlines of roles that say none. Raises NotFound."""
         with self._changing:
             image = replace(self.get(reference), suggested=deadlines)
-            return replace(image, revision=self._store.commit([records.put(image)]))
+            return replace(image, revision=self._present.commit([records.put(image)]))
 
     def tag(self, name: str, reference: str) -> Tagged:
         """Gives a name to an image, and takes it from the one that it meant. Raises NotFound, or InvalidInput.
@@ -126,7 +127,7 @@ class Catalogue:
             before = next((image for image in images if name in image.names), None)
             changed = image_rules.moved(images, name, reference)
             if changed:
-                self._store.commit([records.put(image) for image in changed])
+                self._present.commit([records.put(image) for image in changed])
             image = self.get(name)
             old = None if before is None or before.sha256 == image.sha256 else before
             return Tagged(image=image, before=old, used_by=tuple(self._users(old)) if old else ())
@@ -137,13 +138,13 @@ class Catalogue:
             image = self.get(reference)
             left = image_rules.without(image, reference)
             if left is not None:
-                self._store.commit([records.put(left)])
+                self._present.commit([records.put(left)])
                 return image
             return self._drop(image)
 
     def unused(self, *, older_than_s: float) -> list[Image]:
         """Images that no service refers to, and that were added so long ago."""
-        services, instances = records.all_of(self._store, Service), records.all_of(self._store, Instance)
+        services, instances = self._present.all(Service), self._present.all(Instance)
         before_s = self._clock.now_s() - older_than_s
         return image_rules.unused(self.all(), services, instances, added_before_s=before_s)
 
@@ -172,12 +173,12 @@ class Catalogue:
 
     def _drop(self, image: Image) -> Image:
         image_rules.refuse_used(image, self._users(image))
-        self._store.commit([records.drop(image)])
+        self._present.commit([records.drop(image)])
         self._files.erase(image)
         return image
 
     def _users(self, image: Image) -> list[str]:
-        services, instances = records.all_of(self._store, Service), records.all_of(self._store, Instance)
+        services, instances = self._present.all(Service), self._present.all(Instance)
         return image_rules.users(image, services, instances)
 
     def _is_whole(self, image: Image) -> bool:

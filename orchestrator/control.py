@@ -5,6 +5,7 @@ Every request is one commit: it holds completely or not at all, and what was ans
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import uuid
@@ -33,8 +34,11 @@ from orchestrator.model import (
     Silence,
     Verb,
 )
+from orchestrator.ports import Change as Written
 from orchestrator.ports import Clock, Store, Write
+from orchestrator.present import Present
 from orchestrator.reconciler import Kind
+from orchestrator.unfolding import unfold
 from unattend.secret import SecretRef
 
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
@@ -71,8 +75,10 @@ class Control:
         wake: Callable[[Kind, str], None],
         seats: Callable[[], Mapping[InstanceName, Seat]],
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
+        present: Present | None = None,
     ) -> None:
         self._store = store
+        self._present = present or Present(store)
         self._find_image = find_image
         self._secret_fault = secret_fault
         self._capacity = capacity
@@ -86,16 +92,21 @@ class Control:
 
     def services(self) -> list[Service]:
         """All services, by name."""
-        return records.all_of(self._store, Service)
+        return self._present.all(Service)
 
     def service(self, name: str) -> Service:
         """The service; raises NotFound."""
-        return records.load(self._store, Service, name)
+        return self._present.load(Service, name)
 
     def instances(self, subject: str = "") -> list[Instance]:
         """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
-        found = [one for one in records.all_of(self._store, Instance) if _belongs(one, subject)]
-        return sorted(found, key=lambda one: (one.service, one.role_name, one.index))
+        if not subject:
+            return sorted(self._present.all(Instance), key=_order)
+        if (instance := self._present.find(Instance, subject)) is not None:
+            return [instance]
+        role, dot, service = subject.rpartition(".")
+        of_service = self._present.instances_of(service).values()
+        return sorted((one for one in of_service if not dot or one.role_name == role), key=_order)
 
     def chosen(self, subject: str) -> list[Instance]:
         """As `instances`; the short name of an instance will do as well, unless it is a service's.
@@ -106,14 +117,15 @@ class Control:
         if found or not subject:
             return found
         role, dot, name = subject.rpartition(".")
-        known = records.find(self._store, Service, name)
+        known = self._present.find(Service, name)
         if known is not None and (not dot or known.spec.role(role) is not None):
             return []
         return [self.instance(subject)]
 
     def instance(self, name: str) -> Instance:
         """The instance `web-0.shop`, or `web-0` when only one service has it; raises NotFound or Conflict."""
-        found = [one for one in records.all_of(self._store, Instance) if name in (one.name, one.hostname)]
+        whole = self._present.find(Instance, name)
+        found = [whole] if whole is not None else self._present.instances_called(name)
         if not found:
             raise NotFound(f"there is no instance {name[:80]!r}", hint="run: vmrole get instances")
         if len(found) > 1:
@@ -123,20 +135,24 @@ class Control:
 
     def operations(self) -> list[Operation]:
         """Running operations and the last finished ones, oldest first."""
-        return sorted(records.all_of(self._store, Operation), key=lambda one: one.created_at_s)
+        return sorted(self._present.all(Operation), key=lambda one: one.created_at_s)
 
     def operation(self, operation_id: str) -> Operation:
         """The operation; raises NotFound."""
-        return records.load(self._store, Operation, operation_id)
+        return self._present.load(Operation, operation_id)
 
     def events(self, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """The ledger, oldest first (see ports.Store.events); the short name of an instance will do."""
-        matches = [one.name for one in self.instances() if one.hostname == subject]
+        matches = [one.name for one in self._present.instances_called(subject)]
         return self._store.events(subject=matches[0] if len(matches) == 1 else subject, after=after, limit=limit)
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Blocks until anything changed after the revision, or the time is over; returns the revision now."""
         return self._store.wait(after, timeout_s)
+
+    def changes(self, after: int) -> Sequence[Written] | None:
+        """What was written after a revision; None when that is too long ago to be known."""
+        return self._present.changes(after)
 
     def why(self, name: str) -> tuple[str, ...]:
         """In sentences: what the instance waits for, since when, until when, and what came before."""
@@ -170,7 +186,7 @@ class Control:
 
     def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, *, resumes: bool = True) -> Applied:
         """`resumes`: instances that a halted rollout has not reached are part of what there is to do."""
-        old = records.find(self._store, Service, spec.name)
+        old = self._present.find(Service, spec.name)
         _expect(old, expected, spec.name)
         if old is not None and old.removing:
             raise Conflict(
@@ -178,11 +194,11 @@ class Control:
             )
         others = [service for service in self.services() if service.name != spec.name]
         deployment.check(spec, others, self._capacity, old_vip=old.spec.vip if old else "")
-        everyone = self.instances()
-        running = [one for one in self.operations() if one.service == spec.name and one.progress is Progress.RUNNING]
+        present = self._present.instances_of(spec.name)
+        running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, running) if old else []
         going_on = [one for one in running if one.id not in {rollout.id for rollout in ended}]
-        stale = deployment.stale(spec, everyone, going_on) if resumes else []
+        stale = deployment.stale(spec, list(present.values()), going_on) if resumes else []
         left = [one for one in stale if not deployment.wished_anew(one, spec)]
         changes = difference(old.spec if old else None, spec) + unfinished(left)
         if dry_run or not changes:
@@ -193,17 +209,17 @@ class Control:
             service = Service(spec=spec, network=network, created_at_s=self._now_s())
         else:
             service = replace(old, spec=spec)
-        instances = deployment.planned(service, everyone, self._now_s())
+        deployment.check_room(spec, present)
         operation = deployment.rollout(spec.name, stale, self._now_s()) if stale else None
         told = Event(
             at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in changes)
         )
-        writes = [records.put(service), *(records.put(one) for one in instances), *self._touch_images(spec)]
-        writes += [records.put(one) for one in ended]
+        writes = [records.put(service), *self._touch_images(spec), *(records.put(one) for one in ended)]
         if operation is not None:
             writes += [records.put(operation), *self._forget_old_operations()]
-        revision = self._store.commit(writes, [told])
-        self._wake_for(service.name, instances, operation)
+        self._store_templates(spec)
+        revision = self._present.commit(writes, [told])
+        self._unfold(service.name, operation)
         stored = replace(operation, revision=revision) if operation else None
         return Applied(service=replace(service, revision=revision), changes=changes, operation=stored)
 
@@ -233,15 +249,12 @@ class Control:
         _expect(before, expected, service)
         if before.removing:
             return before
-        leaving = [
-            replace(one, goal=replace(one.goal, serve=False))
-            for one in records.all_of(self._store, Instance)
-            if one.service == service
-        ]
         gone = replace(before, removing=True)
         told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
-        revision = self._store.commit([records.put(gone), *(records.put(one) for one in leaving)], [told])
-        self._wake_for(service, leaving, None)
+        with self._applying:
+            self._store_templates(gone.spec)
+            revision = self._present.commit([records.put(gone)], [told])
+            self._unfold(service, None)
         return replace(gone, revision=revision)
 
     # Instances
@@ -274,7 +287,7 @@ class Control:
             created_at_s=self._now_s(),
         )
         told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
-        revision = self._store.commit([records.put(operation), *self._forget_old_operations()], [told])
+        revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
         self._wake("operation", operation.id)
         return replace(operation, revision=revision)
 
@@ -284,30 +297,42 @@ class Control:
         return self._clock.now_s()
 
     def _touch_images(self, spec: ServiceSpec) -> list[Write]:
-        """Writes each image of the spec as it is: an image that is removed meanwhile makes the commit fail."""
-        found = []
+        """Writes each image of the spec as it is: of an apply and a removal at the same time one is refused."""
+        writes = []
         for digest in sorted({role.image_sha256 for role in spec.roles}):
-            image = records.find(self._store, Image, digest)
+            image = self._present.find(Image, digest)
             if image is None:
                 raise Conflict(f"image {digest[:12]} was removed meanwhile", hint="run: vmrole image ls")
-            found.append(records.put(image))
-        return found
+            writes.append(records.put(image))
+        return writes
+
+    def _store_templates(self, spec: ServiceSpec) -> None:
+        """What the service will name is there before it does: a template may be as large as a commit may be.
+
+        With it goes what nobody names any more. Both under the lock of all who name templates.
+        """
+        for write in (*self._present.unused_templates(), *self._present.unstored(spec.roles)):
+            self._present.commit([write])
 
     def _forget_old_operations(self) -> list[Write]:
         over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
         return [records.drop(one) for one in over[:-OPERATIONS_KEPT]]
 
-    def _wake_for(self, service: str, instances: list[Instance], operation: Operation | None) -> None:
+    def _unfold(self, service: str, operation: Operation | None) -> None:
+        """Writes the wishes of the instances now, so that whoever asks next sees them, and wakes whom it concerns.
+
+        What a crash or somebody else's write leaves out is written in the service's turn.
+        """
         self._wake("service", service)
-        for one in instances:
-            self._wake("instance", one.name)
+        with contextlib.suppress(StaleRevision):
+            for name in unfold(self._present, service, self._now_s()):
+                self._wake("instance", name)
         if operation is not None:
             self._wake("operation", operation.id)
 
 
-def _belongs(instance: Instance, subject: str) -> bool:
-    role = f"{instance.role_name}.{instance.service}"
-    return subject in ("", instance.service, role, instance.name)
+def _order(instance: Instance) -> tuple[str, str, int]:
+    return (instance.service, instance.role_name, instance.index)
 
 
 def _expect(service: Service | None, revision: int | None, name: str) -> None:

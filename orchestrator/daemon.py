@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from orchestrator import config, log, records, verify
+from orchestrator import config, log, verify
 from orchestrator.api.app import create_app
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Admission
@@ -44,9 +44,11 @@ from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.model import Instance, InstanceName, Service
-from orchestrator.ports import Host, Store
+from orchestrator.ports import Host
+from orchestrator.present import Present
 from orchestrator.reconciler import Reconciler
 from orchestrator.transport import for_looking
+from orchestrator.upgrade import upgrade
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
@@ -101,16 +103,19 @@ def running(settings: Config) -> Iterator[None]:
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
+        if brought := upgrade(store):
+            logger.info("%d records were brought to their new form", brought)
+        present = Present(store)
         files = LocalImageFiles(
             layout,
             virtual_size_max=settings.image_virtual_size_max_gib * GIB,
             reserve_bytes=settings.disk_reserve_mib * MIB,
         )
-        images = Catalogue(store, clock, files)
+        images = Catalogue(present, clock, files)
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         host = stack.enter_context(_host(settings, layout, clock, bell, secrets))
-        reconciler = Reconciler(store, host, workers=settings.workers)
+        reconciler = Reconciler(store, host, present=present, workers=settings.workers)
         control = Control(
             store,
             find_image=images.find,
@@ -125,13 +130,14 @@ def running(settings: Config) -> Iterator[None]:
             wake=reconciler.wake,
             seats=host.balancer.seats,
             agent=host.guest.agent,
+            present=present,
         )
         app = create_app(
             control,
             images,
             console=layout.console,
-            findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(store, host)],
-            repair=lambda: _repair(store, host),
+            findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(present, host)],
+            repair=lambda: _repair(present, host),
         )
         listeners = _listeners(settings, stack)
         bell.connect(reconciler)
@@ -197,15 +203,15 @@ def _memory_mib(settings: Config) -> int:
     return max(0, total - settings.memory_reserve_mib)
 
 
-def _findings(store: Store, host: Host) -> list[verify.Finding]:
-    return verify.findings(host, records.all_of(store, Service), records.all_of(store, Instance))
+def _findings(present: Present, host: Host) -> list[verify.Finding]:
+    return verify.findings(host, present.all(Service), present.all(Instance), present.set_aside())
 
 
-def _repair(store: Store, host: Host) -> list[verify.Finding]:
+def _repair(present: Present, host: Host) -> list[verify.Finding]:
     def recorded(name: str) -> bool:
-        return bool(records.find(store, Instance, name) or records.find(store, Service, name))
+        return bool(present.find(Instance, name) or present.find(Service, name))
 
-    return verify.repair(host, _findings(store, host), recorded)
+    return verify.repair(host, _findings(present, host), recorded)
 
 
 def _tell_systemd(state: str) -> None:

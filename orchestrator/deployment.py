@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import addressing, manifest
+from orchestrator.addressing import TakenNics
 from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.manifest.answers import computer_faults
 from orchestrator.model import (
     Goal,
     Incarnation,
     Instance,
+    InstanceName,
     Nic,
     Operation,
     Phase,
@@ -68,26 +70,55 @@ def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, o
         raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
 
 
-def planned(service: Service, everyone: Sequence[Instance], now_s: float) -> list[Instance]:
-    """Every instance of the service that is new or changed; `everyone` is the instances of all services."""
-    present = {one.name: one for one in everyone if one.service == service.name}
-    nics = [one.nic for one in everyone]
+def check_room(spec: ServiceSpec, present: Mapping[InstanceName, Instance]) -> None:
+    """Raises Conflict when the service's network has not an address for each: those that leave have theirs still."""
+    wanted = {instance_name(spec.name, role.name, index) for role in spec.roles for index in range(role.instances)}
+    room = addressing.LAST_HOST - addressing.FIRST_HOST + 1
+    if len(wanted | present.keys()) > room:
+        raise Conflict(
+            f"no address is left for {len(wanted | present.keys())} instances of service {spec.name}",
+            hint=f"a service has room for {room} instances: scale down or use another service",
+        )
+
+
+def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: float) -> list[Instance]:
+    """Every instance of the service whose wish is new or another than that of `present`.
+
+    A new one has no address yet: see `addressed`.
+    """
+    staying = dict(present)
     changed: list[Instance] = []
-    for role in service.spec.roles:
+    for role in () if service.removing else service.spec.roles:
+        template = replace(role, instances=0)
         for index in range(role.instances):
             name = instance_name(service.name, role.name, index)
-            if name in present:
-                before = present.pop(name)
-                after = replace(before, goal=replace(before.goal, role=role, serve=True))
-            else:
-                after = before = _new(service, role, index, nics, now_s)
-                nics.append(after.nic)
-            if after.revision == 0 or after != before:
+            before = staying.pop(name, None)
+            if before is None:
+                changed.append(_new(service, template, index, now_s))
+                continue
+            after = replace(before, goal=replace(before.goal, role=template, serve=True))
+            if after != before:
                 changed.append(after)
-    return changed + [replace(one, goal=replace(one.goal, serve=False)) for one in present.values() if one.goal.serve]
+    leaving = [instance for instance in staying.values() if instance.goal.serve]
+    return changed + [replace(instance, goal=replace(instance.goal, serve=False)) for instance in leaving]
 
 
-def _new(service: Service, role: Role, index: int, nics: Sequence[Nic], now_s: float) -> Instance:
+def addressed(instances: Sequence[Instance], service: Service, taken: TakenNics) -> list[Instance]:
+    """The instances, each new one with an address that nobody has; raises Conflict when there is none left."""
+    whole: list[Instance] = []
+    for instance in instances:
+        if not instance.nic.address:
+            nic = addressing.allocate_nic(service.network, taken, instance.name)
+            taken.add(nic)
+            instance = replace(instance, nic=nic)
+        whole.append(instance)
+    return whole
+
+
+_NO_NIC = Nic(mac="", address="", tap="")
+
+
+def _new(service: Service, role: Role, index: int, now_s: float) -> Instance:
     name = instance_name(service.name, role.name, index)
     return Instance(
         name=name,
@@ -96,21 +127,22 @@ def _new(service: Service, role: Role, index: int, nics: Sequence[Nic], now_s: f
         role_name=role.name,
         index=index,
         network=service.network.name,
-        nic=addressing.allocate_nic(service.network, nics, name),
+        nic=_NO_NIC,
         goal=(goal := Goal(role=role)),
         storage=goal.storage,  # What is there already, of a record that was lost, is not erased.
         role=role,
         phase_since_s=now_s,
+        made_at_s=now_s,
     )
 
 
-def stale(spec: ServiceSpec, everyone: Sequence[Instance], running: Sequence[Operation]) -> list[Instance]:
+def stale(spec: ServiceSpec, instances: Sequence[Instance], running: Sequence[Operation]) -> list[Instance]:
     """Instances whose VM is built from something else than the spec says, and that nothing else will reimage.
 
     With those that a halted rollout did not reach come the failed of their roles: they go first, and halt the next
     rollout as well if they fail again.
     """
-    staying = [one for one in everyone if one.service == spec.name and _stays(one, spec)]
+    staying = [one for one in instances if _stays(one, spec)]
     awaited = {name for one in running if one.verb is not Verb.RESTART for name, _ in one.targets}
     awaited |= {one.name for one in staying if one.goal.wanted.generation > one.generation}
     found = {

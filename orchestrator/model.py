@@ -20,6 +20,8 @@ PoolName = NewType("PoolName", str)  # "shop.web.http": one endpoint of one role
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _IMAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+Path = tuple[str | int, ...]
+Unknown = tuple[tuple[Path, str], ...]  # where in a record a newer version has put what this one does not know: JSON
 INSTANCES_MAX = 100  # per role; the DHCP range of a service has room for 250
 
 
@@ -253,6 +255,7 @@ class Role:
     drain_s: float = 30.0
     stop: Stop = Stop()
     restart: Restart = Restart()
+    unknown: Unknown = dataclasses.field(default=(), repr=False)
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -412,7 +415,14 @@ class Instance:
     calms: int = 0  # how often its restarting for ever has been waited out
     calm_until_s: float = 0.0  # until when it is waited out now; 0 = it is not
     served_at_s: float = 0.0  # when this generation last entered rotation; 0 = it has not yet
-    revision: int = 0
+    made_at_s: float = 0.0  # when it was wished for the first time
+    wish_revision: int = 0
+    state_revision: int = 0  # 0: it has had no turn yet
+
+    @property
+    def revision(self) -> int:
+        """Rises whenever anything of the instance is written; 0: it is not stored yet."""
+        return max(self.wish_revision, self.state_revision)
 
     @property
     def hostname(self) -> str:

@@ -10,7 +10,7 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -24,7 +24,9 @@ from orchestrator.errors import (
 from orchestrator.log import subject
 from orchestrator.model import Event, Frontend, Instance, InstanceName, Operation, Phase, Progress, Service, pool_name
 from orchestrator.ports import Host, Store
+from orchestrator.present import Present
 from orchestrator.turns import NEVER_S, TRANSIENT_AGAIN_S, save, sentence, turn
+from orchestrator.unfolding import unfold
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,10 @@ Kind = Literal["service", "operation", "instance"]
 Key = tuple[Kind, str]
 
 
-def frontends(services: list[Service], instances: list[Instance]) -> list[Frontend]:
+def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Frontend]:
     """Every endpoint of every service, as the balancer shall listen on it: also of one that is being removed, while
-    it has instances whose connections may finish.
+    it is among the `peopled`, which have instances whose connections may finish.
     """
-    peopled = {one.service for one in instances}
     return [
         Frontend(
             pool=pool_name(service.name, role.name, end.name),
@@ -57,24 +58,23 @@ def frontends(services: list[Service], instances: list[Instance]) -> list[Fronte
     ]
 
 
-def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], float]:
+def tend(present: Present, host: Host, name: str) -> tuple[frozenset[InstanceName], float]:
     """Lays what the instances of a service share, or lifts it when the last one is gone.
 
     Returns the instances for which the service's network stands, and when to look again (seconds).
     """
-    service = records.find(store, Service, name)
+    service = present.find(Service, name)
     if service is None:
         return frozenset(), NEVER_S
-    everyone = records.all_of(store, Instance)
-    instances = [one for one in everyone if one.service == name]
+    instances = list(present.instances_of(name).values())
     if not service.removing:
-        notices = host.network.lay(service, instances)
+        notices = host.network.lay(service, [*instances, *present.shadows_of(name).values()])
         if notices:
             now_s = host.clock.now_s()
-            store.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices])
+            present.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices])
         laid = frozenset(one.name for one in instances)
         try:
-            host.balancer.shape(frontends(records.all_of(store, Service), everyone))
+            host.balancer.shape(frontends(present.all(Service), present.peopled()))
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
             own = {pool_name(name, role.name, end.name) for role in service.spec.roles for end in role.endpoints}
             if own.isdisjoint(error.pools):
@@ -85,34 +85,34 @@ def tend(store: Store, host: Host, name: str) -> tuple[frozenset[InstanceName], 
     if instances:
         return frozenset(), AUDIT_S
     with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
-        host.balancer.shape(frontends(records.all_of(store, Service), everyone))
+        host.balancer.shape(frontends(present.all(Service), present.peopled()))
     host.network.lift(service)
     gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
-    store.commit([records.drop(service)], [gone])
+    present.commit([records.drop(service)], [gone])
     return frozenset(), NEVER_S
 
 
-def conduct(store: Store, host: Host, operation_id: str) -> tuple[tuple[InstanceName, ...], float]:
+def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[InstanceName, ...], float]:
     """Moves an operation on; returns the instances whose goals it changed and when to look again (seconds)."""
-    operation = records.find(store, Operation, operation_id)
+    operation = present.find(Operation, operation_id)
     if operation is None or operation.progress is not Progress.RUNNING:
         return (), NEVER_S
-    instances = {one.name: one for one in records.all_of(store, Instance) if one.service == operation.service}
+    instances = present.instances_of(operation.service)
     moved, changed = rollout.advance(operation, instances)
     if moved != operation or changed:
         events = []
         if moved.progress is not Progress.RUNNING:
             told = f"{moved.verb} {moved.progress}: {moved.message}"
             events = [Event(at_s=host.clock.now_s(), subject=moved.subject, message=told)]
-        store.commit([records.put(moved), *(records.put(one) for one in changed)], events)
+        present.commit([records.put(moved), *(records.put_wish(one) for one in changed)], events)
     return tuple(one.name for one in changed), NEVER_S if moved.progress is not Progress.RUNNING else AUDIT_S
 
 
 class Reconciler:
     """The loop: a table of what is due when, a pool of threads, at most one turn in flight per record."""
 
-    def __init__(self, store: Store, host: Host, *, workers: int = 16) -> None:
-        self._store = store
+    def __init__(self, store: Store, host: Host, *, present: Present | None = None, workers: int = 16) -> None:
+        self._present = present or Present(store)
         self._host = host
         self._due: list[tuple[float, Key]] = []
         self._due_at: dict[Key, float] = {}
@@ -153,11 +153,11 @@ class Reconciler:
     def wake_all(self) -> None:
         """Looks at every record now: after a start, or when events may have been lost."""
         self._laid.clear()
-        for service in records.all_of(self._store, Service):
+        for service in self._present.all(Service):
             self.wake("service", service.name)
-        for instance in records.all_of(self._store, Instance):
+        for instance in self._present.all(Instance):
             self.wake("instance", instance.name)
-        for operation in records.all_of(self._store, Operation):
+        for operation in self._present.all(Operation):
             if operation.progress is Progress.RUNNING:
                 self.wake("operation", operation.id)
 
@@ -208,7 +208,7 @@ class Reconciler:
                     return self._turn_service(name)
                 case ("operation", operation_id):
                     with self._conducting:
-                        changed, again_s = conduct(self._store, self._host, operation_id)
+                        changed, again_s = conduct(self._present, self._host, operation_id)
                     for one in changed:
                         self.wake("instance", one)
                     return again_s
@@ -222,8 +222,10 @@ class Reconciler:
         raise AssertionError(key)
 
     def _turn_service(self, name: str) -> float:
+        for changed in unfold(self._present, name, self._host.clock.now_s()):  # What a request had no time for.
+            self.wake("instance", changed)
         try:
-            laid, again_s = tend(self._store, self._host, name)
+            laid, again_s = tend(self._present, self._host, name)
         except VmroleError as error:
             self._unlaid[name] = sentence(error)
             raise
@@ -235,7 +237,7 @@ class Reconciler:
         return again_s
 
     def _turn_instance(self, name: InstanceName) -> float:
-        instance = records.find(self._store, Instance, name)
+        instance = self._present.find(Instance, name)
         if instance is None:
             return NEVER_S
         starts_next = instance.phase is Phase.ANSWERED and lifecycle.detour(instance) is None
@@ -244,17 +246,12 @@ class Reconciler:
             why_not = self._unlaid.get(instance.service, "")
             told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
             since_s = instance.sick_since_s or self._host.clock.now_s()  # Its time begins when there is a network.
-            save(self._store, instance, replace(instance, waiting=told, sick_since_s=since_s))
+            save(self._present, instance, replace(instance, waiting=told, sick_since_s=since_s))
             return TRANSIENT_AGAIN_S
-        after, again_s = turn(self._store, self._host, instance)
+        after, again_s = turn(self._present, self._host, instance)
         if after is None:
             self.wake("service", instance.service)
         if after is None or after.phase is not instance.phase:
-            for operation in self._running_operations(instance.service):
+            for operation in self._present.running_operations(instance.service):
                 self.wake("operation", operation.id)
         return again_s
-
-    def _running_operations(self, service: str) -> Iterator[Operation]:
-        for operation in records.all_of(self._store, Operation):
-            if operation.service == service and operation.progress is Progress.RUNNING:
-                yield operation

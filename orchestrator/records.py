@@ -1,25 +1,62 @@
-"""Typed records over the document store: which noun is which kind, under which key. No decisions here."""
+"""How the nouns lie in the store: which document is whose, and what each one holds. No decisions here.
+
+    image/SHA256        one of the repository
+    template/DIGEST     a role as VMs are built from it, once however many instances have it: user-data may be large
+    service/NAME        the file as applied; its roles are digests of templates
+    wish/INSTANCE       what is wanted of an instance; requests and operations write it
+    state/INSTANCE      how far it is; its turn alone writes it
+    operation/ID        long work over several instances
+
+In memory an `Instance` is its wish and its state in one value. A field that a newer version has written, and that
+this one does not know, stays where it was when the record is written again.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar, cast
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.errors import NotFound, Permanent
-from orchestrator.model import Image, Instance, Operation, Service
-from orchestrator.ports import Document, Store, Write
+from orchestrator.model import Image, Instance, Operation, Path, Role, Service, Unknown
+from orchestrator.ports import Check, Document, Write
 
 Record = Image | Service | Instance | Operation
-R = TypeVar("R", Image, Service, Instance, Operation)
 
-_KIND: dict[type[Any], str] = {
-    Image: "image",
-    Service: "service",
-    Instance: "instance",
-    Operation: "operation",
-}
+IMAGE, TEMPLATE, SERVICE, WISH, STATE, OPERATION = KINDS = (
+    "image",
+    "template",
+    "service",
+    "wish",
+    "state",
+    "operation",
+)
+_KIND: dict[type[Any], str] = {Image: IMAGE, Service: SERVICE, Instance: "instance", Operation: OPERATION}
+_OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
+_NOT_STORED = ("revision", "wish_revision", "state_revision")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetAside:
+    """A document that cannot be read: it is kept as it lies, and told."""
+
+    kind: str
+    key: str
+    fault: str
+    body: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    hint: str = "was it written by a newer vmrole? run that one, or restore a backup"
+
+    def __str__(self) -> str:
+        return f"the stored {self.kind} {self.key!r} cannot be read: {self.fault}"
+
+
+def kind_of(of: type[Record]) -> str:
+    """What people call the records of a type."""
+    return _KIND[of]
 
 
 def key_of(record: Record) -> str:
@@ -35,6 +72,215 @@ def key_of(record: Record) -> str:
             return record.id
 
 
+# Templates ---------------------------------------------------------------------------------------------------
+
+
+def template(role: Role) -> Role:
+    """The role as it is stored: how many instances it has is the service's business."""
+    return dataclasses.replace(role, instances=0) if role.instances else role
+
+
+# Templates that another version has written: the fields that it knew make another digest than ours.
+_KEPT_UNDER: dict[Role, str] = {}
+
+
+def digest(role: Role) -> str:
+    """The key of the role's template: SHA-256 of its content, hexadecimal."""
+    return _digest(template(role))
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(stored: Role) -> str:
+    if stored in _KEPT_UNDER:
+        return _KEPT_UNDER[stored]
+    text = json.dumps(_template_body(stored), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def put_template(role: Role) -> Write:
+    """The write that creates the role's template, which nobody has stored yet."""
+    return Write(TEMPLATE, digest(role), _template_body(template(role)), 0)
+
+
+def _template_body(stored: Role) -> dict[str, Any]:
+    body = to_json(stored)
+    del body["unknown"]
+    return with_unknown(body, stored.unknown)
+
+
+# Writing -----------------------------------------------------------------------------------------------------
+
+
+def put(record: Image | Service | Operation) -> Write:
+    """The write that creates (revision 0) or changes the record that was read at its revision."""
+    body = _bare(record)
+    if isinstance(record, Service):
+        body["spec"]["roles"] = [
+            {"template": digest(role), "instances": role.instances} for role in record.spec.roles
+        ]
+    return Write(_KIND[type(record)], key_of(record), body, record.revision)
+
+
+def put_wish(instance: Instance) -> Write:
+    """The write that creates or changes what is wanted of the instance."""
+    body = {key: value for key, value in _bare(_light(instance)).items() if key in _OF_WISH}
+    body["goal"]["role"] = digest(instance.goal.role)
+    return Write(WISH, instance.name, body, instance.wish_revision)
+
+
+def put_state(instance: Instance) -> Write:
+    """The write that changes how far the instance is; of what it is built it names the template."""
+    body = {key: value for key, value in _bare(_light(instance)).items() if key not in _OF_WISH}
+    body["role"] = digest(instance.role)
+    return Write(STATE, instance.name, body, instance.state_revision)
+
+
+def drop(record: Image | Service | Operation) -> Write:
+    """The write that deletes the record as it was read."""
+    return Write(_KIND[type(record)], key_of(record), None, record.revision)
+
+
+def drop_instance(instance: Instance) -> list[Write]:
+    """The writes that delete an instance as it was read."""
+    state = [Write(STATE, instance.name, None, instance.state_revision)] if instance.state_revision else []
+    return [*state, Write(WISH, instance.name, None, instance.wish_revision)]
+
+
+def wish_stands(instance: Instance) -> Check:
+    """The condition that nobody has wished anything else of the instance meanwhile."""
+    return Check(WISH, instance.name, instance.wish_revision)
+
+
+def stands(record: Image | Service | Operation) -> Check:
+    """The condition that the record is as it was read."""
+    return Check(_KIND[type(record)], key_of(record), record.revision)
+
+
+_NO_ROLE = Role(name="", image="", image_sha256="")
+
+
+def _light(instance: Instance) -> Instance:
+    """Without the roles, which may be large and are stored by themselves."""
+    return dataclasses.replace(instance, role=_NO_ROLE, goal=dataclasses.replace(instance.goal, role=_NO_ROLE))
+
+
+def _bare(record: Record) -> dict[str, Any]:
+    body = to_json(record)
+    for key in _NOT_STORED:
+        body.pop(key, None)
+    return body
+
+
+def with_unknown(body: dict[str, Any], unknown: Unknown) -> dict[str, Any]:
+    """The body with what a newer version had written into it, where its place is still there."""
+    for path, text in unknown:
+        place: Any = body
+        for step in path[:-1]:
+            try:
+                place = place[step]
+            except (KeyError, IndexError, TypeError):
+                break
+        else:
+            if isinstance(place, dict):
+                place.setdefault(path[-1], json.loads(text))
+    return body
+
+
+# Reading -----------------------------------------------------------------------------------------------------
+
+_UNREADABLE = (ValidationError, LookupError, TypeError, ValueError, AttributeError)
+
+
+def decode(document: Document, templates: Mapping[str, Role]) -> Image | Service | Operation | SetAside:
+    """An image, a service or an operation."""
+    of = next(of for of, kind in _KIND.items() if kind == document.kind)
+    body = dict(document.body)
+    try:
+        if of is Service:
+            body["spec"] = {**body["spec"], "roles": [_role(entry, templates) for entry in body["spec"]["roles"]]}
+        return cast("Image | Service | Operation", _read(of, body, document, revision=document.revision))
+    except _UNREADABLE as error:
+        return _aside(document, error)
+
+
+def decode_template(document: Document) -> Role | SetAside:
+    """A role as it is stored."""
+    try:
+        role = cast("Role", _read(Role, document.body, document))
+    except _UNREADABLE as error:
+        return _aside(document, error)
+    if later := unknown(role, document.body):
+        role = dataclasses.replace(role, unknown=later)
+    if digest(role) != document.key:
+        _KEPT_UNDER[role] = document.key
+        _digest.cache_clear()
+    return role
+
+
+def decode_instance(wish: Document, state: Document | None, templates: Mapping[str, Role]) -> Instance | SetAside:
+    """An instance from its wish and its state; before its first turn it has none, and begins as it was wished."""
+    damaged = next((document for document in (wish, state) if document is not None and document.damage), None)
+    if damaged is not None:
+        return SetAside("instance", damaged.key, damaged.damage)
+    try:
+        goal = {**wish.body["goal"], "role": templates[wish.body["goal"]["role"]]}
+        if state is None:
+            reached = {
+                "phase_since_s": wish.body["made_at_s"],
+                "storage": goal.get("storage", 1),
+                "role": goal["role"],
+            }
+        else:
+            reached = {**state.body, "role": templates[state.body["role"]]}
+        revisions = {"wish_revision": wish.revision, "state_revision": state.revision if state else 0}
+        return cast("Instance", _read(Instance, {**reached, **wish.body, "goal": goal}, wish, **revisions))
+    except _UNREADABLE as error:
+        return _aside(wish, error, kind="instance")
+
+
+def _role(entry: Mapping[str, Any], templates: Mapping[str, Role]) -> Role:
+    return dataclasses.replace(templates[entry["template"]], instances=entry["instances"])
+
+
+def _aside(document: Document, error: Exception, *, kind: str = "") -> SetAside:
+    match error:
+        case _ if document.damage:
+            fault = document.damage
+        case ValidationError():
+            first = error.errors(include_url=False, include_input=False)[0]
+            fault = f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
+        case KeyError():
+            fault = f"{str(error.args[0])[:80]} is not there"
+        case _:
+            fault = "its shape is another"
+    return SetAside(kind or document.kind, document.key, fault, document.body)
+
+
+def _read(of: type[Any], body: Mapping[str, Any], document: Document, **revisions: int) -> object:
+    if document.damage:
+        raise ValueError(document.damage)
+    return _adapter(of).validate_python({**body, **revisions})
+
+
+def unknown(record: object, body: Mapping[str, Any]) -> Unknown:
+    """What a newer version has written into the body, and the record has no place for."""
+    return tuple(_unknown(record, body, ()))
+
+
+def _unknown(value: object, body: object, path: Path) -> Iterator[tuple[Path, str]]:
+    """Where the body holds a field that the value has no place for."""
+    match value, body:
+        case (tuple(), list()):
+            for index, (part, of_part) in enumerate(zip(value, body, strict=False)):
+                yield from _unknown(part, of_part, (*path, index))
+        case (_, dict()) if dataclasses.is_dataclass(value):
+            for key, of_part in body.items():
+                if not hasattr(value, key):
+                    yield (*path, key), json.dumps(of_part)
+                else:
+                    yield from _unknown(getattr(value, key), of_part, (*path, key))
+
+
 _ADAPTER: dict[type[Any], TypeAdapter[Any]] = {}
 
 
@@ -47,45 +293,3 @@ def _adapter(of: type[Any]) -> TypeAdapter[Any]:
 def to_json(record: object) -> dict[str, Any]:
     """Any frozen value of `model` as plain JSON types."""
     return cast("dict[str, Any]", _adapter(type(record)).dump_python(record, mode="json"))
-
-
-def put(record: Record) -> Write:
-    """The write that creates (revision 0) or changes the record that was read at its revision."""
-    body = to_json(record)
-    body.pop("revision")
-    return Write(_KIND[type(record)], key_of(record), body, record.revision)
-
-
-def drop(record: Record) -> Write:
-    """The write that deletes the record as it was read."""
-    return Write(_KIND[type(record)], key_of(record), None, record.revision)
-
-
-def _decode(of: type[R], document: Document) -> R:
-    try:
-        record = _adapter(of).validate_python(dict(document.body))
-    except ValidationError as error:
-        raise Permanent(
-            f"the stored {document.kind} {document.key!r} cannot be read: {error.error_count()} faults",
-            hint="was the state written by a newer vmrole?",
-        ) from error
-    return cast("R", dataclasses.replace(record, revision=document.revision))
-
-
-def find(store: Store, of: type[R], key: str) -> R | None:
-    """The record, or None."""
-    document = store.get(_KIND[of], key)
-    return None if document is None else _decode(of, document)
-
-
-def load(store: Store, of: type[R], key: str) -> R:
-    """The record; raises NotFound."""
-    record = find(store, of, key)
-    if record is None:
-        raise NotFound(f"there is no {_KIND[of]} {key[:80]!r}", hint=f"run: vmrole get {_KIND[of]}s")
-    return record
-
-
-def all_of(store: Store, of: type[R]) -> list[R]:
-    """All records of the type, by key."""
-    return [_decode(of, document) for document in store.all(_KIND[of])]

@@ -15,7 +15,8 @@ from orchestrator.errors import NoSpace, Permanent, Transient, Unreachable, Vmro
 from orchestrator.model import Event, Instance, Phase
 from orchestrator.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.patience import blameless_s
-from orchestrator.ports import Host, Store
+from orchestrator.ports import Host
+from orchestrator.present import Present
 from orchestrator.steps import kept
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ NEVER_S = 3600.0
 _HEALING = threading.Lock()
 
 
-def turn(store: Store, host: Host, before: Instance) -> tuple[Instance | None, float]:
+def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | None, float]:
     """Takes one step for the instance; returns the record as saved (None: gone) and when to look again (seconds).
 
     Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
@@ -36,30 +37,30 @@ def turn(store: Store, host: Host, before: Instance) -> tuple[Instance | None, f
     before = _follow_goal(before)
     called_for = lifecycle.detour(before)
     if called_for is not None and now_s >= before.retry_at_s:
-        return _enter(store, before, called_for, now_s, because=_wish(before)), 0.0
+        return _enter(present, before, called_for, now_s, because=_wish(before)), 0.0
     if before.phase is Phase.GONE:
-        store.commit([records.drop(before)], [_event(before, now_s, "gone")])
+        present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
         return None, NEVER_S
     if before.phase is Phase.FAILED and 0 < before.revisit_at_s <= now_s:
-        return _revisit(store, host, before)
+        return _revisit(present, host, before)
     match _attempt(before, host):
         case Done(seen, because):
-            return _enter(store, seen, lifecycle.onward(seen), now_s, because=because), 0.0
+            return _enter(present, seen, lifecycle.onward(seen), now_s, because=because), 0.0
         case Wait(seen, reason, again_s, True, note):
             sick = replace(seen, waiting=reason, sick_since_s=before.sick_since_s or now_s)
-            return save(store, before, sick, _event(sick, now_s, note) if note else None), again_s
+            return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
         case Wait(seen, reason, again_s, _, note):
             blamed = replace(seen, waiting=reason, sick_s=blameless_s(before, now_s), sick_since_s=0.0)
             if blamed.phase is Phase.SERVING and not blamed.unwell_since_s:
                 blamed = replace(blamed, sick_s=0.0)
             elif blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed):
                 late = blamed.phase is not Phase.SERVING
-                return _ail(store, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
-            return save(store, before, blamed, _event(blamed, now_s, note) if note else None), again_s
+                return _ail(present, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
+            return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
         case Failed(reason, False):  # A look again, now and then: somebody may have said that it does not matter.
-            return _heal(store, host, before, reason, leave=True), 0.0
+            return _heal(present, host, before, reason, leave=True), 0.0
         case Failed(reason):
-            return _ail(store, host, before, before, f"failed while {before.phase}: {reason}")
+            return _ail(present, host, before, before, f"failed while {before.phase}: {reason}")
 
 
 def _attempt(instance: Instance, host: Host) -> Outcome:
@@ -82,42 +83,42 @@ def _blameless(outcome: Outcome | None, instance: Instance, reason: str) -> Wait
     return Wait(replace(seen, unwell_since_s=0.0), reason, TRANSIENT_AGAIN_S, blameless=True, note=note)
 
 
-def _ail(store: Store, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
+def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
     """Heals an instance that failed or is overdue, if its role can bear it. No reason: it is ill and may get well."""
     now_s = host.clock.now_s()
     last_rung = lifecycle.heal(ill) is Phase.FAILED
     with _HEALING:  # Two at once would each see the other well.
         if reason and last_rung and (ill.phase in lifecycle.LEAVING or ill.restart_asked):
-            return _heal(store, host, ill, reason), 0.0
-        judgement = healing.judge(ill, records.all_of(store, Instance), now_s)
+            return _heal(present, host, ill, reason), 0.0
+        judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
         told = healing.sentence(judgement, ill)
         match judgement.verdict:
             case healing.Verdict.HOLD:
                 held = replace(ill, waiting=told, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
-                return save(store, before, held, None if before.sick_since_s else _event(ill, now_s, told)), HELD_S
+                return save(present, before, held, None if before.sick_since_s else _event(ill, now_s, told)), HELD_S
             case _ if not reason:
-                return save(store, before, ill), HELD_S
+                return save(present, before, ill), HELD_S
             case _ if before.sick_since_s and ill.phase in (Phase.STARTING, Phase.READY):
                 return _enter(
-                    store, ill, ill.phase, now_s, because="its role is well again: it has its time anew"
+                    present, ill, ill.phase, now_s, because="its role is well again: it has its time anew"
                 ), 0.0
             case healing.Verdict.LEAVE:
-                return _heal(store, host, ill, f"{reason}; {told}", leave=True), 0.0
+                return _heal(present, host, ill, f"{reason}; {told}", leave=True), 0.0
             case healing.Verdict.TURN if not last_rung:
-                return save(store, before, replace(ill, waiting=f"{reason}; {told}")), HELD_S
+                return save(present, before, replace(ill, waiting=f"{reason}; {told}")), HELD_S
             case _:
-                return _heal(store, host, ill, reason), 0.0
+                return _heal(present, host, ill, reason), 0.0
 
 
-def _revisit(store: Store, host: Host, failed: Instance) -> tuple[Instance, float]:
+def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, float]:
     """Another try, unasked, of what failed together with others: a look; without a complete setup, a new one."""
     now_s = host.clock.now_s()
     with _HEALING:
         if failed.set_up:
-            return _enter(store, failed, Phase.STARTING, now_s, because="it is looked at again"), 0.0
-        if healing.ahead(failed, records.all_of(store, Instance)):
+            return _enter(present, failed, Phase.STARTING, now_s, because="it is looked at again"), 0.0
+        if healing.ahead(failed, present.instances_of(failed.service).values()):
             return failed, HELD_S
-        return _enter(store, failed, Phase.STOPPING, now_s, because="it is tried again"), 0.0
+        return _enter(present, failed, Phase.STOPPING, now_s, because="it is tried again"), 0.0
 
 
 def sentence(error: VmroleError) -> str:
@@ -144,7 +145,7 @@ def _wish(instance: Instance) -> str:
 
 
 def _enter(
-    store: Store, seen: Instance, phase: Phase, now_s: float, *, because: str = "", note: str = ""
+    present: Present, seen: Instance, phase: Phase, now_s: float, *, because: str = "", note: str = ""
 ) -> Instance:
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
     entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", unwell_since_s=0.0)
@@ -179,11 +180,12 @@ def _enter(
     told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
     log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)
     events = [_event(seen, now_s, note)] if note else []
-    revision = store.commit([records.put(entered)], [*events, _event(entered, now_s, told)])
-    return replace(entered, revision=revision)
+    lines = [*events, _event(entered, now_s, told)]
+    revision = present.commit([records.put_state(entered)], lines, checks=[records.wish_stands(seen)])
+    return replace(entered, state_revision=revision)
 
 
-def _heal(store: Store, host: Host, instance: Instance, reason: str, *, leave: bool = False) -> Instance:
+def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leave: bool = False) -> Instance:
     """One rung up the healing ladder, or failed: the evidence is kept in either case. `leave`: failed for a while."""
     phase = Phase.FAILED if leave else lifecycle.heal(instance)
     rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
@@ -198,16 +200,17 @@ def _heal(store: Store, host: Host, instance: Instance, reason: str, *, leave: b
     elif phase is Phase.FAILED and instance.restart_asked:
         struck = replace(struck, boot=instance.goal.wanted.boot)  # It was tried: the wish is not renewed by itself.
         struck = replace(struck, failure=f"{reason}; nothing of it was touched (longer: restart.within, stop.within)")
-    return _enter(store, struck, phase, now_s, because=reason, note=note)
+    return _enter(present, struck, phase, now_s, because=reason, note=note)
 
 
-def save(store: Store, before: Instance, after: Instance, note: Event | None = None) -> Instance:
+def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:
     """The record as it is now, written when it differs or there is a line for the ledger."""
     if after == before and note is None:
         return before
     if note is not None:
         log.warning("%s", note.message)
-    return replace(after, revision=store.commit([records.put(after)], [note] if note else []))
+    revision = present.commit([records.put_state(after)], [note] if note else [])
+    return replace(after, state_revision=revision)
 
 
 def _event(instance: Instance, now_s: float, message: str) -> Event:

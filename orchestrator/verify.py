@@ -22,6 +22,7 @@ from orchestrator.model import (
     ServiceSpec,
 )
 from orchestrator.ports import Host
+from orchestrator.records import SetAside
 
 _HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
 _HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
@@ -38,8 +39,13 @@ class Finding:
     stray: bool = False
 
 
-def findings(host: Host, services: Sequence[Service], instances: Sequence[Instance]) -> list[Finding]:
-    """Everything on this host that contradicts the records, by code and subject; [] is health."""
+def findings(
+    host: Host, services: Sequence[Service], instances: Sequence[Instance], unreadable: Sequence[SetAside] = ()
+) -> list[Finding]:
+    """Everything on this host that contradicts the records, by code and subject; [] is health.
+
+    While a record is unreadable nobody knows what it knew: nothing counts as a stray then.
+    """
     known = {one.name: one for one in instances}
     found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
     for disc in host.media.inventory() - known.keys():
@@ -51,6 +57,11 @@ def findings(host: Host, services: Sequence[Service], instances: Sequence[Instan
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
     for fault in host.balancer.faults():
         found.append(Finding(code="BALANCER", subject="host", message=fault))
+    if unreadable:
+        found = [dataclasses.replace(one, stray=False) for one in found]
+    for aside in unreadable:
+        told = f"the stored {aside.kind} cannot be read: {aside.fault}; {aside.hint}"
+        found.append(Finding(code="RECORD-UNREADABLE", subject=aside.key, message=told))
     return sorted(found, key=lambda one: (one.code, one.subject))
 
 

@@ -20,6 +20,7 @@ from orchestrator.drivers.layout import Layout
 from orchestrator.errors import NoSpace
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.intake import Intake
+from orchestrator.present import Present
 from tests.unit.disk_files import MIB, Vhd, bitmap, noise
 
 SIZE_MIB = 200
@@ -41,7 +42,9 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
 def repository(layout: Layout) -> Catalogue:
     """An empty repository that keeps the reserve."""
     return Catalogue(
-        FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 41, reserve_bytes=1024 * MIB)
+        Present(FakeStore()),
+        SystemClock(),
+        LocalImageFiles(layout, virtual_size_max=1 << 41, reserve_bytes=1024 * MIB),
     )
 
 

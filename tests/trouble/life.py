@@ -29,6 +29,7 @@ from orchestrator.model import (
     Verb,
 )
 from orchestrator.ports import Host, Store
+from orchestrator.present import Present
 from orchestrator.reconciler import Key, Reconciler
 
 DIGEST = "a" * 64
@@ -147,6 +148,7 @@ class Fabric:
             added_at_s=0.0,
         )
         self.store.commit([records.put(image)])
+        self.present = Present(self.store)
         self.trouble = trouble or Trouble()
         plain = fake_host(self.world)
         ports = {
@@ -158,11 +160,12 @@ class Fabric:
         self.host = Host(**ports)
         self.control = Control(
             self.store,
-            find_image=lambda _: records.find(self.store, Image, DIGEST),
+            find_image=lambda _: self.present.find(Image, DIGEST),
             capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
             clock=self.world,
             wake=lambda _kind, _key: None,
             seats=plain.balancer.seats,
+            present=self.present,
         )
         self.deaths = 0
         self._start()
@@ -186,11 +189,11 @@ class Fabric:
         self.world.pass_time(seconds)
 
     def _keys(self) -> Iterator[Key]:
-        for service in records.all_of(self.store, Service):
+        for service in self.present.all(Service):
             yield ("service", service.name)
-        for operation in records.all_of(self.store, Operation):
+        for operation in self.present.all(Operation):
             yield ("operation", operation.id)
-        for instance in records.all_of(self.store, Instance):
+        for instance in self.present.all(Instance):
             yield ("instance", instance.name)
 
     def until(self, settled: Callable[[], bool], *, rounds: int = ROUNDS_MAX) -> None:
@@ -203,22 +206,26 @@ class Fabric:
 
     def instances(self) -> list[Instance]:
         """All records, by name."""
-        return records.all_of(self.store, Instance)
+        return self.present.all(Instance)
 
     def instance(self, name: str = "web-0.shop") -> Instance:
         """One record."""
-        return records.load(self.store, Instance, name)
+        return self.present.load(Instance, name)
 
     def quiet(self) -> bool:
         """Everyone serves, or is gone, and no operation runs."""
-        running = [one for one in records.all_of(self.store, Operation) if one.progress is Progress.RUNNING]
-        removing = [one for one in records.all_of(self.store, Service) if one.removing]
+        running = [one for one in self.present.all(Operation) if one.progress is Progress.RUNNING]
+        removing = [one for one in self.present.all(Service) if one.removing]
         unsettled = [one for one in self.instances() if one.phase is not Phase.SERVING or one.goal.wanted > one.at]
         return not running and not removing and not unsettled
 
-    def deploy(self, role: Role | None = None) -> None:
-        """Applies service `shop` with one role."""
-        self.control.apply_spec(ServiceSpec(name="shop", vip="203.0.113.10", roles=(role or web_role(),)))
+    def deploy(self, *roles: Role, name: str = "shop", vip: str = "203.0.113.10") -> None:
+        """Applies a service with these roles; with one of a kind when none is named."""
+        self.control.apply_spec(ServiceSpec(name=name, vip=vip, roles=roles or (web_role(),)))
+
+    def restart(self) -> None:
+        """As a daemon that is ended and started again."""
+        self._start()
 
     def act(self, verb: Verb, subject: str) -> None:
         """Asks, unless the service is gone already."""
@@ -260,7 +267,7 @@ def whole_life(fabric: Fabric) -> None:
         assert one.name not in fabric.world.discs, f"{one.name}: its answer disc is still there"
 
     fabric.remove()
-    fabric.until(lambda: not records.all_of(fabric.store, Service))
+    fabric.until(lambda: not fabric.present.all(Service))
     assert not fabric.instances()
     fabric.world.nothing_is_left()
 

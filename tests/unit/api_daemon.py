@@ -24,6 +24,8 @@ from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service
+from orchestrator.ports import Write
+from orchestrator.present import Present
 from orchestrator.reconciler import Reconciler
 
 DIGEST = "a" * 64
@@ -66,9 +68,10 @@ class Daemon:
         with contextlib.ExitStack() as stack:
             self.layout.state.mkdir(parents=True, exist_ok=True)
             self.store = stack.enter_context(SqliteStore(self.layout.state / "vmrole.db"))
-            self.images = Catalogue(self.store, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
+            self.present = Present(self.store)
+            self.images = Catalogue(self.present, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
             self._host = host = fake_host(self.world)
-            self.reconciler = Reconciler(self.store, host, workers=4)
+            self.reconciler = Reconciler(self.store, host, present=self.present, workers=4)
             self.control = Control(
                 self.store,
                 find_image=self.images.find,
@@ -78,6 +81,7 @@ class Daemon:
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
                 seats=host.balancer.seats,
                 agent=host.guest.agent,
+                present=self.present,
             )
             self.app = self._made()
             if self._alive:
@@ -111,11 +115,11 @@ class Daemon:
         while not self._stopped.wait(TICK_S):
             with self.world.lock:
                 self.world.pass_time(0.5)
-            for service in records.all_of(self.store, Service):
+            for service in self.present.all(Service):
                 self.reconciler.wake("service", service.name)
-            for instance in records.all_of(self.store, Instance):
+            for instance in self.present.all(Instance):
                 self.reconciler.wake("instance", instance.name)
-            for operation in records.all_of(self.store, Operation):
+            for operation in self.present.all(Operation):
                 if operation.progress is Progress.RUNNING:
                     self.reconciler.wake("operation", operation.id)
 
@@ -146,8 +150,13 @@ class Daemon:
 
     def wipe(self) -> None:
         """Forgets every record, so that tests of a world that stands still can share a daemon; events stay."""
-        kinds: tuple[type[Image | Service | Instance | Operation], ...] = (Image, Service, Instance, Operation)
-        self.store.commit([records.drop(one) for kind in kinds for one in records.all_of(self.store, kind)])
+        self.store.commit(
+            [
+                Write(kind, document.key, None, document.revision)
+                for kind in records.KINDS
+                for document in self.store.all(kind)
+            ]
+        )
 
 
 def exchange(path: Path, request: bytes, *, within_s: float = 5.0) -> bytes:

@@ -25,11 +25,13 @@ from orchestrator.model import (
     Os,
     Phase,
     Progress,
+    Service,
     ServiceSpec,
     Size,
     Verb,
 )
-from orchestrator.ports import Write
+from orchestrator.ports import Check, Write
+from orchestrator.present import Present
 from tests.trouble.life import DIGEST, Fabric, web_role
 from unattend.windows.answers import Answers
 
@@ -98,17 +100,30 @@ def test_of_two_clients_one_gets_a_conflict(fabric: Fabric) -> None:
 
 
 class Overtaken(MemoryStore):
-    """A store in which the reconciler writes every instance just before each of the next `times` commits."""
+    """A store in which somebody writes just before each of the next `times` commits: every instance's state, as the
+    reconciler does, or the `service`.
+    """
 
     times = 0
+    service = False
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+    def commit(
+        self,
+        writes: Sequence[Write],
+        events: Sequence[Event] = (),
+        *,
+        checks: Sequence[Check] = (),
+        commit_id: str = "",
+    ) -> int:
         """See ports.Store."""
         if self.times > 0:
             self.times -= 1
-            for one in records.all_of(self, Instance):
-                super().commit([records.put(dataclasses.replace(one, waiting=f"moment {self.times}"))])
-        return super().commit(writes, events)
+            present = Present(self)
+            for one in () if self.service else present.all(Instance):
+                super().commit([records.put_state(dataclasses.replace(one, waiting=f"moment {self.times}"))])
+            for service in present.all(Service) if self.service else ():
+                super().commit([records.put(service)])
+        return super().commit(writes, events, checks=checks, commit_id=commit_id)
 
 
 @pytest.fixture
@@ -129,7 +144,7 @@ def test_a_request_is_not_refused_for_what_the_reconciler_writes(overtaken: tupl
     assert control.apply_spec(spec(user_data="#!/bin/sh\n"), expected=revision).operation is not None
     store.times = 3
     assert control.scale("shop", {"web": 1}).spec.roles[0].instances == 1
-    store.times = 3
+    store.times = 1
     assert control.remove("shop").removing
     assert store.times == 0
     assert not any(one.goal.serve for one in control.instances("shop"))
@@ -139,7 +154,7 @@ def test_a_request_is_not_refused_for_what_the_reconciler_writes(overtaken: tupl
 def test_a_request_that_is_overtaken_for_ever_is_refused(overtaken: tuple[Control, Overtaken]) -> None:
     """The tries have an end, and nothing is recorded then."""
     control, store = overtaken
-    store.times = 10 * TRIES
+    store.times, store.service = 10 * TRIES, True
     with pytest.raises(StaleRevision, match="changed meanwhile"):
         control.remove("shop")
     assert store.times == 9 * TRIES
@@ -181,7 +196,7 @@ def test_memory_is_not_given_out_twice(fabric: Fabric) -> None:
 
 def test_an_image_that_goes_meanwhile_is_noticed(fabric: Fabric) -> None:
     """The commit of a service touches its images: one that is removed at the same time makes it fail."""
-    image = records.load(fabric.store, Image, DIGEST)
+    image = fabric.present.load(Image, DIGEST)
     fabric.store.commit([records.drop(image)])
     with pytest.raises(Conflict, match="removed meanwhile"):
         fabric.control.apply_spec(spec("mall", "203.0.113.11"))

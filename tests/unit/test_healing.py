@@ -220,7 +220,7 @@ def test_healing_keeps_the_template() -> None:
 def heal(sick: Instance, fabric: Fabric) -> None:
     """The ladder has just begun to reimage an instance."""
     fabric.host.balancer.leave(sick.name)
-    fabric.store.commit([records.put(sick)])
+    fabric.store.commit([records.put_state(sick)])
 
 
 def test_an_instance_that_was_healed_before_its_turn_has_its_turn() -> None:

@@ -22,6 +22,7 @@ from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import CommandFailed, ImageRejected
 from orchestrator.intake import Intake
+from orchestrator.present import Present
 from tests.unit.disk_files import MIB, make, noise
 
 PLACE = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def test_a_program_that_nobody_may_run_is_run_all_the_same(tmp_path: Path, caplo
 def test_a_refusal_speaks_of_the_file_and_not_of_ours(tmp_path: Path) -> None:
     """A few whole lines, each once, without the place where the copy lies."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
-    repository = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 40))
+    repository = Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 40))
     data = bytearray(make(tmp_path / "disk", noise(8 * MIB, 1), "qcow2", "compat=1.1").read_bytes())
     refcounts_at = int.from_bytes(data[48:56])
     block_at = int.from_bytes(data[refcounts_at : refcounts_at + 8])

@@ -25,6 +25,7 @@ from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidI
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.intake import Intake
 from orchestrator.model import AnswerFormat, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
+from orchestrator.present import Present
 from tests.unit.disk_files import (
     ALL,
     BLOCK,
@@ -65,7 +66,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def repository(layout: Layout) -> Catalogue:
     """An empty repository."""
-    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    return Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
 
 
 def add(repository: Catalogue, *files: bytes, name: str = "disk", format: SourceFormat | None = None) -> Image:
@@ -303,7 +304,7 @@ def test_more_than_a_disk_can_have_is_not_read(layout: Layout) -> None:
             self.taken += count
             return count
 
-    repository = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=8 * MIB))
+    repository = Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=8 * MIB))
     for convert, parts in [(False, []), (True, []), (True, [1 << 40])]:
         source = Endless()
         with pytest.raises(ImageRejected) as caught:

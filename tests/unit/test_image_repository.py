@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from orchestrator.imagefiles import SourceFormat
 from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat, Event, Image
 from orchestrator.ports import Write
+from orchestrator.present import Present
 from tests.trouble.life import Fabric
 
 
@@ -33,7 +35,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def repository(layout: Layout) -> Catalogue:
     """An empty repository."""
-    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    return Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
 
 
 @pytest.fixture
@@ -157,9 +159,9 @@ def test_a_start_sweeps_what_a_crash_left(repository: Catalogue, layout: Layout,
 
 def test_images_outlive_a_lost_store(layout: Layout, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Files without a record are left, told about, and taken up again when the same bytes are added."""
-    first = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    first = Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     image = first.add(io.BytesIO(content), Intake(name="micro"))
-    after = Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    after = Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     after.sweep()
     assert after.strays() == [first.path(image).name]
     assert first.path(image).name in caplog.text
@@ -208,7 +210,7 @@ def test_what_is_damaged_is_mended_by_adding_it_again(
 def test_a_used_image_stays(layout: Layout) -> None:
     """While a service refers to it, also one that is being deleted; afterwards it may go."""
     fabric = Fabric()
-    repository = Catalogue(fabric.store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    repository = Catalogue(fabric.present, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     fabric.deploy()
     with pytest.raises(Conflict, match="used by service shop"):
         repository.remove("micro")
@@ -230,14 +232,14 @@ class Paused(FakeStore):
         self._after = after
         self.armed = False
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), **how: Any) -> int:
         """As any store; the pause ends by itself, since a careful caller makes `other` wait."""
         armed, self.armed = self.armed, False
-        revision = super().commit(writes, events) if self._after or not armed else 0
+        revision = super().commit(writes, events, **how) if self._after or not armed else 0
         if armed:
             self._other.start()
             self._other.join(2.0)
-        return revision or super().commit(writes, events)
+        return revision or super().commit(writes, events, **how)
 
 
 @pytest.mark.slow
@@ -254,7 +256,7 @@ def test_two_clients_cannot_give_one_name_to_two_images(layout: Layout, content:
 
     other = threading.Thread(target=second)
     store = Paused(other, after=False)
-    images = Catalogue(store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    images = Catalogue(Present(store), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     store.armed = True
     image = images.add(io.BytesIO(content), Intake(name="micro"))
     other.join(30.0)
@@ -269,7 +271,7 @@ def test_a_removal_never_takes_the_bytes_of_a_new_image(layout: Layout, content:
     added: list[Image] = []
     other = threading.Thread(target=lambda: added.append(images.add(io.BytesIO(content), Intake(name="new"))))
     store = Paused(other, after=True)
-    images = Catalogue(store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    images = Catalogue(Present(store), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     images.add(io.BytesIO(content), Intake(name="old"))
     store.armed = True
     images.remove("old")
@@ -282,10 +284,10 @@ def test_a_record_that_cannot_be_written_leaves_nothing(layout: Layout, content:
     """The store is full when the file is already in its place: the file goes again, at once."""
 
     class Full(FakeStore):
-        def commit(self, writes: Sequence[Write], events: Sequence[Event] = ()) -> int:
+        def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), **how: Any) -> int:
             raise NoSpace("the store is full")
 
-    repository = Catalogue(Full(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    repository = Catalogue(Present(Full()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     with pytest.raises(NoSpace):
         repository.add(io.BytesIO(content), Intake(name="micro"))
     assert empty(layout)

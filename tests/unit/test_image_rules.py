@@ -111,7 +111,7 @@ def test_a_moved_name_leaves_services_as_they_are(tmp_path: Path) -> None:
     """They keep the digest that they were applied with, and who they are is said; the old image stays theirs."""
     fabric = Fabric()
     files = LocalImageFiles(Layout(tmp_path / "state", tmp_path / "run"), virtual_size_max=1 << 40)
-    catalogue = Catalogue(fabric.store, SystemClock(), files)
+    catalogue = Catalogue(fabric.present, SystemClock(), files)
     fabric.deploy()
     new = catalogue.add(io.BytesIO(noise(MIB, 1)), Intake(name="micro-2", format=SourceFormat.RAW))
     tagged = catalogue.tag("micro", "micro-2")
@@ -133,7 +133,7 @@ def test_only_what_nobody_uses_is_pruned(tmp_path: Path) -> None:
     """Listed first, then removed with its bytes; what is used, or was added lately when that is asked, stays."""
     fabric = Fabric()
     layout = Layout(tmp_path / "state", tmp_path / "run")
-    catalogue = Catalogue(fabric.store, SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 40))
+    catalogue = Catalogue(fabric.present, SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 40))
     fabric.deploy()
     added = catalogue.add(io.BytesIO(noise(MIB, 1)), Intake(name="spare", format=SourceFormat.RAW))
     assert catalogue.unused(older_than_s=3600.0) == []

@@ -19,6 +19,7 @@ from orchestrator.drivers.layout import Layout
 from orchestrator.errors import ImageRejected
 from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat
+from orchestrator.present import Present
 from tests.unit.disk_files import MIB, SIZE, content, identical, make, noise, qemu_img
 
 CLUSTER = 65536
@@ -99,7 +100,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Qcow2], None]]] = {
 def repository(tmp_path: Path) -> Catalogue:
     """An empty repository."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
-    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    return Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
 
 
 def inspected(data: bytes | bytearray, *, convert: bool) -> imagefiles.Inspection:

@@ -17,6 +17,7 @@ from orchestrator.deployment import Capacity
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
+from orchestrator.present import Present
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 SCHEMA_OF = {
@@ -37,7 +38,7 @@ SCHEMA_OF = {
 def described(directory: Path) -> dict[str, Any]:
     """What the app says of itself; no request is made, so nothing real is needed behind it."""
     store, world, layout = FakeStore(), World(), Layout(directory / "state", directory / "run")
-    images = Catalogue(store, world, LocalImageFiles(layout, virtual_size_max=1 << 40))
+    images = Catalogue(Present(store), world, LocalImageFiles(layout, virtual_size_max=1 << 40))
     control = Control(
         store,
         find_image=images.find,

@@ -182,7 +182,7 @@ def test_a_vm_that_is_paused_while_healing_ends_it_is_not_ended() -> None:
     fabric = deployed()
     sick = dataclasses.replace(fabric.instance(), phase=Phase.STOPPING, strikes=2, set_up=True)
     fabric.host.balancer.leave(WEB)
-    fabric.store.commit([records.put(sick)])
+    fabric.store.commit([records.put_state(sick)])
     fabric.world.pause(WEB, PausedBy.USER)
     for _ in range(100):
         fabric.round(10.0)

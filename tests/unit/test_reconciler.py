@@ -362,7 +362,7 @@ def test_a_rebuild_is_not_done_by_a_reimage_that_healed() -> None:
     rebuild = fabric.control.act(Verb.REBUILD, "web.shop")
     fabric.round()
     sick = fabric.instance(other)
-    fabric.store.commit([records.put(dataclasses.replace(sick, phase=Phase.STOPPING))])
+    fabric.store.commit([records.put_state(dataclasses.replace(sick, phase=Phase.STOPPING))])
     fabric.until(fabric.quiet)
     assert fabric.control.operation(rebuild.id).progress is Progress.DONE
     assert fabric.world.storage[other] == {"cache": ""}
