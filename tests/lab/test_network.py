@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from orchestrator.drivers.network import firewall
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign, Permanent
-from orchestrator.model import Instance, Service, instance_name
+from orchestrator.model import Instance, Notice, Service, instance_name
 from tests.contract.suites.network import NetworkContract, make_service
 from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
@@ -405,6 +406,13 @@ def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tu
     assert guest.place.run(["busybox", "ping", "-c1", "-W1", HOST_ADDRESS], check=False).returncode == 1
 
 
+def told_of(network: HostNetwork, service: Service, instances: list[Instance]) -> list[str]:
+    """Whom the next lay with anything for the ledger tells of."""
+    told: list[Notice] = []
+    assert until(lambda: bool(told.extend(network.lay(service, instances)) or told), ARRIVES_S)
+    return [one.subject for one in told]
+
+
 def test_a_guest_fills_no_table_of_the_host(
     network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
 ) -> None:
@@ -424,7 +432,7 @@ def test_a_guest_fills_no_table_of_the_host(
     with serving(CLIENT_NAMESPACE, 8080):
         assert not noisy.reaches(CLIENT_ADDRESS, 8080)
         assert other.reaches(CLIENT_ADDRESS, 8080)
-    assert [one.subject for one in network.lay(service, instances)] == [instances[0].name]
+    assert told_of(network, service, instances) == [instances[0].name]
     assert network.lay(service, instances) == ()
 
 
@@ -443,7 +451,7 @@ def test_a_guest_takes_no_more_than_its_share_of_the_name_server(
         assert not noisy.reaches(noisy.gateway, 53)
         assert other.reaches(noisy.gateway, 53)
         assert noisy.asks("web-1") == other.asks("web-1") == other.address
-        assert [one.subject for one in network.lay(service, instances)] == [instances[0].name]
+        assert told_of(network, service, instances) == [instances[0].name]
     assert until(lambda: noisy.reaches(noisy.gateway, 53), ARRIVES_S)
 
 
@@ -529,6 +537,59 @@ def test_laying_again_changes_nothing(network: HostNetwork, shop: tuple[Service,
     network.lay(shop[0], [*shop[1], *more[2:]])
     assert state(bridge)[1:] == before[1:]
     assert state(bridge)[0] != before[0]
+
+
+def listings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """How the rule set was read since the last call."""
+    commands = [record.getMessage() for record in caplog.records if record.getMessage().startswith("run: nft")]
+    caplog.clear()
+    return [command for command in commands if "list table" in command]
+
+
+def test_an_audit_reads_no_rules_that_nobody_has_touched(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many guests there are: all is read again only when somebody has changed something, and then rightly."""
+    caplog.set_level("DEBUG", "orchestrator.drivers.command")
+    service, instances = shop
+    blog, blogs = make_service("blog", "203.0.113.11", 2, [service])
+    network.lay(service, instances)
+    listings(caplog)
+    network.lay(blog, blogs)
+    network.lay(blog, blogs[:1])
+    network.lay(service, instances)
+    assert network.missing(service, instances) == ()
+    assert listings(caplog) == []
+    listed = json.loads(HOST.run(["nft", "-j", "list", "set", "bridge", "vmrole", "macs"]).stdout)["nftables"]
+    elements = {one["elem"]["val"]["concat"][0]: one["elem"]["comment"] for one in listed[1]["set"]["elem"]}
+    assert elements == {one.nic.tap: one.service for one in (*instances, *blogs[:1])}
+    tap, mac = instances[0].nic.tap, instances[0].nic.mac
+    HOST.run(["nft", "delete", "element", "bridge", "vmrole", "macs", f"{{ {tap} . {mac} }}"])
+    assert network.missing(service, instances)
+    network.lay(service, instances)
+    assert network.missing(service, instances) == ()
+    assert tap in HOST.run(["nft", "list", "set", "bridge", "vmrole", "macs"]).stdout
+    network.lift(blog)
+    network.lay(service, instances)
+    listings(caplog)
+    network.lay(service, instances)
+    assert listings(caplog) == []
+
+
+def test_a_service_waits_for_nothing_of_another(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
+    """While a lay of one waits for its name server that hangs, others are laid."""
+    blog, blogs = make_service("blog", "203.0.113.11", 1, [shop[0]])
+    network.lay(blog, blogs)
+    server = int(Path("/run/libvirt/network/vmrole-shop.pid").read_text())
+    slow = threading.Thread(target=network.lay, args=shop)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        slow.start()
+        network.lay(blog, blogs)
+        assert slow.is_alive()
+    finally:
+        os.kill(server, signal.SIGCONT)
+        slow.join()
 
 
 def test_what_others_broke_is_mended(lab: Lab, network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:

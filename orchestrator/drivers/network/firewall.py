@@ -13,7 +13,10 @@ Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -42,6 +45,7 @@ from orchestrator.model import Instance, Service
 FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
 QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free
 CROWDING_S: Final = 180  # for how long a guest that met a limit is known as such, longer than between two audits
+CROWDING_AGAIN_S: Final = 5.0  # Between two looks at who it is, for all services.
 _RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter hooks, nft(8)
 _IN, _OUT = meta("iifname"), meta("oifname")
 _ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
@@ -254,41 +258,70 @@ _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
 
 
 class Firewall:
-    """Both tables. Thread-safe. Others' tables are never read nor written."""
+    """Both tables. Thread-safe. Others' tables are never read nor written.
+
+    What the kernel has is remembered with the generation of its rule set, and looked at again only when somebody has
+    changed anything of it since; so an audit of what stands costs the same however many guests there are.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
+        self._seen: dict[str, nft.Found | None] = {}  # family -> the table
+        self._generation = 0  # of what was seen; 0 when it is not known
+        self._crowds: frozenset[str] = frozenset()
+        self._crowds_at_s = -math.inf
 
     def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
         """Makes the service's elements exactly what it and its instances need; writes only what differs.
 
         Returns in sentences what somebody else had changed of the tables.
         """
-        return self._make(service.name, _wanted(service, instances))
+        owner, wanted = service.name, _wanted(service, instances)
+        with self._lock:
+            commands: list[nft.Json] = []
+            after: dict[str, nft.Found] = {}
+            changes, remade = [], False
+            for table, found in self._look():
+                if found is None or self._fixed.get(table.family) != found.fixed:
+                    if table.family in self._fixed:
+                        done = "removed" if found is None else "changed"
+                        changes.append(f"somebody {done} nft table {table.family} {table.name}: made anew")
+                    commands += nft.remake(table, found)
+                    remade = True
+                now = found.elements if found is not None else {}
+                elements = dict(now)
+                for one in _ours(table):
+                    want = wanted[table.family, one.name]
+                    commands += nft.change(table, one.name, now.get(one.name, {}), want, owner)
+                    elements[one.name] = nft.changed(now.get(one.name, {}), want, owner)
+                if found is not None:
+                    after[table.family] = dataclasses.replace(found, elements=elements)
+            self._write(commands, {} if remade else after)
+            if remade:
+                self._fixed = {table.family: found.fixed for table, found in self._look() if found is not None}
+            return changes
 
     def lacks(self, service: Service, instances: Sequence[Instance]) -> bool:
         """Whether a table is not as this process left it, or an element of the service is not there."""
         wanted = _wanted(service, instances)
-        for table in _TABLES:
-            found = nft.look(table)
-            if found is None or self._fixed.get(table.family, found.fixed) != found.fixed:
-                return True
-            for one in _ours(table):
-                if nft.change(
-                    table, one.name, found.elements.get(one.name, {}), wanted[table.family, one.name], service.name
-                ):
+        with self._lock:
+            for table, found in self._look():
+                if found is None or self._fixed.get(table.family, found.fixed) != found.fixed:
                     return True
+                for one in _ours(table):
+                    now, want = found.elements.get(one.name, {}), wanted[table.family, one.name]
+                    if nft.change(table, one.name, now, want, service.name):
+                        return True
         return False
 
     def forget(self, service_name: str) -> None:
         """Removes the service's elements, and both tables when no service is left."""
         with self._lock:
-            founds = {table.family: nft.look(table) for table in _TABLES}
-            owners = {owner for found in founds.values() if found is not None for owner in _owners(found)}
+            seen = self._look()
+            owners = {owner for _, found in seen if found is not None for owner in _owners(found)}
             commands: list[nft.Json] = []
-            for table in _TABLES:
-                found = founds[table.family]
+            for table, found in seen:
                 if found is None:
                     continue
                 if owners <= {service_name}:
@@ -297,51 +330,52 @@ class Firewall:
                     continue
                 for one in _ours(table):
                     commands += nft.change(table, one.name, found.elements.get(one.name, {}), (), service_name)
-            nft.apply(commands)
+            self._write(commands, {})
 
     def vips(self, service_name: str) -> frozenset[str]:
         """The VIPs that the kernel has for the service: more than the record's one after a change."""
-        found = nft.look(INET)
+        with self._lock:
+            found = dict(self._found())["inet"]
         vips = found.elements.get("vips", {}) if found is not None else {}
         return frozenset(vip for (vip,), owner in vips.items() if owner == service_name)
 
     def crowding(self) -> frozenset[str]:
-        """The DIPs of guests that have met a limit of connections lately."""
-        found = nft.look(INET)
-        return frozenset(address for (address,) in found.elements.get("crowding", {})) if found else frozenset()
+        """The DIPs of guests that have met a limit of connections lately, as it was some seconds ago."""
+        with self._lock:
+            if time.monotonic() - self._crowds_at_s > CROWDING_AGAIN_S:
+                self._crowds = frozenset(address for (address,) in nft.elements(INET, "crowding"))
+                self._crowds_at_s = time.monotonic()
+            return self._crowds
 
     def services(self) -> frozenset[str]:
         """Names of the services that own an element."""
-        founds = [nft.look(table) for table in _TABLES]
-        return frozenset(owner for found in founds if found is not None for owner in _owners(found))
+        with self._lock:
+            return frozenset(owner for _, found in self._found() if found is not None for owner in _owners(found))
 
     def drops(self) -> Mapping[str, int]:
         """Packets dropped so far, by reason; starts at 0 whenever the rules are made anew."""
         founds = [nft.look(table) for table in _TABLES]
         return {why: count for found in founds if found is not None for why, count in found.drops.items()}
 
-    def _make(self, owner: str, wanted: _Wanted) -> list[str]:
-        with self._lock:
-            commands: list[nft.Json] = []
-            changes = []
-            remade = []
-            for table in _TABLES:
-                found = nft.look(table)
-                if found is None or self._fixed.get(table.family) != found.fixed:
-                    if table.family in self._fixed:
-                        done = "removed" if found is None else "changed"
-                        changes.append(f"somebody {done} nft table {table.family} {table.name}: made anew")
-                    commands += nft.remake(table, found)
-                    remade.append(table)
-                for one in _ours(table):
-                    now = found.elements.get(one.name, {}) if found is not None else {}
-                    commands += nft.change(table, one.name, now, wanted[table.family, one.name], owner)
-            nft.apply(commands)
-            for table in remade:
-                found = nft.look(table)
-                if found is not None:
-                    self._fixed[table.family] = found.fixed
-            return changes
+    def _found(self) -> list[tuple[str, nft.Found | None]]:
+        return [(table.family, found) for table, found in self._look()]
+
+    def _look(self) -> list[tuple[nft.Table, nft.Found | None]]:
+        """The tables as they are, from memory where nobody has written anything since."""
+        before = nft.generation()
+        if not before or before != self._generation:
+            self._seen = {table.family: nft.look(table) for table in _TABLES}
+            self._generation = before if before == nft.generation() else 0
+        return [(table, self._seen[table.family]) for table in _TABLES]
+
+    def _write(self, commands: Sequence[nft.Json], after: Mapping[str, nft.Found]) -> None:
+        """One transaction. `after`: the tables as it leaves them, where that is known without looking."""
+        if not commands:
+            return
+        before, self._generation = self._generation, 0  # Whatever happens now, it has to be looked at.
+        nft.apply(commands)
+        if before and after.keys() == self._seen.keys() and nft.generation() == before + 1:
+            self._seen, self._generation = dict(after), before + 1
 
 
 def _ours(table: nft.Table) -> tuple[Set, ...]:

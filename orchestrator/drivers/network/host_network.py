@@ -51,7 +51,7 @@ class _Laid:
 
 
 class HostNetwork:
-    """Networks of one libvirtd and one network namespace. Thread-safe: one service is laid at a time."""
+    """Networks of one libvirtd and one network namespace. Thread-safe: a service is laid once at a time."""
 
     def __init__(self, connection: LibvirtConnection, vip_interface: str) -> None:
         self._connection = connection
@@ -61,11 +61,11 @@ class HostNetwork:
         self._laid: dict[str, _Laid] = {}
         self._crowding: set[InstanceName] = set()
         self._untold: dict[str, list[Notice]] = {}  # of a lay that failed in the end
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}  # A service's guards wait for nothing of another service.
 
     def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
         """See ports.Network. Raises Foreign when the network, its bridge or the VIP is somebody else's."""
-        with self._lock:
+        with self._locks.setdefault(service.name, threading.Lock()):
             before = self._laid.get(service.name)
             notices = self._untold.setdefault(service.name, [])
             self._refuse_foreign(service)
@@ -113,7 +113,7 @@ class HostNetwork:
 
     def lift(self, service: Service) -> None:
         """See ports.Network."""
-        with self._lock:
+        with self._locks.setdefault(service.name, threading.Lock()):
             self._laid.pop(service.name, None)
             for one in {service.spec.vip, *self._firewall.vips(service.name)}:
                 self._vips.remove(one)
