@@ -35,7 +35,7 @@ from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.layout import Layout
-from orchestrator.drivers.network import firewall, routes, vip
+from orchestrator.drivers.network import routes, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.drivers.ownership import others_hold
@@ -169,7 +169,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secr
         event_loop_thread() as loop,
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring) as balancer,
-        ruleset_watch(firewall.INET.name, lambda why: bell.ring("", why)),
+        ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
         network = HostNetwork(machines.connection, settings.vip_interface)

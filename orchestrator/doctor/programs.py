@@ -22,7 +22,7 @@ from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor import accelerator as accelerators
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
-from orchestrator.drivers.network import firewall, nft
+from orchestrator.drivers.network import nft, tables
 from orchestrator.errors import CommandFailed, Permanent, VmroleError
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName
 
@@ -164,7 +164,7 @@ def dnsmasq(settings: Config) -> Check:
 def nftables(settings: Config) -> Check:
     """Our own tables load, in a network namespace that is thrown away."""
     del settings
-    rules = [command for table in (firewall.INET, firewall.BRIDGE) for command in nft.remake(table, None)]
+    rules = [command for table in (tables.INET, tables.BRIDGE) for command in nft.remake(table, None)]
     try:
         run([*_THROW_AWAY_NAMESPACE, "nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": rules}))
     except VmroleError as error:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 
 from orchestrator import addressing
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
-from orchestrator.drivers.network import firewall
+from orchestrator.drivers.network import tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign, Permanent
@@ -290,6 +291,28 @@ def test_a_network_from_before_learns_what_is_new_and_goes_on(
     assert state(bridge) == before
 
 
+def test_a_guest_that_is_not_answered_is_told_of(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn], tmp_path: Path
+) -> None:
+    """A firewall of the host drops its requests, whether it had a lease or not: the ledger says so, of it alone."""
+    service, instances = shop
+    chain = "add chain ip theirs in { type filter hook input priority 0; }"
+    for guest, index in ((pair[0], 0), (pair[1], 1)):
+        assert index == 0 or lease(guest, tmp_path)
+        time.sleep(3.0 * index)  # Leases are told in whole seconds.
+        HOST.run(["nft", f"add table ip theirs; {chain}; add rule ip theirs in udp dport 67 drop"])
+        assert lease(guest, tmp_path) == ""
+        told: list[Notice] = []
+        assert until(lambda: told.extend(network.lay(service, instances)) or told != [], 60.0)  # noqa: B023 - at once
+        assert [(one.subject, "by DHCP, and no request" in one.message) for one in told] == [
+            (instances[index].name, True)
+        ]
+        assert network.lay(service, instances) == ()
+        HOST.run(["nft", "delete", "table", "ip", "theirs"])
+        assert lease(guest, tmp_path)
+        assert network.lay(service, instances) == ()
+
+
 def test_a_dip_that_changes_hands_is_leased_to_the_next(
     network: HostNetwork, shop: tuple[Service, list[Instance]], tmp_path: Path
 ) -> None:
@@ -425,7 +448,7 @@ def test_a_guest_fills_no_table_of_the_host(
     noisy.send(
         *(
             ethernet(noisy.mac, bridge, _IP, udp(noisy.address, CLIENT_ADDRESS, 10_000 + number % 50_000, 99, b""))
-            for number in range(firewall.FLOWS_MAX + 500)
+            for number in range(tables.FLOWS_MAX + 500)
         )
     )
     assert network.drops()["too many connections of a guest"] >= 400
@@ -445,7 +468,7 @@ def test_a_guest_takes_no_more_than_its_share_of_the_name_server(
     noisy.configure()
     other.configure()
     with contextlib.ExitStack() as stack:
-        for _ in range(firewall.QUESTIONS_MAX):
+        for _ in range(tables.QUESTIONS_MAX):
             connect = functools.partial(socket.create_connection, (noisy.gateway, 53), ARRIVES_S)
             stack.enter_context(in_namespace(noisy.namespace, connect))
         assert not noisy.reaches(noisy.gateway, 53)

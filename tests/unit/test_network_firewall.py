@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.network import nft
-from orchestrator.drivers.network.firewall import BRIDGE, INET
 from orchestrator.drivers.network.nft import change, look, remake
+from orchestrator.drivers.network.tables import BRIDGE, INET
 
 
 def test_only_the_owners_elements_change() -> None:

@@ -1,15 +1,4 @@
-"""What passes between guests, the host and the outside: one table `inet vmrole`, one table `bridge vmrole`.
-
-The rules never change; services and instances are elements of sets, each with its service as comment. So a change of
-one service is one small transaction that cannot disturb another, and who owns what can be read from the kernel.
-
-`bridge vmrole` sits before the bridge learns anything: a tap of ours may send only what its instance may say, and
-one that is in no set may send nothing. `inet vmrole` lets nobody open a connection to a DIP but the
-host itself and the instances of the same service, gives guests the way out, and of the host DHCP, DNS, an echo and
-the endpoints of VIPs. At a VIP it lets everybody have the endpoints and an echo, and nothing else of the host.
-
-Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-nf-call-iptables), hence `same`.
-"""
+"""Who may say what, as elements of the sets of both tables, written in one transaction for each change."""
 
 from __future__ import annotations
 
@@ -20,239 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orchestrator.addressing import MAC_PREFIX, TAP_PREFIX
 from orchestrator.drivers.network import nft
-from orchestrator.drivers.network.nft import (
-    ACCEPT,
-    Chain,
-    Key,
-    Set,
-    Table,
-    any_of,
-    both,
-    drop,
-    field,
-    jump,
-    match,
-    meta,
-    over,
-    put,
-    raw,
-    remember,
-)
+from orchestrator.drivers.network.nft import Key, Set
+from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET
 from orchestrator.model import Instance, Service
 
-FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
-QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free
-CROWDING_S: Final = 180  # for how long a guest that met a limit is known as such, longer than between two audits
-CROWDING_AGAIN_S: Final = 5.0  # Between two looks at who it is, for all services.
-_RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter hooks, nft(8)
-_IN, _OUT = meta("iifname"), meta("oifname")
-_ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
-_NEW = match({"ct": {"key": "state"}}, ["new"], "in")
-_RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
-_FROM_GUEST = match(_IN, "@bridges")
-_LINK_LOCAL = {"prefix": {"addr": "169.254.0.0", "len": 16}}
-_ETHER_TYPE_RAW = raw("ll", 96, 16)  # `ether type` would look behind a VLAN tag
-_VLAN_TAGS = any_of(0x8100, 0x88A8, 0x9100)
-_ANY_TAP = f"{TAP_PREFIX}*"
-_FROM_TAP = match(_IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some kernels are built without it
-_TAP_MAC = both(_IN, field("ether", "saddr"))
-_ADDRESS_OF_TAP = match(both(_IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
-_TO_DHCP = match(field("udp", "dport"), 67)
-# The client's card as DHCP itself names it (`chaddr`, RFC 2131): dnsmasq goes by that, whoever sends it. nft compares
-# bits at a place with no MAC address; so the first two bytes are ours, and the others are looked up as a mark. Its
-# elements are in both byte orders, because what nft writes into a mark is not the same in all its releases: a MAC of
-# ours has 0 for its third byte, so that no instance's is another's turned round.
-_MARK, _CHADDR = meta("mark"), 64 + 28 * 8
-_CARD_OF_TAP = (
-    match(raw("th", _CHADDR, 16), int(MAC_PREFIX.replace(":", "")[:4], 16)),
-    put(_MARK, raw("th", _CHADDR + 16, 32)),
-    match(both(_IN, _MARK), "@cards"),
-    put(_MARK, 0),
-)
-
-INET: Final = Table(
-    family="inet",
-    name="vmrole",
-    sets=(
-        Set(name="bridges", type=("ifname",)),
-        Set(name="same", type=("ifname", "ifname")),
-        Set(name="gateways", type=("ifname", "ipv4_addr")),
-        Set(name="subnets", type=("ipv4_addr",), interval=True),
-        Set(name="endpoints", type=("ipv4_addr", "inet_service")),
-        Set(name="vips", type=("ipv4_addr",)),
-        Set(name="flows", type=("ipv4_addr",), filled=True),
-        Set(name="questions", type=("ipv4_addr",), filled=True),
-        Set(name="crowding", type=("ipv4_addr",), filled=True, timeout_s=CROWDING_S),
-    ),
-    chains=(
-        Chain(
-            name="prerouting",
-            hook="prerouting",
-            priority=_RAW,
-            rules=(
-                (match(_IN, "lo"), ACCEPT),
-                (match(_IN, "@bridges", "!="), match(field("ip", "saddr"), "@subnets"), *drop("a DIP from outside")),
-            ),
-        ),
-        # The table of connections is one for the whole host, and dnsmasq has a process for each that asks it by TCP.
-        Chain(
-            name="limits",
-            hook="prerouting",
-            priority=_MANGLE,
-            rules=((_FROM_GUEST, _NEW, jump("limit")),),
-        ),
-        Chain(
-            name="limit",
-            rules=(
-                (
-                    match(both(_IN, field("ip", "daddr")), "@gateways"),
-                    match(field("tcp", "dport"), 53),
-                    over(QUESTIONS_MAX, field("ip", "saddr"), "questions"),
-                    remember(field("ip", "saddr"), "crowding"),
-                    *drop("too many connections of a guest to its name server"),
-                ),
-                (
-                    over(FLOWS_MAX, field("ip", "saddr"), "flows"),
-                    remember(field("ip", "saddr"), "crowding"),
-                    *drop("too many connections of a guest"),
-                ),
-            ),
-        ),
-        # A VIP is an address of the host, on which other programs may listen, or be published by a DNAT: so it is
-        # asked for before any DNAT, and after conntrack, which knows what was begun from here.
-        Chain(
-            name="vips",
-            hook="prerouting",
-            priority=_MANGLE,
-            rules=((match(_IN, "lo", "!="), match(field("ip", "daddr"), "@vips"), jump("vip")),),
-        ),
-        Chain(
-            name="vip",
-            rules=(
-                (_ESTABLISHED, ACCEPT),
-                (*_RELATED_ICMP, ACCEPT),
-                (match(both(field("ip", "daddr"), field("tcp", "dport")), "@endpoints"), ACCEPT),
-                (match(field("icmp", "type"), "echo-request"), ACCEPT),
-                drop("a VIP, but no endpoint"),
-            ),
-        ),
-        Chain(
-            name="forward",
-            hook="forward",
-            priority=_FILTER,
-            rules=(
-                (match(both(_IN, _OUT), "@same"), ACCEPT),
-                (match(_OUT, "@bridges"), _ESTABLISHED, ACCEPT),
-                (match(_OUT, "@bridges"), *_RELATED_ICMP, ACCEPT),
-                (match(_OUT, "@bridges"), *drop("a new connection to a DIP")),
-                (_FROM_GUEST, match(meta("nfproto"), "ipv6"), *drop("IPv6 from a guest")),
-                (_FROM_GUEST, match(field("ip", "daddr"), _LINK_LOCAL), *drop("the host's own link")),
-            ),
-        ),
-        Chain(
-            name="input",
-            hook="input",
-            priority=_FILTER,
-            rules=(
-                (match(_IN, "lo"), ACCEPT),
-                (match(_IN, "@bridges", "!="), match(field("ip", "daddr"), "@subnets"), *drop("a gateway, outside")),
-                (match(_IN, "@bridges", "!="), ACCEPT),
-                (_ESTABLISHED, ACCEPT),
-                (*_RELATED_ICMP, ACCEPT),
-                (match(field("udp", "sport"), 68), match(field("udp", "dport"), 67), ACCEPT),
-                (match(both(_IN, field("ip", "daddr")), "@gateways"), match(field("udp", "dport"), 53), ACCEPT),
-                (match(both(_IN, field("ip", "daddr")), "@gateways"), match(field("tcp", "dport"), 53), ACCEPT),
-                (
-                    match(both(_IN, field("ip", "daddr")), "@gateways"),
-                    match(field("icmp", "type"), "echo-request"),
-                    ACCEPT,
-                ),
-                (match(both(field("ip", "daddr"), field("tcp", "dport")), "@endpoints"), ACCEPT),
-                drop("the host from a guest"),
-            ),
-        ),
-        Chain(
-            name="postrouting",
-            hook="postrouting",
-            priority=_SRCNAT,
-            type="nat",
-            rules=(
-                (
-                    match(field("ip", "saddr"), "@subnets"),
-                    match(_OUT, "@bridges", "!="),
-                    match(_OUT, "lo", "!="),
-                    nft.MASQUERADE,
-                ),
-            ),
-        ),
-    ),
-)
-
-BRIDGE: Final = Table(
-    family="bridge",
-    name="vmrole",
-    sets=(
-        Set(name="macs", type=("ifname", "ether_addr")),
-        Set(name="cards", type=("ifname", "mark")),
-        Set(name="guests", type=("ifname", "ether_addr", "ipv4_addr")),
-    ),
-    chains=(
-        Chain(
-            name="prerouting",
-            hook="prerouting",
-            priority=_RAW,
-            rules=((_FROM_TAP, jump("guard")),),
-        ),
-        # Frames to 01:80:c2:00:00:0x skip prerouting, and the bridge would learn their sender.
-        Chain(
-            name="input",
-            hook="input",
-            priority=_RAW,
-            rules=((_FROM_TAP, match(_TAP_MAC, "@macs", "!="), *drop("another MAC to the bridge")),),
-        ),
-        Chain(
-            name="forward",
-            hook="forward",
-            priority=_RAW,
-            rules=((match(_IN, _ANY_TAP, "!="), match(_OUT, _ANY_TAP), *drop("a port that is no instance's")),),
-        ),
-        Chain(
-            name="guard",
-            rules=(
-                (match(_ETHER_TYPE_RAW, _VLAN_TAGS), *drop("a VLAN tag")),
-                (match(_TAP_MAC, "@macs", "!="), *drop("another MAC")),
-                (
-                    match(both(_IN, field("arp", "saddr ether"), field("arp", "saddr ip")), "@guests"),
-                    match(field("arp", "operation"), any_of("request", "reply")),
-                    ACCEPT,
-                ),
-                (  # The probe of RFC 5227: whether somebody else has the address.
-                    match(field("arp", "operation"), "request"),
-                    match(field("arp", "saddr ip"), "0.0.0.0"),  # noqa: S104 - not a socket's address
-                    match(both(_IN, field("arp", "saddr ether"), field("arp", "daddr ip")), "@guests"),
-                    ACCEPT,
-                ),
-                (match(meta("protocol"), "arp"), *drop("ARP for another address")),
-                (match(field("udp", "sport"), 67), *drop("a DHCP server")),
-                (
-                    match(field("ip", "saddr"), "0.0.0.0"),  # noqa: S104 - not a socket's address
-                    match(field("ip", "daddr"), "255.255.255.255"),
-                    match(field("udp", "sport"), 68),
-                    _TO_DHCP,
-                    *_CARD_OF_TAP,
-                    ACCEPT,
-                ),
-                (_ADDRESS_OF_TAP, _TO_DHCP, *_CARD_OF_TAP, ACCEPT),
-                (_TO_DHCP, *drop("DHCP for another card")),
-                (_ADDRESS_OF_TAP, ACCEPT),
-                (match(meta("protocol"), "ip"), *drop("another address")),
-                drop("neither ARP nor IPv4"),
-            ),
-        ),
-    ),
-)
+_AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
 _TABLES: Final = (INET, BRIDGE)
 _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
 
@@ -269,8 +31,7 @@ class Firewall:
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
         self._seen: dict[str, nft.Found | None] = {}  # family -> the table
         self._generation = 0  # of what was seen; 0 when it is not known
-        self._crowds: frozenset[str] = frozenset()
-        self._crowds_at_s = -math.inf
+        self._filled: dict[str, tuple[float, dict[str, float]]] = {}  # set -> when looked at, what is in it
 
     def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
         """Makes the service's elements exactly what it and its instances need; writes only what differs.
@@ -341,11 +102,20 @@ class Firewall:
 
     def crowding(self) -> frozenset[str]:
         """The DIPs of guests that have met a limit of connections lately, as it was some seconds ago."""
+        return frozenset(self._lately(INET, "crowding", CROWDING_S))
+
+    def asking(self) -> Mapping[str, float]:
+        """When the MACs asked for an address last (seconds since the epoch) that have done so lately, without one."""
+        return self._lately(BRIDGE, "asking", ASKED_S)
+
+    def _lately(self, table: nft.Table, name: str, stays_s: int) -> Mapping[str, float]:
         with self._lock:
-            if time.monotonic() - self._crowds_at_s > CROWDING_AGAIN_S:
-                self._crowds = frozenset(address for (address,) in nft.elements(INET, "crowding"))
-                self._crowds_at_s = time.monotonic()
-            return self._crowds
+            looked_s, found = self._filled.get(name, (-math.inf, {}))
+            if time.monotonic() - looked_s > _AGAIN_S:
+                began_s = time.time() - stays_s
+                found = {key: began_s + left_s for (key,), left_s in nft.elements(table, name).items()}
+                self._filled[name] = time.monotonic(), found
+            return found
 
     def services(self) -> frozenset[str]:
         """Names of the services that own an element."""

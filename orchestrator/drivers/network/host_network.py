@@ -21,10 +21,12 @@ import libvirt
 from orchestrator.drivers.command import run
 from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network import host_addresses, links, network_xml, routing, tap_ports
-from orchestrator.drivers.network.firewall import FLOWS_MAX, QUESTIONS_MAX, Firewall
+from orchestrator.drivers.network.firewall import Firewall
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
+from orchestrator.drivers.network.tables import FLOWS_MAX, QUESTIONS_MAX
 from orchestrator.drivers.network.tap_ports import TapPorts
+from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.errors import Foreign, Permanent, VmroleError
 from orchestrator.model import Instance, InstanceName, Missing, Notice, Part, Service
@@ -59,6 +61,7 @@ class HostNetwork:
         self._firewall = Firewall()
         self._ports = TapPorts()
         self._laid: dict[str, _Laid] = {}
+        self._unanswered = Unanswered()
         self._crowding: set[InstanceName] = set()
         self._untold: dict[str, list[Notice]] = {}  # of a lay that failed in the end
         self._locks: dict[str, threading.Lock] = {}  # A service's guards wait for nothing of another service.
@@ -79,6 +82,9 @@ class HostNetwork:
                 notices.append(Notice(instance.name, said))
             self._put_back(service, before, notices)
             notices += self._crowds(instances)
+            with self._connection.use(f"leases of network {service.network.name}") as connection:
+                network = connection.networkLookupByName(service.network.name)
+                notices += self._unanswered.notices(instances, self._firewall.asking(), network)
             self._laid[service.name] = _Laid(service, tuple(instances))
             del self._untold[service.name]
         for one in notices:

@@ -94,15 +94,16 @@ def look(table: Table) -> Found | None:
     return Found(fixed=json.dumps(fixed, sort_keys=True), elements=elements, drops=drops)
 
 
-def elements(table: Table, name: str) -> frozenset[Key]:
-    """The elements of one set now; none when there is no such set."""
+def elements(table: Table, name: str) -> dict[Key, int]:
+    """The elements of one filled set, and for how many seconds each stays; none when there is no such set."""
     try:
         listed = json.loads(run(["nft", "-j", "list", "set", table.family, table.name, name]))["nftables"]
     except CommandFailed as error:
         if _ABSENT in error.stderr:
-            return frozenset()
+            return {}
         raise
-    return frozenset(_element(one)[0] for item in listed for one in item.get("set", {}).get("elem", ()))
+    found = [one for item in listed for one in item.get("set", {}).get("elem", ())]
+    return {_element(one)[0]: one["elem"].get("expires", 0) if "elem" in one else 0 for one in found}
 
 
 def generation() -> int:
