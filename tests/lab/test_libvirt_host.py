@@ -68,6 +68,15 @@ def test_a_vm_whose_monitor_is_kept_away(stage: RealStage) -> None:
     assert look(stage, instance).power is Power.OFF
 
 
+def test_every_start_succeeds(stage: RealStage, lab: Lab) -> None:
+    """No QEMU dies of bringing its monitor before we know its VM, however often it is started."""
+    instance = started(stage)
+    for _ in range(12):
+        stage.hypervisor.power_off(instance.name)
+        lab.virsh("start", instance.name)  # Beside us, so that nobody follows it while it starts.
+    assert look(stage, instance).power is Power.RUNNING
+
+
 def test_a_vm_of_a_former_version_is_followed(stage: RealStage, lab: Lab) -> None:
     """A VM whose QEMU does not bring a monitor, because a former version started it, is taken over as it runs: it is
     not ended, what is asked of it is done, and its death is seen.

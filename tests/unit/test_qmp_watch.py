@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 import subprocess
@@ -288,11 +289,33 @@ def test_following_again_changes_nothing(monitors: Monitors, qemu: Qemu) -> None
     assert monitors.resets(NAME, RUN.vm_uuid) == 1
 
 
-def test_a_qemu_that_comes_first_comes_again(monitors: Monitors, qemu: Qemu) -> None:
-    """A QEMU that brings its monitor before its VM is followed is heard as soon as it is."""
-    time.sleep(0.3)
-    monitors.follow(NAME, RUN, qemu.pid)
-    assert qemu.said() == "greeted"
+def test_a_qemu_that_comes_first_is_not_hung_up_on(monitors: Monitors, path: Path) -> None:
+    """A QEMU that brings its monitor before its VM is followed waits, for it dies of being hung up on while it
+    starts; it is let in as soon as its VM is followed, in the same connection.
+    """
+    with socket.socket(socket.AF_UNIX) as early:
+        early.connect(str(path))
+        early.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            early.recv(1)
+        monitors.follow(NAME, RUN, os.getpid())
+        early.settimeout(10.0)
+        assert b"qmp_capabilities" in early.recv(4096)
+
+
+def test_who_is_never_followed_is_sent_away(monitors: Monitors, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who turns out to be no VM of ours is hung up on in the end, and those who came after him are let in then."""
+    monkeypatch.setattr(qmp_watch, "UNHEARD_S", 0.5)
+    monkeypatch.setattr(qmp_watch, "UNHEARD_MOST", 1)
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(path))
+        time.sleep(0.2)
+        late = Qemu(path)
+        monitors.follow(NAME, RUN, late.pid)
+        assert late.said() == "greeted"
+        stranger.settimeout(10.0)
+        assert stranger.recv(1) == b""
+    late.kill()
 
 
 def test_two_vms_are_kept_apart(monitors: Monitors, qemu: Qemu, path: Path) -> None:
@@ -310,11 +333,16 @@ def test_two_vms_are_kept_apart(monitors: Monitors, qemu: Qemu, path: Path) -> N
 
 
 def test_a_stranger_changes_nothing(
-    monitors: Monitors, qemu: Qemu, path: Path, woken: list[tuple[InstanceName, str]]
+    monitors: Monitors,
+    qemu: Qemu,
+    path: Path,
+    woken: list[tuple[InstanceName, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process that is no VM of ours hears nothing and is not heard, however often it connects; when it hangs up and
     ends, no VM has. A VM is heard while it goes on.
     """
+    monkeypatch.setattr(qmp_watch, "UNHEARD_S", 0.5)
     monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
     stranger = Qemu(path)
@@ -333,9 +361,10 @@ def test_a_stranger_changes_nothing(
     assert ENDED not in woken
 
 
-def test_many_connections_hold_nothing(monitors: Monitors, path: Path) -> None:
+def test_many_connections_hold_nothing(monitors: Monitors, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many hold on to their end, ours keeps no descriptor of them."""
     del monitors
+    monkeypatch.setattr(qmp_watch, "UNHEARD_S", 0.5)
     before = descriptors()
     held = []
     for _ in range(300):
@@ -361,14 +390,18 @@ def test_one_vm_has_one_connection(monitors: Monitors, qemu: Qemu) -> None:
     assert not monitors.ended(NAME, RUN)
 
 
-def test_a_watch_costs_two_descriptors(monitors: Monitors, qemu: Qemu) -> None:
+def test_a_watch_costs_two_descriptors(monitors: Monitors, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process and the connection, and nothing is left of them when it is over."""
+    monkeypatch.setattr(qmp_watch, "UNHEARD_S", 0.5)
     time.sleep(0.2)
     before = descriptors()
+    qemu = Qemu(path)
+    pipes = 2
     monitors.follow(NAME, RUN, qemu.pid)
     assert qemu.said() == "greeted"
-    assert descriptors() == before + 2
+    until(lambda: descriptors() == before + pipes + 2)
     monitors.unfollow(NAME)
+    qemu.kill()
     until(lambda: descriptors() == before)
 
 

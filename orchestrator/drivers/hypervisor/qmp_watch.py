@@ -7,7 +7,8 @@ started for the VM is gone, says the kernel (a pidfd became readable), never the
 QEMU connects to us, to one socket that is ours, and comes again when it is hung up on. So no VM has a monitor that
 another could reach, and nobody but us can be where monitors are looked for. Who a connection is of is told by the
 kernel (SO_PEERCRED) and compared with the process that libvirt started: whoever else comes, with whatever uid, is
-hung up on before he is listened to. A QEMU that comes before its VM is followed comes again a second later.
+hung up on before he is listened to, though not at once: a QEMU (7.2) that is hung up on while it starts dies of it in
+most cases (measured), so one that comes before its VM is followed waits unheard, and so does everybody else.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ ENDING_S = 1.0
 BACKLOG = 512  # Every QEMU of a host comes at once when a daemon begins to listen.
 AT_ONCE = 32  # After so many connections, or words of one VM, we rest: a flood must not keep a core busy.
 REST_S = 0.1
+UNHEARD_S = 10.0  # How long one waits whom we do not know (yet); a busy host starts a QEMU in half of that.
+UNHEARD_MOST = 256  # When so many wait, others wait in the socket's queue: nobody is hung up on earlier for them.
 LINE_MAX_BYTES = 64 * 1024  # An event has some hundred.
 TELL_STRANGERS = 10_000  # A host has some that are no harm, each a second: QEMUs of VMs that nobody follows.
 _WHY_ABSENT: Final = (
@@ -130,6 +133,7 @@ class Monitors:
         self._resets: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, count over all its runs
         self._by_pid: dict[int, tuple[InstanceName, _Watch]] = {}  # written on the event loop only
         self._strangers = 0
+        self._unheard: dict[int, tuple[socket.socket, asyncio.TimerHandle]] = {}  # by process; on the event loop only
         loop.call_soon_threadsafe(loop.add_reader, listener, self._accept)
 
     def follow(self, name: InstanceName, run: Run, pid: int) -> None:
@@ -194,6 +198,10 @@ class Monitors:
         # after ours had ended.
         self._loop.add_reader(watch.process, self._end, name, watch)
         self._by_pid[watch.pid] = (name, watch)
+        if watch.pid in self._unheard:
+            connection, until = self._unheard.pop(watch.pid)
+            until.cancel()
+            self._let_in(name, watch, connection)
         watch.absence = self._loop.call_later(ABSENT_S, self._absent, name, watch)
 
     def _end(self, name: InstanceName, watch: _Watch) -> None:
@@ -223,6 +231,8 @@ class Monitors:
         if self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener)
             self._listener.close()
+        for pid in list(self._unheard):
+            self._send_away(pid)
         talks = [watch.talk for watch in watches if watch.talk is not None]
         for watch in watches:
             self._release(watch)
@@ -231,8 +241,10 @@ class Monitors:
     # On the event loop: connections --------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        """Lets in the QEMUs that are followed. Whoever else is there is hung up on: he is never listened to."""
+        """Lets in the QEMUs that are followed. Whoever else is there waits unheard, and is hung up on in the end."""
         for _ in range(AT_ONCE):
+            if len(self._unheard) >= UNHEARD_MOST:
+                break
             try:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
@@ -241,21 +253,26 @@ class Monitors:
                 log.warning("monitors: %s", error.strerror)
                 break
             pid = _peer_pid(connection)
-            followed = self._by_pid.get(pid)
-            if followed is None:
-                connection.close()
-                self._count_stranger(pid)
-                continue
-            name, watch = followed
-            if watch.talk is not None:
-                watch.talk.cancel()  # One connection for each VM: its QEMU has left the earlier one.
-            connection.setblocking(False)
-            watch.talk = self._loop.create_task(self._listen(name, watch, connection), name=f"monitor of {name}")
-            watch.talk.add_done_callback(functools.partial(_close, connection))
+            if (followed := self._by_pid.get(pid)) is not None:
+                self._let_in(*followed, connection)
+            else:
+                if pid in self._unheard:
+                    self._send_away(pid)  # No QEMU has two at a time: it has left the earlier one.
+                self._unheard[pid] = connection, self._loop.call_later(UNHEARD_S, self._send_away, pid)
         self._loop.remove_reader(self._listener)
         self._loop.call_later(REST_S, self._go_on)
 
-    def _count_stranger(self, pid: int) -> None:
+    def _let_in(self, name: InstanceName, watch: _Watch, connection: socket.socket) -> None:
+        if watch.talk is not None:
+            watch.talk.cancel()  # One connection for each VM: its QEMU has left the earlier one.
+        connection.setblocking(False)
+        watch.talk = self._loop.create_task(self._listen(name, watch, connection), name=f"monitor of {name}")
+        watch.talk.add_done_callback(functools.partial(_close, connection))
+
+    def _send_away(self, pid: int) -> None:
+        connection, until = self._unheard.pop(pid)
+        until.cancel()
+        connection.close()
         self._strangers += 1
         if self._strangers % TELL_STRANGERS == 0:
             told = "%d connections for monitors were of no VM of ours; the last was of process %d"
