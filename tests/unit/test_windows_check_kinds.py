@@ -263,6 +263,27 @@ def test_a_command_has_a_line_and_an_order(inside: str, code: str) -> None:
     one_code(server(welcome=listed("LogonCommands", "AsynchronousCommand", line)), code)
 
 
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("cmd /c echo hello", False),
+        ("echo hello", True),
+        ("@echo off", True),
+        ("MKDIR C:\\Temp", True),
+        ("copy D:\\a C:\\a", True),
+        ("copype amd64", False),
+        ("setx A b", False),
+        ("C:\\tools\\echo.exe a", False),
+        ("start.exe", False),
+    ],
+)
+def test_a_word_of_the_shell_is_no_program(line: str, wrong: bool) -> None:
+    """Setup starts programs, and asks no shell."""
+    one_code(server(commands(line)), "command" if wrong else "")
+    logon = listed("FirstLogonCommands", "SynchronousCommand", f"<Order>1</Order><CommandLine>{line}</CommandLine>")
+    one_code(server(welcome=logon), "command" if wrong else "")
+
+
 RESTARTS = [
     ("shutdown /r /t 0", True),
     ("shutdown.exe -r -f", True),

@@ -23,6 +23,14 @@ _RESTARTS = re.compile(
 )
 
 
+_BUILT_IN = re.compile(
+    r"@?(assoc|call|cd|chdir|cls|copy|del|dir|echo|erase|exit|for|ftype|if|md|mkdir|mklink|move|pause|popd|pushd|rd|rem"
+    r"|ren|rename|rmdir|set|start|type|ver|vol)(\s|$)",
+    re.IGNORECASE,
+)
+"""What cmd.exe does itself: no program has that name."""
+
+
 def check(file: File, report: Report) -> None:
     """Everything about commands."""
     for home in file.homes:
@@ -47,6 +55,9 @@ def _command(place: Place, report: Report) -> None:
     if order is not None and order.text.isdecimal() and int(order.text[:9]) > ORDER_MAX:
         message = f"the Order {order.text[:20]} is more than {ORDER_MAX}"
         report.doubt(order, "order", message, f"number the items from 1 to {ORDER_MAX}")
+    if line is not None and (word := _BUILT_IN.match(line.text)) is not None:
+        message = f"{word[1]} is no program but a word of cmd.exe, so nothing runs"
+        report.warning(line, "command", message, f"write cmd /c {word[1]} …")
     if line is not None and line.name.casefold() == "path" and _RESTARTS.search(line.text):
         message = "the command restarts the machine or shuts it down, while Setup is at work"
         mend = "write <WillReboot>Always</WillReboot> beside it instead, or OnRequest and let it exit with 1"
