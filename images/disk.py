@@ -35,6 +35,7 @@ class DiskPlan:
     kernel_path: str
     initramfs_path: str
     command_line: str
+    grows: bool = False  # Whether guests may enlarge it to far more: the file system keeps room for its tables.
     keep_times: bool = False  # Where files' times mean something: Python's compiled files hold their sources' times.
 
 
@@ -71,7 +72,7 @@ def _make_filesystem(tree: Path, plan: DiskPlan, partition: Path) -> None:
     # fmt: off
     command = [
         "mke2fs", "-q", "-t", "ext4",
-        "-O", "^metadata_csum,^64bit,^resize_inode,^orphan_file",
+        "-O", f"^metadata_csum,^64bit,{'' if plan.grows else '^resize_inode,'}^orphan_file",
         "-b", "4096", "-m", "0", "-N", str(plan.inodes),
         "-J", f"size={plan.journal_mib}",
         "-U", plan.uuid, "-L", plan.label, "-E", extended,

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import resource
+import shutil
 import signal
 import socket
 import threading
@@ -123,6 +124,7 @@ def running(settings: Config) -> Iterator[None]:
             capacity=Capacity(
                 pool=settings.network_pool,
                 memory_mib=_memory_mib(settings),
+                disk_mib=_disk_mib(settings),
                 vip_pool=lambda: _vip_pool(settings),
                 routed=lambda: [str(route.network) for route in routes.foreign()],
             ),
@@ -175,7 +177,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secr
         network = HostNetwork(machines.connection, settings.vip_interface)
         stack.enter_context(network.watch(bell.ring_service))
         yield Host(
-            disks=QemuImgDisks(layout),
+            disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
             media=AnswerDiscs(layout, secrets.of),
             hypervisor=machines.hypervisor,
             guest=machines.guest,
@@ -196,6 +198,12 @@ def _vip_pool(settings: Config) -> Sequence[str] | None:
     if settings.vip_pool or not settings.vip_interface:
         return settings.vip_pool.split() or None
     return vip.networks(settings.vip_interface)
+
+
+def _disk_mib(settings: Config) -> int:
+    """What all disks together may come to hold."""
+    total = shutil.disk_usage(settings.state_dir).total // MIB
+    return max(0, total - settings.disk_reserve_mib) * settings.disk_overcommit
 
 
 def _memory_mib(settings: Config) -> int:

@@ -36,13 +36,14 @@ _ROLLOUT = "rollout-"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the host can give: addresses from `pool` (CIDR), memory in MiB.
+    """What the host can give: addresses from `pool` (CIDR), memory in MiB, disk in MiB (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are elsewhere.
     """
 
     pool: str
     memory_mib: int
+    disk_mib: int | None = None
     vip_pool: Callable[[], Sequence[str] | None] = lambda: None
     routed: Callable[[], Sequence[str]] = tuple
 
@@ -68,6 +69,19 @@ def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, o
         biggest = max(spec.roles, key=_role_memory_mib)
         key = f"roles.{biggest.name}.size.memory"
         raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
+    _check_disk(spec, others, capacity.disk_mib)
+
+
+def _check_disk(spec: ServiceSpec, others: Sequence[Service], disk_mib: int | None) -> None:
+    """All disks, as large as they may become."""
+    used = sum(_disk_mib(other.spec) for other in others)
+    need = _disk_mib(spec)
+    if disk_mib is None or used + need <= disk_mib:
+        return
+    fault = f"needs up to {need} MiB of disk; the host gives {disk_mib} MiB, {used} MiB are promised"
+    biggest = max(spec.roles, key=_role_disk_mib)
+    hint = "use smaller disks or fewer instances, or raise disk_overcommit in the configuration"
+    raise InvalidInput(fault, problems=(Problem(fault, key=f"roles.{biggest.name}.size.disk", hint=hint),), hint=hint)
 
 
 def check_room(spec: ServiceSpec, present: Mapping[InstanceName, Instance]) -> None:
@@ -199,6 +213,15 @@ def _templates(spec: ServiceSpec) -> dict[str, Role]:
 
 def _role_memory_mib(role: Role) -> int:
     return role.instances * (role.size.memory_mib + MEMORY_PER_VM_MIB)
+
+
+def _role_disk_mib(role: Role) -> int:
+    storage = sum(one.size_mib for one in role.local_storage)
+    return role.instances * ((role.size.disk_mib or role.image_mib) + storage)
+
+
+def _disk_mib(spec: ServiceSpec) -> int:
+    return sum(_role_disk_mib(role) for role in spec.roles)
 
 
 def _memory_mib(spec: ServiceSpec) -> int:

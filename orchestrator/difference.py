@@ -26,7 +26,7 @@ class Change:
 
 
 _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
-_OF_THE_IMAGE = ("image", "image_format", "os", "hardware")  # told by `image_sha256`
+_OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
 _WORDS = {
     "mode": "protocol",
     "user_data": "answers.userData",

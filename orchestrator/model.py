@@ -145,6 +145,7 @@ class Size:
 
     vcpus: int = 1
     memory_mib: int = 512
+    disk_mib: int | None = None  # of the system disk; None: as large as the image
 
 
 class Mode(enum.StrEnum):
@@ -237,6 +238,7 @@ class Role:
     image: str  # as the user wrote it
     image_sha256: str  # what it meant when the service was applied
     image_format: DiskFormat = DiskFormat.QCOW2
+    image_mib: int = 0  # of its disk; what an overlay may come to hold
     os: Os = Os.LINUX
     answers: AnswerFormat = AnswerFormat.NOCLOUD
     hardware: Hardware = Hardware()
@@ -268,6 +270,7 @@ class Role:
         return dataclasses.replace(
             self,
             image="",
+            image_mib=0,
             instances=0,
             endpoints=(),
             setup=Setup(restart=self.setup.restart),

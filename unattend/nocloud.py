@@ -54,6 +54,7 @@ class Answers:
     vendor_data: str = dataclasses.field(default="", repr=False)
     public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for the user that the image names
     local_storage: tuple[str, ...] = ()
+    grows: bool = False  # whether the disk is larger than the image: its last partition and file system follow
     address: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
@@ -87,7 +88,12 @@ def files(answers: Answers) -> Mapping[str, bytes]:
         "meta-data": to_json(_meta_data(answers)),
         "network-config": to_json(network_config.version_2(answers.network)),
         "user-data": multipart.join(
-            [_setup_begin(answers), *multipart.user_parts(answers.user_data), _setup_end(answers.setup_restart)]
+            [
+                _setup_begin(answers),
+                *_growing(answers.grows),
+                *multipart.user_parts(answers.user_data),
+                _setup_end(answers.setup_restart),
+            ]
         ),
     }
     vendor_parts = multipart.user_parts(answers.vendor_data, where="vendor-data")
@@ -137,6 +143,14 @@ def _setup_begin(answers: Answers) -> multipart.Part:
         f"storages='{' '.join(answers.local_storage)}'\n"
     )
     return multipart.part("text/cloud-boothook", assigned + guest_script("setup-begin.sh"), "vmrole-setup-begin")
+
+
+def _growing(grows: bool) -> list[multipart.Part]:
+    """Before the user's own words, so that they may say otherwise."""
+    if not grows:
+        return []
+    config = {"growpart": {"mode": "auto", "devices": ["/"]}, "resize_rootfs": True}
+    return [multipart.part("text/cloud-config", "#cloud-config\n" + json.dumps(config) + "\n", "vmrole-growing")]
 
 
 def _setup_end(restart: bool) -> multipart.Part:

@@ -23,9 +23,9 @@ SUITE = "bookworm"
 UUID = "64656269-616e-4c1b-9e57-766d726f6c65"
 FILES = Path(__file__).parent / "files"
 PACKAGES = (
-    "ca-certificates", "cloud-init", "dbus", "e2fsprogs", "iproute2", "iputils-ping", "kmod", "less",
-    "linux-image-cloud-amd64", "netbase", "openssh-server", "procps", "qemu-guest-agent", "sudo", "systemd-resolved",
-    "systemd-sysv", "tzdata", "udev",
+    "ca-certificates", "cloud-guest-utils", "cloud-init", "dbus", "e2fsprogs", "fdisk", "iproute2", "iputils-ping",
+    "kmod", "less", "linux-image-cloud-amd64", "netbase", "openssh-server", "procps", "qemu-guest-agent", "sudo",
+    "systemd-resolved", "systemd-sysv", "tzdata", "udev",
 )  # fmt: skip
 
 # Units that a generation of a role has no use for, or that slow down each of its boots.
@@ -53,6 +53,7 @@ _PLAN = DiskPlan(
     label="root",
     inodes=131_072,
     journal_mib=32,
+    grows=True,
     kernel_path="/vmlinuz",
     initramfs_path="/initrd.img",
     command_line=(

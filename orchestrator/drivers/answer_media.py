@@ -98,6 +98,7 @@ def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         vendor_data=role.vendor_data,
         public_keys=role.public_keys,
         local_storage=tuple(storage.name for storage in role.local_storage),
+        grows=role.size.disk_mib is not None,
     )
 
 

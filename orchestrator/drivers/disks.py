@@ -17,6 +17,7 @@ from pathlib import Path
 from orchestrator.drivers.command import run
 from orchestrator.drivers.file_errors import file_faults
 from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.room import Room
 from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent
 from orchestrator.model import Instance, InstanceName
 
@@ -28,8 +29,9 @@ _NEW = ".new"  # A file that is being made; one of an earlier crash is overwritt
 class QemuImgDisks:
     """See ports.Disks."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, reserve_bytes: int = 0) -> None:
         self._layout = layout
+        self._room = Room(layout.state, reserve_bytes)
 
     def lay_overlay(self, instance: Instance) -> None:
         """See ports.Disks. Raises ImageCorrupt when the image's file is not as it was added."""
@@ -37,12 +39,15 @@ class QemuImgDisks:
         overlay = self._layout.overlay(instance)
         if overlay.exists():
             return
+        self._room.require(0, str(overlay))  # Running guests need what is left more than new ones.
         with _space(overlay):
             overlay.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
             being_made = overlay.with_name(overlay.name + _NEW)
             being_made.unlink(missing_ok=True)
             backing = ["-b", str(image), "-F", str(instance.role.image_format)]
-            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(being_made)])
+            # The guest sees a larger disk than its image is, and grows into it.
+            size = [f"{instance.role.size.disk_mib}M"] if instance.role.size.disk_mib else []
+            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(being_made), *size])
             being_made.chmod(0o600)
             being_made.rename(overlay)
 

@@ -95,6 +95,10 @@ def line_of(source: str, key: str) -> int | None:
         return None
 
 
+_MIB = 1024 * 1024
+_DISK_MIB_MOST = 64 * 1024 * 1024
+
+
 class _Reader(Reader):
     """Reads the tree field by field and collects what is wrong instead of stopping at the first fault."""
 
@@ -126,7 +130,7 @@ class _Reader(Reader):
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
         node = self.keys(node, at, (*keys, "drain", "stop", "restart"), ("image",))
         image = self.take(node, at, "image", self._image)
-        size = self.keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory"))
+        size = self.keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory", "disk"))
         endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
         instances = self.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
         given = self._answers(node, at, name, image, instances)
@@ -135,6 +139,7 @@ class _Reader(Reader):
             image=str(node.get("image", "")),
             image_sha256=image.sha256 if image else "",
             image_format=image.format if image else DiskFormat.QCOW2,
+            image_mib=image.virtual_size_bytes // _MIB if image else 0,
             os=image.os if image else Os.LINUX,
             answers=image.answers if image else AnswerFormat.NOCLOUD,
             hardware=image.hardware if image else Hardware(),
@@ -142,6 +147,7 @@ class _Reader(Reader):
             size=Size(
                 vcpus=self.take(size, f"{at}.size", "vcpus", integer(1, 64), Size().vcpus),
                 memory_mib=self.take(size, f"{at}.size", "memory", size_mib(64, 1024 * 1024), Size().memory_mib),
+                disk_mib=self._disk(size, at, image),
             ),
             endpoints=endpoints,
             local_storage=tuple(self.members(node, at, "localStorage", self._storage)),
@@ -157,6 +163,14 @@ class _Reader(Reader):
             stop=Stop(within_s=self._within(node, at, "stop")),
             restart=Restart(within_s=self._within(node, at, "restart")),
         )
+
+    def _disk(self, size: Map, at: str, image: Image | None) -> int | None:
+        """Of the system disk, in MiB; a disk cannot be smaller than what is in it."""
+        disk_mib: int | None = self.take(size, f"{at}.size", "disk", size_mib(1, _DISK_MIB_MOST), None)
+        if disk_mib and image and disk_mib * _MIB < image.virtual_size_bytes:
+            least = -(-image.virtual_size_bytes // _MIB)
+            self.fault(f"{at}.size.disk", f"is smaller than the image, which has {least} MiB", f"{least} MiB or more")
+        return disk_mib
 
     def _within(self, node: Map, at: str, key: str) -> float | None:
         inner = self.keys(node.get(key, Map()), f"{at}.{key}", ("within",))

@@ -74,6 +74,17 @@ class TestQemuImgDisks(DisksContract):
         assert "backing-filename" not in image
         assert path.stat().st_mode & 0o777 == 0o600
 
+    @pytest.mark.parametrize(("disk_mib", "size_mib"), [(None, 16), (16, 16), (20 * 1024, 20 * 1024)])
+    def test_an_overlay_may_be_larger_than_its_image(
+        self, disks: Disks, layout: Layout, instance: Instance, disk_mib: int | None, size_mib: int
+    ) -> None:
+        """As the role asks; the image stays as it is."""
+        size = dataclasses.replace(instance.role.size, disk_mib=disk_mib)
+        disks.lay_overlay(dataclasses.replace(instance, role=dataclasses.replace(instance.role, size=size)))
+        argv = ["qemu-img", "info", "--backing-chain", "--output=json", str(layout.overlay(instance))]
+        overlay, image = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+        assert (overlay["virtual-size"], image["virtual-size"]) == (size_mib * MIB, 16 * MIB)
+
     def test_a_half_made_overlay_is_made_again(self, disks: Disks, layout: Layout, instance: Instance) -> None:
         """A crash between making and naming leaves nothing that counts."""
         path = layout.overlay(instance)

@@ -22,8 +22,8 @@ from orchestrator.arrivals import Teller
 from orchestrator.drivers.images import image_convert, image_incoming, qemu_img, unpacking
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.images.image_owner import take_back
-from orchestrator.drivers.images.room import Room
 from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.room import Room
 from orchestrator.errors import ImageCorrupt, ImageRejected, NoSpace
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.imagefiles.reading import MIB

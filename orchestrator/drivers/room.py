@@ -1,4 +1,4 @@
-"""How much of a file system images may still take: all that is free but for a reserve, which running guests need."""
+"""How much of a file system may still be taken for what is new: all but a reserve, which running guests need."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 from orchestrator.errors import NoSpace
-from orchestrator.imagefiles.reading import MIB
 
+MIB = 1024 * 1024
 _PART = 20  # of a small file system, no more than a twentieth is kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Room:
-    """The file system of a directory, and what is kept free of it (bytes) beside all images."""
+    """The file system of a directory, and what is kept free of it (bytes) beside all that is new."""
 
     directory: Path
     reserve_bytes: int = 0
@@ -25,13 +25,13 @@ class Room:
         reserve = min(self.reserve_bytes, found.f_blocks * found.f_frsize // _PART)
         return max(0, found.f_bavail * found.f_frsize - reserve)
 
-    def require(self, count: int) -> None:
+    def require(self, count: int, what: str = "the image") -> None:
         """Raises NoSpace when `count` bytes, or for 0 any at all, do not fit."""
         free = self.free_bytes()
         if count > free or free == 0:
             wanted = f"{count // MIB} MiB" if count else "more"
             raise NoSpace(
-                f"no room for the image: {wanted} would leave too little of {self.directory}: {free // MIB} MiB "
+                f"no room for {what}: {wanted} would leave too little of {self.directory}: {free // MIB} MiB "
                 "may be taken",
                 hint="make room under the state directory, or lower disk_reserve_mib in the configuration",
             )
