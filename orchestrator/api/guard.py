@@ -46,6 +46,7 @@ FOR_LOOKING = (
     "/v1/images",
     "/v1/images/*",
     "/v1/incoming",
+    "/v1/unused-images",
 )
 
 _PLAIN = re.compile(r"[A-Za-z0-9._@:=,-]{1,80}")

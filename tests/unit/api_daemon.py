@@ -159,7 +159,7 @@ class Daemon:
         )
 
 
-def exchange(path: Path, request: bytes, *, within_s: float = 5.0) -> bytes:
+def exchange(path: Path, request: bytes, *, within_s: float = 60.0) -> bytes:
     """Sends bytes as they are and returns everything that comes back until the connection ends."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(within_s)

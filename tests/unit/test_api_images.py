@@ -295,6 +295,9 @@ def test_a_client_that_goes_away_gets_no_image(
                 time.sleep(0.02)
             assert running.client().arrivals()[0]["step"] == "converting"
         assert nothing_is_left(running)
+        end = time.monotonic() + 60
+        while running.client().arrivals() and time.monotonic() < end:
+            time.sleep(0.02)
         assert running.client().arrivals() == []
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
