@@ -29,6 +29,8 @@ from orchestrator.control import Control
 from orchestrator.deployment import Capacity
 from orchestrator.drivers.answer_media import AnswerDiscs
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.balancer.nftables import NftablesBalancer
+from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks import QemuImgDisks
 from orchestrator.drivers.hypervisor import accelerator
@@ -170,7 +172,8 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secr
     with (
         event_loop_thread() as loop,
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
-        HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring) as balancer,
+        HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring) as haproxy,
+        NftablesBalancer(layout.run / "pools", bell.ring) as nftables,
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
@@ -181,7 +184,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secr
             media=AnswerDiscs(layout, secrets.of),
             hypervisor=machines.hypervisor,
             guest=machines.guest,
-            balancer=balancer,
+            balancer=PerEndpoint(haproxy, nftables),
             network=network,
             clock=clock,
         )

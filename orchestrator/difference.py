@@ -29,6 +29,7 @@ _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
 _OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
 _WORDS = {
     "mode": "protocol",
+    "affinity": "affinityTime",
     "user_data": "answers.userData",
     "user_data_from": "answers.userData",
     "vendor_data": "answers.vendorData",

@@ -153,6 +153,14 @@ class Mode(enum.StrEnum):
 
     TCP = "tcp"
     HTTP = "http"
+    UDP = "udp"
+
+
+class Carrier(enum.StrEnum):
+    """Who carries an endpoint's connections to its members."""
+
+    HAPROXY = "haproxy"
+    NFTABLES = "nftables"  # the kernel itself: the member sees the client's own address
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +193,13 @@ class Endpoint:
     timeout_s: float | None = None  # how long either side may be silent; None: 60 s for http, an hour for tcp
     max_connections: int | None = None  # at a time; None: a share of what the host's memory is good for
     max_connections_per_client: int | None = None  # from one address; None: half of the endpoint's
+    balancer: Carrier | None = None  # None: HAProxy, and for udp nftables
+    affinity_s: float | None = None  # how long a client's address keeps its member (nftables); None: not at all
+
+    @property
+    def carrier(self) -> Carrier:
+        """Who carries its connections."""
+        return self.balancer or (Carrier.NFTABLES if self.mode is Mode.UDP else Carrier.HAPROXY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -579,6 +594,8 @@ class Frontend:
     timeout_s: float | None = None  # see Endpoint, also for the next two
     connections_max: int | None = None
     client_connections_max: int | None = None
+    carrier: Carrier = Carrier.HAPROXY
+    affinity_s: float | None = None
 
 
 class Part(enum.StrEnum):

@@ -50,6 +50,8 @@ def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Fron
             timeout_s=end.timeout_s,
             connections_max=end.max_connections,
             client_connections_max=end.max_connections_per_client,
+            carrier=end.carrier,
+            affinity_s=end.affinity_s,
         )
         for service in services
         if not service.removing or service.name in peopled

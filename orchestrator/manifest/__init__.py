@@ -7,6 +7,7 @@ and expanded size are bounded before it is looked at.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ from orchestrator.manifest.tree import SEE, Map, line_in, read_tree
 from orchestrator.model import (
     INSTANCES_MAX,
     AnswerFormat,
+    Carrier,
     DiskFormat,
     Endpoint,
     Hardware,
@@ -53,6 +55,9 @@ from orchestrator.model import (
 from unattend.secret import SecretRef
 
 WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
+AFFINITY_S = 3 * 3600.0
+_OF_HAPROXY = ("timeout", "maxConnections", "maxConnectionsPerClient")
+_OF_NFTABLES = ("affinity", "affinityTime")
 ENDPOINT_CONNECTIONS_MOST = 200_000  # of an endpoint at a time
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 
@@ -195,8 +200,8 @@ class _Reader(Reader):
         return image
 
     def _endpoint(self, name: str, node: object, at: str) -> Endpoint:
-        limits = ("timeout", "maxConnections", "maxConnectionsPerClient")
-        node = self.keys(node, at, ("port", "target", "protocol", "probe", *limits), ("port",))
+        known = ("port", "target", "protocol", "probe", "balancer", *_OF_HAPROXY, *_OF_NFTABLES)
+        node = self.keys(node, at, known, ("port",))
         outside = self.take(node, at, "port", port, 0)
         mode = self.take(node, at, "protocol", choice(Mode), Mode.TCP)
         probe = self._probe(node, at)
@@ -205,7 +210,10 @@ class _Reader(Reader):
         if most is not None and of_a_client is not None and of_a_client > most:
             told = f"one client may have {of_a_client} connections, and all together {most}"
             self.fault(f"{at}.maxConnectionsPerClient", told, "not more than maxConnections")
-        return Endpoint(
+        carrier = self.take(node, at, "balancer", choice(Carrier), None)
+        affinity = self.take(node, at, "affinity", choice(Affinity), None)
+        affinity_s = self.take(node, at, "affinityTime", duration_s(1, 7 * 24 * 3600), AFFINITY_S)
+        endpoint = Endpoint(
             name=name,
             port=outside,
             target=self.take(node, at, "target", port, outside),
@@ -214,7 +222,25 @@ class _Reader(Reader):
             timeout_s=self.take(node, at, "timeout", duration_s(1, 24 * 3600), None),
             max_connections=most,
             max_connections_per_client=of_a_client,
+            balancer=carrier,
+            affinity_s=affinity_s if affinity is not None else None,
         )
+        self._fits_carrier(node, at, mode, endpoint.carrier)
+        return endpoint
+
+    def _fits_carrier(self, node: Map, at: str, mode: Mode, carrier: Carrier) -> None:
+        """What the other balancer can is not silently left undone."""
+        if carrier is Carrier.HAPROXY and mode is Mode.UDP:
+            self.fault(f"{at}.balancer", "HAProxy carries no udp", "leave it out, or say nftables")
+        if carrier is Carrier.NFTABLES and mode is Mode.HTTP:
+            self.fault(f"{at}.balancer", "nftables knows no http", "leave it out, or say protocol: tcp")
+        other = _OF_HAPROXY if carrier is Carrier.NFTABLES else _OF_NFTABLES
+        name = Carrier.HAPROXY if carrier is Carrier.NFTABLES else Carrier.NFTABLES
+        for key in other:
+            if key in node:
+                self.fault(f"{at}.{key}", f"only {name} keeps that", f"leave it out, or say balancer: {name}")
+        if "affinityTime" in node and "affinity" not in node:
+            self.fault(f"{at}.affinityTime", "there is no affinity that it could end", "say affinity: source")
 
     def _probe(self, node: Map, at: str) -> Probe | None:
         if "probe" not in node:
@@ -271,13 +297,20 @@ class _Reader(Reader):
         )
 
     def _unique_ports(self, roles: list[Role]) -> None:
-        seen: dict[int, str] = {}
+        seen: dict[tuple[int, bool], str] = {}
         for role in roles:
             for end in role.endpoints:
                 key = f"roles.{role.name}.endpoints.{end.name}.port"
-                if end.port and end.port in seen:
-                    self.fault(key, f"port {end.port} is taken by {seen[end.port]}", "each port of the VIP once")
-                seen.setdefault(end.port, key)
+                place = end.port, end.mode is Mode.UDP
+                if end.port and place in seen:
+                    self.fault(key, f"port {end.port} is taken by {seen[place]}", "each port of the VIP once")
+                seen.setdefault(place, key)
+
+
+class Affinity(enum.StrEnum):
+    """By what a client is known again."""
+
+    SOURCE = "source"
 
 
 def _is_windows(image: Image | None) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orchestrator import manifest
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
+    Carrier,
     DiskFormat,
     Endpoint,
     HttpProbe,
@@ -129,7 +130,18 @@ def test_user_data_that_no_guest_would_understand_is_refused() -> None:
         ("128 MiB", "128 MB", 7, "roles.web.size.memory", "MiB, GiB or TiB"),
         ("128 MiB", "1 MiB", 7, "roles.web.size.memory", "out of range"),
         ("port: 80,", "port: 99999,", 9, "roles.web.endpoints.http.port", "1 to 65535"),
-        ("protocol: http", "protocol: udp", 9, "roles.web.endpoints.http.protocol", "tcp, http"),
+        ("protocol: http", "protocol: sctp", 9, "roles.web.endpoints.http.protocol", "tcp, http, udp"),
+        ("protocol: http", "protocol: http, balancer: nftables", 9, "roles.web.endpoints.http.balancer", "no http"),
+        ("protocol: http", "protocol: udp, balancer: haproxy", 9, "roles.web.endpoints.http.balancer", "no udp"),
+        ("protocol: http", "protocol: udp, timeout: 5 s", 9, "roles.web.endpoints.http.timeout", "only haproxy"),
+        ("protocol: http", "affinity: source", 9, "roles.web.endpoints.http.affinity", "only nftables"),
+        (
+            "protocol: http",
+            "protocol: udp, affinityTime: 5 s",
+            9,
+            "roles.web.endpoints.http.affinityTime",
+            "say affinity: source",
+        ),
         ("port: 80,", "port: 80, timeout: 5,", 9, "roles.web.endpoints.http.timeout", "not a length of time"),
         ("port: 80,", "port: 80, timeout: 0 s,", 9, "roles.web.endpoints.http.timeout", "1 s to 86400 s"),
         ("port: 80,", "port: 80, maxConnections: 0,", 9, "roles.web.endpoints.http.maxConnections", "out of range"),
@@ -172,6 +184,19 @@ def test_all_faults_are_told_at_once() -> None:
         GOOD.replace("micro", "nope").replace("port: 80,", "port: 0,").replace("drain: 5 s", "drain: 5")
     )
     assert [fault.key for fault in faults] == ["roles.web.image", "roles.web.endpoints.http.port", "roles.web.drain"]
+
+
+def test_who_carries_an_endpoint_is_read() -> None:
+    """HAProxy unless it is said; udp by the kernel, beside tcp at the same port; affinity with its time."""
+    (http,) = manifest.parse(GOOD, find).roles[0].endpoints
+    assert (http.carrier, http.affinity_s) == (Carrier.HAPROXY, None)
+    more = """      dns: {port: 80, protocol: udp, affinity: source}
+      sql: {port: 81, balancer: nftables, affinity: source, affinityTime: 5 min}
+"""
+    source = GOOD.replace("    localStorage:", f"{more}    localStorage:")
+    _, dns, sql = manifest.parse(source, find).roles[0].endpoints
+    assert (dns.mode, dns.carrier, dns.affinity_s) == (Mode.UDP, Carrier.NFTABLES, 3 * 3600.0)
+    assert (sql.mode, sql.carrier, sql.affinity_s) == (Mode.TCP, Carrier.NFTABLES, 300.0)
 
 
 def test_the_limits_of_an_endpoint_are_read() -> None:

@@ -8,12 +8,12 @@ import socket
 from collections.abc import Collection, Sequence
 
 from orchestrator.errors import Permanent
-from orchestrator.model import Frontend, PoolName
+from orchestrator.model import Frontend, Mode, PoolName
 
 
 def place(frontend: Frontend) -> str:
-    """ADDRESS:PORT."""
-    return f"{frontend.vip}:{frontend.port}"
+    """ADDRESS:PORT, and /udp where it is that."""
+    return f"{frontend.vip}:{frontend.port}" + ("/udp" if frontend.mode is Mode.UDP else "")
 
 
 def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName, str]:
@@ -26,8 +26,10 @@ def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName
 
 
 def _refusal(frontend: Frontend) -> str:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kind = socket.SOCK_DGRAM if frontend.mode is Mode.UDP else socket.SOCK_STREAM
+    with contextlib.closing(socket.socket(socket.AF_INET, kind)) as probe:
+        if kind == socket.SOCK_STREAM:  # What was open there a minute ago holds nothing any more.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((frontend.vip, frontend.port))
         except PermissionError as error:

@@ -12,7 +12,7 @@ from typing import Final
 from orchestrator.drivers.network import nft
 from orchestrator.drivers.network.nft import Key, Set
 from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET
-from orchestrator.model import Instance, Service
+from orchestrator.model import Instance, Mode, Service
 
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
 _TABLES: Final = (INET, BRIDGE)
@@ -165,14 +165,14 @@ def _owners(found: nft.Found) -> frozenset[str]:
 def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
     network, vip = service.network, service.spec.vip
     bridge = frozenset({(network.bridge,)})
+    ends = [end for role in service.spec.roles for end in role.endpoints]
     return {
         ("inet", "bridges"): bridge,
         ("inet", "same"): frozenset({(network.bridge, network.bridge)}),
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
-        ("inet", "endpoints"): frozenset(
-            (vip, str(end.port)) for role in service.spec.roles for end in role.endpoints if vip
-        ),
+        ("inet", "endpoints"): frozenset((vip, str(end.port)) for end in ends if vip and end.mode is not Mode.UDP),
+        ("inet", "datagrams"): frozenset((vip, str(end.port)) for end in ends if vip and end.mode is Mode.UDP),
         ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
         ("bridge", "cards"): frozenset((one.nic.tap, mark) for one in instances for mark in _marks(one.nic.mac)),

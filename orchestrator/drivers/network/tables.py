@@ -44,6 +44,10 @@ _IN, _OUT = meta("iifname"), meta("oifname")
 _ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
 _NEW = match({"ct": {"key": "state"}}, ["new"], "in")
 _RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
+_SENT_ON_BY_A_VIP = (  # The kernel's own pools: what was asked of a VIP's endpoint reaches a member of it.
+    match({"ct": {"key": "status"}}, "dnat", "in"),
+    match({"ct": {"key": "ip daddr", "dir": "original"}}, "@vips"),
+)
 _FROM_GUEST = match(_IN, "@bridges")
 _LINK_LOCAL = {"prefix": {"addr": "169.254.0.0", "len": 16}}
 _ETHER_TYPE_RAW = raw("ll", 96, 16)  # `ether type` would look behind a VLAN tag
@@ -74,6 +78,7 @@ INET: Final = Table(
         Set(name="gateways", type=("ifname", "ipv4_addr")),
         Set(name="subnets", type=("ipv4_addr",), interval=True),
         Set(name="endpoints", type=("ipv4_addr", "inet_service")),
+        Set(name="datagrams", type=("ipv4_addr", "inet_service")),  # endpoints of udp
         Set(name="vips", type=("ipv4_addr",)),
         Set(name="flows", type=("ipv4_addr",), filled=True),
         Set(name="questions", type=("ipv4_addr",), filled=True),
@@ -127,6 +132,7 @@ INET: Final = Table(
                 (_ESTABLISHED, ACCEPT),
                 (*_RELATED_ICMP, ACCEPT),
                 (match(both(field("ip", "daddr"), field("tcp", "dport")), "@endpoints"), ACCEPT),
+                (match(both(field("ip", "daddr"), field("udp", "dport")), "@datagrams"), ACCEPT),
                 (match(field("icmp", "type"), "echo-request"), ACCEPT),
                 drop("a VIP, but no endpoint"),
             ),
@@ -139,6 +145,7 @@ INET: Final = Table(
                 (match(both(_IN, _OUT), "@same"), ACCEPT),
                 (match(_OUT, "@bridges"), _ESTABLISHED, ACCEPT),
                 (match(_OUT, "@bridges"), *_RELATED_ICMP, ACCEPT),
+                (match(_OUT, "@bridges"), *_SENT_ON_BY_A_VIP, ACCEPT),
                 (match(_OUT, "@bridges"), *drop("a new connection to a DIP")),
                 (_FROM_GUEST, match(meta("nfproto"), "ipv6"), *drop("IPv6 from a guest")),
                 (_FROM_GUEST, match(field("ip", "daddr"), _LINK_LOCAL), *drop("the host's own link")),

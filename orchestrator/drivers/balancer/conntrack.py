@@ -1,0 +1,147 @@
+"""The kernel's table of connections, as far as it sends them to members: listed and cut, by netlink.
+
+Formats: linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h. Only what was sent on to another address (DNAT) is
+seen.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.errors import Permanent, Unreachable
+
+ANSWER_S: Final = 5.0
+_NETLINK_NETFILTER: Final = 12
+_SUBSYSTEM: Final = 1 << 8  # NFNL_SUBSYS_CTNETLINK
+_GET, _DELETE = 1, 2  # IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE
+_REQUEST, _ACK, _DUMP = 1, 4, 0x300
+_ERROR, _DONE = 2, 3
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _ID = 1, 2, 3, 4, 12
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
+_IP_SRC, _IP_DST = 1, 2
+_PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
+_PROTOINFO_TCP, _TCP_STATE = 1, 1
+_DST_NAT: Final = 1 << 5  # IPS_DST_NAT
+_OVER: Final = (6, 7, 8)  # TCP_CONNTRACK_LAST_ACK, TIME_WAIT, CLOSE
+_TYPE: Final = 0x3FFF
+_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr
+_FAMILY: Final = struct.Struct("=BBH")  # nfgenmsg
+_ATTRIBUTE: Final = struct.Struct("=HH")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A connection that was sent on: from whom, to which address and port, and who answers. `open`: not over yet."""
+
+    protocol: int
+    client: str
+    client_port: int
+    vip: str
+    port: int
+    member: str
+    open: bool
+    key: bytes  # what names it to the kernel
+
+
+def flows() -> list[Flow]:
+    """All that were sent on to another address. Unreachable when the kernel does not answer."""
+    with _open() as ear:
+        ear.send(_message(_GET, _REQUEST | _DUMP, b""))
+        return [flow for flow in (_flow(body) for body in _answers(ear)) if flow is not None]
+
+
+def cut(which: Callable[[Flow], bool]) -> int:
+    """Makes the kernel forget those connections; their next packet belongs to none. Returns how many there were."""
+    gone = [flow for flow in flows() if which(flow)]
+    with _open() as ear:
+        for flow in gone:
+            ear.send(_message(_DELETE, _REQUEST | _ACK, flow.key))
+            for _ in _answers(ear, absent_is_fine=True):
+                pass
+    return len(gone)
+
+
+def _open() -> socket.socket:
+    ear = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    ear.settimeout(ANSWER_S)
+    ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+    return ear
+
+
+def _message(what: int, flags: int, body: bytes) -> bytes:
+    whole = _FAMILY.pack(socket.AF_INET, 0, 0) + body
+    return _HEADER.pack(_HEADER.size + len(whole), _SUBSYSTEM | what, flags, 1, 0) + whole
+
+
+def _answers(ear: socket.socket, *, absent_is_fine: bool = False) -> Iterator[bytes]:
+    """The bodies of all messages until the kernel says that there are no more."""
+    while True:
+        try:
+            messages = ear.recv(1 << 18)
+        except OSError as error:
+            raise Unreachable(
+                f"the kernel does not list its connections: {error}", hint="it is asked again"
+            ) from error
+        while len(messages) >= _HEADER.size:
+            length, kind, _, _, _ = _HEADER.unpack_from(messages)
+            body, messages = messages[_HEADER.size : length], messages[(length + 3) & ~3 :]
+            if kind == _DONE:
+                return
+            if kind == _ERROR:
+                number = -struct.unpack_from("=i", body)[0]
+                if number in (0, errno.ENOENT if absent_is_fine else 0):
+                    return
+                if number in (errno.EPERM, errno.EACCES):
+                    raise Permanent("no right to see the kernel's connections", hint="run the daemon as root")
+                raise Unreachable(
+                    f"the kernel does not list its connections: error {number}", hint="it is asked again"
+                )
+            yield body[_FAMILY.size :]
+
+
+def _attributes(body: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(body) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(body)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _TYPE] = body[_ATTRIBUTE.size : length]
+        body = body[(length + 3) & ~3 :]
+    return found
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    padding = -len(value) % 4
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(padding)
+
+
+def _flow(body: bytes) -> Flow | None:
+    parts = _attributes(body)
+    status = struct.unpack("!I", parts.get(_STATUS, bytes(4)))[0]
+    if not status & _DST_NAT or _TUPLE_ORIG not in parts or _TUPLE_REPLY not in parts:
+        return None
+    begun, answered = _attributes(parts[_TUPLE_ORIG]), _attributes(parts[_TUPLE_REPLY])
+    ends, protocol = _attributes(begun[_TUPLE_IP]), _attributes(begun[_TUPLE_PROTO])
+    number = protocol[_PROTO_NUM][0]
+    if _PROTO_DST_PORT not in protocol or _IP_SRC not in ends:
+        return None
+    state = _attributes(_attributes(parts.get(_PROTOINFO, b"")).get(_PROTOINFO_TCP, b"")).get(_TCP_STATE, b"\0")[0]
+    key = _attribute(_TUPLE_ORIG | 0x8000, parts[_TUPLE_ORIG])  # NLA_F_NESTED
+    if _ID in parts:
+        key += _attribute(_ID, parts[_ID])
+    return Flow(
+        protocol=number,
+        client=str(ipaddress.IPv4Address(ends[_IP_SRC])),
+        client_port=struct.unpack("!H", protocol[_PROTO_SRC_PORT])[0],
+        vip=str(ipaddress.IPv4Address(ends[_IP_DST])),
+        port=struct.unpack("!H", protocol[_PROTO_DST_PORT])[0],
+        member=str(ipaddress.IPv4Address(_attributes(answered[_TUPLE_IP])[_IP_SRC])),
+        open=not (number == socket.IPPROTO_TCP and state in _OVER),
+        key=key,
+    )

@@ -1,0 +1,174 @@
+"""Pools as one table of nftables, `ip vmrole_pools`: what it shall hold, as text for one transaction. Pure.
+
+Each endpoint is an element of a map that leads to its pool's chain; that deals new connections out to its members'
+chains, which translate the address (DNAT). What has begun is the kernel's to remember, whatever the table says later.
+What reaches the host for an endpoint is for a pool without members, or belongs to a connection that was cut: it is
+refused at once.
+
+Names of chains and sets are digests: nothing that a user wrote stands in the text, only addresses and ports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.errors import Permanent
+from orchestrator.model import Frontend, Mode, PoolName
+
+TABLE: Final = "vmrole_pools"
+CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers
+_BEFORE_FILTERS, _DSTNAT, _BEFORE_SRCNAT = -10, -100, 99
+_SUBNET_BITS: Final = 24  # what a service's network has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A member behind an endpoint."""
+
+    pool: PoolName
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The chains and sets of a table, apart from those that are always there."""
+
+    chains: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Chains with their rules, sets with their type, and which endpoints lead where."""
+
+    chains: Mapping[str, tuple[str, ...]]
+    sets: Mapping[str, str]
+    served: tuple[str, ...]  # endpoints, as elements
+    leads: tuple[str, ...]  # endpoints with members, as elements of the map
+
+    @property
+    def names(self) -> Names:
+        """What a later transaction has to take away when it is no longer wanted."""
+        return Names(frozenset(self.chains), frozenset(self.sets))
+
+
+def pools(frontends: Sequence[Frontend], takers: Collection[Place], known: Collection[Place]) -> Pools:
+    """The table's content. `takers` get new connections; `known` are all members, also those that drain."""
+    chains: dict[str, tuple[str, ...]] = {}
+    sets: dict[str, str] = {}
+    served, leads = [], []
+    for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
+        element = _element(frontend)
+        served.append(element)
+        places = sorted((one for one in takers if one.pool == frontend.pool), key=lambda one: (one.address, one.port))
+        if not places:
+            continue
+        deal = [f"{number} : goto {_name('m', one)}" for number, one in enumerate(places)]
+        rules = []
+        for one in places:
+            member = _name("m", one)
+            own = [
+                f"meta l4proto {_protocol(frontend)} dnat to {ipaddress.IPv4Address(one.address)}:{_port(one.port)}"
+            ]
+            if frontend.affinity_s is not None:
+                kept = _name("a", one)
+                sets[kept] = (
+                    f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic,timeout; "
+                    f"timeout {max(1, round(frontend.affinity_s))}s;"
+                )
+                rules.append(f"ip saddr @{kept} goto {member}")
+                own.insert(0, f"update @{kept} {{ ip saddr }}")
+            chains[member] = tuple(own)
+        rules.append(f"numgen inc mod {len(places)} vmap {{ {', '.join(deal)} }}")
+        chain = "p" + _digest(frontend.pool)
+        chains[chain] = tuple(rules)
+        leads.append(f"{element} : goto {chain}")
+    chains |= _fixed({one.address for one in known})
+    return Pools(chains, sets, tuple(served), tuple(leads))
+
+
+def _fixed(addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The chains that are always there."""
+    subnets = {str(ipaddress.IPv4Network(f"{one}/{_SUBNET_BITS}", strict=False)) for one in addresses}
+    place = "ip daddr . meta l4proto . th dport"
+    return {
+        "prerouting": ("jump dispatch",),
+        "output": ("jump dispatch",),
+        # A packet in the middle of a connection that nobody knows begins none.
+        "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{place} vmap @pools"),
+        # A member that reaches its own service would be answered by its neighbour directly, and from another address.
+        "postrouting": tuple(
+            f"ct status dnat ip saddr {subnet} ip daddr {subnet} masquerade" for subnet in sorted(subnets)
+        ),
+        "input": (
+            f"meta l4proto tcp {place} @served reject with tcp reset",
+            f"{place} @served reject with icmp type port-unreachable",
+        ),
+    }
+
+
+_HOOKS: Final = {
+    "prerouting": f"type nat hook prerouting priority {_DSTNAT};",
+    "output": f"type nat hook output priority {_DSTNAT};",
+    "postrouting": f"type nat hook postrouting priority {_BEFORE_SRCNAT};",
+    "input": f"type filter hook input priority {_BEFORE_FILTERS};",
+}
+_KEY: Final = "type ipv4_addr . inet_proto . inet_service"
+
+
+def transaction(wanted: Pools, now: Names) -> str:
+    """Makes the table what is wanted, all at once; what affinity remembers of members that stay is kept."""
+    at = f"ip {TABLE}"
+    lines = [
+        f"add table {at}",
+        f"add set {at} served {{ {_KEY}; }}",
+        f"add map {at} pools {{ {_KEY} : verdict; }}",
+        f"flush set {at} served",
+        f"flush map {at} pools",
+    ]
+    lines += [f"flush chain {at} {chain}" for chain in sorted(now.chains)]
+    lines += [f"delete chain {at} {chain}" for chain in sorted(now.chains - wanted.names.chains)]
+    lines += [f"delete set {at} {name}" for name in sorted(now.sets - wanted.names.sets)]
+    lines += [f"add set {at} {name} {{ {kind} }}" for name, kind in sorted(wanted.sets.items())]
+    lines += [
+        f"add chain {at} {chain} {{ {_HOOKS[chain]} }}" if chain in _HOOKS else f"add chain {at} {chain}"
+        for chain in sorted(wanted.chains)
+    ]
+    lines += [f"add rule {at} {chain} {rule}" for chain, rules in sorted(wanted.chains.items()) for rule in rules]
+    if wanted.served:
+        lines.append(f"add element {at} served {{ {', '.join(wanted.served)} }}")
+    if wanted.leads:
+        lines.append(f"add element {at} pools {{ {', '.join(wanted.leads)} }}")
+    return "\n".join(lines) + "\n"
+
+
+def removal() -> str:
+    """Takes the table away, if there is one."""
+    return f"add table ip {TABLE}\ndelete table ip {TABLE}\n"
+
+
+def _element(frontend: Frontend) -> str:
+    return f"{ipaddress.IPv4Address(frontend.vip)} . {_protocol(frontend)} . {_port(frontend.port)}"
+
+
+def _protocol(frontend: Frontend) -> str:
+    return "udp" if frontend.mode is Mode.UDP else "tcp"
+
+
+def _port(port: int) -> int:
+    if not 1 <= port <= 65535:
+        raise Permanent(f"{port} is not a port")
+    return port
+
+
+def _name(kind: str, place: Place) -> str:
+    return kind + _digest(f"{place.pool} {place.address} {place.port}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

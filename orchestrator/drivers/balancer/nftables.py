@@ -1,0 +1,330 @@
+"""Pools in the kernel: nftables deals connections out, conntrack remembers them, a prober says who is well.
+
+Nothing runs for it but the kernel: a daemon that dies leaves all of it working, health excepted. The next daemon lays
+it again from what was kept; what affinity remembers and what is open stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from orchestrator.addressing import TAP_PREFIX
+from orchestrator.drivers.balancer import conntrack, nft_pools, places
+from orchestrator.drivers.balancer.desired import Desired, Shape
+from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
+from orchestrator.drivers.balancer.prober import Prober, Target
+from orchestrator.drivers.balancer.watch import watching
+from orchestrator.drivers.command import run
+from orchestrator.drivers.network.ruleset_watch import ruleset_watch
+from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
+from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Seat, Standing
+
+log = logging.getLogger(__name__)
+TURN_S: Final = 2.0  # A transaction takes some 20 ms; who waits longer is asked to come again.
+AUDIT_S: Final = 60.0  # Removals are told at once; other changes by somebody else are found then.
+CUTS_MOST: Final = 5  # A packet that was on its way when the table changed may begin one more connection.
+STOP_S: Final = 5.0
+_NET: Final = Path("/sys/class/net")
+_FILTERED: Final = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+COUNT_SHARE: Final = 10  # Counting open connections takes a tenth of a core at most, however many there are.
+
+
+class NftablesBalancer:
+    """See ports.Balancer. Thread-safe; needs CAP_NET_ADMIN. `with` watches members and table; its end leaves both."""
+
+    def __init__(
+        self,
+        place: Path,
+        wake: Callable[[InstanceName, str], None],
+        *,
+        desired: Callable[[Path], Desired] = Desired,
+        apply: Callable[[str], object] | None = None,
+    ) -> None:
+        """`place` is a directory of its own under the run directory; `apply` runs one transaction."""
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.desired = desired(place / "pools.json")
+        self._wake = wake
+        self._apply = apply or (lambda text: run(["nft", "-f", "-"], stdin=text))
+        self._lock = threading.RLock()
+        self._prober = Prober(self._heard)
+        self._refused: dict[PoolName, str] = {}
+        self._laid: Pools | None = None
+        self._shown: str | None = None  # what the kernel showed right after the last transaction
+        self._suspect = threading.Event()  # whether the table, or who is well, may have changed
+        self._audit_at = 0.0
+        self._counted: tuple[float, Mapping[str, int]] = (0.0, {})  # until when, and open connections by address
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._suspect.set()
+        try:
+            self.revive()
+        except WorldError as error:  # Guests can be looked after without it, and the watch goes on trying.
+            log.warning("%s", error)
+        self._stack.enter_context(self._prober)
+        self._stack.enter_context(ruleset_watch(nft_pools.TABLE, lambda _: self._suspect.set()))
+        self._stack.enter_context(
+            watching("nftables", self.revive, self._let_members_reach_themselves, join_s=STOP_S)
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=TURN_S):
+            raise Busy("the pools are being changed")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    # The port --------------------------------------------------------------------------------------------------
+    # What shall be is noted after a member has come, and before it goes.
+
+    def shape(self, frontends: Sequence[Frontend]) -> None:
+        """See ports.Balancer."""
+        wanted = tuple(sorted(frontends, key=lambda frontend: frontend.pool))
+        with self._turn():
+            ours = {places.place(one) for one in self.desired.shape.frontends}
+            self._refused = places.refusals(wanted, ours)
+            served = tuple(one for one in wanted if one.pool not in self._refused)
+            if served != self.desired.shape.frontends or (served and self._laid is None):
+                self._shape_to(served)
+            if self._refused:
+                told = "; ".join(self._refused.values())
+                raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
+
+    def _shape_to(self, served: tuple[Frontend, ...]) -> None:
+        open_ones = self._open_connections(fresh=True) if self.desired.shape.members else {}
+        shape = self.desired.shape.with_frontends(served)
+        for name, member in self.desired.shape.members.items():
+            if name not in shape.members and open_ones.get(member.address):  # What is open goes on until it leaves.
+                shape = shape.with_member(member)
+        self._lay(shape)
+        self.desired.keep(shape)
+        if not served and not shape.members:
+            self.desired.forget()
+
+    def carries(self, pool: PoolName) -> bool:
+        """Whether the pool is one of this balancer's, served or refused."""
+        return pool in self._refused or any(one.pool == pool for one in self.desired.shape.frontends)
+
+    def join(self, member: Member) -> None:
+        """See ports.Balancer. Busy while an endpoint is not set up yet, and in all others by then."""
+        with self._turn():
+            known = {frontend.pool for frontend in self.desired.shape.frontends}
+            missing = [pool for pool, _ in member.pools if pool not in known]
+            served = replace(member, pools=tuple((pool, port) for pool, port in member.pools if pool in known))
+            if served.pools:
+                before = self.desired.shape.members.get(member.name)
+                shape = self.desired.shape.with_member(served)
+                self._lay(shape)
+                self.desired.keep(shape)
+                if before is not None and before.address != member.address:
+                    self._cut(before.address)
+            for pool in missing:
+                if pool in self._refused:  # The host's fault, and not the member's.
+                    raise Unreachable(f"nobody listens on the endpoint {pool}: {self._refused[pool]}")
+            if missing:
+                raise Busy(f"the endpoint {missing[0]} is not set up yet")
+
+    def drain(self, name: InstanceName) -> None:
+        """See ports.Balancer."""
+        with self._turn():
+            if name not in self.desired.shape.members:
+                return
+            if name not in self.desired.shape.draining:
+                self.desired.keep(self.desired.shape.with_draining(name))
+            self._lay(self.desired.shape)
+            self._counted = (0.0, {})  # What was counted before may miss what has begun since.
+
+    def leave(self, name: InstanceName) -> None:
+        """See ports.Balancer. Drained first: who dies in between finds a member that is still to be cut."""
+        with self._turn():
+            member = self.desired.shape.members.get(name)
+            if member is None:
+                return
+            self.drain(name)
+            self._cut(member.address)
+            shape = self.desired.shape.without(name)
+            self._lay(shape)
+            self.desired.keep(shape)
+
+    def seats(self) -> Mapping[InstanceName, Seat]:
+        """See ports.Balancer."""
+        shape = self.desired.shape
+        if not shape.members:
+            return {}
+        open_ones = self._open_connections()
+        return {InstanceName(name): self._seat(shape, member, open_ones) for name, member in shape.members.items()}
+
+    def seat(self, name: InstanceName) -> Seat | None:
+        """See ports.Balancer."""
+        shape = self.desired.shape
+        member = shape.members.get(name)
+        return None if member is None else self._seat(shape, member, self._open_connections())
+
+    def faults(self) -> Sequence[str]:
+        """See ports.Balancer."""
+        if self._laid is not None and self._show() != self._shown:
+            return ["the nft table of the pools is not as it was laid; it is laid again within a minute"]
+        return ()
+
+    # Members ---------------------------------------------------------------------------------------------------
+
+    def _seat(self, shape: Shape, member: Member, open_ones: Mapping[str, int]) -> Seat:
+        served = {frontend.pool for frontend in shape.frontends}
+        pools = tuple(pool for pool, _ in member.pools if pool in served)
+        healths = [self._prober.health((pool, member.name)) for pool in pools]
+        if member.name in shape.draining or not pools:
+            standing = Standing.DRAINING
+        else:
+            standing = Standing.UP if all(health.up for health in healths) else Standing.DOWN
+        return Seat(
+            address=member.address if pools else "",
+            standing=standing,
+            connections=open_ones.get(member.address, 0),
+            pools=pools,
+            checked=all(health.checked for health in healths),
+        )
+
+    def _open_connections(self, *, fresh: bool = False) -> Mapping[str, int]:
+        until, counted = self._counted
+        began = time.monotonic()
+        if not fresh and began < until:
+            return counted
+        count: dict[str, int] = {}
+        for flow in conntrack.flows():
+            if flow.open:
+                count[flow.member] = count.get(flow.member, 0) + 1
+        ended = time.monotonic()
+        self._counted = (ended + (ended - began) * (COUNT_SHARE - 1), count)
+        return count
+
+    def _cut(self, address: str) -> None:
+        for _ in range(CUTS_MOST):
+            if conntrack.cut(lambda flow: flow.member == address) == 0:
+                return
+        raise Busy(f"connections to {address} go on though they were cut")
+
+    # The table -------------------------------------------------------------------------------------------------
+
+    def _lay(self, shape: Shape) -> None:
+        """Makes the kernel and the prober do what the shape says."""
+        self._prober.watch(_targets(shape))
+        if not shape.frontends:
+            self._apply(nft_pools.removal())
+            self._laid, self._shown = None, None
+            return
+        known = [
+            (name, Place(pool=pool, address=member.address, port=port))
+            for name, member in shape.members.items()
+            for pool, port in member.pools
+        ]
+        takers = [
+            place
+            for name, place in known
+            if name not in shape.draining and self._prober.health((place.pool, name)).up
+        ]
+        wanted = nft_pools.pools(shape.frontends, takers, [place for _, place in known])
+        if wanted != self._laid or self._shown is None:
+            now = self._laid.names if self._laid is not None and self._shown is not None else self._names()
+            try:
+                self._apply(nft_pools.transaction(wanted, now))
+            except CommandFailed:  # Somebody has changed the table since: what it holds now is looked at.
+                self._apply(nft_pools.transaction(wanted, self._names()))
+            self._laid, self._shown = wanted, self._show()
+
+    def revive(self) -> None:
+        """Lays the table again where it is not as it was laid, and anew where members' health has changed."""
+        if not self.desired.shape.frontends:
+            return
+        due = time.monotonic() > self._audit_at
+        if not due and not self._suspect.is_set():
+            return
+        with self._turn():
+            self._suspect.clear()
+            self._audit_at = time.monotonic() + AUDIT_S
+            if self._laid is not None and self._show() != self._shown:
+                log.warning("somebody changed the nft table ip %s; laid again", nft_pools.TABLE)
+                self._shown = None
+            try:
+                self._lay(self.desired.shape)
+            except WorldError:
+                self._suspect.set()
+                raise
+
+    def _let_members_reach_themselves(self) -> None:
+        """Where frames on bridges are filtered as packets (br_netfilter), what a member asks of its own VIP is sent
+        back by the bridge itself, which does that only for a port that is told to.
+        """
+        if not self.desired.shape.members or not _bridges_are_filtered():
+            return
+        for port in _NET.glob(f"{TAP_PREFIX}*/brport/hairpin_mode"):
+            with contextlib.suppress(OSError):  # Its VM has ended meanwhile.
+                if port.read_text().strip() == "0":
+                    port.write_text("1")
+
+    def _heard(self, key: Hashable) -> None:
+        """A member has fallen sick or has become well."""
+        self._suspect.set()
+        with contextlib.suppress(WorldError):  # The watch tries again in a moment.
+            self.revive()
+        _, name = key if isinstance(key, tuple) else ("", str(key))
+        seat = self.desired.shape.members.get(name)
+        if seat is not None:
+            up = all(self._prober.health((pool, name)).up for pool, _ in seat.pools)
+            self._wake(InstanceName(name), f"the balancer's check: {Standing.UP if up else Standing.DOWN}")
+
+    def _names(self) -> Names:
+        listed = self._list()
+        chains = frozenset(item["chain"]["name"] for item in listed if "chain" in item)
+        sets = frozenset(item["set"]["name"] for item in listed if "set" in item)
+        return Names(chains, sets - {"served"})
+
+    def _show(self) -> str | None:
+        """The table, but for what affinity has learned; None when there is none."""
+        listed = self._list()
+        for item in listed:
+            for body in item.values():
+                body.pop("handle", None)
+            if "set" in item and item["set"]["name"] != "served":
+                item["set"].pop("elem", None)
+        return json.dumps(listed, sort_keys=True) if listed else None
+
+    def _list(self) -> list[dict[str, dict[str, Any]]]:
+        try:
+            listed = json.loads(run(["nft", "-j", "list", "table", "ip", nft_pools.TABLE]))["nftables"]
+        except CommandFailed as error:
+            if "No such file or directory" in error.stderr:
+                return []
+            raise
+        return [item for item in listed if "metainfo" not in item]
+
+
+def _bridges_are_filtered() -> bool:
+    try:
+        return _FILTERED.read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+def _targets(shape: Shape) -> dict[Hashable, Target]:
+    """Who is asked how. An endpoint of udp without a probe has nothing that could be asked."""
+    frontends = {frontend.pool: frontend for frontend in shape.frontends}
+    return {
+        (pool, name): Target(address=member.address, port=port, probe=frontends[pool].probe)
+        for name, member in shape.members.items()
+        for pool, port in member.pools
+        if pool in frontends and (frontends[pool].mode is not Mode.UDP or frontends[pool].probe is not None)
+    }

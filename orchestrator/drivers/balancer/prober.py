@@ -1,0 +1,222 @@
+"""Whether members are well: one thread that asks each of them, by TCP or HTTP, and says when the answer has changed.
+
+A check ends by a reset, so that the kernel does not remember it for two minutes. The member is hostile: of its answer
+a few bytes are read, within the time of the check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import random
+import re
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from orchestrator.model import HttpProbe, Probe
+
+log = logging.getLogger(__name__)
+IDLE_S: Final = 0.2  # How late a new member's first check may be, beside those of others.
+AT_A_TIME: Final = 256  # checks in flight: each holds a descriptor
+_STATUS = re.compile(rb"HTTP/1\.[01] [23]\d\d[ \r\n]")
+_STATUS_BYTES: Final = 16
+_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often a member is asked, how long its answer may take, and how many in a row change what is thought."""
+
+    interval_s: float = 1.0
+    timeout_s: float = 2.0
+    rise: int = 1
+    fall: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where and how a member is asked."""
+
+    address: str
+    port: int
+    probe: Probe | None
+    pace: Pace = Pace()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is thought of a member: up until a check has shown otherwise."""
+
+    up: bool = True
+    checked: bool = False
+    why: str = ""  # what the last failed check met
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    target: Target
+    health: Health = field(default_factory=Health)
+    run: int = 0  # checks in a row that contradict `health`
+    gone: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Check:
+    of: _Watched
+    key: Hashable
+    ends_at: float
+    talk: socket.socket
+    heard: bytes = b""
+    asked: bool = False
+
+
+class Prober:
+    """See the module. `hear` is called on the prober's thread when a member's health changes."""
+
+    def __init__(self, hear: Callable[[Hashable], None]) -> None:
+        self._hear = hear
+        self._lock = threading.Lock()
+        self._watched: dict[Hashable, _Watched] = {}
+        self._due: list[tuple[float, int, Hashable, _Watched]] = []
+        self._number = 0
+        self._flying: set[_Check] = set()
+        self._selector = selectors.DefaultSelector()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+
+    def __enter__(self) -> Prober:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(IDLE_S * 10)
+
+    def watch(self, targets: Mapping[Hashable, Target]) -> None:
+        """From now on exactly these are asked; what is thought of those that stay as they were stays."""
+        now = time.monotonic()
+        with self._lock:
+            for key in [key for key, one in self._watched.items() if targets.get(key) != one.target]:
+                self._watched.pop(key).gone = True
+            for key, target in targets.items():
+                if key not in self._watched:
+                    self._watched[key] = _Watched(target)
+                    self._plan(now, key, self._watched[key])
+
+    def health(self, key: Hashable) -> Health:
+        """What is thought of a member; of one that is not asked, that it is up."""
+        with self._lock:
+            watched = self._watched.get(key)
+            return Health(checked=True) if watched is None else watched.health
+
+    def _plan(self, at: float, key: Hashable, watched: _Watched) -> None:
+        self._number += 1
+        heapq.heappush(self._due, (at, self._number, key, watched))
+
+    # The thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._begin_due()
+                for event, _ in self._selector.select(self._pause_s()):
+                    self._go_on(event.data)
+                self._end_late()
+            except Exception:  # Without this thread nobody would look after members.
+                log.exception("checks of members go on after an error of their own")
+                self._ending.wait(IDLE_S)
+        for check in list(self._flying):
+            self._close(check)
+        self._selector.close()
+
+    def _pause_s(self) -> float:
+        with self._lock:
+            next_at = self._due[0][0] if self._due else time.monotonic() + IDLE_S
+        return max(0.0, min(IDLE_S, next_at - time.monotonic()))
+
+    def _begin_due(self) -> None:
+        now = time.monotonic()
+        due: list[tuple[Hashable, _Watched]] = []
+        with self._lock:
+            while self._due and self._due[0][0] <= now and len(self._flying) + len(due) < AT_A_TIME:
+                _, _, key, watched = heapq.heappop(self._due)
+                if not watched.gone:
+                    due.append((key, watched))
+        for key, watched in due:
+            self._begin(key, watched)
+
+    def _begin(self, key: Hashable, watched: _Watched) -> None:
+        talk = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        talk.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        check = _Check(watched, key, time.monotonic() + watched.target.pace.timeout_s, talk)
+        probe = watched.target.probe
+        port = probe.port if probe is not None and probe.port is not None else watched.target.port
+        self._flying.add(check)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                talk.connect((watched.target.address, port))
+            self._selector.register(talk, selectors.EVENT_WRITE, check)
+        except OSError as error:
+            self._end(check, error.strerror or str(error))
+
+    def _go_on(self, check: _Check) -> None:
+        probe = check.of.target.probe
+        try:
+            if not check.asked:
+                if (number := check.talk.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) != 0:
+                    raise OSError(number, "the connection is refused")
+                if not isinstance(probe, HttpProbe):
+                    self._end(check, "")
+                    return
+                check.asked = True
+                check.talk.send(f"GET {probe.path} HTTP/1.0\r\n\r\n".encode("ascii"))
+                self._selector.modify(check.talk, selectors.EVENT_READ, check)
+                return
+            chunk = check.talk.recv(_STATUS_BYTES - len(check.heard))
+        except OSError as error:
+            self._end(check, error.strerror or str(error))
+            return
+        check.heard += chunk
+        if _STATUS.match(check.heard):
+            self._end(check, "")
+        elif not chunk or len(check.heard) >= _STATUS_BYTES:
+            self._end(check, "the answer is no success")
+
+    def _end_late(self) -> None:
+        now = time.monotonic()
+        for check in [check for check in self._flying if check.ends_at <= now]:
+            self._end(check, "no answer in time")
+
+    def _close(self, check: _Check) -> None:
+        self._flying.discard(check)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(check.talk)
+        check.talk.close()
+
+    def _end(self, check: _Check, fault: str) -> None:
+        """What the check found; `fault` "" when the member is well."""
+        self._close(check)
+        watched, pace = check.of, check.of.target.pace
+        with self._lock:
+            if watched.gone:
+                return
+            before = watched.health
+            contradicts = before.up is bool(fault)
+            watched.run = watched.run + 1 if contradicts else 0
+            turned = contradicts and watched.run >= (pace.fall if fault else pace.rise)
+            # That a member is up is believed at first: it counts as checked when a check has said so.
+            up, checked = (before.up is not turned), before.checked or not contradicts or turned
+            watched.health = Health(up=up, checked=checked, why=fault or ("" if up else before.why))
+            watched.run = 0 if turned else watched.run
+            again_s = pace.interval_s / 4 if contradicts and not turned else pace.interval_s
+            self._plan(time.monotonic() + again_s * random.uniform(0.9, 1.1), check.key, watched)  # noqa: S311
+            changed = before.up is not up
+        if changed:
+            self._hear(check.key)

@@ -1,0 +1,161 @@
+"""Checks of members, on real servers: what passes, what does not, how many it takes, and what a hostile one costs."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+
+import pytest
+
+from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target
+from orchestrator.model import HttpProbe, TcpProbe
+from tests.contract.suites.balancer import CORNER
+from tests.contract.test_balancer import until
+
+QUICK = Pace(interval_s=0.05, timeout_s=0.5, rise=2, fall=3)
+HERE = f"{CORNER}.40"
+WITHIN_S = 30.0
+
+
+class Member:
+    """Answers each connection as it is told at that time; counts them."""
+
+    def __init__(self, answer: bytes | None = b"") -> None:
+        self.answer = answer
+        self.count = 0
+        self._listener = socket.create_server((HERE, 0), backlog=512)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self) -> None:
+        """Its port closes."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                talk, _ = self._listener.accept()
+            except OSError:
+                return
+            self.count += 1
+            with talk, contextlib.suppress(OSError):
+                talk.settimeout(1.0)
+                talk.recv(100)
+                if self.answer is None:
+                    time.sleep(1.0)
+                else:
+                    talk.sendall(self.answer)
+
+
+@pytest.fixture
+def heard() -> list[Hashable]:
+    """Whose health has changed."""
+    return []
+
+
+@pytest.fixture
+def prober(heard: list[Hashable]) -> Iterator[Prober]:
+    """One that runs."""
+    with Prober(heard.append) as prober:
+        yield prober
+
+
+Make = Callable[[bytes | None], Member]
+
+
+@pytest.fixture
+def member() -> Iterator[Make]:
+    """Makes members; they end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def made(answer: bytes | None) -> Member:
+            one = Member(answer)
+            stack.callback(one.stop)
+            return one
+
+        yield made
+
+
+def target(member: Member, *, http: bool = False) -> Target:
+    """How it is asked."""
+    return Target(address=HERE, port=member.port, probe=HttpProbe(path="/h") if http else TcpProbe(), pace=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("answer", "well"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),
+        (b"HTTP/1.0 302 Found\r\n", True),
+        (b"HTTP/1.1 204\r\n", True),
+        (b"HTTP/1.1 503 no\r\n", False),
+        (b"HTTP/1.1 2000 no\r\n", False),
+        (b"HTTP/1.1 20", False),
+        (b"", False),
+        (b"x" * 100_000, False),
+        (None, False),
+    ],
+)
+def test_what_an_answer_by_http_is_worth(prober: Prober, member: Make, answer: bytes | None, well: bool) -> None:
+    """2xx and 3xx are well; all else, silence and rubbish are not, and are told as checked."""
+    asked = member(answer)
+    prober.watch({"m": target(asked, http=True)})
+    until(lambda: prober.health("m").checked, WITHIN_S)
+    assert prober.health("m").up is well
+    assert (prober.health("m").why == "") is well
+
+
+def test_how_many_it_takes(prober: Prober, member: Make, heard: list[Hashable]) -> None:
+    """So many failures in a row make it sick, so many passes well again, and each turn is told once."""
+    asked = member(b"HTTP/1.1 200 OK\r\n")
+    prober.watch({"m": target(asked, http=True)})
+    until(lambda: prober.health("m").checked, WITHIN_S)
+    asked.answer, before = b"HTTP/1.1 500 no\r\n", asked.count
+    until(lambda: not prober.health("m").up, WITHIN_S)
+    assert asked.count - before >= QUICK.fall
+    asked.answer, before = b"HTTP/1.1 200 OK\r\n", asked.count
+    until(lambda: prober.health("m").up, WITHIN_S)
+    assert asked.count - before >= QUICK.rise
+    until(lambda: heard == ["m", "m"], WITHIN_S)
+
+
+def test_a_sick_member_is_never_both_up_and_checked(prober: Prober, member: Make) -> None:
+    """Until its checks have failed it is up by belief alone."""
+    asked = member(b"")
+    asked.stop()
+    prober.watch({"m": target(asked)})
+    seen = set()
+    while (health := prober.health("m")).up:
+        seen.add(health.checked)
+        time.sleep(0.001)
+    assert seen <= {False}
+    assert health.checked
+
+
+def test_who_is_not_watched_is_asked_no_more(prober: Prober, member: Make) -> None:
+    """And one that is watched as before is not thought of anew."""
+    gone, stays = member(b""), member(b"")
+    stays.stop()
+    prober.watch({"gone": target(gone), "stays": target(stays)})
+    until(lambda: gone.count > 0 and not prober.health("stays").up, WITHIN_S)
+    prober.watch({"stays": target(stays)})
+    assert not prober.health("stays").up
+    time.sleep(1.0)  # What was on its way has arrived.
+    before = gone.count
+    time.sleep(0.5)
+    assert gone.count == before
+    assert prober.health("gone") == Health(up=True, checked=True)
+
+
+def test_one_that_is_silent_holds_up_nobody(prober: Prober, member: Make) -> None:
+    """Hundreds that never answer, and one that does: it is well all the time."""
+    silent, good = member(None), member(b"HTTP/1.1 200 OK\r\n")
+    targets: dict[Hashable, Target] = {number: target(silent, http=True) for number in range(300)}
+    prober.watch({**targets, "good": target(good, http=True)})
+    until(lambda: prober.health("good").checked and good.count > 3, WITHIN_S)
+    until(lambda: not any(prober.health(number).up for number in range(300)), 60.0)
+    assert prober.health("good").up

@@ -1,0 +1,630 @@
+"""Pools in the kernel, on real nftables and conntrack: a client outside, members in namespaces behind a bridge."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from orchestrator.drivers.balancer import conntrack, nft_pools
+from orchestrator.drivers.balancer.desired import Desired, Shape
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.balancer.nftables import NftablesBalancer
+from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
+from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.errors import Busy, EndpointRefused
+from orchestrator.model import (
+    Carrier,
+    Endpoint,
+    Frontend,
+    HttpProbe,
+    InstanceName,
+    Member,
+    Mode,
+    PoolName,
+    Standing,
+    TcpProbe,
+)
+from orchestrator.ports import Balancer
+from tests.contract.origin import Origin
+from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContract, patiently
+from tests.contract.suites.network import make_service
+from tests.lab.harness.daemons import until
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
+from tests.lab.stand_in import StandIn, in_namespace, reaches
+
+VIP: Final = "203.0.113.20"
+GATEWAY: Final = "10.91.0.1"
+DIPS: Final = {ZERO: "10.91.0.10", ONE: "10.91.0.11"}
+SPACES: Final = {ZERO: "member0", ONE: "member1"}
+POOL, DNS = PoolName("shop.web.tcp"), PoolName("shop.web.dns")
+TCP = Frontend(pool=POOL, vip=VIP, port=80, mode=Mode.TCP, probe=TcpProbe(), carrier=Carrier.NFTABLES)
+UDP = Frontend(pool=DNS, vip=VIP, port=53, mode=Mode.UDP, probe=None, carrier=Carrier.NFTABLES)
+WITHIN_S = 30.0
+
+
+class TestNftables(BalancerContract):
+    """What every Balancer keeps."""
+
+    @pytest.fixture
+    def balancer(self, tmp_path: Path) -> Iterator[Balancer]:
+        """The real one, with members on loopback."""
+        with (
+            Origin("zero", ADDRESSES[ZERO], 8077),
+            Origin("one", ADDRESSES[ONE], 8077),
+            NftablesBalancer(tmp_path / "pools", lambda *_: None) as balancer,
+        ):
+            yield balancer
+            balancer.shape([])
+
+
+@pytest.fixture
+def wire() -> Iterator[None]:
+    """The VIP, a bridge, and a namespace for each member."""
+    HOST.run(["ip", "address", "add", f"{VIP}/32", "dev", OUTSIDE_LINK])
+    HOST.run(["ip", "link", "add", "pb0", "type", "bridge"])
+    HOST.run(["ip", "address", "add", f"{GATEWAY}/24", "dev", "pb0"])
+    HOST.run(["ip", "link", "set", "pb0", "up"])
+    for name, space in SPACES.items():
+        HOST.run(["ip", "netns", "add", space])
+        HOST.run(["ip", "link", "add", f"vrt-{space}", "type", "veth", "peer", "name", "eth0", "netns", space])
+        HOST.run(["ip", "link", "set", f"vrt-{space}", "master", "pb0", "up"])
+        for command in ("link set lo up", "link set eth0 up", f"addr add {DIPS[name]}/24 dev eth0"):
+            HOST.run(["ip", "-n", space, *command.split()])
+        HOST.run(["ip", "-n", space, "route", "add", "default", "via", GATEWAY])
+    yield
+    for space in SPACES.values():
+        HOST.run(
+            ["ip", "link", "del", f"vrt-{space}"]
+        )  # A socket that is still open would keep it with its namespace.
+        HOST.run(["ip", "netns", "del", space])
+    HOST.run(["ip", "link", "del", "pb0"])
+    HOST.run(["ip", "address", "del", f"{VIP}/32", "dev", OUTSIDE_LINK])
+
+
+Begin = Callable[[], NftablesBalancer]
+
+
+@pytest.fixture
+def woken() -> list[str]:
+    """Whom the watch has woken."""
+    return []
+
+
+@pytest.fixture
+def begin(wire: None, tmp_path: Path, woken: list[str]) -> Iterator[Begin]:
+    """Begins a daemon's balancer; each call is the next daemon."""
+    with contextlib.ExitStack() as stack:
+
+        def begun() -> NftablesBalancer:
+            return stack.enter_context(NftablesBalancer(tmp_path / "pools", lambda name, _: woken.append(name)))
+
+        yield begun
+    NftablesBalancer(tmp_path / "pools", lambda *_: None).shape([])
+    conntrack.cut(lambda _: True)
+
+
+@pytest.fixture
+def members(wire: None) -> Iterator[dict[InstanceName, Serving]]:
+    """Both members serve."""
+    with Serving(ZERO) as zero, Serving(ONE) as one:
+        yield {ZERO: zero, ONE: one}
+
+
+class Serving:
+    """A member's TCP and UDP servers: what they hear comes back behind the member's name and the client's address."""
+
+    def __init__(self, name: InstanceName, port: int = 8080) -> None:
+        self._name = name.partition(".")[0]
+        self._space = SPACES[name]
+        self._port = port
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> Serving:
+        self._tcp = in_namespace(self._space, lambda: socket.create_server(("0.0.0.0", self._port)))
+        self._udp = in_namespace(self._space, self._datagrams)
+        for serve in (self._accept, self._answer):
+            threading.Thread(target=serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Its process ends."""
+        for one in (self._tcp, self._udp):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _datagrams(self) -> socket.socket:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("0.0.0.0", 5353))
+        return udp
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                talk, (client, _) = self._tcp.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(talk, client), daemon=True).start()
+
+    def _talk(self, talk: socket.socket, client: str) -> None:
+        with talk, contextlib.suppress(OSError):
+            heard = talk.recv(100)
+            if heard.startswith(b"GET "):
+                talk.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                return
+            while heard:
+                talk.sendall(f"{self._name} {client} ".encode() + heard)
+                heard = talk.recv(100)
+
+    def _answer(self) -> None:
+        while True:
+            try:
+                heard, client = self._udp.recvfrom(100)
+            except OSError:
+                return
+            if not client:  # It was shut down.
+                return
+            with contextlib.suppress(OSError):
+                self._udp.sendto(f"{self._name} {client[0]} ".encode() + heard, client)
+
+
+def member(name: InstanceName, *pools: PoolName) -> Member:
+    """A member of both endpoints."""
+    ports = {POOL: 8080, DNS: 5353}
+    return Member(name=name, address=DIPS[name], pools=tuple((pool, ports[pool]) for pool in pools or (POOL, DNS)))
+
+
+def connect(space: str = CLIENT_NAMESPACE, port: int = 80, source: str = "") -> socket.socket:
+    """A TCP connection to the VIP."""
+    origin = (source, 0) if source else None
+    return in_namespace(space, lambda: socket.create_connection((VIP, port), timeout=5, source_address=origin))
+
+
+def says(talk: socket.socket, word: str = "x") -> str:
+    """What comes back; "" when the connection was cut."""
+    try:
+        talk.sendall(word.encode())
+        return talk.recv(100).decode()
+    except OSError:
+        return ""
+
+
+def ask(space: str = CLIENT_NAMESPACE, source: str = "") -> str:
+    """Who answers a new TCP connection, and whom it sees; "refused" when nobody does."""
+    try:
+        with connect(space, source=source) as talk:
+            name, client, _ = says(talk).split(" ")
+            return f"{name} {client}"
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "silence"
+
+
+def ask_udp(space: str = CLIENT_NAMESPACE, talk: socket.socket | None = None) -> str:
+    """As `ask`, by a datagram of a new socket."""
+
+    def make() -> socket.socket:
+        fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        fresh.settimeout(5)
+        fresh.connect((VIP, 53))
+        return fresh
+
+    asked = talk or in_namespace(space, make)
+    try:
+        asked.send(b"x")
+        return asked.recv(100).decode().rpartition(" ")[0]
+    except ConnectionRefusedError:
+        return "refused"
+    finally:
+        if talk is None:
+            asked.close()
+
+
+BOTH = {f"web-0 {CLIENT_ADDRESS}", f"web-1 {CLIENT_ADDRESS}"}
+
+
+@pytest.mark.usefixtures("members")
+def test_members_see_the_client_and_an_empty_pool_refuses(begin: Begin) -> None:
+    """By TCP and UDP: refused at once without a member, then both in turn, and each sees the client's own address."""
+    balancer = begin()
+    balancer.shape([TCP, UDP])
+    assert (ask(), ask_udp()) == ("refused", "refused")
+    balancer.join(member(ZERO))
+    assert {ask() for _ in range(4)} == {ask_udp() for _ in range(4)} == {f"web-0 {CLIENT_ADDRESS}"}
+    balancer.join(member(ONE))
+    assert {ask() for _ in range(8)} == {ask_udp() for _ in range(8)} == BOTH
+    for name in (ZERO, ONE):
+        patiently(lambda name=name: balancer.leave(name))
+    assert (ask(), ask_udp()) == ("refused", "refused")
+    assert balancer.seats() == {}
+
+
+@pytest.mark.usefixtures("members")
+def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -> None:
+    """New connections go to the other; open ones are counted, go on, and are reset when the member leaves."""
+    balancer = begin()
+    balancer.shape([TCP, UDP])
+    balancer.join(member(ZERO))
+    with connect() as talk:
+        assert says(talk) == f"web-0 {CLIENT_ADDRESS} x"
+        balancer.join(member(ONE))
+        balancer.drain(ZERO)
+        assert {ask() for _ in range(6)} == {f"web-1 {CLIENT_ADDRESS}"}
+        seat = balancer.seat(ZERO)
+        assert seat is not None
+        assert (seat.standing, seat.connections) == (Standing.DRAINING, 1)
+        assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
+        balancer.leave(ZERO)
+        assert balancer.seat(ZERO) is None
+        talk.sendall(b"z")
+        with pytest.raises(ConnectionResetError):
+            talk.recv(100)
+    with connect() as talk:
+        says(talk)
+        balancer.drain(ONE)
+        assert balancer.seats()[ONE].connections == 1
+    assert until(lambda: balancer.seats()[ONE].connections == 0, WITHIN_S), "an ended connection still counts"
+
+
+@pytest.mark.usefixtures("members")
+def test_a_conversation_by_udp_stays_where_it_is_until_it_is_cut(begin: Begin) -> None:
+    """Its datagrams go to the draining member, and to another when that has left."""
+    balancer = begin()
+    balancer.shape([UDP])
+    balancer.join(member(ZERO, DNS))
+    talk = in_namespace(CLIENT_NAMESPACE, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with talk:
+        talk.settimeout(5)
+        talk.connect((VIP, 53))
+        assert ask_udp(talk=talk) == f"web-0 {CLIENT_ADDRESS}"
+        balancer.join(member(ONE, DNS))
+        balancer.drain(ZERO)
+        assert ask_udp(talk=talk) == f"web-0 {CLIENT_ADDRESS}"
+        balancer.leave(ZERO)
+        assert ask_udp(talk=talk) == f"web-1 {CLIENT_ADDRESS}"
+
+
+@pytest.mark.usefixtures("members")
+def test_members_and_host_reach_the_vip_as_well(begin: Begin) -> None:
+    """A member is answered also when it is itself who answers; so is the host."""
+    balancer = begin()
+    balancer.shape([TCP, UDP])
+    balancer.join(member(ZERO))
+    assert until(lambda: ask(SPACES[ZERO]).startswith("web-0"), WITHIN_S), (
+        "a member that is alone does not answer itself"
+    )
+    balancer.join(member(ONE))
+    for space in (*SPACES.values(), ""):
+        assert {ask(space).split(" ")[0] for _ in range(6)} == {"web-0", "web-1"}
+        assert {ask_udp(space).split(" ")[0] for _ in range(6)} == {"web-0", "web-1"}
+
+
+@pytest.mark.usefixtures("members")
+def test_a_client_keeps_its_member_for_a_time(begin: Begin) -> None:
+    """By its address; another joins and nothing moves, its own drains and it does, and after the time it may."""
+    balancer = begin()
+    balancer.shape([replace(TCP, affinity_s=3.0)])
+    balancer.join(member(ZERO, POOL))
+    balancer.join(member(ONE, POOL))
+    (first,) = {ask() for _ in range(8)}
+    other = BOTH - {first}
+    mine, its = (ZERO, ONE) if first.startswith("web-0") else (ONE, ZERO)
+    patiently(lambda: balancer.leave(its))
+    balancer.join(member(its, POOL))
+    assert {ask() for _ in range(8)} == {first}, "a change of others moved it"
+    balancer.drain(mine)
+    assert {ask() for _ in range(4)} == other
+    balancer.join(member(mine, POOL))
+    assert {ask() for _ in range(4)} == other
+    assert until(lambda: _rests(4.0) or ask() == first, WITHIN_S), "it is kept for ever"
+
+
+def _rests(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+@pytest.mark.parametrize("probe", [TcpProbe(), HttpProbe(path="/healthz"), None], ids=["tcp", "http", "none said"])
+def test_who_is_sick_gets_nothing_new_and_is_told(
+    begin: Begin, woken: list[str], probe: TcpProbe | HttpProbe | None
+) -> None:
+    """Its server ends: the other gets all; it comes back, and gets its share."""
+    balancer = begin()
+    balancer.shape([replace(TCP, probe=probe)])
+    with Serving(ONE):
+        with Serving(ZERO):
+            balancer.join(member(ZERO, POOL))
+            balancer.join(member(ONE, POOL))
+            assert until(lambda: all(seat.checked for seat in balancer.seats().values()), WITHIN_S)
+            assert {ask() for _ in range(6)} == BOTH
+        assert until(lambda: balancer.seats()[ZERO].standing is Standing.DOWN, WITHIN_S)
+        assert until(lambda: ZERO in woken, WITHIN_S)
+        assert {ask() for _ in range(6)} == {f"web-1 {CLIENT_ADDRESS}"}
+        balancer.drain(ZERO)
+        assert balancer.seats()[ZERO].standing is Standing.DRAINING
+        balancer.join(member(ZERO, POOL))
+        with Serving(ZERO):
+            assert until(lambda: balancer.seats()[ZERO].standing is Standing.UP, WITHIN_S)
+            assert until(lambda: {ask() for _ in range(6)} == BOTH, WITHIN_S)
+
+
+@pytest.mark.usefixtures("members")
+def test_changes_lose_no_connection(begin: Begin) -> None:
+    """Members come and go under clients that never stop: each request is answered."""
+    balancer = begin()
+    balancer.shape([TCP])
+    balancer.join(member(ZERO, POOL))
+    balancer.join(member(ONE, POOL))
+    stop = threading.Event()
+    answers: list[str] = []
+
+    def client() -> None:
+        while not stop.is_set():
+            answers.append(ask())
+
+    threads = [threading.Thread(target=client) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        name = (ZERO, ONE)[number % 2]
+        balancer.drain(name)
+        assert until(lambda name=name: balancer.seats()[name].connections == 0, WITHIN_S)
+        balancer.leave(name)
+        balancer.shape([TCP, UDP] if number % 4 == 0 else [TCP])
+        balancer.join(member(name, POOL))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(answers) > 50
+    assert set(answers) <= BOTH
+
+
+@pytest.mark.usefixtures("members")
+@pytest.mark.parametrize("harm", ["flush ruleset", f"flush chain ip {nft_pools.TABLE} dispatch"])
+def test_a_table_that_somebody_took_away_is_laid_again(begin: Begin, harm: str) -> None:
+    """At once, and without being asked; what is open goes on."""
+    balancer = begin()
+    balancer.shape([TCP])
+    balancer.join(member(ZERO, POOL))
+    with connect() as talk:
+        assert says(talk)
+        subprocess.run(["nft", *harm.split()], check=True)
+        assert until(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
+        assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
+
+
+@pytest.mark.usefixtures("members")
+def test_it_outlives_its_daemon_and_the_next_one_knows_it(begin: Begin) -> None:
+    """Without a daemon connections begin and go on; the next one drains who was drained, and counts what is open."""
+    first = begin()
+    first.shape([TCP])
+    first.join(member(ZERO, POOL))
+    first.join(member(ONE, POOL))
+    first.drain(ONE)
+    first.__exit__()
+    with connect() as talk:
+        assert says(talk) == f"web-0 {CLIENT_ADDRESS} x"
+        second = begin()
+        seats = second.seats()
+        assert (seats[ZERO].standing, seats[ZERO].connections) == (Standing.UP, 1)
+        assert seats[ONE].standing is Standing.DRAINING
+        assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
+        second.join(member(ONE, POOL))
+        assert {ask() for _ in range(6)} == BOTH
+
+
+@pytest.mark.usefixtures("members")
+def test_connections_of_an_endpoint_that_has_gone_are_seen_and_cut(begin: Begin) -> None:
+    """They are counted until the member leaves."""
+    balancer = begin()
+    balancer.shape([TCP, UDP])
+    balancer.join(member(ZERO, POOL))
+    with connect() as talk:
+        assert says(talk)
+        balancer.shape([UDP])
+        seat = balancer.seats()[ZERO]
+        assert (seat.standing, seat.connections, seat.pools) == (Standing.DRAINING, 1, ())
+        assert says(talk, "y")
+        balancer.leave(ZERO)
+        assert says(talk, "z") == ""
+    assert balancer.seats() == {}
+
+
+def test_a_place_that_is_taken_is_told(begin: Begin) -> None:
+    """Another program listens there: that endpoint is refused, and the other is served."""
+    balancer = begin()
+    with socket.create_server((VIP, TCP.port)):
+        with pytest.raises(EndpointRefused, match="taken by another program") as refused:
+            balancer.shape([TCP, UDP])
+        assert refused.value.pools == {POOL}
+        with Serving(ZERO):
+            with pytest.raises(Exception, match="taken by another program"):
+                balancer.join(member(ZERO))
+            assert ask_udp() == f"web-0 {CLIENT_ADDRESS}"
+    balancer.shape([TCP, UDP])
+
+
+def test_nothing_of_it_is_left(begin: Begin) -> None:
+    """After the last endpoint there is no table."""
+    balancer = begin()
+    balancer.shape([TCP])
+    balancer.join(member(ZERO, POOL))
+    balancer.shape([])
+    assert nft_pools.TABLE not in HOST.run(["nft", "list", "tables"]).stdout
+
+
+@pytest.mark.usefixtures("members")
+def test_each_endpoint_has_its_own_carrier(begin: Begin) -> None:
+    """A member behind HAProxy and nftables is one seat; it comes, drains and goes in both."""
+    kernel = begin()
+    web = Frontend(pool=PoolName("shop.web.http"), vip=VIP, port=8080, mode=Mode.HTTP, probe=None)
+    everywhere = Member(name=ZERO, address=DIPS[ZERO], pools=((web.pool, 8080), (POOL, 8080), (DNS, 5353)))
+    with (
+        tempfile.TemporaryDirectory(dir="/run") as run,  # HAProxy's sockets take short names alone.
+        HaproxyBalancer(Path(run) / "haproxy", "haproxy", lambda *_: None) as haproxy,
+    ):
+        balancer = PerEndpoint(haproxy, kernel)
+        with pytest.raises(Busy):
+            balancer.join(everywhere)
+        balancer.shape([web, TCP, UDP])
+        balancer.join(everywhere)
+        assert set(balancer.seats()[ZERO].pools) == {web.pool, POOL, DNS}
+        assert (ask(), ask_udp(), status(8080)) == (f"web-0 {CLIENT_ADDRESS}", f"web-0 {CLIENT_ADDRESS}", 200)
+        balancer.drain(ZERO)
+        assert balancer.seats()[ZERO].standing is Standing.DRAINING
+        assert (ask(), ask_udp(), status(8080)) == ("refused", "refused", 503)
+        balancer.join(everywhere)
+        with connect() as talk:
+            assert says(talk)
+            seat = balancer.seat(ZERO)
+            assert seat is not None
+            assert (seat.standing, seat.connections, set(seat.pools)) == (Standing.UP, 1, {web.pool, POOL, DNS})
+        with socket.create_server((VIP, 81)), socket.create_server((VIP, 82)):
+            taken = [replace(web, port=81), replace(TCP, port=82), UDP]
+            with pytest.raises(EndpointRefused) as refused:
+                balancer.shape(taken)
+            assert refused.value.pools == {web.pool, POOL}
+            assert ask_udp() == f"web-0 {CLIENT_ADDRESS}"
+        patiently(lambda: balancer.shape([web, UDP]))
+        patiently(lambda: balancer.leave(ZERO))
+        assert (balancer.seats(), balancer.seat(ZERO), ask_udp()) == ({}, None, "refused")
+        assert list(balancer.faults()) == []
+        balancer.shape([])
+
+
+def status(port: int) -> int:
+    """Of an HTTP answer at the VIP."""
+    with connect(port=port) as talk:
+        talk.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return int(talk.recv(100).split()[1])
+
+
+class Killed(BaseException):
+    """The daemon dies here. No error of ours, so that nothing on the way handles it."""
+
+
+VERBS: list[tuple[str, Callable[[NftablesBalancer], None], set[str]]] = [
+    ("join", lambda it: it.join(member(ONE, POOL)), {"web-0", "web-1"}),
+    ("drain", lambda it: it.drain(ZERO), {"refused"}),
+    ("leave", lambda it: it.leave(ZERO), {"refused"}),
+    ("shape", lambda it: it.shape([UDP, TCP]), {"web-0"}),
+]
+
+
+@pytest.mark.usefixtures("members")
+@pytest.mark.parametrize(("verb", "answers"), [verb[1:] for verb in VERBS], ids=[verb[0] for verb in VERBS])
+def test_killed_at_any_step_the_next_daemon_sets_it_right(
+    begin: Begin, tmp_path: Path, verb: Callable[[NftablesBalancer], None], answers: set[str]
+) -> None:
+    """The daemon dies before each transaction and each note; repeating the verb ends as if it had not."""
+    for step in range(20):
+        setter = begin()
+        for name in (ZERO, ONE):
+            setter.leave(name)
+        setter.shape([TCP])
+        setter.join(member(ZERO, POOL))
+        with connect() as talk:
+            assert says(talk)
+            setter.__exit__()
+            left = [step]
+
+            def strike(left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+
+            class Noting(Desired):
+                def keep(self, shape: Shape, strike: Callable[[], None] = strike) -> None:
+                    strike()
+                    super().keep(shape)
+
+            def apply(text: str, strike: Callable[[], None] = strike) -> None:
+                strike()
+                subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+            victim = NftablesBalancer(tmp_path / "pools", lambda *_: None, desired=Noting, apply=apply)
+            with contextlib.suppress(Killed):
+                verb(victim)
+            successor = begin()
+            verb(successor)
+            assert {ask().split(" ")[0] for _ in range(6)} == answers
+            if answers == {"refused"} and ZERO not in successor.seats():
+                assert says(talk) == "", "a member has left, and its connection goes on"
+            successor.__exit__()
+        if left[0] >= 0:
+            assert step > 0
+            return
+    raise AssertionError("the verb never ended")
+
+
+# With the firewall of a service --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[HostNetwork]:
+    """The network's driver, connected to the lab's libvirtd."""
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection.open()
+    yield HostNetwork(connection, OUTSIDE_LINK)
+    connection.close()
+
+
+def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
+    network: HostNetwork, tmp_path: Path
+) -> None:
+    """By the VIP a client, another service's guest, the member itself and the host reach it; its DIP stays closed."""
+    ends = (
+        Endpoint(name="tcp", port=80, target=8080, balancer=Carrier.NFTABLES),
+        Endpoint(name="dns", port=53, target=5353, mode=Mode.UDP, balancer=Carrier.NFTABLES),
+    )
+    shop, (web,) = make_service("shop", VIP, 1)
+    role = replace(shop.spec.roles[0], endpoints=ends)
+    shop = replace(shop, spec=replace(shop.spec, roles=(role,)))
+    blog, (guest,) = make_service("blog", "203.0.113.21", 1, [shop])
+    network.lay(shop, [web])
+    network.lay(blog, [guest])
+    with (
+        StandIn(shop, web).plugged() as inside,
+        StandIn(blog, guest).plugged() as other,
+        NftablesBalancer(tmp_path / "pools", lambda *_: None) as balancer,
+    ):
+        inside.configure()
+        other.configure()
+        SPACES[web.name] = inside.namespace
+        with Serving(web.name):
+            balancer.shape([TCP, UDP])
+            spaces = {CLIENT_NAMESPACE: CLIENT_ADDRESS, other.namespace: guest.nic.address, "": VIP}
+            for space in spaces:
+                assert (ask(space), ask_udp(space)) == ("refused", "refused")
+            ports = ((POOL, 8080), (DNS, 5353))
+            balancer.join(Member(name=web.name, address=web.nic.address, pools=ports))
+            for space, sees in spaces.items():
+                assert (ask(space), ask_udp(space)) == (f"web-0 {sees}", f"web-0 {sees}")
+            gateway = shop.network.gateway
+            assert until(lambda: ask(inside.namespace) == f"web-0 {gateway}", WITHIN_S)
+            assert not reaches(CLIENT_NAMESPACE, web.nic.address, 8080)
+            assert not other.reaches(web.nic.address, 8080)
+            with connect() as talk:
+                assert says(talk)
+                balancer.leave(web.name)
+                assert says(talk) == ""
+        balancer.shape([])
+    SPACES[ZERO] = "member0"
+    network.lift(shop)
+    network.lift(blog)
