@@ -39,6 +39,7 @@ haproxy: the load balancer behind a virtual IP
 nftables: keeps guests to their own addresses
 iptables: what libvirt itself makes NAT with
 dnsmasq-base: DHCP and names in a service's network, run by libvirt
+util-linux: prlimit and unshare, within which images are read; setpriv, by which doctor tries to be QEMU's user
 iproute2: adds and removes the virtual IP's address
 python3: vmrole is written in it
 python3-venv: the virtual environment that it runs in
@@ -65,7 +66,7 @@ develop_packages() {
   cat <<'END'
 make: runs the demo and the tests
 git: the style tests ask it which files are ours
-util-linux: unshare, nsenter and setpriv make the namespaces of demo and tests
+systemd: systemd-analyze judges the example of a unit; nothing of it is started
 genisoimage: isoinfo, the tests' second opinion on answer discs
 libarchive-tools: bsdtar, their third
 libxml2-utils: xmllint, the tests' second opinion on domain XML

@@ -31,6 +31,14 @@ def test_every_promise_names_a_test_that_exists() -> None:
             assert re.search(rf"^ *def {name}\(", source, re.MULTILINE), f"{promise}: there is no {file}::{name}"
 
 
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    """SECURITY.md says no more than what is kept, either."""
+    named = re.findall(r"`(\S+?)::(test_\w+)`", (REPOSITORY / "SECURITY.md").read_text())
+    assert len(named) > 10
+    for file, name in named:
+        assert re.search(rf"^ *def {name}\(", (REPOSITORY / "tests" / file).read_text(), re.MULTILINE), (file, name)
+
+
 def test_its_service_file_is_one() -> None:
     """The example with everything that may stand in a service file is accepted."""
     example = README.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]

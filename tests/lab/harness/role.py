@@ -54,6 +54,10 @@ class RoleDaemon:
         (place / name).touch(0o600)
         (place / name).write_text(text)
 
+    def confine(self, *command: str) -> None:
+        """From now on it is started by this command, which becomes it."""
+        self._daemon.argv = (*command, *self._daemon.argv)
+
     def start(self) -> None:
         """Starts the daemon and waits until its socket answers."""
         self._daemon.start(START_S)
