@@ -35,6 +35,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("run directory", host.run_dir),
     ("qemu's way", reach.way_to_disks),
     ("secrets directory", host.secrets_dir),
+    ("swap", reach.swap),
     ("socket group", host.socket_group),
     ("vip interface", host.vip_interface),
     ("network pool", host.network_pool),

@@ -1,4 +1,4 @@
-"""Whether QEMU gets to its disks: libvirt runs it as a user of its own, of whom the daemon's rights say nothing."""
+"""Who and what gets to files: QEMU to its disks, as whatever user libvirt runs it, and answer discs to no disk."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from orchestrator.errors import CommandFailed
 _ASK = "import sys, libvirt; print(libvirt.openReadOnly(sys.argv[1]).getCapabilities())"
 _ANSWER_S = 20.0
 _NAME = "qemu's way"
+_SWAPS = Path("/proc/swaps")
 
 
 def way_to_disks(settings: Config) -> Check:
@@ -37,6 +38,20 @@ def judge(place: Path, user: int, group: int) -> Check:
             told = f"QEMU (uid {user}) cannot enter {directory}: no VM would find its disk"
             return fail(_NAME, told, f"set state_dir to another place, or: chmod o+x {directory}")
     return ok(_NAME, f"QEMU (uid {user}) gets to {place}")
+
+
+def swap(settings: Config) -> Check:
+    """What lies in memory stays there: answer discs hold passwords until setup is over."""
+    return judge_swap(_SWAPS.read_text() if _SWAPS.exists() else "", settings.run_dir)
+
+
+def judge_swap(swaps: str, run_dir: Path) -> Check:
+    """The verdict on /proc/swaps, proc(5); compressed memory (zram) is no disk."""
+    disks = [line.split()[0] for line in swaps.splitlines()[1:] if "/zram" not in line]
+    if not disks:
+        return ok("swap", "there is none on a disk")
+    told = f"{', '.join(disks)} may come to hold passwords of answer discs in {run_dir}"
+    return warn("swap", told, "encrypt it, switch it off, or mount a tmpfs with noswap there (Linux 6.4)")
 
 
 def _user(capabilities: str) -> tuple[int, int]:

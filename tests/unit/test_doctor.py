@@ -381,3 +381,13 @@ def test_directories_of_the_daemon_are_nobody_elses(settings: Config, key: str) 
     directory.chmod(0o770)
     assert failed(check(settings))
     assert "can be written by others" in check(settings).message
+
+
+def test_swap_on_a_disk_is_told() -> None:
+    """A disk or a file warns, with its name; none, or compressed memory, does not."""
+    head = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+    zram, disk = "/dev/zram0 partition 100 0 100\n", "/dev/sda2 partition 100 0 -2\n"
+    assert reach.judge_swap("", Path("/run/x")).verdict is Verdict.PASS
+    assert reach.judge_swap(head + zram, Path("/run/x")).verdict is Verdict.PASS
+    check = reach.judge_swap(head + zram + disk, Path("/run/x"))
+    assert (check.verdict, "zram" in check.message, "/dev/sda2" in check.message) == (Verdict.WARN, False, True)

@@ -38,4 +38,5 @@ def test_it_has_what_the_daemon_needs() -> None:
     assert values("LimitNOFILE") == ["65536"]
     assert (values("KillMode"), values("RuntimeDirectoryPreserve")) == (["process"], ["yes"])
     assert len(values("CapabilityBoundingSet")) == 7 + 3
+    assert values("NoNewPrivileges") == ["yes"]
     assert "ProtectKernelTunables" not in {line.split("=")[0] for line in UNIT.read_text().splitlines()}
