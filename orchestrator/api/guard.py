@@ -69,10 +69,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         caller: Caller | None = scope.get("state", {}).get("caller")
-        refusal = _refusal(scope, caller)
-        if refusal is not None or caller is None:
+        try:
+            caller = _admitted(scope, caller)
+        except Denied as denied:
             self._refusals.warning("%s %s by %s: refused", scope["method"], _path(scope), _who(caller))
-            await problems.answer(refusal or Denied(""))(scope, receive, send)
+            await problems.answer(denied)(scope, receive, send)
             return
         writes = scope["method"] not in _READS
         if writes:
@@ -99,20 +100,20 @@ def is_upload(scope: Mapping[str, Any]) -> bool:
     return (scope["method"], scope["path"]) == _UNCAPPED
 
 
-def _refusal(scope: Scope, caller: Caller | None) -> Denied | None:
-    """Why the caller may not ask this; None when he may."""
+def _admitted(scope: Scope, caller: Caller | None) -> Caller:
+    """The caller, who may ask this; raises Denied when he may not, or when nobody says who he is."""
     if caller is None:
-        return Denied("this connection does not say who asks", hint="use the daemon's socket")
+        raise Denied("this connection does not say who asks", hint="use the daemon's socket")
+    hint = "be root or a member of the daemon's group"
     match caller.access:
         case Access.ALL:
-            return None
+            return caller
         case Access.LOOK:
             if scope["method"] == "GET" and _is_for_looking(scope["path"]):
-                return None
-            return Denied("here one may only look", hint="be root or a member of the daemon's group")
+                return caller
+            raise Denied("here one may only look", hint=hint)
         case Access.NOTHING:
-            told = f"uid {caller.peer.uid} may not use this daemon"
-            return Denied(told, hint="be root or a member of the daemon's group")
+            raise Denied(f"uid {caller.peer.uid} may not use this daemon", hint=hint)
 
 
 def _is_for_looking(path: str) -> bool:
