@@ -43,9 +43,11 @@ from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.ruleset_watch import ruleset_watch
 from orchestrator.drivers.ownership import others_hold
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, VmroleError
+from orchestrator.installation import installation_id
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Host
 from orchestrator.present import Present
@@ -105,6 +107,7 @@ def running(settings: Config) -> Iterator[None]:
             raise ConfigError(f"{key}: {others}", hint=hint)
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(sole_daemon(settings.libvirt_uri))
         store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
@@ -117,7 +120,7 @@ def running(settings: Config) -> Iterator[None]:
         images = Catalogue(present, clock, files)
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
-        host = stack.enter_context(_host(settings, layout, clock, bell, secrets))
+        host = stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store)))
         reconciler = Reconciler(store, host, present=present, workers=settings.workers)
         control = Control(
             store,
@@ -166,9 +169,11 @@ def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:
 
 
 @contextlib.contextmanager
-def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secrets: HostSecrets) -> Iterator[Host]:
+def _host(
+    settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secrets: HostSecrets, installation: str
+) -> Iterator[Host]:
     """The drivers of a real host; the only place that picks them."""
-    machine = _machine(settings, layout)
+    machine = _machine(settings, layout, installation)
     with (
         event_loop_thread() as loop,
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
@@ -177,7 +182,7 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secr
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
-        network = HostNetwork(machines.connection, settings.vip_interface)
+        network = HostNetwork(machines.connection, settings.vip_interface, installation)
         stack.enter_context(network.watch(bell.ring_service))
         yield Host(
             disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
@@ -190,10 +195,10 @@ def _host(settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secr
         )
 
 
-def _machine(settings: Config, layout: Layout) -> Machine:
+def _machine(settings: Config, layout: Layout, installation: str) -> Machine:
     choice = accelerator.choose(settings.accelerator, layout.state / "cache")
     logger.info("guests run with %s: %s", choice.accelerator, choice.because)
-    return Machine(accelerator=choice.accelerator)
+    return Machine(accelerator=choice.accelerator, installation=installation)
 
 
 def _vip_pool(settings: Config) -> Sequence[str] | None:

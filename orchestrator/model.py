@@ -510,6 +510,7 @@ class Domain:
     paused_by: PausedBy | None = None  # not None exactly while `power` is PAUSED
     resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
     disc: str = ""  # path of the answer disc in the drive, "" when empty
+    claimed: bool = True  # False: a former version made it and did not say which installation it is of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from orchestrator.model import (
 from orchestrator.ports import Host
 from orchestrator.records import SetAside
 
+UNCLAIMED = "DOMAIN-UNCLAIMED"
 _HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
 _HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
 _MAY_BE_IN_POOL = (Phase.READY, Phase.SERVING, Phase.DRAINING)
@@ -68,11 +69,13 @@ def findings(
 def repair(host: Host, strays: Sequence[Finding], recorded: Callable[[str], bool]) -> list[Finding]:
     """Removes the strays among the findings; returns those that it has removed.
 
-    `recorded` says whether an instance or a service of that name is recorded by now: such a one is left alone.
+    `recorded` says whether an instance or a service of that name is recorded by now: such a one is left alone, and
+    so is everything of a VM that does not say whose it is.
     """
     removed = []
+    unclaimed = {one.subject for one in strays if one.code == UNCLAIMED}
     for one in strays:
-        if one.stray and not recorded(one.subject):
+        if one.stray and one.subject not in unclaimed and not recorded(one.subject):
             _remove(host, one)
             removed.append(one)
     return removed
@@ -114,7 +117,10 @@ def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     domains = {domain.name: domain for domain in host.hypervisor.inventory()}
     for name, domain in domains.items():
         instance = known.get(name)
-        if instance is None:
+        if instance is None and not domain.claimed:
+            told = "a VM of no instance, which does not say whose it is; if it is nobody's, remove it with virsh"
+            found.append(Finding(code=UNCLAIMED, subject=name, message=told))
+        elif instance is None:
             found.append(_stray("DOMAIN-STRAY", name, "a VM of no instance"))
         elif domain.uuid != instance.vm_uuid:
             told = f"runs as generation {domain.generation}; the record says {instance.generation}"

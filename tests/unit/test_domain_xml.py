@@ -187,6 +187,18 @@ def test_other_metadata_is_not_ours(text: str) -> None:
     assert domain_xml.ownership(text) is None
 
 
+def test_a_domain_says_whose_it_is() -> None:
+    """The installation's id lies in the metadata; a domain of a former version has none and can be read."""
+    ours = dataclasses.replace(TCG, installation="8e1f9e4c-2f64-4e44-9d55-2f1d0a6b7c11")
+    for machine in (TCG, ours):
+        document = etree.fromstring(domain_xml.render(instance(), paths(instance()), machine).encode())
+        element = document.find(f"metadata/{{{domain_xml.NAMESPACE}}}instance")
+        assert element is not None
+        read = domain_xml.ownership(etree.tostring(element, encoding="unicode"))
+        assert read is not None
+        assert read.installation == machine.installation
+
+
 def test_disc_is_found_and_taken_out() -> None:
     """The disc in the drive is found in the XML; an empty drive has none."""
     of = instance()

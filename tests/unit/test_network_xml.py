@@ -35,6 +35,14 @@ GOLDEN = """\
 """
 
 
+def test_a_network_says_whose_it_is() -> None:
+    """The installation's id lies in the metadata; a network of a former version has none and can be read."""
+    service, _ = make_service("shop", "203.0.113.10", 1)
+    for whose in ("", "8e1f9e4c-2f64-4e44-9d55-2f1d0a6b7c11"):
+        read = network_xml.describe(network_xml.render(service, [], installation=whose))
+        assert (read.service, read.installation) == ("shop", whose)
+
+
 def test_the_network_of_a_service() -> None:
     """Exactly this: reservations without a range, names that stay local, our metadata, no rules of libvirt's."""
     service, instances = make_service("shop", "203.0.113.10", 1)

@@ -64,6 +64,22 @@ def test_every_contradiction_is_found(
         assert (code, subject) in found(fabric)
 
 
+def test_a_vm_that_may_be_anothers_is_told_and_stays(fabric: Fabric) -> None:
+    """A VM of no record that does not say whose it is, as former versions made them, is never removed; one that a
+    record knows is nothing to speak of.
+    """
+    fabric.world.machines[WEB].claimed = False
+    assert found(fabric) == []
+    fabric.world.machines[STRANGER] = dataclasses.replace(fabric.world.machines[WEB])
+    fabric.world.machines[STRANGER].instance = dataclasses.replace(fabric.world.machines[WEB].instance)
+    fabric.world.overlays[STRANGER] = {1}
+    findings = verify.findings(fabric.host, fabric.control.services(), fabric.instances())
+    assert [(one.code, one.subject) for one in findings] == [("DISK-STRAY", STRANGER), ("DOMAIN-UNCLAIMED", STRANGER)]
+    assert verify.repair(fabric.host, findings, lambda _: False) == []
+    assert STRANGER in fabric.world.machines
+    assert fabric.world.overlays[STRANGER] == {1}
+
+
 def test_strays_are_removed_and_local_storage_is_not(fabric: Fabric) -> None:
     """What a lost record left goes on request, and only that; what a user may want is told and stays."""
     world = fabric.world

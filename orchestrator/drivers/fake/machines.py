@@ -45,6 +45,7 @@ class FakeHypervisor:
             generation=machine.instance.generation,
             power=machine.power,
             paused_by=machine.paused_by,
+            claimed=machine.claimed,
             resets=machine.resets,
             disc="disc" if machine.disc else "",
         )

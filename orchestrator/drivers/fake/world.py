@@ -23,6 +23,7 @@ class Machine:
     instance: Instance
     power: Power = Power.OFF
     paused_by: PausedBy | None = None
+    claimed: bool = True
     disc: bool = False
     booted_at_s: float = 0.0
     boots: int = 0

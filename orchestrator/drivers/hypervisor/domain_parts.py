@@ -30,6 +30,7 @@ class Machine:
     machine: str = "q35"
     emulator: str = "/usr/bin/qemu-system-x86_64"
     arch: str = "x86_64"
+    installation: str = ""  # whose VMs they are; "" for nobody's in particular
     reconnect: str = "reconnect=1"  # how this QEMU is told to come again after a second
     hyperv: frozenset[str] | None = None  # which of Hyper-V's interfaces its KVM has; None: all that we ask for
 

@@ -40,7 +40,7 @@ def render(instance: Instance, paths: DomainPaths, machine: Machine) -> str:
     add(root, "genid", text=str(uuid.uuid5(uuid.UUID(instance.vm_uuid), "genid")))
     add(root, "title", text=f"{instance.role_name} {instance.index} of {instance.service}")
     add(root, "description", text=f"vmrole instance, generation {instance.generation}; change it with vmrole")
-    _metadata(root, instance)
+    _metadata(root, instance, machine.installation)
     add(root, "memory", {"unit": "MiB"}, str(instance.role.size.memory_mib))
     add(root, "vcpu", text=str(instance.role.size.vcpus))
     domain_board.add_board(root, instance, machine, paths.nvram)
@@ -69,6 +69,7 @@ class Ownership:
     generation: int
     uid: str
     image_sha256: str
+    installation: str = ""  # whose it is; "" when a former version made it, which did not say so
 
 
 def ownership(metadata_xml: str) -> Ownership | None:
@@ -83,12 +84,13 @@ def ownership(metadata_xml: str) -> Ownership | None:
             generation=int(said["generation"]),
             uid=said["uid"],
             image_sha256=said["image"],
+            installation=said.get("installation", ""),
         )
     except (etree.XMLSyntaxError, KeyError, ValueError):
         return None
 
 
-def _metadata(root: etree._Element, instance: Instance) -> None:
+def _metadata(root: etree._Element, instance: Instance, installation: str) -> None:
     metadata = add(root, "metadata")
     ours = etree.SubElement(metadata, f"{{{NAMESPACE}}}instance", nsmap={METADATA_PREFIX: NAMESPACE})
     for name, value in (
@@ -98,6 +100,7 @@ def _metadata(root: etree._Element, instance: Instance) -> None:
         ("generation", str(instance.generation)),
         ("uid", instance.uid),
         ("image", instance.role.image_sha256),
+        *([("installation", installation)] if installation else []),
     ):
         ours.set(name, value)
 

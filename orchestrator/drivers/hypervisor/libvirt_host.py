@@ -122,7 +122,7 @@ class LibvirtHypervisor:
 
     def _describe(self, found: libvirt.virDomain) -> Domain:
         """Raises Foreign. Begins or ends the watch of the VM's monitor as the state demands."""
-        ownership = _ownership(found)
+        ownership = _ownership(found, self._machine.installation)
         name, uuid, run = InstanceName(found.name()), found.UUIDString(), _run(found)
         state, why = found.state()
         power, reason = _POWER.get(state, Power.RUNNING), _REASON.get((state, why), "")
@@ -136,6 +136,7 @@ class LibvirtHypervisor:
             name=name,
             uuid=uuid,
             generation=ownership.generation,
+            claimed=bool(ownership.installation) or not self._machine.installation,
             power=power,
             reason=reason,
             paused_by=_PAUSED_BY.get((state, why), PausedBy.OTHER) if power is Power.PAUSED else None,
@@ -155,7 +156,7 @@ class LibvirtHypervisor:
             self._let_qemu_in(connection)
             found = _find(connection, instance.name)
             if found is not None:
-                _ownership(found)
+                _ownership(found, self._machine.installation)
                 if found.UUIDString() != instance.vm_uuid:
                     raise Permanent(
                         f"{instance.name}: a VM of another generation has the name",
@@ -197,7 +198,7 @@ class LibvirtHypervisor:
             found = _find(connection, name)
             if found is None:
                 return
-            _ownership(found)
+            _ownership(found, self._machine.installation)
             if not self._is_running(found):
                 return
             try:
@@ -215,7 +216,7 @@ class LibvirtHypervisor:
         with self._connection.use(f"reset {name}") as connection:
             found = _find(connection, name)
             if found is not None:
-                _ownership(found)
+                _ownership(found, self._machine.installation)
                 if self._is_running(found):
                     found.reset(0)
 
@@ -224,7 +225,7 @@ class LibvirtHypervisor:
         with self._connection.use(f"power off {name}") as connection:
             found = _find(connection, name)
             if found is not None:
-                _ownership(found)
+                _ownership(found, self._machine.installation)
                 _destroy(found)
         self._monitors.unfollow(name)
 
@@ -236,7 +237,7 @@ class LibvirtHypervisor:
             found = _find(connection, name)
             if found is None:
                 return
-            _ownership(found)
+            _ownership(found, self._machine.installation)
             flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
             if found.isActive():
                 flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
@@ -250,7 +251,7 @@ class LibvirtHypervisor:
         with self._connection.use(f"undefine {name}") as connection:
             found = _find(connection, name)
             if found is not None:
-                _ownership(found)
+                _ownership(found, self._machine.installation)
                 if self._is_running(found):
                     raise Busy(f"{name}: its VM runs and cannot be forgotten")
                 _destroy(found)  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
@@ -338,8 +339,8 @@ def _find(connection: libvirt.virConnect, name: InstanceName) -> libvirt.virDoma
         raise
 
 
-def _ownership(found: libvirt.virDomain) -> domain_xml.Ownership:
-    """Our metadata in the domain; raises Foreign when there is none."""
+def _ownership(found: libvirt.virDomain, installation: str) -> domain_xml.Ownership:
+    """Our metadata in the domain; raises Foreign when there is none, or when it is of another installation."""
     try:
         text = found.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, domain_xml.NAMESPACE, 0)
     except libvirt.libvirtError as error:
@@ -351,6 +352,11 @@ def _ownership(found: libvirt.virDomain) -> domain_xml.Ownership:
         raise Foreign(
             f"the domain {found.name()!r} is not vmrole's",
             hint="rename or remove it, or give the service another name; vmrole will not touch it",
+        )
+    if installation and ownership.installation not in ("", installation):
+        raise Foreign(
+            f"the domain {found.name()!r} is of another vmrole, whose id is {ownership.installation}",
+            hint="is state_dir the one that it was made with, and mounted? This daemon will not touch it",
         )
     return ownership
 

@@ -55,8 +55,9 @@ class _Laid:
 class HostNetwork:
     """Networks of one libvirtd and one network namespace. Thread-safe: a service is laid once at a time."""
 
-    def __init__(self, connection: LibvirtConnection, vip_interface: str) -> None:
+    def __init__(self, connection: LibvirtConnection, vip_interface: str, installation: str = "") -> None:
         self._connection = connection
+        self._installation = installation
         self._vips = VipAddresses(vip_interface)
         self._firewall = Firewall()
         self._ports = TapPorts()
@@ -65,6 +66,13 @@ class HostNetwork:
         self._crowding: set[InstanceName] = set()
         self._untold: dict[str, list[Notice]] = {}  # of a lay that failed in the end
         self._locks: dict[str, threading.Lock] = {}  # A service's guards wait for nothing of another service.
+
+    def _describe(self, network: libvirt.virNetwork) -> Described:
+        """What it is; one of another installation counts as one without our metadata."""
+        described = _describe(network)
+        if self._installation and described.installation not in ("", self._installation):
+            return dataclasses.replace(described, service="")
+        return described
 
     def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
         """See ports.Network. Raises Foreign when the network, its bridge or the VIP is somebody else's."""
@@ -125,14 +133,14 @@ class HostNetwork:
                 self._vips.remove(one)
             with self._connection.use(f"network {service.network.name}") as connection:
                 network = _find(connection, service.network.name)
-                if network is not None and _describe(network).service == service.name:
+                if network is not None and self._describe(network).service == service.name:
                     _remove(network)
             self._firewall.forget(service.name)
 
     def inventory(self) -> frozenset[str]:
         """See ports.Network."""
         with self._connection.use("networks") as connection:
-            described = [_describe(network) for network in connection.listAllNetworks()]
+            described = [self._describe(network) for network in connection.listAllNetworks()]
         return frozenset(one.service for one in described if one.service) | self._firewall.services()
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
@@ -213,7 +221,7 @@ class HostNetwork:
                         f"there is an interface {bridge} that vmrole did not make",
                         hint=f"remove it: ip link del {bridge}",
                     )
-            elif _describe(network).service != service.name:
+            elif self._describe(network).service != service.name:
                 raise Foreign(
                     f"libvirt network {name} is not vmrole's",
                     hint=f"rename it, or choose another name for {service.name}",
@@ -222,10 +230,10 @@ class HostNetwork:
     def _lay_network(self, service: Service, instances: Sequence[Instance], notices: list[Notice]) -> None:
         name, bridge = service.network.name, service.network.bridge
         reservations = [network_xml.reservation(one) for one in instances]
-        wanted = network_xml.render(service, reservations)
+        wanted = network_xml.render(service, reservations, installation=self._installation)
         with self._connection.use(f"network {name}") as connection:
             network = _find(connection, name)
-            if network is not None and not _same_frame(_describe(network), network_xml.describe(wanted)):
+            if network is not None and not _same_frame(self._describe(network), network_xml.describe(wanted)):
                 _refuse_in_use(service)
                 log.warning("network %s is of another shape; made anew", name)
                 _remove(network)
@@ -233,8 +241,12 @@ class HostNetwork:
             if network is None:
                 network = connection.networkDefineXML(wanted)
                 network.setAutostart(True)
-            elif (now := _describe(network)).options != network_xml.OPTIONS:  # It has them from its next start on.
-                connection.networkDefineXML(network_xml.render(service, reservations, instead_of=now))
+            elif (
+                now := self._describe(network)
+            ).options != network_xml.OPTIONS:  # It has them from its next start on.
+                connection.networkDefineXML(
+                    network_xml.render(service, reservations, instead_of=now, installation=self._installation)
+                )
             if network.isActive() and links.look(bridge) is None:
                 network.destroy()  # Somebody removed the bridge, and libvirt has not noticed.
             if not network.isActive():

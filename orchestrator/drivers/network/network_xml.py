@@ -67,6 +67,7 @@ class Described:
     options: frozenset[str]  # given to dnsmasq as they are
     uuid: str = ""
     mac: str = ""  # the bridge's
+    installation: str = ""  # whose it is; "" when a former version made it, which did not say so
 
 
 def reservation(instance: Instance) -> Reservation:
@@ -76,8 +77,17 @@ def reservation(instance: Instance) -> Reservation:
     )
 
 
-def render(service: Service, reservations: Sequence[Reservation], *, instead_of: Described | None = None) -> str:
-    """The libvirt network of the service; `instead_of` is the one of that name, if it shall be the same network."""
+def render(
+    service: Service,
+    reservations: Sequence[Reservation],
+    *,
+    instead_of: Described | None = None,
+    installation: str = "",
+) -> str:
+    """The libvirt network of the service, marked with whose it is.
+
+    `instead_of` is the one of that name, if it shall be the same network.
+    """
     network = service.network
     root = etree.Element("network")
     etree.SubElement(root, "name").text = network.name
@@ -85,7 +95,8 @@ def render(service: Service, reservations: Sequence[Reservation], *, instead_of:
         etree.SubElement(root, "uuid").text = instead_of.uuid
         etree.SubElement(root, "mac", {"address": instead_of.mac})
     metadata = etree.SubElement(root, "metadata")
-    etree.SubElement(metadata, f"{{{NAMESPACE}}}network", {"service": service.name}, nsmap={_PREFIX: NAMESPACE})
+    ours = {"service": service.name} | ({"installation": installation} if installation else {})
+    etree.SubElement(metadata, f"{{{NAMESPACE}}}network", ours, nsmap={_PREFIX: NAMESPACE})
     etree.SubElement(root, "forward", {"mode": "open"})
     etree.SubElement(root, "bridge", {"name": network.bridge, "stp": "off", "delay": "0"})
     etree.SubElement(root, "domain", {"name": service.name, "localOnly": "yes"})
@@ -111,6 +122,7 @@ def describe(xml: str) -> Described:
     forward, bridge, place = root.find("forward"), root.find("bridge"), root.find("ip")
     return Described(
         service="" if ours is None else ours.get("service", ""),
+        installation="" if ours is None else ours.get("installation", ""),
         bridge="" if bridge is None else bridge.get("name", ""),
         gateway="" if place is None else f"{place.get('address')}/{place.get('prefix') or place.get('netmask')}",
         mode="" if forward is None else forward.get("mode", ""),

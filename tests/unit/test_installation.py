@@ -1,0 +1,59 @@
+"""Whose things on a host are: the id of an installation, and one daemon at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.fake import FakeStore
+from orchestrator.drivers.sole_daemon import sole_daemon
+from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.errors import ConfigError
+from orchestrator.installation import installation_id
+
+URI = "qemu:///system"
+_HOLDER = """
+import sys
+from pathlib import Path
+from orchestrator.drivers.sole_daemon import sole_daemon
+with sole_daemon(sys.argv[1], Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_an_installation_keeps_its_id(tmp_path: Path) -> None:
+    """The id is made once and lies with the records; another store has another."""
+    with SqliteStore(tmp_path / "one.db") as store:
+        made = installation_id(store)
+        assert installation_id(store) == made == str(uuid.UUID(made))
+    with SqliteStore(tmp_path / "one.db") as store:
+        assert installation_id(store) == made
+    assert installation_id(FakeStore()) != made
+
+
+def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
+    """While a daemon lives, another one on the same libvirt does not start and names it; one that was killed holds
+    nothing, and one on another libvirt is in nobody's way.
+    """
+    argv = [sys.executable, "-c", _HOLDER, URI, str(tmp_path)]
+    first = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdin is not None
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
+    with pytest.raises(ConfigError, match=f"process {first.pid}") as told, sole_daemon(URI, tmp_path):
+        pass
+    assert "libvirt_uri" in told.value.hint
+    with sole_daemon("test:///default", tmp_path):
+        pass
+    first.kill()
+    first.wait()
+    first.stdin.close()
+    first.stdout.close()
+    with sole_daemon(URI, tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
