@@ -35,6 +35,8 @@ _WORDS = {
     "vendor_data": "answers.vendorData",
     "admin_password": "answers.adminPassword",
     "public_keys": "answers.publicKeys",
+    "install_agent": "answers.installAgent",
+    "keep_ssh_host_keys": "identity.sshHostKeys",
     "unattend": "answers.unattend",
 }
 _ROLLING = "rolling reimage, one instance at a time"

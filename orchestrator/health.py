@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from orchestrator.hearing import count_resets, identity_of
 from orchestrator.model import Identity, Instance, Power, Services, Silence, Standing
 from orchestrator.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.patience import blameless_s
@@ -22,11 +23,14 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         return Done(instance, "the VM is gone")
     if domain.power is not Power.RUNNING:
         return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
-    identity = host.guest.identity(instance)
+    identity = identity_of(instance, host)
     if isinstance(identity, Silence) and identity.rebooting:
         return Done(instance, "the guest restarts by itself")
     if isinstance(identity, Identity) and identity.boot_id not in ("", instance.boot_id):
         return Done(instance, "the guest has restarted by itself")
+    if isinstance(identity, Identity) and not identity.boot_id and domain.resets > instance.resets:
+        restarted = replace(count_resets(instance, domain), boot=instance.boot + 1)
+        return Done(restarted, "the guest has restarted by itself")
     member = member_of(instance)
     if not member.pools:
         return _unasked(instance, identity, host)

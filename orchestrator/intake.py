@@ -31,6 +31,8 @@ class Intake:
         image_name(self.name)
         if self.os is not Os.WINDOWS and self.answers is AnswerFormat.UNATTEND:
             raise InvalidInput("only Windows reads Unattend.xml", hint="say --os windows, or --answers nocloud")
+        if self.os is Os.WINDOWS and self.answers is AnswerFormat.NONE:
+            raise InvalidInput("Windows asks a person what no answer says", hint="leave --answers out")
         if self.sha256 is not None and not is_sha256(self.sha256):
             raise InvalidInput(f"{self.sha256[:80]!r} is not a digest", hint="64 lower-case hexadecimal digits")
         if len(self.parts) > CHAIN_MAX or (self.parts and not self.convert):

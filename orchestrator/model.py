@@ -83,6 +83,7 @@ class AnswerFormat(enum.StrEnum):
     NOCLOUD = "nocloud"  # cloud-init
     CONFIG_DRIVE = "configdrive"  # cloudbase-init
     UNATTEND = "unattend"  # Windows Setup itself
+    NONE = "none"  # nothing: it sets itself up, so there is no disc and no setup to wait for
 
 
 class Firmware(enum.StrEnum):
@@ -229,6 +230,7 @@ class Ready:
     probe: Probe | None = None  # asked from the host; its port must be set
     within_s: float = 300.0
     silence_s: float = 600.0  # how long the agent of a role without endpoints may be silent while it serves
+    agent: bool = True  # False: the guest has none; the monitor and the probe are all that is asked
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +268,8 @@ class Role:
     vendor_data: str = dataclasses.field(default="", repr=False)
     admin_password: SecretRef | None = None  # what cloudbase-init gives the user that its image names
     public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for that user or cloud-init's
+    install_agent: bool = False  # cloud-init installs QEMU's guest agent, which the image lacks
+    keep_ssh_host_keys: bool = False  # each instance has the same SSH host keys in all its generations
     unattend: Answers | None = None  # for images that answer from Unattend.xml
     setup: Setup = Setup()
     ready: Ready = Ready()
@@ -424,6 +428,8 @@ class Instance:
     forced: bool = False  # whether this phase had to reset or end the VM, because the guest did not do as asked
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
+    services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last
+    services_failed: tuple[str, ...] = ()  # those that have failed to
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failure: str = ""  # one sentence: why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
@@ -519,6 +525,7 @@ class Silence:
 
     reason: str
     rebooting: bool = False  # the monitor saw a reset and the agent has not been back since
+    absent: bool = False  # no agent is connected at all
     frozen: bool = False  # the agent lives, and may say nothing while a backup has frozen the guest's file systems
 
 
@@ -528,9 +535,14 @@ class Identity:
 
     boot_id: str
     setup_boot_id: str = ""  # written by the answer disc's own script in the setup boot
-    source: str = "files"  # how it was learned: "files", "exec", or "ping" when the agent allows neither
+    source: str = "files"  # how it was learned: "files", "exec", "ping" when the agent allows neither, "none" without
     unfinished: str = ""  # what setup still does, in words, where the guest tells; "" when it is complete
     confined: str = ""  # why the agent may not read what it is asked for, and the remedy; its source is "ping" then
+
+    @property
+    def by_monitor(self) -> bool:
+        """Whether nothing inside tells of boots and setup, so that the monitor's word is all there is."""
+        return self.source in ("ping", "none")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,13 +59,19 @@ class AnswerMedia(Protocol):
     """The disc that answers the installer's questions. Holds secrets: mode 0600, destroyed after setup."""
 
     def write(self, instance: Instance) -> None:
-        """Writes this generation's disc if absent; complete or not there at all."""
+        """Writes this generation's disc if absent; complete or not there at all. None for an image that reads none.
+
+        What the instance keeps of itself through its generations (SSH host keys) is made here, once.
+        """
 
     def erase(self, name: InstanceName) -> None:
         """Destroys every disc of the instance."""
 
+    def erase_identity(self, name: InstanceName) -> None:
+        """Destroys what the instance keeps of itself. Absent is fine."""
+
     def inventory(self) -> frozenset[InstanceName]:
-        """Instances that have a disc on this host."""
+        """Instances that have a disc on this host, or keep something of themselves."""
 
 
 class Hypervisor(Protocol):

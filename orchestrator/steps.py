@@ -11,7 +11,9 @@ from dataclasses import replace
 
 from orchestrator import restarts
 from orchestrator.errors import Transient, Unreachable, VmroleError
+from orchestrator.hearing import count_boot, count_resets, identity_of, services_say, setup_says, silence_says, told
 from orchestrator.model import (
+    AnswerFormat,
     Domain,
     Identity,
     Instance,
@@ -39,6 +41,7 @@ def lay_overlay(instance: Instance, host: Host) -> Outcome:
     """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
     if instance.storage < instance.goal.storage:
         host.disks.erase_local_storage(instance.name)
+        host.media.erase_identity(instance.name)
     host.disks.lay_local_storage(instance)
     host.disks.lay_overlay(instance)
     return Done(replace(instance, storage=instance.goal.storage))
@@ -76,24 +79,26 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
         return heard
     seen, identity = heard
     restarts = instance.role.setup.restart
-    if identity.source == "ping":  # The agent shows no files: the monitor's word for the restart is all there is.
-        if restarts and seen.resets == 0:
+    if instance.role.answers is AnswerFormat.NONE:
+        return Done(replace(seen, boot=max(seen.boot, 1)), "it reads no answers: there is no setup")
+    if identity.by_monitor:  # The agent shows no files: the monitor's word for the restart is all there is.
+        if restarts and seen.resets == 0 and seen.boot < 2:
             return Wait(
-                seen, _setup_says("setup runs in the guest; its restart has not been seen", identity), SHORTLY_S
+                seen, setup_says("setup runs in the guest; its restart has not been seen", identity), SHORTLY_S
             )
         if identity.unfinished:
-            return Wait(seen, _setup_says("the setup restart was seen", identity), SHORTLY_S)
-        return Done(replace(seen, boot=2 if restarts else 1))
+            return Wait(seen, setup_says("the setup restart was seen", identity), SHORTLY_S)
+        if not instance.goal.role.ready.agent and (why_not := _probed(seen, host)):
+            return Wait(seen, f"the guest has no agent; its ready probe says: {why_not}", SHORTLY_S)
+        return Done(replace(seen, boot=max(seen.boot, 2 if restarts else 1)), identity.confined)
     if not identity.setup_boot_id:
-        return Wait(seen, _setup_says("setup has not applied the answer disc yet", identity), SHORTLY_S)
+        return Wait(seen, setup_says("setup has not applied the answer disc yet", identity), SHORTLY_S)
     if not restarts:
         return Done(seen)
     if identity.setup_boot_id == identity.boot_id:
-        return Wait(
-            seen, _setup_says("setup has run; waiting for the restart that completes it", identity), SHORTLY_S
-        )
+        return Wait(seen, setup_says("setup has run; waiting for the restart that completes it", identity), SHORTLY_S)
     if identity.unfinished:
-        return Wait(seen, _setup_says("the setup restart was seen", identity), SHORTLY_S)
+        return Wait(seen, setup_says("the setup restart was seen", identity), SHORTLY_S)
     # The agent may not have been up during the setup boot: that it was another boot counts.
     return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
 
@@ -106,23 +111,30 @@ def await_services(instance: Instance, host: Host) -> Outcome:
     if isinstance(heard, Wait):
         return heard
     seen, _ = heard
+    if not instance.goal.role.ready.agent:
+        why_not = _probed(seen, host)
+        return Wait(seen, f"the ready probe says: {why_not}", SOON_S) if why_not else Done(seen, "the probe passes")
     noted = restarts.counted(instance, seen, host.clock.now_s())
     if isinstance(noted, Wait):
         return noted
     seen = noted
     services = host.guest.services(seen)
     if isinstance(services, Silence):
-        return Wait(seen, f"the guest is starting: {services.reason}", SOON_S)
+        return Wait(seen, silence_says("the guest is starting", services, seen, host.clock.now_s()), SOON_S)
+    seen = told(seen, services)
     if services.verdict:
         return Failed(services.verdict, mendable=False)
     if not services.started:
-        return Wait(seen, _unstarted(services.pending, services.failed, services.note), SOON_S)
+        return Wait(seen, services_say(services), SOON_S)
+    if why_not := _probed(seen, host):
+        return Wait(seen, f"its services have started; the ready probe says: {why_not}", SOON_S)
+    return Done(seen, services.note or "all auto-start services have started")
+
+
+def _probed(instance: Instance, host: Host) -> str:
+    """ "" when the role's ready probe passes or there is none, else why not."""
     probe = instance.goal.role.ready.probe
-    if probe is not None and probe.port is not None:
-        why_not = host.guest.probe(seen, probe, probe.port)
-        if why_not:
-            return Wait(seen, f"its services have started; the ready probe says: {why_not}", SOON_S)
-    return Done(seen, "all auto-start services have started")
+    return host.guest.probe(instance, probe, probe.port) if probe is not None and probe.port is not None else ""
 
 
 def join_pool(instance: Instance, host: Host) -> Outcome:
@@ -172,15 +184,18 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
     """restarting: done when the guest is in another boot than the one we counted last."""
     host.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
     domain = host.hypervisor.look(instance.name)
+    off = domain is None or domain.power is Power.OFF
     if (unwell := _revive(instance, domain, host)) is not None:
+        if off and instance.asked_at_s and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
+            return Done(replace(instance, boot=instance.boot + 1), unwell.reason)
         return unwell
-    seen = _count_resets(instance, domain)
-    identity = host.guest.identity(instance)
+    seen = count_resets(instance, domain)
+    identity = identity_of(instance, host)
     if isinstance(identity, Identity):
-        counted = _count_boot(seen, identity)
+        counted = count_boot(seen, identity)
         if counted.boot > instance.boot:
             return Done(counted)
-        if identity.source == "ping" and instance.asked_at_s and seen.resets > instance.resets:
+        if identity.by_monitor and instance.asked_at_s and seen.resets > instance.resets:
             return Done(replace(seen, boot=instance.boot + 1))
     now_s = host.clock.now_s()
     within_s = stop_within_s(instance)
@@ -242,6 +257,7 @@ def erase(instance: Instance, host: Host) -> Outcome:
     host.disks.erase_overlay(instance.name)
     if not instance.goal.serve:
         host.disks.erase_local_storage(instance.name)
+        host.media.erase_identity(instance.name)
         return Done(instance, _unless_refused(lambda: host.hypervisor.erase_evidence(instance.name)))
     return Done(instance)
 
@@ -316,34 +332,8 @@ def _listen(
     """Which boot the guest is in, with the record that counts it; or what to wait for before that can be known."""
     if (unwell := _revive(instance, domain, host)) is not None:
         return unwell
-    seen = _count_resets(instance, domain)
-    identity = host.guest.identity(instance)
+    seen = count_resets(instance, domain)
+    identity = identity_of(instance, host)
     if isinstance(identity, Silence):
-        return Wait(seen, f"{meanwhile}: {identity.reason}", SHORTLY_S)
-    return _count_boot(seen, identity), identity
-
-
-def _count_resets(instance: Instance, domain: Domain | None) -> Instance:
-    resets = 0 if domain is None else domain.resets
-    return replace(instance, resets=max(instance.resets, resets))
-
-
-def _count_boot(instance: Instance, identity: Identity) -> Instance:
-    """Counts a boot when the guest's boot id is not the one counted last; the count never goes by events."""
-    if identity.boot_id in ("", instance.boot_id):
-        return instance
-    return replace(instance, boot=instance.boot + 1, boot_id=identity.boot_id)
-
-
-def _setup_says(seen_so_far: str, identity: Identity) -> str:
-    """The sentence for `why`, with what the guest says of its setup where it says anything."""
-    return f"{seen_so_far}: {identity.unfinished}" if identity.unfinished else seen_so_far
-
-
-def _unstarted(pending: tuple[str, ...], failed: tuple[str, ...], note: str) -> str:
-    parts = []
-    if failed:
-        parts.append(f"failed to start: {', '.join(failed)}")
-    if pending:
-        parts.append(f"still starting: {', '.join(pending)}")
-    return "; ".join(parts) or f"auto-start services are starting: {note or 'not all have reported'}"
+        return Wait(seen, silence_says(meanwhile, identity, seen, host.clock.now_s()), SHORTLY_S)
+    return count_boot(seen, identity), identity

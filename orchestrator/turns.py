@@ -162,6 +162,8 @@ def _enter(
             boot=0,
             boot_id="",
             resets=0,
+            services_pending=(),
+            services_failed=(),
             role=seen.goal.role
             if asked_for or seen.phase is Phase.GONE
             else seen.role,  # Healing changes no template.
@@ -175,7 +177,7 @@ def _enter(
     elif phase is Phase.RESTARTING:
         entered = replace(entered, failure="")
     elif phase in (Phase.STARTING, Phase.ERASING):
-        entered = replace(entered, set_up=phase is Phase.STARTING)
+        entered = replace(entered, set_up=phase is Phase.STARTING, services_pending=(), services_failed=())
     after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
     told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
     log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)

@@ -50,7 +50,7 @@ def findings(
     known = {one.name: one for one in instances}
     found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
     for disc in host.media.inventory() - known.keys():
-        found.append(_stray("DISC-STRAY", disc, "an answer disc of no instance"))
+        found.append(_stray("DISC-STRAY", disc, "an answer disc, or kept keys, of no instance"))
     for service in services:
         if not service.removing:
             found += _network(host, service, [one for one in instances if one.service == service.name])
@@ -91,6 +91,7 @@ def _remove(host: Host, stray: Finding) -> None:
     host.hypervisor.power_off(name)
     host.hypervisor.undefine(name)
     host.media.erase(name)
+    host.media.erase_identity(name)
     host.disks.erase_overlay(name)
 
 

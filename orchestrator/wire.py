@@ -33,6 +33,8 @@ class Instance(TypedDict):
     phase: str
     phase_since_s: float
     waiting: str
+    services_pending: list[str]
+    services_failed: list[str]
     warning: str
     failure: str
     strikes: int

@@ -74,6 +74,12 @@ class Part:
     headers: tuple[tuple[str, str], ...]
     body: str = dataclasses.field(repr=False)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its type is text."""
+        types = [value for name, value in self.headers if name.lower() == "content-type"]
+        return not types or types[0].strip().lower().startswith("text/")
+
 
 def part(content_type: str, text: str, filename: str = "") -> Part:
     """A part that holds `text`, readable where it is plain ASCII, else as base64 of UTF-8."""

@@ -6,9 +6,11 @@ Ours stand around the user's. First a boot hook (guest/setup-begin.sh): it runs 
 no key with his cloud-config, and may so use any; it records the boot and the generation under /var/lib/vmrole, tells
 cloud-init to trust its cache once the disc is gone, and mounts local storage. Last a cloud-config with the one key
 `power_state`: it replaces (`dict(replace)`) whatever the user said there, so that `setup_restart` alone decides
-whether setup ends in a restart; its condition (guest/setup-end.sh) keeps cloud-init's result before the restart. All
-other keys of the user's stay as they are, and his parts merge with each other as cloud-init always does. Vendor-data
-is his, too, and has nothing of ours in it: cloud-init reads it last, and what user-data says goes before it.
+whether setup ends in a restart; its condition (guest/setup-end.sh) keeps cloud-init's result before the restart.
+All other keys of the user's stay as they are, and his parts merge with each other as cloud-init always does.
+Vendor-data is his, too: cloud-init reads it last, and a key of user-data puts the same key there out of force. What
+the service file asks of cloud-init (the guest agent, SSH host keys) adds to his lists and leaves his keys: it stands
+in vendor-data, but for a list that his user-data has as well.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import functools
 import importlib.resources
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from unattend import multipart, network_config
 from unattend.errors import AnswersInvalid
@@ -30,6 +32,7 @@ _HOSTNAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE = re.compile(rf"{_HOSTNAME.pattern}\.{_HOSTNAME.pattern}")
 _STORAGE = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{STORAGE_NAME_MAX - 2}}}[a-z0-9])?")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_AGENT = "qemu-guest-agent"  # the package and the service, in every distribution
 _RESULT_WAIT_S = 600  # how long power_state waits for cloud-init's own end
 
 
@@ -58,6 +61,8 @@ class Answers:
     address: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    install_agent: bool = False  # QEMU's guest agent, from the distribution's packages
+    ssh_host_keys: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # "ed25519_private": text
 
     def __post_init__(self) -> None:
         _must(_INSTANCE_ID, self.instance_id, "instance_id", "1 to 64 letters, digits and '-'")
@@ -84,6 +89,9 @@ class Answers:
 
 def files(answers: Answers) -> Mapping[str, bytes]:
     """The disc's files by name; equal answers give equal bytes. AnswersInvalid for user-data that is refused."""
+    parts = multipart.user_parts(answers.user_data)
+    vendor_parts = multipart.user_parts(answers.vendor_data, where="vendor-data")
+    beside_user, beside_vendor = _agent(parts) if answers.install_agent else ([], [])
     made = {
         "meta-data": to_json(_meta_data(answers)),
         "network-config": to_json(network_config.version_2(answers.network)),
@@ -91,13 +99,15 @@ def files(answers: Answers) -> Mapping[str, bytes]:
             [
                 _setup_begin(answers),
                 *_growing(answers.grows),
-                *multipart.user_parts(answers.user_data),
+                *parts,
+                *beside_user,
+                *_host_keys(answers.ssh_host_keys),
                 _setup_end(answers.setup_restart),
             ]
         ),
     }
-    vendor_parts = multipart.user_parts(answers.vendor_data, where="vendor-data")
-    return {**made, "vendor-data": multipart.join(vendor_parts)} if vendor_parts else made
+    vendor = [*vendor_parts, *beside_vendor]
+    return {**made, "vendor-data": multipart.join(vendor)} if vendor else made
 
 
 def check_user_data(user_data: str) -> None:
@@ -153,6 +163,37 @@ def _growing(grows: bool) -> list[multipart.Part]:
     return [multipart.part("text/cloud-config", "#cloud-config\n" + json.dumps(config) + "\n", "vmrole-growing")]
 
 
+def _agent(user_parts: Sequence[multipart.Part]) -> tuple[list[multipart.Part], list[multipart.Part]]:
+    """What installs and starts QEMU's guest agent: parts for user-data, and parts for vendor-data.
+
+    The package's name is the same everywhere. Who starts it is not, and Debian leaves that to the next boot.
+    """
+    by_systemd = f"systemctl enable {_AGENT}; systemctl start {_AGENT}"
+    by_openrc = f"rc-update add {_AGENT}; rc-service {_AGENT} start"
+    start = f"if [ -d /run/systemd/system ]; then {by_systemd}; else {by_openrc}; fi; true"
+    lists: dict[str, list[object]] = {"packages": [_AGENT], "runcmd": [["/bin/sh", "-c", start]]}
+    said = "\n".join(multipart.text_of(part) for part in user_parts if part.is_text)
+    his = [key for key in lists if re.search(rf"""(?m)^[\s{{,-]*["']?{key}["']?\s*:""", said)]
+    add = {"merge_how": "dict(recurse_list)+list(append)+str()"}
+    beside_user = {key: lists[key] for key in his}
+    beside_vendor: dict[str, object] = {key: value for key, value in lists.items() if key not in his}
+    beside_vendor["package_update"] = True
+    return (
+        [_config({**add, **beside_user}, "vmrole-agent")] if beside_user else [],
+        [_config({**add, **beside_vendor}, "vmrole-agent")],
+    )
+
+
+def _host_keys(keys: Mapping[str, str]) -> Iterator[multipart.Part]:
+    """The instance's own, unless the user brings some for all of them."""
+    if keys:
+        yield _config({"merge_how": "dict(no_replace)+list()+str()", "ssh_keys": dict(keys)}, "vmrole-identity")
+
+
+def _config(config: Mapping[str, object], name: str) -> multipart.Part:
+    return multipart.part("text/cloud-config", "#cloud-config\n" + json.dumps(config, indent=1) + "\n", name)
+
+
 def _setup_end(restart: bool) -> multipart.Part:
     script = f"restart={'yes' if restart else 'no'}\n" + guest_script("setup-end.sh")
     config = {
@@ -165,9 +206,7 @@ def _setup_end(restart: bool) -> multipart.Part:
             "condition": ["/bin/sh", "-c", script],
         },
     }
-    return multipart.part(
-        "text/cloud-config", "#cloud-config\n" + json.dumps(config, indent=1) + "\n", "vmrole-setup-end"
-    )
+    return _config(config, "vmrole-setup-end")
 
 
 @functools.cache

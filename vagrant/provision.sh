@@ -40,6 +40,7 @@ nftables: keeps guests to their own addresses
 iptables: what libvirt itself makes NAT with
 dnsmasq-base: DHCP and names in a service's network, run by libvirt
 util-linux: prlimit and unshare, within which images are read; setpriv, by which doctor tries to be QEMU's user
+openssh-client: ssh-keygen, for instances that keep their SSH host keys
 iproute2: adds and removes the virtual IP's address
 python3: vmrole is written in it
 python3-venv: the virtual environment that it runs in

@@ -52,6 +52,8 @@ class InstanceView:
     phase: Phase
     phase_since_s: float
     waiting: str
+    services_pending: tuple[str, ...]
+    services_failed: tuple[str, ...]
     warning: str  # what the last stop or restart cost beyond what it should
     failure: str
     strikes: int
@@ -163,6 +165,8 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         phase=instance.phase,
         phase_since_s=instance.phase_since_s,
         waiting=instance.waiting,
+        services_pending=instance.services_pending,
+        services_failed=instance.services_failed,
         warning=instance.warning,
         failure=instance.failure,
         strikes=instance.strikes,

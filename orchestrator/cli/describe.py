@@ -81,6 +81,8 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Instance", row["name"]),
         ("Phase", f"{row['phase']} since {render.clock(row['phase_since_s'])}"),
         ("Waits for", row["waiting"]),
+        ("Failed", ", ".join(row["services_failed"])),
+        ("Starting", ", ".join(row["services_pending"])),
         ("Failure", row["failure"]),
         ("Generation", f"{row['generation']} (wanted: {row['wanted_generation']})"),
         ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),

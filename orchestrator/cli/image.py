@@ -51,7 +51,7 @@ def image() -> None:
 )
 @click.option(
     "--answers",
-    type=click.Choice(["nocloud", "configdrive", "unattend"]),
+    type=click.Choice(["nocloud", "configdrive", "unattend", "none"]),
     help="What it reads its answers from; unattend for Windows and nocloud for Linux unless given.",
 )
 @click.option("--firmware", type=click.Choice(["bios", "uefi", "secure-boot"]), default="bios", show_default=True)

@@ -8,11 +8,13 @@ nothing of it is left when it is unlinked.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.drivers.file_errors import file_faults
+from orchestrator.drivers.host_keys import HostKeys
 from orchestrator.drivers.layout import Layout
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Instance, InstanceName
@@ -35,19 +37,23 @@ class AnswerDiscs:
         self._layout = layout
         self._secrets_of = secrets_of  # a service's own, by its name
         self._mounts = mounts
+        self._host_keys = HostKeys(layout)
 
     def write(self, instance: Instance) -> None:
         """See ports.AnswerMedia. Permanent when user-data is refused, NoSpace or Transient when the disk fails."""
         path = self._layout.disc(instance)
-        if path.exists():
+        if path.exists() or instance.role.answers is AnswerFormat.NONE:
             return
+        if not instance.role.keep_ssh_host_keys:
+            self._host_keys.erase(instance.name)  # It may have kept some under an earlier service file.
+        keys = self._host_keys.of(instance.name) if instance.role.keep_ssh_host_keys else {}
         with file_faults(path, _HINT):
             for folder in (self._layout.discs, path.parent):
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(_DIRECTORY_MODE)
-            if instance.role.secrets:
+            if instance.role.secrets or keys:
                 _must_be_memory(path.parent, self._mounts)
-            _write_whole(path, _content(instance, self._secrets_of(instance.service)))
+            _write_whole(path, _content(instance, self._secrets_of(instance.service), keys))
 
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""
@@ -58,24 +64,33 @@ class AnswerDiscs:
             folder.rmdir()
             _sync_directory(folder.parent)
 
+    def erase_identity(self, name: InstanceName) -> None:
+        """See ports.AnswerMedia."""
+        self._host_keys.erase(name)
+
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia. A disc that was half written when the daemon died counts."""
+        kept = self._host_keys.inventory()
         with file_faults(self._layout.discs, _HINT), contextlib.suppress(FileNotFoundError):
-            return frozenset(InstanceName(folder.name) for folder in self._layout.discs.iterdir() if _holds(folder))
-        return frozenset()
+            discs = self._layout.discs.iterdir()
+            return kept | frozenset(InstanceName(folder.name) for folder in discs if _holds(folder))
+        return kept
 
 
-def _content(instance: Instance, reveal: Reveal) -> bytes:
+def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str]) -> bytes:
     """The disc of the present generation; the same bytes whenever it is made."""
     try:
         match instance.role.answers:
             case AnswerFormat.NOCLOUD:
-                return iso.write_iso(nocloud.files(_cloud(instance, reveal)), nocloud.LABEL)
+                cloud = dataclasses.replace(_cloud(instance, reveal), ssh_host_keys=host_keys)
+                return iso.write_iso(nocloud.files(cloud), nocloud.LABEL)
             case AnswerFormat.CONFIG_DRIVE:
                 secret = instance.role.admin_password
                 password = reveal(secret) if secret is not None else None
                 made = configdrive.files(_cloud(instance, reveal), admin_password=password)
                 return iso.write_iso(made, configdrive.LABEL)
+            case AnswerFormat.NONE:
+                raise AssertionError(f"{instance.name} reads no disc")
             case AnswerFormat.UNATTEND:
                 return windows_files.disc(instance.role.unattend or Answers(), windows_machine(instance), reveal)
     except AnswersInvalid as error:
@@ -99,6 +114,7 @@ def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         public_keys=role.public_keys,
         local_storage=tuple(storage.name for storage in role.local_storage),
         grows=role.size.disk_mib is not None,
+        install_agent=role.install_agent,
     )
 
 

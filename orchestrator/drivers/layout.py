@@ -7,6 +7,7 @@ by a dot, and that is asserted here once more.
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
+    STATE/identity/NAME/                    SSH host keys that an instance keeps, mode 0600; survive reimage
     STATE/nvram/NAME/GENERATION.fd          variables of UEFI, one file per generation
     STATE/consoles/NAME.log                 bounded by virtlogd
     STATE/evidence/NAME/                    what is kept of a failed instance
@@ -102,6 +103,15 @@ class Layout:
     def local_storage(self, name: InstanceName, storage: str) -> Path:
         """One local storage disk, raw."""
         return self.local_storage_dir(name) / f"{label(storage, 'local storage')}.raw"
+
+    @property
+    def identities(self) -> Path:
+        """Directory with one directory of kept keys per instance; mode 0700."""
+        return self.state / "identity"
+
+    def identity(self, name: InstanceName) -> Path:
+        """What the instance keeps of itself."""
+        return self.identities / _checked(name)
 
     def disc_dir(self, name: InstanceName) -> Path:
         """All answer discs of the instance."""

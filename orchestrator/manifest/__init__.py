@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.manifest.answers import Given, SecretFault, WhoseAnswers, computer_faults, read_answers
+from orchestrator.manifest.answers import NONE, Given, SecretFault, WhoseAnswers, computer_faults, read_answers
 from orchestrator.manifest.fields import (
     Answer,
     boolean,
@@ -53,6 +53,14 @@ from orchestrator.model import (
     label,
 )
 from unattend.secret import SecretRef
+
+
+class HostKeys(enum.StrEnum):
+    """What a reimage does to an instance's SSH host keys."""
+
+    NEW = "new"  # each generation makes its own
+    KEEP = "keep"
+
 
 WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
 AFFINITY_S = 3 * 3600.0
@@ -133,11 +141,12 @@ class _Reader(Reader):
 
     def _role(self, name: str, node: object, at: str) -> Role:
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-        node = self.keys(node, at, (*keys, "drain", "stop", "restart"), ("image",))
+        node = self.keys(node, at, (*keys, "drain", "stop", "restart", "identity"), ("image",))
         image = self.take(node, at, "image", self._image)
         size = self.keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory", "disk"))
         endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
         instances = self.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
+        reads = self._reads(node, image)
         given = self._answers(node, at, name, image, instances)
         return Role(
             name=name,
@@ -146,7 +155,7 @@ class _Reader(Reader):
             image_format=image.format if image else DiskFormat.QCOW2,
             image_mib=image.virtual_size_bytes // _MIB if image else 0,
             os=image.os if image else Os.LINUX,
-            answers=image.answers if image else AnswerFormat.NOCLOUD,
+            answers=reads,
             hardware=image.hardware if image else Hardware(),
             instances=instances,
             size=Size(
@@ -162,6 +171,8 @@ class _Reader(Reader):
             admin_password=given.admin_password,
             public_keys=given.public_keys,
             unattend=given.unattend,
+            install_agent=given.install_agent,
+            keep_ssh_host_keys=self._identity(node, at, reads),
             setup=self._setup(node, at, image),
             ready=self._ready(node, at, endpoints, image),
             drain_s=self.take(node, at, "drain", duration_s(0, 3600), 30.0),
@@ -262,12 +273,33 @@ class _Reader(Reader):
         if image is None:  # What it would read is not known; that there is no such image is said already.
             return Given()
         whose = WhoseAnswers(service=self._service, role=role, instances=instances, secret_fault=self._secret_fault)
-        return read_answers(self, node, at, image.answers, whose)
+        return read_answers(self, node, at, self._reads(node, image), whose)
+
+    def _reads(self, node: Map, image: Image | None) -> AnswerFormat:
+        """What the role's image reads; a role may say that it reads nothing."""
+        if image is None:
+            return AnswerFormat.NOCLOUD
+        without = node.get("answers") == NONE and image.os is Os.LINUX  # Windows asks a person what nobody answers.
+        return AnswerFormat.NONE if without else image.answers
+
+    def _identity(self, node: Map, at: str, reads: AnswerFormat) -> bool:
+        """Whether each instance keeps its SSH host keys."""
+        at = f"{at}.identity"
+        identity = self.keys(node.get("identity", Map()), at, ("sshHostKeys",))
+        keeps = bool(self.take(identity, at, "sshHostKeys", choice(HostKeys), HostKeys.NEW) is HostKeys.KEEP)
+        if keeps and reads is not AnswerFormat.NOCLOUD:
+            self.fault(f"{at}.sshHostKeys", "only cloud-init is given host keys", "leave it out for this image")
+        return keeps
 
     def _setup(self, node: Map, at: str, image: Image | None) -> Setup:
+        without = image is not None and self._reads(node, image) is AnswerFormat.NONE
         at = f"{at}.setup"
         setup = self.keys(node.get("setup", Map()), at, ("restart", "within"))
-        restart: bool = self.take(setup, at, "restart", boolean, Setup().restart)
+        restart: bool = self.take(setup, at, "restart", boolean, Setup().restart and not without)
+        if without and restart:
+            self.fault(f"{at}.restart", "without answers there is no setup that restarts", "leave it out")
+        if without and "within" in setup:
+            self.fault(f"{at}.within", "without answers there is no setup to wait for", "leave it out")
         within_s = WINDOWS_SETUP_S if _is_windows(image) else Setup().within_s
         if image and image.suggested:
             within_s = image.suggested.setup_s
@@ -278,7 +310,11 @@ class _Reader(Reader):
     def _ready(self, node: Map, at: str, endpoints: tuple[Endpoint, ...], image: Image | None) -> Ready:
         at = f"{at}.ready"
         units = ("services", "delayed") if _is_windows(image) else ("units",)
-        ready = self.keys(node.get("ready", Map()), at, (*units, "ignore", "command", "probe", "within", "silence"))
+        keys = (*units, "ignore", "command", "probe", "within", "silence", "agent")
+        ready = self.keys(node.get("ready", Map()), at, keys)
+        agent: bool = self.take(ready, at, "agent", boolean, True)
+        if not agent:
+            self._without_agent(node, ready, at, image)
         probe = self._probe(ready, at)
         if probe is not None and probe.port is None:
             if not endpoints:
@@ -294,7 +330,23 @@ class _Reader(Reader):
             probe=probe,
             within_s=self.take(ready, at, "within", duration_s(1, 24 * 3600), within_s),
             silence_s=self.take(ready, at, "silence", duration_s(60, 24 * 3600), Ready().silence_s),
+            agent=agent,
         )
+
+    def _without_agent(self, node: Map, ready: Map, at: str, image: Image | None) -> None:
+        """What makes no sense for a guest that has no agent."""
+        if _is_windows(image):
+            self.fault(f"{at}.agent", "Windows Setup is watched through the agent", "leave it out")
+        if "probe" not in ready:
+            hint = "give ready.probe a port, and a path for HTTP: without an agent nothing else tells"
+            self.fault(f"{at}.agent", "who tells when it is ready?", hint)
+        for key in ("units", "services", "delayed", "ignore", "command", "silence"):
+            if key in ready:
+                self.fault(f"{at}.{key}", "needs the agent that ready.agent: false rules out", "drop one of the two")
+        answers = node.get("answers")
+        if isinstance(answers, Map) and answers.get("installAgent") is True:
+            key = f"{at.removesuffix('.ready')}.answers.installAgent"
+            self.fault(key, "installs the agent that ready.agent: false rules out", "drop one of the two")
 
     def _unique_ports(self, roles: list[Role]) -> None:
         seen: dict[tuple[int, bool], str] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.errors import Problem
 from orchestrator.manifest.fields import Answer, boolean, choice, text, words
@@ -17,6 +17,7 @@ from orchestrator.model import AnswerFormat, Role
 from unattend import AnswersInvalid, configdrive, nocloud
 from unattend.secret import SecretRef, SecretSource
 from unattend.windows import files as windows_files
+from unattend.windows import wishes
 from unattend.windows.answers import (
     Account,
     Answers,
@@ -52,17 +53,28 @@ class Given:
     admin_password: SecretRef | None = None
     public_keys: tuple[str, ...] = ()
     unattend: Answers | None = None
+    install_agent: bool = False
+
+
+NONE: Final = AnswerFormat.NONE.value
 
 
 def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAnswers) -> Given:
     """Reads `answers:` of the role `node`; which keys it may have depends on what the image reads."""
     at = f"{at}.answers"
     match form:
+        case AnswerFormat.NONE:
+            if node.get("answers", NONE) != NONE:
+                hint = "leave it out, or say answers: none; an image is told otherwise by image add --answers"
+                reader.fault(at, "this image reads no answers", hint)
+            return Given()
         case AnswerFormat.NOCLOUD:
-            answers = reader.keys(node.get("answers", Map()), at, ("userData", "vendorData", "publicKeys"))
+            keys = ("userData", "vendorData", "publicKeys", "installAgent")
+            answers = reader.keys(node.get("answers", Map()), at, keys)
             given = _cloud(reader, answers, at, nocloud.check_user_data, whose)
             vendor_data = _data(reader, answers, at, "vendorData", nocloud.check_vendor_data)
-            return dataclasses.replace(given, vendor_data=vendor_data)
+            install: bool = reader.take(answers, at, "installAgent", boolean, False)
+            return dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
         case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
             answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys"))
             _check_names(reader, at, whose)
@@ -70,14 +82,20 @@ def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: 
             password = reader.take(answers, at, "adminPassword", whose.secret, None)
             return dataclasses.replace(given, admin_password=password)
         case AnswerFormat.UNATTEND:
+            if node.get("answers") == NONE:
+                reader.fault(at, "Windows asks a person what no answer says", "give it answers")
+                return Given(unattend=Answers())
             answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
             return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
 
 
 def computer_faults(service: str, roles: Iterable[Role]) -> Iterator[Problem]:
-    """Names that two Windows machines of a service would share, and names that a larger number makes too long."""
+    """What two Windows machines of a service would share, and names that a larger number makes too long."""
     owners: dict[str, str] = {}
     for role in roles:
+        for refused in wishes.shared(role.unattend, role.instances) if role.unattend is not None else ():
+            key = f"roles.{role.name}.answers.unattend.{refused.where}"
+            yield Problem(refused.message, key=key, hint=refused.hint)
         for index in range(role.instances if role.unattend is not None else 0):
             assert role.unattend is not None
             key = f"roles.{role.name}.answers.unattend.computerName"

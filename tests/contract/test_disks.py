@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import email
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers import host_keys
 from orchestrator.drivers.answer_media import AnswerDiscs
 from orchestrator.drivers.disks import QemuImgDisks
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.secrets import HostSecrets
-from orchestrator.errors import ImageCorrupt
-from orchestrator.model import Instance
+from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
+from orchestrator.model import Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks
 from tests.contract.suites.disks import AnswerMediaContract, DisksContract, next_generation
 from tests.trouble.life import DIGEST, Fabric, web_role
@@ -129,9 +131,72 @@ class TestAnswerDiscs(AnswerMediaContract):
     """Real discs."""
 
     @pytest.fixture
-    def media(self, layout: Layout) -> AnswerMedia:
-        """By pycdlib, on disk."""
-        return AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of)
+    def media(self, layout: Layout, tmp_path: Path) -> AnswerMedia:
+        """By pycdlib, on what says of itself that it is memory."""
+        mounts = tmp_path / "mountinfo"
+        mounts.write_text(f"31 22 0:25 / {tmp_path} rw - tmpfs tmpfs rw\n")
+        return AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of, mounts)
+
+    def test_kept_host_keys_are_the_same_in_every_generation(
+        self, media: AnswerMedia, layout: Layout, instance: Instance
+    ) -> None:
+        """Made once for each instance by ssh-keygen, handed over by cloud-init, private, and new after they went."""
+        keeps = dataclasses.replace(instance, role=dataclasses.replace(instance.role, keep_ssh_host_keys=True))
+        other = dataclasses.replace(keeps, name=InstanceName("web-1.shop"))
+
+        def keys(of: Instance) -> dict[str, str]:
+            media.write(of)
+            disc = subprocess.run(["isoinfo", "-J", "-x", "/user-data", "-i", layout.disc(of)], capture_output=True)
+            parts = email.message_from_bytes(disc.stdout).walk()
+            (mine,) = [part for part in parts if part.get_filename() == "vmrole-identity"]
+            given: dict[str, str] = json.loads(mine.get_payload(decode=True).removeprefix(b"#cloud-config\n"))[
+                "ssh_keys"
+            ]
+            return given
+
+        first = keys(keeps)
+        assert keys(next_generation(keeps)) == first
+        assert set(keys(other).values()).isdisjoint(first.values())
+        assert {f"{kind}_{half}" for kind in host_keys.KINDS for half in ("private", "public")} == set(first)
+        for kind in host_keys.KINDS:
+            file = layout.identity(instance.name) / kind
+            assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+            public = subprocess.run(["ssh-keygen", "-y", "-f", file], capture_output=True, text=True, check=True)
+            assert first[f"{kind}_public"].startswith(public.stdout.rsplit(" ", 1)[0].strip())
+        media.erase(instance.name)
+        media.erase_identity(instance.name)
+        assert set(keys(keeps).values()).isdisjoint(first.values())
+
+    def test_half_made_host_keys_are_made_again(
+        self, media: AnswerMedia, layout: Layout, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A crash between two keys leaves nothing that counts."""
+        keeps = dataclasses.replace(instance, role=dataclasses.replace(instance.role, keep_ssh_host_keys=True))
+        whole = host_keys._keygen
+
+        def dies(words: tuple[str, ...]) -> None:
+            if "rsa" in words:
+                raise OSError(28, "No space left on device")
+            whole(words)
+
+        monkeypatch.setattr(host_keys, "_keygen", dies)
+        with pytest.raises(NoSpace):
+            media.write(keeps)
+        assert media.inventory() == frozenset()
+        monkeypatch.setattr(host_keys, "_keygen", whole)
+        media.write(keeps)
+        assert len(list(layout.identity(instance.name).iterdir())) == 6
+
+    def test_kept_host_keys_never_reach_a_disk_by_the_disc(
+        self, layout: Layout, instance: Instance, tmp_path: Path
+    ) -> None:
+        """A disc that holds them is written to memory alone, as one with passwords."""
+        keeps = dataclasses.replace(instance, role=dataclasses.replace(instance.role, keep_ssh_host_keys=True))
+        mounts = tmp_path / "mountinfo"
+        mounts.write_text("22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n")
+        with pytest.raises(Permanent, match="must not reach a disk"):
+            AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of, mounts).write(keeps)
+        assert not layout.disc(instance).exists()
 
     def test_a_disc_is_its_owner_s_alone(self, media: AnswerMedia, layout: Layout, instance: Instance) -> None:
         """It holds secrets: mode 0600 in a directory that nobody else may list."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator import manifest
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
+    AnswerFormat,
     Carrier,
     DiskFormat,
     Endpoint,
@@ -335,3 +337,83 @@ def test_roles_hide_their_user_data() -> None:
     assert isinstance(spec, ServiceSpec)
     assert isinstance(spec.roles[0], Role)
     assert "s3cret" not in repr(spec)
+
+
+# Guests without an agent, without answers, and what an instance keeps ----------------------------------------------
+
+BARE = """service: shop
+roles:
+  web:
+    image: micro
+"""
+
+
+def role(lines: str, image: Image = MICRO) -> Role:
+    """The one role of a service with these lines."""
+    text = BARE + "".join(f"    {line}\n" for line in lines.splitlines())
+    return manifest.parse(text, lambda _: image).roles[0]
+
+
+def faults(lines: str, image: Image = MICRO) -> list[tuple[str, int | None]]:
+    """Keys and lines of what is wrong with such a role; each has a hint."""
+    with pytest.raises(InvalidInput) as caught:
+        role(lines, image)
+    assert all(problem.hint for problem in caught.value.problems)
+    return [(problem.key, problem.line) for problem in caught.value.problems]
+
+
+NO_ANSWERS = dataclasses.replace(MICRO, answers=AnswerFormat.NONE)
+WINDOWS = dataclasses.replace(MICRO, os=Os.WINDOWS, answers=AnswerFormat.UNATTEND)
+
+
+def test_a_guest_may_have_no_agent_and_read_no_answers() -> None:
+    """An appliance: its probe decides, there is no disc and no setup; by the role's word or by the image's."""
+    both = "answers: none\nready: {agent: false, probe: {port: 22}}"
+    for made in (role(both), role("ready: {agent: false, probe: {port: 22}}", NO_ANSWERS), role(both, NO_ANSWERS)):
+        assert (made.answers, made.setup.restart, made.ready.agent) == (AnswerFormat.NONE, False, False)
+    assert role("ready: {agent: false, probe: {port: 22}}").setup.restart
+    assert role("").ready.agent
+
+
+@pytest.mark.parametrize(
+    ("lines", "image", "expected"),
+    [
+        ("ready: {agent: false}", MICRO, [("roles.web.ready.agent", 5)]),
+        ("ready: {agent: false, probe: {port: 22}, units: [a]}", MICRO, [("roles.web.ready.units", 5)]),
+        ("ready: {agent: false, probe: {port: 22}, command: [a]}", MICRO, [("roles.web.ready.command", 5)]),
+        ("ready: {agent: false, probe: {port: 22}, ignore: [a]}", MICRO, [("roles.web.ready.ignore", 5)]),
+        ("ready: {agent: false, probe: {port: 22}}", WINDOWS, [("roles.web.ready.agent", 5)]),
+        (
+            "ready: {agent: false, probe: {port: 22}}\nanswers: {installAgent: true}",
+            MICRO,
+            [("roles.web.answers.installAgent", 6)],
+        ),
+        ("ready: {agent: 1}", MICRO, [("roles.web.ready.agent", 5)]),
+        ("answers: none\nsetup: {restart: true}", MICRO, [("roles.web.setup.restart", 6)]),
+        ("answers: none\nsetup: {within: 5 min}", MICRO, [("roles.web.setup.within", 6)]),
+        ("answers: none\nidentity: {sshHostKeys: keep}", MICRO, [("roles.web.identity.sshHostKeys", 6)]),
+        ("answers: {userData: x}", NO_ANSWERS, [("roles.web.answers", 5)]),
+        ("answers: nothing", MICRO, [("roles.web.answers", 5)]),
+        ("identity: {sshHostKeys: old}", MICRO, [("roles.web.identity.sshHostKeys", 5)]),
+        ("identity: {hostKeys: keep}", MICRO, [("roles.web.identity.hostKeys", 5)]),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(
+    lines: str, image: Image, expected: list[tuple[str, int | None]]
+) -> None:
+    """Wishes that rule each other out have their line, key and hint."""
+    got = [fault for fault in faults(lines, image) if not fault[0].startswith("roles.web.answers.unattend")]
+    assert got == expected
+
+
+def test_windows_is_given_answers() -> None:
+    """Nobody sits before it to answer what the disc does not."""
+    assert ("roles.web.answers", 5) in faults("answers: none", WINDOWS)
+
+
+def test_what_an_instance_keeps_and_who_installs_its_agent_is_part_of_the_template() -> None:
+    """Both stand on the disc, so that a change of them is rolled out."""
+    plain = role("")
+    for lines in ("identity: {sshHostKeys: keep}", "answers: {installAgent: true}"):
+        assert role(lines).template() != plain.template()
+    assert role("identity: {sshHostKeys: new}") == plain

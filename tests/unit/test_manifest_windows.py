@@ -220,3 +220,17 @@ def test_cloudbase_init_is_told_what_it_reads() -> None:
     assert [one.key for one in problems(kept, MICRO)] == ["roles.web.answers.adminPassword"]
     long = powershell.replace("  web:", "  a-role-with-a-long-name:")
     assert problems(long, cloudbase)[0].key == "roles.a-role-with-a-long-name"
+
+
+def test_one_join_blob_for_several_computers_is_refused() -> None:
+    """A blob is the account of one computer: two with it would throw each other out of the domain."""
+    join = "join: {domain: corp.example, user: joiner, password: {file: /etc/vmrole/join}}"
+    blob = GOOD.replace(join, "join: {blob: {file: /etc/vmrole/blob}}")
+    (problem,) = problems(blob)
+    assert (problem.key, problem.line) == ("roles.web.answers.unattend.join.blob", 19)
+    assert "2 instances" in problem.message
+    assert problem.hint
+    alone = parse(blob.replace("instances: 2", "instances: 1"))
+    assert not list(manifest.computer_faults("shop", [alone]))
+    (scaled,) = manifest.computer_faults("shop", [dataclasses.replace(alone, instances=3)])
+    assert scaled.key == problem.key

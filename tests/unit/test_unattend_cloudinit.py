@@ -309,3 +309,93 @@ def test_vendor_data_yields_to_user_data_and_to_our_restart(tmp_path: Path, *, r
 def _ours(user_data: bytes) -> str:
     """The cloud-config that we add."""
     return _text([part for part in email.message_from_bytes(user_data).walk() if not part.is_multipart()][-1])
+
+
+# What a service file asks of cloud-init -------------------------------------------------------------------------
+
+_WHOLE = """
+import json, sys
+from cloudinit.util import mergemanydict
+print(json.dumps(mergemanydict(json.load(sys.stdin))))
+"""
+
+
+def _effect(place: Path, answers: nocloud.Answers) -> dict[str, Any]:
+    """The configuration that cloud-init acts on: user-data first, vendor-data where that says nothing."""
+    merged = []
+    for name, content in nocloud.files(answers).items():
+        if name not in ("user-data", "vendor-data"):
+            continue
+        (place / name / "instances" / "iid").mkdir(parents=True, exist_ok=True)
+        argv = ["/usr/bin/python3", "-c", _CONSUMER, str(place / name)]
+        done = subprocess.run(argv, input=content, capture_output=True, check=True, timeout=30)
+        merged.append(json.loads(done.stdout)["merged"])
+    argv = ["/usr/bin/python3", "-c", _WHOLE]
+    done = subprocess.run(argv, input=json.dumps(merged).encode(), capture_output=True, check=True, timeout=30)
+    effect: dict[str, Any] = json.loads(done.stdout)
+    return effect
+
+
+_VENDOR = "#cloud-config\npackages: [tree]\nruncmd: [echo vendor]\nbootcmd: [echo vendor]\n"
+_MIME_USER = """Content-Type: multipart/mixed; boundary="b"
+MIME-Version: 1.0
+
+--b
+Content-Type: text/cloud-config
+Content-Transfer-Encoding: base64
+
+I2Nsb3VkLWNvbmZpZwpwYWNrYWdlczogW2h0b3BdCg==
+--b--
+"""
+
+
+@pytest.mark.parametrize(
+    ("user_data", "vendor_data", "packages", "commands"),
+    [
+        ("", "", [], []),
+        ("#cloud-config\npackages: [htop]\n", "", ["htop"], []),
+        ("#cloud-config\npackages: [htop]\nruncmd: [echo user]\n", "", ["htop"], ["echo user"]),
+        ("", _VENDOR, ["tree"], ["echo vendor"]),
+        ("#cloud-config\nruncmd: [echo user]\n", _VENDOR, ["tree"], ["echo user"]),
+        ("#cloud-config\npackages: [htop]\n", _VENDOR, ["htop"], ["echo vendor"]),
+        ('#cloud-config\n{"packages": ["htop"]}\n', _VENDOR, ["htop"], ["echo vendor"]),
+        ("#!/bin/sh\ntrue\n", _VENDOR, ["tree"], ["echo vendor"]),
+        (_MIME_USER, _VENDOR, ["htop"], ["echo vendor"]),
+    ],
+)
+def test_the_agent_is_installed_beside_all_that_the_user_wants(
+    tmp_path: Path, user_data: str, vendor_data: str, packages: list[str], commands: list[str]
+) -> None:
+    """Whatever lists the user has in user-data or vendor-data, all of it stays in force beside the agent."""
+    plain = dataclasses.replace(ANSWERS, user_data=user_data, vendor_data=vendor_data)
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+    before = _effect(tmp_path / "without", plain)
+    after = _effect(tmp_path / "with", dataclasses.replace(plain, install_agent=True))
+    assert before.pop("packages", []) == packages
+    assert before.pop("runcmd", []) == commands
+    assert after.pop("packages") == [*packages, "qemu-guest-agent"]
+    *kept, start = after.pop("runcmd")
+    assert kept == commands
+    assert start[:2] == ["/bin/sh", "-c"]
+    assert "qemu-guest-agent" in start[2]
+    assert after.pop("package_update") is True
+    assert after == before
+
+
+def test_a_user_s_wish_not_to_update_stays(tmp_path: Path) -> None:
+    """He may have a mirror that is up to date, or none."""
+    wish = dataclasses.replace(ANSWERS, user_data="#cloud-config\npackage_update: false\n", install_agent=True)
+    assert _effect(tmp_path, wish)["package_update"] is False
+
+
+def test_kept_host_keys_are_given_unless_the_user_gives_some(tmp_path: Path) -> None:
+    """`ssh_keys` of the instance, as cloud-init takes them; the role's own are left as they are."""
+    keys = {"ed25519_private": "-----BEGIN\nx\n-----END\n", "ed25519_public": "ssh-ed25519 AAAA root"}
+    kept = dataclasses.replace(ANSWERS, ssh_host_keys=keys)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert _effect(tmp_path / "a", kept)["ssh_keys"] == keys
+    own = dataclasses.replace(kept, user_data="#cloud-config\nssh_keys: {rsa_private: mine}\n")
+    assert _effect(tmp_path / "b", own)["ssh_keys"]["rsa_private"] == "mine"
+    assert "BEGIN" not in repr(kept)

@@ -54,7 +54,8 @@ def disc(answers: Answers, machine: Machine, reveal: Reveal) -> bytes:
 
 def faults(answers: Answers, *, service: str, role: str, instances: int) -> list[AnswersInvalid]:
     """All that is wrong with the wishes of a role, without a look at a secret; `where` is the service file's key."""
-    return [*names.faults(answers, service=service, role=role, instances=instances), *wishes.faults(answers)]
+    found = names.faults(answers, service=service, role=role, instances=instances)
+    return [*found, *wishes.faults(answers), *wishes.shared(answers, instances)]
 
 
 def computer_name(answers: Answers, machine: Machine) -> str:

@@ -41,6 +41,15 @@ def faults(answers: Answers) -> list[AnswersInvalid]:
     ]
 
 
+def shared(answers: Answers, instances: int) -> list[AnswersInvalid]:
+    """What one computer may have and so many instances would share."""
+    if answers.join.blob is None or instances < 2:
+        return []
+    told = f"a blob is the account of one computer, and the role has {instances} instances"
+    hint = "say instances: 1 and give each computer a role of its own, or join with a user and a password"
+    return [_fault("join.blob", told, hint)]
+
+
 def _texts(answers: Answers) -> Iterator[AnswersInvalid]:
     limited = [("organization", answers.organization), ("owner", answers.owner)]
     for account in answers.accounts:

@@ -152,10 +152,12 @@ class FakeGuest:
         machine = self._world.machines.get(instance.name)
         if machine is None or machine.power is not Power.RUNNING:
             return Silence(reason="the VM does not run")
+        if self._world.faults.no_agent:
+            return Silence(reason="the agent is not connected", absent=True)
         if self._world.time_s - machine.booted_at_s < self._world.faults.agent_after_s.get(
             instance.name, AGENT_AFTER_S
         ):
-            return Silence(reason="the agent is not connected", rebooting=machine.boots > 1)
+            return Silence(reason="the agent is not connected", rebooting=machine.boots > 1, absent=True)
         if instance.name in self._world.faults.agent_silent:
             return Silence(reason="the agent does not answer")
         if instance.name in self._world.faults.frozen:
@@ -172,6 +174,8 @@ class FakeGuest:
         machine = self._world.machines[instance.name]
         if instance.name in self._world.faults.other_boot_each_look:
             return Identity(boot_id=str(uuid.uuid4()), setup_boot_id=machine.setup_boot_id)
+        if self._world.faults.agent_is_confined:
+            return Identity(boot_id=machine.boot_id, source="ping", confined="the agent is confined")
         return Identity(boot_id=machine.boot_id, setup_boot_id=machine.setup_boot_id)
 
     def services(self, instance: Instance) -> Services | Silence:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.drivers.fake.world import World
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient
 from orchestrator.model import (
+    AnswerFormat,
     Frontend,
     Instance,
     InstanceName,
@@ -88,7 +89,12 @@ class FakeMedia:
         """See ports.AnswerMedia."""
         self._world.meet("media")
         with self._world.lock:
-            self._world.discs[instance.name] = instance.generation
+            if instance.role.keep_ssh_host_keys:
+                self._world.identities.setdefault(instance.name, f"made in generation {instance.generation}")
+            else:
+                self._world.identities.pop(instance.name, None)
+            if instance.role.answers is not AnswerFormat.NONE:
+                self._world.discs[instance.name] = instance.generation
 
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia."""
@@ -101,7 +107,12 @@ class FakeMedia:
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia."""
         self._world.meet("media")
-        return frozenset(self._world.discs)
+        return frozenset((*self._world.discs, *self._world.identities))
+
+    def erase_identity(self, name: InstanceName) -> None:
+        """See ports.AnswerMedia."""
+        self._world.meet("media")
+        self._world.identities.pop(name, None)
 
 
 class FakeBalancer:

@@ -7,7 +7,7 @@ import threading
 import uuid
 
 from orchestrator.errors import VmroleError
-from orchestrator.model import Frontend, Instance, InstanceName, PausedBy, Power, Seat, Standing
+from orchestrator.model import AnswerFormat, Frontend, Instance, InstanceName, PausedBy, Power, Seat, Standing
 
 AGENT_AFTER_S = 4.0
 SETUP_AFTER_S = 5.0
@@ -54,6 +54,8 @@ class Faults:
     foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
     frozen: set[InstanceName] = dataclasses.field(default_factory=set)  # a backup has frozen its file systems
     agent_shows_no_files: bool = False
+    agent_is_confined: bool = False  # it tells which boot it is in, and may not look into our files
+    no_agent: bool = False  # the image has none
     refuses: dict[str, VmroleError] = dataclasses.field(default_factory=dict)  # what every call of a port meets
     sick_cannot_drain: bool = False  # the balancer refuses to drain a member that is down
     shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
@@ -78,6 +80,7 @@ class World:
         self.set_up: dict[InstanceName, str] = {}  # the setup boot's id, as it lies on the overlay
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
         self.discs: dict[InstanceName, int] = {}
+        self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
         self.machines: dict[InstanceName, Machine] = {}
         self.seats_taken: dict[InstanceName, Seat] = {}
         self.connections: dict[InstanceName, int] = {}
@@ -134,7 +137,8 @@ class World:
 
     def services_run(self, machine: Machine) -> bool:
         """The truth about the guest: set up, restarted, and everything started."""
-        if machine.power is not Power.RUNNING or not machine.setup_boot_id:
+        alone = machine.instance.role.answers is AnswerFormat.NONE
+        if machine.power is not Power.RUNNING or not (machine.setup_boot_id or alone):
             return False
         if machine.instance.role.setup.restart and machine.setup_boot_id == machine.boot_id:
             return False
@@ -160,13 +164,14 @@ class World:
         for name, seat in self.seats_taken.items():
             machine = self.machines.get(name)
             if machine is not None and machine.power is Power.RUNNING and seat.standing is Standing.UP:
-                assert machine.setup_boot_id, f"{name} is in the pool before its setup"
+                alone = machine.instance.role.answers is AnswerFormat.NONE
+                assert machine.setup_boot_id or alone, f"{name} is in the pool before its setup"
         for name, machine in self.machines.items():
             assert machine.instance.generation in self.overlays.get(name, set()), f"{name}: a domain without overlay"
 
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
-        on_disk = (self.overlays, self.storage, self.discs, self.evidence)
+        on_disk = (self.overlays, self.storage, self.discs, self.identities, self.evidence)
         leftovers = (*on_disk, self.machines, self.seats_taken, self.networks)
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends

@@ -61,6 +61,10 @@ class AgentSilent(Transient):
     """No answer in time: normal while a guest boots."""
 
 
+class AgentAbsent(AgentSilent):
+    """No agent is connected: the guest boots, or has none."""
+
+
 class AgentFrozen(AgentSilent):
     """The agent lives, and says nothing while the guest's file systems are frozen: a backup, a snapshot."""
 
@@ -116,6 +120,9 @@ class AgentChannel:
             except AgentForbids as refusal:
                 raise self._meaning(name, command, refusal) from refusal
             except AgentRefused:
+                self._pauses.pop(name, None)
+                raise
+            except AgentAbsent:
                 self._pauses.pop(name, None)
                 raise
             except AgentSilent as silent:
@@ -187,11 +194,8 @@ class AgentChannel:
     def _leave_alone(self, name: InstanceName, words: str) -> None:
         """A hung agent costs libvirtd one of the few requests that it serves at a time, ANSWER_S for each question.
 
-        One that is not connected costs nothing: libvirt says so at once.
+        One that is absent costs nothing: libvirt says so at once.
         """
-        if _NOT_CONNECTED.search(words):
-            self._pauses.pop(name, None)
-            return
         before = self._pauses.get(name)
         times = 1 if before is None else before.times + 1
         pause_s = min(PAUSE_FIRST_S * 2.0 ** (min(times, 10) - 1), PAUSE_LAST_S)
@@ -266,7 +270,7 @@ def _judged(error: libvirt.libvirtError) -> AgentSilent | AgentRefused:
     """An error of a libvirtd that lives: the agent does not answer, or it answered no."""
     answered_no = _ANSWERED_NO.search(str(error))
     if answered_no is None:
-        return AgentSilent(str(error))
+        return (AgentAbsent if _NOT_CONNECTED.search(str(error)) else AgentSilent)(str(error))
     words = answered_no[1]
     if _SWITCHED_OFF.search(words):
         return AgentForbids(words)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import agent_facts, host_probe
-from orchestrator.drivers.guest.agent_channel import AgentFrozen, AgentRefused, AgentSilent
+from orchestrator.drivers.guest.agent_channel import AgentAbsent, AgentFrozen, AgentRefused, AgentSilent
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
 from orchestrator.drivers.guest.windows_guest import WindowsGuest
@@ -117,7 +117,9 @@ class LibvirtGuest:
         vm_uuid, answered_at = self._resets_at_answer.get(instance.name, ("", 0))
         seen = self._monitors.resets(instance.name, instance.vm_uuid)
         rebooting = seen > (answered_at if vm_uuid == instance.vm_uuid else 0)
-        frozen = isinstance(why, AgentFrozen)
-        silence = Silence(reason=harmless(str(why), REASON_CHARS), rebooting=rebooting and not frozen, frozen=frozen)
+        frozen, absent = isinstance(why, AgentFrozen), isinstance(why, AgentAbsent)
+        silence = Silence(
+            reason=harmless(str(why), REASON_CHARS), rebooting=rebooting and not frozen, absent=absent, frozen=frozen
+        )
         self._transcript.note(instance.name, question, f"{silence}")
         return silence

@@ -86,11 +86,11 @@ exit 0
 """
 
 
-def judge(said: str, ready: Ready, boot_id: str, *, checked: bool = False) -> Services | None:
+def judge(said: str, ready: Ready, boot_id: str, *, checked: bool = False, alone: bool = False) -> Services | None:
     """What the script's output means for a guest in boot `boot_id`; None when it is not the script's output.
 
     `checked`: whether something of the role's own (its probe, its command, an endpoint's check) has to pass as well
-    before traffic comes.
+    before traffic comes. `alone`: whether the guest sets itself up, so that no cloud-init is waited for.
     """
     lines: dict[str, list[str]] = collections.defaultdict(list)
     for line in said.splitlines():
@@ -103,7 +103,7 @@ def judge(said: str, ready: Ready, boot_id: str, *, checked: bool = False) -> Se
         case ["systemd"]:
             return _systemd(lines, ready)
         case ["other"]:
-            return _other(lines, ready, boot_id, checked=checked)
+            return _other(lines, ready, boot_id, checked=checked, alone=alone)
         case _:
             return None
 
@@ -142,7 +142,7 @@ _CANNOT_ASK_FOR: Final = "ready.units and ready.command cannot be asked for"
 _CANNOT_ASK: Final = "ready.units and ready.command need guest-exec, which the guest's agent forbids"
 
 
-def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str, *, checked: bool) -> Services:
+def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str, *, checked: bool, alone: bool) -> Services:
     """A guest without systemd: what it says itself counts, else cloud-init's end and the role's own check."""
     marker = next(iter(lines.get("ready", ())), "")
     found = by_marker(marker, ready, boot_id)
@@ -151,20 +151,20 @@ def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str, *, ch
     word, errors = _cloud_init(lines)
     failed = [] if CLOUD_INIT in ready.ignore else [*_setup_errors(lines), *errors]
     if failed:
-        return Services(started=False, failed=harmless_names(list(dict.fromkeys(failed))))
-    if word == "absent":
+        failed = list(dict.fromkeys(failed))
+        return Services(started=False, failed=harmless_names(failed), verdict=_verdict(failed))
+    if word == "absent" and not alone:
         return found
-    if word not in ("done", "disabled"):
+    if word not in ("done", "disabled", "absent"):
         return Services(started=False, pending=(CLOUD_INIT,), note=f"cloud-init: {word}")
     if not checked:
         return dataclasses.replace(found, note=f"{found.note}, {_NOTHING_CHECKS}")
-    return Services(
-        started=True, note="this guest has no systemd: judged by cloud-init's end and the role's own check"
-    )
+    by = "the role's own check alone" if word == "absent" else "cloud-init's end and the role's own check"
+    return Services(started=True, note=f"this guest has no systemd: judged by {by}")
 
 
 _NOTHING_CHECKS: Final = (
-    "and it has no systemd: cloud-init has ended, but nothing of the role's tells whether it serves; "
+    "and it has no systemd: its setup has ended, but nothing of the role's tells whether it serves; "
     "give it ready.probe or ready.command, or have the guest write that file (docs/images-needs.md)"
 )
 
@@ -176,7 +176,8 @@ def _confined(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
     word, errors = _cloud_init(lines)
     failed = [] if CLOUD_INIT in ready.ignore else [*_setup_errors(lines), *errors]
     if failed:
-        return Services(started=False, failed=harmless_names(list(dict.fromkeys(failed))))
+        failed = list(dict.fromkeys(failed))
+        return Services(started=False, failed=harmless_names(failed), verdict=_verdict(failed))
     if word == "running":
         return Services(started=False, pending=(CLOUD_INIT,), note=f"cloud-init: {word}")
     by = "cloud-init's end" if word == "done" else "its answering"

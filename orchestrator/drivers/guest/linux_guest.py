@@ -17,7 +17,7 @@ from typing import Final
 from orchestrator.drivers.guest import guest_services
 from orchestrator.drivers.guest.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
-from orchestrator.model import Identity, Instance, InstanceName, Ready, Role, Services
+from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Role, Services
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
 SETUP_BOOT_FILE: Final = "/var/lib/vmrole/setup-boot"
@@ -178,7 +178,7 @@ class LinuxGuest:
         result = None
         if self._plain.get(name) == instance.vm_uuid:
             result = self._commands.shown(name, guest_services.CLOUD_INIT_RESULT)
-            if boot_id and result == "" and marker is not None:
+            if boot_id and result == "" and marker is not None and not _alone(instance):
                 return guest_services.by_marker(marker, ready, boot_id)
         with contextlib.suppress(AgentForbids, AgentDenied):
             return self._by_script(instance, boot_id)
@@ -208,7 +208,8 @@ class LinuxGuest:
         ended = self._commands.run(instance, _script_of(ready), argv)
         if ended is None:
             return last.found if last else Services(started=False, note="the guest is being asked for its services")
-        found = guest_services.judge(ended.text, ready, boot_id, checked=_is_checked(instance.goal.role))
+        checked, alone = _is_checked(instance.goal.role), _alone(instance)
+        found = guest_services.judge(ended.text, ready, boot_id, checked=checked, alone=alone)
         if found is None:
             return Services(started=False, note="the guest's shell does not run the question")
         self._unready.pop(instance.name, None)
@@ -227,6 +228,11 @@ class LinuxGuest:
 def _script_of(ready: Ready) -> str:
     """By what the question for services is known: one for other units is another question."""
     return f"services {ready.units}"
+
+
+def _alone(instance: Instance) -> bool:
+    """Whether the guest sets itself up, without cloud-init."""
+    return instance.role.answers is AnswerFormat.NONE
 
 
 def _is_checked(role: Role) -> bool:

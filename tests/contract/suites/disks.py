@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from orchestrator.errors import Permanent
-from orchestrator.model import Instance, LocalStorage
+from orchestrator.model import AnswerFormat, Instance, LocalStorage
 from orchestrator.ports import AnswerMedia, Disks
 
 
@@ -73,6 +73,23 @@ class AnswerMediaContract:
         assert media.inventory() == {instance.name}
         for _ in range(2):
             media.erase(instance.name)
+        assert media.inventory() == frozenset()
+
+    def test_an_image_that_reads_no_answers_has_no_disc(self, media: AnswerMedia, instance: Instance) -> None:
+        """Writing is fine, and does nothing."""
+        role = dataclasses.replace(instance.role, answers=AnswerFormat.NONE)
+        media.write(dataclasses.replace(instance, role=role))
+        assert media.inventory() == frozenset()
+
+    def test_what_an_instance_keeps_outlives_its_discs(self, media: AnswerMedia, instance: Instance) -> None:
+        """It is there until it is erased by itself, which may be repeated."""
+        keeps = dataclasses.replace(instance, role=dataclasses.replace(instance.role, keep_ssh_host_keys=True))
+        media.erase_identity(instance.name)
+        media.write(keeps)
+        media.erase(instance.name)
+        assert media.inventory() == {instance.name}
+        for _ in range(2):
+            media.erase_identity(instance.name)
         assert media.inventory() == frozenset()
 
     def test_the_next_generation_has_a_disc_of_its_own(self, media: AnswerMedia, instance: Instance) -> None:
