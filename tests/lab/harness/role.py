@@ -32,6 +32,7 @@ class RoleDaemon:
         for directory in (state / "lib", run, cache):
             directory.mkdir(parents=True, exist_ok=True)
         places.let_qemu_pass(state / "lib" / "images")
+        run.chmod(0o755)  # as systemd makes it: QEMU's user gets through it to its disc and its monitor
         if not (state / "lib" / "cache").exists():
             (state / "lib" / "cache").symlink_to(cache)  # Whether KVM works is found out once per lab: half a minute.
         lab = {
