@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import os
 import socket
@@ -26,6 +25,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+from qemu.qmp.error import ProtocolError
+from qemu.qmp.message import Message
 
 from orchestrator.errors import ConfigError
 from orchestrator.model import InstanceName
@@ -286,19 +288,20 @@ class Monitors:
         """Until the connection ends. What that means is told by the process: a QEMU that lives comes again."""
         reader, writer = await asyncio.open_connection(sock=connection, limit=LINE_MAX_BYTES)
         try:
-            writer.write(b'{"execute": "qmp_capabilities"}\n')  # Without it there are no events; qmp-spec of QEMU.
+            # Without it there are no events; qmp-spec of QEMU.
+            writer.write(bytes(Message({"execute": "qmp_capabilities"})) + b"\n")
             heard = 0
             while line := await reader.readline():
-                self._hear(name, watch, json.loads(line))
+                self._hear(name, watch, Message(line))
                 heard += 1
                 if heard % AT_ONCE == 0:
                     await asyncio.sleep(REST_S)
-        except (OSError, ValueError, RecursionError) as error:  # It is gone, or sends what is no QMP.
+        except (OSError, ValueError, RecursionError, ProtocolError) as error:  # It is gone, or sends what is no QMP.
             log.debug("%s: monitor: %r", name, error)
         finally:
             writer.transport.abort()
 
-    def _hear(self, name: InstanceName, watch: _Watch, message: object) -> None:
+    def _hear(self, name: InstanceName, watch: _Watch, message: Message) -> None:
         """Takes in one message; an answer, and an event that nobody waits for, is nothing."""
         match message:
             case {"event": "RESET", "timestamp": {"seconds": int(seconds), "microseconds": int(microseconds)}}:
