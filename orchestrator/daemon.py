@@ -18,42 +18,43 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from orchestrator import config, log, verify
 from orchestrator.api.app import create_app
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Admission
 from orchestrator.api.server import serve
-from orchestrator.catalogue import Catalogue
-from orchestrator.config import Config
-from orchestrator.control import Control
-from orchestrator.deployment import Capacity
-from orchestrator.drivers.answer_media import AnswerDiscs
+from orchestrator.client.transport import for_looking
+from orchestrator.control import verify
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.installation import installation_id
+from orchestrator.control.loop import Reconciler
+from orchestrator.control.present import Present
+from orchestrator.control.requests import Control
+from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.disks import QemuImgDisks
+from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.hypervisor import accelerator
 from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.network import routes, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
-from orchestrator.drivers.network.ruleset_watch import ruleset_watch
-from orchestrator.drivers.ownership import others_hold
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.ownership import others_hold
+from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, VmroleError
-from orchestrator.installation import installation_id
+from orchestrator.host import config, log
+from orchestrator.host.config import Config
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Host
-from orchestrator.present import Present
-from orchestrator.reconciler import Reconciler
-from orchestrator.transport import for_looking
-from orchestrator.upgrade import upgrade
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024

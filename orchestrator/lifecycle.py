@@ -9,10 +9,12 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from orchestrator import health, patience, steps
 from orchestrator.model import Instance, Phase
-from orchestrator.outcomes import Outcome
 from orchestrator.ports import Host
+from orchestrator.rules import patience
+from orchestrator.steps import health
+from orchestrator.steps import phases as steps
+from orchestrator.steps.outcomes import Outcome
 
 MINUTE = 60.0
 FOREVER = math.inf

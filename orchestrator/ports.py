@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from orchestrator.arrivals import Teller
-from orchestrator.intake import Intake
 from orchestrator.model import (
     Agent,
     DiskFormat,
@@ -34,6 +32,8 @@ from orchestrator.model import (
     Services,
     Silence,
 )
+from orchestrator.model.arrivals import Teller
+from orchestrator.model.intake import Intake
 
 
 class Disks(Protocol):

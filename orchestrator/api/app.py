@@ -18,9 +18,9 @@ from orchestrator.api.instance_routes import instance_routes
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
 from orchestrator.api.views import Health
-from orchestrator.control import Control
+from orchestrator.control.requests import Control
+from orchestrator.control.verify import Finding
 from orchestrator.model import InstanceName
-from orchestrator.verify import Finding
 
 _SUMMARY = "Named instances from read-only images: services, instances, images, long work and its events."
 

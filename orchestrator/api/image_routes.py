@@ -14,12 +14,12 @@ from starlette.requests import ClientDisconnect
 from orchestrator.api.guard import said
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Places, Threads
-from orchestrator.arrivals import Arrival
-from orchestrator.catalogue import Tagged
+from orchestrator.control.catalogue import Tagged
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
 from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Os
+from orchestrator.model.arrivals import Arrival
+from orchestrator.model.intake import Intake
 
 UPLOADS_MAX = 8
 CHECKS_MAX = 4  # each reads a disk from end to end

@@ -15,7 +15,7 @@ from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, OperationLookout, Watchers
 from orchestrator.api.views import InstanceView, Why, Wish, view_instance
-from orchestrator.control import Control
+from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
 from orchestrator.model import Agent, Event, InstanceName, Operation, Seat, Silence
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from orchestrator.api.guard import said
 from orchestrator.api.views import AppliedView, Counts, ServiceView, view_applied, view_service
-from orchestrator.control import Control
+from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput
 
 _DOCUMENT = {

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.api.places import Places
 from orchestrator.api.views import InstanceView, view_instance
-from orchestrator.control import Control
+from orchestrator.control.requests import Control
 from orchestrator.errors import Busy, NotFound
 from orchestrator.model import Event, Instance, Progress
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from pydantic import StrictInt
 
-from orchestrator.control import Applied
-from orchestrator.difference import Change
+from orchestrator.control.requests import Applied
 from orchestrator.model import (
     Instance,
     Operation,
@@ -21,6 +20,7 @@ from orchestrator.model import (
     Standing,
     Verb,
 )
+from orchestrator.servicefile.difference import Change
 
 MASK = "***"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.client import Client
+from orchestrator.client.client import Client
 from orchestrator.errors import VmroleError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from orchestrator.cli.render import Column, Row
-    from orchestrator.client import Client
+    from orchestrator.client.client import Client
 
 KINDS = ("services", "instances", "images", "operations", "events")
 

@@ -54,7 +54,7 @@ def _run(words: list[str]) -> int:
         return 0
     import click
 
-    from orchestrator.cli.verbs import vmrole
+    from orchestrator.cli.table import vmrole
 
     try:
         status = vmrole.main(words, prog_name="vmrole", standalone_mode=False, complete_var=COMPLETE)

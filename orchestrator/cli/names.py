@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.client import Client
+from orchestrator.client.client import Client
 
 
 def _found(ctx: click.Context, kind: str, incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from orchestrator.cli.listing import KINDS, print_list
 from orchestrator.cli.render import FORMATS
-from orchestrator.client import Client
+from orchestrator.client.client import Client
 
 
 class Request:

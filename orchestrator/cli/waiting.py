@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.progress import progress as new_progress
-from orchestrator.client import Client
+from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
 
 if TYPE_CHECKING:
-    from orchestrator.transport import Json
-    from orchestrator.wire import Operation
+    from orchestrator.client.transport import Json
+    from orchestrator.client.wire import Operation
 
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
 

@@ -16,9 +16,9 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from orchestrator.drivers.file_errors import file_faults
-from orchestrator.drivers.hostile_text import harmless, harmless_lines
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import Instance, InstanceName
 
 Logs = Callable[[Instance], Mapping[str, str]]

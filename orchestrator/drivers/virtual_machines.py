@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from orchestrator.drivers.evidence import Evidence, Transcript
-from orchestrator.drivers.guest.agent_channel import AgentChannel
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.hypervisor.domain_xml import Machine
-from orchestrator.drivers.hypervisor.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.agent_channel import AgentChannel
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
 from orchestrator.model import InstanceName
 
 

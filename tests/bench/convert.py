@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchestrator.drivers.images import image_convert
-from orchestrator.drivers.room import Room
+from orchestrator.drivers.tools.room import Room
 from orchestrator.imagefiles import SourceFormat
 
 MIB = 1024 * 1024

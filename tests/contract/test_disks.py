@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import host_keys
-from orchestrator.drivers.answer_media import AnswerDiscs
-from orchestrator.drivers.disks import QemuImgDisks
+from orchestrator.drivers.disks import host_keys
+from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.fake import World, fake_host
-from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
 from orchestrator.model import Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Config
-from orchestrator.doctor import programs
-from orchestrator.doctor.check import Verdict
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_process
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.errors import Permanent
+from orchestrator.host.config import Config
+from orchestrator.host.doctor import programs
+from orchestrator.host.doctor.check import Verdict
 from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Standing
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, POOL, PORT, VIP, ZERO, member, patiently
 from tests.contract.test_balancer import answered, kill_all, until

@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.drivers.answer_media import AnswerDiscs
-from orchestrator.drivers.disks import QemuImgDisks
+from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
-from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machines
 from orchestrator.model import DiskFormat, Instance, InstanceName
 from orchestrator.ports import Guest, Hypervisor

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.disks import QemuImgDisks
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.disks.overlays import QemuImgDisks
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon

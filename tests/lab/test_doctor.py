@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Config
-from orchestrator.doctor import Verdict, checks, host, passage, programs
+from orchestrator.host.config import Config
+from orchestrator.host.doctor import Verdict, checks, host, passage, programs
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import HOST, OUTSIDE_LINK
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from tests.lab.harness.lab import Lab
 
 

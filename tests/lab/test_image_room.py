@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.catalogue import Catalogue
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
-from orchestrator.present import Present
+from orchestrator.model.intake import Intake
 from tests.unit.disk_files import MIB, Vhd, bitmap, noise
 
 SIZE_MIB = 200

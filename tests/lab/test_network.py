@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import addressing
-from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network import tables
 from orchestrator.drivers.network.host_network import HostNetwork
-from orchestrator.drivers.network.ruleset_watch import ruleset_watch
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign, Permanent
 from orchestrator.model import Instance, Notice, Service, instance_name
+from orchestrator.rules import addressing
 from tests.contract.suites.network import NetworkContract, make_service
 from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
@@ -573,7 +573,7 @@ def test_an_audit_reads_no_rules_that_nobody_has_touched(
     network: HostNetwork, shop: tuple[Service, list[Instance]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """However many guests there are: all is read again only when somebody has changed something, and then rightly."""
-    caplog.set_level("DEBUG", "orchestrator.drivers.command")
+    caplog.set_level("DEBUG", "orchestrator.drivers.tools.command")
     service, instances = shop
     blog, blogs = make_service("blog", "203.0.113.11", 2, [service])
     network.lay(service, instances)

@@ -20,8 +20,8 @@ from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
-from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Busy, EndpointRefused
 from orchestrator.model import (
     Carrier,

@@ -7,9 +7,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from orchestrator import records
-from orchestrator.control import Control
-from orchestrator.deployment import Capacity
+from orchestrator.control import records
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.loop import Key, Reconciler
+from orchestrator.control.present import Present
+from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.errors import Conflict, NotFound, Unreachable
 from orchestrator.model import (
@@ -29,8 +31,6 @@ from orchestrator.model import (
     Verb,
 )
 from orchestrator.ports import Host, Store
-from orchestrator.present import Present
-from orchestrator.reconciler import Key, Reconciler
 
 DIGEST = "a" * 64
 ROUNDS_MAX = 900

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import steps
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
 from orchestrator.model import InstanceName, Phase, Standing
-from orchestrator.outcomes import Wait
+from orchestrator.steps import phases as steps
+from orchestrator.steps.outcomes import Wait
 from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
 from tests.contract.test_balancer import ask, kill_all, until
 from tests.contract.test_haproxy import origins, place, start

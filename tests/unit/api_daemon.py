@@ -11,22 +11,22 @@ from typing import Self
 
 from fastapi import FastAPI
 
-from orchestrator import records, verify
 from orchestrator.api import Listener, Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
-from orchestrator.catalogue import Catalogue
-from orchestrator.client import Client
-from orchestrator.control import Control
-from orchestrator.deployment import Capacity
+from orchestrator.client.client import Client
+from orchestrator.control import records, verify
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.loop import Reconciler
+from orchestrator.control.present import Present
+from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service
 from orchestrator.ports import Write
-from orchestrator.present import Present
-from orchestrator.reconciler import Reconciler
 
 DIGEST = "a" * 64
 SECRET = "swordfish-7791"

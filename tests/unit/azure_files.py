@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator import manifest
-from orchestrator.azure.definition import Element, Kind, read
-from orchestrator.azure.translate import Imported, translate
-from orchestrator.azure.wishes import Wishes
+from orchestrator import servicefile
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os, ServiceSpec
+from orchestrator.servicefile.azure.definition import Element, Kind, read
+from orchestrator.servicefile.azure.translate import Imported, translate
+from orchestrator.servicefile.azure.wishes import Wishes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "azure"
 CSDEF = (GOLDEN / "orders.csdef").read_text()
@@ -52,7 +52,7 @@ def configuration(cscfg: str) -> Element:
 def parsed(text: str, form: AnswerFormat = AnswerFormat.UNATTEND) -> ServiceSpec:
     """What the service file says where every image is there and reads `form`."""
     windows = form is AnswerFormat.UNATTEND
-    return manifest.parse(
+    return servicefile.parse(
         text,
         lambda name: Image(
             sha256="0" * 64,

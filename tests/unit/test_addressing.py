@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import addressing
 from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import Nic, ServiceNetwork
+from orchestrator.rules import addressing
 
 POOL = "10.90.0.0/16"
 LABELS = st.from_regex(r"[a-z][a-z0-9-]{0,12}[a-z0-9]", fullmatch=True)

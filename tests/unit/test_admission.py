@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from orchestrator import admission, manifest
-from orchestrator.admission import Lap
+from orchestrator import servicefile as manifest
+from orchestrator.rules import admission
+from orchestrator.rules.admission import Lap
 from tests.unit.test_manifest import MICRO, find
 
 AGENT: dict[str, Any] = {

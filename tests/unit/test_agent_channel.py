@@ -13,8 +13,8 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from orchestrator.drivers.guest import agent_channel
-from orchestrator.drivers.guest.agent_channel import (
+from orchestrator.drivers.tools import agent_channel
+from orchestrator.drivers.tools.agent_channel import (
     AgentChannel,
     AgentDenied,
     AgentForbids,
@@ -22,7 +22,7 @@ from orchestrator.drivers.guest.agent_channel import (
     AgentRefused,
     AgentSilent,
 )
-from orchestrator.drivers.hypervisor.libvirt_connection import translated
+from orchestrator.drivers.tools.libvirt_connection import translated
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient, VmroleError
 from orchestrator.model import InstanceName
 

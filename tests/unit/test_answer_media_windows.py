@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import pytest
 
-from orchestrator.drivers.answer_media import AnswerDiscs
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Goal, Instance, InstanceName, Nic, Os, Role
 from unattend.secret import SecretRef, SecretSource

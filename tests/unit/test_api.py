@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import errors, records
+from orchestrator import errors
 from orchestrator.api.guard import BODY_MAX_BYTES
 from orchestrator.api.problems import status_of
 from orchestrator.api.views import masked
-from orchestrator.client import Client
+from orchestrator.client.client import Client
+from orchestrator.control import records
 from orchestrator.model import Role, Verb
 from tests.unit.api_daemon import DIGEST, SECRET, SHOP, Daemon, exchange
 from unattend.secret import SecretRef, SecretSource

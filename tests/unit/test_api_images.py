@@ -20,8 +20,8 @@ import pytest
 from orchestrator.api import image_routes, server
 from orchestrator.errors import Busy, Conflict, ImageRejected, InvalidInput, NotFound, VmroleError
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
 from orchestrator.model import DiskBus, Firmware, Hardware, Os
+from orchestrator.model.intake import Intake
 from tests.unit.api_daemon import SHOP, Daemon, exchange
 from tests.unit.disk_files import SIZE, Vhd, content, dynamic
 

@@ -22,12 +22,12 @@ from orchestrator.api.listening import Listener, bind
 from orchestrator.api.peers import Access, Admission, Caller, Peer
 from orchestrator.api.places import Places
 from orchestrator.api.server import serve
-from orchestrator.client import Client
-from orchestrator.drivers.command import run
+from orchestrator.client.client import Client
+from orchestrator.client.transport import Answer, decoded
+from orchestrator.drivers.tools.command import run
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
-from orchestrator.log import Seldom
+from orchestrator.host.log import Seldom
 from orchestrator.model import Agent, Instance, Silence
-from orchestrator.transport import Answer, decoded
 from tests.unit.api_daemon import SHOP, Daemon
 
 WITHIN_S = 60.0

@@ -20,15 +20,15 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
-from orchestrator import client as vmrole_client
 from orchestrator.api import serve, server
 from orchestrator.api.app import description
 from orchestrator.api.guard import FOR_LOOKING
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Access, Admission, Caller, Peer, peer_of
-from orchestrator.client import Client
+from orchestrator.client import client as vmrole_client
+from orchestrator.client.client import Client
+from orchestrator.client.transport import for_looking
 from orchestrator.errors import ConfigError, Conflict, Denied, InvalidInput, NotFound, VmroleError
-from orchestrator.transport import for_looking
 from tests.unit.api_daemon import SHOP, Daemon
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -234,11 +234,12 @@ def asked_by_nobody(path: Path) -> str:
     """What a client that modes of files hold for is told about the daemon's health."""
     program = """
 import os, sys
-from orchestrator import client, errors
+from orchestrator import errors
+from orchestrator.client.client import Client
 if os.getuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 try:
-    print(client.Client(sys.argv[1]).health()["status"], end="")
+    print(Client(sys.argv[1]).health()["status"], end="")
 except errors.VmroleError as error:
     print(error, end="")
 """

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator import records
 from orchestrator.api import sse
-from orchestrator.client import Client
+from orchestrator.client.client import Client
+from orchestrator.control import records
 from orchestrator.errors import Busy, WaitedTooLong
 from orchestrator.model import Event
 from tests.unit.api_daemon import SHOP, Daemon
 
 if TYPE_CHECKING:
-    from orchestrator.transport import Message
+    from orchestrator.client.transport import Message
 
 WITHIN_S = 20.0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.azure.definition import PARTS_MAX, Kind, read
-from orchestrator.azure.translate import translate
 from orchestrator.errors import InvalidInput
+from orchestrator.servicefile.azure.definition import PARTS_MAX, Kind, read
+from orchestrator.servicefile.azure.translate import translate
 from tests.unit.azure_files import SMALL_CSCFG, SMALL_CSDEF, WISHES, configuration, parsed
 
 _BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>\n'

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from orchestrator.azure.definition import Element, Kind
-from orchestrator.azure.sizes import SIZES
-from orchestrator.azure.translate import Imported, translate
 from orchestrator.errors import InvalidInput
 from orchestrator.model import AnswerFormat, HttpProbe, Mode, Size, TcpProbe
+from orchestrator.servicefile.azure.definition import Element, Kind
+from orchestrator.servicefile.azure.sizes import SIZES
+from orchestrator.servicefile.azure.translate import Imported, translate
 from tests.unit.azure_files import (
     CSCFG,
     CSDEF,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.adding import adding
-from orchestrator.intake import Intake
+from orchestrator.model.intake import Intake
 from tests.unit.api_daemon import Daemon
 from tests.unit.disk_files import content, dynamic
 

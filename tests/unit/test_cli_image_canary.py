@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import errors
 from orchestrator.cli.main import main
-from orchestrator.intake import Intake
 from orchestrator.model import Deadlines, InstanceName
+from orchestrator.model.intake import Intake
 from tests.unit.api_daemon import DIGEST, Daemon
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from orchestrator import errors
 from orchestrator.api import bind
 from orchestrator.api.problems import answer as problem_answer
-from orchestrator.client import Client
+from orchestrator.client.client import Client
 
 
 @contextmanager

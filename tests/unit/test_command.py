@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.command import Limits, follow, run
+from orchestrator.drivers.tools.command import Limits, follow, run
 from orchestrator.errors import CommandFailed, Permanent
 
 REPOSITORY = Path(__file__).resolve().parents[2]

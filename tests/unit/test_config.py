@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import config
 from orchestrator.errors import ConfigError
+from orchestrator.host import config
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "vmrole.toml"
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import records
 from orchestrator.api.views import view_instance
 from orchestrator.cli import listing
-from orchestrator.control import TRIES, Control
+from orchestrator.control import records
+from orchestrator.control.present import Present
+from orchestrator.control.requests import TRIES, Control
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model import (
@@ -31,7 +32,6 @@ from orchestrator.model import (
     Verb,
 )
 from orchestrator.ports import Check, Write
-from orchestrator.present import Present
 from tests.trouble.life import DIGEST, Fabric, web_role
 from unattend.windows.answers import Answers
 

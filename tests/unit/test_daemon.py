@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.control.loop import Reconciler
 from orchestrator.daemon import Bell
 from orchestrator.drivers.fake import FakeStore, World, fake_host
-from orchestrator.drivers.ownership import others_hold
+from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import NoSpace
 from orchestrator.ports import Document
-from orchestrator.reconciler import Reconciler
 
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
 UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.

@@ -13,7 +13,7 @@ from pathlib import Path
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 from orchestrator import daemon
-from orchestrator.drivers import command
+from orchestrator.drivers.tools import command
 from orchestrator.drivers.hypervisor import accelerator
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 assert daemon.raise_descriptor_limit() == hard

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.difference import difference
 from orchestrator.model import (
     Endpoint,
     HttpProbe,
@@ -20,6 +19,7 @@ from orchestrator.model import (
     Stop,
     TcpProbe,
 )
+from orchestrator.servicefile.difference import difference
 from unattend.secret import SecretRef, SecretSource
 from unattend.windows.answers import Answers
 

@@ -7,11 +7,12 @@ import json
 
 import pytest
 
-from orchestrator import deployment, manifest
-from orchestrator.deployment import Capacity
-from orchestrator.difference import difference
+from orchestrator import servicefile
+from orchestrator.control import deployment
+from orchestrator.control.deployment import Capacity
 from orchestrator.errors import InvalidInput
 from orchestrator.model import DiskFormat, Image, LocalStorage, Os, Role, Service, ServiceNetwork, ServiceSpec, Size
+from orchestrator.servicefile.difference import difference
 from unattend import nocloud
 
 GIB = 1024
@@ -34,7 +35,7 @@ roles:
 
 def parsed(size: str) -> ServiceSpec:
     """The service file with that size."""
-    return manifest.parse(TEXT.format(size=size), lambda _: IMAGE)
+    return servicefile.parse(TEXT.format(size=size), lambda _: IMAGE)
 
 
 def test_the_disk_is_as_large_as_is_asked() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import doctor
-from orchestrator.config import Config
-from orchestrator.doctor import Check, Verdict, confinement, firmware, host, programs, reach, rulesets
 from orchestrator.drivers.hypervisor import accelerator
+from orchestrator.host import doctor
+from orchestrator.host.config import Config
+from orchestrator.host.doctor import Check, Verdict, confinement, firmware, host, programs, reach, rulesets
 
 Program = Callable[[str, str], None]
 

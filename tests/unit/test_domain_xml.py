@@ -15,7 +15,7 @@ from lxml import etree
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.hypervisor.domain_parts import QEMU
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine, Ownership
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
 from orchestrator.model import (
     DiskBus,

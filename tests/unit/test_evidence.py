@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.drivers import evidence
 from orchestrator.drivers.evidence import Evidence, Transcript
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Transient
 from orchestrator.model import Phase
 from tests.unit.test_domain_xml import instance

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.evidence import EXCHANGES, Transcript
 from orchestrator.drivers.guest import agent_commands, guest_services, host_probe, linux_guest
-from orchestrator.drivers.guest.agent_channel import (
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
+from orchestrator.drivers.guest.linux_guest import BOOT_ID_FILE, SETUP_BOOT_COPY, SETUP_BOOT_FILE
+from orchestrator.drivers.tools.agent_channel import (
     FROZEN_WORDS,
     AgentDenied,
     AgentForbids,
@@ -31,9 +33,7 @@ from orchestrator.drivers.guest.agent_channel import (
     AgentRefused,
     AgentSilent,
 )
-from orchestrator.drivers.guest.guest_agent import LibvirtGuest
-from orchestrator.drivers.guest.linux_guest import BOOT_ID_FILE, SETUP_BOOT_COPY, SETUP_BOOT_FILE
-from orchestrator.drivers.hostile_text import harmless, harmless_lines
+from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
 from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
 from tests.unit.test_domain_xml import instance
 

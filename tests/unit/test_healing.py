@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import healing, records
-from orchestrator.healing import Verdict
+from orchestrator.control import healing, records
+from orchestrator.control.healing import Verdict
 from orchestrator.model import (
     Instance,
     InstanceName,

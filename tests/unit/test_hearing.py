@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.hearing import NO_AGENT_S
 from orchestrator.model import AnswerFormat, InstanceName, Phase, Ready, Setup, TcpProbe, Verb
+from orchestrator.steps.hearing import NO_AGENT_S
 from tests.trouble.life import Fabric, web_role
 
 WEB = InstanceName("web-0.shop")

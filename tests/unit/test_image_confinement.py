@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.catalogue import Catalogue
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.command import run
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, writable
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed, ImageRejected
-from orchestrator.intake import Intake
-from orchestrator.present import Present
+from orchestrator.model.intake import Intake
 from tests.unit.disk_files import MIB, make, noise
 
 PLACE = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def test_nothing_outlives_the_daemon(command: str) -> None:
     word = f"{2_000_000 + os.getpid()}.{len(command)}"
     program = (
         "import shlex, sys\n"
-        "from orchestrator.drivers.command import Limits, follow\n"
+        "from orchestrator.drivers.tools.command import Limits, follow\n"
         "from orchestrator.drivers.images.confinement import confined\n"
         "argv = shlex.split(sys.argv[1])\n"
         "follow([*confined(argv[0]), *argv], lambda _: None, within_s=3600, limits=Limits())\n"

@@ -15,17 +15,17 @@ from typing import cast
 
 import pytest
 
-from orchestrator.catalogue import Catalogue
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.command import Limits, apart, follow, run
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.command import Limits, apart, follow, run
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed, Conflict, ImageRejected, InvalidInput, NoSpace, Permanent
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
 from orchestrator.model import AnswerFormat, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
-from orchestrator.present import Present
+from orchestrator.model.intake import Intake
 from tests.unit.disk_files import (
     ALL,
     BLOCK,
@@ -368,7 +368,7 @@ def test_no_network_is_in_reach_where_we_may_take_it_away(tmp_path: Path) -> Non
     links = json.loads(run([*apart(), "ip", "-j", "link"]))
     assert [link["ifname"] for link in links] == ["lo"]
     assert links[0]["operstate"] == "DOWN"
-    probe = "from orchestrator.drivers.command import apart; print(apart())"
+    probe = "from orchestrator.drivers.tools.command import apart; print(apart())"
     bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "env", f"PATH={tmp_path}"]
     (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "unshare").chmod(0o755)

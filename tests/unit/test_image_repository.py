@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalogue import Catalogue
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat, Event, Image
+from orchestrator.model.intake import Intake
 from orchestrator.ports import Write
-from orchestrator.present import Present
 from tests.trouble.life import Fabric
 
 

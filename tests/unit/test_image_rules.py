@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import image_rules
-from orchestrator.catalogue import Catalogue
+from orchestrator.control.catalogue import Catalogue
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Conflict, InvalidInput, NotFound
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
+from orchestrator.model.intake import Intake
+from orchestrator.rules import image_rules
 from tests.trouble.life import DIGEST, Fabric
 from tests.unit.disk_files import MIB, noise
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.catalogue import Catalogue
+from orchestrator.control.catalogue import Catalogue
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat
+from orchestrator.model.intake import Intake
 from tests.unit.disk_files import MIB, content, dynamic, identical, make, noise
 
 pytestmark = pytest.mark.slow

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.control.installation import installation_id
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.errors import ConfigError
-from orchestrator.installation import installation_id
 
 URI = "qemu:///system"
 _HOLDER = """

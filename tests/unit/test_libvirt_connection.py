@@ -10,8 +10,8 @@ from typing import Any
 import libvirt
 import pytest
 
-from orchestrator.drivers.hypervisor import libvirt_connection
-from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
+from orchestrator.drivers.tools import libvirt_connection
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 
 ENOUGH_S = 30.0
 _open = libvirt.open
@@ -90,7 +90,7 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A LibvirtConnection is open to connections of the kind that the test asks for."""
     world = _Libvirt(request.param)
     monkeypatch.setattr(libvirt_connection, "FIRST_S", 1.0)  # It waits no longer for one that never lives.
-    monkeypatch.setattr("orchestrator.drivers.hypervisor.libvirt_connection.libvirt.open", world.open)
+    monkeypatch.setattr("orchestrator.drivers.tools.libvirt_connection.libvirt.open", world.open)
     connection = LibvirtConnection("test:///default", lambda _name, _why: None)
     connection.open()
     yield world

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import log
+from orchestrator.host import log
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import manifest
+from orchestrator import servicefile
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     AnswerFormat,
@@ -70,7 +70,7 @@ def find(reference: str) -> Image | None:
 def problems(source: str) -> tuple[Problem, ...]:
     """What is wrong with the file."""
     with pytest.raises(InvalidInput) as caught:
-        manifest.parse(source, find)
+        servicefile.parse(source, find)
     return caught.value.problems
 
 
@@ -79,12 +79,12 @@ def test_a_service_without_endpoints_needs_no_vip() -> None:
     without = GOOD.replace("vip: 203.0.113.10\n", "")
     assert [(one.key, one.message) for one in problems(without)] == [("vip", "is missing")]
     quiet = "service: lab\nroles:\n  web: {image: micro}\n"
-    assert manifest.parse(quiet, find).vip == ""
+    assert servicefile.parse(quiet, find).vip == ""
 
 
 def test_the_example_means_what_it_says() -> None:
     """Every key of the format ends up in its place."""
-    spec = manifest.parse(GOOD, find)
+    spec = servicefile.parse(GOOD, find)
 
     (role,) = spec.roles
     assert (spec.name, spec.vip) == ("shop", "203.0.113.10")
@@ -102,7 +102,7 @@ def test_the_example_means_what_it_says() -> None:
 @pytest.mark.parametrize("reference", ["micro", f"micro@sha256:{DIGEST}", DIGEST])
 def test_an_image_may_be_named_in_three_ways(reference: str) -> None:
     """By name, by name and digest, or by digest."""
-    spec = manifest.parse(GOOD.replace("image: micro", f"image: {reference}"), find)
+    spec = servicefile.parse(GOOD.replace("image: micro", f"image: {reference}"), find)
     assert spec.roles[0].image_sha256 == DIGEST
 
 
@@ -190,13 +190,13 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_who_carries_an_endpoint_is_read() -> None:
     """HAProxy unless it is said; udp by the kernel, beside tcp at the same port; affinity with its time."""
-    (http,) = manifest.parse(GOOD, find).roles[0].endpoints
+    (http,) = servicefile.parse(GOOD, find).roles[0].endpoints
     assert (http.carrier, http.affinity_s) == (Carrier.HAPROXY, None)
     more = """      dns: {port: 80, protocol: udp, affinity: source}
       sql: {port: 81, balancer: nftables, affinity: source, affinityTime: 5 min}
 """
     source = GOOD.replace("    localStorage:", f"{more}    localStorage:")
-    _, dns, sql = manifest.parse(source, find).roles[0].endpoints
+    _, dns, sql = servicefile.parse(source, find).roles[0].endpoints
     assert (dns.mode, dns.carrier, dns.affinity_s) == (Mode.UDP, Carrier.NFTABLES, 3 * 3600.0)
     assert (sql.mode, sql.carrier, sql.affinity_s) == (Mode.TCP, Carrier.NFTABLES, 300.0)
 
@@ -204,9 +204,9 @@ def test_who_carries_an_endpoint_is_read() -> None:
 def test_the_limits_of_an_endpoint_are_read() -> None:
     """How long it may be silent, and how many connections it may have; nothing said is nothing set."""
     limits = "timeout: 5 min, maxConnections: 100, maxConnectionsPerClient: 7"
-    (endpoint,) = manifest.parse(GOOD.replace("port: 80,", f"port: 80, {limits},"), find).roles[0].endpoints
+    (endpoint,) = servicefile.parse(GOOD.replace("port: 80,", f"port: 80, {limits},"), find).roles[0].endpoints
     assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (300.0, 100, 7)
-    (endpoint,) = manifest.parse(GOOD, find).roles[0].endpoints
+    (endpoint,) = servicefile.parse(GOOD, find).roles[0].endpoints
     assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (None, None, None)
 
 
@@ -272,7 +272,7 @@ def test_a_megabyte_of_nonsense_is_refused_while_it_is_read(source: str) -> None
 def test_what_the_guest_gets_is_not_counted() -> None:
     """Brackets, braces and dashes in user data are text, not nesting; an accent is no control character."""
     script = "".join(f"        echo '[ {{ - - - é {number}'\n" for number in range(2_000))
-    spec = manifest.parse(GOOD.replace("        #cloud-config\n", "        #!/bin/sh\n" + script), find)
+    spec = servicefile.parse(GOOD.replace("        #cloud-config\n", "        #!/bin/sh\n" + script), find)
     assert spec.roles[0].user_data.count("[ { - - -") == 2_000
 
 
@@ -303,7 +303,7 @@ def test_the_words_of_yaml_1_1_are_words_whatever_the_file_says() -> None:
 def test_an_alias_stands_for_what_it_names() -> None:
     """Two roles may share a part of the file."""
     shared = GOOD.replace("size: {", "size: &small {") + "  db: {image: micro, size: *small}\n"
-    assert manifest.parse(shared, find).roles[1].size == Size(vcpus=1, memory_mib=128)
+    assert servicefile.parse(shared, find).roles[1].size == Size(vcpus=1, memory_mib=128)
 
 
 def test_an_alias_bomb_is_counted_not_expanded() -> None:
@@ -321,19 +321,19 @@ def test_an_alias_bomb_is_counted_not_expanded() -> None:
 def test_no_text_is_too_odd(source: str) -> None:
     """Any text is either a service or an InvalidInput; nothing else ever comes out."""
     with contextlib.suppress(InvalidInput):
-        manifest.parse(source, find)
+        servicefile.parse(source, find)
 
 
 def test_line_of_finds_the_nearest_parent() -> None:
     """A key that is not written has the line of what it would stand under."""
-    assert manifest.line_of(GOOD, "roles.web.size.memory") == 7
-    assert manifest.line_of(GOOD, "roles.web.size.nothing") == 7
-    assert manifest.line_of(GOOD, "nothing") is None
+    assert servicefile.line_of(GOOD, "roles.web.size.memory") == 7
+    assert servicefile.line_of(GOOD, "roles.web.size.nothing") == 7
+    assert servicefile.line_of(GOOD, "nothing") is None
 
 
 def test_roles_hide_their_user_data() -> None:
     """What may hold secrets is in no repr, and so in no log."""
-    spec = manifest.parse(GOOD.replace("#cloud-config", "#cloud-config # s3cret"), find)
+    spec = servicefile.parse(GOOD.replace("#cloud-config", "#cloud-config # s3cret"), find)
     assert isinstance(spec, ServiceSpec)
     assert isinstance(spec.roles[0], Role)
     assert "s3cret" not in repr(spec)
@@ -351,7 +351,7 @@ roles:
 def role(lines: str, image: Image = MICRO) -> Role:
     """The one role of a service with these lines."""
     text = BARE + "".join(f"    {line}\n" for line in lines.splitlines())
-    return manifest.parse(text, lambda _: image).roles[0]
+    return servicefile.parse(text, lambda _: image).roles[0]
 
 
 def faults(lines: str, image: Image = MICRO) -> list[tuple[str, int | None]]:

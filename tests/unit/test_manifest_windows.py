@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator import manifest
+from orchestrator import servicefile
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import AnswerFormat, Deadlines, Firmware, Hardware, Image, Os, Ready, Role, Setup
 from tests.unit.test_manifest import MICRO
@@ -52,7 +52,7 @@ roles:
 
 def parse(source: str, image: Image = WINDOWS, why_not: str = "") -> Role:
     """The one role of the file."""
-    return manifest.parse(source, lambda _: image, lambda *_: why_not).roles[0]
+    return servicefile.parse(source, lambda _: image, lambda *_: why_not).roles[0]
 
 
 def problems(source: str, image: Image = WINDOWS, why_not: str = "") -> tuple[Problem, ...]:
@@ -94,7 +94,7 @@ def test_every_wish_ends_up_in_its_place() -> None:
     )
     assert (role.os, role.answers, role.hardware) == (Os.WINDOWS, AnswerFormat.UNATTEND, WINDOWS.hardware)
     assert (role.ready.units, role.ready.ignore, role.ready.delayed) == (("W3SVC",), ("Spooler",), True)
-    assert role.setup == Setup(within_s=manifest.WINDOWS_SETUP_S)
+    assert role.setup == Setup(within_s=servicefile.WINDOWS_SETUP_S)
 
 
 def test_a_tested_image_suggests_its_deadlines() -> None:
@@ -231,6 +231,6 @@ def test_one_join_blob_for_several_computers_is_refused() -> None:
     assert "2 instances" in problem.message
     assert problem.hint
     alone = parse(blob.replace("instances: 2", "instances: 1"))
-    assert not list(manifest.computer_faults("shop", [alone]))
-    (scaled,) = manifest.computer_faults("shop", [dataclasses.replace(alone, instances=3)])
+    assert not list(servicefile.computer_faults("shop", [alone]))
+    (scaled,) = servicefile.computer_faults("shop", [dataclasses.replace(alone, instances=3)])
     assert scaled.key == problem.key

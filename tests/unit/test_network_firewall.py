@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.network import nft
-from orchestrator.drivers.network.nft import change, look, remake
 from orchestrator.drivers.network.tables import BRIDGE, INET
+from orchestrator.drivers.tools import nft
+from orchestrator.drivers.tools.nft import change, look, remake
 
 
 def test_only_the_owners_elements_change() -> None:

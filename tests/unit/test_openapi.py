@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator import wire
 from orchestrator.api.app import create_app, description
-from orchestrator.catalogue import Catalogue
-from orchestrator.control import Control
-from orchestrator.deployment import Capacity
+from orchestrator.client import wire
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.present import Present
+from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.layout import Layout
-from orchestrator.present import Present
+from orchestrator.drivers.tools.layout import Layout
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 SCHEMA_OF = {

@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from orchestrator import lifecycle, records
+from orchestrator import lifecycle
+from orchestrator.control import records
 from orchestrator.errors import NoSpace, Transient, Unreachable, VmroleError
 from orchestrator.model import (
     InstanceName,

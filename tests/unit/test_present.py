@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import records
+from orchestrator.control import records
+from orchestrator.control.present import Present
+from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.errors import Permanent
 from orchestrator.model import Instance, Operation, Service, Verb
 from orchestrator.ports import Document, Write
-from orchestrator.present import Present
-from orchestrator.upgrade import upgrade
 from tests.trouble.life import Fabric, web_role
 
 LARGE = "#!/bin/sh\n# " + "x" * 65_000 + "\n"

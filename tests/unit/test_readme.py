@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from orchestrator import manifest
+from orchestrator import servicefile
 from tests.unit.test_manifest import MICRO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
 def test_its_service_file_is_one() -> None:
     """The example with everything that may stand in a service file is accepted."""
     example = README.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
-    spec = manifest.parse(example, lambda _: MICRO)
+    spec = servicefile.parse(example, lambda _: MICRO)
     assert spec.roles[0].ready.units == ("nginx.service",)
 
 

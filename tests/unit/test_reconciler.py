@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator import records
+from orchestrator.control import records
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import EndpointRefused, Foreign
 from orchestrator.model import (

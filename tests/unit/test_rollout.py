@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import rollout
+from orchestrator.control import rollout
 from orchestrator.model import (
     Goal,
     Incarnation,

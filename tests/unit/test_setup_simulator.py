@@ -17,7 +17,7 @@ from images.setup_simulator.guest.passes import Next, Outcome, Setup
 from images.setup_simulator.guest.search import CACHE, Found, search
 from images.setup_simulator.guest.world import World, power_on
 from images.setup_simulator.variant import variant
-from orchestrator.cli import image as cli_image
+from orchestrator.cli.verbs import image as cli_image
 from unattend.secret import Secret, SecretRef, SecretSource
 from unattend.windows import files, guest_command
 from unattend.windows.answers import Answers, Command, Machine

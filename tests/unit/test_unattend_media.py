@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.answer_media import AnswerDiscs
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Permanent, Transient
 from orchestrator.model import Goal, Instance, InstanceName, LocalStorage, Nic, Role
 

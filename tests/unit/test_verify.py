@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator import verify
+from orchestrator.control import verify
 from orchestrator.model import DiskFormat, Image, InstanceName, Os, Phase
 from tests.trouble.life import Fabric, web_role
 

@@ -10,12 +10,12 @@ import libvirt
 import pytest
 
 from orchestrator.drivers.evidence import Evidence, Transcript
-from orchestrator.drivers.guest.agent_channel import AgentChannel
 from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, Machine
-from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.agent_channel import AgentChannel
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign
 from orchestrator.model import InstanceName
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.guest import windows_guest, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S
-from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
 from tests.unit.windows_agent import (
     EXEC,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.guest import windows_services
 from orchestrator.drivers.guest.windows_services import Service
-from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import Ready, Services
 
 NEVER, CRASHED = 1077, 1067

@@ -9,8 +9,8 @@ from typing import Any
 
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import windows_guest, windows_setup
-from orchestrator.drivers.guest.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
+from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Os, Phase, Ready
 from tests.unit.test_domain_xml import instance
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from orchestrator.drivers.file_errors import file_faults
+from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.model import Frontend, InstanceName, Member
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.command import run
+from orchestrator.drivers.tools.command import run
 from orchestrator.errors import Permanent, WorldError
 
 USER: Final = "haproxy"  # Debian's package makes user and group, and so do those of other distributions.

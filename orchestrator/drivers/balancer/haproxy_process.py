@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from orchestrator.drivers.balancer import haproxy_host
-from orchestrator.drivers.command import run
-from orchestrator.drivers.file_errors import file_faults
+from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable, WorldError
 
 log = logging.getLogger(__name__)

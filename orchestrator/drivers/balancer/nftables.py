@@ -16,16 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from orchestrator.addressing import TAP_PREFIX
 from orchestrator.drivers.balancer import conntrack, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
 from orchestrator.drivers.balancer.prober import Prober, Target
 from orchestrator.drivers.balancer.watch import watching
-from orchestrator.drivers.command import run
-from orchestrator.drivers.network.ruleset_watch import ruleset_watch
+from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Seat, Standing
+from orchestrator.rules.addressing import TAP_PREFIX
 
 log = logging.getLogger(__name__)
 TURN_S: Final = 2.0  # A transaction takes some 20 ms; who waits longer is asked to come again.

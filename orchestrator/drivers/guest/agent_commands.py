@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from orchestrator.drivers.guest.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import Instance, InstanceName
 
 RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew, unless it may take its time.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Final, Protocol
 
-from orchestrator.drivers.guest.agent_channel import FROZEN_WORDS, AgentFrozen, AgentRefused, is_frozen
-from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.tools.agent_channel import FROZEN_WORDS, AgentFrozen, AgentRefused, is_frozen
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import Agent, InstanceName
 
 # What vmrole has a use for, the most important first; qapi-schema.json of QEMU's guest agent.

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import agent_facts, host_probe
-from orchestrator.drivers.guest.agent_channel import AgentAbsent, AgentFrozen, AgentRefused, AgentSilent
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
 from orchestrator.drivers.guest.windows_guest import WindowsGuest
-from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentFrozen, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.errors import Transient
 from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
 

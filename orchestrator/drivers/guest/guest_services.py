@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from orchestrator.drivers.hostile_text import harmless, harmless_names
+from orchestrator.drivers.tools.hostile_text import harmless, harmless_names
 from orchestrator.model import Ready, Services
 
 READY_FILE: Final = "/run/vmrole/ready"

@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Final
 
-from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import HttpProbe, Probe, TcpProbe
 
 WITHIN_S = 2.0

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.drivers.guest import guest_services
-from orchestrator.drivers.guest.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
+from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Role, Services
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"

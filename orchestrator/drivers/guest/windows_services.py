@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from orchestrator.drivers.hostile_text import harmless, harmless_names
+from orchestrator.drivers.tools.hostile_text import harmless, harmless_names
 from orchestrator.model import Ready, Services
 
 _NAME_CHARS = 64

@@ -13,7 +13,7 @@ import re
 import uuid
 from typing import Final
 
-from orchestrator.drivers.hostile_text import harmless
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import AnswerFormat, Instance
 
 COMPLETE: Final = "IMAGE_STATE_COMPLETE"

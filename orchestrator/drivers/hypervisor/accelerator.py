@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.command import environment, is_readable, run
-from orchestrator.drivers.hostile_text import harmless
 from orchestrator.drivers.hypervisor import probe_guest
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
+from orchestrator.drivers.tools.command import environment, is_readable, run
+from orchestrator.drivers.tools.hostile_text import harmless
 
 log = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ import libvirt
 from lxml import etree
 
 from orchestrator.drivers.evidence import Evidence
-from orchestrator.drivers.file_errors import file_faults
-from orchestrator.drivers.guest.agent_channel import AgentChannel, AgentRefused, AgentSilent
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine
-from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection, translated
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
-from orchestrator.drivers.layout import Layout
+from orchestrator.drivers.tools.agent_channel import AgentChannel, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection, translated
 from orchestrator.errors import Busy, Foreign, Permanent, WorldError
 from orchestrator.model import Domain, Firmware, Instance, InstanceName, PausedBy, Power
 

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.drivers.command import apart, run
+from orchestrator.drivers.tools.command import apart, run
 from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)

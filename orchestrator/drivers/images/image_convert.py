@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator import imagefiles
 from orchestrator.drivers.images import image_incoming, qemu_img
-from orchestrator.drivers.room import Room
+from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles import Inspection, SourceFormat, vhd
 from orchestrator.imagefiles.reading import MIB, Source

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator import imagefiles
-from orchestrator.arrivals import Teller
 from orchestrator.drivers.images import image_convert, image_incoming, qemu_img, unpacking
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.images.image_owner import take_back
-from orchestrator.drivers.layout import Layout
-from orchestrator.drivers.room import Room
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import ImageCorrupt, ImageRejected, NoSpace
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.imagefiles.reading import MIB
-from orchestrator.intake import Intake
 from orchestrator.model import DiskFormat, Image
+from orchestrator.model.arrivals import Teller
+from orchestrator.model.intake import Intake
 from orchestrator.ports import Received
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.drivers.room import Room
+from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import ImageRejected
 from orchestrator.imagefiles.reading import MIB
 

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from orchestrator.drivers.file_errors import file_faults
+from orchestrator.drivers.tools.file_errors import file_faults
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.drivers.command import Limits, follow, run
 from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, status_of, writable
+from orchestrator.drivers.tools.command import Limits, follow, run
 from orchestrator.errors import CommandFailed, ImageRejected, NoSpace, Permanent, VmroleError
 from orchestrator.imagefiles import Inspection, SourceFormat
 

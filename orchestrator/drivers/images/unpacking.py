@@ -9,10 +9,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.drivers.command import Limits, follow, run
 from orchestrator.drivers.images import image_incoming
 from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, status_of, writable
-from orchestrator.drivers.room import Room
+from orchestrator.drivers.tools.command import Limits, follow, run
+from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import CommandFailed, NoSpace, Permanent, VmroleError
 from orchestrator.imagefiles.magics import looks_like
 from orchestrator.imagefiles.reading import DAMAGED, MIB, Source, rejected

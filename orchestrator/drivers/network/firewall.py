@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orchestrator.drivers.network import nft
-from orchestrator.drivers.network.nft import Key, Set
 from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET
+from orchestrator.drivers.tools import nft
+from orchestrator.drivers.tools.nft import Key, Set
 from orchestrator.model import Instance, Mode, Service
 
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from orchestrator.drivers.command import run
+from orchestrator.drivers.tools.command import run
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from typing import Final
 
 import libvirt
 
-from orchestrator.drivers.command import run
-from orchestrator.drivers.hypervisor.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.network import host_addresses, links, network_xml, routing, tap_ports
 from orchestrator.drivers.network.firewall import Firewall
 from orchestrator.drivers.network.link_watch import link_watch
@@ -28,6 +26,8 @@ from orchestrator.drivers.network.tables import FLOWS_MAX, QUESTIONS_MAX
 from orchestrator.drivers.network.tap_ports import TapPorts
 from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.network.vip import VipAddresses
+from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign, Permanent, VmroleError
 from orchestrator.model import Instance, InstanceName, Missing, Notice, Part, Service
 

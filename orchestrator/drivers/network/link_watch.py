@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.addressing import BRIDGE_PREFIX, TAP_PREFIX
-from orchestrator.drivers.network import netlink
+from orchestrator.drivers.tools import netlink
+from orchestrator.rules.addressing import BRIDGE_PREFIX, TAP_PREFIX
 
 # linux/rtnetlink.h: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF
 _GROUPS: Final = 1 << (1 - 1) | 1 << (5 - 1) | 1 << (24 - 1)

@@ -6,8 +6,8 @@ import dataclasses
 import ipaddress
 import json
 
-from orchestrator.addressing import BRIDGE_PREFIX
-from orchestrator.drivers.command import run
+from orchestrator.drivers.tools.command import run
+from orchestrator.rules.addressing import BRIDGE_PREFIX
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.addressing import MAC_PREFIX, TAP_PREFIX
-from orchestrator.drivers.network import nft
-from orchestrator.drivers.network.nft import (
+from orchestrator.drivers.tools import nft
+from orchestrator.drivers.tools.nft import (
     ACCEPT,
     Chain,
     Set,
@@ -34,6 +33,7 @@ from orchestrator.drivers.network.nft import (
     raw,
     remember,
 )
+from orchestrator.rules.addressing import MAC_PREFIX, TAP_PREFIX
 
 FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
 QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free

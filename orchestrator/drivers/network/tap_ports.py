@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from orchestrator.addressing import BRIDGE_PREFIX
-from orchestrator.drivers.command import run
 from orchestrator.drivers.network import links
 from orchestrator.drivers.network.links import Link
+from orchestrator.drivers.tools.command import run
 from orchestrator.model import Instance
+from orchestrator.rules.addressing import BRIDGE_PREFIX
 
 _MAKING_S: Final = 5.0  # libvirt needs some milliseconds.
 

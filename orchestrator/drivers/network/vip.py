@@ -14,9 +14,9 @@ import struct
 import time
 from typing import Final
 
-from orchestrator.drivers.command import run
 from orchestrator.drivers.network import host_addresses
 from orchestrator.drivers.network.host_addresses import Address
+from orchestrator.drivers.tools.command import run
 from orchestrator.errors import Foreign, Permanent
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from orchestrator import addressing
 from orchestrator.model import Endpoint, Goal, Instance, Os, Role, Service, ServiceSpec, instance_name
 from orchestrator.ports import Network
+from orchestrator.rules import addressing
 
 POOL = "10.90.0.0/16"
 

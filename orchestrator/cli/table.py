@@ -1,0 +1,66 @@
+"""All verbs of the command line, and where each lives. No verb's work."""
+
+from __future__ import annotations
+
+import importlib
+import keyword
+
+import click
+
+from orchestrator import __version__
+from orchestrator.client.client import Client
+
+# verb: the module that has it. The order is that of the help.
+_VERBS = {
+    "apply": "documents",
+    "diff": "documents",
+    "scale": "documents",
+    "delete": "documents",
+    "get": "get",
+    "describe": "describe",
+    "wait": "act",
+    "restart": "act",
+    "reimage": "act",
+    "rebuild": "act",
+    "why": "look",
+    "events": "look",
+    "console": "look",
+    "image": "image",
+    "answers": "answers",
+    "import": "import_",
+    "verify": "look",
+    "doctor": "host",
+    "daemon": "host",
+    "completion": "host",
+    "version": "host",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """All verbs."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb, or None."""
+        if cmd_name not in _VERBS:
+            return None
+        module = importlib.import_module(f"orchestrator.cli.verbs.{_VERBS[cmd_name]}")
+        found = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--socket", metavar="PATH", envvar="VMROLE_SOCKET", default="", help="The daemon's socket.")
+@click.version_option(__version__, prog_name="vmrole", message="%(prog)s %(version)s")
+@click.pass_context
+def vmrole(ctx: click.Context, socket: str) -> None:
+    """Named instances from read-only images on plain Linux hosts.
+
+    Exit status: 0 done, 1 error, 2 usage or a faulty file, 3 not found, 4 the time was over, 5 conflict, 6 denied,
+    78 faulty configuration.
+    """
+    ctx.obj = Client(socket)

@@ -1,0 +1,1 @@
+"""The verbs of the command, a module for those that belong together."""

@@ -1,0 +1,139 @@
+"""`vmrole describe`: everything about one service, instance, operation or image, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.listing import lines
+from orchestrator.client.client import Client
+from orchestrator.errors import NotFound
+
+EVENTS_SHOWN = 10
+
+
+@click.command()
+@click.argument("name", shell_complete=names.subject)
+@click.pass_obj
+def describe(client: Client, name: str) -> None:
+    """Tells all about a service, an instance, an operation or an image."""
+    for tell in (_service, _instance, _operation, _image):
+        try:
+            render.show(tell(client, name))
+        except NotFound:
+            continue
+        return
+    raise NotFound(f"nothing is called {name!r}", hint="run: vmrole get services, instances, operations or images")
+
+
+def _fields(pairs: Sequence[tuple[str, object]], indent: str = "") -> list[str]:
+    width = max(len(key) for key, _ in pairs)
+    return [f"{indent}{key + ':':<{width + 1}}  {render.plain(str(value))}" for key, value in pairs if value != ""]
+
+
+def _service(client: Client, name: str) -> list[str]:
+    service = client.service(name)
+    state = "being deleted" if service["removing"] else f"{service['serving']} of {service['instances']} serve"
+    head: list[tuple[str, object]] = [
+        ("Service", service["name"]),
+        ("VIP", service["vip"]),
+        ("State", state),
+        ("Network", f"{service['network']['subnet']} on {service['network']['bridge']}"),
+        ("Created", render.clock(service["created_at_s"])),
+        ("Revision", service["revision"]),
+    ]
+    told = _fields(head)
+    for role in service["roles"]:
+        told += ["", f"Role {role['name']}:", *_fields(_role(role), "  ")]
+    return [
+        *told,
+        "",
+        *_section("Instances", lines("instances", client.instances(name), "table")),
+        *_past(client, name),
+    ]
+
+
+def _role(role: Mapping[str, Any]) -> list[tuple[str, object]]:
+    size, setup, ready = role["size"], role["setup"], role["ready"]
+    endpoints = [f"{one['name']} {one['port']} -> {one['target']} ({one['mode']})" for one in role["endpoints"]]
+    storage = [f"{one['name']} {one['size_mib']} MiB" for one in role["local_storage"]]
+    waits = [*ready["units"], *([" ".join(ready["command"])] if ready["command"] else [])]
+    return [
+        ("Image", f"{role['image']} ({role['image_sha256'][:12]}, {role['os']})"),
+        ("Instances", role["instances"]),
+        ("Size", f"{size['vcpus']} vCPU, {size['memory_mib']} MiB"),
+        ("Endpoints", ", ".join(endpoints)),
+        ("Local storage", ", ".join(storage)),
+        ("User data", "given (not shown)" if role["user_data"] or role["user_data_from"] else ""),
+        ("Setup", f"{'with' if setup['restart'] else 'without'} restart, within {setup['within_s']:.0f} s"),
+        ("Ready", ", ".join(["all auto-start services", *waits]) + f", within {ready['within_s']:.0f} s"),
+        ("Drain", f"{role['drain_s']:.0f} s"),
+    ]
+
+
+def _instance(client: Client, name: str) -> list[str]:
+    row = client.instance(name)
+    pool = f"{row['standing']}, {row['connections']} connections" if row["standing"] else "not a member"
+    pairs: list[tuple[str, object]] = [
+        ("Instance", row["name"]),
+        ("Phase", f"{row['phase']} since {render.clock(row['phase_since_s'])}"),
+        ("Waits for", row["waiting"]),
+        ("Failed", ", ".join(row["services_failed"])),
+        ("Starting", ", ".join(row["services_pending"])),
+        ("Failure", row["failure"]),
+        ("Generation", f"{row['generation']} (wanted: {row['wanted_generation']})"),
+        ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),
+        ("Removing", "yes" if row["removing"] else ""),
+        ("Address", f"{row['address']} ({row['mac']})"),
+        ("Pool", pool),
+        ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),
+        ("Size", f"{row['vcpus']} vCPU, {row['memory_mib']} MiB"),
+        ("VM", row["vm_uuid"]),
+        ("Boot ID", row["boot_id"]),
+        ("Strikes", row["strikes"] or ""),
+        ("Revision", row["revision"]),
+    ]
+    return [*_fields(pairs), *_past(client, row["name"])]
+
+
+def _operation(client: Client, name: str) -> list[str]:
+    operation = client.operation(name)
+    targets = [
+        f"  {target} to generation {at['generation']}, boot {at['boot']}" for target, at in operation["targets"]
+    ]
+    pairs: list[tuple[str, object]] = [
+        ("Operation", operation["id"]),
+        ("Verb", operation["verb"]),
+        ("Subject", operation["subject"]),
+        ("Progress", operation["progress"]),
+        ("Message", operation["message"]),
+        ("Together", operation["together"]),
+        ("Asked for", render.clock(operation["created_at_s"])),
+    ]
+    return [*_fields(pairs), "Targets:", *targets]
+
+
+def _image(client: Client, name: str) -> list[str]:
+    image = client.image(name)
+    pairs: list[tuple[str, object]] = [
+        ("Image", ", ".join(image["names"])),
+        ("Digest", f"sha256:{image['sha256']}"),
+        ("OS", image["os"]),
+        ("Format", image["format"]),
+        ("Size", render.size(image["size_bytes"])),
+        ("Virtual size", render.size(image["virtual_size_bytes"])),
+        ("Added", render.clock(image["added_at_s"])),
+    ]
+    return _fields(pairs)
+
+
+def _past(client: Client, subject: str) -> list[str]:
+    found = client.events(subject, limit=EVENTS_SHOWN)
+    return ["", *_section("Events", lines("events", found, "table"))] if found else []
+
+
+def _section(title: str, content: Sequence[str]) -> list[str]:
+    return [f"{title}:", *(f"  {line}" for line in content)]

@@ -1,0 +1,98 @@
+"""`vmrole get`: lists of nouns, once or as they change. With -o json the answer of the API, always a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from orchestrator.cli import render
+from orchestrator.cli.listing import KINDS, columns, name_of, print_list
+from orchestrator.cli.names import any_name
+from orchestrator.cli.options import output_option
+from orchestrator.client.client import Client
+from orchestrator.errors import NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestrator.cli.render import Row
+
+_WATCHED = ("instances", "events", "operations")
+# Where a watch cannot know what is still to come, columns are at least as wide as this.
+_LEAST = {"NAME": 16, "PHASE": 10, "SINCE": 5, "ADDRESS": 15, "SUBJECT": 16, "TIME": 8, "MESSAGE": 40, "MAC": 17}
+
+
+def changes(client: Client, kind: str, name: str) -> Iterator[Row]:
+    """Rows as they change, without an end."""
+    match kind:
+        case "events":
+            messages = client.watch_events(name)
+        case "operations":
+            messages = client.watch_operation(name)
+        case _:
+            messages = client.watch_instances(_full(client, name))
+    for told, value, _ in messages:
+        if told == kind.removesuffix("s"):
+            yield value
+        elif told == "gone" and kind == "instances":
+            yield value | {"phase": "gone"}
+        elif told == "end" and isinstance(value, str):
+            raise NotFound(value)
+
+
+def _full(client: Client, name: str) -> str:
+    """`web-0` as `web-0.shop`; a watch may also begin before there is anything to see."""
+    try:
+        found = client.instances(name) if name else []
+    except NotFound:
+        return name
+    return found[0]["name"] if len(found) == 1 and found[0]["hostname"] == name else name
+
+
+def watch(client: Client, kind: str, name: str, form: str, *, headers: bool) -> None:
+    """Prints rows as they change, each by itself: JSON is one object a line."""
+    if kind not in _WATCHED or (kind == "operations" and not name):
+        raise click.UsageError("what can be watched: instances, events, and one operation by its ID")
+    shape = columns(kind, form)
+    widths = [max(len(header), _LEAST.get(header, 0)) for header, _ in shape]
+    if headers and form in ("table", "wide"):
+        render.show([render.pad([header for header, _ in shape], widths)])
+    for row in changes(client, kind, name):
+        if form == "json":
+            render.show([json.dumps(row, ensure_ascii=False)])
+        elif form == "yaml":
+            render.show(["---", render.dump(row, form)])
+        elif form == "name":
+            render.show([name_of(kind, row)])
+        else:
+            render.show([render.pad([render.plain(cell(row)) or "-" for _, cell in shape], widths)])
+
+
+class Kind(click.Choice[str]):
+    """A kind, in the plural or the singular."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """`instance` means `instances`."""
+        return super().convert(f"{value}s" if f"{value}s" in KINDS else value, param, ctx)
+
+
+@click.command()
+@click.argument("kind", type=Kind())
+@click.argument("name", default="", shell_complete=any_name)
+@output_option
+@click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what changes.")
+@click.option("--no-headers", is_flag=True, help="Only rows.")
+@click.pass_obj
+def get(client: Client, kind: str, name: str, form: str, watching: bool, no_headers: bool) -> None:
+    """Lists services, instances, images, operations or events.
+
+    NAME narrows: instances and events to an instance, a role (web.shop) or a service.
+    """
+    if watching:
+        watch(client, kind, name, form, headers=not no_headers)
+    else:
+        print_list(client, kind, name, form, headers=not no_headers)

@@ -1,0 +1,120 @@
+"""`vmrole image test`: a canary of the image, off rotation, deployed and reimaged twice by the ordinary verbs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.options import Duration
+from orchestrator.cli.progress import progress
+from orchestrator.cli.reading import read_text
+from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
+from orchestrator.client.client import Client
+from orchestrator.errors import NotFound, VmroleError
+from orchestrator.rules import admission
+
+if TYPE_CHECKING:
+    from orchestrator.client import wire
+
+CLEAN_UP_S = 300.0
+_SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
+
+
+@click.command("test")
+@click.argument("ref", shell_complete=names.image)
+@click.option("--answers", default="", metavar="FILE", help="A file with what stands below `answers:`.")
+@click.option("--vcpus", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--memory", default="", metavar="SIZE", help="512 MiB for Linux, 4 GiB for Windows unless given.")
+@click.option("--within", default="", metavar="TIME", help="How long setup, and then services, may take: 20 min.")
+@click.option("--timeout", type=Duration(), help="At most so long for the whole test: 90s, 2h. Exit status 4 then.")
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def test(
+    client: Client,
+    ref: str,
+    answers: str,
+    vcpus: int,
+    memory: str,
+    within: str,
+    timeout: float | None,
+    form: str,
+) -> int:
+    """Tests an image: boots a canary, reimages it twice, and says whether services can be made of it.
+
+    What was measured becomes the image's suggested deadlines. Exit status 1 when something is not as it should be.
+    """
+    image = client.image(ref)
+    size = memory or ("4 GiB" if image["os"] == "windows" else "512 MiB")
+    said = read_text(answers, hint="name a file of answers") if answers else ""
+    service = f"{admission.CANARY}-{image['sha256'][:12]}"
+    text = admission.service_file(service, image["sha256"], vcpus=vcpus, memory=size, within=within, answers=said)
+    until = end_of(timeout)
+    with _deployed(client, service, text, until) as canary:
+        agent = client.agent(canary["name"])
+        for _ in range(admission.GENERATIONS - 1):
+            until_over(client, client.act("reimage", canary["name"]), until, progress())
+        seen = admission.laps(client.events(canary["name"]))
+        restarts = bool(client.service(service)["roles"][0]["setup"]["restart"])
+    found = admission.findings(image, canary["hostname"], agent, seen, restarts)
+    found.append(_digest(client, image))
+    if all(one.good is not False for one in found) and seen:
+        image = client.suggest(image["sha256"], admission.suggested(seen))
+    _show(image, found, seen, form)
+    return 1 if any(one.good is False for one in found) else 0
+
+
+@contextlib.contextmanager
+def _deployed(client: Client, service: str, text: str, until: float | None) -> Iterator[wire.Instance]:
+    """The canary while it serves. Whatever happens, it is removed; a failed one has left its sentence behind."""
+    client.apply(text, expected=0)
+    try:
+        until_serving(client, service, until, progress())
+        yield client.instances(service)[0]
+    except VmroleError:
+        for one in client.instances(service):  # Its evidence goes with it; what it said last shall not.
+            for sentence in client.why(one["name"]):
+                render.say(sentence)
+        raise
+    finally:
+        client.remove(service)
+        until_gone(client, service, end_of(CLEAN_UP_S), progress())
+
+
+def _digest(client: Client, image: wire.Image) -> admission.Finding:
+    try:
+        client.verify_image(image["sha256"])
+    except NotFound:
+        raise
+    except VmroleError as error:
+        return admission.Finding(subject="image", good=False, detail=str(error))
+    return admission.Finding(subject="image", good=True, detail="its bytes are what they were")
+
+
+def _show(image: wire.Image, found: list[admission.Finding], seen: list[admission.Lap], form: str) -> None:
+    if form == "json":
+        report: dict[str, Any] = {
+            "image": image,
+            "findings": [dataclasses.asdict(one) for one in found],
+            "generations": [dataclasses.asdict(lap) for lap in seen],
+        }
+        render.show([render.dump(report, form)])
+        return
+    render.show(render.plain(f"{_SIGNS[one.good]}  {one.subject}: {one.detail}") for one in found)
+    phases = list(dict.fromkeys(phase for lap in seen for phase in lap.phases_s))
+    columns: list[render.Column] = [("GENERATION", lambda lap: str(lap.generation))]
+    columns += [(phase.upper(), functools.partial(_seconds, phase)) for phase in phases]
+    columns.append(("TOTAL", lambda lap: f"{lap.total_s:.1f} s"))
+    render.show(render.table(columns, seen))  # type: ignore[arg-type] # a lap is no JSON, and has no need to be
+    if image["suggested"]:
+        words = ", ".join(f"{key.removesuffix('_s')} {value:.0f} s" for key, value in image["suggested"].items())
+        render.show([f"suggested deadlines, kept with the image: {words}"])
+
+
+def _seconds(phase: str, lap: admission.Lap) -> str:
+    return f"{lap.phases_s.get(phase, 0.0):.1f} s"

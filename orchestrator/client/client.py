@@ -1,0 +1,263 @@
+"""A small synchronous client of the API, for the command line, the tests and scripts. It decides nothing.
+
+As in `transport`, nothing is imported that a successful request does not need.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from orchestrator.client import transport
+from orchestrator.client.transport import READ_WITHIN_S
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
+
+    from orchestrator.client import wire
+    from orchestrator.client.transport import Json, Message
+    from orchestrator.model.intake import Intake
+
+DEFAULT_SOCKET = "/run/vmrole/vmrole.sock"
+CONNECT_WITHIN_S = 1.0  # a daemon that is being started again is back by then, or says so
+RECONNECT_WITHIN_S = 30.0  # a watch outlives a restart of the daemon
+ANSWER_WITHIN_S = 60.0
+IMAGE_WITHIN_S = 1800.0  # checking an image of many GiB takes minutes
+CONVERT_WITHIN_S = 8 * 3600.0  # longer than the daemon itself lets a conversion take
+_FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
+
+
+class Client:
+    """One daemon, by its socket. Every method raises the errors of `orchestrator.errors`."""
+
+    def __init__(self, path: str = "", *, connect_within_s: float = CONNECT_WITHIN_S) -> None:
+        self.path = path or os.environ.get("VMROLE_SOCKET") or DEFAULT_SOCKET
+        self._connect_within_s = connect_within_s
+
+    # The nouns
+
+    def health(self) -> wire.Health:
+        """That the daemon answers, and which it is."""
+        found: wire.Health = self.call("GET", "/healthz")
+        return found
+
+    def services(self) -> list[wire.Service]:
+        """All services."""
+        found: list[wire.Service] = self.call("GET", "/v1/services")
+        return found
+
+    def service(self, name: str) -> wire.Service:
+        """One service."""
+        found: wire.Service = self.call("GET", f"/v1/services/{transport.part(name)}")
+        return found
+
+    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.Applied:
+        """Applies a document; `expected` is the revision that was read, 0 for "there is none yet"."""
+        headers = {"content-type": "application/yaml", **_expecting(expected)}
+        query = {"dry_run": dry_run}
+        found: wire.Applied = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
+        return found
+
+    def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> wire.Service:
+        """Changes how many instances roles have: all that are named, or none."""
+        path = f"/v1/services/{transport.part(service)}/instances"
+        found: wire.Service = self._json("PUT", path, {"roles": dict(counts)}, _expecting(expected))
+        return found
+
+    def remove(self, service: str) -> wire.Service:
+        """Asks for the removal of a service."""
+        found: wire.Service = self.call("DELETE", f"/v1/services/{transport.part(service)}")
+        return found
+
+    def instances(self, subject: str = "", *, seats: bool = False) -> list[wire.Instance]:
+        """Instances of a service or role, or the one named; `seats`: with their standing at the balancer."""
+        query = {"subject": subject, "seats": seats}
+        found: list[wire.Instance] = self.call("GET", "/v1/instances", query)
+        return found
+
+    def instance(self, name: str) -> wire.Instance:
+        """One instance."""
+        found: wire.Instance = self.call("GET", f"/v1/instances/{transport.part(name)}")
+        return found
+
+    def why(self, name: str) -> list[str]:
+        """Sentences."""
+        found: list[str] = self.call("GET", f"/v1/instances/{transport.part(name)}/why")["sentences"]
+        return found
+
+    def agent(self, name: str) -> wire.Agent:
+        """What the guest's agent says of itself."""
+        found: wire.Agent = self.call("GET", f"/v1/instances/{transport.part(name)}/agent")
+        return found
+
+    def console(self, name: str, tail_bytes: int) -> bytes:
+        """The end of the console's log, as the guest wrote it."""
+        query = {"tail_bytes": tail_bytes}
+        found: bytes = self.call("GET", f"/v1/instances/{transport.part(name)}/console", query, raw=True)
+        return found
+
+    def act(self, verb: str, subject: str, *, together: int = 1) -> wire.Operation:
+        """Asks for a restart, reimage or rebuild of an instance, a role or a service."""
+        wish = {"verb": verb, "subject": subject, "together": together}
+        found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
+        return found
+
+    def operations(self) -> list[wire.Operation]:
+        """Running operations and the last finished ones."""
+        found: list[wire.Operation] = self.call("GET", "/v1/operations")
+        return found
+
+    def operation(self, operation_id: str) -> wire.Operation:
+        """One operation."""
+        found: wire.Operation = self.call("GET", f"/v1/operations/{transport.part(operation_id)}")
+        return found
+
+    def events(self, subject: str = "", *, after: int = 0, limit: int = 1000) -> list[wire.Event]:
+        """The newest events after a number, oldest first."""
+        query = {"subject": subject, "after": after, "limit": limit}
+        found: list[wire.Event] = self.call("GET", "/v1/events", query)
+        return found
+
+    def findings(self) -> list[wire.Finding]:
+        """What on the host contradicts the records."""
+        found: list[wire.Finding] = self.call("GET", "/v1/verify")
+        return found
+
+    def repair(self) -> list[wire.Finding]:
+        """Removes what no record knows; returns what that was."""
+        found: list[wire.Finding] = self.call("POST", "/v1/verify/repair")
+        return found
+
+    def images(self) -> list[wire.Image]:
+        """All images."""
+        found: list[wire.Image] = self.call("GET", "/v1/images")
+        return found
+
+    def image(self, ref: str) -> wire.Image:
+        """One image."""
+        found: wire.Image = self.call("GET", f"/v1/images/{transport.part(ref)}")
+        return found
+
+    def add_image(
+        self,
+        files: Sequence[tuple[BinaryIO, int]],
+        intake: Intake,
+        progress: Callable[[int], None] = lambda _count: None,
+    ) -> wire.Image:
+        """Uploads an image; `progress` is told how many more bytes were sent.
+
+        `files`: the disk and its bytes, and those of its parents, the nearest first, which are `intake.parts`.
+        """
+        chunks = (chunk for file, size in files for chunk in transport.reading(file, size, progress))
+        headers = {"content-type": "application/octet-stream"}
+        total = sum(size for _, size in files)
+        request = transport.head("POST", "/v1/images", intake.query(), headers, total)
+        with transport.connect(self.path, self._connect_within_s) as connection:
+            connection.settimeout(CONVERT_WITHIN_S if intake.convert else IMAGE_WITHIN_S)
+            with transport.ask(connection, request, chunks) as answer:
+                found: wire.Image = transport.decoded(answer)
+                return found
+
+    def arrivals(self) -> list[wire.Arrival]:
+        """Images that are being added just now."""
+        found: list[wire.Arrival] = self.call("GET", "/v1/incoming")
+        return found
+
+    def verify_image(self, ref: str) -> wire.Image:
+        """Has every byte of an image read again."""
+        path = f"/v1/images/{transport.part(ref)}/verify"
+        found: wire.Image = self.call("POST", path, within_s=IMAGE_WITHIN_S)
+        return found
+
+    def suggest(self, ref: str, deadlines: Mapping[str, float]) -> wire.Image:
+        """Keeps what an image's test measured; see model.Deadlines."""
+        found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/suggested", deadlines, {})
+        return found
+
+    def tag_image(self, name: str, ref: str) -> wire.Tagged:
+        """Gives a name to an image, and takes it from the one that it meant."""
+        path = f"/v1/images/{transport.part(ref)}/names/{transport.part(name)}"
+        found: wire.Tagged = self.call("PUT", path)
+        return found
+
+    def unused_images(self, *, older_than_s: float = 0.0) -> list[wire.Image]:
+        """Images that no service refers to."""
+        found: list[wire.Image] = self.call("GET", "/v1/unused-images", {"older_than_s": older_than_s})
+        return found
+
+    def prune_images(self, *, older_than_s: float = 0.0) -> list[wire.Image]:
+        """Removes them; returns what they were."""
+        found: list[wire.Image] = self.call("DELETE", "/v1/unused-images", {"older_than_s": older_than_s})
+        return found
+
+    def remove_image(self, ref: str) -> None:
+        """Removes an image."""
+        self.call("DELETE", f"/v1/images/{transport.part(ref)}")
+
+    # Watching: kinds and values are those of api.sse; ("again", None, "") says that what was told before is void.
+
+    def watch_instances(self, subject: str = "", *, until: float | None = None) -> Iterator[Message]:
+        """Instances as they change; `until` on time.monotonic, then WaitedTooLong is raised."""
+        return self._followed("/v1/instances/watch", {"subject": subject}, until)
+
+    def watch_operation(self, operation_id: str, *, until: float | None = None) -> Iterator[Message]:
+        """An operation until it is over; the last kind is "end"."""
+        return self._followed(f"/v1/operations/{transport.part(operation_id)}/watch", {}, until)
+
+    def watch_events(self, subject: str = "", *, after: int = 0, until: float | None = None) -> Iterator[Message]:
+        """Events as they are told, from a number on."""
+        return self._followed("/v1/events/watch", {"subject": subject, "after": after}, until)
+
+    def _followed(self, path: str, query: Mapping[str, object], until: float | None) -> Iterator[Message]:
+        last_id, connect_within_s, resumes, fruitless = "", self._connect_within_s, False, 0
+        while fruitless < _FRUITLESS_MAX:
+            headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+            with transport.connect(self.path, connect_within_s, until) as connection:
+                connection.settimeout(READ_WITHIN_S)
+                with transport.ask(connection, transport.head("GET", path, query, headers, 0)) as answer:
+                    if answer.status != 200:
+                        transport.decoded(answer)
+                    if resumes and not last_id:
+                        yield "again", None, ""
+                    fruitless += 1
+                    for message in transport.messages(connection, answer.stream, until):
+                        last_id, fruitless = message[2], 0
+                        yield message
+                        if message[0] == "end":
+                            return
+            connect_within_s, resumes = RECONNECT_WITHIN_S, True
+            time.sleep(transport.RETRY_EVERY_S)
+        raise transport.broken("a watch ended again and again")
+
+    # Asking
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        raw: bool = False,
+        within_s: float = ANSWER_WITHIN_S,
+    ) -> Json:
+        """One request and the JSON of its answer (None when it has none), or its bytes when `raw`."""
+        request = transport.head(method, path, query or {}, headers or {}, len(body))
+        with transport.connect(self.path, self._connect_within_s) as connection:
+            connection.settimeout(within_s)
+            with transport.ask(connection, request, [body]) as answer:
+                return answer.body() if raw and answer.status == 200 else transport.decoded(answer)
+
+    def _json(self, method: str, path: str, value: object, headers: Mapping[str, str]) -> Json:
+        headers = {"content-type": "application/json", **headers}
+        return self.call(method, path, body=json.dumps(value).encode(), headers=headers)
+
+
+def _expecting(expected: int | None) -> dict[str, str]:
+    if expected is None:
+        return {}
+    return {"if-match": f'"{expected}"'} if expected else {"if-none-match": "*"}

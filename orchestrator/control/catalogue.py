@@ -1,0 +1,191 @@
+"""The images of one installation: their records, by the rules of `image_rules`, and the bytes behind a port."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.control import records
+from orchestrator.control.present import Present
+from orchestrator.errors import ImageCorrupt
+from orchestrator.model import Deadlines, Image, Instance, Service, image_name
+from orchestrator.model.arrivals import Arrival, Arrivals
+from orchestrator.model.intake import Intake
+from orchestrator.ports import Clock, ImageFiles
+from orchestrator.rules import image_rules
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged:
+    """A name that means another image now. `used_by`: services that go on with the old one until the next apply."""
+
+    image: Image
+    before: Image | None
+    used_by: tuple[str, ...]
+
+
+class Catalogue:
+    """Thread-safe: copies are made side by side, names and files change one at a time."""
+
+    def __init__(self, present: Present, clock: Clock, files: ImageFiles) -> None:
+        self._present = present
+        self._clock = clock
+        self._files = files
+        # No revision guards that a name is given once, or that a file goes together with its record; this does.
+        self._changing = threading.Lock()
+        self._arrivals = Arrivals()
+
+    def add(self, source: BinaryIO, intake: Intake, progress: Callable[[int], None] = lambda _: None) -> Image:
+        """Copies `source` to its end and takes it in; `progress` gets the bytes copied so far, and may raise.
+
+        Raises ImageRejected, Conflict (the name means other bytes, or these bytes are known for another use) or
+        NoSpace, each having left nothing. Adding known bytes again gives them another name, and mends their file when
+        it is missing or no longer what it was.
+        """
+        image_rules.refuse_taken_name(self.all(), intake)
+        with (
+            self._arrivals.of(intake.name) as teller,
+            self._files.received(source, intake, teller, progress) as received,
+        ):
+            fresh = Image(
+                sha256=received.sha256,
+                source_sha256=received.source_sha256,
+                format=received.format,
+                os=intake.os,
+                answers=intake.answer_format,
+                hardware=intake.hardware,
+                size_bytes=received.size_bytes,
+                virtual_size_bytes=received.virtual_size_bytes,
+                names=(intake.name,),
+                added_at_s=self._clock.now_s(),
+            )
+            known = self._present.find(Image, fresh.sha256)
+            damaged = known is not None and not self._is_whole(known)
+            with self._changing:
+                images = self.all()
+                image = image_rules.taken_in(images, fresh, intake)
+                is_new = fresh.sha256 not in {one.sha256 for one in images}
+                is_stray = is_new and self.path(fresh).name in self._files.names()
+                if is_new or damaged:
+                    self._files.place(received)
+                if image in images:
+                    return image
+                try:
+                    revision = self._present.commit([records.put(image)])
+                except BaseException:
+                    if is_new and not is_stray:
+                        self._files.take_back(received)
+                    raise
+                return replace(image, revision=revision)
+
+    def arrivals(self) -> list[Arrival]:
+        """What is being added at this moment."""
+        return self._arrivals.all()
+
+    def all(self) -> list[Image]:
+        """All images, by name."""
+        return sorted(self._present.all(Image), key=lambda image: image.names)
+
+    def find(self, reference: str) -> Image | None:
+        """See image_rules.find."""
+        return image_rules.find(self.all(), reference)
+
+    def get(self, reference: str) -> Image:
+        """As `find`; raises NotFound."""
+        return image_rules.get(self.all(), reference)
+
+    def path(self, image: Image) -> Path:
+        """Where the bytes lie."""
+        return self._files.path(image)
+
+    def verify(self, reference: str, progress: Callable[[int], None] = lambda _: None) -> Image:
+        """Reads the whole image again; raises ImageCorrupt when its bytes or its mode are not what they were."""
+        image = self.get(reference)
+        self._files.verify(image, progress)
+        return image
+
+    def suggest(self, reference: str, deadlines: Deadlines) -> Image:
+        """Keeps what the image's test measured: the deadlines of roles that say none. Raises NotFound."""
+        with self._changing:
+            image = replace(self.get(reference), suggested=deadlines)
+            return replace(image, revision=self._present.commit([records.put(image)]))
+
+    def tag(self, name: str, reference: str) -> Tagged:
+        """Gives a name to an image, and takes it from the one that it meant. Raises NotFound, or InvalidInput.
+
+        Services keep the digest that they were applied with, until they are applied again.
+        """
+        image_name(name)
+        with self._changing:
+            images = self.all()
+            before = next((image for image in images if name in image.names), None)
+            changed = image_rules.moved(images, name, reference)
+            if changed:
+                self._present.commit([records.put(image) for image in changed])
+            image = self.get(name)
+            old = None if before is None or before.sha256 == image.sha256 else before
+            return Tagged(image=image, before=old, used_by=tuple(self._users(old)) if old else ())
+
+    def remove(self, reference: str) -> Image:
+        """Takes the name away, and with the last name the image. Raises Conflict while a service refers to it."""
+        with self._changing:
+            image = self.get(reference)
+            left = image_rules.without(image, reference)
+            if left is not None:
+                self._present.commit([records.put(left)])
+                return image
+            return self._drop(image)
+
+    def unused(self, *, older_than_s: float) -> list[Image]:
+        """Images that no service refers to, and that were added so long ago."""
+        services, instances = self._present.all(Service), self._present.all(Instance)
+        before_s = self._clock.now_s() - older_than_s
+        return image_rules.unused(self.all(), services, instances, added_before_s=before_s)
+
+    def prune(self, *, older_than_s: float) -> list[Image]:
+        """Removes them, with all their names; returns what they were."""
+        with self._changing:
+            return [self._drop(image) for image in self.unused(older_than_s=older_than_s)]
+
+    def sweep(self) -> None:
+        """Removes what an interrupted add or remove has left. Called once, before requests are taken."""
+        self._files.sweep()
+        for name in self.strays():
+            log.warning("an image without a record is left alone: %s", name)
+
+    def strays(self) -> list[str]:
+        """Names of files among the images that no record knows: to be added again, or removed by hand."""
+        with self._changing:
+            known = {self.path(image).name for image in self.all()}
+            return sorted(self._files.names() - known)
+
+    def missing(self) -> list[Image]:
+        """Images whose file is not there."""
+        with self._changing:
+            names = self._files.names()
+            return [image for image in self.all() if self.path(image).name not in names]
+
+    def _drop(self, image: Image) -> Image:
+        image_rules.refuse_used(image, self._users(image))
+        self._present.commit([records.drop(image)])
+        self._files.erase(image)
+        return image
+
+    def _users(self, image: Image) -> list[str]:
+        services, instances = self._present.all(Service), self._present.all(Instance)
+        return image_rules.users(image, services, instances)
+
+    def _is_whole(self, image: Image) -> bool:
+        try:
+            self._files.verify(image, lambda _: None)
+        except ImageCorrupt as error:
+            log.warning("%s; it is replaced", error)
+            return False
+        return True

@@ -1,0 +1,229 @@
+"""What an apply makes of a service: whether there is room, which records change, what is rolled out. Pure.
+
+Who asked for it, and how it is stored, is `control`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator import servicefile
+from orchestrator.errors import Conflict, InvalidInput, Problem
+from orchestrator.model import (
+    Goal,
+    Incarnation,
+    Instance,
+    InstanceName,
+    Nic,
+    Operation,
+    Phase,
+    Progress,
+    Role,
+    Service,
+    ServiceSpec,
+    Verb,
+    instance_name,
+)
+from orchestrator.rules import addressing
+from orchestrator.rules.addressing import TakenNics
+from orchestrator.servicefile.answers import computer_faults
+
+MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
+_ROLLOUT = "rollout-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What the host can give: addresses from `pool` (CIDR), memory in MiB, disk in MiB (None: whatever is asked).
+
+    `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are elsewhere.
+    """
+
+    pool: str
+    memory_mib: int
+    disk_mib: int | None = None
+    vip_pool: Callable[[], Sequence[str] | None] = lambda: None
+    routed: Callable[[], Sequence[str]] = tuple
+
+
+def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, old_vip: str = "") -> None:
+    """Raises InvalidInput, or Conflict with one of the other services, when the host cannot have the service.
+
+    A VIP that the service has already (`old_vip`) it keeps, wherever VIPs are taken from by now.
+    """
+    if faults := (*servicefile.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
+        raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
+    for other in others:
+        if spec.vip and other.spec.vip == spec.vip:
+            raise Conflict(
+                f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
+            )
+    if spec.vip:
+        addressing.check_vip(spec.vip, capacity.pool, None if spec.vip == old_vip else capacity.vip_pool())
+    used = sum(_memory_mib(other.spec) for other in others)
+    need = _memory_mib(spec)
+    if used + need > capacity.memory_mib:
+        fault = f"needs {need} MiB of memory; the host has {capacity.memory_mib} MiB, {used} MiB are taken"
+        biggest = max(spec.roles, key=_role_memory_mib)
+        key = f"roles.{biggest.name}.size.memory"
+        raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
+    _check_disk(spec, others, capacity.disk_mib)
+
+
+def _check_disk(spec: ServiceSpec, others: Sequence[Service], disk_mib: int | None) -> None:
+    """All disks, as large as they may become."""
+    used = sum(_disk_mib(other.spec) for other in others)
+    need = _disk_mib(spec)
+    if disk_mib is None or used + need <= disk_mib:
+        return
+    fault = f"needs up to {need} MiB of disk; the host gives {disk_mib} MiB, {used} MiB are promised"
+    biggest = max(spec.roles, key=_role_disk_mib)
+    hint = "use smaller disks or fewer instances, or raise disk_overcommit in the configuration"
+    raise InvalidInput(fault, problems=(Problem(fault, key=f"roles.{biggest.name}.size.disk", hint=hint),), hint=hint)
+
+
+def check_room(spec: ServiceSpec, present: Mapping[InstanceName, Instance]) -> None:
+    """Raises Conflict when the service's network has not an address for each: those that leave have theirs still."""
+    wanted = {instance_name(spec.name, role.name, index) for role in spec.roles for index in range(role.instances)}
+    room = addressing.LAST_HOST - addressing.FIRST_HOST + 1
+    if len(wanted | present.keys()) > room:
+        raise Conflict(
+            f"no address is left for {len(wanted | present.keys())} instances of service {spec.name}",
+            hint=f"a service has room for {room} instances: scale down or use another service",
+        )
+
+
+def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: float) -> list[Instance]:
+    """Every instance of the service whose wish is new or another than that of `present`.
+
+    A new one has no address yet: see `addressed`.
+    """
+    staying = dict(present)
+    changed: list[Instance] = []
+    for role in () if service.removing else service.spec.roles:
+        template = replace(role, instances=0)
+        for index in range(role.instances):
+            name = instance_name(service.name, role.name, index)
+            before = staying.pop(name, None)
+            if before is None:
+                changed.append(_new(service, template, index, now_s))
+                continue
+            after = replace(before, goal=replace(before.goal, role=template, serve=True))
+            if after != before:
+                changed.append(after)
+    leaving = [instance for instance in staying.values() if instance.goal.serve]
+    return changed + [replace(instance, goal=replace(instance.goal, serve=False)) for instance in leaving]
+
+
+def addressed(instances: Sequence[Instance], service: Service, taken: TakenNics) -> list[Instance]:
+    """The instances, each new one with an address that nobody has; raises Conflict when there is none left."""
+    whole: list[Instance] = []
+    for instance in instances:
+        if not instance.nic.address:
+            nic = addressing.allocate_nic(service.network, taken, instance.name)
+            taken.add(nic)
+            instance = replace(instance, nic=nic)
+        whole.append(instance)
+    return whole
+
+
+_NO_NIC = Nic(mac="", address="", tap="")
+
+
+def _new(service: Service, role: Role, index: int, now_s: float) -> Instance:
+    name = instance_name(service.name, role.name, index)
+    return Instance(
+        name=name,
+        uid=str(uuid.uuid4()),
+        service=service.name,
+        role_name=role.name,
+        index=index,
+        network=service.network.name,
+        nic=_NO_NIC,
+        goal=(goal := Goal(role=role)),
+        storage=goal.storage,  # What is there already, of a record that was lost, is not erased.
+        role=role,
+        phase_since_s=now_s,
+        made_at_s=now_s,
+    )
+
+
+def stale(spec: ServiceSpec, instances: Sequence[Instance], running: Sequence[Operation]) -> list[Instance]:
+    """Instances whose VM is built from something else than the spec says, and that nothing else will reimage.
+
+    With those that a halted rollout did not reach come the failed of their roles: they go first, and halt the next
+    rollout as well if they fail again.
+    """
+    staying = [one for one in instances if _stays(one, spec)]
+    awaited = {name for one in running if one.verb is not Verb.RESTART for name, _ in one.targets}
+    awaited |= {one.name for one in staying if one.goal.wanted.generation > one.generation}
+    found = {
+        one.name
+        for one in staying
+        if one.role.template() != _template(spec, one) and (wished_anew(one, spec) or one.name not in awaited)
+    }
+    halted = {one.role_name for one in staying if one.name in found and not wished_anew(one, spec)}
+    failed = {one.name for one in staying if one.phase is Phase.FAILED and one.goal.serve and one.role_name in halted}
+    return [one for one in staying if one.name in found | failed]
+
+
+def wished_anew(instance: Instance, spec: ServiceSpec) -> bool:
+    """Whether the spec makes another VM of the instance than what is wanted of it already."""
+    return instance.goal.role.template() != _template(spec, instance)
+
+
+def rollout(service: str, instances: Sequence[Instance], now_s: float) -> Operation:
+    """A rolling reimage of these instances."""
+    return Operation(
+        id=f"{_ROLLOUT}{uuid.uuid4().hex[:12]}",
+        verb=Verb.REIMAGE,
+        subject=service,
+        service=service,
+        targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in instances),
+        created_at_s=now_s,
+    )
+
+
+def superseded(before: ServiceSpec, after: ServiceSpec, running: Sequence[Operation]) -> list[Operation]:
+    """The running rollouts as they end when what they roll out is no longer what is wanted."""
+    if _templates(before) == _templates(after):
+        return []
+    return [
+        replace(one, progress=Progress.SUPERSEDED, message="the service was applied anew")
+        for one in running
+        if one.id.startswith(_ROLLOUT)
+    ]
+
+
+def _stays(instance: Instance, spec: ServiceSpec) -> bool:
+    role = spec.role(instance.role_name)
+    return role is not None and instance.index < role.instances
+
+
+def _template(spec: ServiceSpec, instance: Instance) -> Role | None:
+    role = spec.role(instance.role_name)
+    return None if role is None else role.template()
+
+
+def _templates(spec: ServiceSpec) -> dict[str, Role]:
+    return {role.name: role.template() for role in spec.roles}
+
+
+def _role_memory_mib(role: Role) -> int:
+    return role.instances * (role.size.memory_mib + MEMORY_PER_VM_MIB)
+
+
+def _role_disk_mib(role: Role) -> int:
+    storage = sum(one.size_mib for one in role.local_storage)
+    return role.instances * ((role.size.disk_mib or role.image_mib) + storage)
+
+
+def _disk_mib(spec: ServiceSpec) -> int:
+    return sum(_role_disk_mib(role) for role in spec.roles)
+
+
+def _memory_mib(spec: ServiceSpec) -> int:
+    return sum(_role_memory_mib(role) for role in spec.roles)

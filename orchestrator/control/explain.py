@@ -1,0 +1,78 @@
+"""Sentences for people: what an instance waits for, since when, until when, and what came before. Pure."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from orchestrator import lifecycle
+from orchestrator.model import Event, Instance, Phase
+from orchestrator.rules import patience
+
+
+def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, ...]:
+    """The sentences of `vmrole why`: the state first, then the deadline, the wish, and the last events."""
+    at = f"generation {instance.generation}, boot {instance.boot}"
+    since = f"since {_clock(instance.phase_since_s)} ({duration(now_s - instance.phase_since_s)} ago)"
+    lines = [f"{instance.name} is {instance.phase} ({at}) {since}."]
+    lines.append(_reason(instance))
+    deadline_s = lifecycle.deadline_s(instance)
+    if not math.isinf(deadline_s):
+        left = f"in {duration(deadline_s - now_s)}" if deadline_s > now_s else "now overdue"
+        lines.append(f"This may last until {_clock(deadline_s)} ({left}); then: {_next_rung(instance)}.")
+    if not instance.goal.serve:
+        lines.append("Its removal was asked for.")
+    elif instance.goal.wanted > instance.at:
+        wanted = instance.goal.wanted
+        lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
+    elif instance.stale:
+        lines.append("Its VM is not yet what the service file says: it awaits a rollout, or: vmrole apply.")
+    if instance.warning:
+        lines.append(f"Warning: {instance.warning}.")
+    if patience.blameless_s(instance, now_s) >= 1:
+        until = f"since {_clock(instance.sick_since_s)}" if instance.sick_since_s else "now over"
+        told = duration(patience.blameless_s(instance, now_s))
+        lines.append(f"For {told} of this phase it could not help waiting ({until}): that time does not count.")
+    if instance.failure and instance.phase is not Phase.FAILED:
+        lines.append(f"The last failure: {instance.failure}.")
+    lines += [f"  {_clock(event.at_s)}  {event.message}" for event in past]
+    return tuple(lines)
+
+
+def _reason(instance: Instance) -> str:
+    if instance.phase is Phase.FAILED:
+        keeps = f"vmrole restart {instance.name} (keeps everything), or: " if instance.set_up else ""
+        again = f"It is tried again at {_clock(instance.revisit_at_s)}. " if instance.revisit_at_s else ""
+        return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
+    if instance.phase is Phase.SERVING and not instance.waiting:
+        where = "is in rotation" if instance.goal.role.endpoints else "serves, is in no rotation"
+        return f"It {where} and waits for nothing."
+    waiting = instance.waiting or lifecycle.TABLE[instance.phase].words
+    return f"It waits: {waiting}."
+
+
+def _next_rung(instance: Instance) -> str:
+    match lifecycle.heal(instance):
+        case Phase.RESTARTING:
+            return "it is restarted"
+        case Phase.STOPPING:
+            return "it is reimaged"
+        case _:
+            return "it is failed and left to you"
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: '0.4 s', '42 s', '3 min 5 s', '2 h 10 min'."""
+    whole = int(seconds)
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _clock(at_s: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at_s))

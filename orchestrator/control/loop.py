@@ -1,0 +1,260 @@
+"""The loop around the turns: what is due when, for instances, services and operations.
+
+Nothing is decided by an event: events only say that now is a good time to look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+from orchestrator import lifecycle
+from orchestrator.control import records, rollout
+from orchestrator.control.present import Present
+from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, sentence, turn
+from orchestrator.control.unfolding import unfold
+from orchestrator.errors import (
+    EndpointRefused,
+    StaleRevision,
+    VmroleError,
+)
+from orchestrator.host.log import subject
+from orchestrator.model import Event, Frontend, Instance, InstanceName, Operation, Phase, Progress, Service, pool_name
+from orchestrator.ports import Host, Store
+
+log = logging.getLogger(__name__)
+
+AUDIT_S = 60.0  # How often a service's network and endpoints are compared with the record.
+
+Kind = Literal["service", "operation", "instance"]
+Key = tuple[Kind, str]
+
+
+def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Frontend]:
+    """Every endpoint of every service, as the balancer shall listen on it: also of one that is being removed, while
+    it is among the `peopled`, which have instances whose connections may finish.
+    """
+    return [
+        Frontend(
+            pool=pool_name(service.name, role.name, end.name),
+            vip=service.spec.vip,
+            port=end.port,
+            mode=end.mode,
+            probe=end.probe,
+            timeout_s=end.timeout_s,
+            connections_max=end.max_connections,
+            client_connections_max=end.max_connections_per_client,
+            carrier=end.carrier,
+            affinity_s=end.affinity_s,
+        )
+        for service in services
+        if not service.removing or service.name in peopled
+        for role in service.spec.roles
+        for end in role.endpoints
+    ]
+
+
+def tend(present: Present, host: Host, name: str) -> tuple[frozenset[InstanceName], float]:
+    """Lays what the instances of a service share, or lifts it when the last one is gone.
+
+    Returns the instances for which the service's network stands, and when to look again (seconds).
+    """
+    service = present.find(Service, name)
+    if service is None:
+        return frozenset(), NEVER_S
+    instances = list(present.instances_of(name).values())
+    if not service.removing:
+        notices = host.network.lay(service, [*instances, *present.shadows_of(name).values()])
+        if notices:
+            now_s = host.clock.now_s()
+            present.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices])
+        laid = frozenset(one.name for one in instances)
+        try:
+            host.balancer.shape(frontends(present.all(Service), present.peopled()))
+        except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
+            own = {pool_name(name, role.name, end.name) for role in service.spec.roles for end in role.endpoints}
+            if own.isdisjoint(error.pools):
+                return laid, AUDIT_S
+            log.warning("%s", error)
+            return laid, TRANSIENT_AGAIN_S
+        return laid, AUDIT_S
+    if instances:
+        return frozenset(), AUDIT_S
+    with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
+        host.balancer.shape(frontends(present.all(Service), present.peopled()))
+    host.network.lift(service)
+    gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
+    present.commit([records.drop(service)], [gone])
+    return frozenset(), NEVER_S
+
+
+def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[InstanceName, ...], float]:
+    """Moves an operation on; returns the instances whose goals it changed and when to look again (seconds)."""
+    operation = present.find(Operation, operation_id)
+    if operation is None or operation.progress is not Progress.RUNNING:
+        return (), NEVER_S
+    instances = present.instances_of(operation.service)
+    moved, changed = rollout.advance(operation, instances)
+    if moved != operation or changed:
+        events = []
+        if moved.progress is not Progress.RUNNING:
+            told = f"{moved.verb} {moved.progress}: {moved.message}"
+            events = [Event(at_s=host.clock.now_s(), subject=moved.subject, message=told)]
+        present.commit([records.put(moved), *(records.put_wish(one) for one in changed)], events)
+    return tuple(one.name for one in changed), NEVER_S if moved.progress is not Progress.RUNNING else AUDIT_S
+
+
+class Reconciler:
+    """The loop: a table of what is due when, a pool of threads, at most one turn in flight per record."""
+
+    def __init__(self, store: Store, host: Host, *, present: Present | None = None, workers: int = 16) -> None:
+        self._present = present or Present(store)
+        self._host = host
+        self._due: list[tuple[float, Key]] = []
+        self._due_at: dict[Key, float] = {}
+        self._in_flight: set[Key] = set()
+        self._woken: set[Key] = set()  # woken while in flight: run again at once
+        self._laid: dict[str, frozenset[InstanceName]] = {}  # for whom this process has laid the network
+        self._unlaid: dict[str, str] = {}  # why the network of a service could not be laid
+        self._conducting = threading.Lock()  # Two operations at once would each see the other's instances serve.
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="turn")
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Looks at everything that is recorded, then at what is due or woken, until `stop`."""
+        self.wake_all()
+        self._thread.start()
+
+    def stop(self, within_s: float = 30.0) -> None:
+        """No new turns; returns when those in flight have ended. What was begun is resumed by the next start."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(within_s)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def wake(self, kind: Kind, key: str) -> None:
+        """Looks at the record now: something may have changed."""
+        with self._changed:
+            self._schedule((kind, key), 0.0)
+            self._changed.notify()
+
+    def wake_instance(self, name: InstanceName, why: str) -> None:
+        """The drivers' way to wake: an event of the hypervisor, the monitor or the balancer."""
+        log.debug("woken: %s: %s", name, why)
+        self.wake("instance", name)
+
+    def wake_all(self) -> None:
+        """Looks at every record now: after a start, or when events may have been lost."""
+        self._laid.clear()
+        for service in self._present.all(Service):
+            self.wake("service", service.name)
+        for instance in self._present.all(Instance):
+            self.wake("instance", instance.name)
+        for operation in self._present.all(Operation):
+            if operation.progress is Progress.RUNNING:
+                self.wake("operation", operation.id)
+
+    def _schedule(self, key: Key, again_s: float) -> None:
+        if key in self._in_flight:
+            self._woken.add(key)
+            return
+        due = time.monotonic() + again_s
+        if due < self._due_at.get(key, float("inf")):
+            self._due_at[key] = due
+            heapq.heappush(self._due, (due, key))
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopping and (not self._due or self._due[0][0] > time.monotonic()):
+                    self._changed.wait(self._due[0][0] - time.monotonic() if self._due else NEVER_S)
+                if self._stopping:
+                    return
+                due, key = heapq.heappop(self._due)
+                if self._due_at.get(key) != due:
+                    continue  # An older entry of a key that was woken earlier than planned.
+                del self._due_at[key]
+                self._in_flight.add(key)
+            self._pool.submit(self._one, key)
+
+    def _one(self, key: Key) -> None:
+        again_s = AUDIT_S
+        try:
+            with subject(key[1]):
+                again_s = self.attend(key)
+        except Exception:  # A bug in one turn must not end the daemon: it is told in full, once a minute.
+            log.exception("a bug: the turn of %s %s failed", *key)
+        with self._changed:
+            self._in_flight.discard(key)
+            if key in self._woken:
+                self._woken.discard(key)
+                again_s = 0.0
+            if again_s < NEVER_S:
+                self._schedule(key, again_s)
+            self._changed.notify()
+
+    def attend(self, key: Key) -> float:
+        """One turn of a record, now and in this thread; returns when it wants the next one (seconds)."""
+        try:
+            match key:
+                case ("service", name):
+                    return self._turn_service(name)
+                case ("operation", operation_id):
+                    with self._conducting:
+                        changed, again_s = conduct(self._present, self._host, operation_id)
+                    for one in changed:
+                        self.wake("instance", one)
+                    return again_s
+                case ("instance", name):
+                    return self._turn_instance(InstanceName(name))
+        except StaleRevision:
+            return 0.0  # Someone else was first: read again.
+        except VmroleError as error:
+            log.warning("%s", sentence(error))
+            return TRANSIENT_AGAIN_S
+        raise AssertionError(key)
+
+    def _turn_service(self, name: str) -> float:
+        for changed in unfold(self._present, name, self._host.clock.now_s()):  # What a request had no time for.
+            self.wake("instance", changed)
+        try:
+            laid, again_s = tend(self._present, self._host, name)
+        except VmroleError as error:
+            self._unlaid[name] = sentence(error)
+            raise
+        self._unlaid.pop(name, None)
+        fresh = laid - self._laid.get(name, frozenset())
+        self._laid[name] = laid
+        for one in fresh:
+            self.wake("instance", one)
+        return again_s
+
+    def _turn_instance(self, name: InstanceName) -> float:
+        instance = self._present.find(Instance, name)
+        if instance is None:
+            return NEVER_S
+        starts_next = instance.phase is Phase.ANSWERED and lifecycle.detour(instance) is None
+        if starts_next and name not in self._laid.get(instance.service, frozenset()):
+            self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
+            why_not = self._unlaid.get(instance.service, "")
+            told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
+            since_s = instance.sick_since_s or self._host.clock.now_s()  # Its time begins when there is a network.
+            save(self._present, instance, replace(instance, waiting=told, sick_since_s=since_s))
+            return TRANSIENT_AGAIN_S
+        after, again_s = turn(self._present, self._host, instance)
+        if after is None:
+            self.wake("service", instance.service)
+        if after is None or after.phase is not instance.phase:
+            for operation in self._present.running_operations(instance.service):
+                self.wake("operation", operation.id)
+        return again_s

@@ -1,0 +1,278 @@
+"""The records of now, decoded once and indexed: what everybody reads, and writes through.
+
+Fed by the store's changes; nobody else lists documents. A look costs what has changed since the last one; a record is
+decoded when it changes, and every reader gets the same frozen object. What this version cannot read is set aside with
+a word and stops nothing else. Thread-safe: a reader sees everything that was committed before it asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from orchestrator.control import records
+from orchestrator.control.records import Record, SetAside
+from orchestrator.errors import NotFound, Permanent
+from orchestrator.model import Event, Image, Instance, InstanceName, Operation, Progress, Role, Service, Unknown
+from orchestrator.ports import Change, Check, Document, Store, Write
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", Image, Service, Instance, Operation)
+_NOBODY: Mapping[InstanceName, Instance] = {}
+
+
+class Present:
+    """All records as they stand. `decoded` counts what has been decoded since the start, for those who measure."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self.unfolding = threading.Lock()  # held by who gives out addresses
+        self._seen = -1  # the revision up to which everything is in here
+        self._records: dict[str, dict[str, Record]] = {}
+        self._templates: dict[str, Role] = {}
+        self._template_revisions: dict[str, int] = {}
+        self._halves: dict[str, dict[str, Document]] = {records.WISH: {}, records.STATE: {}}
+        self._set_aside: dict[tuple[str, str], SetAside] = {}
+        self._shadows: dict[str, Instance] = {}  # instances set aside, as far as their wishes can be read
+        self._of_service: dict[str, dict[InstanceName, Instance]] = {}
+        self._called: dict[str, dict[InstanceName, Instance]] = {}  # by host name, "web-0"
+        self._running: dict[str, dict[str, Operation]] = {}
+        self._uses: Counter[str] = Counter()  # of each template
+        self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
+        self.decoded = 0
+
+    # Reading
+
+    def find(self, of: type[R], key: str) -> R | None:
+        """The record, or None; raises Permanent when there is one that cannot be read."""
+        self._look()
+        kind = records.kind_of(of)
+        record = self._records.get(kind, {}).get(key)
+        if record is None and (aside := self._set_aside.get((kind, key))):
+            raise Permanent(str(aside), hint=aside.hint)
+        return record if isinstance(record, of) else None
+
+    def load(self, of: type[R], key: str) -> R:
+        """The record; raises NotFound."""
+        record = self.find(of, key)
+        if record is None:
+            kind = records.kind_of(of)
+            raise NotFound(f"there is no {kind} {key[:80]!r}", hint=f"run: vmrole get {kind}s")
+        return record
+
+    def all(self, of: type[R]) -> list[R]:
+        """All records of the type, by key. O(their number): for lists that a person reads, and for the start."""
+        self._look()
+        present = dict(self._records.get(records.kind_of(of), {}))
+        return [record for _, record in sorted(present.items()) if isinstance(record, of)]
+
+    def instances_of(self, service: str) -> Mapping[InstanceName, Instance]:
+        """The instances of one service, by name."""
+        self._look()
+        return dict(self._of_service.get(service, {}))
+
+    def shadows_of(self, service: str) -> Mapping[InstanceName, Instance]:
+        """Instances that are set aside for their state, as if they had none: what was given out to them is theirs."""
+        self._look()
+        return {shadow.name: shadow for shadow in list(self._shadows.values()) if shadow.service == service}
+
+    def instances_called(self, hostname: str) -> Sequence[Instance]:
+        """The instances of all services that have this host name, "web-0"."""
+        self._look()
+        return list(self._called.get(hostname, {}).values())
+
+    def running_operations(self, service: str) -> Sequence[Operation]:
+        """The operations of a service that are not over, oldest first."""
+        self._look()
+        running = list(self._running.get(service, {}).values())
+        return sorted(running, key=lambda operation: (operation.created_at_s, operation.id))
+
+    def peopled(self) -> frozenset[str]:
+        """The services that have instances."""
+        self._look()
+        return frozenset(self._of_service)
+
+    def set_aside(self) -> Sequence[SetAside]:
+        """What cannot be read, by kind and key."""
+        self._look()
+        return [aside for _, aside in sorted(self._set_aside.items())]
+
+    def unstored(self, roles: Sequence[Role]) -> list[Write]:
+        """The writes that store those of the templates that are not stored yet, each once."""
+        self._look()
+        wanted = {records.digest(role): role for role in roles}
+        return [records.put_template(role) for key, role in wanted.items() if key not in self._templates]
+
+    def unused_templates(self) -> list[Write]:
+        """The writes that forget the templates that no service and no instance names."""
+        self._look()
+        stored = self._template_revisions
+        return [Write(records.TEMPLATE, key, None, stored[key]) for key in list(stored) if not self._uses[key]]
+
+    def changes(self, after: int) -> Sequence[Change] | None:
+        """What was changed after a revision, as the store tells it."""
+        return self._store.changes(after)
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), *, checks: Sequence[Check] = ()) -> int:
+        """See ports.Store.commit. What a newer version has put into a record stays in it."""
+        self._look()
+        whole = [self._with_later(write) for write in writes] if self._later else writes
+        return self._store.commit(whole, events, checks=checks)
+
+    def _with_later(self, write: Write) -> Write:
+        later = self._later.get((write.kind, write.key))
+        if write.body is None or not later:
+            return write
+        return dataclasses.replace(write, body=records.with_unknown(dict(write.body), later))
+
+    # Keeping up
+
+    def _look(self) -> None:
+        """Takes in what was committed since the last look."""
+        if self._store.revision() == self._seen:
+            return
+        with self._lock:
+            now = self._store.revision()
+            if now == self._seen:
+                return
+            changes = self._store.changes(self._seen) if self._seen >= 0 else None
+            if changes is None:
+                self._read_everything()
+            else:
+                self._take({(one.kind, one.key): one.document for one in changes})
+                now = max([now, *(one.revision for one in changes)])
+            self._seen = now
+
+    def _read_everything(self) -> None:
+        """At the start, and when the store does not remember so far back."""
+        gone = {(kind, key) for kind, of_kind in self._records.items() for key in of_kind if kind != "instance"}
+        gone |= {(kind, key) for kind, half in self._halves.items() for key in half}
+        documents: dict[tuple[str, str], Document | None] = dict.fromkeys(gone)
+        for document in self._store.damaged():
+            documents[document.kind, document.key] = document
+        for kind in records.KINDS:
+            documents |= {(kind, document.key): document for document in self._store.all(kind)}
+        self._take(documents)
+
+    def _take(self, documents: Mapping[tuple[str, str], Document | None]) -> None:
+        """Puts documents, or their absence, into the present: templates first, for the others name them."""
+        for (kind, key), document in documents.items():
+            if kind == records.TEMPLATE:
+                self._take_template(key, document)
+        halves: dict[str, None] = {}
+        for (kind, key), document in documents.items():
+            if kind in self._halves:
+                halves[key] = None
+                if document is None:
+                    self._halves[kind].pop(key, None)
+                else:
+                    self._halves[kind][key] = document
+            elif kind in records.KINDS and kind != records.TEMPLATE:
+                record = records.decode(document, self._templates) if document else None
+                self._note_later(kind, key, record, document)
+                self._put(kind, key, record)
+            elif document is not None and kind != records.TEMPLATE:
+                self._set_aside[kind, key] = SetAside(kind, key, document.damage or "no such kind is known")
+        for key in halves:
+            wish, state = (self._halves[kind].get(key) for kind in (records.WISH, records.STATE))
+            instance = records.decode_instance(wish, state, self._templates) if wish else None
+            self._note_later(records.WISH, key, instance, wish)
+            self._note_later(records.STATE, key, instance, state)
+            if wish is None and state is not None:
+                lost = SetAside("instance", key, "nothing is left of what was wished of it", state.body)
+                self._put("instance", key, lost)
+            else:
+                self._put("instance", key, instance)
+            self._shadows.pop(key, None)
+            if isinstance(instance, SetAside) and wish is not None:
+                shadow = records.decode_instance(wish, None, self._templates)
+                if isinstance(shadow, Instance):
+                    self._shadows[key] = shadow
+
+    def _note_later(self, kind: str, key: str, record: Record | SetAside | None, document: Document | None) -> None:
+        self._later.pop((kind, key), None)
+        if document is None or record is None or isinstance(record, SetAside):
+            return
+        if later := records.unknown(record, document.body):
+            self._later[kind, key] = later
+
+    def _take_template(self, key: str, document: Document | None) -> None:
+        self._set_aside.pop((records.TEMPLATE, key), None)
+        match records.decode_template(document) if document else None:
+            case None:
+                self._templates.pop(key, None)
+                self._template_revisions.pop(key, None)
+            case SetAside() as aside:
+                self._set_aside[records.TEMPLATE, key] = aside
+                log.error("%s", aside)
+            case Role() as role:
+                self.decoded += 1
+                self._templates[key] = role
+                self._template_revisions[key] = document.revision if document else 0
+
+    def _put(self, kind: str, key: str, after: Record | SetAside | None) -> None:
+        """Puts a record in the place of the one before it, in the indexes as well."""
+        self._set_aside.pop((kind, key), None)
+        before = self._records.get(kind, {}).pop(key, None)
+        if before is not None:
+            self._unlist(before)
+        match after:
+            case SetAside():
+                self._set_aside[kind, key] = after
+                log.error("%s", after)
+            case None:
+                pass
+            case record:
+                self.decoded += 1
+                self._records.setdefault(kind, {})[key] = record
+                self._list(record)
+
+    def _list(self, record: Record) -> None:
+        match record:
+            case Instance():
+                self._of_service.setdefault(record.service, {})[record.name] = record
+                self._called.setdefault(record.hostname, {})[record.name] = record
+            case Operation() if record.progress is Progress.RUNNING:
+                self._running.setdefault(record.service, {})[record.id] = record
+            case _:
+                pass
+        self._uses.update(_templates_of(record))
+
+    def _unlist(self, record: Record) -> None:
+        match record:
+            case Instance():
+                _remove(self._of_service, record.service, record.name)
+                _remove(self._called, record.hostname, record.name)
+            case Operation():
+                _remove(self._running, record.service, record.id)
+            case _:
+                pass
+        for key in _templates_of(record):
+            self._uses[key] -= 1
+            if not self._uses[key]:
+                del self._uses[key]
+
+
+def _templates_of(record: Record) -> Sequence[str]:
+    """The templates that a record names, each as often as it does."""
+    match record:
+        case Instance():
+            return (records.digest(record.role), records.digest(record.goal.role))
+        case Service():
+            return [records.digest(role) for role in record.spec.roles]
+        case _:
+            return ()
+
+
+def _remove(index: dict[str, dict[Any, Any]], group: str, key: str) -> None:
+    """Takes a key out of its group, and the group with its last one."""
+    present = index.get(group, {})
+    present.pop(key, None)
+    if not present:
+        index.pop(group, None)

@@ -1,0 +1,342 @@
+"""What users ask for, turned into records: the only writer of goals. Nothing here touches the host.
+
+Every request is one commit: it holds completely or not at all, and what was answered survives a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import tenacity
+
+from orchestrator import servicefile as manifest
+from orchestrator.control import deployment, explain, records, rollout
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.loop import Kind
+from orchestrator.control.present import Present
+from orchestrator.control.unfolding import unfold
+from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
+from orchestrator.model import (
+    INSTANCES_MAX,
+    Agent,
+    Event,
+    Image,
+    Instance,
+    InstanceName,
+    Operation,
+    Phase,
+    Progress,
+    Seat,
+    Service,
+    ServiceSpec,
+    Silence,
+    Verb,
+)
+from orchestrator.ports import Change as Written
+from orchestrator.ports import Clock, Store, Write
+from orchestrator.rules import addressing
+from orchestrator.servicefile.difference import Change, difference, unfinished
+from unattend.secret import SecretRef
+
+OPERATIONS_KEPT = 50  # finished ones, for `get operations`
+TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
+
+_afresh = tenacity.retry(  # Reads, decides and commits anew when a record was written between reading and commit.
+    retry=tenacity.retry_if_exception_type(StaleRevision), stop=tenacity.stop_after_attempt(TRIES), reraise=True
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What an apply did, or would do in a dry run (then `service` is what stands now, if anything)."""
+
+    service: Service | None
+    changes: tuple[Change, ...]
+    operation: Operation | None
+
+
+class Control:
+    """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
+    what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
+    meanwhile refuses no request: only a revision that the caller named can be stale.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        find_image: Callable[[str], Image | None],
+        secret_fault: Callable[[str, SecretRef], str] = lambda _service, _secret: "",
+        capacity: Capacity,
+        clock: Clock,
+        wake: Callable[[Kind, str], None],
+        seats: Callable[[], Mapping[InstanceName, Seat]],
+        agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
+        present: Present | None = None,
+    ) -> None:
+        self._store = store
+        self._present = present or Present(store)
+        self._find_image = find_image
+        self._secret_fault = secret_fault
+        self._capacity = capacity
+        self._clock = clock
+        self._wake = wake
+        self.seats = seats
+        self.agent = agent
+        self._applying = threading.Lock()  # Addresses and memory are given out over all services.
+
+    # Reading
+
+    def services(self) -> list[Service]:
+        """All services, by name."""
+        return self._present.all(Service)
+
+    def service(self, name: str) -> Service:
+        """The service; raises NotFound."""
+        return self._present.load(Service, name)
+
+    def instances(self, subject: str = "") -> list[Instance]:
+        """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
+        if not subject:
+            return sorted(self._present.all(Instance), key=_order)
+        if (instance := self._present.find(Instance, subject)) is not None:
+            return [instance]
+        role, dot, service = subject.rpartition(".")
+        of_service = self._present.instances_of(service).values()
+        return sorted((one for one in of_service if not dot or one.role_name == role), key=_order)
+
+    def chosen(self, subject: str) -> list[Instance]:
+        """As `instances`; the short name of an instance will do as well, unless it is a service's.
+
+        Of a service or role without instances there are none; raises NotFound for what is unknown, and Conflict.
+        """
+        found = self.instances(subject)
+        if found or not subject:
+            return found
+        role, dot, name = subject.rpartition(".")
+        known = self._present.find(Service, name)
+        if known is not None and (not dot or known.spec.role(role) is not None):
+            return []
+        return [self.instance(subject)]
+
+    def instance(self, name: str) -> Instance:
+        """The instance `web-0.shop`, or `web-0` when only one service has it; raises NotFound or Conflict."""
+        whole = self._present.find(Instance, name)
+        found = [whole] if whole is not None else self._present.instances_called(name)
+        if not found:
+            raise NotFound(f"there is no instance {name[:80]!r}", hint="run: vmrole get instances")
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise Conflict(f"{name!r} is the name of {len(found)} instances", hint=f"use one of: {names}")
+        return found[0]
+
+    def operations(self) -> list[Operation]:
+        """Running operations and the last finished ones, oldest first."""
+        return sorted(self._present.all(Operation), key=lambda one: one.created_at_s)
+
+    def operation(self, operation_id: str) -> Operation:
+        """The operation; raises NotFound."""
+        return self._present.load(Operation, operation_id)
+
+    def events(self, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """The ledger, oldest first (see ports.Store.events); the short name of an instance will do."""
+        matches = [one.name for one in self._present.instances_called(subject)]
+        return self._store.events(subject=matches[0] if len(matches) == 1 else subject, after=after, limit=limit)
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Blocks until anything changed after the revision, or the time is over; returns the revision now."""
+        return self._store.wait(after, timeout_s)
+
+    def changes(self, after: int) -> Sequence[Written] | None:
+        """What was written after a revision; None when that is too long ago to be known."""
+        return self._present.changes(after)
+
+    def why(self, name: str) -> tuple[str, ...]:
+        """In sentences: what the instance waits for, since when, until when, and what came before."""
+        instance = self.instance(name)
+        past = self._store.events(subject=instance.name, limit=6)
+        return explain.why(instance, past, self._clock.now_s())
+
+    # Services
+
+    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> Applied:
+        """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
+        spec = manifest.parse(text, self._find_image, self._secret_fault)
+        try:
+            return self.apply_spec(spec, dry_run=dry_run, expected=expected)
+        except InvalidInput as error:
+            placed = tuple(replace(one, line=manifest.line_of(text, one.key)) for one in error.problems)
+            raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
+
+    def diff(self, text: str) -> tuple[Change, ...]:
+        """What apply would change."""
+        return self.apply(text, dry_run=True).changes
+
+    @_afresh
+    def apply_spec(self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None) -> Applied:
+        """Records the service; changes of what a VM is built from are rolled out one instance at a time.
+
+        `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else.
+        """
+        with self._applying:
+            return self._apply_spec(spec, dry_run, expected)
+
+    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, *, resumes: bool = True) -> Applied:
+        """`resumes`: instances that a halted rollout has not reached are part of what there is to do."""
+        old = self._present.find(Service, spec.name)
+        _expect(old, expected, spec.name)
+        if old is not None and old.removing:
+            raise Conflict(
+                f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
+            )
+        others = [service for service in self.services() if service.name != spec.name]
+        deployment.check(spec, others, self._capacity, old_vip=old.spec.vip if old else "")
+        present = self._present.instances_of(spec.name)
+        running = self._present.running_operations(spec.name)
+        ended = deployment.superseded(old.spec, spec, running) if old else []
+        going_on = [one for one in running if one.id not in {rollout.id for rollout in ended}]
+        stale = deployment.stale(spec, list(present.values()), going_on) if resumes else []
+        left = [one for one in stale if not deployment.wished_anew(one, spec)]
+        changes = difference(old.spec if old else None, spec) + unfinished(left)
+        if dry_run or not changes:
+            return Applied(service=old, changes=changes, operation=None)
+        if old is None:
+            taken = [one.network for one in others]
+            network = addressing.allocate_network(spec.name, self._capacity.pool, taken, self._capacity.routed())
+            service = Service(spec=spec, network=network, created_at_s=self._now_s())
+        else:
+            service = replace(old, spec=spec)
+        deployment.check_room(spec, present)
+        operation = deployment.rollout(spec.name, stale, self._now_s()) if stale else None
+        told = Event(
+            at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in changes)
+        )
+        writes = [records.put(service), *self._touch_images(spec), *(records.put(one) for one in ended)]
+        if operation is not None:
+            writes += [records.put(operation), *self._forget_old_operations()]
+        self._store_templates(spec)
+        revision = self._present.commit(writes, [told])
+        self._unfold(service.name, operation)
+        stored = replace(operation, revision=revision) if operation else None
+        return Applied(service=replace(service, revision=revision), changes=changes, operation=stored)
+
+    @_afresh
+    def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
+        """Changes how many instances roles have, all or none; raises NotFound, InvalidInput, StaleRevision."""
+        for instances in counts.values():
+            if not 0 <= instances <= INSTANCES_MAX:
+                raise InvalidInput(f"{instances} instances", hint=f"use 0 to {INSTANCES_MAX}")
+        with self._applying:
+            before = self.service(service)
+            for role in counts:
+                if before.spec.role(role) is None:
+                    raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
+            roles = tuple(replace(one, instances=counts.get(one.name, one.instances)) for one in before.spec.roles)
+            wanted = before.revision if expected is None else expected
+            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, resumes=False)
+            return applied.service or before
+
+    @_afresh
+    def remove(self, service: str, *, expected: int | None = None) -> Service:
+        """Asks for the removal of a service with all its instances; asking again changes nothing.
+
+        Raises NotFound, and StaleRevision when it is no longer at the revision that the caller has read.
+        """
+        before = self.service(service)
+        _expect(before, expected, service)
+        if before.removing:
+            return before
+        gone = replace(before, removing=True)
+        told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
+        with self._applying:
+            self._store_templates(gone.spec)
+            revision = self._present.commit([records.put(gone)], [told])
+            self._unfold(service, None)
+        return replace(gone, revision=revision)
+
+    # Instances
+
+    @_afresh
+    def act(self, verb: Verb, subject: str, *, together: int = 1) -> Operation:
+        """Asks for a restart, reimage or rebuild of an instance, a role ("web.shop") or a service ("shop")."""
+        if not 1 <= together <= INSTANCES_MAX:
+            raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
+        if not subject:
+            raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
+        present = self.chosen(subject)
+        chosen = [one for one in present if one.goal.serve]
+        if not chosen:
+            raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
+        half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up]
+        if verb is Verb.RESTART and half:
+            why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
+            raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
+        operation = Operation(
+            id=f"{verb}-{uuid.uuid4().hex[:12]}",
+            verb=verb,
+            subject=chosen[0].name
+            if len(chosen) == 1 and subject in (chosen[0].name, chosen[0].hostname)
+            else subject,
+            service=chosen[0].service,
+            targets=tuple((one.name, rollout.target(verb, one)) for one in chosen),
+            storage=tuple(rollout.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
+            together=together,
+            created_at_s=self._now_s(),
+        )
+        told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
+        revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
+        self._wake("operation", operation.id)
+        return replace(operation, revision=revision)
+
+    # Inside
+
+    def _now_s(self) -> float:
+        return self._clock.now_s()
+
+    def _touch_images(self, spec: ServiceSpec) -> list[Write]:
+        """Writes each image of the spec as it is: of an apply and a removal at the same time one is refused."""
+        writes = []
+        for digest in sorted({role.image_sha256 for role in spec.roles}):
+            image = self._present.find(Image, digest)
+            if image is None:
+                raise Conflict(f"image {digest[:12]} was removed meanwhile", hint="run: vmrole image ls")
+            writes.append(records.put(image))
+        return writes
+
+    def _store_templates(self, spec: ServiceSpec) -> None:
+        """What the service will name is there before it does: a template may be as large as a commit may be.
+
+        With it goes what nobody names any more. Both under the lock of all who name templates.
+        """
+        for write in (*self._present.unused_templates(), *self._present.unstored(spec.roles)):
+            self._present.commit([write])
+
+    def _forget_old_operations(self) -> list[Write]:
+        over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
+        return [records.drop(one) for one in over[:-OPERATIONS_KEPT]]
+
+    def _unfold(self, service: str, operation: Operation | None) -> None:
+        """Writes the wishes of the instances now, so that whoever asks next sees them, and wakes whom it concerns.
+
+        What a crash or somebody else's write leaves out is written in the service's turn.
+        """
+        self._wake("service", service)
+        with contextlib.suppress(StaleRevision):
+            for name in unfold(self._present, service, self._now_s()):
+                self._wake("instance", name)
+        if operation is not None:
+            self._wake("operation", operation.id)
+
+
+def _order(instance: Instance) -> tuple[str, str, int]:
+    return (instance.service, instance.role_name, instance.index)
+
+
+def _expect(service: Service | None, revision: int | None, name: str) -> None:
+    if revision is not None and revision != (service.revision if service else 0):
+        raise StaleRevision(f"service {name} changed meanwhile", hint="read it again, then try again")

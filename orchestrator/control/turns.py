@@ -1,0 +1,227 @@
+"""turn(): read the record of an instance, look at the world, take one step of the table, save.
+
+What must survive is in the store before it is acted on, and every verb of a port may be repeated, so a crash anywhere
+resumes on the same line.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+
+from orchestrator import lifecycle
+from orchestrator.control import healing, records
+from orchestrator.control.present import Present
+from orchestrator.errors import NoSpace, Permanent, Transient, Unreachable, VmroleError
+from orchestrator.model import Event, Instance, Phase
+from orchestrator.ports import Host
+from orchestrator.rules.patience import blameless_s
+from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
+from orchestrator.steps.phases import kept
+
+log = logging.getLogger(__name__)
+
+TRANSIENT_AGAIN_S = 1.0  # Slow enough for a daemon's restart, quick enough not to be noticed.
+HELD_S = 5.0  # Between looks at what is ill and may not be healed now.
+NEVER_S = 3600.0
+
+_HEALING = threading.Lock()
+
+
+def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | None, float]:
+    """Takes one step for the instance; returns the record as saved (None: gone) and when to look again (seconds).
+
+    Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
+    """
+    now_s = host.clock.now_s()
+    before = _follow_goal(before)
+    called_for = lifecycle.detour(before)
+    if called_for is not None and now_s >= before.retry_at_s:
+        return _enter(present, before, called_for, now_s, because=_wish(before)), 0.0
+    if before.phase is Phase.GONE:
+        present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
+        return None, NEVER_S
+    if before.phase is Phase.FAILED and 0 < before.revisit_at_s <= now_s:
+        return _revisit(present, host, before)
+    match _attempt(before, host):
+        case Done(seen, because):
+            return _enter(present, seen, lifecycle.onward(seen), now_s, because=because), 0.0
+        case Wait(seen, reason, again_s, True, note):
+            sick = replace(seen, waiting=reason, sick_since_s=before.sick_since_s or now_s)
+            return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
+        case Wait(seen, reason, again_s, _, note):
+            blamed = replace(seen, waiting=reason, sick_s=blameless_s(before, now_s), sick_since_s=0.0)
+            if blamed.phase is Phase.SERVING and not blamed.unwell_since_s:
+                blamed = replace(blamed, sick_s=0.0)
+            elif blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed):
+                late = blamed.phase is not Phase.SERVING
+                return _ail(present, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
+            return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
+        case Failed(reason, False):  # A look again, now and then: somebody may have said that it does not matter.
+            return _heal(present, host, before, reason, leave=True), 0.0
+        case Failed(reason):
+            return _ail(present, host, before, before, f"failed while {before.phase}: {reason}")
+
+
+def _attempt(instance: Instance, host: Host) -> Outcome:
+    """The step's outcome, errors of the world included: those that waiting helps are a Wait."""
+    try:
+        outcome = lifecycle.TABLE[instance.phase].do(instance, host)
+        fault = "" if isinstance(outcome, Done) else host.network.fault(instance)
+        return _blameless(outcome, instance, fault) if fault else outcome
+    except (Unreachable, NoSpace) as error:
+        return _blameless(None, instance, sentence(error))
+    except Transient as error:
+        return Wait(instance, sentence(error), TRANSIENT_AGAIN_S)
+    except Permanent as error:
+        return Failed(sentence(error))
+
+
+def _blameless(outcome: Outcome | None, instance: Instance, reason: str) -> Wait:
+    """Not the instance's fault: neither its deadline runs meanwhile, nor its ill health."""
+    seen, note = (outcome.instance, outcome.note) if isinstance(outcome, Wait) else (instance, "")
+    return Wait(replace(seen, unwell_since_s=0.0), reason, TRANSIENT_AGAIN_S, blameless=True, note=note)
+
+
+def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
+    """Heals an instance that failed or is overdue, if its role can bear it. No reason: it is ill and may get well."""
+    now_s = host.clock.now_s()
+    last_rung = lifecycle.heal(ill) is Phase.FAILED
+    with _HEALING:  # Two at once would each see the other well.
+        if reason and last_rung and (ill.phase in lifecycle.LEAVING or ill.restart_asked):
+            return _heal(present, host, ill, reason), 0.0
+        judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
+        told = healing.sentence(judgement, ill)
+        match judgement.verdict:
+            case healing.Verdict.HOLD:
+                held = replace(ill, waiting=told, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
+                return save(present, before, held, None if before.sick_since_s else _event(ill, now_s, told)), HELD_S
+            case _ if not reason:
+                return save(present, before, ill), HELD_S
+            case _ if before.sick_since_s and ill.phase in (Phase.STARTING, Phase.READY):
+                return _enter(
+                    present, ill, ill.phase, now_s, because="its role is well again: it has its time anew"
+                ), 0.0
+            case healing.Verdict.LEAVE:
+                return _heal(present, host, ill, f"{reason}; {told}", leave=True), 0.0
+            case healing.Verdict.TURN if not last_rung:
+                return save(present, before, replace(ill, waiting=f"{reason}; {told}")), HELD_S
+            case _:
+                return _heal(present, host, ill, reason), 0.0
+
+
+def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, float]:
+    """Another try, unasked, of what failed together with others: a look; without a complete setup, a new one."""
+    now_s = host.clock.now_s()
+    with _HEALING:
+        if failed.set_up:
+            return _enter(present, failed, Phase.STARTING, now_s, because="it is looked at again"), 0.0
+        if healing.ahead(failed, present.instances_of(failed.service).values()):
+            return failed, HELD_S
+        return _enter(present, failed, Phase.STOPPING, now_s, because="it is tried again"), 0.0
+
+
+def sentence(error: VmroleError) -> str:
+    """The error and what to do about it, for `why`."""
+    return f"{error} ({error.hint})" if error.hint else str(error)
+
+
+def _follow_goal(instance: Instance) -> Instance:
+    """Takes over what the goal's role may change without a new generation."""
+    if instance.role != instance.goal.role and instance.role.template() == instance.goal.role.template():
+        other = instance.role.ready != instance.goal.role.ready
+        revisit_at_s = min(instance.revisit_at_s, 1.0) if other else instance.revisit_at_s  # At once, if at all.
+        return replace(instance, role=instance.goal.role, revisit_at_s=revisit_at_s)
+    return instance
+
+
+def _wish(instance: Instance) -> str:
+    if not instance.goal.serve:
+        return "removal was asked for"
+    if instance.phase is Phase.GONE:
+        return "it is wanted again"
+    new = instance.goal.wanted.generation > instance.generation
+    return "a reimage was asked for" if new else "a restart was asked for"
+
+
+def _enter(
+    present: Present, seen: Instance, phase: Phase, now_s: float, *, because: str = "", note: str = ""
+) -> Instance:
+    """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
+    entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", unwell_since_s=0.0)
+    entered = replace(entered, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
+    if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.STOPPING):
+        entered = replace(entered, warning="")
+    if phase is not Phase.FAILED:
+        entered = replace(entered, retry_at_s=0.0, revisit_at_s=0.0)
+    if phase is Phase.REQUESTED:
+        asked_for = seen.goal.wanted.generation > seen.generation
+        entered = replace(
+            entered,
+            generation=seen.generation + 1,
+            boot=0,
+            boot_id="",
+            resets=0,
+            services_pending=(),
+            services_failed=(),
+            role=seen.goal.role
+            if asked_for or seen.phase is Phase.GONE
+            else seen.role,  # Healing changes no template.
+            served_at_s=0.0,
+            restarts=(),
+            calms=0,
+            calm_until_s=0.0,
+            strikes=0 if asked_for else seen.strikes,
+            failure="" if asked_for else seen.failure,
+        )
+    elif phase is Phase.RESTARTING:
+        entered = replace(entered, failure="")
+    elif phase in (Phase.STARTING, Phase.ERASING):
+        entered = replace(entered, set_up=phase is Phase.STARTING, services_pending=(), services_failed=())
+    after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
+    told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
+    log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)
+    events = [_event(seen, now_s, note)] if note else []
+    lines = [*events, _event(entered, now_s, told)]
+    revision = present.commit([records.put_state(entered)], lines, checks=[records.wish_stands(seen)])
+    return replace(entered, state_revision=revision)
+
+
+def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leave: bool = False) -> Instance:
+    """One rung up the healing ladder, or failed: the evidence is kept in either case. `leave`: failed for a while."""
+    phase = Phase.FAILED if leave else lifecycle.heal(instance)
+    rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
+    note = kept(instance, host)
+    log.warning("%s; now %s", reason, phase)
+    struck = replace(instance, strikes=rung, failure=reason)
+    now_s = host.clock.now_s()
+    if instance.phase in lifecycle.LEAVING:
+        struck = replace(struck, retry_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
+    elif leave:
+        struck = replace(struck, revisit_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
+    elif phase is Phase.FAILED and instance.restart_asked:
+        struck = replace(struck, boot=instance.goal.wanted.boot)  # It was tried: the wish is not renewed by itself.
+        struck = replace(struck, failure=f"{reason}; nothing of it was touched (longer: restart.within, stop.within)")
+    return _enter(present, struck, phase, now_s, because=reason, note=note)
+
+
+def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:
+    """The record as it is now, written when it differs or there is a line for the ledger."""
+    if after == before and note is None:
+        return before
+    if note is not None:
+        log.warning("%s", note.message)
+    revision = present.commit([records.put_state(after)], [note] if note else [])
+    return replace(after, state_revision=revision)
+
+
+def _event(instance: Instance, now_s: float, message: str) -> Event:
+    return Event(
+        at_s=now_s,
+        subject=instance.name,
+        message=message,
+        phase=instance.phase,
+        generation=instance.generation,
+        boot=instance.boot,
+    )

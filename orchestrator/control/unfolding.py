@@ -1,0 +1,37 @@
+"""From a service to its instances: the wishes that its file makes, written in batches that may be cut anywhere.
+
+An apply commits the service alone, however many instances it has. Who comes here next, the request itself or the
+service's turn after a crash, writes what is missing; done twice it changes nothing.
+"""
+
+from __future__ import annotations
+
+from orchestrator.control import deployment, records
+from orchestrator.control.present import Present
+from orchestrator.model import Instance, InstanceName, Service
+from orchestrator.rules.addressing import TakenNics
+
+BATCH = 50  # wishes in one commit
+
+
+def unfold(present: Present, name: str, now_s: float) -> list[InstanceName]:
+    """Writes every wish that is not as the service says; returns whose it has written.
+
+    Raises StaleRevision when somebody wrote meanwhile, and Conflict when no address is left: what was written stays.
+    """
+    with present.unfolding:  # Addresses are given out over all services.
+        service = present.find(Service, name)
+        if service is None:
+            return []
+        apart = {aside.key for aside in present.set_aside()}
+        wanted = deployment.unfolded(service, present.instances_of(name), now_s)
+        changed = [instance for instance in wanted if instance.name not in apart]
+        if any(not instance.nic.address for instance in changed):
+            taken = TakenNics(instance.nic for instance in present.all(Instance))
+            for shadow in present.shadows_of(name).values():
+                taken.add(shadow.nic)
+            changed = deployment.addressed(changed, service, taken)
+        for first in range(0, len(changed), BATCH):
+            batch = changed[first : first + BATCH]
+            present.commit([records.put_wish(instance) for instance in batch], checks=[records.stands(service)])
+        return [instance.name for instance in changed]

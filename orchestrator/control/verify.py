@@ -1,0 +1,181 @@
+"""The invariants, checked against the host: what lies around without a record, what a record misses. Findings only.
+
+Codes are stable words for scripts, in the manner of `gnt-cluster verify`. The reconciler repairs what a record
+misses by itself; `repair` removes strays, and only those that carry our name, belong to no record and hold nothing
+that a user may want: local storage without a record is told and stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from orchestrator.control.records import SetAside
+from orchestrator.model import (
+    Image,
+    Instance,
+    InstanceName,
+    Phase,
+    Power,
+    Service,
+    ServiceNetwork,
+    ServiceSpec,
+)
+from orchestrator.ports import Host
+from orchestrator.rules import addressing
+
+UNCLAIMED = "DOMAIN-UNCLAIMED"
+_HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
+_HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
+_MAY_BE_IN_POOL = (Phase.READY, Phase.SERVING, Phase.DRAINING)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it ought to be. `stray`: no record knows it, and `repair` takes it away."""
+
+    code: str
+    subject: str
+    message: str
+    stray: bool = False
+
+
+def findings(
+    host: Host, services: Sequence[Service], instances: Sequence[Instance], unreadable: Sequence[SetAside] = ()
+) -> list[Finding]:
+    """Everything on this host that contradicts the records, by code and subject; [] is health.
+
+    While a record is unreadable nobody knows what it knew: nothing counts as a stray then.
+    """
+    known = {one.name: one for one in instances}
+    found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
+    for disc in host.media.inventory() - known.keys():
+        found.append(_stray("DISC-STRAY", disc, "an answer disc, or kept keys, of no instance"))
+    for service in services:
+        if not service.removing:
+            found += _network(host, service, [one for one in instances if one.service == service.name])
+    for name in host.network.inventory() - {service.name for service in services}:
+        found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
+    for fault in host.balancer.faults():
+        found.append(Finding(code="BALANCER", subject="host", message=fault))
+    if unreadable:
+        found = [dataclasses.replace(one, stray=False) for one in found]
+    for aside in unreadable:
+        told = f"the stored {aside.kind} cannot be read: {aside.fault}; {aside.hint}"
+        found.append(Finding(code="RECORD-UNREADABLE", subject=aside.key, message=told))
+    return sorted(found, key=lambda one: (one.code, one.subject))
+
+
+def repair(host: Host, strays: Sequence[Finding], recorded: Callable[[str], bool]) -> list[Finding]:
+    """Removes the strays among the findings; returns those that it has removed.
+
+    `recorded` says whether an instance or a service of that name is recorded by now: such a one is left alone, and
+    so is everything of a VM that does not say whose it is.
+    """
+    removed = []
+    unclaimed = {one.subject for one in strays if one.code == UNCLAIMED}
+    for one in strays:
+        if one.stray and one.subject not in unclaimed and not recorded(one.subject):
+            _remove(host, one)
+            removed.append(one)
+    return removed
+
+
+def _remove(host: Host, stray: Finding) -> None:
+    """All of the stray that could be in the way of another part of it goes first: pool, VM, then files."""
+    if stray.code == "NETWORK-STRAY":
+        host.network.lift(_nobodys(stray.subject))
+        return
+    name = InstanceName(stray.subject)
+    host.balancer.leave(name)
+    host.hypervisor.power_off(name)
+    host.hypervisor.undefine(name)
+    host.media.erase(name)
+    host.media.erase_identity(name)
+    host.disks.erase_overlay(name)
+
+
+def _nobodys(name: str) -> Service:
+    """A service as far as its network goes, for what was left of one."""
+    network = ServiceNetwork(name=addressing.network_name(name), bridge="", subnet="0.0.0.0/24", gateway="")
+    return Service(spec=ServiceSpec(name=name, vip="", roles=()), network=network, removing=True)
+
+
+def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Finding]:
+    """Files among the images that no record knows, and records without their file. No `repair` touches an image."""
+    found = []
+    for file in strays:
+        told = "an image of no record; add the same bytes again, or remove the file yourself"
+        found.append(Finding(code="IMAGE-STRAY", subject=file, message=told))
+    for image in missing:
+        told = f"the file of sha256:{image.sha256} is not there; add it again"
+        found.append(Finding(code="IMAGE-MISSING", subject=image.names[0], message=told))
+    return found
+
+
+def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+    found = []
+    domains = {domain.name: domain for domain in host.hypervisor.inventory()}
+    for name, domain in domains.items():
+        instance = known.get(name)
+        if instance is None and not domain.claimed:
+            told = "a VM of no instance, which does not say whose it is; if it is nobody's, remove it with virsh"
+            found.append(Finding(code=UNCLAIMED, subject=name, message=told))
+        elif instance is None:
+            found.append(_stray("DOMAIN-STRAY", name, "a VM of no instance"))
+        elif domain.uuid != instance.vm_uuid:
+            told = f"runs as generation {domain.generation}; the record says {instance.generation}"
+            found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))
+        elif domain.power is not Power.RUNNING and instance.phase in (Phase.SERVING, Phase.READY):
+            found.append(Finding(code="DOMAIN-POWER", subject=name, message=f"{instance.phase}, but {domain.power}"))
+    for name, instance in known.items():
+        if instance.phase in _HAS_VM and name not in domains:
+            found.append(Finding(code="DOMAIN-MISSING", subject=name, message=f"{instance.phase}, but has no VM"))
+    return found
+
+
+def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+    found = []
+    disks = host.disks.inventory()
+    for name, parts in disks.items():
+        instance = known.get(name)
+        if instance is None:
+            overlays = sorted(part for part in parts if part.startswith("overlay:"))
+            if overlays:
+                found.append(_stray("DISK-STRAY", name, f"disks of no instance: {', '.join(overlays)}"))
+            if kept := sorted(parts - set(overlays)):
+                told = f"of no instance: {', '.join(kept)}; deploy it again, or remove the files yourself"
+                found.append(Finding(code="STORAGE-STRAY", subject=name, message=told))
+            continue
+        own = {f"overlay:{instance.generation}", *(f"storage:{one.name}" for one in instance.role.local_storage)}
+        for part in sorted(parts - own):
+            found.append(Finding(code="DISK-OLD", subject=name, message=f"{part} is not of this generation"))
+    for name, instance in known.items():
+        overlay = f"overlay:{instance.generation}"
+        if instance.phase in _HAS_OVERLAY and overlay not in disks.get(name, frozenset()):
+            found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
+    return found
+
+
+def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+    found = []
+    for name, seat in host.balancer.seats().items():
+        instance = known.get(name)
+        if instance is None:
+            found.append(_stray("MEMBER-STRAY", name, "a pool member of no instance"))
+        elif instance.phase not in _MAY_BE_IN_POOL:
+            found.append(Finding(code="MEMBER-PHASE", subject=name, message=f"in the pool while {instance.phase}"))
+        elif seat.address != instance.nic.address:
+            told = f"in the pool as {seat.address}; its address is {instance.nic.address}"
+            found.append(Finding(code="MEMBER-ADDRESS", subject=name, message=told))
+    return found
+
+
+def _network(host: Host, service: Service, instances: Sequence[Instance]) -> list[Finding]:
+    running = [one for one in instances if one.phase in _HAS_VM]
+    missing = host.network.missing(service, running) if running else ()  # It is laid before the first VM starts.
+    return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
+
+
+def _stray(code: str, subject: str, message: str) -> Finding:
+    return Finding(code=code, subject=subject, message=message, stray=True)

@@ -1,0 +1,1 @@
+"""The disks of an instance: overlays, local storage and answer discs."""

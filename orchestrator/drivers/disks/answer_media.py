@@ -1,0 +1,180 @@
+"""Answer discs as ISO files, one path per generation. What stands on a disc is `unattend`'s; who reads it, the VM's.
+
+A disc holds secrets: its file is mode 0600. libvirt gives it to QEMU's user when the VM starts, so the directories
+above it may be passed through (0711) but not listed. A disc with passwords is written to memory only (tmpfs), where
+nothing of it is left when it is unlinked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orchestrator.drivers.disks.host_keys import HostKeys
+from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.errors import Permanent
+from orchestrator.model import AnswerFormat, Instance, InstanceName
+from unattend import AnswersInvalid, configdrive, iso, nocloud
+from unattend.secret import Reveal
+from unattend.windows import files as windows_files
+from unattend.windows.answers import Answers, Machine
+
+_FILE_MODE = 0o600
+_DIRECTORY_MODE = 0o711
+_HINT = "answer discs must be writable for the daemon"
+_IN_MEMORY = ("tmpfs", "ramfs")
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+class AnswerDiscs:
+    """ports.AnswerMedia in RUN/discs; at most one thread writes or erases for one instance at a time."""
+
+    def __init__(self, layout: Layout, secrets_of: Callable[[str], Reveal], mounts: Path = MOUNTS) -> None:
+        self._layout = layout
+        self._secrets_of = secrets_of  # a service's own, by its name
+        self._mounts = mounts
+        self._host_keys = HostKeys(layout)
+
+    def write(self, instance: Instance) -> None:
+        """See ports.AnswerMedia. Permanent when user-data is refused, NoSpace or Transient when the disk fails."""
+        path = self._layout.disc(instance)
+        if path.exists() or instance.role.answers is AnswerFormat.NONE:
+            return
+        if not instance.role.keep_ssh_host_keys:
+            self._host_keys.erase(instance.name)  # It may have kept some under an earlier service file.
+        keys = self._host_keys.of(instance.name) if instance.role.keep_ssh_host_keys else {}
+        with file_faults(path, _HINT):
+            for folder in (self._layout.discs, path.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(_DIRECTORY_MODE)
+            if instance.role.secrets or keys:
+                _must_be_memory(path.parent, self._mounts)
+            _write_whole(path, _content(instance, self._secrets_of(instance.service), keys))
+
+    def erase(self, name: InstanceName) -> None:
+        """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""
+        folder = self._layout.disc_dir(name)
+        with file_faults(folder, _HINT), contextlib.suppress(FileNotFoundError):
+            for file in folder.iterdir():
+                file.unlink(missing_ok=True)
+            folder.rmdir()
+            _sync_directory(folder.parent)
+
+    def erase_identity(self, name: InstanceName) -> None:
+        """See ports.AnswerMedia."""
+        self._host_keys.erase(name)
+
+    def inventory(self) -> frozenset[InstanceName]:
+        """See ports.AnswerMedia. A disc that was half written when the daemon died counts."""
+        kept = self._host_keys.inventory()
+        with file_faults(self._layout.discs, _HINT), contextlib.suppress(FileNotFoundError):
+            discs = self._layout.discs.iterdir()
+            return kept | frozenset(InstanceName(folder.name) for folder in discs if _holds(folder))
+        return kept
+
+
+def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str]) -> bytes:
+    """The disc of the present generation; the same bytes whenever it is made."""
+    try:
+        match instance.role.answers:
+            case AnswerFormat.NOCLOUD:
+                cloud = dataclasses.replace(_cloud(instance, reveal), ssh_host_keys=host_keys)
+                return iso.write_iso(nocloud.files(cloud), nocloud.LABEL)
+            case AnswerFormat.CONFIG_DRIVE:
+                secret = instance.role.admin_password
+                password = reveal(secret) if secret is not None else None
+                made = configdrive.files(_cloud(instance, reveal), admin_password=password)
+                return iso.write_iso(made, configdrive.LABEL)
+            case AnswerFormat.NONE:
+                raise AssertionError(f"{instance.name} reads no disc")
+            case AnswerFormat.UNATTEND:
+                return windows_files.disc(instance.role.unattend or Answers(), windows_machine(instance), reveal)
+    except AnswersInvalid as error:
+        name = instance.role.name
+        raise Permanent(f"the answers of role {name} are refused: {error}", hint=error.hint) from error
+
+
+def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
+    role = instance.role
+    elsewhere = role.user_data_from
+    return nocloud.Answers(
+        instance_id=instance.vm_uuid,
+        hostname=instance.hostname,
+        service=instance.service,
+        instance=instance.name,
+        generation=instance.generation,
+        mac=instance.nic.mac,
+        setup_restart=role.setup.restart,
+        user_data=reveal(elsewhere).reveal() if elsewhere is not None else role.user_data,
+        vendor_data=role.vendor_data,
+        public_keys=role.public_keys,
+        local_storage=tuple(storage.name for storage in role.local_storage),
+        grows=role.size.disk_mib is not None,
+        install_agent=role.install_agent,
+    )
+
+
+def windows_machine(instance: Instance) -> Machine:
+    """Which machine a Windows instance is, in its present generation."""
+    nic = instance.nic
+    return Machine(
+        role=instance.role_name,
+        index=instance.index,
+        service=instance.service,
+        instance=instance.name,
+        generation=instance.generation,
+        instance_id=instance.vm_uuid,
+        mac=nic.mac,
+        address=f"{nic.address}/{nic.prefix_length}",
+        gateway=nic.gateway,
+        dns=(nic.gateway,),
+    )
+
+
+def _must_be_memory(folder: Path, mounts: Path) -> None:
+    """Raises Permanent unless the directory lies on a file system that has no disk under it; proc(5), mountinfo."""
+    place = folder.resolve()
+    best, kind = Path("/"), ""
+    for line in mounts.read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(before.split(" ")[4].encode().decode("unicode_escape"))
+        if place.is_relative_to(point) and len(point.parts) >= len(best.parts):
+            best, kind = point, after.split(" ")[0]
+    if kind not in _IN_MEMORY:
+        raise Permanent(
+            f"{folder} lies on {kind or 'an unknown file system'}: a disc with secrets must not reach a disk",
+            hint=f"mount a tmpfs there, or set run_dir to a directory on one: mount -t tmpfs tmpfs {folder.parent}",
+        )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """The file with exactly this content, or none."""
+    unfinished = path.with_name(f".{path.name}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, _FILE_MODE)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    unfinished.rename(path)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _holds(folder: Path) -> bool:
+    """Whether anything is in the directory; one that has just gone holds nothing."""
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False

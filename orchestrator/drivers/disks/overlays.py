@@ -1,0 +1,121 @@
+"""Disks with qemu-img: an overlay for each generation above its image, local storage as sparse raw files.
+
+The backing format is always said, the backing path is always absolute, and nothing here ever opens an image to write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.room import Room
+from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent
+from orchestrator.model import Instance, InstanceName
+
+log = logging.getLogger(__name__)
+MIB = 1024 * 1024
+_NEW = ".new"  # A file that is being made; one of an earlier crash is overwritten.
+
+
+class QemuImgDisks:
+    """See ports.Disks."""
+
+    def __init__(self, layout: Layout, *, reserve_bytes: int = 0) -> None:
+        self._layout = layout
+        self._room = Room(layout.state, reserve_bytes)
+
+    def lay_overlay(self, instance: Instance) -> None:
+        """See ports.Disks. Raises ImageCorrupt when the image's file is not as it was added."""
+        image = self._image(instance)
+        overlay = self._layout.overlay(instance)
+        if overlay.exists():
+            return
+        self._room.require(0, str(overlay))  # Running guests need what is left more than new ones.
+        with _space(overlay):
+            overlay.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+            being_made = overlay.with_name(overlay.name + _NEW)
+            being_made.unlink(missing_ok=True)
+            backing = ["-b", str(image), "-F", str(instance.role.image_format)]
+            # The guest sees a larger disk than its image is, and grows into it.
+            size = [f"{instance.role.size.disk_mib}M"] if instance.role.size.disk_mib else []
+            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(being_made), *size])
+            being_made.chmod(0o600)
+            being_made.rename(overlay)
+
+    def erase_overlay(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        _erase(self._layout.overlay_dir(name))
+
+    def lay_local_storage(self, instance: Instance) -> None:
+        """See ports.Disks. A disk whose size in the service file has changed keeps the size it was made with."""
+        for storage in instance.role.local_storage:
+            path = self._layout.local_storage(instance.name, storage.name)
+            size = storage.size_mib * MIB
+            if path.exists():
+                if path.stat().st_size != size:
+                    log.warning("local storage %s keeps its %d MiB", storage.name, path.stat().st_size // MIB)
+                continue
+            with _space(path):
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+                being_made = path.with_name(path.name + _NEW)
+                with being_made.open("wb") as file:
+                    os.fchmod(file.fileno(), 0o600)
+                    file.truncate(size)
+                being_made.rename(path)
+
+    def erase_local_storage(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        _erase(self._layout.local_storage_dir(name))
+
+    def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
+        """See ports.Disks."""
+        found: dict[InstanceName, set[str]] = {}
+        for kind, root in (("overlay", self._layout.overlays), ("storage", self._layout.storage)):
+            for path in root.glob("*/*"):
+                if path.suffix != _NEW:
+                    found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
+        return {name: frozenset(parts) for name, parts in found.items()}
+
+    def _image(self, instance: Instance) -> Path:
+        """The base of the instance: present, read-only, and never looked at for more than that in a turn."""
+        role = instance.role
+        path = self._layout.image(role.image_sha256, role.image_format)
+        try:
+            found = path.lstat()
+        except FileNotFoundError as error:
+            raise Permanent(
+                f"image {role.image} ({role.image_sha256[:12]}) is not in the repository", hint="run: vmrole image ls"
+            ) from error
+        if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o222:
+            raise ImageCorrupt(f"{path} can be written to", hint=f"run: vmrole image verify {role.image}")
+        return path
+
+
+def _erase(directory: Path) -> None:
+    with file_faults(directory, "it must be writable for the daemon"), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def _space(path: Path) -> Iterator[None]:
+    """A full file system is NoSpace, not a failure of the instance."""
+    hint = "make room: it goes on by itself"
+    try:
+        yield
+    except CommandFailed as error:
+        if os.strerror(errno.ENOSPC) in error.stderr:
+            raise NoSpace(f"no room for {path}", hint=hint) from error
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(f"no room for {path}", hint=hint) from error
+        raise Permanent(f"{path}: {error.strerror}") from error

@@ -1,0 +1,80 @@
+"""Tries everything that vmrole needs of a host, without the daemon: `checks()` is what `vmrole doctor` shows.
+
+Each check is one small function that does what vmrole will do (boots a guest, loads the firewall in a namespace that
+is thrown away, makes an overlay and locks it, has HAProxy read a configuration) instead of reading a version and
+hoping. Rendering is the CLI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from orchestrator.errors import ConfigError, VmroleError
+from orchestrator.host import config
+from orchestrator.host.config import Config
+from orchestrator.host.doctor import confinement, firmware, host, passage, programs, reach
+from orchestrator.host.doctor.check import Check, Verdict, fail, ok
+
+__all__ = ["CHECKS", "Check", "Verdict", "checks", "each"]
+
+CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
+    ("root", host.root),
+    ("qemu", programs.qemu),
+    ("accelerator", programs.accelerator),
+    ("qemu-img", programs.qemu_img),
+    ("libvirt", programs.libvirt),
+    ("virtlogd", programs.virtlogd),
+    ("haproxy", programs.haproxy),
+    ("dnsmasq", programs.dnsmasq),
+    ("nftables", programs.nftables),
+    ("devices", programs.devices),
+    ("uefi", firmware.uefi),
+    ("tpm", firmware.tpm),
+    ("apparmor", confinement.apparmor),
+    ("state directory", host.state_dir),
+    ("run directory", host.run_dir),
+    ("qemu's way", reach.way_to_disks),
+    ("secrets directory", host.secrets_dir),
+    ("swap", reach.swap),
+    ("socket group", host.socket_group),
+    ("vip interface", host.vip_interface),
+    ("network pool", host.network_pool),
+    ("forwarding", host.forwarding),
+    ("dns and dhcp ports", host.ports),
+    ("host firewall", passage.host_firewall),
+    ("memory", host.memory),
+    ("clock", host.clock),
+)
+
+
+def checks(settings: Config | None = None) -> list[Check]:
+    """Every check, in the order in which things depend on each other. `settings` default to the configuration's."""
+    return list(each(settings))
+
+
+def each(settings: Config | None = None) -> Iterator[Check]:
+    """The same one by one as they end; the accelerator may take its time."""
+    if settings is None:
+        try:
+            settings = config.load()
+        except ConfigError as error:
+            yield fail(
+                "configuration",
+                "; ".join(str(error).splitlines()),
+                error.hint or "correct it; the other checks use the defaults",
+            )
+            settings = Config()
+        else:
+            yield ok("configuration", "is valid")
+    for name, look in CHECKS:
+        yield _told(name, look, settings)
+
+
+def _told(name: str, look: Callable[[Config], Check], settings: Config) -> Check:
+    """A check that ends in an error of ours has failed, and the error says why."""
+    try:
+        return look(settings)
+    except VmroleError as error:
+        return fail(name, str(error), error.hint)
+    except OSError as error:
+        return fail(name, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), "")

@@ -1,0 +1,199 @@
+"""The host itself: directories, interfaces, routes, memory, time."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import grp
+import ipaddress
+import json
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+from typing import Final
+
+from orchestrator.client.transport import for_looking
+from orchestrator.drivers.network import routes
+from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.ownership import others_hold
+from orchestrator.host.config import Config
+from orchestrator.host.doctor.check import Check, existing, fail, ok, warn
+from orchestrator.rules.addressing import BRIDGE_PREFIX
+
+_FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
+_MIB = 1 << 20
+_OURS_ALONE = "it must be root's, with nobody else to write to it: chown root, chmod go-w"
+_INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
+_ONLY_OURS = "127.153.0.67"  # an address of this host that nobody listens on but who listens on all
+_INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at most 15 characters
+_SOCKET_PATH_MAX_BYTES = 107  # unix(7)
+_MONITOR_NAME_BYTES = 13  # RUN/monitor.sock
+_FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_TIMEX_BYTES = 512  # more than struct timex is anywhere
+
+
+def root(settings: Config) -> Check:
+    """Networks, firewall and VMs need root."""
+    del settings
+    if os.geteuid() != 0:
+        return fail("root", "not root, so most of what follows cannot be tried", "sudo vmrole doctor")
+    return ok("root", "may change networks and start VMs")
+
+
+def state_dir(settings: Config) -> Check:
+    """The state directory is private, can be written, and has room."""
+    name, path = "state directory", settings.state_dir
+    place = existing(path)
+    free = shutil.disk_usage(place).free
+    room = f"{free / (1 << 30):.1f} GiB free"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return fail(name, f"{place} cannot be written", "run as root, or set state_dir")
+    if free < _FREE_LEAST_BYTES:
+        return fail(name, f"{path}: {room}", "make room, or move state_dir to a larger file system")
+    if others := others_hold(place):
+        return fail(name, others, _OURS_ALONE)
+    if free < _FREE_BYTES:
+        return warn(name, f"{path}: {room}", "overlays grow as guests write; a full disk pauses them")
+    return ok(name, f"{path}: {room}{'' if path.is_dir() else ', will be made'}")
+
+
+def run_dir(settings: Config) -> Check:
+    """The run directory can be written, and paths of sockets in it are short enough."""
+    name, path = "run directory", settings.run_dir
+    place = existing(path)
+    longest = max(len(os.fsencode(path)) + _MONITOR_NAME_BYTES, len(os.fsencode(for_looking(str(settings.socket)))))
+    if longest > _SOCKET_PATH_MAX_BYTES:
+        return fail(name, f"{path} is so long that no socket fits in", "set run_dir to a shorter path")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return fail(name, f"{place} cannot be written", "run as root, or set run_dir")
+    if others := others_hold(place):
+        return fail(name, others, _OURS_ALONE)
+    return ok(name, f"{path}{'' if path.is_dir() else ', will be made'}")
+
+
+def secrets_dir(settings: Config) -> Check:
+    """What service files name as secrets is the host's owner's alone; a host may have none."""
+    name, path = "secrets directory", settings.secrets_dir
+    if not path.is_dir():
+        return ok(name, f"{path} is not there, so no service file can name a secret")
+    if others := others_hold(path):
+        return fail(name, others, _OURS_ALONE)
+    return ok(name, f"{path}: {len(list(path.iterdir()))} entries")
+
+
+def socket_group(settings: Config) -> Check:
+    """The group whose members may use the socket exists."""
+    name, group = "socket group", settings.socket_group
+    try:
+        members = grp.getgrnam(group).gr_mem
+    except KeyError:
+        return warn(name, f"there is no group {group}: only root may use vmrole", f"groupadd --system {group}")
+    return ok(name, f"{group}: {', '.join(members) or 'no members besides root'}")
+
+
+def vip_interface(settings: Config) -> Check:
+    """The interface that VIPs are added to is there and up."""
+    name, interface = "vip interface", settings.vip_interface
+    links = json.loads(run(["ip", "-j", "link", "show"]))
+    usable = [
+        link["ifname"]
+        for link in links
+        if "LOOPBACK" not in link["flags"] and not link["ifname"].startswith(BRIDGE_PREFIX)
+    ]
+    set_one = f"set vip_interface in the configuration to one of: {', '.join(usable) or '(there is none)'}"
+    if not interface:
+        return fail(name, "none is configured, so no service can be applied", set_one)
+    link = next((link for link in links if link["ifname"] == interface), None)
+    if link is None:
+        return fail(name, f"there is no interface {interface}", set_one)
+    if len(interface) > _INTERFACE_NAME_MAX:
+        return fail(name, f"the name {interface} is longer than {_INTERFACE_NAME_MAX} characters", set_one)
+    if "UP" not in link["flags"]:
+        return warn(name, f"{interface} is down: nobody reaches a VIP on it", f"ip link set {interface} up")
+    return ok(name, f"{interface} is up")
+
+
+def network_pool(settings: Config) -> Check:
+    """There are private networks into which no route of the host leads, but our own."""
+    name, pool = "network pool", ipaddress.IPv4Network(settings.network_pool)
+    taken = [route for route in routes.foreign() if route.network.overlaps(pool)]
+    subnets = list(pool.subnets(new_prefix=24))
+    free = [one for one in subnets if not any(one.overlaps(route.network) for route in taken)]
+    told = ", ".join(f"{pool} overlaps {route.network} on {route.link}" for route in taken)
+    if not free:
+        return fail(name, told, "set network_pool to a range that is free here")
+    if taken:
+        message = f"{told}; {len(free)} of {len(subnets)} private networks are left"
+        return warn(name, message, "it will do; to have them all, set network_pool to a range that is free here")
+    return ok(name, f"{pool} is free: room for {2 ** (24 - pool.prefixlen)} services")
+
+
+def forwarding(settings: Config) -> Check:
+    """The host routes, so that guests reach the outside."""
+    del settings
+    if _FORWARDING.read_text().strip() == "0":
+        message = "net.ipv4.ip_forward is 0; it is switched on with the first service"
+        return warn("forwarding", message, "to have it from the start: sysctl -w net.ipv4.ip_forward=1")
+    return ok("forwarding", "net.ipv4.ip_forward is on")
+
+
+def ports(settings: Config) -> Check:
+    """Nobody else listens on all addresses for DNS and DHCP: each network has a dnsmasq of its own for them."""
+    del settings
+    name = "dns and dhcp ports"
+    for port, kind, device in (
+        (53, socket.SOCK_DGRAM, b""),
+        (53, socket.SOCK_STREAM, b""),
+        (67, socket.SOCK_DGRAM, b"lo"),
+    ):
+        with socket.socket(socket.AF_INET, kind) as one:
+            if device:  # As dnsmasq does, so that several of them share the port.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                one.bind(("" if port == 67 else _ONLY_OURS, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                what = f"{'tcp' if kind is socket.SOCK_STREAM else 'udp'} port {port}"
+                told = f"{what} is taken on all addresses by {_holder(kind, port)}: no service gets a network"
+                return fail(name, told, "have it listen on its own addresses only, e.g. dnsmasq: bind-dynamic")
+    return ok(name, "are free for private networks")
+
+
+def _holder(kind: socket.SocketKind, port: int) -> str:
+    """Who listens on the port, as ss(8) knows."""
+    flag = "-Hlntp" if kind is socket.SOCK_STREAM else "-Hlunp"
+    names = re.findall(r'\("([^"]+)",pid=(\d+)', run(["ss", flag, f"sport = :{port}"]))
+    return ", ".join(f"{name} (pid {pid})" for name, pid in dict.fromkeys(names)) or "a program"
+
+
+def memory(settings: Config) -> Check:
+    """There is memory for at least one instance beside what is kept for the host."""
+    name, reserve = "memory", settings.memory_reserve_mib
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
+    left = total - reserve
+    message = f"{max(left, 0)} MiB for instances ({total} MiB, less {reserve} MiB for the host)"
+    if left < _INSTANCE_LEAST_MIB:
+        return fail(name, message, "use a larger host, or a smaller memory_reserve_mib")
+    if left < _INSTANCE_MIB:
+        return warn(name, message, f"not even one instance of the default size ({_INSTANCE_MIB} MiB) fits")
+    return ok(name, message)
+
+
+def clock(settings: Config) -> Check:
+    """The clock is synchronised: certificates and the ledger depend on it."""
+    del settings
+    libc = ctypes.CDLL(None, use_errno=True)
+    state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    if state < 0:
+        return warn(
+            "clock", f"cannot be asked: {os.strerror(ctypes.get_errno())}", "see that the host's time is right"
+        )
+    if state == _TIME_ERROR:
+        return warn("clock", "is not synchronised", "run chrony or systemd-timesyncd")
+    return ok("clock", "is synchronised")

@@ -1,0 +1,292 @@
+"""What a service file says under `answers:`: user-data for cloud-init, or wishes for a Windows image.
+
+Whether a wish can be met is `unattend`'s to say; here it gets its line and key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from orchestrator.errors import Problem
+from orchestrator.model import AnswerFormat, Role
+from orchestrator.servicefile.fields import Answer, boolean, choice, text, words
+from orchestrator.servicefile.reader import Reader, shown, under
+from orchestrator.servicefile.tree import Map
+from unattend import AnswersInvalid, configdrive, nocloud
+from unattend.secret import SecretRef, SecretSource
+from unattend.windows import files as windows_files
+from unattend.windows import wishes
+from unattend.windows.answers import (
+    Account,
+    Answers,
+    Architecture,
+    Command,
+    Edition,
+    Join,
+    Restart,
+    Script,
+    Windows,
+)
+from unattend.windows.names import computer_name
+
+DATA_BYTES_MAX = 256 * 1024
+SecretFault = Callable[[str, SecretRef], str]
+"""Why a service, by its name, cannot have a secret, in a few words; "" when it can."""
+
+_UNATTEND = (
+    "windows", "edition", "architecture", "computerName", "timeZone", "locale", "uiLanguage", "keyboard",
+    "organization", "owner", "productKey", "administratorPassword", "accounts", "join", "staticNetwork",
+    "remoteDesktop", "firewallGroups", "specialize", "firstLogon", "scripts", "xml",
+)  # fmt: skip
+_JOIN = ("domain", "user", "userDomain", "password", "unit", "blob", "unsecure", "workgroup")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What stood under `answers:`."""
+
+    user_data: str = ""
+    user_data_from: SecretRef | None = None
+    vendor_data: str = ""
+    admin_password: SecretRef | None = None
+    public_keys: tuple[str, ...] = ()
+    unattend: Answers | None = None
+    install_agent: bool = False
+
+
+NONE: Final = AnswerFormat.NONE.value
+
+
+def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAnswers) -> Given:
+    """Reads `answers:` of the role `node`; which keys it may have depends on what the image reads."""
+    at = f"{at}.answers"
+    match form:
+        case AnswerFormat.NONE:
+            if node.get("answers", NONE) != NONE:
+                hint = "leave it out, or say answers: none; an image is told otherwise by image add --answers"
+                reader.fault(at, "this image reads no answers", hint)
+            return Given()
+        case AnswerFormat.NOCLOUD:
+            keys = ("userData", "vendorData", "publicKeys", "installAgent")
+            answers = reader.keys(node.get("answers", Map()), at, keys)
+            given = _cloud(reader, answers, at, nocloud.check_user_data, whose)
+            vendor_data = _data(reader, answers, at, "vendorData", nocloud.check_vendor_data)
+            install: bool = reader.take(answers, at, "installAgent", boolean, False)
+            return dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
+        case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
+            answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys"))
+            _check_names(reader, at, whose)
+            given = _cloud(reader, answers, at, configdrive.check_user_data, whose)
+            password = reader.take(answers, at, "adminPassword", whose.secret, None)
+            return dataclasses.replace(given, admin_password=password)
+        case AnswerFormat.UNATTEND:
+            if node.get("answers") == NONE:
+                reader.fault(at, "Windows asks a person what no answer says", "give it answers")
+                return Given(unattend=Answers())
+            answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
+            return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
+
+
+def computer_faults(service: str, roles: Iterable[Role]) -> Iterator[Problem]:
+    """What two Windows machines of a service would share, and names that a larger number makes too long."""
+    owners: dict[str, str] = {}
+    for role in roles:
+        for refused in wishes.shared(role.unattend, role.instances) if role.unattend is not None else ():
+            key = f"roles.{role.name}.answers.unattend.{refused.where}"
+            yield Problem(refused.message, key=key, hint=refused.hint)
+        for index in range(role.instances if role.unattend is not None else 0):
+            assert role.unattend is not None
+            key = f"roles.{role.name}.answers.unattend.computerName"
+            owner = f"{role.name}-{index}"
+            try:
+                name = computer_name(role.unattend.computer_name, role=role.name, index=index, service=service)
+            except AnswersInvalid as refused:
+                yield Problem(refused.message, key=key, hint=refused.hint)
+                break
+            if name.casefold() in owners:
+                told = f"{owners[name.casefold()]} and {owner} would both be called {name!r}"
+                yield Problem(told, key=key, hint="put {index}, and {role} or another letter, into it")
+                break
+            owners[name.casefold()] = owner
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WhoseAnswers:
+    """Whose answers they are, and who knows whether a secret can be had."""
+
+    service: str
+    role: str
+    instances: int
+    secret_fault: SecretFault
+
+    def secret(self, node: object) -> Answer[SecretRef]:
+        """Where a secret is: `{secret: NAME}`, `{env: NAME}` or `{credential: NAME}`, and the service can have it."""
+        sources = [source.value for source in SecretSource]
+        hint = "say where it is: {secret: NAME}, {env: NAME} or {credential: NAME}"
+        if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
+            return Problem("a secret does not stand in the service file", hint=hint)
+        ((source, name),) = node.items()
+        if not isinstance(name, str) or not name:
+            return Problem("a secret is named by a string", hint=hint)
+        secret = SecretRef(source=SecretSource(source), name=str(name))
+        why_not = self.secret_fault(self.service, secret)
+        return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
+
+
+def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
+    """What the instances will be called has to be a name that Windows takes."""
+    try:
+        for index in range(whose.instances):
+            configdrive.check_hostname(f"{whose.role}-{index}")
+    except AnswersInvalid as refused:
+        reader.fault(at.removesuffix(".answers"), refused.message, refused.hint)
+
+
+def _cloud(reader: Reader, answers: Map, at: str, check: Callable[[str], None], whose: WhoseAnswers) -> Given:
+    """What cloud-init and cloudbase-init both take: user-data, or where it is kept, and public keys."""
+    keys = reader.take(answers, at, "publicKeys", _public_keys, ())
+    if isinstance(answers.get("userData"), Map):
+        return Given(user_data_from=reader.take(answers, at, "userData", whose.secret, None), public_keys=keys)
+    return Given(user_data=_data(reader, answers, at, "userData", check), public_keys=keys)
+
+
+def _public_keys(node: object) -> Answer[tuple[str, ...]]:
+    """A list of them. None is shown in an error: it may be the private half."""
+    hint = 'write ["ssh-ed25519 AAAA… somebody"], a line of a .pub file for each'
+    if not isinstance(node, list) or not all(isinstance(key, str) for key in node):
+        return Problem("is not a list of public keys", hint=hint)
+    try:
+        for key in node:
+            nocloud.check_public_key(key)
+    except AnswersInvalid as refused:
+        return Problem(f"one {refused.message}", hint=hint)
+    return tuple(str(key) for key in node)
+
+
+def _data(reader: Reader, answers: Map, at: str, key: str, check: Callable[[str], None]) -> str:
+    said: str = reader.take(answers, at, key, text, "")
+    if len(said.encode()) > DATA_BYTES_MAX:
+        limit = f"use at most {DATA_BYTES_MAX // 1024} KiB; put large data into the image"
+        reader.fault(f"{at}.{key}", "too long", limit)
+        return said
+    try:
+        check(said)
+    except AnswersInvalid as refused:
+        reader.fault(f"{at}.{key}", str(refused), refused.hint)
+    return said
+
+
+class _Unattend:
+    """Reads `unattend:` of one role."""
+
+    def __init__(self, reader: Reader, at: str, whose: WhoseAnswers) -> None:
+        self._reader = reader
+        self._at = at
+        self._whose = whose
+
+    def read(self, node: object) -> Answers:
+        found = len(self._reader.problems)
+        node = self._reader.keys(node, self._at, _UNATTEND)
+        default = Answers()
+        elsewhere = isinstance(node.get("xml"), Map)
+        answers = Answers(
+            windows=self._take(node, "windows", choice(Windows), default.windows),
+            edition=self._take(node, "edition", choice(Edition), default.edition),
+            architecture=self._take(node, "architecture", choice(Architecture), default.architecture),
+            computer_name=self._take(node, "computerName", text, default.computer_name),
+            time_zone=self._take(node, "timeZone", text, default.time_zone),
+            locale=self._take(node, "locale", text, default.locale),
+            ui_language=self._take(node, "uiLanguage", text, ""),
+            keyboard=self._take(node, "keyboard", text, ""),
+            organization=self._take(node, "organization", text, ""),
+            owner=self._take(node, "owner", text, ""),
+            product_key=self._take(node, "productKey", self._whose.secret, None),
+            administrator_password=self._take(node, "administratorPassword", self._whose.secret, None),
+            accounts=tuple(self._account(name, one) for name, one in self._named(node, "accounts")),
+            join=self._join(node),
+            static_network=self._take(node, "staticNetwork", boolean, False),
+            remote_desktop=self._take(node, "remoteDesktop", boolean, False),
+            firewall_groups=self._take(node, "firewallGroups", words, ()),
+            specialize=self._commands(node),
+            first_logon=self._take(node, "firstLogon", words, ()),
+            scripts=tuple(self._script(name, one) for name, one in self._named(node, "scripts")),
+            own_xml="" if elsewhere else self._take(node, "xml", text, ""),
+            own_xml_from=self._take(node, "xml", self._whose.secret, None) if elsewhere else None,
+        )
+        if len(self._reader.problems) == found:
+            whose = self._whose
+            for refused in windows_files.faults(
+                answers, service=whose.service, role=whose.role, instances=whose.instances
+            ):
+                self._reader.fault(under(self._at, refused.where), refused.message, refused.hint)
+        return answers
+
+    def _account(self, name: str, node: object) -> Account:
+        at = f"{self._at}.accounts.{name}"
+        node = self._reader.keys(node, at, ("password", "group", "displayName", "description"), ("password",))
+        take = self._reader.take
+        return Account(
+            name=name,
+            password=take(node, at, "password", self._whose.secret, _NO_SECRET),
+            group=take(node, at, "group", text, "Administrators"),
+            display_name=take(node, at, "displayName", text, ""),
+            description=take(node, at, "description", text, ""),
+        )
+
+    def _join(self, top: Map) -> Join:
+        at = f"{self._at}.join"
+        node = self._reader.keys(top.get("join", Map()), at, _JOIN)
+        take = self._reader.take
+        return Join(
+            domain=take(node, at, "domain", text, ""),
+            user=take(node, at, "user", text, ""),
+            user_domain=take(node, at, "userDomain", text, ""),
+            password=take(node, at, "password", self._whose.secret, None),
+            unit=take(node, at, "unit", text, ""),
+            blob=take(node, at, "blob", self._whose.secret, None),
+            unsecure=take(node, at, "unsecure", boolean, False),
+            workgroup=take(node, at, "workgroup", text, ""),
+        )
+
+    def _commands(self, top: Map) -> tuple[Command, ...]:
+        at, nodes = f"{self._at}.specialize", top.get("specialize", [])
+        if not isinstance(nodes, list):
+            self._reader.fault(at, f"{shown(nodes)} is not a list", "write `- run: COMMAND` for each command")
+            return ()
+        commands = []
+        for number, one in enumerate(nodes):
+            here = f"{at}.{number}"
+            node = self._reader.keys(one, here, ("run", "description", "restart"), ("run",))
+            take = self._reader.take
+            commands.append(
+                Command(
+                    line=take(node, here, "run", text, ""),
+                    description=take(node, here, "description", text, ""),
+                    restart=take(node, here, "restart", choice(Restart), Restart.NEVER),
+                )
+            )
+        return tuple(commands)
+
+    def _script(self, name: str, node: object) -> Script:
+        read = text(node)
+        if isinstance(read, Problem):
+            self._reader.fault(f"{self._at}.scripts.{name}", read.message, "write `NAME: |` and the lines below it")
+            return Script(name=name, text="")
+        return Script(name=name, text=read)
+
+    def _named(self, top: Map, key: str) -> list[tuple[str, object]]:
+        node = top.get(key, Map())
+        if isinstance(node, Map):
+            return list(node.items())
+        self._reader.fault(
+            f"{self._at}.{key}", f"{shown(node)} is not a mapping", "write NAME: and below it the rest"
+        )
+        return []
+
+    def _take(self, node: Map, key: str, read: Callable[[object], Answer[Any]], default: Any) -> Any:  # noqa: ANN401
+        return self._reader.take(node, self._at, key, read, default)
+
+
+_NO_SECRET = SecretRef(source=SecretSource.FILE, name="")  # stands where the file has a fault; never used

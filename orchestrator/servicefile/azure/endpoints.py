@@ -1,0 +1,151 @@
+"""Endpoints of a role and the probes of the balancer. Pure.
+
+Source: "Definition LoadBalancerProbe Schema" and the endpoint elements of the role schemas of Cloud Services.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from orchestrator.errors import Problem
+from orchestrator.servicefile.azure.definition import Element, plain
+from orchestrator.servicefile.azure.ledger import Ledger, title
+from orchestrator.servicefile.azure.naming import Names
+
+_NO_PORT = 0  # of one that is refused
+_MODES = {"http": "http", "https": "tcp", "tcp": "tcp"}  # TLS ends in the instance, here as on Azure
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Probe:
+    """A LoadBalancerProbe as the service file says it; `used` once an endpoint has asked for it."""
+
+    element: Element
+    said: dict[str, Any]
+    used: bool = False
+
+
+def probes(definition: Element, ledger: Ledger, faults: list[Problem]) -> dict[str, Probe]:
+    """The probes of the service by name."""
+    found: dict[str, Probe] = {}
+    for group in definition.all("LoadBalancerProbes"):
+        ledger.use(group)
+    for one in definition.all("LoadBalancerProbes", "LoadBalancerProbe"):
+        name = one.get("name") or ""
+        if not name or name in found:
+            faults.append(Problem(f"{one.place}: the name of a probe is missing or taken", hint="name it"))
+        found[name] = Probe(element=one, said=_probe(one, faults))
+    return found
+
+
+def _probe(one: Element, faults: list[Problem]) -> dict[str, Any]:
+    protocol, path = one.get("protocol"), one.get("path") or "/"
+    said: dict[str, Any] = {}
+    if protocol == "http":
+        said["path"] = path if path.startswith("/") else f"/{path}"
+        if not re.fullmatch(r"/[!-~]{0,200}", said["path"]):
+            hint = "at most 200 characters, without spaces; write others as %20"
+            faults.append(Problem(f"{one.place}: {plain(path)!r} is not a path that can be asked for", hint=hint))
+    elif protocol != "tcp":
+        message = f"{one.place}: protocol {plain(protocol or '')!r} of a probe is not known"
+        faults.append(Problem(message, hint="http or tcp"))
+    if one.get("port") is not None:
+        said["port"] = _port(one, "port", faults)
+    return said
+
+
+def unused(found: dict[str, Probe], ledger: Ledger) -> None:
+    """Lists what no endpoint asked for, and how often the others asked."""
+    for probe in found.values():
+        one = probe.element
+        if not probe.used:
+            ledger.drop(one, "no endpoint asks for it")
+            continue
+        ledger.use(one, "name", "protocol", "port")
+        if "path" in probe.said:
+            ledger.use(one, "path")
+        else:
+            ledger.drop_attribute(one, "path", "a tcp probe asks for no path")
+        for attribute in ("intervalInSeconds", "timeoutInSeconds"):
+            ledger.drop_attribute(one, attribute, "the balancer has its own interval")
+
+
+class Endpoints:
+    """Reads the endpoints of the roles of one service; a port of its address is given once."""
+
+    def __init__(self, found: dict[str, Probe], ledger: Ledger, faults: list[Problem]) -> None:
+        self._probes = found
+        self._ledger = ledger
+        self._faults = faults
+        self._ports: dict[int, Element] = {}
+
+    def read(self, role: Element, label: str) -> dict[str, Any]:
+        """The endpoints of a role that the service file can say; the others are listed."""
+        names, found = Names(self._ledger, self._faults), dict[str, Any]()
+        for group in role.all("Endpoints"):
+            self._ledger.use(group)
+        for one in role.all("Endpoints", "InputEndpoint"):
+            protocol = one.get("protocol")
+            if protocol == "udp":
+                self._ledger.drop(one, "the balancer carries TCP and HTTP only")
+                continue
+            if protocol not in _MODES:
+                message = f"{one.place}: protocol {plain(protocol or '')!r} of an endpoint is not known"
+                self._faults.append(Problem(message, hint="http, https, tcp or udp"))
+            found[names.label(one, 40)] = self._endpoint(one, _MODES.get(protocol or "", "tcp"))
+        for one in role.all("Endpoints", "InternalEndpoint"):
+            ports = "any port" if one.get("port") in (None, "*") else f"port {plain(one.get('port') or '')}"
+            why = f"instances of a service reach each other by name, such as {label}-0, at {ports}"
+            self._ledger.drop(one, why)
+        for one in role.all("Endpoints", "InstanceInputEndpoint"):
+            self._ledger.drop(one, "the address of the service has no port for a single instance")
+        return found
+
+    def _endpoint(self, one: Element, mode: str) -> dict[str, Any]:
+        ledger = self._ledger
+        ledger.use(one, "name", "protocol", "port")
+        said: dict[str, Any] = {"port": _port(one, "port", self._faults)}
+        if said["port"] != _NO_PORT and (other := self._ports.setdefault(said["port"], one)) is not one:
+            message = f"{one.place}: port {plain(one.get('port') or '')} is taken by line {other.line}"
+            self._faults.append(Problem(message, hint="give each input endpoint of the service its own port"))
+        if one.get("localPort") in (None, "", "*"):
+            said["target"] = said["port"]
+            what = f"has target {said['port']}"
+            ledger.drop_attribute(one, "localPort", "Azure chooses a port; here it is the outer one")
+            ledger.change(one, what, "the file leaves the inner port to Azure; vmrole takes the outer one")
+        else:
+            said["target"] = _port(one, "localPort", self._faults)
+            ledger.use(one, "localPort")
+        said["protocol"] = mode
+        ledger.drop_attribute(one, "certificate", "TLS ends in the instance; its image or answers bring the key")
+        if one.get("protocol") == "https":
+            ledger.change(one, "has protocol tcp", "the balancer hands TLS on unread, as Azure's did")
+        if one.get("ignoreRoleInstanceStatus") == "false":
+            ledger.use(one, "ignoreRoleInstanceStatus")
+        else:
+            ledger.drop_attribute(one, "ignoreRoleInstanceStatus", "only ready instances are in rotation")
+        self._add_probe(one, said)
+        return said
+
+    def _add_probe(self, one: Element, said: dict[str, Any]) -> None:
+        name = one.get("loadBalancerProbe")
+        if name is None:
+            return
+        if (probe := self._probes.get(name)) is None:
+            message = f"{one.place}: there is no LoadBalancerProbe {plain(name)!r}"
+            self._faults.append(Problem(message, hint=f"there are: {', '.join(map(plain, self._probes)) or 'none'}"))
+            return
+        probe.used = True
+        self._ledger.use(one, "loadBalancerProbe")
+        said["probe"] = dict(probe.said)
+
+
+def _port(one: Element, attribute: str, faults: list[Problem]) -> int:
+    text = one.get(attribute) or ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        wrong = f"has {attribute} {plain(text)!r}, which is not a port" if text else f"has no {attribute}"
+        faults.append(Problem(f"{one.place}: {title(one)} {wrong}", hint=f'write {attribute}="…", 1 to 65535'))
+        return _NO_PORT
+    return int(text)

@@ -1,0 +1,88 @@
+"""Reading a tree of the service file field by field: every fault is noted with its key and line, none stops it.
+
+What the keys mean is not known here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.model import label
+from orchestrator.servicefile.fields import Answer
+from orchestrator.servicefile.tree import SEE, Map, line_in
+
+
+class Reader:
+    """A tree, and what was found wrong with it so far. A value with a fault is read as its default."""
+
+    def __init__(self, tree: Map) -> None:
+        self._tree = tree
+        self.problems: list[Problem] = []
+
+    def fault(self, key: str, message: str, hint: str) -> None:
+        """Notes what is wrong with `key`, e.g. "roles.web.size"."""
+        self.problems.append(Problem(message, key=key, line=line_in(self._tree, key), hint=hint))
+
+    def keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Map:
+        """The node as a mapping with only known keys; what is wrong is noted, and an empty one takes its place."""
+        if not isinstance(node, Map):
+            self.fault(at, f"{shown(node)} is not a mapping", f"keys are: {', '.join(allowed)}")
+            return Map()
+        for key in node:
+            if key not in allowed:
+                near = difflib.get_close_matches(key, allowed, 1)
+                hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(allowed)}"
+                self.fault(under(at, key), "there is no such key", hint)
+        for key in required:
+            if key not in node:
+                self.fault(under(at, key), "is missing", SEE)
+        return node
+
+    def take(
+        self,
+        node: Map,
+        at: str,
+        key: str,
+        read: Callable[[object], Answer[Any]],
+        default: Any = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """What `read` makes of the value of `key`; the default where there is none or it is faulty."""
+        if key not in node:
+            return default
+        answer = read(node[key])
+        if isinstance(answer, Problem):
+            self.fault(under(at, key), answer.message, answer.hint)
+            return default
+        return answer
+
+    def members(self, node: Map, at: str, key: str, read: Callable[[str, object, str], Any]) -> list[Any]:
+        """What `read` makes of each named member of a mapping, in the file's order."""
+        at = under(at, key)
+        if key not in node:
+            return []
+        members = node[key]
+        if not isinstance(members, Map):
+            self.fault(at, f"{shown(members)} is not a mapping", "write NAME: and below it what belongs to it")
+            return []
+        found = []
+        for name, member in members.items():
+            try:
+                label(name)
+            except InvalidInput as error:
+                self.fault(f"{at}.{name}", str(error), error.hint)
+                continue
+            found.append(read(name, member, f"{at}.{name}"))
+        return found
+
+
+def under(at: str, key: str) -> str:
+    """The key's full name below `at`."""
+    return f"{at}.{key}" if at else key
+
+
+def shown(node: object) -> str:
+    """A node as it stands in a sentence."""
+    return "nothing" if node is None else repr(node)[:60]

@@ -1,0 +1,84 @@
+"""serving: whether an instance is well. The balancer says so; of what it does not ask, the guest and its role."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.model import Identity, Instance, Power, Services, Silence, Standing
+from orchestrator.ports import Host
+from orchestrator.rules.patience import blameless_s
+from orchestrator.steps.hearing import count_resets, identity_of
+from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
+from orchestrator.steps.phases import HEALTH_S, SOON_S, member_of
+
+SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
+UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
+UNWELL_AGAIN_S = 5.0  # Between looks at an instance that is not well.
+
+
+def watch_health(instance: Instance, host: Host) -> Outcome:
+    """serving: done when health is lost; the goal is not looked at here, the lifecycle does that."""
+    domain = host.hypervisor.look(instance.name)
+    if domain is None:
+        return Done(instance, "the VM is gone")
+    if domain.power is not Power.RUNNING:
+        return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
+    identity = identity_of(instance, host)
+    if isinstance(identity, Silence) and identity.rebooting:
+        return Done(instance, "the guest restarts by itself")
+    if isinstance(identity, Identity) and identity.boot_id not in ("", instance.boot_id):
+        return Done(instance, "the guest has restarted by itself")
+    if isinstance(identity, Identity) and not identity.boot_id and domain.resets > instance.resets:
+        restarted = replace(count_resets(instance, domain), boot=instance.boot + 1)
+        return Done(restarted, "the guest has restarted by itself")
+    member = member_of(instance)
+    if not member.pools:
+        return _unasked(instance, identity, host)
+    seat = host.balancer.seats().get(instance.name)
+    if seat is None or set(seat.pools) != {pool for pool, _ in member.pools} or seat.standing is Standing.DRAINING:
+        host.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
+        return Wait(instance, "joining the pool again", SOON_S)
+    now_s = host.clock.now_s()
+    if seat.standing is Standing.UP:
+        return _well(instance, now_s)
+    return _unwell(instance, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)
+
+
+def _unasked(instance: Instance, identity: Identity | Silence, host: Host) -> Outcome:
+    """The health of what no balancer asks: its agent answers, and what its role waited for at first still holds."""
+    now_s = host.clock.now_s()
+    ready = instance.goal.role.ready
+    if isinstance(identity, Silence):
+        if identity.frozen:
+            return Wait(instance, f"not asked: {identity.reason}", HEALTH_S)
+        return _unwell(instance, now_s, f"its agent is silent: {identity.reason}", ready.silence_s)
+    if ready.probe is not None and ready.probe.port is not None:
+        why_not = host.guest.probe(instance, ready.probe, ready.probe.port)
+        if why_not:
+            return _unwell(instance, now_s, f"the ready probe says: {why_not}", UNWELL_S)
+    if ready.units or ready.command:
+        services = host.guest.services(instance)
+        if isinstance(services, Services) and (lost := _lost(services, ready.units)):
+            return _unwell(instance, now_s, lost, UNWELL_S)
+    return _well(instance, now_s)
+
+
+def _lost(services: Services, units: tuple[str, ...]) -> str:
+    """What the role itself asked for and is not so any more; what else fails in a guest is its own affair."""
+    lost = [name for name in (*services.failed, *services.pending) if name.partition(" ")[0] in units]
+    if lost:
+        return f"no longer active: {', '.join(lost)}"
+    return services.note if services.note.startswith("ready.command exits") else ""
+
+
+def _well(instance: Instance, now_s: float) -> Wait:
+    settled = now_s - instance.served_at_s > SETTLED_S
+    well = replace(instance, unwell_since_s=0.0)
+    return Wait(replace(well, strikes=0, restarts=(), calms=0) if settled else well, "", HEALTH_S)
+
+
+def _unwell(instance: Instance, now_s: float, why: str, limit_s: float) -> Outcome:
+    since_s = instance.unwell_since_s or now_s
+    if now_s - since_s - blameless_s(instance, now_s) > limit_s:
+        return Failed(f"for too long: {why}")
+    return Wait(replace(instance, unwell_since_s=since_s), why, UNWELL_AGAIN_S)

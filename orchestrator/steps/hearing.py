@@ -1,0 +1,69 @@
+"""What is made of what a guest says: which boot it is in, how far its setup is, what has not started. Pure but for
+the one question; nothing is asked of a guest that has no agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from orchestrator.model import Domain, Identity, Instance, Os, Services, Silence
+from orchestrator.ports import Host
+from orchestrator.rules.patience import in_phase_s
+
+NO_AGENT_S = 120.0  # After so long without an agent, a guest in its first boot probably has none.
+NO_AGENT: Final = {
+    Os.LINUX: (
+        "has the image an agent? Put the package qemu-guest-agent into it, or say answers: {installAgent: true}; "
+        "for an appliance, ready: {agent: false, probe: …}"
+    ),
+    Os.WINDOWS: "has the image an agent? Run guest-agent\\qemu-ga-x86_64.msi of the virtio-win disc in it",
+}
+
+
+def identity_of(instance: Instance, host: Host) -> Identity | Silence:
+    """Which boot the guest is in; of one without an agent nothing but that nobody tells."""
+    if not instance.goal.role.ready.agent:
+        return Identity(boot_id="", source="none")
+    return host.guest.identity(instance)
+
+
+def count_resets(instance: Instance, domain: Domain | None) -> Instance:
+    """The record with the resets that the monitor has seen."""
+    resets = 0 if domain is None else domain.resets
+    return replace(instance, resets=max(instance.resets, resets))
+
+
+def count_boot(instance: Instance, identity: Identity) -> Instance:
+    """Counts a boot when the guest's boot id is not the one counted last; the count never goes by events."""
+    if identity.boot_id in ("", instance.boot_id):
+        return instance
+    return replace(instance, boot=instance.boot + 1, boot_id=identity.boot_id)
+
+
+def silence_says(meanwhile: str, silence: Silence, instance: Instance, now_s: float) -> str:
+    """The sentence for `why` while the agent says nothing, with what may be wrong when it never has."""
+    told = f"{meanwhile}: {silence.reason}"
+    never = silence.absent and not instance.boot_id and not instance.set_up
+    return f"{told} ({NO_AGENT[instance.role.os]})" if never and in_phase_s(instance, now_s) > NO_AGENT_S else told
+
+
+def setup_says(seen_so_far: str, identity: Identity) -> str:
+    """The sentence for `why`, with what the guest says of its setup where it says anything."""
+    more = identity.unfinished or identity.confined
+    return f"{seen_so_far}: {more}" if more else seen_so_far
+
+
+def told(instance: Instance, services: Services) -> Instance:
+    """The record with the names of what has not started."""
+    return replace(instance, services_pending=services.pending, services_failed=services.failed)
+
+
+def services_say(services: Services) -> str:
+    """The sentence for `why` while not all has started."""
+    parts = []
+    if services.failed:
+        parts.append(f"failed to start: {', '.join(services.failed)}")
+    if services.pending:
+        parts.append(f"still starting: {', '.join(services.pending)}")
+    return "; ".join(parts) or f"auto-start services are starting: {services.note or 'not all have reported'}"

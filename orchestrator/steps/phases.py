@@ -1,0 +1,347 @@
+"""One function per phase: look at the world, do the least that is missing, say what was seen.
+
+A step has no loop, no sleep, no retry, no log line and no store write; it may be called again at any time, also
+after a crash between its effect and the saving of its outcome. What it learned travels on the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator.errors import Transient, Unreachable, VmroleError
+from orchestrator.model import (
+    AnswerFormat,
+    Domain,
+    Identity,
+    Instance,
+    Member,
+    Os,
+    PausedBy,
+    Power,
+    Role,
+    Silence,
+    Standing,
+    pool_name,
+)
+from orchestrator.ports import Host
+from orchestrator.rules.patience import blameless_s, in_phase_s, stop_within_s
+from orchestrator.steps import restarts
+from orchestrator.steps.hearing import (
+    count_boot,
+    count_resets,
+    identity_of,
+    services_say,
+    setup_says,
+    silence_says,
+    told,
+)
+from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
+
+SOON_S = 0.05  # Between looks at something that takes a fraction of a second: readiness, a draining connection.
+SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
+HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
+ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
+PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
+
+
+def lay_overlay(instance: Instance, host: Host) -> Outcome:
+    """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
+    if instance.storage < instance.goal.storage:
+        host.disks.erase_local_storage(instance.name)
+        host.media.erase_identity(instance.name)
+    host.disks.lay_local_storage(instance)
+    host.disks.lay_overlay(instance)
+    return Done(replace(instance, storage=instance.goal.storage))
+
+
+def write_answers(instance: Instance, host: Host) -> Outcome:
+    """layered: the answer disc of this generation."""
+    host.media.write(instance)
+    return Done(instance)
+
+
+def start_vm(instance: Instance, host: Host) -> Outcome:
+    """answered: define and start the VM."""
+    host.hypervisor.start(instance)
+    domain = host.hypervisor.look(instance.name)
+    if (paused := _paused(instance, domain, host)) is not None:
+        return paused
+    if domain is None or domain.power is not Power.RUNNING:
+        return Wait(instance, "the VM has been started and does not run yet", SHORTLY_S)
+    return Done(instance)
+
+
+def watch_setup(instance: Instance, host: Host) -> Outcome:
+    """setup: complete when the guest reports another boot than the one in which the answer disc's script ran.
+
+    A Windows whose VM has ended is not started again: Windows does not go on with half a setup.
+    """
+    domain = host.hypervisor.look(instance.name)
+    ended = domain is None or domain.power in (Power.OFF, Power.CRASHED)
+    if ended and instance.role.os is Os.WINDOWS:
+        why = f": {domain.reason}" if domain and domain.reason else ""
+        return Failed(f"the VM ended while Windows Setup ran{why}")
+    heard = _listen(instance, domain, host, "setup runs in the guest")
+    if isinstance(heard, Wait):
+        return heard
+    seen, identity = heard
+    restarts = instance.role.setup.restart
+    if instance.role.answers is AnswerFormat.NONE:
+        return Done(replace(seen, boot=max(seen.boot, 1)), "it reads no answers: there is no setup")
+    if identity.by_monitor:  # The agent shows no files: the monitor's word for the restart is all there is.
+        if restarts and seen.resets == 0 and seen.boot < 2:
+            return Wait(
+                seen, setup_says("setup runs in the guest; its restart has not been seen", identity), SHORTLY_S
+            )
+        if identity.unfinished:
+            return Wait(seen, setup_says("the setup restart was seen", identity), SHORTLY_S)
+        if not instance.goal.role.ready.agent and (why_not := _probed(seen, host)):
+            return Wait(seen, f"the guest has no agent; its ready probe says: {why_not}", SHORTLY_S)
+        return Done(replace(seen, boot=max(seen.boot, 2 if restarts else 1)), identity.confined)
+    if not identity.setup_boot_id:
+        return Wait(seen, setup_says("setup has not applied the answer disc yet", identity), SHORTLY_S)
+    if not restarts:
+        return Done(seen)
+    if identity.setup_boot_id == identity.boot_id:
+        return Wait(seen, setup_says("setup has run; waiting for the restart that completes it", identity), SHORTLY_S)
+    if identity.unfinished:
+        return Wait(seen, setup_says("the setup restart was seen", identity), SHORTLY_S)
+    # The agent may not have been up during the setup boot: that it was another boot counts.
+    return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
+
+
+def await_services(instance: Instance, host: Host) -> Outcome:
+    """starting: all auto-start services have started, and the role's own conditions hold."""
+    if (pause := restarts.calm(instance, host.clock.now_s())) is not None:
+        return pause
+    heard = _listen(instance, host.hypervisor.look(instance.name), host, "the guest is starting")
+    if isinstance(heard, Wait):
+        return heard
+    seen, _ = heard
+    if not instance.goal.role.ready.agent:
+        why_not = _probed(seen, host)
+        return Wait(seen, f"the ready probe says: {why_not}", SOON_S) if why_not else Done(seen, "the probe passes")
+    noted = restarts.counted(instance, seen, host.clock.now_s())
+    if isinstance(noted, Wait):
+        return noted
+    seen = noted
+    services = host.guest.services(seen)
+    if isinstance(services, Silence):
+        return Wait(seen, silence_says("the guest is starting", services, seen, host.clock.now_s()), SOON_S)
+    seen = told(seen, services)
+    if services.verdict:
+        return Failed(services.verdict, mendable=False)
+    if not services.started:
+        return Wait(seen, services_say(services), SOON_S)
+    if why_not := _probed(seen, host):
+        return Wait(seen, f"its services have started; the ready probe says: {why_not}", SOON_S)
+    return Done(seen, services.note or "all auto-start services have started")
+
+
+def _probed(instance: Instance, host: Host) -> str:
+    """ "" when the role's ready probe passes or there is none, else why not."""
+    probe = instance.goal.role.ready.probe
+    return host.guest.probe(instance, probe, probe.port) if probe is not None and probe.port is not None else ""
+
+
+def join_pool(instance: Instance, host: Host) -> Outcome:
+    """ready: into the pool first, for the first request is waiting; then the answer disc goes."""
+    member = member_of(instance)
+    domain = host.hypervisor.look(instance.name)
+    if (paused := _paused(instance, domain, host)) is not None:
+        host.balancer.leave(instance.name)
+        return paused
+    if member.pools:
+        host.balancer.join(member)
+        seat = host.balancer.seat(instance.name)
+        if seat is None or seat.standing is not Standing.UP or not seat.checked:
+            return Wait(instance, "joined the pool; the balancer's health check has not passed yet", SOON_S)
+    if domain is not None and domain.disc:
+        host.hypervisor.eject(instance.name)
+    host.media.erase(instance.name)
+    return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
+
+
+def drain(instance: Instance, host: Host) -> Outcome:
+    """draining: out of rotation at once; open connections may finish within the role's drain time."""
+    seat = host.balancer.seat(instance.name)
+    if seat is None:
+        return Done(instance)
+    domain = host.hypervisor.look(instance.name)
+    over = domain is None or domain.power is not Power.RUNNING
+    over = over or in_phase_s(instance, host.clock.now_s()) >= instance.goal.role.drain_s
+    if not over:
+        try:
+            host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
+            seat = host.balancer.seat(instance.name) or seat
+            over = not seat.connections
+        except Unreachable:
+            raise
+        except Transient:
+            over = seat.standing is Standing.DOWN  # It has no new connections that could be kept from it.
+            if not over:
+                raise
+    if not over:
+        return Wait(instance, "open connections are finishing", SOON_S)
+    host.balancer.leave(instance.name)
+    return Done(instance, "drain time is over: open connections were cut" if seat.connections else "")
+
+
+def restart_guest(instance: Instance, host: Host) -> Outcome:
+    """restarting: done when the guest is in another boot than the one we counted last."""
+    host.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
+    domain = host.hypervisor.look(instance.name)
+    off = domain is None or domain.power is Power.OFF
+    if (unwell := _revive(instance, domain, host)) is not None:
+        if off and instance.asked_at_s and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
+            return Done(replace(instance, boot=instance.boot + 1), unwell.reason)
+        return unwell
+    seen = count_resets(instance, domain)
+    identity = identity_of(instance, host)
+    if isinstance(identity, Identity):
+        counted = count_boot(seen, identity)
+        if counted.boot > instance.boot:
+            return Done(counted)
+        if identity.by_monitor and instance.asked_at_s and seen.resets > instance.resets:
+            return Done(replace(seen, boot=instance.boot + 1))
+    now_s = host.clock.now_s()
+    within_s = stop_within_s(instance)
+    since_asked_s = now_s - (instance.asked_at_s or instance.phase_since_s) - blameless_s(instance, now_s)
+    booting = isinstance(identity, Silence) and identity.rebooting
+    if booting and (instance.restart_asked or since_asked_s <= within_s):
+        return Wait(instance, "the guest is booting", SHORTLY_S)  # To interrupt it would only begin it again.
+    if not instance.asked_at_s:
+        host.hypervisor.ask_restart(instance.name)
+        asked = replace(instance, asked_at_s=now_s, asks=1)
+        return Wait(asked, "asked the guest to restart", SHORTLY_S)
+    if since_asked_s > within_s and not instance.forced:
+        host.hypervisor.reset(instance.name)
+        note = (
+            f"the guest did not shut down within {within_s:g} s (stop.within): reset it; what it was writing is lost"
+        )
+        return Wait(
+            replace(instance, forced=True, warning=note), "the guest did not restart: reset it", SHORTLY_S, note=note
+        )
+    unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S * instance.asks
+    if unheard and not instance.forced:
+        host.hypervisor.ask_restart(instance.name)
+        return Wait(replace(instance, asks=instance.asks + 1), "asked the guest to restart again", SHORTLY_S)
+    return Wait(instance, "reset the guest" if instance.forced else "asked the guest to restart", SHORTLY_S)
+
+
+def stop_vm(instance: Instance, host: Host) -> Outcome:
+    """stopping: ask the guest, then end the VM. A member is taken out of the pool before anything is stopped.
+
+    A VM that somebody has paused is ended at once when that was asked for, and left alone when it was not.
+    """
+    host.balancer.leave(instance.name)
+    domain = host.hypervisor.look(instance.name)
+    if domain is None or domain.power is Power.OFF:
+        return Done(instance)
+    if not instance.going and (paused := _paused(instance, domain, host)) is not None:
+        return paused
+    now_s = host.clock.now_s()
+    if domain.power is not Power.RUNNING:
+        host.hypervisor.power_off(instance.name)
+        return Wait(instance, "ending the VM, which does not run", SOON_S)
+    if not instance.asked_at_s:
+        host.hypervisor.ask_shutdown(instance.name)
+        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to shut down", SOON_S)
+    within_s = stop_within_s(instance)
+    if now_s - instance.asked_at_s - blameless_s(instance, now_s) <= within_s:
+        return Wait(instance, "asked the guest to shut down", SOON_S)
+    host.hypervisor.power_off(instance.name)
+    if instance.forced:
+        return Wait(instance, "ending the VM", SOON_S)
+    note = f"the guest did not shut down within {within_s:g} s (stop.within): ended it; what it was writing is lost"
+    return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
+
+
+def erase(instance: Instance, host: Host) -> Outcome:
+    """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
+    host.hypervisor.undefine(instance.name)
+    host.media.erase(instance.name)
+    host.disks.erase_overlay(instance.name)
+    if not instance.goal.serve:
+        host.disks.erase_local_storage(instance.name)
+        host.media.erase_identity(instance.name)
+        return Done(instance, _unless_refused(lambda: host.hypervisor.erase_evidence(instance.name)))
+    return Done(instance)
+
+
+def keep_evidence(instance: Instance, host: Host) -> Outcome:
+    """failed: nothing, but the evidence is kept, and no traffic reaches it."""
+    host.balancer.leave(instance.name)
+    kept(instance, host)  # That it could not be kept has been told when it failed.
+    return Wait(instance, instance.failure, HEALTH_S)
+
+
+def nothing(instance: Instance, host: Host) -> Outcome:  # noqa: ARG001 - every step has the same shape
+    """gone: the record goes with the last save."""
+    return Done(instance)
+
+
+def member_of(instance: Instance) -> Member:
+    """The instance as the balancer shall know it. Endpoints follow the goal: they need no new generation."""
+    role: Role = instance.goal.role
+    pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in role.endpoints)
+    return Member(name=instance.name, address=instance.nic.address, pools=pools)
+
+
+def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+    """What to do first when the VM does not run: powers it on again. None when it runs."""
+    match domain:
+        case None | Domain(power=Power.OFF):
+            if domain is None or domain.disc:
+                host.media.write(instance)  # Discs lie in memory: a restart of the host has taken this one away.
+            host.hypervisor.start(instance)
+            return Wait(instance, "the VM was off: started it again", SHORTLY_S)
+        case Domain(power=Power.CRASHED):
+            note = kept(instance, host)
+            host.hypervisor.power_off(instance.name)
+            return Wait(instance, "the guest crashed: starting it again", SHORTLY_S, note=note)
+        case Domain():
+            return _paused(instance, domain, host)
+
+
+def _paused(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+    """What to say of a VM that is paused, for which nobody inside can be blamed; None when it is not."""
+    if domain is None or domain.power is not Power.PAUSED:
+        return None
+    match domain.paused_by:
+        case PausedBy.USER:
+            told = f"somebody has paused the VM: it is left alone until it goes on (virsh resume {instance.name})"
+            return Wait(instance, told, PAUSED_S, blameless=True)
+        case PausedBy.DISK:
+            host.hypervisor.start(instance)  # Goes on if there is room again; the guest has lost nothing.
+            return Wait(instance, f"the host has paused the VM: {domain.reason}", PAUSED_S, blameless=True)
+        case _:
+            host.hypervisor.start(instance)
+            return Wait(instance, f"the VM is paused: {domain.reason or 'for a moment'}", PAUSED_S)
+
+
+def kept(instance: Instance, host: Host) -> str:
+    """Keeps the evidence; "" or why it could not be kept. Nothing else is held up by that."""
+    return _unless_refused(lambda: host.hypervisor.keep_evidence(instance))
+
+
+def _unless_refused(evidence: Callable[[], None]) -> str:
+    try:
+        evidence()
+    except VmroleError as error:
+        return f"evidence: {error}"
+    return ""
+
+
+def _listen(
+    instance: Instance, domain: Domain | None, host: Host, meanwhile: str
+) -> tuple[Instance, Identity] | Wait:
+    """Which boot the guest is in, with the record that counts it; or what to wait for before that can be known."""
+    if (unwell := _revive(instance, domain, host)) is not None:
+        return unwell
+    seen = count_resets(instance, domain)
+    identity = identity_of(instance, host)
+    if isinstance(identity, Silence):
+        return Wait(seen, silence_says(meanwhile, identity, seen, host.clock.now_s()), SHORTLY_S)
+    return count_boot(seen, identity), identity
