@@ -1,20 +1,25 @@
 """vmrole: named instances from read-only images on plain Linux hosts.
 
-The architecture on one screen. Imports point one way, top to bottom; import-linter keeps it.
+The floors, top to bottom; imports go down them. pyproject.toml holds the same plan, and a test compares the two.
 
-    cli          daemon                 the two entry points; daemon alone picks the drivers
-     |             |
-    client ....  api                    HTTP on a unix socket; the only writer of goals
-                   |
-               reconciler               the loop; turns: read the record, take one step, save, say one line
-                   |
-               lifecycle                THE table: phase, step, next phase, deadline
-                   |
-                 steps                  one function per phase: look, do the least that is missing
-                   |
-                 ports  <---- drivers   what the core asks of the world, and who answers
-                   |
-             model, errors              frozen values; whose turn it is when something fails
+    cli           the command; verbs/ has its verbs
+    daemon        the composition root: the only one who picks drivers
+    api           HTTP on a unix socket
+    control       the only writers: requests, turns, operations, the loop, and the present that everybody reads
+    lifecycle     THE table: phase, step, next phase, deadline
+    steps         a function for each phase: look, do the least that is missing
+    servicefile   the file of a service: read, told apart from another, made of Azure's
+    rules         pure: state in, decision out
+    ports         what the core asks of the world
+    model         frozen values
+    errors        whose turn it is when something fails
+
+Beside them, each with a contract of its own:
+
+    client        what asks the daemon, quickly
+    drivers       who answers the ports: families that know no other, on tools/
+    host          configuration, log, and the doctor
+    imagefiles    our readers of disk formats
 """
 
 __version__ = "0.1.0"

@@ -22,6 +22,9 @@ _IMAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Path = tuple[str | int, ...]
 Unknown = tuple[tuple[Path, str], ...]  # where in a record a newer version has put what this one does not know: JSON
+BRIDGE_PREFIX = "vrb-"
+TAP_PREFIX = "vrt-"
+MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
 INSTANCES_MAX = 100  # per role; the DHCP range of a service has room for 250
 
 

@@ -10,15 +10,12 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import Conflict, InvalidInput, Problem
-from orchestrator.model import Nic, ServiceNetwork
+from orchestrator.model import BRIDGE_PREFIX, MAC_PREFIX, TAP_PREFIX, Nic, ServiceNetwork
 
 SERVICE_PREFIX = 24
 FIRST_HOST = 10  # .1 is the host itself; .2 to .9 stay free for what a service may once need
 LAST_HOST = 254
-BRIDGE_PREFIX = "vrb-"
-TAP_PREFIX = "vrt-"
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
-MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
 
 
 def network_name(service: str) -> str:

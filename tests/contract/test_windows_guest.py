@@ -18,9 +18,9 @@ from images.setup_simulator.guest.passes import Setup
 from images.setup_simulator.guest.scripts import LOG
 from images.setup_simulator.guest.search import CACHE
 from images.setup_simulator.guest.world import power_on
-from orchestrator.drivers.disks.answer_media import windows_machine
 from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused
+from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.model import Identity, InstanceName, Ready, Services
 from tests.unit.windows_agent import STARTING, WEB, guest, with_ready
 from unattend.secret import Secret, SecretRef, SecretSource

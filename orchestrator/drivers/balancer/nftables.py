@@ -24,8 +24,7 @@ from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Seat, Standing
-from orchestrator.rules.addressing import TAP_PREFIX
+from orchestrator.model import TAP_PREFIX, Frontend, InstanceName, Member, Mode, PoolName, Seat, Standing
 
 log = logging.getLogger(__name__)
 TURN_S: Final = 2.0  # A transaction takes some 20 ms; who waits longer is asked to come again.

@@ -16,12 +16,13 @@ from pathlib import Path
 from orchestrator.drivers.disks.host_keys import HostKeys
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Instance, InstanceName
 from unattend import AnswersInvalid, configdrive, iso, nocloud
 from unattend.secret import Reveal
 from unattend.windows import files as windows_files
-from unattend.windows.answers import Answers, Machine
+from unattend.windows.answers import Answers
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711
@@ -115,23 +116,6 @@ def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         local_storage=tuple(storage.name for storage in role.local_storage),
         grows=role.size.disk_mib is not None,
         install_agent=role.install_agent,
-    )
-
-
-def windows_machine(instance: Instance) -> Machine:
-    """Which machine a Windows instance is, in its present generation."""
-    nic = instance.nic
-    return Machine(
-        role=instance.role_name,
-        index=instance.index,
-        service=instance.service,
-        instance=instance.name,
-        generation=instance.generation,
-        instance_id=instance.vm_uuid,
-        mac=nic.mac,
-        address=f"{nic.address}/{nic.prefix_length}",
-        gateway=nic.gateway,
-        dns=(nic.gateway,),
     )
 
 

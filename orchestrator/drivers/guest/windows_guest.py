@@ -14,11 +14,11 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from orchestrator.drivers.disks.answer_media import windows_machine
 from orchestrator.drivers.guest import windows_scripts, windows_services, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.guest.windows_setup import Status
 from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
 from unattend.errors import AnswersInvalid

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from orchestrator.drivers.tools import netlink
-from orchestrator.rules.addressing import BRIDGE_PREFIX, TAP_PREFIX
+from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX
 
 # linux/rtnetlink.h: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF
 _GROUPS: Final = 1 << (1 - 1) | 1 << (5 - 1) | 1 << (24 - 1)

@@ -7,7 +7,7 @@ import ipaddress
 import json
 
 from orchestrator.drivers.tools.command import run
-from orchestrator.rules.addressing import BRIDGE_PREFIX
+from orchestrator.model import BRIDGE_PREFIX
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

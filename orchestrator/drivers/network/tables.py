@@ -33,7 +33,7 @@ from orchestrator.drivers.tools.nft import (
     raw,
     remember,
 )
-from orchestrator.rules.addressing import MAC_PREFIX, TAP_PREFIX
+from orchestrator.model import MAC_PREFIX, TAP_PREFIX
 
 FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
 QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free

@@ -14,8 +14,7 @@ from typing import Final
 from orchestrator.drivers.network import links
 from orchestrator.drivers.network.links import Link
 from orchestrator.drivers.tools.command import run
-from orchestrator.model import Instance
-from orchestrator.rules.addressing import BRIDGE_PREFIX
+from orchestrator.model import BRIDGE_PREFIX, Instance
 
 _MAKING_S: Final = 5.0  # libvirt needs some milliseconds.
 

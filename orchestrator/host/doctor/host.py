@@ -20,7 +20,7 @@ from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, existing, fail, ok, warn
-from orchestrator.rules.addressing import BRIDGE_PREFIX
+from orchestrator.model import BRIDGE_PREFIX
 
 _FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
 _MIB = 1 << 20

@@ -23,7 +23,7 @@ from orchestrator.host.config import Config
 from orchestrator.host.doctor import rulesets
 from orchestrator.host.doctor.check import Check, fail, ok
 from orchestrator.host.doctor.rulesets import Closed
-from orchestrator.rules.addressing import BRIDGE_PREFIX
+from orchestrator.model import BRIDGE_PREFIX
 
 NAME: Final = "host firewall"
 BRIDGE: Final = f"{BRIDGE_PREFIX}doctor"

@@ -1,0 +1,23 @@
+"""Which machine a Windows instance is, as its answer file and its watch call it."""
+
+from __future__ import annotations
+
+from orchestrator.model import Instance
+from unattend.windows.answers import Machine
+
+
+def windows_machine(instance: Instance) -> Machine:
+    """Which machine a Windows instance is, in its present generation."""
+    nic = instance.nic
+    return Machine(
+        role=instance.role_name,
+        index=instance.index,
+        service=instance.service,
+        instance=instance.name,
+        generation=instance.generation,
+        instance_id=instance.vm_uuid,
+        mac=nic.mac,
+        address=f"{nic.address}/{nic.prefix_length}",
+        gateway=nic.gateway,
+        dns=(nic.gateway,),
+    )
