@@ -156,7 +156,7 @@ class Present:
         documents: dict[tuple[str, str], Document | None] = dict.fromkeys(gone)
         for document in self._store.damaged():
             documents[document.kind, document.key] = document
-        for kind in records.KINDS:
+        for kind in (*records.KINDS, records.FIRST_INSTANCE):
             documents |= {(kind, document.key): document for document in self._store.all(kind)}
         self._take(documents)
 
@@ -177,7 +177,7 @@ class Present:
                 record = records.decode(document, self._templates) if document else None
                 self._note_later(kind, key, record, document)
                 self._put(kind, key, record)
-            elif document is not None and kind != records.TEMPLATE:
+            elif document is not None and (document.damage or kind == records.FIRST_INSTANCE):
                 self._set_aside[kind, key] = SetAside(kind, key, document.damage or "no such kind is known")
         for key in halves:
             wish, state = (self._halves[kind].get(key) for kind in (records.WISH, records.STATE))

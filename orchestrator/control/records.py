@@ -35,6 +35,7 @@ IMAGE, TEMPLATE, SERVICE, WISH, STATE, OPERATION = KINDS = (
     "state",
     "operation",
 )
+FIRST_INSTANCE = "instance"  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {Image: IMAGE, Service: SERVICE, Instance: "instance", Operation: OPERATION}
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 _NOT_STORED = ("revision", "wish_revision", "state_revision")

@@ -14,7 +14,6 @@ from orchestrator.control import records
 from orchestrator.model import Role
 from orchestrator.ports import Document, Store, Write
 
-_INSTANCE = "instance"  # the kind under which wish and state lay together
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic")
 
 
@@ -22,7 +21,7 @@ def upgrade(store: Store) -> int:
     """Returns how many records it has brought over. What it cannot read stays as it lies, and is told as such."""
     stored = {document.key for document in store.all(records.TEMPLATE)}
     brought = 0
-    for document in (*store.all(records.SERVICE), *store.all(_INSTANCE)):
+    for document in (*store.all(records.SERVICE), *store.all(records.FIRST_INSTANCE)):
         try:
             roles, writes = _service(document) if document.kind == records.SERVICE else _instance(document)
         except (ValidationError, LookupError, TypeError):
@@ -59,7 +58,7 @@ def _instance(document: Document) -> tuple[Mapping[str, Role], list[Write]]:
     }
     state = {**body, "role": records.digest(built)}
     return {records.digest(role): role for role in (wanted, built)}, [
-        Write(_INSTANCE, document.key, None, document.revision),
+        Write(records.FIRST_INSTANCE, document.key, None, document.revision),
         Write(records.WISH, document.key, wish, 0),
         Write(records.STATE, document.key, state, 0),
     ]

@@ -182,3 +182,13 @@ def test_records_of_the_first_version_are_brought_over(fabric: Fabric) -> None:
 def _first_service(fabric: Fabric, document: Document) -> dict[str, Any]:
     [service] = fabric.present.all(Service)
     return {**document.body, "spec": records.to_json(service.spec)}
+
+
+def test_what_is_no_record_of_ours_is_no_trouble(fabric: Fabric) -> None:
+    """The store keeps more than records; of the first version's instances one that cannot be read is told."""
+    fabric.store.commit([Write("installation", "this", {"id": "x"}, 0)])
+    assert fabric.present.set_aside() == []
+    fabric.store.commit([Write(records.FIRST_INSTANCE, "odd-0.shop", {"phase": "serving"}, 0)])
+    assert upgrade(fabric.store) == 0
+    for present in (fabric.present, Present(fabric.store)):
+        assert [aside.key for aside in present.set_aside()] == ["odd-0.shop"]
