@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import tenacity
 
-from orchestrator import servicefile as manifest
+from orchestrator import servicefile
 from orchestrator.control import deployment, explain, records, rollout
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
@@ -166,11 +166,11 @@ class Control:
 
     def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
-        spec = manifest.parse(text, self._find_image, self._secret_fault)
+        spec = servicefile.parse(text, self._find_image, self._secret_fault)
         try:
             return self.apply_spec(spec, dry_run=dry_run, expected=expected)
         except InvalidInput as error:
-            placed = tuple(replace(one, line=manifest.line_of(text, one.key)) for one in error.problems)
+            placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
             raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
 
     def diff(self, text: str) -> tuple[Change, ...]:
@@ -313,7 +313,9 @@ class Control:
 
         With it goes what nobody names any more. Both under the lock of all who name templates.
         """
-        for write in (*self._present.unused_templates(), *self._present.unstored(spec.roles)):
+        named = {records.digest(role) for role in spec.roles}
+        forgotten = [write for write in self._present.unused_templates() if write.key not in named]
+        for write in (*self._present.unstored(spec.roles), *forgotten):
             self._present.commit([write])
 
     def _forget_old_operations(self) -> list[Write]:

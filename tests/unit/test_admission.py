@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from orchestrator import servicefile as manifest
+from orchestrator import servicefile
 from orchestrator.rules import admission
 from orchestrator.rules.admission import Lap
 from tests.unit.test_manifest import MICRO, find
@@ -101,7 +101,7 @@ def test_the_canary_is_an_ordinary_service_off_rotation() -> None:
     text = admission.service_file(
         "canary-1", MICRO.sha256, vcpus=2, memory="256 MiB", within="20 min", answers=answers
     )
-    spec = manifest.parse(text, find)
+    spec = servicefile.parse(text, find)
     (role,) = spec.roles
     assert (spec.vip, role.endpoints, role.instances, role.size.vcpus) == ("", (), 1, 2)
     assert role.user_data == "#cloud-config\nhostname: x\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_files import LocalImageFiles
@@ -49,7 +50,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def catalogue(layout: Layout) -> Catalogue:
     """An empty one, for disks of at most 64 MiB."""
-    return Catalogue(FakeStore(), SystemClock(), LocalImageFiles(layout, virtual_size_max=64 * MIB))
+    return Catalogue(Present(FakeStore()), SystemClock(), LocalImageFiles(layout, virtual_size_max=64 * MIB))
 
 
 @pytest.mark.parametrize("packer", PACKERS)

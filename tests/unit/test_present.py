@@ -192,3 +192,13 @@ def test_what_is_no_record_of_ours_is_no_trouble(fabric: Fabric) -> None:
     assert upgrade(fabric.store) == 0
     for present in (fabric.present, Present(fabric.store)):
         assert [aside.key for aside in present.set_aside()] == ["odd-0.shop"]
+
+
+def test_a_template_that_is_wanted_again_stays(fabric: Fabric) -> None:
+    """What nobody names any more is forgotten by the next apply, unless it is just this that it names."""
+    fabric.control.remove("shop")
+    fabric.until(lambda: not fabric.present.all(Service))
+    fabric.deploy(name="again")
+    fabric.until(fabric.quiet)
+    assert not fabric.present.set_aside()
+    assert [service.name for service in Present(fabric.store).all(Service)] == ["again"]
