@@ -65,7 +65,7 @@ def instance(daemon: RoleDaemon, name: str = "web-0") -> dict[str, Any]:
     return found[0]
 
 
-def until(what: str, true: Callable[[], bool], within_s: float = 180.0) -> None:
+def until(what: str, true: Callable[[], bool], within_s: float = 600.0) -> None:
     """AssertionError naming `what` when it does not come true in time."""
     end = time.monotonic() + within_s
     while not true():
@@ -130,7 +130,7 @@ def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
     until("the setup", lambda: instance(ready)["phase"] == "setup")
     ready.kill()
     ready.start()
-    ready.run("wait", "shop", "--for=serving", "--timeout", "180")
+    ready.run("wait", "shop", "--for=serving", "--timeout", "600")
     assert (instance(ready)["generation"], instance(ready)["boot"]) == (1, 2)
     mark(lab, "web-0.shop")
 
@@ -192,7 +192,7 @@ def test_libvirtd_is_not_running(lab: Lab, ready: RoleDaemon) -> None:
     until("the reason", lambda: "libvirtd does not answer" in instance(ready)["waiting"] + ready.last_words())
     assert instance(ready)["phase"] != "failed"
     lab.start_libvirtd()
-    ready.run("wait", "shop", "--for=serving", "--timeout", "180")
+    ready.run("wait", "shop", "--for=serving", "--timeout", "600")
 
 
 def test_two_services_share_a_host_and_nothing_else(lab: Lab, ready: RoleDaemon) -> None:
@@ -200,7 +200,7 @@ def test_two_services_share_a_host_and_nothing_else(lab: Lab, ready: RoleDaemon)
     apply(ready, service(1), wait=False)
     apply(ready, service(1, name="mall", vip="203.0.113.11"), wait=False)
     for name in ("shop", "mall"):
-        ready.run("wait", name, "--for=serving", "--timeout", "240")
+        ready.run("wait", name, "--for=serving", "--timeout", "600")
     shop, mall = instance(ready, "web-0.shop"), instance(ready, "web-0.mall")
     assert ready.run("why", "web-0", check=False).returncode == 5, "web-0 is the name of two instances"
 

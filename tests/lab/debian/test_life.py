@@ -23,8 +23,8 @@ roles:
       http: {{port: 80, target: 8080, protocol: http, probe: {{path: /}}}}
     localStorage:
       cache: {{size: 32 MiB}}
-    setup: {{within: 10 min}}
-    ready: {{units: [page.service], command: [/usr/bin/test, -s, /srv/page/index.html], within: 10 min}}
+    setup: {{within: 30 min}}
+    ready: {{units: [page.service], command: [/usr/bin/test, -s, /srv/page/index.html], within: 20 min}}
     answers:
       userData: |
         #cloud-config
@@ -45,7 +45,7 @@ roles:
 """
 
 
-@pytest.mark.timeout(1500)  # Four starts of a whole Debian, each a minute of both cores without KVM.
+@pytest.mark.timeout(4500)  # Four starts of a whole Debian, each a minute of both cores without KVM.
 def test_cloud_init_through_setup_restart_reimage_and_delete(
     lab: Lab, daemon: RoleDaemon, debian_image: Path
 ) -> None:
@@ -70,7 +70,7 @@ def test_cloud_init_through_setup_restart_reimage_and_delete(
     daemon.run("image", "verify", "debian")
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_the_root_file_system_grows_into_a_larger_disk(lab: Lab, daemon: RoleDaemon, debian_image: Path) -> None:
     """Partition and file system, in setup, far past what the file system was made for; nothing else is told."""
     daemon.run("image", "add", str(debian_image), "--name", "debian")

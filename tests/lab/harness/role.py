@@ -16,7 +16,7 @@ from tests.lab.harness.daemons import Daemon
 from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 
 START_S = 180.0  # The first daemon of a lab tries KVM and TCG, each with a deadline of its own.
-COMMAND_S = 600.0  # A whole deployment with --wait on a slow machine.
+COMMAND_S = 1800.0  # A whole deployment with --wait on a slow machine.
 VMROLE = str(REPOSITORY / ".venv" / "bin" / "vmrole")
 
 
