@@ -10,12 +10,13 @@ import pytest
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import Verdict, checks, host, passage, programs
 from tests.lab.harness.lab import Lab
-from tests.lab.harness.places import HOST, OUTSIDE_LINK
+from tests.lab.harness.places import HOST, OUTSIDE_LINK, let_qemu_pass
 
 
 @pytest.fixture
 def settings(lab: Lab, tmp_path: Path) -> Config:
     """The lab's configuration."""
+    let_qemu_pass(tmp_path / "state")
     return Config(
         state_dir=tmp_path / "state",
         run_dir=Path("/run/vmrole-doctor"),
