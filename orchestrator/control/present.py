@@ -18,7 +18,7 @@ from orchestrator.control import records
 from orchestrator.control.records import Record, SetAside
 from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import Event, Image, Instance, InstanceName, Operation, Progress, Role, Service, Unknown
-from orchestrator.ports import Change, Check, Document, Store, Write
+from orchestrator.ports import Check, Document, Store, Write
 
 log = logging.getLogger(__name__)
 
@@ -114,10 +114,6 @@ class Present:
         self._look()
         stored = self._template_revisions
         return [Write(records.TEMPLATE, key, None, stored[key]) for key in list(stored) if not self._uses[key]]
-
-    def changes(self, after: int) -> Sequence[Change] | None:
-        """What was changed after a revision, as the store tells it."""
-        return self._store.changes(after)
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), *, checks: Sequence[Check] = ()) -> int:
         """See ports.Store.commit. What a newer version has put into a record stays in it."""

@@ -37,7 +37,6 @@ from orchestrator.model import (
     Silence,
     Verb,
 )
-from orchestrator.ports import Change as Written
 from orchestrator.ports import Clock, Store, Write
 from orchestrator.rules import addressing
 from orchestrator.servicefile.difference import Change, difference, unfinished
@@ -151,10 +150,6 @@ class Control:
     def wait(self, after: int, timeout_s: float) -> int:
         """Blocks until anything changed after the revision, or the time is over; returns the revision now."""
         return self._store.wait(after, timeout_s)
-
-    def changes(self, after: int) -> Sequence[Written] | None:
-        """What was written after a revision; None when that is too long ago to be known."""
-        return self._present.changes(after)
 
     def why(self, name: str) -> tuple[str, ...]:
         """In sentences: what the instance waits for, since when, until when, and what came before."""
