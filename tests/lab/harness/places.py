@@ -11,6 +11,7 @@ from typing import IO
 
 QEMU_USER = "libvirt-qemu"  # whom libvirt runs QEMU as, here as on Debian
 QEMU_GROUP = "kvm"
+KVM = Path("/dev/kvm")
 LIBVIRT_URI = "qemu:///system"
 CLIENT_NAMESPACE = "client"
 OUTSIDE_LINK = "out0"  # the host's interface to the outside; VIPs go on it
