@@ -39,7 +39,10 @@ _WORDS = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemBody:
-    """The body of every answer that is not a success. `error` is the class's name in the error tree."""
+    """The body of every answer that is not a success, and a refusal within one.
+
+    `error` is the class's name in the error tree.
+    """
 
     error: str
     message: str
@@ -67,16 +70,20 @@ def status_of(error: VmroleError) -> int:
             return 500
 
 
-def answer(error: VmroleError, status: int | None = None) -> JSONResponse:
-    """The error as a response."""
-    body = ProblemBody(
+def body_of(error: VmroleError) -> ProblemBody:
+    """The error as data."""
+    return ProblemBody(
         error=type(error).__name__,
         message=str(error),
         hint=error.hint,
         reason=error.reason if isinstance(error, ImageRejected) else "",
         problems=error.problems if isinstance(error, InvalidInput) else (),
     )
-    return respond(status or status_of(error), body)
+
+
+def answer(error: VmroleError, status: int | None = None) -> JSONResponse:
+    """The error as a response."""
+    return respond(status or status_of(error), body_of(error))
 
 
 def respond(status: int, body: ProblemBody) -> JSONResponse:

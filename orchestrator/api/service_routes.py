@@ -8,7 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from orchestrator.api.guard import said
-from orchestrator.api.views import AppliedView, Counts, ServiceView, view_applied, view_service
+from orchestrator.api.views import (
+    AppliedView,
+    CheckedView,
+    Counts,
+    Documents,
+    ServiceView,
+    view_applied,
+    view_checked,
+    view_service,
+)
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput
 
@@ -18,6 +27,7 @@ _DOCUMENT = {
         "content": {"application/yaml": {"schema": {"type": "string", "description": "one service"}}},
     }
 }
+_NAMES_LOGGED = 10  # of documents that are checked together
 _SERVICE = re.compile(r"^service:[ \t]*(\S.*)", re.MULTILINE)
 IfMatch = Annotated[str | None, Header(description="the revision that was read, as the ETag told; 409 when stale")]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: only when there is no such service yet")]
@@ -77,6 +87,12 @@ def service_routes(control: Control) -> APIRouter:
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
         return view_applied(applied, control.instances())
+
+    @router.post("/check")
+    def check_services(request: Request, wish: Documents) -> list[CheckedView]:
+        """What applying the documents one after the other would do, each to what those before it leave."""
+        said(request, "check", *(_name_in(text) for text in wish.documents[:_NAMES_LOGGED]))
+        return [view_checked(one) for one in control.check(wish.documents)]
 
     @router.get("/{name}")
     def get_service(name: str, response: Response) -> ServiceView:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
-from pydantic import StrictInt
+from pydantic import Field, StrictInt
 
+from orchestrator.api.problems import ProblemBody, body_of
 from orchestrator.control.requests import Applied
+from orchestrator.errors import VmroleError
 from orchestrator.model import (
     Instance,
     Operation,
@@ -23,6 +26,7 @@ from orchestrator.model import (
 from orchestrator.servicefile.difference import Change
 
 MASK = "***"
+DOCUMENTS_MAX = 500  # that are checked together
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,22 @@ class AppliedView:
     service: ServiceView | None
     changes: tuple[Change, ...]
     operation: Operation | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The body that asks what applying several documents would do, one service each."""
+
+    documents: Annotated[tuple[str, ...], Field(min_length=1, max_length=DOCUMENTS_MAX)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedView:
+    """What applying one of several documents would do, those before it applied; `refusal` says why it cannot be."""
+
+    service: str  # "" with a refusal
+    changes: tuple[Change, ...]
+    refusal: ProblemBody | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,3 +216,11 @@ def view_applied(applied: Applied, instances: Sequence[Instance]) -> AppliedView
     """What an apply did, as shown."""
     service = None if applied.service is None else view_service(applied.service, instances)
     return AppliedView(service=service, changes=applied.changes, operation=applied.operation)
+
+
+def view_checked(checked: Applied | VmroleError) -> CheckedView:
+    """What an apply would do, or why it cannot be done, as shown."""
+    if isinstance(checked, VmroleError):
+        return CheckedView(service="", changes=(), refusal=body_of(checked))
+    assert checked.service is not None  # as it would be
+    return CheckedView(service=checked.service.name, changes=checked.changes, refusal=None)

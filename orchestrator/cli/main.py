@@ -98,10 +98,10 @@ def report(error: VmroleError) -> None:
         print(f"hint: {error.hint}", file=sys.stderr)
 
 
-def report_problems(error: InvalidInput, file: str) -> None:
+def report_problems(error: InvalidInput, file: str, document: str = "") -> None:
     """A line for each problem, in the manner of compilers: `shop.yaml:12: roles.web.size: what is wrong`."""
     for one in error.problems:
         place = ":".join(str(part) for part in (file, one.line) if part)
-        words = [word for word in (place, one.key, one.message) if word]
+        words = [word for word in (place, document, one.key, one.message) if word]
         hint = f" ({one.hint})" if one.hint else ""
         print(": ".join(words) + hint, file=sys.stderr)

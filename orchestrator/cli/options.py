@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from orchestrator.cli.main import exit_status, report
 from orchestrator.cli.render import FORMATS
+from orchestrator.errors import VmroleError
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
@@ -34,6 +37,26 @@ def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     timeout = click.option("--timeout", type=Duration(), help="Wait at most so long: 90s, 10m. Exit status 4 then.")
     wait = click.option("--wait", "waits", is_flag=True, help="Return when it is done; show progress on stderr.")
     return wait(timeout(command))
+
+
+def finding(command: Callable[..., int]) -> Callable[..., int]:
+    """For verbs whose exit status 1 means that they have found something: an error of theirs has status 2 instead.
+
+    An error with a status of its own keeps that.
+    """
+
+    @functools.wraps(command)
+    def told_apart(*args: Any, **options: Any) -> int:  # noqa: ANN401
+        try:
+            return command(*args, **options)
+        except VmroleError as error:
+            status = exit_status(error)
+            if status != 1:
+                raise
+            report(error)
+            return 2
+
+    return told_apart
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -61,6 +61,11 @@ class Client:
         found: wire.Applied = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
         return found
 
+    def check(self, texts: Sequence[str]) -> list[wire.Checked]:
+        """What applying the documents one after the other would do; nothing is done."""
+        found: list[wire.Checked] = self._json("POST", "/v1/services/check", {"documents": list(texts)}, {})
+        return found
+
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> wire.Service:
         """Changes how many instances roles have: all that are named, or none."""
         path = f"/v1/services/{transport.part(service)}/instances"
@@ -254,7 +259,7 @@ class Client:
 
     def _json(self, method: str, path: str, value: object, headers: Mapping[str, str]) -> Json:
         headers = {"content-type": "application/json", **headers}
-        return self.call(method, path, body=json.dumps(value).encode(), headers=headers)
+        return self.call(method, path, body=json.dumps(value, ensure_ascii=False).encode(), headers=headers)
 
 
 def _expecting(expected: int | None) -> dict[str, str]:

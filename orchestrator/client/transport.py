@@ -207,15 +207,16 @@ def decoded(answer: Answer) -> Json:
         raise broken("it is not JSON") from error
     if answer.status < 300:
         return value
-    raise _refused(answer.status, value if isinstance(value, dict) else {})
+    refusal = value if isinstance(value, dict) else {}
+    raise refused({"message": f"the daemon answered {answer.status}", **refusal})
 
 
-def _refused(status: int, body: Mapping[str, Any]) -> VmroleError:
-    """The error of the tree that the daemon raised."""
+def refused(body: Mapping[str, Any]) -> VmroleError:
+    """The error of the tree that the daemon raised, from the body that tells it."""
     from orchestrator import errors
 
     word = str(body.get("error", ""))
-    message, hint = str(body.get("message", f"the daemon answered {status}")), str(body.get("hint", ""))
+    message, hint = str(body.get("message", "")), str(body.get("hint", ""))
     if word == "InvalidInput":
         problems = tuple(errors.Problem(**problem) for problem in body.get("problems", ()))
         return errors.InvalidInput(message, problems=problems, hint=hint)

@@ -148,6 +148,14 @@ class Applied(TypedDict):
     operation: Operation | None
 
 
+class Checked(TypedDict):
+    """What applying one of several documents would do; see api.views.CheckedView."""
+
+    service: str
+    changes: list[Change]
+    refusal: dict[str, Any] | None
+
+
 class Finding(TypedDict):
     """One thing that contradicts the records; see verify.Finding."""
 

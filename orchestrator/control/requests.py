@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import tenacity
@@ -20,7 +20,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present
 from orchestrator.control.unfolding import unfold
-from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
+from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
     INSTANCES_MAX,
     Agent,
@@ -57,6 +57,17 @@ class Applied:
     service: Service | None
     changes: tuple[Change, ...]
     operation: Operation | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What an apply would write: the service, and the rollouts that end and begin with it."""
+
+    old: Service | None
+    service: Service
+    changes: tuple[Change, ...]
+    stale: Sequence[Instance]
+    ended: Sequence[Operation]
 
 
 class Control:
@@ -162,15 +173,32 @@ class Control:
     def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
         spec = servicefile.parse(text, self._find_image, self._secret_fault)
-        try:
+        with _placed(text):
             return self.apply_spec(spec, dry_run=dry_run, expected=expected)
-        except InvalidInput as error:
-            placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
-            raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
 
     def diff(self, text: str) -> tuple[Change, ...]:
         """What apply would change."""
         return self.apply(text, dry_run=True).changes
+
+    def check(self, texts: Sequence[str]) -> tuple[Applied | VmroleError, ...]:
+        """What applying the files one after the other would do, each to what those before it leave; nothing is done.
+
+        In the place of what cannot be done stands the error that `apply` would raise.
+        """
+        found: list[Applied | VmroleError] = []
+        planned: dict[str, Service] = {}
+        with self._applying:
+            for text in texts:
+                try:
+                    spec = servicefile.parse(text, self._find_image, self._secret_fault)
+                    with _placed(text):
+                        plan = self._planned(spec, None, planned)
+                except VmroleError as error:
+                    found.append(error)
+                else:
+                    found.append(Applied(service=plan.service, changes=plan.changes, operation=None))
+                    planned[spec.name] = plan.service
+        return tuple(found)
 
     @_afresh
     def apply_spec(self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None) -> Applied:
@@ -183,13 +211,34 @@ class Control:
 
     def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, *, resumes: bool = True) -> Applied:
         """`resumes`: instances that a halted rollout has not reached are part of what there is to do."""
-        old = self._present.find(Service, spec.name)
+        plan = self._planned(spec, expected, {}, resumes=resumes)
+        if dry_run or not plan.changes:
+            return Applied(service=plan.old, changes=plan.changes, operation=None)
+        operation = deployment.rollout(spec.name, plan.stale, self._now_s()) if plan.stale else None
+        told = Event(
+            at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in plan.changes)
+        )
+        writes = [records.put(plan.service), *self._touch_images(spec), *(records.put(one) for one in plan.ended)]
+        if operation is not None:
+            writes += [records.put(operation), *self._forget_old_operations()]
+        self._store_templates(spec)
+        revision = self._present.commit(writes, [told])
+        self._unfold(spec.name, operation)
+        stored = replace(operation, revision=revision) if operation else None
+        return Applied(service=replace(plan.service, revision=revision), changes=plan.changes, operation=stored)
+
+    def _planned(
+        self, spec: ServiceSpec, expected: int | None, planned: Mapping[str, Service], *, resumes: bool = True
+    ) -> _Plan:
+        """What an apply would do, were the `planned` services applied already; raises what keeps it from that."""
+        services = {**{one.name: one for one in self.services()}, **planned}
+        old = services.pop(spec.name, None)
         _expect(old, expected, spec.name)
         if old is not None and old.removing:
             raise Conflict(
                 f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
             )
-        others = [service for service in self.services() if service.name != spec.name]
+        others = list(services.values())
         deployment.check(spec, others, self._capacity, old_vip=old.spec.vip if old else "")
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
@@ -198,27 +247,15 @@ class Control:
         stale = deployment.stale(spec, list(present.values()), going_on) if resumes else []
         left = [one for one in stale if not deployment.wished_anew(one, spec)]
         changes = difference(old.spec if old else None, spec) + unfinished(left)
-        if dry_run or not changes:
-            return Applied(service=old, changes=changes, operation=None)
+        if changes:
+            deployment.check_room(spec, present)
         if old is None:
             taken = [one.network for one in others]
             network = addressing.allocate_network(spec.name, self._capacity.pool, taken, self._capacity.routed())
             service = Service(spec=spec, network=network, created_at_s=self._now_s())
         else:
             service = replace(old, spec=spec)
-        deployment.check_room(spec, present)
-        operation = deployment.rollout(spec.name, stale, self._now_s()) if stale else None
-        told = Event(
-            at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in changes)
-        )
-        writes = [records.put(service), *self._touch_images(spec), *(records.put(one) for one in ended)]
-        if operation is not None:
-            writes += [records.put(operation), *self._forget_old_operations()]
-        self._store_templates(spec)
-        revision = self._present.commit(writes, [told])
-        self._unfold(service.name, operation)
-        stored = replace(operation, revision=revision) if operation else None
-        return Applied(service=replace(service, revision=revision), changes=changes, operation=stored)
+        return _Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
 
     @_afresh
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
@@ -332,6 +369,16 @@ class Control:
 
 def _order(instance: Instance) -> tuple[str, str, int]:
     return (instance.service, instance.role_name, instance.index)
+
+
+@contextlib.contextmanager
+def _placed(text: str) -> Iterator[None]:
+    """What is wrong with a service gets the lines of its file."""
+    try:
+        yield
+    except InvalidInput as error:
+        placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
+        raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
 
 
 def _expect(service: Service | None, revision: int | None, name: str) -> None:

@@ -29,6 +29,7 @@ SCHEMA_OF = {
     wire.Event: "Event",
     wire.Change: "Change",
     wire.Applied: "AppliedView",
+    wire.Checked: "CheckedView",
     wire.Finding: "Finding",
     wire.Health: "Health",
     wire.Agent: "Agent",

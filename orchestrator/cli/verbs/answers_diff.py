@@ -6,9 +6,8 @@ import dataclasses
 
 import click
 
-from orchestrator.cli import render
-from orchestrator.cli.reading import read_bytes
-from orchestrator.cli.verbs import documents
+from orchestrator.cli import gathering, render
+from orchestrator.cli.reading import read_bytes, read_text
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.model import AnswerFormat, label
 from orchestrator.servicefile.answers import WhoseAnswers, read_answers
@@ -65,9 +64,11 @@ def diff(
     given = read_bytes(file, hint="name an answer file") if file is not None else None
     said = [*wishes, *([f"computerName={computer_name}"] if computer_name else [])]
     try:
-        answers, machine, own = _wishes(documents.read(service) if service else _service_file(said), role)
+        answers, machine, own = _wishes(
+            read_text(service, hint="name a service file") if service else _service_file(said), role
+        )
     except InvalidInput as error:
-        return documents.refuse(error if service else _of_options(error), service or "--answers")
+        return gathering.refuse_file(error if service else _of_options(error), service or "--answers")
     if release:
         answers = dataclasses.replace(answers, windows=Windows(release))
     if arch:
@@ -75,7 +76,7 @@ def diff(
     try:
         ours = windows_render.render(dataclasses.replace(answers, own_xml_from=None), machine, _stand_in)
     except AnswersInvalid as refused:
-        return documents.refuse(_problem(refused), service or "--answers")
+        return gathering.refuse_file(_problem(refused), service or "--answers")
     theirs, name = (own.encode(), f"{service}: xml") if given is None else (given, str(file))
     if given is None and not theirs:
         hint = "name the Unattend.xml: one that the service file has elsewhere is not read"
@@ -84,7 +85,7 @@ def diff(
         merged = merge.merge(theirs, ours)
         change = explain.changes(theirs, merged.xml, name.rpartition("/")[2])
     except AnswersInvalid as refused:
-        return documents.refuse(_problem(refused), name)
+        return gathering.refuse_file(_problem(refused), name)
     _explain(merged, change, name, form)
     return _refusals(theirs, merged.xml if service else b"", answers, name)
 

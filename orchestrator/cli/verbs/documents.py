@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli import names, render
-from orchestrator.cli.main import report_problems
-from orchestrator.cli.options import wait_options
+from orchestrator.cli import gathering, names, render
+from orchestrator.cli.gathering import Fault, Given, refuse
+from orchestrator.cli.main import exit_status, report
+from orchestrator.cli.options import finding, wait_options
 from orchestrator.cli.progress import progress
-from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving, until_settled
 from orchestrator.client.client import Client
-from orchestrator.errors import InvalidInput
+from orchestrator.client.transport import refused
+from orchestrator.errors import InvalidInput, NotFound, VmroleError
 
-file_option = click.option("-f", "--file", required=True, metavar="FILE", help="The service file; - is stdin.")
+if TYPE_CHECKING:
+    from orchestrator.client import wire
 
-
-def read(file: str) -> str:
-    """The text of a service file, or of stdin for `-`; raises as `reading.read_text` does."""
-    return read_text(file, hint="name a service file")
-
-
-def refuse(error: InvalidInput, file: str) -> int:
-    """Says what is wrong with a file, line by line; returns the exit status."""
-    render.say(f"error: {error}")
-    report_problems(error, "stdin" if file == "-" else file)
-    if error.hint:
-        render.say(f"hint: {error.hint}")
-    return 2
+files_option = click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="A service file, of one or several documents; a directory means the service files in it, - is stdin. "
+    "May be given again.",
+)
 
 
 def changed(changes: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -45,47 +43,111 @@ def changed(changes: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 @click.command()
-@file_option
+@files_option
 @click.option("--dry-run", is_flag=True, help="Say what would change and change nothing.")
 @click.option("--expect", type=click.IntRange(0), help="Only if the service is at this revision (0: does not exist).")
 @wait_options
 @click.pass_obj
-def apply(client: Client, file: str, dry_run: bool, expect: int | None, waits: bool, timeout: float | None) -> int:
-    """Makes a service as its file says: deploys it, changes it, or finds nothing to do."""
+def apply(
+    client: Client, files: tuple[str, ...], dry_run: bool, expect: int | None, waits: bool, timeout: float | None
+) -> int:
+    """Makes services as their files say: deploys them, changes them, or finds nothing to do.
+
+    All files are read and checked before the first service is touched.
+    """
     until = end_of(timeout)
-    text = read(file)
-    try:
-        applied = client.apply(text, dry_run=dry_run, expected=expect)
-    except InvalidInput as error:
-        return refuse(error, file)
-    service = applied["service"]
+    given, faults = _gathered(files)
+    if expect is not None and len(given) > 1:
+        raise click.UsageError("--expect is for one service")
+    checked = _checked(client, given, faults, expect, alone=dry_run)
+    if isinstance(checked, int):
+        return checked
     if dry_run:
-        render.show(changed(applied["changes"]) or ["nothing would change"])
+        for one, changes in zip(given, checked, strict=True):
+            head = [f"{one.service}:"] if len(given) > 1 else []
+            render.show([*head, *(changed(changes) or ["nothing would change"])])
         return 0
-    assert service is not None
+    applied = []
+    for one in given:
+        try:
+            applied.append(client.apply(one.text, expected=expect))
+        except VmroleError as error:
+            return refuse([Fault(of=one, error=error)], len(given), done=len(applied))
+        _tell(applied[-1], waits=waits)
+    return _wait_for(client, applied, until) if waits else 0
+
+
+def _gathered(files: tuple[str, ...]) -> tuple[list[Given], list[Fault]]:
+    if not files:
+        raise click.UsageError("name a service file: -f FILE")
+    return gathering.given(files)
+
+
+def _checked(
+    client: Client, given: list[Given], faults: list[Fault], expect: int | None = None, *, alone: bool = True
+) -> list[list[wire.Change]] | int:
+    """What each document would change; or the exit status, when there are faults and they have been told.
+
+    A document without others need not be checked before it is applied: () then, unless `alone` asks for it.
+    """
+    if len(given) == 1 and not faults:
+        if not alone:
+            return []
+        try:
+            return [client.apply(given[0].text, dry_run=True, expected=expect)["changes"]]
+        except VmroleError as error:
+            return refuse([Fault(of=given[0], error=error)], 1)
+    checked = client.check([one.text for one in given]) if given else []
+    doubled = {id(fault.of) for fault in faults}
+    for one, answer in zip(given, checked, strict=True):
+        if answer["refusal"] is not None and id(one) not in doubled:
+            faults.append(Fault(of=one, error=refused(answer["refusal"])))
+    if faults:
+        return refuse(faults, len(given) + sum(isinstance(fault.of, str) for fault in faults))
+    return [answer["changes"] for answer in checked]
+
+
+def _tell(applied: wire.Applied, *, waits: bool) -> None:
+    assert applied["service"] is not None
+    name = applied["service"]["name"]
     verb = "unchanged" if not applied["changes"] else "applied"
-    render.show([f"{service['name']}: {verb}", *changed(applied["changes"])])
-    if waits:
-        if applied["operation"] is not None:
-            until_over(client, applied["operation"], until, progress())
-        until_settled(client, service["name"], until)
-    elif applied["operation"] is not None:
-        render.say(f"rolling out; watch it with: vmrole wait {service['name']} --for=serving")
+    render.show([f"{name}: {verb}", *changed(applied["changes"])])
+    if applied["operation"] is not None and not waits:
+        render.say(f"rolling out; watch it with: vmrole wait {name} --for=serving")
+
+
+def _wait_for(client: Client, applied: Iterable[wire.Applied], until: float | None) -> int:
+    """Waits for all services, also when one of them fails; the exit status is that of the first that does."""
+    failed: list[VmroleError] = []
+    for one in applied:
+        assert one["service"] is not None
+        try:
+            if one["operation"] is not None:
+                until_over(client, one["operation"], until, progress())
+            until_settled(client, one["service"]["name"], until)
+        except VmroleError as error:
+            failed.append(error)
+    for one_more in failed[1:]:
+        report(one_more)
+    if failed:
+        raise failed[0]
     return 0
 
 
 @click.command()
-@file_option
+@files_option
 @click.pass_obj
-def diff(client: Client, file: str) -> int:
-    """Says what apply would change. Exit status 0 when nothing, 1 when something, as diff(1)."""
-    text = read(file)
-    try:
-        applied = client.apply(text, dry_run=True)
-    except InvalidInput as error:
-        return refuse(error, file)
-    render.show(changed(applied["changes"]))
-    return 1 if applied["changes"] else 0
+@finding
+def diff(client: Client, files: tuple[str, ...]) -> int:
+    """Says what apply would change. Exit status 0 when nothing, 1 when something, more when it cannot tell."""
+    given, faults = _gathered(files)
+    checked = _checked(client, given, faults)
+    if isinstance(checked, int):
+        return checked
+    for one, changes in zip(given, checked, strict=True):
+        head = [f"{one.service}:"] if len(given) > 1 and changes else []
+        render.show([*head, *changed(changes)])
+    return 1 if any(checked) else 0
 
 
 @click.command()
@@ -127,19 +189,50 @@ def _count(word: str) -> tuple[str, int]:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["service"]))
-@click.argument("name", shell_complete=names.service)
+@click.argument("kind", type=click.Choice(["service"]), required=False)
+@click.argument("name", shell_complete=names.service, required=False)
+@files_option
 @wait_options
 @click.pass_obj
-def delete(client: Client, kind: str, name: str, waits: bool, timeout: float | None) -> None:
-    """Removes a service with all its instances, their local storage included.
+def delete(
+    client: Client, kind: str | None, name: str | None, files: tuple[str, ...], waits: bool, timeout: float | None
+) -> int:
+    """Removes services with all their instances, local storage included: one by its name, or those of files.
 
-    There is no question: what is deleted is named in the command.
+    There is no question: what is deleted is named in the command. Of files only the names of services are read.
     """
-    assert kind == "service"
     until = end_of(timeout)
-    client.remove(name)
-    render.show([f"{name}: being deleted"])
-    if waits:
-        until_gone(client, name, until, progress(), removed=True)
-        render.show([f"{name}: gone"])
+    if (kind is None) == (not files) or (kind is not None and name is None):
+        raise click.UsageError("write: delete service NAME, or: delete -f FILE")
+    if name is not None:
+        client.remove(name)
+        services, missing = [name], 0
+        render.show([f"{name}: being deleted"])
+    else:
+        given, faults = gathering.given(files)
+        faults += [Fault(of=one, error=_NAMELESS) for one in given if not one.service]
+        if faults:
+            return refuse(faults, len(given) + sum(isinstance(fault.of, str) for fault in faults))
+        services, missing = _removed(client, [one.service for one in given])
+    for service in services if waits else ():
+        until_gone(client, service, until, progress(), removed=True)
+        render.show([f"{service}: gone"])
+    return missing
+
+
+_NAMELESS = InvalidInput("names no service", hint="write: service: NAME")
+
+
+def _removed(client: Client, services: Iterable[str]) -> tuple[list[str], int]:
+    """Asks for the removal of each; those that there are, and the exit status: what is missing stops no other."""
+    asked, status = [], 0
+    for name in services:
+        try:
+            client.remove(name)
+        except NotFound as error:
+            report(error)
+            status = exit_status(error)
+        else:
+            asked.append(name)
+            render.show([f"{name}: being deleted"])
+    return asked, status

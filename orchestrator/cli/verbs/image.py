@@ -17,10 +17,18 @@ import click
 from orchestrator.cli import names, render
 from orchestrator.cli.adding import adding, fetching_bar
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import Duration, output_option
+from orchestrator.cli.options import Duration, finding, output_option
 from orchestrator.cli.verbs import image_canary, image_windows
 from orchestrator.client.client import Client
-from orchestrator.errors import Conflict, ImageRejected, InvalidInput, NotFound, RequestError, VmroleError
+from orchestrator.errors import (
+    Conflict,
+    ImageRejected,
+    InvalidInput,
+    NotFound,
+    RequestError,
+    Unreachable,
+    VmroleError,
+)
 
 if TYPE_CHECKING:
     from orchestrator.client import wire
@@ -205,13 +213,17 @@ def show(client: Client, ref: str, form: str) -> None:
 @image.command()
 @click.argument("refs", nargs=-1, shell_complete=names.image)
 @click.pass_obj
+@finding
 def verify(client: Client, refs: tuple[str, ...]) -> int:
-    """Reads images again, all or those named, and compares their digests. Exit status 1 when one differs."""
+    """Reads images again, all or those named, and compares their digests.
+
+    Exit status 1 when one differs, more when it cannot tell.
+    """
     status = 0
     for ref in refs or [found["sha256"] for found in client.images()]:
         try:
             found = client.verify_image(ref)
-        except NotFound:
+        except (NotFound, Unreachable):
             raise
         except VmroleError as error:
             from orchestrator.cli.main import report

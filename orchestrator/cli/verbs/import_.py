@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli import render
+from orchestrator.cli import gathering, render
 from orchestrator.cli.reading import read_bytes
 from orchestrator.cli.verbs import documents
 from orchestrator.client.client import Client
@@ -90,7 +90,7 @@ def _apply(client: Client, text: str) -> int:
     try:
         applied = client.apply(text)
     except InvalidInput as error:
-        return documents.refuse(error, "the imported file")
+        return gathering.refuse_file(error, "the imported file")
     assert applied["service"] is not None
     verb = "unchanged" if not applied["changes"] else "applied"
     render.show([f"{applied['service']['name']}: {verb}", *documents.changed(applied["changes"])])

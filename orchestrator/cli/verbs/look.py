@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import output_option
+from orchestrator.cli.options import finding, output_option
 from orchestrator.cli.verbs.get import watch
 from orchestrator.client.client import Client
 from orchestrator.errors import RequestError
@@ -69,8 +69,12 @@ def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
 @click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
 @click.pass_obj
+@finding
 def verify(client: Client, form: str, repair: bool) -> int:
-    """Compares this host with the records: VMs, disks, discs, networks, pool members. Exit status 1 on a finding."""
+    """Compares this host with the records: VMs, disks, discs, networks, pool members.
+
+    Exit status 1 on a finding, more when it cannot tell.
+    """
     for one in client.repair() if repair else ():
         render.say(f"removed {one['subject']}: {one['message']}")
     found = client.findings()

@@ -1,0 +1,172 @@
+"""The service files that a user names, as documents: a file, stdin, a directory; what is wrong with any of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from orchestrator.cli import render
+from orchestrator.cli.main import exit_status, report_problems
+from orchestrator.cli.reading import read_text
+from orchestrator.errors import InvalidInput, NotFound, Problem, VmroleError
+from orchestrator.servicefile import documents
+from orchestrator.servicefile.tree import Map, read_tree
+
+ENDINGS = (".yaml", ".yml", ".json")
+STDIN = "-"
+DOCUMENTS_MAX = 500  # as many as the daemon checks at a time
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One document. `number` is 0 when it is alone in its file; `line` (1-based) is its first in the file."""
+
+    file: str
+    number: int
+    line: int
+    text: str
+    service: str  # "" when none can be read; then it has faults
+
+    def place(self, line: int | None = None) -> str:
+        """Where it stands: a line of its text (1-based), or its beginning."""
+        file = "stdin" if self.file == STDIN else self.file
+        return f"{file}:{self.line + (line or 1) - 1}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a document, or a file that gives none (`of` is its name), cannot be taken."""
+
+    of: Given | str
+    error: VmroleError
+
+
+def given(files: Sequence[str]) -> tuple[list[Given], list[Fault]]:
+    """The documents of all files, in order, and what is wrong with them as far as no daemon is needed to see it."""
+    if files.count(STDIN) > 1:
+        raise click.UsageError("stdin can be read once")
+    found: list[Given] = []
+    faults: list[Fault] = []
+    for name in files:
+        try:
+            members = _members(name)
+        except VmroleError as error:
+            faults.append(Fault(of=name, error=error))
+            continue
+        for file in members:
+            try:
+                found += _documents(file)
+            except VmroleError as error:
+                faults.append(Fault(of=file, error=error))
+    return found, faults + _doubles(found)
+
+
+def refuse(faults: Sequence[Fault], count: int, *, done: int = 0) -> int:
+    """Says all faults of `count` documents, in the manner of compilers; returns the exit status.
+
+    `done`: so many of the documents have been applied before.
+    """
+    if count == 1 and not isinstance(faults[0].error, InvalidInput):
+        raise faults[0].error
+    if count == 1:
+        render.say(f"error: {faults[0].error}")
+    else:
+        what = f"{len(faults)} of {count} documents have faults" if len(faults) > 1 else "a document has a fault"
+        render.say(f"error: {what}; " + (f"the first {done} are applied" if done else "nothing was changed"))
+    for fault in faults:
+        _tell(fault)
+    if count == 1 and faults[0].error.hint:
+        render.say(f"hint: {faults[0].error.hint}")
+    statuses = [exit_status(fault.error) for fault in faults]
+    return 2 if 2 in statuses else statuses[0]
+
+
+def refuse_file(error: InvalidInput, file: str) -> int:
+    """Says what is wrong with a file of one document, line by line; returns the exit status."""
+    return refuse([Fault(of=Given(file=file, number=0, line=1, text="", service=""), error=error)], 1)
+
+
+def _tell(fault: Fault) -> None:
+    if isinstance(fault.of, str):
+        hint = f" ({fault.error.hint})" if fault.error.hint else ""
+        render.say(f"{fault.error}{hint}")
+    else:
+        which = f"document {fault.of.number}" if fault.of.number else ""
+        file = "stdin" if fault.of.file == STDIN else fault.of.file
+        report_problems(_placed(fault.of, fault.error), file, which)
+
+
+def _placed(document: Given, error: VmroleError) -> InvalidInput:
+    """The problems of a document, with the lines of its file."""
+    problems = (
+        error.problems
+        if isinstance(error, InvalidInput)
+        else (Problem(str(error), line=1 if document.number else None, hint=error.hint),)
+    )
+    moved = tuple(
+        dataclasses.replace(one, line=None if one.line is None else one.line + document.line - 1) for one in problems
+    )
+    return InvalidInput(str(error), problems=moved, hint=error.hint)
+
+
+def _members(name: str) -> list[str]:
+    """The file itself, or the service files in a directory, by name; hidden ones are an editor's."""
+    if name == STDIN or not Path(name).is_dir():
+        return [name]
+    try:
+        names = sorted(one.name for one in Path(name).iterdir())
+    except OSError as error:
+        raise InvalidInput(f"{name} cannot be read: {error.strerror}", hint="name service files") from error
+    files = [one for one in names if one.endswith(ENDINGS) and not one.startswith(".")]
+    if not files:
+        raise NotFound(f"there is no service file in {name}", hint=f"service files end in {', '.join(ENDINGS)}")
+    return [str(Path(name) / one) for one in files]
+
+
+def _documents(file: str) -> list[Given]:
+    text = read_text(file, hint="name a service file")
+    found = documents.split(text)
+    if not found:  # That it says nothing is told by whoever reads it.
+        return [Given(file=file, number=0, line=1, text=text, service="")]
+    if len(found) > DOCUMENTS_MAX:
+        raise InvalidInput(f"{file} holds more than {DOCUMENTS_MAX} documents", hint="apply it in parts")
+    return [
+        Given(
+            file=file,
+            number=one.number if len(found) > 1 else 0,
+            line=one.line,
+            text=one.text,
+            service=_service(one.text),
+        )
+        for one in found
+    ]
+
+
+def _service(text: str) -> str:
+    try:
+        name = read_tree(text)[0].get("service")
+    except InvalidInput:
+        return ""
+    return name if isinstance(name, str) else ""
+
+
+def _doubles(found: Iterable[Given]) -> list[Fault]:
+    first: dict[str, Given] = {}
+    faults = []
+    for one in found:
+        if one.service and one.service in first:
+            told = f"{one.service} stands in {first[one.service].place(_line_of_name(first[one.service]))} as well"
+            problem = Problem(told, key="service", line=_line_of_name(one), hint="keep one of the two")
+            faults.append(Fault(of=one, error=InvalidInput(told, problems=(problem,))))
+        elif one.service:
+            first[one.service] = one
+    return faults
+
+
+def _line_of_name(document: Given) -> int | None:
+    tree = read_tree(document.text)[0]
+    assert isinstance(tree, Map)
+    return tree.lines.get("service")
