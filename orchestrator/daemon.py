@@ -184,7 +184,7 @@ def _host(
         contextlib.ExitStack() as stack,
     ):
         network = HostNetwork(machines.connection, settings.vip_interface, installation)
-        stack.enter_context(network.watch(bell.ring_service))
+        stack.enter_context(network.watch(bell.ring_service, bell.ring))
         yield Host(
             disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
             media=AnswerDiscs(layout, secrets.of),

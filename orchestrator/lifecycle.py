@@ -41,7 +41,7 @@ TABLE: dict[Phase, Line] = {
                                                          (P.STARTING,),   "restarts automatically to complete the setup process"),
     P.STARTING:   Line(steps.await_services, lambda i: i.goal.role.ready.within_s,
                                                          (P.READY,),      "auto-start services are started"),
-    P.READY:      Line(steps.join_pool,      2 * MINUTE, (P.SERVING,),    "brings the instance into load balancer rotation"),
+    P.READY:      Line(steps.join_pool,      2 * MINUTE, (P.SERVING, P.STARTING), "brings the instance into load balancer rotation"),
     P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),

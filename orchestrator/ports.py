@@ -176,12 +176,17 @@ class Network(Protocol):
         """Names of the services that have any part of a network on this host."""
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> Sequence[Missing]:
-        """What of the network is not as it ought to be; changes nothing. Instances without a VM have no port."""
+        """What of the network is not as it ought to be; changes nothing. The instances' VMs run."""
 
     def fault(self, instance: Instance) -> str:
         """Why nothing reaches the instance through no fault of its own, in a few words; "" when its port stands.
 
         Cheap: the kernel is looked at, and nobody is asked.
+        """
+
+    def has_port(self, instance: Instance) -> bool:
+        """Whether the instance's port is there at all. One that somebody deleted under a running VM comes back with
+        the VM's next start alone: QEMU holds what is left of it. As cheap as `fault`.
         """
 
 

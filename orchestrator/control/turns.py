@@ -45,8 +45,8 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
     if before.phase is Phase.FAILED and 0 < before.revisit_at_s <= now_s:
         return _revisit(present, host, before)
     match _attempt(before, host):
-        case Done(seen, because):
-            return _enter(present, seen, lifecycle.onward(seen), now_s, because=because), 0.0
+        case Done(seen, because, then):
+            return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
         case Wait(seen, reason, again_s, True, note):
             sick = replace(seen, waiting=reason, sick_since_s=before.sick_since_s or now_s)
             return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s

@@ -172,8 +172,11 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
 
 
 def _network(host: Host, service: Service, instances: Sequence[Instance]) -> list[Finding]:
-    running = [one for one in instances if one.phase in _HAS_VM]
-    missing = host.network.missing(service, running) if running else ()  # It is laid before the first VM starts.
+    with_vm = [one for one in instances if one.phase in _HAS_VM]
+    if not with_vm:
+        return []  # It is laid before the first VM starts.
+    running = {domain.name for domain in host.hypervisor.inventory() if domain.power is Power.RUNNING}
+    missing = host.network.missing(service, [one for one in with_vm if one.name in running])
     return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from orchestrator.model import Identity, Instance, Power, Services, Silence, Standing
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
+from orchestrator.steps import cut_off
 from orchestrator.steps.hearing import count_resets, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S, member_of
@@ -23,6 +24,8 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         return Done(instance, "the VM is gone")
     if domain.power is not Power.RUNNING:
         return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
+    if (lost := cut_off.lost(instance, domain, host)) is not None:
+        return Done(instance, cut_off.LOST) if cut_off.is_certain(instance) else lost
     identity = identity_of(instance, host)
     if isinstance(identity, Silence) and identity.rebooting:
         return Done(instance, "the guest restarts by itself")

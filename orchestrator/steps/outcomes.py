@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.model import Instance
+from orchestrator.model import Instance, Phase
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done:
-    """The phase has reached its end; `instance` carries what was learned, `because` a word for the ledger."""
+    """The phase has reached its end; `instance` carries what was learned, `because` a word for the ledger.
+
+    `then`: the phase that follows, where the table has several and the goal does not choose.
+    """
 
     instance: Instance
     because: str = ""
+    then: Phase | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from orchestrator.model import (
     Member,
     Os,
     PausedBy,
+    Phase,
     Power,
     Role,
     Silence,
@@ -26,7 +27,7 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s, in_phase_s, stop_within_s
-from orchestrator.steps import restarts
+from orchestrator.steps import cut_off, restarts
 from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
@@ -82,6 +83,8 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
     if ended and instance.role.os is Os.WINDOWS:
         why = f": {domain.reason}" if domain and domain.reason else ""
         return Failed(f"the VM ended while Windows Setup ran{why}")
+    if (lost := cut_off.lost(instance, domain, host)) is not None:  # Half a setup is not started again.
+        return Failed(cut_off.LOST) if cut_off.is_certain(instance) else lost
     heard = _listen(instance, domain, host, "setup runs in the guest")
     if isinstance(heard, Wait):
         return heard
@@ -152,6 +155,9 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
     if (paused := _paused(instance, domain, host)) is not None:
         host.balancer.leave(instance.name)
         return paused
+    if (lost := cut_off.lost(instance, domain, host)) is not None:
+        host.balancer.leave(instance.name)
+        return Done(instance, cut_off.LOST, then=Phase.STARTING) if cut_off.is_certain(instance) else lost
     if member.pools:
         host.balancer.join(member)
         seat = host.balancer.seat(instance.name)
@@ -290,12 +296,16 @@ def member_of(instance: Instance) -> Member:
 
 
 def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
-    """What to do first when the VM does not run: powers it on again. None when it runs."""
+    """What to do first when the VM does not run, or has no port: powers it on again. None when all is well."""
+    if (lost := cut_off.lost(instance, domain, host)) is not None:
+        return cut_off.start_again(instance, host) if cut_off.is_certain(instance) else lost
     match domain:
         case None | Domain(power=Power.OFF):
             if domain is None or domain.disc:
                 host.media.write(instance)  # Discs lie in memory: a restart of the host has taken this one away.
             host.hypervisor.start(instance)
+            if instance.phase is not Phase.RESTARTING:  # Nothing is asked of this VM yet.
+                instance = replace(instance, asked_at_s=0.0, asks=0, forced=False)
             return Wait(instance, "the VM was off: started it again", SHORTLY_S)
         case Domain(power=Power.CRASHED):
             note = kept(instance, host)

@@ -675,7 +675,10 @@ def test_what_somebody_changed_is_noticed_mended_and_told(
     other.configure()
     assert mends(network, shop) == []
     assert network.missing(*shop) == ()
-    with network.watch(lambda name, _: woken.append(name)), serving(other.namespace, 8080):
+    with (
+        network.watch(lambda name, _: woken.append(name), lambda name, _: woken.append(name)),
+        serving(other.namespace, 8080),
+    ):
         woken: list[str] = []
         network.lay(*make_service("shop", VIP, 3))
         network.lay(*shop)

@@ -23,6 +23,7 @@ roles:
       http: {port: 80, target: 8080, protocol: http}
 """
 _SHELL = ["/bin/sh", "-c"]
+STARTS_S = 300.0  # A start of a whole VM; a minute on a quiet machine.
 
 
 def drops() -> dict[str, int]:
@@ -63,7 +64,10 @@ def test_guests_find_each_other_and_cannot_pretend(lab: Lab, daemon: RoleDaemon,
 
 
 def test_what_somebody_does_to_the_network_costs_no_instance(lab: Lab, daemon: RoleDaemon, micro_image: Path) -> None:
-    """A stopped network and a removed VIP are mended long before the next audit and told; nobody is healed for it."""
+    """A stopped network and a removed VIP are mended long before the next audit and told; nobody is healed for it.
+
+    A port that is deleted comes back with a start of its VM alone, which keeps all that the VM had.
+    """
     daemon.run("image", "add", str(micro_image), "--name", "micro")
     daemon.run("apply", "-f", "-", "--wait", text=_SERVICE, timeout_s=300)
     before = [(one["name"], one["generation"], one["boot"]) for one in daemon.json("get", "instances")]
@@ -94,6 +98,18 @@ def test_what_somebody_does_to_the_network_costs_no_instance(lab: Lab, daemon: R
     daemon.start()
     assert until(lambda: daemon.run("events", "web-0.shop").stdout.count("took its port off") == 3, ARRIVES_S)
     assert until(serves, ARRIVES_S)
+
+    lab.guest("web-1.shop", [*_SHELL, "echo kept >/kept; sync"])
+    (port,) = HOST.run(["virsh", "domiflist", "web-1.shop"]).stdout.splitlines()[2:3]
+    HOST.run(["ip", "link", "del", port.split()[0]])
+    assert until(lambda: "PORT-MISSING" in daemon.run("verify", check=False).stdout, ARRIVES_S)
+    assert until(functools.partial(is_told, "web-1.shop", "somebody deleted its port"), ARRIVES_S)
+    assert until(serves, STARTS_S)
+    assert until(is_as_recorded, STARTS_S)
+    assert lab.guest("web-1.shop", [*_SHELL, "cat /kept"]) == "kept\n"
+    assert [(one["name"], one["generation"]) for one in daemon.json("get", "instances")] == [
+        one[:2] for one in before
+    ]
 
 
 def test_what_the_host_has_already_is_not_given_out(daemon: RoleDaemon, micro_image: Path) -> None:

@@ -45,6 +45,7 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
         ("NETWORK-STRAY", "ghost", lambda world: world.networks.update(ghost=frozenset())),
         ("NETWORK-MISSING", "shop", lambda world: world.networks.pop("shop")),
         ("PORT-MISSING", WEB, lambda world: world.unplugged.add(WEB)),
+        ("PORT-MISSING", WEB, lambda world: world.delete_port(WEB)),
         ("VIP-MISSING", "shop", lambda world: world.lost_vips.add("shop")),
         ("DOMAIN-MISSING", WEB, lambda world: world.machines.pop(WEB)),
         ("DOMAIN-POWER", WEB, lambda world: world.kill(WEB)),

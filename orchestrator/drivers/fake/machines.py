@@ -68,6 +68,7 @@ class FakeHypervisor:
                 machine = Machine(instance, disc=disc, setup_boot_id=world.set_up.get(instance.name, ""))
                 world.machines[instance.name] = machine
             if machine.power is Power.OFF:
+                machine.has_port = True
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
                 world.resume(instance.name)
@@ -206,4 +207,6 @@ class FakeGuest:
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:  # noqa: ARG002 - the port's shape
         """See ports.Guest."""
         machine = self._world.machines.get(instance.name)
+        if self._world.is_cut_off(instance.name):
+            return "no route to host"
         return "" if machine is not None and self._world.services_run(machine) else "connection refused"

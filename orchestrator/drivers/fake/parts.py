@@ -158,7 +158,7 @@ class FakeBalancer:
         world = self._world
         seats = {}
         for name, seat in world.seats_taken.items():
-            sick = (name in world.faults.check_fails or name in world.unplugged) and seat.standing is Standing.UP
+            sick = (name in world.faults.check_fails or world.is_cut_off(name)) and seat.standing is Standing.UP
             standing = Standing.DOWN if sick else seat.standing
             connections = world.connections.get(name, 0)
             seats[name] = dataclasses.replace(seat, standing=standing, connections=connections)
@@ -213,7 +213,7 @@ class FakeNetwork:
             found.append(Missing(Part.NETWORK, service.name, "it does not run"))
         if service.name in self._world.lost_vips:
             found.append(Missing(Part.VIP, service.name, f"{service.spec.vip} is gone"))
-        ports = ((one.name, self.fault(one)) for one in instances)
+        ports = ((one.name, self.fault(one) or ("" if self.has_port(one) else "it is gone")) for one in instances)
         return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
 
     def fault(self, instance: Instance) -> str:
@@ -221,3 +221,8 @@ class FakeNetwork:
         machine = self._world.machines.get(instance.name)
         running = machine is not None and machine.power is Power.RUNNING
         return "its port is not on its bridge" if running and instance.name in self._world.unplugged else ""
+
+    def has_port(self, instance: Instance) -> bool:
+        """See ports.Network."""
+        machine = self._world.machines.get(instance.name)
+        return machine is not None and machine.power is not Power.OFF and machine.has_port

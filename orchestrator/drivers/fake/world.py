@@ -32,6 +32,7 @@ class Machine:
     resets: int = 0
     going_down_at_s: float | None = None
     going_to: Power = Power.OFF
+    has_port: bool = False
     system_marker: str = ""  # what a test wrote to the system disk
 
     def start_boot(self, now_s: float) -> None:
@@ -150,6 +151,16 @@ class World:
         """kill -9 of the VM."""
         self.machines[name].power, self.machines[name].paused_by = Power.OFF, None
         self.machines[name].going_down_at_s = None
+
+    def delete_port(self, name: InstanceName) -> None:
+        """What `ip link del` does to the port of a VM: nothing brings it back while the VM runs."""
+        self.machines[name].has_port = False
+
+    def is_cut_off(self, name: InstanceName) -> bool:
+        """Whether the VM runs and nothing reaches it."""
+        machine = self.machines.get(name)
+        running = machine is not None and machine.power is Power.RUNNING
+        return running and (name in self.unplugged or not self.machines[name].has_port)
 
     def pause(self, name: InstanceName, by: PausedBy) -> None:
         """Stops the VM's processor where it is: a human by virsh, or the hypervisor for want of room."""

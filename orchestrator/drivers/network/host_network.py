@@ -152,7 +152,7 @@ class HostNetwork:
             found.append(Missing(Part.VIP, name, f"{vip} is not on {self._vips.interface}"))
         if self._firewall.lacks(service, instances):
             found.append(Missing(Part.FIREWALL, name, "its rules are not as they were laid"))
-        ports = ((one.name, tap_ports.fault(one, network.bridge)) for one in instances)
+        ports = ((one.name, tap_ports.fault(one, network.bridge) or tap_ports.absence(one)) for one in instances)
         return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
 
     def fault(self, instance: Instance) -> str:
@@ -160,12 +160,21 @@ class HostNetwork:
         laid = self._laid.get(instance.service)
         return tap_ports.fault(instance, laid.service.network.bridge if laid else "")
 
-    def watch(self, wake: Callable[[str, str], None]) -> contextlib.AbstractContextManager[None]:
+    def has_port(self, instance: Instance) -> bool:
+        """See ports.Network."""
+        return not tap_ports.absence(instance)
+
+    def watch(
+        self, wake: Callable[[str, str], None], wake_instance: Callable[[InstanceName, str], None]
+    ) -> contextlib.AbstractContextManager[None]:
         """Until the context ends, `wake` is called with a service and a reason as soon as a link, an address or
-        routing is not as this process laid it; on another thread.
+        routing is not as this process laid it, and `wake_instance` when a port is there no more; on another thread.
         """
 
         def look(why: str) -> None:
+            for laid in list(self._laid.values()):
+                for instance in self._ports.vanished(laid.instances):
+                    wake_instance(instance.name, "its port is gone")
             try:
                 for service in self._broken():
                     wake(service, why)

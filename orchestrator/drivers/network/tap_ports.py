@@ -46,6 +46,11 @@ class TapPorts:
             if link is not None and not self._stands(link, bridge)
         )
 
+    def vanished(self, instances: Sequence[Instance]) -> list[Instance]:
+        """Those whose ports have stood and are there no more: of each port that goes, once."""
+        gone = [one for one in instances if one.nic.tap in self._stood and links.look(one.nic.tap) is None]
+        return [one for one in gone if self._stood.pop(one.nic.tap, None) is not None]
+
     def _stands(self, link: Link, bridge: str) -> bool:
         stands = link.up and link.master == bridge
         if stands:
@@ -76,3 +81,9 @@ def fault(instance: Instance, bridge: str) -> str:
         return f"its port {link.name} on the host is not on bridge {bridge or BRIDGE_PREFIX + '*'}"
     above = links.look(link.master)
     return "" if above is None or above.up else f"bridge {link.master} on the host is down"
+
+
+def absence(instance: Instance) -> str:
+    """That the instance's port is not there, or ""; its VM runs."""
+    gone = links.look(instance.nic.tap) is None
+    return f"its port {instance.nic.tap} on the host is gone; it comes back with the VM's next start" if gone else ""
