@@ -47,7 +47,7 @@ def create_app(
         responses={"4XX": {"model": problems.ProblemBody}, "5XX": {"model": problems.ProblemBody}},
         generate_unique_id_function=lambda route: route.name,
     )
-    watchers = Watchers(control.wait)
+    watchers = Watchers(control)
     app.state.watchers = watchers
     app.state.uploads = Uploads()
     problems.install(app)

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from orchestrator.api import sse
 from orchestrator.api.guard import said
+from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLookout
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
-from orchestrator.api.sse import EVENTS_MAX, EventLookout, InstanceLookout, OperationLookout, Watchers
+from orchestrator.api.sse import EVENTS_MAX, Watchers
 from orchestrator.api.views import InstanceView, Why, Wish, view_instance
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
@@ -63,7 +65,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
 
         The subject need not exist (yet, or any more).
         """
-        return watchers.respond(InstanceLookout(lambda: control.instances(subject)), uid_of(request))
+        return watchers.respond(InstanceLookout(subject), uid_of(request))
 
     @router.get("/instances/{name}", tags=["instances"])
     def get_instance(name: str) -> InstanceView:
@@ -119,7 +121,7 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
     @router.get("/operations/{operation_id}/watch", tags=["operations"], response_class=Response, responses=_STREAM)
     async def watch_operation(request: Request, operation_id: str) -> Response:
         """`operation` and `instance` at each change, and `end` when it is over."""
-        return watchers.respond(OperationLookout(control, operation_id), uid_of(request))
+        return watchers.respond(OperationLookout(operation_id), uid_of(request))
 
 
 def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
@@ -140,7 +142,8 @@ def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
         last_event_id: LastEventId = None,
     ) -> Response:
         """Each event as it is told; `gap` to a reader that has fallen too far behind."""
-        return watchers.respond(EventLookout(control, subject, max(after, _number(last_event_id))), uid_of(request))
+        lookout = EventLookout(subject, max(after, _number(last_event_id)), sse.EVENTS_MAX)
+        return watchers.respond(lookout, uid_of(request))
 
 
 def _number(last_event_id: str | None) -> int:

@@ -20,7 +20,7 @@ from orchestrator.host.log import Seldom
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-GRACE_S = 5  # for requests in flight; watches end within a second of their own, uploads at once
+GRACE_S = 5  # for requests in flight; watches and uploads are ended at once
 
 
 class _Loop(uvicorn.Server):
@@ -76,7 +76,7 @@ class Server:
         )
         self._app = app
         self._paths = [listener.path for listener in listeners]
-        self._server = _Loop(config, app.state.uploads.end)
+        self._server = _Loop(config, self._end_what_lasts)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener.socket for listener in listeners],), name="api", daemon=True
         )
@@ -89,13 +89,16 @@ class Server:
 
     def stop(self) -> None:
         """Ends it; repeating that is fine. Raises WaitedTooLong when a request does not end."""
-        self._app.state.watchers.stopping.set()
         self._server.end()
         self._thread.join(STOP_WITHIN_S)
         for path in self._paths:
             path.unlink(missing_ok=True)
         if self._thread.is_alive():
             raise WaitedTooLong(f"the API did not stop within {STOP_WITHIN_S:.0f} s", hint="see the log")
+
+    def _end_what_lasts(self) -> None:
+        self._app.state.uploads.end()
+        self._app.state.watchers.end()
 
     def __enter__(self) -> Server:
         return self

@@ -26,6 +26,15 @@ R = TypeVar("R", Image, Service, Instance, Operation)
 _NOBODY: Mapping[InstanceName, Instance] = {}
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What commits up to `revision` have written, as it stands now; None is gone, or cannot be read."""
+
+    revision: int
+    instances: Mapping[InstanceName, Instance | None]
+    operations: Mapping[str, Operation | None]
+
+
 class Present:
     """All records as they stand. `decoded` counts what has been decoded since the start, for those who measure."""
 
@@ -97,6 +106,22 @@ class Present:
         """The services that have instances."""
         self._look()
         return frozenset(self._of_service)
+
+    def touched(self, after: int) -> Touched | None:
+        """What was written after a revision. O(the changes); None when that is too long ago to be remembered."""
+        now = self._store.revision()
+        changes = self._store.changes(after)
+        if changes is None:
+            return None
+        self._look()
+        names = {change.key: None for change in changes if change.kind in self._halves}
+        ids = {change.key: None for change in changes if change.kind == records.OPERATION}
+        instances, operations = self._records.get("instance", {}), self._records.get(records.OPERATION, {})
+        return Touched(
+            revision=max([now, *(change.revision for change in changes)]),
+            instances={InstanceName(name): _if(Instance, instances.get(name)) for name in names},
+            operations={of: _if(Operation, operations.get(of)) for of in ids},
+        )
 
     def set_aside(self) -> Sequence[SetAside]:
         """What cannot be read, by kind and key."""
@@ -253,6 +278,10 @@ class Present:
             self._uses[key] -= 1
             if not self._uses[key]:
                 del self._uses[key]
+
+
+def _if(of: type[R], record: Record | None) -> R | None:
+    return record if isinstance(record, of) else None
 
 
 def _templates_of(record: Record) -> Sequence[str]:

@@ -18,7 +18,7 @@ from orchestrator import servicefile
 from orchestrator.control import deployment, explain, records, rollout
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
-from orchestrator.control.present import Present
+from orchestrator.control.present import Present, Touched
 from orchestrator.control.unfolding import unfold
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
@@ -113,12 +113,12 @@ class Control:
     def instances(self, subject: str = "") -> list[Instance]:
         """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
         if not subject:
-            return sorted(self._present.all(Instance), key=_order)
+            return sorted(self._present.all(Instance), key=by_role_and_number)
         if (instance := self._present.find(Instance, subject)) is not None:
             return [instance]
         role, dot, service = subject.rpartition(".")
         of_service = self._present.instances_of(service).values()
-        return sorted((one for one in of_service if not dot or one.role_name == role), key=_order)
+        return sorted((one for one in of_service if not dot or one.role_name == role), key=by_role_and_number)
 
     def chosen(self, subject: str) -> list[Instance]:
         """As `instances`; the short name of an instance will do as well, unless it is a service's.
@@ -155,8 +155,16 @@ class Control:
 
     def events(self, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """The ledger, oldest first (see ports.Store.events); the short name of an instance will do."""
-        matches = [one.name for one in self._present.instances_called(subject)]
-        return self._store.events(subject=matches[0] if len(matches) == 1 else subject, after=after, limit=limit)
+        return self._store.events(subject=self.in_ledger(subject), after=after, limit=limit)
+
+    def in_ledger(self, subject: str) -> str:
+        """What the ledger calls a subject: the whole name of the only instance that has this short one."""
+        matches = self._present.instances_called(subject)
+        return matches[0].name if len(matches) == 1 else subject
+
+    def touched(self, after: int) -> Touched | None:
+        """What was written after a revision; see Present."""
+        return self._present.touched(after)
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Blocks until anything changed after the revision, or the time is over; returns the revision now."""
@@ -367,7 +375,8 @@ class Control:
             self._wake("operation", operation.id)
 
 
-def _order(instance: Instance) -> tuple[str, str, int]:
+def by_role_and_number(instance: Instance) -> tuple[str, str, int]:
+    """The order in which people are shown instances."""
     return (instance.service, instance.role_name, instance.index)
 
 
