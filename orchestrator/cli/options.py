@@ -32,6 +32,11 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * _UNITS_S[found[2]]
 
 
+def examples(*lines: str) -> str:
+    """Command lines, as the end of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  $ {line}" for line in lines)
+
+
 def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--wait and --timeout."""
     timeout = click.option("--timeout", type=Duration(), help="Wait at most so long: 90s, 10m. Exit status 4 then.")

@@ -8,6 +8,8 @@ import keyword
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.groups import Group
+from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 
 # verb: the module that has it. The order is that of the help.
@@ -36,7 +38,7 @@ _VERBS = {
 }
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """A group that imports a verb's module when the verb is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -53,7 +55,11 @@ class Verbs(click.Group):
         return found
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("vmrole image build micro", "vmrole apply -f shop.yaml --wait", "vmrole get instances"),
+)
 @click.option("--socket", metavar="PATH", envvar="VMROLE_SOCKET", default="", help="The daemon's socket.")
 @click.version_option(__version__, prog_name="vmrole", message="%(prog)s %(version)s")
 @click.pass_context

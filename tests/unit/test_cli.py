@@ -457,6 +457,7 @@ def test_completion_without_a_daemon_says_nothing(tmp_path: Path) -> None:
 def test_the_version_is_told_with_and_without_a_daemon(daemon: Daemon, tmp_path: Path) -> None:
     """The program's version on stdout, and the daemon's if it answers."""
     assert re.fullmatch(r"vmrole \S+\ndaemon \S+\n", vmrole("version").stdout)
+    assert vmrole("version").stdout.startswith(vmrole("--version", VMROLE_SOCKET="/nonexistent").stdout)
     alone = vmrole("version", VMROLE_SOCKET=str(tmp_path / "none"))
     assert (alone.returncode, alone.stdout.startswith("vmrole "), "daemon" in alone.stdout) == (0, True, False)
 

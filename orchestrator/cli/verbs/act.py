@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.options import Duration, wait_options
+from orchestrator.cli.options import Duration, examples, wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.waiting import end_of, full_subject, until_gone, until_over, until_settled
 from orchestrator.client.client import Client
@@ -15,7 +15,9 @@ _SUBJECT = "An INSTANCE (web-0 or web-0.shop), a role (web.shop) or a service (s
 
 
 def _verb(name: str, does: str) -> click.Command:
-    @click.command(name, help=f"{does}\n\nSUBJECT: {_SUBJECT} One instance at a time unless told otherwise.")
+    about = f"{does}\n\nSUBJECT: {_SUBJECT} One instance at a time unless told otherwise."
+
+    @click.command(name, help=about, epilog=examples(f"vmrole {name} web-0.shop --wait", f"vmrole {name} shop"))
     @click.argument("subject", shell_complete=names.subject)
     @click.option("--together", type=click.IntRange(1), default=1, metavar="N", help="So many at the same time.")
     @wait_options
@@ -37,7 +39,7 @@ reimage = _verb(
 rebuild = _verb("rebuild", "Gives instances a new system disk and new, empty local storage.")
 
 
-@click.command()
+@click.command(epilog=examples("vmrole wait shop --for serving --timeout 10m"))
 @click.argument("subject", shell_complete=names.subject)
 @click.option("--for", "state", type=click.Choice(["serving", "gone"]), default="serving", help="What to wait for.")
 @click.option("--timeout", type=Duration(), help="At most so long: 90s, 10m. Exit status 4 then.")

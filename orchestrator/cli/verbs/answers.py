@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import render
+from orchestrator.cli.groups import Group
+from orchestrator.cli.options import examples
 from orchestrator.cli.reading import read_bytes
 from unattend.windows.answers import Architecture, Windows
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from unattend.windows.document import Finding
 
 
-class _Group(click.Group):
+class _Group(Group):
     """A group that imports `diff`, and all that it needs, when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -31,12 +33,14 @@ class _Group(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, epilog=examples("vmrole answers check Unattend.xml"))
 def answers() -> None:
     """Checks an answer file, and explains how it is merged with ours. Needs no daemon."""
 
 
-@answers.command()
+@answers.command(
+    epilog=examples("vmrole answers check Unattend.xml --os 2022", "vmrole answers check user-data --strict")
+)
 @click.argument("file", type=click.Path())
 @click.option("--os", "release", type=click.Choice([one.value for one in Windows]), help="The image's release.")
 @click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
@@ -48,10 +52,12 @@ def answers() -> None:
     "Without it, Autounattend.xml is an install, and the first line of user-data tells.",
 )
 @click.option(
-    "--schema", metavar="FILE", help="cloud-init's schema for cloud-config, if not this host's cloud-init's."
+    "--schema", metavar="FILE", help="The schema of cloud-config to go by, if not that of this host's cloud-init."
 )
 @click.option("--strict", is_flag=True, help="Warnings fail the file too.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text")
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text", help="How to print it."
+)
 def check(
     file: str, release: str | None, arch: str | None, use: str | None, schema: str | None, strict: bool, form: str
 ) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import click
 
 from orchestrator.cli import gathering, render
+from orchestrator.cli.options import examples
 from orchestrator.cli.reading import read_bytes, read_text
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.model import AnswerFormat, label
@@ -26,7 +27,11 @@ _STAND_IN = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"  # for every secret: what is shown o
 _ROLE = "web"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "vmrole answers diff --service shop.yaml --role web", "vmrole answers diff Unattend.xml --computer-name WEB0"
+    )
+)
 @click.argument("file", type=click.Path(), required=False)
 @click.option("--service", metavar="FILE", help="The service file whose wishes are merged in.")
 @click.option("--role", metavar="NAME", default="", help="Whose in it; may be left out when only one brings answers.")
@@ -40,7 +45,9 @@ _ROLE = "web"
 @click.option("--computer-name", metavar="NAME", default="", help="The same as --answers computerName=NAME.")
 @click.option("--os", "release", type=click.Choice([one.value for one in Windows]), help="The image's release.")
 @click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text")
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text", help="How to print it."
+)
 def diff(
     file: str | None,
     service: str | None,

@@ -9,13 +9,14 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.listing import lines
+from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
 
 EVENTS_SHOWN = 10
 
 
-@click.command()
+@click.command(epilog=examples("vmrole describe shop", "vmrole describe web-0.shop"))
 @click.argument("name", shell_complete=names.subject)
 @click.pass_obj
 def describe(client: Client, name: str) -> None:

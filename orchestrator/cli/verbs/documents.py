@@ -10,7 +10,7 @@ import click
 from orchestrator.cli import gathering, names, render
 from orchestrator.cli.gathering import Fault, Given, refuse
 from orchestrator.cli.main import exit_status, report
-from orchestrator.cli.options import finding, wait_options
+from orchestrator.cli.options import examples, finding, wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving, until_settled
 from orchestrator.client.client import Client
@@ -42,7 +42,9 @@ def changed(changes: Iterable[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-@click.command()
+@click.command(
+    epilog=examples("vmrole apply -f shop.yaml --wait", "vmrole apply -f services/ -f more.yaml --dry-run")
+)
 @files_option
 @click.option("--dry-run", is_flag=True, help="Say what would change and change nothing.")
 @click.option("--expect", type=click.IntRange(0), help="Only if the service is at this revision (0: does not exist).")
@@ -134,7 +136,7 @@ def _wait_for(client: Client, applied: Iterable[wire.Applied], until: float | No
     return 0
 
 
-@click.command()
+@click.command(epilog=examples("vmrole diff -f shop.yaml"))
 @files_option
 @click.pass_obj
 @finding
@@ -150,7 +152,7 @@ def diff(client: Client, files: tuple[str, ...]) -> int:
     return 1 if any(checked) else 0
 
 
-@click.command()
+@click.command(epilog=examples("vmrole scale web.shop --instances 5", "vmrole scale shop web=5 db=2 --wait"))
 @click.argument("subject", metavar="ROLE.SERVICE|SERVICE", shell_complete=names.subject)
 @click.argument("counts", nargs=-1, metavar="[ROLE=N]...")
 @click.option("--instances", type=click.IntRange(0), help="How many, of ROLE.SERVICE.")
@@ -188,7 +190,7 @@ def _count(word: str) -> tuple[str, int]:
     return role, int(number)
 
 
-@click.command()
+@click.command(epilog=examples("vmrole delete service shop --wait", "vmrole delete -f services/"))
 @click.argument("kind", type=click.Choice(["service"]), required=False)
 @click.argument("name", shell_complete=names.service, required=False)
 @files_option

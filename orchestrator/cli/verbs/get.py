@@ -10,7 +10,7 @@ import click
 from orchestrator.cli import render
 from orchestrator.cli.listing import KINDS, columns, name_of, print_list
 from orchestrator.cli.names import any_name
-from orchestrator.cli.options import output_option
+from orchestrator.cli.options import examples, output_option
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
 
@@ -80,7 +80,7 @@ class Kind(click.Choice[str]):
         return super().convert(f"{value}s" if f"{value}s" in KINDS else value, param, ctx)
 
 
-@click.command()
+@click.command(epilog=examples("vmrole get instances shop -o wide", "vmrole get events web-0.shop --watch"))
 @click.argument("kind", type=Kind())
 @click.argument("name", default="", shell_complete=any_name)
 @output_option

@@ -10,29 +10,29 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli import render
+from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import RequestError, Unreachable
 
 
-@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.command(epilog=examples("vmrole daemon --config /etc/vmrole/vmrole.toml"))
+@click.option("--config", "file", metavar="FILE", help="Its configuration; /etc/vmrole/vmrole.toml unless given.")
 @click.pass_context
-def daemon(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+def daemon(ctx: click.Context, file: str | None) -> int:
     """Runs the daemon in the foreground, until SIGTERM or SIGINT."""
     from orchestrator.daemon import main
 
     socket = ctx.find_root().params["socket"]
     if socket:
         os.environ["VMROLE_SOCKET"] = os.path.abspath(socket)  # noqa: PTH100 - as configuration, not to be resolved
-    try:
-        return main(arguments)
-    except SystemExit as end:  # argparse's, for --help and faults of usage
-        return end.code if isinstance(end.code, int) else 1
+    return main(["--config", file] if file else [])
 
 
-@click.command()
+@click.command(epilog=examples("vmrole doctor"))
 @click.option("--config", "file", type=click.Path(path_type=Path), help="The daemon's configuration file.")
-@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table", help="How to print it."
+)
 def doctor(file: Path | None, form: str) -> int:
     """Tries everything that vmrole needs of this host and says what is missing. Exit status 1 on a FAIL."""
     from orchestrator.host import config
@@ -57,7 +57,7 @@ def _coloured(verdict: str) -> str:
     return click.style(verdict, fg={"PASS": "green", "WARN": "yellow"}.get(verdict, "red"))
 
 
-@click.command()
+@click.command(epilog=examples("vmrole completion bash"))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
@@ -71,7 +71,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     render.show([found.source_template % found.source_vars()])
 
 
-@click.command()
+@click.command(epilog=examples("vmrole version"))
 @click.pass_obj
 def version(client: Client) -> None:
     """Prints the version of this program, and of the daemon if one answers."""

@@ -16,8 +16,9 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.adding import adding, fetching_bar
+from orchestrator.cli.groups import Group
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import Duration, finding, output_option
+from orchestrator.cli.options import Duration, examples, finding, output_option
 from orchestrator.cli.verbs import image_canary, image_windows
 from orchestrator.client.client import Client
 from orchestrator.errors import (
@@ -38,15 +39,23 @@ if TYPE_CHECKING:
 _RECIPES = ("micro", "debian", "setup-simulator", "windows")
 _CHUNK_BYTES = 1 << 20
 _FORMATS = ["qcow2", "raw", "vhd", "vhdx", "vmdk"]
-_OS = click.option("--os", type=click.Choice(["linux", "windows"]), default="linux", show_default=True)
+_OS = click.option(
+    "--os", type=click.Choice(["linux", "windows"]), default="linux", help="What is in it, linux unless given."
+)
 
 
-@click.group()
+@click.group(cls=Group, epilog=examples("vmrole image add web.qcow2 --name web", "vmrole image ls"))
 def image() -> None:
     """The image repository: read-only base disks that instances are made from."""
 
 
-@image.command()
+@image.command(
+    epilog=examples(
+        "vmrole image add web.qcow2 --name web",
+        "vmrole image add ws2022.vhdx --convert --name ws2022 --os windows --firmware uefi",
+        "vmrole image add https://example.org/debian.qcow2 --name debian",
+    )
+)
 @click.argument("file", type=click.Path())
 @click.option("--name", required=True, help="What services will call it.")
 @_OS
@@ -63,8 +72,18 @@ def image() -> None:
     type=click.Choice(["nocloud", "configdrive", "unattend", "none"]),
     help="What it reads its answers from; unattend for Windows and nocloud for Linux unless given.",
 )
-@click.option("--firmware", type=click.Choice(["bios", "uefi", "secure-boot"]), default="bios", show_default=True)
-@click.option("--disk", type=click.Choice(["virtio", "sata", "nvme"]), default="virtio", show_default=True)
+@click.option(
+    "--firmware",
+    type=click.Choice(["bios", "uefi", "secure-boot"]),
+    default="bios",
+    help="What it starts with, bios unless given.",
+)
+@click.option(
+    "--disk",
+    type=click.Choice(["virtio", "sata", "nvme"]),
+    default="virtio",
+    help="The bus of its disk, virtio unless given.",
+)
 @click.option("--tpm", is_flag=True, help="It wants a TPM 2.0.")
 @click.pass_obj
 def add(
@@ -192,7 +211,7 @@ def _show_added(added: wire.Image) -> None:
     render.show([f"{','.join(added['names'])} sha256:{added['sha256']}"])
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image ls -o wide"))
 @output_option
 @click.option("--no-headers", is_flag=True, help="Only rows.")
 @click.pass_obj
@@ -201,16 +220,16 @@ def ls(client: Client, form: str, no_headers: bool) -> None:
     print_list(client, "images", "", form, headers=not no_headers)
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image show micro"))
 @click.argument("ref", shell_complete=names.image)
-@click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), default="yaml", show_default=True)
+@click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), default="yaml", help="How to print it.")
 @click.pass_obj
 def show(client: Client, ref: str, form: str) -> None:
     """Shows an image, by name, digest or name@sha256:digest."""
     render.show([render.dump(client.image(ref), form)])
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image verify micro"))
 @click.argument("refs", nargs=-1, shell_complete=names.image)
 @click.pass_obj
 @finding
@@ -235,7 +254,7 @@ def verify(client: Client, refs: tuple[str, ...]) -> int:
     return status
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image rm micro"))
 @click.argument("refs", nargs=-1, required=True, shell_complete=names.image)
 @click.pass_obj
 def rm(client: Client, refs: tuple[str, ...]) -> None:
@@ -245,7 +264,7 @@ def rm(client: Client, refs: tuple[str, ...]) -> None:
         render.show([f"{ref}: removed"])
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image tag web web-2026-11"))
 @click.argument("name")
 @click.argument("ref", metavar="IMAGE", shell_complete=names.image)
 @click.pass_obj
@@ -260,7 +279,7 @@ def tag(client: Client, name: str, ref: str) -> None:
             render.say(f"service {service} goes on with that until it is applied again")
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image prune --older-than 30d --yes"))
 @click.option("--older-than", type=Duration(), default=0.0, help="Only what was added so long ago, as 30d or 12h.")
 @click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
 @click.pass_obj
@@ -277,7 +296,7 @@ def prune(client: Client, older_than: float, yes: bool) -> None:
         render.say(f"{count} in use by no service: {total}" + ("; remove them: --yes" if found else ""))
 
 
-@image.command()
+@image.command(epilog=examples("vmrole image build micro", "vmrole image build debian --name base --to base.qcow2"))
 @click.argument("recipe", type=click.Choice(_RECIPES))
 @click.option("--name", default="", help="What services will call it; the recipe's name unless given.")
 @click.option("--to", type=click.Path(path_type=Path), help="Only build, into this file; nothing is added.")

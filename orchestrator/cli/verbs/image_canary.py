@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.options import Duration
+from orchestrator.cli.options import Duration, examples
 from orchestrator.cli.progress import progress
 from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
@@ -26,14 +26,16 @@ CLEAN_UP_S = 300.0
 _SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
 
 
-@click.command("test")
+@click.command("test", epilog=examples("vmrole image test ws2022 --answers answers.yaml"))
 @click.argument("ref", shell_complete=names.image)
 @click.option("--answers", default="", metavar="FILE", help="A file with what stands below `answers:`.")
-@click.option("--vcpus", type=click.IntRange(1, 64), default=1, show_default=True)
-@click.option("--memory", default="", metavar="SIZE", help="512 MiB for Linux, 4 GiB for Windows unless given.")
+@click.option("--vcpus", type=click.IntRange(1, 64), default=1, help="How many the canary has, 1 unless given.")
+@click.option(
+    "--memory", default="", metavar="SIZE", help="Its memory: 512 MiB for Linux and 4 GiB for Windows unless given."
+)
 @click.option("--within", default="", metavar="TIME", help="How long setup, and then services, may take: 20 min.")
 @click.option("--timeout", type=Duration(), help="At most so long for the whole test: 90s, 2h. Exit status 4 then.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.pass_obj
 def test(
     client: Client,

@@ -26,16 +26,28 @@ def hardware() -> Hardware:
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
-    click.option("--iso", type=_FILE, help="windows: its installation disc."),
-    click.option("--virtio-win", type=_FILE, help="windows: the disc with virtio's drivers and the agent."),
-    click.option("--edition", help="windows: the name in install.wim, such as 'Windows Server 2022 SERVERSTANDARD'."),
-    click.option("--windows", "release", type=click.Choice(["2016", "2019", "2022", "2025", "10"]), help="[2022]"),
-    click.option("--locale", help="windows: such as en-US, which the disc must have. [en-US]"),
-    click.option("--disk-gib", type=click.IntRange(24, 2048), help="windows: the size of its disk. [40]"),
-    click.option("--vcpus", type=click.IntRange(1, 64), help="windows: while it is built. [2]"),
-    click.option("--memory-mib", type=click.IntRange(2048, 1 << 20), help="windows: while it is built. [4096]"),
-    click.option("--within", "within_s", type=Duration(), help="windows: give up after so long. [6h]"),
-    click.option("--screen", type=_FILE, help="windows: a socket on which a VNC client sees its screen."),
+    click.option("--iso", type=_FILE, help="The installation disc of Windows."),
+    click.option("--virtio-win", type=_FILE, help="The disc with virtio's drivers for Windows and the agent."),
+    click.option("--edition", help="Its name in install.wim, such as 'Windows Server 2022 SERVERSTANDARD'."),
+    click.option(
+        "--windows",
+        "release",
+        type=click.Choice(["2016", "2019", "2022", "2025", "10"]),
+        help="The release of Windows, 2022 unless given.",
+    ),
+    click.option("--locale", help="A language of the disc, en-US unless given."),
+    click.option("--disk-gib", type=click.IntRange(24, 2048), help="The size of Windows' disk, 40 unless given."),
+    click.option("--vcpus", type=click.IntRange(1, 64), help="While Windows is built, 2 unless given."),
+    click.option(
+        "--memory-mib", type=click.IntRange(2048, 1 << 20), help="While Windows is built, 4096 unless given."
+    ),
+    click.option(
+        "--within",
+        "within_s",
+        type=Duration(),
+        help="Give up the building of Windows after so long, 6h unless given.",
+    ),
+    click.option("--screen", type=_FILE, help="A socket on which a VNC client sees Windows' screen."),
 )
 _OF_WANTED = ("edition", "release", "locale", "disk_gib")
 _OF_MACHINE = ("vcpus", "memory_mib", "within_s", "screen")

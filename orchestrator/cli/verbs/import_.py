@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import gathering, render
+from orchestrator.cli.options import examples
 from orchestrator.cli.reading import read_bytes
 from orchestrator.cli.verbs import documents
 from orchestrator.client.client import Client
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 _RELEASES = ["2008r2", "2012", "2012r2", "2016", "2019", "2022", "2025", "none"]
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog=examples("vmrole import ServiceDefinition.csdef ServiceConfiguration.cscfg --image ws2022 -o shop.yaml"),
+)
 @click.argument("definition", metavar="DEFINITION.csdef")
 @click.argument("configuration", metavar="CONFIGURATION.cscfg")
 @click.option("--image", default="", metavar="NAME", help="The image of all roles, instead of their VHDs.")

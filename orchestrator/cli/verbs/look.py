@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import finding, output_option
+from orchestrator.cli.options import examples, finding, output_option
 from orchestrator.cli.verbs.get import watch
 from orchestrator.client.client import Client
 from orchestrator.errors import RequestError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOG_BYTES = 65_536
 
 
-@click.command()
+@click.command(epilog=examples("vmrole why web-0.shop"))
 @click.argument("instance", shell_complete=names.subject)
 @click.pass_obj
 def why(client: Client, instance: str) -> None:
@@ -29,7 +29,7 @@ def why(client: Client, instance: str) -> None:
     render.show(render.plain(line) for line in client.why(instance))
 
 
-@click.command()
+@click.command(epilog=examples("vmrole events shop --watch"))
 @click.argument("subject", default="", shell_complete=names.subject)
 @output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what happens.")
@@ -43,11 +43,17 @@ def events(client: Client, subject: str, form: str, watching: bool, no_headers: 
         print_list(client, "events", subject, form, headers=not no_headers)
 
 
-@click.command()
+@click.command(epilog=examples("vmrole console web-0.shop", "vmrole console web-0.shop --log"))
 @click.argument("instance", shell_complete=names.subject)
 @click.option("--log", is_flag=True, help="Print the end of the console's log instead of attaching.")
 @click.option("--raw", is_flag=True, help="With --log: as the guest wrote it, terminal escapes included.")
-@click.option("--connect", metavar="URI", envvar="LIBVIRT_DEFAULT_URI", default="qemu:///system", show_default=True)
+@click.option(
+    "--connect",
+    metavar="URI",
+    envvar="LIBVIRT_DEFAULT_URI",
+    default="qemu:///system",
+    help="The hypervisor, qemu:///system unless given.",
+)
 @click.pass_obj
 def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -> None:
     """Attaches the serial console of an instance (end with Ctrl-]); without a terminal, prints its log."""
@@ -65,8 +71,10 @@ def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -
         render.show(render.plain(line.replace("\t", "    ")) for line in text.decode(errors="replace").splitlines())
 
 
-@click.command()
-@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
+@click.command(epilog=examples("vmrole verify", "vmrole verify --repair"))
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table", help="How to print it."
+)
 @click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
 @click.pass_obj
 @finding

@@ -1,0 +1,96 @@
+"""The command line's help: every command says in whole sentences what it does, and shows how it is used."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from orchestrator.cli.groups import first_sentence
+from orchestrator.cli.table import vmrole
+
+EXAMPLE = re.compile(r"^ +\$ (vmrole .+)$", re.MULTILINE)
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command with the words that call it, groups included."""
+    left: list[tuple[str, click.Command]] = [("vmrole", vmrole)]
+    while left:
+        words, command = left.pop()
+        yield words, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None, f"{words} {name}"
+                left.append((f"{words} {name}", found))
+
+
+ALL = dict(commands())
+
+
+def help_of(command: click.Command, words: str) -> str:
+    """As `--help` prints it."""
+    return command.get_help(click.Context(command, info_name=words))
+
+
+def parsed(line: str) -> str:
+    """The words of the command that a line calls; raises click's error when the command line refuses it."""
+    command, (name, *arguments) = vmrole, shlex.split(line)
+    words, context = name, vmrole.make_context(name, arguments)
+    while isinstance(command, click.Group):
+        name, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert name is not None
+        assert found is not None
+        words, command = f"{words} {name}", found
+        context = command.make_context(name, arguments, parent=context)
+    return words
+
+
+def test_every_command_is_looked_at() -> None:
+    """Groups are gone into."""
+    assert {"vmrole apply", "vmrole image add", "vmrole answers diff", "vmrole import"} <= set(ALL)
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_help_is_whole_sentences(words: str) -> None:
+    """What a command does and what each option means begin with a capital letter and end with a period."""
+    command = ALL[words]
+    paragraphs = re.split(r"\n\s*\n", (command.help or "").strip())
+    said = {f"paragraph {number}": text.strip() for number, text in enumerate(paragraphs)}
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    said |= {one.opts[0]: (one.help or "").strip() for one in options}
+    assert {what: text for what, text in said.items() if not re.fullmatch(r"[A-Z-].*\.", text, re.DOTALL)} == {}
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_help_has_examples_that_the_command_line_takes(words: str) -> None:
+    """Each is of this command, or for a group of one of its own, and is no fault of usage."""
+    found = EXAMPLE.findall(help_of(ALL[words], words))
+    assert found, f"no example: add examples(…) to {words}"
+    for line in found:
+        assert f"{parsed(line)} ".startswith(f"{words} "), line
+
+
+@pytest.mark.parametrize("words", [words for words, command in ALL.items() if isinstance(command, click.Group)])
+def test_a_groups_help_cuts_no_sentence_off(words: str) -> None:
+    """What its commands do stands there whole."""
+    group = ALL[words]
+    assert isinstance(group, click.Group)
+    context = click.Context(group, info_name=words)
+    said = " ".join(group.get_help(context).split())
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        assert f" {name} {first_sentence(command)} " in said
+        assert first_sentence(command).endswith(".")
+
+
+def test_a_wrong_example_is_seen() -> None:
+    """An option that there is not, a missing word, another command's name."""
+    for line in ("vmrole apply --fast", "vmrole reimage", "vmrole image addd x", "vmrole get nothing"):
+        with pytest.raises(click.UsageError):
+            parsed(line)
