@@ -48,6 +48,7 @@ from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
+from orchestrator.drivers.tools.room import Room
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, VmroleError
@@ -131,6 +132,8 @@ def running(settings: Config) -> Iterator[None]:
                 pool=settings.network_pool,
                 memory_mib=_memory_mib(settings),
                 disk_mib=_disk_mib(settings),
+                vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
+                require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
                 vip_pool=lambda: _vip_pool(settings),
                 routed=lambda: [str(route.network) for route in routes.foreign()],
             ),

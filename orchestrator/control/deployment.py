@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
-from orchestrator.errors import Conflict, InvalidInput, Problem
+from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import (
     Goal,
     Incarnation,
@@ -27,32 +27,36 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
-from orchestrator.rules import addressing
+from orchestrator.rules import addressing, quotas
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.servicefile.answers import computer_faults
 
-MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
 _ROLLOUT = "rollout-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the host can give: addresses from `pool` (CIDR), memory in MiB, disk in MiB (None: whatever is asked).
+    """What the host gives: addresses from `pool` (CIDR), memory and disk in MiB, vCPUs (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are elsewhere.
+    `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
     pool: str
     memory_mib: int
     disk_mib: int | None = None
+    vcpus: int | None = None
     vip_pool: Callable[[], Sequence[str] | None] = lambda: None
     routed: Callable[[], Sequence[str]] = tuple
+    require_room: Callable[[], None] = lambda: None
 
 
-def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, old_vip: str = "") -> None:
-    """Raises InvalidInput, or Conflict with one of the other services, when the host cannot have the service.
+def check(
+    spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, before: ServiceSpec | None = None
+) -> None:
+    """Raises InvalidInput, NoSpace, or Conflict with one of the others, when the host cannot have the service.
 
-    A VIP that the service has already (`old_vip`) it keeps, wherever VIPs are taken from by now.
+    What the service has already (`before`) it keeps: its VIP, wherever VIPs are taken from by now, and its size.
     """
     if faults := (*servicefile.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
         raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
@@ -62,27 +66,17 @@ def check(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, o
                 f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
             )
     if spec.vip:
-        addressing.check_vip(spec.vip, capacity.pool, None if spec.vip == old_vip else capacity.vip_pool())
-    used = sum(_memory_mib(other.spec) for other in others)
-    need = _memory_mib(spec)
-    if used + need > capacity.memory_mib:
-        fault = f"needs {need} MiB of memory; the host has {capacity.memory_mib} MiB, {used} MiB are taken"
-        biggest = max(spec.roles, key=_role_memory_mib)
-        key = f"roles.{biggest.name}.size.memory"
-        raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="use less memory or fewer instances"),))
-    _check_disk(spec, others, capacity.disk_mib)
-
-
-def _check_disk(spec: ServiceSpec, others: Sequence[Service], disk_mib: int | None) -> None:
-    """All disks, as large as they may become."""
-    used = sum(_disk_mib(other.spec) for other in others)
-    need = _disk_mib(spec)
-    if disk_mib is None or used + need <= disk_mib:
-        return
-    fault = f"needs up to {need} MiB of disk; the host gives {disk_mib} MiB, {used} MiB are promised"
-    biggest = max(spec.roles, key=_role_disk_mib)
-    hint = "use smaller disks or fewer instances, or raise disk_overcommit in the configuration"
-    raise InvalidInput(fault, problems=(Problem(fault, key=f"roles.{biggest.name}.size.disk", hint=hint),), hint=hint)
+        kept = before is not None and spec.vip == before.vip
+        addressing.check_vip(spec.vip, capacity.pool, None if kept else capacity.vip_pool())
+    specs = [other.spec for other in others]
+    for quota, limit in (
+        (quotas.MEMORY, capacity.memory_mib),
+        (quotas.VCPUS, capacity.vcpus),
+        (quotas.DISK, capacity.disk_mib),
+    ):
+        quotas.refuse(quota, spec, before, specs, limit)
+    if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
+        capacity.require_room()
 
 
 def check_room(spec: ServiceSpec, present: Mapping[InstanceName, Instance]) -> None:
@@ -210,20 +204,3 @@ def _template(spec: ServiceSpec, instance: Instance) -> Role | None:
 
 def _templates(spec: ServiceSpec) -> dict[str, Role]:
     return {role.name: role.template() for role in spec.roles}
-
-
-def _role_memory_mib(role: Role) -> int:
-    return role.instances * (role.size.memory_mib + MEMORY_PER_VM_MIB)
-
-
-def _role_disk_mib(role: Role) -> int:
-    storage = sum(one.size_mib for one in role.local_storage)
-    return role.instances * ((role.size.disk_mib or role.image_mib) + storage)
-
-
-def _disk_mib(spec: ServiceSpec) -> int:
-    return sum(_role_disk_mib(role) for role in spec.roles)
-
-
-def _memory_mib(spec: ServiceSpec) -> int:
-    return sum(_role_memory_mib(role) for role in spec.roles)

@@ -247,7 +247,7 @@ class Control:
                 f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
             )
         others = list(services.values())
-        deployment.check(spec, others, self._capacity, old_vip=old.spec.vip if old else "")
+        deployment.check(spec, others, self._capacity, before=old.spec if old else None)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, running) if old else []

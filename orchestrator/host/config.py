@@ -16,6 +16,7 @@ haproxy = "haproxy"                  # the program
 image_virtual_size_max_gib = 2048
 memory_reserve_mib = 1024            # kept for the host itself
 disk_reserve_mib = 1024              # kept free under state_dir, of a small file system a twentieth
+vcpu_overcommit = 16                 # all vCPUs are at most so many times the host's CPUs
 disk_overcommit = 10                 # all disks, as large as they may become, are at most so many times the room
 workers = 16                         # turns at the same time
 log_style = "auto"                   # "auto", "text", "json"
@@ -47,6 +48,7 @@ _BOUNDS = {
     "image_virtual_size_max_gib": (1, 2**20),
     "memory_reserve_mib": (0, 2**30),
     "disk_reserve_mib": (0, 2**40),
+    "vcpu_overcommit": (1, 10_000),
     "disk_overcommit": (1, 10_000),
     "workers": (1, 1024),
 }
@@ -78,6 +80,7 @@ class Config:
     image_virtual_size_max_gib: int = 2048
     memory_reserve_mib: int = 1024
     disk_reserve_mib: int = 1024
+    vcpu_overcommit: int = 16
     disk_overcommit: int = 10
     workers: int = 16
     log_style: str = "auto"

@@ -61,7 +61,7 @@ def small(tmp_path: Path) -> Iterator[Layout]:
 
 
 def test_nothing_new_is_begun_where_running_guests_need_the_room(small: Layout) -> None:
-    """Below the reserve no overlay is laid, though it would fit; when there is room again it is."""
+    """Below the reserve no disk is laid, though it would fit; when there is room again it is."""
     fabric = Fabric()
     fabric.deploy(web_role(instances=1))
     disks = QemuImgDisks(small, reserve_bytes=GIB)
@@ -70,7 +70,10 @@ def test_nothing_new_is_begun_where_running_guests_need_the_room(small: Layout) 
         os.posix_fallocate(file.fileno(), 0, 97 << 20)
     with pytest.raises(NoSpace, match="no room for"):
         disks.lay_overlay(fabric.instance())
+    with pytest.raises(NoSpace, match="no room for"):
+        disks.lay_local_storage(fabric.instance())
     assert disks.inventory() == {}
     filler.unlink()
     disks.lay_overlay(fabric.instance())
-    assert disks.inventory() != {}
+    disks.lay_local_storage(fabric.instance())
+    assert disks.inventory()[fabric.instance().name] == {"overlay:1", "storage:cache"}

@@ -64,6 +64,7 @@ class QemuImgDisks:
                 if path.stat().st_size != size:
                     log.warning("local storage %s keeps its %d MiB", storage.name, path.stat().st_size // MIB)
                 continue
+            self._room.require(0, str(path))
             with _space(path):
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
                 being_made = path.with_name(path.name + _NEW)

@@ -56,7 +56,10 @@ class FakeDisks:
         self._world.meet("disks")
         with self._world.lock:
             for storage in instance.role.local_storage:
-                self._world.storage.setdefault(instance.name, {}).setdefault(storage.name, "")
+                laid = self._world.storage.setdefault(instance.name, {})
+                if storage.name not in laid and self._world.faults.disk_is_full:
+                    raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+                laid.setdefault(storage.name, "")
 
     def erase_local_storage(self, name: InstanceName) -> None:
         """See ports.Disks."""

@@ -22,16 +22,20 @@ class Room:
     def free_bytes(self) -> int:
         """What may be taken now, at least 0."""
         found = os.statvfs(self.directory)
-        reserve = min(self.reserve_bytes, found.f_blocks * found.f_frsize // _PART)
-        return max(0, found.f_bavail * found.f_frsize - reserve)
+        return max(0, found.f_bavail * found.f_frsize - self._kept_bytes(found))
 
     def require(self, count: int, what: str = "the image") -> None:
         """Raises NoSpace when `count` bytes, or for 0 any at all, do not fit."""
         free = self.free_bytes()
         if count > free or free == 0:
-            wanted = f"{count // MIB} MiB" if count else "more"
+            found = os.statvfs(self.directory)
+            kept, unused = self._kept_bytes(found) // MIB, found.f_bavail * found.f_frsize // MIB
+            needs = f"needs {count // MIB} MiB, and " if count else ""
             raise NoSpace(
-                f"no room for {what}: {wanted} would leave too little of {self.directory}: {free // MIB} MiB "
-                "may be taken",
+                f"no room for {what}: {needs}{self.directory} has {unused} MiB free, of which {kept} MiB "
+                "are kept for what runs",
                 hint="make room under the state directory, or lower disk_reserve_mib in the configuration",
             )
+
+    def _kept_bytes(self, found: os.statvfs_result) -> int:
+        return min(self.reserve_bytes, found.f_blocks * found.f_frsize // _PART)

@@ -1,0 +1,71 @@
+"""What the host promises to all instances together, and who is refused when that is spent. Pure.
+
+A service that asks for no more than it had is never refused: less is wanted of a host that has promised too much.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.model import Role, ServiceSpec
+
+MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """One thing of which the host has so much. `fault` takes what is needed, has been promised, and is there."""
+
+    fault: str
+    key: str  # below the role
+    hint: str
+    each: Callable[[Role], int]  # what one instance of the role may come to hold
+
+
+def _disk_mib(role: Role) -> int:
+    return (role.size.disk_mib or role.image_mib) + sum(storage.size_mib for storage in role.local_storage)
+
+
+MEMORY: Final = Quota(
+    fault="needs {need} MiB of memory; the host has {limit} MiB, {used} MiB are taken",
+    key="size.memory",
+    hint="use less memory or fewer instances",
+    each=lambda role: role.size.memory_mib + MEMORY_PER_VM_MIB,
+)
+VCPUS: Final = Quota(
+    fault="needs {need} vCPUs; the host gives {limit}, {used} are promised",
+    key="size.vcpus",
+    hint="use fewer vCPUs or instances, or raise vcpu_overcommit in the configuration",
+    each=lambda role: role.size.vcpus,
+)
+DISK: Final = Quota(
+    fault="needs up to {need} MiB of disk; the host gives {limit} MiB, {used} MiB are promised",
+    key="size.disk",
+    hint="use smaller disks or fewer instances, or raise disk_overcommit in the configuration",
+    each=_disk_mib,
+)
+
+
+def promised(quota: Quota, spec: ServiceSpec) -> int:
+    """What all instances of the service may come to hold."""
+    return sum(role.instances * quota.each(role) for role in spec.roles)
+
+
+def refuse(
+    quota: Quota, spec: ServiceSpec, before: ServiceSpec | None, others: Sequence[ServiceSpec], limit: int | None
+) -> None:
+    """Raises InvalidInput, with the numbers and the key of the role that asks for most, unless the host has it all.
+
+    `before` is the service as it is, if it is there already; `limit` None: whatever is asked.
+    """
+    need, used = promised(quota, spec), sum(promised(quota, other) for other in others)
+    grows = need > (promised(quota, before) if before is not None else 0)
+    if limit is None or used + need <= limit or not grows:
+        return
+    fault = quota.fault.format(need=need, limit=limit, used=used)
+    biggest = max(spec.roles, key=lambda role: role.instances * quota.each(role))
+    problem = Problem(fault, key=f"roles.{biggest.name}.{quota.key}", hint=quota.hint)
+    raise InvalidInput(fault, problems=(problem,), hint=quota.hint)
