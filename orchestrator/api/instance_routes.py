@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +16,10 @@ from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLo
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, Watchers
-from orchestrator.api.views import InstanceView, Why, Wish, view_instance
+from orchestrator.api.views import InstanceView, Why, Wish, seats_of, view_instance
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
-from orchestrator.model import Agent, Event, InstanceName, Operation, Seat, Silence
+from orchestrator.model import Agent, Event, InstanceName, Operation, Silence
 
 QUESTIONS_MAX = 16  # a silent guest keeps each waiting for seconds
 CONSOLE_MAX_BYTES = 1 << 20
@@ -56,7 +56,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     def list_instances(subject: Subject = "", seats: bool = False) -> list[InstanceView]:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
         found = control.chosen(subject)
-        taken = _seats(control) if seats else {}
+        taken = (seats_of(control) if seats else None) or {}
         return [view_instance(one, taken.get(one.name)) for one in found]
 
     @router.get("/instances/watch", tags=["instances"], response_class=Response, responses=_STREAM)
@@ -71,7 +71,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     def get_instance(name: str) -> InstanceView:
         """One instance, "web-0.shop" or "web-0" when that is unique."""
         instance = control.instance(name)
-        return view_instance(instance, _seats(control).get(instance.name))
+        return view_instance(instance, (seats_of(control) or {}).get(instance.name))
 
     @router.get("/instances/{name}/why", tags=["instances"])
     def get_why(name: str) -> Why:
@@ -152,10 +152,3 @@ def _number(last_event_id: str | None) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < len(str(_NUMBER_MAX))):
         raise InvalidInput(f"Last-Event-ID {last_event_id[:40]!r} is no number of an event")
     return int(last_event_id)
-
-
-def _seats(control: Control) -> Mapping[InstanceName, Seat]:
-    try:
-        return control.seats()
-    except Transient:  # A balancer that is being started again must not hide the instances.
-        return {}

@@ -14,6 +14,7 @@ from orchestrator.api.views import (
     Counts,
     Documents,
     ServiceView,
+    seats_of,
     view_applied,
     view_checked,
     view_service,
@@ -72,10 +73,11 @@ def service_routes(control: Control) -> APIRouter:
     router = APIRouter(prefix="/v1/services", tags=["services"])
 
     @router.get("")
-    def list_services() -> list[ServiceView]:
-        """All services, by name. User data is never shown."""
+    def list_services(seats: bool = False) -> list[ServiceView]:
+        """All services, by name; with `seats`, how many members the balancer has up. User data is never shown."""
         instances = control.instances()
-        return [view_service(one, instances) for one in control.services()]
+        taken = seats_of(control) if seats else None
+        return [view_service(one, instances, taken) for one in control.services()]
 
     @router.post("", openapi_extra=_DOCUMENT)
     def apply_service(
@@ -95,11 +97,11 @@ def service_routes(control: Control) -> APIRouter:
         return [view_checked(one) for one in control.check(wish.documents)]
 
     @router.get("/{name}")
-    def get_service(name: str, response: Response) -> ServiceView:
+    def get_service(name: str, response: Response, seats: bool = False) -> ServiceView:
         """One service; its ETag is its revision."""
         service = control.service(name)
         response.headers["etag"] = f'"{service.revision}"'
-        return view_service(service, control.instances(name))
+        return view_service(service, control.instances(name), seats_of(control) if seats else None)
 
     @router.put("/{name}/instances")
     def scale_service(request: Request, name: str, counts: Counts, expected: Expected) -> ServiceView:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, StrictInt
 
 from orchestrator.api.problems import ProblemBody, body_of
-from orchestrator.control.requests import Applied
-from orchestrator.errors import VmroleError
+from orchestrator.control.requests import Applied, Control
+from orchestrator.errors import Transient, VmroleError
 from orchestrator.model import (
     Instance,
+    InstanceName,
     Operation,
     Phase,
     Role,
@@ -41,6 +42,7 @@ class ServiceView:
     created_at_s: float
     instances: int  # that exist, those being removed included
     serving: int
+    up: int | None = None  # of them, at the balancer; None when it was not asked, or does not answer
     revision: int
 
 
@@ -158,8 +160,10 @@ def _mask(text: str) -> str:
     return MASK if text else ""
 
 
-def view_service(service: Service, instances: Sequence[Instance]) -> ServiceView:
-    """The service as shown; `instances` may be those of all services."""
+def view_service(
+    service: Service, instances: Sequence[Instance], seats: Mapping[InstanceName, Seat] | None = None
+) -> ServiceView:
+    """The service as shown; `instances` may be those of all services, `seats` too."""
     own = [one for one in instances if one.service == service.name]
     return ServiceView(
         name=service.name,
@@ -170,6 +174,9 @@ def view_service(service: Service, instances: Sequence[Instance]) -> ServiceView
         created_at_s=service.created_at_s,
         instances=len(own),
         serving=sum(one.phase is Phase.SERVING for one in own),
+        up=None
+        if seats is None
+        else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in own),
         revision=service.revision,
     )
 
@@ -224,3 +231,11 @@ def view_checked(checked: Applied | VmroleError) -> CheckedView:
         return CheckedView(service="", changes=(), refusal=body_of(checked))
     assert checked.service is not None  # as it would be
     return CheckedView(service=checked.service.name, changes=checked.changes, refusal=None)
+
+
+def seats_of(control: Control) -> Mapping[InstanceName, Seat] | None:
+    """Members of pools as the balancer sees them; None when it does not answer: that must not hide the rest."""
+    try:
+        return control.seats()
+    except Transient:
+        return None

@@ -32,10 +32,22 @@ def _wanted(row: Row) -> int:
     return sum(int(role["instances"]) for role in row["roles"])
 
 
+def _seats(row: Row) -> int:
+    """How many members its pools shall have."""
+    return sum(int(role["instances"]) for role in row["roles"] if role["endpoints"])
+
+
+def _up(row: Row) -> str:
+    """How many of them the balancer has up; "" where there are none to be."""
+    return f"{'?' if row['up'] is None else row['up']}/{_seats(row)}" if _seats(row) else ""
+
+
 def _service_state(row: Row) -> str:
     if row["removing"]:
         return "removing"
-    return "serving" if row["serving"] == row["instances"] == _wanted(row) else "changing"
+    if row["serving"] != row["instances"] or row["serving"] != _wanted(row):
+        return "changing"
+    return "serving" if row["up"] is None or row["up"] >= _seats(row) else "degraded"
 
 
 _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
@@ -44,6 +56,7 @@ _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
             ("NAME", lambda row: row["name"]),
             ("VIP", lambda row: row["vip"]),
             ("SERVING", lambda row: f"{row['serving']}/{_wanted(row)}"),
+            ("UP", _up),
             ("STATE", _service_state),
             ("AGE", lambda row: ago(row["created_at_s"])),
         ],
@@ -140,7 +153,7 @@ def fetch(client: Client, kind: str, name: str, *, seats: bool = False) -> Seque
     """The rows of a kind, or those that the name narrows to."""
     match kind:
         case "services":
-            return [client.service(name)] if name else client.services()
+            return [client.service(name, seats=True)] if name else client.services(seats=True)
         case "images":
             return [client.image(name)] if name else client.images()
         case "operations":

@@ -44,14 +44,14 @@ class Client:
         found: wire.Health = self.call("GET", "/healthz")
         return found
 
-    def services(self) -> list[wire.Service]:
-        """All services."""
-        found: list[wire.Service] = self.call("GET", "/v1/services")
+    def services(self, *, seats: bool = False) -> list[wire.Service]:
+        """All services; `seats`: with how many members the balancer has up."""
+        found: list[wire.Service] = self.call("GET", "/v1/services", {"seats": seats})
         return found
 
-    def service(self, name: str) -> wire.Service:
+    def service(self, name: str, *, seats: bool = False) -> wire.Service:
         """One service."""
-        found: wire.Service = self.call("GET", f"/v1/services/{transport.part(name)}")
+        found: wire.Service = self.call("GET", f"/v1/services/{transport.part(name)}", {"seats": seats})
         return found
 
     def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.Applied:

@@ -19,6 +19,7 @@ class Service(TypedDict):
     created_at_s: float
     instances: int
     serving: int
+    up: int | None
     revision: int
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from ruamel.yaml import YAML
 
 from orchestrator import errors
 from orchestrator.cli.main import exit_status, main
+from orchestrator.control import records
+from orchestrator.model import Phase, Seat, Standing
 from tests.unit.api_daemon import SECRET, SHOP, Daemon
 from tests.unit.disk_files import Vhd, content, dynamic
 
@@ -88,9 +91,27 @@ def test_json_is_the_apis_answer(run: Run, daemon: Daemon) -> None:
     """A list of what the API says, whole, also for a single name; YAML holds the same."""
     out = run("get", "instances", "web-1", "-o", "json")[1]
     assert json.loads(out) == daemon.client().instances("web-1", seats=True)
-    assert YAML(typ="safe").load(run("get", "services", "shop", "-o", "yaml")[1]) == daemon.client().services()
+    assert YAML(typ="safe").load(run("get", "services", "shop", "-o", "yaml")[1]) == daemon.client().services(
+        seats=True
+    )
     daemon.wipe()
     assert run("get", "services", "-o", "json")[:2] == (0, "[]\n")
+
+
+def test_a_service_counts_its_seats(run: Run, daemon: Daemon) -> None:
+    """An instance that serves and that the balancer has down, for a wrong probe, is not up: the state says so."""
+    for instance in daemon.control.instances("shop"):
+        daemon.store.commit([records.put_state(dataclasses.replace(instance, phase=Phase.SERVING))])
+        seat = Seat(address=instance.nic.address, standing=Standing.UP, connections=0, pools=())
+        daemon.world.seats_taken[instance.name] = seat
+    row = re.split(r"\s{2,}", run("get", "services", "--no-headers")[1])
+    assert row[:5] == ["shop", "203.0.113.10", "3/3", "3/3", "serving"]
+    daemon.world.faults.check_fails = {"web-1.shop"}
+    row = re.split(r"\s{2,}", run("get", "services", "shop", "--no-headers")[1])
+    assert row[:5] == ["shop", "203.0.113.10", "3/3", "2/3", "degraded"]
+    assert "3 of 3 serve, 2 up at the balancer" in run("describe", "shop")[1]
+    daemon.world.faults.check_fails = set()
+    daemon.world.seats_taken.clear()
 
 
 def test_an_empty_list_is_said_on_stderr(run: Run, daemon: Daemon) -> None:

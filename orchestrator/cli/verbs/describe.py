@@ -36,8 +36,9 @@ def _fields(pairs: Sequence[tuple[str, object]], indent: str = "") -> list[str]:
 
 
 def _service(client: Client, name: str) -> list[str]:
-    service = client.service(name)
-    state = "being deleted" if service["removing"] else f"{service['serving']} of {service['instances']} serve"
+    service = client.service(name, seats=True)
+    up = "" if service["up"] is None else f", {service['up']} up at the balancer"
+    state = "being deleted" if service["removing"] else f"{service['serving']} of {service['instances']} serve{up}"
     head: list[tuple[str, object]] = [
         ("Service", service["name"]),
         ("VIP", service["vip"]),
