@@ -333,3 +333,68 @@ def test_the_thread_ends_with_the_last_watch(fabric: Fabric, monkeypatch: pytest
         watchers.end()
 
     run(test())
+
+
+def test_what_a_reader_has_yet_to_take_is_bounded(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes nothing while another takes every change starts over, instead of having it all kept for him."""
+    monkeypatch.setattr(sse, "EVENTS_MAX", 8)
+
+    async def test() -> None:
+        watchers = Watchers(fabric.control)
+        stalled, eager = (Reader(watchers, InstanceLookout("")) for _ in range(2))
+        for reader in (stalled, eager):
+            await reader.until(lambda reader=reader: "current" in reader.kinds)  # type: ignore[misc]
+        for number in range(12):
+            change(fabric, "web-1.shop", f"for {number}")
+            await eager.take()
+        assert await stalled.take() == "again"
+        await stalled.until(lambda: knows(fabric, stalled))
+        assert "again" not in eager.kinds
+        watchers.end()
+
+    run(test())
+
+
+def test_who_comes_for_events_makes_nobody_start_over(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old events are no news, however many there are."""
+    monkeypatch.setattr(sse, "EVENTS_MAX", 8)
+
+    async def test() -> None:
+        watchers = Watchers(fabric.control)
+        instances, events = Reader(watchers, InstanceLookout("")), Reader(watchers, EventLookout("", 0, 8))
+        await instances.until(lambda: "current" in instances.kinds)
+        for number in range(12):
+            fabric.store.commit([], [Event(at_s=1.0, subject="shop", message=str(number))])
+        await events.take()
+        change(fabric, "web-1.shop", "for a friend")
+        assert await instances.take() == "instance"
+        watchers.end()
+
+    run(test())
+
+
+def test_a_bug_in_one_message_costs_nobody_the_truth(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be told is told anew, and the log has the bug in full."""
+    monkeypatch.setattr(sse, "LOOK_EVERY_S", 0.02)
+
+    async def test() -> None:
+        watchers = Watchers(fabric.control)
+        reader = Reader(watchers, InstanceLookout(""))
+        await reader.until(lambda: "current" in reader.kinds)
+        met = threading.Event()
+
+        def broken(instance: Instance) -> views.InstanceView:
+            if not met.is_set():
+                met.set()
+                raise ZeroDivisionError
+            return views.view_instance(instance)
+
+        monkeypatch.setattr(lookouts, "view_instance", broken)
+        change(fabric, "web-1.shop", "for a friend")
+        await reader.until(lambda: knows(fabric, reader))
+        watchers.end()
+
+    run(test())
+    assert any(line.exc_info for line in caplog.records)
