@@ -212,6 +212,8 @@ class Host:
 
 # The store stays outside Host: a step may not write records; only `turn` may. ---------------------------------
 
+COMMIT_PARTS_MAX = 64  # writes, checks and events of one commit together: what the stores of several hosts take
+COMMIT_BYTES_MAX = 1024 * 1024  # of all its bodies as JSON, keys, and events
 COMMIT_IDS_KEPT = 256  # more than are ever on their way at once
 CHANGES_KEPT = 20_000  # documents whose last change a store remembers
 
@@ -328,7 +330,8 @@ class Store(Protocol):
 
         Raises StaleRevision, having changed nothing, when any document's revision is not the one expected. A commit
         whose `commit_id` is that of one of the last COMMIT_IDS_KEPT is that commit, sent again because its answer
-        was lost: nothing is done, and the revision of then is returned.
+        was lost: nothing is done, and the revision of then is returned. One above COMMIT_PARTS_MAX or
+        COMMIT_BYTES_MAX is a bug of its author: AssertionError, and nothing is done.
         """
 
     def revision(self) -> int:

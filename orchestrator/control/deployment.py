@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
-from orchestrator.errors import Conflict, InvalidInput
+from orchestrator.control import records
+from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.model import (
     Goal,
     Incarnation,
@@ -27,10 +28,13 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
+from orchestrator.ports import COMMIT_BYTES_MAX
 from orchestrator.rules import addressing, quotas
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.servicefile.answers import computer_faults
 
+TEMPLATE_BYTES_MAX = COMMIT_BYTES_MAX - 1024  # as JSON; it is stored by itself
+IMAGES_MAX = 40  # of one service; each has a place in the commit that makes it so
 _ROLLOUT = "rollout-"
 
 
@@ -60,6 +64,7 @@ def check(
     """
     if faults := (*servicefile.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
         raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
+    _check_records(spec)
     for other in others:
         if spec.vip and other.spec.vip == spec.vip:
             raise Conflict(
@@ -77,6 +82,21 @@ def check(
         quotas.refuse(quota, spec, before, specs, limit)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
         capacity.require_room()
+
+
+def _check_records(spec: ServiceSpec) -> None:
+    """What is too large for a commit of its own: a role's texts, or more images than are held fast at once."""
+    images: dict[str, str] = {}  # each with the first role that has it
+    for role in spec.roles:
+        images.setdefault(role.image_sha256, role.name)
+        if (size := records.template_bytes(role)) > TEMPLATE_BYTES_MAX:
+            fault = f"its texts are {size // 1024} KiB; a role may have {TEMPLATE_BYTES_MAX // 1024}"
+            hint = "have the guest fetch what is large"
+            raise InvalidInput(fault, problems=(Problem(fault, key=f"roles.{role.name}.answers", hint=hint),))
+    if len(images) > IMAGES_MAX:
+        fault = f"{len(images)} images; a service may have {IMAGES_MAX}"
+        key = f"roles.{list(images.values())[IMAGES_MAX]}.image"
+        raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="make it several services"),))
 
 
 def check_room(spec: ServiceSpec, present: Mapping[InstanceName, Instance]) -> None:

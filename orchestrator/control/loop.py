@@ -19,7 +19,7 @@ from orchestrator import lifecycle
 from orchestrator.control import records, rollout
 from orchestrator.control.present import Present
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, sentence, turn
-from orchestrator.control.unfolding import unfold
+from orchestrator.control.unfolding import BATCH, unfold
 from orchestrator.errors import (
     EndpointRefused,
     StaleRevision,
@@ -27,7 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.host.log import subject
 from orchestrator.model import Event, Frontend, Instance, InstanceName, Operation, Phase, Progress, Service, pool_name
-from orchestrator.ports import Host, Store
+from orchestrator.ports import COMMIT_PARTS_MAX, Host, Store
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +72,10 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[InstanceNam
     instances = list(present.instances_of(name).values())
     if not service.removing:
         notices = host.network.lay(service, [*instances, *present.shadows_of(name).values()])
-        if notices:
-            now_s = host.clock.now_s()
-            present.commit([], [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices])
+        now_s = host.clock.now_s()
+        events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]
+        for first in range(0, len(events), COMMIT_PARTS_MAX):
+            present.commit([], events[first : first + COMMIT_PARTS_MAX])
         laid = frozenset(one.name for one in instances)
         try:
             host.balancer.shape(frontends(present.all(Service), present.peopled()))
@@ -101,13 +102,16 @@ def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[Inst
     if operation is None or operation.progress is not Progress.RUNNING:
         return (), NEVER_S
     instances = present.instances_of(operation.service)
-    moved, changed = rollout.advance(operation, instances)
+    moved, all_changed = rollout.advance(operation, instances)
+    changed = all_changed[:BATCH]
     if moved != operation or changed:
         events = []
         if moved.progress is not Progress.RUNNING:
             told = f"{moved.verb} {moved.progress}: {moved.message}"
             events = [Event(at_s=host.clock.now_s(), subject=moved.subject, message=told)]
         present.commit([records.put(moved), *(records.put_wish(one) for one in changed)], events)
+    if len(changed) < len(all_changed):
+        return tuple(one.name for one in changed), 0.0
     return tuple(one.name for one in changed), NEVER_S if moved.progress is not Progress.RUNNING else AUDIT_S
 
 

@@ -98,6 +98,12 @@ def _digest(stored: Role) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def template_bytes(role: Role) -> int:
+    """How large the role's template is as JSON."""
+    text = json.dumps(_template_body(template(role)), separators=(",", ":"), ensure_ascii=False)
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
 def put_template(role: Role) -> Write:
     """The write that creates the role's template, which nobody has stored yet."""
     return Write(TEMPLATE, digest(role), _template_body(template(role)), 0)

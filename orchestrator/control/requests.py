@@ -43,6 +43,7 @@ from orchestrator.servicefile.difference import Change, difference, unfinished
 from unattend.secret import SecretRef
 
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
+FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
 TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
 
 _afresh = tenacity.retry(  # Reads, decides and commits anew when a record was written between reading and commit.
@@ -360,7 +361,7 @@ class Control:
 
     def _forget_old_operations(self) -> list[Write]:
         over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
-        return [records.drop(one) for one in over[:-OPERATIONS_KEPT]]
+        return [records.drop(one) for one in over[:-OPERATIONS_KEPT][:FORGOTTEN_AT_ONCE]]
 
     def _unfold(self, service: str, operation: Operation | None) -> None:
         """Writes the wishes of the instances now, so that whoever asks next sees them, and wakes whom it concerns.

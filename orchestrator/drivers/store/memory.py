@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from orchestrator.drivers.store.change_log import ChangeLog
+from orchestrator.drivers.store.limits import assert_fits
 from orchestrator.errors import StaleRevision
 from orchestrator.model import Event
 from orchestrator.ports import COMMIT_IDS_KEPT, Change, Check, Document, Write
@@ -49,6 +50,7 @@ class MemoryStore:
         commit_id: str = "",
     ) -> int:
         """See ports.Store."""
+        assert_fits(writes, events, checks)
         with self._changed:
             if commit_id in self._commits:
                 return self._commits[commit_id]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.drivers.store.change_log import ChangeLog
+from orchestrator.drivers.store.limits import assert_fits
 from orchestrator.drivers.store.sqlite_file import connect, counted, digest, lock, prepare, translated
 from orchestrator.errors import ConfigError, StaleRevision
 from orchestrator.model import Event
@@ -96,6 +97,7 @@ class SqliteStore:
         commit_id: str = "",
     ) -> int:
         """See ports.Store."""
+        assert_fits(writes, events, checks)
         with self._changed, translated():
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -9,7 +9,15 @@ import pytest
 
 from orchestrator.errors import StaleRevision
 from orchestrator.model import Event
-from orchestrator.ports import CHANGES_KEPT, COMMIT_IDS_KEPT, Check, Store, Write
+from orchestrator.ports import (
+    CHANGES_KEPT,
+    COMMIT_BYTES_MAX,
+    COMMIT_IDS_KEPT,
+    COMMIT_PARTS_MAX,
+    Check,
+    Store,
+    Write,
+)
 
 
 def event(subject: str, message: str = "said") -> Event:
@@ -100,10 +108,42 @@ class StoreContract:
     def test_what_is_too_long_ago_is_not_made_up(self, store: Store) -> None:
         """Who asks for more than is remembered is told to read everything again."""
         start = store.revision()
-        for first in range(0, CHANGES_KEPT + 1, 1000):
-            store.commit([Write("thing", str(number), {}, 0) for number in range(first, first + 1000)])
+        for first in range(0, CHANGES_KEPT + 1, COMMIT_PARTS_MAX):
+            store.commit([Write("thing", str(first + number), {}, 0) for number in range(COMMIT_PARTS_MAX)])
         assert store.changes(start) is None
         assert store.changes(store.revision()) == []
+
+    @pytest.mark.parametrize(
+        ("writes", "checks", "events"),
+        [(65, 0, 0), (0, 65, 0), (0, 0, 65), (30, 30, 5), (0, 1, 64), (64, 0, 1)],
+    )
+    def test_a_commit_of_too_many_parts_is_refused(self, store: Store, writes: int, checks: int, events: int) -> None:
+        """64 writes, checks and events are as many as the smallest store takes: nothing of more is done."""
+        wanted = [Write("thing", f"a{number}", {}, 0) for number in range(writes)]
+        held = [Check("thing", f"none{number}", 0) for number in range(checks)]
+        told = [event(f"a{number}") for number in range(events)]
+        with pytest.raises(AssertionError, match="65 writes, checks and events"):
+            store.commit(wanted, told, checks=held)
+        assert (store.revision(), store.all("thing"), store.events()) == (0, [], [])
+        most = (writes + checks + events) - COMMIT_PARTS_MAX
+        store.commit(wanted[most:], told if wanted else told[most:], checks=held if wanted or told else held[most:])
+
+    @pytest.mark.parametrize("letter", ["x", "é", "\N{SNOWMAN}"])
+    def test_a_commit_that_is_too_large_is_refused(self, store: Store, letter: str) -> None:
+        """1 MiB in all, bodies and events together, as bytes and not as letters."""
+        letters = COMMIT_BYTES_MAX // len(letter.encode())
+        half = letter * (letters // 2)
+        with pytest.raises(AssertionError, match="bytes"):
+            store.commit([Write("thing", "a", {"text": letter * letters}, 0)])
+        with pytest.raises(AssertionError, match="bytes"):
+            store.commit([Write("thing", key, {"text": half}, 0) for key in ("a", "b")])
+        with pytest.raises(AssertionError, match="bytes"):
+            store.commit([Write("thing", "a", {"text": half}, 0)], [event("a", half)])
+        assert (store.revision(), store.all("thing"), store.events()) == (0, [], [])
+        store.commit([Write("thing", "a", {"text": letter * (letters - 100)}, 0)])
+        stored = store.get("thing", "a")
+        assert stored is not None
+        assert len(stored.body["text"]) == letters - 100
 
     def test_change_and_delete(self, store: Store) -> None:
         """A change needs the revision that was read; after a delete the document may be made anew."""
