@@ -109,7 +109,8 @@ class Daemon:
         )
 
     def _findings(self) -> list[verify.Finding]:
-        return verify.findings(self._host, self.control.services(), self.control.instances())
+        services, instances = self.control.services(), self.control.instances()
+        return verify.findings(self._host, services, instances, self.present.set_aside())
 
     def _live(self) -> None:
         while not self._stopped.wait(TICK_S):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.host import config
 from orchestrator.host.config import Config
-from orchestrator.host.doctor import confinement, firmware, host, passage, programs, reach
+from orchestrator.host.doctor import confinement, firmware, host, passage, programs, reach, readable
 from orchestrator.host.doctor.check import Check, Verdict, fail, ok
 
 __all__ = ["CHECKS", "Check", "Verdict", "checks", "each"]
@@ -32,6 +32,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("tpm", firmware.tpm),
     ("apparmor", confinement.apparmor),
     ("state directory", host.state_dir),
+    ("records", readable.records),
     ("run directory", host.run_dir),
     ("qemu's way", reach.way_to_disks),
     ("secrets directory", host.secrets_dir),
