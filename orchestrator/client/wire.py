@@ -102,6 +102,7 @@ class Agent(TypedDict):
     version: str
     allowed: list[str]
     forbidden: list[str]
+    marks: dict[str, str]
 
 
 class Operation(TypedDict):

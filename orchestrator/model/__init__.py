@@ -7,6 +7,7 @@ import enum
 import ipaddress
 import re
 import uuid
+from collections.abc import Mapping
 from typing import NewType
 
 from orchestrator.errors import InvalidInput
@@ -557,6 +558,7 @@ class Agent:
     version: str = ""  # the agent's own
     allowed: tuple[str, ...] = ()  # the commands that vmrole has a use for and may call
     forbidden: tuple[str, ...] = ()  # those that this agent does not allow or does not know
+    marks: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what each system has of its own -> digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

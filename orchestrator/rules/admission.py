@@ -6,10 +6,15 @@ Pure: the command line deploys the canary by the ordinary verbs and hands over w
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+from orchestrator.model import AnswerFormat, Os
+from orchestrator.rules import no_agent
+from orchestrator.rules.patience import STOP_WITHIN_S
 
 ROOM = 3.0  # A suggested deadline is so many times what the slowest canary took; a busy host is slower than this one.
 LEAST_S = 60.0
@@ -33,24 +38,33 @@ class Lap:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One question that was put to the image. `good` None: a fact, neither good nor bad."""
+    """One question that was put to the image. `good` None: a fact; with `advice`, one that is better changed."""
 
     subject: str
     good: bool | None
     detail: str
+    advice: str = ""
 
 
-def service_file(service: str, image: str, *, vcpus: int, memory: str, within: str = "", answers: str = "") -> str:
-    """A service of one instance without endpoints: it runs off rotation. `answers` is YAML, as below `answers:`."""
+def service_file(
+    service: str, image: Mapping[str, Any], *, vcpus: int, memory: str, within: str = "", answers: str = ""
+) -> str:
+    """A service of one instance without endpoints: it runs off rotation. `answers` is YAML, as below `answers:`.
+
+    Its guest may take much longer to shut down than those of a role that says nothing: that is to be measured.
+    """
     lines = [
         f"service: {service}",
         "roles:",
         f"  {CANARY}:",
-        f'    image: "{image}"',
+        f'    image: "{image["sha256"]}"',
         f'    size: {{vcpus: {vcpus}, memory: "{memory}"}}',
+        f"    stop: {{within: {math.ceil(ROOM * STOP_WITHIN_S[Os(image['os'])])} s}}",
     ]
     if within:
-        lines += [f'    setup: {{within: "{within}"}}', f'    ready: {{within: "{within}"}}']
+        lines += [f'    ready: {{within: "{within}"}}']
+    if within and _has_setup(image):
+        lines += [f'    setup: {{within: "{within}"}}']
     if answers.strip():
         lines += ["    answers:", textwrap.indent(textwrap.dedent(answers).rstrip(), " " * 6)]
     return "\n".join(lines) + "\n"
@@ -89,14 +103,37 @@ def suggested(seen: Sequence[Lap]) -> dict[str, float]:
     }
 
 
+def shutdowns_s(events: Iterable[Mapping[str, Any]]) -> list[float]:
+    """How long each planned stop took (seconds), from the asking to the end of the VM; `events` as for `laps`."""
+    found = []
+    asked_at_s = None
+    for event in events:
+        if event["phase"] == "stopping":
+            asked_at_s = event["at_s"] if asked_at_s is None else asked_at_s
+        elif event["phase"]:
+            if event["phase"] == "erasing" and asked_at_s is not None:
+                found.append(event["at_s"] - asked_at_s)
+            asked_at_s = None
+    return found
+
+
 def findings(
-    image: Mapping[str, Any], hostname: str, agent: Mapping[str, Any], seen: Sequence[Lap], restarts: bool
+    image: Mapping[str, Any],
+    hostname: str,
+    agents: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
+    restarts: bool,
 ) -> list[Finding]:
-    """The verdicts: was the answer file honoured, did setup end, was it the same twice more, what may be asked."""
+    """The verdicts: was the answer file honoured, did setup end, was it the same twice more, what may be asked, what
+    has it of its image that it is to have of its own, and how long does it take to shut down.
+
+    `agents` holds what the agent said of itself in each generation, at least one; `events` as for `laps`.
+    """
+    agent, seen = agents[0], laps(events)
     told = str(agent["host_name"])
     boots = sorted({lap.boots for lap in seen})
     forbidden = ", ".join(agent["forbidden"])
-    named = told.lower() == hostname.lower() if told else None
+    named = told.lower() == hostname.lower() if told and _has_setup(image) else None
     return [
         Finding(subject="system", good=None, detail=f"{agent['system'] or 'unknown'}, agent {agent['version']}"),
         Finding(subject="agent calls", good=None if forbidden else True, detail=_calls(forbidden)),
@@ -105,6 +142,8 @@ def findings(
             good=named,
             detail=f"asked for {hostname}, the guest says {told}" if told else "the agent does not tell the name",
         ),
+        *_own(image, [one["marks"] for one in agents]),
+        _shutdown(image, shutdowns_s(events)),
         Finding(
             subject="setup restart",
             good=all(lap.boots >= 2 for lap in seen) if restarts else None,
@@ -120,3 +159,70 @@ def findings(
 
 def _calls(forbidden: str) -> str:
     return f"forbidden or unknown: {forbidden}" if forbidden else "all that vmrole uses are allowed"
+
+
+def mute(image: Mapping[str, Any]) -> Finding:
+    """The verdict on an image whose canary no agent has spoken for: what is missing, and the line that puts it in."""
+    return Finding(
+        subject="agent",
+        good=False,
+        detail="no agent has answered in the guest, so nobody can say when its setup and its services are complete",
+        advice=no_agent.HINT[Os(image["os"])],
+    )
+
+
+_BAKED: Final = (
+    ("machine-id", "machine-id", "empty it as the last thing in the image: truncate -s 0 /etc/machine-id"),
+    (
+        "SSH host keys",
+        "SSH host key",
+        "whoever has the image can pretend to be any of its instances; remove them as the last thing in the image: "
+        "rm /etc/ssh/ssh_host_*, which cloud-init makes anew",
+    ),
+)
+
+
+def _has_setup(image: Mapping[str, Any]) -> bool:
+    return bool(image["answers"] != AnswerFormat.NONE)
+
+
+def _own(image: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> list[Finding]:
+    """Whether each generation has a mark of its own; what two of them share, they have from their image."""
+    found = []
+    for subject, prefix, advice in _BAKED:
+        if subject == "machine-id" and image["os"] == Os.WINDOWS:
+            continue
+        mine = [{kind: mark for kind, mark in one.items() if kind.startswith(prefix)} for one in marks]
+        shared = sorted(
+            {
+                kind
+                for one, other in itertools.combinations(mine, 2)
+                for kind in one.keys() & other.keys()
+                if one[kind] == other[kind]
+            }
+        )
+        if shared:
+            told = f"the same in two generations, so it comes from the image: {', '.join(shared)}"
+            found.append(Finding(subject=subject, good=None, detail=told, advice=advice))
+        elif sum(map(bool, mine)) < 2:
+            found.append(
+                Finding(subject=subject, good=None, detail="the guest has none, or its agent does not show it")
+            )
+        else:
+            found.append(Finding(subject=subject, good=True, detail="another in each generation"))
+    return found
+
+
+def _shutdown(image: Mapping[str, Any], took_s: Sequence[float]) -> Finding:
+    """How long the guest takes to shut down, beside the time that it has in a role that says nothing."""
+    within_s = STOP_WITHIN_S[Os(image["os"])]
+    if not took_s:
+        return Finding(subject="shutdown", good=None, detail="no planned stop was seen")
+    slowest_s = max(took_s)
+    told = f"{slowest_s:.1f} s at most; a role that says nothing gives {within_s:g} s"
+    if slowest_s <= within_s / 2:
+        return Finding(subject="shutdown", good=True, detail=told)
+    advice = (
+        f"say in each role of it: stop: {{within: {math.ceil(ROOM * slowest_s / 60)} min}}; it is ended after that"
+    )
+    return Finding(subject="shutdown", good=None if slowest_s < within_s else False, detail=told, advice=advice)

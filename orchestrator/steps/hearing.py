@@ -5,20 +5,13 @@ the one question; nothing is asked of a guest that has no agent.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
-from orchestrator.model import Domain, Identity, Instance, Os, Services, Silence
+from orchestrator.model import Domain, Identity, Instance, Services, Silence
 from orchestrator.ports import Host
+from orchestrator.rules.no_agent import HINT
 from orchestrator.rules.patience import in_phase_s
 
 NO_AGENT_S = 120.0  # After so long without an agent, a guest in its first boot probably has none.
-NO_AGENT: Final = {
-    Os.LINUX: (
-        "has the image an agent? Put the package qemu-guest-agent into it, or say answers: {installAgent: true}; "
-        "for an appliance, ready: {agent: false, probe: …}"
-    ),
-    Os.WINDOWS: "has the image an agent? Run guest-agent\\qemu-ga-x86_64.msi of the virtio-win disc in it",
-}
 
 
 def identity_of(instance: Instance, host: Host) -> Identity | Silence:
@@ -45,7 +38,7 @@ def silence_says(meanwhile: str, silence: Silence, instance: Instance, now_s: fl
     """The sentence for `why` while the agent says nothing, with what may be wrong when it never has."""
     told = f"{meanwhile}: {silence.reason}"
     never = silence.absent and not instance.boot_id and not instance.set_up
-    return f"{told} ({NO_AGENT[instance.role.os]})" if never and in_phase_s(instance, now_s) > NO_AGENT_S else told
+    return f"{told} ({HINT[instance.role.os]})" if never and in_phase_s(instance, now_s) > NO_AGENT_S else told
 
 
 def setup_says(seen_so_far: str, identity: Identity) -> str:

@@ -43,7 +43,9 @@ def test_a_good_image_is_tested_and_remembers_it(
     sha256 = added(daemon, tmp_path)
     assert main(["image", "test", "real", "-o", "json", "--timeout", "60s"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert [one["good"] for one in report["findings"]] == [None, True, True, True, True, True]
+    assert {one["good"] for one in report["findings"]} == {None, True}
+    assert {one["subject"] for one in report["findings"] if one["good"] is None} == {"system"}
+    assert {"machine-id", "SSH host keys", "shutdown"} < {one["subject"] for one in report["findings"]}
     assert [lap["generation"] for lap in report["generations"]] == [1, 2, 3]
     assert daemon.client().image(sha256)["suggested"] == report["image"]["suggested"]
     assert daemon.client().services() == []
@@ -61,6 +63,40 @@ def test_a_bad_image_is_told_and_its_canary_goes(
     assert main(["image", "test", "real", "--timeout", "60s"]) == 1
     assert "FAIL  image:" in capsys.readouterr().out
     assert daemon.client().image(sha256)["suggested"] is None
+    assert daemon.client().services() == []
+
+
+def test_an_image_with_baked_identities_is_warned_of(
+    daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What every instance would share is told with the command that takes it out of the image; it is no failure."""
+    added(daemon, tmp_path)
+    daemon.world.faults.baked_marks.update({"machine-id", "SSH host key (rsa)"})
+    assert main(["image", "test", "real", "--timeout", "60s"]) == 0
+    said = capsys.readouterr().out
+    assert "WARN  machine-id: the same in two generations" in said
+    assert "truncate -s 0 /etc/machine-id" in said
+    assert "WARN  SSH host keys: the same in two generations, so it comes from the image: SSH host key (rsa)" in said
+    assert "rm /etc/ssh/ssh_host_*" in said
+
+
+def test_an_image_without_an_agent_is_told_what_it_lacks(
+    daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The package, and the line of a service file that installs it; a canary that was heard lacks none."""
+    sha256 = added(daemon, tmp_path)
+    daemon.world.faults.no_agent = True
+    assert main(["image", "test", "real", "--timeout", "1s"]) == 4
+    said = capsys.readouterr().out
+    assert "FAIL  agent: no agent has answered" in said
+    assert "package qemu-guest-agent" in said
+    assert "answers: {installAgent: true}" in said
+    assert main(["image", "test", "real", "--timeout", "1s", "-o", "json"]) == 4
+    assert [one["subject"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["agent"]
+    daemon.world.faults.no_agent = False
+    daemon.world.faults.services_never_start.add(InstanceName(f"canary-0.canary-{sha256[:12]}"))
+    assert main(["image", "test", "real", "--timeout", "2s"]) == 4
+    assert "FAIL  agent" not in capsys.readouterr().out
     assert daemon.client().services() == []
 
 

@@ -355,6 +355,44 @@ def test_a_frozen_guest_is_silent_in_every_question() -> None:
     assert told.allowed == ("guest-exec",)
 
 
+RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB"
+
+
+@pytest.mark.parametrize(
+    ("files", "marks"),
+    [
+        ({"/etc/machine-id": "0123456789abcdef0123456789abcdef\n"}, {"machine-id"}),
+        ({"/var/lib/dbus/machine-id": "0123456789abcdef0123456789abcdef\n"}, {"machine-id"}),
+        ({"/etc/machine-id": "uninitialized\n"}, set()),
+        ({"/etc/machine-id": ""}, set()),
+        ({"/etc/ssh/ssh_host_rsa_key.pub": f"{RSA} root@web-0\n"}, {"SSH host key (rsa)"}),
+        ({"/etc/ssh/ssh_host_ed25519_key.pub": "garbage"}, set()),
+        ({"/etc/ssh/ssh_host_rsa_key": "PRIVATE"}, set()),
+        ({}, set()),
+    ],
+)
+def test_marks_of_a_system_are_digests_of_what_it_has_of_its_own(files: dict[str, str], marks: set[str]) -> None:
+    """A machine-id that has been made, and public host keys without their comments; nothing else is told of them."""
+    told = guest(Agent(files)).agent(instance(boot_id=BOOT))
+    assert not isinstance(told, Silence)
+    assert told.marks.keys() == marks
+    assert all(text.strip() not in str(told) for text in files.values() if text.strip())
+    files = {path: text.replace("root@web-0", "root@canary-0") for path, text in files.items()}
+    assert guest(Agent(files)).agent(instance(boot_id=BOOT)) == told
+    files = {path: text.replace("0123", "4567").replace("AAAAD", "AAAAE") for path, text in files.items()}
+    other = guest(Agent(files)).agent(instance(boot_id=BOOT))
+    assert (other == told) == (not marks)
+
+
+def test_an_agent_that_shows_no_files_shows_no_marks() -> None:
+    """Forbidden or denied, it is no error: what it says else is told."""
+    agent = Agent({"/etc/machine-id": "ab"})
+    for agent.forbidden, agent.denied, agent.trouble in ((FILES, (), ""), ((), ("/etc",), ""), ((), (), "EIO")):
+        told = guest(agent).agent(instance(boot_id=BOOT))
+        assert not isinstance(told, Silence)
+        assert (told.marks, told.version) == ({}, "10.0.0")
+
+
 # Services -----------------------------------------------------------------------------------------------------
 
 

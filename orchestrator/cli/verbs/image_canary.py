@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.options import Duration, examples
-from orchestrator.cli.progress import progress
+from orchestrator.cli.progress import Progress, progress
 from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
 from orchestrator.client.client import Client
-from orchestrator.errors import NotFound, VmroleError
-from orchestrator.rules import admission
+from orchestrator.errors import NotFound, Transient, VmroleError
+from orchestrator.rules import admission, no_agent
 
 if TYPE_CHECKING:
     from orchestrator.client import wire
@@ -55,15 +55,21 @@ def test(
     size = memory or ("4 GiB" if image["os"] == "windows" else "512 MiB")
     said = read_text(answers, hint="name a file of answers") if answers else ""
     service = f"{admission.CANARY}-{image['sha256'][:12]}"
-    text = admission.service_file(service, image["sha256"], vcpus=vcpus, memory=size, within=within, answers=said)
+    text = admission.service_file(service, image, vcpus=vcpus, memory=size, within=within, answers=said)
     until = end_of(timeout)
-    with _deployed(client, service, text, until) as canary:
-        agent = client.agent(canary["name"])
-        for _ in range(admission.GENERATIONS - 1):
-            until_over(client, client.act("reimage", canary["name"]), until, progress())
-        seen = admission.laps(client.events(canary["name"]))
-        restarts = bool(client.service(service)["roles"][0]["setup"]["restart"])
-    found = admission.findings(image, canary["hostname"], agent, seen, restarts)
+    try:
+        with _deployed(client, service, text, until) as canary:
+            agents = [client.agent(canary["name"])]
+            for _ in range(admission.GENERATIONS - 1):
+                until_over(client, client.act("reimage", canary["name"]), until, progress())
+                agents.append(client.agent(canary["name"]))
+            events = client.events(canary["name"])
+            restarts = bool(client.service(service)["roles"][0]["setup"]["restart"])
+    except _Mute as mute:
+        _show(image, [admission.mute(image)], [], form)
+        raise mute.why from None
+    seen = admission.laps(events)
+    found = admission.findings(image, canary["hostname"], agents, events, restarts)
     found.append(_digest(client, image))
     if all(one.good is not False for one in found) and seen:
         image = client.suggest(image["sha256"], admission.suggested(seen))
@@ -71,17 +77,61 @@ def test(
     return 1 if any(one.good is False for one in found) else 0
 
 
+class _Mute(Exception):
+    """A canary that failed, and for which no agent has spoken in all its generations."""
+
+    def __init__(self, why: VmroleError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class _Hints:
+    """A progress that says once what a canary waits for, when a remedy for the image is known before the end."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+        self._said = False
+
+    def tell(self, row: Mapping[str, Any]) -> None:
+        """See Progress."""
+        self._inner.tell(row)
+        if not self._said and no_agent.is_asked(row):
+            self._said = True
+            render.say(f"{row['name']}: {render.plain(row['waiting'])}")
+
+    def __enter__(self) -> _Hints:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *ends: object) -> None:
+        self._inner.__exit__(*ends)
+
+
+def _is_mute(client: Client, canary: wire.Instance) -> bool:
+    """Whether no agent answers, nor ever has: each boot that one has told of is counted."""
+    if canary["boot"] or canary["boot_id"]:
+        return False
+    try:
+        client.agent(canary["name"])
+    except Transient:
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def _deployed(client: Client, service: str, text: str, until: float | None) -> Iterator[wire.Instance]:
     """The canary while it serves. Whatever happens, it is removed; a failed one has left its sentence behind."""
     client.apply(text, expected=0)
     try:
-        until_serving(client, service, until, progress())
+        until_serving(client, service, until, _Hints(progress()))
         yield client.instances(service)[0]
-    except VmroleError:
-        for one in client.instances(service):  # Its evidence goes with it; what it said last shall not.
+    except VmroleError as error:
+        canaries = client.instances(service)
+        for one in canaries:  # Its evidence goes with it; what it said last shall not.
             for sentence in client.why(one["name"]):
                 render.say(sentence)
+        if canaries and all(_is_mute(client, one) for one in canaries):
+            raise _Mute(error) from error
         raise
     finally:
         client.remove(service)
@@ -107,7 +157,7 @@ def _show(image: wire.Image, found: list[admission.Finding], seen: list[admissio
         }
         render.show([render.dump(report, form)])
         return
-    render.show(render.plain(f"{_SIGNS[one.good]}  {one.subject}: {one.detail}") for one in found)
+    render.show(render.plain(line) for one in found for line in _lines(one))
     phases = list(dict.fromkeys(phase for lap in seen for phase in lap.phases_s))
     columns: list[render.Column] = [("GENERATION", lambda lap: str(lap.generation))]
     columns += [(phase.upper(), functools.partial(_seconds, phase)) for phase in phases]
@@ -116,6 +166,13 @@ def _show(image: wire.Image, found: list[admission.Finding], seen: list[admissio
     if image["suggested"]:
         words = ", ".join(f"{key.removesuffix('_s')} {value:.0f} s" for key, value in image["suggested"].items())
         render.show([f"suggested deadlines, kept with the image: {words}"])
+
+
+def _lines(finding: admission.Finding) -> Iterator[str]:
+    sign = "WARN" if finding.good is None and finding.advice else _SIGNS[finding.good]
+    yield f"{sign}  {finding.subject}: {finding.detail}"
+    if finding.advice:
+        yield f"      {finding.advice}"
 
 
 def _seconds(phase: str, lap: admission.Lap) -> str:

@@ -202,7 +202,12 @@ class FakeGuest:
             version="1",
             allowed=() if blind else files,
             forbidden=files if blind else (),
+            marks={} if blind else self._marks(instance),
         )
+
+    def _marks(self, instance: Instance) -> dict[str, str]:
+        baked = self._world.faults.baked_marks
+        return {kind: kind if kind in baked else instance.vm_uuid for kind in ("machine-id", "SSH host key (rsa)")}
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:  # noqa: ARG002 - the port's shape
         """See ports.Guest."""

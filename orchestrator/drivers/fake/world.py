@@ -57,6 +57,7 @@ class Faults:
     agent_shows_no_files: bool = False
     agent_is_confined: bool = False  # it tells which boot it is in, and may not look into our files
     no_agent: bool = False  # the image has none
+    baked_marks: set[str] = dataclasses.field(default_factory=set)  # what each generation has of its image
     refuses: dict[str, VmroleError] = dataclasses.field(default_factory=dict)  # what every call of a port meets
     sick_cannot_drain: bool = False  # the balancer refuses to drain a member that is down
     shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)

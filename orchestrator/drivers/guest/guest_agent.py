@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from orchestrator.drivers.evidence import Transcript
-from orchestrator.drivers.guest import agent_facts, host_probe
+from orchestrator.drivers.guest import agent_facts, host_probe, identity_marks
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
 from orchestrator.drivers.guest.windows_guest import WindowsGuest
@@ -96,7 +96,9 @@ class LibvirtGuest:
     def agent(self, instance: Instance) -> Agent | Silence:
         """See ports.Guest."""
         try:
-            return agent_facts.ask(self._channel, instance.name)
+            facts = agent_facts.ask(self._channel, instance.name)
+            marks = identity_marks.ask(lambda path: self._commands.shown(instance.name, path), instance.role.os)
+            return dataclasses.replace(facts, marks=marks)
         except AgentSilent as silent:
             return self._silence(instance, "agent", silent)
 
