@@ -44,18 +44,22 @@ TABLE: dict[Phase, Line] = {
     P.READY:      Line(steps.join_pool,      2 * MINUTE, (P.SERVING, P.STARTING), "brings the instance into load balancer rotation"),
     P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
-                                                         (P.STARTING, P.RESTARTING, P.STOPPING), "leaves the rotation; open connections finish"),
+                                                         (P.STARTING, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish"),
     P.RESTARTING: Line(steps.restart_guest,  lambda i: _asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
                                                          (P.STARTING,),   "can be restarted any number of times; all data persists"),
+    P.HALTING:    Line(steps.stop_vm,        lambda i: _asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
+                                                         (P.STOPPED,),    "the virtual machine is shut down, and kept"),
+    P.STOPPED:    Line(steps.stay_off,       FOREVER,    (P.HALTING, P.RESTARTING, P.STOPPING), "it is off until somebody starts it"),
     P.STOPPING:   Line(steps.stop_vm,        lambda i: _asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
                                                          (P.ERASING,),    "the virtual machine is shut down"),
-    P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.GONE), "all state that has not been persisted is lost"),
-    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING), "keeps the evidence until someone acts"),
+    P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.STOPPED, P.GONE), "all state that has not been persisted is lost"),
+    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING, P.HALTING), "keeps the evidence until someone acts"),
     P.GONE:       Line(steps.nothing,        FOREVER,    (P.REQUESTED,),  "nothing is left"),
 }
 # fmt: on
 
 LEAVING = (P.STOPPING, P.ERASING, P.GONE)
+ENDING = (*LEAVING, P.HALTING, P.STOPPED)  # What fails here is not healed by more of the same.
 
 
 def onward(instance: Instance) -> Phase:
@@ -63,8 +67,10 @@ def onward(instance: Instance) -> Phase:
     match instance.phase:
         case P.DRAINING:
             return _calls_for(instance) or P.STARTING
+        case P.ERASING if not instance.goal.serve:
+            return P.GONE
         case P.ERASING:
-            return P.REQUESTED if instance.goal.serve else P.GONE
+            return P.REQUESTED if instance.goal.runs else P.STOPPED
         case phase:
             return TABLE[phase].then[0]
 
@@ -72,7 +78,8 @@ def onward(instance: Instance) -> Phase:
 def detour(instance: Instance) -> Phase | None:
     """The phase that the goal calls for instead of finishing the present one; None = go on.
 
-    What may be in a pool is drained first; what is leaving already goes on leaving.
+    What may be in a pool is drained first; what is leaving already goes on leaving, and what is being shut down goes
+    off before it is started again.
     """
     if instance.phase is P.GONE:
         return P.REQUESTED if instance.goal.serve else None
@@ -81,6 +88,8 @@ def detour(instance: Instance) -> Phase | None:
         return None
     if instance.phase in (P.READY, P.SERVING):
         return P.DRAINING
+    if instance.phase is P.HALTING and called_for is not P.STOPPING:
+        return None
     if called_for is P.RESTARTING and not instance.set_up:
         return None  # A setup is never disturbed, nor what has failed in it; its own restart may fulfil the wish.
     return called_for
@@ -102,8 +111,13 @@ def _asked_after_s(instance: Instance) -> float:
 
 
 def _calls_for(instance: Instance) -> Phase | None:
+    """What is stopped takes a reimage that is asked for when it is started, and a removal at once."""
+    if instance.goal.serve and not instance.goal.runs:
+        return None if instance.phase is P.STOPPED else P.HALTING
     if instance.going:
         return P.STOPPING
+    if instance.phase is P.STOPPED:  # Half a setup is worth nothing: what was stopped in it begins anew.
+        return P.RESTARTING if instance.set_up else P.STOPPING
     return P.RESTARTING if instance.restart_asked else None
 
 
@@ -114,7 +128,7 @@ def heal(instance: Instance) -> Phase:
     What fails while stopping or erasing cannot be healed by more of the same. A restart that somebody asked for keeps
     everything: when it is overdue, what is done next is his to say.
     """
-    if instance.phase in LEAVING or (instance.phase is P.RESTARTING and instance.restart_asked):
+    if instance.phase in ENDING or (instance.phase is P.RESTARTING and instance.restart_asked):
         return P.FAILED
     rung = max(instance.strikes, 0 if instance.set_up else 1)
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]

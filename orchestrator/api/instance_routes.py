@@ -107,7 +107,7 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
 
     @router.post("/operations", tags=["operations"], status_code=202)
     def begin_operation(request: Request, wish: Wish, response: Response) -> Operation:
-        """Asks for a restart, a reimage or a rebuild; the answer is the operation that does it."""
+        """Asks for a restart, reimage, rebuild, stop or start; the answer is the operation that does it."""
         said(request, wish.verb, wish.subject)
         operation = control.act(wish.verb, wish.subject, together=wish.together)
         response.headers["location"] = f"/v1/operations/{operation.id}"

@@ -43,6 +43,7 @@ class ServiceView:
     instances: int  # that exist, those being removed included
     serving: int
     up: int | None = None  # of them, at the balancer; None when it was not asked, or does not answer
+    stopped: int  # because somebody asked for that
     revision: int
 
 
@@ -68,6 +69,7 @@ class InstanceView:
     wanted_generation: int
     wanted_boot: int
     removing: bool
+    stop_asked: bool  # it shall be off, and is left off, until somebody starts it
     address: str
     mac: str
     image: str
@@ -119,7 +121,7 @@ class Why:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The body that asks for a restart, a reimage or a rebuild of an instance, a role or a service."""
+    """The body that asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
 
     verb: Verb
     subject: str
@@ -177,6 +179,7 @@ def view_service(
         up=None
         if seats is None
         else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in own),
+        stopped=sum(one.phase is Phase.STOPPED for one in own),
         revision=service.revision,
     )
 
@@ -202,6 +205,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         wanted_generation=instance.goal.wanted.generation,
         wanted_boot=instance.goal.wanted.boot,
         removing=not instance.goal.serve,
+        stop_asked=not instance.goal.runs,
         address=instance.nic.address,
         mac=instance.nic.mac,
         image=instance.role.image,

@@ -45,9 +45,11 @@ def _up(row: Row) -> str:
 def _service_state(row: Row) -> str:
     if row["removing"]:
         return "removing"
-    if row["serving"] != row["instances"] or row["serving"] != _wanted(row):
+    if row["serving"] + row["stopped"] != row["instances"] or row["instances"] != _wanted(row):
         return "changing"
-    return "serving" if row["up"] is None or row["up"] >= _seats(row) else "degraded"
+    if row["stopped"] and not row["serving"]:
+        return "stopped"
+    return "serving" if row["up"] is None or row["up"] + row["stopped"] >= _seats(row) else "degraded"
 
 
 _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {

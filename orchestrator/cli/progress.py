@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-_STYLES = {"serving": "green", "failed": "bold red", "draining": "yellow", "erasing": "yellow", "gone": "dim"}
+_STYLES = {
+    "serving": "green",
+    "failed": "bold red",
+    "draining": "yellow",
+    "erasing": "yellow",
+    "gone": "dim",
+    "stopped": "dim",
+}
 _REFRESH_PER_S = 4
 
 

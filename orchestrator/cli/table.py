@@ -24,6 +24,8 @@ _VERBS = {
     "restart": "act",
     "reimage": "act",
     "rebuild": "act",
+    "stop": "act",
+    "start": "act",
     "why": "look",
     "events": "look",
     "console": "look",

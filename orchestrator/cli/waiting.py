@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.progress import Progress
@@ -16,17 +16,27 @@ if TYPE_CHECKING:
     from orchestrator.client.transport import Json
     from orchestrator.client.wire import Operation
 
+Test = Callable[[Mapping[str, Any]], bool]
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
 
 
 def settled(row: Mapping[str, Any]) -> bool:
-    """Whether an instance serves, at least as new as it was asked to be; one that is to go is not settled yet."""
+    """Whether an instance serves, at least as new as it was asked to be, or is off as it was asked to be; one that is
+    to go is not settled yet.
+    """
+    if row["stop_asked"]:
+        return off(row)
     return row["phase"] == "serving" and not _behind(row) and not row["removing"]
+
+
+def off(row: Mapping[str, Any]) -> bool:
+    """Whether an instance is stopped because somebody asked for that."""
+    return row["phase"] == "stopped" and bool(row["stop_asked"]) and not row["removing"]
 
 
 def hopeless(row: Mapping[str, Any]) -> bool:
     """Whether an instance has failed and nobody has asked for another try: waiting cannot help."""
-    return row["phase"] == "failed" and not _behind(row) and not row["removing"]
+    return row["phase"] == "failed" and not _behind(row) and not row["removing"] and not row["stop_asked"]
 
 
 def _behind(row: Mapping[str, Any]) -> bool:
@@ -44,14 +54,17 @@ def full_subject(client: Client, subject: str) -> str:
     return found[0]["name"] if len(found) == 1 and found[0]["hostname"] == subject else subject
 
 
-def until_serving(client: Client, subject: str, until: float | None, progress: Progress) -> None:
-    """Returns when every instance of the subject serves and none is still to go.
+def until_serving(
+    client: Client, subject: str, until: float | None, progress: Progress, *, is_there: Test = settled
+) -> None:
+    """Returns when every instance of the subject serves, or is off as asked, and none is still to go; or when what
+    `is_there` says holds for every one.
 
     Raises Permanent when one has failed, NotFound when they are gone, WaitedTooLong.
     """
     rows: dict[str, Mapping[str, Any]] = {}
     complete = False
-    if until is not None and until <= time.monotonic() and all(settled(row) for row in client.instances(subject)):
+    if until is not None and until <= time.monotonic() and all(is_there(row) for row in client.instances(subject)):
         return  # A wait of no time is a question.
     with progress:
         for kind, value, _ in client.watch_instances(subject, until=until):
@@ -62,7 +75,7 @@ def until_serving(client: Client, subject: str, until: float | None, progress: P
             if failed:
                 words = "; ".join(f"{row['name']} failed: {row['failure']}" for row in failed)
                 raise Permanent(words, hint=f"ask: vmrole why {failed[0]['name']}")
-            if all(settled(row) for row in rows.values()):
+            if all(is_there(row) for row in rows.values()):
                 break
     if not rows:
         full_subject(client, subject)

@@ -105,7 +105,7 @@ class Client:
         return found
 
     def act(self, verb: str, subject: str, *, together: int = 1) -> wire.Operation:
-        """Asks for a restart, reimage or rebuild of an instance, a role or a service."""
+        """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
         wish = {"verb": verb, "subject": subject, "together": together}
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found

@@ -20,6 +20,7 @@ class Service(TypedDict):
     instances: int
     serving: int
     up: int | None
+    stopped: int
     revision: int
 
 
@@ -44,6 +45,7 @@ class Instance(TypedDict):
     wanted_generation: int
     wanted_boot: int
     removing: bool
+    stop_asked: bool
     address: str
     mac: str
     image: str
@@ -114,6 +116,7 @@ class Operation(TypedDict):
     service: str
     targets: list[list[Any]]
     storage: list[int]
+    halts: list[int]
     together: int
     progress: str
     message: str

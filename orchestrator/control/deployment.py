@@ -125,7 +125,8 @@ def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: 
             if before is None:
                 changed.append(_new(service, template, index, now_s))
                 continue
-            after = replace(before, goal=replace(before.goal, role=template, serve=True))
+            again = before.goal.halts + 1 if not before.goal.serve and not before.goal.runs else before.goal.halts
+            after = replace(before, goal=replace(before.goal, role=template, serve=True, halts=again))
             if after != before:
                 changed.append(after)
     leaving = [instance for instance in staying.values() if instance.goal.serve]

@@ -23,6 +23,8 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         lines.append(f"This may last until {_clock(deadline_s)} ({left}); then: {_next_rung(instance)}.")
     if not instance.goal.serve:
         lines.append("Its removal was asked for.")
+    elif not instance.goal.runs and instance.phase is not Phase.STOPPED:
+        lines.append("Its stop was asked for.")
     elif instance.goal.wanted > instance.at:
         wanted = instance.goal.wanted
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
@@ -45,6 +47,10 @@ def _reason(instance: Instance) -> str:
         keeps = f"vmrole restart {instance.name} (keeps everything), or: " if instance.set_up else ""
         again = f"It is tried again at {_clock(instance.revisit_at_s)}. " if instance.revisit_at_s else ""
         return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
+    if instance.phase is Phase.STOPPED and not instance.goal.runs:
+        anew = instance.going or not instance.set_up
+        how = "it is made anew then" if anew else "it boots then, as it is"
+        return f"It was stopped, and nothing starts or heals it until: vmrole start {instance.name} ({how})."
     if instance.phase is Phase.SERVING and not instance.waiting:
         where = "is in rotation" if instance.goal.role.endpoints else "serves, is in no rotation"
         return f"It {where} and waits for nothing."

@@ -67,6 +67,8 @@ def is_ill(instance: Instance, now_s: float) -> bool:
             return instance.unwell_since_s > 0
         case Phase.FAILED:
             return now_s - instance.phase_since_s < TOGETHER_S
+        case Phase.HALTING | Phase.STOPPED:
+            return False
         case Phase.DRAINING | Phase.STARTING | Phase.READY | Phase.RESTARTING if instance.served_at_s:
             return not instance.restart_asked and not instance.going
         case _:
@@ -75,7 +77,7 @@ def is_ill(instance: Instance, now_s: float) -> bool:
 
 def in_healing(instance: Instance) -> bool:
     """Whether the ladder has taken it out and it has yet to come back."""
-    over = (Phase.SERVING, Phase.FAILED, Phase.GONE)
+    over = (Phase.SERVING, Phase.FAILED, Phase.HALTING, Phase.STOPPED, Phase.GONE)
     return instance.strikes > 0 and instance.phase not in over and not instance.going and not instance.sick_since_s
 
 
@@ -98,4 +100,4 @@ def sentence(judgement: Judgement, instance: Instance) -> str:
 
 def _fellow(one: Instance, instance: Instance) -> bool:
     same = (one.service, one.role_name) == (instance.service, instance.role_name)
-    return same and one.name != instance.name and one.goal.serve
+    return same and one.name != instance.name and one.goal.serve and one.goal.runs

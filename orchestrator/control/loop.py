@@ -104,6 +104,8 @@ def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[Inst
     instances = present.instances_of(operation.service)
     moved, all_changed = rollout.advance(operation, instances)
     changed = all_changed[:BATCH]
+    if len(changed) < len(all_changed):  # It is not over before all are wished for.
+        moved = replace(moved, progress=Progress.RUNNING)
     if moved != operation or changed:
         events = []
         if moved.progress is not Progress.RUNNING:
@@ -247,7 +249,8 @@ class Reconciler:
         instance = self._present.find(Instance, name)
         if instance is None:
             return NEVER_S
-        starts_next = instance.phase is Phase.ANSWERED and lifecycle.detour(instance) is None
+        detour = lifecycle.detour(instance)
+        starts_next = (instance.phase, detour) in ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
         if starts_next and name not in self._laid.get(instance.service, frozenset()):
             self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             why_not = self._unlaid.get(instance.service, "")

@@ -304,7 +304,11 @@ class Control:
 
     @_afresh
     def act(self, verb: Verb, subject: str, *, together: int = 1) -> Operation:
-        """Asks for a restart, reimage or rebuild of an instance, a role ("web.shop") or a service ("shop")."""
+        """Asks for a restart, reimage, rebuild, stop or start of an instance, a role ("web.shop") or a service.
+
+        What is stopped is left out of a restart, and takes a reimage or rebuild when it is started. Raises Conflict
+        when there is nothing that it could be done to.
+        """
         if not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
         if not subject:
@@ -313,10 +317,8 @@ class Control:
         chosen = [one for one in present if one.goal.serve]
         if not chosen:
             raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
-        half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up]
-        if verb is Verb.RESTART and half:
-            why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
-            raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
+        if verb is Verb.RESTART:
+            _check_restart(subject, chosen)
         operation = Operation(
             id=f"{verb}-{uuid.uuid4().hex[:12]}",
             verb=verb,
@@ -326,6 +328,11 @@ class Control:
             service=chosen[0].service,
             targets=tuple((one.name, rollout.target(verb, one)) for one in chosen),
             storage=tuple(rollout.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
+            halts=tuple(
+                rollout.halts(verb, one, self._present.running_operations(one.service))
+                for one in chosen
+                if verb in (Verb.STOP, Verb.START)
+            ),
             together=together,
             created_at_s=self._now_s(),
         )
@@ -389,6 +396,16 @@ def _placed(text: str) -> Iterator[None]:
     except InvalidInput as error:
         placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
         raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
+
+
+def _check_restart(subject: str, chosen: Sequence[Instance]) -> None:
+    """Raises Conflict when a restart is nothing for what was chosen."""
+    if not any(one.goal.runs for one in chosen):
+        raise Conflict(f"{subject} is stopped", hint=f"run: vmrole start {subject}")
+    half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up and one.goal.runs]
+    if half:
+        why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
+        raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
 
 
 def _expect(service: Service | None, revision: int | None, name: str) -> None:

@@ -89,7 +89,7 @@ def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: 
     now_s = host.clock.now_s()
     last_rung = lifecycle.heal(ill) is Phase.FAILED
     with _HEALING:  # Two at once would each see the other well.
-        if reason and last_rung and (ill.phase in lifecycle.LEAVING or ill.restart_asked):
+        if reason and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked):
             return _heal(present, host, ill, reason), 0.0
         judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
         told = healing.sentence(judgement, ill)
@@ -141,6 +141,10 @@ def _wish(instance: Instance) -> str:
         return "removal was asked for"
     if instance.phase is Phase.GONE:
         return "it is wanted again"
+    if not instance.goal.runs:
+        return "a stop was asked for"
+    if instance.phase is Phase.STOPPED:
+        return "a start was asked for"
     new = instance.goal.wanted.generation > instance.generation
     return "a reimage was asked for" if new else "a restart was asked for"
 
@@ -151,7 +155,8 @@ def _enter(
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
     entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", unwell_since_s=0.0)
     entered = replace(entered, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
-    if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.STOPPING):
+    entered = replace(entered, powered_on=seen.phase is Phase.STOPPED)
+    if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.HALTING, Phase.STOPPING):
         entered = replace(entered, warning="")
     if phase is not Phase.FAILED:
         entered = replace(entered, retry_at_s=0.0, revisit_at_s=0.0)
@@ -196,7 +201,7 @@ def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leav
     log.warning("%s; now %s", reason, phase)
     struck = replace(instance, strikes=rung, failure=reason)
     now_s = host.clock.now_s()
-    if instance.phase in lifecycle.LEAVING:
+    if instance.phase in lifecycle.ENDING:
         struck = replace(struck, retry_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
     elif leave:
         struck = replace(struck, revisit_at_s=now_s + lifecycle.retry_after_s(instance.strikes))

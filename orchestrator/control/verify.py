@@ -27,6 +27,12 @@ from orchestrator.rules import addressing
 UNCLAIMED = "DOMAIN-UNCLAIMED"
 _HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
 _HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
+_MAY_BE_OFF = (Phase.HALTING, Phase.STOPPED)  # and has its overlay as well, once its setup is complete
+_CONTRADICT = {
+    Phase.STOPPED: frozenset(Power) - {Power.OFF},
+    Phase.SERVING: frozenset(Power) - {Power.RUNNING},
+    Phase.READY: frozenset(Power) - {Power.RUNNING},
+}
 _MAY_BE_IN_POOL = (Phase.READY, Phase.SERVING, Phase.DRAINING)
 
 
@@ -126,7 +132,7 @@ def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
         elif domain.uuid != instance.vm_uuid:
             told = f"runs as generation {domain.generation}; the record says {instance.generation}"
             found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))
-        elif domain.power is not Power.RUNNING and instance.phase in (Phase.SERVING, Phase.READY):
+        elif domain.power in _CONTRADICT.get(instance.phase, ()):
             found.append(Finding(code="DOMAIN-POWER", subject=name, message=f"{instance.phase}, but {domain.power}"))
     for name, instance in known.items():
         if instance.phase in _HAS_VM and name not in domains:
@@ -152,7 +158,8 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
             found.append(Finding(code="DISK-OLD", subject=name, message=f"{part} is not of this generation"))
     for name, instance in known.items():
         overlay = f"overlay:{instance.generation}"
-        if instance.phase in _HAS_OVERLAY and overlay not in disks.get(name, frozenset()):
+        laid = instance.phase in _HAS_OVERLAY or (instance.set_up and instance.phase in _MAY_BE_OFF)
+        if laid and overlay not in disks.get(name, frozenset()):
             found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
     return found
 

@@ -378,6 +378,8 @@ class Phase(enum.StrEnum):
     DRAINING = "draining"  # out of rotation; open connections finish
     RESTARTING = "restarting"  # the guest goes through a restart
     STOPPING = "stopping"  # the VM is being shut down
+    HALTING = "halting"  # the same, of one that shall be off and stay as it is
+    STOPPED = "stopped"  # off, because somebody asked for that, until somebody starts it
     ERASING = "erasing"  # VM, overlay and disc are being removed
     FAILED = "failed"  # keeps its evidence until a human or the healing ladder acts
     GONE = "gone"  # nothing is left; the record goes with the last save
@@ -399,6 +401,12 @@ class Goal:
     serve: bool = True  # False: remove the instance
     wanted: Incarnation = Incarnation(1, 1)
     storage: int = 1  # how many times local storage shall have been made new
+    halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
+
+    @property
+    def runs(self) -> bool:
+        """Whether the instance shall run; False: it was stopped, and nobody has started it since."""
+        return self.halts % 2 == 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,6 +438,7 @@ class Instance:
     asked_at_s: float = 0.0  # when this phase asked the guest to act first; 0 = not yet
     asks: int = 0  # how often it has asked
     forced: bool = False  # whether this phase had to reset or end the VM, because the guest did not do as asked
+    powered_on: bool = False  # whether this phase has started the VM, which was off: the guest is in another boot
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
     services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last
@@ -665,6 +674,8 @@ class Verb(enum.StrEnum):
     RESTART = "restart"
     REIMAGE = "reimage"
     REBUILD = "rebuild"  # a reimage that makes local storage new as well
+    STOP = "stop"  # shut down, and off until it is started
+    START = "start"
 
 
 class Progress(enum.StrEnum):
@@ -686,6 +697,7 @@ class Operation:
     service: str
     targets: tuple[tuple[InstanceName, Incarnation], ...]
     storage: tuple[int, ...] = ()  # of a rebuild: how often each target's local storage shall have been made new
+    halts: tuple[int, ...] = ()  # of a stop or start: what each target's count of them shall have come to
     together: int = 1
     progress: Progress = Progress.RUNNING
     message: str = ""

@@ -200,17 +200,19 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
     domain = host.hypervisor.look(instance.name)
     off = domain is None or domain.power is Power.OFF
     if (unwell := _revive(instance, domain, host)) is not None:
-        if off and instance.asked_at_s and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
+        if off and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
             return Done(replace(instance, boot=instance.boot + 1), unwell.reason)
-        return unwell
+        return replace(unwell, instance=replace(instance, powered_on=True)) if off else unwell
     seen = count_resets(instance, domain)
     identity = identity_of(instance, host)
     if isinstance(identity, Identity):
         counted = count_boot(seen, identity)
         if counted.boot > instance.boot:
             return Done(counted)
-        if identity.by_monitor and instance.asked_at_s and seen.resets > instance.resets:
+        if identity.by_monitor and (instance.powered_on or (instance.asked_at_s and seen.resets > instance.resets)):
             return Done(replace(seen, boot=instance.boot + 1))
+    if instance.powered_on:
+        return Wait(instance, "the guest is booting", SHORTLY_S)
     now_s = host.clock.now_s()
     within_s = stop_within_s(instance)
     since_asked_s = now_s - (instance.asked_at_s or instance.phase_since_s) - blameless_s(instance, now_s)
@@ -237,19 +239,23 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
 
 
 def stop_vm(instance: Instance, host: Host) -> Outcome:
-    """stopping: ask the guest, then end the VM. A member is taken out of the pool before anything is stopped.
+    """stopping, halting: ask the guest, then end the VM. A member is taken out of the pool before it is stopped.
 
     A VM that somebody has paused is ended at once when that was asked for, and left alone when it was not.
     """
+    halts = instance.phase is Phase.HALTING
     host.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is Power.OFF:
         return Done(instance)
-    if not instance.going and (paused := _paused(instance, domain, host)) is not None:
+    if not instance.going and not halts and (paused := _paused(instance, domain, host)) is not None:
         return paused
     now_s = host.clock.now_s()
     if domain.power is not Power.RUNNING:
         host.hypervisor.power_off(instance.name)
+        if halts and domain.power is Power.PAUSED:
+            lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
+            return Wait(replace(instance, warning=lost), "ending the VM, which is paused", SOON_S, note=lost)
         return Wait(instance, "ending the VM, which does not run", SOON_S)
     if not instance.asked_at_s:
         host.hypervisor.ask_shutdown(instance.name)
@@ -262,6 +268,15 @@ def stop_vm(instance: Instance, host: Host) -> Outcome:
         return Wait(instance, "ending the VM", SOON_S)
     note = f"the guest did not shut down within {within_s:g} s (stop.within): ended it; what it was writing is lost"
     return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
+
+
+def stay_off(instance: Instance, host: Host) -> Outcome:
+    """stopped: nothing, and no traffic reaches it; done when somebody else has started the VM: it goes off again."""
+    host.balancer.leave(instance.name)
+    domain = host.hypervisor.look(instance.name)
+    if domain is not None and domain.power is not Power.OFF:
+        return Done(instance, f"somebody else has started its VM; instead: vmrole start {instance.name}")
+    return Wait(instance, f"vmrole start {instance.name}", HEALTH_S)
 
 
 def erase(instance: Instance, host: Host) -> Outcome:

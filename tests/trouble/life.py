@@ -213,10 +213,10 @@ class Fabric:
         return self.present.load(Instance, name)
 
     def quiet(self) -> bool:
-        """Everyone serves, or is gone, and no operation runs."""
+        """Everyone serves, or is off as it was asked to be, or is gone, and no operation runs."""
         running = [one for one in self.present.all(Operation) if one.progress is Progress.RUNNING]
         removing = [one for one in self.present.all(Service) if one.removing]
-        unsettled = [one for one in self.instances() if one.phase is not Phase.SERVING or one.goal.wanted > one.at]
+        unsettled = [one for one in self.instances() if not settled(one)]
         return not running and not removing and not unsettled
 
     def deploy(self, *roles: Role, name: str = "shop", vip: str = "203.0.113.10") -> None:
@@ -236,6 +236,13 @@ class Fabric:
         """Asks for the end of the service, unless it has come already."""
         with contextlib.suppress(NotFound):
             self.control.remove("shop")
+
+
+def settled(instance: Instance) -> bool:
+    """Whether the instance is where it was asked to be."""
+    if not instance.goal.runs:
+        return instance.phase is Phase.STOPPED
+    return instance.phase is Phase.SERVING and instance.goal.wanted <= instance.at
 
 
 def whole_life(fabric: Fabric) -> None:

@@ -87,6 +87,36 @@ def test_a_whole_life(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     daemon.world.nothing_is_left()
 
 
+def test_stopped_and_started(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """Each verb returns when it is done; what is stopped is shown as that everywhere, and no wait lasts for ever."""
+    file = document(tmp_path, "still", "203.0.113.71")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    status, _, err = run("stop", "web-1.still", "--wait", "--timeout", "60s")
+    assert status == 0
+    assert "  web-1.still        stopped    generation 1, boot 2" in err
+    assert "stopped" in run("get", "instances", "web-1.still")[1]
+    assert '"stop_asked": true' in run("get", "instances", "web-1.still", "-o", "json")[1]
+    assert "2 of 3 serve, 1 stopped" in run("describe", "still")[1]
+    assert "vmrole start web-1.still" in run("why", "web-1.still")[1]
+    assert "serving" in run("get", "services", "still")[1]
+    assert run("wait", "still", "--timeout", "60s")[0] == 0, "what is off on purpose is not waited for"
+    status, _, err = run("wait", "web-1.still", "--timeout", "60s")
+    assert (status, "hint: run: vmrole start web-1.still" in err) == (5, True)
+    assert run("wait", "still", "--for", "stopped", "--timeout", "1s")[0] == 4
+
+    assert run("stop", "web.still", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
+    assert run("wait", "still", "--for", "stopped", "--timeout", "60s")[0] == 0
+    assert run("get", "services", "still", "--no-headers")[1].split()[3] == "stopped"
+    status, _, err = run("restart", "still")
+    assert (status, "hint: run: vmrole start still" in err) == (5, True)
+    changed = Path(file).read_text().replace("memory: 128 MiB", "memory: 192 MiB")
+    Path(file).write_text(changed)
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0, "a rollout over what is off ends"
+    assert run("start", "still", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
+    assert {one.role.size.memory_mib for one in daemon.control.instances("still")} == {192}
+    assert run("delete", "service", "still", "--wait", "--timeout", "60s")[0] == 0
+
+
 def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """A guest that had to be reset: who waits for the restart is warned, once, and it is done all the same."""
     file = document(tmp_path, "slow", "203.0.113.70", instances="stop: {within: 20 s}")
@@ -280,6 +310,7 @@ def test_what_is_waited_for(
         "wanted_generation": wanted[0],
         "wanted_boot": wanted[1],
         "removing": removing,
+        "stop_asked": False,
     }
     assert (settled(row), hopeless(row)) == (serves, failed)
 

@@ -7,17 +7,20 @@ import click
 from orchestrator.cli import names, render
 from orchestrator.cli.options import Duration, examples, wait_options
 from orchestrator.cli.progress import progress
-from orchestrator.cli.waiting import end_of, full_subject, until_gone, until_over, until_settled
+from orchestrator.cli.waiting import end_of, full_subject, off, until_gone, until_over, until_serving, until_settled
 from orchestrator.client.client import Client
-from orchestrator.errors import NotFound
+from orchestrator.errors import Conflict, NotFound
 
 _SUBJECT = "An INSTANCE (web-0 or web-0.shop), a role (web.shop) or a service (shop)."
 
 
-def _verb(name: str, does: str) -> click.Command:
-    about = f"{does}\n\nSUBJECT: {_SUBJECT} One instance at a time unless told otherwise."
+def _verb(name: str, does: str, more: str = "") -> click.Command:
+    turns = f"SUBJECT: {_SUBJECT} One instance at a time unless told otherwise."
+    about = "\n\n".join(part for part in (does, more, turns) if part)
 
-    @click.command(name, help=about, epilog=examples(f"vmrole {name} web-0.shop --wait", f"vmrole {name} shop"))
+    @click.command(
+        name, help=about, epilog=examples(f"vmrole {name} web-0.shop --wait", f"vmrole {name} shop --together 2")
+    )
     @click.argument("subject", shell_complete=names.subject)
     @click.option("--together", type=click.IntRange(1), default=1, metavar="N", help="So many at the same time.")
     @wait_options
@@ -32,20 +35,49 @@ def _verb(name: str, does: str) -> click.Command:
     return act
 
 
-restart = _verb("restart", "Restarts instances: the same generation boots again; all its data stays.")
-reimage = _verb(
-    "reimage", "Gives instances a new system disk from the image, the next generation; local storage stays."
+restart = _verb(
+    "restart",
+    "Restarts instances: the same generation boots again; all its data stays.",
+    "What is stopped is left so; named alone, it is refused.",
 )
-rebuild = _verb("rebuild", "Gives instances a new system disk and new, empty local storage.")
+reimage = _verb(
+    "reimage",
+    "Gives instances a new system disk from the image, the next generation; local storage stays.",
+    "What is stopped stays off, and gets its new disk when it is started.",
+)
+rebuild = _verb(
+    "rebuild",
+    "Gives instances a new system disk and new, empty local storage.",
+    "What is stopped stays off, and gets its new disks when it is started.",
+)
+stop = _verb(
+    "stop",
+    "Shuts instances down: out of rotation first, in the guest's time (stop.within), and off until: vmrole start.",
+    "Disk, local storage, generation and address stay, and so does its share of the host's memory. Nothing else "
+    "starts or heals it: no restart of the daemon or the host, no apply. A reimage, or what an apply changes of its "
+    "VM, it gets when it is started. It can be deleted and scaled away. One stopped during its setup begins anew.",
+)
+start = _verb(
+    "start",
+    "Starts instances that were stopped: a boot, with everything as it was, and into rotation when it is ready.",
+    "One that runs already is left alone.",
+)
 
 
-@click.command(epilog=examples("vmrole wait shop --for serving --timeout 10m"))
+@click.command(
+    epilog=examples("vmrole wait shop --for serving --timeout 10m", "vmrole wait web-0.shop --for stopped")
+)
 @click.argument("subject", shell_complete=names.subject)
-@click.option("--for", "state", type=click.Choice(["serving", "gone"]), default="serving", help="What to wait for.")
+@click.option(
+    "--for", "state", type=click.Choice(["serving", "stopped", "gone"]), default="serving", help="What to wait for."
+)
 @click.option("--timeout", type=Duration(), help="At most so long: 90s, 10m. Exit status 4 then.")
 @click.pass_obj
 def wait(client: Client, subject: str, state: str, timeout: float | None) -> None:
-    """Returns when an instance, a role or a service serves as it was asked to, or is gone."""
+    """Returns when an instance, a role or a service serves as it was asked to, or is stopped, or gone.
+
+    What is stopped on purpose is not waited for to serve; where nothing else is left to wait for, that is a conflict.
+    """
     until = end_of(timeout)
     if state == "gone":
         try:
@@ -53,5 +85,12 @@ def wait(client: Client, subject: str, state: str, timeout: float | None) -> Non
         except NotFound:
             return
         until_gone(client, name, until, progress())
-    else:
-        until_settled(client, full_subject(client, subject), until)
+        return
+    name = full_subject(client, subject)
+    if state == "stopped":
+        until_serving(client, name, until, progress(), is_there=off)
+        return
+    until_settled(client, name, until)
+    rows = client.instances(name)
+    if rows and all(off(row) for row in rows):
+        raise Conflict(f"{name} is stopped", hint=f"run: vmrole start {name}")

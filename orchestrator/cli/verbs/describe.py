@@ -38,7 +38,9 @@ def _fields(pairs: Sequence[tuple[str, object]], indent: str = "") -> list[str]:
 def _service(client: Client, name: str) -> list[str]:
     service = client.service(name, seats=True)
     up = "" if service["up"] is None else f", {service['up']} up at the balancer"
-    state = "being deleted" if service["removing"] else f"{service['serving']} of {service['instances']} serve{up}"
+    off = f", {service['stopped']} stopped" if service["stopped"] else ""
+    serve = f"{service['serving']} of {service['instances']} serve{off}{up}"
+    state = "being deleted" if service["removing"] else serve
     head: list[tuple[str, object]] = [
         ("Service", service["name"]),
         ("VIP", service["vip"]),
