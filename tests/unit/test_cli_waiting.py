@@ -106,7 +106,7 @@ def test_stopped_and_started(run: Run, daemon: Daemon, tmp_path: Path) -> None:
 
     assert run("stop", "web.still", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
     assert run("wait", "still", "--for", "stopped", "--timeout", "60s")[0] == 0
-    assert run("get", "services", "still", "--no-headers")[1].split()[3] == "stopped"
+    assert "stopped" in run("get", "services", "still", "--no-headers")[1].split()
     status, _, err = run("restart", "still")
     assert (status, "hint: run: vmrole start still" in err) == (5, True)
     changed = Path(file).read_text().replace("memory: 128 MiB", "memory: 192 MiB")
