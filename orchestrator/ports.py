@@ -46,7 +46,7 @@ class Disks(Protocol):
         """Removes every overlay of the instance, of this generation and of earlier ones."""
 
     def lay_local_storage(self, instance: Instance) -> None:
-        """Makes each local storage disk that is absent; never touches one that exists."""
+        """Makes each local storage disk that is absent; one that exists may grow, and keeps what is in it."""
 
     def erase_local_storage(self, name: InstanceName) -> None:
         """Removes all local storage of the instance."""

@@ -81,16 +81,19 @@ def build(output: Path, work: Path, progress: Callable[[str], None]) -> Contents
     progress("unpacking the kernel")
     trees = _unpack_all([*debs.values(), *kernel_debs.values()], work / "packages")
     kernel = kernels.find([trees[name] for name in kernel_debs])
-    agent, mke2fs = trees["qemu-guest-agent"] / "usr/sbin/qemu-ga", program(trees["e2fsprogs"], "mke2fs")
+    agent = trees["qemu-guest-agent"] / "usr/sbin/qemu-ga"
+    disk_tools = [program(trees["e2fsprogs"], name) for name in ("mke2fs", "resize2fs")]
     progress("following the agent's libraries")
-    libraries = libraries_of([(debs["qemu-guest-agent"], agent), (debs["e2fsprogs"], mke2fs)], work, cache)
+    needed = [(debs["qemu-guest-agent"], agent), *((debs["e2fsprogs"], tool) for tool in disk_tools)]
+    libraries = libraries_of(needed, work, cache)
 
     progress("laying out the system disk")
     tree, busybox = work / "tree", program(trees["busybox-static"], "busybox")
     lay_out(tree)
     copy_file(busybox, tree / "usr/bin/busybox", 0o755)
     copy_file(agent, tree / "usr/sbin/qemu-ga", 0o755)
-    copy_file(mke2fs, tree / "usr/sbin/mke2fs", 0o755)
+    for tool in disk_tools:
+        copy_file(tool, tree / "usr/sbin" / tool.name, 0o755)
     copy_file(trees["e2fsprogs"] / "etc/mke2fs.conf", tree / "etc/mke2fs.conf", 0o644)
     for soname, (_deb, file) in libraries.items():
         copy_file(file, tree / _LIBRARIES / soname, 0o755)

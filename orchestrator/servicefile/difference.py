@@ -90,11 +90,31 @@ def _role_difference(before: Role, after: Role) -> list[Change]:
             keys = list(news)
             olds, news = dict.fromkeys(keys, "…"), dict.fromkeys(keys, "… (changed)")
         effect = _effect(before, after, name)
+        kept = _kept_storage(before, after) if name == "local_storage" else {}
         changes += [
-            Change(key=f"roles.{after.name}.{key}", before=olds.get(key, ""), after=news.get(key, ""), effect=effect)
+            Change(
+                key=f"roles.{after.name}.{key}",
+                before=olds.get(key, ""),
+                after=news.get(key, ""),
+                effect=effect + kept.get(key, ""),
+            )
             for key in keys
         ]
     return changes
+
+
+def _kept_storage(before: Role, after: Role) -> dict[str, str]:
+    """What a reimage leaves as it is, by the key of each local storage that changes."""
+    sizes = {one.name: one.size_mib for one in after.local_storage}
+    kept = {}
+    for old in before.local_storage:
+        if old.name not in sizes:
+            kept[old.name] = "; what is in it is kept until a rebuild"
+        elif sizes[old.name] < old.size_mib:
+            kept[old.name] = f"; disks that have {old.size_mib} MiB keep them until a rebuild"
+        else:
+            kept[old.name] = "; it grows, and keeps what is in it"
+    return {f"localStorage.{name}.size": words for name, words in kept.items()}
 
 
 def _effect(before: Role, after: Role, name: str) -> str:

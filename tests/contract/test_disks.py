@@ -102,8 +102,10 @@ class TestQemuImgDisks(DisksContract):
         with pytest.raises(ImageCorrupt):
             disks.lay_overlay(instance)
 
-    def test_local_storage_is_never_touched_again(self, disks: Disks, layout: Layout, instance: Instance) -> None:
-        """Not by laying it again, and not by another size in the service file."""
+    def test_local_storage_grows_and_keeps_what_is_in_it(
+        self, disks: Disks, layout: Layout, instance: Instance
+    ) -> None:
+        """Laid again it stays; a larger size in the service file makes it larger, a smaller one does not."""
         disks.lay_local_storage(instance)
         path = layout.local_storage(instance.name, "cache")
         assert path.stat().st_size == 64 * MIB
@@ -111,11 +113,14 @@ class TestQemuImgDisks(DisksContract):
         with path.open("r+b") as file:
             file.write(b"what a guest wrote")
         (storage,) = instance.role.local_storage
-        bigger = (dataclasses.replace(storage, size_mib=128),)
-        role = dataclasses.replace(instance.role, local_storage=bigger)
-        disks.lay_local_storage(dataclasses.replace(next_generation(instance), role=role))
-        assert path.read_bytes()[:18] == b"what a guest wrote"
-        assert path.stat().st_size == 64 * MIB
+        for size_mib, expected_mib in ((64, 64), (128, 128), (32, 128), (128, 128)):
+            role = dataclasses.replace(
+                instance.role, local_storage=(dataclasses.replace(storage, size_mib=size_mib),)
+            )
+            disks.lay_local_storage(dataclasses.replace(next_generation(instance), role=role))
+            assert path.read_bytes()[:18] == b"what a guest wrote"
+            assert path.stat().st_size == expected_mib * MIB
+            assert path.stat().st_mode & 0o777 == 0o600
 
 
 class TestFakeMedia(AnswerMediaContract):

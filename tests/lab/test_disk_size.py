@@ -45,6 +45,22 @@ def test_a_guest_sees_the_disk_that_its_role_asks_for(lab: Lab, ready: RoleDaemo
     ready.run("delete", "service", "shop", "--wait")
 
 
+def test_local_storage_grows_with_what_is_in_it(lab: Lab, ready: RoleDaemon) -> None:
+    """A larger size is told, comes with a reimage, disk and file system, and what was written is there."""
+    apply(ready, service())
+    lab.guest("web-0.shop", ["/bin/sh", "-c", "echo mine >/local/cache/file; sync"])
+    larger = service().replace("cache: {size: 64 MiB}", "cache: {size: 192 MiB}")
+    told = ready.run("diff", "-f", "-", text=larger, check=False).stdout
+    assert "localStorage.cache.size: 64 MiB -> 192 MiB" in told
+    assert "it grows" in told
+    apply(ready, larger)
+    seen = lab.guest("web-0.shop", ["/bin/sh", "-c", "cat /local/cache/file; df -k /local/cache | tail -1"])
+    word, line = seen.splitlines()
+    assert (word, instance(ready)["generation"]) == ("mine", 2)
+    assert int(line.split()[1]) > 160 * 1024, line
+    ready.run("delete", "service", "shop", "--wait")
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Layout]:
     """A state directory of 100 MiB with an image."""

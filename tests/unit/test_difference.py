@@ -59,6 +59,24 @@ def test_a_change_is_told_as_the_file_says_it(after: Role, key: str, was: str, b
     assert changed(ROLE, after) == [(f"roles.web.{key}", was, becomes, effect)]
 
 
+@pytest.mark.parametrize(
+    ("after", "becomes", "effect"),
+    [
+        ((replace(DISK, size_mib=128),), "128 MiB", "; it grows, and keeps what is in it"),
+        ((replace(DISK, size_mib=32),), "32 MiB", "; disks that have 64 MiB keep them until a rebuild"),
+        ((), "", "; what is in it is kept until a rebuild"),
+    ],
+)
+def test_what_a_reimage_does_to_local_storage_is_told(
+    after: tuple[LocalStorage, ...], becomes: str, effect: str
+) -> None:
+    """It grows, keeps its size or goes out of sight: the difference says which, and no more than what happens."""
+    before = replace(ROLE, local_storage=(DISK,))
+    assert changed(before, replace(ROLE, local_storage=after)) == [
+        ("roles.web.localStorage.d.size", "64 MiB", becomes, REIMAGE + effect)
+    ]
+
+
 def test_members_are_told_by_their_names() -> None:
     """An endpoint that comes, and one of whose probe a part changes."""
     probed = replace(HTTP, probe=HttpProbe(path="/healthz"))

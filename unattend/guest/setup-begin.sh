@@ -62,6 +62,14 @@ mount_storage() {
         sync /etc/fstab
     fi
     mount "$place" || problem "local storage $1: cannot be mounted"
+    grow_storage "$1"
+}
+
+# grow_storage NAME: the host makes the disk of a new generation larger, never smaller. A file system of the user's own
+# kind is his to grow.
+grow_storage() {
+    [ "$(blkid -p -o value -s TYPE "$device")" = ext4 ] || return
+    resize2fs "$device" >/dev/null 2>&1 || echo "vmrole: local storage $1: $device cannot be grown into" >&2
 }
 
 boot_id=$(cat /proc/sys/kernel/random/boot_id)

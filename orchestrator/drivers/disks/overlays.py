@@ -56,13 +56,16 @@ class QemuImgDisks:
         _erase(self._layout.overlay_dir(name))
 
     def lay_local_storage(self, instance: Instance) -> None:
-        """See ports.Disks. A disk whose size in the service file has changed keeps the size it was made with."""
+        """See ports.Disks."""
         for storage in instance.role.local_storage:
             path = self._layout.local_storage(instance.name, storage.name)
             size = storage.size_mib * MIB
             if path.exists():
-                if path.stat().st_size != size:
-                    log.warning("local storage %s keeps its %d MiB", storage.name, path.stat().st_size // MIB)
+                if path.stat().st_size < size:
+                    with _space(path):
+                        os.truncate(path, size)  # Whole or not at all; the guest's file system grows into it.
+                elif path.stat().st_size > size:
+                    log.info("local storage %s keeps its %d MiB", storage.name, path.stat().st_size // MIB)
                 continue
             self._room.require(0, str(path))
             with _space(path):

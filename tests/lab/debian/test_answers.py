@@ -9,6 +9,7 @@ import base64
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ _BOOT_S = 400.0  # 30 s on a quiet machine; others may use the same two cores.
 _OFF_S = 120.0
 _LOOK_S = 120.0
 _MIB = 1 << 20
+_KEPT_MIB = 64  # as an earlier generation had it
 pytestmark = pytest.mark.timeout(5 * (_BOOT_S + _OFF_S))  # the first test waits for the whole life
 _MAC = "52:54:00:12:34:56"  # qemu's default for the first card
 
@@ -63,6 +65,7 @@ _LOOK = {
     "written": "cat /root/written",
     "blank": "findmnt -n -o SOURCE,FSTYPE,LABEL /local/blank | tr -s ' '",
     "kept": "cat /local/kept/marker",
+    "kept_kib": "df -k --output=size /local/kept | tail -1",
     "marker": "cat /local/blank/marker",
     "fstab": "grep -c /local/ /etc/fstab",
     "instance_id": "cat /var/lib/cloud/data/instance-id",
@@ -85,8 +88,9 @@ class Debian(Guest):
         content.mkdir()
         (content / "marker").write_text("from an earlier generation\n")
         with self._kept.open("wb") as stream:
-            stream.truncate(64 * _MIB)
+            stream.truncate(_KEPT_MIB * _MIB)
         subprocess.run(["mkfs.ext4", "-q", "-d", content, self._kept], check=True, timeout=60)
+        os.truncate(self._kept, 4 * self._kept.stat().st_size)  # as the host does it for a new generation
 
     @property
     def _kept(self) -> Path:
@@ -216,6 +220,7 @@ def test_local_storage_is_formatted_only_when_blank(life: Life) -> None:
         assert seen["blank"].split()[1:] == ["ext4", "blank"]
         assert seen["marker"].split() == ["setup"]
         assert seen["kept"] == "from an earlier generation"
+        assert int(seen["kept_kib"]) > 2 * _KEPT_MIB * 1024, "its file system has not grown into the disk"
         assert seen["fstab"] == "2"
 
 
