@@ -39,7 +39,7 @@ def help_of(command: click.Command, words: str) -> str:
 
 def parsed(line: str) -> str:
     """The words of the command that a line calls; raises click's error when the command line refuses it."""
-    command, (name, *arguments) = vmrole, shlex.split(line)
+    command, (name, *arguments) = vmrole, shlex.split(line, comments=True)
     words, context = name, vmrole.make_context(name, arguments)
     while isinstance(command, click.Group):
         name, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from orchestrator import servicefile
+from tests.style.test_help import parsed
 from tests.unit.test_manifest import MICRO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,11 +46,32 @@ def test_its_service_file_is_one() -> None:
     """The example with everything that may stand in a service file is accepted."""
     example = README.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
     spec = servicefile.parse(example, lambda _: MICRO)
-    assert spec.roles[0].ready.units == ("nginx.service",)
+    assert spec.roles[0].ready.units == ("page.service",)
 
 
-def test_every_file_that_it_links_to_exists() -> None:
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md")), *sorted((REPOSITORY / "images").rglob("*.md"))]
+PAGES += [REPOSITORY / "SECURITY.md", REPOSITORY / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     """No link leads nowhere."""
-    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
-    assert links
-    assert [link for link in links if not (REPOSITORY / link).exists()] == []
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert links or page.parent != REPOSITORY
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_command_that_a_page_shows_is_one(page: Path) -> None:
+    """What stands after a prompt is taken by the command line."""
+    whole = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^ *\$ (vmrole .+)$", whole, re.MULTILINE):
+        parsed(line)
+
+
+@pytest.mark.parametrize(
+    "example", sorted((REPOSITORY / "docs" / "examples").glob("*.yaml")), ids=lambda one: one.name
+)
+def test_every_example_is_a_service_file(example: Path) -> None:
+    """Each is accepted as it stands."""
+    assert servicefile.parse(example.read_text(), lambda _: MICRO).name in example.name
