@@ -16,7 +16,7 @@ import dataclasses
 import email.message
 from collections.abc import Iterator, Mapping
 
-from unattend import _cloud_yaml, multipart, network_config, nocloud
+from unattend import _cloud_yaml, local_storage, multipart, network_config, nocloud
 from unattend.errors import AnswersInvalid
 from unattend.secret import Secret
 
@@ -67,13 +67,13 @@ def files(answers: nocloud.Answers, *, admin_password: Secret | None = None) -> 
 
     With `admin_password`, cloudbase-init gives it to the user that its image is configured for; without, it makes one
     up that nobody learns. Vendor-data is for cloud-init: cloudbase-init reads none; nor does it know of local
-    storage, whose disks are left as they are. AnswersInvalid for what cloudbase-init could not honour.
+    storage, which a script of ours gives its place. AnswersInvalid for what cloudbase-init could not honour.
     """
     check_hostname(answers.hostname)
     made = {
         f"{_PLACE}/meta_data.json": nocloud.to_json(_meta_data(answers, admin_password)),
         f"{_PLACE}/network_data.json": nocloud.to_json(network_config.network_data(answers.network, INTERFACE)),
-        f"{_PLACE}/user_data": multipart.join([_setup(answers), *_user_parts(answers.user_data)]),
+        f"{_PLACE}/user_data": multipart.join([_setup(answers), *_storage(answers), *_user_parts(answers.user_data)]),
     }
     if multipart.user_parts(answers.vendor_data, where="vendor-data"):
         made[f"{_PLACE}/vendor_data.json"] = nocloud.to_json({"cloud-init": answers.vendor_data})
@@ -146,6 +146,12 @@ def _setup(answers: nocloud.Answers) -> multipart.Part:
         f"$restart = ${'true' if answers.setup_restart else 'false'}\n"
     )
     return multipart.part(multipart.SCRIPT, assigned + nocloud.guest_script("setup.ps1"), _SCRIPT_NAME)
+
+
+def _storage(answers: nocloud.Answers) -> Iterator[multipart.Part]:
+    if answers.local_storage:
+        script = local_storage.script(answers.local_storage, answers.blank_storage)
+        yield multipart.part(multipart.SCRIPT, f"#ps1_sysnative\n{script}", "vmrole-local-storage.ps1")
 
 
 def _user_parts(user_data: str) -> Iterator[multipart.Part]:

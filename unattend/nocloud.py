@@ -57,6 +57,7 @@ class Answers:
     vendor_data: str = dataclasses.field(default="", repr=False)
     public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for the user that the image names
     local_storage: tuple[str, ...] = ()
+    blank_storage: tuple[str, ...] = ()
     grows: bool = False  # whether the disk is larger than the image: its last partition and file system follow
     address: str = ""
     gateway: str = ""

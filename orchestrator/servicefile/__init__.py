@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,8 @@ from orchestrator.servicefile.answers import NONE, Given, SecretFault, WhoseAnsw
 from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, port, size_mib, text, words
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import SEE, Map, line_in, read_tree
+from unattend import local_storage
+from unattend.errors import AnswersInvalid
 from unattend.secret import SecretRef
 
 
@@ -154,7 +157,7 @@ class _Reader(Reader):
                 disk_mib=self._disk(size, at, image),
             ),
             endpoints=endpoints,
-            local_storage=tuple(self.members(node, at, "localStorage", self._storage)),
+            local_storage=tuple(self.members(node, at, "localStorage", functools.partial(self._storage, image))),
             user_data=given.user_data,
             user_data_from=given.user_data_from,
             vendor_data=given.vendor_data,
@@ -253,11 +256,17 @@ class _Reader(Reader):
             return TcpProbe(port=where)
         return HttpProbe(path=self.take(probe, at, "path", _path, "/"), port=where)
 
-    def _storage(self, name: str, node: object, at: str) -> LocalStorage:
+    def _storage(self, image: Image | None, name: str, node: object, at: str) -> LocalStorage:
         if len(name) > STORAGE_NAME_MAX:
             self.fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
         node = self.keys(node, at, ("size",), ("size",))
-        return LocalStorage(name=name, size_mib=self.take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
+        storage = LocalStorage(name=name, size_mib=self.take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
+        if _is_windows(image):
+            try:
+                local_storage.check(name, storage.size_mib)
+            except AnswersInvalid as error:
+                self.fault(at, error.message, error.hint)
+        return storage
 
     def _answers(self, node: Map, at: str, role: str, image: Image | None, instances: int) -> Given:
         if image is None:  # What it would read is not known; that there is no such image is said already.

@@ -167,6 +167,8 @@ class Machine:
     address: str
     gateway: str
     dns: tuple[str, ...] = ()
+    local_storage: tuple[str, ...] = ()  # names of its disks
+    blank_storage: tuple[str, ...] = ()  # those of them that nothing has ever been written to
 
 
 def secrets_of(answers: Answers) -> tuple[SecretRef, ...]:

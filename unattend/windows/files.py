@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unattend import iso
+from unattend import iso, local_storage
 from unattend.errors import AnswersInvalid
 from unattend.secret import Reveal
 from unattend.windows import guest_command, names, wishes
@@ -37,9 +37,14 @@ def files(answers: Answers, machine: Machine, reveal: Reveal) -> Mapping[str, by
     _must_be_valid(xml, answers, own=bool(own))
     made = {ANSWER_FILE: xml}
     texts = {
-        guest_command.SPECIALIZE: guest_command.specialize(machine.instance, machine.generation),
+        guest_command.SPECIALIZE: guest_command.specialize(
+            machine.instance, machine.generation, storage=bool(machine.local_storage)
+        ),
         "vmrole\\boot.ps1": guest_command.BOOT_SCRIPT,
     }
+    if machine.local_storage:
+        placing = local_storage.script(machine.local_storage, machine.blank_storage)
+        texts[guest_command.STORAGE] = placing.replace("\n", "\r\n")
     if answers.first_logon:
         texts[guest_command.FIRST_LOGON] = guest_command.first_logon(answers.first_logon)
     for script in answers.scripts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-DRIVES = "D E F G H I J K"
+DRIVES = "D E F G H I J K L M N O P Q R S T U V W X Y Z"  # Local storage gets letters before a CD does.
 SPECIALIZE = "vmrole\\specialize.cmd"
+STORAGE = "vmrole\\local-storage.ps1"
 FIRST_LOGON = "vmrole\\first-logon.cmd"
 FILES = "%SystemRoot%\\Setup\\vmrole\\files"  # our files of the disc, which is taken away when setup is complete
 HEADER = "@echo off"
@@ -31,9 +32,9 @@ def first_logon(lines: Sequence[str]) -> str:
     )
 
 
-def specialize(instance: str, generation: int) -> str:
+def specialize(instance: str, generation: int, *, storage: bool = False) -> str:
     """Notes which boot ran setup, for which generation of which instance, and copies what the first logon runs: that
-    may come years later. Holds no secret; may run again.
+    may come years later. With `storage`, local storage gets its place. Holds no secret; may run again.
     """
     return _crlf(
         [
@@ -46,6 +47,7 @@ def specialize(instance: str, generation: int) -> str:
             'copy /y "%~dp0*.*" "%notes%\\files" > nul',
             f'> "%notes%\\instance" echo {instance}',
             f'> "%notes%\\generation" echo {generation}',
+            *(_STORAGE_LINES if storage else ()),
             "set boot=",
             f'for /f "delims=" %%b in (\'{_POWERSHELL}\') do set "boot=%%b"',
             "if defined boot goto note",
@@ -63,6 +65,10 @@ BOOT_SCRIPT = (
     "    ForEach-Object { $_.CreationDate } | Sort-Object | Select-Object -First 1\r\n"
 )
 _POWERSHELL = 'powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "%~dp0boot.ps1"'
+_STORAGE_LINES = (
+    'powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "%~dp0local-storage.ps1"',
+    'if errorlevel 1 >> "%notes%\\storage-problem" echo local storage: PowerShell does not run in the guest',
+)
 _WMIC = 'wmic.exe process where name^="smss.exe" get CreationDate /value'
 
 

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orchestrator.drivers.disks.blank import is_blank
 from orchestrator.drivers.disks.host_keys import HostKeys
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
@@ -54,7 +55,12 @@ class AnswerDiscs:
                 folder.chmod(_DIRECTORY_MODE)
             if instance.role.secrets or keys:
                 _must_be_memory(path.parent, self._mounts)
-            _write_whole(path, _content(instance, self._secrets_of(instance.service), keys))
+            _write_whole(path, _content(instance, self._secrets_of(instance.service), keys, self._blank(instance)))
+
+    def _blank(self, instance: Instance) -> tuple[str, ...]:
+        """Names of the local storage that nothing has been written to."""
+        names = (storage.name for storage in instance.role.local_storage)
+        return tuple(name for name in names if is_blank(self._layout.local_storage(instance.name, name)))
 
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""
@@ -78,8 +84,8 @@ class AnswerDiscs:
         return kept
 
 
-def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str]) -> bytes:
-    """The disc of the present generation; the same bytes whenever it is made."""
+def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], blank: tuple[str, ...]) -> bytes:
+    """The disc of the present generation; the same bytes whenever it is made with the same storage `blank`."""
     try:
         match instance.role.answers:
             case AnswerFormat.NOCLOUD:
@@ -88,12 +94,14 @@ def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str]) -
             case AnswerFormat.CONFIG_DRIVE:
                 secret = instance.role.admin_password
                 password = reveal(secret) if secret is not None else None
-                made = configdrive.files(_cloud(instance, reveal), admin_password=password)
+                cloud = dataclasses.replace(_cloud(instance, reveal), blank_storage=blank)
+                made = configdrive.files(cloud, admin_password=password)
                 return iso.write_iso(made, configdrive.LABEL)
             case AnswerFormat.NONE:
                 raise AssertionError(f"{instance.name} reads no disc")
             case AnswerFormat.UNATTEND:
-                return windows_files.disc(instance.role.unattend or Answers(), windows_machine(instance), reveal)
+                machine = dataclasses.replace(windows_machine(instance), blank_storage=blank)
+                return windows_files.disc(instance.role.unattend or Answers(), machine, reveal)
     except AnswersInvalid as error:
         name = instance.role.name
         raise Permanent(f"the answers of role {name} are refused: {error}", hint=error.hint) from error

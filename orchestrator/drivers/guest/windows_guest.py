@@ -18,6 +18,7 @@ from orchestrator.drivers.guest import windows_scripts, windows_services, window
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.guest.windows_setup import Status
 from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
@@ -32,7 +33,10 @@ LOGS: Final[Mapping[str, str]] = {
     "setupact.log": r"C:\Windows\Panther\setupact.log",
     "unattendgc-setupact.log": r"C:\Windows\Panther\UnattendGC\setupact.log",
     "unattendgc-setuperr.log": r"C:\Windows\Panther\UnattendGC\setuperr.log",
+    "storage.log": r"C:\Windows\Setup\vmrole\storage.log",
 }
+_NOTES: Final = ("setup-boot", "instance", "generation", "storage-problem")
+LOCAL_STORAGE: Final = "local-storage"  # under this name a role may ignore what is wrong with it
 LOG_BYTES = 64 * 1024
 AGAIN_S = 1.0  # Between two looks at least; two of them must agree.
 BELIEVED_S = 300.0  # How long a complete guest that answers pings is taken to be in the boot that it told of.
@@ -170,18 +174,20 @@ class WindowsGuest:
         """What can be read. When the boot began cannot; an agent that shows no files either tells a name at most."""
         name = instance.name
         try:
-            state, setup_boot, whose, generation = (
+            state, *notes = (
                 windows_setup.text(self._commands.read(name, path)).strip()
-                for path in (STATE_INI, f"{OURS}setup-boot", f"{OURS}instance", f"{OURS}generation")
+                for path in (STATE_INI, *(f"{OURS}{note}" for note in _NOTES))
             )
         except AgentForbids:
             return windows_setup.by_name_alone(self._host_name(instance), instance)
+        setup_boot, whose, generation, problem = notes
         return Status(
             setup_boot=windows_setup.moment(setup_boot),
             image_state=windows_setup.image_state(state),
             computer=self._host_name(instance),
             instance=whose,
             generation=generation,
+            storage_problem=harmless(problem),
         )
 
     def _host_name(self, instance: Instance) -> str:
@@ -207,7 +213,7 @@ class WindowsGuest:
             last = None
         if last is not None and now_s < last.until_s:
             return last.told
-        if (setup := self._setup_goes_on(instance)) is not None:
+        if (setup := self._setup_goes_on(instance) or self._without_storage(instance)) is not None:
             return setup
         first_s = last.first_s if last else now_s
         answer = self._ask(instance, question.ready, patient=now_s - first_s < GRACE_S)
@@ -231,6 +237,18 @@ class WindowsGuest:
         ):
             return None
         return Services(started=False, pending=("Windows Setup",), note=look.identity.unfinished)
+
+    def _without_storage(self, instance: Instance) -> Services | None:
+        """A setup that could not give local storage its place is over: neither waiting nor another try mends that."""
+        look = self._looks.get(instance.name)
+        ignored = LOCAL_STORAGE in instance.goal.role.ready.ignore
+        if look is None or look.vm_uuid != instance.vm_uuid or not look.status.storage_problem or ignored:
+            return None
+        problem = look.status.storage_problem
+        remedy = f"mend the image, or let it be: ready: {{ignore: [{LOCAL_STORAGE}]}}"
+        return Services(
+            started=False, failed=(LOCAL_STORAGE,), verdict=f"setup has finished, but {problem} ({remedy})"
+        )
 
     def _ask(self, instance: Instance, ready: Ready, *, patient: bool) -> tuple[Services, float] | None:
         """What the guest says and how long it took; None while the question runs."""

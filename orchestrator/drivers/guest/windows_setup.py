@@ -42,6 +42,7 @@ class Status:
     instance: str = ""  # whose disc was applied
     generation: str = ""
     answer_file: str = ""  # that Setup took
+    storage_problem: str = ""  # what kept local storage from its place, as our script says
     cached: bool = False  # an answer file that is not of this disc lies in Panther
 
     @property
@@ -69,6 +70,7 @@ def parse(said: str) -> Status | None:
         instance=lines.get("instance", ""),
         generation=lines.get("generation", ""),
         answer_file=lines.get("answer-file", ""),
+        storage_problem=harmless(lines.get("storage-problem", ""), _VALUE_CHARS),
         cached=lines["cached"] == "yes",
     )
 

@@ -1,7 +1,8 @@
 """The devices of a domain. Pure, like `domain_xml`.
 
-- Disks hang on the bus that the image has a driver for, a Windows's local storage as well; a Linux finds its local
-  storage by a virtio serial. virtio disks are vda, vdb, …; on SATA they come after the answer disc.
+- Disks hang on the bus that the image has a driver for, a Windows's local storage as well, but on SATA instead of
+  NVMe; a guest finds its local storage by the serial, a Linux by that of a virtio disk. virtio disks are vda, vdb, …;
+  on SATA they come after the answer disc.
 - The answer disc of a Linux guest is on virtio-scsi, for Debian's cloud kernel has no AHCI; of a Windows one on SATA,
   for Setup has no driver for virtio-scsi.
 - NVMe: libvirt has no such target bus. The disk is a virtio one whose QEMU device is replaced by way of
@@ -103,18 +104,16 @@ def add_small_devices(devices: etree._Element, instance: Instance, paths: Domain
     add(rng, "backend", {"model": "random"}, "/dev/urandom")
 
 
-def add_overrides(root: etree._Element, instance: Instance, paths: DomainPaths) -> None:
-    """What only QEMU knows: NVMe drives in the place of virtio ones."""
+def add_overrides(root: etree._Element, instance: Instance) -> None:
+    """What only QEMU knows: an NVMe drive in the place of a virtio one."""
     if instance.role.hardware.disk_bus is not DiskBus.NVME:
         return
     override = add(root, f"{{{QEMU}}}override")
-    on_nvme = 1 + (len(paths.local_storage) if _storage_bus(instance) is DiskBus.NVME else 0)
-    for number in range(on_nvme):
-        device = add(override, f"{{{QEMU}}}device", {"alias": f"{_ALIAS}{number}"})
-        frontend = add(device, f"{{{QEMU}}}frontend")
-        add(frontend, f"{{{QEMU}}}property", {"name": "driver", "type": "string", "value": "nvme"})
-        for name in ("werror", "rerror"):
-            add(frontend, f"{{{QEMU}}}property", {"name": name, "type": "remove"})
+    device = add(override, f"{{{QEMU}}}device", {"alias": f"{_ALIAS}0"})
+    frontend = add(device, f"{{{QEMU}}}frontend")
+    add(frontend, f"{{{QEMU}}}property", {"name": "driver", "type": "string", "value": "nvme"})
+    for name in ("werror", "rerror"):
+        add(frontend, f"{{{QEMU}}}property", {"name": name, "type": "remove"})
 
 
 def _disk(devices: etree._Element, disk_format: str, path: Path) -> etree._Element:
@@ -128,7 +127,11 @@ def _disk(devices: etree._Element, disk_format: str, path: Path) -> etree._Eleme
 
 
 def _storage_bus(instance: Instance) -> DiskBus:
-    return DiskBus.VIRTIO if instance.role.os is Os.LINUX else instance.role.hardware.disk_bus
+    """A Windows shows the serial numbers of NVMe drives in a form of its own; for SATA it always has a driver."""
+    bus = instance.role.hardware.disk_bus
+    if instance.role.os is Os.LINUX:
+        return DiskBus.VIRTIO
+    return DiskBus.SATA if bus is DiskBus.NVME else bus
 
 
 def _hang(disk: etree._Element, bus: DiskBus, number: int) -> None:

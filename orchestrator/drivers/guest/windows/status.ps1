@@ -44,6 +44,8 @@ $boot = Get-WmiObject -Query "SELECT CreationDate FROM Win32_Process WHERE Name=
 Say 'boot' $boot
 Say 'setup-boot' (Read-Line "$windows\Setup\vmrole\setup-boot")
 
+Say 'storage-problem' (Read-Line "$windows\Setup\vmrole\storage-problem")
+
 $state = Read-Value 'SOFTWARE\Microsoft\Windows\CurrentVersion\Setup\State' 'ImageState'
 if (-not $state -and (Read-Text "$windows\Setup\State\State.ini") -match 'ImageState=(\w+)') { $state = $matches[1] }
 Say 'image-state' $state
