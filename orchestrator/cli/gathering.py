@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def refuse(faults: Sequence[Fault], count: int, *, done: int = 0) -> int:
 
     `done`: so many of the documents have been applied before.
     """
-    if count == 1 and not isinstance(faults[0].error, InvalidInput):
+    if count == 1 and (isinstance(faults[0].of, str) or not isinstance(faults[0].error, InvalidInput)):
         raise faults[0].error
     if count == 1:
         render.say(f"error: {faults[0].error}")
@@ -114,7 +115,7 @@ def _placed(document: Given, error: VmroleError) -> InvalidInput:
 
 def _members(name: str) -> list[str]:
     """The file itself, or the service files in a directory, by name; hidden ones are an editor's."""
-    if name == STDIN or not Path(name).is_dir():
+    if name == STDIN or not os.path.isdir(name):  # noqa: PTH112 - pathlib's raises where one may not look
         return [name]
     try:
         names = sorted(one.name for one in Path(name).iterdir())

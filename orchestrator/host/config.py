@@ -93,7 +93,7 @@ def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) 
     Raises ConfigError, which tells every fault, each on a line of its own.
     """
     named = file or (Path(environment["VMROLE_CONFIG"]) if "VMROLE_CONFIG" in environment else None)
-    text = _text(named or DEFAULT_FILE) if named is not None or DEFAULT_FILE.exists() else ""
+    text = _text(named or DEFAULT_FILE, may_be_absent=named is None)
     reader = _Reader(named or DEFAULT_FILE, text)
     values = reader.parsed()
     laid_over = {key: environment[name] for name, key in _FROM_ENVIRONMENT.items() if environment.get(name)}
@@ -103,9 +103,13 @@ def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) 
     return reader.read(values)
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, *, may_be_absent: bool) -> str:
     try:
         return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if may_be_absent:
+            return ""
+        raise ConfigError(f"there is no file {file}", hint="name a file that can be read") from error
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}", hint="name a file that can be read") from error
     except UnicodeDecodeError as error:

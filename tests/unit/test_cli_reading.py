@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import reading
-from orchestrator.errors import InvalidInput, NotFound
+from orchestrator.cli.main import main
+from orchestrator.errors import ConfigError, InvalidInput, NotFound
+from orchestrator.host import config
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +49,60 @@ def test_what_is_no_file_is_named() -> None:
     Path("latin").write_bytes(b"ab\ncd\ne\xe9")
     with pytest.raises(InvalidInput, match="latin:3: byte 0xe9 is not UTF-8"):
         reading.read_text("latin", hint="")
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that everybody reaches."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root takes the rights of somebody else")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["apply", "-f", "closed/x.yaml"],
+        ["apply", "-f", "closed"],
+        ["diff", "-f", "closed/x.yaml", "-f", "closed"],
+        ["answers", "check", "closed/x.yaml"],
+        ["answers", "check", "open", "--for", "cloud-init", "--schema", "closed/x.yaml"],
+        ["answers", "diff", "closed/x.yaml"],
+        ["image", "add", "closed/x.yaml", "--name", "x"],
+        ["doctor", "--config", "closed/x.toml"],
+    ],
+    ids=" ".join,
+)
+def test_what_one_may_not_read_is_not_called_absent(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, open_place: Path
+) -> None:
+    """A file or directory behind a closed door is refused as that, in a sentence."""
+    monkeypatch.chdir(open_place)
+    Path("closed").mkdir(mode=0o700)
+    for name in ("closed/x.yaml", "closed/x.toml", "open"):
+        Path(name).write_text("#cloud-config\n")
+    main(["--help"])  # What is imported on the way is where only root may read it.
+    main(words)
+    capsys.readouterr()
+    os.seteuid(65534)
+    try:
+        status = main(words)
+    finally:
+        os.seteuid(0)
+    told = capsys.readouterr().err
+    assert status not in (0, 3)
+    assert "closed" in told
+    assert "Permission denied" in told
+
+
+def test_a_configuration_that_may_not_be_read_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a file the defaults hold; with one behind a loop of links, or a closed door, nothing is begun."""
+    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "absent.toml")
+    assert config.load(None, {}) == config.Config()
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "loop.toml")
+    with pytest.raises(ConfigError, match="loop"):
+        config.load(None, {})

@@ -52,9 +52,16 @@ def _for_windows(text: str) -> list[Finding]:
 
 
 def _readable(schema: str | None) -> Path | None:
-    if schema is not None and not Path(schema).is_file():
-        raise InvalidInput(f"there is no file {schema}", hint="name cloud-init's schema-cloud-config-v1.json")
-    return Path(schema) if schema is not None else None
+    if schema is None:
+        return None
+    hint = "name cloud-init's schema-cloud-config-v1.json"
+    try:
+        with Path(schema).open("rb"):
+            return Path(schema)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"there is no file {schema}", hint=hint) from error
+    except OSError as error:
+        raise InvalidInput(f"{schema} cannot be read: {error.strerror}", hint=hint) from error
 
 
 def _line(file: str, one: Finding) -> str:
