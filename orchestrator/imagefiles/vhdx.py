@@ -28,7 +28,11 @@ from orchestrator.imagefiles.reading import (
 )
 
 MERGE = "merge it with its parent first, in PowerShell on Hyper-V: Merge-VHD"
-_CLOSE = "open it in Hyper-V and shut the machine down cleanly, then copy it again"
+REPLAY = (
+    "shut its machine down and copy it again; or have the log written into a copy: qemu-img check -r all COPY, "
+    "in PowerShell on Hyper-V: Mount-VHD COPY, then Dismount-VHD COPY"
+)
+_NEWER = "it is of a newer release: on its Hyper-V, Convert-VHD it to a VHD"
 _KIB = 1024
 _HEADERS = (64 * _KIB, 128 * _KIB)
 _REGION_TABLES = (192 * _KIB, 256 * _KIB)
@@ -95,7 +99,7 @@ def _log(source: Source) -> _Region:
             "version", f"VHDX version {version}, log version {log_version}", "only versions 1 and 0 are known"
         )
     if any(log_id):
-        raise rejected("dirty", "its log is not empty: it was not closed", _CLOSE)
+        raise rejected("dirty", "its log is not empty: it was not closed", REPLAY)
     if at % MIB or length % MIB:
         raise rejected("header", f"a log at {at}, {length} bytes", DAMAGED)
     return _Region(at, length)
@@ -112,7 +116,7 @@ def _regions(source: Source) -> dict[bytes, _Region]:
         if kind in found:
             raise rejected("header", "a region that is there twice", DAMAGED)
         if kind not in (_BLOCK_TABLE, _METADATA) and required:
-            raise rejected("unknown-feature", f"it needs the unknown region {uuid.UUID(bytes_le=kind)}", _CLOSE)
+            raise rejected("unknown-feature", f"it needs the unknown region {uuid.UUID(bytes_le=kind)}", _NEWER)
         if at % MIB or length % MIB or not length:
             raise rejected("header", f"a region at {at}, {length} bytes", DAMAGED)
         found[kind] = _Region(at, length)
@@ -137,7 +141,7 @@ def _metadata(source: Source, region: _Region) -> tuple[int, int]:
                 raise rejected("header", f"a metadata item at {at}, {length} bytes", DAMAGED)
             items[kind] = source.at(region.at + at, length, "metadata")
         elif kind not in _OTHER_ITEMS and flags & _REQUIRED_ITEM:
-            raise rejected("unknown-feature", f"it needs the unknown item {uuid.UUID(bytes_le=kind)}", _CLOSE)
+            raise rejected("unknown-feature", f"it needs the unknown item {uuid.UUID(bytes_le=kind)}", _NEWER)
     if sorted(map(len, items.values())) != [4, 8, 8] or len(items[_SECTOR_BYTES]) != 4:
         raise rejected("header", "its metadata lacks an item", DAMAGED)
     block_bytes, flags = struct.unpack("<II", items[_PARAMETERS])

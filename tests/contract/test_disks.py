@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import email
 import json
+import logging
 import subprocess
 from pathlib import Path
 
@@ -171,6 +172,30 @@ class TestAnswerDiscs(AnswerMediaContract):
         media.erase(instance.name)
         media.erase_identity(instance.name)
         assert set(keys(keeps).values()).isdisjoint(first.values())
+
+    def test_a_kept_host_key_is_told_to_nobody(
+        self, media: AnswerMedia, layout: Layout, instance: Instance, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No file with a private key is anybody else's to read, over two generations and the removal of the disc, and
+        no log line holds one.
+        """
+        caplog.set_level(logging.DEBUG)
+        keeps = dataclasses.replace(instance, role=dataclasses.replace(instance.role, keep_ssh_host_keys=True))
+        media.write(keeps)
+        private = (layout.identity(instance.name) / "ed25519").read_bytes().splitlines()[1]
+        media.erase(instance.name)
+        media.write(next_generation(keeps))
+        holding = [
+            path
+            for root in (layout.state, layout.run)
+            for path in root.rglob("*")
+            if path.is_file() and (private in (text := path.read_bytes()) or b"vmrole-identity" in text)
+        ]
+        assert layout.disc(next_generation(keeps)) in holding
+        assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+        assert private.decode() not in caplog.text
+        assert "PRIVATE" not in caplog.text
+        assert "PRIVATE" not in repr(keeps)
 
     def test_half_made_host_keys_are_made_again(
         self, media: AnswerMedia, layout: Layout, instance: Instance, monkeypatch: pytest.MonkeyPatch
