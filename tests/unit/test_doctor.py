@@ -133,13 +133,14 @@ def test_the_accelerator_is_told_with_its_evidence(settings: Config, monkeypatch
 
 
 def test_libvirt_that_is_away_is_a_fail(settings: Config) -> None:
-    """The message is libvirt's own, on one line, and the remedy starts the daemon."""
+    """The message is libvirt's own, on one line, and the remedy starts the daemon, or the modular ones."""
     away = Config(libvirt_uri="qemu+unix:///system?socket=/nonexistent/libvirt-sock")
     check = programs.libvirt(away)
     assert failed(check)
     assert "/nonexistent/libvirt-sock" in check.message
     assert "Traceback" not in check.message
     assert "start libvirtd" in check.remedy
+    assert "virtqemud.socket" in check.remedy
 
 
 def test_libvirt_of_the_test_driver_answers(settings: Config) -> None:

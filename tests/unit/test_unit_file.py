@@ -39,4 +39,5 @@ def test_it_has_what_the_daemon_needs() -> None:
     assert (values("KillMode"), values("RuntimeDirectoryPreserve")) == (["process"], ["yes"])
     assert len(values("CapabilityBoundingSet")) == 7 + 3
     assert values("NoNewPrivileges") == ["yes"]
+    assert {"libvirtd.service", "virtqemud.socket", "virtnetworkd.socket"} <= {*values("After")} & {*values("Wants")}
     assert "ProtectKernelTunables" not in {line.split("=")[0] for line in UNIT.read_text().splitlines()}

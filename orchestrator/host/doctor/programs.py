@@ -115,7 +115,10 @@ def libvirt(settings: Config) -> Check:
         version, kind = run([sys.executable, "-c", _ASK_LIBVIRT, uri], within_s=_LIBVIRT_S).split()
     except CommandFailed as error:
         said = error.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        remedy = "start libvirtd (systemctl start libvirtd), or install it: apt-get install libvirt-daemon-system"
+        remedy = (
+            "start libvirtd (systemctl start libvirtd; where its daemons are modular, systemctl start "
+            "virtqemud.socket virtnetworkd.socket), or install it: apt-get install libvirt-daemon-system"
+        )
         return fail(name, f"{uri} does not answer: {said[0]}", remedy)
     number = (int(version) // 1_000_000, int(version) // 1000 % 1000)
     if number < _LIBVIRT_LEAST:
