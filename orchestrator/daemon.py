@@ -37,7 +37,7 @@ from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
-from orchestrator.drivers.hypervisor import accelerator
+from orchestrator.drivers.hypervisor import accelerator, host_limits
 from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
@@ -202,7 +202,13 @@ def _host(
 def _machine(settings: Config, layout: Layout, installation: str) -> Machine:
     choice = accelerator.choose(settings.accelerator, layout.state / "cache")
     logger.info("guests run with %s: %s", choice.accelerator, choice.because)
-    return Machine(accelerator=choice.accelerator, installation=installation)
+    cpus, traffic = host_limits.cpu_fault(), host_limits.traffic_fault()
+    for what, fault in (("use of CPUs", cpus), ("network", traffic)):
+        if fault:
+            logger.warning("guests' %s is not limited: %s", what, fault)
+    return Machine(
+        accelerator=choice.accelerator, installation=installation, shares_cpus=not cpus, shapes_traffic=not traffic
+    )
 
 
 def _vip_pool(settings: Config) -> Sequence[str] | None:

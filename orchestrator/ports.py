@@ -98,6 +98,12 @@ class Hypervisor(Protocol):
     def power_off(self, name: InstanceName) -> None:
         """Ends the VM at once; a domain that is off or absent is fine."""
 
+    def limit(self, instance: Instance) -> None:
+        """Gives the VM that runs the limits of its role, as far as the host can keep them; it may have them already.
+
+        Cheap when it has. A domain that is off or absent is fine: it is started with them.
+        """
+
     def eject(self, name: InstanceName) -> None:
         """Takes the answer disc out of the drive, now and for later starts."""
 

@@ -153,6 +153,20 @@ class Size:
     disk_mib: int | None = None  # of the system disk; None: as large as the image
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that one instance may take of the host while others want it, too; None: what disturbs nobody.
+
+    They are of the VM that runs: another limit needs no other VM.
+    """
+
+    cpu_weight: int | None = None  # its part of CPUs that all want; None: 100 for each vCPU
+    cpu_limit_percent: int | None = None  # of a CPU of the host, for each vCPU; None: all of it
+    disk_rate_mib_per_s: int | None = None  # read and written, of each disk
+    disk_operations: int | None = None  # a second, of each disk
+    network_rate_mib_per_s: int | None = None  # each way
+
+
 class Mode(enum.StrEnum):
     """How the balancer treats an endpoint's connections."""
 
@@ -265,6 +279,7 @@ class Role:
     hardware: Hardware = Hardware()
     instances: int = 1
     size: Size = Size()
+    limits: Limits = Limits()
     endpoints: tuple[Endpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
@@ -295,6 +310,7 @@ class Role:
             image="",
             image_mib=0,
             instances=0,
+            limits=Limits(),
             endpoints=(),
             setup=Setup(restart=self.setup.restart),
             ready=Ready(),

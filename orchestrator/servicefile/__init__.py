@@ -32,7 +32,6 @@ from orchestrator.model import (
     Role,
     ServiceSpec,
     Setup,
-    Size,
     Stop,
     TcpProbe,
     image_name,
@@ -42,6 +41,7 @@ from orchestrator.model import (
 from orchestrator.servicefile.answers import NONE, Given, SecretFault, WhoseAnswers, computer_faults, read_answers
 from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, port, size_mib, text, words
 from orchestrator.servicefile.reader import Reader
+from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in, read_tree
 from unattend import local_storage
 from unattend.errors import AnswersInvalid
@@ -102,7 +102,6 @@ def line_of(source: str, key: str) -> int | None:
 
 
 _MIB = 1024 * 1024
-_DISK_MIB_MOST = 64 * 1024 * 1024
 
 
 class _Reader(Reader):
@@ -136,7 +135,7 @@ class _Reader(Reader):
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
         node = self.keys(node, at, (*keys, "drain", "stop", "restart", "identity"), ("image",))
         image = self.take(node, at, "image", self._image)
-        size = self.keys(node.get("size", Map()), f"{at}.size", ("vcpus", "memory", "disk"))
+        size, limits = read_size(self, node, at, image)
         endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
         instances = self.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
         reads = self._reads(node, image)
@@ -151,11 +150,8 @@ class _Reader(Reader):
             answers=reads,
             hardware=image.hardware if image else Hardware(),
             instances=instances,
-            size=Size(
-                vcpus=self.take(size, f"{at}.size", "vcpus", integer(1, 64), Size().vcpus),
-                memory_mib=self.take(size, f"{at}.size", "memory", size_mib(64, 1024 * 1024), Size().memory_mib),
-                disk_mib=self._disk(size, at, image),
-            ),
+            size=size,
+            limits=limits,
             endpoints=endpoints,
             local_storage=tuple(self.members(node, at, "localStorage", functools.partial(self._storage, image))),
             user_data=given.user_data,
@@ -172,14 +168,6 @@ class _Reader(Reader):
             stop=Stop(within_s=self._within(node, at, "stop")),
             restart=Restart(within_s=self._within(node, at, "restart")),
         )
-
-    def _disk(self, size: Map, at: str, image: Image | None) -> int | None:
-        """Of the system disk, in MiB; a disk cannot be smaller than what is in it."""
-        disk_mib: int | None = self.take(size, f"{at}.size", "disk", size_mib(1, _DISK_MIB_MOST), None)
-        if disk_mib and image and disk_mib * _MIB < image.virtual_size_bytes:
-            least = -(-image.virtual_size_bytes // _MIB)
-            self.fault(f"{at}.size.disk", f"is smaller than the image, which has {least} MiB", f"{least} MiB or more")
-        return disk_mib
 
     def _within(self, node: Map, at: str, key: str) -> float | None:
         inner = self.keys(node.get(key, Map()), f"{at}.{key}", ("within",))

@@ -28,6 +28,7 @@ class Change:
 _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
 _OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
 _WORDS = {
+    "limits": "size",
     "mode": "protocol",
     "affinity": "affinityTime",
     "user_data": "answers.userData",
@@ -40,7 +41,7 @@ _WORDS = {
     "unattend": "answers.unattend",
 }
 _ROLLING = "rolling reimage, one instance at a time"
-_UNITS = {"_mib": " MiB", "_s": " s"}
+_UNITS = {"_mib_per_s": " MiB/s", "_percent": " %", "_mib": " MiB", "_s": " s"}
 
 
 def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
@@ -121,6 +122,8 @@ def _effect(before: Role, after: Role, name: str) -> str:
     if name == "instances":
         more = after.instances - before.instances
         return f"{_instances(abs(more))} {'deployed' if more > 0 else 'removed'}"
+    if name == "limits":
+        return "holds at once; no restart"
     if getattr(before.template(), name) != getattr(after.template(), name):
         return _ROLLING
     return "no restart"
@@ -169,7 +172,7 @@ def _flat(key: str, value: Any, unit: str = "") -> dict[str, str]:  # noqa: ANN4
 
 def _word(field: str) -> str:
     """What the file calls a field of `model`."""
-    word = re.sub("_(mib|s)$", "", field)
+    word = re.sub("_(mib_per_s|percent|mib|s)$", "", field)
     return _WORDS.get(word, re.sub("_([a-z])", lambda found: found[1].upper(), word))
 
 

@@ -65,6 +65,31 @@ def size_mib(least: int, most: int) -> Callable[[object], Answer[int]]:
     return read
 
 
+def rate_mib_per_s(least: int, most: int) -> Callable[[object], Answer[int]]:
+    """So much in each second, in MiB."""
+    size = size_mib(least, most)
+
+    def read(node: object) -> Answer[int]:
+        amount, slash, each = node.rpartition("/") if isinstance(node, str) else ("", "", "")
+        if not slash or each.strip() != "s":
+            return Problem(f"{_shown(node)} is not a rate", hint="a size for each second, such as 100 MiB/s")
+        return size(amount.strip())
+
+    return read
+
+
+def percent(least: int, most: int) -> Callable[[object], Answer[int]]:
+    """A whole number of hundredths."""
+
+    def read(node: object) -> Answer[int]:
+        found = re.fullmatch(r"(\d{1,4}) ?%", node) if isinstance(node, str) else None
+        if found is None or not least <= int(found[1]) <= most:
+            return Problem(f"{_shown(node)} is not such a part", hint=f"use {least} % to {most} %")
+        return int(found[1])
+
+    return read
+
+
 def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
     """A length of time with its unit, in seconds."""
 

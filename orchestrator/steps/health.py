@@ -43,7 +43,7 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         return Wait(instance, "joining the pool again", SOON_S)
     now_s = host.clock.now_s()
     if seat.standing is Standing.UP:
-        return _well(instance, now_s)
+        return _well(instance, host)
     return _unwell(instance, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)
 
 
@@ -63,7 +63,7 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Host) -> Ou
         services = host.guest.services(instance)
         if isinstance(services, Services) and (lost := _lost(services, ready.units)):
             return _unwell(instance, now_s, lost, UNWELL_S)
-    return _well(instance, now_s)
+    return _well(instance, host)
 
 
 def _lost(services: Services, units: tuple[str, ...]) -> str:
@@ -74,8 +74,10 @@ def _lost(services: Services, units: tuple[str, ...]) -> str:
     return services.note if services.note.startswith("ready.command exits") else ""
 
 
-def _well(instance: Instance, now_s: float) -> Wait:
-    settled = now_s - instance.served_at_s > SETTLED_S
+def _well(instance: Instance, host: Host) -> Wait:
+    """What is well gets the limits that its service's file says by now."""
+    host.hypervisor.limit(instance)
+    settled = host.clock.now_s() - instance.served_at_s > SETTLED_S
     well = replace(instance, unwell_since_s=0.0)
     return Wait(replace(well, strikes=0, restarts=(), calms=0) if settled else well, "", HEALTH_S)
 

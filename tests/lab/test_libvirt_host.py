@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.hypervisor import domain_limits
 from orchestrator.errors import Foreign, Permanent, Unreachable
-from orchestrator.model import Instance, PausedBy, Power, Silence
+from orchestrator.model import Instance, Limits, PausedBy, Power, Silence
 from tests.contract.suites.guest import has_started, until_another_boot
 from tests.contract.suites.hypervisor import look, started
 from tests.contract.suites.stage import make_instance
@@ -406,3 +407,26 @@ def agent(lab: Lab, instance: Instance, command: str, **arguments: object) -> ob
     """One call of the agent by virsh, beside the driver."""
     call = json.dumps({"execute": command, "arguments": arguments})
     return json.loads(lab.virsh("qemu-agent-command", "--timeout", "3", instance.name, call))["return"]
+
+
+def test_limits_are_qemus_at_once(stage: RealStage, lab: Lab) -> None:
+    """Every disk of a VM is throttled as the role says, from its start and again when that changes while it runs."""
+    instance = make_instance(stage)
+    limited = dataclasses.replace(instance.role, limits=Limits(disk_rate_mib_per_s=20, disk_operations=300))
+    instance = dataclasses.replace(instance, role=limited)
+    stage.lay(instance)
+    stage.hypervisor.start(instance)
+
+    def throttles() -> set[tuple[int, int]]:
+        """Bytes and operations a second, as QEMU itself keeps them for the disks that can be written to."""
+        told = json.loads(lab.virsh("qemu-monitor-command", instance.name, '{"execute": "query-block"}'))
+        writable = [one["inserted"] for one in told["return"] if "inserted" in one and not one["inserted"]["ro"]]
+        assert len(writable) == 1 + len(instance.role.local_storage)
+        return {(one["bps"], one["iops"]) for one in writable}
+
+    assert throttles() == {(20 << 20, 300)}
+    other = dataclasses.replace(limited, limits=Limits(disk_rate_mib_per_s=50))
+    stage.hypervisor.limit(dataclasses.replace(instance, role=other))
+    assert throttles() == {(50 << 20, domain_limits.DISK_OPERATIONS)}
+    stage.hypervisor.limit(instance)
+    assert throttles() == {(20 << 20, 300)}

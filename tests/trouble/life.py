@@ -48,6 +48,7 @@ EFFECTS = frozenset(
         "ask_shutdown",
         "reset",
         "power_off",
+        "limit",
         "eject",
         "undefine",
         "keep_evidence",

@@ -25,6 +25,7 @@ from orchestrator.model import (
     Hardware,
     Instance,
     InstanceName,
+    Limits,
     LocalStorage,
     Nic,
     Os,
@@ -92,6 +93,15 @@ def on(of: Instance, hardware: Hardware) -> Instance:
     return dataclasses.replace(of, role=dataclasses.replace(of.role, hardware=hardware))
 
 
+def limited(of: Instance) -> Instance:
+    """The instance with every limit said."""
+    limits = Limits(
+        cpu_weight=50, cpu_limit_percent=40, disk_rate_mib_per_s=30, disk_operations=200, network_rate_mib_per_s=10
+    )
+    return dataclasses.replace(of, role=dataclasses.replace(of.role, limits=limits))
+
+
+LIMITED = dataclasses.replace(KVM, shares_cpus=True, shapes_traffic=True)
 SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
 CASES = {
     "setup-tcg": (instance(), True, TCG),
@@ -104,6 +114,7 @@ CASES = {
         True,
         TCG,
     ),
+    "limits": (limited(instance()), True, LIMITED),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),
     "windows-nvme-later-boot": (windows(with_storage(instance(), 1), Hardware(disk_bus=DiskBus.NVME)), False, KVM),

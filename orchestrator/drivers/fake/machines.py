@@ -65,7 +65,12 @@ class FakeHypervisor:
                     f"{instance.name}: no network, no guard"
                 )
                 disc = world.discs.get(instance.name) == instance.generation
-                machine = Machine(instance, disc=disc, setup_boot_id=world.set_up.get(instance.name, ""))
+                machine = Machine(
+                    instance,
+                    disc=disc,
+                    limits=instance.role.limits,
+                    setup_boot_id=world.set_up.get(instance.name, ""),
+                )
                 world.machines[instance.name] = machine
             if machine.power is Power.OFF:
                 machine.has_port = True
@@ -109,6 +114,13 @@ class FakeHypervisor:
             assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
             machine.power, machine.paused_by = Power.OFF, None
             machine.going_down_at_s = None
+
+    def limit(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._away()
+        machine = self._world.machines.get(instance.name)
+        if machine is not None and machine.power is Power.RUNNING:
+            machine.limits = instance.role.limits
 
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""

@@ -7,7 +7,7 @@ import threading
 import uuid
 
 from orchestrator.errors import VmroleError
-from orchestrator.model import AnswerFormat, Frontend, Instance, InstanceName, PausedBy, Power, Seat, Standing
+from orchestrator.model import AnswerFormat, Frontend, Instance, InstanceName, Limits, PausedBy, Power, Seat, Standing
 
 AGENT_AFTER_S = 4.0
 SETUP_AFTER_S = 5.0
@@ -33,6 +33,7 @@ class Machine:
     going_down_at_s: float | None = None
     going_to: Power = Power.OFF
     has_port: bool = False
+    limits: Limits = dataclasses.field(default_factory=Limits)
     system_marker: str = ""  # what a test wrote to the system disk
 
     def start_boot(self, now_s: float) -> None:

@@ -23,7 +23,9 @@ from typing import Final, cast
 
 from lxml import etree
 
+from orchestrator.drivers.hypervisor import domain_limits
 from orchestrator.drivers.hypervisor.domain_board import has_hyperv
+from orchestrator.drivers.hypervisor.domain_limits import Taken
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, DomainPaths, Machine, add
 from orchestrator.model import DiskBus, Instance, Os
 
@@ -34,7 +36,7 @@ _ALIAS: Final = "ua-disk"  # libvirt keeps aliases of this prefix as they are
 _LETTERS = 26
 
 
-def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths) -> None:
+def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, limits: Taken) -> None:
     """The system disk, then local storage."""
     bus = instance.role.hardware.disk_bus
     disk = _disk(devices, "qcow2", paths.overlay)
@@ -44,12 +46,16 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths) -
     add(source, "seclabel", {"model": "dac", "relabel": "no"})
     add(base, "backingStore")  # An empty one says that the chain ends here.
     _hang(disk, bus, 0)
+    if bus is not DiskBus.NVME:
+        domain_limits.add_disk(disk, limits)
     if bus is DiskBus.NVME:
         add(disk, "serial", text="system")  # An NVMe drive must have one.
     add(disk, "boot", {"order": "1"})
     for number, (name, path) in enumerate(paths.local_storage.items(), start=1):
         disk = _disk(devices, "raw", path)  # A guest writes every byte of it: nothing of it is ever interpreted.
         _hang(disk, _storage_bus(instance), number)
+        if _storage_bus(instance) is not DiskBus.NVME:
+            domain_limits.add_disk(disk, limits)
         add(disk, "serial", text=f"ls-{name}")  # All three buses pass on 20 bytes; a name has at most 16.
 
 
@@ -63,6 +69,12 @@ def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> 
             devices.append(_disc(path, "sata"))
 
 
+def limited_disks(instance: Instance) -> tuple[str, ...]:
+    """The targets of the disks that can be limited, as `add_disks` names them."""
+    buses = (instance.role.hardware.disk_bus, *(_storage_bus(instance) for _ in instance.role.local_storage))
+    return tuple(_target(bus, number) for number, bus in enumerate(buses) if bus is not DiskBus.NVME)
+
+
 def empty_drive(domain_xml: str) -> str:
     """The answer drive of that domain without a disc, as `updateDeviceFlags` takes it."""
     return etree.tostring(_disc(None, _drive(domain_xml, "target/@bus") or "scsi"), encoding="unicode")
@@ -73,13 +85,14 @@ def disc_of(domain_xml: str) -> str:
     return _drive(domain_xml, "source/@file")
 
 
-def add_network(devices: etree._Element, instance: Instance) -> None:
+def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> None:
     """One interface, on a tap whose name and address we gave."""
     nic = add(devices, "interface", {"type": "network"})
     add(nic, "mac", {"address": instance.nic.mac})
     add(nic, "source", {"network": instance.network})
     add(nic, "target", {"dev": instance.nic.tap})
     add(nic, "model", {"type": "virtio"})
+    domain_limits.add_network(nic, limits)
     add(nic, "rom", {"enabled": "no"})  # We never boot from the network; the ROM costs time at each start.
 
 
@@ -135,14 +148,13 @@ def _storage_bus(instance: Instance) -> DiskBus:
 
 
 def _hang(disk: etree._Element, bus: DiskBus, number: int) -> None:
-    match bus:
-        case DiskBus.VIRTIO:
-            add(disk, "target", {"dev": f"vd{_letters(number)}", "bus": "virtio"})
-        case DiskBus.SATA:
-            add(disk, "target", {"dev": f"sd{_letters(number + 1)}", "bus": "sata"})
-        case DiskBus.NVME:
-            add(disk, "target", {"dev": f"vd{_letters(number)}", "bus": "virtio"})
-            add(disk, "alias", {"name": f"{_ALIAS}{number}"})
+    add(disk, "target", {"dev": _target(bus, number), "bus": "sata" if bus is DiskBus.SATA else "virtio"})
+    if bus is DiskBus.NVME:
+        add(disk, "alias", {"name": f"{_ALIAS}{number}"})
+
+
+def _target(bus: DiskBus, number: int) -> str:
+    return f"sd{_letters(number + 1)}" if bus is DiskBus.SATA else f"vd{_letters(number)}"
 
 
 def _letters(number: int) -> str:

@@ -32,6 +32,8 @@ class Machine:
     arch: str = "x86_64"
     installation: str = ""  # whose VMs they are; "" for nobody's in particular
     reconnect: str = "reconnect=1"  # how this QEMU is told to come again after a second
+    shares_cpus: bool = False  # whether the host can weigh VMs' use of its CPUs
+    shapes_traffic: bool = False  # whether it can limit what an interface carries
     hyperv: frozenset[str] | None = None  # which of Hyper-V's interfaces its KVM has; None: all that we ask for
 
 

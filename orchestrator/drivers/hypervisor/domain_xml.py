@@ -1,7 +1,8 @@
 """An instance as libvirt's domain XML. Pure: no I/O, no libvirt; the same input gives the same bytes.
 
 Every text goes in through lxml, which quotes it and refuses what XML cannot hold. Firmware, processor and clock are
-`domain_board`'s, disks and the other devices `domain_devices`'s. What is decided here, and why:
+`domain_board`'s, disks and the other devices `domain_devices`'s, how much of the host they may take
+`domain_limits`'s. What is decided here, and why:
 
 - q35: it boots as fast as `pc` (measured), and secure boot needs it.
 - `on_crash preserve`: a panicked guest stays as it is, so that it is seen as crashed and can be looked into; nothing
@@ -19,7 +20,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers.hypervisor import domain_board, domain_devices
+from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_limits
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, Machine, add
 from orchestrator.model import Instance
 
@@ -43,15 +44,17 @@ def render(instance: Instance, paths: DomainPaths, machine: Machine) -> str:
     _metadata(root, instance, machine.installation)
     add(root, "memory", {"unit": "MiB"}, str(instance.role.size.memory_mib))
     add(root, "vcpu", text=str(instance.role.size.vcpus))
+    limits = domain_limits.of(instance, machine)
+    domain_limits.add_cpu(root, limits)
     domain_board.add_board(root, instance, machine, paths.nvram)
     add(root, "on_poweroff", text="destroy")
     add(root, "on_reboot", text="restart")
     add(root, "on_crash", text="preserve")
     devices = add(root, "devices")
     add(devices, "emulator", text=machine.emulator)
-    domain_devices.add_disks(devices, instance, paths)
+    domain_devices.add_disks(devices, instance, paths, limits)
     domain_devices.add_disc(devices, instance, paths.disc)
-    domain_devices.add_network(devices, instance)
+    domain_devices.add_network(devices, instance, limits)
     domain_devices.add_small_devices(devices, instance, paths, machine)
     domain_board.add_tpm(devices, instance)
     _monitor(root, paths.monitor, machine)

@@ -8,10 +8,8 @@ before anything is started.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,11 +22,13 @@ from orchestrator.drivers.evidence import Evidence
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
+from orchestrator.drivers.hypervisor.running_limits import RunningLimits
+from orchestrator.drivers.hypervisor.start_faults import why_not_started
 from orchestrator.drivers.tools.agent_channel import AgentChannel, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection, translated
-from orchestrator.errors import Busy, Foreign, Permanent, WorldError
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
+from orchestrator.errors import Busy, Foreign, Permanent
 from orchestrator.model import Domain, Firmware, Instance, InstanceName, PausedBy, Power
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,6 @@ _PAUSED_BY: Final = {
 }
 PID_FILES: Final = Path("/run/libvirt/qemu")  # root's: libvirt writes down there which process it started
 _RECONNECT_MS = 9_002_000  # QEMU 9.2 counts the wait in milliseconds, and later ones do not know seconds any more
-_NO_TPM: Final = re.compile(r"TPM|swtpm")
 _QEMU_ENDED = "its QEMU ended unexpectedly"
 _FORGET_ALL = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -93,6 +92,7 @@ class LibvirtHypervisor:
         self._layout = layout
         self._machine = machine
         self._forget = forget
+        self._limits = RunningLimits()
         self._is_open = False
         self._knows_qemu = False
 
@@ -176,7 +176,7 @@ class LibvirtHypervisor:
                 found.create()
             except libvirt.libvirtError as error:
                 if found is None or not found.isActive():  # Otherwise somebody was quicker, which is as good.
-                    raise _why_not_started(instance, error) from error
+                    raise why_not_started(instance, error) from error
             run = _run(connection.lookupByName(instance.name))
             if run is not None:
                 self._follow(instance.name, run)
@@ -229,6 +229,15 @@ class LibvirtHypervisor:
                 _destroy(found)
         self._monitors.unfollow(name)
 
+    def limit(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        with self._connection.use(f"limit {instance.name}") as connection:
+            found = _find(connection, instance.name)
+            run = None if found is None else _run(found)
+            if found is not None and run is not None:
+                _ownership(found, self._machine.installation)
+                self._limits.give(found, run, instance, self._machine)
+
     # The rest --------------------------------------------------------------------------------------------------
 
     def eject(self, name: InstanceName) -> None:
@@ -256,6 +265,7 @@ class LibvirtHypervisor:
                     raise Busy(f"{name}: its VM runs and cannot be forgotten")
                 _destroy(found)  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
                 found.undefineFlags(_FORGET_ALL)
+        self._limits.forget(name)
         self._monitors.forget(name)
         self._channel.forget(name)
         self._forget(name)
@@ -375,20 +385,6 @@ def _destroy(found: libvirt.virDomain) -> None:
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # It ended by itself meanwhile.
             raise
-
-
-def _why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldError:
-    what = f"start {instance.name}"
-    if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ENOENT:
-        return Permanent(f"{what}: {error}", hint=f"a part of it is missing; run: vmrole reimage {instance.name}")
-    hardware = instance.role.hardware
-    if hardware.firmware is not Firmware.BIOS and "firmware" in str(error):
-        hint = "the image asks for UEFI: apt-get install ovmf, and see what vmrole doctor says"
-        return Permanent(f"{what}: {error}", hint=hint)
-    if hardware.tpm and _NO_TPM.search(str(error)):
-        hint = "the image asks for a TPM: apt-get install swtpm swtpm-tools, and see what vmrole doctor says"
-        return Permanent(f"{what}: {error}", hint=hint)
-    return translated(what, error)
 
 
 def _qemu_group(capabilities: str) -> int:

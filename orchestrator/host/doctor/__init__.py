@@ -28,6 +28,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("dnsmasq", programs.dnsmasq),
     ("nftables", programs.nftables),
     ("devices", programs.devices),
+    ("limits", programs.limits),
     ("uefi", firmware.uefi),
     ("tpm", firmware.tpm),
     ("apparmor", confinement.apparmor),

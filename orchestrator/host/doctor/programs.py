@@ -18,6 +18,7 @@ from typing import Final
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_process
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.hypervisor import accelerator as accelerators
+from orchestrator.drivers.hypervisor import host_limits
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 from orchestrator.drivers.network import tables
 from orchestrator.drivers.tools import nft
@@ -189,6 +190,20 @@ def devices(settings: Config) -> Check:
         except VmroleError as error:
             return fail("devices", f"the kernel makes no {what}: {error}", "load the modules bridge and tun")
     return ok("devices", "the kernel makes bridges and taps")
+
+
+def limits(settings: Config) -> Check:
+    """Guests are limited in all that they share: disks always are, by QEMU itself."""
+    del settings
+    faults = {
+        "CPUs": (host_limits.cpu_fault(), "mount the control groups of this host, with the controller cpu"),
+        "networks": (host_limits.traffic_fault(_THROW_AWAY_NAMESPACE), "load act_police, sch_htb, sch_sfq, cls_fw"),
+    }
+    missing = {what: found for what, found in faults.items() if found[0]}
+    if missing:
+        told = "; ".join(f"guests' use of {what} is not limited: {why}" for what, (why, _) in missing.items())
+        return warn("limits", told, "; ".join(remedy for _, remedy in missing.values()))
+    return ok("limits", "guests' use of CPUs, disks and networks is limited")
 
 
 @contextlib.contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
 
 from orchestrator.errors import Permanent, Transient
-from orchestrator.model import Domain, Instance, PausedBy, Power
+from orchestrator.model import Domain, Instance, Limits, PausedBy, Power
 from tests.contract.suites.stage import Stage, make_instance, next_generation
 
 
@@ -30,6 +31,22 @@ class HypervisorContract:
         assert (seen.power, seen.resets, bool(seen.disc)) == (Power.RUNNING, 0, True)
         stage.hypervisor.start(instance)
         assert list(stage.hypervisor.inventory()) == [seen]
+
+    def test_limits_of_a_running_vm(self, stage: Stage) -> None:
+        """Other limits disturb nothing, however often they are given, and where no VM runs there is nothing to do."""
+        instance = make_instance(stage)
+        stage.hypervisor.limit(instance)
+        assert stage.hypervisor.look(instance.name) is None
+        instance = started(stage)
+        seen = look(stage, instance)
+        limits = Limits(cpu_weight=10, cpu_limit_percent=50, disk_rate_mib_per_s=20, network_rate_mib_per_s=5)
+        other = dataclasses.replace(instance, role=dataclasses.replace(instance.role, limits=limits))
+        for each in (other, other, instance):
+            stage.hypervisor.limit(each)
+            assert look(stage, instance) == seen
+        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.limit(other)
+        assert look(stage, instance).power is Power.OFF
 
     def test_start_without_disc(self, stage: Stage) -> None:
         """A domain whose disc was destroyed starts with an empty drive."""

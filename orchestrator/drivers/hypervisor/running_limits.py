@@ -1,0 +1,39 @@
+"""Other limits for VMs that run, by libvirt; what each has is remembered, so that it is told once for each change."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import libvirt
+
+from orchestrator.drivers.hypervisor import domain_devices, domain_limits
+from orchestrator.drivers.hypervisor.domain_limits import Taken
+from orchestrator.drivers.hypervisor.domain_parts import Machine
+from orchestrator.drivers.hypervisor.qmp_watch import Run
+from orchestrator.model import Instance, InstanceName
+
+_LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE
+
+
+class RunningLimits:
+    """Thread-safe, for one thread at a time asks for the same instance."""
+
+    def __init__(self) -> None:
+        self._given: dict[InstanceName, tuple[Run, Taken]] = {}
+
+    def give(self, found: libvirt.virDomain, run: Run, instance: Instance, machine: Machine) -> None:
+        """Has that run of the instance's VM keep the limits of its role. Raises libvirtError."""
+        limits = domain_limits.of(instance, machine)
+        if self._given.get(instance.name) == (run, limits):
+            return
+        for target in domain_devices.limited_disks(instance):
+            found.setBlockIoTune(target, dict(limits.disk), _LIVE)
+        if scheduler := domain_limits.scheduler(limits):
+            found.setSchedulerParametersFlags(dict(scheduler), _LIVE)
+        if interface := domain_limits.interface(limits):
+            found.setInterfaceParameters(instance.nic.tap, dict(interface), _LIVE)
+        self._given[instance.name] = run, limits
+
+    def forget(self, name: InstanceName) -> None:
+        """The instance has no VM any more."""
+        self._given.pop(name, None)

@@ -1,0 +1,30 @@
+"""Why libvirt did not start a VM, and what helps."""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import Final
+
+import libvirt
+
+from orchestrator.drivers.tools.libvirt_connection import translated
+from orchestrator.errors import Permanent, WorldError
+from orchestrator.model import Firmware, Instance
+
+_NO_TPM: Final = re.compile(r"TPM|swtpm")
+
+
+def why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldError:
+    """The error as one of ours, with the hint that fits the instance."""
+    what = f"start {instance.name}"
+    if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ENOENT:
+        return Permanent(f"{what}: {error}", hint=f"a part of it is missing; run: vmrole reimage {instance.name}")
+    hardware = instance.role.hardware
+    if hardware.firmware is not Firmware.BIOS and "firmware" in str(error):
+        hint = "the image asks for UEFI: apt-get install ovmf, and see what vmrole doctor says"
+        return Permanent(f"{what}: {error}", hint=hint)
+    if hardware.tpm and _NO_TPM.search(str(error)):
+        hint = "the image asks for a TPM: apt-get install swtpm swtpm-tools, and see what vmrole doctor says"
+        return Permanent(f"{what}: {error}", hint=hint)
+    return translated(what, error)
