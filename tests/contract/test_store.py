@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.store import sqlite, sqlite_file
+from orchestrator.drivers.store import sqlite, sqlite_file, sqlite_room
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.errors import ConfigError, NoSpace, Permanent
 from orchestrator.model import Event
@@ -107,6 +107,24 @@ class TestSqlite(StoreContract):
         assert (found.body["n"], found.revision) == (1, first)
         store._db.execute(f"PRAGMA max_page_count = {pages + 100}")
         assert store.commit([Write("thing", "big", {"text": "x" * 100_000}, 0)]) == first + 1
+
+    def test_the_records_have_room_of_their_own(self, tmp_path: Path) -> None:
+        """Behind their end and for a journal, in which nobody else can write; what was grown into is made up for."""
+        path = tmp_path / "vmrole.db"
+
+        def behind_the_end() -> int:
+            found = path.stat()
+            return found.st_blocks * 512 - found.st_size
+
+        for opening in range(2):
+            with SqliteStore(path) as store:
+                for number in range(12):
+                    assert behind_the_end() >= sqlite_room.AHEAD_BYTES // 2
+                    journal = path.with_name("vmrole.db-journal").stat()
+                    assert journal.st_blocks * 512 >= sqlite_room.JOURNAL_BYTES
+                    assert journal.st_mode & 0o077 == 0
+                    store.commit([Write("state", f"{opening}-{number}", {"text": "x" * 400_000}, 0)])
+            assert behind_the_end() >= sqlite_room.AHEAD_BYTES // 2
 
     def test_nobody_else_can_hold_up_a_commit(self, store: Store, tmp_path: Path) -> None:
         """A curious `sqlite3 vmrole.db` is turned away, instead of making the daemon wait for it."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 from orchestrator.drivers.store.change_log import ChangeLog
 from orchestrator.drivers.store.limits import assert_fits
 from orchestrator.drivers.store.sqlite_file import connect, counted, digest, lock, prepare, translated
+from orchestrator.drivers.store.sqlite_room import Room
 from orchestrator.errors import ConfigError, StaleRevision
 from orchestrator.model import Event
 from orchestrator.ports import COMMIT_IDS_KEPT, Change, Check, Document, Write
@@ -39,9 +40,12 @@ class SqliteStore:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
                 self._lock_file = lock(path)
                 undo.callback(os.close, self._lock_file)
+                self._room = Room(path)
+                undo.callback(self._room.close)
                 self._db = connect(path)
                 undo.callback(self._db.close)
                 prepare(self._db, path)
+                self._room.keep()
                 self._revision, self._documents = counted(self._db)
                 self._damaged = self._look_through()
                 undo.pop_all()
@@ -119,6 +123,7 @@ class SqliteStore:
                 raise
             self._revision = revision
             self._log.add(changes)
+            self._room.keep()
             self._changed.notify_all()
             return revision
 
@@ -235,6 +240,7 @@ class SqliteStore:
                 return
             self._closed = True
             self._db.close()
+            self._room.close()
             os.close(self._lock_file)
             self._changed.notify_all()
 

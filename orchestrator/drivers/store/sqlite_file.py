@@ -74,7 +74,8 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         db.create_function("digest", -1, digest, deterministic=True)
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA journal_mode = PERSIST")  # The old kind; its file stays, see `sqlite_room`.
+        db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA synchronous = EXTRA")
         db.execute("PRAGMA case_sensitive_like = ON")
         db.execute("PRAGMA cell_size_check = ON")
