@@ -48,7 +48,6 @@ EFFECTS = frozenset(
         "ask_shutdown",
         "reset",
         "power_off",
-        "limit",
         "eject",
         "undefine",
         "keep_evidence",
