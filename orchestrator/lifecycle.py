@@ -59,6 +59,7 @@ TABLE: dict[Phase, Line] = {
 # fmt: on
 
 LEAVING = (P.STOPPING, P.ERASING, P.GONE)
+BOOTING = (P.RESTARTING, P.STARTING, P.READY)
 ENDING = (*LEAVING, P.HALTING, P.STOPPED)  # What fails here is not healed by more of the same.
 
 
@@ -125,12 +126,17 @@ def heal(instance: Instance) -> Phase:
     """The healing ladder, for an instance that failed or is overdue: restart, then reimage, then leave it to a human.
 
     A setup is never restarted from outside: half a setup is worth nothing, so it goes straight to a reimage.
-    What fails while stopping or erasing cannot be healed by more of the same. A restart that somebody asked for keeps
-    everything: when it is overdue, what is done next is his to say.
+    What fails while stopping or erasing cannot be healed by more of the same. A restart or start that somebody asked
+    for keeps everything until it serves: what is done next is his to say. Where a probe alone speaks against it, the
+    cause may well lie elsewhere, and no reimage follows the restart.
     """
     if instance.phase in ENDING or (instance.phase is P.RESTARTING and instance.restart_asked):
         return P.FAILED
+    if instance.by_request and instance.phase in BOOTING:
+        return P.FAILED
     rung = max(instance.strikes, 0 if instance.set_up else 1)
+    if instance.only_probe and rung:
+        return P.FAILED
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]
 
 

@@ -64,6 +64,10 @@ def _next_rung(instance: Instance) -> str:
             return "it is restarted"
         case Phase.STOPPING:
             return "it is reimaged"
+        case _ if instance.by_request and instance.phase in lifecycle.BOOTING:
+            return "it is failed, keeps everything, and is looked at again; its restart was asked for"
+        case _ if instance.only_probe:
+            return "it is failed and looked at again; only a probe speaks against it, so it is not reimaged"
         case _:
             return "it is failed and left to you"
 

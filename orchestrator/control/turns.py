@@ -89,7 +89,7 @@ def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: 
     now_s = host.clock.now_s()
     last_rung = lifecycle.heal(ill) is Phase.FAILED
     with _HEALING:  # Two at once would each see the other well.
-        if reason and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked):
+        if reason and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked or ill.by_request):
             return _heal(present, host, ill, reason), 0.0
         judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
         told = healing.sentence(judgement, ill)
@@ -107,8 +107,9 @@ def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: 
                 return _heal(present, host, ill, f"{reason}; {told}", leave=True), 0.0
             case healing.Verdict.TURN if not last_rung:
                 return save(present, before, replace(ill, waiting=f"{reason}; {told}")), HELD_S
-            case _:
-                return _heal(present, host, ill, reason), 0.0
+            case _:  # Of a role of one nobody can tell whether it is alone in its illness: it is looked at again.
+                alone = last_rung and ill.set_up and not ill.only_probe and judgement.of == 1
+                return _heal(present, host, ill, reason, leave=alone), 0.0
 
 
 def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, float]:
@@ -155,9 +156,11 @@ def _enter(
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
     entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", unwell_since_s=0.0)
     entered = replace(entered, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
-    entered = replace(entered, powered_on=seen.phase is Phase.STOPPED)
+    entered = replace(entered, only_probe=False, powered_on=seen.phase is Phase.STOPPED)
     if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.HALTING, Phase.STOPPING):
         entered = replace(entered, warning="")
+    if phase is Phase.SERVING:
+        entered = replace(entered, by_request=False)
     if phase is not Phase.FAILED:
         entered = replace(entered, retry_at_s=0.0, revisit_at_s=0.0)
     if phase is Phase.REQUESTED:
@@ -174,6 +177,7 @@ def _enter(
             if asked_for or seen.phase is Phase.GONE
             else seen.role,  # Healing changes no template.
             served_at_s=0.0,
+            by_request=False,
             restarts=(),
             calms=0,
             calm_until_s=0.0,
@@ -181,7 +185,8 @@ def _enter(
             failure="" if asked_for else seen.failure,
         )
     elif phase is Phase.RESTARTING:
-        entered = replace(entered, failure="")
+        asked = seen.restart_asked or seen.phase is Phase.STOPPED
+        entered = replace(entered, failure="", by_request=asked)
     elif phase in (Phase.STARTING, Phase.ERASING):
         entered = replace(entered, set_up=phase is Phase.STARTING, services_pending=(), services_failed=())
     after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
@@ -203,12 +208,26 @@ def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leav
     now_s = host.clock.now_s()
     if instance.phase in lifecycle.ENDING:
         struck = replace(struck, retry_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
-    elif leave:
+    elif leave or (phase is Phase.FAILED and (instance.only_probe or instance.by_request)):
         struck = replace(struck, revisit_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
-    elif phase is Phase.FAILED and instance.restart_asked:
+    if phase is Phase.FAILED and instance.restart_asked:
         struck = replace(struck, boot=instance.goal.wanted.boot)  # It was tried: the wish is not renewed by itself.
-        struck = replace(struck, failure=f"{reason}; nothing of it was touched (longer: restart.within, stop.within)")
+    if phase is Phase.FAILED and not leave and (kept_for := _kept_for(instance)):
+        struck = replace(struck, failure=f"{reason}; {kept_for}")
     return _enter(present, struck, phase, now_s, because=reason, note=note)
+
+
+def _kept_for(instance: Instance) -> str:
+    """Why the ladder goes no further than to a failure, in words; "" where it has come to its end."""
+    match instance.phase:
+        case Phase.RESTARTING if instance.restart_asked or instance.by_request:
+            return "nothing of it was touched (longer: restart.within, stop.within)"
+        case Phase.STARTING | Phase.READY if instance.by_request:
+            return "its restart was asked for, so it keeps everything (longer: ready.within)"
+        case _ if instance.only_probe:
+            return "its agent answers and its services have started, so no reimage would mend it"
+        case _:
+            return ""
 
 
 def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:

@@ -454,7 +454,9 @@ class Instance:
     asked_at_s: float = 0.0  # when this phase asked the guest to act first; 0 = not yet
     asks: int = 0  # how often it has asked
     forced: bool = False  # whether this phase had to reset or end the VM, because the guest did not do as asked
-    powered_on: bool = False  # whether this phase has started the VM, which was off: the guest is in another boot
+    powered_on: bool = False  # whether, in this phase, its VM was off or reset: the guest is in another boot
+    by_request: bool = False  # whether its present boot was asked for by somebody, and it has not served since
+    only_probe: bool = False  # whether a probe alone speaks against it: its agent answers, its services have started
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
     services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last

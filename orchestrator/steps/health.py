@@ -7,7 +7,7 @@ from dataclasses import replace
 from orchestrator.model import Identity, Instance, Power, Services, Silence, Standing
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
-from orchestrator.steps import cut_off
+from orchestrator.steps import cut_off, restarts
 from orchestrator.steps.hearing import count_resets, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S, member_of
@@ -33,7 +33,8 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         return Done(instance, "the guest has restarted by itself")
     if isinstance(identity, Identity) and not identity.boot_id and domain.resets > instance.resets:
         restarted = replace(count_resets(instance, domain), boot=instance.boot + 1)
-        return Done(restarted, "the guest has restarted by itself")
+        noted = restarts.counted(instance, restarted, host.clock.now_s())  # It leaves the pool for its pause first.
+        return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
     member = member_of(instance)
     if not member.pools:
         return _unasked(instance, identity, host)
@@ -44,7 +45,15 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
     now_s = host.clock.now_s()
     if seat.standing is Standing.UP:
         return _well(instance, host)
-    return _unwell(instance, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)
+    probed = replace(instance, only_probe=_answers(identity))
+    return _unwell(probed, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)
+
+
+def _answers(identity: Identity | Silence) -> bool:
+    """Whether something inside the guest speaks for it."""
+    if isinstance(identity, Silence):
+        return identity.frozen
+    return identity.source != "none"
 
 
 def _unasked(instance: Instance, identity: Identity | Silence, host: Host) -> Outcome:
@@ -54,15 +63,17 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Host) -> Ou
     if isinstance(identity, Silence):
         if identity.frozen:
             return Wait(instance, f"not asked: {identity.reason}", HEALTH_S)
-        return _unwell(instance, now_s, f"its agent is silent: {identity.reason}", ready.silence_s)
+        silent = replace(instance, only_probe=False)
+        return _unwell(silent, now_s, f"its agent is silent: {identity.reason}", ready.silence_s)
     if ready.probe is not None and ready.probe.port is not None:
         why_not = host.guest.probe(instance, ready.probe, ready.probe.port)
         if why_not:
-            return _unwell(instance, now_s, f"the ready probe says: {why_not}", UNWELL_S)
+            probed = replace(instance, only_probe=_answers(identity))
+            return _unwell(probed, now_s, f"the ready probe says: {why_not}", UNWELL_S)
     if ready.units or ready.command:
         services = host.guest.services(instance)
         if isinstance(services, Services) and (lost := _lost(services, ready.units)):
-            return _unwell(instance, now_s, lost, UNWELL_S)
+            return _unwell(replace(instance, only_probe=False), now_s, lost, UNWELL_S)
     return _well(instance, host)
 
 
@@ -78,7 +89,7 @@ def _well(instance: Instance, host: Host) -> Wait:
     """What is well gets the limits that its service's file says by now."""
     host.hypervisor.limit(instance)
     settled = host.clock.now_s() - instance.served_at_s > SETTLED_S
-    well = replace(instance, unwell_since_s=0.0)
+    well = replace(instance, unwell_since_s=0.0, only_probe=False)
     return Wait(replace(well, strikes=0, restarts=(), calms=0) if settled else well, "", HEALTH_S)
 
 

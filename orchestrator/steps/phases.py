@@ -118,17 +118,21 @@ def await_services(instance: Instance, host: Host) -> Outcome:
     """starting: all auto-start services have started, and the role's own conditions hold."""
     if (pause := restarts.calm(instance, host.clock.now_s())) is not None:
         return pause
-    heard = _listen(instance, host.hypervisor.look(instance.name), host, "the guest is starting")
+    domain = host.hypervisor.look(instance.name)
+    heard = _listen(instance, domain, host, "the guest is starting")
     if isinstance(heard, Wait):
-        return heard
-    seen, _ = heard
-    if not instance.goal.role.ready.agent:
-        why_not = _probed(seen, host)
-        return Wait(seen, f"the ready probe says: {why_not}", SOON_S) if why_not else Done(seen, "the probe passes")
-    noted = restarts.counted(instance, seen, host.clock.now_s())
+        began = domain is None or domain.power is Power.OFF or heard.instance.resets > instance.resets
+        return replace(heard, instance=replace(heard.instance, powered_on=True)) if began else heard
+    seen, identity = heard
+    if identity.by_monitor and (instance.powered_on or seen.resets > instance.resets):
+        seen = replace(seen, boot=seen.boot + 1)
+    noted = restarts.counted(instance, replace(seen, powered_on=False, only_probe=False), host.clock.now_s())
     if isinstance(noted, Wait):
         return noted
     seen = noted
+    if not instance.goal.role.ready.agent:
+        why_not = _probed(seen, host)
+        return Wait(seen, f"the ready probe says: {why_not}", SOON_S) if why_not else Done(seen, "the probe passes")
     services = host.guest.services(seen)
     if isinstance(services, Silence):
         return Wait(seen, silence_says("the guest is starting", services, seen, host.clock.now_s()), SOON_S)
@@ -138,7 +142,8 @@ def await_services(instance: Instance, host: Host) -> Outcome:
     if not services.started:
         return Wait(seen, services_say(services), SOON_S)
     if why_not := _probed(seen, host):
-        return Wait(seen, f"its services have started; the ready probe says: {why_not}", SOON_S)
+        told_so = f"its services have started; the ready probe says: {why_not}"
+        return Wait(replace(seen, only_probe=True), told_so, SOON_S)
     return Done(seen, services.note or "all auto-start services have started")
 
 
@@ -162,7 +167,8 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
         host.balancer.join(member)
         seat = host.balancer.seat(instance.name)
         if seat is None or seat.standing is not Standing.UP or not seat.checked:
-            return Wait(instance, "joined the pool; the balancer's health check has not passed yet", SOON_S)
+            waits = replace(instance, only_probe=instance.goal.role.ready.agent)
+            return Wait(waits, "joined the pool; the balancer's health check has not passed yet", SOON_S)
     if domain is not None and domain.disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)

@@ -200,7 +200,7 @@ def test_evidence_that_cannot_be_kept_holds_up_nothing(refusal: VmroleError) -> 
     fabric = deployed(ready=Ready(within_s=30.0))
     fabric.world.faults.refuses["evidence"] = refusal
     fabric.world.faults.services_never_start.add(WEB)
-    fabric.act(Verb.RESTART, "web-0")
+    fabric.world.machines[WEB].start_boot(fabric.world.time_s)
     fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
     assert fabric.instance().generation == 2
     assert any(line.startswith("evidence: ") and str(refusal) in line for line in told(fabric))

@@ -129,7 +129,7 @@ def test_the_ladder_restarts_before_it_reimages() -> None:
     """Services that do not start: a restart first, then a reimage, then a human."""
     fabric = deployed(ready=Ready(within_s=30.0))
     fabric.world.faults.services_never_start.add(WEB)
-    fabric.act(Verb.RESTART, "web-0")
+    fabric.world.machines[WEB].start_boot(fabric.world.time_s)
 
     fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
 

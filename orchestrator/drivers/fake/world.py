@@ -53,6 +53,7 @@ class Faults:
     services_never_start: set[InstanceName] = dataclasses.field(default_factory=set)
     deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
     check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
+    ready_probe_fails: set[InstanceName] = dataclasses.field(default_factory=set)  # though its services have started
     foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
     frozen: set[InstanceName] = dataclasses.field(default_factory=set)  # a backup has frozen its file systems
     agent_shows_no_files: bool = False
