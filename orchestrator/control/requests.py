@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import tenacity
 
 from orchestrator import servicefile
-from orchestrator.control import deployment, explain, records, rollout
+from orchestrator.control import asking, deployment, explain, records
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present, Touched
@@ -29,7 +28,6 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Operation,
-    Phase,
     Progress,
     Seat,
     Service,
@@ -314,28 +312,8 @@ class Control:
         if not subject:
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
         present = self.chosen(subject)
-        chosen = [one for one in present if one.goal.serve]
-        if not chosen:
-            raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
-        if verb is Verb.RESTART:
-            _check_restart(subject, chosen)
-        operation = Operation(
-            id=f"{verb}-{uuid.uuid4().hex[:12]}",
-            verb=verb,
-            subject=chosen[0].name
-            if len(chosen) == 1 and subject in (chosen[0].name, chosen[0].hostname)
-            else subject,
-            service=chosen[0].service,
-            targets=tuple((one.name, rollout.target(verb, one)) for one in chosen),
-            storage=tuple(rollout.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
-            halts=tuple(
-                rollout.halts(verb, one, self._present.running_operations(one.service))
-                for one in chosen
-                if verb in (Verb.STOP, Verb.START)
-            ),
-            together=together,
-            created_at_s=self._now_s(),
-        )
+        running = self._present.running_operations(present[0].service) if present else ()
+        operation = asking.operation(verb, subject, present, running, together=together, now_s=self._now_s())
         told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
         revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
         self._wake("operation", operation.id)
@@ -396,16 +374,6 @@ def _placed(text: str) -> Iterator[None]:
     except InvalidInput as error:
         placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
         raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
-
-
-def _check_restart(subject: str, chosen: Sequence[Instance]) -> None:
-    """Raises Conflict when a restart is nothing for what was chosen."""
-    if not any(one.goal.runs for one in chosen):
-        raise Conflict(f"{subject} is stopped", hint=f"run: vmrole start {subject}")
-    half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up and one.goal.runs]
-    if half:
-        why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
-        raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
 
 
 def _expect(service: Service | None, revision: int | None, name: str) -> None:

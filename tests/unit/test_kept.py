@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from orchestrator.control import records
 from orchestrator.model import InstanceName, Phase, Power, Progress, Ready, TcpProbe, Verb, instance_name
 from tests.trouble.life import Fabric, web_role
 from tests.unit.test_reconciler import WEB, deployed
@@ -86,9 +89,15 @@ def test_a_database_that_is_away_costs_a_role_of_one_no_disk(fault: str) -> None
     assert (machine.boots, machine.system_marker, fabric.instance().generation) == (boots + 1, "written", 1)
 
 
+def struck(fabric: Fabric) -> None:
+    """It has been restarted a moment ago, and serves again."""
+    fabric.store.commit([records.put_state(dataclasses.replace(fabric.instance(), strikes=1))])
+
+
 def test_what_its_agent_does_not_speak_for_is_made_anew() -> None:
     """The check fails and nothing inside answers: that is its own illness, and the ladder goes on."""
     fabric = serving(3)
+    struck(fabric)
     fabric.world.faults.check_fails.add(WEB)
     fabric.world.faults.agent_silent.add(WEB)
     for _ in range(HOUR):
@@ -99,6 +108,7 @@ def test_what_its_agent_does_not_speak_for_is_made_anew() -> None:
 def test_a_guest_without_an_agent_has_nothing_but_its_probe() -> None:
     """Nobody inside could speak for it: the ladder goes on to the reimage."""
     fabric = serving(3, ready=Ready(agent=False, probe=TcpProbe(port=8080)))
+    struck(fabric)
     fabric.world.faults.check_fails.add(WEB)
     for _ in range(HOUR):
         fabric.round(2.0)
