@@ -49,6 +49,15 @@ SOUND = [
     ),
     install(created=MBR, modified=(changed(1, "<TypeID>0x27</TypeID>"),), target=SECOND),
     install(target="<InstallToAvailablePartition>true</InstallToAvailablePartition>"),
+    install(modified=(*MODIFIED[:2], changed(3, NTFS + f"<Label>{32 * 'w'}</Label>"))),
+    install(
+        created=(EFI, MSR, primary(3), primary(4, EXTEND)),
+        modified=(
+            changed(1, "<Format>FAT32</Format><Letter>W</Letter>", 3),
+            changed(2, NTFS + "<Letter>C</Letter>", 4),
+        ),
+        target=to(partition="4"),
+    ),
 ]  # fmt: skip
 
 
@@ -94,6 +103,12 @@ WRONG = [
      "one extended"),
     (install(created=(*(primary(at) for at in range(1, 5)), primary(5, EXTEND)), modified=()), "4 primary"),
     (install(created=(primary(1), primary(2, kind="Logical")), modified=(), target=FIRST), "needs an extended"),
+    (install(modified=(*MODIFIED[:2], changed(3, "<Format>FAT32</Format>"))), "installed to NTFS alone"),
+    (install(modified=(*MODIFIED[:2], changed(3, NTFS + f"<Label>{33 * 'w'}</Label>"))), "33 characters"),
+    (install(modified=(changed(1, "<Format>FAT32</Format><Label>EFI partition</Label>"),)), "13 characters"),
+    (install(created=(EFI, MSR, primary(3), primary(4, EXTEND)), target=to(partition="4"),
+             modified=(changed(1, NTFS + "<Letter>W</Letter>", 3), changed(2, NTFS + "<Letter>w</Letter>", 4))),
+     "letter W is given to two"),
 ]  # fmt: skip
 
 

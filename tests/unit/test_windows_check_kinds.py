@@ -263,6 +263,26 @@ def test_a_command_has_a_line_and_an_order(inside: str, code: str) -> None:
     one_code(server(welcome=listed("LogonCommands", "AsynchronousCommand", line)), code)
 
 
+@pytest.mark.parametrize("line", ["<CommandLine/>", "<CommandLine> </CommandLine>"])
+def test_an_empty_line_is_none(line: str) -> None:
+    """Told once, whichever the element that holds it."""
+    logon = listed("FirstLogonCommands", "SynchronousCommand", f"<Order>1</Order>{line}")
+    one_code(server(welcome=logon), "command")
+    path = line.replace("CommandLine", "Path")
+    assert (
+        len(
+            codes(
+                server(
+                    component(
+                        "Deployment", listed("RunSynchronous", "RunSynchronousCommand", f"<Order>1</Order>{path}")
+                    )
+                )
+            )
+        )
+        == 1
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "wrong"),
     [
@@ -296,6 +316,9 @@ RESTARTS = [
     ("sysprep /generalize /oobe /shutdown /unattend:x.xml", False),
     ("reg add HKLM\\x /v Shutdown /d 1", False),
     ("cmd /c echo restart", False),
+    ("cmd /c echo shutdown /r comes later &gt; C:\\note.txt", False),
+    ("cmd /c echo later &amp; shutdown /r", True),
+    ("powershell -c Write-Output shutdown /r; Restart-Computer", True),
 ]
 
 

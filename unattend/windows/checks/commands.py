@@ -23,6 +23,9 @@ _RESTARTS = re.compile(
 )
 
 
+_ECHOED = re.compile(r"(?<![\w-])(?:echo|write-(?:host|output))\s[^&|;>]*", re.IGNORECASE)
+"""What a command only says."""
+
 _BUILT_IN = re.compile(
     r"@?(assoc|call|cd|chdir|cls|copy|del|dir|echo|erase|exit|for|ftype|if|md|mkdir|mklink|move|pause|popd|pushd|rd|rem"
     r"|ren|rename|rmdir|set|start|type|ver|vol)(\s|$)",
@@ -49,7 +52,7 @@ def check(file: File, report: Report) -> None:
 def _command(place: Place, report: Report) -> None:
     name = _LINES[place.name.casefold()]
     line = place.child(name.casefold())
-    if line is None:
+    if line is None or (name == "CommandLine" and not line.text.strip()):  # An empty Path is told with every setting.
         report.doubt(place, "command", f"{place.name} has no {name}, so it runs nothing", f"add <{name}>")
     order = place.child("order")
     if order is not None and order.text.isdecimal() and int(order.text[:9]) > ORDER_MAX:
@@ -58,7 +61,7 @@ def _command(place: Place, report: Report) -> None:
     if line is not None and (word := _BUILT_IN.match(line.text)) is not None:
         message = f"{word[1]} is no program but a word of cmd.exe, so nothing runs"
         report.warning(line, "command", message, f"write cmd /c {word[1]} …")
-    if line is not None and line.name.casefold() == "path" and _RESTARTS.search(line.text):
+    if line is not None and line.name.casefold() == "path" and _RESTARTS.search(_ECHOED.sub("", line.text)):
         message = "the command restarts the machine or shuts it down, while Setup is at work"
         mend = "write <WillReboot>Always</WillReboot> beside it instead, or OnRequest and let it exit with 1"
         report.warning(line, "restart", message, mend)

@@ -16,6 +16,8 @@ from unattend.windows.checks.place import Home, Place, Report, short
 _PRIMARIES_MAX = 4  # of a disk with a master boot record
 _GUID = re.compile(r"\{?[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?")
 _BYTE = re.compile(r"0x[0-9A-Fa-f]{1,2}")
+_FAT = ("fat", "fat32", "exfat")
+_LABEL_CHARS_MAX = {"ntfs": 32, **dict.fromkeys(_FAT, 11)}
 _GPT, _MBR = ("efi", "msr"), ("extended", "logical")
 
 
@@ -59,7 +61,18 @@ def check(file: File, report: Report) -> None:
                 report.doubt(disk.place, "disk", "the disk has no DiskID", "add <DiskID>0</DiskID> for the first one")
             for subject in (_created, _extends, _tables, _modified):
                 subject(disk, report)
+        _letters(disks, report)
         _target(home, disks, report)
+
+
+def _letters(disks: list[Disk], report: Report) -> None:
+    """No two volumes have one letter."""
+    given: set[str] = set()
+    for partition in (one for disk in disks for one in disk.modified):
+        place, letter = partition.child("letter"), partition.said("letter").upper()
+        if place is not None and _is_letter(letter) and letter in given:
+            report.doubt(place, "partition", f"the letter {letter} is given to two partitions", "choose another one")
+        given.add(letter)
 
 
 def _disk(place: Place) -> Disk:
@@ -162,6 +175,10 @@ def _modified(disk: Disk, report: Report) -> None:
         label = partition.child("label")
         if label is not None and label.text and disk.wiped and partition.child("format") is None:
             report.doubt(label, "partition", "a Label is given to no partition without Format", "add <Format>")
+        most = _LABEL_CHARS_MAX.get(partition.said("format").casefold())
+        if label is not None and most and len(label.text) > most and not report.awaits(label, label.text):
+            message = f"the Label has {len(label.text)} characters"
+            report.doubt(label, "partition", message, f"at most {most} on {partition.said('format')}")
         kind = partition.said("typeid")
         if (disk.gpt and _BYTE.fullmatch(kind)) or (not disk.gpt and disk.wiped and _GUID.fullmatch(kind)):
             table = "GPT" if disk.gpt else "a master boot record"
@@ -221,6 +238,12 @@ def _target(home: Home, disks: list[Disk], report: Report) -> None:
         if made is not None and _type(made) in ("efi", "msr"):
             message = f"Windows cannot be installed to the {made.said('type').upper()} partition"
             report.doubt(partition, "install-to", message, "name the primary one")
+        for changed in (one for one in disk.modified if one.said("partitionid") == partition.text):
+            if made is not None and _type(made) == "primary" and changed.said("format").casefold() in _FAT:
+                message = (
+                    f"Windows is installed to NTFS alone, and partition {partition.text} is to be something else"
+                )
+                report.doubt(changed, "install-to", message, "write <Format>NTFS</Format>")
 
 
 def _is_letter(text: str) -> bool:
