@@ -39,8 +39,19 @@ from orchestrator.model import (
     label,
 )
 from orchestrator.servicefile.answers import NONE, Given, SecretFault, WhoseAnswers, computer_faults, read_answers
-from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, port, size_mib, text, words
-from orchestrator.servicefile.reader import Reader
+from orchestrator.servicefile.fields import (
+    Answer,
+    boolean,
+    choice,
+    duration_s,
+    integer,
+    port,
+    shaped,
+    size_mib,
+    text,
+    words,
+)
+from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in, read_tree
 from unattend import local_storage
@@ -73,7 +84,7 @@ def parse(source: str, find_image: Callable[[str], Image | None], secret_fault: 
     `secret_fault` says why a secret that the file names cannot be had; unless given, none is looked for.
     """
     tree, faults = read_tree(source)
-    reader = _Reader(tree, find_image, secret_fault)
+    reader = FileReader(tree, find_image, secret_fault)
     reader.problems.extend(faults)
     spec = reader.service()
     if reader.problems or spec is None:
@@ -104,7 +115,7 @@ def line_of(source: str, key: str) -> int | None:
 _MIB = 1024 * 1024
 
 
-class _Reader(Reader):
+class FileReader(Reader):
     """Reads the tree field by field and collects what is wrong instead of stopping at the first fault."""
 
     def __init__(self, tree: Map, find_image: Callable[[str], Image | None], secret_fault: SecretFault) -> None:
@@ -114,6 +125,7 @@ class _Reader(Reader):
         self._service = ""
 
     def service(self) -> ServiceSpec | None:
+        """The service; None when something is wrong with it, which `problems` then tells."""
         top = self.keys(self._tree, "", ("service", "vip", "roles"), ("service", "roles"))
         name = self.take(top, "", "service", _name)
         vip: str = self.take(top, "", "vip", _address, "")
@@ -174,6 +186,7 @@ class _Reader(Reader):
         within_s: float | None = self.take(inner, f"{at}.{key}", "within", duration_s(1, 24 * 3600), None)
         return within_s
 
+    @shaped(type="string", minLength=1)
     def _image(self, node: object) -> Answer[Image]:
         reference = text(node)
         if isinstance(reference, Problem):
@@ -356,6 +369,7 @@ def _is_windows(image: Image | None) -> bool:
     return image is not None and image.os is Os.WINDOWS
 
 
+@shaped(type="string", pattern=LABEL)
 def _name(node: object) -> Answer[str]:
     said = text(node)
     try:
@@ -364,6 +378,7 @@ def _name(node: object) -> Answer[str]:
         return Problem(str(error), hint=error.hint)
 
 
+@shaped(type="string", pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")
 def _address(node: object) -> Answer[str]:
     said = text(node)
     if isinstance(said, Problem):
@@ -377,6 +392,7 @@ def _address(node: object) -> Answer[str]:
     return str(address)
 
 
+@shaped(type="string", pattern="^/[!-~]{0,200}$")
 def _path(node: object) -> Answer[str]:
     said = text(node)
     if isinstance(said, Problem):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orchestrator.errors import Problem
 from orchestrator.model import AnswerFormat, Role
-from orchestrator.servicefile.fields import Answer, boolean, choice, text, words
+from orchestrator.servicefile.fields import Answer, boolean, choice, shaped, text, words
 from orchestrator.servicefile.reader import Reader, shown, under
 from orchestrator.servicefile.tree import Map
 from unattend import AnswersInvalid, configdrive, nocloud
@@ -121,6 +121,13 @@ class WhoseAnswers:
     instances: int
     secret_fault: SecretFault
 
+    @shaped(
+        type="object",
+        properties={source.value: {"type": "string", "minLength": 1} for source in SecretSource},
+        additionalProperties=False,
+        minProperties=1,
+        maxProperties=1,
+    )
     def secret(self, node: object) -> Answer[SecretRef]:
         """Where a secret is: `{secret: NAME}`, `{env: NAME}` or `{credential: NAME}`, and the service can have it."""
         sources = [source.value for source in SecretSource]
@@ -152,6 +159,7 @@ def _cloud(reader: Reader, answers: Map, at: str, check: Callable[[str], None], 
     return Given(user_data=_data(reader, answers, at, "userData", check), public_keys=keys)
 
 
+@shaped(type="array", items={"type": "string"})
 def _public_keys(node: object) -> Answer[tuple[str, ...]]:
     """A list of them. None is shown in an error: it may be the private half."""
     hint = 'write ["ssh-ed25519 AAAA… somebody"], a line of a .pub file for each'

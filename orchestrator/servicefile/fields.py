@@ -1,23 +1,46 @@
-"""How single values of the service file are read: each takes a YAML node and returns its value or a Problem. Pure."""
+"""How single values of the service file are read: each takes a YAML node and returns its value or a Problem. Pure.
+
+Each also says what it takes, in the words of JSON Schema: see `shaped`.
+"""
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, TypeVar
 
 from orchestrator.errors import Problem
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.StrEnum)
+F = TypeVar("F", bound=Callable[..., object])
 Answer: TypeAlias = T | Problem
+Shape: TypeAlias = dict[str, Any]  # a JSON Schema
 
 _SIZES_MIB = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([A-Za-z]+)")
+_QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([A-Za-z]+)")
 
 
+def shaped(**shape: object) -> Callable[[F], F]:
+    """What the reader that follows takes; less strict where a schema cannot say it."""
+
+    def mark(read: F) -> F:
+        read.__dict__["shape"] = shape
+        return read
+
+    return mark
+
+
+def shape_of(read: Callable[..., object]) -> Shape:
+    """What a reader takes."""
+    shape: Shape | None = getattr(read, "shape", None)
+    assert shape is not None, f"{read} reads a value of the service file and has no shape: put @shaped(…) before it"
+    return shape
+
+
+@shaped(type="string")
 def text(node: object) -> Answer[str]:
     """A string; a number or a truth value is not silently taken for one."""
     if isinstance(node, str):
@@ -25,6 +48,7 @@ def text(node: object) -> Answer[str]:
     return Problem(f"{_shown(node)} is not a string", hint="put it into quotes")
 
 
+@shaped(type="boolean")
 def boolean(node: object) -> Answer[bool]:
     """true or false, in YAML 1.2's spelling."""
     return (
@@ -37,6 +61,7 @@ def boolean(node: object) -> Answer[bool]:
 def integer(least: int, most: int) -> Callable[[object], Answer[int]]:
     """A whole number between `least` and `most`."""
 
+    @shaped(type="integer", minimum=least, maximum=most)
     def read(node: object) -> Answer[int]:
         if isinstance(node, bool) or not isinstance(node, int):
             return Problem(f"{_shown(node)} is not a whole number", hint=f"use {least} to {most}")
@@ -53,6 +78,7 @@ port = integer(1, 65535)
 def size_mib(least: int, most: int) -> Callable[[object], Answer[int]]:
     """A size with its unit, in MiB. MB and GB are refused: half of the world means something else by them."""
 
+    @shaped(type="string", pattern=_of_units(_SIZES_MIB))
     def read(node: object) -> Answer[int]:
         found = _QUANTITY.fullmatch(node) if isinstance(node, str) else None
         if found is None or found[2] not in _SIZES_MIB:
@@ -69,6 +95,7 @@ def rate_mib_per_s(least: int, most: int) -> Callable[[object], Answer[int]]:
     """So much in each second, in MiB."""
     size = size_mib(least, most)
 
+    @shaped(type="string", pattern=_of_units(_SIZES_MIB).replace("^", r"^\s*").replace("$", r"\s*/\s*s\s*$"))
     def read(node: object) -> Answer[int]:
         amount, slash, each = node.rpartition("/") if isinstance(node, str) else ("", "", "")
         if not slash or each.strip() != "s":
@@ -81,8 +108,9 @@ def rate_mib_per_s(least: int, most: int) -> Callable[[object], Answer[int]]:
 def percent(least: int, most: int) -> Callable[[object], Answer[int]]:
     """A whole number of hundredths."""
 
+    @shaped(type="string", pattern="^[0-9]{1,4} ?%$")
     def read(node: object) -> Answer[int]:
-        found = re.fullmatch(r"(\d{1,4}) ?%", node) if isinstance(node, str) else None
+        found = re.fullmatch(r"([0-9]{1,4}) ?%", node) if isinstance(node, str) else None
         if found is None or not least <= int(found[1]) <= most:
             return Problem(f"{_shown(node)} is not such a part", hint=f"use {least} % to {most} %")
         return int(found[1])
@@ -93,6 +121,7 @@ def percent(least: int, most: int) -> Callable[[object], Answer[int]]:
 def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
     """A length of time with its unit, in seconds."""
 
+    @shaped(type="string", pattern=_of_units(_SECONDS))
     def read(node: object) -> Answer[float]:
         found = _QUANTITY.fullmatch(node) if isinstance(node, str) else None
         if found is None or found[2] not in _SECONDS:
@@ -110,6 +139,8 @@ def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
 def choice(of: type[E]) -> Callable[[object], Answer[E]]:
     """One of the words of an enumeration."""
 
+    # `windows: 2022` is a number in YAML.
+    @shaped(enum=[*map(str, of), *(int(one) for one in of if one.isdecimal())])
     def read(node: object) -> Answer[E]:
         try:
             return of(str(node))
@@ -119,11 +150,16 @@ def choice(of: type[E]) -> Callable[[object], Answer[E]]:
     return read
 
 
+@shaped(type="array", items={"type": "string", "minLength": 1})
 def words(node: object) -> Answer[tuple[str, ...]]:
     """A list of strings, none of them empty."""
     if not isinstance(node, list) or not all(isinstance(one, str) and one for one in node):
         return Problem(f"{_shown(node)} is not a list of strings", hint="write [first, second]")
     return tuple(str(one) for one in node)
+
+
+def _of_units(units: Iterable[str]) -> str:
+    return rf"^[0-9]{{1,9}}(\.[0-9]{{1,3}})? ?({'|'.join(units)})$"
 
 
 def _shown(node: object) -> str:

@@ -14,6 +14,8 @@ from orchestrator.model import label
 from orchestrator.servicefile.fields import Answer
 from orchestrator.servicefile.tree import SEE, Map, line_in
 
+LABEL = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"  # what `model.label` takes, for the schema
+
 
 class Reader:
     """A tree, and what was found wrong with it so far. A value with a fault is read as its default."""
