@@ -138,7 +138,7 @@ def looks_like(source: Source) -> set[str]:
         looks.add("tar")
     if _is_vmdk_text(head):
         looks.add("VMDK descriptor")
-    return looks | _texts(head)
+    return looks or _texts(head)  # A VDI begins with "<<< Oracle VM VirtualBox Disk Image >>>".
 
 
 def hint(looks: str) -> str:

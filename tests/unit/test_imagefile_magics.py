@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +82,22 @@ def test_what_is_no_disk_is_named(name: str, at: int, magic: bytes, hint: str) -
     for error in (refused(data), refused(data, None), refused(data, None, convert=True)):
         assert name in str(error)
         assert hint in error.hint
+
+
+@pytest.mark.parametrize("kind", ["vdi", "qed", "parallels"])
+def test_what_the_hint_says_makes_a_disk_of_another_program_s(tmp_path: Path, kind: str) -> None:
+    """As QEMU writes it, whatever words it begins with: the command of the hint gives a file that is taken."""
+    file, made = tmp_path / "disk", tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", kind, file, "8M"], check=True)
+    for claimed in (None, SourceFormat.RAW):
+        error = refused(file.read_bytes(), claimed)
+        assert error.hint.startswith("make another of it: ")
+    command = error.hint.removeprefix("make another of it: ").partition(",")[0]
+    words = [{"FILE": str(file), "disk.qcow2": str(made)}.get(word, word) for word in command.split()]
+    subprocess.run(words, check=True, capture_output=True)
+    with made.open("rb") as source:
+        found = imagefiles.inspect(source, None, virtual_size_max=CAP)
+    assert found.virtual_size_bytes == 8 * MIB
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
