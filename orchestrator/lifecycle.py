@@ -113,6 +113,8 @@ def _asked_after_s(instance: Instance) -> float:
 
 def _calls_for(instance: Instance) -> Phase | None:
     """What is stopped takes a reimage that is asked for when it is started, and a removal at once."""
+    if instance.held:
+        return None
     if instance.goal.serve and not instance.goal.runs:
         return None if instance.phase is P.STOPPED else P.HALTING
     if instance.going:

@@ -16,7 +16,7 @@ from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLo
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, Watchers
-from orchestrator.api.views import InstanceView, Why, Wish, seats_of, view_instance
+from orchestrator.api.views import InstanceView, Protection, Why, Wish, seats_of, view_instance
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
 from orchestrator.model import Agent, Event, InstanceName, Operation, Silence
@@ -58,6 +58,14 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         found = control.chosen(subject)
         taken = (seats_of(control) if seats else None) or {}
         return [view_instance(one, taken.get(one.name)) for one in found]
+
+    @router.put("/protection", tags=["instances"])
+    def protect(request: Request, wish: Protection) -> list[InstanceView]:
+        """Protects instances from every verb and from healing, or ends that."""
+        said(request, "protect" if wish.protected else "unprotect", wish.subject)
+        if not wish.subject:
+            raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
+        return [view_instance(one) for one in control.protect(wish.subject, on=wish.protected)]
 
     @router.get("/instances/watch", tags=["instances"], response_class=Response, responses=_STREAM)
     async def watch_instances(request: Request, subject: Subject = "") -> Response:

@@ -69,6 +69,7 @@ class InstanceView:
     wanted_generation: int
     wanted_boot: int
     removing: bool
+    protected: bool  # neither a verb nor healing touches it
     stop_asked: bool  # it shall be off, and is left off, until somebody starts it
     address: str
     mac: str
@@ -126,6 +127,14 @@ class Wish:
     verb: Verb
     subject: str
     together: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """The body that protects an instance, a role or a service, or ends that."""
+
+    subject: str
+    protected: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +214,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         wanted_generation=instance.goal.wanted.generation,
         wanted_boot=instance.goal.wanted.boot,
         removing=not instance.goal.serve,
+        protected=instance.goal.protected,
         stop_asked=not instance.goal.runs,
         address=instance.nic.address,
         mac=instance.nic.mac,

@@ -26,6 +26,8 @@ _VERBS = {
     "rebuild": "act",
     "stop": "act",
     "start": "act",
+    "protect": "act",
+    "unprotect": "act",
     "why": "look",
     "events": "look",
     "console": "look",

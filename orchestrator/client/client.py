@@ -110,6 +110,11 @@ class Client:
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found
 
+    def protect(self, subject: str, *, on: bool) -> list[wire.Instance]:
+        """Protects an instance, a role or a service from every verb and from healing, or ends that."""
+        found: list[wire.Instance] = self._json("PUT", "/v1/protection", {"subject": subject, "protected": on}, {})
+        return found
+
     def operations(self) -> list[wire.Operation]:
         """Running operations and the last finished ones."""
         found: list[wire.Operation] = self.call("GET", "/v1/operations")

@@ -45,6 +45,7 @@ class Instance(TypedDict):
     wanted_generation: int
     wanted_boot: int
     removing: bool
+    protected: bool
     stop_asked: bool
     address: str
     mac: str

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.control import rollout
 from orchestrator.errors import Conflict
-from orchestrator.model import Instance, Operation, Phase, Verb
+from orchestrator.model import Instance, Operation, Phase, ServiceSpec, Verb
+from orchestrator.servicefile.difference import Change
 
 
 def operation(
@@ -26,6 +28,8 @@ def operation(
     chosen = [one for one in present if one.goal.serve]
     if not chosen:
         raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
+    if all(one.goal.protected for one in chosen):
+        raise _conflict(chosen)
     if verb is Verb.RESTART:
         _check_restart(subject, chosen)
     switched = chosen if verb in (Verb.STOP, Verb.START) else []
@@ -45,9 +49,69 @@ def operation(
 
 def _check_restart(subject: str, chosen: Sequence[Instance]) -> None:
     """Raises Conflict when a restart is nothing for what was chosen."""
-    if not any(one.goal.runs for one in chosen):
+    if not any(_restarts(one) for one in chosen):
         raise Conflict(f"{subject} is stopped", hint=f"run: vmrole start {subject}")
-    half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up and one.goal.runs]
+    half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up and _restarts(one)]
     if half:
         why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
         raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
+
+
+def _restarts(instance: Instance) -> bool:
+    return instance.goal.runs and not instance.goal.protected
+
+
+# Protection --------------------------------------------------------------------------------------------------
+
+_NOT_BEGUN = (Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.FAILED)
+
+
+_AT_ONCE = 20  # wishes with their checks and lines in one commit
+
+
+def protections(instances: Sequence[Instance], *, on: bool) -> Iterator[list[Instance]]:
+    """The instances with their protection on or off, as many at a time as fit into a commit."""
+    for first in range(0, len(instances), _AT_ONCE):
+        yield [_protected(one, on=on) for one in instances[first : first + _AT_ONCE]]
+
+
+def _protected(instance: Instance, *, on: bool) -> Instance:
+    """The instance with its protection on or off. On, it takes back what was asked for and has not begun."""
+    goal = replace(instance.goal, protected=on)
+    if on and instance.phase in _NOT_BEGUN:
+        wanted = min(goal.wanted, instance.at)
+        goal = replace(goal, wanted=wanted, storage=instance.storage, halts=goal.halts + (not goal.runs))
+    return replace(instance, goal=goal)
+
+
+def check_removal(leaving: Iterable[Instance]) -> None:
+    """Raises Conflict when one of those that would be removed is protected."""
+    if kept := [one for one in leaving if one.goal.protected]:
+        raise _conflict(kept)
+
+
+def check_staying(spec: ServiceSpec, present: Iterable[Instance]) -> None:
+    """Raises Conflict when the service as it shall be has no place for an instance that is protected."""
+    counts = {role.name: role.instances for role in spec.roles}
+    check_removal(one for one in present if one.index >= counts.get(one.role_name, 0))
+
+
+def left_as_they_are(spec: ServiceSpec, present: Iterable[Instance]) -> tuple[Change, ...]:
+    """What an apply says of those whose VM it would replace, were they not protected."""
+    return tuple(
+        Change(
+            key=one.name,
+            before="",
+            after="protected",
+            effect=f"keeps the VM that it has; to replace it: vmrole unprotect {one.name}, then apply again",
+        )
+        for one in present
+        if one.goal.protected and (role := spec.role(one.role_name)) and role.template() != one.role.template()
+    )
+
+
+def _conflict(kept: Sequence[Instance]) -> Conflict:
+    names = ", ".join(one.name for one in kept[:3]) + (", …" if len(kept) > 3 else "")
+    return Conflict(
+        f"{names} {'is' if len(kept) == 1 else 'are'} protected", hint=f"run: vmrole unprotect {kept[0].name}"
+    )

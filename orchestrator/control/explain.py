@@ -21,6 +21,8 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
     if not math.isinf(deadline_s):
         left = f"in {duration(deadline_s - now_s)}" if deadline_s > now_s else "now overdue"
         lines.append(f"This may last until {_clock(deadline_s)} ({left}); then: {_next_rung(instance)}.")
+    if instance.held:
+        lines.append(f"It is protected: no verb and no healing touches it until: vmrole unprotect {instance.name}.")
     if not instance.goal.serve:
         lines.append("Its removal was asked for.")
     elif not instance.goal.runs and instance.phase is not Phase.STOPPED:

@@ -100,4 +100,4 @@ def sentence(judgement: Judgement, instance: Instance) -> str:
 
 def _fellow(one: Instance, instance: Instance) -> bool:
     same = (one.service, one.role_name) == (instance.service, instance.role_name)
-    return same and one.name != instance.name and one.goal.serve and one.goal.runs
+    return same and one.name != instance.name and one.goal.serve and one.goal.runs and not one.goal.protected

@@ -158,6 +158,11 @@ def wish_stands(instance: Instance) -> Check:
     return Check(WISH, instance.name, instance.wish_revision)
 
 
+def state_stands(instance: Instance) -> Check:
+    """The condition that the instance has come no further meanwhile."""
+    return Check(STATE, instance.name, instance.state_revision)
+
+
 def stands(record: Image | Service | Operation) -> Check:
     """The condition that the record is as it was read."""
     return Check(_KIND[type(record)], key_of(record), record.revision)

@@ -252,9 +252,11 @@ class Control:
         ended = deployment.superseded(old.spec, spec, running) if old else []
         going_on = [one for one in running if one.id not in {rollout.id for rollout in ended}]
         stale = deployment.stale(spec, list(present.values()), going_on) if resumes else []
-        left = [one for one in stale if not deployment.wished_anew(one, spec)]
+        asking.check_staying(spec, present.values())
+        left = [one for one in stale if not deployment.wished_anew(one, spec) and not one.goal.protected]
         changes = difference(old.spec if old else None, spec) + unfinished(left)
         if changes:
+            changes += asking.left_as_they_are(spec, present.values())
             deployment.check_room(spec, present)
         if old is None:
             taken = [one.network for one in others]
@@ -290,6 +292,7 @@ class Control:
         _expect(before, expected, service)
         if before.removing:
             return before
+        asking.check_removal(self._present.instances_of(service).values())
         gone = replace(before, removing=True)
         told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
         with self._applying:
@@ -318,6 +321,22 @@ class Control:
         revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
         self._wake("operation", operation.id)
         return replace(operation, revision=revision)
+
+    @_afresh
+    def protect(self, subject: str, *, on: bool) -> list[Instance]:
+        """Protects instances from every verb and from healing, or ends that; what has begun already ends first.
+
+        Protected, an instance takes back what was asked of it and has not begun. Raises NotFound, Conflict.
+        """
+        chosen = [one for one in self.chosen(subject) if one.goal.serve and one.goal.protected is not on]
+        said = "protected" if on else "no longer protected"
+        for batch in asking.protections(chosen, on=on):
+            lines = [Event(at_s=self._now_s(), subject=one.name, message=said) for one in batch]
+            states = [records.state_stands(one) for one in batch if one.state_revision]
+            self._present.commit([records.put_wish(one) for one in batch], lines, checks=states)
+        for one in chosen:
+            self._wake("instance", one.name)
+        return self.chosen(subject)
 
     # Inside
 

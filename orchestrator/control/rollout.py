@@ -20,12 +20,14 @@ def advance(
     under_way: list[Instance] = []
     waiting: list[tuple[Instance, Goal]] = []
     at_start: list[Instance] = []
-    done = removed = stopped = 0
+    done = removed = stopped = protected = 0
     for number, (name, wanted) in enumerate(operation.targets):
         instance = instances.get(name)
         goal = _goal(operation, number, instance, wanted) if instance is not None else None
         if instance is None or goal is None or not instance.goal.serve:
             removed += 1  # There is nothing left to do for it.
+        elif instance.goal.protected:
+            protected += 1
         elif _left_off(operation, number, instance):
             stopped += 1
             if goal != instance.goal and operation.verb is not Verb.RESTART:
@@ -42,7 +44,8 @@ def advance(
         because = "; ".join(f"{instance.name}: {instance.failure}" for instance in failed)
         return replace(operation, progress=Progress.FAILED, message=because), ()
     so_far = _so_far(operation, done, removed, stopped)
-    if done + removed + stopped == len(operation.targets):
+    so_far += f", {protected} protected and left as they are" if protected else ""
+    if done + removed + stopped + protected == len(operation.targets):
         return replace(operation, progress=Progress.DONE, message=so_far), tuple(at_start)
     # Those that serve nobody go first: nobody misses them.
     waiting.sort(key=lambda one: not _out(one[0]))
@@ -115,6 +118,7 @@ def _out_by_others(
         and one.name not in known
         and one.goal.serve
         and one.goal.runs
+        and not one.goal.protected
         and _out(one)
         and not (one.phase is Phase.FAILED and one.goal.wanted <= one.at)
     ]

@@ -18,7 +18,7 @@ from orchestrator.model import Event, Instance, Phase
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
-from orchestrator.steps.phases import kept
+from orchestrator.steps.phases import PROTECTED, kept
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
     if before.phase is Phase.GONE:
         present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
         return None, NEVER_S
-    if before.phase is Phase.FAILED and 0 < before.revisit_at_s <= now_s:
+    if before.phase is Phase.FAILED and not before.held and 0 < before.revisit_at_s <= now_s:
         return _revisit(present, host, before)
     match _attempt(before, host):
         case Done(seen, because, then):
@@ -87,6 +87,11 @@ def _blameless(outcome: Outcome | None, instance: Instance, reason: str) -> Wait
 def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
     """Heals an instance that failed or is overdue, if its role can bear it. No reason: it is ill and may get well."""
     now_s = host.clock.now_s()
+    if ill.held:
+        waits = replace(ill, waiting=f"{reason or ill.waiting}; {PROTECTED}")
+        kept_back = replace(waits, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
+        note = None if before.sick_since_s else _event(ill, now_s, kept_back.waiting)
+        return save(present, before, kept_back, note), HELD_S
     last_rung = lifecycle.heal(ill) is Phase.FAILED
     with _HEALING:  # Two at once would each see the other well.
         if reason and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked or ill.by_request):

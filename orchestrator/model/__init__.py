@@ -417,6 +417,7 @@ class Goal:
     serve: bool = True  # False: remove the instance
     wanted: Incarnation = Incarnation(1, 1)
     storage: int = 1  # how many times local storage shall have been made new
+    protected: bool = False  # neither a verb nor healing touches it, nor its VM
     halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
 
     @property
@@ -498,6 +499,11 @@ class Instance:
     def going(self) -> bool:
         """Whether somebody has asked for the end of this generation: a removal, or a reimage."""
         return not self.goal.serve or self.goal.wanted.generation > self.generation
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing may be begun with it or its VM: it is protected, and to stay."""
+        return self.goal.protected and self.goal.serve
 
     @property
     def restart_asked(self) -> bool:

@@ -43,6 +43,7 @@ SOON_S = 0.05  # Between looks at something that takes a fraction of a second: r
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
+PROTECTED = "it is protected: nothing is done to it until: vmrole unprotect"
 PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
 
 
@@ -204,7 +205,7 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
     """restarting: done when the guest is in another boot than the one we counted last."""
     host.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
     domain = host.hypervisor.look(instance.name)
-    off = domain is None or domain.power is Power.OFF
+    off = not instance.held and (domain is None or domain.power is Power.OFF)
     if (unwell := _revive(instance, domain, host)) is not None:
         if off and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
             return Done(replace(instance, boot=instance.boot + 1), unwell.reason)
@@ -219,6 +220,8 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
             return Done(replace(seen, boot=instance.boot + 1))
     if instance.powered_on:
         return Wait(instance, "the guest is booting", SHORTLY_S)
+    if instance.held:
+        return Wait(instance, PROTECTED, HEALTH_S, blameless=True)
     now_s = host.clock.now_s()
     within_s = stop_within_s(instance)
     since_asked_s = now_s - (instance.asked_at_s or instance.phase_since_s) - blameless_s(instance, now_s)
@@ -254,6 +257,8 @@ def stop_vm(instance: Instance, host: Host) -> Outcome:
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is Power.OFF:
         return Done(instance)
+    if instance.held and not instance.asked_at_s:
+        return Wait(instance, PROTECTED, HEALTH_S, blameless=True)
     if not instance.going and not halts and (paused := _paused(instance, domain, host)) is not None:
         return paused
     now_s = host.clock.now_s()
@@ -280,7 +285,7 @@ def stay_off(instance: Instance, host: Host) -> Outcome:
     """stopped: nothing, and no traffic reaches it; done when somebody else has started the VM: it goes off again."""
     host.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
-    if domain is not None and domain.power is not Power.OFF:
+    if domain is not None and domain.power is not Power.OFF and not instance.held:
         return Done(instance, f"somebody else has started its VM; instead: vmrole start {instance.name}")
     return Wait(instance, f"vmrole start {instance.name}", HEALTH_S)
 
@@ -318,7 +323,11 @@ def member_of(instance: Instance) -> Member:
 
 def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
     """What to do first when the VM does not run, or has no port: powers it on again. None when all is well."""
-    if (lost := cut_off.lost(instance, domain, host)) is not None:
+    off = domain is None or domain.power in (Power.OFF, Power.CRASHED)
+    if instance.held and off and instance.phase is not Phase.SETUP:
+        how = domain.power if domain is not None else "not there"
+        return Wait(instance, f"its VM is {how}; {PROTECTED}", HEALTH_S, blameless=True)
+    if not instance.held and (lost := cut_off.lost(instance, domain, host)) is not None:
         return cut_off.start_again(instance, host) if cut_off.is_certain(instance) else lost
     match domain:
         case None | Domain(power=Power.OFF):

@@ -117,6 +117,29 @@ def test_stopped_and_started(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     assert run("delete", "service", "still", "--wait", "--timeout", "60s")[0] == 0
 
 
+def test_protected(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """What is protected is shown so, refused by name with a hint, and passed by otherwise; no wait hangs on it."""
+    file = document(tmp_path, "kept", "203.0.113.72")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    assert run("protect", "web-1.kept")[:2] == (0, "web-1.kept: protected\n")
+    status, _, err = run("reimage", "web-1.kept", "--wait")
+    assert (status, "hint: run: vmrole unprotect web-1.kept" in err) == (5, True)
+    assert run("delete", "service", "kept")[0] == 5
+    assert run("scale", "kept", "web=1")[0] == 5
+    assert "Protected:" in run("describe", "web-1.kept")[1]
+    assert '"protected": true' in run("get", "instances", "web-1.kept", "-o", "json")[1]
+    changed = Path(file).read_text().replace("memory: 128 MiB", "memory: 192 MiB")
+    Path(file).write_text(changed)
+    status, out, _ = run("apply", "-f", file, "--wait", "--timeout", "60s")
+    assert (status, "+ web-1.kept: protected (keeps the VM that it has" in out) == (0, True)
+    assert [one.generation for one in daemon.control.instances("kept")] == [2, 1, 2]
+    assert run("protect", "nosuch")[0] == 3
+    assert run("unprotect", "kept")[0] == 0
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    assert [one.generation for one in daemon.control.instances("kept")] == [2, 2, 2]
+    assert run("delete", "service", "kept", "--wait", "--timeout", "60s")[0] == 0
+
+
 def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """A guest that had to be reset: who waits for the restart is warned, once, and it is done all the same."""
     file = document(tmp_path, "slow", "203.0.113.70", instances="stop: {within: 20 s}")

@@ -64,6 +64,29 @@ start = _verb(
 )
 
 
+@click.command(epilog=examples("vmrole protect web-1.shop", "vmrole unprotect web-1.shop"))
+@click.argument("subject", shell_complete=names.subject)
+@click.pass_obj
+def protect(client: Client, subject: str) -> None:
+    """Keeps every verb and healing away from instances, for who wants to look into one, until: vmrole unprotect.
+
+    Well, it serves on; sick or off, it leaves rotation and is left as it is. What names it alone is refused, and so
+    is its deletion or scaling away; an operation on its role, and an apply, leave it as it is and say so. What was
+    asked and has not begun is taken back; what has begun ends first.
+    """
+    for row in client.protect(subject, on=True):
+        render.show([f"{row['name']}: {'protected' if row['protected'] else 'being removed'}"])
+
+
+@click.command(epilog=examples("vmrole unprotect web-1.shop", "vmrole apply -f shop.yaml"))
+@click.argument("subject", shell_complete=names.subject)
+@click.pass_obj
+def unprotect(client: Client, subject: str) -> None:
+    """Lets verbs and healing have instances again that were protected."""
+    for row in client.protect(subject, on=False):
+        render.show([f"{row['name']}: not protected"])
+
+
 @click.command(
     epilog=examples("vmrole wait shop --for serving --timeout 10m", "vmrole wait web-0.shop --for stopped")
 )

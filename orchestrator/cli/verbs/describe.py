@@ -91,6 +91,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Generation", f"{row['generation']} (wanted: {row['wanted_generation']})"),
         ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),
         ("Removing", "yes" if row["removing"] else ""),
+        ("Protected", "yes" if row["protected"] else ""),
         ("Address", f"{row['address']} ({row['mac']})"),
         ("Pool", pool),
         ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),
