@@ -18,7 +18,7 @@ function Get-Spellings([string]$serial) {
     if ($plain -match '^([0-9A-Fa-f]{4})+$') {
         $letters = -join ([regex]::Matches($plain, '..') | ForEach-Object { [char][Convert]::ToInt32($_.Value, 16) })
         $letters.Trim()
-        (-join ([regex]::Matches($letters, '..') | ForEach-Object { $_.Value[1] + [string]$_.Value[0] })).Trim()
+        (-join ([regex]::Matches($letters, '..') | ForEach-Object { "$($_.Value[1])$($_.Value[0])" })).Trim()
     }
 }
 
@@ -40,7 +40,8 @@ function Test-Mounted([string]$place) {
 
 function Mount-Storage([string]$name) {
     $place = "$env:SystemDrive\local\$name"
-    if (Test-Mounted $place) { return }
+    # An image that was made of an instance leads from there to a volume that is not here; and what is is mounted anew.
+    if (Test-Mounted $place) { [void](& mountvol.exe $place /d) }
     $found = @(Find-Disk $name)
     for ($waited_s = 0; ($found.Count -eq 0) -and ($waited_s -lt $disk_wait_s); $waited_s++) {
         Start-Sleep -Seconds 1
@@ -60,13 +61,13 @@ function Mount-Storage([string]$name) {
         return
     }
     if (-not (Test-Path -LiteralPath $place)) { [void](New-Item -ItemType Directory -Path $place -Force) }
-    if (($found[0].Partitions -eq 0) -and ($blank -ccontains $name)) {
+    if (([int]$found[0].Partitions -eq 0) -and ($blank -ccontains $name)) {
         $partition = 'create partition primary'
         $format = "format fs=ntfs label=""$name"" quick"
         if (-not (Invoke-Diskpart @($disk, $partition, $format, "assign mount=""$place"""))) {
             Write-Problem $name 'cannot be formatted'
         }
-    } elseif ($found[0].Partitions -eq 0) {
+    } elseif ([int]$found[0].Partitions -eq 0) {
         Write-Problem $name 'holds data and no partition that Windows knows, and stays as it is; a rebuild makes it new'
         return
     } elseif (-not (Invoke-Diskpart @($disk, 'select partition 1', "assign mount=""$place"""))) {

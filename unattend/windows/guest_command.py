@@ -67,7 +67,7 @@ BOOT_SCRIPT = (
 _POWERSHELL = 'powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "%~dp0boot.ps1"'
 _STORAGE_LINES = (
     'powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "%~dp0local-storage.ps1"',
-    'if errorlevel 1 >> "%notes%\\storage-problem" echo local storage: PowerShell does not run in the guest',
+    'if errorlevel 1 echo local storage: PowerShell does not run in the guest>> "%notes%\\storage-problem"',
 )
 _WMIC = 'wmic.exe process where name^="smss.exe" get CreationDate /value'
 
