@@ -167,6 +167,26 @@ def test_exit_statuses(run: Run, words: list[str], status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("aply -f x", "Did you mean apply?"),
+        ("logs web-0", "Did you mean console?"),
+        ("image lst", "Did you mean ls?"),
+        ("image remove x", "There are: "),
+        ("xyzzy", "There are: apply, "),
+        ("get shop", "write: get instances shop"),
+        ("delete shop", "write: delete service shop"),
+        ("delete service", "write: delete service NAME"),
+        ("delete web-0 shop", "write: delete service shop"),
+    ],
+)
+def test_a_slip_is_answered_with_what_may_be_meant(run: Run, line: str, told: str) -> None:
+    """A newcomer's words, and other tools'."""
+    status, _, err = run(*line.split())
+    assert (status, told in err) == (2, True), err
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [
         (errors.InvalidInput("x"), 2),

@@ -191,7 +191,7 @@ def _count(word: str) -> tuple[str, int]:
 
 
 @click.command(epilog=examples("vmrole delete service shop --wait", "vmrole delete -f services/"))
-@click.argument("kind", type=click.Choice(["service"]), required=False)
+@click.argument("kind", metavar="[service]", required=False)
 @click.argument("name", shell_complete=names.service, required=False)
 @files_option
 @wait_options
@@ -204,8 +204,8 @@ def delete(
     There is no question: what is deleted is named in the command. Of files only the names of services are read.
     """
     until = end_of(timeout)
-    if (kind is None) == (not files) or (kind is not None and name is None):
-        raise click.UsageError("write: delete service NAME, or: delete -f FILE")
+    if (kind is None) == (not files) or kind not in (None, "service") or (kind is not None and name is None):
+        raise click.UsageError(f"write: delete service {name or _named(kind)}, or: delete -f FILE")
     if name is not None:
         client.remove(name)
         services, missing = [name], 0
@@ -220,6 +220,10 @@ def delete(
         until_gone(client, service, until, progress(), removed=True)
         render.show([f"{service}: gone"])
     return missing
+
+
+def _named(word: str | None) -> str:
+    return word if word not in (None, "service") else "NAME"
 
 
 _NAMELESS = InvalidInput("names no service", hint="write: service: NAME")

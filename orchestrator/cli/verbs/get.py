@@ -69,6 +69,9 @@ def watch(client: Client, kind: str, name: str, form: str, *, headers: bool) -> 
             render.show([render.pad([render.plain(cell(row)) or "-" for _, cell in shape], widths)])
 
 
+_OR = ", ".join(kind for kind in KINDS[:-1] if kind != "instances") + f" or {KINDS[-1]}"
+
+
 class Kind(click.Choice[str]):
     """A kind, in the plural or the singular."""
 
@@ -77,7 +80,10 @@ class Kind(click.Choice[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """`instance` means `instances`."""
-        return super().convert(f"{value}s" if f"{value}s" in KINDS else value, param, ctx)
+        kind = value if value in KINDS else f"{value}s"
+        if kind not in KINDS:
+            self.fail(f"{value!r} is no kind; write: get instances {value}, with {_OR} likewise", param, ctx)
+        return kind
 
 
 @click.command(epilog=examples("vmrole get instances shop -o wide", "vmrole get events web-0.shop --watch"))
