@@ -39,6 +39,10 @@ lab: provision images ## only the tests with real virtual machines; ONLY=words n
 test-long: provision ## what is too long for every run: `vmrole image test` of the whole Debian
 	$(PYTHON) -m tests.rings long
 
+.PHONY: simulate
+simulate: provision ## whole lives in the fake world under the daemon's own loop, drawn from SEEDS=20000 seeds
+	$(PYTHON) -m tests.trouble.simulate --seeds $(or $(SEEDS),20000)
+
 .PHONY: test-windows
 test-windows: provision ## the Windows recipe on real media: WINDOWS_ISO=… VIRTIO_WIN=… WINDOWS_EDITION=…
 	$(PYTHON) -m pytest tests/windows -v -s -p no:cacheprovider

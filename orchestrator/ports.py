@@ -8,6 +8,7 @@ no exception of a library crosses a port. Verbs block; none waits for a guest.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -200,7 +201,13 @@ class Clock(Protocol):
     """Time as the core sees it."""
 
     def now_s(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch; somebody may set it, also back."""
+
+    def monotonic_s(self) -> float:
+        """Seconds since some moment, which only go forwards: for what is due."""
+
+    def wait(self, changed: threading.Condition, within_s: float) -> None:
+        """Returns when the condition, which the caller holds, is notified, or the time is over; perhaps earlier."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,8 @@ import contextlib
 import heapq
 import logging
 import threading
-import time
 from collections.abc import Container, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
@@ -120,7 +119,15 @@ def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[Inst
 class Reconciler:
     """The loop: a table of what is due when, a pool of threads, at most one turn in flight per record."""
 
-    def __init__(self, store: Store, host: Host, *, present: Present | None = None, workers: int = 16) -> None:
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        *,
+        present: Present | None = None,
+        workers: int = 16,
+        pool: Executor | None = None,
+    ) -> None:
         self._present = present or Present(store)
         self._host = host
         self._due: list[tuple[float, Key]] = []
@@ -132,7 +139,7 @@ class Reconciler:
         self._conducting = threading.Lock()  # Two operations at once would each see the other's instances serve.
         self._changed = threading.Condition()
         self._stopping = False
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="turn")
+        self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
@@ -174,16 +181,23 @@ class Reconciler:
         if key in self._in_flight:
             self._woken.add(key)
             return
-        due = time.monotonic() + again_s
+        due = self._host.clock.monotonic_s() + again_s
         if due < self._due_at.get(key, float("inf")):
             self._due_at[key] = due
             heapq.heappush(self._due, (due, key))
 
+    def run(self) -> None:
+        """The same in this thread: what is due when, by the clock of the host."""
+        self.wake_all()
+        self._run()
+
     def _run(self) -> None:
+        clock = self._host.clock
         while True:
             with self._changed:
-                while not self._stopping and (not self._due or self._due[0][0] > time.monotonic()):
-                    self._changed.wait(self._due[0][0] - time.monotonic() if self._due else NEVER_S)
+                while not self._stopping and (not self._due or self._due[0][0] > clock.monotonic_s()):
+                    left_s = self._due[0][0] - clock.monotonic_s() if self._due else NEVER_S
+                    clock.wait(self._changed, max(left_s, 0.0))
                 if self._stopping:
                     return
                 due, key = heapq.heappop(self._due)

@@ -78,7 +78,8 @@ class World:
     """Disks, discs, machines, pools and networks of one host, and the clock that moves them."""
 
     def __init__(self) -> None:
-        self.time_s = 1_800_000_000.0
+        self.time_s = 1_800_000_000.0  # goes forwards alone: guests live by it
+        self.set_back_s = 0.0  # what somebody has set the clock of the host back by
         self.images: set[str] = set()
         self.overlays: dict[InstanceName, set[int]] = {}
         self.set_up: dict[InstanceName, str] = {}  # the setup boot's id, as it lies on the overlay
@@ -103,7 +104,15 @@ class World:
 
     def now_s(self) -> float:
         """The world's time: it moves only when a test moves it."""
+        return self.time_s - self.set_back_s
+
+    def monotonic_s(self) -> float:
+        """See ports.Clock."""
         return self.time_s
+
+    def wait(self, changed: threading.Condition, within_s: float) -> None:
+        """See ports.Clock. Whoever moves the world notifies the condition, too."""
+        changed.wait(within_s)
 
     def pass_time(self, seconds: float) -> None:
         """Lets the guests live for a while."""

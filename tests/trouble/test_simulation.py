@@ -1,0 +1,108 @@
+"""Lives drawn from seeds, under the daemon's own loop. More of them: make simulate SEEDS=20000."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.control import loop, turns
+from orchestrator.drivers.fake.parts import FakeBalancer
+from orchestrator.model import Phase
+from tests.trouble.simulate import attempt, main, replay
+from tests.trouble.simulation import Simulation
+
+SEEDS_MAX, SEEDS_MIN = 500, 20
+MINUTE_S = 60.0  # of this machine's time: a slow one sees fewer of them
+CAUGHT_WITHIN = 12  # seeds
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Lives full of trouble have much to say."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_whole_lives_keep_every_invariant() -> None:
+    """Deployments, rollouts, restarts, reimages, rebuilds, removals, among faults, crashes and jumps of the clock."""
+    end = time.monotonic() + MINUTE_S
+    for seed in range(SEEDS_MAX):
+        if seed >= SEEDS_MIN and time.monotonic() > end:
+            break
+        _, fault = attempt(seed)
+        assert not fault, f"{fault}\nreplay: {replay(seed)}"
+
+
+def test_a_seed_is_a_life() -> None:
+    """The same seed makes the same life, step by step: else a failure could not be seen again."""
+    lives = []
+    for _ in range(2):
+        life = Simulation(7)
+        life.run()
+        lives.append(
+            (life.store.revision(), life.world.time_s, [step.partition("rollout-")[0] for step in life.steps])
+        )
+    assert lives[0] == lives[1]
+
+
+def _stays_in_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeBalancer, "leave", lambda _self, _name: None)
+
+
+def _has_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "conduct", broken)
+
+
+def _moves_recorded_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = turns.save
+
+    def moving(present: Any, before: Any, after: Any, note: Any = None) -> Any:
+        moved = dataclasses.replace(after, phase_since_s=after.phase_since_s + 1.0)
+        return save(present, before, moved if after.sick_since_s else after, note)
+
+    monkeypatch.setattr(turns, "save", moving)
+
+
+def _forgets_who_was_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop.Reconciler, "wake", lambda _self, _kind, _key: None)
+
+
+def _heals_with_the_new_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter = turns._enter
+
+    def careless(present: Any, seen: Any, phase: Phase, now_s: float, **words: Any) -> Any:
+        if phase is Phase.REQUESTED:
+            seen = dataclasses.replace(seen, role=seen.goal.role)
+        return enter(present, seen, phase, now_s, **words)
+
+    monkeypatch.setattr(turns, "_enter", careless)
+
+
+@pytest.mark.parametrize(
+    "daemon",
+    [_stays_in_the_pool, _has_a_bug, _moves_recorded_times, _forgets_who_was_woken, _heals_with_the_new_template],
+    ids=lambda daemon: daemon.__name__.strip("_"),
+)
+def test_a_daemon_that_breaks_a_promise_is_caught(monkeypatch: pytest.MonkeyPatch, daemon: Any) -> None:
+    """By one of the first seeds, which says how it is seen again."""
+    daemon(monkeypatch)
+    faults = (attempt(seed)[1] for seed in range(CAUGHT_WITHIN))
+    caught = next((fault for fault in faults if fault), "")
+    assert "AssertionError" in caught
+    assert "the last steps" in caught
+
+
+def test_many_seeds_are_told_with_their_replay(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `make simulate` does it."""
+    assert main(["--seeds", "2"]) == 0
+    assert "2 lives" in capsys.readouterr().out
+    assert main(["--seed", "1"]) == 0
