@@ -51,7 +51,7 @@ from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.drivers.tools.room import Room
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.drivers.virtual_machines import virtual_machines
-from orchestrator.errors import ConfigError, VmroleError
+from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
 from orchestrator.host import config, log
 from orchestrator.host.config import Config
 from orchestrator.model import Instance, InstanceName, Service
@@ -134,7 +134,7 @@ def running(settings: Config) -> Iterator[None]:
                 disk_mib=_disk_mib(settings),
                 vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
                 require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
-                vip_pool=lambda: _vip_pool(settings),
+                vip_pool=lambda: vip_pool(settings),
                 routed=lambda: [str(route.network) for route in routes.foreign()],
             ),
             clock=clock,
@@ -211,11 +211,12 @@ def _machine(settings: Config, layout: Layout, installation: str) -> Machine:
     )
 
 
-def _vip_pool(settings: Config) -> Sequence[str] | None:
-    """Where VIPs are taken from; anywhere while it is not known where they go: that is told when one is added."""
-    if settings.vip_pool or not settings.vip_interface:
-        return settings.vip_pool.split() or None
-    return vip.networks(settings.vip_interface)
+def vip_pool(settings: Config) -> Sequence[str]:
+    """Where VIPs are taken from (CIDR). Raises InvalidInput while it is not said to which interface they go."""
+    if not settings.vip_interface:
+        told, hint = "no interface for VIPs is configured", f"set vip_interface in {config.DEFAULT_FILE} of the host"
+        raise InvalidInput(told, problems=(Problem(told, key="vip", hint=hint),), hint=hint)
+    return settings.vip_pool.split() or vip.networks(settings.vip_interface)
 
 
 def _disk_mib(settings: Config) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -15,12 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.control import deployment
+from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
-from orchestrator.daemon import Bell
+from orchestrator.daemon import Bell, vip_pool
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.drivers.tools.ownership import others_hold
-from orchestrator.errors import NoSpace
+from orchestrator.errors import InvalidInput, NoSpace
+from orchestrator.host.config import Config
 from orchestrator.ports import Document
+from tests.trouble.life import Fabric, web_role
 
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
 UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.
@@ -119,3 +124,21 @@ def _mode(path: Path) -> int:
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as talk:
         return talk.connect_ex(str(path)) == 0
+
+
+def test_no_service_is_taken_whose_vip_has_nowhere_to_go() -> None:
+    """Told when it is applied, with the key to set, and not found out by waiting; one without a VIP is taken."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    spec = fabric.control.services()[0].spec
+    capacity = Capacity(pool="10.90.0.0/16", memory_mib=16_384, vip_pool=lambda: vip_pool(Config()))
+    with pytest.raises(InvalidInput, match="no interface for VIPs is configured") as caught:
+        deployment.check(spec, [], capacity)
+    (fault,) = caught.value.problems
+    assert fault.key == "vip"
+    assert "set vip_interface" in fault.hint
+    deployment.check(spec, [], capacity, before=spec)
+    quiet = dataclasses.replace(spec, vip="", roles=(dataclasses.replace(spec.roles[0], endpoints=()),))
+    deployment.check(quiet, [], capacity)
+    somewhere = Config(vip_interface="lo", vip_pool="203.0.113.0/28 198.51.100.0/24")
+    assert vip_pool(somewhere) == ["203.0.113.0/28", "198.51.100.0/24"]
