@@ -31,6 +31,7 @@ from orchestrator.model import Agent, Instance, Silence
 from tests.unit.api_daemon import SHOP, Daemon
 
 WITHIN_S = 60.0
+TRIES = 5
 LATE_S = 0.3  # stands for the deadlines, which are too long to be waited for
 SOMEBODY = 54321
 
@@ -82,9 +83,9 @@ def rest_of(raw: socket.socket) -> bytes:
     return answer
 
 
-def eventually(true: Callable[[], bool]) -> bool:
+def eventually(true: Callable[[], bool], within_s: float = WITHIN_S) -> bool:
     """Whether it becomes true before the deadline."""
-    end = time.monotonic() + WITHIN_S
+    end = time.monotonic() + within_s
     while not true():
         if time.monotonic() > end:
             return False
@@ -261,13 +262,28 @@ def test_what_one_user_does_all_day_another_can_do(daemon: Daemon, somebody: Pat
         "questions": (b"GET /v1/instances/web-0/agent HTTP/1.0\r\n\r\n", 16, b"GET /v1/instances/web-0/agent"),
     }[what]
     refused = again + b" HTTP/1.0\r\ncontent-length: 0\r\n\r\n"
-    with contextlib.ExitStack() as held:
-        held.callback(silent.set)
-        for _ in range(most // 2):
-            held.enter_context(connected(somebody, asked))
-        assert eventually(lambda: b"of uid" in answer_within(somebody, refused, 10.0))
-        assert b"of uid" not in answer_within(daemon.socket, refused, 2.0)
-        assert Client(str(somebody)).health()["status"] == "ok"
+
+    def is_refused() -> bool:
+        return b"of uid" in answer_within(somebody, refused, 10.0)
+
+    def looked() -> bool:
+        """One try; what is held has deadlines, and on a busy machine it may be over before we have looked."""
+        with contextlib.ExitStack() as held:
+            for _ in range(most // 2):
+                held.enter_context(connected(somebody, asked))
+            if not eventually(is_refused, WITHIN_S / 2):
+                return False
+            answer, health = answer_within(daemon.socket, refused, 2.0), Client(str(somebody)).health()
+            if not is_refused():
+                return False
+        assert b"of uid" not in answer
+        assert health["status"] == "ok"
+        return True
+
+    try:
+        assert any(looked() for _ in range(TRIES))
+    finally:
+        silent.set()
 
 
 def answer_within(path: Path, request: bytes, within_s: float) -> bytes:
