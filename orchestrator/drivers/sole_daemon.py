@@ -12,21 +12,29 @@ from typing import Final
 
 from orchestrator.errors import ConfigError
 
-LOCKS: Final = Path("/run")  # root's, so that nobody else can hold the lock; another place in each lab
+# The same for all daemons of a host, wherever their own directories are. root's, so that nobody else can hold a lock,
+# and what the unit's RuntimeDirectory makes: in the rest of /run a confined daemon cannot write.
+LOCKS: Final = Path("/run/vmrole")
 
 
 @contextlib.contextmanager
 def sole_daemon(libvirt_uri: str, locks: Path = LOCKS) -> Iterator[None]:
     """Holds the host's lock for this libvirt until the context, or the process, ends.
 
-    Raises ConfigError when another daemon holds it. A daemon that may not write there could change no host, either.
+    Raises ConfigError when another daemon holds it, or when there can be no lock. Who may not write there for want of
+    rights could change no host, either, and needs none.
     """
-    path = locks / f"vmrole-{hashlib.sha256(libvirt_uri.encode()).hexdigest()[:16]}.lock"
+    same = libvirt_uri.replace("+unix:", ":", 1)  # two ways to say it
+    path = locks / f"libvirt-{hashlib.sha256(same.encode()).hexdigest()[:16]}.lock"
     try:
+        locks.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except PermissionError:
         yield
         return
+    except OSError as error:
+        hint = f"root must be able to make files in {locks}; in a systemd unit: RuntimeDirectory={locks.name}"
+        raise ConfigError(f"the host's lock {path} cannot be made: {error.strerror}", hint=hint) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,6 +50,8 @@ def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     assert "libvirt_uri" in told.value.hint
     with sole_daemon("test:///default", tmp_path):
         pass
+    with pytest.raises(ConfigError, match="another vmrole daemon"), sole_daemon("qemu+unix:///system", tmp_path):
+        pass
     first.kill()
     first.wait()
     first.stdin.close()
@@ -57,3 +59,13 @@ def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     with sole_daemon(URI, tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_on_which_there_can_be_no_lock_is_not_begun_with(tmp_path: Path) -> None:
+    """Whatever keeps the lock from being made is told with the remedy, and is no reason to go on without it."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigError, match="Not a directory") as told, sole_daemon(URI, tmp_path / "taken" / "locks"):
+        pass
+    assert "RuntimeDirectory=locks" in told.value.hint
+    with sole_daemon(URI, tmp_path / "made" / "here"):
+        assert len(list((tmp_path / "made" / "here").iterdir())) == 1
