@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import pwd
 import socket
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.hypervisor import probe_domain
+from orchestrator.drivers.hypervisor.probe_domain import xml
 from orchestrator.host.config import Config
-from orchestrator.host.doctor import Verdict, checks, host, passage, programs
+from orchestrator.host.doctor import Verdict, checks, confinement, host, passage, programs, reach
 from tests.lab.harness.lab import Lab
-from tests.lab.harness.places import HOST, OUTSIDE_LINK, let_qemu_pass
+from tests.lab.harness.places import HOST, KVM, OUTSIDE_LINK, QEMU_USER, let_qemu_pass
+from tests.lab.harness.role import wait_until
 
 
 @pytest.fixture
@@ -31,7 +38,7 @@ def test_nothing_fails_where_all_is_there_and_nothing_is_left(lab: Lab, settings
     found = checks(settings)
     assert [check for check in found if check.verdict is Verdict.FAIL] == []
     warned = [check for check in found if check.verdict is Verdict.WARN]
-    assert {check.name for check in warned} <= {"accelerator", "apparmor", "socket group", "clock"}
+    assert {check.name for check in warned} <= {"accelerator", confinement.PROCESS, "socket group", "clock"}
     assert all(check.remedy for check in warned)
     assert not settings.state_dir.exists()
     assert lab.leftovers() == []
@@ -52,6 +59,96 @@ def test_what_is_taken_away_is_missed(lab: Lab, settings: Config) -> None:
     finally:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         HOST.run(["ip", "route", "del", "10.90.5.0/24"])
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "verdict", "told"),
+    [
+        ("", "", Verdict.WARN, "no AppArmor or SELinux confines QEMU"),
+        ('user = "libvirt-qemu"', 'user = "root"', Verdict.FAIL, "QEMU is root"),
+        ('group = "kvm"', 'group = "root"', Verdict.FAIL, "of root's group"),
+        ('security_driver = "none"', "seccomp_sandbox = 0", Verdict.WARN, "every system call"),
+    ],
+)
+def test_a_qemu_s_rights_are_seen_at_its_process(
+    lab: Lab, settings: Config, line: str, instead: str, verdict: Verdict, told: str
+) -> None:
+    """A QEMU that libvirt's own settings leave too much is told as that; what was started for it is gone again."""
+    conf = Path("/etc/libvirt/qemu.conf")
+    before = conf.read_text()
+    assert line in before
+    lab.kill_libvirtd()
+    try:
+        conf.write_text(before.replace(line, instead) if line else before)
+        lab.start_libvirtd()
+        check = confinement.process(settings)
+        assert (check.verdict, told in check.message) == (verdict, True), check
+        assert ("every system call" in check.message) == (told == "every system call")
+        assert ("QEMU is root" in check.message) == (told == "QEMU is root")
+        assert lab.virsh("list", "--all", "--name").split() == []
+    finally:
+        lab.kill_libvirtd()
+        conf.write_text(before)
+        lab.start_libvirtd()
+    assert lab.leftovers() == []
+
+
+_HOLDER = """
+import sys, libvirt
+from orchestrator.drivers.hypervisor.probe_domain import started
+with started(libvirt.open(sys.argv[1])) as pid:
+    print(pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_probe_goes_with_who_has_started_it(lab: Lab, settings: Config) -> None:
+    """A doctor that is killed while it looks leaves no VM, for libvirtd ends it; and no user's VM is ever touched."""
+    theirs = xml("vmrole-doctor").replace("<description>", "<description>of somebody else: ")
+    HOST.run(["virsh", "create", "--paused", "/dev/stdin"], text=theirs)
+    argv = [sys.executable, "-c", _HOLDER, lab.libvirt_uri]
+    try:
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            pid = int(holder.stdout.readline())
+            assert probe_domain.of_process(pid).ids[0] == pwd.getpwnam(QEMU_USER).pw_uid
+            assert len(lab.virsh("list", "--name").split()) == 2
+            holder.kill()
+        wait_until(
+            "the probe is gone", lambda: lab.virsh("list", "--all", "--name").split() == ["vmrole-doctor"], 60.0
+        )
+        assert not Path(f"/proc/{pid}").exists()
+        assert confinement.process(settings).verdict is Verdict.WARN
+        assert lab.virsh("list", "--all", "--name").split() == ["vmrole-doctor"]
+    finally:
+        lab.virsh("destroy", "vmrole-doctor")
+
+
+def test_kvm_that_qemu_s_user_may_not_open_is_told(lab: Lab, settings: Config) -> None:
+    """As a kernel without udev's rule makes it: root's alone; with the remedy's mode it passes."""
+    if not KVM.exists():
+        assert reach.kvm(settings).verdict is Verdict.PASS
+        return
+    assert reach.kvm(settings).verdict is Verdict.PASS
+    mode = stat.S_IMODE(KVM.stat().st_mode)
+    KVM.chmod(0o600)
+    try:
+        check = reach.kvm(settings)
+    finally:
+        KVM.chmod(mode)
+    assert (check.verdict, "mode 0600" in check.message) == (Verdict.WARN, True), check
+    assert "chmod 0660 /dev/kvm" in check.remedy
+
+
+def test_a_run_directory_that_qemu_s_user_cannot_enter_is_told(settings: Config) -> None:
+    """Answer discs and our monitor lie there."""
+    assert reach.ways(settings).verdict is Verdict.PASS
+    settings.run_dir.mkdir(mode=0o700)
+    try:
+        check = reach.ways(settings)
+        assert (check.verdict, f"cannot enter {settings.run_dir}" in check.message) == (Verdict.FAIL, True), check
+    finally:
+        settings.run_dir.rmdir()
 
 
 _FIREWALLS = {

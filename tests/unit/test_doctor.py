@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.hypervisor import accelerator
+from orchestrator.drivers.hypervisor import accelerator, probe_domain
+from orchestrator.drivers.hypervisor.probe_domain import Rights
 from orchestrator.host import doctor
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import Check, Verdict, confinement, firmware, host, programs, reach, rulesets
@@ -308,12 +311,10 @@ def test_the_clock_never_stops_anything(settings: Config) -> None:
 
 def test_apparmor_must_know_our_socket() -> None:
     """Where it confines QEMU, a host without the one rule for our run directory is told the line to add; one that
-    kept the rule of former versions, the line to remove; and one that confines nothing, that this is no good.
+    kept the rule of former versions, the line to remove.
     """
     run, rule = Path("/run/vmrole"), "/run/vmrole/monitor.sock rw,"
-    unconfined = confinement.judge(False, "", run)
-    assert unconfined.verdict is Verdict.WARN
-    assert "security_driver" in unconfined.remedy
+    assert confinement.judge(False, "", run).verdict is Verdict.PASS
     refused = confinement.judge(True, f"# {rule}\n", run)
     assert failed(refused)
     assert rule in refused.remedy
@@ -322,6 +323,71 @@ def test_apparmor_must_know_our_socket() -> None:
     former = confinement.judge(True, f"{rule}\n/run/vmrole/monitors/*.sock rw,\n", run)
     assert former.verdict is Verdict.WARN
     assert "monitors/*.sock" in former.remedy
+
+
+GOOD = Rights(ids=(64055,) * 4, groups=(108,) * 4, capabilities=0, seccomp=2, label="libvirt-8a1b (enforce)")
+BAD: dict[str, tuple[Rights, list[str], bool, Verdict, str]] = {
+    "root": (replace(GOOD, ids=(0,) * 4), ["AppArmor"], True, Verdict.FAIL, 'user = "libvirt-qemu"'),
+    "saved as root": (replace(GOOD, ids=(64055, 64055, 0, 64055)), ["AppArmor"], True, Verdict.FAIL, "user ="),
+    "root's group": (replace(GOOD, groups=(0,) * 4), ["AppArmor"], True, Verdict.FAIL, 'group = "kvm"'),
+    "capabilities": (replace(GOOD, capabilities=1 << 12), ["AppArmor"], True, Verdict.FAIL, "clear_emulator"),
+    "no filter": (replace(GOOD, seccomp=0), ["AppArmor"], True, Verdict.WARN, "seccomp_sandbox = 1"),
+    "no module": (replace(GOOD, label=""), [], True, Verdict.WARN, "switch one of them on"),
+    "no module, a label": (replace(GOOD, label="libvirt-8a1b (enforce)"), [], True, Verdict.WARN, "switch one"),
+    "unconfined": (replace(GOOD, label="unconfined"), ["AppArmor"], True, Verdict.FAIL, 'driver = "apparmor"'),
+    "no label": (replace(GOOD, label=""), ["AppArmor"], True, Verdict.FAIL, 'security_driver = "apparmor"'),
+    "libvirtd's": (replace(GOOD, label="libvirtd (enforce)"), ["AppArmor"], True, Verdict.FAIL, "apparmor"),
+    "complains": (replace(GOOD, label="libvirt-8a1b (complain)"), ["AppArmor"], True, Verdict.FAIL, "aa-enforce"),
+    "virtd_t": (
+        replace(GOOD, label="system_u:system_r:virtd_t:s0-s0:c0.c1023"),
+        ["SELinux"],
+        True,
+        Verdict.FAIL,
+        'security_driver = "selinux"',
+    ),
+    "permissive": (
+        replace(GOOD, label="system_u:system_r:svirt_t:s0:c1,c2"),
+        ["SELinux"],
+        False,
+        Verdict.FAIL,
+        "setenforce 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_qemu_that_is_not_confined_never_passes(how: str) -> None:
+    """Each right too many is told with what to set, and the gravest of several decides."""
+    rights, modules, enforced, verdict, remedy = BAD[how]
+    check = confinement.judge_process(rights, modules, enforced=enforced)
+    assert (check.verdict, remedy in check.remedy) == (verdict, True), check
+    worse = confinement.judge_process(replace(rights, ids=(0,) * 4), modules, enforced=enforced)
+    assert worse.verdict is Verdict.FAIL
+    assert "QEMU is root" in worse.message
+
+
+@pytest.mark.parametrize(
+    "label", ["libvirt-8a1b (enforce)", "system_u:system_r:svirt_t:s0:c1,c2", "u:r:svirt_tcg_t:s0:c3"]
+)
+def test_a_qemu_that_is_confined_passes(label: str) -> None:
+    """By AppArmor's profile of its own, or SELinux's type for VMs, also for those without KVM."""
+    modules = ["AppArmor"] if label.startswith("libvirt-") else ["SELinux"]
+    assert confinement.judge_process(replace(GOOD, label=label), modules).verdict is Verdict.PASS
+
+
+def test_a_process_s_rights_are_the_kernel_s_word() -> None:
+    """Of our own process: its users and groups, and what it may."""
+    found = probe_domain.of_process(os.getpid())
+    assert (found.ids, found.groups) == ((*os.getresuid(), os.geteuid()), (*os.getresgid(), os.getegid()))
+    told = subprocess.run(["setpriv", "--dump"], capture_output=True, text=True, check=True).stdout
+    assert ("Effective capabilities: [none]" in told) == (found.capabilities == 0)
+
+
+def test_a_process_cannot_be_looked_at_without_libvirt(settings: Config) -> None:
+    """Not a verdict on QEMU: the check of libvirt says what is wrong."""
+    away = replace(settings, libvirt_uri="qemu+unix:///system?socket=/nonexistent/libvirt-sock")
+    for check in (confinement.process(away), reach.ways(away)):
+        assert (check.verdict, bool(check.remedy)) == (Verdict.WARN, True)
 
 
 def described(place: Path, name: str, features: list[str], *, there: bool = True) -> None:
@@ -357,18 +423,52 @@ def test_a_tpm_is_made(program: Program) -> None:
     assert (found.verdict, found.remedy) == (Verdict.WARN, "apt-get install swtpm swtpm-tools")
 
 
-def test_qemu_must_get_to_its_disks(tmp_path: Path, program: Program) -> None:
+def test_qemu_must_get_to_its_files(tmp_path: Path, program: Program) -> None:
     """Tried as QEMU's user on each directory from the top; the first that he cannot enter is named."""
+    nobody, qemu = reach.User(65534, 65534), reach.User(64055, 108)
     if os.geteuid() == 0:
-        check = reach.judge(tmp_path, 65534, 65534)  # pytest's own directories are their owner's alone.
+        check = reach.judge("way", nobody, [tmp_path])  # pytest's own directories are their owner's alone.
         assert failed(check)
         assert "QEMU (uid 65534) cannot enter /tmp" in check.message
-        assert reach.judge(Path("/usr/share"), 65534, 65534).verdict is Verdict.PASS
+        assert reach.judge("way", nobody, [Path("/usr/share")]).verdict is Verdict.PASS
     program("setpriv", 'for last; do :; done; case "$last" in */closed*) exit 1;; esac')
-    check = reach.judge(tmp_path / "closed" / "below", 64055, 108)
+    check = reach.judge("way", qemu, [tmp_path / "open", tmp_path / "closed" / "below"])
     assert failed(check)
     assert f"cannot enter {tmp_path}/closed:" in check.message
-    assert reach.judge(tmp_path / "open", 64055, 108).verdict is Verdict.PASS
+    assert reach.judge("way", qemu, [tmp_path / "open"]).verdict is Verdict.PASS
+
+
+def test_qemu_must_get_to_our_monitor(tmp_path: Path, program: Program) -> None:
+    """A socket that QEMU's user may not connect to fails, once the daemon has opened it to a group."""
+    user, path = reach.User(64055, 108), tmp_path / "monitor.sock"
+    program("setpriv", 'for last; do :; done; case "$last" in *.sock) exit 1;; esac')
+    assert reach.judge("way", user, [tmp_path], [path]).verdict is Verdict.PASS
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        assert reach.judge("way", user, [tmp_path], [path]).verdict is Verdict.PASS
+        path.chmod(0o660)
+        check = reach.judge("way", user, [tmp_path], [path])
+    assert failed(check)
+    assert f"cannot connect to {path}" in check.message
+
+
+def test_kvm_that_root_may_open_and_qemu_may_not(tmp_path: Path, program: Program) -> None:
+    """Told with mode and group, and what keeps it right; by the groups that the user has, too."""
+    device = tmp_path / "kvm"
+    device.touch()
+    device.chmod(0o600)
+    program("setpriv", f'echo "$@" >> {tmp_path}/asked; exit 1')
+    check = reach.judge_kvm(reach.User(os.getuid(), os.getgid()), device)
+    assert check.verdict is Verdict.WARN
+    for word in ("chgrp kvm", "0660", "65-kvm.rules", "qemu.conf"):
+        assert word in check.remedy
+    assert "mode 0600" in check.message
+    assert "--init-groups test -r" in (tmp_path / "asked").read_text()
+    program("setpriv", 'case "$*" in *" -w "*) exit 1;; esac')
+    assert reach.judge_kvm(reach.User(os.getuid(), os.getgid()), device).verdict is Verdict.WARN
+    program("setpriv", "exit 0")
+    assert reach.judge_kvm(reach.User(os.getuid(), os.getgid()), device).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("key", ["state_dir", "run_dir", "secrets_dir"])

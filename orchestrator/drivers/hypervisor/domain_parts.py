@@ -13,6 +13,7 @@ from lxml import etree
 from orchestrator.model import DiskFormat
 
 QEMU: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
+PID_FILES: Final = Path("/run/libvirt/qemu")  # root's: libvirt writes down there which process it started
 
 
 class Accelerator(enum.StrEnum):

@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import libvirt
@@ -20,6 +19,7 @@ from lxml import etree
 
 from orchestrator.drivers.evidence import Evidence
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
+from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
 from orchestrator.drivers.hypervisor.running_limits import RunningLimits
@@ -59,7 +59,6 @@ _PAUSED_BY: Final = {
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER): PausedBy.USER,
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): PausedBy.DISK,
 }
-PID_FILES: Final = Path("/run/libvirt/qemu")  # root's: libvirt writes down there which process it started
 _RECONNECT_MS = 9_002_000  # QEMU 9.2 counts the wait in milliseconds, and later ones do not know seconds any more
 _QEMU_ENDED = "its QEMU ended unexpectedly"
 _FORGET_ALL = (
