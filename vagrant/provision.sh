@@ -68,6 +68,7 @@ develop_packages() {
 make: runs the demo and the tests
 git: the style tests ask it which files are ours
 systemd: systemd-analyze judges the example of a unit; nothing of it is started
+python3-seccomp: the daemon is run with the system calls that its unit leaves it
 genisoimage: isoinfo, the tests' second opinion on answer discs
 libarchive-tools: bsdtar, their third
 libxml2-utils: xmllint, the tests' second opinion on domain XML

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.lab.harness import answers
+from tests.lab.harness import answers, enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import kill_naming
 from tests.lab.test_life import URL, apply, instance, service
-from tests.unit.test_unit_file import values
+from tests.unit.test_unit_file import UNIT, values
+
+CONFINE = str(enter.REPOSITORY / "tests" / "lab" / "harness" / "confine.py")
+SECCOMP_FILTER = "2"  # proc(5)
 
 
 def test_the_daemon_lives_on_what_its_unit_gives_it(lab: Lab, micro_image: Path) -> None:
-    """These capabilities and no new privileges: deploy, reimage, a new HAProxy, delete; nothing is left or amiss."""
-    capabilities = [name.lower().removeprefix("cap_") for name in values("CapabilityBoundingSet")]
-    kept = ",".join(f"+{name}" for name in capabilities)
-    daemon = lab.daemon()
-    daemon.confine("setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", "--no-new-privs")
+    """Its capabilities, files, devices, address families and system calls, and no others: deploy, reimage, a new
+    HAProxy, restart, delete; nothing is left or amiss.
+    """
+    daemon = lab.daemon(run=Path("/run/vmrole"))
+    cache = (daemon.state / "lib" / "cache").resolve()
+    daemon.confine("/usr/bin/python3", CONFINE, str(UNIT), *map(str, (daemon.state, daemon.run_dir, cache)), "--")
     daemon.start()
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines())
-    assert int(status["CapEff"], 16).bit_count() == len(capabilities)
-    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapEff"], 16).bit_count() == len(values("CapabilityBoundingSet"))
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", SECCOMP_FILTER)
 
     daemon.run("image", "add", str(micro_image), "--name", "micro")
     apply(daemon, service(2))
