@@ -46,6 +46,7 @@ from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.drivers.tools.room import Room
@@ -96,21 +97,11 @@ class Bell:
 @contextlib.contextmanager
 def running(settings: Config) -> Iterator[None]:
     """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched."""
-    layout = Layout(settings.state_dir, settings.run_dir)
-    # Who may pass through the state directory need not see the names of what is in it.
-    for key, directory, mode in (("state_dir", layout.state, 0o711), ("run_dir", layout.run, 0o755)):
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=mode)
-        except OSError as error:
-            told = f"{key}: {directory} cannot be made: {error.strerror}"
-            raise ConfigError(told, hint=f"run the daemon as root, or set {key}") from error
-        if others := others_hold(directory):
-            hint = f"nobody else may write there: chown root, chmod go-w; or set {key}"
-            raise ConfigError(f"{key}: {others}", hint=hint)
+    layout = _directories(settings)
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         stack.enter_context(sole_daemon(settings.libvirt_uri))
-        store = stack.enter_context(SqliteStore(layout.state / "vmrole.db"))
+        store = stack.enter_context(SqliteStore(layout.records))
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
         present = Present(store)
@@ -149,6 +140,7 @@ def running(settings: Config) -> Iterator[None]:
             console=layout.console,
             findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(present, host)],
             repair=lambda: _repair(present, host),
+            backup=store.backup,
         )
         listeners = _listeners(settings, stack)
         bell.connect(reconciler)
@@ -157,6 +149,26 @@ def running(settings: Config) -> Iterator[None]:
         server = serve(app, *listeners)
         stack.callback(server.stop)
         yield
+
+
+def _directories(settings: Config) -> Layout:
+    """Makes those that are not there, and refuses those that others may write to."""
+    layout = Layout(settings.state_dir, settings.run_dir)
+    # Who may pass through the state directory need not see the names of what is in it.
+    for key, directory, mode in (("state_dir", layout.state, 0o711), ("run_dir", layout.run, 0o755)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=mode)
+        except OSError as error:
+            told = f"{key}: {directory} cannot be made: {error.strerror}"
+            raise ConfigError(told, hint=f"run the daemon as root, or set {key}") from error
+        if others := others_hold(directory):
+            hint = f"nobody else may write there: chown root, chmod go-w; or set {key}"
+            raise ConfigError(f"{key}: {others}", hint=hint)
+    for directory in layout.to_pass_through:
+        with file_faults(directory, "look at who may change it, and at the file system"):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o711)  # Former versions let everybody list them.
+    return layout
 
 
 def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.to_thread
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 
 from orchestrator import __version__
 from orchestrator.api import problems
@@ -22,6 +24,10 @@ from orchestrator.control.requests import Control
 from orchestrator.control.verify import Finding
 from orchestrator.model import InstanceName
 
+_CHUNK_BYTES = 1 << 18
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
 _SUMMARY = "Named instances from read-only images: services, instances, images, long work and its events."
 
 
@@ -32,11 +38,13 @@ def create_app(
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
+    backup: Callable[[], BinaryIO],
 ) -> FastAPI:
     """The API over the core.
 
     `console` says where the console log of an instance lies, `findings` compares the host with the records, and
-    `repair` removes what no record knows and tells what that was. Who may ask is the listeners' to say (`serve`).
+    `repair` removes what no record knows and tells what that was. `backup` is all records as they are now. Who may
+    ask is the listeners' to say (`serve`).
     """
     app = FastAPI(
         title="vmrole",
@@ -72,10 +80,26 @@ def create_app(
         said(request, "verify", "--repair")
         return list(repair())
 
+    @app.post("/v1/backup", tags=["daemon"], response_class=StreamingResponse, responses=_BYTES)
+    def back_up(request: Request) -> StreamingResponse:
+        """All records and the ledger as of now: a line with the SHA-256 and the length of what follows, and that."""
+        said(request, "backup")
+        copy = backup()
+        size_bytes = copy.seek(0, os.SEEK_END)
+        copy.seek(0)
+        headers = {"content-length": str(size_bytes)}
+        return StreamingResponse(_chunks(copy), media_type="application/octet-stream", headers=headers)
+
     app.include_router(service_routes(control))
     app.include_router(instance_routes(control, watchers, console))
     app.include_router(image_routes(images))
     return app
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def description(app: FastAPI) -> dict[str, Any]:

@@ -35,6 +35,8 @@ _VERBS = {
     "answers": "answers",
     "import": "import_",
     "verify": "look",
+    "backup": "records",
+    "restore": "records",
     "doctor": "host",
     "daemon": "host",
     "completion": "host",

@@ -141,6 +141,16 @@ class Client:
         found: list[wire.Finding] = self.call("POST", "/v1/verify/repair")
         return found
 
+    def backup(self, target: BinaryIO) -> None:
+        """Writes a backup of all records to `target`; raises Unreachable when it ends early."""
+        request = transport.head("POST", "/v1/backup", {}, {}, 0)
+        with transport.connect(self.path, self._connect_within_s) as connection:
+            connection.settimeout(ANSWER_WITHIN_S)
+            with transport.ask(connection, request) as answer:
+                if answer.status != 200:
+                    transport.decoded(answer)
+                transport.save(answer, target)
+
     def images(self) -> list[wire.Image]:
         """All images."""
         found: list[wire.Image] = self.call("GET", "/v1/images")

@@ -129,6 +129,22 @@ class Answer:
         return found
 
 
+def save(answer: Answer, target: BinaryIO) -> None:
+    """Writes the rest of an answer, however long it is; raises Unreachable when it ends early."""
+    left = int(answer.headers.get("content-length", "0"))
+    while left:
+        try:
+            chunk = answer.stream.read(min(left, _CHUNK_BYTES))
+        except TimeoutError as error:
+            raise too_long() from error
+        except OSError as error:
+            raise broken(str(error)) from error
+        if not chunk:
+            raise broken(f"{left} bytes of the answer are missing")
+        target.write(chunk)
+        left -= len(chunk)
+
+
 def messages(connection: socket.socket, stream: BinaryIO, until: float | None) -> Iterator[Message]:
     """The events of one connection, until it ends."""
     kind, value, number = "", b"", ""

@@ -106,6 +106,7 @@ class Daemon:
             console=self.layout.console,
             findings=self._findings,
             repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),
+            backup=self.store.backup,
         )
 
     def _findings(self) -> list[verify.Finding]:

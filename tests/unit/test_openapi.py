@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import typing
 from pathlib import Path
@@ -48,7 +49,9 @@ def described(directory: Path) -> dict[str, Any]:
         wake=lambda _kind, _key: None,
         seats=dict,
     )
-    return description(create_app(control, images, console=layout.console, findings=list, repair=list))
+    return description(
+        create_app(control, images, console=layout.console, findings=list, repair=list, backup=io.BytesIO)
+    )
 
 
 def text(value: dict[str, Any]) -> str:

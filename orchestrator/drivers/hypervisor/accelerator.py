@@ -238,7 +238,7 @@ def _write(file: Path, key: dict[str, str], choice: Choice) -> None:
     }
     new = file.with_suffix(".new")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         new.write_text(json.dumps(said, indent=1))
         new.replace(file)
     except OSError as error:

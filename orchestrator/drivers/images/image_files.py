@@ -41,7 +41,7 @@ class LocalImageFiles:
         self._layout = layout
         self._virtual_size_max = virtual_size_max
         self._room = Room(layout.incoming, reserve_bytes)
-        layout.images.mkdir(parents=True, exist_ok=True, mode=0o755)
+        layout.images.mkdir(parents=True, exist_ok=True, mode=0o711)
         layout.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @contextlib.contextmanager

@@ -10,8 +10,9 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
+from orchestrator.drivers.store.backup import copied, sealed, sweep
 from orchestrator.drivers.store.change_log import ChangeLog
 from orchestrator.drivers.store.limits import assert_fits
 from orchestrator.drivers.store.sqlite_file import connect, counted, digest, lock, prepare, translated
@@ -34,7 +35,10 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
-        hint = "restore a copy; without one, move the file away, deploy anew, and see what verify finds left over"
+        self._path = path
+        hint = (
+            "restore a backup: vmrole restore FILE; without one, move the file away, deploy anew, and: vmrole verify"
+        )
         try:
             with contextlib.ExitStack() as undo:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -46,6 +50,7 @@ class SqliteStore:
                 undo.callback(self._db.close)
                 prepare(self._db, path)
                 self._room.keep()
+                sweep(path)
                 self._revision, self._documents = counted(self._db)
                 self._damaged = self._look_through()
                 undo.pop_all()
@@ -232,6 +237,16 @@ class SqliteStore:
                 },
             ).fetchall()
         return [_event(*row) for row in reversed(rows)]
+
+    def backup(self) -> BinaryIO:
+        """All records and the ledger as of now, as a file that has no name; commits wait while it is copied.
+
+        Raises Permanent when something is damaged, NoSpace without room for a copy of the records beside them.
+        """
+        with contextlib.ExitStack() as held:
+            with self._changed, translated():
+                copy = held.enter_context(copied(self._db, self._path))
+            return sealed(copy)
 
     def close(self) -> None:
         """See ports.Store."""

@@ -3,6 +3,7 @@
 State survives a restart of the host; run does not need to. Every path stays under its root: names are labels joined
 by a dot, and that is asserted here once more.
 
+    STATE/vmrole.db                         the records, mode 0600
     STATE/images/SHA256.FORMAT              read-only bases, mode 0444
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
@@ -38,6 +39,11 @@ class Layout:
             raise ConfigError(f"state {self.state} and run {self.run} must be absolute paths")
 
     @property
+    def records(self) -> Path:
+        """The file of the records, mode 0600."""
+        return self.state / "vmrole.db"
+
+    @property
     def images(self) -> Path:
         """Directory of the image repository."""
         return self.state / "images"
@@ -61,6 +67,16 @@ class Layout:
     def consoles(self) -> Path:
         """Directory of console logs."""
         return self.state / "consoles"
+
+    @property
+    def to_pass_through(self) -> tuple[Path, ...]:
+        """Directories through which QEMU gets to files of its own, and that nobody else need list; mode 0711."""
+        return (self.images, self.overlays, self.storage, self.consoles, self.nvrams)
+
+    @property
+    def nvrams(self) -> Path:
+        """Directory with one directory of variable stores per instance."""
+        return self.state / "nvram"
 
     @property
     def discs(self) -> Path:
@@ -123,7 +139,7 @@ class Layout:
 
     def nvram_dir(self, name: InstanceName) -> Path:
         """All variable stores of the instance."""
-        return self.state / "nvram" / _checked(name)
+        return self.nvrams / _checked(name)
 
     def nvram(self, instance: Instance) -> Path:
         """Where the present generation's UEFI keeps its variables; libvirt makes it, and QEMU writes to it."""

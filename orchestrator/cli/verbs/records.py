@@ -1,0 +1,123 @@
+"""Verbs about the records as a whole: backup, restore."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from orchestrator.cli import render
+from orchestrator.client.client import Client
+from orchestrator.errors import Conflict, InvalidInput, Unreachable
+from orchestrator.model import records_copy
+from orchestrator.model.records_copy import Seal
+
+_CHUNK_BYTES: Final = 1 << 20
+_CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), help="The daemon's configuration file, which says where records are."
+)
+_HELD: Final = (
+    "It holds services with their user-data, instances, operations and the ledger. Not in it: images, disks, kept "
+    "SSH host keys, and the secrets that service files name."
+)
+
+
+@click.command(epilog=_HELD)
+@click.argument("file", type=click.Path(path_type=Path))
+@_CONFIG
+@click.pass_obj
+def backup(client: Client, file: Path, config: Path | None) -> None:
+    """Writes all records to FILE, mode 0600, while the daemon runs; without one, root may as well.
+
+    An earlier backup of that name is replaced once the new one is whole; any other file is left alone.
+    """
+    _may_be_replaced(file)
+    with _whole_or_none(file) as target:
+        try:
+            client.backup(target)
+        except Unreachable:
+            if os.geteuid() != 0:
+                raise
+            _of_no_daemon(target, config)
+        seal = _seal(target)
+    render.show([f"{file}: {seal.size_bytes} bytes of records, for your eyes alone: user-data may hold secrets"])
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_CONFIG
+def restore(file: Path, config: Path | None) -> None:
+    """Puts the records of a backup in place of those that are there, which are kept. No daemon may be running.
+
+    What has happened on the host since the backup was made is not in its records: after the start of the daemon,
+    `vmrole verify` says in what they differ.
+    """
+    from orchestrator.host import config as configuration
+    from orchestrator.host import records
+
+    restored = records.restore(configuration.load(config), file)
+    counts = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(restored.records.items()))
+    lines = [f"restored: {counts or 'no records'}"]
+    if restored.former is not None:
+        lines.append(f"the former records are kept: {restored.former}")
+    render.show([*lines, "start the daemon, then see in what records and host differ: vmrole verify"])
+
+
+def _of_no_daemon(target: BinaryIO, config: Path | None) -> None:
+    from orchestrator.host import config as configuration
+    from orchestrator.host import records
+
+    target.seek(0)
+    target.truncate()
+    with records.back_up(configuration.load(config)) as source:
+        shutil.copyfileobj(source, target)
+
+
+def _may_be_replaced(file: Path) -> None:
+    """Raises Conflict for a file that no backup has made."""
+    try:
+        with file.open("rb") as present:
+            if records_copy.read(present.readline(records_copy.LINE_MAX_BYTES)) is None:
+                raise Conflict(f"{file} exists, and is no backup", hint="give another name, or move it away")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InvalidInput(f"{file}: {error.strerror}", hint="name a file to be made") from error
+
+
+@contextlib.contextmanager
+def _whole_or_none(file: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the name when the block ends well, and is on the disk then."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        handle = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(handle, "w+b") as target:
+                yield target
+                target.flush()
+                os.fsync(target.fileno())
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{file}: {error.strerror}", hint="give a place that can be written, with room") from error
+
+
+def _seal(target: BinaryIO) -> Seal:
+    """That of a backup that has come whole; raises Unreachable when it has not."""
+    target.seek(0)
+    seal = records_copy.read(target.readline(records_copy.LINE_MAX_BYTES))
+    whole, size_bytes = hashlib.sha256(), 0
+    while chunk := target.read(_CHUNK_BYTES):
+        whole.update(chunk)
+        size_bytes += len(chunk)
+    found = Seal(whole.hexdigest(), size_bytes)
+    if seal != found:
+        raise Unreachable("the backup did not come as it was sent", hint="try again")
+    return found
