@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 import click
 
 from orchestrator.cli import render
+from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, Unreachable
 from orchestrator.model import records_copy
@@ -22,13 +23,9 @@ _CHUNK_BYTES: Final = 1 << 20
 _CONFIG = click.option(
     "--config", type=click.Path(path_type=Path), help="The daemon's configuration file, which says where records are."
 )
-_HELD: Final = (
-    "It holds services with their user-data, instances, operations and the ledger. Not in it: images, disks, kept "
-    "SSH host keys, and the secrets that service files name."
-)
 
 
-@click.command(epilog=_HELD)
+@click.command(epilog=examples("vmrole backup /var/backups/vmrole.backup"))
 @click.argument("file", type=click.Path(path_type=Path))
 @_CONFIG
 @click.pass_obj
@@ -36,6 +33,9 @@ def backup(client: Client, file: Path, config: Path | None) -> None:
     """Writes all records to FILE, mode 0600, while the daemon runs; without one, root may as well.
 
     An earlier backup of that name is replaced once the new one is whole; any other file is left alone.
+
+    It holds services with their user-data, instances, operations and the ledger. Not in it: images, disks, kept SSH
+    host keys, and the secrets that service files name.
     """
     _may_be_replaced(file)
     with _whole_or_none(file) as target:
@@ -49,7 +49,7 @@ def backup(client: Client, file: Path, config: Path | None) -> None:
     render.show([f"{file}: {seal.size_bytes} bytes of records, for your eyes alone: user-data may hold secrets"])
 
 
-@click.command()
+@click.command(epilog=examples("vmrole restore /var/backups/vmrole.backup"))
 @click.argument("file", type=click.Path(path_type=Path))
 @_CONFIG
 def restore(file: Path, config: Path | None) -> None:
