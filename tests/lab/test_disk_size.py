@@ -49,9 +49,9 @@ def test_local_storage_grows_with_what_is_in_it(lab: Lab, ready: RoleDaemon) -> 
     """A larger size is told, comes with a reimage, disk and file system, and what was written is there."""
     apply(ready, service())
     lab.guest("web-0.shop", ["/bin/sh", "-c", "echo mine >/local/cache/file; sync"])
-    larger = service().replace("cache: {size: 64 MiB}", "cache: {size: 192 MiB}")
+    larger = service().replace("cache: {size: 32 MiB}", "cache: {size: 192 MiB}")
     told = ready.run("diff", "-f", "-", text=larger, check=False).stdout
-    assert "localStorage.cache.size: 64 MiB -> 192 MiB" in told
+    assert "localStorage.cache.size: 32 MiB -> 192 MiB" in told
     assert "it grows" in told
     apply(ready, larger)
     seen = lab.guest("web-0.shop", ["/bin/sh", "-c", "cat /local/cache/file; df -k /local/cache | tail -1"])
