@@ -17,6 +17,7 @@ from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, Watchers
 from orchestrator.api.views import InstanceView, Protection, Why, Wish, seats_of, view_instance
+from orchestrator.control.asking import selected
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
 from orchestrator.model import Agent, Event, InstanceName, Operation, Silence
@@ -28,6 +29,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"}
 }
 LastEventId = Annotated[str | None, Header(description="go on after this event")]
+Selector = Annotated[str, Query(description='those with these labels: "tier=front,env!=prod"; "" for all')]
 Subject = Annotated[str, Query(description='an instance, a role ("web.shop") or a service; "" for all')]
 
 
@@ -53,9 +55,9 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     questions = Threads("questions to guests", QUESTIONS_MAX)
 
     @router.get("/instances", tags=["instances"])
-    def list_instances(subject: Subject = "", seats: bool = False) -> list[InstanceView]:
+    def list_instances(subject: Subject = "", seats: bool = False, labels: Selector = "") -> list[InstanceView]:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
-        found = control.chosen(subject)
+        found = selected(control.chosen(subject), labels)
         taken = (seats_of(control) if seats else None) or {}
         return [view_instance(one, taken.get(one.name)) for one in found]
 
@@ -117,7 +119,7 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
     def begin_operation(request: Request, wish: Wish, response: Response) -> Operation:
         """Asks for a restart, reimage, rebuild, stop or start; the answer is the operation that does it."""
         said(request, wish.verb, wish.subject)
-        operation = control.act(wish.verb, wish.subject, together=wish.together)
+        operation = control.act(wish.verb, wish.subject, together=wish.together, labels=wish.labels)
         response.headers["location"] = f"/v1/operations/{operation.id}"
         return operation
 

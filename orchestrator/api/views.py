@@ -43,6 +43,7 @@ class ServiceView:
     instances: int  # that exist, those being removed included
     serving: int
     up: int | None = None  # of them, at the balancer; None when it was not asked, or does not answer
+    labels: dict[str, str]
     stopped: int  # because somebody asked for that
     revision: int
 
@@ -69,6 +70,7 @@ class InstanceView:
     wanted_generation: int
     wanted_boot: int
     removing: bool
+    labels: dict[str, str]  # its role's and its service's
     protected: bool  # neither a verb nor healing touches it
     stop_asked: bool  # it shall be off, and is left off, until somebody starts it
     address: str
@@ -127,6 +129,7 @@ class Wish:
     verb: Verb
     subject: str
     together: int = 1
+    labels: str = ""  # of the subject's instances those that this selects: "tier=front,env!=prod"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +191,7 @@ def view_service(
         up=None
         if seats is None
         else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in own),
+        labels=dict(service.spec.labels),
         stopped=sum(one.phase is Phase.STOPPED for one in own),
         revision=service.revision,
     )
@@ -214,6 +218,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         wanted_generation=instance.goal.wanted.generation,
         wanted_boot=instance.goal.wanted.boot,
         removing=not instance.goal.serve,
+        labels=dict(instance.goal.role.labels),
         protected=instance.goal.protected,
         stop_asked=not instance.goal.runs,
         address=instance.nic.address,

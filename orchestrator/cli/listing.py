@@ -166,10 +166,28 @@ def fetch(client: Client, kind: str, name: str, *, seats: bool = False) -> Seque
             return client.instances(name, seats=seats)
 
 
-def print_list(client: Client, kind: str, name: str, form: str, *, headers: bool) -> None:
+def _labels(row: Row) -> str:
+    return ",".join(f"{key}={value}" for key, value in row["labels"].items())
+
+
+def print_list(
+    client: Client,
+    kind: str,
+    name: str,
+    form: str,
+    *,
+    headers: bool,
+    selector: str = "",
+    shows_labels: bool = False,
+) -> None:
     """All of `get` that is not watching."""
-    rows = fetch(client, kind, name, seats=form not in ("table", "name"))
-    if rows or form in ("json", "yaml"):
+    seats = form not in ("table", "name")
+    rows = (
+        client.instances(name, seats=seats, labels=selector) if selector else fetch(client, kind, name, seats=seats)
+    )
+    if shows_labels and rows and form in ("table", "wide"):
+        render.show(render.table([*columns(kind, form), ("LABELS", _labels)], rows, headers=headers))
+    elif rows or form in ("json", "yaml"):
         render.show(lines(kind, rows, form, headers=headers))
     elif form != "name":
         render.say(f"no {kind}" + (f" of {name}" if name else ""))

@@ -77,9 +77,9 @@ class Client:
         found: wire.Service = self.call("DELETE", f"/v1/services/{transport.part(service)}")
         return found
 
-    def instances(self, subject: str = "", *, seats: bool = False) -> list[wire.Instance]:
+    def instances(self, subject: str = "", *, seats: bool = False, labels: str = "") -> list[wire.Instance]:
         """Instances of a service or role, or the one named; `seats`: with their standing at the balancer."""
-        query = {"subject": subject, "seats": seats}
+        query = {"subject": subject, "seats": seats, "labels": labels}
         found: list[wire.Instance] = self.call("GET", "/v1/instances", query)
         return found
 
@@ -104,9 +104,9 @@ class Client:
         found: bytes = self.call("GET", f"/v1/instances/{transport.part(name)}/console", query, raw=True)
         return found
 
-    def act(self, verb: str, subject: str, *, together: int = 1) -> wire.Operation:
+    def act(self, verb: str, subject: str, *, together: int = 1, labels: str = "") -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
-        wish = {"verb": verb, "subject": subject, "together": together}
+        wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found
 

@@ -20,6 +20,7 @@ class Service(TypedDict):
     instances: int
     serving: int
     up: int | None
+    labels: dict[str, str]
     stopped: int
     revision: int
 
@@ -45,6 +46,7 @@ class Instance(TypedDict):
     wanted_generation: int
     wanted_boot: int
     removing: bool
+    labels: dict[str, str]
     protected: bool
     stop_asked: bool
     address: str

@@ -9,7 +9,23 @@ from dataclasses import replace
 from orchestrator.control import rollout
 from orchestrator.errors import Conflict
 from orchestrator.model import Instance, Operation, Phase, ServiceSpec, Verb
+from orchestrator.rules import selector
 from orchestrator.servicefile.difference import Change
+
+
+def selected(instances: Sequence[Instance], labels: str) -> list[Instance]:
+    """Those that the selector `labels` names, all for ""; raises InvalidInput."""
+    terms = selector.parse(labels)
+    return [one for one in instances if selector.matches(terms, dict(one.goal.role.labels))]
+
+
+def narrowed(subject: str, instances: Sequence[Instance], labels: str) -> list[Instance]:
+    """As `selected`; raises Conflict when there were some, and none of them has the labels."""
+    chosen = selected(instances, labels)
+    if instances and not chosen:
+        why_not = f"no instance of {subject} has the labels {labels[:80]!r}"
+        raise Conflict(why_not, hint="run: vmrole get instances --show-labels")
+    return chosen
 
 
 def operation(

@@ -304,17 +304,17 @@ class Control:
     # Instances
 
     @_afresh
-    def act(self, verb: Verb, subject: str, *, together: int = 1) -> Operation:
+    def act(self, verb: Verb, subject: str, *, together: int = 1, labels: str = "") -> Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role ("web.shop") or a service.
 
-        What is stopped is left out of a restart, and takes a reimage or rebuild when it is started. Raises Conflict
-        when there is nothing that it could be done to.
+        `labels` selects among them. What is stopped is left out of a restart, and takes a reimage or rebuild when it
+        is started. Raises Conflict when there is nothing that it could be done to.
         """
         if not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
         if not subject:
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
-        present = self.chosen(subject)
+        present = asking.narrowed(subject, self.chosen(subject), labels)
         running = self._present.running_operations(present[0].service) if present else ()
         operation = asking.operation(verb, subject, present, running, together=together, now_s=self._now_s())
         told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")

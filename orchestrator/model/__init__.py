@@ -22,6 +22,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _IMAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Path = tuple[str | int, ...]
+Labels = tuple[tuple[str, str], ...]  # key and value, by key
 Unknown = tuple[tuple[Path, str], ...]  # where in a record a newer version has put what this one does not know: JSON
 BRIDGE_PREFIX = "vrb-"
 TAP_PREFIX = "vrt-"
@@ -295,6 +296,7 @@ class Role:
     drain_s: float = 30.0
     stop: Stop = Stop()
     restart: Restart = Restart()
+    labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
 
     @property
@@ -317,6 +319,7 @@ class Role:
             drain_s=0,
             stop=Stop(),
             restart=Restart(),
+            labels=(),
         )
 
 
@@ -327,6 +330,7 @@ class ServiceSpec:
     name: str
     vip: str  # "" for a service without endpoints
     roles: tuple[Role, ...]
+    labels: Labels = ()
 
     def role(self, name: str) -> Role | None:
         """The role called `name`, if there is one."""

@@ -10,7 +10,6 @@ import dataclasses
 import enum
 import functools
 import ipaddress
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.errors import InvalidInput, Problem
@@ -23,6 +22,7 @@ from orchestrator.model import (
     Hardware,
     HttpProbe,
     Image,
+    Labels,
     LocalStorage,
     Mode,
     Os,
@@ -49,8 +49,10 @@ from orchestrator.servicefile.fields import (
     shaped,
     size_mib,
     text,
+    url_path,
     words,
 )
+from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in, read_tree
@@ -123,13 +125,15 @@ class FileReader(Reader):
         self._find_image = find_image
         self._secret_fault = secret_fault
         self._service = ""
+        self._labels: Labels = ()
 
     def service(self) -> ServiceSpec | None:
         """The service; None when something is wrong with it, which `problems` then tells."""
-        top = self.keys(self._tree, "", ("service", "vip", "roles"), ("service", "roles"))
+        top = self.keys(self._tree, "", ("service", "vip", "labels", "roles"), ("service", "roles"))
         name = self.take(top, "", "service", _name)
         vip: str = self.take(top, "", "vip", _address, "")
         self._service = name or ""
+        self._labels = read_labels(self, top, "")
         roles = self.members(top, "", "roles", self._role)
         if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
             self.fault("roles", "a service has at least one role", SEE)
@@ -141,19 +145,21 @@ class FileReader(Reader):
                 self.fault(one.key, one.message, one.hint)
         if self.problems or name is None:
             return None
-        return ServiceSpec(name=name, vip=vip, roles=tuple(roles))
+        return ServiceSpec(name=name, vip=vip, roles=tuple(roles), labels=self._labels)
 
     def _role(self, name: str, node: object, at: str) -> Role:
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-        node = self.keys(node, at, (*keys, "drain", "stop", "restart", "identity"), ("image",))
+        node = self.keys(node, at, (*keys, "drain", "stop", "restart", "identity", "labels"), ("image",))
         image = self.take(node, at, "image", self._image)
         size, limits = read_size(self, node, at, image)
         endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
         instances = self.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
         reads = self._reads(node, image)
         given = self._answers(node, at, name, image, instances)
+        labels = dict(self._labels) | dict(read_labels(self, node, at))
         return Role(
             name=name,
+            labels=tuple(sorted(labels.items())),
             image=str(node.get("image", "")),
             image_sha256=image.sha256 if image else "",
             image_format=image.format if image else DiskFormat.QCOW2,
@@ -255,7 +261,7 @@ class FileReader(Reader):
         where = self.take(probe, at, "port", port, None)
         if "path" not in probe:
             return TcpProbe(port=where)
-        return HttpProbe(path=self.take(probe, at, "path", _path, "/"), port=where)
+        return HttpProbe(path=self.take(probe, at, "path", url_path, "/"), port=where)
 
     def _storage(self, image: Image | None, name: str, node: object, at: str) -> LocalStorage:
         if len(name) > STORAGE_NAME_MAX:
@@ -390,13 +396,3 @@ def _address(node: object) -> Answer[str]:
     if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_loopback:
         return Problem(f"{address} cannot be a VIP", hint="use an address that clients can reach")
     return str(address)
-
-
-@shaped(type="string", pattern="^/[!-~]{0,200}$")
-def _path(node: object) -> Answer[str]:
-    said = text(node)
-    if isinstance(said, Problem):
-        return said
-    if not re.fullmatch(r"/[!-~]{0,200}", said):
-        return Problem(f"{said[:60]!r} is not a path", hint="begin with '/', no spaces, at most 200 characters")
-    return said

@@ -52,6 +52,9 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     changes = []
     if before.vip != after.vip:
         changes.append(Change(key="vip", before=before.vip, after=after.vip, effect="the address moves; no restart"))
+    if before.labels != after.labels:  # Each role has them, and tells of them.
+        olds, news = (",".join(f"{key}={text}" for key, text in spec.labels) for spec in (before, after))
+        changes.append(Change(key="labels", before=olds, after=news, effect="no restart"))
     for role in after.roles:
         old = before.role(role.name)
         if old is None:
@@ -140,6 +143,8 @@ def _said(role: Role, name: str) -> dict[str, str]:
         return {_WORDS[name]: "…" if value else ""}
     if name == "image_sha256":
         return {"image": f"{role.image} ({value[:12]})"}
+    if name == "labels":
+        return {f"labels.{key}": text or '""' for key, text in value}
     if name == "answers":
         return {"image (its answers)": str(value)}
     return _flat(_word(name), value, _unit(name))

@@ -162,5 +162,16 @@ def _of_units(units: Iterable[str]) -> str:
     return rf"^[0-9]{{1,9}}(\.[0-9]{{1,3}})? ?({'|'.join(units)})$"
 
 
+@shaped(type="string", pattern="^/[!-~]{0,200}$")
+def url_path(node: object) -> Answer[str]:
+    """The path of a URL."""
+    said = text(node)
+    if isinstance(said, Problem):
+        return said
+    if not re.fullmatch(r"/[!-~]{0,200}", said):
+        return Problem(f"{said[:60]!r} is not a path", hint="begin with '/', no spaces, at most 200 characters")
+    return said
+
+
 def _shown(node: object) -> str:
     return "nothing" if node is None else repr(node)[:60]

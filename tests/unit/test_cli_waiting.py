@@ -140,6 +140,22 @@ def test_protected(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     assert run("delete", "service", "kept", "--wait", "--timeout", "60s")[0] == 0
 
 
+def test_selected_by_labels(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """`-l` picks among instances, `--show-labels` shows what there is to pick by."""
+    file = document(tmp_path, "tags", "203.0.113.73", size="labels: {tier: front}")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    out = run("get", "instances", "tags", "--show-labels")[1]
+    assert (out.splitlines()[0].split()[-1], out.count("tier=front")) == ("LABELS", 3)
+    assert len(run("get", "instances", "tags", "-l", "tier=front", "-o", "name")[1].splitlines()) == 3
+    assert run("get", "instances", "tags", "-l", "tier!=front", "-o", "name")[1] == ""
+    assert run("get", "services", "-l", "tier=front")[0] == 2
+    assert run("restart", "tags", "-l", "tier=")[0] == 5
+    assert run("restart", "tags", "-l", "tier in")[0] == 2
+    assert run("restart", "tags", "-l", "tier in (front)", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
+    assert {one.boot for one in daemon.control.instances("tags")} == {3}
+    assert run("delete", "service", "tags", "--wait", "--timeout", "60s")[0] == 0
+
+
 def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """A guest that had to be reset: who waits for the restart is warned, once, and it is done all the same."""
     file = document(tmp_path, "slow", "203.0.113.70", instances="stop: {within: 20 s}")

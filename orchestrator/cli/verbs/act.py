@@ -23,11 +23,12 @@ def _verb(name: str, does: str, more: str = "") -> click.Command:
     )
     @click.argument("subject", shell_complete=names.subject)
     @click.option("--together", type=click.IntRange(1), default=1, metavar="N", help="So many at the same time.")
+    @click.option("-l", "--selector", default="", metavar="LABELS", help="Only those with: tier=front,env!=prod")
     @wait_options
     @click.pass_obj
-    def act(client: Client, subject: str, together: int, waits: bool, timeout: float | None) -> None:
+    def act(client: Client, subject: str, together: int, selector: str, waits: bool, timeout: float | None) -> None:
         until = end_of(timeout)
-        operation = client.act(name, subject, together=together)
+        operation = client.act(name, subject, together=together, labels=selector)
         render.show([operation["id"]])
         if waits:
             until_over(client, operation, until, progress())

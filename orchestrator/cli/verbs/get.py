@@ -92,13 +92,28 @@ class Kind(click.Choice[str]):
 @output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what changes.")
 @click.option("--no-headers", is_flag=True, help="Only rows.")
+@click.option("-l", "--selector", default="", metavar="LABELS", help="Only instances with: tier=front,env!=prod")
+@click.option("--show-labels", is_flag=True, help="A column with the labels of services or instances.")
 @click.pass_obj
-def get(client: Client, kind: str, name: str, form: str, watching: bool, no_headers: bool) -> None:
+def get(
+    client: Client,
+    kind: str,
+    name: str,
+    form: str,
+    watching: bool,
+    no_headers: bool,
+    selector: str,
+    show_labels: bool,
+) -> None:
     """Lists services, instances, images, operations or events.
 
     NAME narrows: instances and events to an instance, a role (web.shop) or a service.
     """
+    if selector and (kind != "instances" or watching):
+        raise click.UsageError("-l selects instances, and is not for a watch")
+    if show_labels and (kind not in ("instances", "services") or watching):
+        raise click.UsageError("labels are of services and instances, and are not shown by a watch")
     if watching:
         watch(client, kind, name, form, headers=not no_headers)
     else:
-        print_list(client, kind, name, form, headers=not no_headers)
+        print_list(client, kind, name, form, headers=not no_headers, selector=selector, shows_labels=show_labels)
