@@ -8,16 +8,17 @@ import http.client
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
-from orchestrator.drivers.fake import World, fake_host
+from orchestrator.drivers.fake import World
+from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.fake.world import Machine
 from orchestrator.errors import EndpointRefused, Permanent, Unreachable
-from orchestrator.model import InstanceName, Member, PoolName, Standing
+from orchestrator.model import InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Balancer
 from tests.contract.origin import Origin
 from tests.contract.suites.balancer import (
@@ -35,6 +36,20 @@ from tests.contract.suites.balancer import (
 from tests.trouble.life import Fabric
 
 
+class LivingBalancer(FakeBalancer):
+    """Time passes with each look, as it does elsewhere."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.living = world
+
+    def seats(self) -> Mapping[InstanceName, Seat]:
+        """See ports.Balancer."""
+        seats = super().seats()
+        self.living.pass_time(0.05)
+        return seats
+
+
 class TestFake(BalancerContract):
     """The fake world's balancer."""
 
@@ -47,7 +62,20 @@ class TestFake(BalancerContract):
         for one in fabric.instances():
             nic = dataclasses.replace(one.nic, address=ADDRESSES[one.name])
             world.machines[one.name] = Machine(dataclasses.replace(one, nic=nic))
-        return fake_host(world).balancer
+            world.machines[one.name].start_boot(world.time_s)
+            world.machines[one.name].has_port = True
+        return LivingBalancer(world)
+
+    def test_a_new_member_is_believed_before_it_is_known(self, balancer: LivingBalancer) -> None:
+        """As with HAProxy: one that cannot be reached counts as up until its first check, and only until then."""
+        balancer.shape([HTTP])
+        balancer.living.faults.check_fails.add(ZERO)
+        balancer.join(member(ZERO))
+        first = balancer.seats()[ZERO]
+        assert (first.standing, first.checked) == (Standing.UP, False)
+        balancer.living.pass_time(5.0)
+        later = balancer.seats()[ZERO]
+        assert (later.standing, later.checked) == (Standing.DOWN, True)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from orchestrator.drivers.fake.world import World
+from orchestrator.drivers.fake.world import CHECK_AFTER_S, World
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient
 from orchestrator.model import (
     AnswerFormat,
@@ -137,6 +137,9 @@ class FakeBalancer:
         assert machine is not None, f"{member.name} joins the pool without a VM"
         assert member.address == machine.instance.nic.address, f"{member.name} joins with another's address"
         pools = tuple(pool for pool, _ in member.pools)
+        before = world.seats_taken.get(member.name)
+        if before is None or set(before.pools) != set(pools):
+            world.joined_at_s[member.name] = world.time_s
         world.seats_taken[member.name] = Seat(
             address=member.address, standing=Standing.UP, connections=0, pools=pools
         )
@@ -161,10 +164,11 @@ class FakeBalancer:
         world = self._world
         seats = {}
         for name, seat in world.seats_taken.items():
-            sick = (name in world.faults.check_fails or world.is_cut_off(name)) and seat.standing is Standing.UP
+            checked = world.time_s - world.joined_at_s.get(name, 0.0) >= CHECK_AFTER_S
+            sick = checked and not world.is_reachable(name) and seat.standing is Standing.UP
             standing = Standing.DOWN if sick else seat.standing
             connections = world.connections.get(name, 0)
-            seats[name] = dataclasses.replace(seat, standing=standing, connections=connections)
+            seats[name] = dataclasses.replace(seat, standing=standing, connections=connections, checked=checked)
         return seats
 
     def seat(self, name: InstanceName) -> Seat | None:

@@ -14,6 +14,7 @@ SETUP_AFTER_S = 5.0
 SETUP_RESTART_AFTER_S = 6.0
 SERVICES_AFTER_S = 6.0
 SHUTDOWN_TAKES_S = 1.0
+CHECK_AFTER_S = 1.0  # A member counts as up until it has been checked for the first time.
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,6 +89,7 @@ class World:
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
         self.machines: dict[InstanceName, Machine] = {}
         self.seats_taken: dict[InstanceName, Seat] = {}
+        self.joined_at_s: dict[InstanceName, float] = {}
         self.connections: dict[InstanceName, int] = {}
         self.frontends: tuple[Frontend, ...] = ()
         self.networks: dict[str, frozenset[InstanceName]] = {}
@@ -173,6 +175,12 @@ class World:
         machine = self.machines.get(name)
         running = machine is not None and machine.power is Power.RUNNING
         return running and (name in self.unplugged or not self.machines[name].has_port)
+
+    def is_reachable(self, name: InstanceName) -> bool:
+        """Whether a check of the balancer passes."""
+        machine = self.machines.get(name)
+        runs = machine is not None and machine.power is Power.RUNNING
+        return runs and not self.is_cut_off(name) and name not in self.faults.check_fails
 
     def pause(self, name: InstanceName, by: PausedBy) -> None:
         """Stops the VM's processor where it is: a human by virsh, or the hypervisor for want of room."""
