@@ -38,7 +38,7 @@ def test_nothing_fails_where_all_is_there_and_nothing_is_left(lab: Lab, settings
     found = checks(settings)
     assert [check for check in found if check.verdict is Verdict.FAIL] == []
     warned = [check for check in found if check.verdict is Verdict.WARN]
-    assert {check.name for check in warned} <= {"accelerator", confinement.PROCESS, "socket group", "clock"}
+    assert {check.name for check in warned} <= {"accelerator", confinement.PROCESS, "limits", "socket group", "clock"}
     assert all(check.remedy for check in warned)
     assert not settings.state_dir.exists()
     assert lab.leftovers() == []
