@@ -74,6 +74,10 @@ class RealStage:
         if disc:
             self._discs.write(instance)
 
+    def erase_disc(self, instance: Instance) -> None:
+        """Destroys the answer disc, as a turn does when the instance is set up."""
+        self._discs.erase(instance.name)
+
     def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
         """See Stage."""
         assert daemons.until(true, within_s, look_s=_LOOK_S), f"it did not come true within {within_s:.0f} s"

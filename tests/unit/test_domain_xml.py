@@ -211,18 +211,40 @@ def test_a_domain_says_whose_it_is() -> None:
 
 
 def test_disc_is_found_and_taken_out() -> None:
-    """The disc in the drive is found in the XML; an empty drive has none."""
-    of = instance()
+    """The disc in a drive is found in the XML; an empty drive has none."""
+    of = on(instance(), Hardware(disk_bus=DiskBus.SATA))
     found = domain_xml.render(of, paths(of), TCG)
     assert domain_devices.disc_of(found) == str(LAYOUT.disc(of))
     assert domain_devices.disc_of(domain_xml.render(of, paths(of, disc=False), TCG)) == ""
     assert "source" not in domain_devices.empty_drive(found)
 
 
-def test_disc_of_a_windows_is_taken_out_of_its_sata_drive() -> None:
-    """The drive that is emptied is the drive that is there: on SATA for Windows, on virtio-scsi for Linux."""
-    for of, bus in ((windows(instance()), "sata"), (instance(), "scsi")):
+@pytest.mark.parametrize("bus", [DiskBus.VIRTIO, DiskBus.NVME])
+def test_a_linux_has_its_disc_on_the_bus_of_its_disk(bus: DiskBus) -> None:
+    """So that whoever finds the one finds the other: a disk, read-only, behind all others; nothing without a disc."""
+    of = on(with_storage(instance(), 2), Hardware(disk_bus=bus))
+    found = domain_xml.render(of, paths(of), TCG)
+    assert domain_devices.disc_of(found) == domain_devices.answer_disk_of(found) == str(LAYOUT.disc(of))
+    assert domain_devices.empty_drive(found) == ""
+    root = etree.fromstring(found.encode())
+    *others, disc = root.findall("devices/disk")
+    assert (disc.findtext("serial"), disc.get("device")) == ("answers", "disk")
+    assert disc.find("readonly") is not None
+    assert [one.find("readonly") for one in others] == [None, None, None]
+    aliases = {one.get("alias") for one in root.iterfind(f"{{{QEMU}}}override/{{{QEMU}}}device")}
+    assert (disc.find("alias").get("name") in aliases) is (bus is DiskBus.NVME)
+    without = etree.fromstring(domain_xml.render(of, paths(of, disc=False), TCG).encode())
+    names = [[one.get("dev") for one in each.iterfind("devices/disk/target")] for each in (root, without)]
+    assert names == [["vda", "vdb", "vdc", "vdd"], ["vda", "vdb", "vdc"]]
+    assert domain_devices.disc_of(etree.tostring(without, encoding="unicode")) == ""
+
+
+def test_a_disc_in_a_drive_of_a_former_version_is_taken_out() -> None:
+    """The drive that is emptied is the drive that is there: a VM that runs may be older than its daemon."""
+    sata, scsi = (windows(instance()), "sata"), (on(instance(), Hardware(disk_bus=DiskBus.SATA)), "scsi")
+    for of, bus in (sata, scsi):
         found = domain_xml.render(of, paths(of), TCG)
+        found = found.replace('dev="sda" bus="sata"', f'dev="sda" bus="{bus}"')
         assert domain_devices.disc_of(found) == str(LAYOUT.disc(of))
         emptied = etree.fromstring(domain_devices.empty_drive(found).encode())
         before = etree.fromstring(found.encode()).find("devices/disk[@device='cdrom']")
@@ -243,7 +265,8 @@ def test_no_two_disks_share_a_name(bus: DiskBus, kind: Callable[[Instance, Hardw
     assert len(names) == 9
     assert len(set(names)) == 9
     serials = [serial.text for serial in root.iterfind("devices/disk/serial")]
-    assert [serial for serial in serials if serial != "system"] == [f"ls-data-{number}" for number in range(7)]
+    own = [serial for serial in serials if serial not in ("system", "answers")]
+    assert own == [f"ls-data-{number}" for number in range(7)]
 
 
 @pytest.mark.parametrize("bus", DiskBus)
@@ -259,7 +282,7 @@ def test_local_storage_is_where_the_guest_looks_for_it(bus: DiskBus) -> None:
         assert {disk.find("target").get("bus") for disk in local} == {expected}
         assert not any(disk.find("alias") is not None for disk in local)
         overrides = root.findall(f"{{{QEMU}}}override/{{{QEMU}}}device")
-        assert len(overrides) == (bus is DiskBus.NVME)
+        assert len(overrides) == (bus is DiskBus.NVME) * (1 + (kind is on))
 
 
 def test_tcg_gets_nothing_of_hyper_v() -> None:
@@ -307,7 +330,8 @@ def test_many_disks_get_the_letters_that_linux_uses() -> None:
     """The 26th data disk is vdaa, after vdz."""
     of = with_storage(instance(), 26)
     root = etree.fromstring(domain_xml.render(of, paths(of), TCG).encode())
-    targets = [target.get("dev") for target in root.iterfind("devices/disk[@device='disk']/target")]
+    disks = root.xpath("devices/disk[not(readonly)]")
+    targets = [disk.find("target").get("dev") for disk in disks]
     assert targets == ["vda", *(f"vd{chr(ord('a') + number)}" for number in range(1, 26)), "vdaa"]
 
 

@@ -63,10 +63,15 @@ class AnswerDiscs:
         return tuple(name for name in names if is_blank(self._layout.local_storage(instance.name, name)))
 
     def erase(self, name: InstanceName) -> None:
-        """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked."""
+        """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked.
+
+        Cut off as well, for a VM may have it open: it reads zeros from now on.
+        """
         folder = self._layout.disc_dir(name)
         with file_faults(folder, _HINT), contextlib.suppress(FileNotFoundError):
             for file in folder.iterdir():
+                if file.is_file() and not file.is_symlink():
+                    os.truncate(file, 0)
                 file.unlink(missing_ok=True)
             folder.rmdir()
             _sync_directory(folder.parent)

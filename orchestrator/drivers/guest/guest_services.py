@@ -27,8 +27,8 @@ DS_IDENTIFY_LOG: Final = "/run/cloud-init/ds-identify.log"
 SWITCHED_OFF_BY_FILE: Final = f"cloud-init is switched off in the image: remove {CLOUD_INIT_SWITCHED_OFF} from it"
 SWITCHED_OFF_WITHOUT_SOURCE: Final = (
     "cloud-init has switched itself off in this boot, for it found no data source when it looked: put the driver of "
-    "the answer disc (virtio_scsi, sr_mod) into the image's initramfs, or datasource_list: [NoCloud, None] into "
-    "/etc/cloud/cloud.cfg.d"
+    "the answer disc (isofs; with SATA sr_mod, too) into the image's initramfs, or "
+    "datasource_list: [NoCloud, None] into /etc/cloud/cloud.cfg.d"
 )
 SWITCHED_OFF: Final = f"cloud-init is switched off in this boot: see {DS_IDENTIFY_LOG} and /proc/cmdline in the guest"
 CONFINED: Final = (

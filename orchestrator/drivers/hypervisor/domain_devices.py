@@ -3,8 +3,9 @@
 - Disks hang on the bus that the image has a driver for, a Windows's local storage as well, but on SATA instead of
   NVMe; a guest finds its local storage by the serial, a Linux by that of a virtio disk. virtio disks are vda, vdb, …;
   on SATA they come after the answer disc.
-- The answer disc of a Linux guest is on virtio-scsi, for Debian's cloud kernel has no AHCI; of a Windows one on SATA,
-  for Setup has no driver for virtio-scsi.
+- The answer disc of a Linux guest is on the bus of its system disk, for an initramfs may hold no other driver, and
+  cloud-init looks before the others are loaded: a disk that cannot be written to, the last of all, so that nothing
+  moves when it goes; on SATA a CD. Of a Windows it is a CD on SATA always: Setup has no other driver.
 - NVMe: libvirt has no such target bus. The disk is a virtio one whose QEMU device is replaced by way of
   `qemu:override`, so that files, locks and labels stay libvirt's. NVMe cannot pause the guest when the host's disk is
   full (it has no werror): there the guest gets the error.
@@ -31,6 +32,8 @@ from orchestrator.model import DiskBus, Instance, Os
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
 DISC_TARGET: Final = "sda"
+ANSWER_SERIAL: Final = "answers"  # of the answer disc where it is a disk; local storage's begin with "ls-"
+ANSWER_ALIAS: Final = "ua-answers"
 _RNG_BYTES_PER_S = 65536  # A booting guest wants some hundred bytes; a hostile one must not keep a core busy.
 _ALIAS: Final = "ua-disk"  # libvirt keeps aliases of this prefix as they are
 _LETTERS = 26
@@ -60,13 +63,18 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, l
 
 
 def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> None:
-    """The drive of the answer disc, with the disc when there is one."""
-    match instance.role.os:
-        case Os.LINUX:
-            add(devices, "controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"})
-            devices.append(_disc(path, "scsi"))
-        case Os.WINDOWS:
-            devices.append(_disc(path, "sata"))
+    """The answer disc: in a drive, which is there without it as well, or as a disk, which is not."""
+    bus = _answer_bus(instance)
+    if bus is None:
+        devices.append(_disc(path, "sata"))
+    elif path is not None:
+        disk = add(devices, "disk", {"type": "file", "device": "disk"})
+        add(disk, "driver", {"name": "qemu", "type": "raw"})
+        add(disk, "source", {"file": str(path)})
+        add(disk, "target", {"dev": _target(bus, 1 + len(instance.role.local_storage)), "bus": "virtio"})
+        add(disk, "readonly")
+        add(disk, "serial", text=ANSWER_SERIAL)
+        add(disk, "alias", {"name": ANSWER_ALIAS})
 
 
 def limited_disks(instance: Instance) -> tuple[str, ...]:
@@ -76,13 +84,20 @@ def limited_disks(instance: Instance) -> tuple[str, ...]:
 
 
 def empty_drive(domain_xml: str) -> str:
-    """The answer drive of that domain without a disc, as `updateDeviceFlags` takes it."""
-    return etree.tostring(_disc(None, _drive(domain_xml, "target/@bus") or "scsi"), encoding="unicode")
+    """The answer drive of that domain without a disc, as `updateDeviceFlags` takes it; "" when it has no drive."""
+    bus = _drive(domain_xml, "target/@bus")
+    return etree.tostring(_disc(None, bus), encoding="unicode") if bus else ""
 
 
 def disc_of(domain_xml: str) -> str:
-    """The path of the disc in the answer drive of a domain as libvirt describes it; "" when there is none."""
-    return _drive(domain_xml, "source/@file")
+    """The path of the answer disc of a domain as libvirt describes it, in a drive or as a disk; "" for none."""
+    return _drive(domain_xml, "source/@file") or answer_disk_of(domain_xml)
+
+
+def answer_disk_of(domain_xml: str) -> str:
+    """The path of the answer disc that such a domain has as a disk; "" for none."""
+    found = _parsed(domain_xml).xpath("string(devices/disk[serial=$serial]/source/@file)", serial=ANSWER_SERIAL)
+    return str(cast("str", found))
 
 
 def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> None:
@@ -117,16 +132,18 @@ def add_small_devices(devices: etree._Element, instance: Instance, paths: Domain
     add(rng, "backend", {"model": "random"}, "/dev/urandom")
 
 
-def add_overrides(root: etree._Element, instance: Instance) -> None:
+def add_overrides(root: etree._Element, instance: Instance, paths: DomainPaths) -> None:
     """What only QEMU knows: an NVMe drive in the place of a virtio one."""
     if instance.role.hardware.disk_bus is not DiskBus.NVME:
         return
     override = add(root, f"{{{QEMU}}}override")
-    device = add(override, f"{{{QEMU}}}device", {"alias": f"{_ALIAS}0"})
-    frontend = add(device, f"{{{QEMU}}}frontend")
-    add(frontend, f"{{{QEMU}}}property", {"name": "driver", "type": "string", "value": "nvme"})
-    for name in ("werror", "rerror"):
-        add(frontend, f"{{{QEMU}}}property", {"name": name, "type": "remove"})
+    of_answers = [ANSWER_ALIAS] if paths.disc is not None and _answer_bus(instance) is DiskBus.NVME else []
+    for alias in (f"{_ALIAS}0", *of_answers):
+        device = add(override, f"{{{QEMU}}}device", {"alias": alias})
+        frontend = add(device, f"{{{QEMU}}}frontend")
+        add(frontend, f"{{{QEMU}}}property", {"name": "driver", "type": "string", "value": "nvme"})
+        for name in ("werror", "rerror"):
+            add(frontend, f"{{{QEMU}}}property", {"name": name, "type": "remove"})
 
 
 def _disk(devices: etree._Element, disk_format: str, path: Path) -> etree._Element:
@@ -145,6 +162,12 @@ def _storage_bus(instance: Instance) -> DiskBus:
     if instance.role.os is Os.LINUX:
         return DiskBus.VIRTIO
     return DiskBus.SATA if bus is DiskBus.NVME else bus
+
+
+def _answer_bus(instance: Instance) -> DiskBus | None:
+    """What the answer disc hangs on as a disk; None where it is a CD."""
+    bus = instance.role.hardware.disk_bus
+    return None if instance.role.os is Os.WINDOWS or bus is DiskBus.SATA else bus
 
 
 def _hang(disk: etree._Element, bus: DiskBus, number: int) -> None:
@@ -181,6 +204,11 @@ def _disc(path: Path | None, bus: str) -> etree._Element:
 
 def _drive(domain_xml: str, what: str) -> str:
     """A word from the answer drive of a domain as libvirt describes it; "" when it is not there."""
-    root = etree.fromstring(domain_xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
-    found = root.xpath(f"string(devices/disk[@device='cdrom'][target/@dev=$target]/{what})", target=DISC_TARGET)
+    found = _parsed(domain_xml).xpath(
+        f"string(devices/disk[@device='cdrom'][target/@dev=$target]/{what})", target=DISC_TARGET
+    )
     return str(cast("str", found))
+
+
+def _parsed(domain_xml: str) -> etree._Element:
+    return etree.fromstring(domain_xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))

@@ -58,7 +58,7 @@ def render(instance: Instance, paths: DomainPaths, machine: Machine) -> str:
     domain_devices.add_small_devices(devices, instance, paths, machine)
     domain_board.add_tpm(devices, instance)
     _monitor(root, paths.monitor, machine)
-    domain_devices.add_overrides(root, instance)
+    domain_devices.add_overrides(root, instance, paths)
     return etree.tostring(root, pretty_print=True, encoding="unicode")
 
 

@@ -18,7 +18,7 @@ import libvirt
 from lxml import etree
 
 from orchestrator.drivers.evidence import Evidence
-from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
+from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml, ejecting
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
@@ -140,7 +140,7 @@ class LibvirtHypervisor:
             reason=reason,
             paused_by=_PAUSED_BY.get((state, why), PausedBy.OTHER) if power is Power.PAUSED else None,
             resets=self._monitors.resets(name, uuid),
-            disc=domain_devices.disc_of(found.XMLDesc(0)),
+            disc=domain_devices.disc_of(found.XMLDesc(_INACTIVE)),
         )
 
     # Power -----------------------------------------------------------------------------------------------------
@@ -246,13 +246,9 @@ class LibvirtHypervisor:
             if found is None:
                 return
             _ownership(found, self._machine.installation)
-            flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
             if found.isActive():
-                flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-            found.updateDeviceFlags(domain_devices.empty_drive(found.XMLDesc(0)), flags)
-            for which, xml in (("", found.XMLDesc(0)), (" at its next start", found.XMLDesc(_INACTIVE))):
-                if disc := domain_devices.disc_of(xml):
-                    raise Busy(f"{name}: {disc} is still in the drive{which}")
+                ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_LIVE, found.XMLDesc(0))
+            ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_CONFIG, found.XMLDesc(_INACTIVE))
 
     def undefine(self, name: InstanceName) -> None:
         """See ports.Hypervisor. Its console log, and what its firmware and TPM remember, go."""
