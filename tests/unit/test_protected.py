@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator import lifecycle
 from orchestrator.errors import Conflict
-from orchestrator.model import InstanceName, Phase, Power, Progress, Ready, Size, Verb
+from orchestrator.model import Incarnation, InstanceName, Phase, Power, Progress, Ready, Size, Verb
 from tests.trouble.life import Fabric, web_role
 from tests.unit.test_reconciler import WEB, deployed
 from tests.unit.test_stopped import OTHER, serving, told
@@ -193,3 +194,28 @@ def test_a_whole_service_can_be_protected() -> None:
     fabric.control.act(Verb.RESTART, "web.shop")
     fabric.until(fabric.quiet)
     assert [one.name for one in fabric.instances() if one.boot == 3] == ["web-7.shop"]
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.SERVING, Phase.FAILED, Phase.STOPPED], ids=str)
+def test_a_wish_that_slips_in_is_held(phase: Phase) -> None:
+    """Whatever is wished of it all the same, nothing begins but its removal."""
+    here = replace(deployed().instance(), phase=phase)
+    for wish in ({"wanted": Incarnation(2, 1)}, {"wanted": Incarnation(1, 9)}, {"halts": 1}):
+        goal = replace(here.goal, protected=True, **wish)  # type: ignore[arg-type]
+        assert lifecycle.detour(replace(here, goal=goal)) is None
+        assert lifecycle.detour(replace(here, goal=replace(goal, serve=False))) is not None
+
+
+def test_what_has_failed_is_not_tried_again_meanwhile() -> None:
+    """It stays failed, with its evidence, while somebody looks into it; and is tried again after that."""
+    fabric = deployed(ready=Ready(within_s=30.0))
+    fabric.world.faults.services_never_start.add(WEB)
+    fabric.world.machines[WEB].start_boot(fabric.world.time_s)
+    fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
+    fabric.control.protect("web-0", on=True)
+    since_s = fabric.instance().phase_since_s
+    lasting(fabric, 300)
+    assert (fabric.instance().phase, fabric.instance().phase_since_s) == (Phase.FAILED, since_s)
+    fabric.world.faults.services_never_start.clear()
+    fabric.control.protect("web-0", on=False)
+    fabric.until(fabric.quiet)
