@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.control import rollout
 from orchestrator.errors import Conflict
-from orchestrator.model import Instance, Operation, Phase, ServiceSpec, Verb
+from orchestrator.model import Event, Instance, Operation, Phase, Service, ServiceSpec, Verb
 from orchestrator.rules import selector
 from orchestrator.servicefile.difference import Change
 
@@ -91,6 +91,12 @@ def protections(instances: Sequence[Instance], *, on: bool) -> Iterator[list[Ins
         yield [_protected(one, on=on) for one in instances[first : first + _AT_ONCE]]
 
 
+def protection_told(instances: Iterable[Instance], now_s: float, *, on: bool) -> list[Event]:
+    """Their lines in the ledger."""
+    message = "protected" if on else "no longer protected"
+    return [Event(at_s=now_s, subject=one.name, message=message) for one in instances]
+
+
 def _protected(instance: Instance, *, on: bool) -> Instance:
     """The instance with its protection on or off. On, it takes back what was asked for and has not begun."""
     goal = replace(instance.goal, protected=on)
@@ -104,6 +110,22 @@ def check_removal(leaving: Iterable[Instance]) -> None:
     """Raises Conflict when one of those that would be removed is protected."""
     if kept := [one for one in leaving if one.goal.protected]:
         raise _conflict(kept)
+
+
+def staying(chosen: Sequence[Instance], services: Mapping[str, Service]) -> list[Instance]:
+    """Those whose removal nobody has asked for, also where their own records do not say so yet.
+
+    Raises Conflict when all of them are to go.
+    """
+    stay = [one for one in chosen if one.goal.serve and _wanted(one, services.get(one.service))]
+    if chosen and not stay:
+        raise Conflict(f"{chosen[0].name} is being removed", hint=f"run: vmrole get instances {chosen[0].service}")
+    return stay
+
+
+def _wanted(instance: Instance, service: Service | None) -> bool:
+    role = None if service is None or service.removing else service.spec.role(instance.role_name)
+    return role is not None and instance.index < role.instances
 
 
 def check_staying(spec: ServiceSpec, present: Iterable[Instance]) -> None:

@@ -292,14 +292,13 @@ class Control:
         _expect(before, expected, service)
         if before.removing:
             return before
-        asking.check_removal(self._present.instances_of(service).values())
-        gone = replace(before, removing=True)
         told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
         with self._applying:
-            self._store_templates(gone.spec)
-            revision = self._present.commit([records.put(gone)], [told])
+            asking.check_removal(self._present.instances_of(service).values())
+            self._store_templates(before.spec)
+            revision = self._present.commit([records.put(replace(before, removing=True))], [told])
             self._unfold(service, None)
-        return replace(gone, revision=revision)
+        return replace(before, removing=True, revision=revision)
 
     # Instances
 
@@ -328,12 +327,13 @@ class Control:
 
         Protected, an instance takes back what was asked of it and has not begun. Raises NotFound, Conflict.
         """
-        chosen = [one for one in self.chosen(subject) if one.goal.serve and one.goal.protected is not on]
-        said = "protected" if on else "no longer protected"
-        for batch in asking.protections(chosen, on=on):
-            lines = [Event(at_s=self._now_s(), subject=one.name, message=said) for one in batch]
-            states = [records.state_stands(one) for one in batch if one.state_revision]
-            self._present.commit([records.put_wish(one) for one in batch], lines, checks=states)
+        with self._applying:  # Of a removal and a protection at the same time, the later is refused.
+            staying = asking.staying(self.chosen(subject), {one.name: one for one in self.services()})
+            chosen = [one for one in staying if one.goal.protected is not on]
+            for batch in asking.protections(chosen, on=on):
+                lines = asking.protection_told(batch, self._now_s(), on=on)
+                states = [records.state_stands(one) for one in batch if one.state_revision]
+                self._present.commit([records.put_wish(one) for one in batch], lines, checks=states)
         for one in chosen:
             self._wake("instance", one.name)
         return self.chosen(subject)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -219,3 +220,42 @@ def test_what_has_failed_is_not_tried_again_meanwhile() -> None:
     fabric.world.faults.services_never_start.clear()
     fabric.control.protect("web-0", on=False)
     fabric.until(fabric.quiet)
+
+
+def _removed(fabric: Fabric) -> None:
+    fabric.control.remove("shop")
+
+
+def _scaled_away(fabric: Fabric) -> None:
+    fabric.control.scale("shop", {"web": 1})
+
+
+@pytest.mark.parametrize("leave", [_removed, _scaled_away])
+def test_what_is_being_removed_is_not_said_to_be_protected(leave: Callable[[Fabric], None]) -> None:
+    """A removal is recorded with the service first, and with the instances a moment later; the protection of what
+    leaves is refused in between as well, and the others of its role may have it.
+    """
+    fabric = serving(2)
+    with fabric.present.unfolding:  # As after a crash: the instances' own records say nothing of it yet.
+        asked = threading.Thread(target=leave, args=(fabric,), daemon=True)
+        before = fabric.store.revision()
+        asked.start()
+        while fabric.store.revision() == before:
+            fabric.store.wait(before, 1.0)
+        assert fabric.instance(OTHER).goal.serve
+        answers: list[str] = []
+        protects = threading.Thread(target=_protect, args=(fabric, answers), daemon=True)
+        protects.start()
+        protects.join(0.2)
+    asked.join()
+    protects.join()
+    fabric.until(lambda: not any(one.name == OTHER for one in fabric.instances()))
+    assert answers == ["web-1.shop is being removed"]
+
+
+def _protect(fabric: Fabric, answers: list[str]) -> None:
+    try:
+        fabric.control.protect("web-1", on=True)
+        answers.append("protected")
+    except Conflict as error:
+        answers.append(str(error))
