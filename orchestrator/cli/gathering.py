@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import click
 
 from orchestrator.cli import render
 from orchestrator.cli.main import exit_status, report_problems
-from orchestrator.cli.reading import read_text
+from orchestrator.cli.reading import FILE_MAX_BYTES, read_text
 from orchestrator.errors import InvalidInput, NotFound, Problem, VmroleError
 from orchestrator.servicefile import documents
 from orchestrator.servicefile.tree import Map, read_tree
@@ -19,6 +21,7 @@ from orchestrator.servicefile.tree import Map, read_tree
 ENDINGS = (".yaml", ".yml", ".json")
 STDIN = "-"
 DOCUMENTS_MAX = 500  # as many as the daemon checks at a time
+TOGETHER_MAX_BYTES = FILE_MAX_BYTES - 1024  # of all documents as JSON, within what the API accepts
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ def given(files: Sequence[str]) -> tuple[list[Given], list[Fault]]:
             continue
         for file in members:
             try:
+                if file != name and not _is_of_content(file):  # Nobody named it: a pipe would be waited for for ever.
+                    raise InvalidInput(f"{file} is not a file", hint="keep service files alone in the directory")
                 found += _documents(file)
             except VmroleError as error:
                 faults.append(Fault(of=file, error=error))
@@ -125,6 +130,26 @@ def _members(name: str) -> list[str]:
     if not files:
         raise NotFound(f"there is no service file in {name}", hint=f"service files end in {', '.join(ENDINGS)}")
     return [str(Path(name) / one) for one in files]
+
+
+def _is_of_content(file: str) -> bool:
+    """Whether reading ends by itself, or fails at once: no pipe, terminal or other device."""
+    try:
+        kind = os.stat(file).st_mode  # noqa: PTH116 - as the line that reads it, it follows links
+    except OSError:
+        return True  # What is wrong with it is told by whoever reads it.
+    return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
+
+
+def bounded(found: Sequence[Given]) -> None:
+    """Raises InvalidInput when all documents are more than the daemon checks at a time."""
+    size = len(json.dumps([one.text for one in found], ensure_ascii=False).encode())
+    if len(found) > DOCUMENTS_MAX or size > TOGETHER_MAX_BYTES:
+        raise InvalidInput(
+            f"{len(found)} documents of {size >> 10} KiB are more than are checked together: at most {DOCUMENTS_MAX} "
+            f"of {TOGETHER_MAX_BYTES >> 10} KiB; nothing was changed",
+            hint="apply them in parts: name fewer files",
+        )
 
 
 def _documents(file: str) -> list[Given]:

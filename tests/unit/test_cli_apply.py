@@ -219,3 +219,55 @@ def test_what_finds_something_exits_otherwise_when_nobody_answers(
     write(a_yaml=A)
     assert main(["--socket", str(tmp_path / "none"), *verb]) == 2
     assert "no daemon answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["apply", "diff", "delete"])
+def test_what_is_no_file_in_a_directory_is_not_waited_for(
+    run: Run, daemon: Daemon, tmp_path: Path, verb: str
+) -> None:
+    """A pipe that nobody writes to, by itself or behind a link, a device: faults, as links that lead nowhere are."""
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "d" / "pipe.yaml")
+    (tmp_path / "d" / "a.yaml").write_text(A)
+    (tmp_path / "d" / "link.yaml").symlink_to("pipe.yaml")
+    (tmp_path / "d" / "null.yaml").symlink_to("/dev/null")
+    (tmp_path / "d" / "loop.yaml").symlink_to("loop.yaml")
+    done = subprocess.run(
+        [*VMROLE, verb, "-f", "d"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    for name in ("pipe", "link", "null"):
+        assert f"d/{name}.yaml is not a file (" in done.stderr
+    assert "d/loop.yaml cannot be read: " in done.stderr
+    assert names(daemon) == []
+
+
+@pytest.mark.parametrize("verb", ["apply", "diff"])
+def test_more_than_is_checked_together_is_told_in_numbers(
+    run: Run, daemon: Daemon, tmp_path: Path, verb: str
+) -> None:
+    """Too many documents in all, or too large ones, though each file alone would do; a removal takes any number."""
+    (tmp_path / "many").mkdir()
+    for number in range(501):
+        (tmp_path / "many" / f"s{number}.yaml").write_text(f"service: s{number}\n")
+    status, out, err = run(verb, "-f", "many")
+    assert (status, out) == (2, "")
+    assert "501 documents of " in err
+    assert "hint: apply them in parts" in err
+    large = "# " + "x" * 600_000 + "\n"
+    write(a_yaml=A + large, b_yaml=B + large)
+    status, out, err = run(verb, "-f", "a.yaml", "-f", "b.yaml")
+    assert (status, out) == (2, "")
+    assert "2 documents of 1172 KiB are more than are checked together: at most 500 of 1023 KiB" in err
+    write(a_yaml=A + "#\n" * 200_000, b_yaml=B + "#\n" * 200_000)
+    assert "KiB are more than are checked together" in run(verb, "-f", "a.yaml", "-f", "b.yaml")[2]
+    assert names(daemon) == []
+    assert run("apply", "-f", "a.yaml")[0] == 0
+    assert run("delete", "-f", "a.yaml", "-f", "b.yaml")[:2] == (3, "a: being deleted\n")

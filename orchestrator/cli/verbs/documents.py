@@ -99,6 +99,7 @@ def _checked(
             return [client.apply(given[0].text, dry_run=True, expected=expect)["changes"]]
         except VmroleError as error:
             return refuse([Fault(of=given[0], error=error)], 1)
+    gathering.bounded(given)
     checked = client.check([one.text for one in given]) if given else []
     doubled = {id(fault.of) for fault in faults}
     for one, answer in zip(given, checked, strict=True):
