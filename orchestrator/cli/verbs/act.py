@@ -23,7 +23,7 @@ def _verb(name: str, does: str, more: str = "") -> click.Command:
     )
     @click.argument("subject", shell_complete=names.subject)
     @click.option("--together", type=click.IntRange(1), default=1, metavar="N", help="So many at the same time.")
-    @click.option("-l", "--selector", default="", metavar="LABELS", help="Only those with: tier=front,env!=prod")
+    @click.option("-l", "--selector", default="", metavar="LABELS", help="Only those with: tier=front,env!=prod.")
     @wait_options
     @click.pass_obj
     def act(client: Client, subject: str, together: int, selector: str, waits: bool, timeout: float | None) -> None:

@@ -92,7 +92,7 @@ class Kind(click.Choice[str]):
 @output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what changes.")
 @click.option("--no-headers", is_flag=True, help="Only rows.")
-@click.option("-l", "--selector", default="", metavar="LABELS", help="Only instances with: tier=front,env!=prod")
+@click.option("-l", "--selector", default="", metavar="LABELS", help="Only instances with: tier=front,env!=prod.")
 @click.option("--show-labels", is_flag=True, help="A column with the labels of services or instances.")
 @click.pass_obj
 def get(
