@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from orchestrator import errors
 from orchestrator.cli.main import exit_status, main
 from orchestrator.control import records
-from orchestrator.model import Phase, Seat, Standing
+from orchestrator.drivers.fake.world import Machine
+from orchestrator.model import Phase, Power, Seat, Standing
 from tests.unit.api_daemon import SECRET, SHOP, Daemon
 from tests.unit.disk_files import Vhd, content, dynamic
 
@@ -104,6 +105,7 @@ def test_a_service_counts_its_seats(run: Run, daemon: Daemon) -> None:
         daemon.store.commit([records.put_state(dataclasses.replace(instance, phase=Phase.SERVING))])
         seat = Seat(address=instance.nic.address, standing=Standing.UP, connections=0, pools=())
         daemon.world.seats_taken[instance.name] = seat
+        daemon.world.machines[instance.name] = Machine(instance, power=Power.RUNNING, has_port=True)
     row = re.split(r"\s{2,}", run("get", "services", "--no-headers")[1])
     assert row[:5] == ["shop", "203.0.113.10", "3/3", "3/3", "serving"]
     daemon.world.faults.check_fails = {"web-1.shop"}
@@ -112,6 +114,7 @@ def test_a_service_counts_its_seats(run: Run, daemon: Daemon) -> None:
     assert "3 of 3 serve, 2 up at the balancer" in run("describe", "shop")[1]
     daemon.world.faults.check_fails = set()
     daemon.world.seats_taken.clear()
+    daemon.world.machines.clear()
 
 
 def test_an_empty_list_is_said_on_stderr(run: Run, daemon: Daemon) -> None:
@@ -472,7 +475,7 @@ def test_completion_scripts_are_printed(shell: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("vmrole re", {"restart", "reimage", "rebuild"}),
+        ("vmrole re", {"restart", "reimage", "rebuild", "restore"}),
         ("vmrole reimage web-", {"web-0.shop", "web-1.shop", "web-2.shop"}),
         ("vmrole restart web.", {"web.shop"}),
         ("vmrole delete service ", {"shop"}),
