@@ -14,9 +14,7 @@ import click
 from orchestrator.cli import render
 from orchestrator.cli.main import exit_status, report_problems
 from orchestrator.cli.reading import FILE_MAX_BYTES, read_text
-from orchestrator.errors import InvalidInput, NotFound, Problem, VmroleError
-from orchestrator.servicefile import documents
-from orchestrator.servicefile.tree import Map, read_tree
+from orchestrator.errors import InvalidInput, NotFound, Problem, Unreachable, VmroleError
 
 ENDINGS = (".yaml", ".yml", ".json")
 STDIN = "-"
@@ -81,13 +79,22 @@ def refuse(faults: Sequence[Fault], count: int, *, done: int = 0) -> int:
         render.say(f"error: {faults[0].error}")
     else:
         what = f"{len(faults)} of {count} documents have faults" if len(faults) > 1 else "a document has a fault"
-        render.say(f"error: {what}; " + (f"the first {done} are applied" if done else "nothing was changed"))
+        render.say(f"error: {what}; {_what_was_done(faults, done)}")
     for fault in faults:
         _tell(fault)
     if count == 1 and faults[0].error.hint:
         render.say(f"hint: {faults[0].error.hint}")
     statuses = [exit_status(fault.error) for fault in faults]
     return 2 if 2 in statuses else statuses[0]
+
+
+def _what_was_done(faults: Sequence[Fault], done: int) -> str:
+    """After a daemon that went away before it answered, nobody knows of the document that it was asked for."""
+    before = f"the first {done} are applied" if done else "nothing was changed"
+    if any(isinstance(fault.error, Unreachable) for fault in faults):
+        known = f"{before} before it, and it" if done else "it"
+        return f"{known} may be applied: see vmrole diff"
+    return before
 
 
 def refuse_file(error: InvalidInput, file: str) -> int:
@@ -153,6 +160,8 @@ def bounded(found: Sequence[Given]) -> None:
 
 
 def _documents(file: str) -> list[Given]:
+    from orchestrator.servicefile import documents  # here: what reads answers, too, is not for --help to load
+
     text = read_text(file, hint="name a service file")
     found = documents.split(text)
     if not found:  # That it says nothing is told by whoever reads it.
@@ -172,6 +181,8 @@ def _documents(file: str) -> list[Given]:
 
 
 def _service(text: str) -> str:
+    from orchestrator.servicefile.tree import read_tree
+
     try:
         name = read_tree(text)[0].get("service")
     except InvalidInput:
@@ -193,6 +204,8 @@ def _doubles(found: Iterable[Given]) -> list[Fault]:
 
 
 def _line_of_name(document: Given) -> int | None:
+    from orchestrator.servicefile.tree import Map, read_tree
+
     tree = read_tree(document.text)[0]
     assert isinstance(tree, Map)
     return tree.lines.get("service")

@@ -42,6 +42,9 @@ def split(source: str) -> tuple[Document, ...]:
     number = 0
     for number, match in enumerate(_LINE.finditer(source.removeprefix("\ufeff")), start=1):
         line = match[0]
+        bare = line.removeprefix("\ufeff")  # Files that were joined: each document may have its own (section 5.2).
+        if _BEGINS.match(bare) or all(_is_silent(before) for before in lines):
+            line = bare
         if _BEGINS.match(line):
             close(number)
         lines.append(line)

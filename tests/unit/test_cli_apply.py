@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli import gathering
 from orchestrator.cli.main import main
+from orchestrator.errors import Unreachable
 from tests.unit.api_daemon import SHOP, Daemon
 from tests.unit.test_cli import VMROLE
 
@@ -271,3 +273,14 @@ def test_more_than_is_checked_together_is_told_in_numbers(
     assert names(daemon) == []
     assert run("apply", "-f", "a.yaml")[0] == 0
     assert run("delete", "-f", "a.yaml", "-f", "b.yaml")[:2] == (3, "a: being deleted\n")
+
+
+def test_what_an_answer_that_was_lost_leaves_is_not_said_to_be_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon that goes away before it answers may have applied the document."""
+    lost = [gathering.Fault(of="a.yaml", error=Unreachable("the daemon went away"))]
+    assert gathering.refuse(lost, 3) == 1
+    assert (
+        capsys.readouterr().err.splitlines()[0] == "error: a document has a fault; it may be applied: see vmrole diff"
+    )
+    assert gathering.refuse(lost, 3, done=2) == 1
+    assert "the first 2 are applied before it, and it may be applied" in capsys.readouterr().err

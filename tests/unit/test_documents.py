@@ -49,3 +49,11 @@ def test_a_fault_in_one_hides_none_in_the_next() -> None:
         (2, 2, "---\nb: 'x\n"),
         (3, 4, "---\nc: 3\n"),
     ]
+
+
+def test_documents_of_files_that_were_joined_may_each_begin_with_a_byte_order_mark() -> None:
+    """Windows' editors write one; it is no part of the first key."""
+    for between in ("", "---\n", "...\n"):
+        documents = split(f"\ufeffservice: a\n{between}\ufeff---\nservice: b\n")
+        assert [one.text.strip("-.\n") for one in documents] == ["service: a", "service: b"]
+    assert [one.text for one in split("...\n\ufeffservice: a\n")] == ["service: a\n"]
