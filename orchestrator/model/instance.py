@@ -1,0 +1,146 @@
+"""Instances: what is wanted of one, and how far it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import uuid
+
+from orchestrator.model.allocation import Nic
+from orchestrator.model.naming import InstanceName
+from orchestrator.model.template import Role
+
+
+class Phase(enum.StrEnum):
+    """How far an instance has come. Only the reconciler writes it; `lifecycle` says what each one does."""
+
+    REQUESTED = "requested"  # recorded; nothing of this generation exists on the host yet
+    LAYERED = "layered"  # the overlay lies on the image
+    ANSWERED = "answered"  # the answer disc is written
+    SETUP = "setup"  # the VM runs; setup goes through its restart
+    STARTING = "starting"  # setup is complete; auto-start services are starting
+    READY = "ready"  # all have started; joining the pool
+    SERVING = "serving"  # in rotation
+    DRAINING = "draining"  # out of rotation; open connections finish
+    RESTARTING = "restarting"  # the guest goes through a restart
+    STOPPING = "stopping"  # the VM is being shut down
+    HALTING = "halting"  # the same, of one that shall be off and stay as it is
+    STOPPED = "stopped"  # off, because somebody asked for that, until somebody starts it
+    ERASING = "erasing"  # VM, overlay and disc are being removed
+    FAILED = "failed"  # keeps its evidence until a human or the healing ladder acts
+    GONE = "gone"  # nothing is left; the record goes with the last save
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Incarnation:
+    """Which boot of which generation: compared generation first, so a wish is met by anything later."""
+
+    generation: int
+    boot: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the operator wants of an instance. Only the API writes it; levels, not commands."""
+
+    role: Role
+    serve: bool = True  # False: remove the instance
+    wanted: Incarnation = Incarnation(1, 1)
+    storage: int = 1  # how many times local storage shall have been made new
+    protected: bool = False  # neither a verb nor healing touches it, nor its VM
+    halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
+
+    @property
+    def runs(self) -> bool:
+        """Whether the instance shall run; False: it was stopped, and nobody has started it since."""
+        return self.halts % 2 == 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instance as recorded in the store."""
+
+    name: InstanceName
+    uid: str  # UUID of the instance; new when a service of the same name is deployed again
+    service: str
+    role_name: str
+    index: int
+    network: str  # libvirt network
+    nic: Nic
+    goal: Goal
+
+    phase: Phase = Phase.REQUESTED
+    phase_since_s: float = 0.0  # seconds since the epoch
+    role: Role  # what the present generation is built from
+    generation: int = 1
+    set_up: bool = False  # whether the present generation has completed its setup
+    boot: int = 0  # starts of the operating system in this generation, as far as we saw
+    boot_id: str = ""  # the guest's id of the boot that `boot` counts
+    resets: int = 0  # guest resets that the monitor has told of in this generation
+    storage: int = 0  # times local storage was made new
+    sick_s: float = (
+        0.0  # how long, in this phase, the instance could not help waiting: that is no lateness of its own
+    )
+    sick_since_s: float = 0.0  # since when it cannot help waiting; 0 = it can
+    asked_at_s: float = 0.0  # when this phase asked the guest to act first; 0 = not yet
+    asks: int = 0  # how often it has asked
+    forced: bool = False  # whether this phase had to reset or end the VM, because the guest did not do as asked
+    powered_on: bool = False  # whether, in this phase, its VM was off or reset: the guest is in another boot
+    by_request: bool = False  # whether its present boot was asked for by somebody, and it has not served since
+    only_probe: bool = False  # whether a probe alone speaks against it: its agent answers, its services have started
+    unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
+    waiting: str = ""  # one sentence: what this phase waits for
+    services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last
+    services_failed: tuple[str, ...] = ()  # those that have failed to
+    warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
+    failure: str = ""  # one sentence: why the instance failed, and in which phase
+    retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
+    revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
+    strikes: int = 0  # healing attempts since it last served
+    restarts: tuple[float, ...] = ()  # when the guest restarted by itself: the last few times
+    calms: int = 0  # how often its restarting for ever has been waited out
+    calm_until_s: float = 0.0  # until when it is waited out now; 0 = it is not
+    served_at_s: float = 0.0  # when this generation last entered rotation; 0 = it has not yet
+    made_at_s: float = 0.0  # when it was wished for the first time
+    wish_revision: int = 0
+    state_revision: int = 0  # 0: it has had no turn yet
+
+    @property
+    def revision(self) -> int:
+        """Rises whenever anything of the instance is written; 0: it is not stored yet."""
+        return max(self.wish_revision, self.state_revision)
+
+    @property
+    def hostname(self) -> str:
+        """`web-0`: what the guest calls itself."""
+        return f"{self.role_name}-{self.index}"
+
+    @property
+    def vm_uuid(self) -> str:
+        """The domain UUID of this generation: known before the domain exists, new for each generation."""
+        return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {self.generation}"))
+
+    @property
+    def at(self) -> Incarnation:
+        """Where the instance is; compare with `goal.wanted`."""
+        return Incarnation(self.generation, self.boot)
+
+    @property
+    def going(self) -> bool:
+        """Whether somebody has asked for the end of this generation: a removal, or a reimage."""
+        return not self.goal.serve or self.goal.wanted.generation > self.generation
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing may be begun with it or its VM: it is protected, and to stay."""
+        return self.goal.protected and self.goal.serve
+
+    @property
+    def restart_asked(self) -> bool:
+        """Whether somebody has asked for a restart that has yet to come."""
+        return not self.going and self.goal.wanted > self.at
+
+    @property
+    def stale(self) -> bool:
+        """Whether its VM is built from something else than the service's file says by now."""
+        return self.role.template() != self.goal.role.template()

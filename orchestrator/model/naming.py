@@ -1,0 +1,58 @@
+"""How things are named, and what a name may be."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from orchestrator.errors import InvalidInput
+
+InstanceName = NewType("InstanceName", str)  # "web-0.shop": the DNS name, unique on the host
+PoolName = NewType("PoolName", str)  # "shop.web.http": one endpoint of one role
+
+# RFC 1123 section 2.1, shortened so that "role-9999" still fits in a DNS label and a bridge can carry it.
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_IMAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+Path = tuple[str | int, ...]
+Labels = tuple[tuple[str, str], ...]  # key and value, by key
+Unknown = tuple[tuple[Path, str], ...]  # where in a record a newer version has put what this one does not know: JSON
+BRIDGE_PREFIX = "vrb-"
+TAP_PREFIX = "vrt-"
+MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
+INSTANCES_MAX = 100  # per role; the DHCP range of a service has room for 250
+
+
+def label(text: str, what: str = "name") -> str:
+    """`text` when it is an RFC 1123 label of at most 40 characters; raises InvalidInput otherwise."""
+    if not _LABEL.fullmatch(text):
+        raise InvalidInput(
+            f"{what} {text[:80]!r} is not a label",
+            hint="use 1 to 40 lower-case letters, digits and '-', beginning and ending with a letter or digit",
+        )
+    return text
+
+
+def image_name(text: str) -> str:
+    """`text` when it can name an image: a label that may hold dots and underscores; raises InvalidInput."""
+    if not _IMAGE_NAME.fullmatch(text) or ".." in text or _SHA256.fullmatch(text):
+        raise InvalidInput(
+            f"image name {text[:80]!r} cannot be used",
+            hint="use 1 to 63 lower-case letters, digits, '.', '_' and '-'; the first and last a letter or digit",
+        )
+    return text
+
+
+def is_sha256(text: str) -> bool:
+    """Whether `text` is a digest as we write it: 64 lower-case hexadecimal digits."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def instance_name(service: str, role: str, index: int) -> InstanceName:
+    """`web-0.shop`: what the domain, the host name and the DNS name are made of."""
+    return InstanceName(f"{role}-{index}.{service}")
+
+
+def pool_name(service: str, role: str, endpoint: str) -> PoolName:
+    """`shop.web.http`: labels hold no dots, so no two endpoints share a pool name."""
+    return PoolName(f"{service}.{role}.{endpoint}")

@@ -1,0 +1,203 @@
+"""What the user writes of a service and its roles."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
+from orchestrator.model.naming import Labels, Unknown
+from unattend.secret import SecretRef
+from unattend.windows.answers import Answers, secrets_of
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much of the host one instance gets."""
+
+    vcpus: int = 1
+    memory_mib: int = 512
+    disk_mib: int | None = None  # of the system disk; None: as large as the image
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that one instance may take of the host while others want it, too; None: what disturbs nobody.
+
+    They are of the VM that runs: another limit needs no other VM.
+    """
+
+    cpu_weight: int | None = None  # its part of CPUs that all want; None: 100 for each vCPU
+    cpu_limit_percent: int | None = None  # of a CPU of the host, for each vCPU; None: all of it
+    disk_rate_mib_per_s: int | None = None  # read and written, of each disk
+    disk_operations: int | None = None  # a second, of each disk
+    network_rate_mib_per_s: int | None = None  # each way
+
+
+class Mode(enum.StrEnum):
+    """How the balancer treats an endpoint's connections."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    UDP = "udp"
+
+
+class Carrier(enum.StrEnum):
+    """Who carries an endpoint's connections to its members."""
+
+    HAPROXY = "haproxy"
+    NFTABLES = "nftables"  # the kernel itself: the member sees the client's own address
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TcpProbe:
+    """Passes when the port accepts a connection. `port` None means the endpoint's target."""
+
+    port: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpProbe:
+    """Passes when GET `path` answers 2xx or 3xx. `port` None means the endpoint's target."""
+
+    path: str = "/"
+    port: int | None = None
+
+
+Probe = TcpProbe | HttpProbe
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A port of the VIP and the port of the instances behind it."""
+
+    name: str
+    port: int
+    target: int
+    mode: Mode = Mode.TCP
+    probe: Probe | None = None
+    timeout_s: float | None = None  # how long either side may be silent; None: 60 s for http, an hour for tcp
+    max_connections: int | None = None  # at a time; None: a share of what the host's memory is good for
+    max_connections_per_client: int | None = None  # from one address; None: half of the endpoint's
+    balancer: Carrier | None = None  # None: HAProxy, and for udp nftables
+    affinity_s: float | None = None  # how long a client's address keeps its member (nftables); None: not at all
+
+    @property
+    def carrier(self) -> Carrier:
+        """Who carries its connections."""
+        return self.balancer or (Carrier.NFTABLES if self.mode is Mode.UDP else Carrier.HAPROXY)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LocalStorage:
+    """A disk of each instance that survives restart and reimage; a guest sees it as /local/NAME."""
+
+    name: str
+    size_mib: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What happens at the first boot of a generation, and how long it may take (seconds)."""
+
+    restart: bool = True
+    within_s: float = 600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """When an instance is ready, beyond the default that all auto-start services have started."""
+
+    units: tuple[str, ...] = ()  # systemd units that must be active, or Windows services that must run
+    ignore: tuple[str, ...] = ()  # units or services whose failure does not matter
+    delayed: bool = False  # whether Windows services with a delayed start are waited for
+    command: tuple[str, ...] = ()  # argv that must exit 0 inside the guest
+    probe: Probe | None = None  # asked from the host; its port must be set
+    within_s: float = 300.0
+    silence_s: float = 600.0  # how long the agent of a role without endpoints may be silent while it serves
+    agent: bool = True  # False: the guest has none; the monitor and the probe are all that is asked
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How long a guest may take to shut down (seconds) before it is reset or ended; None: as usual for its system."""
+
+    within_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """How long a guest may take to come back after its shutdown (seconds); None: as usual for its system."""
+
+    within_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """Image, count, size, endpoints, local storage and answers of one kind of instance."""
+
+    name: str
+    image: str  # as the user wrote it
+    image_sha256: str  # what it meant when the service was applied
+    image_format: DiskFormat = DiskFormat.QCOW2
+    image_mib: int = 0  # of its disk; what an overlay may come to hold
+    os: Os = Os.LINUX
+    answers: AnswerFormat = AnswerFormat.NOCLOUD
+    hardware: Hardware = Hardware()
+    instances: int = 1
+    size: Size = Size()
+    limits: Limits = Limits()
+    endpoints: tuple[Endpoint, ...] = ()
+    local_storage: tuple[LocalStorage, ...] = ()
+    user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
+    user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
+    vendor_data: str = dataclasses.field(default="", repr=False)
+    admin_password: SecretRef | None = None  # what cloudbase-init gives the user that its image names
+    public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for that user or cloud-init's
+    install_agent: bool = False  # cloud-init installs QEMU's guest agent, which the image lacks
+    keep_ssh_host_keys: bool = False  # each instance has the same SSH host keys in all its generations
+    unattend: Answers | None = None  # for images that answer from Unattend.xml
+    setup: Setup = Setup()
+    ready: Ready = Ready()
+    drain_s: float = 30.0
+    stop: Stop = Stop()
+    restart: Restart = Restart()
+    labels: Labels = ()  # its own, and those of its service
+    unknown: Unknown = dataclasses.field(default=(), repr=False)
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Every secret that an answer disc of this role holds."""
+        cloud = tuple(one for one in (self.user_data_from, self.admin_password) if one is not None)
+        return cloud if self.unattend is None else (*cloud, *secrets_of(self.unattend))
+
+    def template(self) -> Role:
+        """The part that a VM is built from: two roles with equal templates need no reimage between them."""
+        return dataclasses.replace(
+            self,
+            image="",
+            image_mib=0,
+            instances=0,
+            limits=Limits(),
+            endpoints=(),
+            setup=Setup(restart=self.setup.restart),
+            ready=Ready(),
+            drain_s=0,
+            stop=Stop(),
+            restart=Restart(),
+            labels=(),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """What the user deploys: one virtual address, one or more roles."""
+
+    name: str
+    vip: str  # "" for a service without endpoints
+    roles: tuple[Role, ...]
+    labels: Labels = ()
+
+    def role(self, name: str) -> Role | None:
+        """The role called `name`, if there is one."""
+        return next((role for role in self.roles if role.name == name), None)

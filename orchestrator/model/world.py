@@ -1,0 +1,167 @@
+"""What the world shows: VMs, guests, members of pools."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from orchestrator.model.naming import InstanceName, PoolName
+from orchestrator.model.template import Carrier, Mode, Probe
+
+
+class Power(enum.StrEnum):
+    """The state of a domain, as far as we care."""
+
+    RUNNING = "running"
+    OFF = "off"
+    PAUSED = "paused"  # by whom: `Domain.paused_by`
+    CRASHED = "crashed"  # the guest panicked
+
+
+class PausedBy(enum.StrEnum):
+    """Who paused a VM, and with it whose turn it is.
+
+    USER: somebody outside of vmrole did (`virsh suspend`). It is his to resume, and until then the VM is left alone.
+    DISK: the hypervisor did, because a disk of the host failed or is full; `Hypervisor.start` lets it go on.
+    OTHER: anything else, usually for seconds: it is being started, saved, snapshotted, moved; the guest sleeps.
+    """
+
+    USER = "user"
+    DISK = "disk"
+    OTHER = "other"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A VM of ours as the hypervisor shows it."""
+
+    name: InstanceName
+    uuid: str
+    generation: int
+    power: Power
+    reason: str = ""  # the hypervisor's word for why, e.g. "no space on the host's disk"
+    paused_by: PausedBy | None = None  # not None exactly while `power` is PAUSED
+    resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
+    disc: str = ""  # path of the answer disc in the drive, "" when empty
+    claimed: bool = True  # False: a former version made it and did not say which installation it is of
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """The agent does not answer. Normal for minutes while a guest starts."""
+
+    reason: str
+    rebooting: bool = False  # the monitor saw a reset and the agent has not been back since
+    absent: bool = False  # no agent is connected at all
+    frozen: bool = False  # the agent lives, and may say nothing while a backup has frozen the guest's file systems
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which boot the guest is in. Ids are lower-case UUIDs, checked by the driver; "" where unknown."""
+
+    boot_id: str
+    setup_boot_id: str = ""  # written by the answer disc's own script in the setup boot
+    source: str = "files"  # how it was learned: "files", "exec", "ping" when the agent allows neither, "none" without
+    unfinished: str = ""  # what setup still does, in words, where the guest tells; "" when it is complete
+    confined: str = ""  # why the agent may not read what it is asked for, and the remedy; its source is "ping" then
+
+    @property
+    def by_monitor(self) -> bool:
+        """Whether nothing inside tells of boots and setup, so that the monitor's word is all there is."""
+        return self.source in ("ping", "none")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """What a guest's agent says of itself and its system: hostile words, shortened and without control characters."""
+
+    host_name: str = ""
+    system: str = ""  # "Debian GNU/Linux 12 (bookworm)", "Windows Server 2022 Standard"
+    version: str = ""  # the agent's own
+    allowed: tuple[str, ...] = ()  # the commands that vmrole has a use for and may call
+    forbidden: tuple[str, ...] = ()  # those that this agent does not allow or does not know
+    marks: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what each system has of its own -> digest
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The guest's auto-start services. Names are shortened and free of control characters."""
+
+    started: bool  # everything that starts by itself has started
+    pending: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    note: str = ""  # e.g. "cloud-init: running", "systemd: starting"
+    verdict: str = ""  # an error of a setup that is over: waiting mends it as little as a restart or a reimage
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An instance as the balancer knows it: one address behind every endpoint of its role."""
+
+    name: InstanceName
+    address: str
+    pools: tuple[tuple[PoolName, int], ...]  # pool, port on the instance
+
+
+class Standing(enum.StrEnum):
+    """How the balancer sees a member."""
+
+    UP = "up"
+    DOWN = "down"  # its health check fails
+    DRAINING = "draining"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A member's place in the balancer, over all its pools: UP only when up in all of them."""
+
+    address: str
+    standing: Standing
+    connections: int  # open ones, queued ones included
+    pools: tuple[PoolName, ...]
+    checked: bool = True  # False: it counts as up because it has not been checked yet
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """A port of a VIP that the balancer listens on."""
+
+    pool: PoolName
+    vip: str
+    port: int
+    mode: Mode
+    probe: Probe | None
+    timeout_s: float | None = None  # see Endpoint, also for the next two
+    connections_max: int | None = None
+    client_connections_max: int | None = None
+    carrier: Carrier = Carrier.HAPROXY
+    affinity_s: float | None = None
+
+
+class Part(enum.StrEnum):
+    """A part of a service's network, by the code under which `verify` tells that it is missing."""
+
+    NETWORK = "NETWORK-MISSING"
+    PORT = "PORT-MISSING"
+    VIP = "VIP-MISSING"
+    ROUTING = "ROUTING-OFF"
+    FIREWALL = "FIREWALL-MISSING"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Missing:
+    """A part that is not as it was laid; `subject` is the service or, for a port, the instance."""
+
+    part: Part
+    subject: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """A line for the ledger: what somebody did to the network of a service or an instance, or what a guest does."""
+
+    subject: str
+    message: str
