@@ -24,7 +24,7 @@ demo-down: ## end what `make demo KEEP=1` left up
 	$(LAB) --down
 
 .PHONY: test
-test: provision ## everything: style, unit, contract, trouble, and two labs with real virtual machines
+test: provision ## everything: style, unit, contract, trouble, and labs with real virtual machines
 	$(PYTHON) -m tests.rings
 
 .PHONY: check
