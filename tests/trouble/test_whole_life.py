@@ -69,7 +69,8 @@ def test_the_operator_asks_for_removal_at_every_call(after: bool) -> None:
         assert fabric.trouble.calls >= at, f"call {at} was not struck"
 
         gone(fabric)
-    assert met >= set(Phase) - {Phase.FAILED, Phase.GONE}, "a removal at every phase of a life"
+    stopped = {Phase.HALTING, Phase.STOPPED}  # Nobody stops it in this life: see test_stop_and_start.
+    assert met >= set(Phase) - {Phase.FAILED, Phase.GONE} - stopped, "a removal at every phase of a life"
 
 
 @pytest.mark.parametrize(
