@@ -39,11 +39,10 @@ _SAMPLES = (
     (Os.WINDOWS, AnswerFormat.UNATTEND, _HEAD + _UNATTEND + "        xml: {secret: a}\n"),
 )
 _TEXTS_BY_NAME: Shape = {"type": "object", "additionalProperties": {"type": "string"}}
-_LABELS: Shape = {"type": "object", "additionalProperties": {"type": "string"}}
 _BESIDE: dict[str, Shape] = {  # what is read without a reader of single values
     f"roles.{_MEMBER}.answers": {"const": NONE},
-    "labels": _LABELS,
-    f"roles.{_MEMBER}.labels": _LABELS,
+    "labels": _TEXTS_BY_NAME,
+    f"roles.{_MEMBER}.labels": _TEXTS_BY_NAME,
     f"roles.{_MEMBER}.answers.unattend.scripts": _TEXTS_BY_NAME,
 }
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.hypervisor.accelerator import KVM_DEVICE
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed
@@ -23,7 +24,6 @@ _ASK = "import sys, libvirt; print(libvirt.openReadOnly(sys.argv[1]).getCapabili
 _ANSWER_S = 20.0
 _NAME = "qemu's way"
 _SWAPS = Path("/proc/swaps")
-_KVM: Final = Path("/dev/kvm")
 _RULE: Final = "/etc/udev/rules.d/65-kvm.rules"
 
 
@@ -78,12 +78,12 @@ def judge(name: str, user: User, places: Sequence[Path], sockets: Sequence[Path]
 
 def kvm(settings: Config) -> Check:
     """QEMU's user may open KVM where root may; also where guests run without it, for libvirt looks each time."""
-    if not _KVM.exists():
-        return ok("kvm", f"there is no {_KVM}")
+    if not KVM_DEVICE.exists():
+        return ok("kvm", f"there is no {KVM_DEVICE}")
     user = _user_of(settings)
     if isinstance(user, Check):
         return dataclasses.replace(user, name="kvm")
-    return judge_kvm(user, _KVM)
+    return judge_kvm(user, KVM_DEVICE)
 
 
 def judge_kvm(user: User, device: Path) -> Check:

@@ -13,6 +13,7 @@ from orchestrator.client.client import Client
 from orchestrator.control.present import Present
 from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ConfigError, Unreachable
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, fail, ok, warn
@@ -26,7 +27,7 @@ _KEPT_APART = "nothing is done for it: run the newer vmrole that wrote it, or re
 
 def records(settings: Config) -> Check:
     """What this version cannot read is set aside by the daemon: nothing happens to it any more."""
-    file = settings.state_dir / "vmrole.db"
+    file = Layout(settings.state_dir, settings.run_dir).records
     try:
         findings = Client(str(settings.socket), connect_within_s=0.0).findings()
     except Unreachable as silent:
