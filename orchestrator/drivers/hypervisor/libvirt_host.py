@@ -123,6 +123,7 @@ class LibvirtHypervisor:
         """Raises Foreign. Begins or ends the watch of the VM's monitor as the state demands."""
         ownership = _ownership(found, self._machine.installation)
         name, uuid, run = InstanceName(found.name()), found.UUIDString(), _run(found)
+        self._limits.see(name, run)
         state, why = found.state()
         power, reason = _POWER.get(state, Power.RUNNING), _REASON.get((state, why), "")
         if power is Power.OFF or run is None:
@@ -229,7 +230,9 @@ class LibvirtHypervisor:
         self._monitors.unfollow(name)
 
     def limit(self, instance: Instance) -> None:
-        """See ports.Hypervisor."""
+        """See ports.Hypervisor. Of a run that `look` saw and that has them, libvirt is asked nothing."""
+        if self._limits.hold(instance, self._machine):
+            return
         with self._connection.use(f"limit {instance.name}") as connection:
             found = _find(connection, instance.name)
             run = None if found is None else _run(found)

@@ -20,6 +20,16 @@ class RunningLimits:
 
     def __init__(self) -> None:
         self._given: dict[InstanceName, tuple[Run, Taken]] = {}
+        self._seen: dict[InstanceName, Run | None] = {}  # None: its VM is off
+
+    def see(self, name: InstanceName, run: Run | None) -> None:
+        """Takes in which run of the VM somebody has just looked at."""
+        self._seen[name] = run
+
+    def hold(self, instance: Instance, machine: Machine) -> bool:
+        """Whether the run that was seen last is known to have the limits of its role; nobody is asked."""
+        given = self._given.get(instance.name)
+        return given is not None and given == (self._seen.get(instance.name), domain_limits.of(instance, machine))
 
     def give(self, found: libvirt.virDomain, run: Run, instance: Instance, machine: Machine) -> None:
         """Has that run of the instance's VM keep the limits of its role. Raises libvirtError."""
@@ -33,7 +43,9 @@ class RunningLimits:
         if interface := domain_limits.interface(limits):
             found.setInterfaceParameters(instance.nic.tap, dict(interface), _LIVE)
         self._given[instance.name] = run, limits
+        self._seen[instance.name] = run
 
     def forget(self, name: InstanceName) -> None:
         """The instance has no VM any more."""
         self._given.pop(name, None)
+        self._seen.pop(name, None)
