@@ -142,18 +142,22 @@ def test_a_hostile_process_of_qemus_user_changes_nothing(stage: RealStage, lab: 
     """
     instance = started(stage)
     stage.until(lambda: watched(stage, instance))
+    stage.suspend(instance.name)  # Else its own restarts would be taken for those that are forged.
+    stage.until(lambda: (instance.name, "stop") in stage.woken)  # All that came before it has been heard by now.
     resets, pid = look(stage, instance).resets, stage.pid(instance.name)
     files = f"/run/libvirt/qemu/{instance.name}.pid"
     attack = places.as_qemu(["/usr/bin/python3", "-c", _HOSTILE, str(stage.layout.monitor), files])
     told = lab.host.run(attack, timeout_s=600).stdout
     assert told.split() == ["True", "0"], told
     seen = look(stage, instance)
-    assert (seen.power, seen.resets, stage.pid(instance.name)) == (Power.RUNNING, resets, pid)
+    assert (seen.power, seen.resets, stage.pid(instance.name)) == (Power.PAUSED, resets, pid)
     assert (instance.name, "the VM's process has ended") not in stage.woken
     owner = stage.layout.monitor.stat()
     assert (owner.st_uid, stat.S_IMODE(owner.st_mode)) == (0, 0o660)
+    stage.resume(instance.name)
     stage.hypervisor.reset(instance.name)
-    stage.until(lambda: look(stage, instance).resets == resets + 1)
+    stage.until(lambda: look(stage, instance).resets > resets)
+    assert look(stage, instance).power is Power.RUNNING
 
 
 def test_dead_vm_wakes_at_once(stage: RealStage) -> None:
@@ -222,7 +226,7 @@ def test_killed_libvirtd_loses_nothing(stage: RealStage, lab: Lab) -> None:
     seen = look(stage, instance)
     assert (seen.power, seen.uuid, stage.pid(instance.name)) == (Power.RUNNING, instance.vm_uuid, pid)
     stage.hypervisor.reset(instance.name)
-    stage.until(lambda: look(stage, instance).resets == 1)
+    stage.until(lambda: look(stage, instance).resets > seen.resets)
 
 
 def test_restarts_of_libvirtd_leak_nothing(stage: RealStage, lab: Lab) -> None:
