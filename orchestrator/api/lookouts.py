@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 
 from orchestrator.api.frames import Frame, frame
 from orchestrator.api.views import view_instance
-from orchestrator.control.requests import Control, by_role_and_number
+from orchestrator.control.queries import by_role_and_number
+from orchestrator.control.requests import Control
 from orchestrator.errors import NotFound
 from orchestrator.model import Event, Instance, InstanceName, Progress
 

@@ -14,10 +14,11 @@ from dataclasses import replace
 import tenacity
 
 from orchestrator import servicefile
-from orchestrator.control import asking, deployment, explain, records
+from orchestrator.control import asking, deployment, records
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
-from orchestrator.control.present import Present, Touched
+from orchestrator.control.present import Present
+from orchestrator.control.queries import Queries
 from orchestrator.control.unfolding import unfold
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
@@ -69,7 +70,7 @@ class _Plan:
     ended: Sequence[Operation]
 
 
-class Control:
+class Control(Queries):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
     meanwhile refuses no request: only a revision that the caller named can be stale.
@@ -88,92 +89,14 @@ class Control:
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
         present: Present | None = None,
     ) -> None:
-        self._store = store
-        self._present = present or Present(store)
+        super().__init__(store, present or Present(store), clock)
         self._find_image = find_image
         self._secret_fault = secret_fault
         self._capacity = capacity
-        self._clock = clock
         self._wake = wake
         self.seats = seats
         self.agent = agent
         self._applying = threading.Lock()  # Addresses and memory are given out over all services.
-
-    # Reading
-
-    def services(self) -> list[Service]:
-        """All services, by name."""
-        return self._present.all(Service)
-
-    def service(self, name: str) -> Service:
-        """The service; raises NotFound."""
-        return self._present.load(Service, name)
-
-    def instances(self, subject: str = "") -> list[Instance]:
-        """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
-        if not subject:
-            return sorted(self._present.all(Instance), key=by_role_and_number)
-        if (instance := self._present.find(Instance, subject)) is not None:
-            return [instance]
-        role, dot, service = subject.rpartition(".")
-        of_service = self._present.instances_of(service).values()
-        return sorted((one for one in of_service if not dot or one.role_name == role), key=by_role_and_number)
-
-    def chosen(self, subject: str) -> list[Instance]:
-        """As `instances`; the short name of an instance will do as well, unless it is a service's.
-
-        Of a service or role without instances there are none; raises NotFound for what is unknown, and Conflict.
-        """
-        found = self.instances(subject)
-        if found or not subject:
-            return found
-        role, dot, name = subject.rpartition(".")
-        known = self._present.find(Service, name)
-        if known is not None and (not dot or known.spec.role(role) is not None):
-            return []
-        return [self.instance(subject)]
-
-    def instance(self, name: str) -> Instance:
-        """The instance `web-0.shop`, or `web-0` when only one service has it; raises NotFound or Conflict."""
-        whole = self._present.find(Instance, name)
-        found = [whole] if whole is not None else self._present.instances_called(name)
-        if not found:
-            raise NotFound(f"there is no instance {name[:80]!r}", hint="run: vmrole get instances")
-        if len(found) > 1:
-            names = ", ".join(one.name for one in found)
-            raise Conflict(f"{name!r} is the name of {len(found)} instances", hint=f"use one of: {names}")
-        return found[0]
-
-    def operations(self) -> list[Operation]:
-        """Running operations and the last finished ones, oldest first."""
-        return sorted(self._present.all(Operation), key=lambda one: one.created_at_s)
-
-    def operation(self, operation_id: str) -> Operation:
-        """The operation; raises NotFound."""
-        return self._present.load(Operation, operation_id)
-
-    def events(self, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
-        """The ledger, oldest first (see ports.Store.events); the short name of an instance will do."""
-        return self._store.events(subject=self.in_ledger(subject), after=after, limit=limit)
-
-    def in_ledger(self, subject: str) -> str:
-        """What the ledger calls a subject: the whole name of the only instance that has this short one."""
-        matches = self._present.instances_called(subject)
-        return matches[0].name if len(matches) == 1 else subject
-
-    def touched(self, after: int) -> Touched | None:
-        """What was written after a revision; see Present."""
-        return self._present.touched(after)
-
-    def wait(self, after: int, timeout_s: float) -> int:
-        """Blocks until anything changed after the revision, or the time is over; returns the revision now."""
-        return self._store.wait(after, timeout_s)
-
-    def why(self, name: str) -> tuple[str, ...]:
-        """In sentences: what the instance waits for, since when, until when, and what came before."""
-        instance = self.instance(name)
-        past = self._store.events(subject=instance.name, limit=6)
-        return explain.why(instance, past, self._clock.now_s())
 
     # Services
 
@@ -378,11 +301,6 @@ class Control:
                 self._wake("instance", name)
         if operation is not None:
             self._wake("operation", operation.id)
-
-
-def by_role_and_number(instance: Instance) -> tuple[str, str, int]:
-    """The order in which people are shown instances."""
-    return (instance.service, instance.role_name, instance.index)
 
 
 @contextlib.contextmanager
