@@ -531,7 +531,11 @@ class Simulation:
             return False
         if self.turns.waiting:
             return False
-        return all(map(_at_rest, self._known().values())) and self._names() == self._wished()
+        whole = all(map(_at_rest, self._known().values())) and self._names() == self._wished()
+        return whole and not self._findings()  # What was struck last may not have been noticed yet.
+
+    def _findings(self) -> list[verify.Finding]:
+        return list(verify.findings(self._plain, self._reader.all(Service), list(self._known().values())))
 
     def _names(self) -> set[str]:
         return {str(name) for name in self._known()}
@@ -552,8 +556,7 @@ class Simulation:
             assert self.world.services_run(self.world.machines[name]), f"{name} serves and does not run"
             assert (name in self.world.seats_taken) is bool(one.role.endpoints), f"{name}: its place in the pool"
             assert name not in self.world.discs, f"{name}: its answer disc is still there"
-        findings = verify.findings(self._plain, self._reader.all(Service), list(self._known().values()))
-        assert findings == [], findings
+        assert self._findings() == []
 
     def _told(self) -> list[str]:
         operations = [one for one in self._reader.all(Operation) if one.progress is Progress.RUNNING]
