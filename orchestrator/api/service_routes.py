@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from orchestrator.api.guard import said
+from orchestrator.api.peers import uid_of
 from orchestrator.api.views import (
     AppliedView,
     CheckedView,
@@ -85,7 +86,7 @@ def service_routes(control: Control) -> APIRouter:
     ) -> AppliedView:
         """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells."""
         said(request, "dry-run" if dry_run else "apply", _name_in(text))
-        applied = control.apply(text, dry_run=dry_run, expected=expected)
+        applied = control.apply(text, dry_run=dry_run, expected=expected, by=uid_of(request))
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
         return view_applied(applied, control.instances())

@@ -91,7 +91,8 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[InstanceNam
         host.balancer.shape(frontends(present.all(Service), present.peopled()))
     host.network.lift(service)
     gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
-    present.commit([records.drop(service)], [gone])
+    past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 2]]
+    present.commit([records.drop(service), *past], [gone])
     return frozenset(), NEVER_S
 
 

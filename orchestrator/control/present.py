@@ -17,12 +17,23 @@ from typing import Any, TypeVar
 from orchestrator.control import records
 from orchestrator.control.records import Record, SetAside
 from orchestrator.errors import NotFound, Permanent
-from orchestrator.model import Event, Image, Instance, InstanceName, Operation, Progress, Role, Service, Unknown
+from orchestrator.model import (
+    Event,
+    Image,
+    Instance,
+    InstanceName,
+    Operation,
+    Progress,
+    Revision,
+    Role,
+    Service,
+    Unknown,
+)
 from orchestrator.ports import Check, Document, Store, Write
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", Image, Service, Instance, Operation)
+R = TypeVar("R", Image, Service, Revision, Instance, Operation)
 _NOBODY: Mapping[InstanceName, Instance] = {}
 
 
@@ -52,6 +63,7 @@ class Present:
         self._of_service: dict[str, dict[InstanceName, Instance]] = {}
         self._called: dict[str, dict[InstanceName, Instance]] = {}  # by host name, "web-0"
         self._running: dict[str, dict[str, Operation]] = {}
+        self._revisions: dict[str, dict[str, Revision]] = {}
         self._uses: Counter[str] = Counter()  # of each template
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
         self.decoded = 0
@@ -102,6 +114,11 @@ class Present:
         running = list(self._running.get(service, {}).values())
         return sorted(running, key=lambda operation: (operation.created_at_s, operation.id))
 
+    def revisions_of(self, service: str) -> Sequence[Revision]:
+        """The revisions that are stored under a service's name, in no order."""
+        self._look()
+        return list(self._revisions.get(service, {}).values())
+
     def peopled(self) -> frozenset[str]:
         """The services that have instances."""
         self._look()
@@ -135,7 +152,7 @@ class Present:
         return [records.put_template(role) for key, role in wanted.items() if key not in self._templates]
 
     def unused_templates(self) -> list[Write]:
-        """The writes that forget the templates that no service and no instance names."""
+        """The writes that forget the templates that no service, no revision and no instance names."""
         self._look()
         stored = self._template_revisions
         return [Write(records.TEMPLATE, key, None, stored[key]) for key in list(stored) if not self._uses[key]]
@@ -261,6 +278,8 @@ class Present:
                 self._called.setdefault(record.hostname, {})[record.name] = record
             case Operation() if record.progress is Progress.RUNNING:
                 self._running.setdefault(record.service, {})[record.id] = record
+            case Revision():
+                self._revisions.setdefault(record.service, {})[record.key] = record
             case _:
                 pass
         self._uses.update(_templates_of(record))
@@ -272,6 +291,8 @@ class Present:
                 _remove(self._called, record.hostname, record.name)
             case Operation():
                 _remove(self._running, record.service, record.id)
+            case Revision():
+                _remove(self._revisions, record.service, record.key)
             case _:
                 pass
         for key in _templates_of(record):
@@ -289,7 +310,7 @@ def _templates_of(record: Record) -> Sequence[str]:
     match record:
         case Instance():
             return (records.digest(record.role), records.digest(record.goal.role))
-        case Service():
+        case Service() | Revision():
             return [records.digest(role) for role in record.spec.roles]
         case _:
             return ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.control import explain
+from orchestrator.control import explain, revisions
 from orchestrator.control.present import Present, Touched
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.model import Event, Instance, Operation, Service
+from orchestrator.model import Event, Instance, Operation, Revision, Service
 from orchestrator.ports import Clock, Store
 
 
@@ -26,6 +26,10 @@ class Queries:
     def service(self, name: str) -> Service:
         """The service; raises NotFound."""
         return self._present.load(Service, name)
+
+    def revisions(self, service: str) -> list[Revision]:
+        """The last versions of the service's file, the newest last; raises NotFound."""
+        return revisions.known(self.service(service), self._present.revisions_of(service))
 
     def instances(self, subject: str = "") -> list[Instance]:
         """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""

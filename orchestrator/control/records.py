@@ -3,6 +3,7 @@
     image/SHA256        one of the repository
     template/DIGEST     a role as VMs are built from it, once however many instances have it: user-data may be large
     service/NAME        the file as applied; its roles are digests of templates
+    revision/NAME/UID/N one of the versions of that file, in the same form
     wish/INSTANCE       what is wanted of an instance; requests and operations write it
     state/INSTANCE      how far it is; its turn alone writes it
     operation/ID        long work over several instances
@@ -22,21 +23,28 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.model import Image, Instance, Operation, Path, Role, Service, Unknown
+from orchestrator.model import Image, Instance, Operation, Path, Revision, Role, Service, ServiceSpec, Unknown
 from orchestrator.ports import Check, Document, Write
 
-Record = Image | Service | Instance | Operation
+Record = Image | Service | Revision | Instance | Operation
 
-IMAGE, TEMPLATE, SERVICE, WISH, STATE, OPERATION = KINDS = (
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION = KINDS = (
     "image",
     "template",
     "service",
+    "revision",
     "wish",
     "state",
     "operation",
 )
 FIRST_INSTANCE = "instance"  # a wish and a state in one, of the first version; `upgrade` brings them over
-_KIND: dict[type[Any], str] = {Image: IMAGE, Service: SERVICE, Instance: "instance", Operation: OPERATION}
+_KIND: dict[type[Any], str] = {
+    Image: IMAGE,
+    Service: SERVICE,
+    Revision: REVISION,
+    Instance: "instance",
+    Operation: OPERATION,
+}
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
 
@@ -67,6 +75,8 @@ def key_of(record: Record) -> str:
             return record.sha256
         case Service():
             return record.name
+        case Revision():
+            return record.key
         case Instance():
             return record.name
         case Operation():
@@ -115,16 +125,27 @@ def _template_body(stored: Role) -> dict[str, Any]:
     return with_unknown(body, stored.unknown)
 
 
+def spec_digest(spec: ServiceSpec) -> str:
+    """SHA-256 of all that a spec says, hexadecimal: equal for equal files."""
+    text = json.dumps(_spec_body(spec), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _spec_body(spec: ServiceSpec) -> dict[str, Any]:
+    """A spec as it is stored: its roles, which may be large, lie by themselves."""
+    body = to_json(dataclasses.replace(spec, roles=()))
+    roles = [{"template": digest(role), "instances": role.instances} for role in spec.roles]
+    return {**body, "roles": roles}
+
+
 # Writing -----------------------------------------------------------------------------------------------------
 
 
-def put(record: Image | Service | Operation) -> Write:
+def put(record: Image | Service | Revision | Operation) -> Write:
     """The write that creates (revision 0) or changes the record that was read at its revision."""
     body = _bare(record)
-    if isinstance(record, Service):
-        body["spec"]["roles"] = [
-            {"template": digest(role), "instances": role.instances} for role in record.spec.roles
-        ]
+    if isinstance(record, Service | Revision):
+        body["spec"] = _spec_body(record.spec)
     return Write(_KIND[type(record)], key_of(record), body, record.revision)
 
 
@@ -142,7 +163,7 @@ def put_state(instance: Instance) -> Write:
     return Write(STATE, instance.name, body, instance.state_revision)
 
 
-def drop(record: Image | Service | Operation) -> Write:
+def drop(record: Image | Service | Revision | Operation) -> Write:
     """The write that deletes the record as it was read."""
     return Write(_KIND[type(record)], key_of(record), None, record.revision)
 
@@ -203,14 +224,14 @@ def with_unknown(body: dict[str, Any], unknown: Unknown) -> dict[str, Any]:
 _UNREADABLE = (ValidationError, LookupError, TypeError, ValueError, AttributeError)
 
 
-def decode(document: Document, templates: Mapping[str, Role]) -> Image | Service | Operation | SetAside:
-    """An image, a service or an operation."""
+def decode(document: Document, templates: Mapping[str, Role]) -> Image | Service | Revision | Operation | SetAside:
+    """An image, a service, a revision or an operation."""
     of = next(of for of, kind in _KIND.items() if kind == document.kind)
     body = dict(document.body)
     try:
-        if of is Service:
+        if of in (Service, Revision):
             body["spec"] = {**body["spec"], "roles": [_role(entry, templates) for entry in body["spec"]["roles"]]}
-        return cast("Image | Service | Operation", _read(of, body, document, revision=document.revision))
+        return cast("Image | Service | Revision | Operation", _read(of, body, document, revision=document.revision))
     except _UNREADABLE as error:
         return _aside(document, error)
 

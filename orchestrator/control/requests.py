@@ -14,7 +14,7 @@ from dataclasses import replace
 import tenacity
 
 from orchestrator import servicefile
-from orchestrator.control import asking, deployment, records
+from orchestrator.control import asking, deployment, records, revisions
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present
@@ -30,6 +30,7 @@ from orchestrator.model import (
     InstanceName,
     Operation,
     Progress,
+    Role,
     Seat,
     Service,
     ServiceSpec,
@@ -70,6 +71,15 @@ class _Plan:
     ended: Sequence[Operation]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Author:
+    """Who applies, by uid (None: not known), and how: as a number of instances alone, or as an old revision again."""
+
+    uid: int | None = None
+    scales: bool = False
+    restores: int = 0
+
+
 class Control(Queries):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
@@ -100,11 +110,13 @@ class Control(Queries):
 
     # Services
 
-    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> Applied:
+    def apply(
+        self, text: str, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
+    ) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
         spec = servicefile.parse(text, self._find_image, self._secret_fault)
         with _placed(text):
-            return self.apply_spec(spec, dry_run=dry_run, expected=expected)
+            return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by)
 
     def diff(self, text: str) -> tuple[Change, ...]:
         """What apply would change."""
@@ -131,31 +143,46 @@ class Control(Queries):
         return tuple(found)
 
     @_afresh
-    def apply_spec(self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None) -> Applied:
+    def apply_spec(
+        self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
+    ) -> Applied:
         """Records the service; changes of what a VM is built from are rolled out one instance at a time.
 
         `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else.
         """
         with self._applying:
-            return self._apply_spec(spec, dry_run, expected)
+            return self._apply_spec(spec, dry_run, expected, _Author(uid=by))
 
-    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, *, resumes: bool = True) -> Applied:
-        """`resumes`: instances that a halted rollout has not reached are part of what there is to do."""
-        plan = self._planned(spec, expected, {}, resumes=resumes)
+    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, author: _Author) -> Applied:
+        """Instances that a halted rollout has not reached are part of what there is to do, unless one only scales."""
+        plan = self._planned(spec, expected, {}, resumes=not author.scales)
         if dry_run or not plan.changes:
             return Applied(service=plan.old, changes=plan.changes, operation=None)
         operation = deployment.rollout(spec.name, plan.stale, self._now_s()) if plan.stale else None
         told = Event(
             at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in plan.changes)
         )
-        writes = [records.put(plan.service), *self._touch_images(spec), *(records.put(one) for one in plan.ended)]
+        revised = revisions.revise(
+            plan.old,
+            plan.service,
+            self._present.revisions_of(spec.name),
+            now_s=self._now_s(),
+            by=author.uid,
+            restores=author.restores,
+            scales=author.scales,
+        )
+        writes = [records.put(revised.service), *(records.put(one) for one in revised.fresh)]
+        writes += [*self._touch_images(spec), *(records.put(one) for one in plan.ended)]
+        writes += [records.drop(one) for one in revised.dropped]
         if operation is not None:
             writes += [records.put(operation), *self._forget_old_operations()]
         self._store_templates(spec)
         revision = self._present.commit(writes, [told])
         self._unfold(spec.name, operation)
+        if revised.dropped:
+            self._forget_templates()
         stored = replace(operation, revision=revision) if operation else None
-        return Applied(service=replace(plan.service, revision=revision), changes=plan.changes, operation=stored)
+        return Applied(service=replace(revised.service, revision=revision), changes=plan.changes, operation=stored)
 
     def _planned(
         self, spec: ServiceSpec, expected: int | None, planned: Mapping[str, Service], *, resumes: bool = True
@@ -202,7 +229,7 @@ class Control(Queries):
                     raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
             roles = tuple(replace(one, instances=counts.get(one.name, one.instances)) for one in before.spec.roles)
             wanted = before.revision if expected is None else expected
-            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, resumes=False)
+            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, _Author(scales=True))
             return applied.service or before
 
     @_afresh
@@ -281,10 +308,15 @@ class Control(Queries):
 
         With it goes what nobody names any more. Both under the lock of all who name templates.
         """
-        named = {records.digest(role) for role in spec.roles}
-        forgotten = [write for write in self._present.unused_templates() if write.key not in named]
-        for write in (*self._present.unstored(spec.roles), *forgotten):
+        for write in self._present.unstored(spec.roles):
             self._present.commit([write])
+        self._forget_templates(spec.roles)
+
+    def _forget_templates(self, but: Sequence[Role] = ()) -> None:
+        named = {records.digest(role) for role in but}
+        for write in self._present.unused_templates():
+            if write.key not in named:
+                self._present.commit([write])
 
     def _forget_old_operations(self) -> list[Write]:
         over = [one for one in self.operations() if one.progress is not Progress.RUNNING]

@@ -3,6 +3,7 @@
 naming: how things are called, and what a name may be.
 image: what one is, and the machine that it wants.
 template: what the user writes of a service and its roles.
+revision: that, as it was applied, numbered.
 allocation: what we allocate for a service: its private network, its instances' cards.
 instance: what is wanted of one, and how far it is.
 world: what the world shows: VMs, guests, members of pools.
@@ -28,6 +29,7 @@ from orchestrator.model.naming import (
     label,
     pool_name,
 )
+from orchestrator.model.revision import Revision
 from orchestrator.model.template import (
     Carrier,
     Endpoint,
@@ -107,6 +109,7 @@ __all__ = [
     "Progress",
     "Ready",
     "Restart",
+    "Revision",
     "Role",
     "Seat",
     "Service",

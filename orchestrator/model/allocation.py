@@ -36,12 +36,17 @@ class Nic:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service as recorded: the spec belongs to the API, so does `removing`; the network is allocated once."""
+    """A service as recorded: the spec belongs to the API, so does `removing`; the network is allocated once.
+
+    `uid` is another when a service of the same name is deployed again.
+    """
 
     spec: ServiceSpec
     network: ServiceNetwork
     removing: bool = False
     created_at_s: float = 0.0
+    uid: str = ""  # "": an earlier version has recorded it, and nobody has applied it since
+    file_revision: int = 0  # the number of the newest `Revision`, which is what the spec is; 0: none is kept yet
     revision: int = 0
 
     @property

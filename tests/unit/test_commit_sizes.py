@@ -66,11 +66,11 @@ def large() -> tuple[Fabric, Weighed]:
 
 
 def test_an_apply_of_240_instances_is_one_small_commit(large: tuple[Fabric, Weighed]) -> None:
-    """Service, image and event; templates before it, each once; wishes after it in batches of under 100 KiB."""
+    """Service, revision, image, event; templates before it, once; wishes after it in batches of under 100 KiB."""
     fabric, store = large
     (applied,) = [commit for commit in store.commits if "service" in commit[0]]
-    assert applied[0] == ["service", "image"]
-    assert applied[1] == 3
+    assert applied[0] == ["service", "revision", "image"]
+    assert applied[1] == 4
     assert applied[2] < 4096
     assert [commit[0] for commit in store.commits if "template" in commit[0]] == [["template"]] * 3
     wishes = [commit for commit in store.commits if "wish" in commit[0]]

@@ -1,0 +1,98 @@
+"""Which revisions of a service's file there are, and what an apply adds to them. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.control import records
+from orchestrator.model import Instance, Revision, Service, ServiceSpec
+
+KEPT = 10  # of each service, the newest
+DROPPED_AT_ONCE = 5  # of those that are more; an apply adds two at most
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Revised:
+    """The service with its newest revision's number, and what is written and dropped together with it."""
+
+    service: Service
+    fresh: tuple[Revision, ...]
+    dropped: tuple[Revision, ...]
+
+
+def known(service: Service, stored: Sequence[Revision]) -> list[Revision]:
+    """The service's own revisions, the oldest first; its spec is that of the last one, but for what was scaled.
+
+    What no revision says of it yet is its next one: it was applied by a version that kept none.
+    """
+    own = _own(service, stored)
+    if own and _same_file(own[-1].spec, service.spec):
+        return own
+    taken_over = _revision(service, max(service.file_revision, own[-1].number if own else 0) + 1, service.spec)
+    return [*own, taken_over][-KEPT:]
+
+
+def revise(
+    before: Service | None,
+    after: Service,
+    stored: Sequence[Revision],
+    *,
+    now_s: float,
+    by: int | None = None,
+    restores: int = 0,
+    scales: bool = False,
+) -> Revised:
+    """What an apply of the spec of `after` makes of the revisions `stored` under the service's name.
+
+    The spec of the newest one makes no other, nor does a number of instances that is no file's (`scales`).
+    """
+    whole = replace(after, uid=after.uid or str(uuid.uuid4()))
+    own = _own(whole, stored)
+    have = known(replace(before, uid=whole.uid), stored) if before is not None else own
+    number = max([whole.file_revision, *(one.number for one in have)])
+    if not scales and (not have or have[-1].digest != records.spec_digest(whole.spec)):
+        number += 1
+        new = _revision(whole, number, whole.spec)
+        have = [*have, replace(new, applied_at_s=now_s, applied_by=by, restores=restores)]
+    kept = have[-KEPT:]
+    keys = {one.key for one in kept}
+    return Revised(
+        service=replace(whole, file_revision=number),
+        fresh=tuple(one for one in kept if not one.revision),
+        dropped=tuple(one for one in stored if one.key not in keys)[:DROPPED_AT_ONCE],
+    )
+
+
+def of_instance(instance: Instance, revisions: Sequence[Revision]) -> int:
+    """The number of the newest revision that says what the instance's VM is built from; 0 when it is none of them."""
+    built = instance.role.template()
+    for revision in reversed(revisions):
+        role = revision.spec.role(instance.role_name)
+        if role is not None and role.template() == built:
+            return revision.number
+    return 0
+
+
+def _own(service: Service, stored: Sequence[Revision]) -> list[Revision]:
+    return sorted((one for one in stored if one.service_uid == service.uid), key=lambda one: one.number)
+
+
+def _revision(service: Service, number: int, spec: ServiceSpec) -> Revision:
+    return Revision(
+        service=service.name,
+        service_uid=service.uid,
+        number=number,
+        spec=spec,
+        digest=records.spec_digest(spec),
+    )
+
+
+def _same_file(one: ServiceSpec, other: ServiceSpec) -> bool:
+    return _uncounted(one) == _uncounted(other)
+
+
+def _uncounted(spec: ServiceSpec) -> ServiceSpec:
+    return replace(spec, roles=tuple(replace(role, instances=0) for role in spec.roles))
