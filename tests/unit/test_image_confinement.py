@@ -8,7 +8,9 @@ import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,23 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed, ImageRejected
 from orchestrator.model.intake import Intake
 from tests.unit.disk_files import MIB, make, noise
+from tests.unit.test_unit_file import values
 
 PLACE = Path(__file__).parents[2]
 IS_ROOT = os.geteuid() == 0
+UNIT_CAPABILITIES = values("CapabilityBoundingSet")
 GONE_WITHIN_S = 30.0
+# What a daemon may be left of root's rights: all, or what its unit gives it.
+RIGHTS = {
+    "all": (),
+    "those of its unit": (
+        "setpriv",
+        ",".join(["--bounding-set=-all", *(f"+{word.removeprefix('CAP_').lower()}" for word in UNIT_CAPABILITIES)]),
+        "--no-new-privs",
+        "--",
+    ),
+}
+EVERY_RIGHTS = pytest.mark.parametrize("rights", RIGHTS.values(), ids=RIGHTS)
 
 
 def running(word: str) -> list[int]:
@@ -51,9 +66,12 @@ def until(word: str, *, there: bool) -> bool:
 
 
 @pytest.mark.slow
+@EVERY_RIGHTS
 @pytest.mark.parametrize("command", ["sleep {0}", "sh -c 'sleep {0}; true'", "setsid sh -c 'sleep {0} & wait'"])
-def test_nothing_outlives_the_daemon(command: str) -> None:
+def test_nothing_outlives_the_daemon(command: str, rights: Sequence[str]) -> None:
     """Killed with no chance to tidy up, it takes along what reads for it, and all that this has started."""
+    if rights and not IS_ROOT:
+        pytest.skip("root has rights to give up")
     if "setsid" in command and not IS_ROOT:
         pytest.skip("takes a namespace of processes")
     word = f"{2_000_000 + os.getpid()}.{len(command)}"
@@ -64,7 +82,7 @@ def test_nothing_outlives_the_daemon(command: str) -> None:
         "argv = shlex.split(sys.argv[1])\n"
         "follow([*confined(argv[0]), *argv], lambda _: None, within_s=3600, limits=Limits())\n"
     )
-    daemon = subprocess.Popen([sys.executable, "-c", program, command.format(word)], cwd=PLACE)
+    daemon = subprocess.Popen([*rights, sys.executable, "-c", program, command.format(word)], cwd=PLACE)
     try:
         assert until(word, there=True)
         daemon.send_signal(signal.SIGKILL)
@@ -103,6 +121,110 @@ def test_it_has_no_rights(tmp_path: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (given, out)] == [0o600, 0o600]
     links = run([*confined("ip"), "ip", "-o", "link"])
     assert [line.split(":")[1].strip() for line in links.splitlines()] == ["lo"]
+
+
+CONVERSION = """
+import sys
+from pathlib import Path
+from orchestrator.drivers.images import qemu_img
+from orchestrator.imagefiles import Inspection, SourceFormat
+source, out = map(Path, sys.argv[1:])
+found = Inspection(format=SourceFormat.RAW, virtual_size_bytes=source.stat().st_size)
+qemu_img.convert(source, found, out, lambda _: None, most_bytes=1 << 40)
+"""
+
+
+def descendants(of: int) -> Iterator[int]:
+    """Numbers of the processes that a process has started, and those have started."""
+    for path in Path(f"/proc/{of}/task").glob("*/children"):
+        try:
+            numbers = [int(word) for word in path.read_text().split()]
+        except OSError:
+            continue  # It has ended meanwhile.
+        for number in numbers:
+            yield number
+            yield from descendants(number)
+
+
+def seen_of(daemon: subprocess.Popen[bytes], program: str) -> list[dict[str, str]]:
+    """What the kernel says of the program, at each look while the daemon runs: its status, and its network."""
+    looks = []
+    while daemon.poll() is None:
+        for number in descendants(daemon.pid):
+            try:
+                lines = Path(f"/proc/{number}/status").read_text().splitlines()
+                network = str(Path(f"/proc/{number}/ns/net").readlink())
+            except OSError:
+                continue  # It has ended meanwhile.
+            status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+            if status["Name"] == program:
+                looks.append({**status, "network": network})
+    return looks
+
+
+@EVERY_RIGHTS
+@pytest.mark.skipif(not IS_ROOT, reason="has no rights to begin with")
+def test_what_converts_is_nobody(tmp_path: Path, rights: Sequence[str]) -> None:
+    """While a conversion runs, the kernel knows its process as another user than root, also by the host's numbers,
+    without a capability or a way to one, and without the host's network; whatever the daemon itself may do.
+    """
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(noise(MIB, 1) * 256)
+    for path in (source, out):
+        path.touch(mode=0o600)
+    argv = [*rights, sys.executable, "-c", CONVERSION, str(source), str(out)]
+    with subprocess.Popen(argv, cwd=PLACE) as daemon:
+        looks = seen_of(daemon, "qemu-img")
+    assert daemon.returncode == 0
+    assert out.stat().st_size >= source.stat().st_size
+    assert looks
+    nobody = str(pwd.getpwnam("nobody").pw_uid)
+    for look in looks:
+        assert look["Uid"].split() == [nobody] * 4
+        assert look["Groups"].strip() == ""
+        assert [look[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == ["0" * 16] * 4
+        assert look["NoNewPrivs"] == "1"
+        assert look["network"] != str(Path("/proc/self/ns/net").readlink())
+
+
+READING = """
+import sys
+from orchestrator.drivers.images.confinement import confined
+from orchestrator.drivers.tools.command import run
+print(run([*confined("sh"), "sh", "-c", 'cat "$1"; echo "$?"; echo words > "$1"; echo "$?"', "sh", sys.argv[1]]))
+"""
+
+
+@EVERY_RIGHTS
+@pytest.mark.skipif(not IS_ROOT, reason="has no file of root's")
+def test_it_reads_nothing_of_root_s(rights: Sequence[str]) -> None:
+    """A file that is root's alone is not to be had, nor to be written to, whatever the daemon itself may do."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        secret = Path(place, "secret")
+        secret.write_text("words")
+        secret.chmod(0o600)
+        argv = [*rights, sys.executable, "-c", READING, str(secret)]
+        told = subprocess.run(argv, cwd=PLACE, check=True, capture_output=True, text=True).stdout
+        assert "words" not in told
+        assert len(told.split()) == 2
+        assert "0" not in told.split()
+        assert secret.read_text() == "words"
+
+
+def test_what_cannot_be_taken_away_is_told(tmp_path: Path) -> None:
+    """Without a right to another user or to namespaces the program runs all the same, and the log says with what."""
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "unshare").chmod(0o755)
+    path = f"PATH={tmp_path}:/usr/bin:/bin"
+    rightless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "env", path]
+    program = "from orchestrator.drivers.images.confinement import confined; print(*confined('true'))"
+    argv = [*rightless, sys.executable, "-c", program]
+    done = subprocess.run(argv, cwd=PLACE, check=True, capture_output=True, text=True)
+    assert "--no-new-privs" in done.stdout
+    assert "unshare" not in done.stdout
+    assert "host's network in reach" in done.stderr
+    assert ("runs as root" in done.stderr) is IS_ROOT
 
 
 def test_a_program_that_nobody_may_run_is_run_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

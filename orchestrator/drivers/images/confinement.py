@@ -1,7 +1,8 @@
 """Programs that read what nobody trusts: as nobody, without network, under limits, and never longer than the daemon.
 
 They get files by descriptor, so that they need no right to any directory. util-linux's tools do the rest: `setpriv`
-and `unshare`, as far as the daemon may use them; what is not to be had is logged once.
+and `unshare`, as far as the daemon may use them; what is not to be had is logged once. The user is `nobody`, to whom
+nothing belongs: QEMU's own has the disks of every guest.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from orchestrator.drivers.tools.command import apart, run
+from orchestrator.drivers.tools.command import run
 from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,12 @@ _USER = "nobody"
 _TIED = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" -eq "$0" && exec "$@"')
 # The first process of a namespace takes all others with it, whatever they have started and to whom they belong. It
 # is not the program itself, to which most signals would mean nothing then.
-_ALONE = ("unshare", "--pid", "--fork", "--kill-child=KILL", "sh", "-c", '"$@"; exit $?', "init")
+_ALONE = ("--pid", "--fork", "--kill-child=KILL", "sh", "-c", '"$@"; exit $?', "init")
+_NO_NETWORK: Final = ("unshare", "--net")
+# Whoever may not do that may do it as the root of a user namespace, in which no user of the host has a number: what
+# comes is then who it was before. So it is nobody who makes it, and never root, whose files would stay its own.
+_NO_NETWORK_OF_ITS_OWN: Final = ("unshare", "--user", "--net")
+_BARE: Final = ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")  # last: another user loses the signal
 _KILLED = 128  # and the number of the signal: what a shell says of a program that was killed
 
 
@@ -75,26 +82,39 @@ def _opened(path: Path, flags: int, mode: int) -> Iterator[int]:
 @functools.lru_cache(maxsize=8)
 def _without_rights(program: str) -> tuple[str, ...]:
     """The first of these that works here, for a program by its path."""
-    network = apart()
-    user = _as_nobody() if os.geteuid() == 0 else ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")
-    bare = ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")
-    for argv in ((*network, *_ALONE, *user), (*network, *user), (*network, *bare), network):
+    for argv in _ways():
         try:
             run([*argv, "test", "-x", program], within_s=_TRIED_WITHIN_S)
         except Permanent as error:
             log.debug("%s cannot be used: %s", shlex.join(argv), error)
         else:
-            if os.geteuid() == 0 and not set(user) <= set(argv):
+            if os.geteuid() == 0 and not any(word.startswith("--reuid") for word in argv):
                 log.warning("%s runs as root: it cannot be run as %s here", program, _USER)
+            if "--net" not in argv:
+                log.warning("%s has the host's network in reach: no right to unshare(2) it", program)
             return argv
-    return network
+    return ()
 
 
-def _as_nobody() -> tuple[str, ...]:
+def _ways() -> Iterator[tuple[str, ...]]:
+    """From the strictest on. A unit without CAP_SYS_ADMIN and CAP_SETPCAP leaves the fourth."""
+    for user in _as_nobody() if os.geteuid() == 0 else ():
+        for alone in (_ALONE, ()):  # goes on with the options of unshare(1)
+            yield (*_NO_NETWORK, *alone, *user)
+            yield (*user, *_NO_NETWORK_OF_ITS_OWN, *alone, *_BARE)
+        yield user
+    for alone in (_ALONE, ()):
+        for network in (_NO_NETWORK, _NO_NETWORK_OF_ITS_OWN):
+            yield (*network, *alone, *_BARE)
+    yield _BARE
+
+
+def _as_nobody() -> Iterator[tuple[str, ...]]:
+    """No way leads back to a capability without new privileges; where we may, none is left to be had either."""
     try:
         user = pwd.getpwnam(_USER)
     except KeyError:
-        return ("setpriv", "--no-new-privs", "--pdeathsig", "KILL")
+        return
     ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-    rights = ("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
-    return ("setpriv", *ids, *rights, "--pdeathsig", "KILL")
+    for bounding in (("--bounding-set=-all",), ()):
+        yield ("setpriv", *ids, "--no-new-privs", "--inh-caps=-all", *bounding, "--pdeathsig", "KILL")

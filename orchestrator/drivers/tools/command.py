@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import select
@@ -162,20 +161,3 @@ def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: 
             hear(heard.decode(errors="replace"))
     finally:
         os.close(handle)
-
-
-@functools.cache
-def apart() -> tuple[str, ...]:
-    """What to write before a command that must not reach any network: unshare(1), as far as we may.
-
-    Root in a container often may not; then a user namespace may still be possible, and if not, there is a warning.
-    """
-    for argv in (("unshare", "--net"), ("unshare", "--user", "--net")):
-        try:
-            run([*argv, "true"], within_s=10.0)
-        except Permanent as error:
-            log.debug("%s cannot be used: %s", shlex.join(argv), error)
-        else:
-            return argv
-    log.warning("images are read by qemu-img with the host's network in reach: no right to unshare(2) it")
-    return ()
