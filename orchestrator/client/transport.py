@@ -247,12 +247,9 @@ def refused(body: Mapping[str, Any]) -> VmroleError:
 
 
 def _unconnected(path: str, error: OSError) -> VmroleError:
-    from orchestrator.errors import Denied, Unreachable
+    from orchestrator.client import absence
 
-    if isinstance(error, PermissionError):
-        return Denied(f"you may not use {path}", hint="be root or a member of the socket's group")
-    hint = "start it with: vmrole daemon; or name its socket with --socket or VMROLE_SOCKET"
-    return Unreachable(f"no daemon answers on {path}: {error.strerror or error}", hint=hint)
+    return absence.told(path, error)
 
 
 def _shrunk(source: BinaryIO, count: int, size_bytes: int) -> VmroleError:
