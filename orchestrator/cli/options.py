@@ -67,5 +67,11 @@ def finding(command: Callable[..., int]) -> Callable[..., int]:
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option -o."""
     return click.option(
-        "-o", "--output", "form", type=click.Choice(FORMATS), default="table", help="How to print it."
+        "-o",
+        "--output",
+        "form",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print it.",
     )(command)

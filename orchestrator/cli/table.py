@@ -10,7 +10,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.groups import Group
 from orchestrator.cli.options import examples
-from orchestrator.client.client import Client
+from orchestrator.client.client import DEFAULT_SOCKET, Client
 
 # verb: the module that has it. The order is that of the help.
 _VERBS = {
@@ -66,7 +66,14 @@ class Verbs(Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples("vmrole image build micro", "vmrole apply -f shop.yaml --wait", "vmrole get instances"),
 )
-@click.option("--socket", metavar="PATH", envvar="VMROLE_SOCKET", default="", help="The daemon's socket.")
+@click.option(
+    "--socket",
+    metavar="PATH",
+    envvar="VMROLE_SOCKET",
+    show_envvar=True,
+    default="",
+    help=f"The daemon's socket; {DEFAULT_SOCKET} unless given.",
+)
 @click.version_option(__version__, prog_name="vmrole", message="%(prog)s %(version)s")
 @click.pass_context
 def vmrole(ctx: click.Context, socket: str) -> None:

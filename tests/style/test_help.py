@@ -66,6 +66,45 @@ def test_help_is_whole_sentences(words: str) -> None:
     assert {what: text for what, text in said.items() if not re.fullmatch(r"[A-Z-].*\.", text, re.DOTALL)} == {}
 
 
+def in_full(words: str) -> str:
+    """As `--help` prints it below the commands that it belongs to, on one line."""
+    context = click.Context(vmrole, info_name="vmrole")
+    for name in words.split()[1:]:
+        group = context.command
+        assert isinstance(group, click.Group)
+        command = group.get_command(context, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=context)
+    return " ".join(context.get_help().split())
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_help_says_what_holds_unless_an_option_is_given(words: str) -> None:
+    """Each option that has a default shows it; a flag's is that it was not given."""
+    shown = in_full(words)
+    for option in ALL[words].params:
+        if isinstance(option, click.Option) and not option.is_flag and not option.multiple:
+            default = option.to_info_dict()["default"]
+            assert not default or f"default: {default}" in shown, option.opts
+
+
+@pytest.mark.parametrize(
+    ("words", "default"),
+    [
+        ("vmrole", "/run/vmrole/vmrole.sock"),
+        ("vmrole", "VMROLE_SOCKET"),
+        ("vmrole daemon", "/etc/vmrole/vmrole.toml"),
+        ("vmrole doctor", "/etc/vmrole/vmrole.toml"),
+        ("vmrole backup", "/etc/vmrole/vmrole.toml"),
+        ("vmrole restore", "/etc/vmrole/vmrole.toml"),
+        ("vmrole image test", "20 min"),
+    ],
+)
+def test_help_says_what_the_program_finds_out_by_itself(words: str, default: str) -> None:
+    """Defaults that no option holds."""
+    assert default in in_full(words)
+
+
 @pytest.mark.parametrize("words", ALL)
 def test_help_has_examples_that_the_command_line_takes(words: str) -> None:
     """The first is of this command, or for a group of one of its own, and none is a fault of usage."""

@@ -22,7 +22,14 @@ def _verb(name: str, does: str, more: str = "") -> click.Command:
         name, help=about, epilog=examples(f"vmrole {name} web-0.shop --wait", f"vmrole {name} shop --together 2")
     )
     @click.argument("subject", shell_complete=names.subject)
-    @click.option("--together", type=click.IntRange(1), default=1, metavar="N", help="So many at the same time.")
+    @click.option(
+        "--together",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="So many at the same time.",
+    )
     @click.option("-l", "--selector", default="", metavar="LABELS", help="Only those with: tier=front,env!=prod.")
     @wait_options
     @click.pass_obj
@@ -93,7 +100,12 @@ def unprotect(client: Client, subject: str) -> None:
 )
 @click.argument("subject", shell_complete=names.subject)
 @click.option(
-    "--for", "state", type=click.Choice(["serving", "stopped", "gone"]), default="serving", help="What to wait for."
+    "--for",
+    "state",
+    type=click.Choice(["serving", "stopped", "gone"]),
+    default="serving",
+    show_default=True,
+    help="What to wait for.",
 )
 @click.option("--timeout", type=Duration(), help="At most so long: 90s, 10m. Exit status 4 then.")
 @click.pass_obj

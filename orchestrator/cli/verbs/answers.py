@@ -56,7 +56,13 @@ def answers() -> None:
 )
 @click.option("--strict", is_flag=True, help="Warnings fail the file too.")
 @click.option(
-    "-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text", help="How to print it."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json", "yaml"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
 )
 def check(
     file: str, release: str | None, arch: str | None, use: str | None, schema: str | None, strict: bool, form: str

@@ -46,7 +46,13 @@ _ROLE = "web"
 @click.option("--os", "release", type=click.Choice([one.value for one in Windows]), help="The image's release.")
 @click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
 @click.option(
-    "-o", "--output", "form", type=click.Choice(["text", "json", "yaml"]), default="text", help="How to print it."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json", "yaml"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
 )
 def diff(
     file: str | None,

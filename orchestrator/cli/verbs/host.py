@@ -16,7 +16,12 @@ from orchestrator.errors import RequestError, Unreachable
 
 
 @click.command(epilog=examples("vmrole daemon --config /etc/vmrole/vmrole.toml"))
-@click.option("--config", "file", metavar="FILE", help="Its configuration; /etc/vmrole/vmrole.toml unless given.")
+@click.option(
+    "--config",
+    "file",
+    metavar="FILE",
+    help="Its configuration; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
+)
 @click.pass_context
 def daemon(ctx: click.Context, file: str | None) -> int:
     """Runs the daemon in the foreground, until SIGTERM or SIGINT."""
@@ -29,9 +34,20 @@ def daemon(ctx: click.Context, file: str | None) -> int:
 
 
 @click.command(epilog=examples("vmrole doctor"))
-@click.option("--config", "file", type=click.Path(path_type=Path), help="The daemon's configuration file.")
 @click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table", help="How to print it."
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The daemon's configuration; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
 )
 def doctor(file: Path | None, form: str) -> int:
     """Tries everything that vmrole needs of this host and says what is missing. Exit status 1 on a FAIL."""

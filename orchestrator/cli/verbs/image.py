@@ -40,7 +40,7 @@ _RECIPES = ("micro", "debian", "setup-simulator", "windows")
 _CHUNK_BYTES = 1 << 20
 _FORMATS = ["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 _OS = click.option(
-    "--os", type=click.Choice(["linux", "windows"]), default="linux", help="What is in it, linux unless given."
+    "--os", type=click.Choice(["linux", "windows"]), default="linux", show_default=True, help="What is in it."
 )
 
 
@@ -76,13 +76,15 @@ def image() -> None:
     "--firmware",
     type=click.Choice(["bios", "uefi", "secure-boot"]),
     default="bios",
-    help="What it starts with, bios unless given.",
+    show_default=True,
+    help="What it starts with.",
 )
 @click.option(
     "--disk",
     type=click.Choice(["virtio", "sata", "nvme"]),
     default="virtio",
-    help="The bus of its disk, virtio unless given.",
+    show_default=True,
+    help="The bus of its disk.",
 )
 @click.option("--tpm", is_flag=True, help="It wants a TPM 2.0.")
 @click.pass_obj
@@ -222,7 +224,15 @@ def ls(client: Client, form: str, no_headers: bool) -> None:
 
 @image.command(epilog=examples("vmrole image show micro"))
 @click.argument("ref", shell_complete=names.image)
-@click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), default="yaml", help="How to print it.")
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["json", "yaml"]),
+    default="yaml",
+    show_default=True,
+    help="How to print it.",
+)
 @click.pass_obj
 def show(client: Client, ref: str, form: str) -> None:
     """Shows an image, by name, digest or name@sha256:digest."""
@@ -280,7 +290,13 @@ def tag(client: Client, name: str, ref: str) -> None:
 
 
 @image.command(epilog=examples("vmrole image prune --older-than 30d --yes"))
-@click.option("--older-than", type=Duration(), default=0.0, help="Only what was added so long ago, as 30d or 12h.")
+@click.option(
+    "--older-than",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    help="Only what was added so long ago: 30d, 12h.",
+)
 @click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
 @click.pass_obj
 def prune(client: Client, older_than: float, yes: bool) -> None:

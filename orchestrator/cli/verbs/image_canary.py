@@ -29,13 +29,23 @@ _SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
 @click.command("test", epilog=examples("vmrole image test ws2022 --answers answers.yaml"))
 @click.argument("ref", shell_complete=names.image)
 @click.option("--answers", default="", metavar="FILE", help="A file with what stands below `answers:`.")
-@click.option("--vcpus", type=click.IntRange(1, 64), default=1, help="How many the canary has, 1 unless given.")
+@click.option("--vcpus", type=click.IntRange(1, 64), default=1, show_default=True, help="How many the canary has.")
 @click.option(
     "--memory", default="", metavar="SIZE", help="Its memory: 512 MiB for Linux and 4 GiB for Windows unless given."
 )
-@click.option("--within", default="", metavar="TIME", help="How long setup, and then services, may take: 20 min.")
+@click.option(
+    "--within", default="", metavar="TIME", help="How long setup, and then services, may take; 20 min unless given."
+)
 @click.option("--timeout", type=Duration(), help="At most so long for the whole test: 90s, 2h. Exit status 4 then.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
+)
 @click.pass_obj
 def test(
     client: Client,

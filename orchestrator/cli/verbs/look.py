@@ -52,7 +52,9 @@ def events(client: Client, subject: str, form: str, watching: bool, no_headers: 
     metavar="URI",
     envvar="LIBVIRT_DEFAULT_URI",
     default="qemu:///system",
-    help="The hypervisor, qemu:///system unless given.",
+    show_default=True,
+    show_envvar=True,
+    help="The hypervisor.",
 )
 @click.pass_obj
 def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -> None:
@@ -73,7 +75,13 @@ def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -
 
 @click.command(epilog=examples("vmrole verify", "vmrole verify --repair"))
 @click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table", help="How to print it."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
 )
 @click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
 @click.pass_obj

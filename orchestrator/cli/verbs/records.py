@@ -21,7 +21,9 @@ from orchestrator.model.records_copy import Seal
 
 _CHUNK_BYTES: Final = 1 << 20
 _CONFIG = click.option(
-    "--config", type=click.Path(path_type=Path), help="The daemon's configuration file, which says where records are."
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Where the daemon's configuration is; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
 )
 
 
