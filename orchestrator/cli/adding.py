@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import render
 from orchestrator.client.client import Client
 from orchestrator.errors import VmroleError
 
@@ -23,7 +24,7 @@ _ENDS_WITHIN_S = 5.0
 @contextlib.contextmanager
 def adding(client: Client, name: str, size_bytes: int, *, convert: bool) -> Iterator[Callable[[int], None]]:
     """Progress bars on a terminal, nothing elsewhere. What it gives is told how many more bytes were sent."""
-    if not sys.stderr.isatty():
+    if not render.is_terminal():
         yield lambda _count: None
         return
     over = threading.Event()
@@ -47,7 +48,7 @@ def adding(client: Client, name: str, size_bytes: int, *, convert: bool) -> Iter
 
 def fetching_bar(name: str) -> Callable[[int, int | None], None]:
     """Tells a terminal how much of a download is here; given to `fetching.fetched`."""
-    if not sys.stderr.isatty():
+    if not render.is_terminal():
         return lambda _here, _total: None
 
     def advance(here: int, total: int | None) -> None:

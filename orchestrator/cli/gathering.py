@@ -32,10 +32,14 @@ class Given:
     text: str
     service: str  # "" when none can be read; then it has faults
 
+    @property
+    def name(self) -> str:
+        """What its file is called."""
+        return "stdin" if self.file == STDIN else self.file
+
     def place(self, line: int | None = None) -> str:
         """Where it stands: a line of its text (1-based), or its beginning."""
-        file = "stdin" if self.file == STDIN else self.file
-        return f"{file}:{self.line + (line or 1) - 1}"
+        return f"{self.name}:{self.line + (line or 1) - 1}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,8 @@ def refuse(faults: Sequence[Fault], count: int, *, done: int = 0) -> int:
     if count == 1 and (isinstance(faults[0].of, str) or not isinstance(faults[0].error, InvalidInput)):
         raise faults[0].error
     if count == 1:
+        if _is_alone(faults[0].error):  # One sentence says it all; it is not said twice.
+            raise _alone(faults[0])
         render.say(f"error: {faults[0].error}")
     else:
         what = f"{len(faults)} of {count} documents have faults" if len(faults) > 1 else "a document has a fault"
@@ -86,6 +92,18 @@ def refuse(faults: Sequence[Fault], count: int, *, done: int = 0) -> int:
         render.say(f"hint: {faults[0].error.hint}")
     statuses = [exit_status(fault.error) for fault in faults]
     return 2 if 2 in statuses else statuses[0]
+
+
+def _is_alone(error: VmroleError) -> bool:
+    return isinstance(error, InvalidInput) and [one.message for one in error.problems] == [str(error)]
+
+
+def _alone(fault: Fault) -> InvalidInput:
+    """The error with its place in the sentence."""
+    assert isinstance(fault.of, Given)
+    (problem,) = _placed(fault.of, fault.error).problems
+    place = fault.of.name if problem.line is None else f"{fault.of.name}:{problem.line}"
+    return InvalidInput(": ".join(filter(None, (place, problem.key, problem.message))), hint=problem.hint)
 
 
 def _what_was_done(faults: Sequence[Fault], done: int) -> str:
@@ -108,8 +126,7 @@ def _tell(fault: Fault) -> None:
         render.say(f"{fault.error}{hint}")
     else:
         which = f"document {fault.of.number}" if fault.of.number else ""
-        file = "stdin" if fault.of.file == STDIN else fault.of.file
-        report_problems(_placed(fault.of, fault.error), file, which)
+        report_problems(_placed(fault.of, fault.error), fault.of.name, which)
 
 
 def _placed(document: Given, error: VmroleError) -> InvalidInput:

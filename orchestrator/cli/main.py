@@ -9,11 +9,13 @@ import io
 import os
 import sys
 
-from orchestrator.cli import quick
+from orchestrator.cli import quick, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import click
 
     from orchestrator.errors import InvalidInput, VmroleError
 
@@ -31,19 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:  # `vmrole get … | head`: nobody reads on.
-        from orchestrator.cli.render import abandon_stdout
-
-        abandon_stdout()
+        render.abandon(sys.stdout)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         from orchestrator.errors import VmroleError
 
-        if not isinstance(error, VmroleError):
+        refusal = render.unwritable(error) if isinstance(error, OSError) and _printing(error) else error
+        if not isinstance(refusal, VmroleError):
             raise
-        report(error)
-        return exit_status(error)
+        report(refusal)
+        return exit_status(refusal)
     return status
 
 
@@ -59,11 +60,27 @@ def _run(words: list[str]) -> int:
     try:
         status = vmrole.main(words, prog_name="vmrole", standalone_mode=False, complete_var=COMPLETE)
     except click.ClickException as error:
-        error.show()
+        render.say(_usage(error))
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    text = io.StringIO()
+    error.show(text)
+    return text.getvalue().removesuffix("\n")
+
+
+def _printing(error: OSError) -> bool:
+    """Whether it was raised where click prints help or a version: it leaves that to whoever calls it."""
+    import traceback
+
+    import click
+
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code is click.echo.__code__
 
 
 def exit_status(error: VmroleError) -> int:
@@ -91,11 +108,11 @@ def report(error: VmroleError) -> None:
     """Says on stderr what went wrong, then what to do."""
     from orchestrator.errors import InvalidInput
 
-    print(f"error: {error}", file=sys.stderr)
+    render.say(f"error: {error}")
     if isinstance(error, InvalidInput) and not (len(error.problems) == 1 and error.problems[0].message == str(error)):
         report_problems(error, "")
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        render.say(f"hint: {error.hint}")
 
 
 def report_problems(error: InvalidInput, file: str, document: str = "") -> None:
@@ -104,4 +121,4 @@ def report_problems(error: InvalidInput, file: str, document: str = "") -> None:
         place = ":".join(str(part) for part in (file, one.line) if part)
         words = [word for word in (place, document, one.key, one.message) if word]
         hint = f" ({one.hint})" if one.hint else ""
-        print(": ".join(words) + hint, file=sys.stderr)
+        render.say(": ".join(words) + hint)

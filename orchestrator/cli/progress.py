@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,4 +123,4 @@ class Board:
 
 def progress() -> Progress:
     """The table when stderr is a terminal that can redraw, lines otherwise."""
-    return Board() if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" else Lines()
+    return Board() if render.is_terminal() and os.environ.get("TERM", "dumb") != "dumb" else Lines()

@@ -13,7 +13,9 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TextIO
+
+    from orchestrator.errors import VmroleError
 
     Row = Mapping[str, Any]
     Column = tuple[str, Callable[[Any], str]]  # header, and the cell of a value
@@ -69,20 +71,35 @@ def show(lines: Iterable[str]) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        from orchestrator.errors import VmroleError
-
-        abandon_stdout()
-        raise VmroleError(f"stdout cannot be written: {error.strerror}") from error
+        raise unwritable(error) from error
 
 
-def abandon_stdout() -> None:
+def unwritable(error: OSError) -> VmroleError:
+    """That stdout takes nothing more; what it has not taken is given up."""
+    from orchestrator.errors import VmroleError
+
+    abandon(sys.stdout)
+    return VmroleError(f"stdout cannot be written: {error.strerror}")
+
+
+def abandon(stream: TextIO) -> None:
     """Lets the flush at exit succeed: what could not be written is given up."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(line: str) -> None:
-    """Prints talk."""
-    print(line, file=sys.stderr, flush=True)
+    """Prints talk. Where stderr takes none, the work goes on without, and the exit status stays what it is."""
+    if sys.stderr is None:
+        return  # print would take stdout instead
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        abandon(sys.stderr)
+
+
+def is_terminal() -> bool:
+    """Whether talk is read on a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def ago(at_s: float) -> str:

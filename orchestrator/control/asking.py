@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.control import rollout
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, NotFound, StaleRevision
 from orchestrator.model import Event, Instance, Operation, Phase, Service, ServiceSpec, Verb
 from orchestrator.rules import selector
 from orchestrator.servicefile.difference import Change
@@ -26,6 +26,28 @@ def narrowed(subject: str, instances: Sequence[Instance], labels: str) -> list[I
         why_not = f"no instance of {subject} has the labels {labels[:80]!r}"
         raise Conflict(why_not, hint="run: vmrole get instances --show-labels")
     return chosen
+
+
+def nobody(subject: str) -> NotFound:
+    """For a subject that is neither an instance nor a role nor a service."""
+    return NotFound(f"there is no instance, role or service {subject[:80]!r}", hint="run: vmrole get instances")
+
+
+def no_instance(name: str, role: str, service: Service | None, several: Sequence[Instance]) -> NotFound:
+    """For who wants an instance and names something else: a role or a `service`, which has `several`, or nothing."""
+    if service is None or (role and service.spec.role(role) is None):
+        return NotFound(f"there is no instance {name[:80]!r}", hint="run: vmrole get instances")
+    hint = f"name one of its instances, such as {several[0].name}" if several else "it has no instances"
+    return NotFound(f"{name} is a {'role' if role else 'service'}, not an instance", hint=hint)
+
+
+def expect(service: Service | None, revision: int | None, name: str) -> None:
+    """Raises StaleRevision when the service is at another revision than the caller has read (0: there is none)."""
+    if revision is None or revision == (service.revision if service else 0):
+        return
+    present = f"is at revision {service.revision}" if service else "does not exist"
+    expected = f"revision {revision} was expected" if revision else "none was expected"
+    raise StaleRevision(f"service {name} {present}; {expected}", hint="read it again, then try again")
 
 
 def operation(

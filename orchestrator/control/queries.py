@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.control import explain, revisions
+from orchestrator.control import asking, explain, revisions
 from orchestrator.control.present import Present, Touched
-from orchestrator.errors import Conflict, NotFound
+from orchestrator.errors import Conflict
 from orchestrator.model import Event, Instance, Operation, Revision, Service
 from orchestrator.ports import Clock, Store
 
@@ -53,6 +53,8 @@ class Queries:
         known = self._present.find(Service, name)
         if known is not None and (not dot or known.spec.role(role) is not None):
             return []
+        if not self._present.instances_called(subject):
+            raise asking.nobody(subject)
         return [self.instance(subject)]
 
     def instance(self, name: str) -> Instance:
@@ -60,7 +62,8 @@ class Queries:
         whole = self._present.find(Instance, name)
         found = [whole] if whole is not None else self._present.instances_called(name)
         if not found:
-            raise NotFound(f"there is no instance {name[:80]!r}", hint="run: vmrole get instances")
+            role, _, service = name.rpartition(".")
+            raise asking.no_instance(name, role, self._present.find(Service, service), self.instances(name))
         if len(found) > 1:
             names = ", ".join(one.name for one in found)
             raise Conflict(f"{name!r} is the name of {len(found)} instances", hint=f"use one of: {names}")

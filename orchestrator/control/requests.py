@@ -190,7 +190,7 @@ class Control(Queries):
         """What an apply would do, were the `planned` services applied already; raises what keeps it from that."""
         services = {**{one.name: one for one in self.services()}, **planned}
         old = services.pop(spec.name, None)
-        _expect(old, expected, spec.name)
+        asking.expect(old, expected, spec.name)
         if old is not None and old.removing:
             raise Conflict(
                 f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
@@ -219,9 +219,10 @@ class Control(Queries):
     @_afresh
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
         """Changes how many instances roles have, all or none; raises NotFound, InvalidInput, StaleRevision."""
-        for instances in counts.values():
+        for name, instances in counts.items():
             if not 0 <= instances <= INSTANCES_MAX:
-                raise InvalidInput(f"{instances} instances", hint=f"use 0 to {INSTANCES_MAX}")
+                told = f"role {name} cannot have {instances} instances"
+                raise InvalidInput(told, hint=f"a role has 0 to {INSTANCES_MAX}")
         with self._applying:
             before = self.service(service)
             for role in counts:
@@ -239,7 +240,7 @@ class Control(Queries):
         Raises NotFound, and StaleRevision when it is no longer at the revision that the caller has read.
         """
         before = self.service(service)
-        _expect(before, expected, service)
+        asking.expect(before, expected, service)
         if before.removing:
             return before
         told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
@@ -343,8 +344,3 @@ def _placed(text: str) -> Iterator[None]:
     except InvalidInput as error:
         placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
         raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
-
-
-def _expect(service: Service | None, revision: int | None, name: str) -> None:
-    if revision is not None and revision != (service.revision if service else 0):
-        raise StaleRevision(f"service {name} changed meanwhile", hint="read it again, then try again")

@@ -27,7 +27,7 @@ def label(text: str, what: str = "name") -> str:
     """`text` when it is an RFC 1123 label of at most 40 characters; raises InvalidInput otherwise."""
     if not _LABEL.fullmatch(text):
         raise InvalidInput(
-            f"{what} {text[:80]!r} is not a label",
+            f"{what} {text[:80]!r} cannot be used",
             hint="use 1 to 40 lower-case letters, digits and '-', beginning and ending with a letter or digit",
         )
     return text

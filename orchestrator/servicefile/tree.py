@@ -39,6 +39,28 @@ _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+# What the parser says begins with this; what is said instead, "" for the same; what would be right.
+_SYNTAX = (
+    (
+        "mapping values are not allowed here",
+        "a key where none can stand: its indentation, or a second ': ' on the line, does not fit",
+        "keys of one mapping begin in the same column; a text with ': ' in it stands in quotes",
+    ),
+    (
+        "expected <block end>",
+        "the indentation does not fit what stands above",
+        "keys of one mapping, and items of one list, begin in the same column",
+    ),
+    ("found character '\\t'", "a tab", "indent with blanks"),
+    ("found character", "", "put the text into quotes"),
+    ("found unexpected end of stream", "a quote that is never closed", "close it, with the quote that it began with"),
+    ("expected ',' or '}'", "a { that is not closed, or no comma before this", "write {key: value, key: value}"),
+    ("expected ',' or ']'", "a [ that is not closed, or no comma before this", "write [value, value]"),
+    ("sequence entries are not allowed here", "a list that begins behind its key", "begin it on the next line"),
+    ("expected the node content, but found '<stream end>'", "an end before the value", "close every [, { and quote"),
+    ("expected the node content", "no value where one should stand", "write one; a text of such signs in quotes"),
+    ("found unknown escape character", "", "use single quotes, in which a \\ is a \\"),
+)
 _STRING_TAGS = (None, "!", "tag:yaml.org,2002:str")
 
 
@@ -77,9 +99,12 @@ def read_tree(source: str) -> tuple[Map, tuple[Problem, ...]]:
         for event in _events(source):
             builder.take(event)
     except MarkedYAMLError as error:
+        said = (error.problem or "").split("\n")[0]
         mark = error.problem_mark or error.context_mark
-        said = (error.problem or "not YAML").split("\n")[0]
-        raise _refusal(said[:200], mark.line + 1 if mark else None, SEE) from error
+        if "end of stream" in said or "<stream end>" in said:  # Where it began helps more.
+            mark = error.context_mark or mark
+        message, hint = _in_words(said)
+        raise _refusal(message, mark.line + 1 if mark else None, hint) from error
     except (YAMLError, RecursionError, ValueError) as error:
         raise _refusal(f"not YAML: {str(error)[:100]}", None, SEE) from error
     match builder.root:
@@ -95,6 +120,14 @@ def _events(source: str) -> Iterator[Event]:
     # Typ "safe" skips comments instead of keeping them: a file of nothing else is read in a fraction of the time.
     yaml = YAML(typ="safe", pure=True)
     yield from yaml.parse(source)
+
+
+def _in_words(said: str) -> tuple[str, str]:
+    """What the parser says, in the words of who writes a service file; and what would be right."""
+    for beginning, message, hint in _SYNTAX:
+        if said.startswith(beginning):
+            return message or said[:200], hint
+    return f"not YAML: {said[:200]}", SEE
 
 
 def _refusal(message: str, line: int | None, hint: str) -> InvalidInput:

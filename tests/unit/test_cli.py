@@ -444,6 +444,9 @@ def test_a_reader_that_goes_away_is_no_fault(daemon: Daemon) -> None:
     [
         ("get services", ">&-", 1, "stdout is closed"),
         ("get services", ">/dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("--help", ">/dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("image add --help", ">/dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("--version", ">/dev/full", 1, "stdout cannot be written: No space left on device"),
         ("apply -f -", "<&-", 2, "stdin is closed"),
         ("get instances $'\\xff'", "", 3, "there is no instance"),
         ("image add . --name x", "", 2, "is not a regular file"),
@@ -462,6 +465,87 @@ def test_odd_words_and_files_end_in_a_sentence(
     )
     assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("get instances nosuch", 3),
+        ("get pods", 2),
+        ("get operations", 0),
+        ("apply -f nosuch.yaml", 3),
+        ("restart web-9.shop --wait", 3),
+        ("wait shop --timeout 0.1s", 4),
+        ("image add nosuch --name x", 3),
+    ],
+)
+def test_who_hears_no_talk_still_has_the_exit_status(
+    daemon: Daemon, words: str, status: int, redirected: str
+) -> None:
+    """Talk that cannot be written ends nothing, and does not go to stdout, where data is read."""
+    command = f"exec {sys.executable} -m orchestrator.cli {words} {redirected}"
+    environment = os.environ | {"VMROLE_SOCKET": str(daemon.socket)}
+    done = subprocess.run(
+        ["/bin/bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("why shop", 3, ("shop is a service, not an instance", "such as web-0.shop")),
+        ("console web.shop", 3, ("web.shop is a role, not an instance", "such as web-0.shop")),
+        ("why db.shop", 3, ("there is no instance 'db.shop'",)),
+        ("restart nosuch", 3, ("there is no instance, role or service 'nosuch'",)),
+        ("get instances db.shop", 3, ("there is no instance, role or service 'db.shop'",)),
+        ("scale web.shop --instances 1000", 2, ("role web cannot have 1000 instances", "0 to 100")),
+        ("restore nosuch", 3, ("there is no file nosuch",)),
+    ],
+)
+def test_an_error_says_what_was_meant_instead(run: Run, words: str, status: int, said: tuple[str, ...]) -> None:
+    """What was named, what it is, and a name that would do."""
+    found, _, err = run(*words.split())
+    assert (found, [one for one in said if one not in err]) == (status, []), err
+
+
+def test_who_expects_another_revision_is_told_of_both(run: Run, daemon: Daemon, shop: Path) -> None:
+    """The one there is and the one that was expected; also where there should be none, or is none."""
+    revision = daemon.control.service("shop").revision
+    status, _, err = run("apply", "-f", str(shop), "--expect", "99999")
+    assert (status, f"shop is at revision {revision}; revision 99999 was expected" in err) == (5, True)
+    status, _, err = run("apply", "-f", str(shop), "--expect", "0")
+    assert (status, f"shop is at revision {revision}; none was expected" in err) == (5, True)
+    shop.write_text(SHOP.replace("service: shop", "service: other"))
+    status, _, err = run("apply", "-f", str(shop), "--expect", "7")
+    assert (status, "other does not exist; revision 7 was expected" in err) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "words"),
+    [
+        ("    image: micro", "   image: micro", 6, "indentation"),
+        ("    image: micro", "\timage: micro", 5, "a tab"),
+        ("    image: micro", "    image: mi: cro", 5, "in quotes"),
+        ("    image: micro", "    image: 'micro", 5, "never closed"),
+        ("cache: {size: 64 MiB}", "cache: {size: 64 MiB", 12, "not closed"),
+        ("    image: micro", "    image: @micro", 5, "into quotes"),
+        ("    image: micro", "    image: - micro", 5, "on the next line"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_once_and_in_plain_words(
+    run: Run, shop: Path, before: str, after: str, line: int, words: str
+) -> None:
+    """One sentence with file and line, one with what would be right; nothing of it twice."""
+    shop.write_text(SHOP.replace(before, after, 1))
+    status, _, err = run("apply", "-f", str(shop))
+    first, second = err.splitlines()
+    assert status == 2
+    assert first.startswith(f"error: {shop}:{line}: "), err
+    assert second.startswith("hint: ")
+    assert words in err
+    assert "README" not in err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

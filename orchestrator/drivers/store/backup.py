@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from orchestrator.drivers.store.sqlite_file import connect, counted, digest, lock, prepare, translated
 from orchestrator.drivers.tools.file_errors import file_faults
-from orchestrator.errors import ConfigError, InvalidInput, Permanent
+from orchestrator.errors import ConfigError, InvalidInput, NotFound, Permanent
 from orchestrator.model import records_copy
 from orchestrator.model.records_copy import LINE_MAX_BYTES, Newer, Seal
 
@@ -150,6 +150,8 @@ def _unsealed(backup: Path, target: BinaryIO) -> None:
     """The records of a backup, or of a plain copy of them, into `target`."""
     try:
         source = backup.open("rb")
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {backup}", hint="name a file that vmrole backup has made") from error
     except OSError as error:
         raise InvalidInput(f"{backup}: {error.strerror}", hint="name a file that vmrole backup has made") from error
     with source:
