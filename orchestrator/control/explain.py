@@ -47,7 +47,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
 def _reason(instance: Instance) -> str:
     if instance.phase is Phase.FAILED:
         keeps = f"vmrole restart {instance.name} (keeps everything), or: " if instance.set_up else ""
-        again = f"It is tried again at {_clock(instance.revisit_at_s)}. " if instance.revisit_at_s else ""
+        again = f"It is tried again at {_clock(instance.again_at_s)}. " if instance.again_at_s else ""
         return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
     if instance.phase is Phase.STOPPED and not instance.goal.runs:
         anew = instance.going or not instance.set_up
@@ -66,6 +66,8 @@ def _next_rung(instance: Instance) -> str:
             return "it is restarted"
         case Phase.STOPPING:
             return "it is reimaged"
+        case _ if instance.phase in lifecycle.ENDING:
+            return "it is failed, and tried again later"
         case _ if instance.by_request and instance.phase in lifecycle.BOOTING:
             return "it is failed, keeps everything, and is looked at again; its restart was asked for"
         case _ if instance.only_probe:

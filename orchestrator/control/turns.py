@@ -42,7 +42,7 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
     if before.phase is Phase.GONE:
         present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
         return None, NEVER_S
-    if before.phase is Phase.FAILED and not before.held and 0 < before.revisit_at_s <= now_s:
+    if before.phase is Phase.FAILED and not before.held and 0 < before.again_at_s <= now_s:
         return _revisit(present, host, before)
     match _attempt(before, host):
         case Done(seen, because, then):
@@ -118,7 +118,9 @@ def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: 
 
 
 def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, float]:
-    """Another try, unasked, of what failed together with others: a look; without a complete setup, a new one."""
+    """Another try, unasked, of what failed together with others, or while it was leaving for no wish of anybody's: a
+    look; without a complete setup, a new one.
+    """
     now_s = host.clock.now_s()
     with _HEALING:
         if failed.set_up:
@@ -209,14 +211,16 @@ def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leav
     rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
     note = kept(instance, host)
     log.warning("%s; now %s", reason, phase)
-    struck = replace(instance, strikes=rung, failure=reason)
+    struck = replace(instance, strikes=rung, failure=reason, set_up=instance.set_up and phase is not Phase.STOPPING)
     now_s = host.clock.now_s()
+    if phase is Phase.FAILED and instance.restart_asked:  # It was tried: the wish is not renewed by itself.
+        struck = replace(struck, boot=instance.goal.wanted.boot, by_request=instance.set_up)
+    if instance.phase in (Phase.HALTING, Phase.STOPPED):  # Its next boot is that of a start, whenever that comes.
+        struck = replace(struck, by_request=instance.set_up)
     if instance.phase in lifecycle.ENDING:
         struck = replace(struck, retry_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
-    elif leave or (phase is Phase.FAILED and (instance.only_probe or instance.by_request)):
+    elif leave or (phase is Phase.FAILED and (instance.only_probe or struck.by_request)):
         struck = replace(struck, revisit_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
-    if phase is Phase.FAILED and instance.restart_asked:
-        struck = replace(struck, boot=instance.goal.wanted.boot)  # It was tried: the wish is not renewed by itself.
     if phase is Phase.FAILED and not leave and (kept_for := _kept_for(instance)):
         struck = replace(struck, failure=f"{reason}; {kept_for}")
     return _enter(present, struck, phase, now_s, because=reason, note=note)

@@ -141,6 +141,11 @@ class Instance:
         return not self.going and self.goal.wanted > self.at
 
     @property
+    def again_at_s(self) -> float:
+        """When what has failed is tried or looked at again, unasked (seconds since the epoch); 0: never."""
+        return self.retry_at_s or self.revisit_at_s
+
+    @property
     def stale(self) -> bool:
         """Whether its VM is built from something else than the service's file says by now."""
         return self.role.template() != self.goal.role.template()
