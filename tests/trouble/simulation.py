@@ -69,6 +69,7 @@ class Turns(Executor):
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], object]] = []
+        self.done: set[object] = set()  # of which records there has been one
         self._keys: list[tuple[object, ...]] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -81,6 +82,7 @@ class Turns(Executor):
     def _done(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._keys.remove(args)
         fn(*args)
+        self.done.update(args)
 
 
 class Bugs(logging.Handler):
@@ -192,9 +194,6 @@ class Simulation:
         """Trouble, then calm, then what was wished; then the end of everything."""
         with self._listening():
             try:
-                self._live(lambda: self._left <= 0)
-                self._end_trouble()
-                self._ask_again()
                 self._settle()
                 self._check_wish()
                 self._step("the end is asked for", self._remove)
@@ -223,26 +222,27 @@ class Simulation:
             root.level, root.propagate = before, propagates
 
     def _live(self, settled: Callable[[], bool]) -> None:
-        """Daemons, one after the other as they die, until it is settled."""
+        """Daemons, one after the other as they die, until one that has begun to look finds it settled."""
         self._settled = settled
-        steps = 0
-        while not settled():
-            steps += 1
-            assert steps < CALM_STEPS_MAX, f"it does not come to rest: {self._told()}"
+        for _ in range(CALM_STEPS_MAX):
             try:
                 self.daemon.run()
             except Over:
                 self._begin()
+                return
             except Died:
                 self.steps.append("  the daemon died and is started again")
                 self._begin()
             except Transient:  # The store did not answer at the start: systemd starts the daemon again.
                 self._begin()
+        raise AssertionError(f"it does not come to rest: {self._told()}")
 
     def _waits(self, within_s: float) -> None:
         """What happens while the loop waits: one turn, one request, one fault, or time passes."""
         self._left -= 1
         assert self._left > -CALM_STEPS_MAX, f"it does not come to rest: {self._told()}"
+        if not self._calm and self._left <= 0:
+            self._end_trouble()
         if self._settled():
             raise Over
         if self.turns.waiting and self.chance.random() < 0.8:
@@ -450,7 +450,10 @@ class Simulation:
             if machine.power is Power.PAUSED:
                 self.world.resume(name)
         self.steps.append("all is calm")
-        self._begin()
+        self.turns.done.clear()
+        self._ask_again()
+        if self.chance.random() < 0.5:  # The others must see by themselves what nobody has told them of.
+            raise Died
 
     # What must hold
 
@@ -504,10 +507,10 @@ class Simulation:
             self._marked.pop(name, None)
 
     def _settle(self) -> None:
-        """The operator takes up what healing has left to him, until there is nothing of the kind."""
+        """Trouble, then calm; the operator takes up what healing has left to him, until nothing is."""
         for _ in range(6):
-            self._left = 0
             self._live(self._at_rest)
+            self._left = 0
             halted = [one.name for one in self._known().values() if one.phase is Phase.STOPPED]
             failed = [one.name for one in self._known().values() if one.phase is Phase.FAILED]
             for name in halted:
@@ -524,15 +527,17 @@ class Simulation:
         raise AssertionError(f"something fails again and again: {self._told()}")
 
     def _at_rest(self) -> bool:
+        if not self._calm or self.turns.waiting:
+            return False
         if any(one.progress is Progress.RUNNING for one in self._reader.all(Operation)):
             return False
         services = self._reader.all(Service)
         if any(one.removing for one in services):
             return False
-        if self.turns.waiting:
-            return False
-        whole = all(map(_at_rest, self._known().values())) and self._names() == self._wished()
-        return whole and not self._findings()  # What was struck last may not have been noticed yet.
+        looked_at = {*(("service", one.name) for one in services), *(("instance", name) for name in self._known())}
+        if not looked_at <= self.turns.done:
+            return False  # What nobody tells of is seen when it is looked at.
+        return all(map(_at_rest, self._known().values())) and self._names() == self._wished()
 
     def _findings(self) -> list[verify.Finding]:
         return list(verify.findings(self._plain, self._reader.all(Service), list(self._known().values())))
@@ -574,8 +579,10 @@ def _at_rest(instance: Instance) -> bool:
             return not instance.retry_at_s and not instance.revisit_at_s
         case Phase.STOPPED:
             return not instance.goal.runs
-        case phase:
-            return phase is Phase.SERVING and instance.goal.wanted <= instance.at and instance.goal.serve
+        case Phase.SERVING:  # What it waits for there has been seen, and is not mended yet.
+            return instance.goal.wanted <= instance.at and instance.goal.serve and not instance.waiting
+        case _:
+            return False
 
 
 def simulate(seed: int) -> None:
