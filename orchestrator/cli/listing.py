@@ -24,6 +24,10 @@ def _waits(row: Row) -> str:
     return told or ("a rollout: its VM is not as the file says" if row["stale"] else "")
 
 
+def _progress(row: Row) -> str:
+    return "paused" if row["paused"] and row["progress"] == "running" else str(row["progress"])
+
+
 def _roles(row: Row) -> str:
     return ",".join(role["name"] for role in row["roles"])
 
@@ -103,7 +107,7 @@ _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
             ("VERB", lambda row: row["verb"]),
             ("SUBJECT", lambda row: row["subject"]),
             ("TARGETS", lambda row: str(len(row["targets"]))),
-            ("PROGRESS", lambda row: row["progress"]),
+            ("PROGRESS", _progress),
             ("AGE", lambda row: ago(row["created_at_s"])),
         ],
         [("TOGETHER", lambda row: str(row["together"])), ("MESSAGE", lambda row: row["message"])],

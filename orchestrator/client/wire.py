@@ -121,6 +121,7 @@ class Operation(TypedDict):
     storage: list[int]
     halts: list[int]
     together: int
+    paused: bool
     progress: str
     message: str
     created_at_s: float

@@ -23,6 +23,7 @@ from orchestrator.model import (
     Phase,
     Progress,
     Role,
+    Rollout,
     Service,
     ServiceSpec,
     Verb,
@@ -35,7 +36,6 @@ from orchestrator.servicefile.answers import computer_faults
 
 TEMPLATE_BYTES_MAX = COMMIT_BYTES_MAX - 1024  # as JSON; it is stored by itself
 IMAGES_MAX = 40  # of one service; each has a place in the commit that makes it so
-_ROLLOUT = "rollout-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,26 +190,35 @@ def wished_anew(instance: Instance, spec: ServiceSpec) -> bool:
     return instance.goal.role.template() != _template(spec, instance)
 
 
-def rollout(service: str, instances: Sequence[Instance], now_s: float) -> Operation:
-    """A rolling reimage of these instances."""
-    return Operation(
-        id=f"{_ROLLOUT}{uuid.uuid4().hex[:12]}",
-        verb=Verb.REIMAGE,
-        subject=service,
-        service=service,
+def rollout(
+    service: Service, instances: Sequence[Instance], past: Sequence[Rollout], *, from_revision: int, now_s: float
+) -> Rollout:
+    """A rolling reimage of these instances, to the service's newest revision.
+
+    One that takes up what another has left to do, of those that were, goes from where that one went from.
+    """
+    same = [one for one in past if (one.service_uid, one.to_revision) == (service.uid, service.file_revision)]
+    first = min(same, key=lambda one: one.created_at_s, default=None)
+    from_revision = from_revision if from_revision != service.file_revision else 0
+    return Rollout(
+        id=f"rollout-{uuid.uuid4().hex[:12]}",
+        service=service.name,
+        service_uid=service.uid,
+        from_revision=from_revision if first is None else first.from_revision,
+        to_revision=service.file_revision,
         targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in instances),
         created_at_s=now_s,
     )
 
 
-def superseded(before: ServiceSpec, after: ServiceSpec, running: Sequence[Operation]) -> list[Operation]:
-    """The running rollouts as they end when what they roll out is no longer what is wanted."""
+def superseded(before: ServiceSpec, after: ServiceSpec, rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """The running ones of the rollouts as they end when what they roll out is no longer what is wanted."""
     if _templates(before) == _templates(after):
         return []
     return [
         replace(one, progress=Progress.SUPERSEDED, message="the service was applied anew")
-        for one in running
-        if one.id.startswith(_ROLLOUT)
+        for one in rollouts
+        if one.progress is Progress.RUNNING
     ]
 
 

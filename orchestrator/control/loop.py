@@ -25,7 +25,18 @@ from orchestrator.errors import (
     VmroleError,
 )
 from orchestrator.host.log import subject
-from orchestrator.model import Event, Frontend, Instance, InstanceName, Operation, Phase, Progress, Service, pool_name
+from orchestrator.model import (
+    Event,
+    Frontend,
+    Instance,
+    InstanceName,
+    Operation,
+    Phase,
+    Progress,
+    Rollout,
+    Service,
+    pool_name,
+)
 from orchestrator.ports import COMMIT_PARTS_MAX, Host, Store
 
 log = logging.getLogger(__name__)
@@ -101,7 +112,8 @@ def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[Inst
     operation = present.find(Operation, operation_id)
     if operation is None or operation.progress is not Progress.RUNNING:
         return (), NEVER_S
-    instances = present.instances_of(operation.service)
+    rolls = present.find(Rollout, operation_id)
+    instances = {} if rolls and _is_of_another(rolls, present) else present.instances_of(operation.service)
     moved, all_changed = rollout.advance(operation, instances)
     changed = all_changed[:BATCH]
     if len(changed) < len(all_changed):  # It is not over before all are wished for.
@@ -111,10 +123,17 @@ def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[Inst
         if moved.progress is not Progress.RUNNING:
             told = f"{moved.verb} {moved.progress}: {moved.message}"
             events = [Event(at_s=host.clock.now_s(), subject=moved.subject, message=told)]
-        present.commit([records.put(moved), *(records.put_wish(one) for one in changed)], events)
+        write = records.put(rolls.at(moved) if rolls else moved)
+        present.commit([write, *(records.put_wish(one) for one in changed)], events)
     if len(changed) < len(all_changed):
         return tuple(one.name for one in changed), 0.0
     return tuple(one.name for one in changed), NEVER_S if moved.progress is not Progress.RUNNING else AUDIT_S
+
+
+def _is_of_another(rollout_: Rollout, present: Present) -> bool:
+    """Whether its service is gone: one of the same name is none of its business."""
+    service = present.find(Service, rollout_.service)
+    return service is None or service.uid != rollout_.service_uid
 
 
 class Reconciler:

@@ -26,6 +26,7 @@ from orchestrator.model import (
     Progress,
     Revision,
     Role,
+    Rollout,
     Service,
     Unknown,
 )
@@ -33,7 +34,7 @@ from orchestrator.ports import Check, Document, Store, Write
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", Image, Service, Revision, Instance, Operation)
+R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout)
 _NOBODY: Mapping[InstanceName, Instance] = {}
 
 
@@ -64,6 +65,8 @@ class Present:
         self._called: dict[str, dict[InstanceName, Instance]] = {}  # by host name, "web-0"
         self._running: dict[str, dict[str, Operation]] = {}
         self._revisions: dict[str, dict[str, Revision]] = {}
+        self._rollouts: dict[str, dict[str, Rollout]] = {}
+        self._rolling: dict[str, Record] = {}  # the operation that each rollout is
         self._uses: Counter[str] = Counter()  # of each template
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
         self.decoded = 0
@@ -74,7 +77,7 @@ class Present:
         """The record, or None; raises Permanent when there is one that cannot be read."""
         self._look()
         kind = records.kind_of(of)
-        record = self._records.get(kind, {}).get(key)
+        record = self._records.get(kind, {}).get(key) or (self._rolling.get(key) if of is Operation else None)
         if record is None and (aside := self._set_aside.get((kind, key))):
             raise Permanent(str(aside), hint=aside.hint)
         return record if isinstance(record, of) else None
@@ -90,7 +93,7 @@ class Present:
     def all(self, of: type[R]) -> list[R]:
         """All records of the type, by key. O(their number): for lists that a person reads, and for the start."""
         self._look()
-        present = dict(self._records.get(records.kind_of(of), {}))
+        present = {**self._records.get(records.kind_of(of), {}), **(self._rolling if of is Operation else {})}
         return [record for _, record in sorted(present.items()) if isinstance(record, of)]
 
     def instances_of(self, service: str) -> Mapping[InstanceName, Instance]:
@@ -119,6 +122,11 @@ class Present:
         self._look()
         return list(self._revisions.get(service, {}).values())
 
+    def rollouts_of(self, service: str) -> Sequence[Rollout]:
+        """The rollouts that are stored of services of a name, in no order."""
+        self._look()
+        return list(self._rollouts.get(service, {}).values())
+
     def peopled(self) -> frozenset[str]:
         """The services that have instances."""
         self._look()
@@ -132,8 +140,9 @@ class Present:
             return None
         self._look()
         names = {change.key: None for change in changes if change.kind in self._halves}
-        ids = {change.key: None for change in changes if change.kind == records.OPERATION}
-        instances, operations = self._records.get("instance", {}), self._records.get(records.OPERATION, {})
+        ids = {change.key: None for change in changes if change.kind in (records.OPERATION, records.ROLLOUT)}
+        instances = self._records.get("instance", {})
+        operations = {**self._records.get(records.OPERATION, {}), **self._rolling}
         return Touched(
             revision=max([now, *(change.revision for change in changes)]),
             instances={InstanceName(name): _if(Instance, instances.get(name)) for name in names},
@@ -280,6 +289,11 @@ class Present:
                 self._running.setdefault(record.service, {})[record.id] = record
             case Revision():
                 self._revisions.setdefault(record.service, {})[record.key] = record
+            case Rollout():
+                self._rollouts.setdefault(record.service, {})[record.id] = record
+                self._rolling[record.id] = record.operation
+                if record.progress is Progress.RUNNING:
+                    self._running.setdefault(record.service, {})[record.id] = record.operation
             case _:
                 pass
         self._uses.update(_templates_of(record))
@@ -293,6 +307,10 @@ class Present:
                 _remove(self._running, record.service, record.id)
             case Revision():
                 _remove(self._revisions, record.service, record.key)
+            case Rollout():
+                _remove(self._rollouts, record.service, record.id)
+                _remove(self._running, record.service, record.id)
+                del self._rolling[record.id]
             case _:
                 pass
         for key in _templates_of(record):

@@ -7,6 +7,7 @@
     wish/INSTANCE       what is wanted of an instance; requests and operations write it
     state/INSTANCE      how far it is; its turn alone writes it
     operation/ID        long work over several instances
+    rollout/ID          the same that an apply has made, from one revision to another
 
 In memory an `Instance` is its wish and its state in one value. A field that a newer version has written, and that
 this one does not know, stays where it was when the record is written again.
@@ -23,12 +24,24 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.model import Image, Instance, Operation, Path, Revision, Role, Service, ServiceSpec, Unknown
+from orchestrator.model import (
+    Image,
+    Instance,
+    Operation,
+    Path,
+    Revision,
+    Role,
+    Rollout,
+    Service,
+    ServiceSpec,
+    Unknown,
+)
 from orchestrator.ports import Check, Document, Write
 
-Record = Image | Service | Revision | Instance | Operation
+Whole = Image | Service | Revision | Operation | Rollout  # a document each
+Record = Whole | Instance
 
-IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION = KINDS = (
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT = KINDS = (
     "image",
     "template",
     "service",
@@ -36,6 +49,7 @@ IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION = KINDS = (
     "wish",
     "state",
     "operation",
+    "rollout",
 )
 FIRST_INSTANCE = "instance"  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {
@@ -44,6 +58,7 @@ _KIND: dict[type[Any], str] = {
     Revision: REVISION,
     Instance: "instance",
     Operation: OPERATION,
+    Rollout: ROLLOUT,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
@@ -79,7 +94,7 @@ def key_of(record: Record) -> str:
             return record.key
         case Instance():
             return record.name
-        case Operation():
+        case Operation() | Rollout():
             return record.id
 
 
@@ -141,7 +156,7 @@ def _spec_body(spec: ServiceSpec) -> dict[str, Any]:
 # Writing -----------------------------------------------------------------------------------------------------
 
 
-def put(record: Image | Service | Revision | Operation) -> Write:
+def put(record: Whole) -> Write:
     """The write that creates (revision 0) or changes the record that was read at its revision."""
     body = _bare(record)
     if isinstance(record, Service | Revision):
@@ -163,7 +178,7 @@ def put_state(instance: Instance) -> Write:
     return Write(STATE, instance.name, body, instance.state_revision)
 
 
-def drop(record: Image | Service | Revision | Operation) -> Write:
+def drop(record: Whole) -> Write:
     """The write that deletes the record as it was read."""
     return Write(_KIND[type(record)], key_of(record), None, record.revision)
 
@@ -224,14 +239,14 @@ def with_unknown(body: dict[str, Any], unknown: Unknown) -> dict[str, Any]:
 _UNREADABLE = (ValidationError, LookupError, TypeError, ValueError, AttributeError)
 
 
-def decode(document: Document, templates: Mapping[str, Role]) -> Image | Service | Revision | Operation | SetAside:
-    """An image, a service, a revision or an operation."""
+def decode(document: Document, templates: Mapping[str, Role]) -> Whole | SetAside:
+    """Any record but an instance, which is two documents."""
     of = next(of for of, kind in _KIND.items() if kind == document.kind)
     body = dict(document.body)
     try:
         if of in (Service, Revision):
             body["spec"] = {**body["spec"], "roles": [_role(entry, templates) for entry in body["spec"]["roles"]]}
-        return cast("Image | Service | Revision | Operation", _read(of, body, document, revision=document.revision))
+        return cast("Whole", _read(of, body, document, revision=document.revision))
     except _UNREADABLE as error:
         return _aside(document, error)
 

@@ -31,6 +31,7 @@ from orchestrator.model import (
     Operation,
     Progress,
     Role,
+    Rollout,
     Seat,
     Service,
     ServiceSpec,
@@ -68,7 +69,7 @@ class _Plan:
     service: Service
     changes: tuple[Change, ...]
     stale: Sequence[Instance]
-    ended: Sequence[Operation]
+    ended: Sequence[Rollout]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,6 @@ class Control(Queries):
         plan = self._planned(spec, expected, {}, resumes=not author.scales)
         if dry_run or not plan.changes:
             return Applied(service=plan.old, changes=plan.changes, operation=None)
-        operation = deployment.rollout(spec.name, plan.stale, self._now_s()) if plan.stale else None
         told = Event(
             at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in plan.changes)
         )
@@ -171,18 +171,26 @@ class Control(Queries):
             restores=author.restores,
             scales=author.scales,
         )
+        rollout = self._rollout(plan, revised.service) if plan.stale else None
         writes = [records.put(revised.service), *(records.put(one) for one in revised.fresh)]
         writes += [*self._touch_images(spec), *(records.put(one) for one in plan.ended)]
         writes += [records.drop(one) for one in revised.dropped]
-        if operation is not None:
-            writes += [records.put(operation), *self._forget_old_operations()]
+        if rollout is not None:
+            writes += [records.put(rollout), *self._forget_old_operations()]
         self._store_templates(spec)
         revision = self._present.commit(writes, [told])
+        operation = replace(rollout, revision=revision).operation if rollout else None
         self._unfold(spec.name, operation)
         if revised.dropped:
             self._forget_templates()
-        stored = replace(operation, revision=revision) if operation else None
-        return Applied(service=replace(revised.service, revision=revision), changes=plan.changes, operation=stored)
+        service = replace(revised.service, revision=revision)
+        return Applied(service=service, changes=plan.changes, operation=operation)
+
+    def _rollout(self, plan: _Plan, service: Service) -> Rollout:
+        past = self._present.rollouts_of(service.name)
+        before = revisions.known(plan.old, self._present.revisions_of(service.name)) if plan.old else []
+        from_revision = before[-1].number if before else 0
+        return deployment.rollout(service, plan.stale, past, from_revision=from_revision, now_s=self._now_s())
 
     def _planned(
         self, spec: ServiceSpec, expected: int | None, planned: Mapping[str, Service], *, resumes: bool = True
@@ -199,7 +207,7 @@ class Control(Queries):
         deployment.check(spec, others, self._capacity, before=old.spec if old else None)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
-        ended = deployment.superseded(old.spec, spec, running) if old else []
+        ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []
         going_on = [one for one in running if one.id not in {rollout.id for rollout in ended}]
         stale = deployment.stale(spec, list(present.values()), going_on) if resumes else []
         asking.check_staying(spec, present.values())
@@ -321,7 +329,8 @@ class Control(Queries):
 
     def _forget_old_operations(self) -> list[Write]:
         over = [one for one in self.operations() if one.progress is not Progress.RUNNING]
-        return [records.drop(one) for one in over[:-OPERATIONS_KEPT][:FORGOTTEN_AT_ONCE]]
+        forgotten = over[:-OPERATIONS_KEPT][:FORGOTTEN_AT_ONCE]
+        return [records.drop(self._present.find(Rollout, one.id) or one) for one in forgotten]
 
     def _unfold(self, service: str, operation: Operation | None) -> None:
         """Writes the wishes of the instances now, so that whoever asks next sees them, and wakes whom it concerns.

@@ -45,6 +45,8 @@ def advance(
         return replace(operation, progress=Progress.FAILED, message=because), ()
     so_far = _so_far(operation, done, removed, stopped)
     so_far += f", {protected} protected and left as they are" if protected else ""
+    if operation.paused and (waiting or at_start):
+        return replace(operation, message=f"{so_far}; paused, {len(waiting) + len(at_start)} not begun"), ()
     if done + removed + stopped + protected == len(operation.targets):
         return replace(operation, progress=Progress.DONE, message=so_far), tuple(at_start)
     # Those that serve nobody go first: nobody misses them.

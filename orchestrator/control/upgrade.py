@@ -1,17 +1,19 @@
-"""Records of the first version, in which each instance held its role twice, brought to the form of now.
+"""Records of earlier versions, brought to the form of now.
 
+In the first one each instance held its role twice; later, a rollout was an operation with a name of its own.
 Once, at the start of the daemon. Cut anywhere it goes on where it was: what has been brought over is in the new form.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.control import records
-from orchestrator.model import Role
+from orchestrator.model import Operation, Progress, Role, Rollout
 from orchestrator.ports import Document, Store, Write
 
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic")
@@ -33,7 +35,35 @@ def upgrade(store: Store) -> int:
         if writes:
             store.commit(writes)
             brought += 1
+    for document in store.all(records.OPERATION):
+        if writes := _rollout(store, document):
+            store.commit(writes)
+            brought += 1
     return brought
+
+
+def _rollout(store: Store, document: Document) -> list[Write]:
+    """A rollout that runs goes on as one; what is over may stay as it was called."""
+    operation = records.decode(document, {})
+    if not isinstance(operation, Operation) or operation.progress is not Progress.RUNNING:
+        return []
+    service = store.get(records.SERVICE, operation.service)
+    if not operation.id.startswith("rollout-") or service is None or service.damage:
+        return []
+    uid = service.body.get("uid") or str(uuid.uuid4())
+    rollout = Rollout(
+        id=operation.id,
+        service=operation.service,
+        service_uid=uid,
+        from_revision=0,
+        to_revision=service.body.get("file_revision") or 1,
+        targets=operation.targets,
+        message=operation.message,
+        created_at_s=operation.created_at_s,
+    )
+    body = {**service.body, "uid": uid}
+    named = [] if body == service.body else [Write(records.SERVICE, service.key, body, service.revision)]
+    return [records.drop(operation), records.put(rollout), *named]
 
 
 def _service(document: Document) -> tuple[Mapping[str, Role], list[Write]]:

@@ -47,7 +47,7 @@ from orchestrator.model.template import (
     Stop,
     TcpProbe,
 )
-from orchestrator.model.work import Event, Operation, Progress, Verb
+from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb
 from orchestrator.model.world import (
     Agent,
     Domain,
@@ -111,6 +111,7 @@ __all__ = [
     "Restart",
     "Revision",
     "Role",
+    "Rollout",
     "Seat",
     "Service",
     "ServiceNetwork",

@@ -53,7 +53,48 @@ class Operation:
     storage: tuple[int, ...] = ()  # of a rebuild: how often each target's local storage shall have been made new
     halts: tuple[int, ...] = ()  # of a stop or start: what each target's count of them shall have come to
     together: int = 1
+    paused: bool = False  # of a rollout: nobody more is begun until it is resumed
     progress: Progress = Progress.RUNNING
     message: str = ""
     created_at_s: float = 0.0
     revision: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """What an apply makes when it changes what VMs are built from: instances are made anew, one after the other.
+
+    The first that fails halts it: its progress is FAILED then, and the next apply takes up what it has left.
+    """
+
+    id: str
+    service: str
+    service_uid: str
+    from_revision: int  # of the service's file; 0: not known
+    to_revision: int
+    targets: tuple[tuple[InstanceName, Incarnation], ...]  # in their order, but that who serves nobody goes first
+    paused: bool = False
+    progress: Progress = Progress.RUNNING
+    message: str = ""
+    created_at_s: float = 0.0
+    revision: int = 0
+
+    @property
+    def operation(self) -> Operation:
+        """The rollout as the long work that it is."""
+        return Operation(
+            id=self.id,
+            verb=Verb.REIMAGE,
+            subject=self.service,
+            service=self.service,
+            targets=self.targets,
+            paused=self.paused,
+            progress=self.progress,
+            message=self.message,
+            created_at_s=self.created_at_s,
+            revision=self.revision,
+        )
+
+    def at(self, operation: Operation) -> Rollout:
+        """The rollout as far as its operation has come."""
+        return dataclasses.replace(self, progress=operation.progress, message=operation.message)
