@@ -41,7 +41,7 @@ from orchestrator.drivers.hypervisor import accelerator, host_limits
 from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.network import routes, tables, vip
+from orchestrator.drivers.network import egress, routes, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
@@ -198,7 +198,8 @@ def _host(
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
-        network = HostNetwork(machines.connection, settings.vip_interface, installation)
+        denied = egress.denied(settings.egress_deny, settings.egress_allow)
+        network = HostNetwork(machines.connection, settings.vip_interface, installation, denied)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         yield Host(
             disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),

@@ -11,6 +11,8 @@ libvirt_uri = "qemu:///system"
 vip_interface = "eth0"               # where VIPs are added; needed as soon as a service is applied
 vip_pool = "203.0.113.0/28"          # networks that VIPs are taken from, by blanks; default: those of vip_interface
 network_pool = "10.90.0.0/16"        # private networks are cut from it, a /24 for each service
+egress_deny = ["10.0.0.0/8", …]      # networks that guests do not reach; default: private and special ones
+egress_allow = []                    # exceptions, e.g. "192.168.1.5/32"; the longest prefix decides
 accelerator = "auto"                 # "auto" boots a guest to find out; "kvm"; "tcg"
 haproxy = "haproxy"                  # the program
 image_virtual_size_max_gib = 2048
@@ -53,6 +55,21 @@ _BOUNDS = {
     "workers": (1, 1024),
 }
 _NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
+# What a guest has no business in: RFC 6890's networks that are no part of the Internet, and 168.63.129.16, at which
+# Azure's hosts hand out what a VM is to know.
+EGRESS_DENY = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "240.0.0.0/4",
+)
+_NETWORKS = ("egress_deny", "egress_allow")
 _FROM_ENVIRONMENT = {
     "VMROLE_STATE_DIR": "state_dir",
     "VMROLE_RUN_DIR": "run_dir",
@@ -75,6 +92,8 @@ class Config:
     vip_interface: str = ""
     vip_pool: str = ""
     network_pool: str = "10.90.0.0/16"
+    egress_deny: tuple[str, ...] = EGRESS_DENY
+    egress_allow: tuple[str, ...] = ()
     accelerator: str = "auto"
     haproxy: str = "haproxy"
     image_virtual_size_max_gib: int = 2048
@@ -178,7 +197,8 @@ def _fault(key: str, value: object, defaults: Mapping[str, Any]) -> tuple[str, s
     default, shown = defaults[key], repr(value)[:80]
     if isinstance(default, tuple):
         names = isinstance(value, list) and all(isinstance(word, str) and word for word in value)
-        return None if names else (f"{shown} is not a list of names", f'write {key} = ["NAME"]')
+        what, example = ("networks", "192.168.1.0/24") if key in _NETWORKS else ("names", "NAME")
+        return None if names else (f"{shown} is not a list of {what}", f'write {key} = ["{example}"]')
     if isinstance(default, int):
         least, most = _BOUNDS[key]
         if not isinstance(value, int) or isinstance(value, bool):
@@ -202,6 +222,10 @@ def _network_faults(config: Config) -> Iterator[tuple[str, str, str]]:
             ipaddress.IPv4Network(one)
         except ValueError as error:
             yield "vip_pool", str(error), "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
+    for key in _NETWORKS:
+        for one in getattr(config, key):
+            if fault := _no_network(one):
+                yield key, *fault
     try:
         pool = ipaddress.IPv4Network(config.network_pool)
     except ValueError as error:
@@ -212,3 +236,16 @@ def _network_faults(config: Config) -> Iterator[tuple[str, str, str]]:
     if any(pool.overlaps(ipaddress.IPv4Network(one)) for one in _NOBODY_S):
         hint = "an IPv4 network for machines, such as 10.90.0.0/16"
         yield "network_pool", f"no machine can have every address of {pool}", hint
+
+
+def _no_network(text: str) -> tuple[str, str] | None:
+    """Why the text is no IPv4 network, and what would be; None when it is."""
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError as error:
+        try:
+            meant = ipaddress.IPv4Network(text, strict=False)
+        except ValueError:
+            return f"{text[:80]!r} is not an IPv4 network", "write ADDRESS/LENGTH, such as 192.168.1.0/24"
+        return str(error), f"{meant} for the whole network, or {text.partition('/')[0]}/32"
+    return None

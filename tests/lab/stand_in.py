@@ -23,6 +23,9 @@ from tests.lab.harness.daemons import until
 from tests.lab.harness.places import HOST, Place
 
 T = TypeVar("T")
+LAN = "lan"  # the namespace of a network beside the host's outside: the site's own, or a cloud's
+LAN_GATEWAY, LAN_ADDRESS, LAN_OTHER = "192.168.77.1", "192.168.77.2", "192.168.77.3"
+METADATA = "169.254.169.254"
 _CLONE_NEWNET = 0x40000000
 _ETH_P_ALL = 3
 _IP_PKTINFO = 8  # ip(7); Python has no name for it
@@ -114,6 +117,23 @@ class StandIn:
     def asks(self, name: str, server: str = "") -> str:
         """The address that DNS has for the name, "" when it has none or does not answer."""
         return asks(self.namespace, name, server or self.gateway)
+
+
+@contextlib.contextmanager
+def private_network() -> Iterator[Place]:
+    """A namespace that the host reaches by another link: two private addresses, and the one of a cloud's metadata."""
+    HOST.run(["ip", "netns", "add", LAN])
+    try:
+        HOST.run(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", LAN])
+        for command in (f"addr add {LAN_GATEWAY}/24 dev lan0", "link set lan0 up", f"route add {METADATA} dev lan0"):
+            HOST.run(["ip", *command.split()])
+        addresses = [f"addr add {one} dev eth0" for one in (f"{LAN_ADDRESS}/24", f"{LAN_OTHER}/24", f"{METADATA}/32")]
+        for command in ("link set lo up", "link set eth0 up", *addresses, f"route add default via {LAN_GATEWAY}"):
+            HOST.run(["ip", "-n", LAN, *command.split()])
+        yield Place(LAN, ("nsenter", f"--net=/run/netns/{LAN}", "--"))
+    finally:
+        HOST.run(["ip", "link", "del", "lan0"], check=False)
+        HOST.run(["ip", "netns", "del", LAN])
 
 
 class Ear:

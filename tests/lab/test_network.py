@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.network import tables
+from orchestrator.drivers.network import egress, tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign, Permanent
+from orchestrator.host.config import Config
 from orchestrator.model import Instance, Notice, Part, Service, instance_name
 from orchestrator.rules import addressing
 from tests.contract.suites.network import NetworkContract, make_service
@@ -58,7 +59,9 @@ def network(lab: Lab) -> Iterator[HostNetwork]:
     """The driver, connected to the lab's libvirtd."""
     connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
     connection.open()
-    yield HostNetwork(connection, OUTSIDE_LINK)
+    settings = Config()
+    denied = egress.denied(settings.egress_deny, settings.egress_allow)
+    yield HostNetwork(connection, OUTSIDE_LINK, denied=denied)
     connection.close()
 
 

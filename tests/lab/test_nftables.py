@@ -20,9 +20,11 @@ from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
+from orchestrator.drivers.network import egress
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Busy, EndpointRefused
+from orchestrator.host.config import Config
 from orchestrator.model import (
     Carrier,
     Endpoint,
@@ -42,7 +44,7 @@ from tests.contract.suites.network import make_service
 from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
-from tests.lab.stand_in import StandIn, in_namespace, reaches
+from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_network, reaches
 
 VIP: Final = "203.0.113.20"
 GATEWAY: Final = "10.91.0.1"
@@ -581,14 +583,19 @@ def network(lab: Lab) -> Iterator[HostNetwork]:
     """The network's driver, connected to the lab's libvirtd."""
     connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
     connection.open()
-    yield HostNetwork(connection, OUTSIDE_LINK)
+    settings = Config()
+    denied = egress.denied(settings.egress_deny, settings.egress_allow)
+    yield HostNetwork(connection, OUTSIDE_LINK, denied=denied)
     connection.close()
 
 
 def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
     network: HostNetwork, tmp_path: Path
 ) -> None:
-    """By the VIP a client, another service's guest, the member itself and the host reach it; its DIP stays closed."""
+    """By the VIP a client, another service's guest, the member itself and the host reach it; its DIP stays closed.
+
+    So does a client of a network to which a guest may begin nothing: the member answers the client's own address.
+    """
     ends = (
         Endpoint(name="tcp", port=80, target=8080, balancer=Carrier.NFTABLES),
         Endpoint(name="dns", port=53, target=5353, mode=Mode.UDP, balancer=Carrier.NFTABLES),
@@ -602,6 +609,7 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
     with (
         StandIn(shop, web).plugged() as inside,
         StandIn(blog, guest).plugged() as other,
+        private_network(),
         NftablesBalancer(tmp_path / "pools", lambda *_: None) as balancer,
     ):
         inside.configure()
@@ -609,7 +617,7 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
         SPACES[web.name] = inside.namespace
         with Serving(web.name):
             balancer.shape([TCP, UDP])
-            spaces = {CLIENT_NAMESPACE: CLIENT_ADDRESS, other.namespace: guest.nic.address, "": VIP}
+            spaces = {CLIENT_NAMESPACE: CLIENT_ADDRESS, LAN: LAN_ADDRESS, other.namespace: guest.nic.address, "": VIP}
             for space in spaces:
                 assert (ask(space), ask_udp(space)) == ("refused", "refused")
             ports = ((POOL, 8080), (DNS, 5353))
@@ -620,10 +628,13 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
             assert until(lambda: ask(inside.namespace) == f"web-0 {gateway}", WITHIN_S)
             assert not reaches(CLIENT_NAMESPACE, web.nic.address, 8080)
             assert not other.reaches(web.nic.address, 8080)
+            assert not inside.reaches(LAN_ADDRESS, 80)
             with connect() as talk:
                 assert says(talk)
                 balancer.leave(web.name)
                 assert says(talk) == ""
+            balancer.join(Member(name=web.name, address=web.nic.address, pools=((DNS, 5354),)))
+            assert ask_udp(LAN) == "refused"  # The member's word, for nobody listens there.
         balancer.shape([])
     SPACES[ZERO] = "member0"
     network.lift(shop)

@@ -74,6 +74,12 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('network_pool = "224.0.0.0/8"', "for machines"),
         ('vip_pool = "203.0.113.0/28 eth0"', "vip_pool"),
         ('vip_pool = "203.0.113.10/24"', "vip_pool"),
+        ('egress_deny = "10.0.0.0/8"', "not a list of networks"),
+        ("egress_deny = [10]", 'egress_deny = ["192.168.1.0/24"]'),
+        ('egress_deny = ["10.0.0.1/8"]', "10.0.0.0/8 for the whole network, or 10.0.0.1/32"),
+        ('egress_allow = ["192.168.1.0/24", "the LAN"]', "egress_allow: 'the LAN' is not an IPv4 network"),
+        ('egress_allow = ["fd00::/8"]', "192.168.1.0/24"),
+        ('egress_allow = ["10.0.0.0/33"]', "not an IPv4 network"),
         ("workers", "not TOML"),
         ("a = " + "[" * 5000, "not TOML"),
     ],
@@ -123,6 +129,13 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
     assert dataclasses.replace(found, vip_interface="", vip_pool="") == config.Config()
     blocks = text.split("\n\n")
     assert [block for block in blocks if "\n#" in block and not block.startswith("# ")] == []
+
+
+def test_networks_that_guests_reach_or_not(tmp_path: Path) -> None:
+    """A list of its own is instead of the one that holds without it."""
+    found = loaded(tmp_path, 'egress_deny = ["203.0.113.0/24"]\negress_allow = ["203.0.113.7", "203.0.113.8/30"]')
+    assert (found.egress_deny, found.egress_allow) == (("203.0.113.0/24",), ("203.0.113.7", "203.0.113.8/30"))
+    assert loaded(tmp_path, "egress_deny = []").egress_deny == ()
 
 
 def test_a_missing_file_that_was_named_is_a_fault(tmp_path: Path) -> None:

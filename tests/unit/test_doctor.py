@@ -199,6 +199,39 @@ def test_the_network_pool(settings: Config, program: Program, route: dict[str, s
     assert host.network_pool(settings).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("route", "server", "allow", "words"),
+    [
+        ({"dst": "192.168.1.0/24", "dev": "eth0"}, "203.0.113.1", (), ("192.168.1.0/24 on eth0",)),
+        ({"dst": "10.0.0.0/8", "dev": "tun0"}, "203.0.113.1", (), ("10.0.0.0/8 on tun0",)),
+        ({"dst": "203.0.113.0/24", "dev": "eth0"}, "192.168.1.1", (), ("192.168.1.1, this host's name server",)),
+        ({"dst": "192.168.1.0/24", "dev": "eth0"}, "192.168.1.1", ("192.168.1.1",), ()),
+        ({"dst": "192.168.1.0/24", "dev": "eth0"}, "127.0.0.53", ("192.168.0.0/16",), ()),
+        ({"dst": "0.0.0.0/1", "dev": "tun0"}, "203.0.113.1", (), ()),
+        ({"dst": "default", "dev": "eth0"}, "203.0.113.1", (), ()),
+        ({"dst": "10.90.3.0/24", "dev": "vrb-0123456789"}, "203.0.113.1", (), ()),
+    ],
+)
+def test_a_network_of_the_host_that_guests_do_not_reach_is_told(
+    settings: Config,
+    program: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    route: dict[str, str],
+    server: str,
+    allow: tuple[str, ...],
+    words: tuple[str, ...],
+) -> None:
+    """Its own network, or its name server's: unless somebody has made an exception of any of it."""
+    program("ip", f"echo '{json.dumps([route])}'")
+    (tmp_path / "resolv.conf").write_text(f"search example\nnameserver {server}\nnameserver 2001:db8::1\n")
+    monkeypatch.setattr(host, "_RESOLVERS", (tmp_path / "resolv.conf", tmp_path / "absent"))
+    told = host.egress(replace(settings, egress_allow=allow))
+    assert told.verdict is (Verdict.WARN if words else Verdict.PASS)
+    assert not failed(told)
+    assert all(word in told.message for word in words)
+
+
 UFW = """table ip filter {
   chain INPUT {
     type filter hook input priority filter;

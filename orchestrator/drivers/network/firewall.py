@@ -9,13 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET
+from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET, inet
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import Key, Set
 from orchestrator.model import Instance, Mode, Service
 
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
-_TABLES: Final = (INET, BRIDGE)
 _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
 
 
@@ -26,7 +25,9 @@ class Firewall:
     changed anything of it since; so an audit of what stands costs the same however many guests there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, denied: Sequence[str] = ()) -> None:
+        """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
+        self._tables = (inet(denied), BRIDGE)
         self._lock = threading.Lock()
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
         self._seen: dict[str, nft.Found | None] = {}  # family -> the table
@@ -124,7 +125,7 @@ class Firewall:
 
     def drops(self) -> Mapping[str, int]:
         """Packets dropped so far, by reason; starts at 0 whenever the rules are made anew."""
-        founds = [nft.look(table) for table in _TABLES]
+        founds = [nft.look(table) for table in self._tables]
         return {why: count for found in founds if found is not None for why, count in found.drops.items()}
 
     def _found(self) -> list[tuple[str, nft.Found | None]]:
@@ -134,9 +135,9 @@ class Firewall:
         """The tables as they are, from memory where nobody has written anything since."""
         before = nft.generation()
         if not before or before != self._generation:
-            self._seen = {table.family: nft.look(table) for table in _TABLES}
+            self._seen = {table.family: nft.look(table) for table in self._tables}
             self._generation = before if before == nft.generation() else 0
-        return [(table, self._seen[table.family]) for table in _TABLES]
+        return [(table, self._seen[table.family]) for table in self._tables]
 
     def _write(self, commands: Sequence[nft.Json], after: Mapping[str, nft.Found]) -> None:
         """One transaction. `after`: the tables as it leaves them, where that is known without looking."""

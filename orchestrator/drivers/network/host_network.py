@@ -55,11 +55,18 @@ class _Laid:
 class HostNetwork:
     """Networks of one libvirtd and one network namespace. Thread-safe: a service is laid once at a time."""
 
-    def __init__(self, connection: LibvirtConnection, vip_interface: str, installation: str = "") -> None:
+    def __init__(
+        self,
+        connection: LibvirtConnection,
+        vip_interface: str,
+        installation: str = "",
+        denied: Sequence[str] = (),
+    ) -> None:
+        """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
         self._connection = connection
         self._installation = installation
         self._vips = VipAddresses(vip_interface)
-        self._firewall = Firewall()
+        self._firewall = Firewall(denied)
         self._ports = TapPorts()
         self._laid: dict[str, _Laid] = {}
         self._unanswered = Unanswered()

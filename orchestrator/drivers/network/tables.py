@@ -1,40 +1,49 @@
 """What passes between guests, the host and the outside: one table `inet vmrole`, one table `bridge vmrole`.
 
-The rules never change; services and instances are elements of sets, each with its service as comment. So a change of
-one service is one small transaction that cannot disturb another, and who owns what can be read from the kernel.
+The rules change with the host's configuration alone; services and instances are elements of sets, each with its
+service as comment. So a change of one service is one small transaction that cannot disturb another, and who owns what
+can be read from the kernel.
 
 `bridge vmrole` sits before the bridge learns anything: a tap of ours may send only what its instance may say, and
-one that is in no set may send nothing. `inet vmrole` lets nobody open a connection to a DIP but the
-host itself and the instances of the same service, gives guests the way out, and of the host DHCP, DNS, an echo and
-the endpoints of VIPs. At a VIP it lets everybody have the endpoints and an echo, and nothing else of the host.
+one that is in no set may send nothing. `inet vmrole` lets nobody open a connection to a DIP but the host itself and
+the instances of the same service. It gives guests the way out, but to the networks that the host's owner denies them,
+and of the host DHCP, DNS, an echo and the endpoints of VIPs. At a VIP it lets everybody have the endpoints and an
+echo, and nothing else of the host.
 
 Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-nf-call-iptables), hence `same`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import (
     ACCEPT,
+    RETURN,
     Chain,
     Set,
     Table,
     any_of,
     both,
+    counted,
     drop,
     field,
     jump,
     match,
     meta,
     over,
+    prefix,
     put,
     raw,
+    refuse,
     remember,
 )
 from orchestrator.model import MAC_PREFIX, TAP_PREFIX
 
+DENIED: Final = "a network that guests do not reach"
 FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
 QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free
 CROWDING_S: Final = 180  # for how long a guest that met a limit is known as such, longer than between two audits
@@ -49,7 +58,6 @@ _SENT_ON_BY_A_VIP = (  # The kernel's own pools: what was asked of a VIP's endpo
     match({"ct": {"key": "ip daddr", "dir": "original"}}, "@vips"),
 )
 _FROM_GUEST = match(_IN, "@bridges")
-_LINK_LOCAL = {"prefix": {"addr": "169.254.0.0", "len": 16}}
 _ETHER_TYPE_RAW = raw("ll", 96, 16)  # `ether type` would look behind a VLAN tag
 _VLAN_TAGS = any_of(0x8100, 0x88A8, 0x9100)
 _ANY_TAP = f"{TAP_PREFIX}*"
@@ -68,6 +76,19 @@ _CARD_OF_TAP = (
     match(both(_IN, _MARK), "@cards"),
     put(_MARK, 0),
 )
+
+
+def _egress(denied: Sequence[str]) -> Chain:
+    """What a guest begins towards a denied network is refused, also when it was begun before that was denied.
+
+    What answers a client of a VIP goes back to wherever he is: what belongs to no connection is no answer.
+    """
+    answers = (match({"ct": {"key": "direction"}}, "reply"), RETURN)
+    if not denied:
+        return Chain(name="egress", rules=(answers,))
+    there = match(field("ip", "daddr"), any_of(*map(prefix, denied)))
+    return Chain(name="egress", rules=(answers, (there, *counted(DENIED, jump("refuse")))))
+
 
 INET: Final = Table(
     family="inet",
@@ -148,9 +169,11 @@ INET: Final = Table(
                 (match(_OUT, "@bridges"), *_SENT_ON_BY_A_VIP, ACCEPT),
                 (match(_OUT, "@bridges"), *drop("a new connection to a DIP")),
                 (_FROM_GUEST, match(meta("nfproto"), "ipv6"), *drop("IPv6 from a guest")),
-                (_FROM_GUEST, match(field("ip", "daddr"), _LINK_LOCAL), *drop("the host's own link")),
+                (_FROM_GUEST, jump("egress")),
             ),
         ),
+        _egress(()),
+        Chain(name="refuse", rules=((match(meta("l4proto"), "tcp"), refuse("tcp reset")), (refuse("icmpx"),))),
         Chain(
             name="input",
             hook="input",
@@ -189,6 +212,13 @@ INET: Final = Table(
         ),
     ),
 )
+
+
+def inet(denied: Sequence[str]) -> Table:
+    """The table `inet` of a host whose guests are refused these networks (CIDR), which do not overlap."""
+    chains = (_egress(denied) if chain.name == "egress" else chain for chain in INET.chains)
+    return dataclasses.replace(INET, chains=tuple(chains))
+
 
 BRIDGE: Final = Table(
     family="bridge",

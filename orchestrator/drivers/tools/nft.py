@@ -199,9 +199,8 @@ def _value(key: Key) -> Value:
 
 
 def _part(text: str) -> Value:
-    address, slash, length = text.partition("/")
-    if slash:
-        return {"prefix": {"addr": address, "len": int(length)}}
+    if "/" in text:
+        return prefix(text)
     return int(text) if text.isdecimal() else text
 
 
@@ -244,12 +243,29 @@ def any_of(*values: object) -> Json:
 
 
 ACCEPT: Final[Json] = {"accept": None}
+RETURN: Final[Json] = {"return": None}
 MASQUERADE: Final[Json] = {"masquerade": None}
+
+
+def prefix(network: str) -> Json:
+    """A network, e.g. `10.0.0.0/8`."""
+    address, _, length = network.partition("/")
+    return {"prefix": {"addr": address, "len": int(length)}}
 
 
 def jump(chain: str) -> Json:
     """Goes to another chain and comes back."""
     return {"jump": {"target": chain}}
+
+
+def refuse(how: str) -> Json:
+    """Drops, and tells the sender at once: by "tcp reset", or by "icmpx" that an administrator forbids it."""
+    return {"reject": {"type": how, **({"expr": "admin-prohibited"} if how == "icmpx" else {})}}
+
+
+def counted(why: str, *verdict: Json) -> tuple[Json, ...]:
+    """The verdict, counted; `why` is the rule's comment, under which `Found.drops` has the count."""
+    return ({"counter": None}, *verdict, {"comment": why})
 
 
 def over(count: int, key: Json, name: str) -> Json:
@@ -263,5 +279,5 @@ def remember(key: Json, name: str) -> Json:
 
 
 def drop(why: str) -> tuple[Json, ...]:
-    """Drops and counts; `why` is the rule's comment, under which `Found.drops` has the count."""
-    return ({"counter": None}, {"drop": None}, {"comment": why})
+    """Drops and counts."""
+    return counted(why, {"drop": None})

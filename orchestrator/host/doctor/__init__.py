@@ -43,6 +43,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("socket group", host.socket_group),
     ("vip interface", host.vip_interface),
     ("network pool", host.network_pool),
+    ("egress", host.egress),
     ("forwarding", host.forwarding),
     ("dns and dhcp ports", host.ports),
     ("host firewall", passage.host_firewall),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.client.transport import for_looking
+from orchestrator.drivers.network import egress as networks
 from orchestrator.drivers.network import routes
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ownership import others_hold
@@ -31,6 +32,7 @@ _INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at 
 _SOCKET_PATH_MAX_BYTES = 107  # unix(7)
 _MONITOR_NAME_BYTES = 13  # RUN/monitor.sock
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_RESOLVERS: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # more than struct timex is anywhere
 
@@ -129,6 +131,28 @@ def network_pool(settings: Config) -> Check:
         message = f"{told}; {len(free)} of {len(subnets)} private networks are left"
         return warn(name, message, "it will do; to have them all, set network_pool to a range that is free here")
     return ok(name, f"{pool} is free: room for {2 ** (24 - pool.prefixlen)} services")
+
+
+def egress(settings: Config) -> Check:
+    """Guests reach the networks of this host, or their owner knows that they do not."""
+    name, refused = "egress", networks.denied(settings.egress_deny, settings.egress_allow)
+    closed = [f"{one.network} on {one.link}" for one in routes.foreign() if networks.is_denied(one.network, refused)]
+    closed += [
+        f"{one}, this host's name server (names they ask the host)"
+        for one in _name_servers()
+        if networks.is_denied(ipaddress.IPv4Network(one), refused)
+    ]
+    if closed:
+        needed = "name what they need there (a mirror, a domain controller) in egress_allow"
+        return warn(name, f"guests do not reach {', '.join(closed)}", needed)
+    return ok(name, f"guests do not reach {', '.join(refused)}")
+
+
+def _name_servers() -> list[str]:
+    """Those of IPv4 that this host asks, also behind systemd-resolved's own; none of this host itself."""
+    lines = [line for file in _RESOLVERS if file.exists() for line in file.read_text().splitlines()]
+    servers = re.findall(r"^nameserver\s+([\d.]+)\s*$", "\n".join(lines), re.MULTILINE)
+    return [one for one in dict.fromkeys(servers) if not one.startswith("127.")]
 
 
 def forwarding(settings: Config) -> Check:
