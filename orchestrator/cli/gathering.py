@@ -37,6 +37,11 @@ class Given:
         """What its file is called."""
         return "stdin" if self.file == STDIN else self.file
 
+    @property
+    def document(self) -> str:
+        """Which of its file it is; "" when it is alone there."""
+        return f"document {self.number}" if self.number else ""
+
     def place(self, line: int | None = None) -> str:
         """Where it stands: a line of its text (1-based), or its beginning."""
         return f"{self.name}:{self.line + (line or 1) - 1}"
@@ -125,8 +130,14 @@ def _tell(fault: Fault) -> None:
         hint = f" ({fault.error.hint})" if fault.error.hint else ""
         render.say(f"{fault.error}{hint}")
     else:
-        which = f"document {fault.of.number}" if fault.of.number else ""
-        report_problems(_placed(fault.of, fault.error), fault.of.name, which)
+        report_problems(_placed(fault.of, fault.error), fault.of.name, fault.of.document)
+
+
+def problems(fault: Fault) -> tuple[Problem, ...]:
+    """What is wrong, with the lines of the file."""
+    if isinstance(fault.of, str):
+        return (Problem(str(fault.error), hint=fault.error.hint),)
+    return _placed(fault.of, fault.error).problems
 
 
 def _placed(document: Given, error: VmroleError) -> InvalidInput:

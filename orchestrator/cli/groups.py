@@ -10,7 +10,8 @@ import click
 _ELSEWHERE = {
     "create": "apply", "deploy": "apply", "up": "apply", "down": "delete", "rm": "delete", "remove": "delete",
     "destroy": "delete", "ls": "get", "list": "get", "ps": "get", "status": "get", "log": "console",
-    "logs": "console", "show": "describe", "inspect": "describe", "reboot": "restart", "check": "doctor",
+    "logs": "console", "show": "describe", "inspect": "describe", "reboot": "restart", "lint": "check",
+    "validate": "check",
 }  # fmt: skip
 
 

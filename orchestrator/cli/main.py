@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from orchestrator.errors import InvalidInput, VmroleError
+    from orchestrator.errors import InvalidInput, Problem, VmroleError
 
 COMPLETE = "_VMROLE_COMPLETE"  # set by the shell's completion script; see `vmrole completion`
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -118,7 +118,12 @@ def report(error: VmroleError) -> None:
 def report_problems(error: InvalidInput, file: str, document: str = "") -> None:
     """A line for each problem, in the manner of compilers: `shop.yaml:12: roles.web.size: what is wrong`."""
     for one in error.problems:
-        place = ":".join(str(part) for part in (file, one.line) if part)
-        words = [word for word in (place, document, one.key, one.message) if word]
-        hint = f" ({one.hint})" if one.hint else ""
-        render.say(": ".join(words) + hint)
+        render.say(problem_line(one, file, document))
+
+
+def problem_line(problem: Problem, file: str, document: str = "") -> str:
+    """A problem in one line."""
+    place = ":".join(str(part) for part in (file, problem.line) if part)
+    words = [word for word in (place, document, problem.key, problem.message) if word]
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return ": ".join(words) + hint

@@ -16,6 +16,7 @@ from orchestrator.client.client import DEFAULT_SOCKET, Client
 _VERBS = {
     "apply": "documents",
     "diff": "documents",
+    "check": "check",
     "scale": "documents",
     "delete": "documents",
     "get": "get",

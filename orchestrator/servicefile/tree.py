@@ -104,7 +104,8 @@ def read_tree(source: str) -> tuple[Map, tuple[Problem, ...]]:
         if "end of stream" in said or "<stream end>" in said:  # Where it began helps more.
             mark = error.context_mark or mark
         message, hint = _in_words(said)
-        raise _refusal(message, mark.line + 1 if mark else None, hint) from error
+        last = max(1, len(source.splitlines()))  # Behind it is where the parser sees the end.
+        raise _refusal(message, min(mark.line + 1, last) if mark else None, hint) from error
     except (YAMLError, RecursionError, ValueError) as error:
         raise _refusal(f"not YAML: {str(error)[:100]}", None, SEE) from error
     match builder.root:

@@ -1,0 +1,61 @@
+"""A service file read where no image can be looked up: each is taken for what the file's roles make of it.
+
+What only the image itself tells stays unseen: whether there is one, its size, its disk's bus. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.errors import InvalidInput
+from orchestrator.model import AnswerFormat, DiskFormat, Image, Os, ServiceSpec
+from orchestrator.servicefile import parse
+from orchestrator.servicefile.tree import Map, read_tree
+
+_OF_WINDOWS = ("services", "delayed")  # below `ready`; Linux has units
+
+
+def check(source: str) -> ServiceSpec:
+    """The service that the file describes; raises InvalidInput with every fault that needs no host to be seen."""
+    kinds = dict(_kinds(source))
+    return parse(source, lambda reference: _stand_in(kinds.get(reference, (Os.LINUX, AnswerFormat.NOCLOUD))))
+
+
+def _kinds(source: str) -> Iterator[tuple[str, tuple[Os, AnswerFormat]]]:
+    """What the roles say of the images that they name; of two that differ one is wrong, and the last is believed."""
+    try:
+        roles = read_tree(source)[0].get("roles")
+    except InvalidInput:
+        return  # It is told when the file is read.
+    for role in roles.values() if isinstance(roles, Map) else ():
+        if isinstance(role, Map) and isinstance(reference := role.get("image"), str):
+            kind = _kind(_below(role, "answers"), _below(role, "ready"))
+            if kind is not None:
+                yield reference, kind
+
+
+def _kind(answers: Map, ready: Map) -> tuple[Os, AnswerFormat] | None:
+    if "unattend" in answers:
+        return Os.WINDOWS, AnswerFormat.UNATTEND
+    if "adminPassword" in answers or any(key in ready for key in _OF_WINDOWS):
+        return Os.WINDOWS, AnswerFormat.CONFIG_DRIVE
+    return None
+
+
+def _below(role: Map, key: str) -> Map:
+    value = role.get(key)
+    return value if isinstance(value, Map) else Map()
+
+
+def _stand_in(kind: tuple[Os, AnswerFormat]) -> Image:
+    os, answers = kind
+    return Image(
+        sha256="0" * 64,
+        format=DiskFormat.QCOW2,
+        os=os,
+        size_bytes=0,
+        virtual_size_bytes=0,
+        names=(),
+        added_at_s=0.0,
+        answers=answers,
+    )
