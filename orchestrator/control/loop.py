@@ -264,7 +264,16 @@ class Reconciler:
             return TRANSIENT_AGAIN_S
         raise AssertionError(key)
 
+    def _unplanned(self, service: str) -> list[Key]:
+        """The records of a service that have no turn to come: whoever wrote them got no answer, and told nobody."""
+        keys: list[Key] = [("instance", name) for name in self._present.instances_of(service)]
+        keys += [("operation", one.id) for one in self._present.running_operations(service)]
+        with self._changed:
+            return [key for key in keys if key not in self._due_at and key not in self._in_flight]
+
     def _turn_service(self, name: str) -> float:
+        for key in self._unplanned(name):
+            self.wake(*key)
         for changed in unfold(self._present, name, self._host.clock.now_s()):  # What a request had no time for.
             self.wake("instance", changed)
         try:

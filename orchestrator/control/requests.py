@@ -178,9 +178,10 @@ class Control(Queries):
         if rollout is not None:
             writes += [records.put(rollout), *self._forget_old_operations()]
         self._store_templates(spec)
-        revision = self._present.commit(writes, [told])
+        with self._waking("service", spec.name), self._waking("operation", *([rollout.id] if rollout else [])):
+            revision = self._present.commit(writes, [told])
+            self._unfold(spec.name)
         operation = replace(rollout, revision=revision).operation if rollout else None
-        self._unfold(spec.name, operation)
         if revised.dropped:
             self._forget_templates()
         service = replace(revised.service, revision=revision)
@@ -255,8 +256,9 @@ class Control(Queries):
         with self._applying:
             asking.check_removal(self._present.instances_of(service).values())
             self._store_templates(before.spec)
-            revision = self._present.commit([records.put(replace(before, removing=True))], [told])
-            self._unfold(service, None)
+            with self._waking("service", service):
+                revision = self._present.commit([records.put(replace(before, removing=True))], [told])
+                self._unfold(service)
         return replace(before, removing=True, revision=revision)
 
     # Instances
@@ -276,8 +278,8 @@ class Control(Queries):
         running = self._present.running_operations(present[0].service) if present else ()
         operation = asking.operation(verb, subject, present, running, together=together, now_s=self._now_s())
         told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
-        revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
-        self._wake("operation", operation.id)
+        with self._waking("operation", operation.id):
+            revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
         return replace(operation, revision=revision)
 
     @_afresh
@@ -289,12 +291,11 @@ class Control(Queries):
         with self._applying:  # Of a removal and a protection at the same time, the later is refused.
             staying = asking.staying(self.chosen(subject), {one.name: one for one in self.services()})
             chosen = [one for one in staying if one.goal.protected is not on]
-            for batch in asking.protections(chosen, on=on):
-                lines = asking.protection_told(batch, self._now_s(), on=on)
-                states = [records.state_stands(one) for one in batch if one.state_revision]
-                self._present.commit([records.put_wish(one) for one in batch], lines, checks=states)
-        for one in chosen:
-            self._wake("instance", one.name)
+            with self._waking("instance", *(one.name for one in chosen)):
+                for batch in asking.protections(chosen, on=on):
+                    lines = asking.protection_told(batch, self._now_s(), on=on)
+                    states = [records.state_stands(one) for one in batch if one.state_revision]
+                    self._present.commit([records.put_wish(one) for one in batch], lines, checks=states)
         return self.chosen(subject)
 
     # Inside
@@ -332,17 +333,23 @@ class Control(Queries):
         forgotten = over[:-OPERATIONS_KEPT][:FORGOTTEN_AT_ONCE]
         return [records.drop(self._present.find(Rollout, one.id) or one) for one in forgotten]
 
-    def _unfold(self, service: str, operation: Operation | None) -> None:
+    def _unfold(self, service: str) -> None:
         """Writes the wishes of the instances now, so that whoever asks next sees them, and wakes whom it concerns.
 
         What a crash or somebody else's write leaves out is written in the service's turn.
         """
-        self._wake("service", service)
         with contextlib.suppress(StaleRevision):
             for name in unfold(self._present, service, self._now_s()):
                 self._wake("instance", name)
-        if operation is not None:
-            self._wake("operation", operation.id)
+
+    @contextlib.contextmanager
+    def _waking(self, kind: Kind, *keys: str) -> Iterator[None]:
+        """Wakes them in any case: what the store gave no answer to may stand in it."""
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._wake(kind, key)
 
 
 @contextlib.contextmanager
