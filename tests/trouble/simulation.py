@@ -473,7 +473,8 @@ class Simulation:
         assert len(set(seats)) == len(seats), "two members have one address"
         assert self.world.images == {DIGEST}, "an image has gone"
         for name, after in now.items():
-            if (before := self._before.get(name)) is not None and before.uid == after.uid:
+            before = self._before.get(name)
+            if before is not None and before is not after and before.uid == after.uid:
                 self._check_change(before, after)
             self._check_storage(after)
         for name in self._marked.keys() - now.keys():
