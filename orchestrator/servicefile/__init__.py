@@ -39,6 +39,7 @@ from orchestrator.model import (
     label,
 )
 from orchestrator.servicefile.answers import NONE, Given, SecretFault, WhoseAnswers, computer_faults, read_answers
+from orchestrator.servicefile.carriers import LIMITS, OF_HAPROXY, OF_NFTABLES, carrier_faults
 from orchestrator.servicefile.fields import (
     Answer,
     boolean,
@@ -70,8 +71,6 @@ class HostKeys(enum.StrEnum):
 
 WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
 AFFINITY_S = 3 * 3600.0
-_OF_HAPROXY = ("timeout", "maxConnections", "maxConnectionsPerClient")
-_OF_NFTABLES = ("affinity", "affinityTime")
 ENDPOINT_CONNECTIONS_MOST = 200_000  # of an endpoint at a time
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 
@@ -211,7 +210,7 @@ class FileReader(Reader):
         return image
 
     def _endpoint(self, name: str, node: object, at: str) -> Endpoint:
-        known = ("port", "target", "protocol", "probe", "balancer", *_OF_HAPROXY, *_OF_NFTABLES)
+        known = ("port", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *OF_NFTABLES)
         node = self.keys(node, at, known, ("port",))
         outside = self.take(node, at, "port", port, 0)
         mode = self.take(node, at, "protocol", choice(Mode), Mode.TCP)
@@ -236,22 +235,9 @@ class FileReader(Reader):
             balancer=carrier,
             affinity_s=affinity_s if affinity is not None else None,
         )
-        self._fits_carrier(node, at, mode, endpoint.carrier)
+        for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
+            self.fault(f"{at}.{key}", told, hint)
         return endpoint
-
-    def _fits_carrier(self, node: Map, at: str, mode: Mode, carrier: Carrier) -> None:
-        """What the other balancer can is not silently left undone."""
-        if carrier is Carrier.HAPROXY and mode is Mode.UDP:
-            self.fault(f"{at}.balancer", "HAProxy carries no udp", "leave it out, or say nftables")
-        if carrier is Carrier.NFTABLES and mode is Mode.HTTP:
-            self.fault(f"{at}.balancer", "nftables knows no http", "leave it out, or say protocol: tcp")
-        other = _OF_HAPROXY if carrier is Carrier.NFTABLES else _OF_NFTABLES
-        name = Carrier.HAPROXY if carrier is Carrier.NFTABLES else Carrier.NFTABLES
-        for key in other:
-            if key in node:
-                self.fault(f"{at}.{key}", f"only {name} keeps that", f"leave it out, or say balancer: {name}")
-        if "affinityTime" in node and "affinity" not in node:
-            self.fault(f"{at}.affinityTime", "there is no affinity that it could end", "say affinity: source")
 
     def _probe(self, node: Map, at: str) -> Probe | None:
         if "probe" not in node:

@@ -27,6 +27,7 @@ from orchestrator.host.doctor import programs
 from orchestrator.host.doctor.check import Verdict
 from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Standing
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, POOL, PORT, VIP, ZERO, member, patiently
+from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.test_balancer import answered, kill_all, until
 
 TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
@@ -371,6 +372,21 @@ def test_limits_of_the_service_file_hold(begin: Begin) -> None:
         balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool))
         assert len(hold(9, TCP.port, stack)) == 5
         assert len(hold(4, TCP.port, stack, source=f"{CORNER}.99")) == 2
+
+
+class TestLimits(LimitsContract):
+    """What every balancer keeps that carries connections."""
+
+    @pytest.fixture
+    def front(self, begin: Begin) -> Iterator[Front]:
+        """Clients are addresses of this host."""
+
+        def connect(client: int) -> socket.socket:
+            return socket.create_connection((VIP, TCP.port), 30.0, (f"{CORNER}.{98 + client}", 0))
+
+        with Server(ADDRESSES[ZERO], 8077, echo):
+            balancer = begin()
+            yield Front(balancer, TCP, lambda: balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool)), connect)
 
 
 @pytest.mark.parametrize(("mode", "timeout_s", "answers"), [(Mode.HTTP, 1.0, False), (Mode.HTTP, 20.0, True)])

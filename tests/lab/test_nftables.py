@@ -40,10 +40,11 @@ from orchestrator.model import (
 from orchestrator.ports import Balancer
 from tests.contract.origin import Origin
 from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContract, patiently
+from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
 from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
-from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
+from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_network, reaches
 
 VIP: Final = "203.0.113.20"
@@ -69,6 +70,32 @@ class TestNftables(BalancerContract):
         ):
             yield balancer
             balancer.shape([])
+
+
+class TestLimits(LimitsContract):
+    """What every balancer keeps that carries connections."""
+
+    @pytest.fixture
+    def front(self, begin: Begin, second_client: str) -> Iterator[Front]:
+        """Clients are outside."""
+        balancer = begin()
+        with Serving(ZERO):
+            addresses = CLIENT_ADDRESS, second_client
+            yield Front(
+                balancer,
+                TCP,
+                lambda: balancer.join(member(ZERO, POOL)),
+                lambda client: connect(source=addresses[client]),
+            )
+
+
+@pytest.fixture
+def second_client() -> Iterator[str]:
+    """Another address in the client's namespace."""
+    address = "203.0.113.99"
+    CLIENT.run(["ip", "address", "add", f"{address}/24", "dev", "up0"])
+    yield address
+    CLIENT.run(["ip", "address", "del", f"{address}/24", "dev", "up0"])
 
 
 @pytest.fixture
@@ -395,6 +422,42 @@ def test_changes_lose_no_connection(begin: Begin) -> None:
         thread.join()
     assert len(answers) > 50
     assert set(answers) <= BOTH
+
+
+@pytest.mark.usefixtures("members")
+def test_whoever_has_his_share_is_refused_at_once(begin: Begin, second_client: str) -> None:
+    """By a reset or by ICMP; no change of members or endpoints gives him another, and he keeps what is open."""
+    balancer = begin()
+    limited = {"connections_max": 3, "client_connections_max": 2}
+    balancer.shape([replace(TCP, **limited), replace(UDP, **limited)])  # type: ignore[arg-type] # numbers
+    balancer.join(member(ZERO))
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(connect()) for _ in range(2))
+        assert says(first)
+        assert says(second)
+        assert ask_udp()
+        assert ask_udp()
+        assert (ask(), ask_udp()) == ("refused", "refused")
+        balancer.join(member(ONE))
+        balancer.leave(ONE)
+        web = replace(TCP, pool=PoolName("shop.web.more"), port=81)
+        balancer.shape([replace(TCP, **limited), replace(UDP, **limited), web])  # type: ignore[arg-type] # numbers
+        balancer.drain(ZERO)
+        balancer.join(member(ZERO))
+        assert (ask(), ask_udp()) == ("refused", "refused")
+        assert ask(source=second_client) == f"web-0 {second_client}"
+        with connect(source=second_client) as third:
+            assert says(third)
+            assert ask(source=second_client) == "refused"
+        assert says(first, "y") == f"web-0 {CLIENT_ADDRESS} y"
+    assert until(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
+    assert until(lambda: "ct count" not in elements(), WITHIN_S), "clients that are gone are remembered"
+
+
+def elements() -> str:
+    """What the table's sets of tcp hold, once nothing is open."""
+    conntrack.cut(lambda _: True)
+    return HOST.run(["nft", "list", "sets", "ip"]).stdout
 
 
 @pytest.mark.usefixtures("members")

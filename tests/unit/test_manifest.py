@@ -154,6 +154,20 @@ def test_user_data_that_no_guest_would_understand_is_refused() -> None:
             "roles.web.endpoints.http.maxConnectionsPerClient",
             "not more than maxConnections",
         ),
+        (
+            "protocol: http",
+            "protocol: udp, maxConnections: 10001",
+            9,
+            "roles.web.endpoints.http.maxConnections",
+            "more than nftables counts",
+        ),
+        (
+            "protocol: http",
+            "protocol: tcp, balancer: nftables, maxConnectionsPerClient: 10001",
+            9,
+            "roles.web.endpoints.http.maxConnectionsPerClient",
+            "say balancer: haproxy",
+        ),
         ("path: /healthz", "path: healthz", 9, "roles.web.endpoints.http.probe.path", "begin with '/'"),
         ("path: /healthz", 'path: "/a b"', 9, "roles.web.endpoints.http.probe.path", "not a path"),
         ("cache:", "Cache:", 10, "roles.web.localStorage.Cache", "lower-case letters"),
@@ -206,6 +220,9 @@ def test_the_limits_of_an_endpoint_are_read() -> None:
     limits = "timeout: 5 min, maxConnections: 100, maxConnectionsPerClient: 7"
     (endpoint,) = servicefile.parse(GOOD.replace("port: 80,", f"port: 80, {limits},"), find).roles[0].endpoints
     assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (300.0, 100, 7)
+    kernels = "balancer: nftables, protocol: tcp, maxConnections: 10000, maxConnectionsPerClient: 7"
+    (endpoint,) = servicefile.parse(GOOD.replace("protocol: http", kernels), find).roles[0].endpoints
+    assert (endpoint.max_connections, endpoint.max_connections_per_client) == (10_000, 7)
     (endpoint,) = servicefile.parse(GOOD, find).roles[0].endpoints
     assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (None, None, None)
 

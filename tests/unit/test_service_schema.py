@@ -28,8 +28,8 @@ FAULTS = test_manifest.test_a_fault_is_told_with_line_key_and_remedy.pytestmark[
 # and times that are too large, keys that exclude each other, images that there are.
 BEYOND = (
     "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "only nftables", "say affinity: source",
-    "not more than maxConnections", "16 characters", "vmrole image ls", "cannot be used", "not a digest",
-    "cannot be a VIP",
+    "not more than maxConnections", "more than nftables counts", "say balancer: haproxy", "16 characters",
+    "vmrole image ls", "cannot be used", "not a digest", "cannot be a VIP",
 )  # fmt: skip
 ODD: tuple[Any, ...] = (0, 1, -1, 1.5, 2022, "", "a", "A b", "1 s", "1 MiB", "10.0.0.1", "none", "udp", True, None)
 ODD_NODES: tuple[Any, ...] = ([], ["a"], [1], {}, {"a": 1}, {"secret": "a"}, {"within": "1 s"})

@@ -2,8 +2,11 @@
 
 Each endpoint is an element of a map that leads to its pool's chain; that deals new connections out to its members'
 chains, which translate the address (DNAT). What has begun is the kernel's to remember, whatever the table says later.
-What reaches the host for an endpoint is for a pool without members, or belongs to a connection that was cut: it is
-refused at once.
+What reaches the host for an endpoint is for a pool without members, belongs to a connection that was cut, or is
+beyond a limit: it is refused at once.
+
+Limits are counted by conntrack in sets of the table, which stay while members come and go. A set is named after its
+limit, too: what it holds of a client remembers the number that held when it came.
 
 Names of chains and sets are digests: nothing that a user wrote stands in the text, only addresses and ports.
 """
@@ -20,7 +23,10 @@ from orchestrator.errors import Permanent
 from orchestrator.model import Frontend, Mode, PoolName
 
 TABLE: Final = "vmrole_pools"
-CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers
+CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers, or whose connections are counted
+# By TCP, from one address to an endpoint that says no number. The kernel has room for 262,144 of all, and looks at
+# each that it counts when another is begun, though not more often than once a tick: for so many, for a millisecond.
+CLIENT_CONNECTIONS: Final = 4_096
 _BEFORE_FILTERS, _DSTNAT, _BEFORE_SRCNAT = -10, -100, 99
 _SUBNET_BITS: Final = 24  # what a service's network has
 
@@ -65,11 +71,13 @@ def pools(frontends: Sequence[Frontend], takers: Collection[Place], known: Colle
     for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
         element = _element(frontend)
         served.append(element)
+        limits = _limits(frontend)
+        sets |= {limit.name: f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic;" for limit in limits}
         places = sorted((one for one in takers if one.pool == frontend.pool), key=lambda one: (one.address, one.port))
         if not places:
             continue
         deal = [f"{number} : goto {_name('m', one)}" for number, one in enumerate(places)]
-        rules = []
+        rules = [f"add @{one.name} {{ {one.key} ct count over {one.most} }} return" for one in limits]
         for one in places:
             member = _name("m", one)
             own = [
@@ -90,6 +98,26 @@ def pools(frontends: Sequence[Frontend], takers: Collection[Place], known: Colle
         leads.append(f"{element} : goto {chain}")
     chains |= _fixed({one.address for one in known})
     return Pools(chains, sets, tuple(served), tuple(leads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """So many connections at a time of whatever `key` tells apart."""
+
+    name: str
+    key: str
+    most: int
+
+
+def _limits(frontend: Frontend) -> list[_Limit]:
+    """A client's, and then all clients' together: whoever is beyond his own takes nothing of theirs."""
+    most, of_a_client = frontend.connections_max, frontend.client_connections_max
+    if of_a_client is None and most is not None:
+        of_a_client = max(1, most // 2)
+    if of_a_client is None and frontend.mode is not Mode.UDP:
+        of_a_client = CLIENT_CONNECTIONS
+    kinds = (("c", "ip saddr", of_a_client), ("e", "ip daddr", most))
+    return [_Limit(kind + _digest(f"{frontend.pool} {number}"), key, number) for kind, key, number in kinds if number]
 
 
 def _fixed(addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,43 @@
+"""The table of pools as text, without a kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.drivers.balancer.nft_pools import CLIENT_CONNECTIONS, Names, Place, pools, transaction
+from orchestrator.model import Frontend, Mode, PoolName
+
+TCP = Frontend(pool=PoolName("shop.web.sql"), vip="203.0.113.10", port=5432, mode=Mode.TCP, probe=None)
+UDP = dataclasses.replace(TCP, mode=Mode.UDP)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "most", "of_a_client", "counted"),
+    [
+        (TCP, None, None, {"ip saddr": CLIENT_CONNECTIONS}),
+        (UDP, None, None, {}),
+        (UDP, 9, None, {"ip saddr": 4, "ip daddr": 9}),
+        (TCP, 1, None, {"ip saddr": 1, "ip daddr": 1}),
+        (TCP, 9, 7, {"ip saddr": 7, "ip daddr": 9}),
+        (TCP, None, 7, {"ip saddr": 7}),
+    ],
+)
+def test_which_connections_are_counted(
+    endpoint: Frontend, most: int | None, of_a_client: int | None, counted: dict[str, int]
+) -> None:
+    """What the service file says; else half for a client, and of tcp nobody takes all that the kernel has."""
+    limited = dataclasses.replace(endpoint, connections_max=most, client_connections_max=of_a_client)
+    place = Place(pool=endpoint.pool, address="10.90.0.10", port=5432)
+    text = transaction(pools([limited], [place], [place]), Names())
+    for key in ("ip saddr", "ip daddr"):
+        assert (f"{{ {key} ct count over" in text) == (key in counted)
+        assert f"{{ {key} ct count over {counted.get(key, '')}" in text or key not in counted
+
+
+def test_another_number_is_another_set() -> None:
+    """What a set holds of a client remembers the number that held when he came."""
+    few, many = (pools([dataclasses.replace(TCP, connections_max=most)], [], []).names for most in (10, 20))
+    assert len(few.sets) == len(many.sets) == 2
+    assert not few.sets & many.sets
