@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +22,7 @@ from tests.trouble.simulation import Simulation
 SEEDS_MAX, SEEDS_MIN = 500, 20
 MINUTE_S = 60.0  # of this machine's time: a slow one sees fewer of them
 CAUGHT_WITHIN = 12  # seeds
+HASHED_SEEDS = 4
 
 
 @pytest.fixture(autouse=True)
@@ -39,16 +43,34 @@ def test_whole_lives_keep_every_invariant() -> None:
         assert not fault, f"{fault}\nreplay: {replay(seed)}"
 
 
+def course(seed: int) -> str:
+    """A life from its beginning to its end, to be compared."""
+    life = Simulation(seed)
+    life.run()
+    return repr((seed, life.store.revision(), life.world.time_s, list(life.steps), life.store.events()))
+
+
 def test_a_seed_is_a_life() -> None:
     """The same seed makes the same life, step by step: else a failure could not be seen again."""
-    lives = []
-    for _ in range(2):
-        life = Simulation(7)
-        life.run()
-        lives.append(
-            (life.store.revision(), life.world.time_s, [step.partition("rollout-")[0] for step in life.steps])
-        )
-    assert lives[0] == lives[1]
+    assert course(7) == course(7)
+
+
+def test_a_seed_is_a_life_in_another_process() -> None:
+    """Whatever order the sets of a process have: a failure of one machine is seen again on another."""
+    lives = f"from {__name__} import course; print(*map(course, range({HASHED_SEEDS})), sep='\\n')"
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", lives],
+            env={**os.environ, "PYTHONHASHSEED": str(order)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.splitlines()
+        for order in (1, 2)
+    ]
+    assert len(told[0]) == HASHED_SEEDS
+    for one, other in zip(*told, strict=True):
+        assert one == other
 
 
 def _stays_in_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
