@@ -325,7 +325,7 @@ def _unknown(value: object, body: object, path: Path) -> Iterator[tuple[Path, st
             for key, of_part in body.items():
                 if not hasattr(value, key):
                     yield (*path, key), json.dumps(of_part)
-                else:
+                elif isinstance(of_part, dict | list):
                     yield from _unknown(getattr(value, key), of_part, (*path, key))
 
 
