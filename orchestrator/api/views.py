@@ -63,6 +63,7 @@ class InstanceView:
     services_pending: tuple[str, ...]
     services_failed: tuple[str, ...]
     warning: str  # what the last stop or restart cost beyond what it should
+    agent_fault: str  # why nothing can be made of what its guest agent sends; "" when it makes sense
     failure: str
     strikes: int
     generation: int
@@ -211,6 +212,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         services_pending=instance.services_pending,
         services_failed=instance.services_failed,
         warning=instance.warning,
+        agent_fault=instance.agent_fault,
         failure=instance.failure,
         strikes=instance.strikes,
         generation=instance.generation,

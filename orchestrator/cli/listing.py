@@ -46,6 +46,12 @@ def _up(row: Row) -> str:
     return f"{'?' if row['up'] is None else row['up']}/{_seats(row)}" if _seats(row) else ""
 
 
+def warnings(row: Row) -> str:
+    """What is wrong with an instance that goes on all the same."""
+    agent = f"its agent is broken: {row['agent_fault']}" if row["agent_fault"] else ""
+    return "; ".join(filter(None, (row["warning"], agent)))
+
+
 def _service_state(row: Row) -> str:
     if row["removing"]:
         return "removing"
@@ -87,6 +93,7 @@ _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
             ("IMAGE", lambda row: row["image"]),
             ("MAC", lambda row: row["mac"]),
             ("WAITS FOR", _waits),
+            ("WARNING", warnings),
         ],
     ),
     "images": (

@@ -39,6 +39,7 @@ class Instance(TypedDict):
     services_pending: list[str]
     services_failed: list[str]
     warning: str
+    agent_fault: str
     failure: str
     strikes: int
     generation: int

@@ -34,6 +34,8 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         lines.append("Its VM is not yet what the service file says: it awaits a rollout, or: vmrole apply.")
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
+    if instance.agent_fault:
+        lines.append(f"Its agent is broken since {_clock(instance.agent_fault_since_s)}: {instance.agent_fault}.")
     if patience.blameless_s(instance, now_s) >= 1:
         until = f"since {_clock(instance.sick_since_s)}" if instance.sick_since_s else "now over"
         told = duration(patience.blameless_s(instance, now_s))

@@ -55,6 +55,8 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
             if blamed.phase is Phase.SERVING and not blamed.unwell_since_s:
                 blamed = replace(blamed, sick_s=0.0)
             elif blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed):
+                if note:  # What becomes of it now has a line of its own.
+                    before = blamed = save(present, before, blamed, _event(blamed, now_s, note))
                 late = blamed.phase is not Phase.SERVING
                 return _ail(present, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
             return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
@@ -180,6 +182,8 @@ def _enter(
             resets=0,
             services_pending=(),
             services_failed=(),
+            agent_fault="",
+            agent_fault_since_s=0.0,
             role=seen.goal.role
             if asked_for or seen.phase is Phase.GONE
             else seen.role,  # Healing changes no template.

@@ -88,6 +88,9 @@ class Instance:
     powered_on: bool = False  # whether, in this phase, its VM was off or reset: the guest is in another boot
     by_request: bool = False  # whether its present boot was asked for by somebody, and it has not served since
     only_probe: bool = False  # whether a probe alone speaks against it: its agent answers, its services have started
+    agent_fault: str = ""  # one sentence: why nothing can be made of what its agent sends; "" when it makes sense
+    agent_fault_since_s: float = 0.0  # since when that is so; 0 = it is not
+    agent_fault_told_s: float = 0.0  # since when it was so of which the ledger was told last
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waiting: str = ""  # one sentence: what this phase waits for
     services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last

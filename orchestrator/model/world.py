@@ -55,6 +55,7 @@ class Silence:
     rebooting: bool = False  # the monitor saw a reset and the agent has not been back since
     absent: bool = False  # no agent is connected at all
     frozen: bool = False  # the agent lives, and may say nothing while a backup has frozen the guest's file systems
+    broken: bool = False  # something is connected as the agent, and nothing can be made of what it sends
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from orchestrator.model import Identity, Instance, Power, Services, Silence, Sta
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts
-from orchestrator.steps.hearing import count_resets, identity_of
+from orchestrator.steps.hearing import agent_heard, count_resets, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S, member_of
 
@@ -18,7 +18,10 @@ UNWELL_AGAIN_S = 5.0  # Between looks at an instance that is not well.
 
 
 def watch_health(instance: Instance, host: Host) -> Outcome:
-    """serving: done when health is lost; the goal is not looked at here, the lifecycle does that."""
+    """serving: done when health is lost; the goal is not looked at here, the lifecycle does that.
+
+    An agent of which nothing can be made is told, and nothing is healed for that alone where something else asks.
+    """
     domain = host.hypervisor.look(instance.name)
     if domain is None:
         return Done(instance, "the VM is gone")
@@ -35,6 +38,13 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         restarted = replace(count_resets(instance, domain), boot=instance.boot + 1)
         noted = restarts.counted(instance, restarted, host.clock.now_s())  # It leaves the pool for its pause first.
         return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
+    heard, note = agent_heard(instance, identity, host.clock.now_s())
+    outcome = _health(heard, identity, host)
+    return replace(outcome, note=note) if isinstance(outcome, Wait) and note else outcome
+
+
+def _health(instance: Instance, identity: Identity | Silence, host: Host) -> Outcome:
+    """Whether it is well, by whoever asks it: the balancer, else its own probe, else its agent."""
     member = member_of(instance)
     if not member.pools:
         return _unasked(instance, identity, host)
@@ -42,9 +52,9 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
     if seat is None or set(seat.pools) != {pool for pool, _ in member.pools} or seat.standing is Standing.DRAINING:
         host.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
         return Wait(instance, "joining the pool again", SOON_S)
-    now_s = host.clock.now_s()
     if seat.standing is Standing.UP:
         return _well(instance, host)
+    now_s = host.clock.now_s()
     probed = replace(instance, only_probe=_answers(identity))
     return _unwell(probed, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)
 
@@ -63,8 +73,10 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Host) -> Ou
     if isinstance(identity, Silence):
         if identity.frozen:
             return Wait(instance, f"not asked: {identity.reason}", HEALTH_S)
-        silent = replace(instance, only_probe=False)
-        return _unwell(silent, now_s, f"its agent is silent: {identity.reason}", ready.silence_s)
+        if not identity.broken or ready.probe is None or ready.probe.port is None:
+            silent = replace(instance, only_probe=False)
+            how = "broken" if identity.broken else "silent"
+            return _unwell(silent, now_s, f"its agent is {how}: {identity.reason}", ready.silence_s)
     if ready.probe is not None and ready.probe.port is not None:
         why_not = host.guest.probe(instance, ready.probe, ready.probe.port)
         if why_not:

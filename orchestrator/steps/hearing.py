@@ -11,6 +11,7 @@ from orchestrator.ports import Host
 from orchestrator.rules.no_agent import HINT
 from orchestrator.rules.patience import in_phase_s
 
+FAULT_TOLD_AGAIN_S = 600.0  # Between two beginnings of an agent's fault that the ledger tells: it may flicker.
 NO_AGENT_S = 120.0  # After so long without an agent, a guest in its first boot probably has none.
 
 
@@ -39,6 +40,27 @@ def silence_says(meanwhile: str, silence: Silence, instance: Instance, now_s: fl
     told = f"{meanwhile}: {silence.reason}"
     never = silence.absent and not instance.boot_id and not instance.set_up
     return f"{told} ({HINT[instance.role.os]})" if never and in_phase_s(instance, now_s) > NO_AGENT_S else told
+
+
+def agent_heard(instance: Instance, heard: Identity | Silence, now_s: float) -> tuple[Instance, str]:
+    """The record with what is wrong with its agent, and a line for the ledger when that begins or ends.
+
+    It begins with words that make no sense and ends with some that do; silence is neither.
+    """
+    if isinstance(heard, Identity):
+        if not instance.agent_fault:
+            return instance, ""
+        told_so = instance.agent_fault_since_s == instance.agent_fault_told_s
+        mended = replace(instance, agent_fault="", agent_fault_since_s=0.0)
+        return mended, "its agent makes sense again" if told_so else ""
+    if not heard.broken and not instance.agent_fault:
+        return instance, ""
+    since_s = instance.agent_fault_since_s or now_s
+    broken = replace(instance, agent_fault=instance.agent_fault or heard.reason, agent_fault_since_s=since_s)
+    told_s = instance.agent_fault_told_s
+    if told_s == since_s or 0 < now_s - told_s < FAULT_TOLD_AGAIN_S:
+        return broken, ""
+    return replace(broken, agent_fault_told_s=since_s), f"its agent is broken: {broken.agent_fault}"
 
 
 def setup_says(seen_so_far: str, identity: Identity) -> str:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.drivers.hypervisor import probe_domain
 from orchestrator.drivers.hypervisor.probe_domain import xml
 from orchestrator.host.config import Config
-from orchestrator.host.doctor import Verdict, checks, confinement, host, passage, programs, reach
+from orchestrator.host.doctor import Verdict, checks, confinement, host, libvirt_log, passage, programs, reach
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import HOST, KVM, OUTSIDE_LINK, QEMU_USER, let_qemu_pass
 from tests.lab.harness.role import wait_until
@@ -39,7 +39,9 @@ def test_nothing_fails_where_all_is_there_and_nothing_is_left(lab: Lab, settings
     found = checks(settings)
     assert [check for check in found if check.verdict is Verdict.FAIL] == []
     warned = [check for check in found if check.verdict is Verdict.WARN]
-    assert {check.name for check in warned} <= {"accelerator", confinement.PROCESS, "limits", "socket group", "clock"}
+    lacking = {"accelerator", confinement.PROCESS, "limits", "socket group", "clock", libvirt_log.NAME}
+    assert {check.name for check in warned} <= lacking
+    assert libvirt_log.outputs(settings).message.startswith("libvirtd logs to /var/log/libvirt/libvirtd.log")
     assert all(check.remedy for check in warned)
     assert not settings.state_dir.exists()
     assert lab.leftovers() == []

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.drivers.tools import agent_channel
 from orchestrator.drivers.tools.agent_channel import (
+    AgentBroken,
     AgentChannel,
     AgentDenied,
     AgentForbids,
@@ -105,9 +106,9 @@ def test_garbage_is_silence_until_the_agent_reconnects(
 ) -> None:
     """Whatever comes back, the caller gets one of our errors; the agent is then left alone, the others are not."""
     replies[:] = [garbage, '{"return": 5}']
-    with pytest.raises(AgentSilent, match="garbage"):
+    with pytest.raises(AgentBroken, match="garbage"):
         channel.call(NAME, "guest-ping")
-    with pytest.raises(AgentSilent, match="left alone"):
+    with pytest.raises(AgentBroken, match="left alone"):
         channel.call(NAME, "guest-ping")
     assert channel.call(OTHER, "guest-ping") == 5
     channel.reconnected(NAME)
@@ -150,6 +151,53 @@ def test_a_confinement_is_told_from_an_absence(channel: AgentChannel, replies: l
     with pytest.raises(AgentDenied) as told:
         channel.call(NAME, "guest-file-open", path="x", mode="r")
     assert str(told.value) == words
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            libvirt.VIR_ERR_INTERNAL_ERROR,
+            "internal error: cannot parse json {0}: lexical error: invalid char in json.",
+        ),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "internal error: failed to parse JSON 0:0: unexpected character: {0}"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "internal error: Parsed JSON reply '{0}' isn't an object"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "internal error: Unknown JSON reply '{0}'"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "internal error: No complete agent response found in 10485760 bytes"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "internal error: Missing agent reply object"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "internal error: unable to execute QEMU agent command 'guest-ping'"),
+        (
+            libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+            "Guest agent is not responding: QEMU guest agent is not available due to an error",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "rubbish", ["xxxx", "QEMU guest agent is not connected", "QEMU agent command 'guest-exec': has been disabled"]
+)
+def test_an_agent_that_makes_no_sense_is_told_from_a_silent_one(
+    channel: AgentChannel, replies: list[Any], code: int, message: str, rubbish: str
+) -> None:
+    """Whatever libvirt quotes of it; also while it is left alone, until it answers."""
+    replies[:] = [libvirt_error(code, message.format(rubbish)), '{"return": 5}']
+    with pytest.raises(AgentBroken) as told:
+        channel.call(NAME, "guest-ping")
+    with pytest.raises(AgentBroken) as again:
+        channel.call(NAME, "guest-ping")
+    assert str(again.value) == str(told.value) == message.format(rubbish)
+    channel.reconnected(NAME)
+    assert channel.call(NAME, "guest-ping") == 5
+
+
+@pytest.mark.parametrize(
+    "words", ["cannot parse json", "Unknown JSON reply 'x'", "QEMU guest agent is not available due to an error"]
+)
+def test_an_agent_s_own_words_do_not_make_it_broken(channel: AgentChannel, replies: list[Any], words: str) -> None:
+    """What it says when it refuses something is a refusal."""
+    message = f"internal error: unable to execute QEMU agent command 'guest-exec': {words}"
+    replies[:] = [libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR, message)]
+    with pytest.raises(AgentRefused, match=words):
+        channel.call(NAME, "guest-exec")
 
 
 def test_an_agent_that_hangs_is_left_alone_longer_each_time(

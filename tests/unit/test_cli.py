@@ -99,6 +99,22 @@ def test_json_is_the_apis_answer(run: Run, daemon: Daemon) -> None:
     assert run("get", "services", "-o", "json")[:2] == (0, "[]\n")
 
 
+def test_what_is_wrong_with_what_goes_on_is_a_warning(run: Run, daemon: Daemon) -> None:
+    """An agent that makes no sense, and what the last stop cost: in `describe`, in the wide table, in the API."""
+    fault = {"agent_fault": "it sent garbage", "agent_fault_since_s": 1.0}
+    changed = dataclasses.replace(daemon.control.instances("shop")[1], warning="reset it", **fault)  # type: ignore[arg-type]
+    daemon.store.commit([records.put_state(changed)])
+    warning = "reset it; its agent is broken: it sent garbage"
+    _, well, broken, _ = run("get", "instances", "-o", "wide")[1].splitlines()
+    assert broken.endswith(f"   {warning}")
+    assert "agent" not in well
+    assert re.search(rf"Warning: +{warning}\n", run("describe", "web-1")[1])
+    assert "Warning" not in run("describe", "web-0")[1]
+    (row,) = json.loads(run("get", "instances", "web-1", "-o", "json")[1])
+    assert row["agent_fault"] == "it sent garbage"
+    assert "Its agent is broken since" in run("why", "web-1")[1]
+
+
 def test_a_service_counts_its_seats(run: Run, daemon: Daemon) -> None:
     """An instance that serves and that the balancer has down, for a wrong probe, is not up: the state says so."""
     for instance in daemon.control.instances("shop"):

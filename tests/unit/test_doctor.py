@@ -17,7 +17,17 @@ from orchestrator.drivers.hypervisor import accelerator, probe_domain
 from orchestrator.drivers.hypervisor.probe_domain import Rights
 from orchestrator.host import doctor
 from orchestrator.host.config import Config
-from orchestrator.host.doctor import Check, Verdict, confinement, firmware, host, programs, reach, rulesets
+from orchestrator.host.doctor import (
+    Check,
+    Verdict,
+    confinement,
+    firmware,
+    host,
+    libvirt_log,
+    programs,
+    reach,
+    rulesets,
+)
 
 Program = Callable[[str, str], None]
 
@@ -525,3 +535,39 @@ def test_swap_on_a_disk_is_told() -> None:
     assert reach.judge_swap(head + zram, Path("/run/x")).verdict is Verdict.PASS
     check = reach.judge_swap(head + zram + disk, Path("/run/x"))
     assert (check.verdict, "zram" in check.message, "/dev/sda2" in check.message) == (Verdict.WARN, False, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "words"),
+    [
+        (" Logging outputs: 3:journald\n", Verdict.PASS, "goes to journald"),
+        (" Logging outputs: 3:syslog:libvirtd 3:stderr\n", Verdict.PASS, "goes to stderr, syslog"),
+        (" Logging outputs: \n", Verdict.PASS, "goes to nothing"),
+        (" Logging outputs: 3:file:/var/log/libvirt/libvirtd.log\n", Verdict.WARN, "/var/log/libvirt/libvirtd.log"),
+        (" Logging outputs: 3:journald 4:file:/a:b\n", Verdict.WARN, "logs to /a:b, which"),
+    ],
+)
+def test_a_log_that_a_guest_could_fill_is_told(told: str, verdict: Verdict, words: str) -> None:
+    """With the line that has the journal bound it, in the file of the daemon that runs."""
+    check = libvirt_log.judge(told, "virtqemud")
+    assert (check.verdict, words in check.message) == (verdict, True), check
+    if verdict is Verdict.WARN:
+        assert 'log_outputs = "3:journald" in /etc/libvirt/virtqemud.conf' in check.remedy
+
+
+def test_the_daemon_that_runs_is_asked_for_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one daemon, else the modular one; when neither answers, that is told, and it is no failure."""
+    admin = tmp_path / "virt-admin"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for answering, daemon in (("libvirtd", "libvirtd"), ("virtqemud", "virtqemud")):
+        told = f"case $2 in {answering}:*) echo ' Logging outputs: 3:file:/x' ;; *) echo no >&2; exit 1 ;; esac"
+        admin.write_text(f"#!/bin/sh\n{told}\n")
+        admin.chmod(0o755)
+        check = libvirt_log.outputs(Config())
+        assert (check.verdict, f"{daemon} logs to /x" in check.message) == (Verdict.WARN, True), check
+    admin.write_text("#!/bin/sh\necho error: >&2\necho no such socket >&2\nexit 1\n")
+    check = libvirt_log.outputs(Config())
+    assert (check.verdict, "not known: no such socket" in check.message) == (Verdict.WARN, True), check
+    admin.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "libvirt-clients" in libvirt_log.outputs(Config()).remedy

@@ -329,6 +329,34 @@ def test_a_program_that_tells_the_boot_is_not_waited_for() -> None:
     assert isinstance(asked.identity(instance()), Silence)
 
 
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("guest-file-open", "5"),
+        ("guest-file-open", {}),
+        ("guest-file-read", []),
+        ("guest-file-read", {"buf-b64": 5}),
+        ("guest-file-read", {"buf-b64": "\xff\xfe!"}),
+        ("guest-exec", {}),
+        ("guest-exec", {"pid": "77"}),
+        ("guest-exec-status", {"exited": True, "out-data": 5}),
+    ],
+)
+def test_an_answer_of_a_wrong_shape_is_nonsense_and_not_silence(command: str, answer: object) -> None:
+    """Somebody is there, and speaks, and it is no agent."""
+    agent = Agent({BOOT_ID_FILE: BOOT, SETUP_BOOT_FILE: SETUP_BOOT})
+    agent.answers[command] = answer
+    if command in EXEC:
+        agent.forbidden = FILES
+    said = guest(agent).identity(instance())
+    assert isinstance(said, Silence)
+    assert said.broken
+    agent.silent = "not connected"
+    said = guest(agent).identity(instance())
+    assert isinstance(said, Silence)
+    assert not said.broken
+
+
 FROZEN = Silence(reason=FROZEN_WORDS, frozen=True)
 
 

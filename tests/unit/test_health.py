@@ -182,3 +182,93 @@ def test_a_restart_that_was_asked_for_is_none_of_its_own() -> None:
         fabric.act(Verb.RESTART, "web-0")
         fabric.until(fabric.quiet)
     assert (fabric.instance().restarts, fabric.instance().calms) == ((), 0)
+
+
+BROKEN = "its agent is broken: the agent sent garbage"
+MENDED = "its agent makes sense again"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"endpoints": (), "ready": Ready(probe=TcpProbe(port=8080), silence_s=60.0)}],
+    ids=["the balancer's check", "its own probe"],
+)
+def test_a_broken_agent_is_told_and_not_healed(asked: dict[str, object]) -> None:
+    """Where a probe passes: in `why` and on the record while it lasts, a line in the ledger when it begins and one
+    when it ends, however long; the guest stays in its boot, and in rotation.
+    """
+    fabric = deployed(**asked)
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.faults.agent_broken.add(WEB)
+    rounds(fabric, 200, 30.0)
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
+    assert (fabric.instance().agent_fault, fabric.instance().waiting) == ("the agent sent garbage", "")
+    assert any(line.startswith("Its agent is broken since") for line in fabric.control.why("web-0"))
+    assert (told(fabric).count(BROKEN), told(fabric).count(MENDED)) == (1, 0)
+    fabric.world.faults.agent_broken.clear()
+    rounds(fabric, 4, 30.0)
+    assert fabric.instance().agent_fault == ""
+    assert not any(line.startswith("Its agent is broken since") for line in fabric.control.why("web-0"))
+    assert (told(fabric).count(BROKEN), told(fabric).count(MENDED)) == (1, 1)
+    assert fabric.instance().strikes == 0
+
+
+def test_a_broken_agent_that_falls_silent_is_broken_still() -> None:
+    """Nonsense ends with sense: neither silence nor a freeze is a line in the ledger."""
+    fabric = deployed()
+    fabric.world.faults.agent_broken.add(WEB)
+    rounds(fabric, 3, 60.0)
+    fabric.world.faults.agent_broken.clear()
+    for silence in (fabric.world.faults.agent_silent, fabric.world.faults.frozen):
+        silence.add(WEB)
+        rounds(fabric, 3, 60.0)
+        silence.clear()
+        fabric.world.faults.frozen.add(WEB)
+    assert fabric.instance().agent_fault
+    assert (told(fabric).count(BROKEN), told(fabric).count(MENDED)) == (1, 0)
+
+
+def test_an_agent_that_flickers_fills_no_ledger() -> None:
+    """One that is broken at every other look is told a few times in an hour, and once more when it stays so."""
+    fabric = deployed()
+    for number in range(60):
+        (fabric.world.faults.agent_broken.add if number % 2 else fabric.world.faults.agent_broken.discard)(WEB)
+        fabric.round(60.0)
+    assert 2 <= told(fabric).count(BROKEN) <= 7
+    assert told(fabric).count(MENDED) <= 7
+    fabric.world.faults.agent_broken.add(WEB)
+    rounds(fabric, 15, 60.0)
+    assert told(fabric).rindex(BROKEN) > told(fabric).rindex(MENDED)
+
+
+def test_a_broken_agent_of_what_nobody_else_asks_is_healed() -> None:
+    """Without a probe its agent was all there was; the ledger has what was wrong before it has the remedy."""
+    fabric = worker(silence_s=120.0)
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.faults.agent_broken.add(WEB)
+    for _ in range(60):
+        fabric.round(10.0)
+        if fabric.world.machines[WEB].boots > boots:
+            break
+    lines = told(fabric).splitlines()
+    assert lines.count(BROKEN) == 1
+    assert any(line.startswith("serving -> restarting") and "agent is broken" in line for line in lines)
+    fabric.world.faults.agent_broken.clear()
+    fabric.until(fabric.quiet)
+    rounds(fabric, 3, 60.0)
+    assert (fabric.instance().generation, fabric.instance().agent_fault) == (1, "")
+    assert told(fabric).count(MENDED) == 1
+
+
+def test_a_new_generation_has_no_fault_of_the_one_before() -> None:
+    """A reimage is what mends most agents."""
+    fabric = deployed()
+    fabric.world.faults.agent_broken.add(WEB)
+    rounds(fabric, 3, 60.0)
+    assert fabric.instance().agent_fault
+    fabric.act(Verb.REIMAGE, "web-0")
+    fabric.world.faults.agent_broken.clear()
+    fabric.until(lambda: fabric.instance().generation == 2)
+    assert (fabric.instance().agent_fault, fabric.instance().agent_fault_since_s) == ("", 0.0)
+    fabric.until(fabric.quiet)
+    assert MENDED not in told(fabric)

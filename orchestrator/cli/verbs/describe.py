@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.listing import lines
+from orchestrator.cli.listing import lines, warnings
 from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
@@ -88,6 +88,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Failed", ", ".join(row["services_failed"])),
         ("Starting", ", ".join(row["services_pending"])),
         ("Failure", row["failure"]),
+        ("Warning", warnings(row)),
         ("Generation", f"{row['generation']} (wanted: {row['wanted_generation']})"),
         ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),
         ("Removing", "yes" if row["removing"] else ""),

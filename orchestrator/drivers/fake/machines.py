@@ -173,6 +173,8 @@ class FakeGuest:
             return Silence(reason="the agent is not connected", rebooting=machine.boots > 1, absent=True)
         if instance.name in self._world.faults.agent_silent:
             return Silence(reason="the agent does not answer")
+        if instance.name in self._world.faults.agent_broken:
+            return Silence(reason="the agent sent garbage", broken=True)
         if instance.name in self._world.faults.frozen:
             return Silence(reason="its file systems are frozen", frozen=True)
         return None

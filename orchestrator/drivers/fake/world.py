@@ -66,6 +66,7 @@ class Faults:
     shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
     agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
     agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # its QEMU is stopped, or the agent dead
+    agent_broken: set[InstanceName] = dataclasses.field(default_factory=set)  # it sends rubbish
     setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
     restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself
     other_boot_each_look: set[InstanceName] = dataclasses.field(default_factory=set)  # a guest that lies

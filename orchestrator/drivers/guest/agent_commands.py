@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import Instance, InstanceName
 
 RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew, unless it may take its time.
@@ -106,7 +106,7 @@ class AgentCommands:
                 raise AgentSilent(f"the agent cannot read {path} for now: {refused}") from refused
             return b""
         if not isinstance(handle, int):
-            raise AgentSilent("the agent sent a file handle that is none")
+            raise AgentBroken("the agent sent a file handle that is none")
         try:
             if tail:
                 with contextlib.suppress(AgentRefused):  # It is shorter than that: reading begins where it begins.
@@ -178,7 +178,7 @@ class AgentCommands:
         said = self._channel.call(name, "guest-exec", path=argv[0], arg=list(argv[1:]), **options)
         pid = said.get("pid") if isinstance(said, dict) else None
         if not isinstance(pid, int):
-            raise AgentSilent("the agent sent a process id that is none")
+            raise AgentBroken("the agent sent a process id that is none")
         return pid
 
 
@@ -189,10 +189,10 @@ def _ended(said: object, took_s: float, output_bytes: int) -> Ended:
 
 
 def decoded(encoded: object, size_bytes: int) -> bytes:
-    """The first `size_bytes` of a base64 text; raises AgentSilent when it is none."""
+    """The first `size_bytes` of a base64 text; raises AgentBroken when it is none."""
     if not isinstance(encoded, str):
-        raise AgentSilent("the agent sent something else than was asked for")
+        raise AgentBroken("the agent sent something else than was asked for")
     try:
         return base64.b64decode(encoded[: (size_bytes + 2) // 3 * 4], validate=True)
     except ValueError as error:
-        raise AgentSilent("the agent sent something else than was asked for") from error
+        raise AgentBroken("the agent sent something else than was asked for") from error

@@ -16,7 +16,7 @@ from orchestrator.drivers.guest import agent_facts, host_probe, identity_marks
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
 from orchestrator.drivers.guest.windows_guest import WindowsGuest
-from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentFrozen, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, AgentFrozen, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.errors import Transient
 from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
@@ -121,7 +121,11 @@ class LibvirtGuest:
         rebooting = seen > (answered_at if vm_uuid == instance.vm_uuid else 0)
         frozen, absent = isinstance(why, AgentFrozen), isinstance(why, AgentAbsent)
         silence = Silence(
-            reason=harmless(str(why), REASON_CHARS), rebooting=rebooting and not frozen, absent=absent, frozen=frozen
+            reason=harmless(str(why), REASON_CHARS),
+            rebooting=rebooting and not frozen,
+            absent=absent,
+            frozen=frozen,
+            broken=isinstance(why, AgentBroken),
         )
         self._transcript.note(instance.name, question, f"{silence}")
         return silence

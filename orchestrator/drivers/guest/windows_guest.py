@@ -17,7 +17,7 @@ from typing import Final
 from orchestrator.drivers.guest import windows_scripts, windows_services, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.guest.windows_setup import Status
-from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
+from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
@@ -199,7 +199,7 @@ class WindowsGuest:
             return _wanted(instance)
         name = said.get("host-name") if isinstance(said, dict) else None
         if not isinstance(name, str):
-            raise AgentSilent("the agent sent a host name that is none")
+            raise AgentBroken("the agent sent a host name that is none")
         return name
 
     # Services --------------------------------------------------------------------------------------------------

@@ -40,6 +40,16 @@ REPLY_MAX_CHARS = 4 * 1024 * 1024  # What libvirt passes on at most (VIR_NET_MES
 # the same for a command that its configuration forbids and for one that waits for a thaw; only later ones say which.
 _SWITCHED_OFF: Final = re.compile(r"has been disabled|has not been found|not allowed")
 _DENIED: Final = re.compile(r"permission denied|operation not permitted|access is denied", re.IGNORECASE)
+# libvirt's words for a line of an agent that is no message (qemu_agent.c, virjson.c, since 0.9), at their beginning:
+# what comes after is the agent's own. An agent that sent such a line is not asked until it connects anew.
+_NONSENSE: Final = re.compile(
+    r"(?:internal error: |Guest agent is not responding: |guest agent command failed: )*"
+    r"(?:cannot parse json|failed to parse json|Parsed JSON reply|Unknown JSON reply|No complete agent response"
+    r"|Missing (?:agent|monitor) reply object|Malformed return value|[Aa]gent reply was missing"
+    r"|QEMU guest agent is not available due to an error"
+    r"|unable to execute QEMU agent command '[a-z-]+'$)",
+    re.IGNORECASE,
+)
 _NOT_CONNECTED: Final = re.compile(r"not connected|not running|disappeared")  # libvirt's, qemu_domain.c, qemu_agent.c
 _FROZEN: Final = re.compile(r"frozen state")
 # libvirt's words around an agent's error, whose code and beginning differ by release.
@@ -65,6 +75,10 @@ class AgentAbsent(AgentSilent):
     """No agent is connected: the guest boots, or has none."""
 
 
+class AgentBroken(AgentSilent):
+    """One is connected, and nothing can be made of what it sends: rubbish, a flood, an answer of a wrong shape."""
+
+
 class AgentFrozen(AgentSilent):
     """The agent lives, and says nothing while the guest's file systems are frozen: a backup, a snapshot."""
 
@@ -86,7 +100,7 @@ class _Pause:
     """An agent that let us wait in vain: how often in a row, what it was, and until when it is left alone."""
 
     times: int
-    words: str
+    silence: AgentSilent
     until_s: float
 
 
@@ -106,15 +120,16 @@ class AgentChannel:
     def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
         """What the agent returned. Takes at most about TURN_S + ANSWER_S seconds; a first refusal takes longer.
 
-        Raises AgentSilent, AgentFrozen, AgentRefused, AgentForbids, or Unreachable when libvirtd does not answer.
+        Raises AgentSilent, AgentBroken, AgentFrozen, AgentRefused, AgentForbids, or Unreachable when libvirtd does
+        not answer.
         An agent that lets us wait in vain is left alone for a while, each time longer, until it connects anew.
         """
         with self._turn(name):
             if time.monotonic() < self._garbage_until_s.get(name, 0.0):
-                raise AgentSilent("the agent sent garbage and is left alone until it reconnects")
+                raise AgentBroken("the agent sent garbage and is left alone until it reconnects")
             pause = self._pauses.get(name)
             if pause is not None and time.monotonic() < pause.until_s:
-                raise AgentSilent(pause.words)
+                raise type(pause.silence)(str(pause.silence))
             try:
                 returned = self._call(name, command, arguments, ANSWER_S)
             except AgentForbids as refusal:
@@ -126,7 +141,7 @@ class AgentChannel:
                 self._pauses.pop(name, None)
                 raise
             except AgentSilent as silent:
-                self._leave_alone(name, str(silent))
+                self._leave_alone(name, silent)
                 raise
             self._pauses.pop(name, None)
             return returned
@@ -189,9 +204,9 @@ class AgentChannel:
                 # cause nobody knows, and none of it may end the thread that works for all guests.
                 self._garbage_until_s[name] = time.monotonic() + GARBAGE_S
                 log.warning("%s: the agent's answer to %s cannot be read: %s", name, command, type(error).__name__)
-                raise AgentSilent("the agent sent garbage") from error
+                raise AgentBroken("the agent sent garbage") from error
 
-    def _leave_alone(self, name: InstanceName, words: str) -> None:
+    def _leave_alone(self, name: InstanceName, silence: AgentSilent) -> None:
         """A hung agent costs libvirtd one of the few requests that it serves at a time, ANSWER_S for each question.
 
         One that is absent costs nothing: libvirt says so at once.
@@ -199,7 +214,7 @@ class AgentChannel:
         before = self._pauses.get(name)
         times = 1 if before is None else before.times + 1
         pause_s = min(PAUSE_FIRST_S * 2.0 ** (min(times, 10) - 1), PAUSE_LAST_S)
-        self._pauses[name] = _Pause(times, words, time.monotonic() + pause_s)
+        self._pauses[name] = _Pause(times, silence, time.monotonic() + pause_s)
 
     def _meaning(self, name: InstanceName, command: str, refusal: AgentForbids) -> AgentSilent | AgentForbids:
         """What it means that a command is switched off: for good, or while the file systems are frozen.
@@ -267,7 +282,9 @@ def _allowed(ask: Callable[[str], Any]) -> frozenset[str] | None:
 
 
 def _judged(error: libvirt.libvirtError) -> AgentSilent | AgentRefused:
-    """An error of a libvirtd that lives: the agent does not answer, or it answered no."""
+    """An error of a libvirtd that lives: the agent does not answer, or makes no sense, or it answered no."""
+    if _NONSENSE.match(str(error)):
+        return AgentBroken(str(error))
     answered_no = _ANSWERED_NO.search(str(error))
     if answered_no is None:
         return (AgentAbsent if _NOT_CONNECTED.search(str(error)) else AgentSilent)(str(error))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.host import config
 from orchestrator.host.config import Config
-from orchestrator.host.doctor import confinement, firmware, host, passage, programs, reach, readable
+from orchestrator.host.doctor import confinement, firmware, host, libvirt_log, passage, programs, reach, readable
 from orchestrator.host.doctor.check import Check, Verdict, fail, ok
 
 __all__ = ["CHECKS", "Check", "Verdict", "checks", "each"]
@@ -24,6 +24,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("qemu-img", programs.qemu_img),
     ("libvirt", programs.libvirt),
     ("virtlogd", programs.virtlogd),
+    (libvirt_log.NAME, libvirt_log.outputs),
     ("haproxy", programs.haproxy),
     ("dnsmasq", programs.dnsmasq),
     ("nftables", programs.nftables),
