@@ -13,7 +13,7 @@ from dataclasses import replace
 from orchestrator import lifecycle
 from orchestrator.control import healing, records
 from orchestrator.control.present import Present
-from orchestrator.errors import NoSpace, Permanent, Transient, Unreachable, VmroleError
+from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable, VmroleError
 from orchestrator.model import Event, Instance, Phase
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
@@ -60,8 +60,8 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
                 late = blamed.phase is not Phase.SERVING
                 return _ail(present, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
             return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
-        case Failed(reason, False):  # A look again, now and then: somebody may have said that it does not matter.
-            return _heal(present, host, before, reason, leave=True), 0.0
+        case Failed(reason, False) if not before.held:  # A look again, now and then: what is in the way may go.
+            return _heal(present, host, before, f"failed while {before.phase}: {reason}", leave=True), 0.0
         case Failed(reason):
             return _ail(present, host, before, before, f"failed while {before.phase}: {reason}")
 
@@ -76,6 +76,8 @@ def _attempt(instance: Instance, host: Host) -> Outcome:
         return _blameless(None, instance, sentence(error))
     except Transient as error:
         return Wait(instance, sentence(error), TRANSIENT_AGAIN_S)
+    except Foreign as error:  # No restart and no reimage makes it ours.
+        return Failed(sentence(error), mendable=False)
     except Permanent as error:
         return Failed(sentence(error))
 

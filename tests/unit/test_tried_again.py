@@ -177,3 +177,36 @@ def test_a_setup_that_fails_while_a_restart_is_wished_is_left() -> None:
     fabric.act(Verb.RESTART, "web-0")
     fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
     assert not fabric.instance().again_at_s
+
+
+@pytest.mark.parametrize("instances", [1, 3])
+@pytest.mark.parametrize("phase", [Phase.SERVING, Phase.RESTARTING, Phase.STARTING, Phase.READY, Phase.DRAINING])
+def test_a_vm_that_is_somebody_else_s_for_a_while_loses_nothing(phase: Phase, instances: int) -> None:
+    """Its metadata was taken away and put back: no traffic, no rung of the ladder, and it serves as it was."""
+    fabric = serving(instances)
+    fabric.world.machines[WEB].system_marker = "written"
+    if phase is not Phase.SERVING:
+        fabric.world.connections[WEB] = 1
+        fabric.act(Verb.RESTART, "web-0")
+    fails(fabric, phase)
+    fabric.until(lambda: WEB not in fabric.world.seats_taken)
+    boots = fabric.world.machines[WEB].boots
+    for _ in range(1800):
+        fabric.round(2.0)
+    assert fabric.world.machines[WEB].boots == boots
+    mended(fabric)
+    fabric.until(fabric.quiet)
+    assert (fabric.instance().generation, fabric.world.machines[WEB].system_marker) == (1, "written")
+
+
+def test_a_protected_vm_that_is_somebody_else_s_for_a_while_is_left_as_it_is() -> None:
+    """It is not failed, for nobody would look at it again: it waits, and serves when it is ours again."""
+    fabric = deployed()
+    fabric.control.protect("web-0", on=True)
+    someone_else_s(fabric)
+    for _ in range(300):
+        fabric.round(2.0)
+    assert "protected" in fabric.instance().waiting
+    mended(fabric)
+    fabric.until(fabric.quiet)
+    assert fabric.instance().generation == 1

@@ -27,15 +27,15 @@ class FakeHypervisor:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def _away(self) -> None:
+    def _away(self, name: InstanceName | None = None) -> None:
         if self._world.faults.libvirt_is_away:
             raise Unreachable("libvirt does not answer", hint="is libvirtd running?")
+        if name is not None and name in self._world.faults.foreign:
+            raise Foreign(f"domain {name} is not vmrole's")
 
     def look(self, name: InstanceName) -> Domain | None:
         """See ports.Hypervisor."""
-        self._away()
-        if name in self._world.faults.foreign:
-            raise Foreign(f"domain {name} is not vmrole's")
+        self._away(name)
         machine = self._world.machines.get(name)
         if machine is None:
             return None
@@ -52,7 +52,7 @@ class FakeHypervisor:
 
     def start(self, instance: Instance) -> None:
         """See ports.Hypervisor."""
-        self._away()
+        self._away(instance.name)
         world = self._world
         with world.lock:
             machine = world.machines.get(instance.name)
@@ -79,7 +79,7 @@ class FakeHypervisor:
                 world.resume(instance.name)
 
     def _go_down(self, name: InstanceName, to: Power) -> None:
-        self._away()
+        self._away(name)
         world = self._world
         assert name not in world.seats_taken, f"{name} is stopped on purpose while it is in the pool"
         machine = world.machines.get(name)
@@ -99,7 +99,7 @@ class FakeHypervisor:
 
     def reset(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
-        self._away()
+        self._away(name)
         assert name not in self._world.seats_taken, f"{name} is reset on purpose while it is in the pool"
         machine = self._world.machines.get(name)
         if machine is not None and machine.power is Power.RUNNING:
@@ -108,7 +108,7 @@ class FakeHypervisor:
 
     def power_off(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
-        self._away()
+        self._away(name)
         machine = self._world.machines.get(name)
         if machine is not None:
             assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
@@ -117,14 +117,14 @@ class FakeHypervisor:
 
     def limit(self, instance: Instance) -> None:
         """See ports.Hypervisor."""
-        self._away()
+        self._away(instance.name)
         machine = self._world.machines.get(instance.name)
         if machine is not None and machine.power is Power.RUNNING:
             machine.limits = instance.role.limits
 
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
-        self._away()
+        self._away(name)
         machine = self._world.machines.get(name)
         if machine is not None:
             assert machine.setup_boot_id, f"{name}: the disc is taken away before setup has read it"
@@ -132,7 +132,7 @@ class FakeHypervisor:
 
     def undefine(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
-        self._away()
+        self._away(name)
         with self._world.lock:
             machine = self._world.machines.get(name)
             assert machine is None or machine.power is Power.OFF, f"{name}: a running VM is forgotten"
@@ -151,7 +151,7 @@ class FakeHypervisor:
     def inventory(self) -> Sequence[Domain]:
         """See ports.Hypervisor."""
         self._away()
-        looks = [self.look(name) for name in sorted(self._world.machines)]
+        looks = [self.look(name) for name in sorted(self._world.machines.keys() - self._world.faults.foreign)]
         return [domain for domain in looks if domain is not None]
 
 
