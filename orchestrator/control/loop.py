@@ -71,10 +71,10 @@ def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Fron
     ]
 
 
-def tend(present: Present, host: Host, name: str) -> tuple[frozenset[InstanceName], float]:
+def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float]:
     """Lays what the instances of a service share, or lifts it when the last one is gone.
 
-    Returns the instances for which the service's network stands, and when to look again (seconds).
+    Returns the uids of the instances for which the service's network stands, and when to look again (seconds).
     """
     service = present.find(Service, name)
     if service is None:
@@ -86,7 +86,7 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[InstanceNam
         events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]
         for first in range(0, len(events), COMMIT_PARTS_MAX):
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
-        laid = frozenset(one.name for one in instances)
+        laid = frozenset(one.uid for one in instances)
         try:
             host.balancer.shape(frontends(present.all(Service), present.peopled()))
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
@@ -154,7 +154,7 @@ class Reconciler:
         self._due_at: dict[Key, float] = {}
         self._in_flight: set[Key] = set()
         self._woken: set[Key] = set()  # woken while in flight: run again at once
-        self._laid: dict[str, frozenset[InstanceName]] = {}  # for whom this process has laid the network
+        self._laid: dict[str, frozenset[str]] = {}  # for which uids this process has laid the network
         self._unlaid: dict[str, str] = {}  # why the network of a service could not be laid
         self._conducting = threading.Lock()  # Two operations at once would each see the other's instances serve.
         self._changed = threading.Condition()
@@ -284,8 +284,9 @@ class Reconciler:
         self._unlaid.pop(name, None)
         fresh = laid - self._laid.get(name, frozenset())
         self._laid[name] = laid
-        for one in fresh:
-            self.wake("instance", one)
+        for one in self._present.instances_of(name).values():
+            if one.uid in fresh:
+                self.wake("instance", one.name)
         return again_s
 
     def _turn_instance(self, name: InstanceName) -> float:
@@ -294,7 +295,7 @@ class Reconciler:
             return NEVER_S
         detour = lifecycle.detour(instance)
         starts_next = (instance.phase, detour) in ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
-        if starts_next and name not in self._laid.get(instance.service, frozenset()):
+        if starts_next and instance.uid not in self._laid.get(instance.service, frozenset()):
             self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             why_not = self._unlaid.get(instance.service, "")
             told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"

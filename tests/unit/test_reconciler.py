@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.control import records
 from orchestrator.drivers.store.memory import MemoryStore
-from orchestrator.errors import EndpointRefused, Foreign
+from orchestrator.errors import EndpointRefused, Foreign, Unreachable
 from orchestrator.model import (
     Frontend,
+    Instance,
     InstanceName,
     LocalStorage,
     Notice,
@@ -25,6 +26,7 @@ from orchestrator.model import (
     Standing,
     TcpProbe,
     Verb,
+    instance_name,
 )
 from orchestrator.ports import Document
 from tests.trouble.life import Fabric, web_role
@@ -508,6 +510,26 @@ def test_nobody_is_blamed_for_the_network_of_its_host() -> None:
     assert {one.name: (one.generation, one.boot, one.strikes) for one in fabric.instances()} == before
     told = [one.message for one in fabric.store.events(subject=WEB)]
     assert "somebody took its port off the service's bridge: put back" in told
+
+
+def test_what_comes_back_under_its_name_waits_for_its_own_network() -> None:
+    """The guard against spoofing was laid without it while it was gone: the one that it had before is not its own."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2))
+    fabric.until(fabric.quiet)
+    fabric.deploy(web_role(instances=1))
+    gone = instance_name("shop", "web", 1)
+    fabric.until(lambda: fabric.present.find(Instance, gone) is None)
+    fabric.world.faults.refuses["balancer"] = Unreachable("HAProxy does not answer")  # After the network is laid.
+    fabric.daemon.attend(("service", "shop"))
+    assert gone not in fabric.world.networks["shop"]
+    fabric.deploy(web_role(instances=2))
+    for _ in range(9):
+        fabric.daemon.attend(("instance", gone))  # The fake says so when a VM starts without its guard.
+    assert fabric.instance(gone).phase is Phase.ANSWERED
+    assert "network" in fabric.instance(gone).waiting
+    fabric.world.faults.refuses.clear()
+    fabric.until(fabric.quiet)
 
 
 def test_a_start_is_not_overdue_while_its_host_has_no_network() -> None:
