@@ -16,7 +16,7 @@ from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLo
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, Watchers
-from orchestrator.api.views import InstanceView, Protection, Why, Wish, seats_of, view_instance
+from orchestrator.api.views import InstanceView, Protection, Selector, Why, Wish, seats_of, view_instance
 from orchestrator.control.asking import selected
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
@@ -29,7 +29,6 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"}
 }
 LastEventId = Annotated[str | None, Header(description="go on after this event")]
-Selector = Annotated[str, Query(description='those with these labels: "tier=front,env!=prod"; "" for all')]
 Subject = Annotated[str, Query(description='an instance, a role ("web.shop") or a service; "" for all')]
 
 
@@ -67,15 +66,15 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         said(request, "protect" if wish.protected else "unprotect", wish.subject)
         if not wish.subject:
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
-        return [view_instance(one) for one in control.protect(wish.subject, on=wish.protected)]
+        return [view_instance(one) for one in control.protect(wish.subject, on=wish.protected, labels=wish.labels)]
 
     @router.get("/instances/watch", tags=["instances"], response_class=Response, responses=_STREAM)
-    async def watch_instances(request: Request, subject: Subject = "") -> Response:
+    async def watch_instances(request: Request, subject: Subject = "", labels: Selector = "") -> Response:
         """All there are as `instance`, then `current`, then each change; `gone` with the last view of a removed one.
 
-        The subject need not exist (yet, or any more).
+        The subject need not exist (yet, or any more). Whose labels come to be others goes, or comes, as well.
         """
-        return watchers.respond(InstanceLookout(subject), uid_of(request))
+        return watchers.respond(InstanceLookout(subject, labels), uid_of(request))
 
     @router.get("/instances/{name}", tags=["instances"])
     def get_instance(name: str) -> InstanceView:

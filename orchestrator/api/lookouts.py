@@ -15,8 +15,10 @@ from orchestrator.control.queries import by_role_and_number
 from orchestrator.control.requests import Control
 from orchestrator.errors import NotFound
 from orchestrator.model import Event, Instance, InstanceName, Progress
+from orchestrator.rules import selector
 
 Topic = tuple[Literal["instances", "operation", "events"], str]  # what a watch wants to hear of, and of whom
+Told = Literal["instance", "gone", ""]  # "": nothing
 Known = Mapping[InstanceName, Instance]  # all instances as all watches have been told of them
 
 AGAIN = frame("again", None)  # what was told before is void
@@ -30,8 +32,11 @@ class Lookout(Protocol):
     def begin(self, control: Control, known: Known, after: int) -> Iterable[Frame]:
         """How things stand; `after` is the last event that the reader has got."""
 
-    def wants(self, what: Instance | Event) -> bool:
-        """Whether it wants to hear of one that is of its topics."""
+    def wants(self, event: Event) -> bool:
+        """Whether it wants to hear of an event that is of its topics."""
+
+    def tells(self, before: Instance | None, after: Instance | None) -> Told:
+        """As what it wants to hear of an instance of its topics that was, and is, so; None: there is none."""
 
 
 class EventLookout:
@@ -54,28 +59,45 @@ class EventLookout:
         self._after = events[-1].number if events else after
         return itertools.chain(gap, map(frame_of_event, events))
 
-    def wants(self, what: Instance | Event) -> bool:
+    def wants(self, event: Event) -> bool:
         """See Lookout."""
-        return isinstance(what, Event) and what.number > self._after
+        return event.number > self._after
+
+    def tells(self, before: Instance | None, after: Instance | None) -> Told:  # noqa: ARG002 - the shape
+        """See Lookout."""
+        return ""
 
 
 class InstanceLookout:
-    """Instances as they change: first all there are, then "current", then each change; "gone" for removed ones."""
+    """Instances as they change: first all there are, then "current", then each change; "gone" for removed ones.
 
-    def __init__(self, subject: str) -> None:
+    `labels` selects among them; raises InvalidInput.
+    """
+
+    def __init__(self, subject: str, labels: str = "") -> None:
         self.topics: Sequence[Topic] = [("instances", subject)]
         self._subject = subject
+        self._terms = selector.parse(labels)
         self._begun = False
 
     def begin(self, control: Control, known: Known, after: int) -> Iterable[Frame]:  # noqa: ARG002 - the shape
         """See Lookout."""
         again = [AGAIN] if self._begun else []
         self._begun = True
-        return itertools.chain(again, _all(chosen(known, self._subject)))
+        return itertools.chain(again, _all([one for one in chosen(known, self._subject) if self._selects(one)]))
 
-    def wants(self, what: Instance | Event) -> bool:
+    def wants(self, event: Event) -> bool:  # noqa: ARG002 - the shape
         """See Lookout."""
-        return isinstance(what, Instance)
+        return False
+
+    def tells(self, before: Instance | None, after: Instance | None) -> Told:
+        """See Lookout."""
+        if after is not None and self._selects(after):
+            return "instance"
+        return "gone" if before is not None and self._selects(before) else ""
+
+    def _selects(self, instance: Instance) -> bool:
+        return selector.matches(self._terms, dict(instance.goal.role.labels))
 
 
 class OperationLookout:
@@ -101,9 +123,16 @@ class OperationLookout:
         end = [] if operation.progress is Progress.RUNNING else [frame("end", operation)]
         return itertools.chain(again, [frame("operation", operation)], _all(targets), end)
 
-    def wants(self, what: Instance | Event) -> bool:
+    def wants(self, event: Event) -> bool:  # noqa: ARG002 - the shape
         """See Lookout."""
-        return isinstance(what, Instance) and what.name in self._names
+        return False
+
+    def tells(self, before: Instance | None, after: Instance | None) -> Told:
+        """See Lookout."""
+        present = after or before
+        if present is None or present.name not in self._names:
+            return ""
+        return "instance" if after else "gone"
 
 
 def frame_of(instance: Instance, kind: str = "instance") -> Frame:

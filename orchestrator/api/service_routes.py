@@ -14,12 +14,14 @@ from orchestrator.api.views import (
     CheckedView,
     Counts,
     Documents,
+    Selector,
     ServiceView,
     seats_of,
     view_applied,
     view_checked,
     view_service,
 )
+from orchestrator.control.asking import labelled
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput
 
@@ -74,11 +76,12 @@ def service_routes(control: Control) -> APIRouter:
     router = APIRouter(prefix="/v1/services", tags=["services"])
 
     @router.get("")
-    def list_services(seats: bool = False) -> list[ServiceView]:
-        """All services, by name; with `seats`, how many members the balancer has up. User data is never shown."""
+    def list_services(seats: bool = False, labels: Selector = "") -> list[ServiceView]:
+        """Services, by name; with `seats`, how many members the balancer has up. User data is never shown."""
+        found = labelled(control.services(), labels)
         instances = control.instances()
         taken = seats_of(control) if seats else None
-        return [view_service(one, instances, taken) for one in control.services()]
+        return [view_service(one, instances, taken) for one in found]
 
     @router.post("", openapi_extra=_DOCUMENT)
     def apply_service(

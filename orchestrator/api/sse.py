@@ -240,15 +240,10 @@ class Watchers:
             present = after or before
             if present is None or after == before:
                 continue
-            watches = {
-                watch
-                for topic in topics_of(present)
-                for watch in self._fed.get(topic, ())
-                if watch.lookout.wants(present)
-            }
-            if watches:
-                told = frame_of(present, "instance" if after else "gone")
-                for watch in watches:
+            frames: dict[str, Frame] = {}
+            for watch in {watch for topic in topics_of(present) for watch in self._fed.get(topic, ())}:
+                if kind := watch.lookout.tells(before, after):
+                    told = frames.setdefault(kind, frame_of(present, kind))
                     parcels.setdefault(watch, []).append(told)
 
     def _tell_events(self, events: Sequence[Event], parcels: dict[Watch, list[Frame]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
+from fastapi import Query
 from pydantic import Field, StrictInt
 
 from orchestrator.api.problems import ProblemBody, body_of
@@ -28,6 +29,7 @@ from orchestrator.servicefile.difference import Change
 
 MASK = "***"
 DOCUMENTS_MAX = 500  # that are checked together
+Selector = Annotated[str, Query(description='those with these labels: "tier=front,env!=prod"; "" for all')]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ class Protection:
 
     subject: str
     protected: bool = True
+    labels: str = ""  # of the subject's instances those that this selects: "tier=front,env!=prod"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.render import Column, Row
     from orchestrator.client.client import Client
 
+LABELLED = ("services", "instances")
 KINDS = ("services", "instances", "images", "operations", "events")
 
 
@@ -134,10 +135,11 @@ _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
 }
 
 
-def columns(kind: str, form: str) -> list[Column]:
+def columns(kind: str, form: str, *, shows_labels: bool = False) -> list[Column]:
     """The columns of a table; wide ones come after the others, before the last one of events."""
     narrow, more = _COLUMNS[kind]
-    return [*narrow, *more] if form == "wide" else narrow
+    labels: list[Column] = [("LABELS", labels_of)] if shows_labels else []
+    return [*narrow, *(more if form == "wide" else ()), *labels]
 
 
 def lines(kind: str, rows: Sequence[Row], form: str, *, headers: bool = True) -> list[str]:
@@ -177,8 +179,15 @@ def fetch(client: Client, kind: str, name: str, *, seats: bool = False) -> Seque
             return client.instances(name, seats=seats)
 
 
-def _labels(row: Row) -> str:
+def labels_of(row: Row) -> str:
+    """As `-l` takes them."""
     return ",".join(f"{key}={value}" for key, value in row["labels"].items())
+
+
+def _selected(client: Client, kind: str, name: str, selector: str, *, seats: bool) -> Sequence[Any]:
+    if kind == "services":
+        return client.services(seats=True, labels=selector)
+    return client.instances(name, seats=seats, labels=selector)
 
 
 def print_list(
@@ -194,10 +203,10 @@ def print_list(
     """All of `get` that is not watching."""
     seats = form not in ("table", "name")
     rows = (
-        client.instances(name, seats=seats, labels=selector) if selector else fetch(client, kind, name, seats=seats)
+        _selected(client, kind, name, selector, seats=seats) if selector else fetch(client, kind, name, seats=seats)
     )
     if shows_labels and rows and form in ("table", "wide"):
-        render.show(render.table([*columns(kind, form), ("LABELS", _labels)], rows, headers=headers))
+        render.show(render.table(columns(kind, form, shows_labels=True), rows, headers=headers))
     elif rows or form in ("json", "yaml"):
         render.show(lines(kind, rows, form, headers=headers))
     elif form != "name":

@@ -32,6 +32,25 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * _UNITS_S[found[2]]
 
 
+class Labels(click.ParamType[str]):
+    """What selects by labels; an empty one, as of a variable that is not set, is never taken for everything."""
+
+    name = "labels"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; whether it is a selector is the daemon's to say."""
+        if not value.strip():
+            self.fail("an empty selector would select everything; leave -l out for that", param, ctx)
+        return value
+
+
+def selector_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option -l; None unless it was given."""
+    return click.option(
+        "-l", "--selector", type=Labels(), metavar="LABELS", help=f"Only {what} with: tier=front,env!=prod."
+    )
+
+
 def examples(*lines: str) -> str:
     """Command lines, as the end of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  $ {line}" for line in lines)

@@ -44,9 +44,9 @@ class Client:
         found: wire.Health = self.call("GET", "/healthz")
         return found
 
-    def services(self, *, seats: bool = False) -> list[wire.Service]:
-        """All services; `seats`: with how many members the balancer has up."""
-        found: list[wire.Service] = self.call("GET", "/v1/services", {"seats": seats})
+    def services(self, *, seats: bool = False, labels: str = "") -> list[wire.Service]:
+        """Services; `seats`: with how many members the balancer has up."""
+        found: list[wire.Service] = self.call("GET", "/v1/services", {"seats": seats, "labels": labels})
         return found
 
     def service(self, name: str, *, seats: bool = False) -> wire.Service:
@@ -72,9 +72,10 @@ class Client:
         found: wire.Service = self._json("PUT", path, {"roles": dict(counts)}, _expecting(expected))
         return found
 
-    def remove(self, service: str) -> wire.Service:
-        """Asks for the removal of a service."""
-        found: wire.Service = self.call("DELETE", f"/v1/services/{transport.part(service)}")
+    def remove(self, service: str, *, expected: int | None = None) -> wire.Service:
+        """Asks for the removal of a service; see `apply`."""
+        path = f"/v1/services/{transport.part(service)}"
+        found: wire.Service = self.call("DELETE", path, headers=_expecting(expected))
         return found
 
     def instances(self, subject: str = "", *, seats: bool = False, labels: str = "") -> list[wire.Instance]:
@@ -110,9 +111,10 @@ class Client:
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found
 
-    def protect(self, subject: str, *, on: bool) -> list[wire.Instance]:
+    def protect(self, subject: str, *, on: bool, labels: str = "") -> list[wire.Instance]:
         """Protects an instance, a role or a service from every verb and from healing, or ends that."""
-        found: list[wire.Instance] = self._json("PUT", "/v1/protection", {"subject": subject, "protected": on}, {})
+        wish = {"subject": subject, "protected": on, "labels": labels}
+        found: list[wire.Instance] = self._json("PUT", "/v1/protection", wish, {})
         return found
 
     def operations(self) -> list[wire.Operation]:
@@ -219,9 +221,11 @@ class Client:
 
     # Watching: kinds and values are those of api.sse; ("again", None, "") says that what was told before is void.
 
-    def watch_instances(self, subject: str = "", *, until: float | None = None) -> Iterator[Message]:
+    def watch_instances(
+        self, subject: str = "", *, labels: str = "", until: float | None = None
+    ) -> Iterator[Message]:
         """Instances as they change; `until` on time.monotonic, then WaitedTooLong is raised."""
-        return self._followed("/v1/instances/watch", {"subject": subject}, until)
+        return self._followed("/v1/instances/watch", {"subject": subject, "labels": labels}, until)
 
     def watch_operation(self, operation_id: str, *, until: float | None = None) -> Iterator[Message]:
         """An operation until it is over; the last kind is "end"."""

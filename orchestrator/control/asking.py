@@ -28,6 +28,12 @@ def narrowed(subject: str, instances: Sequence[Instance], labels: str) -> list[I
     return chosen
 
 
+def labelled(services: Sequence[Service], labels: str) -> list[Service]:
+    """Those whose own labels the selector names, all for ""; raises InvalidInput."""
+    terms = selector.parse(labels)
+    return [one for one in services if selector.matches(terms, dict(one.spec.labels))]
+
+
 def nobody(subject: str) -> NotFound:
     """For a subject that is neither an instance nor a role nor a service."""
     return NotFound(f"there is no instance, role or service {subject[:80]!r}", hint="run: vmrole get instances")

@@ -283,20 +283,22 @@ class Control(Queries):
         return replace(operation, revision=revision)
 
     @_afresh
-    def protect(self, subject: str, *, on: bool) -> list[Instance]:
+    def protect(self, subject: str, *, on: bool, labels: str = "") -> list[Instance]:
         """Protects instances from every verb and from healing, or ends that; what has begun already ends first.
 
-        Protected, an instance takes back what was asked of it and has not begun. Raises NotFound, Conflict.
+        `labels` selects among them. Protected, an instance takes back what was asked of it and has not begun.
+        Raises NotFound, Conflict.
         """
         with self._applying:  # Of a removal and a protection at the same time, the later is refused.
-            staying = asking.staying(self.chosen(subject), {one.name: one for one in self.services()})
+            named = asking.narrowed(subject, self.chosen(subject), labels)
+            staying = asking.staying(named, {one.name: one for one in self.services()})
             chosen = [one for one in staying if one.goal.protected is not on]
             with self._waking("instance", *(one.name for one in chosen)):
                 for batch in asking.protections(chosen, on=on):
                     lines = asking.protection_told(batch, self._now_s(), on=on)
                     states = [records.state_stands(one) for one in batch if one.state_revision]
                     self._present.commit([records.put_wish(one) for one in batch], lines, checks=states)
-        return self.chosen(subject)
+        return asking.selected(self.chosen(subject), labels)
 
     # Inside
 

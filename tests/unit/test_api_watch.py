@@ -14,7 +14,7 @@ import pytest
 from orchestrator.api import sse
 from orchestrator.client.client import Client
 from orchestrator.control import records
-from orchestrator.errors import Busy, WaitedTooLong
+from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.model import Event
 from tests.unit.api_daemon import SHOP, Daemon
 
@@ -65,6 +65,32 @@ def test_an_instance_that_goes_is_told(daemon: Daemon) -> None:
     daemon.store.commit(records.drop_instance(daemon.control.instance("web-1")))
     kind, value, _ = next(messages)
     assert (kind, value["name"]) == ("gone", "web-1.shop")
+
+
+def test_a_watch_of_labels_follows_them(daemon: Daemon) -> None:
+    """Who has them is told, who gets them comes, and who loses them goes; others are not heard of."""
+    front, back = (
+        SHOP.replace("    image: micro", f"    image: micro\n    labels: {{tier: {tier}}}")
+        for tier in ("front", "back")
+    )
+    other = front.replace("service: shop", "service: other").replace("203.0.113.10", "203.0.113.11")
+    daemon.control.apply(front)
+    daemon.control.apply(other)
+    fronts = daemon.client().watch_instances(labels="tier=front", until=soon())
+    backs = daemon.client().watch_instances("shop", labels="tier in (back)", until=soon())
+    assert [one[0] for one in taken(fronts, 7)] == ["instance"] * 6 + ["current"]
+    assert next(backs)[:2] == ("current", 0)
+    daemon.control.apply(back)
+    went = taken(fronts, 3)
+    came = taken(backs, 3)
+    names = ["web-0.shop", "web-1.shop", "web-2.shop"]
+    assert sorted((kind, value["name"]) for kind, value, _ in went) == [("gone", name) for name in names]
+    assert sorted((kind, value["name"]) for kind, value, _ in came) == [("instance", name) for name in names]
+    daemon.control.scale("other", {"web": 2})
+    kind, value, _ = next(fronts)
+    assert (kind, value["name"], value["removing"]) == ("instance", "web-2.other", True)
+    with pytest.raises(InvalidInput):
+        next(daemon.client().watch_instances(labels="tier in", until=soon()))
 
 
 def test_events_go_on_after_the_last_one_seen(daemon: Daemon) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import threading
@@ -148,12 +149,80 @@ def test_selected_by_labels(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     assert (out.splitlines()[0].split()[-1], out.count("tier=front")) == ("LABELS", 3)
     assert len(run("get", "instances", "tags", "-l", "tier=front", "-o", "name")[1].splitlines()) == 3
     assert run("get", "instances", "tags", "-l", "tier!=front", "-o", "name")[1] == ""
-    assert run("get", "services", "-l", "tier=front")[0] == 2
+    assert run("get", "services", "-l", "tier=front", "-o", "name")[:2] == (0, ""), "its role has it, not the service"
     assert run("restart", "tags", "-l", "tier=")[0] == 5
     assert run("restart", "tags", "-l", "tier in")[0] == 2
     assert run("restart", "tags", "-l", "tier in (front)", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
     assert {one.boot for one in daemon.control.instances("tags")} == {3}
     assert run("delete", "service", "tags", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_services_are_selected_by_their_own_labels(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """`-l` of `get services` and `delete service`: those that have them all, and nothing where none has."""
+    for number, (name, labels) in enumerate(
+        {"a": "{env: test}", "b": "{env: prod}", "c": "{env: test, tier: x}"}.items()
+    ):
+        file = Path(document(tmp_path, name, f"203.0.113.{110 + number}"))
+        file.write_text(f"labels: {labels}\n{file.read_text()}")
+        assert run("apply", "-f", str(file))[0] == 0
+    assert run("get", "services", "-l", "env=test", "-o", "name")[1] == "a\nc\n"
+    assert "env=test,tier=x" in run("get", "services", "-l", "tier", "--show-labels")[1]
+    assert run("delete", "service", "-l", "env=stage")[::2] == (
+        5,
+        "error: no service has the labels 'env=stage'\nhint: run: vmrole get services --show-labels\n",
+    )
+    assert run("delete", "service", "-l", "env in")[0] == 2
+    assert [one.name for one in daemon.control.services() if one.removing] == []
+    status, out, _ = run("delete", "service", "-l", "env=test", "--wait", "--timeout", "60s")
+    assert (status, out) == (0, "a: being deleted\nc: being deleted\na: gone\nc: gone\n")
+    assert [one.name for one in daemon.control.services()] == ["b"]
+    assert run("delete", "service", "-l", "env notin (test)", "--wait", "--timeout", "60s")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "delete service -l ''", "delete service shop -l env=x", "delete -l env=x",
+        "delete service -l env=x -f x.yaml",
+        "restart shop -l ''", "stop shop -l ' '", "protect shop -l ''", "unprotect shop -l ''",
+        "get instances -l ''",
+        "get services shop -l env=x", "get images -l env=x", "get operations -l env=x", "get events -l env=x",
+        "get events -w -l env=x", "get operations --show-labels", "get services -w -l env=x",
+    ],
+)  # fmt: skip
+def test_a_selector_that_cannot_be_meant_is_refused(run: Run, words: str) -> None:
+    """One that is empty would be all; beside a name or for what has no labels it says nothing. A fault of usage."""
+    status, out, err = run(*shlex.split(words))
+    assert (status, out) == (2, "")
+    assert "No such option" not in err
+
+
+def test_protection_goes_by_labels(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """Of a service, those that have them, and only these are told of."""
+    file = Path(document(tmp_path, "mixed", "203.0.113.120"))
+    file.write_text(
+        file.read_text().replace("    image: micro", "    labels: {tier: front}\n    image: micro")
+        + "  db: {image: micro, labels: {tier: back}}\n"
+    )
+    assert run("apply", "-f", str(file), "--wait", "--timeout", "60s")[0] == 0
+    assert run("protect", "mixed", "-l", "tier=back")[:2] == (0, "db-0.mixed: protected\n")
+    assert [one.name for one in daemon.control.instances("mixed") if one.goal.protected] == ["db-0.mixed"]
+    assert run("protect", "mixed", "-l", "tier=none")[0] == 5
+    assert run("unprotect", "mixed", "-l", "tier=front")[0] == 0
+    assert [one.name for one in daemon.control.instances("mixed") if one.goal.protected] == ["db-0.mixed"]
+    assert run("unprotect", "mixed", "-l", "tier")[0] == 0
+    assert not any(one.goal.protected for one in daemon.control.instances("mixed"))
+    assert run("delete", "service", "mixed", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_labels_stand_in_a_description(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """A service's own, and an instance's with them."""
+    file = Path(document(tmp_path, "told", "203.0.113.121", size="labels: {tier: front}"))
+    file.write_text(f"labels: {{env: test}}\n{file.read_text()}")
+    assert run("apply", "-f", str(file))[0] == 0
+    assert "Labels:    env=test\n" in run("describe", "told")[1]
+    assert "Labels:      env=test,tier=front\n" in run("describe", "web-0.told")[1]
+    assert run("delete", "service", "told", "--wait", "--timeout", "60s")[0] == 0
 
 
 def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.options import Duration, examples, wait_options
+from orchestrator.cli.options import Duration, examples, selector_option, wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.waiting import end_of, full_subject, off, until_gone, until_over, until_serving, until_settled
 from orchestrator.client.client import Client
@@ -30,12 +30,14 @@ def _verb(name: str, does: str, more: str = "") -> click.Command:
         metavar="N",
         help="So many at the same time.",
     )
-    @click.option("-l", "--selector", default="", metavar="LABELS", help="Only those with: tier=front,env!=prod.")
+    @selector_option("those")
     @wait_options
     @click.pass_obj
-    def act(client: Client, subject: str, together: int, selector: str, waits: bool, timeout: float | None) -> None:
+    def act(
+        client: Client, subject: str, together: int, selector: str | None, waits: bool, timeout: float | None
+    ) -> None:
         until = end_of(timeout)
-        operation = client.act(name, subject, together=together, labels=selector)
+        operation = client.act(name, subject, together=together, labels=selector or "")
         render.show([operation["id"]])
         if waits:
             until_over(client, operation, until, progress())
@@ -74,24 +76,26 @@ start = _verb(
 
 @click.command(epilog=examples("vmrole protect web-1.shop", "vmrole unprotect web-1.shop"))
 @click.argument("subject", shell_complete=names.subject)
+@selector_option("those")
 @click.pass_obj
-def protect(client: Client, subject: str) -> None:
+def protect(client: Client, subject: str, selector: str | None) -> None:
     """Keeps every verb and healing away from instances, for who wants to look into one, until: vmrole unprotect.
 
     Well, it serves on; sick or off, it leaves rotation and is left as it is. What names it alone is refused, and so
     is its deletion or scaling away; an operation on its role, and an apply, leave it as it is and say so. What was
     asked and has not begun is taken back; what has begun ends first.
     """
-    for row in client.protect(subject, on=True):
+    for row in client.protect(subject, on=True, labels=selector or ""):
         render.show([f"{row['name']}: {'protected' if row['protected'] else 'being removed'}"])
 
 
 @click.command(epilog=examples("vmrole unprotect web-1.shop", "vmrole apply -f shop.yaml"))
 @click.argument("subject", shell_complete=names.subject)
+@selector_option("those")
 @click.pass_obj
-def unprotect(client: Client, subject: str) -> None:
+def unprotect(client: Client, subject: str, selector: str | None) -> None:
     """Lets verbs and healing have instances again that were protected."""
-    for row in client.protect(subject, on=False):
+    for row in client.protect(subject, on=False, labels=selector or ""):
         render.show([f"{row['name']}: not protected"])
 
 

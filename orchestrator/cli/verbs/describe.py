@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.listing import lines, warnings
+from orchestrator.cli.listing import labels_of, lines, warnings
 from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
@@ -45,6 +45,7 @@ def _service(client: Client, name: str) -> list[str]:
         ("Service", service["name"]),
         ("VIP", service["vip"]),
         ("State", state),
+        ("Labels", labels_of(service)),
         ("Network", f"{service['network']['subnet']} on {service['network']['bridge']}"),
         ("Created", render.clock(service["created_at_s"])),
         ("Revision", service["revision"]),
@@ -93,6 +94,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),
         ("Removing", "yes" if row["removing"] else ""),
         ("Protected", "yes" if row["protected"] else ""),
+        ("Labels", labels_of(row)),
         ("Address", f"{row['address']} ({row['mac']})"),
         ("Pool", pool),
         ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),

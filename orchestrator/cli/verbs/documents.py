@@ -10,12 +10,12 @@ import click
 from orchestrator.cli import gathering, names, render
 from orchestrator.cli.gathering import Fault, Given, refuse
 from orchestrator.cli.main import exit_status, report
-from orchestrator.cli.options import examples, finding, wait_options
+from orchestrator.cli.options import examples, finding, selector_option, wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving, until_settled
 from orchestrator.client.client import Client
 from orchestrator.client.transport import refused
-from orchestrator.errors import InvalidInput, NotFound, VmroleError
+from orchestrator.errors import Conflict, InvalidInput, NotFound, VmroleError
 
 if TYPE_CHECKING:
     from orchestrator.client import wire
@@ -191,23 +191,38 @@ def _count(word: str) -> tuple[str, int]:
     return role, int(number)
 
 
-@click.command(epilog=examples("vmrole delete service shop --wait", "vmrole delete -f services/"))
+@click.command(
+    epilog=examples(
+        "vmrole delete service shop --wait", "vmrole delete service -l env=test", "vmrole delete -f services/"
+    )
+)
 @click.argument("kind", metavar="[service]", required=False)
 @click.argument("name", shell_complete=names.service, required=False)
 @files_option
+@selector_option("services")
 @wait_options
 @click.pass_obj
 def delete(
-    client: Client, kind: str | None, name: str | None, files: tuple[str, ...], waits: bool, timeout: float | None
+    client: Client,
+    kind: str | None,
+    name: str | None,
+    files: tuple[str, ...],
+    selector: str | None,
+    waits: bool,
+    timeout: float | None,
 ) -> int:
     """Removes services with all their instances, local storage included: one by its name, or those of files.
 
-    There is no question: what is deleted is named in the command. Of files only the names of services are read.
+    There is no question: what is deleted is named in the command. Of files only the names of services are read. -l
+    goes by the labels of services, not by those of roles.
     """
     until = end_of(timeout)
-    if (kind is None) == (not files) or kind not in (None, "service") or (kind is not None and name is None):
-        raise click.UsageError(f"write: delete service {name or _named(kind)}, or: delete -f FILE")
-    if name is not None:
+    ways = [name is not None, bool(files), selector is not None]
+    if ways.count(True) != 1 or (kind == "service") is bool(files) or kind not in (None, "service"):
+        raise click.UsageError(f"write: delete service {name or _named(kind)}, or: service -l LABELS, or: -f FILE")
+    if selector is not None:
+        services, missing = _removed_by_labels(client, selector), 0
+    elif name is not None:
         client.remove(name)
         services, missing = [name], 0
         render.show([f"{name}: being deleted"])
@@ -221,6 +236,18 @@ def delete(
         until_gone(client, service, until, progress(), removed=True)
         render.show([f"{service}: gone"])
     return missing
+
+
+def _removed_by_labels(client: Client, selector: str) -> list[str]:
+    """Each as it was when it was selected: one that is applied anew meanwhile may have other labels."""
+    found = [one for one in client.services(labels=selector) if not one["removing"]]
+    if not found:
+        told = f"no service has the labels {selector[:80]!r}"
+        raise Conflict(told, hint="run: vmrole get services --show-labels")
+    for one in found:
+        client.remove(one["name"], expected=one["revision"])
+        render.show([f"{one['name']}: being deleted"])
+    return [one["name"] for one in found]
 
 
 def _named(word: str | None) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import click
 
 from orchestrator.cli import render
-from orchestrator.cli.listing import KINDS, columns, name_of, print_list
+from orchestrator.cli.listing import KINDS, LABELLED, columns, name_of, print_list
 from orchestrator.cli.names import any_name
-from orchestrator.cli.options import examples, output_option
+from orchestrator.cli.options import examples, output_option, selector_option
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
 
@@ -23,7 +23,7 @@ _WATCHED = ("instances", "events", "operations")
 _LEAST = {"NAME": 16, "PHASE": 10, "SINCE": 5, "ADDRESS": 15, "SUBJECT": 16, "TIME": 8, "MESSAGE": 40, "MAC": 17}
 
 
-def changes(client: Client, kind: str, name: str) -> Iterator[Row]:
+def changes(client: Client, kind: str, name: str, selector: str) -> Iterator[Row]:
     """Rows as they change, without an end."""
     match kind:
         case "events":
@@ -31,7 +31,7 @@ def changes(client: Client, kind: str, name: str) -> Iterator[Row]:
         case "operations":
             messages = client.watch_operation(name)
         case _:
-            messages = client.watch_instances(_full(client, name))
+            messages = client.watch_instances(_full(client, name), labels=selector)
     for told, value, _ in messages:
         if told == kind.removesuffix("s"):
             yield value
@@ -50,15 +50,24 @@ def _full(client: Client, name: str) -> str:
     return found[0]["name"] if len(found) == 1 and found[0]["hostname"] == name else name
 
 
-def watch(client: Client, kind: str, name: str, form: str, *, headers: bool) -> None:
+def watch(
+    client: Client,
+    kind: str,
+    name: str,
+    form: str,
+    *,
+    headers: bool,
+    selector: str = "",
+    shows_labels: bool = False,
+) -> None:
     """Prints rows as they change, each by itself: JSON is one object a line."""
     if kind not in _WATCHED or (kind == "operations" and not name):
         raise click.UsageError("what can be watched: instances, events, and one operation by its ID")
-    shape = columns(kind, form)
+    shape = columns(kind, form, shows_labels=shows_labels)
     widths = [max(len(header), _LEAST.get(header, 0)) for header, _ in shape]
     if headers and form in ("table", "wide"):
         render.show([render.pad([header for header, _ in shape], widths)])
-    for row in changes(client, kind, name):
+    for row in changes(client, kind, name, selector):
         if form == "json":
             render.show([json.dumps(row, ensure_ascii=False)])
         elif form == "yaml":
@@ -92,7 +101,7 @@ class Kind(click.Choice[str]):
 @output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what changes.")
 @click.option("--no-headers", is_flag=True, help="Only rows.")
-@click.option("-l", "--selector", default="", metavar="LABELS", help="Only instances with: tier=front,env!=prod.")
+@selector_option("services or instances")
 @click.option("--show-labels", is_flag=True, help="A column with the labels of services or instances.")
 @click.pass_obj
 def get(
@@ -102,18 +111,20 @@ def get(
     form: str,
     watching: bool,
     no_headers: bool,
-    selector: str,
+    selector: str | None,
     show_labels: bool,
 ) -> None:
     """Lists services, instances, images, operations or events.
 
     NAME narrows: instances and events to an instance, a role (web.shop) or a service.
     """
-    if selector and (kind != "instances" or watching):
-        raise click.UsageError("-l selects instances, and is not for a watch")
-    if show_labels and (kind not in ("instances", "services") or watching):
-        raise click.UsageError("labels are of services and instances, and are not shown by a watch")
+    if (selector or show_labels) and kind not in LABELLED:
+        raise click.UsageError(f"{kind} have no labels; {' and '.join(LABELLED)} do")
+    if selector and kind == "services" and name:
+        raise click.UsageError("-l selects among services: leave the name out")
     if watching:
-        watch(client, kind, name, form, headers=not no_headers)
+        watch(client, kind, name, form, headers=not no_headers, selector=selector or "", shows_labels=show_labels)
     else:
-        print_list(client, kind, name, form, headers=not no_headers, selector=selector, shows_labels=show_labels)
+        print_list(
+            client, kind, name, form, headers=not no_headers, selector=selector or "", shows_labels=show_labels
+        )
