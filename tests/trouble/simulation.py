@@ -25,14 +25,16 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
-from orchestrator.drivers.fake import FakeStore, World, fake_host
+from orchestrator.drivers.fake import FakeStore, Machine, World, fake_host
 from orchestrator.drivers.fake.world import Faults
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unreachable
 from orchestrator.model import (
     DiskFormat,
+    Goal,
     Image,
     Instance,
     InstanceName,
+    Nic,
     Operation,
     Os,
     PausedBy,
@@ -51,6 +53,7 @@ from orchestrator.ports import Host, Store
 from tests.trouble.life import DIGEST, Died, Troubled, web_role
 
 HAPPENINGS = 0.12  # so often, where time might pass
+REPAIRS = 0.1  # so often, of the requests
 STRIKES = 0.012  # so often, at each call that has an effect
 STEPS = 500  # of trouble in one life: turns, requests, faults
 CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
@@ -128,6 +131,54 @@ class SimulatedWorld(World):
         self._waits(within_s)
 
 
+class Neighbours:
+    """What lies on the host under names like ours, and is no record's: a VM that does not say whose it is, and local
+    storage that somebody may want.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        running = Instance(
+            name=instance_name("other", "web", 0),
+            uid=str(uuid.UUID(int=1)),
+            service="other",
+            role_name="web",
+            index=0,
+            network="vmrole-other",
+            nic=Nic(mac="52:54:00:00:00:01", address="10.91.0.10", tap="vrt-other"),
+            goal=Goal(role=web_role()),
+            role=web_role(),
+        )
+        self._machine = Machine(running, claimed=False, has_port=True)
+        self._machine.start_boot(world.time_s)
+        self._boot = self._machine.boot_id
+        self._kept = instance_name(SERVICE, "db", 9)
+        self.names = {running.name, self._kept}
+        world.machines[running.name] = self._machine
+        world.overlays[running.name] = {running.generation}
+        world.discs[running.name] = running.generation
+        for name in self.names:
+            world.storage[name] = {"cache": "theirs"}
+
+    def check(self) -> None:
+        """Nobody has touched them."""
+        world, name = self._world, self._machine.instance.name
+        assert world.machines.get(name) is self._machine, "a VM that is not ours is gone"
+        as_it_was = self._machine.power is Power.RUNNING and self._machine.boot_id == self._boot
+        assert as_it_was, "a VM that is not ours was ended"
+        assert name in world.overlays, "the disk of a VM that is not ours is gone"
+        assert name in world.discs, "the disc of a VM that is not ours is gone"
+        assert all(world.storage.get(one) == {"cache": "theirs"} for one in self.names), "kept storage is gone"
+
+    def leave(self) -> None:
+        """Their owner takes them away."""
+        self.check()
+        del self._world.machines[self._machine.instance.name]
+        for places in (self._world.overlays, self._world.discs, self._world.storage):
+            for name in self.names & places.keys():
+                del places[name]
+
+
 class Simulation:
     """One life. `run` raises AssertionError with the last steps when it is not as it ought to be."""
 
@@ -136,6 +187,7 @@ class Simulation:
         self.chance = random.Random(seed)
         self.world = SimulatedWorld(self._waits)
         self.world.images.add(DIGEST)
+        self.neighbours = Neighbours(self.world)
         self.store = FakeStore()
         image = Image(
             sha256=DIGEST,
@@ -196,10 +248,13 @@ class Simulation:
             try:
                 self._settle()
                 self._check_wish()
+                if self.chance.random() < 0.5:
+                    self._step("evidence refuses from now on", self._refuse_evidence)
                 self._step("the end is asked for", self._remove)
                 self._live(lambda: self.control.services() == [] and self._known() == {})
                 if self._evidence_refused:  # It holds up nothing, and so some may be left.
                     self.world.evidence.clear()
+                self.neighbours.leave()
                 self.world.nothing_is_left()
             except AssertionError as error:
                 told = "\n  ".join(self.steps)
@@ -281,6 +336,9 @@ class Simulation:
         if self._asked is not None:
             self._ask_again()
             return
+        if self.chance.random() < REPAIRS:
+            self._step("verify --repair", self._repair)
+            return
         wish = self.chance.choice([self._apply, self._apply, self._act, self._act, self._act, self._remove])
         if wish is self._remove and self.chance.random() < 0.7:
             return
@@ -323,6 +381,17 @@ class Simulation:
             self.wanted = None
 
         self._ask(ask)
+
+    def _repair(self) -> None:
+        """As the daemon does it."""
+
+        def recorded(name: str) -> bool:
+            return bool(self.present.find(Instance, name) or self.present.find(Service, name))
+
+        with contextlib.suppress(Transient):
+            strays = verify.findings(self._host, self.present.all(Service), self.present.all(Instance))
+            removed = verify.repair(self._host, strays, recorded)
+            self.steps.extend(f"  removed: {one.code} {one.subject}" for one in removed)
 
     def _act(self) -> None:
         subject = self.chance.choice(["shop", "web.shop", "web-0.shop", "web-1.shop", "db.shop", "db-0.shop"])
@@ -380,6 +449,7 @@ class Simulation:
             "its agent is silent": faults.agent_silent,
             "it is frozen": faults.frozen,
             "it lies about its boot": faults.other_boot_each_look,
+            "its VM is somebody else's": faults.foreign,
         }
         if self.chance.random() < 0.4:
             words = self.chance.choice(list(sets))
@@ -455,6 +525,10 @@ class Simulation:
         if self.chance.random() < 0.5:  # The others must see by themselves what nobody has told them of.
             raise Died
 
+    def _refuse_evidence(self) -> None:
+        self._evidence_refused = True
+        self.world.faults.refuses["evidence"] = Unreachable("evidence is away")
+
     # What must hold
 
     def _known(self) -> dict[InstanceName, Instance]:
@@ -466,6 +540,7 @@ class Simulation:
         if self._bugs.first is not None:
             raise AssertionError(f"{type(self._bugs.first).__name__}: {self._bugs.first}") from self._bugs.first
         self.world.check()
+        self.neighbours.check()
         now = self._known()
         addresses = [machine.instance.nic.address for machine in self.world.machines.values()]
         assert len(set(addresses)) == len(addresses), "two VMs have one address"
@@ -541,7 +616,8 @@ class Simulation:
         return all(map(_at_rest, self._known().values())) and self._names() == self._wished()
 
     def _findings(self) -> list[verify.Finding]:
-        return list(verify.findings(self._plain, self._reader.all(Service), list(self._known().values())))
+        findings = verify.findings(self._plain, self._reader.all(Service), list(self._known().values()))
+        return [one for one in findings if one.subject not in self.neighbours.names]
 
     def _names(self) -> set[str]:
         return {str(name) for name in self._known()}

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.control import loop, turns
+from orchestrator.control import loop, turns, verify
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.model import Phase
+from orchestrator.steps import phases
 from tests.trouble.simulate import attempt, main, replay
 from tests.trouble.simulation import Simulation
 
@@ -109,9 +110,35 @@ def _heals_with_the_new_template(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_enter", careless)
 
 
+def _repairs_what_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(host: Any, strays: Any, recorded: Any) -> Any:
+        removed = [one for one in strays if one.stray and not recorded(one.subject)]
+        for one in removed:
+            verify._remove(host, one)
+        return removed
+
+    monkeypatch.setattr(verify, "repair", careless)
+
+
+def _is_held_up_by_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def insisting(evidence: Any) -> str:
+        evidence()
+        return ""
+
+    monkeypatch.setattr(phases, "_unless_refused", insisting)
+
+
 @pytest.mark.parametrize(
     "daemon",
-    [_stays_in_the_pool, _has_a_bug, _moves_recorded_times, _forgets_who_was_woken, _heals_with_the_new_template],
+    [
+        _stays_in_the_pool,
+        _has_a_bug,
+        _moves_recorded_times,
+        _forgets_who_was_woken,
+        _heals_with_the_new_template,
+        _repairs_what_is_not_ours,
+        _is_held_up_by_evidence,
+    ],
     ids=lambda daemon: daemon.__name__.strip("_"),
 )
 def test_a_daemon_that_breaks_a_promise_is_caught(monkeypatch: pytest.MonkeyPatch, daemon: Any) -> None:
