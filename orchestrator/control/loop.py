@@ -21,6 +21,7 @@ from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, sentenc
 from orchestrator.control.unfolding import BATCH, unfold
 from orchestrator.errors import (
     EndpointRefused,
+    Foreign,
     StaleRevision,
     VmroleError,
 )
@@ -32,6 +33,7 @@ from orchestrator.model import (
     InstanceName,
     Operation,
     Phase,
+    Power,
     Progress,
     Rollout,
     Service,
@@ -42,6 +44,9 @@ from orchestrator.ports import COMMIT_PARTS_MAX, Host, Store
 log = logging.getLogger(__name__)
 
 AUDIT_S = 60.0  # How often a service's network and endpoints are compared with the record.
+
+_STARTS = ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
+_KEPT_RUNNING = (Phase.SETUP, Phase.STARTING, Phase.RESTARTING)
 
 Kind = Literal["service", "operation", "instance"]
 Key = tuple[Kind, str]
@@ -289,13 +294,25 @@ class Reconciler:
                 self.wake("instance", one.name)
         return again_s
 
+    def _may_start(self, instance: Instance) -> bool:
+        """Whether its next turn may start its VM: the phases in which it runs start it again when it is off."""
+        if (instance.phase, lifecycle.detour(instance)) in _STARTS:
+            return True
+        if instance.phase not in _KEPT_RUNNING:
+            return False
+        try:
+            domain = self._host.hypervisor.look(instance.name)
+        except Foreign:
+            return False
+        except VmroleError:
+            return True
+        return domain is None or domain.power in (Power.OFF, Power.CRASHED)
+
     def _turn_instance(self, name: InstanceName) -> float:
         instance = self._present.find(Instance, name)
         if instance is None:
             return NEVER_S
-        detour = lifecycle.detour(instance)
-        starts_next = (instance.phase, detour) in ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
-        if starts_next and instance.uid not in self._laid.get(instance.service, frozenset()):
+        if instance.uid not in self._laid.get(instance.service, frozenset()) and self._may_start(instance):
             self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             why_not = self._unlaid.get(instance.service, "")
             told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"

@@ -170,6 +170,13 @@ class Neighbours:
         assert name in world.discs, "the disc of a VM that is not ours is gone"
         assert all(world.storage.get(one) == {"cache": "theirs"} for one in self.names), "kept storage is gone"
 
+    def come_back(self) -> None:
+        """After a restart of the host, which took what lay in memory."""
+        name = self._machine.instance.name
+        self._machine.start_boot(self._world.time_s)
+        self._boot, self._machine.has_port = self._machine.boot_id, True
+        self._world.discs[name] = self._machine.instance.generation
+
     def leave(self) -> None:
         """Their owner takes them away."""
         self.check()
@@ -507,9 +514,16 @@ class Simulation:
             "all connections end": world.connections.clear,
             "events were lost": self.daemon.wake_all,
         }
+        if chance.random() < 0.05:
+            self._step("the host starts again", self._restart_host)
         words = chance.choice(list(deeds))
         with contextlib.suppress(Transient):
             self._step(words, deeds[words])
+
+    def _restart_host(self) -> None:
+        self.world.restart_host()
+        self.neighbours.come_back()
+        raise Died
 
     def _end_trouble(self) -> None:
         self._calm = True

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from orchestrator.control import records
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import EndpointRefused, Foreign, Unreachable
@@ -530,6 +532,34 @@ def test_what_comes_back_under_its_name_waits_for_its_own_network() -> None:
     assert "network" in fabric.instance(gone).waiting
     fabric.world.faults.refuses.clear()
     fabric.until(fabric.quiet)
+
+
+@pytest.mark.parametrize("phase", [Phase.SERVING, Phase.STARTING, Phase.SETUP, Phase.RESTARTING, Phase.STOPPED])
+def test_no_vm_starts_without_its_guard_after_a_restart_of_the_host(phase: Phase) -> None:
+    """The rules against spoofing lay in memory: who was on its way or serving waits until they are laid again."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    if phase is not Phase.SETUP:
+        fabric.until(fabric.quiet)
+    if phase in (Phase.STARTING, Phase.RESTARTING):
+        fabric.act(Verb.RESTART, "web-0")
+    if phase is Phase.STOPPED:
+        fabric.act(Verb.STOP, "web-0")
+    fabric.until(lambda: fabric.instance().phase is phase)
+    if phase is Phase.STOPPED:
+        fabric.until(fabric.quiet)
+        fabric.act(Verb.START, "web-0")
+    fabric.world.restart_host()
+    fabric.restart()
+    fabric.world.faults.network_cannot_start = True
+    for _ in range(900):  # Longer than any phase may last.
+        fabric.round(2.0)  # The fake says so when a VM starts without its guard.
+    assert "dnsmasq" in fabric.instance().waiting
+    assert fabric.instance().strikes == 0
+    fabric.world.faults.network_cannot_start = False
+    fabric.until(fabric.quiet)
+    assert fabric.instance().generation == 1
+    assert fabric.instance().phase is Phase.SERVING
 
 
 def test_a_start_is_not_overdue_while_its_host_has_no_network() -> None:

@@ -61,9 +61,6 @@ class FakeHypervisor:
             if machine is None:
                 laid = world.overlays.get(instance.name, set())
                 assert instance.generation in laid, f"{instance.name}: started without its overlay"
-                assert instance.name in world.networks.get(instance.service, ()), (
-                    f"{instance.name}: no network, no guard"
-                )
                 disc = world.discs.get(instance.name) == instance.generation
                 machine = Machine(
                     instance,
@@ -73,6 +70,8 @@ class FakeHypervisor:
                 )
                 world.machines[instance.name] = machine
             if machine.power is Power.OFF:
+                guarded = world.networks.get(instance.service, ())
+                assert instance.name in guarded, f"{instance.name}: no network, no guard"
                 machine.has_port = True
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:

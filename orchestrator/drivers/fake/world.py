@@ -167,6 +167,18 @@ class World:
         self.machines[name].power, self.machines[name].paused_by = Power.OFF, None
         self.machines[name].going_down_at_s = None
 
+    def restart_host(self) -> None:
+        """The host starts again: what lay in memory is gone, and nothing runs."""
+        for name, machine in self.machines.items():
+            self.kill(name)
+            machine.has_port = False
+        self.seats_taken.clear()
+        self.connections.clear()
+        self.networks.clear()
+        self.unplugged.clear()
+        self.discs.clear()
+        self.frontends = ()
+
     def delete_port(self, name: InstanceName) -> None:
         """What `ip link del` does to the port of a VM: nothing brings it back while the VM runs."""
         self.machines[name].has_port = False
