@@ -190,6 +190,16 @@ def _selected(client: Client, kind: str, name: str, selector: str, *, seats: boo
     return client.instances(name, seats=seats, labels=selector)
 
 
+def _require(client: Client, subject: str) -> None:
+    """Raises NotFound for a subject of which there is neither an event nor anything else: a slip of the pen."""
+    from orchestrator.errors import NotFound
+
+    try:
+        client.service(subject)
+    except NotFound:
+        client.instances(subject)
+
+
 def print_list(
     client: Client,
     kind: str,
@@ -209,5 +219,8 @@ def print_list(
         render.show(render.table(columns(kind, form, shows_labels=True), rows, headers=headers))
     elif rows or form in ("json", "yaml"):
         render.show(lines(kind, rows, form, headers=headers))
+    elif kind == "events" and name:
+        _require(client, name)
+        render.say(f"no events of {name}")
     elif form != "name":
         render.say(f"no {kind}" + (f" of {name}" if name else ""))

@@ -54,7 +54,7 @@ def dump(value: object, form: str) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(value, text)
+    yaml.dump(json.loads(json.dumps(value)), text)  # It knows no mappings but plain ones.
     return text.getvalue().rstrip("\n")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli import render
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.progress import progress as new_progress
 from orchestrator.client.client import Client
@@ -66,7 +67,7 @@ def until_serving(
     complete = False
     if until is not None and until <= time.monotonic() and all(is_there(row) for row in client.instances(subject)):
         return  # A wait of no time is a question.
-    with progress:
+    with progress, _in_time(rows, is_there):
         for kind, value, _ in client.watch_instances(subject, until=until):
             complete = _take(rows, kind, value, progress) or (complete and kind != "again")
             if not complete:
@@ -114,7 +115,7 @@ def until_gone(
     """
     rows: dict[str, Mapping[str, Any]] = {}
     complete = False
-    with progress:
+    with progress, _in_time(rows, lambda _row: False):
         for kind, value, _ in client.watch_instances(subject, until=until):
             complete = _take(rows, kind, value, progress) or (complete and kind != "again")
             if complete and not any(row["removing"] or not removed for row in rows.values()):
@@ -136,9 +137,10 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
     Raises Permanent when it has failed, Conflict when somebody wanted something else meanwhile, WaitedTooLong.
     """
     last: Json = operation
-    with progress:
+    rows: dict[str, Mapping[str, Any]] = {}
+    with progress, _in_time(rows, off if operation["verb"] == "stop" else settled):
         for kind, value, _ in client.watch_operation(operation["id"], until=until):
-            _take({}, kind, value, progress)
+            _take(rows, kind, value, progress)
             if kind == "end":
                 last = value
     if isinstance(last, str):
@@ -148,6 +150,27 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
         raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole events {last['subject']}")
     if last["progress"] == "superseded":
         raise Conflict(f"{what} was superseded: {last['message']}", hint="ask: vmrole get operations")
+
+
+@contextlib.contextmanager
+def _in_time(rows: Mapping[str, Mapping[str, Any]], is_there: Test) -> Iterator[None]:
+    """A time that is over is told with who is not there yet, and where he is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        late = next((row["name"] for row in rows.values() if not is_there(row)), None)
+        render.say(
+            "only the waiting ends: what was asked for goes on" + (f"; ask: vmrole why {late}" if late else "")
+        )
+        raise
+    except WaitedTooLong as error:
+        late = [row for row in rows.values() if not is_there(row)]
+        if not late:
+            raise
+        more = f", and {len(late) - 1} more are not there" if len(late) > 1 else ""
+        told = f"the time was over: {late[0]['name']} is {late[0]['phase']}{more}"
+        hint = f"ask: vmrole why {late[0]['name']}; or wait longer: it goes on"
+        raise WaitedTooLong(told, hint=hint) from error
 
 
 def _take(rows: dict[str, Mapping[str, Any]], kind: str, value: Json, progress: Progress) -> bool:

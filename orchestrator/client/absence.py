@@ -33,11 +33,19 @@ def told(path: str, error: OSError) -> VmroleError:
     return Unreachable(f"no daemon answers on {path}: {error.strerror or error}", hint=name)
 
 
+def older(key: str) -> VmroleError:
+    """The error for an answer that lacks what this program reads in it."""
+    hint = "systemctl restart vmrole" if _has_unit() else "end it, and run: vmrole daemon"
+    return Unreachable(f"the daemon does not tell {key!r}: it is older than this command", hint=f"restart it: {hint}")
+
+
 def starting() -> str:
     """The command that starts this host's daemon: its unit, where it is installed."""
-    if BOOTED.is_dir() and any((place / UNIT).exists() for place in UNIT_PLACES):
-        return "systemctl start vmrole"
-    return "vmrole daemon"
+    return "systemctl start vmrole" if _has_unit() else "vmrole daemon"
+
+
+def _has_unit() -> bool:
+    return BOOTED.is_dir() and any((place / UNIT).exists() for place in UNIT_PLACES)
 
 
 def _admission(path: str) -> str:

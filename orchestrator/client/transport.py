@@ -29,6 +29,15 @@ _CHUNK_BYTES = 1 << 18
 _PLAIN = {ord(char): None for char in "-._~"}  # besides letters and digits; RFC 3986, section 2.3
 
 
+class Told(dict[str, "Json"]):
+    """A mapping as the daemon sent it, which may be older than this program: until it is started again, it is."""
+
+    def __missing__(self, key: str) -> Json:
+        from orchestrator.client import absence
+
+        raise absence.older(key)
+
+
 def for_looking(path: str) -> str:
     """The socket beside the daemon's own by which those come who may only look: vmrole.sock, vmrole-read.sock."""
     before, dot, suffix = path.rpartition(".")
@@ -169,7 +178,7 @@ def messages(connection: socket.socket, stream: BinaryIO, until: float | None) -
         elif key == b"data":
             value = rest
         elif not key and kind:
-            yield kind, json.loads(value), number
+            yield kind, json.loads(value, object_hook=Told), number
             kind, value = "", b""
 
 
@@ -218,7 +227,7 @@ def decoded(answer: Answer) -> Json:
     """The JSON of an answer; raises the error that it holds when it is no success."""
     body = answer.body()
     try:
-        value = json.loads(body) if body else None
+        value = json.loads(body, object_hook=Told) if body else None
     except ValueError as error:
         raise broken("it is not JSON") from error
     if answer.status < 300:

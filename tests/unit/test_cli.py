@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -562,6 +564,58 @@ def test_a_slip_of_the_pen_is_told_once_and_in_plain_words(
     assert second.startswith("hint: ")
     assert words in err
     assert "README" not in err
+
+
+@pytest.mark.parametrize("verb", ["apply", "diff"])
+def test_a_file_without_its_option_is_told_of_it(run: Run, shop: Path, verb: str) -> None:
+    """Who forgets -f, before or behind other words, is given the line to type."""
+    for words in ([verb, str(shop)], [verb, "-f", str(shop), str(shop)]):
+        status, _, err = run(*words)
+        assert (status, f"vmrole {verb} -f {shop}" in err) == (2, True), err
+
+
+def test_events_of_nothing_are_no_empty_list(run: Run, daemon: Daemon) -> None:
+    """A name that nothing has is told; what exists may have none yet, and what is gone has its own."""
+    assert run("events", "nosuch")[0] == 3
+    assert run("get", "events", "web-9.shop")[0] == 3
+    assert run("events", "web-0.shop")[0] == 0
+    assert run("events", "web.shop")[0] == 0
+    assert run("events", "shop")[0] == 0
+
+
+def test_nothing_to_prune_is_said_so(run: Run, daemon: Daemon) -> None:
+    """In words; what was not added so long ago is not said to be in use."""
+    assert run("image", "prune") == (0, "", "nothing to remove: every image is in use by a service\n")
+    assert "added so long ago" in run("image", "prune", "--older-than", "30d", "--yes")[2]
+
+
+@pytest.mark.parametrize("form", ["table", "yaml"])
+def test_a_daemon_that_is_older_is_told_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """What it does not tell ends in a sentence, and what it tells is printed as it came."""
+    body = b'[{"name": "shop", "labels": {"env": "test"}}]'
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.0 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "s"))
+        status = main(["get", "services", "-o", form])
+        thread.join()
+    out, err = capsys.readouterr()
+    if form == "yaml":
+        assert (status, YAML(typ="safe").load(out)) == (0, json.loads(body))
+    else:
+        assert (status, "the daemon does not tell 'vip': it is older than this command" in err) == (1, True)
+        assert "hint: restart it: " in err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -223,6 +225,31 @@ def test_labels_stand_in_a_description(run: Run, daemon: Daemon, tmp_path: Path)
     assert "Labels:    env=test\n" in run("describe", "told")[1]
     assert "Labels:      env=test,tier=front\n" in run("describe", "web-0.told")[1]
     assert run("delete", "service", "told", "--wait", "--timeout", "60s")[0] == 0
+
+
+def test_a_time_that_is_over_says_who_is_not_there(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """With the phase he is in, by whatever verb it was waited for; so does who interrupts the wait."""
+    file = document(tmp_path, "late", "203.0.113.122")
+    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
+    daemon.world.faults.shutdown_takes_s.update(
+        dict.fromkeys((InstanceName(f"web-{n}.late") for n in range(3)), 3600.0)
+    )
+    for words in (["stop", "late", "--together", "3", "--wait"], ["wait", "late", "--for", "stopped"]):
+        status, _, err = run(*words, "--timeout", "0.5s")
+        assert status == 4
+        assert re.search(r"error: the time was over: web-\d.late is \w+, and 2 more are not there\n", err), err
+        assert re.search(r"hint: ask: vmrole why web-\d.late", err)
+    words = [sys.executable, "-m", "orchestrator.cli", "wait", "late", "--for", "stopped"]
+    environment = os.environ | {"VMROLE_SOCKET": str(daemon.socket)}
+    with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as waits:
+        assert waits.stderr is not None
+        assert "web-" in waits.stderr.readline()
+        waits.send_signal(signal.SIGINT)
+        err = waits.communicate(timeout=60)[1]
+    assert waits.returncode == 130
+    assert "only the waiting ends: what was asked for goes on; ask: vmrole why web-" in err
+    daemon.world.faults.shutdown_takes_s.clear()
+    assert run("delete", "service", "late", "--wait", "--timeout", "400s")[0] == 0
 
 
 def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -> None:

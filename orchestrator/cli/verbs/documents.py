@@ -20,6 +20,19 @@ from orchestrator.errors import Conflict, InvalidInput, NotFound, VmroleError
 if TYPE_CHECKING:
     from orchestrator.client import wire
 
+
+class OfFiles(click.Command):
+    """Its files are named by -f, as kubectl's are; who forgets that is told so."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's."""
+        ctx.allow_extra_args = True
+        left = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            ctx.fail(f"Files are named by -f: {ctx.command_path} -f {left[0]}")
+        return left
+
+
 files_option = click.option(
     "-f",
     "--file",
@@ -43,7 +56,8 @@ def changed(changes: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 @click.command(
-    epilog=examples("vmrole apply -f shop.yaml --wait", "vmrole apply -f services/ -f more.yaml --dry-run")
+    cls=OfFiles,
+    epilog=examples("vmrole apply -f shop.yaml --wait", "vmrole apply -f services/ -f more.yaml --dry-run"),
 )
 @files_option
 @click.option("--dry-run", is_flag=True, help="Say what would change and change nothing.")
@@ -137,7 +151,7 @@ def _wait_for(client: Client, applied: Iterable[wire.Applied], until: float | No
     return 0
 
 
-@click.command(epilog=examples("vmrole diff -f shop.yaml"))
+@click.command(cls=OfFiles, epilog=examples("vmrole diff -f shop.yaml"))
 @files_option
 @click.pass_obj
 @finding
@@ -179,7 +193,7 @@ def scale(
     else:
         raise click.UsageError("write: scale ROLE.SERVICE --instances N, or: scale SERVICE ROLE=N")
     client.scale(service, wanted, expected=expect)
-    render.show(f"{name}.{service}: {number} instances" for name, number in wanted.items())
+    render.show(f"{name}.{service}: {number} instance{'s' * (number != 1)}" for name, number in wanted.items())
     if waits:
         until_serving(client, service, until, progress())
 

@@ -96,7 +96,7 @@ class Kind(click.Choice[str]):
 
 
 @click.command(epilog=examples("vmrole get instances shop -o wide", "vmrole get events web-0.shop --watch"))
-@click.argument("kind", type=Kind())
+@click.argument("kind", type=Kind(), metavar="KIND")
 @click.argument("name", default="", shell_complete=any_name)
 @output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what changes.")
@@ -116,7 +116,8 @@ def get(
 ) -> None:
     """Lists services, instances, images, operations or events.
 
-    NAME narrows: instances and events to an instance, a role (web.shop) or a service.
+    KIND is one of them, in the plural or the singular. NAME narrows: instances and events to an instance, a role
+    (web.shop) or a service.
     """
     if (selector or show_labels) and kind not in LABELLED:
         raise click.UsageError(f"{kind} have no labels; {' and '.join(LABELLED)} do")

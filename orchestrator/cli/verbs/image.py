@@ -306,10 +306,13 @@ def prune(client: Client, older_than: float, yes: bool) -> None:
         render.show([f"{','.join(one['names'])} sha256:{one['sha256']} {render.size(one['size_bytes'])}"])
     total = render.size(sum(one["size_bytes"] for one in found))
     count = f"{len(found)} image{'' if len(found) == 1 else 's'}"
-    if yes:
+    if not found:
+        older = " that was added so long ago" if older_than else ""
+        render.say(f"nothing to remove: every image{older} is in use by a service")
+    elif yes:
         render.say(f"{count} removed: {total}")
     else:
-        render.say(f"{count} in use by no service: {total}" + ("; remove them: --yes" if found else ""))
+        render.say(f"{count} in use by no service: {total}; remove them: --yes")
 
 
 @image.command(epilog=examples("vmrole image build micro", "vmrole image build debian --name base --to base.qcow2"))
