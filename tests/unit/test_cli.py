@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -589,27 +590,43 @@ def test_nothing_to_prune_is_said_so(run: Run, daemon: Daemon) -> None:
     assert "added so long ago" in run("image", "prune", "--older-than", "30d", "--yes")[2]
 
 
-@pytest.mark.parametrize("form", ["table", "yaml"])
-def test_a_daemon_that_is_older_is_told_to_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
-) -> None:
-    """What it does not tell ends in a sentence, and what it tells is printed as it came."""
-    body = b'[{"name": "shop", "labels": {"env": "test"}}]'
+@contextlib.contextmanager
+def answering(path: Path, status: bytes, body: bytes) -> Iterator[None]:
+    """A daemon that gives every question this answer, once."""
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
+        listener.bind(str(path))
         listener.listen()
 
         def answer() -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65_536)
-                connection.sendall(b"HTTP/1.0 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+                connection.sendall(b"HTTP/1.0 %b\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "s"))
-        status = main(["get", "services", "-o", form])
+        yield
         thread.join()
+
+
+def test_the_version_is_told_to_who_may_not_ask_the_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """This program's on stdout, and why the daemon's is missing on stderr; that is no failure."""
+    body = b'{"error": "Denied", "message": "you may not", "hint": "be root"}'
+    with answering(tmp_path / "s", b"403 Forbidden", body):
+        status = main(["--socket", str(tmp_path / "s"), "version"])
+    out, err = capsys.readouterr()
+    assert (status, out.count("\n"), out.startswith("vmrole ")) == (0, 1, True)
+    assert "the daemon's is not known: you may not (be root)" in err
+
+
+@pytest.mark.parametrize("form", ["table", "yaml"])
+def test_a_daemon_that_is_older_is_told_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """What it does not tell ends in a sentence, and what it tells is printed as it came."""
+    body = b'[{"name": "shop", "labels": {"env": "test"}}]'
+    with answering(tmp_path / "s", b"200 OK", body):
+        status = main(["--socket", str(tmp_path / "s"), "get", "services", "-o", form])
     out, err = capsys.readouterr()
     if form == "yaml":
         assert (status, YAML(typ="safe").load(out)) == (0, json.loads(body))

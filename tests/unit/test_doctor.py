@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -571,3 +572,49 @@ def test_the_daemon_that_runs_is_asked_for_its_log(tmp_path: Path, monkeypatch: 
     admin.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "libvirt-clients" in libvirt_log.outputs(Config()).remedy
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "unshare --net -- nft -j -f -: exit 1: unshare: unshare failed: Operation not permitted",
+        "the kernel makes no bridge: unshare --net: exit 1: Operation not permitted",
+        "/var/lib/vmrole/.doctor-a: Permission denied",
+        "/run/vmrole cannot be written",
+    ],
+)
+def test_what_a_user_may_not_try_says_nothing_of_the_host(message: str) -> None:
+    """No package is missing for that; root hears of it as it is, and what has another cause everybody does."""
+    failed = Check("nftables", Verdict.FAIL, message, "apt-get install nftables")
+    told = doctor.untried(failed, is_root=False)
+    assert (told.verdict, told.remedy) == (Verdict.WARN, "sudo vmrole doctor")
+    assert message in told.message
+    assert doctor.untried(failed, is_root=True) == failed
+    other = Check("nftables", Verdict.FAIL, "nft: no such command", "apt-get install nftables")
+    assert doctor.untried(other, is_root=False) == other
+
+
+def test_a_user_is_told_to_be_root_and_of_nothing_that_he_cannot_try() -> None:
+    """Everything but what he sees as well as root does."""
+    script = (
+        "import importlib, os, pkgutil, orchestrator\n"
+        "for one in pkgutil.walk_packages(orchestrator.__path__, 'orchestrator.'):\n"
+        "    '__main__' in one.name or importlib.import_module(one.name)\n"
+        "os.geteuid() or (os.setgroups([]), os.setgid(65534), os.setuid(65534))\n"
+        "from orchestrator.host import doctor\n"
+        "from orchestrator.host.config import Config\n"
+        "for check in doctor.each(Config()):\n"
+        "    print(check.verdict, check.message, check.remedy, sep='|')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in done.stdout.splitlines():
+        verdict, message, remedy = line.split("|", 2)
+        if "not permitted" in message or "Permission denied" in message:
+            assert (verdict, remedy) == ("WARN", "sudo vmrole doctor")
+    assert "FAIL|not root" in done.stdout

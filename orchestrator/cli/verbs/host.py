@@ -12,7 +12,7 @@ from orchestrator import __version__
 from orchestrator.cli import render
 from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
-from orchestrator.errors import RequestError, Unreachable
+from orchestrator.errors import Denied, RequestError, Unreachable
 
 
 @click.command(epilog=examples("vmrole daemon --config /etc/vmrole/vmrole.toml"))
@@ -96,3 +96,5 @@ def version(client: Client) -> None:
         render.show([f"daemon {client.health()['version']}"])
     except Unreachable:
         render.say(f"no daemon on {client.path}")
+    except Denied as error:
+        render.say(f"the daemon's is not known: {error} ({error.hint})")

@@ -7,15 +7,16 @@ hoping. Rendering is the CLI's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.host import config
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import confinement, firmware, host, libvirt_log, passage, programs, reach, readable
-from orchestrator.host.doctor.check import Check, Verdict, fail, ok
+from orchestrator.host.doctor.check import Check, Verdict, fail, ok, warn
 
-__all__ = ["CHECKS", "Check", "Verdict", "checks", "each"]
+__all__ = ["CHECKS", "Check", "Verdict", "checks", "each", "untried"]
 
 CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("root", host.root),
@@ -73,7 +74,18 @@ def each(settings: Config | None = None) -> Iterator[Check]:
         else:
             yield ok("configuration", "is valid")
     for name, look in CHECKS:
-        yield _told(name, look, settings)
+        yield untried(_told(name, look, settings), is_root=os.geteuid() == 0)
+
+
+# What the kernel, and we, say to who is not root.
+_NOT_ROOT = ("Permission denied", "Operation not permitted", "cannot be written", "you may not use")
+
+
+def untried(check: Check, *, is_root: bool) -> Check:
+    """What failed for want of root's rights tells nothing of the host: no package is missing for that."""
+    if is_root or check.verdict is Verdict.PASS or not any(word in check.message for word in _NOT_ROOT):
+        return check
+    return warn(check.name, f"only root can try it ({check.message})", "sudo vmrole doctor")
 
 
 def _told(name: str, look: Callable[[Config], Check], settings: Config) -> Check:
