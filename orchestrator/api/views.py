@@ -11,7 +11,8 @@ from fastapi import Query
 from pydantic import Field, StrictInt
 
 from orchestrator.api.problems import ProblemBody, body_of
-from orchestrator.control.requests import Applied, Control
+from orchestrator.control.applied import Applied
+from orchestrator.control.requests import Control
 from orchestrator.errors import Transient, VmroleError
 from orchestrator.model import (
     Instance,

@@ -6,7 +6,6 @@ Every request is one commit: it holds completely or not at all, and what was ans
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import tenacity
 
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions
+from orchestrator.control.applied import Applied, Author, Plan, placed_in
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present
@@ -52,35 +52,6 @@ _afresh = tenacity.retry(  # Reads, decides and commits anew when a record was w
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What an apply did, or would do in a dry run (then `service` is what stands now, if anything)."""
-
-    service: Service | None
-    changes: tuple[Change, ...]
-    operation: Operation | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """What an apply would write: the service, and the rollouts that end and begin with it."""
-
-    old: Service | None
-    service: Service
-    changes: tuple[Change, ...]
-    stale: Sequence[Instance]
-    ended: Sequence[Rollout]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Author:
-    """Who applies, by uid (None: not known), and how: as a number of instances alone, or as an old revision again."""
-
-    uid: int | None = None
-    scales: bool = False
-    restores: int = 0
-
-
 class Control(Queries):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
@@ -116,7 +87,7 @@ class Control(Queries):
     ) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
         spec = servicefile.parse(text, self._find_image, self._secret_fault)
-        with _placed(text):
+        with placed_in(text):
             return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by)
 
     def diff(self, text: str) -> tuple[Change, ...]:
@@ -134,7 +105,7 @@ class Control(Queries):
             for text in texts:
                 try:
                     spec = servicefile.parse(text, self._find_image, self._secret_fault)
-                    with _placed(text):
+                    with placed_in(text):
                         plan = self._planned(spec, None, planned)
                 except VmroleError as error:
                     found.append(error)
@@ -152,9 +123,9 @@ class Control(Queries):
         `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else.
         """
         with self._applying:
-            return self._apply_spec(spec, dry_run, expected, _Author(uid=by))
+            return self._apply_spec(spec, dry_run, expected, Author(uid=by))
 
-    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, author: _Author) -> Applied:
+    def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, author: Author) -> Applied:
         """Instances that a halted rollout has not reached are part of what there is to do, unless one only scales."""
         plan = self._planned(spec, expected, {}, resumes=not author.scales)
         if dry_run or not plan.changes:
@@ -187,7 +158,7 @@ class Control(Queries):
         service = replace(revised.service, revision=revision)
         return Applied(service=service, changes=plan.changes, operation=operation)
 
-    def _rollout(self, plan: _Plan, service: Service) -> Rollout:
+    def _rollout(self, plan: Plan, service: Service) -> Rollout:
         past = self._present.rollouts_of(service.name)
         before = revisions.known(plan.old, self._present.revisions_of(service.name)) if plan.old else []
         from_revision = before[-1].number if before else 0
@@ -195,7 +166,7 @@ class Control(Queries):
 
     def _planned(
         self, spec: ServiceSpec, expected: int | None, planned: Mapping[str, Service], *, resumes: bool = True
-    ) -> _Plan:
+    ) -> Plan:
         """What an apply would do, were the `planned` services applied already; raises what keeps it from that."""
         services = {**{one.name: one for one in self.services()}, **planned}
         old = services.pop(spec.name, None)
@@ -223,7 +194,7 @@ class Control(Queries):
             service = Service(spec=spec, network=network, created_at_s=self._now_s())
         else:
             service = replace(old, spec=spec)
-        return _Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
+        return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
 
     @_afresh
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
@@ -239,7 +210,7 @@ class Control(Queries):
                     raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
             roles = tuple(replace(one, instances=counts.get(one.name, one.instances)) for one in before.spec.roles)
             wanted = before.revision if expected is None else expected
-            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, _Author(scales=True))
+            applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, Author(scales=True))
             return applied.service or before
 
     @_afresh
@@ -352,13 +323,3 @@ class Control(Queries):
         finally:
             for key in keys:
                 self._wake(kind, key)
-
-
-@contextlib.contextmanager
-def _placed(text: str) -> Iterator[None]:
-    """What is wrong with a service gets the lines of its file."""
-    try:
-        yield
-    except InvalidInput as error:
-        placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
-        raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
