@@ -33,6 +33,8 @@ FOR_LOOKING = (
     "/v1/verify",
     "/v1/services",
     "/v1/services/*",
+    "/v1/services/*/revisions",
+    "/v1/services/*/rollout",
     "/v1/instances",
     "/v1/instances/watch",
     "/v1/instances/*",

@@ -14,11 +14,17 @@ from orchestrator.api.views import (
     CheckedView,
     Counts,
     Documents,
+    Pause,
+    RevisionView,
+    RolloutView,
     Selector,
     ServiceView,
+    Undo,
     seats_of,
     view_applied,
     view_checked,
+    view_revisions,
+    view_rollout,
     view_service,
 )
 from orchestrator.control.asking import labelled
@@ -114,6 +120,8 @@ def service_routes(control: Control) -> APIRouter:
         service = control.scale(name, counts.roles, expected=expected)
         return view_service(service, control.instances(name))
 
+    _rollouts(router, control)
+
     @router.delete("/{name}", status_code=202)
     def delete_service(request: Request, name: str, expected: Expected) -> ServiceView:
         """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone."""
@@ -121,3 +129,41 @@ def service_routes(control: Control) -> APIRouter:
         return view_service(control.remove(name, expected=expected), control.instances(name))
 
     return router
+
+
+def _rollouts(router: APIRouter, control: Control) -> None:
+    def standing(name: str) -> RolloutView:
+        return view_rollout(control.revisions(name), control.rollouts(name), control.instances(name))
+
+    @router.get("/{name}/revisions", tags=["rollouts"])
+    def list_revisions(name: str) -> list[RevisionView]:
+        """The last versions of the service's file, the oldest first: what changed, and who has it."""
+        return view_revisions(control.revisions(name), control.instances(name))
+
+    @router.get("/{name}/rollout", tags=["rollouts"])
+    def get_rollout(name: str) -> RolloutView:
+        """The rollout that runs, or the last one, and of which revision each instance is."""
+        return standing(name)
+
+    @router.put("/{name}/rollout", tags=["rollouts"])
+    def pause_rollout(request: Request, name: str, wish: Pause) -> RolloutView:
+        """Pauses the rollout that runs, or goes on with it: with what a halted one has left to do as well."""
+        said(request, "rollout", "pause" if wish.paused else "resume", name)
+        if wish.paused:
+            control.pause(name)
+        else:
+            control.resume(name, by=uid_of(request))
+        return standing(name)
+
+    @router.post("/{name}/rollout/undo", tags=["rollouts"])
+    def undo_rollout(
+        request: Request, name: str, wish: Undo, expected: Expected, response: Response, dry_run: bool = False
+    ) -> AppliedView:
+        """Applies an old revision again, as a new one; a rollout that runs is superseded. A dry run only tells."""
+        back = () if wish.to is None else ("--to", str(wish.to))
+        said(request, "rollout", "undo", name, *back, *(("--dry-run",) if dry_run else ()))
+        by = uid_of(request)
+        applied = control.undo(name, to=wish.to, dry_run=dry_run, expected=expected, by=by)
+        if applied.service is not None:
+            response.headers["etag"] = f'"{applied.service.revision}"'
+        return view_applied(applied, control.instances())

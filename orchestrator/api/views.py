@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from orchestrator.api.problems import ProblemBody, body_of
+from orchestrator.control import revisions
 from orchestrator.control.applied import Applied
 from orchestrator.control.requests import Control
 from orchestrator.errors import Transient, VmroleError
@@ -19,14 +20,16 @@ from orchestrator.model import (
     InstanceName,
     Operation,
     Phase,
+    Revision,
     Role,
+    Rollout,
     Seat,
     Service,
     ServiceNetwork,
     Standing,
     Verb,
 )
-from orchestrator.servicefile.difference import Change
+from orchestrator.servicefile.difference import Change, difference
 
 MASK = "***"
 DOCUMENTS_MAX = 500  # that are checked together
@@ -48,7 +51,8 @@ class ServiceView:
     up: int | None = None  # of them, at the balancer; None when it was not asked, or does not answer
     labels: dict[str, str]
     stopped: int  # because somebody asked for that
-    revision: int
+    file_revision: int  # of its file; 0: none is kept yet
+    revision: int  # of the record
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,43 @@ class AppliedView:
     service: ServiceView | None
     changes: tuple[Change, ...]
     operation: Operation | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionView:
+    """A version of a service's file. `applied_at_s` 0 and `applied_by` null: not known; `restores`: 0, or which."""
+
+    number: int
+    applied_at_s: float
+    applied_by: int | None  # uid
+    restores: int
+    digest: str
+    changes: tuple[Change, ...]  # from the one before it, if that is kept
+    instances: tuple[InstanceName, ...]  # whose VMs are built as it says, and as no later one does
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutView:
+    """How far a service is on its way to its newest file. `rollout`: the one that runs, else the last, if any."""
+
+    service: str
+    file_revision: int
+    rollout: Rollout | None
+    instances: dict[InstanceName, int]  # of which revision each one's VM is; 0: of none that is kept
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """The body that goes back to a revision; `to` null: to the one before the last."""
+
+    to: Annotated[int, Field(strict=True, ge=1)] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The body that pauses the rollout that runs, or goes on with it."""
+
+    paused: StrictBool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +239,7 @@ def view_service(
         else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in own),
         labels=dict(service.spec.labels),
         stopped=sum(one.phase is Phase.STOPPED for one in own),
+        file_revision=service.file_revision,
         revision=service.revision,
     )
 
@@ -256,6 +298,36 @@ def view_checked(checked: Applied | VmroleError) -> CheckedView:
         return CheckedView(service="", changes=(), refusal=body_of(checked))
     assert checked.service is not None  # as it would be
     return CheckedView(service=checked.service.name, changes=checked.changes, refusal=None)
+
+
+def view_revisions(known: Sequence[Revision], instances: Sequence[Instance]) -> list[RevisionView]:
+    """The revisions of a service, the oldest first, as shown."""
+    numbers = {one.name: revisions.of_instance(one, known) for one in instances}
+    before: list[Revision | None] = [None, *known[:-1]]
+    return [
+        RevisionView(
+            number=one.number,
+            applied_at_s=one.applied_at_s,
+            applied_by=one.applied_by,
+            restores=one.restores,
+            digest=one.digest,
+            changes=difference(past.spec if past else None, one.spec) if past or one.number == 1 else (),
+            instances=tuple(name for name, number in numbers.items() if number == one.number),
+        )
+        for past, one in zip(before, known, strict=True)
+    ]
+
+
+def view_rollout(
+    known: Sequence[Revision], rollouts: Sequence[Rollout], instances: Sequence[Instance]
+) -> RolloutView:
+    """How far a service's rollout is, as shown."""
+    return RolloutView(
+        service=known[-1].service,
+        file_revision=known[-1].number,
+        rollout=rollouts[-1] if rollouts else None,
+        instances={one.name: revisions.of_instance(one, known) for one in instances},
+    )
 
 
 def seats_of(control: Control) -> Mapping[InstanceName, Seat] | None:

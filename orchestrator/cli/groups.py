@@ -11,7 +11,7 @@ _ELSEWHERE = {
     "create": "apply", "deploy": "apply", "up": "apply", "down": "delete", "rm": "delete", "remove": "delete",
     "destroy": "delete", "ls": "get", "list": "get", "ps": "get", "status": "get", "log": "console",
     "logs": "console", "show": "describe", "inspect": "describe", "reboot": "restart", "lint": "check",
-    "validate": "check",
+    "validate": "check", "rollback": "rollout", "undo": "rollout", "history": "rollout",
 }  # fmt: skip
 
 

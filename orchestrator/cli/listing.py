@@ -25,7 +25,8 @@ def _waits(row: Row) -> str:
     return told or ("a rollout: its VM is not as the file says" if row["stale"] else "")
 
 
-def _progress(row: Row) -> str:
+def progress_of(row: Row) -> str:
+    """How far an operation is, in a word."""
     return "paused" if row["paused"] and row["progress"] == "running" else str(row["progress"])
 
 
@@ -115,7 +116,7 @@ _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
             ("VERB", lambda row: row["verb"]),
             ("SUBJECT", lambda row: row["subject"]),
             ("TARGETS", lambda row: str(len(row["targets"]))),
-            ("PROGRESS", _progress),
+            ("PROGRESS", progress_of),
             ("AGE", lambda row: ago(row["created_at_s"])),
         ],
         [("TOGETHER", lambda row: str(row["together"])), ("MESSAGE", lambda row: row["message"])],

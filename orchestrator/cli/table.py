@@ -19,6 +19,7 @@ _VERBS = {
     "check": "check",
     "scale": "documents",
     "delete": "documents",
+    "rollout": "rollout",
     "get": "get",
     "describe": "describe",
     "wait": "act",

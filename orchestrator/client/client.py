@@ -78,6 +78,32 @@ class Client:
         found: wire.Service = self.call("DELETE", path, headers=_expecting(expected))
         return found
 
+    def revisions(self, service: str) -> list[wire.Revision]:
+        """The last versions of a service's file, the oldest first."""
+        found: list[wire.Revision] = self.call("GET", f"/v1/services/{transport.part(service)}/revisions")
+        return found
+
+    def rollout(self, service: str) -> wire.Rollout:
+        """How far a service is on its way to its newest file."""
+        found: wire.Rollout = self.call("GET", f"/v1/services/{transport.part(service)}/rollout")
+        return found
+
+    def pause(self, service: str, *, on: bool) -> wire.Rollout:
+        """Pauses the service's rollout, or goes on with it."""
+        path = f"/v1/services/{transport.part(service)}/rollout"
+        found: wire.Rollout = self._json("PUT", path, {"paused": on}, {})
+        return found
+
+    def undo(
+        self, service: str, *, to: int | None = None, dry_run: bool = False, expected: int | None = None
+    ) -> wire.Applied:
+        """Applies an old revision of a service's file again, as a new one; None: the one before the last."""
+        path = f"/v1/services/{transport.part(service)}/rollout/undo"
+        headers = {"content-type": "application/json", **_expecting(expected)}
+        body = json.dumps({"to": to}).encode()
+        found: wire.Applied = self.call("POST", path, {"dry_run": dry_run}, body=body, headers=headers)
+        return found
+
     def instances(self, subject: str = "", *, seats: bool = False, labels: str = "") -> list[wire.Instance]:
         """Instances of a service or role, or the one named; `seats`: with their standing at the balancer."""
         query = {"subject": subject, "seats": seats, "labels": labels}

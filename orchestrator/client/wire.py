@@ -22,6 +22,7 @@ class Service(TypedDict):
     up: int | None
     labels: dict[str, str]
     stopped: int
+    file_revision: int
     revision: int
 
 
@@ -164,6 +165,43 @@ class Checked(TypedDict):
     service: str
     changes: list[Change]
     refusal: dict[str, Any] | None
+
+
+class Revision(TypedDict):
+    """A version of a service's file; see api.views.RevisionView."""
+
+    number: int
+    applied_at_s: float
+    applied_by: int | None
+    restores: int
+    digest: str
+    changes: list[Change]
+    instances: list[str]
+
+
+class RolloutOf(TypedDict):
+    """A rollout; see model.Rollout. A target is [name, {"generation", "boot"}]."""
+
+    id: str
+    service: str
+    service_uid: str
+    from_revision: int
+    to_revision: int
+    targets: list[list[Any]]
+    paused: bool
+    progress: str
+    message: str
+    created_at_s: float
+    revision: int
+
+
+class Rollout(TypedDict):
+    """How far a service is on its way to its newest file; see api.views.RolloutView."""
+
+    service: str
+    file_revision: int
+    rollout: RolloutOf | None
+    instances: dict[str, int]
 
 
 class Finding(TypedDict):

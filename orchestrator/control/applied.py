@@ -35,11 +35,24 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Author:
-    """Who applies, by uid (None: not known), and how: as a number of instances alone, or as an old revision again."""
+    """Who applies, by uid (None: not known), and what: a file, or something else that has come from none."""
 
     uid: int | None = None
-    scales: bool = False
-    restores: int = 0
+    scales: bool = False  # numbers of instances alone, which take up no rollout
+    resumes: bool = False  # what a halted rollout has left, alone
+    restores: int = 0  # the revision of this number again
+
+    @property
+    def has_a_file(self) -> bool:
+        """Whether what is applied may be another revision."""
+        return not self.scales and not self.resumes
+
+    @property
+    def deed(self) -> str:
+        """What it is called in the ledger."""
+        if self.restores:
+            return f"went back to revision {self.restores}"
+        return "taken up again" if self.resumes else "applied"
 
 
 @contextlib.contextmanager

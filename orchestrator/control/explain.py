@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
 
 from orchestrator import lifecycle
-from orchestrator.model import Event, Instance, Phase
+from orchestrator.model import Event, Instance, Phase, Rollout
 from orchestrator.rules import patience
 
 
-def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, ...]:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OfRevision:
+    """Of which revision of a service's file a VM is (0: of none that is kept), and the rollout that runs, if any."""
+
+    number: int
+    newest: int
+    rollout: Rollout | None
+
+
+def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevision | None = None) -> tuple[str, ...]:
     """The sentences of `vmrole why`: the state first, then the deadline, the wish, and the last events."""
     at = f"generation {instance.generation}, boot {instance.boot}"
     since = f"since {_clock(instance.phase_since_s)} ({duration(now_s - instance.phase_since_s)} ago)"
@@ -31,7 +41,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         wanted = instance.goal.wanted
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
     elif instance.stale:
-        lines.append("Its VM is not yet what the service file says: it awaits a rollout, or: vmrole apply.")
+        lines.append(f"Its VM is not yet what the service file says{_behind(instance, behind)}.")
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
     if instance.agent_fault:
@@ -44,6 +54,20 @@ def why(instance: Instance, past: Sequence[Event], now_s: float) -> tuple[str, .
         lines.append(f"The last failure: {instance.failure}.")
     lines += [f"  {_clock(event.at_s)}  {event.message}" for event in past]
     return tuple(lines)
+
+
+def _behind(instance: Instance, behind: OfRevision | None) -> str:
+    """Of which revision its VM is, and what it awaits."""
+    if behind is None:
+        return ": it awaits a rollout, or: vmrole apply"
+    of = f" (revision {behind.number or 'that is no longer kept'}, and {behind.newest} is the newest)"
+    match behind.rollout:
+        case None:
+            return f"{of}: it awaits a rollout: vmrole rollout resume {instance.service}, or undo, or: vmrole apply"
+        case Rollout(paused=True):
+            return f"{of}: its rollout is paused until: vmrole rollout resume {instance.service}"
+        case _:
+            return f"{of}: it awaits its turn in the rollout"
 
 
 def _reason(instance: Instance) -> str:

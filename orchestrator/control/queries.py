@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.control import asking, explain, revisions
 from orchestrator.control.present import Present, Touched
 from orchestrator.errors import Conflict
-from orchestrator.model import Event, Instance, Operation, Revision, Service
+from orchestrator.model import Event, Instance, Operation, Progress, Revision, Rollout, Service
 from orchestrator.ports import Clock, Store
 
 
@@ -30,6 +30,12 @@ class Queries:
     def revisions(self, service: str) -> list[Revision]:
         """The last versions of the service's file, the newest last; raises NotFound."""
         return revisions.known(self.service(service), self._present.revisions_of(service))
+
+    def rollouts(self, service: str) -> list[Rollout]:
+        """The service's rollouts that are known, the one that runs last, else the newest; raises NotFound."""
+        uid = self.service(service).uid
+        own = [one for one in self._present.rollouts_of(service) if one.service_uid == uid]
+        return sorted(own, key=lambda one: (one.progress is Progress.RUNNING, one.to_revision, one.created_at_s))
 
     def instances(self, subject: str = "") -> list[Instance]:
         """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
@@ -98,7 +104,18 @@ class Queries:
         """In sentences: what the instance waits for, since when, until when, and what came before."""
         instance = self.instance(name)
         past = self._store.events(subject=instance.name, limit=6)
-        return explain.why(instance, past, self._clock.now_s())
+        return explain.why(instance, past, self._clock.now_s(), self._of_revision(instance))
+
+    def _of_revision(self, instance: Instance) -> explain.OfRevision | None:
+        """What there is to say of an instance whose VM is not as its service's file says; None of others."""
+        service = self._present.find(Service, instance.service)
+        if service is None or not instance.stale:
+            return None
+        known = revisions.known(service, self._present.revisions_of(service.name))
+        rollouts = self.rollouts(service.name)
+        running = rollouts[-1] if rollouts and rollouts[-1].progress is Progress.RUNNING else None
+        number = revisions.of_instance(instance, known)
+        return explain.OfRevision(number=number, newest=known[-1].number, rollout=running)
 
 
 def by_role_and_number(instance: Instance) -> tuple[str, str, int]:

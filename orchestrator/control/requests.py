@@ -130,9 +130,8 @@ class Control(Queries):
         plan = self._planned(spec, expected, {}, resumes=not author.scales)
         if dry_run or not plan.changes:
             return Applied(service=plan.old, changes=plan.changes, operation=None)
-        told = Event(
-            at_s=self._now_s(), subject=spec.name, message="applied: " + "; ".join(one.key for one in plan.changes)
-        )
+        keys = "; ".join(one.key for one in plan.changes)
+        told = Event(at_s=self._now_s(), subject=spec.name, message=f"{author.deed}: {keys}")
         revised = revisions.revise(
             plan.old,
             plan.service,
@@ -140,7 +139,7 @@ class Control(Queries):
             now_s=self._now_s(),
             by=author.uid,
             restores=author.restores,
-            scales=author.scales,
+            scales=not author.has_a_file,
         )
         rollout = self._rollout(plan, revised.service) if plan.stale else None
         writes = [records.put(revised.service), *(records.put(one) for one in revised.fresh)]
@@ -212,6 +211,74 @@ class Control(Queries):
             wanted = before.revision if expected is None else expected
             applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, Author(scales=True))
             return applied.service or before
+
+    # Rollouts
+
+    @_afresh
+    def undo(
+        self,
+        service: str,
+        *,
+        to: int | None = None,
+        dry_run: bool = False,
+        expected: int | None = None,
+        by: int | None = None,
+    ) -> Applied:
+        """Applies an old revision of the service's file again, the one before the last for None, as a new one.
+
+        A number of instances that somebody has scaled to since the last file stays. Supersedes a rollout that runs.
+        Raises NotFound, Conflict when the revision's image is gone, and what `apply_spec` does.
+        """
+        with self._applying:
+            before = self.service(service)
+            known = self.revisions(service)
+            wanted = revisions.to_restore(known, to)
+            revisions.check_whole(wanted, lambda digest: self._present.find(Image, digest), self._secret_fault)
+            spec = revisions.restored(known, wanted, before.spec)
+            revision = before.revision if expected is None else expected
+            return self._apply_spec(spec, dry_run, revision, Author(uid=by, restores=wanted.number))
+
+    @_afresh
+    def pause(self, service: str) -> Rollout:
+        """Begins no further instance of the rollout that runs until it is resumed; who is under way goes on.
+
+        Asking again changes nothing. Raises NotFound, or Conflict when there is none that runs.
+        """
+        running = self._running_rollout(service)
+        if running is None:
+            raise Conflict(
+                f"no rollout of service {service} is running", hint=f"ask: vmrole rollout status {service}"
+            )
+        return running if running.paused else self._set_paused(running, on=True)
+
+    @_afresh
+    def resume(self, service: str, *, by: int | None = None) -> Rollout:
+        """Goes on with the rollout that is paused; what a halted one has left to do becomes another rollout.
+
+        Asking again changes nothing. Raises NotFound, or Conflict when there is nothing to go on with.
+        """
+        with self._applying:
+            running = self._running_rollout(service)
+            if running is not None:
+                return self._set_paused(running, on=False) if running.paused else running
+            before = self.service(service)
+            applied = self._apply_spec(before.spec, False, before.revision, Author(uid=by, resumes=True))
+        rollout = self._present.find(Rollout, applied.operation.id) if applied.operation else None
+        if rollout is None:
+            why_not = f"no rollout of service {service} is paused or has left anything to do"
+            raise Conflict(why_not, hint=f"ask: vmrole rollout status {service}")
+        return rollout
+
+    def _running_rollout(self, service: str) -> Rollout | None:
+        return next((one for one in self.rollouts(service) if one.progress is Progress.RUNNING), None)
+
+    def _set_paused(self, rollout: Rollout, *, on: bool) -> Rollout:
+        told = f"the rollout to revision {rollout.to_revision} is {'paused' if on else 'resumed'}"
+        event = Event(at_s=self._now_s(), subject=rollout.service, message=told)
+        after = replace(rollout, paused=on)
+        with self._waking("operation", rollout.id):
+            revision = self._present.commit([records.put(after)], [event])
+        return replace(after, revision=revision)
 
     @_afresh
     def remove(self, service: str, *, expected: int | None = None) -> Service:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.control import records
-from orchestrator.model import Instance, Revision, Service, ServiceSpec
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.model import Image, Instance, Revision, Service, ServiceSpec
+from unattend.secret import SecretRef
 
 KEPT = 10  # of each service, the newest
 DROPPED_AT_ONCE = 5  # of those that are more; an apply adds two at most
@@ -64,6 +66,56 @@ def revise(
         fresh=tuple(one for one in kept if not one.revision),
         dropped=tuple(one for one in stored if one.key not in keys)[:DROPPED_AT_ONCE],
     )
+
+
+def to_restore(known: Sequence[Revision], number: int | None) -> Revision:
+    """Of the revisions that are kept, the oldest first, the one of that number; the last but one for None.
+
+    Raises NotFound, or Conflict when there is none before the last.
+    """
+    service = known[-1].service
+    if number is None:
+        if len(known) < 2:
+            why_not = f"service {service} has no revision before {known[-1].number}"
+            raise Conflict(why_not, hint=f"change its file and apply that; ask: vmrole rollout history {service}")
+        return known[-2]
+    found = next((one for one in known if one.number == number), None)
+    if found is None:
+        was = 0 < number < known[-1].number
+        raise NotFound(
+            f"revision {number} of service {service} {'is no longer kept' if was else 'has never been'}",
+            hint=f"ask which there are: vmrole rollout history {service}",
+        )
+    return found
+
+
+def restored(known: Sequence[Revision], wanted: Revision, now: ServiceSpec) -> ServiceSpec:
+    """What the service is by the wanted revision, but for what somebody has scaled since its last file."""
+    roles = []
+    for role in wanted.spec.roles:
+        filed, present = known[-1].spec.role(role.name), now.role(role.name)
+        if filed is not None and present is not None and filed.instances != present.instances:
+            role = replace(role, instances=present.instances)
+        roles.append(role)
+    return replace(wanted.spec, roles=tuple(roles))
+
+
+def check_whole(
+    wanted: Revision, find_image: Callable[[str], Image | None], secret_fault: Callable[[str, SecretRef], str]
+) -> None:
+    """Raises Conflict when an image or a secret of the revision is not there any more."""
+    named = f"revision {wanted.number} of service {wanted.service}"
+    for role in wanted.spec.roles:
+        if find_image(role.image_sha256) is None:
+            raise Conflict(
+                f"{named} needs image {role.image} ({role.image_sha256[:12]}), which is gone",
+                hint="add these bytes again: vmrole image add; or apply a file that names another image",
+            )
+        for secret in role.secrets:
+            if why_not := secret_fault(wanted.service, secret):
+                raise Conflict(
+                    f"{named} needs {secret}: {why_not}", hint="give the secret back, or apply another file"
+                )
 
 
 def of_instance(instance: Instance, revisions: Sequence[Revision]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.listing import labels_of, lines, warnings
+from orchestrator.cli.listing import labels_of, lines, progress_of, warnings
 from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
@@ -48,6 +48,7 @@ def _service(client: Client, name: str) -> list[str]:
         ("Labels", labels_of(service)),
         ("Network", f"{service['network']['subnet']} on {service['network']['bridge']}"),
         ("Created", render.clock(service["created_at_s"])),
+        ("File", f"revision {service['file_revision']}" if service["file_revision"] else ""),
         ("Revision", service["revision"]),
     ]
     told = _fields(head)
@@ -116,7 +117,7 @@ def _operation(client: Client, name: str) -> list[str]:
         ("Operation", operation["id"]),
         ("Verb", operation["verb"]),
         ("Subject", operation["subject"]),
-        ("Progress", operation["progress"]),
+        ("Progress", progress_of(operation)),
         ("Message", operation["message"]),
         ("Together", operation["together"]),
         ("Asked for", render.clock(operation["created_at_s"])),

@@ -89,8 +89,8 @@ def apply(
             applied.append(client.apply(one.text, expected=expect))
         except VmroleError as error:
             return refuse([Fault(of=one, error=error)], len(given), done=len(applied))
-        _tell(applied[-1], waits=waits)
-    return _wait_for(client, applied, until) if waits else 0
+        tell_applied(applied[-1], waits=waits)
+    return wait_for(client, applied, until) if waits else 0
 
 
 def _gathered(files: tuple[str, ...]) -> tuple[list[Given], list[Fault]]:
@@ -124,7 +124,8 @@ def _checked(
     return [answer["changes"] for answer in checked]
 
 
-def _tell(applied: wire.Applied, *, waits: bool) -> None:
+def tell_applied(applied: wire.Applied, *, waits: bool) -> None:
+    """What an apply did, and how one watches what it has begun."""
     assert applied["service"] is not None
     name = applied["service"]["name"]
     verb = "unchanged" if not applied["changes"] else "applied"
@@ -133,7 +134,7 @@ def _tell(applied: wire.Applied, *, waits: bool) -> None:
         render.say(f"rolling out; watch it with: vmrole wait {name} --for=serving")
 
 
-def _wait_for(client: Client, applied: Iterable[wire.Applied], until: float | None) -> int:
+def wait_for(client: Client, applied: Iterable[wire.Applied], until: float | None) -> int:
     """Waits for all services, also when one of them fails; the exit status is that of the first that does."""
     failed: list[VmroleError] = []
     for one in applied:

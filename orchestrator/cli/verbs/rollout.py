@@ -1,0 +1,128 @@
+"""`vmrole rollout`: how far a change of a service is, which files it had, and back to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.groups import Group
+from orchestrator.cli.listing import progress_of
+from orchestrator.cli.options import examples, wait_options
+from orchestrator.cli.verbs.documents import changed, tell_applied, wait_for
+from orchestrator.cli.waiting import end_of
+from orchestrator.client.client import Client
+
+if TYPE_CHECKING:
+    from orchestrator.cli.render import Column
+    from orchestrator.client import wire
+
+_SERVICE = click.argument("service", shell_complete=names.service)
+_INSTANCES_SHOWN = 6  # of a revision; then how many more
+
+
+@click.group(cls=Group, epilog=examples("vmrole rollout status shop", "vmrole rollout undo shop --wait"))
+def rollout() -> None:
+    """Says how far a change of a service is, pauses it, and goes back to an earlier file."""
+
+
+@rollout.command(epilog=examples("vmrole rollout status shop"))
+@_SERVICE
+@click.pass_obj
+def status(client: Client, service: str) -> None:
+    """Says how far a service is on its way to its newest file, and of which revision each instance is."""
+    found = client.rollout(service)
+    rows = [{**row, "of": found["instances"].get(row["name"], 0)} for row in client.instances(service)]
+    behind = sum(bool(row["stale"]) for row in rows)
+    left = f"; {behind} of {len(rows)} instances not as the file says" if behind else ""
+    render.show([f"{service}: revision {found['file_revision']}{_state(found)}{left}"])
+    if rows:
+        render.show(render.table(_INSTANCES, rows))
+
+
+_INSTANCES: list[Column] = [
+    ("INSTANCE", lambda row: row["name"]),
+    ("REVISION", lambda row: str(row["of"] or "?")),
+    ("PHASE", lambda row: row["phase"]),
+    ("WAITS FOR", lambda row: row["failure"] if row["phase"] == "failed" else row["waiting"]),
+]
+
+
+def _state(found: wire.Rollout) -> str:
+    """What there is to say of the rollout; "" where there has been none to this file."""
+    last = found["rollout"]
+    if last is None:
+        return ""
+    what = f"the rollout from {last['from_revision'] or '?'} to {last['to_revision']}"
+    state = "halted" if last["progress"] == "failed" else progress_of(last)
+    return f"; {what} is {state}" + (f" ({last['message']})" if last["message"] else "")
+
+
+@rollout.command(epilog=examples("vmrole rollout history shop"))
+@_SERVICE
+@click.pass_obj
+def history(client: Client, service: str) -> None:
+    """Lists the last files of a service: when each was applied, by whom, what it changed, which instances have it."""
+    for one in client.revisions(service):
+        at = render.clock(one["applied_at_s"]) if one["applied_at_s"] else "at an unknown time"
+        by = "" if one["applied_by"] is None else f" by uid {one['applied_by']}"
+        back = f", back to revision {one['restores']}" if one["restores"] else ""
+        head = f"revision {one['number']}: applied {at}{by}{back}"
+        lines = changed(one["changes"]) or ["what it changed is no longer known"]
+        render.show([head, *(f"  {line}" for line in [*lines, _holders(one)])])
+
+
+def _holders(one: Mapping[str, Any]) -> str:
+    have = one["instances"]
+    more = f" and {len(have) - _INSTANCES_SHOWN} more" if len(have) > _INSTANCES_SHOWN else ""
+    return f"of it are: {', '.join(have[:_INSTANCES_SHOWN])}{more}" if have else "no instance is of it"
+
+
+@rollout.command(epilog=examples("vmrole rollout undo shop --wait", "vmrole rollout undo shop --to 3 --dry-run"))
+@_SERVICE
+@click.option("--to", type=click.IntRange(1), metavar="N", help="To this revision; to the one before the last else.")
+@click.option("--dry-run", is_flag=True, help="Say what would change and change nothing.")
+@click.option("--expect", type=click.IntRange(1), help="Only if the service's record is at this revision.")
+@wait_options
+@click.pass_obj
+def undo(
+    client: Client,
+    service: str,
+    to: int | None,
+    dry_run: bool,
+    expect: int | None,
+    waits: bool,
+    timeout: float | None,
+) -> int:
+    """Applies an earlier file of a service again, as a new revision; a rollout that runs is superseded.
+
+    A number of instances that somebody has scaled to since the last file stays as it is.
+    """
+    until = end_of(timeout)
+    applied = client.undo(service, to=to, dry_run=dry_run, expected=expect)
+    if dry_run:
+        render.show(changed(applied["changes"]) or ["nothing would change"])
+        return 0
+    tell_applied(applied, waits=waits)
+    return wait_for(client, [applied], until) if waits else 0
+
+
+@rollout.command(epilog=examples("vmrole rollout pause shop", "vmrole rollout status shop"))
+@_SERVICE
+@click.pass_obj
+def pause(client: Client, service: str) -> None:
+    """Begins no further instance of the rollout that runs; who is under way goes on."""
+    client.pause(service, on=True)
+    render.show([f"{service}: its rollout is paused"])
+    render.say(f"go on with it: vmrole rollout resume {service}")
+
+
+@rollout.command(epilog=examples("vmrole rollout resume shop", "vmrole wait shop"))
+@_SERVICE
+@click.pass_obj
+def resume(client: Client, service: str) -> None:
+    """Goes on with a rollout that is paused, or takes up what a halted one has left to do."""
+    client.pause(service, on=False)
+    render.show([f"{service}: its rollout goes on"])

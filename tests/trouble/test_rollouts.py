@@ -1,0 +1,151 @@
+"""A change, a pause, a return and another change, with trouble at every commit of a request or of a rollout."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.control import records
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.present import Present
+from orchestrator.control.requests import Control
+from orchestrator.errors import Conflict, Unreachable
+from orchestrator.model import Image, Operation, Phase, Progress, Revision, Rollout, ServiceSpec
+from orchestrator.ports import Store, Write
+from tests.trouble.life import DIGEST, Died, Fabric, Trouble, Troubled, die, hang_up, web_role
+from tests.trouble.test_whole_life import gone
+
+
+def spec(name: str) -> ServiceSpec:
+    """Two instances whose VMs are of that kind."""
+    role = web_role(user_data=f"#!/bin/sh\n# {name}\n")
+    return ServiceSpec(name="shop", vip="203.0.113.10", roles=(role,))
+
+
+class AtCommits(Trouble):
+    """Strikes at commits of more than an instance's state, which the other lives strike at."""
+
+    def around(self, verb: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, with the strike before or after it when it is such a commit and its turn has come."""
+        if verb != "commit":
+            return call
+        struck = super().around(verb, call)
+
+        def commit(writes: Sequence[Write], *args: Any, **kwargs: Any) -> Any:
+            own = all(write.kind == records.STATE for write in writes)
+            return (call if own else struck)(writes, *args, **kwargs)
+
+        return commit
+
+
+class Asked(Fabric):
+    """As a fabric whose requests are struck as well: who gets no answer asks again, of a daemon that is new."""
+
+    def _start(self) -> None:
+        super()._start()
+        store = cast("Store", Troubled(self.store, self.trouble))
+        present = Present(store)
+        self.control = Control(
+            store,
+            find_image=lambda _: present.find(Image, DIGEST),
+            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
+            clock=self.world,
+            wake=lambda _kind, _key: None,
+            seats=dict,
+            present=present,
+        )
+
+    def __init__(self, trouble: Trouble | None = None) -> None:
+        super().__init__(trouble or AtCommits())
+        self._start()
+
+    def ask(self, request: Callable[[], object]) -> None:
+        """Until it is answered; that it has been done already is an answer."""
+        for _ in range(3):
+            try:
+                request()
+            except Died:
+                self.deaths += 1
+                self._start()
+            except Unreachable:
+                continue
+            except Conflict as refused:
+                if "no rollout" not in str(refused):
+                    raise
+                return
+            else:
+                return
+        raise AssertionError("it is never answered")
+
+    def apply(self, name: str) -> None:
+        """Asks for VMs of that kind."""
+        self.ask(lambda: self.control.apply_spec(spec(name)))
+
+    def built(self) -> str:
+        """Of which kind each VM is."""
+        return "".join(one.role.user_data[-2] for one in self.instances())
+
+    def rests(self) -> bool:
+        """Whether both serve, and a rollout that is paused has nobody under way."""
+        rollouts = self.present.all(Rollout)
+        running = [one for one in self.present.all(Operation) if one.progress is Progress.RUNNING and not one.paused]
+        under_way = [one for one in self.instances() if one.goal.wanted > one.at]
+        serve = len(self.instances()) == 2 and all(one.phase is Phase.SERVING for one in self.instances())
+        paused = [one for one in rollouts if one.paused and one.progress is Progress.RUNNING]
+        return serve and not running and not under_way and all("not begun" in one.message for one in paused)
+
+
+def rolled(fabric: Asked) -> None:
+    """Deploy; a change that is paused halfway and undone; a change that is paused and resumed; the end."""
+    fabric.apply("a")
+    fabric.until(fabric.rests)
+    fabric.apply("b")
+    fabric.until(lambda: "b" in fabric.built())
+    fabric.ask(lambda: fabric.control.pause("shop"))
+    fabric.until(fabric.rests)
+    halfway = fabric.built()
+    for _ in range(20):
+        fabric.round()
+    assert fabric.built() == halfway, "nobody is begun while it is paused"
+    assert sorted(halfway) == ["a", "b"]
+    fabric.ask(lambda: fabric.control.undo("shop", to=1))
+    fabric.until(fabric.rests)
+    assert fabric.built() == "aa"
+    fabric.apply("c")
+    fabric.ask(lambda: fabric.control.pause("shop"))
+    fabric.until(fabric.rests)
+    assert fabric.built() == "aa"
+    fabric.ask(lambda: fabric.control.resume("shop"))
+    fabric.until(fabric.rests)
+    assert fabric.built() == "cc"
+    kept = fabric.control.revisions("shop")
+    assert [(one.number, one.restores, one.spec.roles[0].user_data[-2]) for one in kept] == [
+        (1, 0, "a"),
+        (2, 0, "b"),
+        (3, 1, "a"),
+        (4, 0, "c"),
+    ]
+    assert [one.progress for one in fabric.control.rollouts("shop")][-1] is Progress.DONE
+    assert not fabric.present.set_aside()
+    fabric.ask(fabric.remove)
+    gone(fabric)
+    assert not fabric.present.all(Revision)
+
+
+@functools.cache
+def effects() -> int:
+    """How many such commits an untroubled life has."""
+    fabric = Asked()
+    rolled(fabric)
+    return fabric.trouble.calls
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("strike", [die, hang_up], ids=["daemon-dies", "peer-hangs-up"])
+def test_trouble_at_every_commit(strike: Callable[[], None], after: bool) -> None:
+    """kill -9 of the daemon, or a peer that is gone or never answers, changes nothing in the end."""
+    for at in range(1, effects() + 1):
+        rolled(Asked(AtCommits(at, after, strike)))
