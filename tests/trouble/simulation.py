@@ -54,6 +54,7 @@ from tests.trouble.life import DIGEST, Died, Troubled, web_role
 
 HAPPENINGS = 0.12  # so often, where time might pass
 REPAIRS = 0.1  # so often, of the requests
+ROLLOUTS = 0.15  # so often: back, a pause, or on
 STRIKES = 0.012  # so often, at each call that has an effect
 STEPS = 500  # of trouble in one life: turns, requests, faults
 CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
@@ -346,6 +347,9 @@ class Simulation:
         if self.chance.random() < REPAIRS:
             self._step("verify --repair", self._repair)
             return
+        if self.chance.random() < ROLLOUTS:
+            self._roll()
+            return
         wish = self.chance.choice([self._apply, self._apply, self._act, self._act, self._act, self._remove])
         if wish is self._remove and self.chance.random() < 0.7:
             return
@@ -399,6 +403,23 @@ class Simulation:
             strays = verify.findings(self._host, self.present.all(Service), self.present.all(Instance))
             removed = verify.repair(self._host, strays, recorded)
             self.steps.extend(f"  removed: {one.code} {one.subject}" for one in removed)
+
+    def _roll(self) -> None:
+        """Back to some revision, a pause, or on with it."""
+        if self.chance.random() < 0.5:
+            to = self.chance.choice([None, None, *range(1, 6)])
+            self._step(f"undo to {to or 'the one before'}", lambda: self._undo(to))
+            return
+        verb = self.chance.choice(["pause", "resume"])
+        self._step(f"{verb} the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(SERVICE)))
+
+    def _undo(self, to: int | None) -> None:
+        def ask() -> None:
+            applied = self.control.undo(SERVICE, to=to)
+            assert applied.service is not None
+            self.wanted = applied.service.spec
+
+        self._ask(ask)
 
     def _act(self) -> None:
         subject = self.chance.choice(["shop", "web.shop", "web-0.shop", "web-1.shop", "db.shop", "db-0.shop"])
@@ -609,6 +630,9 @@ class Simulation:
             for name in failed:
                 self.steps.append(f"reimage of {name}, which failed")
                 self._ask(functools.partial(self.control.act, Verb.REIMAGE, name))
+            if any(one.paused and one.progress is Progress.RUNNING for one in self._reader.all(Operation)):
+                self._step("the rollout goes on", lambda: self._ask(lambda: self.control.resume(SERVICE)))
+                continue
             stale = any(one.stale for one in self._known().values())
             if stale and not failed and not halted and self.wanted is not None:
                 self._step("apply again", lambda: self._apply(cast("ServiceSpec", self.wanted)))
@@ -619,7 +643,7 @@ class Simulation:
     def _at_rest(self) -> bool:
         if not self._calm or self.turns.waiting:
             return False
-        if any(one.progress is Progress.RUNNING for one in self._reader.all(Operation)):
+        if any(one.progress is Progress.RUNNING and not one.paused for one in self._reader.all(Operation)):
             return False
         services = self._reader.all(Service)
         if any(one.removing for one in services):
