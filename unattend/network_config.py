@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from unattend.errors import AnswersInvalid
 
-INTERFACE = "eth0"  # what the first interface is called in the guest, whatever its slot
+ENTRY = "eth0"  # what our entry is called: a guest's interface keeps the name that its system gives it
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 # Python would take a mask for a prefix length, and any text at all as the zone of an IPv6 address.
@@ -68,11 +68,13 @@ def check(network: Network) -> None:
 def version_2(network: Network) -> dict[str, object]:
     """cloud-init's network-config, version 2, as netplan has it.
 
-    Without `set-name`, ifupdown would be told to raise an interface by the name of this entry. By DHCP a guest is
-    known by its card: what networkd makes of the machine-id is the same in copies of an image that kept one. The
-    route to everywhere is in numbers, because not every renderer knows the word `default`.
+    The interface is found by its MAC and keeps its name: to give it another one fails where something has used it
+    before cloud-init (an initramfs that asked DHCP), and what is configured then by a name that nobody has is no
+    network. cloud-init itself tells renderers that go by names which one has that MAC. By DHCP a guest is known by
+    its card: what networkd makes of the machine-id is the same in copies of an image that kept one. The route to
+    everywhere is in numbers, because not every renderer knows the word `default`.
     """
-    interface: dict[str, object] = {"match": {"macaddress": network.mac}, "set-name": INTERFACE}
+    interface: dict[str, object] = {"match": {"macaddress": network.mac}}
     if not network.address:
         interface |= {"dhcp4": True, "dhcp-identifier": "mac"}
     else:
@@ -81,7 +83,7 @@ def version_2(network: Network) -> dict[str, object]:
             interface["routes"] = [{"to": str(_everywhere(network)), "via": network.gateway}]
         if network.dns:
             interface["nameservers"] = {"addresses": list(network.dns)}
-    return {"version": 2, "ethernets": {INTERFACE: interface}}
+    return {"version": 2, "ethernets": {ENTRY: interface}}
 
 
 def network_data(network: Network, link: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 from pathlib import Path
 
@@ -20,25 +21,40 @@ _STATIC_6 = Network(mac=_MAC, address="2001:db8::10/64", gateway="2001:db8::1", 
 # Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
 _CONSUMER = """
 import json, sys
+from cloudinit import util
 from cloudinit.net import network_state, {renderer}
-from cloudinit.util import load_yaml
-state = network_state.parse_net_config_data(load_yaml(sys.stdin.read()), skip_broken=False)
+util.chownbyname = lambda *_: None
+state = network_state.parse_net_config_data(util.load_yaml(sys.stdin.read()), skip_broken=False)
 {renderer}.Renderer({config}).render_network_state(state, target=sys.argv[1])
+"""
+_CONFIGS = {
+    "eni": {"eni_path": "made"},
+    "netplan": {"netplan_path": "made", "netplan_header": ""},
+    "networkd": {"network_conf_dir": "/"},
+    "network_manager": {},
+    "sysconfig": {  # as for RHEL and its like
+        "control": "etc/sysconfig/network",
+        "iface_templates": "%(base)s/network-scripts/ifcfg-%(name)s",
+        "route_templates": {
+            "ipv4": "%(base)s/network-scripts/route-%(name)s",
+            "ipv6": "%(base)s/network-scripts/route6-%(name)s",
+        },
+    },
+}
+# A namespace of its own, in whose /sys there is one card.
+_CARD = """
+mount -t sysfs sysfs /sys && ip link add {card} address {mac} type veth peer name other && exec "$@"
 """
 
 
-def _rendered(place: Path, network: Network, renderer: str) -> str:
-    """The file of the distribution that cloud-init writes from our network-config."""
-    config = {"eni": {"eni_path": "made"}, "netplan": {"netplan_path": "made", "netplan_header": ""}}[renderer]
+def _rendered(place: Path, network: Network, renderer: str, card: str = "eth0") -> str:
+    """All that cloud-init writes from our network-config, on a system that calls the card so."""
     disc = nocloud.files(_answers(network))["network-config"]
-    subprocess.run(
-        ["/usr/bin/python3", "-c", _CONSUMER.format(renderer=renderer, config=config), str(place)],
-        input=disc,
-        check=True,
-        timeout=30,
-        capture_output=True,
-    )
-    return (place / "made").read_text()
+    program = _CONSUMER.format(renderer=renderer, config=_CONFIGS[renderer])
+    apart = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net", "--mount"]
+    inside = ["sh", "-c", _CARD.format(card=card, mac=_MAC), "sh", "/usr/bin/python3", "-c", program, str(place)]
+    subprocess.run([*apart, *inside], input=disc, check=True, timeout=60, capture_output=True)
+    return "\n".join(path.read_text() for path in sorted(place.rglob("*")) if path.is_file())
 
 
 def _answers(network: Network) -> nocloud.Answers:
@@ -66,6 +82,29 @@ def _stanzas(interfaces: str) -> list[str]:
 def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None:
     """For ifupdown the network-config becomes one interface with DHCP, found by its MAC address and called eth0."""
     assert _stanzas(_rendered(tmp_path, Network(mac=_MAC), "eni")) == ["auto eth0", "iface eth0 inet dhcp"]
+
+
+# What each kind of system is told of the card's name, and by what else it finds the card.
+_NAMED = {
+    "eni": ("iface ens3 inet", "auto ens3"),
+    "netplan": (f"macaddress: '{_MAC}'", "match:"),
+    "networkd": ("Name=ens3", f"MACAddress={_MAC}"),
+    "network_manager": (f"mac-address={_MAC.upper()}", "method="),
+    "sysconfig": ("DEVICE=ens3", f"HWADDR={_MAC}"),
+}
+
+
+@pytest.mark.parametrize("renderer", _NAMED)
+@pytest.mark.parametrize("network", [Network(mac=_MAC), _STATIC, _STATIC_6], ids=["dhcp", "static", "static6"])
+def test_the_card_keeps_the_name_that_its_system_gives_it(tmp_path: Path, renderer: str, network: Network) -> None:
+    """No system is told to rename it, which a card that something has used already would not let itself be, nor to
+    configure one of another name: there would be no network.
+    """
+    made = _rendered(tmp_path, network, renderer, card="ens3")
+    for words in _NAMED[renderer]:
+        assert words in made
+    for name in ("set-name", "iface eth0", "Name=eth0", "interface-name=eth0", "DEVICE=eth0"):
+        assert name not in made
 
 
 def test_netplan_asks_by_the_card_and_not_by_the_machine_id(tmp_path: Path) -> None:
