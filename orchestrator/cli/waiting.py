@@ -138,9 +138,14 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
     """
     last: Json = operation
     rows: dict[str, Mapping[str, Any]] = {}
+    is_paused = False
     with progress, _in_time(rows, off if operation["verb"] == "stop" else settled):
         for kind, value, _ in client.watch_operation(operation["id"], until=until):
             _take(rows, kind, value, progress)
+            if kind == "operation" and value["paused"] is not is_paused:
+                is_paused = value["paused"]
+                state = f"paused until: vmrole rollout resume {value['service']}" if is_paused else "resumed"
+                render.say(f"{value['service']}: its rollout is {state}")
             if kind == "end":
                 last = value
     if isinstance(last, str):

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.control import records
-from orchestrator.model import Instance, Phase
+from orchestrator.model import Instance, Phase, Progress
 from tests.unit.api_daemon import SECRET, SHOP, Daemon
 
 Run = Callable[..., tuple[int, str, str]]
@@ -72,6 +72,20 @@ def test_status_says_how_far_it_is_and_who_is_of_which_revision(run: Run, daemon
     assert run("rollout", "resume", "shop")[:2] == (0, "shop: its rollout goes on\n")
     assert run("rollout", "status", "shop")[1].splitlines()[0] == head
     assert daemon.client().service("shop")["file_revision"] == 2
+
+
+def test_status_calls_one_that_failed_halted(run: Run, daemon: Daemon) -> None:
+    """With why, and from where when that is not known any more."""
+    daemon.client().apply(MORE)
+    [begun] = daemon.present.rollouts_of("shop")
+    over = dataclasses.replace(begun, progress=Progress.FAILED, message="web-0.shop: no", from_revision=0)
+    daemon.present.commit([records.put(over)])
+    [head, *_] = run("rollout", "status", "shop")[1].splitlines()
+    assert "; the rollout from ? to 2 is halted (web-0.shop: no); 3 of 3 instances" in head
+    assert "vmrole rollout resume shop, or undo" in run("why", "web-0.shop")[1]
+    assert run("rollout", "resume", "shop")[0] == 0
+    [*_, resumed] = sorted(daemon.present.rollouts_of("shop"), key=lambda one: one.progress is Progress.RUNNING)
+    assert (resumed.to_revision, resumed.progress) == (2, Progress.RUNNING)
 
 
 def test_history_tells_each_file(run: Run, daemon: Daemon) -> None:
@@ -145,3 +159,22 @@ def test_undo_waits_until_all_serve_again(tmp_path: Path, monkeypatch: pytest.Mo
         instances = daemon.control.instances("shop")
         assert {one.role.size.memory_mib for one in instances} == {128}
         assert {one.phase for one in instances} == {Phase.SERVING}
+
+
+def test_who_waits_is_told_that_it_is_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And by which command it goes on; the time that he gives it is his own matter."""
+    with Daemon(tmp_path, alive=True) as daemon:
+        monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
+        daemon.give_image()
+        daemon.client().apply(SHOP)
+        assert main(["wait", "shop", "--timeout", "5m"]) == 0
+        daemon.client().apply(MORE)
+        assert main(["rollout", "pause", "shop"]) == 0
+        capsys.readouterr()
+        assert main(["wait", "shop", "--timeout", "2s"]) == 4
+        assert "shop: its rollout is paused until: vmrole rollout resume shop" in capsys.readouterr().err
+        assert main(["rollout", "resume", "shop"]) == 0
+        assert main(["wait", "shop", "--timeout", "5m"]) == 0
+        assert {one.role.size.memory_mib for one in daemon.control.instances("shop")} == {256}
