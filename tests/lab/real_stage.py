@@ -114,19 +114,21 @@ class RealStage:
 
 
 @contextlib.contextmanager
-def virtual_machines_of(lab: Lab, layout: Layout, woken: list[tuple[InstanceName, str]]) -> Iterator[VirtualMachines]:
+def virtual_machines_of(
+    lab: Lab, layout: Layout, woken: list[tuple[InstanceName, str]], *, shares_cpus: bool = False
+) -> Iterator[VirtualMachines]:
     """The hypervisor side as a daemon opens it; who is woken and why is appended to `woken`."""
 
     def wake(name: InstanceName, why: str) -> None:
         woken.append((name, why))
 
-    machine = Machine(accelerator=Accelerator.TCG)
+    machine = Machine(accelerator=Accelerator.TCG, shares_cpus=shares_cpus)
     with event_loop_thread() as loop, virtual_machines(lab.libvirt_uri, layout, machine, loop, wake) as machines:
         yield machines
 
 
 @contextlib.contextmanager
-def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
+def real_stage(lab: Lab, image: Path, *, shares_cpus: bool = False) -> Iterator[RealStage]:
     """A stage with files of its own; its VMs are swept by the fixture `lab`."""
     woken: list[tuple[InstanceName, str]] = []
     # Not below pytest's directory: the path of a monitor's socket has to be short.
@@ -137,5 +139,5 @@ def real_stage(lab: Lab, image: Path) -> Iterator[RealStage]:
         layout = Layout(Path(root, "state"), Path(root, "run"))
         layout.run.mkdir()
         places.let_qemu_pass(layout.state)
-        machines = opened.enter_context(virtual_machines_of(lab, layout, woken))
+        machines = opened.enter_context(virtual_machines_of(lab, layout, woken, shares_cpus=shares_cpus))
         yield RealStage(lab, layout, image, machines, woken, opened)

@@ -127,6 +127,8 @@ def test_what_is_not_said_is_far_from_what_is_needed() -> None:
     assert taken.disk["total_iops_sec"] >= 5000
     assert taken.network_kib_per_s is not None
     assert taken.network_kib_per_s >= 125 * 1024
+    least = dataclasses.replace(fabric.instance().role, limits=Limits(cpu_weight=1))
+    assert domain_limits.of(dataclasses.replace(fabric.instance(), role=least), machine).shares == 2
     bare = domain_limits.of(fabric.instance(), Machine(accelerator=Accelerator.TCG))
     assert (bare.shares, bare.quota_us, bare.network_kib_per_s) == (None, None, None)
     assert bare.disk == taken.disk

@@ -21,6 +21,7 @@ from orchestrator.drivers.hypervisor.domain_parts import Machine, add
 from orchestrator.model import Instance
 
 WEIGHT_PER_VCPU: Final = 100
+SHARES_LEAST: Final = 2  # The older control groups know no less, and libvirt refuses a VM that says so.
 DISK_RATE_MIB_PER_S: Final = 400
 DISK_OPERATIONS: Final = 10_000  # a second
 NETWORK_RATE_MIB_PER_S: Final = 250  # each way: two Gbit/s
@@ -43,9 +44,10 @@ def of(instance: Instance, machine: Machine) -> Taken:
     limits, size = instance.role.limits, instance.role.size
     rate_mib, operations = limits.disk_rate_mib_per_s, limits.disk_operations
     network_mib = limits.network_rate_mib_per_s or NETWORK_RATE_MIB_PER_S
+    weight = max(limits.cpu_weight or WEIGHT_PER_VCPU * size.vcpus, SHARES_LEAST)
     percent = limits.cpu_limit_percent
     return Taken(
-        shares=(limits.cpu_weight or WEIGHT_PER_VCPU * size.vcpus) if machine.shares_cpus else None,
+        shares=weight if machine.shares_cpus else None,
         quota_us=(-1 if percent is None else _PERIOD_US * percent // 100) if machine.shares_cpus else None,
         disk={
             "total_bytes_sec": (rate_mib or DISK_RATE_MIB_PER_S) * _MIB,
