@@ -268,11 +268,13 @@ def stop_vm(instance: Instance, host: Host) -> Outcome:
             lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
             return Wait(replace(instance, warning=lost), "ending the VM, which is paused", SOON_S, note=lost)
         return Wait(instance, "ending the VM, which does not run", SOON_S)
-    if not instance.asked_at_s:
-        host.hypervisor.ask_shutdown(instance.name)
-        return Wait(replace(instance, asked_at_s=now_s), "asked the guest to shut down", SOON_S)
     within_s = stop_within_s(instance)
-    if now_s - instance.asked_at_s - blameless_s(instance, now_s) <= within_s:
+    since_asked_s = now_s - instance.asked_at_s
+    if not instance.asked_at_s or (ASK_AGAIN_S * instance.asks < since_asked_s <= within_s):
+        host.hypervisor.ask_shutdown(instance.name)
+        asked = replace(instance, asked_at_s=instance.asked_at_s or now_s, asks=instance.asks + 1)
+        return Wait(asked, "asked the guest to shut down", SOON_S)
+    if since_asked_s - blameless_s(instance, now_s) <= within_s:
         return Wait(instance, "asked the guest to shut down", SOON_S)
     host.hypervisor.power_off(instance.name)
     if instance.forced:

@@ -476,3 +476,19 @@ def test_records_of_before_stops_run() -> None:
     body = {**write.body, "goal": {key: value for key, value in write.body["goal"].items() if key != "halts"}}
     fabric.store.commit([dataclasses.replace(write, body=body)])
     assert fabric.present.load(Instance, WEB).goal.runs
+
+
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.REIMAGE])
+def test_a_guest_that_was_just_booting_is_asked_again(verb: Verb) -> None:
+    """Early in a boot a request gets lost: it is repeated, and nothing that the guest was writing is."""
+    fabric = serving(1, stop=Stop(within_s=120.0))
+    fabric.world.faults.agent_after_s[WEB] = 45.0
+    fabric.act(Verb.RESTART, "web-0")
+    fabric.until(lambda: fabric.instance().phase is Phase.RESTARTING)
+    boots = fabric.world.machines[WEB].boots
+    fabric.until(lambda: fabric.world.machines[WEB].boots > boots)
+    fabric.act(verb, "web-0")
+    fabric.until(fabric.quiet)
+    assert fabric.instance().phase is (Phase.STOPPED if verb is Verb.STOP else Phase.SERVING)
+    assert not fabric.instance().warning
+    assert not any("did not shut down" in line for line in told(fabric))

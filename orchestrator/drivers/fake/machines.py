@@ -84,6 +84,8 @@ class FakeHypervisor:
         machine = world.machines.get(name)
         if machine is None or machine.power is not Power.RUNNING or name in world.faults.deaf_to_requests:
             return
+        if world.time_s - machine.booted_at_s < world.faults.agent_after_s.get(name, 0.0):
+            return  # Early in a boot nothing hears of the power button yet, and no agent is there.
         if machine.going_down_at_s is None:
             machine.going_down_at_s = world.time_s + world.faults.shutdown_takes_s.get(name, SHUTDOWN_TAKES_S)
             machine.going_to = to
