@@ -39,7 +39,7 @@ def advance(
         else:
             under_way.append(instance)
     # One whose goal calls it out of FAILED failed before it was asked; its next turn has yet to begin.
-    failed = [one for one in under_way if one.phase is Phase.FAILED and (one.retry_at_s or not lifecycle.detour(one))]
+    failed = [one for one in under_way if one.phase is Phase.FAILED and _in_vain(operation, one)]
     if failed:
         because = "; ".join(f"{instance.name}: {instance.failure}" for instance in failed)
         return replace(operation, progress=Progress.FAILED, message=because), ()
@@ -56,6 +56,13 @@ def advance(
     changed = tuple(replace(instance, goal=goal) for instance, goal in going)
     held_up = f"; waits until {', '.join(others[:3])} serves again" if others and waiting and not going else ""
     return replace(operation, message=f"{so_far}{held_up}"), (*changed, *at_start)
+
+
+def _in_vain(operation: Operation, failed: Instance) -> bool:
+    """Whether it failed at what the operation asked. What failed before that while it was leaving is tried again."""
+    if failed.retry_at_s:
+        return failed.phase_since_s >= operation.created_at_s
+    return not lifecycle.detour(failed)
 
 
 def _left_off(operation: Operation, number: int, instance: Instance) -> bool:

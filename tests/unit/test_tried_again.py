@@ -210,3 +210,19 @@ def test_a_protected_vm_that_is_somebody_else_s_for_a_while_is_left_as_it_is() -
     mended(fabric)
     fabric.until(fabric.quiet)
     assert fabric.instance().generation == 1
+
+
+@pytest.mark.parametrize("verb", [Verb.REIMAGE, Verb.STOP])
+def test_an_operation_does_not_fail_by_what_failed_before_it_was_asked_for(verb: Verb) -> None:
+    """It waits for the next try, and fails by that one or is done."""
+    fabric = deployed()
+    fabric.act(verb, "web-0")
+    fails(fabric, Phase.STOPPING if verb is Verb.REIMAGE else Phase.HALTING)
+    fabric.round()
+    in_vain = fabric.control.act(verb, "web-0")
+    fabric.until(lambda: fabric.control.operation(in_vain.id).progress is Progress.FAILED)
+    assert fabric.instance().phase_since_s > in_vain.created_at_s
+    mended(fabric)
+    again = fabric.control.act(verb, "web-0")
+    fabric.until(lambda: fabric.control.operation(again.id).progress is not Progress.RUNNING)
+    assert fabric.control.operation(again.id).progress is Progress.DONE
