@@ -161,6 +161,9 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
     if (paused := _paused(instance, domain, host)) is not None:
         host.balancer.leave(instance.name)
         return paused
+    if domain is None or domain.power is not Power.RUNNING:
+        host.balancer.leave(instance.name)
+        return Done(instance, "the VM does not run any more", then=Phase.STARTING)
     if (lost := cut_off.lost(instance, domain, host)) is not None:
         host.balancer.leave(instance.name)
         return Done(instance, cut_off.LOST, then=Phase.STARTING) if cut_off.is_certain(instance) else lost
@@ -170,7 +173,7 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
         if seat is None or seat.standing is not Standing.UP or not seat.checked:
             waits = replace(instance, only_probe=instance.goal.role.ready.agent)
             return Wait(waits, "joined the pool; the balancer's health check has not passed yet", SOON_S)
-    if domain is not None and domain.disc:
+    if domain.disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
     return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))

@@ -562,6 +562,21 @@ def test_no_vm_starts_without_its_guard_after_a_restart_of_the_host(phase: Phase
     assert fabric.instance().phase is Phase.SERVING
 
 
+@pytest.mark.parametrize("endpoints", [True, False])
+def test_vms_that_end_while_their_instances_join_are_started_again(endpoints: bool) -> None:
+    """Most of a role at once, so nothing is healed: a VM that is off is started all the same, and never joins."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=3, **({} if endpoints else {"endpoints": ()})))
+    fabric.until(lambda: all(one.phase is Phase.READY for one in fabric.instances()))
+    for one in fabric.instances():
+        fabric.world.kill(one.name)
+    fabric.round()
+    assert all(one.phase is Phase.STARTING for one in fabric.instances())
+    assert not fabric.world.seats_taken
+    fabric.until(fabric.quiet)
+    assert {(one.generation, one.strikes) for one in fabric.instances()} == {(1, 0)}
+
+
 def test_a_start_is_not_overdue_while_its_host_has_no_network() -> None:
     """A restart that meets a broken network goes on when the network is back, in the same generation."""
     fabric = Fabric()
