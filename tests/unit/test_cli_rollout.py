@@ -68,6 +68,7 @@ def test_status_says_how_far_it_is_and_who_is_of_which_revision(run: Run, daemon
     [operation] = daemon.client().operations()
     assert "Progress:   paused" in run("describe", operation["id"])[1]
     assert "File:      revision 2" in run("describe", "shop")[1]
+    assert "File:        revision 1 (newest: 2)" in run("describe", "web-0")[1]
     assert "vmrole rollout resume shop" in run("why", "web-0.shop")[1]
     assert run("rollout", "resume", "shop")[:2] == (0, "shop: its rollout goes on\n")
     assert run("rollout", "status", "shop")[1].splitlines()[0] == head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from orchestrator.cli.listing import labels_of, lines, progress_of, warnings
 from orchestrator.cli.options import examples
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
+
+if TYPE_CHECKING:
+    from orchestrator.client import wire
 
 EVENTS_SHOWN = 10
 
@@ -100,12 +103,22 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Pool", pool),
         ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),
         ("Size", f"{row['vcpus']} vCPU, {row['memory_mib']} MiB"),
+        ("File", _file(client, row)),
         ("VM", row["vm_uuid"]),
         ("Boot ID", row["boot_id"]),
         ("Strikes", row["strikes"] or ""),
         ("Revision", row["revision"]),
     ]
     return [*_fields(pairs), *_past(client, row["name"])]
+
+
+def _file(client: Client, row: wire.Instance) -> str:
+    """Of which revision of its service's file its VM is; "" of a service that is gone by now."""
+    try:
+        found = client.rollout(row["service"])
+    except NotFound:
+        return ""
+    return f"revision {found['instances'].get(row['name']) or '?'} (newest: {found['file_revision']})"
 
 
 def _operation(client: Client, name: str) -> list[str]:

@@ -113,7 +113,10 @@ def undo(
 @_SERVICE
 @click.pass_obj
 def pause(client: Client, service: str) -> None:
-    """Begins no further instance of the rollout that runs; who is under way goes on."""
+    """Begins no further instance of the rollout that runs; who is under way goes on.
+
+    Another file that is applied, or an undo, supersedes it and is rolled out at once.
+    """
     client.pause(service, on=True)
     render.show([f"{service}: its rollout is paused"])
     render.say(f"go on with it: vmrole rollout resume {service}")
