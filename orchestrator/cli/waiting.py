@@ -152,7 +152,10 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
         raise VmroleError(last)
     what = f"{last['verb']} of {last['subject']}"
     if last["progress"] == "failed":
-        raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole events {last['subject']}")
+        ill = next(
+            (f"why {name}" for name, row in rows.items() if row["phase"] == "failed"), f"events {last['subject']}"
+        )
+        raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole {ill}")
     if last["progress"] == "superseded":
         raise Conflict(f"{what} was superseded: {last['message']}", hint="ask: vmrole get operations")
 

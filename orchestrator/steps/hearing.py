@@ -81,4 +81,4 @@ def services_say(services: Services) -> str:
         parts.append(f"failed to start: {', '.join(services.failed)}")
     if services.pending:
         parts.append(f"still starting: {', '.join(services.pending)}")
-    return "; ".join(parts) or f"auto-start services are starting: {services.note or 'not all have reported'}"
+    return "; ".join(parts) or services.note or "auto-start services are starting: not all have reported"

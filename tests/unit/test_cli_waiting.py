@@ -375,6 +375,12 @@ def test_a_failed_instance_ends_the_wait(run: Run, daemon: Daemon, tmp_path: Pat
     assert f"error: {name} failed: " in err
     assert f"hint: ask: vmrole why {name}" in err
     assert run("wait", "sick", "--timeout", "10s")[0] == 1
+    status, _, err = run("reimage", name, "--wait", "--timeout", "100s")
+    assert (status, f"error: reimage of {name} failed: " in err, f"hint: ask: vmrole why {name}\n" in err) == (
+        1,
+        True,
+        True,
+    )
     daemon.world.faults.setup_never_ends.clear()
     assert run("reimage", name, "--wait", "--timeout", "60s")[0] == 0, run("describe", name)[1]
     assert run("wait", "sick", "--timeout", "60s")[0] == 0

@@ -90,7 +90,8 @@ class LibvirtGuest:
                 return dataclasses.replace(found, started=False, note="ready.command is running")
             if ended.status != 0:
                 said = harmless(ended.text.strip().rpartition("\n")[2])
-                return dataclasses.replace(found, started=False, note=f"ready.command exits {ended.status}: {said}")
+                note = f"ready.command exits {ended.status}" + (f": {said}" if said else "")
+                return dataclasses.replace(found, started=False, note=note)
         return found
 
     def agent(self, instance: Instance) -> Agent | Silence:
