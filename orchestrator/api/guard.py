@@ -35,6 +35,7 @@ FOR_LOOKING = (
     "/v1/services/*",
     "/v1/services/*/revisions",
     "/v1/services/*/rollout",
+    "/v1/services/*/file",
     "/v1/instances",
     "/v1/instances/watch",
     "/v1/instances/*",

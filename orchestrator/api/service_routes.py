@@ -18,6 +18,7 @@ from orchestrator.api.views import (
     RevisionView,
     RolloutView,
     Selector,
+    ServiceFile,
     ServiceView,
     Undo,
     seats_of,
@@ -112,6 +113,11 @@ def service_routes(control: Control) -> APIRouter:
         service = control.service(name)
         response.headers["etag"] = f'"{service.revision}"'
         return view_service(service, control.instances(name), seats_of(control) if seats else None)
+
+    @router.get("/{name}/file")
+    def get_service_file(name: str) -> ServiceFile:
+        """The service as a file that applying finds nothing to do for. User data is never shown: it is `kept`."""
+        return ServiceFile(name=name, text=control.file_of(name))
 
     @router.put("/{name}/instances")
     def scale_service(request: Request, name: str, counts: Counts, expected: Expected) -> ServiceView:

@@ -151,6 +151,14 @@ class Documents:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceFile:
+    """A service as YAML that is applied without a change."""
+
+    name: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedView:
     """What applying one of several documents would do, those before it applied; `refusal` says why it cannot be."""
 

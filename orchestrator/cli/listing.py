@@ -212,6 +212,10 @@ def print_list(
     shows_labels: bool = False,
 ) -> None:
     """All of `get` that is not watching."""
+    if (kind, form) == ("services", "yaml"):  # Of these people make files.
+        names = [name] if name else [row["name"] for row in client.services()]
+        render.show(["---\n".join(client.service_file(each) for each in names).rstrip("\n")])
+        return
     seats = form not in ("table", "name")
     rows = (
         _selected(client, kind, name, selector, seats=seats) if selector else fetch(client, kind, name, seats=seats)

@@ -54,6 +54,11 @@ class Client:
         found: wire.Service = self.call("GET", f"/v1/services/{transport.part(name)}", {"seats": seats})
         return found
 
+    def service_file(self, name: str) -> str:
+        """One service as YAML that `apply` takes."""
+        found: dict[str, str] = self.call("GET", f"/v1/services/{transport.part(name)}/file")
+        return found["text"]
+
     def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.Applied:
         """Applies a document; `expected` is the revision that was read, 0 for "there is none yet"."""
         headers = {"content-type": "application/yaml", **_expecting(expected)}

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.control import asking, explain, revisions
 from orchestrator.control.present import Present, Touched
 from orchestrator.errors import Conflict
-from orchestrator.model import Event, Instance, Operation, Progress, Revision, Rollout, Service
+from orchestrator.model import Event, Image, Instance, Operation, Progress, Revision, Rollout, Service
 from orchestrator.ports import Clock, Store
+from orchestrator.servicefile.write import written
 
 
 class Queries:
     """Answers about the records. Thread-safe, as what it reads is."""
 
-    def __init__(self, store: Store, present: Present, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, present: Present, clock: Clock, find_image: Callable[[str], Image | None]
+    ) -> None:
+        self._find_image = find_image
         self._store = store
         self._present = present
         self._clock = clock
@@ -26,6 +30,10 @@ class Queries:
     def service(self, name: str) -> Service:
         """The service; raises NotFound."""
         return self._present.load(Service, name)
+
+    def file_of(self, name: str) -> str:
+        """The service as a file that `apply` takes, without texts that may hold secrets; raises NotFound."""
+        return written(self.service(name).spec, self._find_image)
 
     def revisions(self, service: str) -> list[Revision]:
         """The last versions of the service's file, the newest last; raises NotFound."""

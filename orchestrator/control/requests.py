@@ -6,6 +6,7 @@ Every request is one commit: it holds completely or not at all, and what was ans
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -71,9 +72,11 @@ class Control(Queries):
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
         present: Present | None = None,
     ) -> None:
-        super().__init__(store, present or Present(store), clock)
-        self._find_image = find_image
+        super().__init__(store, present or Present(store), clock, find_image)
         self._secret_fault = secret_fault
+        self._parsed = functools.partial(
+            servicefile.parse, find_image=find_image, secret_fault=secret_fault, role_now=self._present.role
+        )
         self._capacity = capacity
         self._wake = wake
         self.seats = seats
@@ -86,7 +89,7 @@ class Control(Queries):
         self, text: str, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
     ) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
-        spec = servicefile.parse(text, self._find_image, self._secret_fault)
+        spec = self._parsed(text)
         with placed_in(text):
             return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by)
 
@@ -104,7 +107,7 @@ class Control(Queries):
         with self._applying:
             for text in texts:
                 try:
-                    spec = servicefile.parse(text, self._find_image, self._secret_fault)
+                    spec = self._parsed(text)
                     with placed_in(text):
                         plan = self._planned(spec, None, planned)
                 except VmroleError as error:

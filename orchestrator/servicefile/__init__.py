@@ -16,41 +16,35 @@ from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     INSTANCES_MAX,
     AnswerFormat,
-    Carrier,
     DiskFormat,
     Endpoint,
     Hardware,
-    HttpProbe,
     Image,
     Labels,
     LocalStorage,
     Mode,
     Os,
-    Probe,
     Ready,
     Restart,
     Role,
     ServiceSpec,
     Setup,
     Stop,
-    TcpProbe,
     image_name,
     is_sha256,
     label,
 )
 from orchestrator.servicefile.answers import NONE, Given, SecretFault, WhoseAnswers, computer_faults, read_answers
-from orchestrator.servicefile.carriers import LIMITS, OF_HAPROXY, OF_NFTABLES, carrier_faults
+from orchestrator.servicefile.endpoints import read_endpoint, read_probe
 from orchestrator.servicefile.fields import (
     Answer,
     boolean,
     choice,
     duration_s,
     integer,
-    port,
     shaped,
     size_mib,
     text,
-    url_path,
     words,
 )
 from orchestrator.servicefile.labels import read_labels
@@ -70,22 +64,34 @@ class HostKeys(enum.StrEnum):
 
 
 WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
-AFFINITY_S = 3 * 3600.0
-ENDPOINT_CONNECTIONS_MOST = 200_000  # of an endpoint at a time
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
+
+
+RoleNow = Callable[[str, str], Role | None]
+"""A role of a service as it is now, by both names; None when there is none."""
 
 
 def _always(service: str, secret: SecretRef) -> str:  # noqa: ARG001 - it has the shape of a SecretFault
     return ""
 
 
-def parse(source: str, find_image: Callable[[str], Image | None], secret_fault: SecretFault = _always) -> ServiceSpec:
+def _unknown(service: str, role: str) -> Role | None:  # noqa: ARG001 - it has the shape of RoleNow
+    return None
+
+
+def parse(
+    source: str,
+    find_image: Callable[[str], Image | None],
+    secret_fault: SecretFault = _always,
+    role_now: RoleNow = _unknown,
+) -> ServiceSpec:
     """The service that the file describes. Raises InvalidInput with all problems found.
 
-    `secret_fault` says why a secret that the file names cannot be had; unless given, none is looked for.
+    `secret_fault` says why a secret that the file names cannot be had; unless given, none is looked for. `role_now`
+    knows what the file says to keep.
     """
     tree, faults = read_tree(source)
-    reader = FileReader(tree, find_image, secret_fault)
+    reader = FileReader(tree, find_image, secret_fault, role_now)
     reader.problems.extend(faults)
     spec = reader.service()
     if reader.problems or spec is None:
@@ -119,8 +125,15 @@ _MIB = 1024 * 1024
 class FileReader(Reader):
     """Reads the tree field by field and collects what is wrong instead of stopping at the first fault."""
 
-    def __init__(self, tree: Map, find_image: Callable[[str], Image | None], secret_fault: SecretFault) -> None:
+    def __init__(
+        self,
+        tree: Map,
+        find_image: Callable[[str], Image | None],
+        secret_fault: SecretFault,
+        role_now: RoleNow = _unknown,
+    ) -> None:
         super().__init__(tree)
+        self._role_now = role_now
         self._find_image = find_image
         self._secret_fault = secret_fault
         self._service = ""
@@ -151,7 +164,7 @@ class FileReader(Reader):
         node = self.keys(node, at, (*keys, "drain", "stop", "restart", "identity", "labels"), ("image",))
         image = self.take(node, at, "image", self._image)
         size, limits = read_size(self, node, at, image)
-        endpoints = tuple(self.members(node, at, "endpoints", self._endpoint))
+        endpoints = tuple(self.members(node, at, "endpoints", functools.partial(read_endpoint, self)))
         instances = self.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
         reads = self._reads(node, image)
         given = self._answers(node, at, name, image, instances)
@@ -209,46 +222,6 @@ class FileReader(Reader):
             return Problem(f"there is no image {reference!r}", hint="run: vmrole image ls, or vmrole image add")
         return image
 
-    def _endpoint(self, name: str, node: object, at: str) -> Endpoint:
-        known = ("port", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *OF_NFTABLES)
-        node = self.keys(node, at, known, ("port",))
-        outside = self.take(node, at, "port", port, 0)
-        mode = self.take(node, at, "protocol", choice(Mode), Mode.TCP)
-        probe = self._probe(node, at)
-        most = self.take(node, at, "maxConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
-        of_a_client = self.take(node, at, "maxConnectionsPerClient", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
-        if most is not None and of_a_client is not None and of_a_client > most:
-            told = f"one client may have {of_a_client} connections, and all together {most}"
-            self.fault(f"{at}.maxConnectionsPerClient", told, "not more than maxConnections")
-        carrier = self.take(node, at, "balancer", choice(Carrier), None)
-        affinity = self.take(node, at, "affinity", choice(Affinity), None)
-        affinity_s = self.take(node, at, "affinityTime", duration_s(1, 7 * 24 * 3600), AFFINITY_S)
-        endpoint = Endpoint(
-            name=name,
-            port=outside,
-            target=self.take(node, at, "target", port, outside),
-            mode=mode,
-            probe=probe,
-            timeout_s=self.take(node, at, "timeout", duration_s(1, 24 * 3600), None),
-            max_connections=most,
-            max_connections_per_client=of_a_client,
-            balancer=carrier,
-            affinity_s=affinity_s if affinity is not None else None,
-        )
-        for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
-            self.fault(f"{at}.{key}", told, hint)
-        return endpoint
-
-    def _probe(self, node: Map, at: str) -> Probe | None:
-        if "probe" not in node:
-            return None
-        at = f"{at}.probe"
-        probe = self.keys(node["probe"], at, ("path", "port"))
-        where = self.take(probe, at, "port", port, None)
-        if "path" not in probe:
-            return TcpProbe(port=where)
-        return HttpProbe(path=self.take(probe, at, "path", url_path, "/"), port=where)
-
     def _storage(self, image: Image | None, name: str, node: object, at: str) -> LocalStorage:
         if len(name) > STORAGE_NAME_MAX:
             self.fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
@@ -264,7 +237,13 @@ class FileReader(Reader):
     def _answers(self, node: Map, at: str, role: str, image: Image | None, instances: int) -> Given:
         if image is None:  # What it would read is not known; that there is no such image is said already.
             return Given()
-        whose = WhoseAnswers(service=self._service, role=role, instances=instances, secret_fault=self._secret_fault)
+        whose = WhoseAnswers(
+            service=self._service,
+            role=role,
+            instances=instances,
+            secret_fault=self._secret_fault,
+            now=self._role_now(self._service, role),
+        )
         return read_answers(self, node, at, self._reads(node, image), whose)
 
     def _reads(self, node: Map, image: Image | None) -> AnswerFormat:
@@ -307,7 +286,7 @@ class FileReader(Reader):
         agent: bool = self.take(ready, at, "agent", boolean, True)
         if not agent:
             self._without_agent(node, ready, at, image)
-        probe = self._probe(ready, at)
+        probe = read_probe(self, ready, at)
         if probe is not None and probe.port is None:
             if not endpoints:
                 self.fault(f"{at}.probe", "which port?", "say `port:`; the role has no endpoint to take it from")
@@ -349,12 +328,6 @@ class FileReader(Reader):
                 if end.port and place in seen:
                     self.fault(key, f"port {end.port} is taken by {seen[place]}", "each port of the VIP once")
                 seen.setdefault(place, key)
-
-
-class Affinity(enum.StrEnum):
-    """By what a client is known again."""
-
-    SOURCE = "source"
 
 
 def _is_windows(image: Image | None) -> bool:

@@ -6,7 +6,7 @@ Whether a wish can be met is `unattend`'s to say; here it gets its line and key.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from orchestrator.errors import Problem
@@ -38,8 +38,14 @@ SecretFault = Callable[[str, SecretRef], str]
 _UNATTEND = (
     "windows", "edition", "architecture", "computerName", "timeZone", "locale", "uiLanguage", "keyboard",
     "organization", "owner", "productKey", "administratorPassword", "accounts", "join", "staticNetwork",
-    "remoteDesktop", "firewallGroups", "specialize", "firstLogon", "scripts", "xml",
+    "remoteDesktop", "firewallGroups", "specialize", "firstLogon", "scripts", "xml", "kept",
 )  # fmt: skip
+UNSEEN_DATA: Final = {"userData": "user_data", "vendorData": "vendor_data"}
+"""Texts below `answers` that may hold secrets and are never shown, and what `model.Role` calls them."""
+UNSEEN_WISHES: Final = {
+    "specialize": "specialize", "firstLogon": "first_logon", "scripts": "scripts", "xml": "own_xml",
+}  # fmt: skip
+"""The same below `answers.unattend`, and what `Answers` calls them."""
 _JOIN = ("domain", "user", "userDomain", "password", "unit", "blob", "unsecure", "workgroup")
 
 
@@ -69,18 +75,21 @@ def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: 
                 reader.fault(at, "this image reads no answers", hint)
             return Given()
         case AnswerFormat.NOCLOUD:
-            keys = ("userData", "vendorData", "publicKeys", "installAgent")
+            keys = ("userData", "vendorData", "publicKeys", "installAgent", "kept")
             answers = reader.keys(node.get("answers", Map()), at, keys)
             given = _cloud(reader, answers, at, nocloud.check_user_data, whose)
             vendor_data = _data(reader, answers, at, "vendorData", nocloud.check_vendor_data)
             install: bool = reader.take(answers, at, "installAgent", boolean, False)
-            return dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
+            given = dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
+            return dataclasses.replace(given, **_kept(reader, answers, at, UNSEEN_DATA, whose.now))
         case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
-            answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys"))
+            answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys", "kept"))
             _check_names(reader, at, whose)
             given = _cloud(reader, answers, at, configdrive.check_user_data, whose)
             password = reader.take(answers, at, "adminPassword", whose.secret, None)
-            return dataclasses.replace(given, admin_password=password)
+            unseen = {"userData": UNSEEN_DATA["userData"]}
+            kept = _kept(reader, answers, at, unseen, whose.now)
+            return dataclasses.replace(given, admin_password=password, **kept)
         case AnswerFormat.UNATTEND:
             if node.get("answers") == NONE:
                 reader.fault(at, "Windows asks a person what no answer says", "give it answers")
@@ -120,6 +129,7 @@ class WhoseAnswers:
     role: str
     instances: int
     secret_fault: SecretFault
+    now: Role | None = None  # as the service has it, if it has it
 
     @shaped(
         type="object",
@@ -173,6 +183,23 @@ def _public_keys(node: object) -> Answer[tuple[str, ...]]:
     return tuple(str(key) for key in node)
 
 
+def _kept(reader: Reader, node: Map, at: str, unseen: Mapping[str, str], now: object) -> dict[str, Any]:
+    """The values of those keys that stay as the service has them, by what `now` calls them; faults are noted."""
+    values = {}
+    for key in reader.take(node, at, "kept", words, ()):
+        value = getattr(now, unseen[key], None) if key in unseen else None
+        if key not in unseen:
+            reader.fault(f"{at}.kept", f"{key[:60]!r} is shown where it stands", f"keys are: {', '.join(unseen)}")
+        elif key in node:
+            reader.fault(f"{at}.kept", f"{key} is given, too", "keep it, or say what it shall be")
+        elif not value:
+            hint = "apply the file that it came from: what `get -o yaml` leaves out is in the daemon's records alone"
+            reader.fault(f"{at}.kept", f"there is no {key} that could be kept", hint)
+        else:
+            values[unseen[key]] = value
+    return values
+
+
 def _data(reader: Reader, answers: Map, at: str, key: str, check: Callable[[str], None]) -> str:
     said: str = reader.take(answers, at, key, text, "")
     if len(said.encode()) > DATA_BYTES_MAX:
@@ -223,6 +250,8 @@ class _Unattend:
             own_xml="" if elsewhere else self._take(node, "xml", text, ""),
             own_xml_from=self._take(node, "xml", self._whose.secret, None) if elsewhere else None,
         )
+        before = self._whose.now.unattend if self._whose.now is not None else None
+        answers = dataclasses.replace(answers, **_kept(self._reader, node, self._at, UNSEEN_WISHES, before))
         if len(self._reader.problems) == found:
             whose = self._whose
             for refused in windows_files.faults(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.model import Instance, Role, ServiceSpec
+from orchestrator.servicefile.spelling import unit_of, word_of
 from unattend.secret import SecretRef
 
 
@@ -27,21 +27,7 @@ class Change:
 
 _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
 _OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
-_WORDS = {
-    "limits": "size",
-    "mode": "protocol",
-    "affinity": "affinityTime",
-    "user_data": "answers.userData",
-    "user_data_from": "answers.userData",
-    "vendor_data": "answers.vendorData",
-    "admin_password": "answers.adminPassword",
-    "public_keys": "answers.publicKeys",
-    "install_agent": "answers.installAgent",
-    "keep_ssh_host_keys": "identity.sshHostKeys",
-    "unattend": "answers.unattend",
-}
 _ROLLING = "rolling reimage, one instance at a time"
-_UNITS = {"_mib_per_s": " MiB/s", "_percent": " %", "_mib": " MiB", "_s": " s"}
 
 
 def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
@@ -140,14 +126,14 @@ def _said(role: Role, name: str) -> dict[str, str]:
     """What the file says of one field of the role: each key below the role, and its value as text."""
     value = getattr(role, name)
     if name in _NEVER_SHOWN:
-        return {_WORDS[name]: "…" if value else ""}
+        return {word_of(name): "…" if value else ""}
     if name == "image_sha256":
         return {"image": f"{role.image} ({value[:12]})"}
     if name == "labels":
         return {f"labels.{key}": text or '""' for key, text in value}
     if name == "answers":
         return {"image (its answers)": str(value)}
-    return _flat(_word(name), value, _unit(name))
+    return _flat(word_of(name), value, unit_of(name))
 
 
 def _flat(key: str, value: Any, unit: str = "") -> dict[str, str]:  # noqa: ANN401
@@ -169,17 +155,7 @@ def _flat(key: str, value: Any, unit: str = "") -> dict[str, str]:  # noqa: ANN4
             leaves = [_flat(f"{key}.{one.name}", one) for one in value]
         case _ if dataclasses.is_dataclass(value):
             fields = [field.name for field in dataclasses.fields(value) if field.name != "name"]
-            leaves = [_flat(f"{key}.{_word(field)}", getattr(value, field), _unit(field)) for field in fields]
+            leaves = [_flat(f"{key}.{word_of(field)}", getattr(value, field), unit_of(field)) for field in fields]
         case _:
             return {key: str(value)}
     return {key: text for leaf in leaves for key, text in leaf.items()}
-
-
-def _word(field: str) -> str:
-    """What the file calls a field of `model`."""
-    word = re.sub("_(mib_per_s|percent|mib|s)$", "", field)
-    return _WORDS.get(word, re.sub("_([a-z])", lambda found: found[1].upper(), word))
-
-
-def _unit(field: str) -> str:
-    return next((unit for ending, unit in _UNITS.items() if field.endswith(ending)), "")

@@ -7,14 +7,16 @@ too long, that two keys exclude each other) it leaves to `apply`; it refuses not
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
 from orchestrator.servicefile import FileReader
 from orchestrator.servicefile.answers import NONE
 from orchestrator.servicefile.fields import Answer, Shape, shape_of
-from orchestrator.servicefile.reader import LABEL
+from orchestrator.servicefile.keys import KEYS, SECRET_KEYS
+from orchestrator.servicefile.reader import LABEL, under
 from orchestrator.servicefile.tree import Map, read_tree
 
 ADDRESS = "https://json-schema.org/draft/2020-12/schema"
@@ -132,4 +134,27 @@ def schema() -> Shape:
         root.below(at).note(shape)
     root.below(f"roles.{_MEMBER}.answers.unattend.accounts").names = {}
     about = "A service of vmrole: vmrole apply -f FILE takes it."
-    return {"$schema": ADDRESS, "title": "vmrole service file", "description": about, **root.schema()}
+    return {"$schema": ADDRESS, "title": "vmrole service file", "description": about, **_described(root.schema())}
+
+
+def keys_of(shape: Shape, at: str = "") -> Iterator[tuple[str, Shape]]:
+    """Every key that a shape has, in the words of `keys.KEYS`, with what it takes; the places of a secret are one."""
+    for each in shape.get("anyOf", [shape]):
+        for key, below in each.get("properties", {}).items():
+            if set(each["properties"]) != set(SECRET_KEYS):
+                yield under(at, key), below
+                yield from keys_of(below, under(at, key))
+        for below, step in ((each.get("additionalProperties"), "NAME"), (each.get("items"), "[]")):
+            if isinstance(below, dict):
+                if "properties" not in below and step == "NAME":
+                    yield under(at, step), below
+                yield from keys_of(below, under(at, step))
+
+
+def _described(shape: Shape) -> Shape:
+    """The same, with what an editor shows of each key."""
+    shape = json.loads(json.dumps(shape))  # Readers share their shapes, and no two keys their words.
+    for at, below in keys_of(shape):
+        key = KEYS[at]
+        below["description"] = f"{key.about}; unless given: {key.default}" if key.default else key.about
+    return shape

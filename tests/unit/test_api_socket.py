@@ -235,6 +235,7 @@ def asked_by_nobody(path: Path) -> str:
     program = """
 import os, sys
 from orchestrator import errors
+from orchestrator.client import absence  # while the interpreter's own files can be read
 from orchestrator.client.client import Client
 if os.getuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)

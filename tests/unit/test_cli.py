@@ -92,12 +92,11 @@ def test_the_quick_way_and_clicks_say_the_same(run: Run, kind: str, form: str) -
 
 
 def test_json_is_the_apis_answer(run: Run, daemon: Daemon) -> None:
-    """A list of what the API says, whole, also for a single name; YAML holds the same."""
+    """A list of what the API says, whole, also for a single name; YAML holds the same, but of services: see below."""
     out = run("get", "instances", "web-1", "-o", "json")[1]
     assert json.loads(out) == daemon.client().instances("web-1", seats=True)
-    assert YAML(typ="safe").load(run("get", "services", "shop", "-o", "yaml")[1]) == daemon.client().services(
-        seats=True
-    )
+    assert YAML(typ="safe").load(run("get", "operations", "-o", "yaml")[1]) == daemon.client().operations()
+    assert json.loads(run("get", "services", "shop", "-o", "json")[1]) == daemon.client().services(seats=True)
     daemon.wipe()
     assert run("get", "services", "-o", "json")[:2] == (0, "[]\n")
 
@@ -249,11 +248,39 @@ def test_apply_diff_and_apply_again(run: Run, shop: Path) -> None:
     assert run("apply", "-f", str(shop), "--dry-run") == (0, "nothing would change\n", "")
 
 
+def test_what_get_prints_in_yaml_is_applied_without_a_change(run: Run, daemon: Daemon, shop: Path) -> None:
+    """Each service a document; nothing of its user-data is printed, and it stays, whatever else is changed."""
+    shop.write_text(SHOP.replace("service: shop", "service: other").replace("203.0.113.10", "203.0.113.11"))
+    assert run("apply", "-f", str(shop))[0] == 0
+    status, text, _ = run("get", "services", "-o", "yaml")
+    assert status == 0
+    assert SECRET not in text
+    assert text.count("\n---\n") == 1
+    shop.write_text(text)
+    assert run("apply", "-f", str(shop)) == (0, "other: unchanged\nshop: unchanged\n", "")
+    shop.write_text(run("get", "service", "shop", "-o", "yaml")[1].replace("instances: 3", "instances: 2"))
+    assert run("apply", "-f", str(shop))[1].splitlines()[1:] == [
+        "~ roles.web.instances: 3 -> 2 (1 instance is removed)"
+    ]
+    shop.write_text(SHOP.replace("instances: 3", "instances: 2"))
+    assert run("apply", "-f", str(shop))[1] == "shop: unchanged\n"  # Its user-data is what it was.
+    shop.write_text(text.replace("service: other", "service: third").replace("203.0.113.11", "203.0.113.12"))
+    status, _, told = run("apply", "-f", str(shop))
+    assert status == 2
+    assert "no userData that could be kept" in told
+    assert {one["name"] for one in daemon.client().services()} == {"other", "shop"}
+
+
 def test_secrets_are_not_printed(run: Run, shop: Path) -> None:
     """User data is in no output, neither in a difference nor in a description."""
     shop.write_text(SHOP.replace(SECRET, "another-" + SECRET))
     told = [*run("diff", "-f", str(shop)), *run("apply", "-f", str(shop)), *run("describe", "shop")]
-    told += [*run("get", "services", "-o", "json"), *run("events"), *run("describe", "web-0")]
+    told += [
+        *run("get", "services", "-o", "json"),
+        *run("get", "services", "-o", "yaml"),
+        *run("events"),
+        *run("describe", "web-0"),
+    ]
     assert SECRET not in "".join(str(one) for one in told)
 
 
@@ -621,15 +648,15 @@ def test_the_version_is_told_to_who_may_not_ask_the_daemon(
     assert "the daemon's is not known: you may not (be root)" in err
 
 
-@pytest.mark.parametrize("form", ["table", "yaml"])
+@pytest.mark.parametrize("form", ["table", "json"])
 def test_a_daemon_that_is_older_is_told_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
     """What it does not tell ends in a sentence, and what it tells is printed as it came."""
     body = b'[{"name": "shop", "labels": {"env": "test"}}]'
     with answering(tmp_path / "s", b"200 OK", body):
         status = main(["--socket", str(tmp_path / "s"), "get", "services", "-o", form])
     out, err = capsys.readouterr()
-    if form == "yaml":
-        assert (status, YAML(typ="safe").load(out)) == (0, json.loads(body))
+    if form == "json":
+        assert (status, json.loads(out)) == (0, json.loads(body))
     else:
         assert (status, "the daemon does not tell 'vip': it is older than this command" in err) == (1, True)
         assert "hint: restart it: " in err

@@ -117,7 +117,7 @@ def get(
     """Lists services, instances, images, operations or events.
 
     KIND is one of them, in the plural or the singular. NAME narrows: instances and events to an instance, a role
-    (web.shop) or a service.
+    (web.shop) or a service. Services in YAML are files that `apply` takes.
     """
     if (selector or show_labels) and kind not in LABELLED:
         raise click.UsageError(f"{kind} have no labels; {' and '.join(LABELLED)} do")

@@ -1,0 +1,65 @@
+"""`endpoints:` of a role, and the probes of endpoints and of `ready:`."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Probe, TcpProbe
+from orchestrator.servicefile.carriers import LIMITS, OF_HAPROXY, OF_NFTABLES, carrier_faults
+from orchestrator.servicefile.fields import choice, duration_s, integer, port, url_path
+from orchestrator.servicefile.reader import Reader
+from orchestrator.servicefile.tree import Map
+
+AFFINITY_S: Final = 3 * 3600.0
+ENDPOINT_CONNECTIONS_MOST: Final = 200_000  # of an endpoint at a time
+
+
+class Affinity(enum.StrEnum):
+    """By what a client is known again."""
+
+    SOURCE = "source"
+
+
+def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
+    """One endpoint of a role; faults are noted."""
+    known = ("port", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *OF_NFTABLES)
+    node = reader.keys(node, at, known, ("port",))
+    outside = reader.take(node, at, "port", port, 0)
+    mode = reader.take(node, at, "protocol", choice(Mode), Mode.TCP)
+    probe = read_probe(reader, node, at)
+    most = reader.take(node, at, "maxConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
+    of_a_client = reader.take(node, at, "maxConnectionsPerClient", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
+    if most is not None and of_a_client is not None and of_a_client > most:
+        told = f"one client may have {of_a_client} connections, and all together {most}"
+        reader.fault(f"{at}.maxConnectionsPerClient", told, "not more than maxConnections")
+    carrier = reader.take(node, at, "balancer", choice(Carrier), None)
+    affinity = reader.take(node, at, "affinity", choice(Affinity), None)
+    affinity_s = reader.take(node, at, "affinityTime", duration_s(1, 7 * 24 * 3600), AFFINITY_S)
+    endpoint = Endpoint(
+        name=name,
+        port=outside,
+        target=reader.take(node, at, "target", port, outside),
+        mode=mode,
+        probe=probe,
+        timeout_s=reader.take(node, at, "timeout", duration_s(1, 24 * 3600), None),
+        max_connections=most,
+        max_connections_per_client=of_a_client,
+        balancer=carrier,
+        affinity_s=affinity_s if affinity is not None else None,
+    )
+    for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
+        reader.fault(f"{at}.{key}", told, hint)
+    return endpoint
+
+
+def read_probe(reader: Reader, node: Map, at: str) -> Probe | None:
+    """What stands below `probe` of `node`, if anything; faults are noted."""
+    if "probe" not in node:
+        return None
+    at = f"{at}.probe"
+    probe = reader.keys(node["probe"], at, ("path", "port"))
+    where = reader.take(probe, at, "port", port, None)
+    if "path" not in probe:
+        return TcpProbe(port=where)
+    return HttpProbe(path=reader.take(probe, at, "path", url_path, "/"), port=where)

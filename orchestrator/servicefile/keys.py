@@ -1,0 +1,150 @@
+"""Every key of a service file and what it is: for the schema, the reference page, and whoever writes one.
+
+NAME stands for a name of the user's own, [] for an item of a list. What a key takes is known by its reader alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final
+
+SECRET_KEYS: Final = ("secret", "file", "env", "credential")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Key:
+    """What a key is, in a few words, and what it is unless given ("": nothing, or it must be given)."""
+
+    about: str
+    default: str = ""
+
+
+_ROLLING: Final = (
+    "image",
+    "size.vcpus",
+    "size.memory",
+    "size.disk",
+    "localStorage",
+    "answers",
+    "identity",
+    "setup.restart",
+)
+
+
+def rolls(key: str) -> bool:
+    """Whether a change of a role's key, such as "size.memory", needs other VMs; see `model.Role.template`."""
+    return any(key == own or key.startswith(f"{own}.") for own in _ROLLING)
+
+
+_ROLE: Final = {
+    "image": Key("a name, NAME@sha256:DIGEST, or a digest: the repository's image as it is at the apply"),
+    "instances": Key("how many", "1"),
+    "size": Key("what an instance gets of its host, and the most that it may take of what all share"),
+    "size.vcpus": Key("virtual CPUs", "1"),
+    "size.memory": Key("its memory, all of it kept for it", "512 MiB"),
+    "size.disk": Key("of the system disk; a guest grows into it", "as large as the image"),
+    "size.cpuWeight": Key("its part of CPUs that all want", "100 for each vCPU"),
+    "size.cpuLimit": Key("the most of a CPU of the host, for each vCPU", "all of it"),
+    "size.diskRate": Key("the most that is read and written, of each disk", "400 MiB/s"),
+    "size.diskOperations": Key("the most in a second, of each disk", "10000"),
+    "size.networkRate": Key("the most each way", "250 MiB/s"),
+    "endpoints": Key("ports of the VIP, and the ports of instances behind them"),
+    "endpoints.NAME.port": Key("of the VIP"),
+    "endpoints.NAME.target": Key("of the instances", "the same as port"),
+    "endpoints.NAME.protocol": Key("what the balancer takes it for", "tcp"),
+    "endpoints.NAME.probe": Key("how a member's health is asked", "a TCP connection to the target"),
+    "endpoints.NAME.probe.path": Key("what GET must answer with 2xx or 3xx", "a TCP connection is enough"),
+    "endpoints.NAME.probe.port": Key("of the instance", "the target"),
+    "endpoints.NAME.balancer": Key("who carries it; http is HAProxy's, udp nftables'", "haproxy; of udp nftables"),
+    "endpoints.NAME.timeout": Key("HAProxy: how long either side may be silent", "60 s of http, 1 h of tcp"),
+    "endpoints.NAME.maxConnections": Key("at a time", "a share of what the host's memory is good for"),
+    "endpoints.NAME.maxConnectionsPerClient": Key("at a time, from one address", "half of the endpoint's"),
+    "endpoints.NAME.affinity": Key("nftables: a client keeps its member, known by its address", "none"),
+    "endpoints.NAME.affinityTime": Key("for how long after its last connection", "3 h"),
+    "localStorage": Key("disks of each instance that a restart and a reimage leave: /local/NAME, C:\\local\\NAME"),
+    "localStorage.NAME.size": Key("it may grow later"),
+    "answers": Key("what the first boot of a generation is told; `none` for an image that reads nothing"),
+    "answers.kept": Key("keys that stay as the service has them: their texts are never shown", "none"),
+    "answers.userData": Key("cloud-init's, or cloudbase-init's; merged with ours", "none"),
+    "answers.vendorData": Key("cloud-init's, beneath the user-data", "none"),
+    "answers.publicKeys": Key("for the user that the image names", "none"),
+    "answers.installAgent": Key("whether cloud-init installs QEMU's guest agent, which the image lacks", "false"),
+    "answers.adminPassword": Key("cloudbase-init's, for the user that the image names", "one that nobody knows"),
+    "identity": Key("what an instance keeps over its generations"),
+    "identity.sshHostKeys": Key("whether a reimage makes new ones", "new"),
+    "setup": Key("the first boot of a generation"),
+    "setup.restart": Key("whether the guest restarts once when it is set up", "true"),
+    "setup.within": Key("how long it may take", "as the image's test suggests, else 10 min; of Windows 45 min"),
+    "ready": Key("when an instance may serve, beyond: all auto-start services have started"),
+    "ready.units": Key("systemd units that must be active", "none"),
+    "ready.services": Key("Windows services that must run", "none"),
+    "ready.delayed": Key("whether Windows services with a delayed start are waited for", "false"),
+    "ready.ignore": Key("units or services whose failure does not matter", "none"),
+    "ready.command": Key("what must exit 0 in the guest, as a list", "none"),
+    "ready.probe": Key("asked from the host", "none"),
+    "ready.probe.path": Key("what GET must answer with 2xx or 3xx", "a TCP connection is enough"),
+    "ready.probe.port": Key("of the instance", "the target of its first endpoint"),
+    "ready.within": Key("how long after a boot", "as the image's test suggests, else 5 min"),
+    "ready.silence": Key("how long the agent of a role without endpoints may be silent", "10 min"),
+    "ready.agent": Key("false: the guest has none; the monitor and the probe decide", "true"),
+    "drain": Key("how long open connections may take to finish before a planned stop", "30 s"),
+    "stop": Key("a planned shutdown"),
+    "stop.within": Key("how long the guest may take before it is reset or ended", "2 min or more, by its system"),
+    "restart": Key("a planned restart"),
+    "restart.within": Key("how long the guest may take to come back", "as usual for its system"),
+    "labels": Key("to select by, with the service's own", "none"),
+    "labels.NAME": Key("as Kubernetes has them"),
+}  # fmt: skip
+
+_UNATTEND: Final = {
+    "kept": Key("keys that stay as the service has them: their texts are never shown", "none"),
+    "windows": Key("the release of the image", "2022"),
+    "edition": Key("of the image", "server"),
+    "architecture": Key("of the image", "amd64"),
+    "computerName": Key("at most 15 bytes; {role}, {index} and {service} are put in", "{role}-{index}"),
+    "timeZone": Key("as Windows calls it: tzutil /l", "UTC"),
+    "locale": Key("of users and system", "en-US"),
+    "uiLanguage": Key("of what is shown", "the image's"),
+    "keyboard": Key("0407:00000407, or a locale", "the locale's"),
+    "organization": Key("whom it is registered to", "nobody"),
+    "owner": Key("likewise", "nobody"),
+    "productKey": Key("where the product key is", "the image's"),
+    "administratorPassword": Key("where the password is", "none: the account stays as the image has it"),
+    "accounts": Key("local accounts, by name"),
+    "accounts.NAME.password": Key("where the password is"),
+    "accounts.NAME.group": Key("whose member it is", "Administrators"),
+    "accounts.NAME.displayName": Key("of the account", "its name"),
+    "accounts.NAME.description": Key("of the account", "none"),
+    "join": Key("a domain or a workgroup"),
+    "join.domain": Key("its DNS name", "none"),
+    "join.user": Key("who may join machines", "none"),
+    "join.userDomain": Key("whose user that is", "the domain"),
+    "join.password": Key("where his password is"),
+    "join.unit": Key("the organizational unit", "the domain's default"),
+    "join.blob": Key("where djoin's blob is, for one instance"),
+    "join.unsecure": Key("whether it joins without a user, by a pre-made account", "false"),
+    "join.workgroup": Key("its name", "Windows' own"),
+    "staticNetwork": Key("the address that it has anyway, written down instead of asked by DHCP", "false"),
+    "remoteDesktop": Key("whether it is switched on, with its firewall group", "false"),
+    "firewallGroups": Key("that are opened: @FirewallAPI.dll,-28752 is the same in every language", "none"),
+    "specialize": Key("commands while Setup specializes, in order"),
+    "specialize.[].run": Key("the command line"),
+    "specialize.[].description": Key("of the command", "none"),
+    "specialize.[].restart": Key("whether Windows restarts after it", "Never"),
+    "firstLogon": Key("command lines when an administrator logs on for the first time", "none"),
+    "scripts": Key("files in %VMROLE%, by name: their text"),
+    "scripts.NAME": Key("the text"),
+    "xml": Key("your own Unattend.xml, as a text or by where it is: ours is merged into it", "none"),
+}  # fmt: skip
+
+KEYS: Final[Mapping[str, Key]] = {
+    "service": Key("its name: at most 40 lower-case letters, digits and hyphens"),
+    "vip": Key("the virtual address of its endpoints; a service without endpoints needs none"),
+    "labels": Key("of all its roles", "none"),
+    "labels.NAME": Key("as Kubernetes has them"),
+    "roles": Key("its kinds of instances, by name"),
+    **{f"roles.NAME.{key}": about for key, about in _ROLE.items()},
+    "roles.NAME.answers.unattend": Key("for images that read Unattend.xml"),
+    **{f"roles.NAME.answers.unattend.{key}": about for key, about in _UNATTEND.items()},
+}

@@ -1,0 +1,136 @@
+"""A service as a file that `apply` takes and finds nothing to do for: the way back of the reader.
+
+What may hold secrets is never shown: its key is named under `kept`. What is as usual is left out.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeAlias
+
+from ruamel.yaml import YAML
+
+from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Role, ServiceSpec
+from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
+from orchestrator.servicefile.spelling import unit_of, word_of
+from unattend.secret import SecretRef
+from unattend.windows.answers import Answers, Join
+
+Node: TypeAlias = dict[str, Any]
+
+
+def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str:
+    """The file's text. An image whose name has moved on since is named by its digest."""
+    top: Node = {"service": spec.name}
+    if spec.vip:
+        top["vip"] = spec.vip
+    if spec.labels:
+        top["labels"] = dict(spec.labels)
+    top["roles"] = {role.name: _role(role, dict(spec.labels), find_image) for role in spec.roles}
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 118
+    text = io.StringIO()
+    yaml.dump(top, text)
+    return text.getvalue()
+
+
+def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Image | None]) -> Node:
+    usual = Role(name=role.name, image=role.image, image_sha256=role.image_sha256)
+    image = find_image(role.image)
+    node: Node = {
+        "image": role.image if image is not None and image.sha256 == role.image_sha256 else role.image_sha256,
+        "instances": role.instances,
+        "size": _node(role.size) | _node(role.limits),
+        "endpoints": {end.name: _endpoint(end) for end in role.endpoints},
+        "localStorage": {storage.name: _node(storage) for storage in role.local_storage},
+        "answers": _answers(role),
+        "identity": {"sshHostKeys": "keep"} if role.keep_ssh_host_keys else {},
+        "setup": _node(role.setup) if role.answers is not AnswerFormat.NONE else {},
+        "ready": _node(role.ready, usual.ready, always=("within_s",)),  # What is usual depends on the image.
+        "drain": _value(role.drain_s, unit_of("drain_s")),
+        "stop": _node(role.stop),
+        "restart": _node(role.restart),
+        "labels": {key: text for key, text in role.labels if shared.get(key) != text},
+    }
+    if role.os is Os.WINDOWS and "units" in node["ready"]:
+        node["ready"]["services"] = node["ready"].pop("units")
+    return {key: value for key, value in node.items() if value not in ({}, "")}
+
+
+def _endpoint(end: Endpoint) -> Node:
+    node = _node(end)
+    if end.affinity_s is not None:
+        node["affinity"] = "source"
+    return node
+
+
+def _answers(role: Role) -> Node | str:
+    if role.answers is AnswerFormat.NONE:
+        return AnswerFormat.NONE.value
+    node: Node = {}
+    if role.user_data_from is not None:
+        node["userData"] = _value(role.user_data_from)
+    if role.public_keys:
+        node["publicKeys"] = list(role.public_keys)
+    if role.install_agent:
+        node["installAgent"] = True
+    if role.admin_password is not None:
+        node["adminPassword"] = _value(role.admin_password)
+    if kept := _kept(role, UNSEEN_DATA):
+        node["kept"] = kept
+    if role.unattend is not None and (wishes := _wishes(role.unattend)):
+        node["unattend"] = wishes
+    return node
+
+
+def _wishes(answers: Answers) -> Node:
+    node = _node(answers, Answers(), leaving=(*UNSEEN_WISHES.values(), "own_xml_from", "accounts"))
+    if answers.accounts:
+        node["accounts"] = {account.name: _node(account) for account in answers.accounts}
+    if answers.own_xml_from is not None:
+        node["xml"] = _value(answers.own_xml_from)
+    if kept := _kept(answers, UNSEEN_WISHES):
+        node["kept"] = kept
+    return node
+
+
+def _kept(holder: object, unseen: Mapping[str, str]) -> list[str]:
+    return [key for key, field in unseen.items() if getattr(holder, field)]
+
+
+def _node(value: Any, usual: Any = None, *, leaving: tuple[str, ...] = (), always: tuple[str, ...] = ()) -> Node:  # noqa: ANN401
+    """The fields of a value of `model`, as the file has them, without those that are as usual."""
+    node = {}
+    for field in (field.name for field in fields(value) if field.name not in ("name", *leaving)):
+        held = getattr(value, field)
+        if held is None or (usual is not None and field not in always and held == getattr(usual, field)):
+            continue
+        node[word_of(field)] = _value(held, unit_of(field))
+    return {key: said for key, said in node.items() if said not in ({}, [], "") or key == "probe"}
+
+
+def _value(held: Any, unit: str = "") -> Any:  # noqa: ANN401
+    match held:
+        case bool():
+            return held
+        case float() if not held.is_integer():
+            return f"{held:.15g} s" if round(held, 3) == held else f"{round(held * 1000, 3):.15g} ms"
+        case int() | float() if unit:
+            return f"{int(held)}{unit}"
+        case SecretRef():
+            return {held.source.value: held.name}
+        case enum.Enum():
+            return held.value
+        case tuple():
+            return [_value(one) for one in held]
+        case Join():
+            return _node(held, Join())
+        case _ if is_dataclass(held):
+            return _node(held)
+        case _:
+            return held
