@@ -41,7 +41,7 @@ from orchestrator.drivers.hypervisor import accelerator, host_limits
 from orchestrator.drivers.hypervisor.domain_xml import Machine
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.network import egress, routes, tables, vip
+from orchestrator.drivers.network import egress, routes, routing, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
@@ -199,7 +199,8 @@ def _host(
         contextlib.ExitStack() as stack,
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
-        network = HostNetwork(machines.connection, settings.vip_interface, installation, denied)
+        before = routing.Before(layout.routing) if settings.forwarding == "auto" else None
+        network = HostNetwork(machines.connection, settings.vip_interface, installation, denied, before)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         yield Host(
             disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),

@@ -13,6 +13,7 @@ vip_pool = "203.0.113.0/28"          # networks that VIPs are taken from, by bla
 network_pool = "10.90.0.0/16"        # private networks are cut from it, a /24 for each service
 egress_deny = ["10.0.0.0/8", …]      # networks that guests do not reach; default: private and special ones
 egress_allow = []                    # exceptions, e.g. "192.168.1.5/32"; the longest prefix decides
+forwarding = "auto"                  # "auto": the host forwards for others what it did before; "all": whatever comes
 accelerator = "auto"                 # "auto" boots a guest to find out; "kvm"; "tcg"
 haproxy = "haproxy"                  # the program
 image_virtual_size_max_gib = 2048
@@ -43,6 +44,7 @@ DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
 DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
 _CHOICES = {
     "accelerator": ("auto", "kvm", "tcg"),
+    "forwarding": ("auto", "all"),
     "log_style": ("auto", "text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }
@@ -94,6 +96,7 @@ class Config:
     network_pool: str = "10.90.0.0/16"
     egress_deny: tuple[str, ...] = EGRESS_DENY
     egress_allow: tuple[str, ...] = ()
+    forwarding: str = "auto"
     accelerator: str = "auto"
     haproxy: str = "haproxy"
     image_virtual_size_max_gib: int = 2048

@@ -16,6 +16,7 @@ from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _IMAGES = enter.REPOSITORY / "build" / "images"
 
 
@@ -40,6 +41,7 @@ def lab(lab_session: Lab) -> Iterator[Lab]:
     itself, by `lab.leftovers()`; here it is only swept.
     """
     lab_session.start_libvirtd()
+    _FORWARDING.write_text("1")  # as each lab begins; a daemon that found it off has it off again in the end
     yield lab_session
     lab_session.start_libvirtd()
     lab_session.sweep()

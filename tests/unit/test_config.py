@@ -66,6 +66,7 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('secrets_env = "ADMIN"', 'secrets_env = ["NAME"]'),
         ("secrets_env = [1]", 'secrets_env = ["NAME"]'),
         ('accelerator = "xen"', "auto, kvm, tcg"),
+        ('forwarding = "none"', "auto, all"),
         ('state_dir = "here"', "absolute path"),
         ('network_pool = "10.90.0.0/30"', "a /24 of it"),
         ('network_pool = "10.90.0.1/16"', "IPv4 network"),

@@ -27,12 +27,19 @@ class Firewall:
 
     def __init__(self, denied: Sequence[str] = ()) -> None:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
+        self._denied = denied
         self._tables = (inet(denied), BRIDGE)
         self._lock = threading.Lock()
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
         self._seen: dict[str, nft.Found | None] = {}  # family -> the table
         self._generation = 0  # of what was seen; 0 when it is not known
         self._filled: dict[str, tuple[float, dict[str, float]]] = {}  # set -> when looked at, what is in it
+
+    def route_for_guests_alone(self) -> None:
+        """From the next `allow` on the host forwards nothing that is neither from nor to a guest."""
+        with self._lock:
+            self._tables = (inet(self._denied, routes_for_others=False), BRIDGE)
+            self._fixed.pop(INET.family, None)
 
     def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
         """Makes the service's elements exactly what it and its instances need; writes only what differs.

@@ -2,6 +2,7 @@
 
 Order matters: guards stand before the network does, and fall after it. Routing between interfaces is switched on
 by libvirt when the network starts (every network with a `forward` element does that); `lay` only puts it back.
+Where it was off before, guards stand before that as well: the host goes on to forward nothing for others.
 
 What was laid by this process and is not as it was, somebody else has changed: that is mended and told.
 """
@@ -61,12 +62,19 @@ class HostNetwork:
         vip_interface: str,
         installation: str = "",
         denied: Sequence[str] = (),
+        before: routing.Before | None = None,
     ) -> None:
-        """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
+        """`denied`: the networks that guests do not reach (CIDR), apart from each other.
+
+        `before`: how the host routed before it had guests, which holds on for others; None: it routes for whomever.
+        """
         self._connection = connection
         self._installation = installation
         self._vips = VipAddresses(vip_interface)
         self._firewall = Firewall(denied)
+        self._before = before
+        if before is not None and before.was_off:
+            self._firewall.route_for_guests_alone()
         self._ports = TapPorts()
         self._laid: dict[str, _Laid] = {}
         self._unanswered = Unanswered()
@@ -87,6 +95,8 @@ class HostNetwork:
             before = self._laid.get(service.name)
             notices = self._untold.setdefault(service.name, [])
             self._refuse_foreign(service)
+            if self._before is not None and self._before.note():
+                self._firewall.route_for_guests_alone()
             for former in self._firewall.vips(service.name) - {service.spec.vip}:
                 self._vips.remove(former)
             notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances)]
@@ -142,6 +152,8 @@ class HostNetwork:
                 network = _find(connection, service.network.name)
                 if network is not None and self._describe(network).service == service.name:
                     _remove(network)
+            if self._before is not None and self.inventory() <= {service.name}:
+                self._before.restore()
             self._firewall.forget(service.name)
 
     def inventory(self) -> frozenset[str]:

@@ -41,9 +41,10 @@ from orchestrator.drivers.tools.nft import (
     refuse,
     remember,
 )
-from orchestrator.model import MAC_PREFIX, TAP_PREFIX
+from orchestrator.model import BRIDGE_PREFIX, MAC_PREFIX, TAP_PREFIX
 
 DENIED: Final = "a network that guests do not reach"
+NO_ROUTER: Final = "neither from nor to a guest"
 FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
 QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free
 CROWDING_S: Final = 180  # for how long a guest that met a limit is known as such, longer than between two audits
@@ -60,7 +61,7 @@ _SENT_ON_BY_A_VIP = (  # The kernel's own pools: what was asked of a VIP's endpo
 _FROM_GUEST = match(_IN, "@bridges")
 _ETHER_TYPE_RAW = raw("ll", 96, 16)  # `ether type` would look behind a VLAN tag
 _VLAN_TAGS = any_of(0x8100, 0x88A8, 0x9100)
-_ANY_TAP = f"{TAP_PREFIX}*"
+_ANY_TAP, _ANY_BRIDGE = f"{TAP_PREFIX}*", f"{BRIDGE_PREFIX}*"
 _FROM_TAP = match(_IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some kernels are built without it
 _TAP_MAC = both(_IN, field("ether", "saddr"))
 _ADDRESS_OF_TAP = match(both(_IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
@@ -214,10 +215,33 @@ INET: Final = Table(
 )
 
 
-def inet(denied: Sequence[str]) -> Table:
-    """The table `inet` of a host whose guests are refused these networks (CIDR), which do not overlap."""
-    chains = (_egress(denied) if chain.name == "egress" else chain for chain in INET.chains)
-    return dataclasses.replace(INET, chains=tuple(chains))
+# What the host forwards for others than guests. Bridged frames pass here as well (br_netfilter), and are not
+# forwarded: they leave by the interface that they came by. nft compares no two names, but finds a pair that it has
+# just noted. A set that rules fill has to come with them, or it is of a kind that they cannot fill.
+_LOOPS: Final = Set(name="loops", type=("ifname", "ifname"), filled=True)
+_OTHERS: Final = Chain(
+    name="others",
+    rules=(
+        (match(_IN, _ANY_BRIDGE), RETURN),
+        (match(_OUT, _ANY_BRIDGE), RETURN),
+        (remember(both(_IN, _IN), _LOOPS.name),),
+        (match(both(_IN, _OUT), f"@{_LOOPS.name}"), RETURN),
+        drop(NO_ROUTER),
+    ),
+)
+
+
+def inet(denied: Sequence[str], *, routes_for_others: bool = True) -> Table:
+    """The table `inet` of a host whose guests are refused these networks (CIDR), which do not overlap.
+
+    Unless the host routes for others, it forwards by IPv4 only what comes from guests or goes to them.
+    """
+    chains = {chain.name: chain for chain in (*INET.chains, _egress(denied))}
+    if routes_for_others:
+        return dataclasses.replace(INET, chains=tuple(chains.values()))
+    last = (match(meta("nfproto"), "ipv4"), jump(_OTHERS.name))
+    chains["forward"] = dataclasses.replace(chains["forward"], rules=(*chains["forward"].rules, last))
+    return dataclasses.replace(INET, sets=(*INET.sets, _LOOPS), chains=(*chains.values(), _OTHERS))
 
 
 BRIDGE: Final = Table(

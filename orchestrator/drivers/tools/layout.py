@@ -4,6 +4,7 @@ State survives a restart of the host; run does not need to. Every path stays und
 by a dot, and that is asserted here once more.
 
     STATE/vmrole.db                         the records, mode 0600
+    STATE/ip_forward                        that the host did not route before it had guests
     STATE/images/SHA256.FORMAT              read-only bases, mode 0444
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
@@ -42,6 +43,11 @@ class Layout:
     def records(self) -> Path:
         """The file of the records, mode 0600."""
         return self.state / "vmrole.db"
+
+    @property
+    def routing(self) -> Path:
+        """The file that is there while the host routes for guests alone."""
+        return self.state / "ip_forward"
 
     @property
     def images(self) -> Path:

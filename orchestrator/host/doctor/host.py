@@ -16,8 +16,9 @@ from typing import Final
 
 from orchestrator.client.transport import for_looking
 from orchestrator.drivers.network import egress as networks
-from orchestrator.drivers.network import routes
+from orchestrator.drivers.network import routes, routing
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, existing, fail, ok, warn
@@ -157,11 +158,16 @@ def _name_servers() -> list[str]:
 
 def forwarding(settings: Config) -> Check:
     """The host routes, so that guests reach the outside."""
-    del settings
     if _FORWARDING.read_text().strip() == "0":
-        message = "net.ipv4.ip_forward is 0; it is switched on with the first service"
+        message = f"net.ipv4.ip_forward is 0; it is switched on with the first service{_for_whom(settings)}"
         return warn("forwarding", message, "to have it from the start: sysctl -w net.ipv4.ip_forward=1")
+    if routing.Before(Layout(settings.state_dir, settings.run_dir).routing).was_off:
+        return ok("forwarding", f"net.ipv4.ip_forward is on{_for_whom(settings)}")
     return ok("forwarding", "net.ipv4.ip_forward is on")
+
+
+def _for_whom(settings: Config) -> str:
+    return ", for guests alone" if settings.forwarding == "auto" else ", for everybody"
 
 
 def ports(settings: Config) -> Check:

@@ -1,0 +1,175 @@
+"""Whether a host that has guests routes for others: two namespaces on two of its links, which it does not join."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.network import routing, tables
+from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
+from orchestrator.host.config import Config
+from orchestrator.host.doctor import Verdict, host, passage
+from tests.contract.suites.network import make_service
+from tests.lab.harness.daemons import until
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
+from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, private_network, reaches, serving
+
+SHOP, (WEB,) = make_service("shop", "203.0.113.10", 1)
+BLOG, (PAGE,) = make_service("blog", "203.0.113.11", 1, [SHOP])
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_SERVICE = """service: shop
+roles:
+  web:
+    image: micro
+    instances: 1
+    size: {vcpus: 1, memory: 128 MiB}
+"""
+STANDS_S = 120.0
+Begin = Callable[[], HostNetwork]
+
+
+@pytest.fixture
+def begin(lab: Lab, tmp_path: Path) -> Iterator[Begin]:
+    """Begins a daemon's network; each call is the next daemon. Another network of the host is there, too."""
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection.open()
+    with contextlib.closing(connection), private_network():
+        yield lambda: HostNetwork(connection, OUTSIDE_LINK, before=routing.Before(tmp_path / "ip_forward"))
+    FORWARDING.write_text("1")
+
+
+@contextlib.contextmanager
+def guest() -> Iterator[StandIn]:
+    """The shop's guest, and who listens on both sides of the host."""
+    with StandIn(SHOP, WEB).plugged() as inside, serving(CLIENT_NAMESPACE, 8080), serving(LAN, 8080):
+        inside.configure()
+        yield inside
+
+
+def joins() -> tuple[bool, bool]:
+    """Whether the host lets either network reach the other."""
+    return reaches(CLIENT_NAMESPACE, LAN_ADDRESS, 8080), reaches(LAN, CLIENT_ADDRESS, 8080)
+
+
+def test_a_host_that_did_not_route_does_so_for_guests_alone(begin: Begin, tmp_path: Path) -> None:
+    """Also over a restart of the daemon, and with rules laid again; after the last service all is as before."""
+    FORWARDING.write_text("0")
+    network = begin()
+    network.lay(SHOP, [WEB])
+    with guest() as inside, serving("", 80, "203.0.113.10"):
+        for _ in range(2):
+            assert FORWARDING.read_text() == "1\n"
+            assert joins() == (False, False)
+            assert inside.reaches(CLIENT_ADDRESS, 8080)
+            assert inside.reaches(LAN_ADDRESS, 8080)
+            assert reaches(LAN, "203.0.113.10", 80)
+            assert network.drops()[tables.NO_ROUTER] >= 2
+            network = begin()
+            network.lay(SHOP, [WEB])
+        HOST.run(["nft", "flush", "ruleset"])
+        assert joins() == (True, True)
+        network.lay(SHOP, [WEB])
+        assert joins() == (False, False)
+    network.lay(BLOG, [PAGE])
+    network.lift(SHOP)
+    assert FORWARDING.read_text() == "1\n"
+    assert joins() == (False, False)
+    network.lift(BLOG)
+    assert FORWARDING.read_text() == "0\n"
+    assert not (tmp_path / "ip_forward").exists()
+
+
+def test_a_host_that_routed_goes_on_to(begin: Begin, tmp_path: Path) -> None:
+    """Nothing changes for others, with a service and after it."""
+    FORWARDING.write_text("1")
+    network = begin()
+    network.lay(SHOP, [WEB])
+    with guest() as inside:
+        assert joins() == (True, True)
+        assert inside.reaches(CLIENT_ADDRESS, 8080)
+        network.lift(SHOP)
+        assert joins() == (True, True)
+    assert not (tmp_path / "ip_forward").exists()
+
+
+def test_routing_that_somebody_switches_off_comes_back_for_guests_alone(begin: Begin) -> None:
+    """Whoever did it wanted a host that forwards nothing, and guests need one that does."""
+    network = begin()
+    network.lay(SHOP, [WEB])
+    with guest() as inside:
+        FORWARDING.write_text("0")
+        told = [one.message for one in network.lay(SHOP, [WEB])]
+        assert told == ["somebody switched net.ipv4.ip_forward off: on again"]
+        assert network.lay(SHOP, [WEB]) == ()
+        assert joins() == (False, False)
+        assert inside.reaches(CLIENT_ADDRESS, 8080)
+
+
+def test_bridges_of_others_go_on(begin: Begin) -> None:
+    """What a bridge passes on is not forwarded, also where such frames are filtered as packets (br_netfilter)."""
+    FORWARDING.write_text("0")
+    begin().lay(SHOP, [WEB])
+    before = BRIDGED.read_text() if BRIDGED.exists() else ""
+    with contextlib.ExitStack() as undo:
+        undo.callback(HOST.run, ["ip", "link", "del", "theirs"])
+        HOST.run(["ip", "link", "add", "theirs", "type", "bridge"])
+        HOST.run(["ip", "link", "set", "theirs", "up"])
+        for number in (1, 2):
+            space = f"theirs{number}"
+            HOST.run(["ip", "netns", "add", space])
+            undo.callback(HOST.run, ["ip", "netns", "del", space])
+            HOST.run(["ip", "link", "add", space, "type", "veth", "peer", "name", "eth0", "netns", space])
+            undo.callback(HOST.run, ["ip", "link", "del", space])
+            HOST.run(["ip", "link", "set", space, "master", "theirs", "up"])
+            for command in ("link set lo up", "link set eth0 up", f"addr add 198.51.100.{number}/24 dev eth0"):
+                HOST.run(["ip", "-n", space, *command.split()])
+        with serving("theirs2", 8080):
+            for value in ("0", "1") if before else ("",):
+                if value:
+                    undo.callback(BRIDGED.write_text, before)
+                    BRIDGED.write_text(value)
+                assert reaches("theirs1", "198.51.100.2", 8080), value
+
+
+def test_the_doctor_says_for_whom_the_host_routes(begin: Begin, tmp_path: Path) -> None:
+    """Before, while and whether it is for guests alone; what it sends itself is not stopped by that."""
+    settings = Config(state_dir=tmp_path, vip_interface=OUTSIDE_LINK)
+    FORWARDING.write_text("0")
+    assert "guests alone" in host.forwarding(settings).message
+    begin().lay(SHOP, [WEB])
+    told = host.forwarding(settings)
+    assert (told.verdict, "guests alone" in told.message) == (Verdict.PASS, True)
+    assert passage.host_firewall(settings).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("forwarding", ["auto", "all"])
+def test_the_daemon_goes_by_its_configuration(lab: Lab, tmp_path: Path, micro_image: Path, forwarding: str) -> None:
+    """What guests do not reach, the exceptions, and for whom the host routes."""
+    FORWARDING.write_text("0")
+    daemon = lab.daemon(
+        tmp_path / "vmrole",
+        egress_deny=["198.51.100.0/30"],
+        egress_allow=["198.51.100.1/32"],
+        forwarding=forwarding,
+    )
+    daemon.start()
+
+    def rules() -> str:
+        return HOST.run(["nft", "list", "table", "inet", "vmrole"], check=False).stdout
+
+    try:
+        daemon.run("image", "add", str(micro_image), "--name", "micro")
+        daemon.run("apply", "-f", "-", text=_SERVICE)
+        assert until(lambda: FORWARDING.read_text() == "1\n" and "169.254.0.0/16" in rules(), STANDS_S)
+        assert "ip daddr { 169.254.0.0/16, 198.51.100.0, 198.51.100.2/31 }" in rules()
+        assert (tables.NO_ROUTER in rules()) == (forwarding == "auto")
+        daemon.run("delete", "service", "shop", "--wait")
+        assert FORWARDING.read_text() == ("0\n" if forwarding == "auto" else "1\n")
+    finally:
+        daemon.kill_with_children()
