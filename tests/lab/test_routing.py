@@ -52,16 +52,25 @@ def guest() -> Iterator[StandIn]:
         yield inside
 
 
+def starts_with_host(lab: Lab) -> bool:
+    """Whether libvirt starts the shop's network by itself."""
+    return SHOP.network.name in lab.virsh("net-list", "--autostart", "--name")
+
+
 def joins() -> tuple[bool, bool]:
     """Whether the host lets either network reach the other."""
     return reaches(CLIENT_NAMESPACE, LAN_ADDRESS, 8080), reaches(LAN, CLIENT_ADDRESS, 8080)
 
 
-def test_a_host_that_did_not_route_does_so_for_guests_alone(begin: Begin, tmp_path: Path) -> None:
-    """Also over a restart of the daemon, and with rules laid again; after the last service all is as before."""
+def test_a_host_that_did_not_route_does_so_for_guests_alone(lab: Lab, begin: Begin, tmp_path: Path) -> None:
+    """Also over a restart of the daemon, and with rules laid again; after the last service all is as before.
+
+    With the host libvirt starts no network, which would make it route before the rules stand.
+    """
     FORWARDING.write_text("0")
     network = begin()
     network.lay(SHOP, [WEB])
+    assert not starts_with_host(lab)
     with guest() as inside, serving("", 80, "203.0.113.10"):
         for _ in range(2):
             assert FORWARDING.read_text() == "1\n"
@@ -76,6 +85,7 @@ def test_a_host_that_did_not_route_does_so_for_guests_alone(begin: Begin, tmp_pa
         assert joins() == (True, True)
         network.lay(SHOP, [WEB])
         assert joins() == (False, False)
+        assert not starts_with_host(lab)
     network.lay(BLOG, [PAGE])
     network.lift(SHOP)
     assert FORWARDING.read_text() == "1\n"
@@ -85,11 +95,12 @@ def test_a_host_that_did_not_route_does_so_for_guests_alone(begin: Begin, tmp_pa
     assert not (tmp_path / "ip_forward").exists()
 
 
-def test_a_host_that_routed_goes_on_to(begin: Begin, tmp_path: Path) -> None:
+def test_a_host_that_routed_goes_on_to(lab: Lab, begin: Begin, tmp_path: Path) -> None:
     """Nothing changes for others, with a service and after it."""
     FORWARDING.write_text("1")
     network = begin()
     network.lay(SHOP, [WEB])
+    assert starts_with_host(lab)
     with guest() as inside:
         assert joins() == (True, True)
         assert inside.reaches(CLIENT_ADDRESS, 8080)

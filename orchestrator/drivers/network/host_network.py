@@ -268,13 +268,16 @@ class HostNetwork:
                 network = None
             if network is None:
                 network = connection.networkDefineXML(wanted)
-                network.setAutostart(True)
             elif (
                 now := self._describe(network)
             ).options != network_xml.OPTIONS:  # It has them from its next start on.
                 connection.networkDefineXML(
                     network_xml.render(service, reservations, instead_of=now, installation=self._installation)
                 )
+            # libvirt would start it with the host, and switch routing on before any guard stands.
+            by_libvirt = self._before is None or not self._before.was_off
+            if network.isPersistent() and bool(network.autostart()) != by_libvirt:
+                network.setAutostart(by_libvirt)
             if network.isActive() and links.look(bridge) is None:
                 network.destroy()  # Somebody removed the bridge, and libvirt has not noticed.
             if not network.isActive():
