@@ -709,6 +709,98 @@ def test_what_somebody_changed_is_noticed_mended_and_told(
     HOST.run(["ip", "link", "del", "elsewhere"], check=False)
 
 
+REDEFINED = {
+    "undefined": ("", ""),
+    "another gateway": ("address='{gateway}'", "address='10.90.0.77'"),
+    "another bridge": ("name='{bridge}'", "name='vrb-other'"),
+    "another mode": ("mode='open'", "mode='nat'"),
+}
+
+
+def redefine(lab: Lab, service: Service, was: str, becomes: str) -> None:
+    """What `virsh net-edit` does, or `net-undefine` where there is nothing to change."""
+    name = service.network.name
+    if not was:
+        lab.virsh("net-undefine", name)
+        return
+    now = lab.virsh("net-dumpxml", name, "--inactive")
+    was = was.format(gateway=service.network.gateway, bridge=service.network.bridge)
+    assert was in now
+    file = lab.root / "redefined.xml"
+    file.write_text(now.replace(was, becomes))
+    lab.virsh("net-define", str(file))
+    file.unlink()
+
+
+@pytest.mark.parametrize(("was", "becomes"), REDEFINED.values(), ids=REDEFINED)
+def test_a_definition_that_somebody_changed_cuts_nobody_off(
+    lab: Lab,
+    network: HostNetwork,
+    shop: tuple[Service, list[Instance]],
+    pair: tuple[StandIn, StandIn],
+    was: str,
+    becomes: str,
+) -> None:
+    """What runs goes on, its bridge, its ports and dnsmasq; the definition is again as it was, for the next start,
+    and somebody is told of; connections that are open stay so.
+    """
+    service, _ = shop
+    one, other = pair
+    one.configure()
+    other.configure()
+    name = service.network.name
+    before, old = state(service.network.bridge)[1:], lab.virsh("net-dumpxml", name, "--inactive")
+    with serving(other.namespace, 8080):
+        assert one.reaches(other.address, 8080)
+        redefine(lab, service, was, becomes)
+        (mended,) = mends(network, shop)
+        assert mended[0] == "shop"
+        assert mended[1].startswith(f"somebody {'changed the definition of' if was else 'undefined'} network {name}")
+        assert one.reaches(other.address, 8080)
+    assert state(service.network.bridge)[1:] == before
+    assert lab.virsh("net-dumpxml", name, "--inactive") == old
+    told = lab.virsh("net-info", name)
+    assert {line.split(":")[0]: line.split()[-1] for line in told.splitlines() if line}.items() >= {
+        "Persistent": "yes",
+        "Autostart": "yes",
+    }.items()
+    assert mends(network, shop) == []
+    network.lay(*make_service("shop", VIP, 3))
+    assert state(service.network.bridge)[1:] == before
+
+
+@pytest.mark.parametrize(("was", "becomes"), [*REDEFINED.values()][1:], ids=[*REDEFINED][1:])
+def test_a_network_that_somebody_started_in_another_shape_is_made_anew(
+    lab: Lab,
+    network: HostNetwork,
+    shop: tuple[Service, list[Instance]],
+    pair: tuple[StandIn, StandIn],
+    was: str,
+    becomes: str,
+) -> None:
+    """Its guests are cut off by that already, wherever their ports are by now: they are put back on the service's
+    bridge, without an end of the service or its VMs.
+    """
+    service, instances = shop
+    one, other = pair
+    one.configure()
+    other.configure()
+    name = service.network.name
+    redefine(lab, service, was, becomes)
+    lab.virsh("net-destroy", name)
+    lab.virsh("net-start", name)
+    bridge = "vrb-other" if "vrb-other" in becomes else service.network.bridge
+    for instance in instances:  # as a libvirtd that is restarted plugs them in again
+        HOST.run(["ip", "link", "set", instance.nic.tap, "master", bridge])
+    told = [sentence for _, sentence in mends(network, shop)]
+    assert f"somebody gave network {name} another shape: made anew" in told
+    assert network.missing(*shop) == ()
+    with serving(other.namespace, 8080):
+        assert until(lambda: one.reaches(other.address, 8080), ARRIVES_S)
+    assert until(lambda: one.asks("web-1") == other.address, 60.0)
+    assert mends(network, shop) == []
+
+
 def test_a_port_of_nobody_is_not_put_back(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
     """A tap that libvirt is just making is left to it: it is not on the bridge and not up."""
     _, instances = shop

@@ -29,7 +29,7 @@ from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
-from orchestrator.errors import Foreign, Permanent, VmroleError
+from orchestrator.errors import Foreign, VmroleError
 from orchestrator.model import Instance, InstanceName, Missing, Notice, Part, Service
 
 log = logging.getLogger(__name__)
@@ -255,25 +255,32 @@ class HostNetwork:
                     hint=f"rename it, or choose another name for {service.name}",
                 )
 
+    def _changes(self, network: libvirt.virNetwork, wanted: Described) -> list[str]:
+        """What of its definition is another: in words when somebody did it, "" for what a former version left out."""
+        now = self._describe(network)
+        changes = [] if network.isPersistent() else [f"undefined network {network.name()}"]
+        if not _same_frame(now, wanted):
+            changes.append(f"changed the definition of network {network.name()}")
+        return changes or ([""] if now.options != network_xml.OPTIONS else [])
+
     def _lay_network(self, service: Service, instances: Sequence[Instance], notices: list[Notice]) -> None:
         name, bridge = service.network.name, service.network.bridge
         reservations = [network_xml.reservation(one) for one in instances]
         wanted = network_xml.render(service, reservations, installation=self._installation)
         with self._connection.use(f"network {name}") as connection:
             network = _find(connection, name)
-            if network is not None and not _same_frame(self._describe(network), network_xml.describe(wanted)):
-                _refuse_in_use(service)
-                log.warning("network %s is of another shape; made anew", name)
+            if network is not None and not _runs_as(network, network_xml.describe(wanted)):
                 _remove(network)
+                notices.append(Notice(service.name, f"somebody gave network {name} another shape: made anew"))
                 network = None
             if network is None:
                 network = connection.networkDefineXML(wanted)
-            elif (
-                now := self._describe(network)
-            ).options != network_xml.OPTIONS:  # It has them from its next start on.
-                connection.networkDefineXML(
+            elif changed := self._changes(network, network_xml.describe(wanted)):
+                now = network_xml.describe(network.XMLDesc(0))  # What runs goes on, with its guests.
+                network = connection.networkDefineXML(
                     network_xml.render(service, reservations, instead_of=now, installation=self._installation)
                 )
+                notices += [Notice(service.name, f"somebody {one}: as it was again") for one in changed if one]
             # libvirt would start it with the host, and switch routing on before any guard stands.
             by_libvirt = self._before is None or not self._before.was_off
             if network.isPersistent() and bool(network.autostart()) != by_libvirt:
@@ -314,19 +321,16 @@ def _same_frame(one: Described, other: Described) -> bool:
     return (one.bridge, one.gateway, one.mode) == (other.bridge, other.gateway, other.mode)
 
 
-def _refuse_in_use(service: Service) -> None:
-    ports = links.NET / service.network.bridge / "brif"
-    if ports.exists() and any(ports.iterdir()):
-        raise Permanent(
-            f"network {service.network.name} is not as recorded, and VMs run on it",
-            hint=f"delete service {service.name} and apply it again",
-        )
+def _runs_as(network: libvirt.virNetwork, wanted: Described) -> bool:
+    """Whether what runs, if anything does, is of that shape. One that is not has cut its guests off already."""
+    return not network.isActive() or _same_frame(network_xml.describe(network.XMLDesc(0)), wanted)
 
 
 def _remove(network: libvirt.virNetwork) -> None:
+    persistent = network.isPersistent()  # One that is not is gone when it has stopped.
     if network.isActive():
         network.destroy()
-    if network.isPersistent():
+    if persistent:
         network.undefine()
 
 
