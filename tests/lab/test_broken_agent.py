@@ -25,7 +25,7 @@ port=$(readlink -f /dev/virtio-ports/org.qemu.guest_agent.0)
 until (: 3<>$port) 2>/dev/null; do usleep 100000; done
 exec 3<>$port
 while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx >&3; done &
-sleep 30; kill -9 $!
+sleep 60; kill -9 $!
 exec 3>&-
 kill -CONT $keeper
 """
