@@ -38,13 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        from orchestrator.errors import VmroleError
-
-        refusal = render.unwritable(error) if isinstance(error, OSError) and _printing(error) else error
-        if not isinstance(refusal, VmroleError):
+        refusal = _refusal(error)
+        if refusal is None:
             raise
-        report(refusal)
-        return exit_status(refusal)
+        return refusal
     return status
 
 
@@ -65,6 +62,19 @@ def _run(words: list[str]) -> int:
     except click.Abort:
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _refusal(error: Exception) -> int | None:
+    """The exit status of an error that is told here; None for a bug. Not where it was caught: a name there would
+    keep it, with all that it met open.
+    """
+    from orchestrator.errors import VmroleError
+
+    refusal = render.unwritable(error) if isinstance(error, OSError) and _printing(error) else error
+    if not isinstance(refusal, VmroleError):
+        return None
+    report(refusal)
+    return exit_status(refusal)
 
 
 def _usage(error: click.ClickException) -> str:
