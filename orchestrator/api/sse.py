@@ -243,8 +243,9 @@ class Watchers:
             frames: dict[str, Frame] = {}
             for watch in {watch for topic in topics_of(present) for watch in self._fed.get(topic, ())}:
                 if kind := watch.lookout.tells(before, after):
-                    told = frames.setdefault(kind, frame_of(present, kind))
-                    parcels.setdefault(watch, []).append(told)
+                    if kind not in frames:  # Encoded once, however many watch.
+                        frames[kind] = frame_of(present, kind)
+                    parcels.setdefault(watch, []).append(frames[kind])
 
     def _tell_events(self, events: Sequence[Event], parcels: dict[Watch, list[Frame]]) -> None:
         for event in events:
