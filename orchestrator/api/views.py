@@ -114,7 +114,6 @@ class RevisionView:
     applied_at_s: float
     applied_by: int | None  # uid
     restores: int
-    digest: str
     changes: tuple[Change, ...]  # from the one before it, if that is kept
     instances: tuple[InstanceName, ...]  # whose VMs are built as it says, and as no later one does
 
@@ -318,7 +317,6 @@ def view_revisions(known: Sequence[Revision], instances: Sequence[Instance]) -> 
             applied_at_s=one.applied_at_s,
             applied_by=one.applied_by,
             restores=one.restores,
-            digest=one.digest,
             changes=difference(past.spec if past else None, one.spec) if past or one.number == 1 else (),
             instances=tuple(name for name, number in numbers.items() if number == one.number),
         )

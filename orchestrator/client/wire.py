@@ -174,7 +174,6 @@ class Revision(TypedDict):
     applied_at_s: float
     applied_by: int | None
     restores: int
-    digest: str
     changes: list[Change]
     instances: list[str]
 
