@@ -114,10 +114,11 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
 
 def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[InstanceName, ...], float]:
     """Moves an operation on; returns the instances whose goals it changed and when to look again (seconds)."""
-    operation = present.find(Operation, operation_id)
+    rolls = present.find(Rollout, operation_id)
+    # Of one value: who pauses or supersedes it meanwhile is not overwritten.
+    operation = rolls.operation if rolls else present.find(Operation, operation_id)
     if operation is None or operation.progress is not Progress.RUNNING:
         return (), NEVER_S
-    rolls = present.find(Rollout, operation_id)
     instances = {} if rolls and _is_of_another(rolls, present) else present.instances_of(operation.service)
     moved, all_changed = rollout.advance(operation, instances)
     changed = all_changed[:BATCH]
@@ -298,7 +299,7 @@ class Reconciler:
         """Whether its next turn may start its VM: the phases in which it runs start it again when it is off."""
         if (instance.phase, lifecycle.detour(instance)) in _STARTS:
             return True
-        if instance.phase not in _KEPT_RUNNING:
+        if instance.phase not in _KEPT_RUNNING or lifecycle.detour(instance) is not None:
             return False
         try:
             domain = self._host.hypervisor.look(instance.name)
@@ -313,8 +314,9 @@ class Reconciler:
         if instance is None:
             return NEVER_S
         if instance.uid not in self._laid.get(instance.service, frozenset()) and self._may_start(instance):
-            self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             why_not = self._unlaid.get(instance.service, "")
+            if not why_not:  # Else it is tried again each second, and all who wait would have it tried at once.
+                self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
             since_s = instance.sick_since_s or self._host.clock.now_s()  # Its time begins when there is a network.
             save(self._present, instance, replace(instance, waiting=told, sick_since_s=since_s))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from orchestrator.control import records
+from orchestrator.control.loop import Kind
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import EndpointRefused, Foreign, Unreachable
 from orchestrator.model import (
@@ -609,3 +610,44 @@ def test_a_deleted_instance_takes_its_evidence_along() -> None:
     fabric.until(lambda: not fabric.control.services())
 
     fabric.world.nothing_is_left()
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.SETUP, Phase.RESTARTING])
+def test_what_waits_for_its_guard_can_be_removed(phase: Phase) -> None:
+    """An end needs no network: after a restart of the host that can lay none, and where nobody lays it any more."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    if phase is not Phase.SETUP:
+        fabric.until(fabric.quiet)
+        fabric.act(Verb.RESTART, "web-0")
+    fabric.until(lambda: fabric.instance().phase is phase)
+    fabric.world.restart_host()
+    fabric.restart()
+    fabric.world.faults.network_cannot_start = True
+    for _ in range(9):
+        fabric.round()
+    assert fabric.instance().phase is phase
+    fabric.control.remove("shop")
+    fabric.until(lambda: fabric.control.services() == [])
+
+
+def test_who_waits_for_a_network_has_it_laid_no_faster() -> None:
+    """A service that cannot be laid is tried once a second, however many of its instances wait."""
+    fabric = Fabric()
+    fabric.world.faults.network_cannot_start = True
+    fabric.deploy(web_role(instances=3))
+    for _ in range(30):
+        fabric.round()
+    woken: list[str] = []
+    wake = fabric.daemon.wake
+
+    def wakes(kind: Kind, key: str) -> None:
+        woken.append(kind)
+        wake(kind, key)
+
+    fabric.daemon.wake = wakes  # type: ignore[method-assign]
+    for _ in range(5):
+        fabric.round()
+    assert "service" not in woken
+    fabric.world.faults.network_cannot_start = False
+    fabric.until(fabric.quiet)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.control import records, rollout
+from orchestrator.control.loop import conduct
 from orchestrator.control.present import Present
 from orchestrator.control.requests import OPERATIONS_KEPT
 from orchestrator.control.upgrade import upgrade
+from orchestrator.errors import StaleRevision
 from orchestrator.model import (
     Incarnation,
     Instance,
@@ -243,3 +246,34 @@ def test_who_has_looked_all_the_time_sees_what_a_newcomer_does(fabric: Fabric) -
     assert len(watching.rollouts_of("shop")) == 6
     assert watching.running_operations("shop") == fresh.running_operations("shop")
     assert told == {one.id: one for one in fresh.all(Operation)}
+
+
+@pytest.mark.parametrize("what", ["pause", "apply"])
+def test_what_somebody_asks_while_a_rollout_is_looked_at_holds(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Between reading the rollout and writing how far it is: nobody is begun after a pause, and two never run."""
+    begun = fabric.control.apply_spec(spec("#!/bin/sh\n")).operation
+    assert begun is not None
+    present = fabric.daemon._present
+    find, asked = present.find, []
+
+    def finds(of: type, key: str) -> object:
+        found = find(of, key)
+        if key == begun.id and not asked:
+            asked.append(what)
+            if what == "pause":
+                fabric.control.pause("shop")
+            else:
+                fabric.control.apply_spec(spec("#!/bin/sh\n# 3\n"))
+        return found
+
+    monkeypatch.setattr(present, "find", finds)
+    with contextlib.suppress(StaleRevision):
+        conduct(present, fabric.host, begun.id)
+    assert asked
+    if what == "pause":
+        assert all(one.goal.wanted.generation == 1 for one in fabric.instances())
+        assert rollouts(fabric)[-1].paused
+    else:
+        assert [one.progress for one in rollouts(fabric)] == [Progress.SUPERSEDED, Progress.RUNNING]
