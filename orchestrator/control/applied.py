@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
+from orchestrator.control.present import Present
 from orchestrator.errors import InvalidInput
-from orchestrator.model import Instance, Operation, Rollout, Service
+from orchestrator.model import Instance, Operation, Role, Rollout, Service
 from orchestrator.servicefile.difference import Change
 
 
@@ -53,6 +54,22 @@ class Author:
         if self.restores:
             return f"went back to revision {self.restores}"
         return "taken up again" if self.resumes else "applied"
+
+
+@dataclasses.dataclass(slots=True)
+class Memory:
+    """What files may keep of services that there are, and as of which revision one did."""
+
+    present: Present
+    revision: int | None = None  # the oldest that was asked; None: none was
+
+    def role(self, service: str, role: str) -> Role | None:
+        """A role as its service has it, by both names; None when there is none."""
+        known = self.present.find(Service, service)
+        if known is None:
+            return None
+        self.revision = known.revision if self.revision is None else self.revision
+        return known.spec.role(role)
 
 
 @contextlib.contextmanager

@@ -90,11 +90,6 @@ class Present:
             raise NotFound(f"there is no {kind} {key[:80]!r}", hint=f"run: vmrole get {kind}s")
         return record
 
-    def role(self, service: str, role: str) -> Role | None:
-        """A role as its service has it, by both names; None when there is none."""
-        known = self.find(Service, service)
-        return known.spec.role(role) if known is not None else None
-
     def all(self, of: type[R]) -> list[R]:
         """All records of the type, by key. O(their number): for lists that a person reads, and for the start."""
         self._look()

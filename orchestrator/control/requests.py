@@ -6,7 +6,6 @@ Every request is one commit: it holds completely or not at all, and what was ans
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ import tenacity
 
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions
-from orchestrator.control.applied import Applied, Author, Plan, placed_in
+from orchestrator.control.applied import Applied, Author, Memory, Plan, placed_in
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present
@@ -74,9 +73,6 @@ class Control(Queries):
     ) -> None:
         super().__init__(store, present or Present(store), clock, find_image)
         self._secret_fault = secret_fault
-        self._parsed = functools.partial(
-            servicefile.parse, find_image=find_image, secret_fault=secret_fault, role_now=self._present.role
-        )
         self._capacity = capacity
         self._wake = wake
         self.seats = seats
@@ -85,13 +81,19 @@ class Control(Queries):
 
     # Services
 
+    @_afresh
     def apply(
         self, text: str, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
     ) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
-        spec = self._parsed(text)
-        with placed_in(text):
-            return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by)
+        memory = Memory(self._present)
+        spec = self._parsed(text, memory)
+        read = memory.revision if expected is None else expected  # What is kept is kept as it is at the commit.
+        with placed_in(text), self._applying:
+            return self._apply_spec(spec, dry_run, read, Author(uid=by))
+
+    def _parsed(self, text: str, memory: Memory) -> ServiceSpec:
+        return servicefile.parse(text, self._find_image, self._secret_fault, memory.role)
 
     def diff(self, text: str) -> tuple[Change, ...]:
         """What apply would change."""
@@ -107,7 +109,7 @@ class Control(Queries):
         with self._applying:
             for text in texts:
                 try:
-                    spec = self._parsed(text)
+                    spec = self._parsed(text, Memory(self._present))
                     with placed_in(text):
                         plan = self._planned(spec, None, planned)
                 except VmroleError as error:

@@ -242,7 +242,7 @@ class FileReader(Reader):
             role=role,
             instances=instances,
             secret_fault=self._secret_fault,
-            now=self._role_now(self._service, role),
+            now=functools.partial(self._role_now, self._service, role),
         )
         return read_answers(self, node, at, self._reads(node, image), whose)
 

@@ -81,14 +81,15 @@ def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: 
             vendor_data = _data(reader, answers, at, "vendorData", nocloud.check_vendor_data)
             install: bool = reader.take(answers, at, "installAgent", boolean, False)
             given = dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
-            return dataclasses.replace(given, **_kept(reader, answers, at, UNSEEN_DATA, whose.now))
+            checks = {"userData": nocloud.check_user_data, "vendorData": nocloud.check_vendor_data}
+            return dataclasses.replace(given, **_kept(reader, answers, at, UNSEEN_DATA, whose.now, checks))
         case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
             answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys", "kept"))
             _check_names(reader, at, whose)
             given = _cloud(reader, answers, at, configdrive.check_user_data, whose)
             password = reader.take(answers, at, "adminPassword", whose.secret, None)
             unseen = {"userData": UNSEEN_DATA["userData"]}
-            kept = _kept(reader, answers, at, unseen, whose.now)
+            kept = _kept(reader, answers, at, unseen, whose.now, {"userData": configdrive.check_user_data})
             return dataclasses.replace(given, admin_password=password, **kept)
         case AnswerFormat.UNATTEND:
             if node.get("answers") == NONE:
@@ -129,7 +130,7 @@ class WhoseAnswers:
     role: str
     instances: int
     secret_fault: SecretFault
-    now: Role | None = None  # as the service has it, if it has it
+    now: Callable[[], Role | None] = lambda: None  # as the service has it, if it has it
 
     @shaped(
         type="object",
@@ -150,6 +151,11 @@ class WhoseAnswers:
         secret = SecretRef(source=SecretSource(source), name=str(name))
         why_not = self.secret_fault(self.service, secret)
         return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
+
+    def wishes_now(self) -> Answers | None:
+        """What the service has of Windows."""
+        role = self.now()
+        return role.unattend if role is not None else None
 
 
 def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
@@ -183,11 +189,20 @@ def _public_keys(node: object) -> Answer[tuple[str, ...]]:
     return tuple(str(key) for key in node)
 
 
-def _kept(reader: Reader, node: Map, at: str, unseen: Mapping[str, str], now: object) -> dict[str, Any]:
-    """The values of those keys that stay as the service has them, by what `now` calls them; faults are noted."""
+def _kept(
+    reader: Reader,
+    node: Map,
+    at: str,
+    unseen: Mapping[str, str],
+    now: Callable[[], object],
+    checks: Mapping[str, Callable[[str], None]],
+) -> dict[str, Any]:
+    """The values of those keys that stay as the service has them, by what `now` calls them; faults are noted, and
+    none of them shows a value.
+    """
     values = {}
     for key in reader.take(node, at, "kept", words, ()):
-        value = getattr(now, unseen[key], None) if key in unseen else None
+        value = getattr(now(), unseen[key], None) if key in unseen else None
         if key not in unseen:
             reader.fault(f"{at}.kept", f"{key[:60]!r} is shown where it stands", f"keys are: {', '.join(unseen)}")
         elif key in node:
@@ -195,9 +210,20 @@ def _kept(reader: Reader, node: Map, at: str, unseen: Mapping[str, str], now: ob
         elif not value:
             hint = "apply the file that it came from: what `get -o yaml` leaves out is in the daemon's records alone"
             reader.fault(f"{at}.kept", f"there is no {key} that could be kept", hint)
+        elif key in checks and not _passes(checks[key], value):
+            hint = "the image reads other answers than the one before: write what this one shall be told"
+            reader.fault(f"{at}.kept", f"the {key} that there is is none for this image", hint)
         else:
             values[unseen[key]] = value
     return values
+
+
+def _passes(check: Callable[[str], None], value: str) -> bool:
+    try:
+        check(value)
+    except AnswersInvalid:
+        return False
+    return True
 
 
 def _data(reader: Reader, answers: Map, at: str, key: str, check: Callable[[str], None]) -> str:
@@ -250,8 +276,8 @@ class _Unattend:
             own_xml="" if elsewhere else self._take(node, "xml", text, ""),
             own_xml_from=self._take(node, "xml", self._whose.secret, None) if elsewhere else None,
         )
-        before = self._whose.now.unattend if self._whose.now is not None else None
-        answers = dataclasses.replace(answers, **_kept(self._reader, node, self._at, UNSEEN_WISHES, before))
+        kept = _kept(self._reader, node, self._at, UNSEEN_WISHES, self._whose.wishes_now, {})
+        answers = dataclasses.replace(answers, **kept)
         if len(self._reader.problems) == found:
             whose = self._whose
             for refused in windows_files.faults(

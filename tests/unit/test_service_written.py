@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from orchestrator import servicefile
+from orchestrator.control.applied import Memory
 from orchestrator.errors import InvalidInput
 from orchestrator.model import AnswerFormat, Image, Os, Role, ServiceSpec
 from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.keys import KEYS, rolls
 from orchestrator.servicefile.reference import page
 from orchestrator.servicefile.write import written
+from tests.trouble.life import Fabric
 from tests.unit.test_manifest import GOOD, MICRO
 from tests.unit.test_service_schema import ACCEPTED, ODD, ODD_NODES, REPOSITORY, image, places
 
@@ -150,8 +152,14 @@ def test_whatever_is_read_is_written_back(source: str) -> None:
     assert came_back
 
 
+_CHARACTERS = st.characters(exclude_categories=("Cs", "Co", "Cn"), exclude_characters=[*map(chr, range(32)), "\x7f"])
+
+
 @settings(max_examples=150, deadline=None)
-@given(text=st.text(st.characters(exclude_categories=("Cc", "Cs", "Co", "Cn", "Zl", "Zp")), min_size=1, max_size=12))
+@given(text=st.text(_CHARACTERS, min_size=1, max_size=12))
+@example(text="x" * 150 + "  y")
+@example(text="a \x85 b\u2028c\u2029\ufeffd")
+@example(text="two\nlines\tand a tab")
 @example(text="0o17")
 @example(text="1e3")
 @example(text="~")
@@ -173,6 +181,24 @@ def test_an_image_that_has_moved_on_is_named_by_its_digest() -> None:
     assert f"image: {MICRO.sha256}" in written(spec, lambda _: other)
     assert f"image: {MICRO.sha256}" in written(spec, lambda _: None)
     assert "image: micro" in written(spec, lambda _: MICRO)
+
+
+def test_what_another_image_cannot_read_is_not_kept() -> None:
+    """Else the first instance of the rollout would find out, and `diff` had nothing to say."""
+    spec = read(
+        GOOD.replace("#cloud-config\n        mac: 52:54:00:12:34:56", "#!/bin/sh\n        echo hunter2"), MICRO
+    )
+    of = dataclasses.replace(MICRO, os=Os.WINDOWS, answers=AnswerFormat.CONFIG_DRIVE)
+    text = "service: shop\nroles:\n  web: {image: w, answers: {kept: [userData]}}\n"
+    assert read(text, of, spec).roles[0].user_data == spec.roles[0].user_data
+    spec = read(
+        GOOD.replace("#cloud-config\n        mac: 52:54:00:12:34:56", "#cloud-boothook\n        hunter2"), MICRO
+    )
+    with pytest.raises(InvalidInput) as caught:
+        read(text, of, spec)
+    (problem,) = caught.value.problems
+    assert (problem.key, "none for this image" in problem.message) == ("roles.web.answers.kept", True)
+    assert "hunter2" not in str(caught.value) + problem.message + problem.hint
 
 
 @pytest.mark.parametrize(
@@ -250,6 +276,25 @@ def test_words_are_of_fields_that_there_are() -> None:
     known = Path(servicefile.write.__file__).read_text()
     for field in (field.name for field in dataclasses.fields(Role) if field.name not in of_the_image):
         assert re.search(rf"\b{field}\b", known + Path(servicefile.answers.__file__).read_text()), field
+
+
+def test_what_is_kept_is_what_stands_at_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An apply that keeps the user-data, overtaken by one that changes it, does not bring the old one back."""
+    fabric = Fabric()
+    text = "service: shop\nroles:\n  web:\n    image: micro\n    {}\n"
+    fabric.control.apply(text.format("answers: {userData: '#!old'}"))
+    looked = Memory.role
+
+    def overtaken(memory: Memory, service: str, role: str) -> Role | None:
+        kept = looked(memory, service, role)
+        monkeypatch.setattr(Memory, "role", looked)
+        fabric.control.apply(text.format("answers: {userData: '#!new'}"))
+        return kept
+
+    monkeypatch.setattr(Memory, "role", overtaken)
+    fabric.control.apply(text.format("answers: {kept: [userData]}\n    drain: 7 s"))
+    (role,) = fabric.control.service("shop").spec.roles
+    assert (role.user_data, role.drain_s) == ("#!new", 7.0)
 
 
 if __name__ == "__main__":
