@@ -22,6 +22,7 @@ from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, private_network, reach
 SHOP, (WEB,) = make_service("shop", "203.0.113.10", 1)
 BLOG, (PAGE,) = make_service("blog", "203.0.113.11", 1, [SHOP])
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+REDIRECTS = Path("/proc/sys/net/ipv4/conf/all/accept_redirects")
 BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _SERVICE = """service: shop
 roles:
@@ -185,3 +186,42 @@ def test_the_daemon_goes_by_its_configuration(lab: Lab, tmp_path: Path, micro_im
         assert FORWARDING.read_text() == ("0\n" if forwarding == "auto" else "1\n")
     finally:
         daemon.kill_with_children()
+
+
+def test_who_begins_while_the_last_one_ends_is_routed_for(lab: Lab, tmp_path: Path) -> None:
+    """Whichever comes first, the host is no router that it was not, and its other switches are as they were."""
+    before = routing.Before(tmp_path / "ip_forward")
+    REDIRECTS.write_text("0")
+    FORWARDING.write_text("0")
+    REDIRECTS.write_text("0")  # The kernel switches them on with the former.
+    before.begin("shop")
+    FORWARDING.write_text("1")
+    before.begin("blog")
+    before.end("shop", others=False)  # By what was seen before the blog had begun.
+    assert (before.was_off, FORWARDING.read_text()) == (True, "1\n")
+    before.end("blog", others=False)
+    assert (before.was_off, FORWARDING.read_text(), REDIRECTS.read_text()) == (False, "0\n", "0\n")
+    before.begin("blog")
+    assert before.was_off
+    before.end("blog", others=True)
+    assert before.was_off
+
+
+def test_a_host_that_becomes_a_router_later_is_one(lab: Lab, begin: Begin) -> None:
+    """After the last service has gone, and whatever this daemon knew of before; also by single interfaces."""
+    FORWARDING.write_text("0")
+    network = begin()
+    network.lay(SHOP, [WEB])
+    network.lift(SHOP)
+    FORWARDING.write_text("1")
+    network.lay(SHOP, [WEB])
+    with guest():
+        assert joins() == (True, True)
+    network.lift(SHOP)
+    FORWARDING.write_text("0")
+    for link in (OUTSIDE_LINK, "lan0"):
+        Path(f"/proc/sys/net/ipv4/conf/{link}/forwarding").write_text("1")
+    network.lay(SHOP, [WEB])
+    with guest():
+        assert joins() == (True, True)
+    network.lift(SHOP)

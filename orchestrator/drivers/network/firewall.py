@@ -35,11 +35,13 @@ class Firewall:
         self._generation = 0  # of what was seen; 0 when it is not known
         self._filled: dict[str, tuple[float, dict[str, float]]] = {}  # set -> when looked at, what is in it
 
-    def route_for_guests_alone(self) -> None:
-        """From the next `allow` on the host forwards nothing that is neither from nor to a guest."""
+    def route_for_others(self, routes: bool) -> None:
+        """Whether the host, from the next `allow` on, forwards what is neither from nor to a guest."""
         with self._lock:
-            self._tables = (inet(self._denied, routes_for_others=False), BRIDGE)
-            self._fixed.pop(INET.family, None)
+            table = inet(self._denied, routes_for_others=routes)
+            if table != self._tables[0]:
+                self._tables = (table, BRIDGE)
+                self._fixed.pop(INET.family, None)
 
     def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
         """Makes the service's elements exactly what it and its instances need; writes only what differs.

@@ -73,8 +73,7 @@ class HostNetwork:
         self._vips = VipAddresses(vip_interface)
         self._firewall = Firewall(denied)
         self._before = before
-        if before is not None and before.was_off:
-            self._firewall.route_for_guests_alone()
+        self._firewall.route_for_others(before is None or not before.was_off)
         self._ports = TapPorts()
         self._laid: dict[str, _Laid] = {}
         self._unanswered = Unanswered()
@@ -95,8 +94,9 @@ class HostNetwork:
             before = self._laid.get(service.name)
             notices = self._untold.setdefault(service.name, [])
             self._refuse_foreign(service)
-            if self._before is not None and self._before.note():
-                self._firewall.route_for_guests_alone()
+            if self._before is not None:
+                self._before.begin(service.name)
+                self._firewall.route_for_others(not self._before.was_off)
             for former in self._firewall.vips(service.name) - {service.spec.vip}:
                 self._vips.remove(former)
             notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances)]
@@ -152,8 +152,8 @@ class HostNetwork:
                 network = _find(connection, service.network.name)
                 if network is not None and self._describe(network).service == service.name:
                     _remove(network)
-            if self._before is not None and self.inventory() <= {service.name}:
-                self._before.restore()
+            if self._before is not None:
+                self._before.end(service.name, others=not self.inventory() <= {service.name})
             self._firewall.forget(service.name)
 
     def inventory(self) -> frozenset[str]:
