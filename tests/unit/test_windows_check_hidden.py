@@ -41,6 +41,19 @@ def test_a_long_command_at_first_logon_is_told(line: str) -> None:
         assert codes(server(welcome=f"<FirstLogonCommands>{run}</FirstLogonCommands>")) == expected
 
 
+@pytest.mark.parametrize("head", ["$a", "{0}", "xxxxx", "${{b}}", "%c%", "{{ d e }}"])
+def test_a_long_text_is_measured_whatever_is_in_it(head: str) -> None:
+    """What is to be filled in may be short; the rest is as long as it is."""
+    for words, expected in ((400, ["warning length"]), (4, [])):
+        text = f"{head} " + "lorem " * words
+        run = items(
+            "SynchronousCommand",
+            f"<Order>1</Order><Description>{text}</Description><CommandLine>cmd</CommandLine>",
+        )
+        seen = codes(server(welcome=f"<FirstLogonCommands>{run}</FirstLogonCommands>"))
+        assert [code for code in seen if "template" not in code] == expected
+
+
 @pytest.mark.parametrize("text", ["x" * 259, "$" + "x" * 258, "\N{GRINNING FACE}" * 129])
 def test_the_longest_command_is_no_fault(text: str) -> None:
     """259 characters as Windows counts them; the next one is too many."""

@@ -162,6 +162,10 @@ def _text(place: Place, report: Report) -> None:
         report.error(place, "number", f"{place.name} is no number: {quoted(place)}", "write digits only")
 
 
+# What another program puts its own text in the place of: "{{ name }}", "${NAME}", "$NAME", "%NAME%", "{0}", "<NAME>".
+_TO_COME = re.compile(r"\{\{.*?\}\}|\$\{.*?\}|\$\w+|%[^%\s]+%|\{[^{}]*\}|<[^<>]*>")
+
+
 def _length(place: Place, report: Report) -> None:
     """How long a text may be. Of a command line it counts as it stands: dollars and braces are at home there."""
     command = _is_command(place)
@@ -173,7 +177,8 @@ def _length(place: Place, report: Report) -> None:
     most = place.known.chars_max
     length, whole = _units(place.text), _units(place.raw)
     message = mend = ""
-    if length > most and (command or not report.awaits(place, place.text)):
+    certain = length if command else _units(_TO_COME.sub("", place.text))
+    if length > most and (certain > most or not report.awaits(place, place.text)):
         message = f"{place.name} has {length} characters, {most} are allowed"
         mend = "put it into a script and run that" if command else "make it shorter"
     elif command and whole > most >= length:
