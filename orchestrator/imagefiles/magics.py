@@ -33,6 +33,7 @@ _MAGICS = {
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
+    **{bytes([0x50 + number]) + b"\x2a\x4d\x18": "zstd" for number in range(16)},  # a frame to skip: RFC 8878, 3.1.2
     b"BZh": "bzip2",
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -59,6 +60,11 @@ _MAGICS = {
     b"\x45\x3d\xcd\x28": "cramfs",
     b"-rom1fs-": "romfs",
     b"\x7fELF": "ELF program",
+    b"MZ": "DOS or Windows program",
+    b"QEVM": "saved state of a QEMU",
+    b"vhdsfile": "VHD set",
+    b"\x89PNG\x0d\x0a\x1a\x0a": "PNG picture",
+    b"SQLite format 3\0": "SQLite database",
     b"%PDF-": "PDF",
     b"-----BEGIN ": "PEM or PGP text",
 }

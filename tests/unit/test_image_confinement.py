@@ -19,9 +19,10 @@ from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
+from orchestrator.drivers.images import qemu_img
 from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, writable
 from orchestrator.drivers.images.image_files import LocalImageFiles
-from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.command import Limits, run
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed, ImageRejected
 from orchestrator.model.intake import Intake
@@ -189,8 +190,9 @@ def test_what_converts_is_nobody(tmp_path: Path, rights: Sequence[str]) -> None:
 
 READING = """
 import sys
+from orchestrator.drivers.images import qemu_img
 from orchestrator.drivers.images.confinement import confined
-from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.command import Limits, run
 print(run([*confined("sh"), "sh", "-c", 'cat "$1"; echo "$?"; echo words > "$1"; echo "$?"', "sh", sys.argv[1]]))
 """
 
@@ -265,3 +267,22 @@ def test_a_refusal_speaks_of_the_file_and_not_of_ours(tmp_path: Path) -> None:
         lines = said.partition("says: ")[2].split("; ")
         assert len(lines) == len(set(lines)) <= 4
         assert all(line[:1].strip() for line in lines)
+
+
+def test_a_file_that_holds_more_is_looked_at_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is in it, not by what it says: a hostile file of some KiB gets no more than it did."""
+    asked: list[tuple[int | None, float]] = []
+
+    def runs(argv: list[str], *, within_s: float, limits: Limits, handles: tuple[int, ...]) -> str:
+        asked.append((limits.cpu_s, within_s))
+        return "{}"
+
+    monkeypatch.setattr(qemu_img, "run", runs)
+    monkeypatch.setattr(qemu_img, "_CHECKED_BYTES_PER_S", 1024 * 1024)
+    disk = tmp_path / "disk"
+    for data, more_s in ((b"x", 0), (b"x" * 8 * 1024 * 1024, 8)):
+        disk.write_bytes(data)
+        os.truncate(disk, 1 << 40)
+        with disk.open("rb") as file:
+            qemu_img._ask("check", [], file.fileno())
+        assert asked[-1] == (30 + more_s, 120.0 + more_s)

@@ -73,8 +73,10 @@ def _opened(path: Path, flags: int, mode: int) -> Iterator[int]:
     try:
         before = os.fstat(handle).st_mode & 0o7777
         os.fchmod(handle, before | mode)
-        yield handle
-        os.fchmod(handle, before)
+        try:
+            yield handle
+        finally:
+            os.fchmod(handle, before)
     finally:
         os.close(handle)
 

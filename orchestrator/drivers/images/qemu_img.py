@@ -10,6 +10,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, status_of, writable
@@ -20,10 +21,13 @@ from orchestrator.imagefiles import Inspection, SourceFormat
 MIB = 1024 * 1024
 # qemu-img reads a header and tables: seconds and a few hundred MiB; a hostile file must not get more.
 INSPECT_WITHIN_S = 120.0
-INSPECT_LIMITS = Limits(cpu_s=30, memory_bytes=2048 * MIB)
+_INSPECT_CPU_S = 30
+INSPECT_LIMITS = Limits(cpu_s=_INSPECT_CPU_S, memory_bytes=2048 * MIB)
 # A conversion reads and writes every byte, at 50 MiB/s and more where compressed, in a small part of this memory.
 CONVERT_WITHIN_S = 6 * 3600.0
 _SLOWEST_BYTES_PER_S = 4 * MIB
+_BLOCK_BYTES = 512  # of st_blocks: stat(2)
+_CHECKED_BYTES_PER_S = 2048 * MIB  # of what a file really holds; with clusters of 4 KiB there is much to count
 _LINES_MOST, _LINE_MOST = 3, 200
 _OUR_NAMES = re.compile(r"json:\{[^}]*\}[^}]*\}|/dev/fd/[0-9]+")
 _LEAKS_ONLY = 3  # of qemu-img check: clusters that are counted and not used, which waste room and harm nothing
@@ -106,7 +110,9 @@ def convert(source: Path, found: Inspection, out: Path, hear: Callable[[float], 
 def _ask(verb: str, arguments: list[str], handle: int, *, sound: int = 0) -> str:
     argv = [*confined("qemu-img"), "qemu-img", verb, *arguments]
     try:
-        return run(argv, within_s=INSPECT_WITHIN_S, limits=INSPECT_LIMITS, handles=(handle,))
+        more_s = os.fstat(handle).st_blocks * _BLOCK_BYTES // _CHECKED_BYTES_PER_S
+        limits = replace(INSPECT_LIMITS, cpu_s=_INSPECT_CPU_S + more_s)
+        return run(argv, within_s=INSPECT_WITHIN_S + more_s, limits=limits, handles=(handle,))
     except CommandFailed as error:
         if sound and status_of(error) == sound:
             return ""
