@@ -23,24 +23,32 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("style", "unit", "contract")
-LABS = ("lab", "debian", "images", "long")  # in this order: two long ones begin
+LABS = ("lab", "debian", "network", "images", "long")  # in this order: two long ones begin
 RINGS = (*FAST, "trouble", *LABS)
 EVERY_TIME = tuple(ring for ring in RINGS if ring != "long")
 _LAB = REPOSITORY / "tests" / "lab"
-_OF_IMAGES = tuple(
-    str(path.relative_to(REPOSITORY))
-    for kind in ("image", "windows")
-    for path in sorted(_LAB.glob(f"test_{kind}_*.py"))
-)
+
+
+def _of(*kinds: str) -> tuple[str, ...]:
+    """The files of the labs that are about one of these."""
+    files = {path for kind in kinds for path in _LAB.glob(f"test_{kind}.py")}
+    return tuple(str(path.relative_to(REPOSITORY)) for path in sorted(files))
+
+
+_OF_IMAGES = _of("image_*", "windows_*")
+_OF_NETWORKS = _of("network*", "nftables", "egress", "routing", "doctor")
+_ELSEWHERE = ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES, *_OF_NETWORKS)
 PATHS = {  # else tests/RING
-    "lab": ("tests/lab", *(f"--ignore={path}" for path in ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES))),
+    "lab": ("tests/lab", *(f"--ignore={path}" for path in _ELSEWHERE)),
     "debian": ("tests/lab/debian",),
+    "network": _OF_NETWORKS,
     "images": _OF_IMAGES,
     "long": ("tests/lab/long",),
 }
 LABS_AT_ONCE = 2
 IMAGES = ("micro", "debian", "setup-simulator")
-WORKERS = {"unit": 4}  # Half of what unit tests do is waiting; tests of other rings share addresses and ports.
+# Half of what unit tests do is waiting, and trouble is in the fake world; other rings share addresses and ports.
+WORKERS = {"unit": 4, "trouble": 2}
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
 _WIDTH = 80
