@@ -47,8 +47,7 @@ PATHS = {  # else tests/RING
 }
 LABS_AT_ONCE = 2
 IMAGES = ("micro", "debian", "setup-simulator")
-# Half of what unit tests do is waiting, and trouble is in the fake world; other rings share addresses and ports.
-WORKERS = {"unit": 4, "trouble": 2}
+WORKERS = {"unit": 4}  # Half of what unit tests do is waiting; tests of other rings share addresses and ports.
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
 _WIDTH = 80
