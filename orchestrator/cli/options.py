@@ -83,14 +83,17 @@ def finding(command: Callable[..., int]) -> Callable[..., int]:
     return told_apart
 
 
-def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option -o."""
+def format_option(*forms: str, default: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option -o, of these forms: the first one unless given, or the default."""
     return click.option(
         "-o",
         "--output",
         "form",
-        type=click.Choice(FORMATS),
-        default="table",
+        type=click.Choice(forms),
+        default=default or forms[0],
         show_default=True,
         help="How to print it.",
-    )(command)
+    )
+
+
+output_option = format_option(*FORMATS)

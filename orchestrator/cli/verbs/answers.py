@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli import render
 from orchestrator.cli.groups import Group
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, format_option
 from orchestrator.cli.reading import read_bytes
 from unattend.windows.answers import Architecture, Windows
 
@@ -55,15 +55,7 @@ def answers() -> None:
     "--schema", metavar="FILE", help="The schema of cloud-config to go by, if not that of this host's cloud-init."
 )
 @click.option("--strict", is_flag=True, help="Warnings fail the file too.")
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["text", "json", "yaml"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json", "yaml")
 def check(
     file: str, release: str | None, arch: str | None, use: str | None, schema: str | None, strict: bool, form: str
 ) -> int:

@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from orchestrator.cli import gathering, render
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, format_option
 from orchestrator.cli.reading import read_bytes, read_text
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.model import AnswerFormat, label
@@ -45,15 +45,7 @@ _ROLE = "web"
 @click.option("--computer-name", metavar="NAME", default="", help="The same as --answers computerName=NAME.")
 @click.option("--os", "release", type=click.Choice([one.value for one in Windows]), help="The image's release.")
 @click.option("--arch", type=click.Choice([one.value for one in Architecture]), help="The image's architecture.")
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["text", "json", "yaml"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json", "yaml")
 def diff(
     file: str | None,
     service: str | None,

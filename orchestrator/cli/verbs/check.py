@@ -10,22 +10,14 @@ import click
 from orchestrator.cli import gathering, render
 from orchestrator.cli.gathering import Fault, Given
 from orchestrator.cli.main import exit_status, problem_line
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, format_option
 from orchestrator.errors import InvalidInput, Problem
 
 
 @click.command(epilog=examples("vmrole check shop.yaml", "vmrole check services/ -o json"))
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option("-f", "--file", "more", multiple=True, metavar="FILE", help="The same as FILE, as apply takes it.")
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["text", "json", "yaml"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json", "yaml")
 def check(files: tuple[str, ...], more: tuple[str, ...], form: str) -> int:
     """Checks service files, or all in a directory, without a daemon. Exit status 2 when one has a fault.
 

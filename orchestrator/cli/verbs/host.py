@@ -10,7 +10,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli import render
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, format_option
 from orchestrator.client.client import Client
 from orchestrator.errors import Denied, RequestError, Unreachable
 
@@ -40,15 +40,7 @@ def daemon(ctx: click.Context, file: str | None) -> int:
     type=click.Path(path_type=Path),
     help="The daemon's configuration; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("table", "json", "yaml")
 def doctor(file: Path | None, form: str) -> int:
     """Tries everything that vmrole needs of this host and says what is missing. Exit status 1 on a FAIL."""
     from orchestrator.host import config

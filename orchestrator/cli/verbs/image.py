@@ -18,7 +18,7 @@ from orchestrator.cli import names, render
 from orchestrator.cli.adding import adding, fetching_bar
 from orchestrator.cli.groups import Group
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import Duration, examples, finding, output_option
+from orchestrator.cli.options import Duration, examples, finding, format_option, output_option
 from orchestrator.cli.verbs import image_canary, image_windows
 from orchestrator.client.client import Client
 from orchestrator.errors import (
@@ -224,15 +224,7 @@ def ls(client: Client, form: str, no_headers: bool) -> None:
 
 @image.command(epilog=examples("vmrole image show micro"))
 @click.argument("ref", shell_complete=names.image)
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["json", "yaml"]),
-    default="yaml",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("json", "yaml", default="yaml")
 @click.pass_obj
 def show(client: Client, ref: str, form: str) -> None:
     """Shows an image, by name, digest or name@sha256:digest."""

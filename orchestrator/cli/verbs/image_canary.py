@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.options import Duration, examples
+from orchestrator.cli.options import Duration, examples, format_option
 from orchestrator.cli.progress import Progress, progress
 from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
@@ -37,15 +37,7 @@ _SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
     "--within", default="", metavar="TIME", help="How long setup, and then services, may take; 20 min unless given."
 )
 @click.option("--timeout", type=Duration(), help="At most so long for the whole test: 90s, 2h. Exit status 4 then.")
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json")
 @click.pass_obj
 def test(
     client: Client,

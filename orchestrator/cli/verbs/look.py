@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.listing import print_list
-from orchestrator.cli.options import examples, finding, output_option
+from orchestrator.cli.options import examples, finding, format_option, output_option
 from orchestrator.cli.verbs.get import watch
 from orchestrator.client.client import Client
 from orchestrator.errors import RequestError
@@ -74,15 +74,7 @@ def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -
 
 
 @click.command(epilog=examples("vmrole verify", "vmrole verify --repair"))
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("table", "json", "yaml")
 @click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
 @click.pass_obj
 @finding
