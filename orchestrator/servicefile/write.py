@@ -6,37 +6,18 @@ What may hold secrets is never shown: its key is named under `kept`. What is as 
 from __future__ import annotations
 
 import enum
-import io
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
-from ruamel.yaml import YAML
-from ruamel.yaml.representer import SafeRepresenter
-
 from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Role, ServiceSpec
 from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
 from orchestrator.servicefile.spelling import unit_of, word_of
+from orchestrator.servicefile.yaml_text import yaml_text
 from unattend.secret import SecretRef
 from unattend.windows.answers import Answers, Join
 
 Node: TypeAlias = dict[str, Any]
-
-_UNFOLDED = 1 << 30  # columns: a text that is folded loses blanks
-_BREAKS = re.compile("[\x85\u2028\u2029]")  # lines end there as well, unless they are escaped
-
-
-class _Representer(SafeRepresenter):
-    """Writes texts so that they read as they are."""
-
-    def text(self, text: str) -> Any:  # noqa: ANN401
-        """See represent_scalar."""
-        style = '"' if _BREAKS.search(text) else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Representer.add_representer(str, _Representer.text)
 
 
 def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str:
@@ -47,14 +28,7 @@ def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str
     if spec.labels:
         top["labels"] = dict(spec.labels)
     top["roles"] = {role.name: _role(role, dict(spec.labels), find_image) for role in spec.roles}
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = _UNFOLDED
-    yaml.Representer = _Representer
-    text = io.StringIO()
-    yaml.dump(top, text)
-    return text.getvalue()
+    return yaml_text(top)
 
 
 def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Image | None]) -> Node:

@@ -8,11 +8,8 @@ at its top as comments. Facts: Microsoft's schema pages "VirtualMachineRole Sche
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from orchestrator.errors import Problem
 from orchestrator.servicefile.azure import endpoints, roles
@@ -20,6 +17,7 @@ from orchestrator.servicefile.azure.definition import Element, plain, refusals
 from orchestrator.servicefile.azure.ledger import Ledger, Note, Part
 from orchestrator.servicefile.azure.naming import Names
 from orchestrator.servicefile.azure.wishes import Wishes
+from orchestrator.servicefile.yaml_text import yaml_text
 
 _FORMAT_ONLY = "it is about the file's format"
 _PACKAGED = {"WebRole": "a web role", "WorkerRole": "a worker role"}
@@ -67,7 +65,7 @@ def translate(definition: Element, configuration: Element, wishes: Wishes) -> Im
     ]
     return Imported(
         service=service,
-        text="\n".join([*header, _yaml(top)]),
+        text="\n".join([*header, yaml_text(top)]),
         notes=notes,
         translated=frozenset(ledger.translated),
         listed=frozenset(ledger.listed),
@@ -173,12 +171,3 @@ def _drop_the_rest(definition: Element, configuration: Element, tree: Mapping[st
 
 def _problem(element: Element, message: str, hint: str) -> Problem:
     return Problem(f"{element.place}: {message}", hint=hint)
-
-
-def _yaml(tree: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(dict(tree), text)
-    return text.getvalue()
