@@ -7,11 +7,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import tenacity
+
 from orchestrator import servicefile
 from orchestrator.control.present import Present
-from orchestrator.errors import InvalidInput
+from orchestrator.errors import Conflict, InvalidInput, StaleRevision
 from orchestrator.model import Instance, Operation, Role, Rollout, Service
 from orchestrator.servicefile.difference import Change
+
+TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,10 @@ class Author:
         return "taken up again" if self.resumes else "applied"
 
 
+class Overtaken(Conflict):
+    """What a file keeps of its service is another by now: the file is to be read again."""
+
+
 @dataclasses.dataclass(slots=True)
 class Memory:
     """What files may keep of services that there are, and as of which revision one did."""
@@ -70,6 +78,20 @@ class Memory:
             return None
         self.revision = known.revision if self.revision is None else self.revision
         return known.spec.role(role)
+
+    def check(self, service: str) -> None:
+        """Raises Overtaken when the service is not any more what its file was read to keep of it."""
+        known = self.present.find(Service, service)
+        if self.revision is not None and (known is None or known.revision != self.revision):
+            raise Overtaken(f"service {service} changed while its file was read", hint="apply it again")
+
+
+afresh = tenacity.retry(  # Reads, decides and commits anew when a record was written between reading and commit.
+    retry=tenacity.retry_if_exception_type(StaleRevision), stop=tenacity.stop_after_attempt(TRIES), reraise=True
+)
+read_again = tenacity.retry(  # What a file keeps is kept as it is at the commit.
+    retry=tenacity.retry_if_exception_type(Overtaken), stop=tenacity.stop_after_attempt(TRIES), reraise=True
+)
 
 
 @contextlib.contextmanager

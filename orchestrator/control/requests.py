@@ -10,11 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import tenacity
-
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions
-from orchestrator.control.applied import Applied, Author, Memory, Plan, placed_in
+from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, placed_in, read_again
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present
@@ -45,11 +43,6 @@ from unattend.secret import SecretRef
 
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
-TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
-
-_afresh = tenacity.retry(  # Reads, decides and commits anew when a record was written between reading and commit.
-    retry=tenacity.retry_if_exception_type(StaleRevision), stop=tenacity.stop_after_attempt(TRIES), reraise=True
-)
 
 
 class Control(Queries):
@@ -81,16 +74,15 @@ class Control(Queries):
 
     # Services
 
-    @_afresh
+    @read_again
     def apply(
         self, text: str, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
     ) -> Applied:
         """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
         memory = Memory(self._present)
         spec = self._parsed(text, memory)
-        read = memory.revision if expected is None else expected  # What is kept is kept as it is at the commit.
-        with placed_in(text), self._applying:
-            return self._apply_spec(spec, dry_run, read, Author(uid=by))
+        with placed_in(text):
+            return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by, memory=memory)
 
     def _parsed(self, text: str, memory: Memory) -> ServiceSpec:
         return servicefile.parse(text, self._find_image, self._secret_fault, memory.role)
@@ -119,15 +111,24 @@ class Control(Queries):
                     planned[spec.name] = plan.service
         return tuple(found)
 
-    @_afresh
+    @afresh
     def apply_spec(
-        self, spec: ServiceSpec, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
+        self,
+        spec: ServiceSpec,
+        *,
+        dry_run: bool = False,
+        expected: int | None = None,
+        by: int | None = None,
+        memory: Memory | None = None,
     ) -> Applied:
         """Records the service; changes of what a VM is built from are rolled out one instance at a time.
 
-        `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else.
+        `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else, and
+        Overtaken when what the spec keeps by its `memory` stands no more.
         """
         with self._applying:
+            if memory is not None:
+                memory.check(spec.name)
             return self._apply_spec(spec, dry_run, expected, Author(uid=by))
 
     def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, author: Author) -> Applied:
@@ -200,7 +201,7 @@ class Control(Queries):
             service = replace(old, spec=spec)
         return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
 
-    @_afresh
+    @afresh
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
         """Changes how many instances roles have, all or none; raises NotFound, InvalidInput, StaleRevision."""
         for name, instances in counts.items():
@@ -219,7 +220,7 @@ class Control(Queries):
 
     # Rollouts
 
-    @_afresh
+    @afresh
     def undo(
         self,
         service: str,
@@ -243,7 +244,7 @@ class Control(Queries):
             revision = before.revision if expected is None else expected
             return self._apply_spec(spec, dry_run, revision, Author(uid=by, restores=wanted.number))
 
-    @_afresh
+    @afresh
     def pause(self, service: str) -> Rollout:
         """Begins no further instance of the rollout that runs until it is resumed; who is under way goes on.
 
@@ -256,7 +257,7 @@ class Control(Queries):
             )
         return running if running.paused else self._set_paused(running, on=True)
 
-    @_afresh
+    @afresh
     def resume(self, service: str, *, by: int | None = None) -> Rollout:
         """Goes on with the rollout that is paused; what a halted one has left to do becomes another rollout.
 
@@ -285,7 +286,7 @@ class Control(Queries):
             revision = self._present.commit([records.put(after)], [event])
         return replace(after, revision=revision)
 
-    @_afresh
+    @afresh
     def remove(self, service: str, *, expected: int | None = None) -> Service:
         """Asks for the removal of a service with all its instances; asking again changes nothing.
 
@@ -306,7 +307,7 @@ class Control(Queries):
 
     # Instances
 
-    @_afresh
+    @afresh
     def act(self, verb: Verb, subject: str, *, together: int = 1, labels: str = "") -> Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role ("web.shop") or a service.
 
@@ -325,7 +326,7 @@ class Control(Queries):
             revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
         return replace(operation, revision=revision)
 
-    @_afresh
+    @afresh
     def protect(self, subject: str, *, on: bool, labels: str = "") -> list[Instance]:
         """Protects instances from every verb and from healing, or ends that; what has begun already ends first.
 

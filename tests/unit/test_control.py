@@ -13,8 +13,9 @@ import pytest
 from orchestrator.api.views import view_instance
 from orchestrator.cli import listing
 from orchestrator.control import records
+from orchestrator.control.applied import TRIES
 from orchestrator.control.present import Present
-from orchestrator.control.requests import TRIES, Control
+from orchestrator.control.requests import Control
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model import (
