@@ -28,6 +28,7 @@ class Firewall:
     def __init__(self, denied: Sequence[str] = ()) -> None:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
         self._denied = denied
+        self._routes_for_others = True
         self._tables = (inet(denied), BRIDGE)
         self._lock = threading.Lock()
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
@@ -38,9 +39,9 @@ class Firewall:
     def route_for_others(self, routes: bool) -> None:
         """Whether the host, from the next `allow` on, forwards what is neither from nor to a guest."""
         with self._lock:
-            table = inet(self._denied, routes_for_others=routes)
-            if table != self._tables[0]:
-                self._tables = (table, BRIDGE)
+            if routes != self._routes_for_others:
+                self._routes_for_others = routes
+                self._tables = (inet(self._denied, routes_for_others=routes), BRIDGE)
                 self._fixed.pop(INET.family, None)
 
     def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
