@@ -81,6 +81,10 @@ class StaleRevision(Conflict):
     """The record changed since it was read: read again, then try again."""
 
 
+class Overtaken(Conflict):
+    """What a service file keeps of its service is another by now: the file is to be read again."""
+
+
 class Denied(RequestError):
     """The caller may not do that."""
 

@@ -11,7 +11,7 @@ import tenacity
 
 from orchestrator import servicefile
 from orchestrator.control.present import Present
-from orchestrator.errors import Conflict, InvalidInput, StaleRevision
+from orchestrator.errors import InvalidInput, Overtaken, StaleRevision
 from orchestrator.model import Instance, Operation, Role, Rollout, Service
 from orchestrator.servicefile.difference import Change
 
@@ -58,10 +58,6 @@ class Author:
         if self.restores:
             return f"went back to revision {self.restores}"
         return "taken up again" if self.resumes else "applied"
-
-
-class Overtaken(Conflict):
-    """What a file keeps of its service is another by now: the file is to be read again."""
 
 
 @dataclasses.dataclass(slots=True)
