@@ -53,12 +53,12 @@ bench: provision micro ## the numbers, each against a floor measured in the same
 
 .PHONY: images
 images: micro ## the base images under build/images, where they are not there or older than their recipe
-	$(SUDO) $(PYTHON) -m images ensure debian build/images
-	$(SUDO) $(PYTHON) -m images ensure setup-simulator build/images
+	$(SUDO) $(PYTHON) -m vmrole_images ensure debian build/images
+	$(SUDO) $(PYTHON) -m vmrole_images ensure setup-simulator build/images
 
 .PHONY: micro
 micro: provision ## the small one of them alone
-	$(SUDO) $(PYTHON) -m images ensure micro build/images
+	$(SUDO) $(PYTHON) -m vmrole_images ensure micro build/images
 
 .PHONY: provision
 provision: ## install what is missing: Debian packages and the virtual environment

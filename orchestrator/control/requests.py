@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from vmrole_unattend.secret import SecretRef
+
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, placed_in, read_again
@@ -39,7 +41,6 @@ from orchestrator.model import (
 from orchestrator.ports import Clock, Store, Write
 from orchestrator.rules import addressing
 from orchestrator.servicefile.difference import Change, difference, unfinished
-from unattend.secret import SecretRef
 
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one

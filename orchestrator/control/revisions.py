@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from vmrole_unattend.secret import SecretRef
+
 from orchestrator.control import records
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.model import Image, Instance, Revision, Service, ServiceSpec
-from unattend.secret import SecretRef
 
 KEPT = 10  # of each service, the newest
 DROPPED_AT_ONCE = 5  # of those that are more; an apply adds two at most

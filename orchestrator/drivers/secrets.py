@@ -16,8 +16,8 @@ import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from unattend import AnswersInvalid
-from unattend.secret import Reveal, Secret, SecretRef, SecretSource
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Reveal, Secret, SecretRef, SecretSource
 
 SECRET_BYTES_MAX = 1024 * 1024  # a whole answer file may be one; public ones have up to 100 kB
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd.exec(5)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from vmrole_unattend.secret import SecretRef
+from vmrole_unattend.windows.answers import Answers, secrets_of
+
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
 from orchestrator.model.naming import Labels, Unknown
-from unattend.secret import SecretRef
-from unattend.windows.answers import Answers, secrets_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,10 @@ import functools
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 
+from vmrole_unattend import local_storage
+from vmrole_unattend.errors import AnswersInvalid
+from vmrole_unattend.secret import SecretRef
+
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     INSTANCES_MAX,
@@ -51,9 +55,6 @@ from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in, read_tree
-from unattend import local_storage
-from unattend.errors import AnswersInvalid
-from unattend.secret import SecretRef
 
 
 class HostKeys(enum.StrEnum):

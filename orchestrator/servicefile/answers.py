@@ -9,16 +9,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from orchestrator.errors import Problem
-from orchestrator.model import AnswerFormat, Role
-from orchestrator.servicefile.fields import Answer, boolean, choice, shaped, text, words
-from orchestrator.servicefile.reader import Reader, shown, under
-from orchestrator.servicefile.tree import Map
-from unattend import AnswersInvalid, configdrive, nocloud
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows import files as windows_files
-from unattend.windows import wishes
-from unattend.windows.answers import (
+from vmrole_unattend import AnswersInvalid, configdrive, nocloud
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows import files as windows_files
+from vmrole_unattend.windows import wishes
+from vmrole_unattend.windows.answers import (
     Account,
     Answers,
     Architecture,
@@ -29,7 +24,13 @@ from unattend.windows.answers import (
     Script,
     Windows,
 )
-from unattend.windows.names import computer_name
+from vmrole_unattend.windows.names import computer_name
+
+from orchestrator.errors import Problem
+from orchestrator.model import AnswerFormat, Role
+from orchestrator.servicefile.fields import Answer, boolean, choice, shaped, text, words
+from orchestrator.servicefile.reader import Reader, shown, under
+from orchestrator.servicefile.tree import Map
 
 DATA_BYTES_MAX = 256 * 1024
 SecretFault = Callable[[str, SecretRef], str]

@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from vmrole_unattend.secret import SecretRef
+
 from orchestrator.model import Instance, Role, ServiceSpec
 from orchestrator.servicefile.spelling import unit_of, word_of
-from unattend.secret import SecretRef
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

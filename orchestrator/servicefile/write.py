@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
+from vmrole_unattend.secret import SecretRef
+from vmrole_unattend.windows.answers import Answers, Join
+
 from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Role, ServiceSpec
 from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
 from orchestrator.servicefile.spelling import unit_of, word_of
 from orchestrator.servicefile.yaml_text import yaml_text
-from unattend.secret import SecretRef
-from unattend.windows.answers import Answers, Join
 
 Node: TypeAlias = dict[str, Any]
 

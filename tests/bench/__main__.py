@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import images
+import vmrole_images
+
 from tests.bench import answers
 from tests.bench.convert import convert_ratio
 from tests.bench.floor import Floor
@@ -276,7 +277,7 @@ def report(found: dict[str, Samples]) -> bool:
 
 def main(names: list[str]) -> int:
     """Returns 0 when every measure is within its limit."""
-    image = images.ensure("micro", enter.REPOSITORY / "build" / "images").path
+    image = vmrole_images.ensure("micro", enter.REPOSITORY / "build" / "images").path
     with tempfile.TemporaryDirectory(prefix="vmrole-bench-") as place, Lab() as lab:
         daemon = lab.daemon(Path(place) / "vmrole")
         daemon.start()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import check, files
-from unattend.windows.answers import Account, Answers, Command, Machine, Script
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import check, files
+from vmrole_unattend.windows.answers import Account, Answers, Command, Machine, Script
 
 ROUNDS = 7
 DISCS = 60

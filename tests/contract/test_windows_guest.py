@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vmrole_images import setup_simulator
+from vmrole_images.setup_simulator.guest.agent import Agent
+from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.passes import Setup
+from vmrole_images.setup_simulator.guest.scripts import LOG
+from vmrole_images.setup_simulator.guest.search import CACHE
+from vmrole_images.setup_simulator.guest.world import power_on
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import files
+from vmrole_unattend.windows.answers import Answers
 
-from images import setup_simulator
-from images.setup_simulator.guest.agent import Agent
-from images.setup_simulator.guest.drive import Drive, Kind
-from images.setup_simulator.guest.passes import Setup
-from images.setup_simulator.guest.scripts import LOG
-from images.setup_simulator.guest.search import CACHE
-from images.setup_simulator.guest.world import power_on
 from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.model import Identity, InstanceName, Ready, Services
 from tests.unit.windows_agent import STARTING, WEB, guest, with_ready
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import files
-from unattend.windows.answers import Answers
 
 FIRST, SECOND = "20261122023000.123456+000", "20261122023500.123456+000"
 ANSWERS = Answers(administrator_password=SecretRef(source=SecretSource.ENV, name="PASSWORD"))

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import vmrole_images
 
-import images
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
@@ -50,13 +50,13 @@ def lab(lab_session: Lab) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def micro_image() -> Path:
     """The micro image, built once under build/images."""
-    return images.ensure("micro", _IMAGES).path
+    return vmrole_images.ensure("micro", _IMAGES).path
 
 
 @pytest.fixture(scope="session")
 def debian_image() -> Path:
     """The debian image, built once under build/images."""
-    return images.ensure("debian", _IMAGES).path
+    return vmrole_images.ensure("debian", _IMAGES).path
 
 
 @pytest.fixture

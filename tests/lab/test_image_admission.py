@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import images
+import vmrole_images
+
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
@@ -54,7 +55,7 @@ def test_good_images_pass(lab: Lab, daemon: RoleDaemon, micro_image: Path, tmp_p
     """Named as asked, restarted by setup, the same in three generations, bytes unchanged; the times are kept, and
     nothing of a canary is left. What generations share of their identity is warned of.
     """
-    simulator = images.ensure("setup-simulator", enter.REPOSITORY / "build" / "images").path
+    simulator = vmrole_images.ensure("setup-simulator", enter.REPOSITORY / "build" / "images").path
     daemon.run("image", "add", str(micro_image), "--name", "micro")
     daemon.run("image", "add", str(simulator), "--name", "windows", "--os", "windows")
     daemon.give_secret("admin", "S3cret-of-a-canary")

@@ -20,8 +20,7 @@ from typing import Any, TypeVar
 
 import pycdlib
 import pytest
-
-import images
+import vmrole_images
 
 T = TypeVar("T")
 
@@ -221,13 +220,13 @@ def guest(tmp_path: Path, micro_image: Path) -> Guest:
 
 def test_two_builds_of_micro_are_equal(micro_image: Path, tmp_path: Path) -> None:
     """The same packages and tools give the same bytes, and the lock file says what they were; at most 64 MiB."""
-    second = images.build("micro", tmp_path / "again.qcow2")
-    lock, again = (json.loads(images.lock_path(path).read_text()) for path in (micro_image, second.path))
+    second = vmrole_images.build("micro", tmp_path / "again.qcow2")
+    lock, again = (json.loads(vmrole_images.lock_path(path).read_text()) for path in (micro_image, second.path))
     assert lock == again
     assert second.sha256 == hashlib.sha256(micro_image.read_bytes()).hexdigest()
     assert second.size_bytes <= 64 * _MIB
     assert {"busybox-static", "qemu-guest-agent", "libc6"} <= {name for name, _version in second.packages}
-    assert images.ensure("micro", micro_image.parent).seconds == 0.0, "nothing changed: nothing is built"
+    assert vmrole_images.ensure("micro", micro_image.parent).seconds == 0.0, "nothing changed: nothing is built"
 
 
 def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: Path, micro_image: Path) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vmrole_images
+from vmrole_images.setup_simulator.variant import variant
 
-import images
-from images.setup_simulator.variant import variant
 from tests.lab.harness import answers, enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon, wait_until
@@ -72,7 +72,7 @@ STALE = b"""<?xml version="1.0" encoding="utf-8"?>
 def shop(lab_session: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoleDaemon]:
     """A daemon with three images and a service whose roles are being set up."""
     place = tmp_path_factory.mktemp("windows")
-    base = images.ensure("setup-simulator", IMAGES).path
+    base = vmrole_images.ensure("setup-simulator", IMAGES).path
     lab_session.start_libvirtd()
     with contextlib.ExitStack() as undo:
         undo.callback(lab_session.sweep)

@@ -6,10 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from images import BuildError
-from images.windows import Machine, Wanted, answers, machine
-from unattend.iso import write_iso
+from vmrole_images import BuildError
+from vmrole_images.windows import Machine, Wanted, answers, machine
+from vmrole_unattend.iso import write_iso
 
 
 def test_qemu_takes_the_command_line(tmp_path: Path) -> None:

@@ -39,10 +39,10 @@ BREAKS = (
     ("orchestrator.imagefiles.magics", "orchestrator.ports", "readers"),
     ("orchestrator.host.config", "orchestrator.model", "host"),
     ("orchestrator.rules.patience", "pydantic", "pure"),
-    ("unattend.iso", "libvirt", "rooms-of-libraries"),
+    ("vmrole_unattend.iso", "libvirt", "rooms-of-libraries"),
     ("orchestrator.control.explain", "fastapi", "web"),
     ("orchestrator.drivers.clock", "rich", "terminal"),
-    ("unattend.errors", "orchestrator.errors", "apart"),
+    ("vmrole_unattend.errors", "orchestrator.errors", "apart"),
 )
 
 
@@ -65,8 +65,8 @@ def test_every_contract_is_broken_here() -> None:
 def verdict(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the linter says of a copy of the house in which every wall is broken at once."""
     house = tmp_path_factory.mktemp("house")
-    for part in ("orchestrator", "unattend", "images"):
-        shutil.copytree(REPOSITORY / part, house / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("orchestrator", "unattend/vmrole_unattend", "images/vmrole_images"):
+        shutil.copytree(REPOSITORY / part, house / Path(part).name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", house)
     for importer, imported, _ in BREAKS:
         file = house / Path(*importer.split("."))

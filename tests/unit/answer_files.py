@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unattend.windows.check import Deployment, Finding, check
+from vmrole_unattend.windows.check import Deployment, Finding, check
 
 ROOT = '<unattend xmlns="urn:schemas-microsoft-com:unattend" xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State">'
 KEYS = 'processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS"'

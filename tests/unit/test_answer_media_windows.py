@@ -9,15 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Answers
+from vmrole_unattend.windows.passwords import encode
 
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Goal, Instance, InstanceName, Nic, Os, Role
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows.answers import Answers
-from unattend.windows.passwords import encode
 
 CANARY = "canary-Hunter2"
 ADMIN = SecretRef(source=SecretSource.ENV, name="ADMIN")

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Answers, Command, Script
 
 from orchestrator import errors
 from orchestrator.api.guard import BODY_MAX_BYTES
@@ -16,8 +18,6 @@ from orchestrator.client.client import Client
 from orchestrator.control import records
 from orchestrator.model import Role, Verb
 from tests.unit.api_daemon import DIGEST, SECRET, SHOP, Daemon, exchange
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows.answers import Answers, Command, Script
 
 
 @pytest.fixture(scope="module")

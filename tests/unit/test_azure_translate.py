@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Windows
 
 from orchestrator.errors import InvalidInput
 from orchestrator.model import AnswerFormat, HttpProbe, Mode, Size, TcpProbe
@@ -26,8 +28,6 @@ from tests.unit.azure_files import (
     imported,
     parsed,
 )
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows.answers import Windows
 
 
 def test_the_sample_becomes_a_service() -> None:

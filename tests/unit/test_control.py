@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.api.views import view_instance
 from orchestrator.cli import listing
@@ -34,7 +35,6 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Check, Write
 from tests.trouble.life import DIGEST, Fabric, web_role
-from unattend.windows.answers import Answers
 
 VIP = "203.0.113.10"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.model import (
     Endpoint,
@@ -20,8 +22,6 @@ from orchestrator.model import (
     TcpProbe,
 )
 from orchestrator.servicefile.difference import difference
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows.answers import Answers
 
 ROLE = Role(name="web", image="micro", image_sha256="a" * 64, instances=3)
 REIMAGE = "rolling reimage, one instance at a time"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from vmrole_unattend import nocloud
 
 from orchestrator import servicefile
 from orchestrator.control import deployment
@@ -13,7 +14,6 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.errors import InvalidInput
 from orchestrator.model import DiskFormat, Image, LocalStorage, Os, Role, Service, ServiceNetwork, ServiceSpec, Size
 from orchestrator.servicefile.difference import difference
-from unattend import nocloud
 
 GIB = 1024
 IMAGE = Image(

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from images import BuildError, builder, disk, elf, initramfs, kernel, micro, tools
-from images.kernel import Kernel
+from vmrole_images import BuildError, builder, disk, elf, initramfs, kernel, micro, tools
+from vmrole_images.kernel import Kernel
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from vmrole_unattend import cloud_check
 
 from orchestrator.drivers.guest.guest_services import READY_FILE
-from unattend import cloud_check
 
 PAGE = Path(__file__).parents[2] / "docs" / "images-needs.md"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

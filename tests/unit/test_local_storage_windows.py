@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import tree_sitter
 import tree_sitter_powershell
+from vmrole_unattend import local_storage
+from vmrole_unattend.nocloud import guest_script
+from vmrole_unattend.windows import files, guest_command
+from vmrole_unattend.windows.answers import Answers, Machine
 
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.blank import is_blank
@@ -20,10 +24,6 @@ from tests.unit import test_answer_media_windows as media
 from tests.unit.test_manifest_windows import GOOD, WINDOWS, parse, problems
 from tests.unit.test_unattend_configdrive import ANSWERS, _parts
 from tests.unit.windows_agent import SETUP_DIR, STARTING, WindowsAgent, guest, status, with_ready
-from unattend import local_storage
-from unattend.nocloud import guest_script
-from unattend.windows import files, guest_command
-from unattend.windows.answers import Answers, Machine
 
 STORAGE = (LocalStorage(name="cache", size_mib=64), LocalStorage(name="logs", size_mib=64))
 ONLY_OWN = Answers(own_xml=media.OWN)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Account, Answers, Command, Edition, Join, Restart, Script, Windows
 
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import AnswerFormat, Deadlines, Firmware, Hardware, Image, Os, Ready, Role, Setup
 from tests.unit.test_manifest import MICRO
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows.answers import Account, Answers, Command, Edition, Join, Restart, Script, Windows
 
 WINDOWS = dataclasses.replace(
     MICRO,

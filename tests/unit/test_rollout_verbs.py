@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from vmrole_unattend.secret import SecretRef, SecretSource
 
 from orchestrator.api.views import view_revisions
 from orchestrator.control import records, revisions
@@ -23,7 +24,6 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Write
 from tests.trouble.life import DIGEST, Fabric, web_role
-from unattend.secret import SecretRef, SecretSource
 
 WEB_0, WEB_1 = (instance_name("shop", "web", index) for index in range(2))
 

@@ -9,10 +9,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
 
 from orchestrator.drivers.secrets import SECRET_BYTES_MAX, HostSecrets
-from unattend import AnswersInvalid
-from unattend.secret import Secret, SecretRef, SecretSource
 
 CANARY = "canary-hunter2"
 SERVICE = "shop"

@@ -6,21 +6,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from vmrole_images import NAMES, disk, setup_simulator, tools
+from vmrole_images.setup_simulator import FILES
+from vmrole_images.setup_simulator.guest import answerfile, options, registry
+from vmrole_images.setup_simulator.guest.answerfile import AnswerFileError
+from vmrole_images.setup_simulator.guest.cache import DELETED
+from vmrole_images.setup_simulator.guest.drive import Drive, Kind, locate
+from vmrole_images.setup_simulator.guest.passes import Next, Outcome, Setup
+from vmrole_images.setup_simulator.guest.search import CACHE, Found, search
+from vmrole_images.setup_simulator.guest.world import World, power_on
+from vmrole_images.setup_simulator.variant import variant
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import files, guest_command
+from vmrole_unattend.windows.answers import Answers, Command, Machine
 
-from images import NAMES, disk, setup_simulator, tools
-from images.setup_simulator import FILES
-from images.setup_simulator.guest import answerfile, options, registry
-from images.setup_simulator.guest.answerfile import AnswerFileError
-from images.setup_simulator.guest.cache import DELETED
-from images.setup_simulator.guest.drive import Drive, Kind, locate
-from images.setup_simulator.guest.passes import Next, Outcome, Setup
-from images.setup_simulator.guest.search import CACHE, Found, search
-from images.setup_simulator.guest.world import World, power_on
-from images.setup_simulator.variant import variant
 from orchestrator.cli.verbs import image as cli_image
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import files, guest_command
-from unattend.windows.answers import Answers, Command, Machine
 
 COMPONENT = (
     '<component name="Microsoft-Windows-{}" processorArchitecture="{}" publicKeyToken="31bf3856ad364e35"'

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vmrole_images import setup_simulator
+from vmrole_images.setup_simulator.guest import registry, web, world
+from vmrole_images.setup_simulator.guest.agent import EXEC_S, Agent
+from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.search import CACHE
+from vmrole_images.setup_simulator.guest.world import World
 
-from images import setup_simulator
-from images.setup_simulator.guest import registry, web, world
-from images.setup_simulator.guest.agent import EXEC_S, Agent
-from images.setup_simulator.guest.drive import Drive, Kind
-from images.setup_simulator.guest.search import CACHE
-from images.setup_simulator.guest.world import World
 from orchestrator.drivers.guest import windows_scripts, windows_services
 
 BOOT = "20261122023000.123456+000"

@@ -11,9 +11,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from unattend import _cloud_schema, _cloud_yaml, cloud_check
-from unattend.cloud_check import Finding, Severity
+from vmrole_unattend import _cloud_schema, _cloud_yaml, cloud_check
+from vmrole_unattend.cloud_check import Finding, Severity
 
 _HEAD = "#cloud-config\n"
 

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from vmrole_unattend import configdrive, iso, nocloud
+from vmrole_unattend.secret import Secret
 
 from tests.unit.cloudbase_guest import Guest, windows
-from unattend import configdrive, iso, nocloud
-from unattend.secret import Secret
 
 pytestmark = pytest.mark.slow
 

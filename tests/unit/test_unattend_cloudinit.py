@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from unattend import iso, nocloud
+from vmrole_unattend import iso, nocloud
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,8 @@ import tree_sitter
 import tree_sitter_powershell
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from unattend import AnswersInvalid, configdrive, iso, nocloud
-from unattend.secret import Secret
+from vmrole_unattend import AnswersInvalid, configdrive, iso, nocloud
+from vmrole_unattend.secret import Secret
 
 ANSWERS = nocloud.Answers(
     instance_id="7b0f3f0e-0000-4000-8000-000000000001",

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from unattend import AnswersInvalid, iso
+from vmrole_unattend import AnswersInvalid, iso
 
 _FILES = {
     "meta-data": b'{"instance-id": "x"}\n',
@@ -28,7 +27,7 @@ _FILES = {
 _DIRECTORIES = {name[:at] for name in _FILES for at, letter in enumerate(name) if letter == "/"}
 _ELSEWHERE = """
 import hashlib, sys, time
-from unattend import iso
+from vmrole_unattend import iso
 files = {"user-data": b"u" * 5000, "meta-data": b"m", "long-" + "n" * 59: b"", "a/b/c": b"d"}
 print(hashlib.sha256(iso.write_iso(files, "cidata")).hexdigest())
 """

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from unattend import AnswersInvalid, network_config, nocloud
-from unattend.network_config import Network
+from vmrole_unattend import AnswersInvalid, network_config, nocloud
+from vmrole_unattend.network_config import Network
 
 _MAC = "52:54:00:12:34:56"
 _STATIC = Network(mac=_MAC, address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53", "2001:db8::53"))

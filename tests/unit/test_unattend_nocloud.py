@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from unattend import AnswersInvalid, multipart, nocloud
+from vmrole_unattend import AnswersInvalid, multipart, nocloud
 
 ANSWERS = nocloud.Answers(
     instance_id="7b0f3f0e-0000-4000-8000-000000000001",

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vmrole_unattend.windows.answers import Architecture, Windows
+from vmrole_unattend.windows.check import Deployment, Finding, Severity, check
 
 from tests.unit.answer_files import PASSWORD
-from unattend.windows.answers import Architecture, Windows
-from unattend.windows.check import Deployment, Finding, Severity, check
 
 SOUND = (Path(__file__).parents[1] / "golden" / "answers" / "generalized.xml").read_bytes()
 ROOT = '<unattend xmlns="urn:schemas-microsoft-com:unattend" xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State">'

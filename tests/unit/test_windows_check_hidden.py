@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import files
+from vmrole_unattend.windows.answers import Answers, Edition, Windows
+from vmrole_unattend.windows.check import Deployment
 
 from tests.bench.answers import machine
 from tests.unit.answer_files import ADMINISTRATOR, OOBE, OTTO, codes, commands, component, items, server, told
-from unattend import AnswersInvalid
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import files
-from unattend.windows.answers import Answers, Edition, Windows
-from unattend.windows.check import Deployment
 
 LONG = "Write-Output one two three; " * 12
 LINES = [

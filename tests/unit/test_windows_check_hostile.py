@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from unattend.windows.check import check
+from vmrole_unattend.windows.check import check
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from vmrole_unattend.windows.check import Deployment
 
 from tests.unit.answer_files import CREATED, EULA, MODIFIED, codes, install, told
-from unattend.windows.check import Deployment
 
 EFI, MSR, REST = CREATED
 DISK = "<DiskID>0</DiskID><WillWipeDisk>true</WillWipeDisk>"

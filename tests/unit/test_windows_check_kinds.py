@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 
 import pytest
+from vmrole_unattend.windows.answers import Windows
+from vmrole_unattend.windows.check import Deployment, check
 
 from tests.unit.answer_files import (
     ADMINISTRATOR,
@@ -20,8 +22,6 @@ from tests.unit.answer_files import (
     settings,
     told,
 )
-from unattend.windows.answers import Windows
-from unattend.windows.check import Deployment, check
 
 
 def one_code(source: bytes, code: str, **options: object) -> None:

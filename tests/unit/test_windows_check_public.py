@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 
 import pytest
+from vmrole_unattend.windows.check import Deployment, Severity, check
 
 from tests.unit.answer_files import PASSWORD
 from tests.unit.test_windows_check import ROOT, SHELL, E, W, answers, component, found, password
-from unattend.windows.check import Deployment, Severity, check
 
 IE = "IE-InternetExplorer"
 ADDON = "<AddonGuidItem><AddonGuid>{1}</AddonGuid></AddonGuidItem>"

@@ -7,10 +7,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from unattend.errors import AnswersInvalid
-from unattend.windows import document
-from unattend.windows.document import Finding, Severity
+from vmrole_unattend.errors import AnswersInvalid
+from vmrole_unattend.windows import document
+from vmrole_unattend.windows.document import Finding, Severity
 
 SAMPLE = (
     '<?xml version="1.0" encoding="utf-8"?>\r\n'

@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-
-from unattend import AnswersInvalid
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import explain
-from unattend.windows.answers import Account, Answers, Architecture, Command, Join, Machine
-from unattend.windows.check import Severity, check
-from unattend.windows.merge import Decision, Kept, Merged, merge, strip_marks
-from unattend.windows.render import render
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import explain
+from vmrole_unattend.windows.answers import Account, Answers, Architecture, Command, Join, Machine
+from vmrole_unattend.windows.check import Severity, check
+from vmrole_unattend.windows.merge import Decision, Kept, Merged, merge, strip_marks
+from vmrole_unattend.windows.render import render
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "merge"
 CASES = [("server", "ours"), ("compact", "ours"), ("client", "ours-join")]

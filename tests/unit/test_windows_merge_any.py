@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
-
-from unattend import AnswersInvalid
-from unattend.windows import document
-from unattend.windows.check import Severity, check
-from unattend.windows.markup import children, elements
-from unattend.windows.merge import Kept, merge
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.windows import document
+from vmrole_unattend.windows.check import Severity, check
+from vmrole_unattend.windows.markup import children, elements
+from vmrole_unattend.windows.merge import Kept, merge
 
 pytestmark = pytest.mark.slow
 

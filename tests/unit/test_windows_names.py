@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from unattend import AnswersInvalid
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows import names
-from unattend.windows.answers import Account, Answers
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows import names
+from vmrole_unattend.windows.answers import Account, Answers
 
 PASSWORD = SecretRef(source=SecretSource.ENV, name="P")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from unattend import AnswersInvalid
-from unattend.secret import Secret
-from unattend.windows.passwords import ACCOUNT, ADMINISTRATOR, PASSWORD_CHARS_MAX, decode, encode
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret
+from vmrole_unattend.windows.passwords import ACCOUNT, ADMINISTRATOR, PASSWORD_CHARS_MAX, decode, encode
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ import pytest
 import tree_sitter
 import tree_sitter_powershell
 from lxml import etree
+from vmrole_images import BuildError
+from vmrole_images.windows import DRIVERS, Machine, Wanted, answers, build, machine
+from vmrole_unattend.iso import write_iso
+from vmrole_unattend.windows.answers import Architecture
+from vmrole_unattend.windows.check import Deployment, check
 
-from images import BuildError
-from images.windows import DRIVERS, Machine, Wanted, answers, build, machine
 from orchestrator.cli.main import main
 from tests.unit.api_daemon import Daemon
-from unattend.iso import write_iso
-from unattend.windows.answers import Architecture
-from unattend.windows.check import Deployment, check
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,10 @@ import tree_sitter_powershell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
-
-from tests.bench.answers import ANSWERS, machine
-from unattend import AnswersInvalid
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import files, guest_command
-from unattend.windows.answers import (
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import files, guest_command
+from vmrole_unattend.windows.answers import (
     Account,
     Answers,
     Architecture,
@@ -30,9 +28,11 @@ from unattend.windows.answers import (
     Script,
     Windows,
 )
-from unattend.windows.check import check
-from unattend.windows.markup import UNATTEND
-from unattend.windows.passwords import decode
+from vmrole_unattend.windows.check import check
+from vmrole_unattend.windows.markup import UNATTEND
+from vmrole_unattend.windows.passwords import decode
+
+from tests.bench.answers import ANSWERS, machine
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "unattend"
 ADMIN = SecretRef(source=SecretSource.ENV, name="admin")

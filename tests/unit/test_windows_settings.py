@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
-from unattend.windows import settings
-from unattend.windows.settings import Setting, components
+from vmrole_unattend.windows import settings
+from vmrole_unattend.windows.settings import Setting, components
 
 TABLE = Path(settings.__file__).with_name("settings.json")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret, SecretRef, SecretSource
+from vmrole_unattend.windows import files
+from vmrole_unattend.windows.answers import Account, Answers, Command, Edition, Join, Script
 
 from tests.bench.answers import machine
-from unattend import AnswersInvalid
-from unattend.secret import Secret, SecretRef, SecretSource
-from unattend.windows import files
-from unattend.windows.answers import Account, Answers, Command, Edition, Join, Script
 
 SECRET = SecretRef(source=SecretSource.ENV, name="P")
 GOOD = Answers(administrator_password=SECRET)

@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from images.windows import Machine, Wanted, build
+from vmrole_images.windows import Machine, Wanted, build
 
 _MISSING = (
     "{name} is not set: these tests want Windows media, "

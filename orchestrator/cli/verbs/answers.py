@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from vmrole_unattend.windows.answers import Architecture, Windows
 
 from orchestrator.cli import render
 from orchestrator.cli.groups import Group
 from orchestrator.cli.options import examples, format_option
 from orchestrator.cli.reading import read_bytes
-from unattend.windows.answers import Architecture, Windows
 
 if TYPE_CHECKING:
-    from unattend.windows.document import Finding
+    from vmrole_unattend.windows.document import Finding
 
 
 class _Group(Group):
@@ -64,7 +64,7 @@ def check(
     An error is what Windows refuses or what surely breaks; what may not do what was meant is a warning. User-data is
     known by how it begins.
     """
-    from unattend.windows import check as checks
+    from vmrole_unattend.windows import check as checks
 
     source = read_bytes(file, hint="name an answer file")
     reader = use if use in ("cloud-init", "cloudbase-init") else ""

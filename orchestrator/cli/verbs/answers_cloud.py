@@ -6,11 +6,12 @@ import dataclasses
 import re
 from pathlib import Path
 
+from vmrole_unattend import AnswersInvalid, cloud_check, configdrive
+from vmrole_unattend.cloud_check import Finding, Severity
+
 from orchestrator.cli import render
 from orchestrator.cli.verbs.answers import summary
 from orchestrator.errors import InvalidInput
-from unattend import AnswersInvalid, cloud_check, configdrive
-from unattend.cloud_check import Finding, Severity
 
 CLOUD_INIT = "cloud-init"
 CLOUDBASE_INIT = "cloudbase-init"

@@ -5,6 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import click
+from vmrole_unattend import AnswersInvalid
+from vmrole_unattend.secret import Secret, SecretRef
+from vmrole_unattend.windows import check, document, explain, merge
+from vmrole_unattend.windows import render as windows_render
+from vmrole_unattend.windows.answers import Answers, Architecture, Machine, Windows
+from vmrole_unattend.windows.checks import welcome
+from vmrole_unattend.windows.checks.place import homes
 
 from orchestrator.cli import gathering, render
 from orchestrator.cli.options import examples, format_option
@@ -14,13 +21,6 @@ from orchestrator.model import AnswerFormat, label
 from orchestrator.servicefile.answers import WhoseAnswers, read_answers
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map, read_tree
-from unattend import AnswersInvalid
-from unattend.secret import Secret, SecretRef
-from unattend.windows import check, document, explain, merge
-from unattend.windows import render as windows_render
-from unattend.windows.answers import Answers, Architecture, Machine, Windows
-from unattend.windows.checks import welcome
-from unattend.windows.checks.place import homes
 
 _SOMEWHERE = "/unattend.xml"  # The file is named by the command; this one is never read.
 _STAND_IN = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"  # for every secret: what is shown of one is *** anyway

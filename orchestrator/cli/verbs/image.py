@@ -315,7 +315,7 @@ def prune(client: Client, older_than: float, yes: bool) -> None:
 @click.pass_obj
 def build(client: Client, /, recipe: str, name: str, to: Path | None, **media: Any) -> None:  # noqa: ANN401
     """Builds a base image and adds it: from Debian packages, as root, or from the media of Windows."""
-    import images
+    import vmrole_images
 
     windows = image_windows.wanted(recipe, media)
     with contextlib.ExitStack() as undo:
@@ -328,8 +328,8 @@ def build(client: Client, /, recipe: str, name: str, to: Path | None, **media: A
             if windows is not None:
                 report = windows(place, render.say)
             else:
-                report = images.build(cast("images.ImageName", recipe), place, progress=render.say)
-        except images.BuildError as error:
+                report = vmrole_images.build(cast("vmrole_images.ImageName", recipe), place, progress=render.say)
+        except vmrole_images.BuildError as error:
             raise VmroleError(str(error)) from error
         render.say(f"built in {report.seconds:.1f} s: {render.size(report.size_bytes)}")
         if to is not None:

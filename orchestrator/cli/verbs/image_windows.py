@@ -11,7 +11,8 @@ import click
 from orchestrator.cli.options import Duration
 
 if TYPE_CHECKING:
-    from images.report import BuildReport
+    from vmrole_images.report import BuildReport
+
     from orchestrator.model import Hardware
 
     Building = Callable[[Path, Callable[[str], None]], BuildReport]
@@ -72,7 +73,7 @@ def wanted(recipe: str, media: Mapping[str, Any]) -> Building | None:
             raise click.UsageError(f"the windows recipe needs --{name.replace('_', '-')}")
 
     def building(place: Path, progress: Callable[[str], None]) -> BuildReport:
-        from images import windows
+        from vmrole_images import windows
 
         what = windows.Wanted(**{name: given[name] for name in _OF_WANTED if name in given})
         computer = windows.Machine(**{name: given[name] for name in _OF_MACHINE if name in given})

@@ -15,8 +15,9 @@ from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, RequestError
 
 if TYPE_CHECKING:
+    from vmrole_unattend.secret import SecretRef
+
     from orchestrator.servicefile.azure.definition import Element, Kind
-    from unattend.secret import SecretRef
 
 _RELEASES = ["2008r2", "2012", "2012r2", "2016", "2019", "2022", "2025", "none"]
 
@@ -64,10 +65,11 @@ def import_(
 
     Virtual machine roles only. What the service file cannot say is listed at its top and on stderr.
     """
+    from vmrole_unattend.windows.answers import Windows
+
     from orchestrator.servicefile.azure.definition import Kind
     from orchestrator.servicefile.azure.translate import translate
     from orchestrator.servicefile.azure.wishes import Wishes
-    from unattend.windows.answers import Windows
 
     if applies and output:
         raise click.UsageError("either --apply or -o")
@@ -146,7 +148,7 @@ def _vip(address: str) -> str:
 
 
 def _secret(word: str) -> SecretRef:
-    from unattend.secret import SecretRef, SecretSource
+    from vmrole_unattend.secret import SecretRef, SecretSource
 
     source, _, name = word.partition(":")
     if source not in list(SecretSource) or not name:

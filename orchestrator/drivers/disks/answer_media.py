@@ -13,6 +13,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from vmrole_unattend import AnswersInvalid, configdrive, iso, nocloud
+from vmrole_unattend.secret import Reveal
+from vmrole_unattend.windows import files as windows_files
+from vmrole_unattend.windows.answers import Answers
+
 from orchestrator.drivers.disks.blank import is_blank
 from orchestrator.drivers.disks.host_keys import HostKeys
 from orchestrator.drivers.tools.file_errors import file_faults
@@ -20,10 +25,6 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Instance, InstanceName
-from unattend import AnswersInvalid, configdrive, iso, nocloud
-from unattend.secret import Reveal
-from unattend.windows import files as windows_files
-from unattend.windows.answers import Answers
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711

@@ -14,6 +14,10 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from vmrole_unattend.errors import AnswersInvalid
+from vmrole_unattend.windows import files as windows_files
+from vmrole_unattend.windows.answers import Answers
+
 from orchestrator.drivers.guest import windows_scripts, windows_services, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.guest.windows_setup import Status
@@ -22,9 +26,6 @@ from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
-from unattend.errors import AnswersInvalid
-from unattend.windows import files as windows_files
-from unattend.windows.answers import Answers
 
 STATE_INI: Final = r"C:\Windows\Setup\State\State.ini"
 OURS: Final = "C:\\Windows\\Setup\\vmrole\\"  # Where our disc's script writes down which boot and instance it was.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from vmrole_unattend.windows.answers import Machine
+
 from orchestrator.model import Instance
-from unattend.windows.answers import Machine
 
 
 def windows_machine(instance: Instance) -> Machine:

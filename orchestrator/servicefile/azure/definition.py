@@ -10,9 +10,9 @@ import enum
 from collections.abc import Iterator
 
 from lxml import etree
+from vmrole_unattend.windows import document
 
 from orchestrator.errors import InvalidInput, Problem
-from unattend.windows import document
 
 PARTS_MAX = 5000  # elements and attributes: 25 roles with everything that the schema knows are some 2000
 SOURCE_BYTES_MAX = document.SOURCE_BYTES_MAX

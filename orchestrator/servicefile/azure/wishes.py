@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from unattend.secret import SecretRef, SecretSource
-from unattend.windows.answers import Windows
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Windows
 
 PASSWORD = SecretRef(source=SecretSource.CREDENTIAL, name="administrator-password")
 

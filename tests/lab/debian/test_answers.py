@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vmrole_unattend import iso, nocloud
 
 from tests.lab.test_image_boot import Guest, NoAnswer, until
-from unattend import iso, nocloud
 
 _BOOT_S = 900.0  # 30 s on a quiet machine, 370 s were seen where others used the same two cores.
 _OFF_S = 120.0

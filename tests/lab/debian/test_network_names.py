@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from vmrole_unattend import iso, nocloud
 
 from tests.lab.debian.test_answers import _BOOT_S, _MAC, _OFF_S, Debian, _past_setup, _settled
 from tests.lab.test_image_boot import until
-from unattend import iso, nocloud
 
 pytestmark = pytest.mark.timeout(5 * (_BOOT_S + _OFF_S))
 _NAME = "lan7"

@@ -1,0 +1,264 @@
+"""What cloud-init would say of user-data, said before there is a guest: YAML, cloud-init's own schema, first lines.
+
+Only what `multipart` refuses is an error, and nothing else keeps user-data from a guest: a cloud-init that is newer
+than the one on this host may know better. Nothing of a value stands in a finding, for it may be a secret.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import email
+import email.message
+import enum
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmrole_unattend import _cloud_schema, _cloud_yaml, multipart
+from vmrole_unattend.errors import AnswersInvalid
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\$\{\w+\}|%\{\s?(if|for)\b")
+_URL_FORMS = ("http://", "https://", "ftp://", "file://", "/")
+
+
+class Severity(enum.StrEnum):
+    """How much a finding matters."""
+
+    ERROR = "error"  # no disc is made of it
+    WARNING = "warning"  # cloud-init will pass over it, or take it otherwise than it is meant
+    NOTE = "note"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing to look at.
+
+    `line` counts from 1 within its `part` ("user-data", "user-data: part 2"), and is 0 when it is about none. `path`
+    leads to the entry of a cloud-config, like "users.0.name"; `code` is a stable word; `mend` says what to do.
+    """
+
+    severity: Severity
+    part: str
+    line: int
+    path: str
+    code: str
+    message: str
+    mend: str = ""
+
+
+def refused(error: AnswersInvalid) -> Finding:
+    """The finding for user-data of which no disc is made."""
+    return Finding(
+        severity=Severity.ERROR,
+        part=error.where.partition(": line ")[0],
+        line=_line_of(error.where),
+        path="",
+        code="refused",
+        message=error.message,
+        mend=error.hint,
+    )
+
+
+def check(user_data: str, *, where: str = "user-data", schema_file: Path | None = None) -> list[Finding]:
+    """All findings, part by part and line by line.
+
+    `where` is what the text is called. `schema_file` is a cloud-init schema for cloud-config; the host's cloud-init
+    has one. Without it, or without jsonschema, one note says that the schema was not asked; where it found something,
+    one says whose it is, for the guest's own cloud-init decides.
+    """
+    try:
+        parts = multipart.user_parts(user_data, where=where)
+    except AnswersInvalid as error:
+        return [refused(error)]
+    schema_file = schema_file or _cloud_schema.find()
+    found = list[Finding]()
+    for number, part in enumerate(parts, start=1):
+        content_type, text = _opened(part, where)
+        name = where if len(parts) == 1 else f"{where}: part {number}"
+        found += _part(content_type, text, name, schema_file)
+    if schema_file is not None and any(finding.code not in _OWN_CODES for finding in found):
+        message = f"the schema is that of {_cloud_schema.release(schema_file)}; the one in the guest decides"
+        note = Finding(
+            severity=Severity.NOTE, part=where, line=0, path="", code="schema", message=message, mend=_ANOTHER
+        )
+        found.append(note)
+    return _with_one_note(found)
+
+
+_ANOTHER = "another is named by --schema"
+_OWN_CODES = {"yaml", "twice", "not-a-mapping", "power-state", "unchecked", "not-a-list", "no-content", "json"}
+_OWN_CODES |= {"no-url", "line-end", "interpreter", "too-early"}
+"""What is found without a schema."""
+
+
+def _part(content_type: str, text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
+    """What is to be said of one part."""
+    match content_type:
+        case "text/cloud-config":
+            yield from sorted(_cloud_config(text, where, schema_file), key=lambda finding: finding.line)
+        case "text/cloud-config-archive":
+            yield from _archive(text, where, schema_file)
+        case "text/cloud-config-jsonp":
+            yield from _json_patch(text, where)
+        case "text/x-include-url" | "text/x-include-once-url":
+            yield from _include(text, where)
+        case "text/x-shellscript" | "text/cloud-boothook":
+            yield from _script(text, where)
+        case _:
+            pass
+
+
+def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
+    try:
+        document = _cloud_yaml.read(text)
+    except _cloud_yaml.Broken as error:
+        yield _warning(where, error.line, "yaml", error.problem, _broken(text))
+        return
+    for line, path in document.twice:
+        yield _warning(where, line, "twice", "is given again, and what stood there before is lost", path=path)
+    config = document.value
+    if config is None:
+        return
+    if not isinstance(config, dict):
+        yield _warning(
+            where, 1, "not-a-mapping", "is no mapping of keys", "cloud-init would pass over the whole part"
+        )
+        return
+    if "power_state" in config:
+        yield Finding(
+            severity=Severity.NOTE,
+            part=where,
+            line=document.line(("power_state",)),
+            path="power_state",
+            code="power-state",
+            message="has no effect: whether setup ends in a restart is the role's to say",
+            mend="use setup.restart",
+        )
+    if schema_file is None:
+        yield _unchecked(where, "there is no cloud-init on this host", "install the package cloud-init")
+        return
+    try:
+        for offence in _cloud_schema.offences(config, schema_file):
+            line = document.line(offence.path)
+            found = _warning(where, line, offence.code, offence.message, offence.mend, path=offence.path)
+            meant = offence.code == "unread-key" and str(offence.path[0]).startswith("x-")  # for anchors
+            yield dataclasses.replace(found, severity=Severity.NOTE) if meant else found
+    except ImportError:
+        yield _unchecked(where, "jsonschema is not installed", "install python3-jsonschema")
+    except (OSError, ValueError) as error:
+        yield _unchecked(where, f"{schema_file} cannot be read: {type(error).__name__}", "install cloud-init anew")
+
+
+def _broken(text: str) -> str:
+    """What is to be done about a text that is no YAML."""
+    if _TEMPLATE.search(text):
+        return "this is a template: fill it in first"
+    return "cloud-init would pass over the whole part"
+
+
+def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
+    """A list of parts: texts, or mappings with `type` and `content`."""
+    try:
+        document = _cloud_yaml.read(text)
+    except _cloud_yaml.Broken as error:
+        yield _warning(where, error.line, "yaml", error.problem, _broken(text))
+        return
+    entries = document.value
+    if not isinstance(entries, list):
+        yield _warning(where, 1, "not-a-list", "an archive is a list of parts")
+        return
+    for number, entry in enumerate(entries):
+        content = entry.get("content") if isinstance(entry, dict) else entry
+        if not isinstance(content, str):
+            yield _warning(where, document.line((number,)), "no-content", "has no content", path=(number,))
+            continue
+        given = entry.get("type") if isinstance(entry, dict) else None
+        name = f"{where}: entry {number + 1}"
+        yield from _part(given if isinstance(given, str) else _type_in_archive(content), content, name, schema_file)
+
+
+def _type_in_archive(content: str) -> str:
+    """What an entry without a type is taken for: a cloud-config where the first line does not say otherwise."""
+    try:
+        return multipart.type_by_first_line(content, "")
+    except AnswersInvalid:
+        return "text/cloud-config"
+
+
+def _json_patch(text: str, where: str) -> Iterator[Finding]:
+    """JSON patches below their first line, as cloud-init's handler takes them."""
+    body = text.partition("\n")[2] if text.startswith("#cloud-config-jsonp") else text
+    try:
+        patch = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        line = error.lineno + 1 if isinstance(error, json.JSONDecodeError) else 1
+        yield _warning(where, line, "json", "is not JSON", "cloud-init would pass over the whole part")
+        return
+    if not isinstance(patch, list):
+        yield _warning(where, 1, "not-a-list", "a patch is a list of operations")
+
+
+def _include(text: str, where: str) -> Iterator[Finding]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        entry = line.strip()
+        for word in ("#include-once", "#include"):
+            entry = entry.removeprefix(word).strip()
+        if entry and not entry.startswith("#") and not entry.lower().startswith(_URL_FORMS):
+            yield _warning(where, number, "no-url", "is no address", "write one URL in each line")
+
+
+def _script(text: str, where: str) -> Iterator[Finding]:
+    lines = text.split("\n")
+    at = 1 if lines[0].startswith("#cloud-boothook") and len(lines) > 1 else 0
+    first = lines[at]
+    if not first.startswith("#!"):
+        if text.lstrip().startswith("#!"):
+            message = "stands before #!, and the kernel runs no such file"
+            yield _warning(where, 1, "interpreter", message, "let the file begin with #!")
+        return
+    if first.endswith("\r"):
+        message = "ends as on Windows: the kernel would look for an interpreter whose name ends in a carriage return"
+        yield _warning(where, at + 1, "line-end", message, "save it with line ends of Unix")
+    elif not first[2:].strip().startswith("/"):
+        yield _warning(where, at + 1, "interpreter", "names no interpreter by its whole path", "like #!/bin/sh")
+
+
+def _opened(part: multipart.Part, where: str) -> tuple[str, str]:
+    """Content type and text of a part; the type is what cloud-init would take it for."""
+    message = email.message.Message()
+    for name, value in part.headers:
+        message[name] = value
+    content_type = message.get_content_type()
+    if message.get_content_maintype() != "text":
+        return content_type, ""
+    text = multipart.text_of(part)
+    if content_type in multipart.CLOUD_INIT.untyped:
+        content_type = multipart.type_by_first_line(text, where)
+    return content_type, text
+
+
+def _with_one_note(found: list[Finding]) -> list[Finding]:
+    """That there is no schema is said once, at the end."""
+    unchecked = [finding for finding in found if finding.code == "unchecked"]
+    return [finding for finding in found if finding.code != "unchecked"] + unchecked[:1]
+
+
+def _unchecked(where: str, reason: str, mend: str) -> Finding:
+    message = f"cloud-init's schema was not asked: {reason}"
+    return Finding(severity=Severity.NOTE, part=where, line=0, path="", code="unchecked", message=message, mend=mend)
+
+
+def _warning(
+    where: str, line: int, code: str, message: str, mend: str = "", *, path: _cloud_yaml.Path = ()
+) -> Finding:
+    joined = ".".join(_cloud_schema.shown(name) for name in path)
+    return Finding(
+        severity=Severity.WARNING, part=where, line=line, path=joined, code=code, message=message, mend=mend
+    )
+
+
+def _line_of(where: str) -> int:
+    """The line that the place of an AnswersInvalid names, or 0."""
+    digits = where.partition(": line ")[2].partition(",")[0]
+    return int(digits) if digits.isdigit() else 0

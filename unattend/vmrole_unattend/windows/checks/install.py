@@ -1,0 +1,70 @@
+"""What Windows' own Setup asks when the file does not say it, and what names the image that it installs."""
+
+from __future__ import annotations
+
+from vmrole_unattend.windows.checks.file import Deployment, File
+from vmrole_unattend.windows.checks.place import Home, Place, Report
+
+_INDEX = "/image/index"
+
+
+def check(file: File, report: Report) -> None:
+    """Everything about an installation from media."""
+    if file.use is Deployment.GENERALIZED:
+        return
+    for home in file.named("Setup"):
+        for place in home.find("imageinstall/osimage/installfrom/metadata"):
+            _image(place, report)
+        begun = [place for place in home.places if place.name.casefold() in ("diskconfiguration", "imageinstall")]
+        if home.phase != "windowspe" or not begun:
+            continue  # It wants to be asked, or is half of a file.
+        _license(home, report)
+        _disk(home, report)
+        _language(file, home, report)
+        for place in home.every:
+            if place.name.casefold() == "willshowui" and place.text.casefold() == "always":
+                message = "WillShowUI is Always: Setup shows the page, and waits"
+                report.warning(place, "asks", message, "write OnError")
+
+
+def _license(home: Home, report: Report) -> None:
+    accepted = next(home.find("userdata/accepteula"), None)
+    if accepted is None:
+        message = "AcceptEula is missing: Setup shows the license, and waits"
+        report.doubt(home, "asks", message, "add <UserData><AcceptEula>true</AcceptEula></UserData>")
+    elif accepted.text.casefold() in ("false", "0"):
+        report.doubt(accepted, "asks", "AcceptEula is false: Setup shows the license, and waits", "write true")
+
+
+def _disk(home: Home, report: Report) -> None:
+    if not any(home.find("diskconfiguration/disk/createpartitions")):
+        return
+    images = list(home.find("imageinstall/osimage"))
+    if any(image.child("installto") or _is_anywhere(image) for image in images):
+        return
+    message = "nothing says where to install to: Setup asks for a partition, and waits"
+    report.doubt(images[0] if images else home, "asks", message, "add <InstallTo> with DiskID and PartitionID")
+
+
+def _is_anywhere(image: Place) -> bool:
+    return image.said("installtoavailablepartition").casefold() not in ("", "false", "0")
+
+
+def _language(file: File, home: Home, report: Report) -> None:
+    international = [one for one in file.named("International-Core-WinPE") if one.phase == "windowspe"]
+    if not any(place.text for one in international for place in one.find("setupuilanguage/uilanguage")):
+        message = "SetupUILanguage is missing: Setup asks for a language, and waits"
+        mend = "add <SetupUILanguage><UILanguage>en-US</UILanguage></SetupUILanguage>"
+        where = international[0] if international else home
+        report.doubt(where, "asks", message, f"{mend} to Microsoft-Windows-International-Core-WinPE")
+
+
+def _image(place: Place, report: Report) -> None:
+    key, value = place.child("key"), place.child("value")
+    if key is None or value is None or not value.text:
+        missing = "Key" if key is None else "Value"
+        report.doubt(place, "image", f"MetaData has no {missing}, so it names no image", f"add <{missing}>")
+    elif not key.text.casefold().startswith("/image/") and not report.awaits(key, key.text):
+        report.doubt(key, "image", f"{key.text[:40]!r} is no key of an image", "write /IMAGE/INDEX or /IMAGE/NAME")
+    elif key.text.casefold() == _INDEX and not value.text.isdecimal() and not report.awaits(value, value.text):
+        report.doubt(value, "image", "the index of an image is a number", "write it, or the key /IMAGE/NAME")
