@@ -21,6 +21,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import vmrole_images
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("style", "unit", "contract")
 LABS = ("lab", "debian", "network", "images", "long")  # in this order: two long ones begin
@@ -80,7 +82,7 @@ def build_images() -> int:
     """Builds what the labs boot: they have no way out to the package archive. Returns the exit status."""
     status = 0
     for image in IMAGES:
-        build = [*_root(), sys.executable, "-m", "images", "ensure", image, "build/images"]
+        build = [*_root(), sys.executable, "-m", vmrole_images.__name__, "ensure", image, "build/images"]
         status = status or subprocess.run(build, cwd=REPOSITORY, check=False).returncode
     return status
 
