@@ -33,6 +33,9 @@ _VERBS = {
     "why": "look",
     "events": "look",
     "console": "look",
+    "ssh": "ssh",
+    "ssh-config": "ssh",
+    "inventory": "inventory",
     "image": "image",
     "answers": "answers",
     "import": "import_",
@@ -58,7 +61,8 @@ class Verbs(Group):
         if cmd_name not in _VERBS:
             return None
         module = importlib.import_module(f"orchestrator.cli.verbs.{_VERBS[cmd_name]}")
-        found = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
+        name = cmd_name.replace("-", "_")
+        found = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         assert isinstance(found, click.Command)
         return found
 
