@@ -7,11 +7,14 @@ import dataclasses
 import errno
 import os
 import resource
+import shutil
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -333,6 +336,74 @@ def test_a_failed_reload_is_told_at_once_and_loses_nothing(
         assert ask() == (200, "zero")
     haproxy.shape([HTTP, ADMIN])
     assert ask() == (200, "zero")
+
+
+def test_an_old_worker_that_answers_late_is_not_taken_for_the_new_one(
+    haproxy: HaproxyBalancer, origins: dict[InstanceName, Origin]
+) -> None:
+    """On a busy host it says nothing when the reload begins; it is the same one that answers after the failure."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    wanted = dataclasses.replace(haproxy.desired.shape, frontends=(*haproxy.desired.shape.frontends, ADMIN))
+    (worker,) = workers(haproxy)
+    os.kill(worker, signal.SIGSTOP)
+    goes_on = threading.Timer(haproxy_process.ANSWER_S + 1.0, os.kill, (worker, signal.SIGCONT))
+    goes_on.start()
+    with (
+        socket.create_server((VIP, ADMIN.port)),
+        pytest.raises(Permanent, match="goes on with the endpoints it had"),
+    ):
+        haproxy.load(wanted)
+    goes_on.join()
+    assert ask() == (200, "zero")
+
+
+def workers(haproxy: HaproxyBalancer) -> set[int]:
+    """The process ids of all that its master has started and that live, be they of this reload or of one before."""
+    master = haproxy.process.pid()
+    assert master is not None
+    return {int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()}
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[tuple[HaproxyBalancer, Callable[[float], None]]]:
+    """An HAProxy of which every reload takes so many seconds longer, and nobody watches it."""
+    program, pause = tmp_path / "slow", tmp_path / "pause"
+    pause.write_text("0")
+    program.write_text(
+        f"#!/bin/bash\ncase \" $* \" in *' -sf '*) read -r s < {pause}; sleep $s;; esac\n"
+        f'exec -a {program} {shutil.which("haproxy")} "$@"\n'
+    )
+    program.chmod(0o755)
+    haproxy = HaproxyBalancer(tmp_path / "haproxy", str(program), lambda *_: None)
+    yield haproxy, lambda seconds: cast(None, pause.write_text(str(seconds)))
+    pause.write_text("0")
+    haproxy.shape([])
+
+
+def test_a_reload_that_nobody_saw_the_end_of_is_believed_by_nobody(
+    slow: tuple[HaproxyBalancer, Callable[[float], None]],
+    origins: dict[InstanceName, Origin],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What such a load was given counts as what HAProxy has only when a later one has seen that it has it."""
+    haproxy, pause = slow
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    pause(4.0)
+    with monkeypatch.context() as patch, socket.create_server((VIP, ADMIN.port)):
+        patch.setattr(haproxy_process, "START_S", 1.0)
+        wanted = dataclasses.replace(haproxy.desired.shape, frontends=(HTTP, ADMIN))
+        with pytest.raises(Unreachable, match="does not come back"):
+            haproxy.load(wanted)
+        patch.undo()
+        pause(0)
+        with pytest.raises(Permanent, match="goes on with the endpoints it had"):
+            haproxy.load(wanted)
+        assert f"{VIP}:{ADMIN.port}" not in haproxy.process.listening()
+    assert ask() == (200, "zero")
+    haproxy.shape([HTTP, ADMIN])
+    assert haproxy.process.settled()
 
 
 @pytest.mark.parametrize("name", ["with space", "q'uote", "x" * 100])

@@ -128,7 +128,7 @@ def worker_of(balancer: HaproxyBalancer) -> int:
     """The process that takes new connections."""
     worker = balancer.process.worker()
     assert worker is not None
-    return int(worker)
+    return worker.pid
 
 
 def assert_without_root(balancer: HaproxyBalancer) -> None:

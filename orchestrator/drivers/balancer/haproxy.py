@@ -272,6 +272,8 @@ class HaproxyBalancer:
         text = self._text(shape)
         if not why and haproxy_config.frame(text) != haproxy_config.frame(self.process.configured()):
             why = "HAProxy runs with a configuration of another version of vmrole"
+        if not why and not self.process.settled():
+            why = "HAProxy has not taken the configuration that it was given last"
         if why:
             log.warning("%s; reloading it, which loses no connection", why)
             self.process.load(text)

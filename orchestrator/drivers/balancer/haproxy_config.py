@@ -63,6 +63,8 @@ defaults
     retries 3
 """
 
+_GENERATION = "    description "
+
 # What a client says of where he comes from is his word alone; members get ours, and none of his. Servers that hand
 # headers on as environment variables cannot tell `X_Forwarded_For` from `X-Forwarded-For`, nor `Proxy` from one of
 # their own.
@@ -113,8 +115,19 @@ def render(shape: Shape, socket: Path, host: Surroundings) -> str:
 
 
 def frame(text: str) -> str:
-    """A configuration without its members, which come and go while HAProxy runs."""
-    return "\n".join(line for line in text.splitlines() if not line.startswith("    server "))
+    """A configuration without its members, which come and go while HAProxy runs, and without its generation."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("    server ", _GENERATION)))
+
+
+def stamped(text: str, generation: str) -> str:
+    """The configuration with a word of its own, which the worker that has it says in `show info`."""
+    return text.replace("global\n", f"global\n{_GENERATION}{generation}\n", 1)
+
+
+def generation(text: str) -> str:
+    """The word of a configuration; "" when it has none."""
+    words = [line.removeprefix(_GENERATION) for line in text.splitlines() if line.startswith(_GENERATION)]
+    return words[0] if words else ""
 
 
 def _frontend(frontend: Frontend, share: int) -> str:

@@ -10,12 +10,14 @@ import contextlib
 import logging
 import os
 import re
+import secrets
 import signal
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.drivers.balancer import haproxy_host
+from orchestrator.drivers.balancer import haproxy_config, haproxy_host
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable, WorldError
@@ -36,7 +38,24 @@ _PATH_BYTES_MAX = 90
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9/._-]*")
 _BIND = re.compile(r"^    bind (\S+)", re.MULTILINE)
 _ALERT = re.compile(r"^\[ALERT\][\s(\d)]*: (?:config : )?(.+)", re.MULTILINE)
-_FAILED = re.compile(r"\bmaster\b.*\[failed: (\d+)\]")
+_MASTER = re.compile(r"\bmaster\s+(\d+) \[failed: (\d+)\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """What a master says that is not busy with a reload: how many it has begun, and how many have failed since the
+    last that did not."""
+
+    reloads: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Who answers on the runtime socket, and of which load its configuration is; "" when it names none."""
+
+    pid: int
+    generation: str
 
 
 def try_config(binary: str, config: Path) -> None:
@@ -63,6 +82,7 @@ class HaproxyProcess:
         """Raises ConfigError when the paths in `place` cannot be written into HAProxy's configuration."""
         self._binary = binary
         self.config = place / "haproxy.cfg"
+        self._was = place / "haproxy.was"  # what runs for certain, while it is not certain that `config` does
         self.socket = place / "admin.sock"
         self.master = place / "master.sock"
         self.jail = place / "empty"  # what the worker has for a root directory
@@ -75,13 +95,11 @@ class HaproxyProcess:
                     hint=f"choose a run directory of letters, digits, '.', '_', '-', in all {_PATH_BYTES_MAX} bytes",
                 )
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._old: set[int] = set()  # workers that a reload has replaced, as far as they still live
+        self._old: set[int] = set()  # workers that a reload has replaced, as far as they lived at the last look
+        self._stirred, self._looked = 0, -1  # how often the workers may have changed, and by when that look was
         end = time.monotonic() + REWRITE_S
         while self.config.exists() and self._noted() is None and time.monotonic() < end:
             time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
-        if self.pid() is not None:
-            with contextlib.suppress(Unreachable):
-                self._old = self.old_pids()
 
     def pid(self) -> int | None:
         """The master's process id, when that process runs and is ours.
@@ -118,33 +136,45 @@ class HaproxyProcess:
             time.sleep(POLL_S)
 
     def listening(self) -> frozenset[str]:
-        """ADDRESS:PORT of every endpoint that HAProxy was given last, by whichever daemon, running or not."""
-        try:
-            return frozenset(_BIND.findall(self.config.read_text()))
-        except FileNotFoundError:
-            return frozenset()
+        """ADDRESS:PORT of every endpoint that HAProxy was given last, by whichever daemon, running or not.
+
+        Those that it had before are among them until a load has been seen to end.
+        """
+        return frozenset(place for path in (self.config, self._was) for place in _BIND.findall(_text_of(path)))
 
     def load(self, text: str) -> None:
         """Runs with this configuration: by a start, or by a reload that keeps every open connection.
 
-        Permanent when HAProxy refuses it; a running one then goes on with what it had.
+        Permanent when HAProxy refuses it; a running one then goes on with what it had. Unreachable when it is not
+        known by now whether it runs with this or with what it had: no worker is believed but one of this very load.
         """
-        with file_faults(self.config, WRITABLE):
-            before = self.config.read_text() if self.config.exists() else text
+        generation = secrets.token_hex(8)
         with file_faults(self.jail, WRITABLE):
             self.jail.mkdir(exist_ok=True, mode=0o555)
-        fresh = self._written(text)
+        fresh = self._written(haproxy_config.stamped(text, generation))
         try_config(self._binary, fresh)
-        fresh.rename(self.config)
-        pid = self.pid()
-        if pid is None:
-            self._start()
+        rest = self._at_rest()
+        with file_faults(self.config, WRITABLE):
+            self._keep_what_runs()
+            fresh.rename(self.config)
+        if (pid := self.pid()) is None or rest is None:
+            self._was.unlink(missing_ok=True)
+            self._start(generation)
             return
         try:
-            self._reload(pid)
+            self._reload(pid, generation, rest)
         except Permanent:
-            self._written(before).rename(self.config)  # What it goes on with is what `listening` shall say.
+            with contextlib.suppress(FileNotFoundError):
+                self._was.rename(self.config)  # What it goes on with is what `listening` shall say.
             raise
+        self._was.unlink(missing_ok=True)
+
+    def _keep_what_runs(self) -> None:
+        """Has `_was` hold what the worker that answers was given, if that is known."""
+        if self._was.exists() and self._runs(haproxy_config.generation(self.configured())):
+            self._was.unlink()  # A load that nobody saw the end of came to its end.
+        if self.config.exists() and not self._was.exists():
+            self._was.hardlink_to(self.config)
 
     def _written(self, text: str) -> Path:
         fresh = self.config.with_suffix(".new")
@@ -153,7 +183,7 @@ class HaproxyProcess:
             fresh.chmod(0o600)
         return fresh
 
-    def _start(self) -> None:
+    def _start(self, generation: str) -> None:
         master = f"{self.master},mode,600"
         argv = [self._binary, "-W", "-D", "-S", master, "-f", str(self.config), "-p", str(self._pid_file)]
         let_go = time.monotonic() + LET_GO_S
@@ -169,48 +199,72 @@ class HaproxyProcess:
             time.sleep(POLL_S)
         self._old.clear()
         end = time.monotonic() + START_S
-        while self.worker() is None or self._failed_reloads() is None:
+        while not self._runs(generation) or self._rest() is None:
             if time.monotonic() > end or self.pid() is None:
                 raise Unreachable("HAProxy was started and does not answer", hint="it is tried again by itself")
             time.sleep(POLL_S)
 
-    def _reload(self, pid: int) -> None:
-        end = time.monotonic() + START_S
-        while (failed_before := self._failed_reloads()) is None and time.monotonic() < end:
-            time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
-        before, signal_at = self.worker(), 0.0
-        while True:
-            if time.monotonic() > signal_at:
-                signal_at = time.monotonic() + SIGNAL_AGAIN_S
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGUSR2)
-            now, failed = self.worker(), self._failed_reloads()
-            if now not in (None, before) and failed is not None:
-                break
-            if failed is not None and failed > (failed_before or 0):
-                raise Permanent(
-                    "HAProxy cannot listen where it shall; it goes on with the endpoints it had",
-                    hint="is a port of a VIP taken by another program?",
-                )
-            if time.monotonic() > end or self.pid() is None:
-                raise Unreachable("HAProxy does not come back from a reload", hint="it is tried again by itself")
-            time.sleep(POLL_S)
-        if before is not None:
-            self._old.add(int(before))
+    def _at_rest(self) -> Master | None:
+        """What the master says once it is busy with no reload; None when it does not run.
 
-    def worker(self) -> str | None:
-        """The process id of the worker that answers; None while none does."""
-        with contextlib.suppress(Unreachable):
-            found = re.search(r"^Pid: (\d+)$", self.ask("show info"), re.MULTILINE)
-            return found[1] if found else None
+        A daemon before this one may have begun a reload and been killed, or not have seen the end of it: whatever
+        that still does it does with the configuration that it was for.
+        """
+        end = time.monotonic() + START_S
+        while self.pid() is not None:
+            if (rest := self._rest()) is not None:
+                return rest
+            if time.monotonic() > end:
+                raise Unreachable("HAProxy is still busy with its last reload", hint="it is tried again by itself")
+            time.sleep(POLL_S)
         return None
+
+    def _reload(self, pid: int, generation: str, before: Master) -> None:
+        """Signals the master, and again when it has missed the signal: two on their way are two reloads, of which the
+        second would end at any time, with whatever it was given by then."""
+        end, signal_at = time.monotonic() + START_S, 0.0
+        self._stirred += 1
+        try:
+            while True:
+                now = self._rest()
+                if now is not None and self._runs(generation):
+                    return
+                if now is not None and now.failed > before.failed:
+                    raise Permanent(
+                        "HAProxy cannot listen where it shall; it goes on with the endpoints it had",
+                        hint="is a port of a VIP taken by another program?",
+                    )
+                if now is not None and now.reloads == before.reloads and time.monotonic() > signal_at:
+                    signal_at = time.monotonic() + SIGNAL_AGAIN_S
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGUSR2)
+                if time.monotonic() > end or self.pid() is None:
+                    raise Unreachable("HAProxy does not come back from a reload", hint="it is tried again by itself")
+                time.sleep(POLL_S)
+        finally:
+            self._stirred += 1
+
+    def worker(self) -> Worker | None:
+        """The worker that answers; None while none does."""
+        with contextlib.suppress(Unreachable):
+            info = self.ask("show info")
+            if pid := re.search(r"^Pid: (\d+)$", info, re.MULTILINE):
+                generation = re.search(r"^description: (\S+)$", info, re.MULTILINE)
+                return Worker(pid=int(pid[1]), generation=generation[1] if generation else "")
+        return None
+
+    def _runs(self, generation: str) -> bool:
+        worker = self.worker()
+        return worker is not None and worker.generation == generation
+
+    def settled(self) -> bool:
+        """Whether the worker that answers has the configuration that was given last; True, too, when none answers."""
+        worker = self.worker()
+        return worker is None or worker.generation == haproxy_config.generation(self.configured())
 
     def configured(self) -> str:
         """The configuration that it was given last; "" when there is none."""
-        try:
-            return self.config.read_text()
-        except OSError:
-            return ""
+        return _text_of(self.config)
 
     def outdated(self) -> str:
         """Why what runs is not what is installed, in a sentence; "" when it is, or when nothing runs."""
@@ -222,11 +276,11 @@ class HaproxyProcess:
             running = found[1] if found else ""
         return haproxy_host.outdated(pid, running, self._binary)
 
-    def _failed_reloads(self) -> int | None:
-        """How many reloads have failed since the last that did not; None while the master is busy with one."""
+    def _rest(self) -> Master | None:
+        """What the master says of its reloads; None while it is busy with one."""
         with contextlib.suppress(Unreachable):
-            found = _FAILED.search(self.converse(self.master, "show proc"))
-            return int(found[1]) if found else None
+            if counts := _MASTER.search(self.converse(self.master, "show proc")):
+                return Master(reloads=int(counts[1]), failed=int(counts[2]))
         return None
 
     def stop(self) -> None:
@@ -237,7 +291,7 @@ class HaproxyProcess:
             end = time.monotonic() + STOP_S
             while self.pid() is not None and time.monotonic() < end:
                 time.sleep(POLL_S)
-        for path in (self.config, self._pid_file, *self.config.parent.glob("*.sock*")):
+        for path in (self.config, self._was, self._pid_file, *self.config.parent.glob("*.sock*")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.jail.rmdir()
@@ -250,11 +304,11 @@ class HaproxyProcess:
 
     def ask_old(self, line: str) -> list[tuple[int, str]]:
         """The answer of each worker that a reload has replaced, by process id. Costs nothing when there is none."""
-        known = set(self._old)
-        if not known:
+        stirred = self._stirred
+        if not self._old and self._looked == stirred:
             return []
         living = self.old_pids()
-        self._old -= known - living  # What a reload has added meanwhile stays.
+        self._old, self._looked = living, stirred  # What a reload changes meanwhile is looked at the next time.
         answers = []
         for pid in sorted(living):
             with contextlib.suppress(Unreachable):  # It has ended with its last connection.
@@ -288,3 +342,10 @@ class HaproxyProcess:
         if not answer.endswith(b"\n\n" if "show " in line else b"\n"):
             raise Unreachable("HAProxy hung up before the end of its answer", hint="it is restarted by itself")
         return answer.decode(errors="replace").strip()
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
