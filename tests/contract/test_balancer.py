@@ -263,16 +263,20 @@ def answered() -> tuple[int, str]:
 
 
 def kill_all(haproxy: HaproxyBalancer) -> None:
-    """kill -9 of the master and its workers."""
+    """kill -9 of the master and its workers; returns when they have died of it."""
     config = str(haproxy.process.config).encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                ours = config in (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if ours:
-                os.kill(int(entry.name), signal.SIGKILL)
+    killed = [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _runs_on(entry, config)
+    ]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(_runs_on(Path(f"/proc/{pid}"), config) for pid in killed))
+
+
+def _runs_on(entry: Path, config: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return config in (entry / "cmdline").read_bytes().split(b"\0")
+    return False
 
 
 def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
