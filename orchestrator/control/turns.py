@@ -170,6 +170,8 @@ def _enter(
     entered = replace(entered, only_probe=False, powered_on=seen.phase is Phase.STOPPED)
     if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.HALTING, Phase.STOPPING):
         entered = replace(entered, warning="")
+    if phase in (Phase.STOPPED, Phase.FAILED, Phase.GONE):  # Nobody asks its agent any more.
+        entered = replace(entered, agent_fault="", agent_fault_since_s=0.0)
     if phase is Phase.SERVING:
         entered = replace(entered, by_request=False)
     if phase is not Phase.FAILED:

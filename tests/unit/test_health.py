@@ -272,3 +272,23 @@ def test_a_new_generation_has_no_fault_of_the_one_before() -> None:
     assert (fabric.instance().agent_fault, fabric.instance().agent_fault_since_s) == ("", 0.0)
     fabric.until(fabric.quiet)
     assert MENDED not in told(fabric)
+
+
+@pytest.mark.parametrize("ends", [Phase.STOPPED, Phase.FAILED])
+def test_what_nobody_asks_has_no_broken_agent(ends: Phase) -> None:
+    """A VM that was stopped or is left to its owner: what its agent said last is said of it no longer."""
+    fabric = deployed()
+    fabric.world.faults.agent_broken.add(WEB)
+    rounds(fabric, 3, 60.0)
+    assert fabric.instance().agent_fault
+    if ends is Phase.STOPPED:
+        fabric.act(Verb.STOP, "web-0")
+    else:
+        fabric.world.faults.check_fails.add(WEB)
+    for _ in range(600):
+        if fabric.instance().phase is ends:
+            break
+        fabric.round(60.0)
+    assert fabric.instance().phase is ends
+    assert (fabric.instance().agent_fault, fabric.instance().agent_fault_since_s) == ("", 0.0)
+    assert not any("agent is broken" in line for line in fabric.control.why("web-0") if not line.startswith("  "))
