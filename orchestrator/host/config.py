@@ -20,7 +20,7 @@ image_virtual_size_max_gib = 2048
 memory_reserve_mib = 1024            # kept for the host itself
 disk_reserve_mib = 1024              # kept free under state_dir, of a small file system a twentieth
 vcpu_overcommit = 16                 # all vCPUs are at most so many times the host's CPUs
-disk_overcommit = 10                 # all disks, as large as they may become, are at most so many times the room
+disk_overcommit = 4                  # all disks, as large as they may become, are at most so many times the room
 workers = 16                         # turns at the same time
 log_style = "auto"                   # "auto", "text", "json"
 log_level = "info"                   # "debug", "info", "warning", "error"
@@ -103,7 +103,7 @@ class Config:
     memory_reserve_mib: int = 1024
     disk_reserve_mib: int = 1024
     vcpu_overcommit: int = 16
-    disk_overcommit: int = 10
+    disk_overcommit: int = 4
     workers: int = 16
     log_style: str = "auto"
     log_level: str = "info"

@@ -17,6 +17,11 @@ _EXTENSION_BITMAPS = 0x23852875
 _CONVERT = "make it anew where it comes from: qemu-img convert -O qcow2 IN OUT"
 
 
+def virtual_size_bytes(source: Source) -> int:
+    """What the header says, of a file that is ours and may have a backing file. Raises ImageRejected when cut off."""
+    return int(_HEADER_V2.unpack(source.at(0, _HEADER_V2.size, "header"))[5])
+
+
 def inspect(source: Source, *, convert: bool) -> Inspection:
     """Reads the header; to be converted, a disk may have what only a base must not: snapshots, bitmaps, subclusters.
 

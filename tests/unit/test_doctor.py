@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from orchestrator.host.doctor import (
     libvirt_log,
     programs,
     reach,
+    room,
     rulesets,
 )
 
@@ -526,6 +529,61 @@ def test_directories_of_the_daemon_are_nobody_elses(settings: Config, key: str) 
     directory.chmod(0o770)
     assert failed(check(settings))
     assert "can be written by others" in check(settings).message
+
+
+@pytest.mark.parametrize("what", [".", "bin", "bin/vmrole", "lib/deep/module.py"])
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_what_root_runs_is_nobody_elses(tmp_path: Path, what: str, mode: int) -> None:
+    """A file or directory of the virtual environment, at any depth, that others may write to fails, with its name."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "lib" / "deep").mkdir(parents=True)
+    for file in ("bin/vmrole", "lib/deep/module.py"):
+        (venv / file).touch()
+    (venv / "lib64").symlink_to("lib")
+    assert host.judge_program([venv]).verdict is Verdict.PASS
+    (venv / what).chmod((venv / what).stat().st_mode | mode)
+    check = host.judge_program([venv])
+    assert failed(check)
+    assert check.verdict is Verdict.FAIL
+    assert f"{venv / what} can be written by others" in check.message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+def test_what_root_runs_and_a_user_owns_is_told(tmp_path: Path) -> None:
+    """A checkout of a user's: whoever he lets in becomes root."""
+    (tmp_path / "module.py").touch()
+    os.chown(tmp_path / "module.py", 12345, -1)
+    check = host.judge_program([tmp_path])
+    assert (check.verdict, "module.py belongs to uid 12345" in check.message) == (Verdict.WARN, True)
+
+
+def test_how_much_disk_is_promised_is_told(settings: Config) -> None:
+    """Overlays and local storage by what they may become, and not by what is written; too much warns."""
+    overlays, storage = settings.state_dir / "overlays" / "web-0.shop", settings.state_dir / "storage" / "web-0.shop"
+    overlays.mkdir(parents=True)
+    storage.mkdir(parents=True)
+    assert "0 disks of instances may grow to 0.0 GiB, 0.0 times" in room.disks(settings).message
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", overlays / "1.qcow2", "300G"], check=True)
+    with (storage / "cache.raw").open("wb") as file:
+        file.truncate(200 << 30)
+    (overlays / "2.qcow2").write_bytes(b"QFI")  # is being made
+    assert "2 disks of instances may grow to 500.0 GiB" in room.disks(settings).message
+    usable = shutil.disk_usage(settings.state_dir).total - (settings.disk_reserve_mib << 20)
+    check = room.disks(replace(settings, disk_overcommit=1))
+    assert check.verdict is (Verdict.WARN if usable < 500 << 30 else Verdict.PASS)
+    assert f"{(500 << 30) / usable:.1f} times the room" in check.message
+    assert room.disks(replace(settings, disk_overcommit=10_000)).verdict is Verdict.PASS
+
+
+def test_guests_that_can_fill_the_table_of_connections_together_are_told() -> None:
+    """What all that run may open leaves a quarter of the host's table to others, or there is a remedy."""
+    assert room.judge_connections(24, 262_144).verdict is Verdict.PASS
+    check = room.judge_connections(25, 262_144)
+    assert (failed(check), check.verdict) == (False, Verdict.WARN)
+    (need,) = re.findall(r"nf_conntrack_max=(\d+)", check.remedy)
+    assert room.judge_connections(25, int(need) + 1).verdict is Verdict.PASS
+    assert room.connections(Config()).verdict is not Verdict.FAIL
 
 
 def test_swap_on_a_disk_is_told() -> None:

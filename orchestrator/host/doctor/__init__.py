@@ -13,13 +13,24 @@ from collections.abc import Callable, Iterator
 from orchestrator.errors import ConfigError, VmroleError
 from orchestrator.host import config
 from orchestrator.host.config import Config
-from orchestrator.host.doctor import confinement, firmware, host, libvirt_log, passage, programs, reach, readable
+from orchestrator.host.doctor import (
+    confinement,
+    firmware,
+    host,
+    libvirt_log,
+    passage,
+    programs,
+    reach,
+    readable,
+    room,
+)
 from orchestrator.host.doctor.check import Check, Verdict, fail, ok, warn
 
 __all__ = ["CHECKS", "Check", "Verdict", "checks", "each", "untried"]
 
 CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("root", host.root),
+    ("program", host.program),
     ("qemu", programs.qemu),
     ("accelerator", programs.accelerator),
     ("qemu-img", programs.qemu_img),
@@ -38,6 +49,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     (confinement.PROCESS, confinement.process),
     ("state directory", host.state_dir),
     ("records", readable.records),
+    ("disks", room.disks),
     ("run directory", host.run_dir),
     ("qemu's way", reach.ways),
     ("secrets directory", host.secrets_dir),
@@ -49,6 +61,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("forwarding", host.forwarding),
     ("dns and dhcp ports", host.ports),
     ("host firewall", passage.host_firewall),
+    ("connections", room.connections),
     ("memory", host.memory),
     ("clock", host.clock),
 )

@@ -11,15 +11,18 @@ import os
 import re
 import shutil
 import socket
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import orchestrator
 from orchestrator.client.transport import for_looking
 from orchestrator.drivers.network import egress as networks
 from orchestrator.drivers.network import routes, routing
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.drivers.tools.ownership import others_hold
+from orchestrator.drivers.tools.ownership import WRITABLE, others_hold, others_hold_within
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, existing, fail, ok, warn
 from orchestrator.model import BRIDGE_PREFIX
@@ -44,6 +47,22 @@ def root(settings: Config) -> Check:
     if os.geteuid() != 0:
         return fail("root", "not root, so most of what follows cannot be tried", "sudo vmrole doctor")
     return ok("root", "may change networks and start VMs")
+
+
+def program(settings: Config) -> Check:
+    """What root runs as vmrole, its virtual environment and its modules, is nobody else's to change."""
+    del settings
+    return judge_program({Path(sys.prefix), Path(orchestrator.__file__).parent})
+
+
+def judge_program(places: Iterable[Path]) -> Check:
+    """Of these directories and all that lies in them."""
+    name = "program"
+    for place in places:
+        if others := others_hold(place) or others_hold_within(place):
+            hint = "root runs it: chown -R root and chmod -R go-w, or install it in a place of root's"
+            return (fail if WRITABLE in others else warn)(name, others, hint)
+    return ok(name, f"{sys.prefix} is nobody else's to change")
 
 
 def state_dir(settings: Config) -> Check:
