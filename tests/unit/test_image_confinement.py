@@ -19,7 +19,7 @@ from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
-from orchestrator.drivers.images import qemu_img
+from orchestrator.drivers.images import confinement, qemu_img
 from orchestrator.drivers.images.confinement import by_descriptor, confined, readable, writable
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.tools.command import Limits, run
@@ -122,6 +122,27 @@ def test_it_has_no_rights(tmp_path: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (given, out)] == [0o600, 0o600]
     links = run([*confined("ip"), "ip", "-o", "link"])
     assert [line.split(":")[1].strip() for line in links.splitlines()] == ["lo"]
+
+
+def test_what_could_not_be_confined_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that fails for a reason that passes costs a program its confinement for a minute, and not for good."""
+    monkeypatch.setattr(confinement, "TRIED_AGAIN_S", 0.0)
+    program = tmp_path / "reader"
+    program.write_text("#!/bin/sh\n")
+    for place in (tmp_path, program):
+        place.chmod(0o755)
+    fails = tmp_path / "unshare"
+    fails.write_text("#!/bin/sh\nexit 1\n")
+    fails.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "--net" not in confined(str(program))
+    fails.unlink()
+    assert "--net" in confined(str(program))
+    monkeypatch.setattr(confinement, "TRIED_AGAIN_S", 60.0)
+    assert "--net" in confined(str(program))
+    fails.write_text("#!/bin/sh\nexit 1\n")
+    fails.chmod(0o755)
+    assert "--net" in confined(str(program)), "it is tried once a minute"
 
 
 CONVERSION = """

@@ -8,12 +8,13 @@ nothing belongs: QEMU's own has the disks of every guest.
 from __future__ import annotations
 
 import contextlib
-import functools
+import dataclasses
 import logging
 import os
 import pwd
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
 _TRIED_WITHIN_S = 10.0
+TRIED_AGAIN_S: Final = 60.0  # one program that does nothing, beside a conversion that takes minutes
 _USER = "nobody"
 # The kernel sends the signal when the parent dies. A parent that died before it was asked to is seen by its number.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" -eq "$0" && exec "$@"')
@@ -81,19 +83,47 @@ def _opened(path: Path, flags: int, mode: int) -> Iterator[int]:
         os.close(handle)
 
 
-@functools.lru_cache(maxsize=8)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Tried:
+    """What worked for a program, and until when that is believed."""
+
+    argv: tuple[str, ...]
+    until_s: float
+
+
+_tried: dict[str, _Tried] = {}  # by the program's path
+
+
 def _without_rights(program: str) -> tuple[str, ...]:
-    """The first of these that works here, for a program by its path."""
+    """The strictest way that works here, for a program by its path.
+
+    What works may change while the daemon runs: an administrator allows user namespaces or forbids them, and on a
+    busy host a try fails that would do.
+    """
+    before, now_s = _tried.get(program), time.monotonic()
+    if before is not None and now_s < before.until_s:
+        return before.argv
+    argv = _first_that_works(program)
+    if before is None or argv != before.argv:
+        _warn_of(program, argv)
+    _tried[program] = _Tried(argv, now_s + TRIED_AGAIN_S)
+    return argv
+
+
+def _warn_of(program: str, argv: tuple[str, ...]) -> None:
+    if os.geteuid() == 0 and not any(word.startswith("--reuid") for word in argv):
+        log.warning("%s runs as root: it cannot be run as %s here", program, _USER)
+    if "--net" not in argv:
+        log.warning("%s has the host's network in reach: no right to unshare(2) it", program)
+
+
+def _first_that_works(program: str) -> tuple[str, ...]:
     for argv in _ways():
         try:
             run([*argv, "test", "-x", program], within_s=_TRIED_WITHIN_S)
         except Permanent as error:
             log.debug("%s cannot be used: %s", shlex.join(argv), error)
         else:
-            if os.geteuid() == 0 and not any(word.startswith("--reuid") for word in argv):
-                log.warning("%s runs as root: it cannot be run as %s here", program, _USER)
-            if "--net" not in argv:
-                log.warning("%s has the host's network in reach: no right to unshare(2) it", program)
             return argv
     return ()
 
