@@ -20,7 +20,6 @@ from orchestrator.drivers.fake.world import Machine
 from orchestrator.errors import EndpointRefused, Permanent, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Balancer
-from tests.contract.origin import Origin
 from tests.contract.suites.balancer import (
     ADDRESSES,
     ADMIN,
@@ -33,7 +32,8 @@ from tests.contract.suites.balancer import (
     member,
     patiently,
 )
-from tests.trouble.life import Fabric
+from tests.world.fabric import Fabric
+from tests.world.origin import Origin
 
 
 class LivingBalancer(FakeBalancer):

@@ -21,7 +21,7 @@ from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
 from orchestrator.model import Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks
 from tests.contract.suites.disks import AnswerMediaContract, DisksContract, next_generation
-from tests.trouble.life import DIGEST, Fabric, web_role
+from tests.world.fabric import DIGEST, Fabric, web_role
 
 MIB = 1024 * 1024
 

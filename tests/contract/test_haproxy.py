@@ -24,7 +24,6 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.errors import Busy, ConfigError, EndpointRefused, Permanent, Transient, Unreachable
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
-from tests.contract.origin import Origin
 from tests.contract.suites.balancer import (
     ADDRESSES,
     ADMIN,
@@ -39,6 +38,7 @@ from tests.contract.suites.balancer import (
     patiently,
 )
 from tests.contract.test_balancer import answered, ask, kill_all, until
+from tests.world.origin import Origin
 
 TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
 SQL = 8079

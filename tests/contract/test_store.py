@@ -26,7 +26,8 @@ from orchestrator.errors import ConfigError, NoSpace, Permanent
 from orchestrator.model import Event
 from orchestrator.ports import Store, Write
 from tests.contract.suites.store import StoreContract, event
-from tests.trouble.life import Fabric, whole_life
+from tests.world.fabric import Fabric, whole_life
+from tests.world.places import GOLDEN_FILES
 
 KILLS = 12
 NAMES = st.sampled_from(["web", "db", "Web", "w%", "_eb", "web-x", "0", "", "\\"])
@@ -209,7 +210,7 @@ def test_the_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     """A file kept from version 1 opens in every later version, with all that was in it."""
     path = tmp_path / "vmrole.db"
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript((Path(__file__).parents[1] / "golden" / "store-version-1.sql").read_text())
+        db.executescript((GOLDEN_FILES / "store-version-1.sql").read_text())
     path.chmod(0o644)
     with SqliteStore(path) as store:
         found = store.get("service", "shop")

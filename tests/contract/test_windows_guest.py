@@ -25,7 +25,7 @@ from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.model import Identity, InstanceName, Ready, Services
-from tests.unit.windows_agent import STARTING, WEB, guest, with_ready
+from tests.world.windows_agent import STARTING, WEB, guest, with_ready
 
 FIRST, SECOND = "20261122023000.123456+000", "20261122023500.123456+000"
 ANSWERS = Answers(administrator_password=SecretRef(source=SecretSource.ENV, name="PASSWORD"))

@@ -15,7 +15,7 @@ from orchestrator.errors import NoSpace
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.test_life import apply, instance, ready, service
-from tests.trouble.life import DIGEST, Fabric, web_role
+from tests.world.fabric import DIGEST, Fabric, web_role
 
 __all__ = ["ready"]
 GIB = 1024**3

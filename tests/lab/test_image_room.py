@@ -21,7 +21,7 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.model.intake import Intake
-from tests.unit.disk_files import MIB, Vhd, bitmap, noise
+from tests.world.disk_files import MIB, Vhd, bitmap, noise
 
 SIZE_MIB = 200
 RESERVE = 10 * MIB  # a twentieth

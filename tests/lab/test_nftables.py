@@ -38,7 +38,6 @@ from orchestrator.model import (
     TcpProbe,
 )
 from orchestrator.ports import Balancer
-from tests.contract.origin import Origin
 from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContract, patiently
 from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
@@ -46,6 +45,7 @@ from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_network, reaches
+from tests.world.origin import Origin
 
 VIP: Final = "203.0.113.20"
 GATEWAY: Final = "10.91.0.1"

@@ -70,7 +70,9 @@ def test_it_holds_what_a_reader_looks_for() -> None:
     assert len({row.promise for row in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize("kept_by", ["", "unit/test_cli.py", "`unit/test_cli.py::test_nothing`", "`bench::speed`"])
+@pytest.mark.parametrize(
+    "kept_by", ["", "unit/cli/test_cli.py", "`unit/cli/test_cli.py::test_nothing`", "`bench::speed`"]
+)
 def test_a_promise_that_nothing_keeps_is_seen(kept_by: str) -> None:
     """No test, a file without a test, a test that there is not, a measure that there is not."""
     text = (

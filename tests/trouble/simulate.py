@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.trouble.simulation import simulate
+from tests.world.simulation import simulate
 
 SHOWN_MAX = 20  # failures in full
 

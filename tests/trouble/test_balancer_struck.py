@@ -18,7 +18,7 @@ from orchestrator.steps.outcomes import Wait
 from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
 from tests.contract.test_balancer import ask, kill_all, until
 from tests.contract.test_haproxy import origins, place, start
-from tests.trouble.life import Fabric, web_role
+from tests.world.fabric import Fabric, web_role
 
 __all__ = ["origins", "place", "start"]  # fixtures
 

@@ -15,8 +15,8 @@ from orchestrator.control.requests import Control
 from orchestrator.errors import Conflict, Unreachable
 from orchestrator.model import Image, Operation, Phase, Progress, Revision, Rollout, ServiceSpec
 from orchestrator.ports import Store, Write
-from tests.trouble.life import DIGEST, Died, Fabric, Trouble, Troubled, die, hang_up, web_role
 from tests.trouble.test_whole_life import gone
+from tests.world.fabric import DIGEST, Died, Fabric, Trouble, Troubled, die, hang_up, web_role
 
 
 def spec(name: str) -> ServiceSpec:

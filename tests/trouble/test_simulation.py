@@ -18,7 +18,7 @@ from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.model import Phase
 from orchestrator.steps import phases
 from tests.trouble.simulate import attempt, main, replay
-from tests.trouble.simulation import Simulation
+from tests.world.simulation import Simulation
 
 SEEDS_MAX, SEEDS_MIN = 500, 20
 MINUTE_S = 60.0  # of this machine's time: a slow one sees fewer of them

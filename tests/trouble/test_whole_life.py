@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model import Phase, Size, Verb
-from tests.trouble.life import Fabric, Trouble, die, hang_up, web_role, whole_life
+from tests.world.fabric import Fabric, Trouble, die, hang_up, web_role, whole_life
 
 
 @functools.cache

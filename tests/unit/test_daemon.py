@@ -25,7 +25,7 @@ from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import InvalidInput, NoSpace
 from orchestrator.host.config import Config
 from orchestrator.ports import Document
-from tests.trouble.life import Fabric, web_role
+from tests.world.fabric import Fabric, web_role
 
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
 UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.

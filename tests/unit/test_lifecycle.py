@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
 from orchestrator import lifecycle
 from orchestrator.model import Goal, Incarnation, Instance, Phase
-from tests.trouble.life import Fabric
+from tests.world.fabric import Fabric
+from tests.world.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 POSSIBLY_IN_POOL = (Phase.READY, Phase.SERVING)
 LEAVING = (Phase.STOPPING, Phase.ERASING, Phase.GONE)
 

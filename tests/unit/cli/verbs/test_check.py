@@ -1,0 +1,127 @@
+"""`vmrole check`: service files without a daemon, for editors and pipelines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.main import main
+from orchestrator.errors import InvalidInput
+from orchestrator.servicefile import offline
+from tests.unit.cli.verbs.test_apply import A, B, service, write
+from tests.world.places import REPOSITORY
+
+Run = Callable[..., tuple[int, str, str]]
+WINDOWS = "service: win\nroles:\n  web:\n    image: ws2022\n"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `vmrole check` where there is no daemon, in an empty directory; gives exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "none"))
+
+    def running(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["check", *words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return running
+
+
+def test_what_is_sound_is_said_to_be_so_without_a_daemon(run: Run) -> None:
+    """The examples and what the README shows; images and secrets that this host does not have are no faults."""
+    readme = (REPOSITORY / "README.md").read_text().split("```yaml\n")[1:]
+    for number, part in enumerate(readme):
+        Path(f"readme-{number}.yaml").write_text(
+            part.split("```", 1)[0].replace("vip: 203.0.113.1", f"vip: 203.0.{number}.1")
+        )
+        assert run(f"readme-{number}.yaml") == (0, "", "1 document: no fault\n")
+    for example in ("shop.yaml", "web.yaml"):
+        assert run(str(REPOSITORY / "docs" / "examples" / example))[0] == 0
+    write(a_yaml=f"{A}---\n{B}")
+    assert run("-f", "a.yaml") == (0, "", "2 documents: no fault\n")
+
+
+def test_all_faults_of_all_files_are_told_with_their_places(run: Run, tmp_path: Path) -> None:
+    """By file, line, document and key, in the manner of compilers; the exit status is that of a fault."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.yaml").write_text(A.replace("instances", "instnaces"))
+    (tmp_path / "d" / "b.yaml").write_text(f"{B}---\nservice: [\n")
+    status, out, err = run("d", "nosuch.yaml")
+    lines = out.splitlines()
+    assert (status, err) == (2, "4 documents: 3 with faults\n")
+    assert lines[0].startswith("d/a.yaml:6: roles.web.instnaces: there is no such key (did you mean instances?)")
+    assert lines[1].startswith("d/b.yaml:8: document 2: ")
+    assert lines[2:] == ["there is no file nosuch.yaml"]
+    assert run("nosuch.yaml")[0] == 3
+    assert run()[0] == 2
+
+
+def test_a_program_reads_them_as_json(run: Run) -> None:
+    """A row for each document, those without a fault included, and for each file that gives none."""
+    write(all_yaml=f"{A}---\n{B.replace('image: micro', 'imgae: micro')}")
+    status, out, err = run("all.yaml", "nosuch.yaml", "-o", "json")
+    assert (status, err) == (2, "")
+    first, second, third = json.loads(out)
+    assert first == {"file": "all.yaml", "document": 1, "service": "a", "problems": []}
+    assert (second["document"], second["service"]) == (2, "b")
+    assert {(one["key"], one["line"]) for one in second["problems"]} == {
+        ("roles.web.image", 11),
+        ("roles.web.imgae", 12),
+    }
+    assert all(one["hint"] and one["message"] for one in second["problems"])
+    assert (third["file"], third["document"], third["service"]) == ("nosuch.yaml", None, None)
+    write(all_yaml=A)
+    assert json.loads(run("all.yaml", "-o", "json")[1])[0]["problems"] == []
+
+
+def test_what_two_files_cannot_have_both_is_a_fault(run: Run) -> None:
+    """A service that stands twice, a VIP that two of them want."""
+    write(a_yaml=A, b_yaml=service("b", 11), c_yaml=f"# again\n{A}")
+    status, out, _ = run(".")
+    assert status == 2
+    assert "b.yaml:2: vip: 203.0.113.11 is already the VIP of service a, a.yaml:1 (each service has its own)" in out
+    assert "c.yaml:2: service: a stands in a.yaml:1 as well (keep one of the two)" in out
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "    ready: {services: [W3SVC]}\n",
+        "    ready: {delayed: true}\n",
+        "    answers: {unattend: {windows: 2022, administratorPassword: {secret: nosuch}}}\n",
+        "    answers: {adminPassword: {credential: nosuch}}\n",
+        "    answers: {adminPassword: {credential: nosuch}}\n    ready: {services: [W3SVC]}\n",
+    ],
+)
+def test_what_windows_alone_may_have_is_taken_for_windows(more: str) -> None:
+    """No image says so; what a Linux alone may have is a fault beside it."""
+    assert offline.check(WINDOWS + more).role("web")
+    with pytest.raises(InvalidInput, match="1 fault"):
+        offline.check(f"{WINDOWS}{more}    identity: {{sshHostKeys: keep}}\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ("    ready: {units: [a.service], services: [W3SVC]}\n", "roles.web.ready.units"),
+        (
+            "    answers: {unattend: {computerName: much-too-long-a-name}}\n",
+            "roles.web.answers.unattend.computerName",
+        ),
+        ("    answers: {unattend: {}, userData: x}\n", "roles.web.answers.userData"),
+        ("    answers: {userData: '#cloud-confg'}\n", "roles.web.answers.userData"),
+        ("    ready: {agent: false}\n", "roles.web.ready.agent"),
+        ("    image: Ws 2022\n", "roles.web.image"),
+    ],
+)
+def test_what_needs_no_host_to_be_seen_is_seen(run: Run, more: str, key: str) -> None:
+    """As `apply` would say it."""
+    write(win_yaml=WINDOWS + more)
+    status, out, _ = run("win.yaml")
+    assert (status, f": {key}: " in out) == (2, True), out

@@ -1,0 +1,181 @@
+"""`vmrole rollout` and its routes against a daemon whose world stands still."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.main import main
+from orchestrator.control import records
+from orchestrator.model import Instance, Phase, Progress
+from tests.world.api_daemon import SECRET, SHOP, Daemon
+
+Run = Callable[..., tuple[int, str, str]]
+MORE = SHOP.replace("memory: 128 MiB", "memory: 256 MiB")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose world stands still."""
+    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """It, with the service `shop`, whose three instances serve."""
+    shared.wipe()
+    shared.give_image()
+    monkeypatch.setenv("VMROLE_SOCKET", str(shared.socket))
+    shared.client().apply(SHOP)
+    for one in shared.present.all(Instance):
+        shared.present.commit([records.put_state(dataclasses.replace(one, phase=Phase.SERVING, boot=2, set_up=True))])
+    return shared
+
+
+@pytest.fixture
+def run(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line; gives exit status, stdout and stderr."""
+
+    def running(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(words)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return running
+
+
+def test_status_says_how_far_it_is_and_who_is_of_which_revision(run: Run, daemon: Daemon) -> None:
+    """Without a rollout, with one that runs, and with one that is paused."""
+    status, out, _ = run("rollout", "status", "shop")
+    assert (status, out.splitlines()[0]) == (0, "shop: revision 1")
+    assert [line.split()[:3] for line in out.splitlines()[2:]] == [
+        [f"web-{n}.shop", "1", "serving"] for n in range(3)
+    ]
+    daemon.client().apply(MORE)
+    [head, *_] = run("rollout", "status", "shop")[1].splitlines()
+    words = "3 of 3 instances not as the file says"
+    assert head == f"shop: revision 2; the rollout from 1 to 2 is running; {words}"
+    assert run("rollout", "pause", "shop")[:2] == (0, "shop: its rollout is paused\n")
+    assert run("rollout", "status", "shop")[1].splitlines()[0] == head.replace("running", "paused")
+    assert run("get", "operations", "--no-headers")[1].split()[4] == "paused"
+    [operation] = daemon.client().operations()
+    assert "Progress:   paused" in run("describe", operation["id"])[1]
+    assert "File:      revision 2" in run("describe", "shop")[1]
+    assert "File:        revision 1 (newest: 2)" in run("describe", "web-0")[1]
+    assert "vmrole rollout resume shop" in run("why", "web-0.shop")[1]
+    assert run("rollout", "resume", "shop")[:2] == (0, "shop: its rollout goes on\n")
+    assert run("rollout", "status", "shop")[1].splitlines()[0] == head
+    assert daemon.client().service("shop")["file_revision"] == 2
+
+
+def test_status_calls_one_that_failed_halted(run: Run, daemon: Daemon) -> None:
+    """With why, and from where when that is not known any more."""
+    daemon.client().apply(MORE)
+    [begun] = daemon.present.rollouts_of("shop")
+    over = dataclasses.replace(begun, progress=Progress.FAILED, message="web-0.shop: no", from_revision=0)
+    daemon.present.commit([records.put(over)])
+    [head, *_] = run("rollout", "status", "shop")[1].splitlines()
+    assert "; the rollout from ? to 2 is halted (web-0.shop: no); 3 of 3 instances" in head
+    assert "vmrole rollout resume shop, or undo" in run("why", "web-0.shop")[1]
+    assert run("rollout", "resume", "shop")[0] == 0
+    [*_, resumed] = sorted(daemon.present.rollouts_of("shop"), key=lambda one: one.progress is Progress.RUNNING)
+    assert (resumed.to_revision, resumed.progress) == (2, Progress.RUNNING)
+
+
+def test_history_tells_each_file(run: Run, daemon: Daemon) -> None:
+    """When, by whom, what changed in the words of diff, who has it; no text that may hold a secret."""
+    daemon.client().apply(MORE)
+    daemon.client().apply(MORE.replace(SECRET, "another one"))
+    status, out, _ = run("rollout", "history", "shop")
+    lines = out.splitlines()
+    assert status == 0
+    assert [line.split(":")[0] for line in lines if line.startswith("revision")] == [
+        "revision 1",
+        "revision 2",
+        "revision 3",
+    ]
+    assert all(line.endswith(f" by uid {os.getuid()}") for line in lines if line.startswith("revision"))
+    assert "  + shop: new service (3 instances are deployed)" in lines
+    assert "  ~ roles.web.size.memory: 128 MiB -> 256 MiB (rolling reimage, one instance at a time)" in lines
+    assert "  of it are: web-0.shop, web-1.shop, web-2.shop" in lines
+    assert lines.count("  no instance is of it") == 2
+    assert SECRET not in out
+    assert "another one" not in json.dumps(daemon.client().revisions("shop"))
+    daemon.client().undo("shop", to=2)
+    assert ", back to revision 2" in run("rollout", "history", "shop")[1]
+
+
+def test_undo_says_what_it_does(run: Run, daemon: Daemon) -> None:
+    """As apply does; a dry run only tells; by whom is in the record."""
+    daemon.client().apply(MORE)
+    told = "~ roles.web.size.memory: 256 MiB -> 128 MiB (rolling reimage, one instance at a time)"
+    assert run("rollout", "undo", "shop", "--dry-run")[:2] == (0, f"{told}\n")
+    assert daemon.client().service("shop")["file_revision"] == 2
+    assert run("rollout", "undo", "shop")[:2] == (0, f"shop: applied\n{told}\n")
+    [*_, last] = daemon.client().revisions("shop")
+    assert (last["number"], last["restores"], last["applied_by"]) == (3, 1, os.getuid())
+    assert run("rollout", "undo", "shop", "--to", "3")[:2] == (0, "shop: unchanged\n")
+    assert run("rollout", "undo", "shop", "--to", "3", "--dry-run")[1] == "nothing would change\n"
+    assert run("rollout", "undo", "shop", "--to", "1", "--expect", "1")[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (("undo", "shop"), 5, "service shop has no revision before 1"),
+        (("undo", "shop", "--to", "7"), 3, "revision 7 of service shop has never been"),
+        (("undo", "mall"), 3, "there is no service 'mall'"),
+        (("pause", "shop"), 5, "no rollout of service shop is running"),
+        (("resume", "shop"), 5, "no rollout of service shop is paused or has left anything to do"),
+        (("status", "mall"), 3, "there is no service 'mall'"),
+        (("history", "mall"), 3, "there is no service 'mall'"),
+        (("undo", "shop", "--to", "0"), 2, "0 is not in the range x>=1"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_word(run: Run, words: tuple[str, ...], status: int, told: str) -> None:
+    """And the exit status of its kind."""
+    found, out, err = run("rollout", *words)
+    assert (found, out) == (status, "")
+    assert told in err
+
+
+def test_undo_waits_until_all_serve_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --wait it returns when each instance is of the old file."""
+    with Daemon(tmp_path, alive=True) as daemon:
+        monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
+        daemon.give_image()
+        (tmp_path / "shop.yaml").write_text(SHOP)
+        assert main(["apply", "-f", str(tmp_path / "shop.yaml"), "--wait", "--timeout", "5m"]) == 0
+        (tmp_path / "shop.yaml").write_text(MORE)
+        assert main(["apply", "-f", str(tmp_path / "shop.yaml"), "--wait", "--timeout", "5m"]) == 0
+        assert {one.role.size.memory_mib for one in daemon.control.instances("shop")} == {256}
+        assert main(["rollout", "undo", "shop", "--wait", "--timeout", "5m"]) == 0
+        instances = daemon.control.instances("shop")
+        assert {one.role.size.memory_mib for one in instances} == {128}
+        assert {one.phase for one in instances} == {Phase.SERVING}
+
+
+def test_who_waits_is_told_that_it_is_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And by which command it goes on; the time that he gives it is his own matter."""
+    with Daemon(tmp_path, alive=True) as daemon:
+        monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
+        daemon.give_image()
+        daemon.client().apply(SHOP)
+        assert main(["wait", "shop", "--timeout", "5m"]) == 0
+        daemon.client().apply(MORE)
+        assert main(["rollout", "pause", "shop"]) == 0
+        capsys.readouterr()
+        assert main(["wait", "shop", "--timeout", "2s"]) == 4
+        assert "shop: its rollout is paused until: vmrole rollout resume shop" in capsys.readouterr().err
+        assert main(["rollout", "resume", "shop"]) == 0
+        assert main(["wait", "shop", "--timeout", "5m"]) == 0
+        assert {one.role.size.memory_mib for one in daemon.control.instances("shop")} == {256}

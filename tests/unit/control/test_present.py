@@ -1,0 +1,204 @@
+"""What everybody reads: decoded once, indexed, and never stopped by what cannot be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from typing import Any
+
+import pytest
+
+from orchestrator.control import records
+from orchestrator.control.present import Present
+from orchestrator.control.upgrade import upgrade
+from orchestrator.drivers.fake import FakeStore
+from orchestrator.errors import Permanent
+from orchestrator.model import Instance, Operation, Service, Verb
+from orchestrator.ports import Document, Write
+from tests.world.fabric import Fabric, web_role
+
+LARGE = "#!/bin/sh\n# " + "x" * 65_000 + "\n"
+
+
+def body(fabric: Fabric, kind: str, key: str) -> dict[str, Any]:
+    """A document as it lies, free to be changed."""
+    document = fabric.store.get(kind, key)
+    assert document is not None
+    whole: dict[str, Any] = json.loads(json.dumps(dict(document.body)))
+    return whole
+
+
+def overwrite(fabric: Fabric, kind: str, key: str, content: dict[str, Any]) -> None:
+    """As another version would."""
+    document = fabric.store.get(kind, key)
+    fabric.store.commit([Write(kind, key, content, document.revision if document else 0)])
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """Three instances that serve."""
+    whole = Fabric()
+    whole.deploy()
+    whole.until(whole.quiet)
+    return whole
+
+
+def test_it_says_what_the_store_holds_after_any_history(fabric: Fabric) -> None:
+    """Fed by changes, one that has looked on all the time equals one that reads everything now, indexes and all."""
+    chance, watching = random.Random(7), Present(fabric.store)
+    for _ in range(30):
+        verb = chance.choice([Verb.RESTART, Verb.REIMAGE])
+        fabric.control.act(verb, "web-0.shop")
+        for _ in range(chance.randrange(6)):
+            fabric.round()
+            watching.all(Instance)
+    fresh = Present(fabric.store)
+    for of in (Service, Instance, Operation):
+        assert watching.all(of) == fresh.all(of)
+    assert watching.instances_of("shop") == fresh.instances_of("shop")
+    assert watching.running_operations("shop") == fresh.running_operations("shop")
+    assert watching.instances_called("web-1") == fresh.instances_called("web-1")
+    assert watching.unused_templates() == fresh.unused_templates()
+
+
+def test_a_look_costs_what_has_changed(fabric: Fabric) -> None:
+    """Asked again, nothing is decoded; after a save of one instance, one is."""
+    present = Present(fabric.store)
+    present.all(Instance)
+    before = present.decoded
+    for _ in range(10):
+        present.all(Instance)
+        present.find(Service, "shop")
+    assert present.decoded == before
+    instance = fabric.instance()
+    present.commit([records.put_state(dataclasses.replace(instance, waiting="for a friend"))])
+    assert present.load(Instance, "web-0.shop").waiting == "for a friend"
+    assert present.decoded == before + 1
+
+
+def test_a_record_of_a_later_version_stops_nobody_else(fabric: Fabric) -> None:
+    """An operation with a verb that is not known, an instance in a phase that is not: each is set aside and told."""
+    overwrite(fabric, records.OPERATION, "later", {"id": "later", "verb": "teleport", "subject": "shop"})
+    state = body(fabric, records.STATE, "web-1.shop")
+    overwrite(fabric, records.STATE, "web-1.shop", {**state, "phase": "levitating"})
+    fabric.control.act(Verb.REIMAGE, "web-0.shop")
+    fabric.restart()
+    fabric.until(lambda: fabric.instance().generation == 2 and fabric.quiet())
+    assert [(aside.kind, aside.key) for aside in fabric.present.set_aside()] == [
+        ("instance", "web-1.shop"),
+        ("operation", "later"),
+    ]
+    with pytest.raises(Permanent, match="phase"):
+        fabric.present.find(Instance, "web-1.shop")
+    assert "web-1.shop" in fabric.world.networks["shop"], "the VM that nobody can account for keeps its network"
+    overwrite(fabric, records.STATE, "web-1.shop", state)
+    assert fabric.present.load(Instance, "web-1.shop").phase == state["phase"]
+
+
+def test_what_a_later_version_has_written_survives_our_writes(fabric: Fabric) -> None:
+    """Fields that are not known, deep inside as well, stay where they were in a record that is written again."""
+    for kind, key, path in (
+        (records.WISH, "web-0.shop", ("goal", "colour")),
+        (records.STATE, "web-0.shop", ("mood",)),
+        (records.SERVICE, "shop", ("network", "vlan")),
+    ):
+        whole = body(fabric, kind, key)
+        place = whole
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = {"deep": [1, 2]}
+        overwrite(fabric, kind, key, whole)
+    fabric.control.act(Verb.REIMAGE, "web-0.shop")
+    fabric.until(lambda: fabric.instance().generation == 2 and fabric.quiet())
+    fabric.control.scale("shop", {"web": 2})
+    assert body(fabric, records.WISH, "web-0.shop")["goal"]["colour"] == {"deep": [1, 2]}
+    assert body(fabric, records.STATE, "web-0.shop")["mood"] == {"deep": [1, 2]}
+    assert "mood" not in body(fabric, records.WISH, "web-0.shop")
+    assert body(fabric, records.SERVICE, "shop")["network"]["vlan"] == {"deep": [1, 2]}
+
+
+def test_a_template_of_a_later_version_keeps_its_name(fabric: Fabric) -> None:
+    """Another version gives the same role another digest: who has it goes on naming it by that."""
+    [digest] = [document.key for document in fabric.store.all(records.TEMPLATE)]
+    later = {**body(fabric, records.TEMPLATE, digest), "gpu": "two"}
+    fabric.store.commit([Write(records.TEMPLATE, "later", later, 0)])
+    for kind in (records.WISH, records.STATE):
+        whole = body(fabric, kind, "web-0.shop")
+        (whole["goal"] if kind == records.WISH else whole)["role"] = "later"
+        overwrite(fabric, kind, "web-0.shop", whole)
+    fabric.control.act(Verb.RESTART, "web-0.shop")
+    fabric.until(lambda: fabric.instance().boot > 2 and fabric.quiet())
+    assert body(fabric, records.STATE, "web-0.shop")["role"] == "later"
+    assert body(fabric, records.STATE, "web-1.shop")["role"] == digest
+
+
+def test_large_user_data_is_stored_once() -> None:
+    """An apply of 300 instances is one small commit after their templates; a save of a state is under 1 kB."""
+    fabric = Fabric()
+    roles = tuple(web_role(name=name, instances=80, user_data=LARGE, endpoints=()) for name in ("a", "b", "c"))
+    fabric.deploy(*roles, vip="")
+    sizes = {
+        kind: [len(json.dumps(dict(one.body))) for one in fabric.store.all(kind)]
+        for kind in (records.TEMPLATE, records.WISH, records.SERVICE)
+    }
+    assert len(sizes[records.TEMPLATE]) == 3
+    assert len(sizes[records.WISH]) == 240
+    assert max(sizes[records.WISH]) < 1000
+    assert max(sizes[records.SERVICE]) < 2000
+    instance = fabric.instances()[0]
+    write = records.put_state(dataclasses.replace(instance, waiting="w" * 200))
+    assert write.body is not None
+    assert len(json.dumps(dict(write.body))) < 1000
+    fabric.control.remove("shop")
+    fabric.until(lambda: not fabric.present.all(Service))
+    fabric.deploy(name="other")
+    assert len(fabric.store.all(records.TEMPLATE)) == 1, "what nobody names any more is forgotten"
+
+
+def test_records_of_the_first_version_are_brought_over(fabric: Fabric) -> None:
+    """Each instance held its role twice then; nothing of it is lost, however often one begins."""
+    old = FakeStore()
+    for document in fabric.store.all(records.SERVICE):
+        old.commit([Write(records.SERVICE, document.key, _first_service(fabric, document), 0)])
+    for instance in fabric.instances():
+        whole = records.to_json(instance)
+        for key in ("wish_revision", "state_revision", "made_at_s"):
+            del whole[key]
+        old.commit([Write("instance", instance.name, whole, 0)])
+    assert upgrade(old) == 1 + len(fabric.instances())
+    assert upgrade(old) == 0
+    brought = Present(old)
+    assert not brought.set_aside()
+    revisions = {"wish_revision": 0, "state_revision": 0, "made_at_s": 0.0}
+
+    def bare(present: Present) -> list[Instance]:
+        return [dataclasses.replace(one, **revisions) for one in present.all(Instance)]
+
+    assert bare(brought) == bare(fabric.present)
+    assert [one.spec for one in brought.all(Service)] == [one.spec for one in fabric.present.all(Service)]
+
+
+def _first_service(fabric: Fabric, document: Document) -> dict[str, Any]:
+    [service] = fabric.present.all(Service)
+    return {**document.body, "spec": records.to_json(service.spec)}
+
+
+def test_what_is_no_record_of_ours_is_no_trouble(fabric: Fabric) -> None:
+    """The store keeps more than records; of the first version's instances one that cannot be read is told."""
+    fabric.store.commit([Write("installation", "this", {"id": "x"}, 0)])
+    assert fabric.present.set_aside() == []
+    fabric.store.commit([Write(records.FIRST_INSTANCE, "odd-0.shop", {"phase": "serving"}, 0)])
+    assert upgrade(fabric.store) == 0
+    for present in (fabric.present, Present(fabric.store)):
+        assert [aside.key for aside in present.set_aside()] == ["odd-0.shop"]
+
+
+def test_a_template_that_is_wanted_again_stays(fabric: Fabric) -> None:
+    """What nobody names any more is forgotten by the next apply, unless it is just this that it names."""
+    fabric.control.remove("shop")
+    fabric.until(lambda: not fabric.present.all(Service))
+    fabric.deploy(name="again")
+    fabric.until(fabric.quiet)
+    assert not fabric.present.set_aside()
+    assert [service.name for service in Present(fabric.store).all(Service)] == ["again"]

@@ -1,0 +1,93 @@
+"""What the host promises to all instances together: memory, vCPUs, disks, and room for what is new."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.control import deployment
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.requests import Control
+from orchestrator.errors import InvalidInput, NoSpace
+from orchestrator.model import LocalStorage, Role, Service, ServiceNetwork, ServiceSpec, Size
+from tests.world.fabric import Fabric, web_role
+
+CAPACITY = Capacity(pool="10.90.0.0/16", memory_mib=10_000, vcpus=32, disk_mib=100_000)
+NETWORK = ServiceNetwork(name="vmrole-db", bridge="vr-db", subnet="10.90.1.0/24", gateway="10.90.1.1")
+
+
+def role(name: str = "web", *, instances: int = 1, vcpus: int = 1, memory_mib: int = 64, disk_mib: int = 1) -> Role:
+    """A role of that size."""
+    size = Size(vcpus=vcpus, memory_mib=memory_mib, disk_mib=disk_mib)
+    return Role(name=name, image="micro", image_sha256="a" * 64, instances=instances, size=size)
+
+
+def spec(*roles: Role) -> ServiceSpec:
+    """A service without endpoints."""
+    return ServiceSpec(name="shop", vip="", roles=roles)
+
+
+OTHER = Service(spec=ServiceSpec(name="db", vip="", roles=(role(instances=3, vcpus=8),)), network=NETWORK)
+
+
+def test_vcpus_are_promised_so_many_times_and_no_more() -> None:
+    """Those of all instances of all services; the numbers, the greediest role and the remedy are said."""
+    deployment.check(spec(role(instances=4, vcpus=2)), [OTHER], CAPACITY)
+    with pytest.raises(InvalidInput) as caught:
+        deployment.check(spec(role("db"), role(instances=4, vcpus=2)), [OTHER], CAPACITY)
+    assert str(caught.value) == "needs 9 vCPUs; the host gives 32, 24 are promised"
+    assert caught.value.problems[0].key == "roles.web.size.vcpus"
+    assert "vcpu_overcommit" in caught.value.hint
+    deployment.check(spec(role(instances=40, vcpus=2)), [OTHER], dataclasses.replace(CAPACITY, vcpus=None))
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"vcpus": 34}, "size.vcpus"),
+        ({"memory_mib": 11_000}, "size.memory"),
+        ({"disk_mib": 101_000}, "size.disk"),
+    ],
+)
+def test_who_asks_for_less_is_not_refused(more: dict[str, int], key: str) -> None:
+    """A host that has promised too much, for it was made smaller, does not hold up who gives something back."""
+    before = spec(role(instances=3, **more))
+    for instances in (1, 2, 3):
+        deployment.check(spec(role(instances=instances, **more)), [], CAPACITY, before=before)
+    with pytest.raises(InvalidInput) as caught:
+        deployment.check(spec(role(instances=4, **more)), [], CAPACITY, before=before)
+    assert caught.value.problems[0].key == f"roles.web.{key}"
+
+
+def full() -> None:
+    """A disk without room."""
+    raise NoSpace("no room for new disks", hint="make room")
+
+
+def test_a_full_disk_gets_no_new_disks() -> None:
+    """Instances, larger disks and local storage are not begun; all that needs no more is done."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2))
+    fabric.until(fabric.quiet)
+    control = Control(
+        fabric.store,
+        find_image=lambda _: None,
+        capacity=dataclasses.replace(CAPACITY, require_room=full),
+        clock=fabric.world,
+        wake=lambda _kind, _name: None,
+        seats=fabric.host.balancer.seats,
+    )
+    before = control.service("shop").spec
+    for role in (
+        dataclasses.replace(before.roles[0], instances=3),
+        dataclasses.replace(before.roles[0], size=Size(disk_mib=1000)),
+        dataclasses.replace(before.roles[0], local_storage=(LocalStorage(name="more", size_mib=1000),)),
+    ):
+        with pytest.raises(NoSpace):
+            control.apply_spec(dataclasses.replace(before, roles=(role,)))
+    assert control.service("shop").spec == before
+    control.scale("shop", {"web": 1})
+    control.apply_spec(dataclasses.replace(control.service("shop").spec, roles=(web_role(instances=1, drain_s=7.0),)))
+    control.remove("shop")
+    assert control.service("shop").removing

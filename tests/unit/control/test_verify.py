@@ -1,0 +1,130 @@
+"""`verify` finds whatever contradicts the records, each under its stable code."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.control import verify
+from orchestrator.model import DiskFormat, Image, InstanceName, Os, Phase
+from tests.world.fabric import Fabric, web_role
+
+WEB, STRANGER = InstanceName("web-0.shop"), InstanceName("web-0.ghost")
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """One serving instance."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    return fabric
+
+
+def found(fabric: Fabric) -> list[tuple[str, str]]:
+    """Codes and subjects."""
+    told = verify.findings(fabric.host, fabric.control.services(), fabric.instances())
+    return [(one.code, one.subject) for one in told]
+
+
+def test_health_is_an_empty_list(fabric: Fabric) -> None:
+    """Nothing to say about a service that serves."""
+    assert found(fabric) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "subject", "break_it"),
+    [
+        ("DISC-STRAY", STRANGER, lambda world: world.discs.update({STRANGER: 1})),
+        ("DISK-STRAY", STRANGER, lambda world: world.overlays.update({STRANGER: {1}})),
+        ("STORAGE-STRAY", STRANGER, lambda world: world.storage.update({STRANGER: {"cache": ""}})),
+        ("DISK-OLD", WEB, lambda world: world.overlays[WEB].add(7)),
+        ("OVERLAY-MISSING", WEB, lambda world: world.overlays.pop(WEB)),
+        ("NETWORK-STRAY", "ghost", lambda world: world.networks.update(ghost=frozenset())),
+        ("NETWORK-MISSING", "shop", lambda world: world.networks.pop("shop")),
+        ("PORT-MISSING", WEB, lambda world: world.unplugged.add(WEB)),
+        ("PORT-MISSING", WEB, lambda world: world.delete_port(WEB)),
+        ("VIP-MISSING", "shop", lambda world: world.lost_vips.add("shop")),
+        ("DOMAIN-MISSING", WEB, lambda world: world.machines.pop(WEB)),
+        ("DOMAIN-POWER", WEB, lambda world: world.kill(WEB)),
+        ("DOMAIN-STRAY", STRANGER, lambda world: world.machines.update({STRANGER: world.machines[WEB]})),
+        ("BALANCER", "host", lambda world: world.faults.balancer.append("HAProxy is old")),
+        ("MEMBER-STRAY", STRANGER, lambda world: world.seats_taken.update({STRANGER: world.seats_taken[WEB]})),
+    ],
+)
+def test_every_contradiction_is_found(
+    fabric: Fabric, code: str, subject: str, break_it: Callable[[object], None]
+) -> None:
+    """One broken thing, one finding."""
+    break_it(fabric.world)
+    if code == "DOMAIN-STRAY":
+        assert code in [one for one, _ in found(fabric)] or (code, subject) in found(fabric)
+    else:
+        assert (code, subject) in found(fabric)
+
+
+def test_a_vm_that_may_be_anothers_is_told_and_stays(fabric: Fabric) -> None:
+    """A VM of no record that does not say whose it is, as former versions made them, is never removed; one that a
+    record knows is nothing to speak of.
+    """
+    fabric.world.machines[WEB].claimed = False
+    assert found(fabric) == []
+    fabric.world.machines[STRANGER] = dataclasses.replace(fabric.world.machines[WEB])
+    fabric.world.machines[STRANGER].instance = dataclasses.replace(fabric.world.machines[WEB].instance)
+    fabric.world.overlays[STRANGER] = {1}
+    findings = verify.findings(fabric.host, fabric.control.services(), fabric.instances())
+    assert [(one.code, one.subject) for one in findings] == [("DISK-STRAY", STRANGER), ("DOMAIN-UNCLAIMED", STRANGER)]
+    assert verify.repair(fabric.host, findings, lambda _: False) == []
+    assert STRANGER in fabric.world.machines
+    assert fabric.world.overlays[STRANGER] == {1}
+
+
+def test_strays_are_removed_and_local_storage_is_not(fabric: Fabric) -> None:
+    """What a lost record left goes on request, and only that; what a user may want is told and stays."""
+    world = fabric.world
+    world.discs[STRANGER] = 1
+    world.overlays[STRANGER] = {1}
+    world.storage[STRANGER] = {"cache": "precious"}
+    world.networks["ghost"] = frozenset()
+    strays = verify.findings(fabric.host, fabric.control.services(), fabric.instances())
+    assert verify.repair(fabric.host, strays, lambda _name: True) == []
+    removed = verify.repair(fabric.host, strays, lambda _name: False)
+    assert {one.code for one in removed} == {"DISC-STRAY", "DISK-STRAY", "NETWORK-STRAY"}
+    assert found(fabric) == [("STORAGE-STRAY", STRANGER)]
+    assert world.storage[STRANGER] == {"cache": "precious"}
+    assert fabric.quiet()
+
+
+def test_a_member_outside_its_phase_is_found(fabric: Fabric) -> None:
+    """Only ready, serving and draining instances may be in a pool."""
+    instances = [dataclasses.replace(one, phase=Phase.STARTING) for one in fabric.instances()]
+    told = verify.findings(fabric.host, fabric.control.services(), instances)
+    assert [one.code for one in told] == ["MEMBER-PHASE"]
+
+
+def test_what_is_missing_comes_back_by_itself(fabric: Fabric) -> None:
+    """A VM that was undefined behind our back is started again; the pool is joined again."""
+    fabric.world.machines.pop(WEB)
+    fabric.world.seats_taken.pop(WEB)
+    fabric.until(lambda: found(fabric) == [] and fabric.quiet(), rounds=400)
+
+
+def test_images_without_a_record_or_a_file_are_told_and_stay(fabric: Fabric) -> None:
+    """A lost store must not cost an image: nothing that is found about images is a stray that `repair` removes."""
+    image = Image(
+        sha256="a" * 64,
+        format=DiskFormat.QCOW2,
+        os=Os.LINUX,
+        size_bytes=1,
+        virtual_size_bytes=1,
+        names=("micro",),
+        added_at_s=0.0,
+    )
+    told = verify.image_findings([f"{'b' * 64}.qcow2"], [image])
+    assert [(one.code, one.subject, one.stray) for one in told] == [
+        ("IMAGE-STRAY", f"{'b' * 64}.qcow2", False),
+        ("IMAGE-MISSING", "micro", False),
+    ]
+    assert verify.repair(fabric.host, told, lambda _name: False) == []

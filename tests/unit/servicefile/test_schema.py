@@ -1,0 +1,134 @@
+"""The schema of a service file agrees with its reader; `python -m tests.unit.servicefile.test_schema` writes it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator import servicefile
+from orchestrator.errors import InvalidInput
+from orchestrator.model import AnswerFormat, Image, Os
+from orchestrator.servicefile.schema import schema
+from tests.unit.servicefile import test_servicefile as test_manifest
+from tests.unit.servicefile.test_servicefile import GOOD, MICRO
+from tests.world.places import REPOSITORY
+
+FILE = REPOSITORY / "docs" / "service.schema.json"
+EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))
+FAULTS = test_manifest.test_a_fault_is_told_with_line_key_and_remedy.pytestmark[0].args[1]
+# What a schema cannot say, or not without becoming hard to read, by the fault's words or by what was written: sizes
+# and times that are too large, keys that exclude each other, images that there are.
+BEYOND = (
+    "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "only nftables", "say affinity: source",
+    "not more than maxConnections", "more than nftables counts", "say balancer: haproxy", "16 characters",
+    "vmrole image ls", "cannot be used", "not a digest", "cannot be a VIP",
+)  # fmt: skip
+ODD: tuple[Any, ...] = (0, 1, -1, 1.5, 2022, "", "a", "A b", "1 s", "1 MiB", "10.0.0.1", "none", "udp", True, None)
+ODD_NODES: tuple[Any, ...] = ([], ["a"], [1], {}, {"a": 1}, {"secret": "a"}, {"within": "1 s"})
+
+
+def text(value: dict[str, Any]) -> str:
+    """As the file has it."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def readme_examples() -> list[str]:
+    """The service files of the README."""
+    parts = (REPOSITORY / "README.md").read_text().split("```yaml\n")[1:]
+    return [part.split("```", 1)[0] for part in parts]
+
+
+ACCEPTED = [GOOD, *readme_examples(), *(one.read_text() for one in EXAMPLES)]
+
+
+def image(text: str) -> Image:
+    """What the roles of a service file are made of, by what they are answered with."""
+    if "unattend:" not in text:
+        return MICRO
+    return dataclasses.replace(MICRO, os=Os.WINDOWS, answers=AnswerFormat.UNATTEND)
+
+
+def agrees(source: str) -> bool:
+    """Whether the schema has nothing to say against a service file."""
+    validator = jsonschema.Draft202012Validator(schema())
+    return bool(validator.is_valid(YAML(typ="safe", pure=True).load(source)))
+
+
+def is_read(source: str, of: Image) -> bool:
+    """Whether the reader has nothing to say against it."""
+    try:
+        servicefile.parse(source, lambda _: of)
+    except InvalidInput:
+        return False
+    return True
+
+
+def places(node: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a file, by its keys."""
+    yield at
+    steps = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for step, below in steps:
+        yield from places(below, (*at, step))
+
+
+def test_the_file_is_what_the_reader_asks_for() -> None:
+    """docs/service.schema.json is made of the reader: a key that it learns is seen in a review."""
+    assert FILE.read_text() == text(schema()), "run: python -m tests.unit.servicefile.test_schema"
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_no_key_is_without_a_shape() -> None:
+    """Nothing is taken whatever it is: an editor would have nothing to say about it."""
+    assert '"anyOf": []' not in json.dumps(schema())
+
+
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_what_is_a_service_file_agrees(source: str) -> None:
+    """The README's, the examples, and the one of the reader's own tests."""
+    assert is_read(source, image(source))
+    assert agrees(source)
+
+
+@pytest.mark.parametrize(("before", "after", "word"), [(case[0], case[1], case[4]) for case in FAULTS])
+def test_what_the_reader_refuses_does_not_agree(before: str, after: str, word: str) -> None:
+    """Each case of the reader's own tests, but for what is beyond a schema."""
+    assert agrees(GOOD.replace(before, after, 1)) == bool({word, after} & set(BEYOND))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_nothing_that_is_read_is_refused(source: str) -> None:
+    """Whatever stands in any place of a file: an editor never marks what `apply` takes."""
+    tree = YAML(typ="safe", pure=True).load(source)
+    validator = jsonschema.Draft202012Validator(schema())
+    taken = 0
+    for *way, last in [place for place in places(tree) if place]:
+        for value in (*ODD, *ODD_NODES):
+            changed = copy.deepcopy(tree)
+            node = changed
+            for step in way:
+                node = node[step]
+            node[last] = value
+            if is_read(json.dumps(changed), image(source)):
+                taken += 1
+                assert validator.is_valid(changed), (way, last, value)
+    assert taken
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
+def test_examples_tell_an_editor_where_the_schema_is(example: Path) -> None:
+    """By the line that the YAML language server looks for."""
+    (line,) = [one for one in example.read_text().splitlines() if "yaml-language-server" in one]
+    assert (example.parent / line.rpartition("=")[2]).resolve() == FILE
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(schema()))
