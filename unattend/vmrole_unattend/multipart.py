@@ -61,6 +61,16 @@ _COMPRESSED = re.compile(r"application/(x-)?(gzip(-compressed|ped)?|gunzip|compr
 _MIME_HEADER = re.compile(r"(content-type|mime-version)[ \t]*:", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _YAML_KEY = re.compile(r"""[A-Za-z_][\w-]*:(\s|$)|[{"]""")
+# What other programs read when a machine is first set up, by what no text for cloud-init has.
+_OTHERS = (
+    (re.compile(r'\s*\{(?=.*"ignition"\s*:)', re.DOTALL), "Ignition's JSON"),
+    (
+        re.compile(r"(.*\n)?variant:[ \t]*[\"']?(fcos|flatcar|openshift|r4e|fiot)\b", re.DOTALL),
+        "a Butane file, for Ignition",
+    ),
+    (re.compile(r"(.*\n)?d-i[ \t]+\S+/\S+", re.DOTALL), "a preseed file, for Debian's installer"),
+    (re.compile(r"(.*\n)?%packages\b.*\n%end\b", re.DOTALL), "a kickstart file, for Anaconda"),
+)
 _MEANT = 0.8  # how alike two first lines are when the one was meant for the other
 _AS_IT_IS = ("", "7bit", "8bit", "binary")  # transfer encodings
 _LINE_MAX = 998  # RFC 5322 section 2.1.1; longer lines travel as base64
@@ -178,6 +188,13 @@ def type_by_first_line(text: str, where: str, reader: Reader = CLOUD_INIT) -> st
             return content_type
     if text.startswith("\ufeff"):
         raise AnswersInvalid("begins with a byte-order mark", where=f"{where}: line 1", hint="save it without")
+    for other, what in _OTHERS:
+        if other.match(text):
+            raise AnswersInvalid(
+                f"this is {what}, which {reader.name} does not read",
+                where=f"{where}: line 1",
+                hint="say it in cloud-config; an image that sets itself up otherwise takes `answers: none`",
+            )
     raise AnswersInvalid(
         f"the first line names no type that {reader.name} knows",  # and is not shown: it may be a secret
         where=f"{where}: line 1",

@@ -91,6 +91,7 @@ def check(
     return 1 if failed else 0
 
 
+_OF_CLOUD_INIT = (".yaml", ".yml", ".cfg", ".sh", ".ps1", ".mime")
 _XML = re.compile(rb"\s*<(?!powershell>|script>)", re.IGNORECASE)
 
 
@@ -98,6 +99,8 @@ def _is_xml(file: str, source: bytes) -> bool:
     """Whether a file is Windows' answer file: by its name, or by how it begins."""
     if source.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")) or file.casefold().endswith(".xml"):
         return True
+    if file.casefold().endswith(_OF_CLOUD_INIT):
+        return False
     if not source.strip() or b"<unattend" in source:
         return True  # an empty file, or one with something before the XML: what is wrong is said in its words
     return _XML.match(source.removeprefix(b"\xef\xbb\xbf")) is not None

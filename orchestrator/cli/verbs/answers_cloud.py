@@ -19,6 +19,17 @@ WHERE = "user-data"
 _FOR_WINDOWS = re.compile(r"#ps1(_sysnative|_x86)?\s|rem cmd\s|<(powershell|script)>", re.IGNORECASE)
 
 
+_EMPTY = Finding(
+    severity=Severity.WARNING,
+    part=WHERE,
+    line=1,
+    path="",
+    code="empty",
+    message="the file is empty: nothing is set up by it",
+    mend="begin it with #cloud-config, or with #! and a program",
+)
+
+
 def check(file: str, source: bytes, *, reader: str, schema: str | None, strict: bool, form: str) -> int:
     """Says what is wrong, as for a Windows answer file. A note fails nothing, a warning when strict.
 
@@ -26,7 +37,9 @@ def check(file: str, source: bytes, *, reader: str, schema: str | None, strict: 
     """
     text = source.decode("utf-8", errors="surrogateescape")  # The check refuses such a character, and says where.
     reader = reader or (CLOUDBASE_INIT if _FOR_WINDOWS.match(text) else CLOUD_INIT)
-    if reader == CLOUDBASE_INIT:
+    if not text.strip():
+        found = [_EMPTY]
+    elif reader == CLOUDBASE_INIT:
         found = _for_windows(text)
     else:
         found = cloud_check.check(text, where=WHERE, schema_file=_readable(schema))

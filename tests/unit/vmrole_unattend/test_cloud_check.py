@@ -232,7 +232,7 @@ def test_without_jsonschema_one_note_says_so() -> None:
     """jsonschema is for development: who has installed vmrole alone is told what is missing."""
     program = (
         "import sys; sys.modules['jsonschema'] = None\n"
-        "from unattend import cloud_check\n"
+        "from vmrole_unattend import cloud_check\n"
         "print([f.code for f in cloud_check.check('#cloud-config\\nruncmd: hello\\n')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

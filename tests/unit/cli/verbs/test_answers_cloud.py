@@ -104,6 +104,36 @@ def test_a_first_line_is_read_as_cloud_init_reads_it(run: Run, content: bytes) -
     assert run(content) == (0, "", "nothing is wrong\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b'{"ignition": {"version": "3.4.0"}, "passwd": {}}', "Ignition's JSON"),
+        (b'\n{\n  "storage": {},\n  "ignition" : {"version": "2.3.0"}}\n', "Ignition's JSON"),
+        (b"variant: fcos\nversion: 1.5.0\n", "a Butane file"),
+        (b"# mine\nversion: 1.0.0\nvariant: 'flatcar'\n", "a Butane file"),
+        (b"# mine\nd-i debian-installer/locale string en_US\n", "a preseed file"),
+        (b"lang en_US\n%packages\n@core\n%end\n", "a kickstart file"),
+    ],
+)
+def test_what_another_program_reads_is_told_as_that(run: Run, content: bytes, what: str) -> None:
+    """It would be nonsense to mend its first line: whose it is, and what an image takes that reads it."""
+    status, out, _ = run(content)
+    assert (status, what in out, "answers: none" in out) == (1, True, True)
+    assert "must be #cloud-config" not in out
+
+
+@pytest.mark.parametrize("name", ["empty.yaml", "empty.yml", "empty.sh", "EMPTY.YAML"])
+def test_a_file_that_is_empty_is_told_by_what_it_would_be(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody who names a .yaml wrote XML."""
+    (tmp_path / name).write_text("\n")
+    assert main(["answers", "check", "--strict", str(tmp_path / name)]) == 1
+    out = capsys.readouterr().out
+    assert "#cloud-config" in out
+    assert "xml" not in out.lower()
+
+
 @pytest.mark.parametrize("content", [b"hello\n", b"#hello\nworld\n"])
 def test_what_is_no_user_data_is_told_what_it_could_be(run: Run, content: bytes) -> None:
     """Every beginning that means something is named."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from vmrole_unattend.windows.answers import Windows
@@ -77,7 +78,7 @@ LOGONS = [
     (ON + NAME.replace("otto", "OTTO") + OTHER + COUNT, "not the one"),
     (ON + NAME.replace("otto", "Administrator") + OTHER + COUNT, "not the one"),
     (ON + NAME.replace("otto", "Administrator") + PASSWORD + COUNT, ""),
-    (ON + NAME.replace("otto", "anna") + OTHER + COUNT, ""),  # who may be in the image
+    (ON + NAME.replace("otto", "anna") + OTHER + COUNT, "the image must have it"),
 ]
 
 
@@ -104,6 +105,30 @@ def test_an_installed_windows_has_the_account_that_logs_on(name: str, more: str,
     logon = f"<AutoLogon>{ON}{NAME.replace('otto', name)}{PASSWORD}{COUNT}</AutoLogon>"
     source = server(*([more] if more else []), accounts=BOTH, welcome=logon)
     one_code(source, "autologon" if wrong else "", deployment=Deployment.INSTALL)
+
+
+@pytest.mark.parametrize("name", ["otto", "Administrator"])
+def test_an_account_that_the_file_makes_is_no_unknown_one(name: str) -> None:
+    """Nothing is said of who logs on where the file itself makes him, or every Windows has him."""
+    source = server(
+        accounts=BOTH, welcome=f"<AutoLogon>{ON}{NAME.replace('otto', name)}{PASSWORD}{COUNT}</AutoLogon>"
+    )
+    assert not [one for one in told(source) if "the image must have it" in one.message]
+
+
+def test_an_installation_of_windows_11_wants_a_pass_windowspe() -> None:
+    """Without one its Setup passes over specialize: a note, where it is said that it is a new Windows 11."""
+
+    def noted(source: bytes, **of: Any) -> bool:
+        return any("nothing of specialize" in one.message for one in told(source, **of))
+
+    source = server(commands("ver"))
+    assert b"specialize" in source
+    assert not noted(source, deployment=Deployment.INSTALL)
+    assert noted(source, deployment=Deployment.INSTALL, windows=Windows.W11)
+    assert not noted(source, deployment=Deployment.INSTALL, windows=Windows.W2019)
+    assert not noted(source, deployment=Deployment.GENERALIZED, windows=Windows.W11)
+    assert not noted(source, windows=Windows.W11)
 
 
 def test_what_a_logon_count_changes_is_said() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vmrole_unattend.windows.answers import Windows
 from vmrole_unattend.windows.checks.file import Deployment, File
 from vmrole_unattend.windows.checks.place import Home, Place, Report
 
@@ -12,6 +13,7 @@ def check(file: File, report: Report) -> None:
     """Everything about an installation from media."""
     if file.use is Deployment.GENERALIZED:
         return
+    _is_heeded(file, report)
     for home in file.named("Setup"):
         for place in home.find("imageinstall/osimage/installfrom/metadata"):
             _image(place, report)
@@ -25,6 +27,20 @@ def check(file: File, report: Report) -> None:
             if place.name.casefold() == "willshowui" and place.text.casefold() == "always":
                 message = "WillShowUI is Always: Setup shows the page, and waits"
                 report.warning(place, "asks", message, "write OnError")
+
+
+def _is_heeded(file: File, report: Report) -> None:
+    """What people who install Windows 11 by such files report; no page of Microsoft's says it."""
+    if file.use is not Deployment.INSTALL or file.windows is not Windows.W11:
+        return
+    if any(home.phase == "windowspe" for home in file.homes):
+        return
+    specialize = next((home for home in file.homes if home.phase == "specialize"), None)
+    if specialize is not None:
+        message = "without a pass windowsPE, Setup of Windows 11 is reported to run nothing of specialize"
+        report.note(
+            specialize, "pass", message, "add a pass windowsPE, be it with one component that changes nothing"
+        )
 
 
 def _license(home: Home, report: Report) -> None:

@@ -59,13 +59,15 @@ def _account(file: File, logon: Place, name: Place, report: Report) -> None:
             message = f"the password is not the one that {short(name.text)} gets on line {own.line}, so logon fails"
             report.doubt(given, "autologon", message, "write the same password in both places")
     if account is None and name.text.casefold() != _ADMINISTRATOR and _nobody_makes(file, name.text):
-        message = f"no account is called {short(name.text)} in what this file installs"
-        report.doubt(name, "autologon", message, "add it to UserAccounts/LocalAccounts")
+        if file.use is Deployment.INSTALL:
+            message = f"no account is called {short(name.text)} in what this file installs"
+            report.doubt(name, "autologon", message, "add it to UserAccounts/LocalAccounts")
+        elif accounts:
+            message = f"no account is called {short(name.text)} in this file: the image must have it"
+            report.note(name, "autologon", message, "add it to UserAccounts/LocalAccounts, if the image has none")
 
 
 def _nobody_makes(file: File, name: str) -> bool:
-    """Whether a new Windows cannot have that account: no account or command of the file speaks of it."""
-    if file.use is not Deployment.INSTALL:
-        return False
+    """Whether no account or command of the file speaks of that account."""
     said = (one.text for home in file.homes for one in home.every if "command" in one.key or "accounts/" in one.key)
     return not any(name.casefold() in text.casefold() for text in said)
