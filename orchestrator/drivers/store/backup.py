@@ -125,7 +125,7 @@ def restore(backup: Path, records: Path) -> Restored:
     with contextlib.ExitStack() as held:
         with file_faults(records, "be root, and see that there is room"):
             records.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-            held.callback(os.close, lock(records))
+            held.callback(os.close, _alone(records))
             new = records.with_name(f"{_UNFINISHED}restored")
             for path in (new, _journal(new)):
                 held.callback(path.unlink, missing_ok=True)
@@ -139,6 +139,19 @@ def restore(backup: Path, records: Path) -> Restored:
             new.replace(records)
             _on_disk(records.parent)
     return Restored(records=kinds, former=former)
+
+
+def _alone(records: Path) -> int:
+    """The lock of the records.
+
+    What a daemon has in its hands, turns, rollouts and answers that it gave, is of the records that it read: it would
+    write that over what is put back. So it begins anew on them; a start takes a second, and no VM waits for it.
+    """
+    try:
+        return lock(records)
+    except ConfigError as error:
+        hint = "VMs go on meanwhile: systemctl stop vmrole; vmrole restore FILE; systemctl start vmrole"
+        raise ConfigError(f"nothing was restored: {error}", hint=hint) from error
 
 
 def _made(path: Path) -> int:

@@ -218,6 +218,21 @@ os.kill(os.getpid(), 9)
 """
 
 
+def test_a_daemon_that_runs_is_told_with_what_to_type(tmp_path: Path) -> None:
+    """It would write what it has in hand over what is put back; nothing has changed, and VMs need not stop for it."""
+    backup, records = tmp_path / "backup", tmp_path / "state" / "vmrole.db"
+    records.parent.mkdir()
+    with SqliteStore(records) as store:
+        with store.backup() as source:
+            backup.write_bytes(source.read())
+        before = records.read_bytes()
+        with pytest.raises(ConfigError, match=r"nothing was restored: .* another daemon has it open") as told:
+            backups.restore(backup, records)
+        assert records.read_bytes() == before
+    assert "systemctl stop vmrole; vmrole restore FILE; systemctl start vmrole" in told.value.hint
+    backups.restore(backup, records)
+
+
 def test_a_commit_that_was_cut_off_touches_no_restored_record(tmp_path: Path) -> None:
     """A journal that a killed daemon has left is the former file's: neither is mixed with what is restored."""
     file, into = tmp_path / "made.backup", tmp_path / "into" / "vmrole.db"
