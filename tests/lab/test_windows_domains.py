@@ -126,3 +126,23 @@ def test_a_host_without_uefi_says_what_to_install(stage: RealStage, lab_session:
     finally:
         lab_session.host.run(["umount", _FIRMWARE])
     assert "apt-get install ovmf" in told.value.hint
+
+
+def test_a_host_with_secure_uefi_alone_has_uefi(stage: RealStage, lab_session: Lab, tmp_path: Path) -> None:
+    """Some distributions ship no other: without keys it starts what nobody has signed, as images expect."""
+    instance = of_kind(stage, Os.LINUX, Hardware(firmware=Firmware.UEFI))
+    for path in Path(_FIRMWARE).glob("*.json"):
+        if "secure-boot" in json.loads(path.read_text())["features"]:
+            (tmp_path / path.name).write_text(path.read_text())
+    tmp_path.chmod(0o755)
+    stage.lay(instance)
+    lab_session.host.run(["mount", "--bind", str(tmp_path), _FIRMWARE])
+    try:
+        stage.hypervisor.start(instance)
+        time.sleep(_RUNS_S)
+        assert look(stage, instance).power is Power.RUNNING
+        described = lab_session.virsh("dumpxml", instance.name)
+        assert "secboot" in described
+        assert "<smm state='on'/>" in described
+    finally:
+        lab_session.host.run(["umount", _FIRMWARE])

@@ -3,7 +3,8 @@
 Decided by the image's hardware and, for Windows, by what its kernel wants of a hypervisor. What is decided, and why:
 
 - Firmware is chosen by libvirt from the descriptions that the distribution ships (docs/interop/firmware.json of
-  QEMU), because each puts the files elsewhere. For secure boot it has Microsoft's keys, and needs SMM.
+  QEMU), because each puts the files elsewhere. For secure boot it has Microsoft's keys, and needs SMM. Without it, it
+  has no keys, and is the plain one where there is one: distributions exist that ship only what could keep to keys.
 - Variables of UEFI lie in a file per generation, and so does the TPM's state, which libvirt keeps by UUID: what the
   firmware or BitLocker remembers belongs to the machine that is thrown away.
 - Hyper-V's interfaces make an idle Windows cost little and keep its timers right (QEMU, docs/system/i386/hyperv.rst).
@@ -37,7 +38,7 @@ def add_board(root: etree._Element, instance: Instance, machine: Machine, nvram:
     add(features, "acpi")
     add(features, "apic")
     cpu = _cpu(root, features, machine)
-    if role.hardware.firmware is Firmware.SECURE_BOOT:
+    if _needs_smm(role.hardware.firmware, machine):
         add(features, "smm", {"state": "on"})
     match role.os:
         case Os.LINUX:
@@ -92,8 +93,14 @@ def _firmware(root: etree._Element, firmware: Firmware, machine: Machine, nvram:
     add(os, "type", board, "hvm")
     wanted = add(os, "firmware")
     add(wanted, "feature", {"enabled": secure, "name": "enrolled-keys"})
-    add(wanted, "feature", {"enabled": secure, "name": "secure-boot"})
+    if firmware is Firmware.SECURE_BOOT or not machine.secure_uefi_alone:
+        add(wanted, "feature", {"enabled": secure, "name": "secure-boot"})
     add(os, "nvram", text=str(nvram))
+
+
+def _needs_smm(firmware: Firmware, machine: Machine) -> bool:
+    """Of firmware that can keep to keys the variables are out of the guest's reach by it."""
+    return firmware is Firmware.SECURE_BOOT or (firmware is Firmware.UEFI and machine.secure_uefi_alone)
 
 
 def _cpu(root: etree._Element, features: etree._Element, machine: Machine) -> etree._Element:

@@ -35,6 +35,7 @@ class Machine:
     reconnect: str = "reconnect=1"  # how this QEMU is told to come again after a second
     shares_cpus: bool = False  # whether the host can weigh VMs' use of its CPUs
     shapes_traffic: bool = False  # whether it can limit what an interface carries
+    secure_uefi_alone: bool = False  # whether the host's only UEFI without keys is one that could keep to keys
     hyperv: frozenset[str] | None = None  # which of Hyper-V's interfaces its KVM has; None: all that we ask for
 
 

@@ -18,7 +18,7 @@ import libvirt
 from lxml import etree
 
 from orchestrator.drivers.evidence import Evidence
-from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml, ejecting
+from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml, ejecting, firmwares
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
@@ -308,7 +308,7 @@ class LibvirtHypervisor:
         if machine.accelerator is Accelerator.KVM and machine.hyperv is None:  # libvirt keeps the answer, too.
             told: str = connection.getDomainCapabilities(machine.emulator, machine.arch, machine.machine, "kvm")
             self._machine = dataclasses.replace(machine, hyperv=domain_board.supported_hyperv(told))
-        return self._machine
+        return dataclasses.replace(self._machine, secure_uefi_alone=firmwares.keyless_is_secure())
 
     def _follow(self, name: InstanceName, run: Run) -> None:
         """Has the VM's process watched. Without its number there is no proof of its end but libvirt's word."""

@@ -115,6 +115,11 @@ CASES = {
         True,
         TCG,
     ),
+    "linux-uefi-of-secure-builds": (
+        on(instance(), Hardware(firmware=Firmware.UEFI)),
+        True,
+        dataclasses.replace(TCG, secure_uefi_alone=True),
+    ),
     "limits": (limited(instance()), True, LIMITED),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.hypervisor import accelerator, probe_domain
+from orchestrator.drivers.hypervisor import accelerator, firmwares, probe_domain
 from orchestrator.drivers.hypervisor.probe_domain import Rights
 from orchestrator.host import doctor
 from orchestrator.host.config import Config
@@ -450,12 +450,16 @@ def described(place: Path, name: str, features: list[str], *, there: bool = True
 
 def test_uefi_is_missed_by_images_that_want_it_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without UEFI, or without one that has Microsoft's keys, some images cannot be used: a drawback, no failure."""
-    monkeypatch.setattr(firmware, "DESCRIPTIONS", (tmp_path,))
+    monkeypatch.setattr(firmwares, "DESCRIPTIONS", (tmp_path,))
     (tmp_path / "broken.json").write_text("{")
     described(tmp_path, "gone", ["acpi-s3"], there=False)
     assert firmware.uefi(Config()).verdict is Verdict.WARN
-    described(tmp_path, "plain", ["acpi-s3"])
+    assert not firmwares.keyless_is_secure(), "nothing is known of it"
     described(tmp_path, "secure", ["secure-boot", "requires-smm"])
+    assert firmwares.keyless_is_secure()
+    assert "Microsoft's keys" in firmware.uefi(Config()).message, "one without keys runs what is not signed"
+    described(tmp_path, "plain", ["acpi-s3"])
+    assert not firmwares.keyless_is_secure()
     found = firmware.uefi(Config())
     assert (found.verdict, found.remedy) == (Verdict.WARN, "apt-get install ovmf")
     assert "Microsoft's keys" in found.message
