@@ -42,6 +42,7 @@ class Domain:
     power: Power
     reason: str = ""  # the hypervisor's word for why, e.g. "no space on the host's disk"
     paused_by: PausedBy | None = None  # not None exactly while `power` is PAUSED
+    stuck: str = ""  # why the VM does not go on though it runs: its QEMU answers nobody; "" when it does
     resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
     disc: str = ""  # path of the answer disc in the drive, "" when empty
     claimed: bool = True  # False: a former version made it and did not say which installation it is of

@@ -27,6 +27,8 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         return Done(instance, "the VM is gone")
     if domain.power is not Power.RUNNING:
         return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
+    if domain.stuck:
+        return _unwell(replace(instance, only_probe=False), host.clock.now_s(), domain.stuck, UNWELL_S)
     if (lost := cut_off.lost(instance, domain, host)) is not None:
         return Done(instance, cut_off.LOST) if cut_off.is_certain(instance) else lost
     identity = identity_of(instance, host)
@@ -54,6 +56,9 @@ def _health(instance: Instance, identity: Identity | Silence, host: Host) -> Out
         return Wait(instance, "joining the pool again", SOON_S)
     if seat.standing is Standing.UP:
         return _well(instance, host)
+    if isinstance(identity, Silence) and identity.frozen:  # Its check may well write to a disk; a thaw ends it.
+        told = f"out of rotation until its check passes: {identity.reason} (virsh domfsthaw {instance.name})"
+        return Wait(replace(instance, unwell_since_s=0.0), told, UNWELL_AGAIN_S)
     now_s = host.clock.now_s()
     probed = replace(instance, only_probe=_answers(identity))
     return _unwell(probed, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)

@@ -27,7 +27,7 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s, in_phase_s, stop_within_s
-from orchestrator.steps import cut_off, restarts
+from orchestrator.steps import cut_off, restarts, stuck
 from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
@@ -213,6 +213,8 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
         if off and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
             return Done(replace(instance, boot=instance.boot + 1), unwell.reason)
         return replace(unwell, instance=replace(instance, powered_on=True)) if off else unwell
+    if not instance.held and (ending := stuck.end(instance, domain, host)) is not None:
+        return ending
     seen = count_resets(instance, domain)
     identity = identity_of(instance, host)
     if isinstance(identity, Identity):
@@ -271,6 +273,8 @@ def stop_vm(instance: Instance, host: Host) -> Outcome:
             lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
             return Wait(replace(instance, warning=lost), "ending the VM, which is paused", SOON_S, note=lost)
         return Wait(instance, "ending the VM, which does not run", SOON_S)
+    if (ending := stuck.end(instance, domain, host)) is not None:
+        return ending
     within_s = stop_within_s(instance)
     since_asked_s = now_s - instance.asked_at_s
     if not instance.asked_at_s or (ASK_AGAIN_S * instance.asks < since_asked_s <= within_s):
@@ -386,6 +390,8 @@ def _listen(
     if (unwell := _revive(instance, domain, host)) is not None:
         return unwell
     seen = count_resets(instance, domain)
+    if domain is not None and domain.stuck:
+        return Wait(seen, f"{meanwhile}: {domain.stuck}", SHORTLY_S)
     identity = identity_of(instance, host)
     if isinstance(identity, Silence):
         return Wait(seen, silence_says(meanwhile, identity, seen, host.clock.now_s()), SHORTLY_S)

@@ -86,6 +86,14 @@ class RealStage:
         """See Stage."""
         os.kill(self.pid(name), 9)
 
+    def stop_qemu(self, name: InstanceName) -> None:
+        """See Stage."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def continue_qemu(self, name: InstanceName) -> None:
+        """See Stage."""
+        os.kill(self.pid(name), signal.SIGCONT)
+
     def suspend(self, name: InstanceName) -> None:
         """See Stage."""
         self.lab.virsh("suspend", name)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
-from orchestrator.errors import Foreign, Permanent, Unreachable
+from orchestrator.errors import Busy, Foreign, Permanent, Unreachable
 from orchestrator.model import (
     Agent,
     Domain,
@@ -33,6 +33,12 @@ class FakeHypervisor:
         if name is not None and name in self._world.faults.foreign:
             raise Foreign(f"domain {name} is not vmrole's")
 
+    def _answers(self, name: InstanceName) -> None:
+        """Raises Busy where a question to the VM's QEMU would never come back."""
+        machine = self._world.machines.get(name)
+        if machine is not None and machine.power is Power.RUNNING and machine.stopped:
+            raise Busy(f"{name}: its QEMU is stopped")
+
     def look(self, name: InstanceName) -> Domain | None:
         """See ports.Hypervisor."""
         self._away(name)
@@ -46,6 +52,7 @@ class FakeHypervisor:
             power=machine.power,
             paused_by=machine.paused_by,
             claimed=machine.claimed,
+            stuck="its QEMU is stopped" if machine.stopped and machine.power is Power.RUNNING else "",
             resets=machine.resets,
             disc="disc" if machine.disc else "",
         )
@@ -79,6 +86,7 @@ class FakeHypervisor:
 
     def _go_down(self, name: InstanceName, to: Power) -> None:
         self._away(name)
+        self._answers(name)
         world = self._world
         assert name not in world.seats_taken, f"{name} is stopped on purpose while it is in the pool"
         machine = world.machines.get(name)
@@ -101,6 +109,7 @@ class FakeHypervisor:
     def reset(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
         self._away(name)
+        self._answers(name)
         assert name not in self._world.seats_taken, f"{name} is reset on purpose while it is in the pool"
         machine = self._world.machines.get(name)
         if machine is not None and machine.power is Power.RUNNING:
@@ -114,11 +123,12 @@ class FakeHypervisor:
         if machine is not None:
             assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
             machine.power, machine.paused_by = Power.OFF, None
-            machine.going_down_at_s = None
+            machine.going_down_at_s, machine.stopped = None, False
 
     def limit(self, instance: Instance) -> None:
         """See ports.Hypervisor."""
         self._away(instance.name)
+        self._answers(instance.name)
         machine = self._world.machines.get(instance.name)
         if machine is not None and machine.power is Power.RUNNING:
             machine.limits = instance.role.limits
@@ -126,6 +136,7 @@ class FakeHypervisor:
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
         self._away(name)
+        self._answers(name)
         machine = self._world.machines.get(name)
         if machine is not None:
             assert machine.setup_boot_id, f"{name}: the disc is taken away before setup has read it"
@@ -166,6 +177,8 @@ class FakeGuest:
         machine = self._world.machines.get(instance.name)
         if machine is None or machine.power is not Power.RUNNING:
             return Silence(reason="the VM does not run")
+        if machine.stopped:
+            return Silence(reason="the agent does not answer")
         if self._world.faults.no_agent:
             return Silence(reason="the agent is not connected", absent=True)
         if self._world.time_s - machine.booted_at_s < self._world.faults.agent_after_s.get(

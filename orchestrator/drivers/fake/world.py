@@ -34,12 +34,13 @@ class Machine:
     going_down_at_s: float | None = None
     going_to: Power = Power.OFF
     has_port: bool = False
+    stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     limits: Limits = dataclasses.field(default_factory=Limits)
     system_marker: str = ""  # what a test wrote to the system disk
 
     def start_boot(self, now_s: float) -> None:
         """A new boot begins."""
-        self.power, self.paused_by = Power.RUNNING, None
+        self.power, self.paused_by, self.stopped = Power.RUNNING, None, False
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.instance.vm_uuid), f"boot {self.boots}"))
@@ -65,7 +66,7 @@ class Faults:
     sick_cannot_drain: bool = False  # the balancer refuses to drain a member that is down
     shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
     agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
-    agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # its QEMU is stopped, or the agent dead
+    agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # the agent is dead
     agent_broken: set[InstanceName] = dataclasses.field(default_factory=set)  # it sends rubbish
     setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
     restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself
@@ -125,7 +126,7 @@ class World:
 
     def _live(self, machine: Machine) -> None:
         name = machine.instance.name
-        if machine.power is not Power.RUNNING:
+        if machine.power is not Power.RUNNING or machine.stopped:
             return
         if machine.going_down_at_s is not None:
             if self.time_s >= machine.going_down_at_s:
@@ -154,7 +155,7 @@ class World:
     def services_run(self, machine: Machine) -> bool:
         """The truth about the guest: set up, restarted, and everything started."""
         alone = machine.instance.role.answers is AnswerFormat.NONE
-        if machine.power is not Power.RUNNING or not (machine.setup_boot_id or alone):
+        if machine.power is not Power.RUNNING or machine.stopped or not (machine.setup_boot_id or alone):
             return False
         if machine.instance.role.setup.restart and machine.setup_boot_id == machine.boot_id:
             return False
@@ -165,7 +166,7 @@ class World:
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM."""
         self.machines[name].power, self.machines[name].paused_by = Power.OFF, None
-        self.machines[name].going_down_at_s = None
+        self.machines[name].going_down_at_s, self.machines[name].stopped = None, False
 
     def restart_host(self) -> None:
         """The host starts again: what lay in memory is gone, and nothing runs."""
@@ -192,8 +193,16 @@ class World:
     def is_reachable(self, name: InstanceName) -> bool:
         """Whether a check of the balancer passes."""
         machine = self.machines.get(name)
-        runs = machine is not None and machine.power is Power.RUNNING
+        runs = machine is not None and machine.power is Power.RUNNING and not machine.stopped
         return runs and not self.is_cut_off(name) and name not in self.faults.check_fails
+
+    def stop_qemu(self, name: InstanceName) -> None:
+        """What SIGSTOP does to the VM's process."""
+        self.machines[name].stopped = True
+
+    def continue_qemu(self, name: InstanceName) -> None:
+        """What SIGCONT does."""
+        self.machines[name].stopped = False
 
     def pause(self, name: InstanceName, by: PausedBy) -> None:
         """Stops the VM's processor where it is: a human by virsh, or the hypervisor for want of room."""

@@ -140,6 +140,7 @@ class LibvirtHypervisor:
             power=power,
             reason=reason,
             paused_by=_PAUSED_BY.get((state, why), PausedBy.OTHER) if power is Power.PAUSED else None,
+            stuck=self._monitors.why_stuck(name, run) if power is Power.RUNNING and run is not None else "",
             resets=self._monitors.resets(name, uuid),
             disc=domain_devices.disc_of(found.XMLDesc(_INACTIVE)),
         )
@@ -201,6 +202,7 @@ class LibvirtHypervisor:
             _ownership(found, self._machine.installation)
             if not self._is_running(found):
                 return
+            self._monitors.expect_answer(name, _run(found))
             try:
                 self._channel.call(name, "guest-ping")
                 self._channel.tell(name, "guest-shutdown", mode=mode)
@@ -218,6 +220,7 @@ class LibvirtHypervisor:
             if found is not None:
                 _ownership(found, self._machine.installation)
                 if self._is_running(found):
+                    self._monitors.expect_answer(name, _run(found))
                     found.reset(0)
 
     def power_off(self, name: InstanceName) -> None:
@@ -238,6 +241,7 @@ class LibvirtHypervisor:
             run = None if found is None else _run(found)
             if found is not None and run is not None:
                 _ownership(found, self._machine.installation)
+                self._monitors.expect_answer(instance.name, run)
                 self._limits.give(found, run, instance, self._machine)
 
     # The rest --------------------------------------------------------------------------------------------------
@@ -250,6 +254,7 @@ class LibvirtHypervisor:
                 return
             _ownership(found, self._machine.installation)
             if found.isActive():
+                self._monitors.expect_answer(name, _run(found))
                 ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_LIVE, found.XMLDesc(0))
             ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_CONFIG, found.XMLDesc(_INACTIVE))
 

@@ -3,6 +3,7 @@
 libvirt tells the same, but it noticed the death of a QEMU up to 2 s late (measured), and not at all while it was
 away. What a monitor tells is a hint that wakes the reconciler early. `ended` alone is proof: the process that libvirt
 started for the VM is gone, says the kernel (a pidfd became readable), never the guest and never a closed socket.
+Each QEMU is asked now and then, and nobody waits for its answer: one that owes an answer is known as stuck.
 
 QEMU connects to us, to one socket that is ours, and comes again when it is hung up on. So no VM has a monitor that
 another could reach, and nobody but us can be where monitors are looked for. Who a connection is of is told by the
@@ -22,6 +23,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -29,7 +31,7 @@ from typing import Final
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import Message
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
 
 Wake = Callable[[InstanceName, str], None]
@@ -46,6 +48,10 @@ UNHEARD_S = 10.0  # How long one waits whom we do not know (yet); a busy host st
 UNHEARD_MOST = 256  # When so many wait, others wait in the socket's queue: nobody is hung up on earlier for them.
 LINE_MAX_BYTES = 64 * 1024  # An event has some hundred.
 TELL_STRANGERS = 10_000  # A host has some that are no harm, each a second: QEMUs of VMs that nobody follows.
+ASK_S = 15.0  # Between questions to each QEMU; one that has not answered is asked nothing more.
+OWED_S = 5.0  # What enters the monitor of a QEMU that owes an answer for so long would wait with it, without an end.
+STUCK_S = 30.0  # So long a QEMU may be busy: under TCG, with a slow disk, while it is saved.
+_QUESTION: Final = "vmrole"
 _WHY_ABSENT: Final = (
     "an older vmrole started it, or a confinement keeps it away (see vmrole doctor); "
     "its end is seen as ever, its restarts later, until it is started again"
@@ -118,6 +124,9 @@ class _Watch:
     process: int | None = None  # pidfd, pidfd_open(2): readable when that process is gone
     talk: asyncio.Task[None] | None = None
     absence: asyncio.TimerHandle | None = None
+    asked_s: float = 0.0  # when it was asked what it has not answered yet, by time.monotonic; 0: it owes nothing
+    asking: asyncio.TimerHandle | None = None
+    stuck: bool = False  # whoever has to know of it was woken
 
 
 class Monitors:
@@ -174,6 +183,26 @@ class Monitors:
         of, count = self._resets.get(name, ("", 0))
         return count if of == vm_uuid else 0
 
+    def owes_s(self, name: InstanceName, run: Run) -> float:
+        """How long that run's QEMU has not answered what it was asked (seconds); 0 when it owes nothing."""
+        watch = self._watches.get(name)
+        asked_s = watch.asked_s if watch is not None and watch.run == run else 0.0
+        return time.monotonic() - asked_s if asked_s else 0.0
+
+    def why_stuck(self, name: InstanceName, run: Run) -> str:
+        """Why the run's QEMU does not go on though its process lives, in a few words; "" when it does, or may."""
+        watch = self._watches.get(name)
+        if watch is None or watch.run != run or watch.process is None:
+            return ""
+        if _is_stopped(watch.pid):
+            return f"its QEMU, process {watch.pid}, is stopped by a signal or a debugger: kill -CONT {watch.pid}"
+        return "its QEMU does not answer its monitor" if self.owes_s(name, run) >= STUCK_S else ""
+
+    def expect_answer(self, name: InstanceName, run: Run | None) -> None:
+        """Raises Busy before what libvirt would ask of a QEMU that is stuck: its caller would wait without an end."""
+        if run is not None and (self.owes_s(name, run) >= OWED_S or self.why_stuck(name, run)):
+            raise Busy(f"{name}: {self.why_stuck(name, run) or 'its QEMU has not answered its monitor yet'}")
+
     def close(self) -> None:
         """Ends all watches and hangs up on every QEMU, which then looks for the next daemon."""
         with self._lock:
@@ -222,8 +251,9 @@ class Monitors:
             del self._by_pid[watch.pid]
         if watch.talk is not None:
             watch.talk.cancel()
-        if watch.absence is not None:
-            watch.absence.cancel()
+        for timer in (watch.absence, watch.asking):
+            if timer is not None:
+                timer.cancel()
 
     def _absent(self, name: InstanceName, watch: _Watch) -> None:
         if watch.talk is None:
@@ -290,6 +320,7 @@ class Monitors:
         try:
             # Without it there are no events; qmp-spec of QEMU.
             writer.write(bytes(Message({"execute": "qmp_capabilities"})) + b"\n")
+            self._ask(name, watch, writer)
             heard = 0
             while line := await reader.readline():
                 self._hear(name, watch, Message(line))
@@ -299,11 +330,31 @@ class Monitors:
         except (OSError, ValueError, RecursionError, ProtocolError) as error:  # It is gone, or sends what is no QMP.
             log.debug("%s: monitor: %r", name, error)
         finally:
+            if watch.asking is not None:
+                watch.asking.cancel()
+            watch.asked_s = 0.0  # Whoever hangs up owes nothing: a QEMU that goes on comes again and is asked anew.
             writer.transport.abort()
 
+    def _ask(self, name: InstanceName, watch: _Watch, writer: asyncio.StreamWriter) -> None:
+        """Asks, or notes that the last question is not answered yet, and does so again; waits for nothing."""
+        if not watch.asked_s:
+            writer.write(bytes(Message({"execute": "query-status", "id": _QUESTION})) + b"\n")
+            watch.asked_s = time.monotonic()
+        elif not watch.stuck and time.monotonic() - watch.asked_s >= STUCK_S:
+            watch.stuck = True
+            log.warning("%s: its QEMU does not answer its monitor", name)
+            self._wake(name, "its QEMU does not answer")
+        watch.asking = self._loop.call_later(ASK_S, self._ask, name, watch, writer)
+
     def _hear(self, name: InstanceName, watch: _Watch, message: Message) -> None:
-        """Takes in one message; an answer, and an event that nobody waits for, is nothing."""
+        """Takes in one message; an event that nobody waits for is nothing."""
         match message:
+            case {"id": str(question)} if question == _QUESTION:
+                watch.asked_s = 0.0
+                if watch.stuck:
+                    watch.stuck = False
+                    log.info("%s: its QEMU answers again", name)
+                    self._wake(name, "its QEMU answers again")
             case {"event": "RESET", "timestamp": {"seconds": int(seconds), "microseconds": int(microseconds)}}:
                 at_s = seconds + microseconds / 1e6
                 if 0 <= at_s - watch.last_reset_s < SAME_RESET_S:
@@ -321,6 +372,14 @@ def _peer_pid(connection: socket.socket) -> int:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, _, _ = struct.unpack("3i", credentials)
     return int(pid)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped the process, as the kernel has it; proc(5)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
 
 
 def _close(connection: socket.socket, talk: asyncio.Task[None]) -> None:

@@ -43,6 +43,14 @@ class FakeStage:
         """See Stage."""
         self.world.kill(name)
 
+    def stop_qemu(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.world.stop_qemu(name)
+
+    def continue_qemu(self, name: InstanceName) -> None:
+        """See Stage."""
+        self.world.continue_qemu(name)
+
     def suspend(self, name: InstanceName) -> None:
         """See Stage."""
         self.world.pause(name, PausedBy.USER)

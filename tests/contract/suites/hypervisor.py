@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from orchestrator.errors import Permanent, Transient
+from orchestrator.errors import Busy, Permanent, Transient
 from orchestrator.model import Domain, Instance, Limits, PausedBy, Power
 from tests.contract.suites.stage import Stage, make_instance, next_generation
 
@@ -113,6 +113,29 @@ class HypervisorContract:
         assert (seen.power, seen.paused_by, seen.uuid) == (Power.PAUSED, PausedBy.USER, instance.vm_uuid)
         stage.resume(instance.name)
         assert (look(stage, instance).power, look(stage, instance).paused_by) == (Power.RUNNING, None)
+
+    def test_a_stopped_qemu_is_told_and_holds_up_nobody(self, stage: Stage) -> None:
+        """It runs by its power and is stuck; what would wait for it is refused, and others are looked at and asked.
+
+        It goes on in the same VM, and one that is stopped can be ended and started again.
+        """
+        stuck, well = started(stage, 1), started(stage, 2)
+        assert look(stage, stuck).stuck == ""
+        stage.stop_qemu(stuck.name)
+        stage.until(lambda: look(stage, stuck).stuck != "", 60)
+        assert (look(stage, stuck).power, look(stage, well).stuck) == (Power.RUNNING, "")
+        for verb in ("ask_restart", "ask_shutdown", "reset", "eject"):
+            with pytest.raises(Busy):
+                getattr(stage.hypervisor, verb)(stuck.name)
+        stage.hypervisor.reset(well.name)
+        stage.continue_qemu(stuck.name)
+        stage.until(lambda: look(stage, stuck).stuck == "", 60)
+        assert look(stage, stuck).uuid == stuck.vm_uuid
+        stage.stop_qemu(stuck.name)
+        stage.hypervisor.power_off(stuck.name)
+        assert look(stage, stuck).power is Power.OFF
+        stage.hypervisor.start(stuck)
+        assert (look(stage, stuck).power, look(stage, stuck).stuck) == (Power.RUNNING, "")
 
     def test_a_paused_vm_can_be_ended(self, stage: Stage) -> None:
         """Whoever paused it, an end asked for is an end, and then nobody pauses it any more."""

@@ -32,6 +32,12 @@ class Stage(Protocol):
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM's process."""
 
+    def stop_qemu(self, name: InstanceName) -> None:
+        """Stops the VM's process where it is, as SIGSTOP does; ending the VM ends it all the same."""
+
+    def continue_qemu(self, name: InstanceName) -> None:
+        """Lets that process go on."""
+
     def suspend(self, name: InstanceName) -> None:
         """Pauses the VM as a human would, beside the product."""
 

@@ -50,6 +50,76 @@ def test_a_silent_agent_of_a_worker_is_noticed() -> None:
     assert fabric.instance().generation == 1
 
 
+def test_a_stopped_qemu_is_noticed_and_started_again() -> None:
+    """It is told as what it is and left a while, then its VM is ended and started: no wish reaches it."""
+    fabric = worker(silence_s=3600.0)
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.stop_qemu(WEB)
+    rounds(fabric, 20, 10.0)
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
+    assert fabric.instance().waiting == "its QEMU is stopped"
+    rounds(fabric, 15, 10.0)
+    assert "serving -> restarting: failed while serving: for too long: its QEMU is stopped" in told(fabric)
+    rounds(fabric, 15, 10.0)
+    fabric.until(fabric.quiet)
+    assert "ended its VM" in told(fabric)
+    assert (fabric.instance().generation, fabric.world.machines[WEB].boots) == (1, boots + 1)
+
+
+def test_a_qemu_that_goes_on_in_time_has_lost_nothing() -> None:
+    """In the same boot, also when a restart was asked for meanwhile, which it then does by itself."""
+    fabric = deployed()
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.stop_qemu(WEB)
+    rounds(fabric, 20, 10.0)
+    fabric.world.continue_qemu(WEB)
+    rounds(fabric, 20, 10.0)
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
+    fabric.world.stop_qemu(WEB)
+    fabric.act(Verb.RESTART, "web-0")
+    rounds(fabric, 6, 10.0)
+    assert fabric.world.machines[WEB].boots == boots
+    fabric.world.continue_qemu(WEB)
+    fabric.until(fabric.quiet)
+    assert fabric.world.machines[WEB].boots == boots + 1
+    assert "ended its VM" not in told(fabric)
+
+
+@pytest.mark.parametrize("verb", [Verb.RESTART, Verb.REIMAGE, Verb.STOP])
+def test_a_stopped_qemu_holds_no_wish_up(verb: Verb) -> None:
+    """What is asked for comes once the guest's time to shut down is over."""
+    fabric = deployed()
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.stop_qemu(WEB)
+    fabric.act(verb, "web-0")
+    rounds(fabric, 30, 10.0)
+    fabric.until(fabric.quiet)
+    assert "ended its VM" in told(fabric)
+    instance = fabric.instance()
+    match verb:
+        case Verb.RESTART:
+            assert (instance.generation, fabric.world.machines[WEB].boots) == (1, boots + 1)
+        case Verb.REIMAGE:
+            assert instance.generation == 2
+        case _:
+            assert instance.phase is Phase.STOPPED
+
+
+def test_a_frozen_guest_behind_a_balancer_is_left_alone() -> None:
+    """A check that fails because the file systems are frozen is told, and healed by nothing but the thaw."""
+    fabric = deployed()
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.faults.frozen.add(WEB)
+    fabric.world.faults.check_fails.add(WEB)
+    rounds(fabric, 120, 10.0)
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
+    assert "its file systems are frozen" in fabric.instance().waiting
+    fabric.world.faults.frozen.clear()
+    fabric.world.faults.check_fails.clear()
+    rounds(fabric, 20, 10.0)
+    assert (fabric.instance().waiting, fabric.instance().strikes) == ("", 0)
+
+
 def test_a_frozen_worker_is_left_alone() -> None:
     """A backup that freezes its file systems makes an agent silent that is well."""
     fabric = worker(silence_s=60.0)

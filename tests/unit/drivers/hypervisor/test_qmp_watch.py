@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from orchestrator.drivers.hypervisor import qmp_watch
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread, listening
-from orchestrator.errors import ConfigError
+from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
 
 NAME = InstanceName("web-0.shop")
@@ -24,11 +25,11 @@ RUN = Run("81e27e23-66af-506d-b53e-78fafc81c66b", 1)
 ENDED = (NAME, "the VM's process has ended")
 
 # It connects as QEMU's monitor does, and again when it is hung up on. Lines on standard input: an event to send with
-# its time in seconds, "hangup", or "flood COUNT": that many connections at once, each with a reset on it. It ends
-# when its input does.
+# its time in seconds, "hangup", "mute" and "speak" for whether it answers, or "flood COUNT": that many connections at
+# once, each with a reset on it. It ends when its input does.
 QEMU = """
 import json, os, select, socket, sys, time
-client = None
+client, mute = None, False
 def event(kind, at):
     stamp = {"seconds": int(float(at)), "microseconds": int(float(at) % 1 * 1e6)}
     return json.dumps({"event": kind, "data": {}, "timestamp": stamp}).encode() + b"\\n"
@@ -57,9 +58,14 @@ while True:
         except OSError:
             asked = b""
         if asked:
-            answer = {"return": {}, "id": json.loads(asked.split(b"\\n")[0]).get("id")}
-            client.sendall(json.dumps(answer).encode() + b"\\n")
-            print("greeted", flush=True)
+            for question in map(json.loads, [] if mute else asked.splitlines()):
+                answer = {"return": {}, **{key: question[key] for key in question.keys() & {"id"}}}
+                try:
+                    client.sendall(json.dumps(answer).encode() + b"\\n")
+                except OSError:
+                    break
+                if question["execute"] == "qmp_capabilities":
+                    print("greeted", flush=True)
         else:
             hang_up()
     if sys.stdin.fileno() in readable:
@@ -85,6 +91,8 @@ while True:
         for word in line.split():
             if word == "hangup":
                 hang_up()
+            elif word in ("mute", "speak"):
+                mute = word == "mute"
             elif client is not None:
                 client.sendall(event(*word.split("@")))
         if not line:
@@ -276,6 +284,53 @@ def test_following_the_next_run_lets_go_of_the_last(monitors: Monitors, qemu: Qe
     assert monitors.resets(NAME, RUN.vm_uuid) == 1
     later.kill()
     until(lambda: monitors.ended(NAME, again))
+
+
+def test_who_does_not_answer_is_stuck(
+    monitors: Monitors,
+    qemu: Qemu,
+    path: Path,
+    woken: list[tuple[InstanceName, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A QEMU that owes an answer is told as that, and asked nothing more; who answers is not, and nobody waits."""
+    for limit, seconds in (("ASK_S", 0.1), ("OWED_S", 0.3), ("STUCK_S", 0.6)):
+        monkeypatch.setattr(qmp_watch, limit, seconds)
+    other, name, run = Qemu(path), InstanceName("web-1.shop"), Run("6a4b1a54-3c1e-4a07-9d2c-0123456789ab", 2)
+    monitors.follow(NAME, RUN, qemu.pid)
+    monitors.follow(name, run, other.pid)
+    assert qemu.said() == other.said() == "greeted"
+    qemu.does("mute")
+    until(lambda: monitors.owes_s(NAME, RUN) > 0.3)
+    with pytest.raises(Busy):
+        monitors.expect_answer(NAME, RUN)
+    until(lambda: (NAME, "its QEMU does not answer") in woken)
+    assert monitors.why_stuck(NAME, RUN) == "its QEMU does not answer its monitor"
+    assert monitors.why_stuck(NAME, Run(RUN.vm_uuid, 2)) == ""
+    assert monitors.why_stuck(name, run) == ""
+    monitors.expect_answer(name, run)
+    assert not monitors.ended(NAME, RUN)
+    qemu.does("speak hangup")
+    until(lambda: not monitors.why_stuck(NAME, RUN))
+    assert qemu.said() == "greeted"
+    monitors.expect_answer(NAME, RUN)
+    other.kill()
+
+
+def test_a_stopped_process_is_told_at_once(monitors: Monitors) -> None:
+    """By the kernel, also of a QEMU that has no connection, as one that was stopped under an earlier daemon."""
+    silent = subprocess.Popen(["sleep", "600"])
+    monitors.follow(NAME, RUN, silent.pid)
+    time.sleep(0.2)
+    assert monitors.why_stuck(NAME, RUN) == ""
+    silent.send_signal(signal.SIGSTOP)
+    until(lambda: f"kill -CONT {silent.pid}" in monitors.why_stuck(NAME, RUN))
+    with pytest.raises(Busy):
+        monitors.expect_answer(NAME, RUN)
+    silent.send_signal(signal.SIGCONT)
+    until(lambda: monitors.why_stuck(NAME, RUN) == "")
+    silent.kill()
+    silent.wait()
 
 
 def test_following_again_changes_nothing(monitors: Monitors, qemu: Qemu) -> None:
