@@ -114,7 +114,13 @@ def running(settings: Config) -> Iterator[None]:
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         host = stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store)))
-        reconciler = Reconciler(store, host, present=present, workers=settings.workers)
+        reconciler = Reconciler(
+            store,
+            host,
+            present=present,
+            workers=settings.workers,
+            goes_back=lambda service, revision: control.undo(service, to=revision),
+        )
         control = Control(
             store,
             find_image=images.find,

@@ -139,7 +139,8 @@ def service_routes(control: Control) -> APIRouter:
 
 def _rollouts(router: APIRouter, control: Control) -> None:
     def standing(name: str) -> RolloutView:
-        return view_rollout(control.revisions(name), control.rollouts(name), control.instances(name))
+        service, known, rollouts = control.service(name), control.revisions(name), control.rollouts(name)
+        return view_rollout(service, known, rollouts, control.instances(name), seats_of(control))
 
     @router.get("/{name}/revisions", tags=["rollouts"])
     def list_revisions(name: str) -> list[RevisionView]:
@@ -159,6 +160,13 @@ def _rollouts(router: APIRouter, control: Control) -> None:
             control.pause(name)
         else:
             control.resume(name, by=uid_of(request))
+        return standing(name)
+
+    @router.post("/{name}/rollout/next", tags=["rollouts"])
+    def next_domain(request: Request, name: str) -> RolloutView:
+        """Lets the next domain of a rollout go that waits for that: upgrade.mode is manual; 409 where none waits."""
+        said(request, "rollout", "next", name)
+        control.next_domain(name)
         return standing(name)
 
     @router.post("/{name}/rollout/undo", tags=["rollouts"])

@@ -20,6 +20,7 @@ from orchestrator.model import (
     InstanceName,
     Operation,
     Phase,
+    Progress,
     Revision,
     Role,
     Rollout,
@@ -27,6 +28,7 @@ from orchestrator.model import (
     Service,
     ServiceNetwork,
     Standing,
+    Upgrade,
     Verb,
 )
 from orchestrator.servicefile.difference import Change, difference
@@ -92,6 +94,7 @@ class InstanceView:
     stale: bool  # its VM is not yet, or was left, as the service file says
     served_at_s: float
     unwell_since_s: float
+    domain: int | None = None  # of its service's upgrade domains; None when there are none, or not asked for
     standing: Standing | None = None  # at the balancer; None when not a member, or not asked for
     connections: int | None = None
     revision: int
@@ -125,7 +128,22 @@ class RolloutView:
     service: str
     file_revision: int
     rollout: Rollout | None
+    upgrade: Upgrade
+    compared: tuple[Compared, ...]  # the canary and the others, while there is one; () else
     instances: dict[InstanceName, int]  # of which revision each one's VM is; 0: of none that is kept
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """How a part of a rollout's instances is; `up`: at the balancer, None where it does not say or there are none."""
+
+    name: str
+    instances: int
+    serving: int
+    up: int | None
+    unwell: int  # whose probes fail while they serve
+    failed: int
+    strikes: int  # healing attempts since they served last
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +198,7 @@ class Wish:
 
     verb: Verb
     subject: str
-    together: int = 1
+    together: int | None = None  # null: as the service's file says, of a stop or start one
     labels: str = ""  # of the subject's instances those that this selects: "tier=front,env!=prod"
 
 
@@ -251,8 +269,8 @@ def view_service(
     )
 
 
-def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
-    """The instance as shown."""
+def view_instance(instance: Instance, seat: Seat | None = None, service: Service | None = None) -> InstanceView:
+    """The instance as shown; `service` is its own."""
     return InstanceView(
         name=instance.name,
         service=instance.service,
@@ -287,6 +305,7 @@ def view_instance(instance: Instance, seat: Seat | None = None) -> InstanceView:
         stale=instance.stale,
         served_at_s=instance.served_at_s,
         unwell_since_s=instance.unwell_since_s,
+        domain=service.spec.upgrade.domain(instance.index) if service else None,
         standing=seat.standing if seat else None,
         connections=seat.connections if seat else None,
         revision=instance.revision,
@@ -325,14 +344,41 @@ def view_revisions(known: Sequence[Revision], instances: Sequence[Instance]) -> 
 
 
 def view_rollout(
-    known: Sequence[Revision], rollouts: Sequence[Rollout], instances: Sequence[Instance]
+    service: Service,
+    known: Sequence[Revision],
+    rollouts: Sequence[Rollout],
+    instances: Sequence[Instance],
+    seats: Mapping[InstanceName, Seat] | None,
 ) -> RolloutView:
     """How far a service's rollout is, as shown."""
+    canaries = rollouts[-1].walk.canaries if rollouts and rollouts[-1].progress is Progress.RUNNING else ()
+    roles = {one.role_name for one in instances if one.name in canaries}
+    alike = [one for one in instances if one.role_name in roles]
+    both = (
+        ("the canary", [one for one in alike if one.name in canaries]),
+        ("the others", [one for one in alike if one.name not in canaries]),
+    )
     return RolloutView(
         service=known[-1].service,
         file_revision=known[-1].number,
         rollout=rollouts[-1] if rollouts else None,
+        upgrade=service.spec.upgrade,
+        compared=tuple(_compared(name, part, seats) for name, part in both) if canaries else (),
         instances={one.name: revisions.of_instance(one, known) for one in instances},
+    )
+
+
+def _compared(name: str, part: Sequence[Instance], seats: Mapping[InstanceName, Seat] | None) -> Compared:
+    pooled = [one for one in part if one.goal.role.endpoints]
+    up = sum(one.name in seats and seats[one.name].standing is Standing.UP for one in pooled) if seats else None
+    return Compared(
+        name=name,
+        instances=len(part),
+        serving=sum(one.phase is Phase.SERVING for one in part),
+        up=up if pooled else None,
+        unwell=sum(one.phase is Phase.SERVING and one.unwell_since_s > 0 for one in part),
+        failed=sum(one.phase is Phase.FAILED for one in part),
+        strikes=sum(one.strikes for one in part),
     )
 
 

@@ -94,6 +94,7 @@ _COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
             ("CONNECTIONS", lambda row: "" if row["connections"] is None else str(row["connections"])),
             ("IMAGE", lambda row: row["image"]),
             ("MAC", lambda row: row["mac"]),
+            ("DOMAIN", lambda row: "" if row["domain"] is None else str(row["domain"])),
             ("WAITS FOR", _waits),
             ("WARNING", warnings),
         ],

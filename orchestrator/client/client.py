@@ -99,6 +99,12 @@ class Client:
         found: wire.Rollout = self._json("PUT", path, {"paused": on}, {})
         return found
 
+    def next_domain(self, service: str) -> wire.Rollout:
+        """Lets the next domain of the service's rollout go."""
+        path = f"/v1/services/{transport.part(service)}/rollout/next"
+        found: wire.Rollout = self._json("POST", path, {}, {})
+        return found
+
     def undo(
         self, service: str, *, to: int | None = None, dry_run: bool = False, expected: int | None = None
     ) -> wire.Applied:
@@ -136,7 +142,7 @@ class Client:
         found: bytes = self.call("GET", f"/v1/instances/{transport.part(name)}/console", query, raw=True)
         return found
 
-    def act(self, verb: str, subject: str, *, together: int = 1, labels: str = "") -> wire.Operation:
+    def act(self, verb: str, subject: str, *, together: int | None = None, labels: str = "") -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
         wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})

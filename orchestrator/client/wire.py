@@ -62,6 +62,7 @@ class Instance(TypedDict):
     stale: bool
     served_at_s: float
     unwell_since_s: float
+    domain: int | None
     standing: str | None
     connections: int | None
     revision: int
@@ -124,6 +125,7 @@ class Operation(TypedDict):
     halts: list[int]
     together: int
     paused: bool
+    walk: dict[str, Any]
     progress: str
     message: str
     created_at_s: float
@@ -187,11 +189,25 @@ class RolloutOf(TypedDict):
     from_revision: int
     to_revision: int
     targets: list[list[Any]]
+    restores: int
     paused: bool
+    walk: dict[str, Any]
     progress: str
     message: str
     created_at_s: float
     revision: int
+
+
+class Compared(TypedDict):
+    """How a part of a rollout's instances is; see api.views.Compared."""
+
+    name: str
+    instances: int
+    serving: int
+    up: int | None
+    unwell: int
+    failed: int
+    strikes: int
 
 
 class Rollout(TypedDict):
@@ -200,6 +216,8 @@ class Rollout(TypedDict):
     service: str
     file_revision: int
     rollout: RolloutOf | None
+    upgrade: dict[str, Any]
+    compared: list[Compared]
     instances: dict[str, int]
 
 

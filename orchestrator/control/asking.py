@@ -6,10 +6,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.control import rollout
 from orchestrator.errors import Conflict, NotFound, StaleRevision
 from orchestrator.model import Event, Instance, Operation, Phase, Service, ServiceSpec, Verb
-from orchestrator.rules import selector
+from orchestrator.rules import selector, targets
 from orchestrator.servicefile.difference import Change
 
 
@@ -83,9 +82,9 @@ def operation(
         verb=verb,
         subject=chosen[0].name if alone else subject,
         service=chosen[0].service,
-        targets=tuple((one.name, rollout.target(verb, one)) for one in chosen),
-        storage=tuple(rollout.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
-        halts=tuple(rollout.halts(verb, one, running) for one in switched),
+        targets=tuple((one.name, targets.target(verb, one)) for one in chosen),
+        storage=tuple(targets.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
+        halts=tuple(targets.halts(verb, one, running) for one in switched),
         together=together,
         created_at_s=now_s,
     )

@@ -26,12 +26,15 @@ from orchestrator.model import (
     Rollout,
     Service,
     ServiceSpec,
+    Upgrade,
     Verb,
+    Walk,
     instance_name,
 )
 from orchestrator.ports import COMMIT_BYTES_MAX
 from orchestrator.rules import addressing, quotas
 from orchestrator.rules.addressing import TakenNics
+from orchestrator.rules.standing import At, Target, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
 
 TEMPLATE_BYTES_MAX = COMMIT_BYTES_MAX - 1024  # as JSON; it is stored by itself
@@ -185,21 +188,41 @@ def stale(spec: ServiceSpec, instances: Sequence[Instance], running: Sequence[Op
     return [one for one in staying if one.name in found | failed]
 
 
+def failed(rollouts: Sequence[Rollout], service: Service, present: Mapping[InstanceName, Instance]) -> list[Instance]:
+    """Who has failed of those that the service's last rollout went for, when that has halted."""
+    own = [one for one in rollouts if (one.service_uid, one.to_revision) == (service.uid, service.file_revision)]
+    last = max(own, key=lambda one: one.created_at_s, default=None)
+    if last is None or last.progress is not Progress.FAILED:
+        return []
+    left = [present[name] for name, _ in last.targets if name in present]
+    return [one for one in left if one.phase is Phase.FAILED and one.goal.serve and one.goal.wanted <= one.at]
+
+
 def wished_anew(instance: Instance, spec: ServiceSpec) -> bool:
     """Whether the spec makes another VM of the instance than what is wanted of it already."""
     return instance.goal.role.template() != _template(spec, instance)
 
 
 def rollout(
-    service: Service, instances: Sequence[Instance], past: Sequence[Rollout], *, from_revision: int, now_s: float
+    service: Service,
+    instances: Sequence[Instance],
+    past: Sequence[Rollout],
+    *,
+    from_revision: int,
+    restores: int,
+    now_s: float,
 ) -> Rollout:
-    """A rolling reimage of these instances, to the service's newest revision.
+    """A rolling reimage of these instances, to the service's newest revision, which `restores` another one or 0.
 
-    One that takes up what another has left to do, of those that were, goes from where that one went from.
+    One that takes up what another has left to do, of those that were, goes from where that one went from, and needs
+    no canary if that one's was judged. Who serves nobody is among the canaries first: nobody misses it.
     """
     same = [one for one in past if (one.service_uid, one.to_revision) == (service.uid, service.file_revision)]
     first = min(same, key=lambda one: one.created_at_s, default=None)
     from_revision = from_revision if from_revision != service.file_revision else 0
+    restores = restores or (first.restores if first is not None else 0)
+    judged = any(one.walk.judged for one in same)
+    canary = 0 if restores or judged else service.spec.upgrade.canary
     return Rollout(
         id=f"rollout-{uuid.uuid4().hex[:12]}",
         service=service.name,
@@ -207,16 +230,32 @@ def rollout(
         from_revision=from_revision if first is None else first.from_revision,
         to_revision=service.file_revision,
         targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in instances),
+        restores=restores,
+        walk=Walk(canaries=canaries(instances, service.spec.upgrade, canary), judged=judged),
         created_at_s=now_s,
     )
 
 
+def canaries(instances: Sequence[Instance], upgrade: Upgrade, number: int) -> tuple[InstanceName, ...]:
+    """Who of those that are rolled out goes before all others."""
+    rolled = [one for one in instances if one.goal.runs and not one.goal.protected]
+    seen = [Target(name=one.name, at=At.WAITING, instance=one) for one in rolled]
+    ordered = sorted(in_order(seen, upgrade), key=lambda one: not serves_nobody(one))
+    return tuple(one.name for one in ordered[:number])
+
+
 def superseded(before: ServiceSpec, after: ServiceSpec, rollouts: Sequence[Rollout]) -> list[Rollout]:
-    """The running ones of the rollouts as they end when what they roll out is no longer what is wanted."""
+    """The running ones of the rollouts as they end when what they roll out is no longer what is wanted.
+
+    One that has failed and was to go back has failed, whoever is first to apply something else.
+    """
     if _templates(before) == _templates(after):
         return []
+    anew = "the service was applied anew"
     return [
-        replace(one, progress=Progress.SUPERSEDED, message="the service was applied anew")
+        replace(one, progress=Progress.FAILED, message=f"{one.walk.broken}; {anew}")
+        if one.walk.broken
+        else replace(one, progress=Progress.SUPERSEDED, message=anew)
         for one in rollouts
         if one.progress is Progress.RUNNING
     ]

@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator import lifecycle
-from orchestrator.control import records, rollout
+from orchestrator.control import records
 from orchestrator.control.present import Present
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, sentence, turn
-from orchestrator.control.unfolding import BATCH, unfold
+from orchestrator.control.unfolding import unfold
+from orchestrator.control.walking import AUDIT_S, GoesBack, conduct
 from orchestrator.errors import (
     EndpointRefused,
     Foreign,
@@ -35,15 +36,12 @@ from orchestrator.model import (
     Phase,
     Power,
     Progress,
-    Rollout,
     Service,
     pool_name,
 )
 from orchestrator.ports import COMMIT_PARTS_MAX, Host, Store
 
 log = logging.getLogger(__name__)
-
-AUDIT_S = 60.0  # How often a service's network and endpoints are compared with the record.
 
 _STARTS = ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
 _KEPT_RUNNING = (Phase.SETUP, Phase.STARTING, Phase.RESTARTING)
@@ -112,36 +110,6 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
     return frozenset(), NEVER_S
 
 
-def conduct(present: Present, host: Host, operation_id: str) -> tuple[tuple[InstanceName, ...], float]:
-    """Moves an operation on; returns the instances whose goals it changed and when to look again (seconds)."""
-    rolls = present.find(Rollout, operation_id)
-    # Of one value: who pauses or supersedes it meanwhile is not overwritten.
-    operation = rolls.operation if rolls else present.find(Operation, operation_id)
-    if operation is None or operation.progress is not Progress.RUNNING:
-        return (), NEVER_S
-    instances = {} if rolls and _is_of_another(rolls, present) else present.instances_of(operation.service)
-    moved, all_changed = rollout.advance(operation, instances)
-    changed = all_changed[:BATCH]
-    if len(changed) < len(all_changed):  # It is not over before all are wished for.
-        moved = replace(moved, progress=Progress.RUNNING)
-    if moved != operation or changed:
-        events = []
-        if moved.progress is not Progress.RUNNING:
-            told = f"{moved.verb} {moved.progress}: {moved.message}"
-            events = [Event(at_s=host.clock.now_s(), subject=moved.subject, message=told)]
-        write = records.put(rolls.at(moved) if rolls else moved)
-        present.commit([write, *(records.put_wish(one) for one in changed)], events)
-    if len(changed) < len(all_changed):
-        return tuple(one.name for one in changed), 0.0
-    return tuple(one.name for one in changed), NEVER_S if moved.progress is not Progress.RUNNING else AUDIT_S
-
-
-def _is_of_another(rollout_: Rollout, present: Present) -> bool:
-    """Whether its service is gone: one of the same name is none of its business."""
-    service = present.find(Service, rollout_.service)
-    return service is None or service.uid != rollout_.service_uid
-
-
 class Reconciler:
     """The loop: a table of what is due when, a pool of threads, at most one turn in flight per record."""
 
@@ -153,6 +121,7 @@ class Reconciler:
         present: Present | None = None,
         workers: int = 16,
         pool: Executor | None = None,
+        goes_back: GoesBack | None = None,
     ) -> None:
         self._present = present or Present(store)
         self._host = host
@@ -165,6 +134,7 @@ class Reconciler:
         self._conducting = threading.Lock()  # Two operations at once would each see the other's instances serve.
         self._changed = threading.Condition()
         self._stopping = False
+        self._goes_back = goes_back
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -257,7 +227,7 @@ class Reconciler:
                     return self._turn_service(name)
                 case ("operation", operation_id):
                     with self._conducting:
-                        changed, again_s = conduct(self._present, self._host, operation_id)
+                        changed, again_s = conduct(self._present, self._host, operation_id, self._goes_back)
                     for one in changed:
                         self.wake("instance", one)
                     return again_s
@@ -324,7 +294,7 @@ class Reconciler:
         after, again_s = turn(self._present, self._host, instance)
         if after is None:
             self.wake("service", instance.service)
-        if after is None or after.phase is not instance.phase:
+        if after is None or after.phase is not instance.phase or after.unwell_since_s != instance.unwell_since_s:
             for operation in self._present.running_operations(instance.service):
                 self.wake("operation", operation.id)
         return again_s

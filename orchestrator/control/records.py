@@ -35,6 +35,7 @@ from orchestrator.model import (
     Service,
     ServiceSpec,
     Unknown,
+    Upgrade,
 )
 from orchestrator.ports import Check, Document, Write
 
@@ -149,6 +150,8 @@ def spec_digest(spec: ServiceSpec) -> str:
 def _spec_body(spec: ServiceSpec) -> dict[str, Any]:
     """A spec as it is stored: its roles, which may be large, lie by themselves."""
     body = to_json(dataclasses.replace(spec, roles=()))
+    if spec.upgrade == Upgrade():
+        del body["upgrade"]  # A file that says nothing of it is the same file as before there was such a key.
     roles = [{"template": digest(role), "instances": role.instances} for role in spec.roles]
     return {**body, "roles": roles}
 

@@ -18,7 +18,7 @@ from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, 
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Kind
 from orchestrator.control.present import Present
-from orchestrator.control.queries import Queries
+from orchestrator.control.rolling import Rolling
 from orchestrator.control.unfolding import unfold
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
@@ -46,7 +46,7 @@ OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
 
 
-class Control(Queries):
+class Control(Rolling):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
     meanwhile refuses no request: only a revision that the caller named can be stale.
@@ -134,7 +134,7 @@ class Control(Queries):
 
     def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, author: Author) -> Applied:
         """Instances that a halted rollout has not reached are part of what there is to do, unless one only scales."""
-        plan = self._planned(spec, expected, {}, resumes=not author.scales)
+        plan = self._planned(spec, expected, {}, resumes=not author.scales, retries=author.resumes)
         if dry_run or not plan.changes:
             return Applied(service=plan.old, changes=plan.changes, operation=None)
         keys = "; ".join(one.key for one in plan.changes)
@@ -148,7 +148,7 @@ class Control(Queries):
             restores=author.restores,
             scales=not author.has_a_file,
         )
-        rollout = self._rollout(plan, revised.service) if plan.stale else None
+        rollout = self._rollout(plan, revised.service, author.restores) if plan.stale else None
         writes = [records.put(revised.service), *(records.put(one) for one in revised.fresh)]
         writes += [*self._touch_images(spec), *(records.put(one) for one in plan.ended)]
         writes += [records.drop(one) for one in revised.dropped]
@@ -164,14 +164,22 @@ class Control(Queries):
         service = replace(revised.service, revision=revision)
         return Applied(service=service, changes=plan.changes, operation=operation)
 
-    def _rollout(self, plan: Plan, service: Service) -> Rollout:
+    def _rollout(self, plan: Plan, service: Service, restores: int) -> Rollout:
         past = self._present.rollouts_of(service.name)
         before = revisions.known(plan.old, self._present.revisions_of(service.name)) if plan.old else []
         from_revision = before[-1].number if before else 0
-        return deployment.rollout(service, plan.stale, past, from_revision=from_revision, now_s=self._now_s())
+        return deployment.rollout(
+            service, plan.stale, past, from_revision=from_revision, restores=restores, now_s=self._now_s()
+        )
 
     def _planned(
-        self, spec: ServiceSpec, expected: int | None, planned: Mapping[str, Service], *, resumes: bool = True
+        self,
+        spec: ServiceSpec,
+        expected: int | None,
+        planned: Mapping[str, Service],
+        *,
+        resumes: bool = True,
+        retries: bool = False,
     ) -> Plan:
         """What an apply would do, were the `planned` services applied already; raises what keeps it from that."""
         services = {**{one.name: one for one in self.services()}, **planned}
@@ -188,9 +196,11 @@ class Control(Queries):
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []
         going_on = [one for one in running if one.id not in {rollout.id for rollout in ended}]
         stale = deployment.stale(spec, list(present.values()), going_on) if resumes else []
+        failed = deployment.failed(self._present.rollouts_of(spec.name), old, present) if retries and old else []
+        stale += [one for one in failed if one not in stale]
         asking.check_staying(spec, present.values())
         left = [one for one in stale if not deployment.wished_anew(one, spec) and not one.goal.protected]
-        changes = difference(old.spec if old else None, spec) + unfinished(left)
+        changes = difference(old.spec if old else None, spec) + unfinished(left, spec.upgrade)
         if changes:
             changes += asking.left_as_they_are(spec, present.values())
             deployment.check_room(spec, present)
@@ -219,74 +229,6 @@ class Control(Queries):
             applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, Author(scales=True))
             return applied.service or before
 
-    # Rollouts
-
-    @afresh
-    def undo(
-        self,
-        service: str,
-        *,
-        to: int | None = None,
-        dry_run: bool = False,
-        expected: int | None = None,
-        by: int | None = None,
-    ) -> Applied:
-        """Applies an old revision of the service's file again, the one before the last for None, as a new one.
-
-        A number of instances that somebody has scaled to since the last file stays. Supersedes a rollout that runs.
-        Raises NotFound, Conflict when the revision's image is gone, and what `apply_spec` does.
-        """
-        with self._applying:
-            before = self.service(service)
-            known = self.revisions(service)
-            wanted = revisions.to_restore(known, to)
-            revisions.check_whole(wanted, lambda digest: self._present.find(Image, digest), self._secret_fault)
-            spec = revisions.restored(known, wanted, before.spec)
-            revision = before.revision if expected is None else expected
-            return self._apply_spec(spec, dry_run, revision, Author(uid=by, restores=wanted.number))
-
-    @afresh
-    def pause(self, service: str) -> Rollout:
-        """Begins no further instance of the rollout that runs until it is resumed; who is under way goes on.
-
-        Asking again changes nothing. Raises NotFound, or Conflict when there is none that runs.
-        """
-        running = self._running_rollout(service)
-        if running is None:
-            raise Conflict(
-                f"no rollout of service {service} is running", hint=f"ask: vmrole rollout status {service}"
-            )
-        return running if running.paused else self._set_paused(running, on=True)
-
-    @afresh
-    def resume(self, service: str, *, by: int | None = None) -> Rollout:
-        """Goes on with the rollout that is paused; what a halted one has left to do becomes another rollout.
-
-        Asking again changes nothing. Raises NotFound, or Conflict when there is nothing to go on with.
-        """
-        with self._applying:
-            running = self._running_rollout(service)
-            if running is not None:
-                return self._set_paused(running, on=False) if running.paused else running
-            before = self.service(service)
-            applied = self._apply_spec(before.spec, False, before.revision, Author(uid=by, resumes=True))
-        rollout = self._present.find(Rollout, applied.operation.id) if applied.operation else None
-        if rollout is None:
-            why_not = f"no rollout of service {service} is paused or has left anything to do"
-            raise Conflict(why_not, hint=f"ask: vmrole rollout status {service}")
-        return rollout
-
-    def _running_rollout(self, service: str) -> Rollout | None:
-        return next((one for one in self.rollouts(service) if one.progress is Progress.RUNNING), None)
-
-    def _set_paused(self, rollout: Rollout, *, on: bool) -> Rollout:
-        told = f"the rollout to revision {rollout.to_revision} is {'paused' if on else 'resumed'}"
-        event = Event(at_s=self._now_s(), subject=rollout.service, message=told)
-        after = replace(rollout, paused=on)
-        with self._waking("operation", rollout.id):
-            revision = self._present.commit([records.put(after)], [event])
-        return replace(after, revision=revision)
-
     @afresh
     def remove(self, service: str, *, expected: int | None = None) -> Service:
         """Asks for the removal of a service with all its instances; asking again changes nothing.
@@ -309,18 +251,20 @@ class Control(Queries):
     # Instances
 
     @afresh
-    def act(self, verb: Verb, subject: str, *, together: int = 1, labels: str = "") -> Operation:
+    def act(self, verb: Verb, subject: str, *, together: int | None = None, labels: str = "") -> Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role ("web.shop") or a service.
 
-        `labels` selects among them. What is stopped is left out of a restart, and takes a reimage or rebuild when it
+        `labels` selects among them, `together` how many at a time: as the service's file says for None, of a stop or
+        start one. What is stopped is left out of a restart, and takes a reimage or rebuild when it
         is started. Raises Conflict when there is nothing that it could be done to.
         """
-        if not 1 <= together <= INSTANCES_MAX:
+        if together is not None and not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
         if not subject:
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
         present = asking.narrowed(subject, self.chosen(subject), labels)
         running = self._present.running_operations(present[0].service) if present else ()
+        together = together or self._together(verb, present)
         operation = asking.operation(verb, subject, present, running, together=together, now_s=self._now_s())
         told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
         with self._waking("operation", operation.id):
@@ -349,6 +293,15 @@ class Control(Queries):
 
     def _now_s(self) -> float:
         return self._clock.now_s()
+
+    def _together(self, verb: Verb, instances: Sequence[Instance]) -> int:
+        """As many at a time as the service's file says of what makes its instances anew."""
+        service = self._present.find(Service, instances[0].service) if instances else None
+        if service is None or verb in (Verb.STOP, Verb.START):
+            return 1
+        named = {one.role_name for one in instances}
+        upgrade = service.spec.upgrade
+        return max((upgrade.may_miss(one.instances) for one in service.spec.roles if one.name in named), default=1)
 
     def _touch_images(self, spec: ServiceSpec) -> list[Write]:
         """Writes each image of the spec as it is: of an apply and a removal at the same time one is refused."""

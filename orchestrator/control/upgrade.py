@@ -58,6 +58,7 @@ def _rollout(store: Store, document: Document) -> list[Write]:
         from_revision=0,
         to_revision=service.body.get("file_revision") or 1,
         targets=operation.targets,
+        walk=operation.walk,
         message=operation.message,
         created_at_s=operation.created_at_s,
     )

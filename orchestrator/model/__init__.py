@@ -37,6 +37,8 @@ from orchestrator.model.template import (
     Limits,
     LocalStorage,
     Mode,
+    OnFailure,
+    Order,
     Probe,
     Ready,
     Restart,
@@ -46,8 +48,10 @@ from orchestrator.model.template import (
     Size,
     Stop,
     TcpProbe,
+    Upgrade,
+    Walking,
 )
-from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb
+from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
     Agent,
     Domain,
@@ -97,7 +101,9 @@ __all__ = [
     "Mode",
     "Nic",
     "Notice",
+    "OnFailure",
     "Operation",
+    "Order",
     "Os",
     "Part",
     "Path",
@@ -124,7 +130,11 @@ __all__ = [
     "Stop",
     "TcpProbe",
     "Unknown",
+    "Upgrade",
     "Verb",
+    "Walk",
+    "Walked",
+    "Walking",
     "image_name",
     "instance_name",
     "is_sha256",

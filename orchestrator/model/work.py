@@ -42,6 +42,28 @@ class Progress(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """How far an operation has come with one of its targets that it has begun."""
+
+    name: InstanceName
+    begun_at_s: float  # seconds since the epoch
+    served: bool = False  # as it was asked to
+    done: bool = False  # and that for as long as it must (`Upgrade.soak_s`)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """An operation's way through its targets."""
+
+    walked: tuple[Walked, ...] = ()
+    canaries: tuple[InstanceName, ...] = ()  # who goes before all others, after which a rollout pauses by itself
+    asks: bool = False  # whether that is why it is paused
+    judged: bool = False  # whether somebody has resumed it since
+    released: int = 0  # how many domains somebody has let go, of those of a rollout that waits for him
+    broken: str = ""  # why a rollout goes back, as soon as it can
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """Long work over several instances, `together` of them at a time; survives a restart of the daemon."""
 
@@ -54,6 +76,7 @@ class Operation:
     halts: tuple[int, ...] = ()  # of a stop or start: what each target's count of them shall have come to
     together: int = 1
     paused: bool = False  # of a rollout: nobody more is begun until it is resumed
+    walk: Walk = Walk()
     progress: Progress = Progress.RUNNING
     message: str = ""
     created_at_s: float = 0.0
@@ -72,8 +95,10 @@ class Rollout:
     service_uid: str
     from_revision: int  # of the service's file; 0: not known
     to_revision: int
-    targets: tuple[tuple[InstanceName, Incarnation], ...]  # in their order, but that who serves nobody goes first
+    targets: tuple[tuple[InstanceName, Incarnation], ...]  # see Upgrade for their order
+    restores: int = 0  # the revision that it goes back to; 0: it goes on to another
     paused: bool = False
+    walk: Walk = Walk()
     progress: Progress = Progress.RUNNING
     message: str = ""
     created_at_s: float = 0.0
@@ -89,6 +114,7 @@ class Rollout:
             service=self.service,
             targets=self.targets,
             paused=self.paused,
+            walk=self.walk,
             progress=self.progress,
             message=self.message,
             created_at_s=self.created_at_s,
@@ -97,4 +123,10 @@ class Rollout:
 
     def at(self, operation: Operation) -> Rollout:
         """The rollout as far as its operation has come."""
-        return dataclasses.replace(self, progress=operation.progress, message=operation.message)
+        return dataclasses.replace(
+            self,
+            progress=operation.progress,
+            message=operation.message,
+            paused=operation.paused,
+            walk=operation.walk,
+        )

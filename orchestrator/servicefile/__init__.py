@@ -55,6 +55,7 @@ from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in, read_tree
+from orchestrator.servicefile.upgrade import check_canary, read_upgrade
 
 
 class HostKeys(enum.StrEnum):
@@ -142,11 +143,12 @@ class FileReader(Reader):
 
     def service(self) -> ServiceSpec | None:
         """The service; None when something is wrong with it, which `problems` then tells."""
-        top = self.keys(self._tree, "", ("service", "vip", "labels", "roles"), ("service", "roles"))
+        top = self.keys(self._tree, "", ("service", "vip", "labels", "upgrade", "roles"), ("service", "roles"))
         name = self.take(top, "", "service", _name)
         vip: str = self.take(top, "", "vip", _address, "")
         self._service = name or ""
         self._labels = read_labels(self, top, "")
+        upgrade = read_upgrade(self, top)
         roles = self.members(top, "", "roles", self._role)
         if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
             self.fault("roles", "a service has at least one role", SEE)
@@ -156,9 +158,10 @@ class FileReader(Reader):
         if not self.problems:
             for one in (*role_faults(roles), *computer_faults(self._service, roles)):
                 self.fault(one.key, one.message, one.hint)
+            check_canary(self, upgrade, roles)
         if self.problems or name is None:
             return None
-        return ServiceSpec(name=name, vip=vip, roles=tuple(roles), labels=self._labels)
+        return ServiceSpec(name=name, vip=vip, roles=tuple(roles), labels=self._labels, upgrade=upgrade)
 
     def _role(self, name: str, node: object, at: str) -> Role:
         keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")

@@ -12,7 +12,7 @@ from typing import Any
 
 from vmrole_unattend.secret import SecretRef
 
-from orchestrator.model import Instance, Role, ServiceSpec
+from orchestrator.model import Instance, Role, ServiceSpec, Upgrade
 from orchestrator.servicefile.spelling import unit_of, word_of
 
 
@@ -28,7 +28,7 @@ class Change:
 
 _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
 _OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
-_ROLLING = "rolling reimage, one instance at a time"
+_ROLLING = "rolling reimage, "
 
 
 def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
@@ -42,13 +42,15 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     if before.labels != after.labels:  # Each role has them, and tells of them.
         olds, news = (",".join(f"{key}={text}" for key, text in spec.labels) for spec in (before, after))
         changes.append(Change(key="labels", before=olds, after=news, effect="no restart"))
+    changes += _upgrade_difference(before.upgrade, after.upgrade)
+    rolling = _ROLLING + _pace(after.upgrade)
     for role in after.roles:
         old = before.role(role.name)
         if old is None:
             effect = f"{_instances(role.instances)} deployed"
             changes.append(Change(key=f"roles.{role.name}", before="", after="new role", effect=effect))
         else:
-            changes += _role_difference(old, role)
+            changes += _role_difference(old, role, rolling)
     for role in before.roles:
         if after.role(role.name) is None:
             effect = f"{_instances(role.instances)} removed"
@@ -56,21 +58,52 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     return tuple(changes)
 
 
-def unfinished(left: Sequence[Instance]) -> tuple[Change, ...]:
-    """What there is to do for instances that a halted rollout has not reached: an entry for each role."""
+def unfinished(left: Sequence[Instance], upgrade: Upgrade) -> tuple[Change, ...]:
+    """What there is to do for instances that a halted rollout has not reached, or that have failed in it and are as
+    the file says: an entry for each role.
+    """
     numbers = collections.Counter(one.role_name for one in left if one.stale)
-    return tuple(
+    failed = collections.Counter(one.role_name for one in left if not one.stale)
+    changes = [
+        Change(
+            key=f"roles.{role}",
+            before="1 instance has failed" if number == 1 else f"{number} instances have failed",
+            after="made anew",
+            effect=_ROLLING + _pace(upgrade),
+        )
+        for role, number in failed.items()
+        if role not in numbers
+    ]
+    changes += [
         Change(
             key=f"roles.{role}",
             before=f"{_instances(number)} not as the file says",
             after="as it says",
-            effect=_ROLLING,
+            effect=_ROLLING + _pace(upgrade),
         )
         for role, number in numbers.items()
-    )
+    ]
+    return tuple(changes)
 
 
-def _role_difference(before: Role, after: Role) -> list[Change]:
+def _upgrade_difference(before: Upgrade, after: Upgrade) -> list[Change]:
+    olds, news = (_flat("upgrade", upgrade) for upgrade in (before, after))
+    effect = "no restart; the next rollout, and one that runs, go by it"
+    return [
+        Change(key=key, before=olds.get(key, ""), after=news.get(key, ""), effect=effect)
+        for key in {**olds, **news}
+        if olds.get(key, "") != news.get(key, "")
+    ]
+
+
+def _pace(upgrade: Upgrade) -> str:
+    """How many instances a rollout takes out together."""
+    part, number = upgrade.max_unavailable_percent, upgrade.may_miss(0)
+    pace = f"{part} % of a role" if part is not None else "one instance" if number == 1 else f"{number} instances"
+    return f"{pace} at a time" + (f", by {upgrade.domains} domains" if upgrade.domains else "")
+
+
+def _role_difference(before: Role, after: Role, rolling: str) -> list[Change]:
     changes = []
     for name in (field.name for field in dataclasses.fields(Role)):
         if name in _OF_THE_IMAGE or getattr(before, name) == getattr(after, name):
@@ -80,7 +113,7 @@ def _role_difference(before: Role, after: Role) -> list[Change]:
         if not keys:  # A value of another kind that the file says in the same words, or one that is never shown.
             keys = list(news)
             olds, news = dict.fromkeys(keys, "…"), dict.fromkeys(keys, "… (changed)")
-        effect = _effect(before, after, name)
+        effect = _effect(before, after, name, rolling)
         kept = _kept_storage(before, after) if name == "local_storage" else {}
         changes += [
             Change(
@@ -108,14 +141,14 @@ def _kept_storage(before: Role, after: Role) -> dict[str, str]:
     return {f"localStorage.{name}.size": words for name, words in kept.items()}
 
 
-def _effect(before: Role, after: Role, name: str) -> str:
+def _effect(before: Role, after: Role, name: str, rolling: str) -> str:
     if name == "instances":
         more = after.instances - before.instances
         return f"{_instances(abs(more))} {'deployed' if more > 0 else 'removed'}"
     if name == "limits":
         return "holds at once; no restart"
     if getattr(before.template(), name) != getattr(after.template(), name):
-        return _ROLLING
+        return rolling
     return "no restart"
 
 

@@ -143,6 +143,17 @@ KEYS: Final[Mapping[str, Key]] = {
     "vip": Key("the virtual address of its endpoints; a service without endpoints needs none"),
     "labels": Key("of all its roles", "none"),
     "labels.NAME": Key("as Kubernetes has them"),
+    "upgrade": Key("how its instances are made anew when a rollout, a restart, a reimage or a rebuild is of several"),
+    "upgrade.domains": Key("instances are spread over so many by index; one begins when the last is done", "one"),
+    "upgrade.maxUnavailable": Key(
+        "of a role at a time, whatever took them out; a part is rounded down to 1 or more", "1"
+    ),
+    "upgrade.mode": Key("whether a rollout waits before each domain for: vmrole rollout next", "auto"),
+    "upgrade.order": Key("of a role's instances, and of the domains", "ascending"),
+    "upgrade.within": Key("how long an instance may take until it serves", "as long as its phases may"),
+    "upgrade.soak": Key("how long a new instance must serve before the next domain begins", "0 s"),
+    "upgrade.onFailure": Key("what a rollout does when an instance fails, or is unwell within its soak", "halt"),
+    "upgrade.canary": Key("so many instances first; a rollout then pauses until: vmrole rollout resume", "0"),
     "roles": Key("its kinds of instances, by name"),
     **{f"roles.NAME.{key}": about for key, about in _ROLE.items()},
     "roles.NAME.answers.unattend": Key("for images that read Unattend.xml"),

@@ -8,6 +8,7 @@ from typing import Final
 _WORDS: Final = {
     "limits": "size",
     "mode": "protocol",
+    "walking": "mode",
     "affinity": "affinityTime",
     "user_data": "answers.userData",
     "user_data_from": "answers.userData",

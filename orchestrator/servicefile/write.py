@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, Join
 
-from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Role, ServiceSpec
+from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Role, ServiceSpec, Upgrade
 from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
 from orchestrator.servicefile.spelling import unit_of, word_of
 from orchestrator.servicefile.yaml_text import yaml_text
@@ -28,8 +28,16 @@ def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str
         top["vip"] = spec.vip
     if spec.labels:
         top["labels"] = dict(spec.labels)
+    if upgrade := _upgrade(spec):
+        top["upgrade"] = upgrade
     top["roles"] = {role.name: _role(role, dict(spec.labels), find_image) for role in spec.roles}
     return yaml_text(top)
+
+
+def _upgrade(spec: ServiceSpec) -> Node:
+    """Without a canary where scaling has left nobody beside it: that is no file any more that is taken."""
+    beside = spec.upgrade.canary < sum(role.instances for role in spec.roles)
+    return _node(spec.upgrade if beside else replace(spec.upgrade, canary=0), Upgrade())
 
 
 def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Image | None]) -> Node:

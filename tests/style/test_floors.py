@@ -20,7 +20,7 @@ CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["
 BREAKS = (
     ("orchestrator.steps.phases", "orchestrator.control.loop", "floors"),
     ("orchestrator.api.app", "orchestrator.cli.render", "floors"),
-    ("orchestrator.control.rollout", "orchestrator.api.app", "floors"),
+    ("orchestrator.control.walking", "orchestrator.api.app", "floors"),
     ("orchestrator.rules.patience", "orchestrator.control.verify", "floors"),
     ("orchestrator.model.intake", "orchestrator.ports", "floors"),
     ("orchestrator.servicefile.difference", "orchestrator.cli.render", "floors"),

@@ -171,7 +171,12 @@ class Fabric:
         self._start()
 
     def _start(self) -> None:
-        self.daemon = Reconciler(cast(Store, Troubled(self.store, self.trouble)), self.host, workers=1)
+        self.daemon = Reconciler(
+            cast(Store, Troubled(self.store, self.trouble)),
+            self.host,
+            workers=1,
+            goes_back=lambda service, revision: self.control.undo(service, to=revision),
+        )
         self._rounds = 0
 
     def round(self, seconds: float = 0.8) -> None:

@@ -35,7 +35,9 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Nic,
+    OnFailure,
     Operation,
+    Order,
     Os,
     PausedBy,
     Phase,
@@ -46,7 +48,9 @@ from orchestrator.model import (
     Service,
     ServiceSpec,
     Setup,
+    Upgrade,
     Verb,
+    Walking,
     instance_name,
 )
 from orchestrator.ports import Host, Store
@@ -56,6 +60,7 @@ HAPPENINGS = 0.12  # so often, where time might pass
 REPAIRS = 0.1  # so often, of the requests
 ROLLOUTS = 0.15  # so often: back, a pause, or on
 STRIKES = 0.012  # so often, at each call that has an effect
+SETTLED_WITHIN = 20  # times that somebody takes up what waits for him
 STEPS = 500  # of trouble in one life: turns, requests, faults
 CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
 SERVICE = "shop"
@@ -237,7 +242,9 @@ class Simulation:
         """A daemon starts: everything but the store and the world is new."""
         self.turns = Turns()
         self.present = Present(self._troubled)
-        self.daemon = Reconciler(self._troubled, self._host, present=self.present, pool=self.turns)
+        self.daemon = Reconciler(
+            self._troubled, self._host, present=self.present, pool=self.turns, goes_back=self._goes_back
+        )
         self.control = Control(
             self._troubled,
             find_image=lambda _: self.present.find(Image, DIGEST),
@@ -376,7 +383,25 @@ class Simulation:
                 setup=Setup(within_s=chance.choice([60.0, 900.0])),
             )
             roles.append(role if name == "web" else dataclasses.replace(role, endpoints=()))
-        return ServiceSpec(name=SERVICE, vip="203.0.113.10", roles=tuple(roles))
+        return ServiceSpec(name=SERVICE, vip="203.0.113.10", roles=tuple(roles), upgrade=self._upgrade())
+
+    def _upgrade(self) -> Upgrade:
+        """How what comes is rolled out; half of the time as ever."""
+        chance = self.chance
+        if chance.random() < 0.5:
+            return Upgrade()
+        part = chance.choice([None, 50])
+        return Upgrade(
+            domains=chance.choice([None, 2, 5]),
+            max_unavailable=None if part else chance.choice([None, 2]),
+            max_unavailable_percent=part,
+            walking=chance.choice([Walking.AUTO, Walking.AUTO, Walking.MANUAL]),
+            order=chance.choice(list(Order)),
+            within_s=chance.choice([None, None, 300.0]),
+            soak_s=chance.choice([0.0, 20.0]),
+            on_failure=chance.choice(list(OnFailure)),
+            canary=chance.choice([0, 0, 1]),
+        )
 
     def _apply(self, spec: ServiceSpec) -> None:
         def ask() -> None:
@@ -410,8 +435,19 @@ class Simulation:
             to = self.chance.choice([None, None, *range(1, 6)])
             self._step(f"undo to {to or 'the one before'}", lambda: self._undo(to))
             return
-        verb = self.chance.choice(["pause", "resume"])
+        verb = self.chance.choice(["pause", "resume", "next_domain"])
         self._step(f"{verb} the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(SERVICE)))
+
+    def _goes_back(self, service: str, revision: int) -> None:
+        """A rollout does, by itself; what is wanted is what the service is then."""
+        inside, self._inside = self._inside, True
+        try:
+            self.control.undo(service, to=revision)
+        finally:  # Also when the answer is lost: it asks no second time where it was done.
+            self._inside = inside
+            known = self._reader.find(Service, service)
+            if known is not None and not known.removing:
+                self.wanted = known.spec
 
     def _undo(self, to: int | None) -> None:
         def ask() -> None:
@@ -619,7 +655,7 @@ class Simulation:
 
     def _settle(self) -> None:
         """Trouble, then calm; the operator takes up what healing has left to him, until nothing is."""
-        for _ in range(6):
+        for _ in range(SETTLED_WITHIN):
             self._live(self._at_rest)
             self._left = 0
             halted = [one.name for one in self._known().values() if one.phase is Phase.STOPPED]
@@ -630,8 +666,8 @@ class Simulation:
             for name in failed:
                 self.steps.append(f"reimage of {name}, which failed")
                 self._ask(functools.partial(self.control.act, Verb.REIMAGE, name))
-            if any(one.paused and one.progress is Progress.RUNNING for one in self._reader.all(Operation)):
-                self._step("the rollout goes on", lambda: self._ask(lambda: self.control.resume(SERVICE)))
+            if waits := self._waiting_rollout():
+                self._go_on(waits)
                 continue
             stale = any(one.stale for one in self._known().values())
             if stale and not failed and not halted and self.wanted is not None:
@@ -643,7 +679,7 @@ class Simulation:
     def _at_rest(self) -> bool:
         if not self._calm or self.turns.waiting:
             return False
-        if any(one.progress is Progress.RUNNING and not one.paused for one in self._reader.all(Operation)):
+        if any(one.progress is Progress.RUNNING and not _waits(one) for one in self._reader.all(Operation)):
             return False
         services = self._reader.all(Service)
         if any(one.removing for one in services):
@@ -652,6 +688,15 @@ class Simulation:
         if not looked_at <= self.turns.done:
             return False  # What nobody tells of is seen when it is looked at.
         return all(map(_at_rest, self._known().values())) and self._names() == self._wished()
+
+    def _waiting_rollout(self) -> Operation | None:
+        running = (one for one in self._reader.all(Operation) if one.progress is Progress.RUNNING)
+        return next(filter(_waits, running), None)
+
+    def _go_on(self, waiting: Operation) -> None:
+        """As its message says."""
+        verb = "next_domain" if waiting.message.endswith(f"rollout next {SERVICE}") else "resume"
+        self._step(f"{verb} of the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(SERVICE)))
 
     def _findings(self) -> list[verify.Finding]:
         findings = verify.findings(self._plain, self._reader.all(Service), list(self._known().values()))
@@ -698,6 +743,11 @@ def _at_rest(instance: Instance) -> bool:
             return instance.goal.wanted <= instance.at and instance.goal.serve and not instance.waiting
         case _:
             return False
+
+
+def _waits(operation: Operation) -> bool:
+    """Whether it waits for somebody: to resume it, to let its next domain go, to mend what has failed."""
+    return operation.paused or "rollout next" in operation.message or "has failed: vmrole" in operation.message
 
 
 def simulate(seed: int) -> None:

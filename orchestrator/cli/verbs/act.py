@@ -25,16 +25,14 @@ def _verb(name: str, does: str, more: str = "") -> click.Command:
     @click.option(
         "--together",
         type=click.IntRange(1),
-        default=1,
-        show_default=True,
         metavar="N",
-        help="So many at the same time.",
+        help="So many at the same time; unless given, as upgrade.maxUnavailable of the service's file says, or one.",
     )
     @selector_option("those")
     @wait_options
     @click.pass_obj
     def act(
-        client: Client, subject: str, together: int, selector: str | None, waits: bool, timeout: float | None
+        client: Client, subject: str, together: int | None, selector: str | None, waits: bool, timeout: float | None
     ) -> None:
         until = end_of(timeout)
         operation = client.act(name, subject, together=together, labels=selector or "")

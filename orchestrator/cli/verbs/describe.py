@@ -10,6 +10,7 @@ import click
 from orchestrator.cli import names, render
 from orchestrator.cli.listing import labels_of, lines, progress_of, warnings
 from orchestrator.cli.options import examples
+from orchestrator.cli.verbs.rollout import comparison
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
 
@@ -54,7 +55,9 @@ def _service(client: Client, name: str) -> list[str]:
         ("File", f"revision {service['file_revision']}" if service["file_revision"] else ""),
         ("Revision", service["revision"]),
     ]
-    told = _fields(head)
+    rolls = client.rollout(name)
+    head += [("Upgrade", _upgrade(rolls["upgrade"])), ("Rollout", _rollout(rolls))]
+    told = [*_fields(head), *comparison(rolls)]
     for role in service["roles"]:
         told += ["", f"Role {role['name']}:", *_fields(_role(role), "  ")]
     return [
@@ -63,6 +66,33 @@ def _service(client: Client, name: str) -> list[str]:
         *_section("Instances", lines("instances", client.instances(name), "table")),
         *_past(client, name),
     ]
+
+
+def _upgrade(upgrade: Mapping[str, Any]) -> str:
+    """How its instances are made anew, in words; "" where that is as usual."""
+    part, most = upgrade["max_unavailable_percent"], upgrade["max_unavailable"]
+    words = [
+        f"{upgrade['domains']} domains" if upgrade["domains"] else "",
+        f"{part} %" if part else f"{most}" if most else "",
+        "each domain when it is let go" if upgrade["walking"] == "manual" else "",
+        "highest first" if upgrade["order"] == "descending" else "",
+        f"each within {upgrade['within_s']:g} s" if upgrade["within_s"] else "",
+        f"soak {upgrade['soak_s']:g} s" if upgrade["soak_s"] else "",
+        f"canary {upgrade['canary']}" if upgrade["canary"] else "",
+        "goes back when one fails" if upgrade["on_failure"] == "undo" else "",
+    ]
+    if words[1]:
+        words[1] += " of a role at a time"
+    return ", ".join(filter(None, words))
+
+
+def _rollout(found: wire.Rollout) -> str:
+    """How far the rollout that runs is, or what the last one has left; "" where there is nothing to say."""
+    last = found["rollout"]
+    if last is None or last["progress"] in ("done", "superseded"):
+        return ""
+    state = "halted" if last["progress"] == "failed" else progress_of(last)
+    return f"to revision {last['to_revision']}, {state}: {last['message']}"
 
 
 def _role(role: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -98,6 +128,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),
         ("Removing", "yes" if row["removing"] else ""),
         ("Protected", "yes" if row["protected"] else ""),
+        ("Domain", "" if row["domain"] is None else row["domain"]),
         ("Labels", labels_of(row)),
         ("Address", f"{row['address']} ({row['mac']})"),
         ("Pool", pool),

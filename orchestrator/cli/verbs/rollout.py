@@ -39,9 +39,24 @@ def status(client: Client, service: str) -> None:
     left = f"; {behind} of {len(rows)} instances not as the file says" if behind else ""
     render.show([f"{service}: revision {found['file_revision']}{_state(found)}{left}"])
     if rows:
-        render.show(render.table(_INSTANCES, rows))
+        domains: list[Column] = [("DOMAIN", lambda row: str(row["domain"]))]
+        render.show(render.table([*_INSTANCES, *(domains if found["upgrade"]["domains"] else [])], rows))
+    render.show(comparison(found))
 
 
+def comparison(found: wire.Rollout) -> list[str]:
+    """How the canary is beside the others; nothing without one."""
+    return ["", *render.table(_COMPARED, found["compared"])] if found["compared"] else []
+
+
+_COMPARED: list[Column] = [
+    ("", lambda row: row["name"]),
+    ("SERVING", lambda row: f"{row['serving']}/{row['instances']}"),
+    ("UP", lambda row: "" if row["up"] is None else f"{row['up']}/{row['instances']}"),
+    ("PROBE FAILS", lambda row: str(row["unwell"])),
+    ("FAILED", lambda row: str(row["failed"])),
+    ("HEALED", lambda row: str(row["strikes"])),
+]
 _INSTANCES: list[Column] = [
     ("INSTANCE", lambda row: row["name"]),
     ("REVISION", lambda row: str(row["of"] or "?")),
@@ -122,10 +137,21 @@ def pause(client: Client, service: str) -> None:
     render.say(f"go on with it: vmrole rollout resume {service}")
 
 
+@rollout.command("next", epilog=examples("vmrole rollout next shop", "vmrole rollout status shop"))
+@_SERVICE
+@click.pass_obj
+def next_domain(client: Client, service: str) -> None:
+    """Lets the next domain of a rollout go, where the service's file says upgrade: {mode: manual}."""
+    found = client.next_domain(service)
+    render.show([f"{service}: the next domain may go"])
+    if found["rollout"] is not None:
+        render.say(f"ask: vmrole rollout status {service}")
+
+
 @rollout.command(epilog=examples("vmrole rollout resume shop", "vmrole wait shop"))
 @_SERVICE
 @click.pass_obj
 def resume(client: Client, service: str) -> None:
-    """Goes on with a rollout that is paused, or takes up what a halted one has left to do."""
+    """Goes on with a rollout that is paused, by its canary as well, or takes up what a halted one has left to do."""
     client.pause(service, on=False)
     render.show([f"{service}: its rollout goes on"])

@@ -53,6 +53,9 @@ class Faults:
 
     setup_never_ends: set[InstanceName] = dataclasses.field(default_factory=set)
     services_never_start: set[InstanceName] = dataclasses.field(default_factory=set)
+    bad_user_data: set[str] = dataclasses.field(
+        default_factory=set
+    )  # the services of who is built from it never start
     deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
     check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
     ready_probe_fails: set[InstanceName] = dataclasses.field(default_factory=set)  # though its services have started
@@ -160,6 +163,8 @@ class World:
         if machine.instance.role.setup.restart and machine.setup_boot_id == machine.boot_id:
             return False
         if machine.instance.name in self.faults.services_never_start:
+            return False
+        if machine.instance.role.user_data in self.faults.bad_user_data:
             return False
         return machine.going_down_at_s is None and self.time_s - machine.booted_at_s >= SERVICES_AFTER_S
 

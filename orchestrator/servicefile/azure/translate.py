@@ -53,11 +53,12 @@ def translate(definition: Element, configuration: Element, wishes: Wishes) -> Im
         tree[label] = roles.role(roles.Source(role, one, len(tree) + 1, label), ends, wishes, ledger, faults)
     endpoints.unused(probes, ledger)
     _check_wishes(definition, wishes, tree, faults)
-    _drop_the_rest(definition, configuration, tree, ledger)
+    upgrade = _upgrade(definition, tree, ledger)
+    _drop_the_rest(definition, configuration, ledger)
     if faults:
         raise refusals(faults)
     ledger.close(definition, configuration)
-    top = {"service": service, **({"vip": wishes.vip} if wishes.vip else {}), "roles": tree}
+    top = {"service": service, **({"vip": wishes.vip} if wishes.vip else {}), **upgrade, "roles": tree}
     notes = tuple(ledger.notes)
     header = [
         f"# Made from {plain(definition.file)} and {plain(configuration.file)}.",
@@ -142,17 +143,19 @@ def _check_wishes(definition: Element, wishes: Wishes, tree: Mapping[str, Any], 
         faults.append(Problem(message, hint="say it: --vip ADDRESS"))
 
 
-def _drop_the_rest(definition: Element, configuration: Element, tree: Mapping[str, Any], ledger: Ledger) -> None:
-    """Lists what belongs to the service and has no counterpart."""
+def _upgrade(definition: Element, tree: Mapping[str, Any], ledger: Ledger) -> Mapping[str, Any]:
+    """Its upgrade domains, each taken out as a whole, as there."""
     domains = definition.get("upgradeDomainCount") or ""
     if domains.isascii() and domains.isdigit() and 0 < int(domains[:4]) <= 20:
-        together = [f"{name} {-(-role['instances'] // int(domains))}" for name, role in tree.items()]
-        why = f"vmrole takes instances one by one; for as many as {domains} domains would, --together: "
-        ledger.drop_attribute(definition, "upgradeDomainCount", why + ", ".join(together))
-    else:
-        ledger.drop_attribute(
-            definition, "upgradeDomainCount", "it is not 1 to 20; vmrole takes instances one by one"
-        )
+        ledger.use(definition, "upgradeDomainCount")
+        largest = max((-(-role["instances"] // int(domains)) for role in tree.values()), default=1)
+        return {"upgrade": {"domains": int(domains), "maxUnavailable": max(largest, 1)}}
+    ledger.drop_attribute(definition, "upgradeDomainCount", "it is not 1 to 20; vmrole takes instances one by one")
+    return {}
+
+
+def _drop_the_rest(definition: Element, configuration: Element, ledger: Ledger) -> None:
+    """Lists what belongs to the service and has no counterpart."""
     ledger.drop_attribute(
         definition, "topologyChangeDiscovery", "instances are not told of changes; they ask the service's DNS"
     )

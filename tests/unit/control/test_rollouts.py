@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.control import records, rollout
-from orchestrator.control.loop import conduct
+from orchestrator.control import records
 from orchestrator.control.present import Present
 from orchestrator.control.requests import OPERATIONS_KEPT
 from orchestrator.control.upgrade import upgrade
+from orchestrator.control.walking import conduct
 from orchestrator.errors import StaleRevision
 from orchestrator.model import (
     Incarnation,
@@ -28,6 +28,7 @@ from orchestrator.model import (
     instance_name,
 )
 from orchestrator.ports import Write
+from orchestrator.rules import rollout
 from tests.world.fabric import Fabric, web_role
 
 WEB_0, WEB_1 = (instance_name("shop", "web", index) for index in range(2))

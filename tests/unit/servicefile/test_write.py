@@ -31,10 +31,12 @@ SECRET = "hunter2-of-the-text"
 EVERYTHING = """service: shop
 vip: 203.0.113.10
 labels: {tier: front, "example.com/owner": "7"}
+upgrade: {domains: 5, maxUnavailable: 2, mode: manual, order: descending, within: 20 min, soak: 90 s,
+          onFailure: undo, canary: 2}
 roles:
   web:
     image: micro
-    instances: 0
+    instances: 2
     size: {vcpus: 2, memory: 1 GiB, disk: 20 GiB, cpuWeight: 50, cpuLimit: 50 %, diskRate: 10 MiB/s,
            diskOperations: 100, networkRate: 1 GiB/s}
     endpoints:

@@ -179,3 +179,32 @@ def test_who_waits_is_told_that_it_is_paused(
         assert main(["rollout", "resume", "shop"]) == 0
         assert main(["wait", "shop", "--timeout", "5m"]) == 0
         assert {one.role.size.memory_mib for one in daemon.control.instances("shop")} == {256}
+
+
+def conducted(daemon: Daemon) -> None:
+    """The turn of the rollout, which it has not by itself here."""
+    for one in daemon.present.running_operations("shop"):
+        daemon.reconciler.attend(("operation", one.id))
+
+
+def test_next_lets_a_domain_go_and_what_is_shown_of_domains(run: Run, daemon: Daemon) -> None:
+    """Each instance's domain, what the rollout waits for, the canary beside the others; refused where none waits."""
+    manual = MORE.replace("roles:", "upgrade: {domains: 2, mode: manual, canary: 1, soak: 30 s}\nroles:", 1)
+    assert run("rollout", "next", "shop")[0] == 5
+    daemon.client().apply(manual)
+    conducted(daemon)
+    head, columns, first, *_ = run("rollout", "status", "shop")[1].splitlines()
+    assert "the canary (web-0.shop) waits for: vmrole rollout next shop" in head
+    assert (columns.split()[-1], first.split()[-1]) == ("DOMAIN", "0")
+    wide = run("get", "instances", "-o", "wide", "--no-headers")[1]
+    assert [row["domain"] for row in daemon.client().instances("shop")] == [0, 1, 0], wide
+    assert "Domain:      1" in run("describe", "web-1.shop")[1]
+    told = run("describe", "shop")[1]
+    assert "Upgrade:   2 domains, each domain when it is let go, soak 30 s, canary 1" in told
+    assert "Rollout:   to revision 2, running: 0 of 3 serving" in told
+    assert [line.split()[2] for line in told.splitlines() if line.startswith("the ")] == ["1/1", "2/2"]
+    assert run("rollout", "next", "shop")[:2] == (0, "shop: the next domain may go\n")
+    conducted(daemon)
+    status, _, err = run("rollout", "next", "shop")
+    assert status == 5
+    assert "the canary is under way: web-0.shop" in err

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.control import rollout
 from orchestrator.model import (
     Goal,
     Incarnation,
@@ -19,6 +18,8 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
+from orchestrator.rules import rollout
+from orchestrator.rules.targets import target
 
 ROLE = Role(name="web", image="micro", image_sha256="a" * 64)
 
@@ -84,7 +85,7 @@ def test_a_failure_of_before_is_no_failure_of_the_operation(verb: Verb) -> None:
     """An operation on a failed instance is not over because the instance, asked just now, has not moved yet."""
     failed = instance(Phase.FAILED, (3, 1), (1, 1))
     operation = Operation(
-        id="x", verb=verb, subject=failed.name, service="shop", targets=((failed.name, rollout.target(verb, failed)),)
+        id="x", verb=verb, subject=failed.name, service="shop", targets=((failed.name, target(verb, failed)),)
     )
     begun, changed = rollout.advance(operation, {failed.name: failed})
     again, _ = rollout.advance(begun, {failed.name: changed[0]})

@@ -1,0 +1,298 @@
+"""Pure decisions about operations: which instances an operation lets go next, and when it halts or is over.
+
+State in, decision out: `control` reads the records, writes what is decided, and comes again. A rollout walks by the
+service's `Upgrade`; restarts, reimages and rebuilds of several instances do as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.errors import Conflict
+from orchestrator.model import (
+    Instance,
+    InstanceName,
+    OnFailure,
+    Operation,
+    Phase,
+    Progress,
+    Upgrade,
+    Verb,
+    Walking,
+)
+from orchestrator.rules.standing import (
+    OVER,
+    TROUBLE,
+    At,
+    Course,
+    Target,
+    due_s,
+    in_order,
+    is_out,
+    serves_nobody,
+    survey,
+)
+
+SOON_S = 1.0
+LATER_S = 3600.0
+_NAMED_MOST = 3  # in a sentence
+
+
+def advance(
+    operation: Operation, instances: Mapping[InstanceName, Instance], course: Course | None = None, now_s: float = 0.0
+) -> tuple[Operation, tuple[Instance, ...]]:
+    """The operation as it stands now, and the instances whose goal it changes in this moment.
+
+    An instance that serves goes only while its role misses fewer than it may, whoever took the others out, and when
+    all of the domains before its own have served for as long as they must. The first that fails, or serves no longer
+    while it is watched, halts the operation: the others keep what they have.
+    """
+    if operation.walk.broken:
+        return operation, ()
+    course = course or Course(upgrade=Upgrade(max_unavailable=operation.together))
+    seen = survey(operation, instances, course, now_s)
+    walk = replace(operation.walk, walked=tuple(one.walked for one in seen if one.walked is not None))
+    operation = replace(operation, walk=walk)
+    if any(one.at in TROUBLE for one in seen):
+        return _broken_off(operation, seen, instances, course), ()
+    so_far = _so_far(operation, seen)
+    if operation.halts or operation.verb is Verb.RESTART:
+        at_start = []
+    else:
+        at_start = [(one.instance, one.goal) for one in seen if one.at is At.OFF and one.instance and one.goal]
+    asleep = [replace(instance, goal=goal) for instance, goal in at_start if goal != instance.goal]
+    waiting = [one for one in seen if one.at is At.WAITING]
+    if operation.paused and (waiting or asleep):
+        return replace(operation, message=f"{so_far}; paused, {len(waiting) + len(asleep)} not begun"), ()
+    if waiting and _tried_out(operation, seen, course):
+        return _asking(operation, so_far, len(waiting)), ()
+    if all(one.at in OVER for one in seen):
+        return replace(operation, progress=Progress.DONE, message=so_far), tuple(asleep)
+    going, held_up = _next(operation, seen, instances, course)
+    changed = [replace(one.instance, goal=one.goal) for one in going if one.instance and one.goal]
+    return replace(operation, message=so_far + held_up), (*changed, *asleep)
+
+
+def again_s(operation: Operation, instances: Mapping[InstanceName, Instance], course: Course, now_s: float) -> float:
+    """When the operation has to be looked at again, though nothing happens until then (seconds)."""
+    upgrade, times = course.upgrade, [LATER_S]
+    for one in survey(operation, instances, course, now_s):
+        if one.at is At.SOAKING and one.instance:
+            times.append(one.instance.phase_since_s + upgrade.soak_s - now_s)
+        elif one.at is At.UNDER_WAY and one.instance and one.walked and upgrade.within_s is not None:
+            times.append(due_s(one.walked, one.instance, upgrade.within_s) - now_s)
+    return max(min(times), SOON_S)
+
+
+# Who goes next -----------------------------------------------------------------------------------------------
+
+
+def parts(operation: Operation, seen: Sequence[Target], upgrade: Upgrade) -> list[tuple[str, list[Target]]]:
+    """The targets in the order in which they go: a part begins when the one before it is over. Each with its name."""
+    canaries = set(operation.walk.canaries)
+    ordered = in_order(seen, upgrade)
+    named: dict[str, list[Target]] = {"the canary": [one for one in ordered if one.name in canaries]}
+    for one in ordered:
+        if one.name not in canaries:
+            domain = upgrade.domain(one.index)
+            named.setdefault("all" if domain is None else f"domain {domain}", []).append(one)
+    return [(name, part) for name, part in named.items() if part]
+
+
+def _next(
+    operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
+) -> tuple[list[Target], str]:
+    """Who is begun now, and in words what keeps others from that."""
+    upgrade = course.upgrade
+    walk = parts(operation, seen, upgrade)
+    front = next(number for number, (_, part) in enumerate(walk) if any(one.at not in OVER for one in part))
+    name, part = walk[front]
+    where = f"; {name}" if len(walk) > 1 else ""
+    waiting = [one for one in part if one.at is At.WAITING]
+    if upgrade.walking is Walking.MANUAL and front >= operation.walk.released:
+        return [], f"{where} ({_names(waiting)}) waits for: vmrole rollout next {operation.service}"
+    if upgrade.walking is Walking.AUTO and name != "the canary":
+        later = [one for _, after in walk[front + 1 :] for one in after if one.at is At.WAITING]
+        waiting += [one for one in later if one.instance and one.instance.phase is Phase.FAILED]
+    waiting.sort(key=lambda one: not serves_nobody(one))  # Those that serve nobody go first: nobody misses them.
+    going, out = _within_budget(operation, waiting, seen, instances, course)
+    watched = [one for one in seen if one.at is At.SOAKING]
+    if watched and not going:
+        where += f"; {_names(watched)} must serve for {upgrade.soak_s:g} s"
+    if out and waiting and not going:
+        where += f"; waits until {', '.join(out[:_NAMED_MOST])} serves again{_hint(out, instances)}"
+    return going, where
+
+
+def _within_budget(
+    operation: Operation,
+    waiting: Sequence[Target],
+    seen: Sequence[Target],
+    instances: Mapping[InstanceName, Instance],
+    course: Course,
+) -> tuple[list[Target], list[InstanceName]]:
+    """Of those that wait, as many as may go; and who else is out meanwhile."""
+    most = max((course.may_miss(one.role) for one in seen), default=1)
+    soaks = (At.UNDER_WAY, At.SOAKING) if course.upgrade.domains is None else (At.UNDER_WAY,)
+    under_way = {one.name: one.role for one in seen if one.at in soaks}
+    others = {} if operation.halts else _out_by_others(operation, seen, instances, course)
+    out = {**others, **under_way}
+    going: list[Target] = []
+    for one in waiting:
+        if len(under_way) + len(going) >= most:
+            break
+        if not operation.halts and not serves_nobody(one):
+            missed = sum(role == one.role for role in out.values())
+            if missed >= course.may_miss(one.role) or len(out) >= most:
+                continue
+        going.append(one)
+        out[one.name] = one.role
+    begun = {one.name for one in going}
+    return going, [name for name in others if name not in under_way and name not in begun]
+
+
+def _out_by_others(
+    operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
+) -> dict[InstanceName, str]:
+    """Instances of the same roles that serve nobody, or will not in a moment, each with its role. Who asks for one
+    instance by its name has seen which others have failed.
+    """
+    roles = {one.role for one in seen}
+    counts_failed = len(operation.targets) > 1 or course.rolls_to > 0
+    return {
+        one.name: one.role_name
+        for one in instances.values()
+        if one.role_name in roles
+        and one.goal.serve
+        and one.goal.runs
+        and is_out(one)
+        and (counts_failed or one.phase is not Phase.FAILED or one.goal.wanted > one.at)
+    }
+
+
+def _hint(out: Sequence[InstanceName], instances: Mapping[InstanceName, Instance]) -> str:
+    failed = next((name for name in out if instances[name].phase is Phase.FAILED), None)
+    if failed is None:
+        return ""
+    deed = "unprotect" if instances[failed].goal.protected else "reimage"
+    return f" ({failed} has failed: vmrole {deed} {failed}, or raise upgrade.maxUnavailable)"
+
+
+# What it comes to --------------------------------------------------------------------------------------------
+
+
+def _tried_out(operation: Operation, seen: Sequence[Target], course: Course) -> bool:
+    """Whether the canaries have served for as long as they must, and nobody has said yet what comes of that."""
+    walk = operation.walk
+    if not walk.canaries or walk.judged or course.upgrade.walking is Walking.MANUAL:
+        return False
+    return all(one.at in OVER for one in seen if one.name in walk.canaries)
+
+
+def _asking(operation: Operation, so_far: str, left: int) -> Operation:
+    words = f"{so_far}; the canary serves; paused, {left} not begun until: vmrole rollout resume {operation.service}"
+    return replace(operation, paused=True, walk=replace(operation.walk, asks=True), message=words)
+
+
+def _so_far(operation: Operation, seen: Sequence[Target]) -> str:
+    """How many targets are where they shall be."""
+    counts = {at: sum(one.at is at for one in seen) for at in At}
+    serving = counts[At.DONE] + counts[At.SOAKING]
+    parts = [f"{serving} of {len(seen)} {'stopped' if operation.verb is Verb.STOP else 'serving'}"]
+    if counts[At.REMOVED]:
+        parts.append(f"{counts[At.REMOVED]} removed meanwhile")
+    if counts[At.OFF] and operation.halts:
+        parts.append(f"{counts[At.OFF]} asked otherwise meanwhile")
+    elif counts[At.OFF]:
+        how = "left so" if operation.verb is Verb.RESTART else "made anew when they are started"
+        parts.append(f"{counts[At.OFF]} stopped and {how}")
+    if counts[At.PROTECTED]:
+        parts.append(f"{counts[At.PROTECTED]} protected and left as they are")
+    return ", ".join(parts)
+
+
+def _broken_off(
+    operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
+) -> Operation:
+    """It goes back where that was asked for and can be; else it is halted, with what there is to say and to do."""
+    bad = [one for one in seen if one.at in TROUBLE]
+    because = "; ".join(f"{one.name}: {_fault(one, course.upgrade)}" for one in bad)
+    if not course.rolls_to:
+        return replace(operation, progress=Progress.FAILED, message=because)
+    because += f". {_whose(bad, seen, instances)}"
+    if course.upgrade.on_failure is OnFailure.UNDO and course.back_to:
+        return replace(operation, walk=replace(operation.walk, broken=because), message=f"{because}; it goes back")
+    left = sum(one.at is At.WAITING for one in seen)
+    changed = sum(one.at not in (At.WAITING, At.REMOVED, At.PROTECTED, At.OFF) for one in seen)
+    resume = f"vmrole rollout resume {operation.service} takes up the failed, then the {left} that are left"
+    undo = f"vmrole rollout undo {operation.service} takes the {changed} that were changed back"
+    undo += f" to revision {course.back_to}" if course.back_to else ""
+    return replace(operation, progress=Progress.FAILED, message=f"{because}; {resume}; {undo}")
+
+
+def _fault(target: Target, upgrade: Upgrade) -> str:
+    assert target.instance is not None
+    match target.at:
+        case At.LAPSED:
+            why = target.instance.failure or target.instance.waiting or target.instance.phase
+            return f"it served, and is unwell before it has done so for {upgrade.soak_s:g} s: {why}"
+        case At.LATE:
+            return f"it does not serve {upgrade.within_s:g} s after it was begun: {target.instance.waiting or '?'}"
+        case _:
+            return target.instance.failure
+
+
+def _whose(bad: Sequence[Target], seen: Sequence[Target], instances: Mapping[InstanceName, Instance]) -> str:
+    """Whose cause it is, as far as the records tell."""
+    changed = {one.name for one in seen if one.at is not At.WAITING}
+    roles = {one.role for one in bad}
+    alike = [
+        one.name
+        for one in instances.values()
+        if one.role_name in roles and one.name not in changed and one.goal.serve and one.goal.runs
+        if one.phase is Phase.FAILED or one.unwell_since_s
+    ]
+    if alike:
+        return f"It is hardly the change: {_named(alike)} is ill as well, and was not changed"
+    if any(one.instance and one.instance.sick_since_s for one in bad):
+        return "It is the host's turn: the instance cannot help it"
+    if not all(one.instance and one.instance.set_up for one in bad):
+        return "It is the image's or the answers' turn: setup was not completed"
+    if all(one.instance and one.instance.only_probe for one in bad):
+        return "It is the service's turn: the guest and what starts by itself in it are well, and the probe fails"
+    return "It is the guest's turn: setup was completed, what starts in it does not serve"
+
+
+def _names(those: Sequence[Target]) -> str:
+    return _named([one.name for one in those])
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_MOST]) + (", …" if len(names) > _NAMED_MOST else "")
+
+
+# Somebody lets it go -----------------------------------------------------------------------------------------
+
+
+def release(
+    operation: Operation, instances: Mapping[InstanceName, Instance], course: Course, now_s: float
+) -> tuple[str, Operation]:
+    """The operation with its next part let go, and what that part is called; raises Conflict where none waits."""
+    service = operation.service
+    if course.upgrade.walking is not Walking.MANUAL:
+        hint = f"to have it wait before each domain: upgrade: {{mode: manual}}; or: vmrole rollout pause {service}"
+        raise Conflict(f"the rollout of service {service} goes on by itself", hint=hint)
+    if operation.paused:
+        raise Conflict(f"the rollout of service {service} is paused", hint=f"run: vmrole rollout resume {service}")
+    walk = parts(operation, survey(operation, instances, course, now_s), course.upgrade)
+    released = operation.walk.released
+    for name, part in walk[:released]:
+        if left := [one for one in part if one.at not in OVER]:
+            why_not = f"{name} is under way: {_names(left)}"
+            raise Conflict(why_not, hint=f"when it is done; ask: vmrole rollout status {service}")
+    while released < len(walk) and all(one.at in OVER for one in walk[released][1]):
+        released += 1  # There is nothing to do in it.
+    if released == len(walk):
+        raise Conflict(f"nothing of the rollout of service {service} waits", hint=f"run: vmrole wait {service}")
+    return walk[released][0], replace(operation, walk=replace(operation.walk, released=released + 1))
