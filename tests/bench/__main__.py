@@ -16,6 +16,7 @@ import vmrole_images
 from tests.bench import answers
 from tests.bench.convert import convert_ratio
 from tests.bench.floor import Floor
+from tests.bench.mended import mended_s
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
@@ -140,6 +141,13 @@ class Bench:
 
         return result
 
+    def mended_s(self) -> Samples:
+        """What somebody takes away of the network is back: the VIP, a port of a VM."""
+        self.apply(1)
+        gone = mended_s(self.lab, VIP, "web-0.bench")
+        self.delete()
+        return "s", 1.0, gone
+
     def idle(self) -> dict[str, Samples]:
         """The daemon with ten instances serving: processor time over 60 s, and its memory."""
         self.apply(10)
@@ -226,6 +234,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     one: dict[str, Callable[[], Samples]] = {
         "cli_get_ratio": bench.cli_get_ratio,
         "ready_to_rotation_s": bench.ready_to_rotation_s,
+        "mended_s": bench.mended_s,
         "reimage_ratio": bench.reimage_ratio,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
         "convert_ratio": convert_ratio,
