@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.errors import Conflict, Unreachable
-from orchestrator.model import Image, Operation, Phase, Progress, Revision, Rollout, ServiceSpec
+from orchestrator.model import Image, OnFailure, Operation, Phase, Progress, Revision, Rollout, ServiceSpec, Upgrade
 from orchestrator.ports import Store, Write
 from tests.trouble.test_whole_life import gone
 from tests.world.fabric import DIGEST, Died, Fabric, Trouble, Troubled, die, hang_up, web_role
@@ -135,17 +136,38 @@ def rolled(fabric: Asked) -> None:
     assert not fabric.present.all(Revision)
 
 
+def gone_back(fabric: Asked) -> None:
+    """Deploy; a release that is bad, by a file that says to go back."""
+    fabric.world.faults.bad_user_data.add(spec("x").roles[0].user_data)
+    upgrade = Upgrade(on_failure=OnFailure.UNDO, within_s=60.0)
+    fabric.apply("a")
+    fabric.until(fabric.rests)
+    fabric.ask(lambda: fabric.control.apply_spec(replace(spec("x"), upgrade=upgrade)))
+    fabric.until(lambda: fabric.rests() and fabric.control.service("shop").file_revision > 2)
+    assert fabric.built() == "aa"
+    assert [one.generation for one in fabric.instances()] == [3, 1], "who was not changed has the VM that he had"
+    assert [(one.number, one.restores) for one in fabric.control.revisions("shop")] == [(1, 0), (2, 0), (3, 1)]
+    progress = [one.progress for one in fabric.control.rollouts("shop")]
+    assert progress == [Progress.FAILED, Progress.DONE]
+    fabric.ask(fabric.remove)
+    gone(fabric)
+
+
+Life = Callable[[Asked], None]
+
+
 @functools.cache
-def effects() -> int:
+def effects(life: Life) -> int:
     """How many such commits an untroubled life has."""
     fabric = Asked()
-    rolled(fabric)
+    life(fabric)
     return fabric.trouble.calls
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("strike", [die, hang_up], ids=["daemon-dies", "peer-hangs-up"])
-def test_trouble_at_every_commit(strike: Callable[[], None], after: bool) -> None:
+@pytest.mark.parametrize("life", [rolled, gone_back])
+def test_trouble_at_every_commit(strike: Callable[[], None], after: bool, life: Life) -> None:
     """kill -9 of the daemon, or a peer that is gone or never answers, changes nothing in the end."""
-    for at in range(1, effects() + 1):
-        rolled(Asked(AtCommits(at, after, strike)))
+    for at in range(1, effects(life) + 1):
+        life(Asked(AtCommits(at, after, strike)))

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator import servicefile
 from orchestrator.control import records
+from orchestrator.control.loop import Kind, Reconciler
 from orchestrator.control.revisions import of_instance
 from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import (
@@ -360,3 +361,31 @@ def test_the_picture_in_the_docs_is_the_code() -> None:
     """docs/rollouts.md shows the states as the rule has them."""
     page = Path(__file__).resolve().parents[3] / "docs" / "rollouts.md"
     assert standing.picture() in page.read_text()
+
+
+class Noting(Reconciler):
+    """One that notes what it is told to look at."""
+
+    woken: list[tuple[str, str]]
+
+    def wake(self, kind: Kind, key: str) -> None:
+        """As ever."""
+        self.woken.append((kind, key))
+        super().wake(kind, key)
+
+
+def test_who_becomes_unwell_has_the_rollout_looked_at() -> None:
+    """At once, not when it is its time again: until then the next domain might begin."""
+    upgrade = Upgrade(soak_s=600.0)
+    fabric = serving(upgrade, instances=2)
+    fabric.control.apply_spec(spec("b", upgrade, instances=2))
+    fabric.until(lambda: built(fabric) == "ba" and not away(fabric), rounds=3000)
+    daemon = Noting(fabric.store, fabric.host, workers=1)
+    daemon.woken = []
+    daemon.attend(("service", "shop"))
+    fabric.world.faults.check_fails.add(instance_name("shop", "web", 0))
+    daemon.woken.clear()
+    daemon.attend(("instance", instance_name("shop", "web", 0)))
+    assert fabric.instance("web-0.shop").phase is Phase.SERVING
+    assert fabric.instance("web-0.shop").unwell_since_s
+    assert ("operation", newest(fabric).id) in daemon.woken
