@@ -138,7 +138,7 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
     """
     last: Json = operation
     rows: dict[str, Mapping[str, Any]] = {}
-    is_paused = False
+    is_paused, waits = False, ""
     with progress, _in_time(rows, off if operation["verb"] == "stop" else settled):
         for kind, value, _ in client.watch_operation(operation["id"], until=until):
             _take(rows, kind, value, progress)
@@ -146,6 +146,9 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
                 is_paused = value["paused"]
                 state = f"paused until: vmrole rollout resume {value['service']}" if is_paused else "resumed"
                 render.say(f"{value['service']}: its rollout is {state}")
+            if kind == "operation" and _held(value) != waits:
+                waits = _held(value)
+                render.say(f"{value['service']}: {waits}" if waits else f"{value['service']}: its rollout goes on")
             if kind == "end":
                 last = value
     if isinstance(last, str):
@@ -158,6 +161,12 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
         raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole {ill}")
     if last["progress"] == "superseded":
         raise Conflict(f"{what} was superseded: {last['message']}", hint="ask: vmrole get operations")
+
+
+def _held(operation: Mapping[str, Any]) -> str:
+    """For whose word a rollout waits that is not paused, as it says itself; "" for one that goes on."""
+    *_, last = str(operation["message"]).split("; ")
+    return last if f"vmrole rollout next {operation['service']}" in last else ""
 
 
 @contextlib.contextmanager

@@ -149,6 +149,7 @@ def gone_back(fabric: Asked) -> None:
     assert [(one.number, one.restores) for one in fabric.control.revisions("shop")] == [(1, 0), (2, 0), (3, 1)]
     progress = [one.progress for one in fabric.control.rollouts("shop")]
     assert progress == [Progress.FAILED, Progress.DONE]
+    assert "cannot go back" not in fabric.control.rollouts("shop")[0].message
     fabric.ask(fabric.remove)
     gone(fabric)
 

@@ -208,3 +208,21 @@ def test_next_lets_a_domain_go_and_what_is_shown_of_domains(run: Run, daemon: Da
     status, _, err = run("rollout", "next", "shop")
     assert status == 5
     assert "the canary is under way: web-0.shop" in err
+
+
+def test_who_waits_is_told_which_domain_waits_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a manual rollout: it goes on with the next domain when somebody says so."""
+    with Daemon(tmp_path, alive=True) as daemon:
+        monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
+        daemon.give_image()
+        daemon.client().apply(SHOP)
+        assert main(["wait", "shop", "--timeout", "5m"]) == 0
+        daemon.client().apply(MORE.replace("roles:", "upgrade: {domains: 1, mode: manual}\nroles:", 1))
+        capsys.readouterr()
+        assert main(["wait", "shop", "--timeout", "3s"]) == 4
+        assert "waits for: vmrole rollout next shop" in capsys.readouterr().err
+        assert main(["rollout", "next", "shop"]) == 0
+        assert main(["wait", "shop", "--timeout", "5m"]) == 0
+        assert {one.role.size.memory_mib for one in daemon.control.instances("shop")} == {256}
