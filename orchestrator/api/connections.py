@@ -29,6 +29,9 @@ TAKE_WITHIN_S = 60.0  # for a client that does not read its answer
 CONNECTIONS_MAX = 512
 DESCRIPTORS_KEPT = 128  # for what the daemon does by itself
 TOLD_EVERY_S = 60.0
+HEADERS_BYTES_MAX = 64 * 1024
+CHUNKS_FREE = 1024  # of a request, however small; and then one for each so many bytes of it
+CHUNK_BYTES = 256
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,28 @@ class Doors:
             raise Busy("the daemon has no file descriptors left for this", hint="raise its limit: LimitNOFILE=65536")
 
 
+class _Coarse(h11.Connection):
+    """Takes a body in chunks as long as they are worth their while.
+
+    Each costs the loop as much as a whole read, whatever is in it: of one byte each, a connection would have so many
+    in every read that all others waited for seconds.
+    """
+
+    _chunks = _bytes = 0  # of the request that is being received
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """See h11. RemoteProtocolError for too many chunks with too little in them."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > CHUNKS_FREE + self._bytes // CHUNK_BYTES:
+                raise h11.RemoteProtocolError("the chunks of its body are too small")
+        return event
+
+
 class Connection(H11Protocol):
     """HTTP/1.1 over a unix socket, with the caller in the state of every request: the peer, and what the listener
     that he came by lets him do. A connection by any other listener has no caller, and the guard refuses it.
@@ -65,6 +90,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Reads the credentials once: they are those of the moment of connect(2)."""
         super().connection_made(transport)
+        self.conn = _Coarse(h11.SERVER, HEADERS_BYTES_MAX)
         self._held = contextlib.ExitStack()
         self._waits_for = ""
         self._deadline: asyncio.TimerHandle | None = None

@@ -311,6 +311,20 @@ def test_health_is_told_while_everything_waits(daemon: Daemon, monkeypatch: pyte
         assert daemon.client().call("GET", "/healthz", within_s=WITHIN_S / 2)["status"] == "ok"
 
 
+@pytest.mark.parametrize("what", ["services", "images?name=x&format=raw"])
+def test_a_body_in_crumbs_is_refused(daemon: Daemon, what: str) -> None:
+    """Each chunk costs the daemon the same, be it of one byte, and all others wait for it; in pieces it is taken."""
+    head = f"POST /v1/{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    crumbs = b"1\r\n#\r\n" * (2 * connections.CHUNKS_FREE)
+    assert answer_within(daemon.socket, head + crumbs, WITHIN_S).startswith(b"HTTP/1.1 400 ")
+    text = SHOP.encode() + b"#" * 200_000
+    pieces = b"".join(
+        b"%x\r\n%s\r\n" % (len(part), part) for part in (text[at : at + 512] for at in range(0, len(text), 512))
+    )
+    whole = answer_within(daemon.socket, head + pieces + b"0\r\n\r\n", WITHIN_S)
+    assert b" 400 " not in whole.split(b"\r\n")[0]
+
+
 @pytest.mark.parametrize(
     "sent",
     [
