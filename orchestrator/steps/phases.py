@@ -136,7 +136,8 @@ def await_services(instance: Instance, host: Host) -> Outcome:
         return Wait(seen, f"the ready probe says: {why_not}", SOON_S) if why_not else Done(seen, "the probe passes")
     services = host.guest.services(seen)
     if isinstance(services, Silence):
-        return Wait(seen, silence_says("the guest is starting", services, seen, host.clock.now_s()), SOON_S)
+        says = silence_says("the guest is starting", services, seen, host.clock.now_s())
+        return Wait(seen, says, SOON_S, blameless=services.frozen)
     seen = told(seen, services)
     if services.verdict:
         return Failed(services.verdict, mendable=False)
@@ -394,5 +395,6 @@ def _listen(
         return Wait(seen, f"{meanwhile}: {domain.stuck}", SHORTLY_S)
     identity = identity_of(instance, host)
     if isinstance(identity, Silence):
-        return Wait(seen, silence_says(meanwhile, identity, seen, host.clock.now_s()), SHORTLY_S)
+        says = silence_says(meanwhile, identity, seen, host.clock.now_s())
+        return Wait(seen, says, SHORTLY_S, blameless=identity.frozen)
     return count_boot(seen, identity), identity

@@ -120,6 +120,23 @@ def test_a_frozen_guest_behind_a_balancer_is_left_alone() -> None:
     assert (fabric.instance().waiting, fabric.instance().strikes) == ("", 0)
 
 
+def test_a_freeze_while_it_starts_takes_no_time_of_its_deadline() -> None:
+    """However long the backup lasts: a guest that starts goes on where it was when its file systems thaw."""
+    fabric = Fabric()
+    fabric.world.faults.services_never_start.add(WEB)
+    fabric.deploy(web_role(instances=1))
+    fabric.until(lambda: fabric.instance().phase is Phase.STARTING)
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.faults.frozen.add(WEB)
+    rounds(fabric, 240, 10.0)
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.STARTING, boots)
+    assert "its file systems are frozen" in fabric.instance().waiting
+    fabric.world.faults.frozen.clear()
+    fabric.world.faults.services_never_start.clear()
+    fabric.until(lambda: fabric.instance().phase is Phase.SERVING)
+    assert (fabric.instance().strikes, fabric.world.machines[WEB].boots) == (0, boots)
+
+
 def test_a_frozen_worker_is_left_alone() -> None:
     """A backup that freezes its file systems makes an agent silent that is well."""
     fabric = worker(silence_s=60.0)
