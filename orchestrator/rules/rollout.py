@@ -155,8 +155,8 @@ def _within_budget(
 def _out_by_others(
     operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
 ) -> dict[InstanceName, str]:
-    """Instances of the same roles that serve nobody, or will not in a moment, each with its role. Who asks for one
-    instance by its name has seen which others have failed.
+    """Instances of the same roles that serve nobody, or will not in a moment, each with its role. What is protected
+    holds up nobody. Who asks for one instance by its name has seen which others have failed.
     """
     roles = {one.role for one in seen}
     counts_failed = len(operation.targets) > 1 or course.rolls_to > 0
@@ -166,6 +166,7 @@ def _out_by_others(
         if one.role_name in roles
         and one.goal.serve
         and one.goal.runs
+        and not one.goal.protected
         and is_out(one)
         and (counts_failed or one.phase is not Phase.FAILED or one.goal.wanted > one.at)
     }
@@ -175,8 +176,7 @@ def _hint(out: Sequence[InstanceName], instances: Mapping[InstanceName, Instance
     failed = next((name for name in out if instances[name].phase is Phase.FAILED), None)
     if failed is None:
         return ""
-    deed = "unprotect" if instances[failed].goal.protected else "reimage"
-    return f" ({failed} has failed: vmrole {deed} {failed}, or raise upgrade.maxUnavailable)"
+    return f" ({failed} has failed: vmrole reimage {failed}, or raise upgrade.maxUnavailable)"
 
 
 # What it comes to --------------------------------------------------------------------------------------------

@@ -102,11 +102,8 @@ class Life:
             one.role_name == role
             and one.goal.serve
             and one.goal.runs
-            and (
-                one.phase is not Phase.SERVING
-                or one.unwell_since_s > 0
-                or (one.goal.wanted > one.at and not one.goal.protected)
-            )
+            and not one.goal.protected
+            and (one.phase is not Phase.SERVING or one.unwell_since_s > 0 or one.goal.wanted > one.at)
             for one in self.instances.values()
         )
 
