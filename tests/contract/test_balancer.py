@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -32,8 +29,12 @@ from tests.contract.suites.balancer import (
     member,
     patiently,
 )
+from tests.world.balancing import answered, ask, haproxy, kill_all, origins, woken
 from tests.world.fabric import Fabric
 from tests.world.origin import Origin
+from tests.world.waiting import until
+
+__all__ = ["haproxy", "origins", "woken"]  # fixtures
 
 
 class LivingBalancer(FakeBalancer):
@@ -76,37 +77,6 @@ class TestFake(BalancerContract):
         balancer.living.pass_time(5.0)
         later = balancer.seats()[ZERO]
         assert (later.standing, later.checked) == (Standing.DOWN, True)
-
-
-@pytest.fixture
-def woken() -> list[InstanceName]:
-    """Whom HAProxy's watcher has woken."""
-    return []
-
-
-@pytest.fixture
-def haproxy(tmp_path: Path, woken: list[InstanceName]) -> Iterator[HaproxyBalancer]:
-    """A real HAProxy on loopback; it ends with the test."""
-    with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda name, _: woken.append(name)) as balancer:
-        yield balancer
-        balancer.shape([])
-
-
-@pytest.fixture
-def origins() -> Iterator[dict[InstanceName, Origin]]:
-    """Two real HTTP servers, one for each member."""
-    with Origin("zero", ADDRESSES[ZERO], 8077) as zero, Origin("one", ADDRESSES[ONE], 8077) as one:
-        yield {ZERO: zero, ONE: one}
-
-
-def ask(path: str = "/", port: int = PORT, connection: http.client.HTTPConnection | None = None) -> tuple[int, str]:
-    """Status and body through the VIP."""
-    if connection is None:
-        with contextlib.closing(http.client.HTTPConnection(VIP, port, timeout=5)) as fresh:
-            return ask(path, port, fresh)
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
 
 
 @pytest.mark.usefixtures("origins")
@@ -252,36 +222,3 @@ def ask_kept(connection: http.client.HTTPConnection) -> tuple[int, str]:
     except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
         connection.close()
         return ask(connection=connection)
-
-
-def answered() -> tuple[int, str]:
-    """As `ask`; (0, "") while nobody listens."""
-    try:
-        return ask()
-    except OSError:
-        return 0, ""
-
-
-def kill_all(haproxy: HaproxyBalancer) -> None:
-    """kill -9 of the master and its workers; returns when they have died of it."""
-    config = str(haproxy.process.config).encode()
-    killed = [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _runs_on(entry, config)
-    ]
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(_runs_on(Path(f"/proc/{pid}"), config) for pid in killed))
-
-
-def _runs_on(entry: Path, config: bytes) -> bool:
-    with contextlib.suppress(OSError):
-        return config in (entry / "cmdline").read_bytes().split(b"\0")
-    return False
-
-
-def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
-    """AssertionError when `true()` does not hold in time."""
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)

@@ -37,8 +37,11 @@ from tests.contract.suites.balancer import (
     member,
     patiently,
 )
-from tests.contract.test_balancer import answered, ask, kill_all, until
+from tests.world.balancing import answered, ask, kill_all, origins, place, start
 from tests.world.origin import Origin
+from tests.world.waiting import until
+
+__all__ = ["origins", "place", "start"]  # fixtures
 
 TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
 SQL = 8079
@@ -53,35 +56,9 @@ def test_a_refused_configuration_is_told_in_haproxy_s_words(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """HAProxy's directory."""
-    return tmp_path / "haproxy"
-
-
-@pytest.fixture
-def start(place: Path) -> Iterator[Callable[[], HaproxyBalancer]]:
-    """Begins a daemon's balancer on `place`; each call is the next daemon. All end with the test, HAProxy too."""
-    with contextlib.ExitStack() as stack:
-
-        def begin() -> HaproxyBalancer:
-            return stack.enter_context(HaproxyBalancer(place, "haproxy", lambda *_: None))
-
-        last = HaproxyBalancer(place, "haproxy", lambda *_: None)
-        stack.callback(lambda: last.shape([]))
-        yield begin
-
-
-@pytest.fixture
 def haproxy(start: Callable[[], HaproxyBalancer]) -> HaproxyBalancer:
     """The first daemon's."""
     return start()
-
-
-@pytest.fixture
-def origins() -> Iterator[dict[InstanceName, Origin]]:
-    """Two real HTTP servers, one for each member."""
-    with Origin("zero", ADDRESSES[ZERO], 8077) as zero, Origin("one", ADDRESSES[ONE], 8077) as one:
-        yield {ZERO: zero, ONE: one}
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from orchestrator.host.doctor.check import Verdict
 from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Standing
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, POOL, PORT, VIP, ZERO, member, patiently
 from tests.contract.suites.limits import Front, LimitsContract
-from tests.contract.test_balancer import answered, kill_all, until
+from tests.world.balancing import answered, kill_all
+from tests.world.waiting import until
 
 TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
 UNCHECKED = replace(HTTP, probe=None)

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target
 from orchestrator.model import HttpProbe, TcpProbe
 from tests.contract.suites.balancer import CORNER
-from tests.contract.test_balancer import until
+from tests.world.waiting import until
 
 QUICK = Pace(interval_s=0.05, timeout_s=0.5, rise=2, fall=3)
 HERE = f"{CORNER}.40"

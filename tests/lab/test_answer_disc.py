@@ -14,7 +14,7 @@ from tests.contract.suites.stage import make_instance
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.real_stage import RealStage, real_stage
-from tests.lab.test_life import apply, ready, service, until
+from tests.lab.services import apply, ready, service, until
 
 __all__ = ["ready"]
 

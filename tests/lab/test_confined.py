@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.lab.harness import answers, enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import kill_naming
-from tests.lab.test_life import URL, apply, instance, service
-from tests.unit.repository.test_unit_file import UNIT, values
+from tests.lab.services import URL, apply, instance, service
+from tests.world.unit_file import UNIT, values
 
 CONFINE = str(enter.REPOSITORY / "tests" / "lab" / "harness" / "confine.py")
 SECCOMP_FILTER = "2"  # proc(5)

@@ -14,7 +14,7 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.test_life import apply, instance, ready, service
+from tests.lab.services import apply, instance, ready, service
 from tests.world.fabric import DIGEST, Fabric, web_role
 
 __all__ = ["ready"]

@@ -13,7 +13,7 @@ from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.model import Event
 from orchestrator.ports import Write
 from tests.lab.harness.lab import Lab
-from tests.lab.test_life import apply, instance, service, until
+from tests.lab.services import apply, instance, service, until
 
 STATE_MIB = 64
 

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 from pathlib import Path
-from typing import Any
 
 import vmrole_images
 
+from tests.lab.admissions import assert_good, report_of
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 
-TEST_S = 900.0  # Two minutes on a quiet machine.
-SIGNS = {
-    "system": None,
-    "agent calls": None,
-    "name": True,
-    "SSH host keys": None,
-    "shutdown": True,
-    "setup restart": True,
-    "reimage": True,
-    "image": True,
-}
 # What a hand-made image has of the machine that it was made on; every generation of the canary has it, too.
 BAKED = """userData: |
   #!/bin/sh
@@ -31,24 +19,6 @@ BAKED = """userData: |
   mkdir -p /etc/ssh
   echo "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB root@golden" >/etc/ssh/ssh_host_rsa_key.pub
 """
-
-
-def report_of(daemon: RoleDaemon, *words: str, within_s: float = TEST_S) -> dict[str, Any]:
-    """What the test of an image says."""
-    said = daemon.run("image", "test", *words, "--within", "10 min", "-o", "json", timeout_s=within_s).stdout
-    report: dict[str, Any] = json.loads(said)
-    return report
-
-
-def assert_good(report: dict[str, Any]) -> None:
-    """Every question answered, none badly; three generations measured, and deadlines suggested."""
-    found = {one["subject"]: one["good"] for one in report["findings"]}
-    assert found.keys() - {"machine-id"} == SIGNS.keys()
-    assert {subject: good for subject, good in found.items() if good is False} == {}
-    assert {subject for subject, good in found.items() if good} >= {one for one, good in SIGNS.items() if good}
-    assert [lap["generation"] for lap in report["generations"]] == [1, 2, 3]
-    assert all(lap["phases_s"]["setup"] > 1.0 for lap in report["generations"])
-    assert report["image"]["suggested"]["setup_s"] >= 60.0
 
 
 def test_good_images_pass(lab: Lab, daemon: RoleDaemon, micro_image: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.lab.edited_disk import edited
 from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon, processes_naming
-from tests.lab.test_life import URL, VIP, apply, instance, ready, until
+from tests.lab.services import URL, VIP, apply, instance, ready, until
 
 __all__ = ["ready"]
 SILENCE_S = 60.0

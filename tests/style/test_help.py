@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 
 import click
@@ -11,6 +10,7 @@ import pytest
 
 from orchestrator.cli.groups import first_sentence
 from orchestrator.cli.table import vmrole
+from tests.world.command_line import parsed
 
 EXAMPLE = re.compile(r"^ +\$ (vmrole .+)$", re.MULTILINE)
 
@@ -35,19 +35,6 @@ ALL = dict(commands())
 def help_of(command: click.Command, words: str) -> str:
     """As `--help` prints it."""
     return command.get_help(click.Context(command, info_name=words))
-
-
-def parsed(line: str) -> str:
-    """The words of the command that a line calls; raises click's error when the command line refuses it."""
-    command, (name, *arguments) = vmrole, shlex.split(line, comments=True)
-    words, context = name, vmrole.make_context(name, arguments)
-    while isinstance(command, click.Group):
-        name, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
-        assert name is not None
-        assert found is not None
-        words, command = f"{words} {name}", found
-        context = command.make_context(name, arguments, parent=context)
-    return words
 
 
 def test_every_command_is_looked_at() -> None:

@@ -16,9 +16,9 @@ from orchestrator.model import InstanceName, Phase, Standing
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Wait
 from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
-from tests.contract.test_balancer import ask, kill_all, until
-from tests.contract.test_haproxy import origins, place, start
+from tests.world.balancing import ask, kill_all, origins, place, start
 from tests.world.fabric import Fabric, web_role
+from tests.world.waiting import until
 
 __all__ = ["origins", "place", "start"]  # fixtures
 

@@ -16,7 +16,7 @@ from orchestrator.control.requests import Control
 from orchestrator.errors import Conflict, Unreachable
 from orchestrator.model import Image, OnFailure, Operation, Phase, Progress, Revision, Rollout, ServiceSpec, Upgrade
 from orchestrator.ports import Store, Write
-from tests.trouble.test_whole_life import gone
+from tests.trouble.wishes import gone
 from tests.world.fabric import DIGEST, Died, Fabric, Trouble, Troubled, die, hang_up, web_role
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.model import Phase, Power, Verb
-from tests.trouble.test_whole_life import WISHES, effects_of_wishes, gone
+from tests.trouble.wishes import WISHES, effects_of_wishes, gone
 from tests.world.fabric import Fabric, Trouble, die, hang_up, web_role
 
 ROLE = web_role(instances=1)

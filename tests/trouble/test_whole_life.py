@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from orchestrator.model import Phase, Size, Verb
+from tests.trouble.wishes import WISHES, effects_of_wishes, gone
 from tests.world.fabric import Fabric, Trouble, die, hang_up, web_role, whole_life
 
 
@@ -91,30 +91,6 @@ def test_the_operator_applies_something_else_meanwhile(change: dict[str, Any]) -
 
         fabric.remove()
         gone(fabric)
-
-
-def gone(fabric: Fabric) -> None:
-    """Waits until nothing is left."""
-    fabric.until(lambda: not fabric.instances() and not fabric.control.services())
-    fabric.world.nothing_is_left()
-
-
-WISHES: tuple[Callable[[Fabric], None], ...] = (
-    lambda fabric: fabric.deploy(),
-    lambda fabric: fabric.act(Verb.RESTART, "shop"),
-    lambda fabric: fabric.act(Verb.REIMAGE, "shop"),
-    lambda fabric: fabric.act(Verb.REBUILD, "web-1.shop"),
-)
-
-
-@functools.cache
-def effects_of_wishes() -> int:
-    """How many calls with an effect there are until all wishes are fulfilled."""
-    fabric = Fabric()
-    for wish in WISHES:
-        wish(fabric)
-        fabric.until(fabric.quiet)
-    return fabric.trouble.calls
 
 
 def whole_life_tolerant(fabric: Fabric) -> None:

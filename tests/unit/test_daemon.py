@@ -25,10 +25,10 @@ from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import InvalidInput, NoSpace
 from orchestrator.host.config import Config
 from orchestrator.ports import Document
+from tests.world.daemons import UP_S, configured
 from tests.world.fabric import Fabric, web_role
 
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
-UP_S = 60.0  # It waits 10 s for a libvirtd of which nothing is there.
 
 
 @pytest.fixture
@@ -36,15 +36,6 @@ def place() -> Iterator[Path]:
     """A directory with a short name, for sockets lie in it."""
     with tempfile.TemporaryDirectory(prefix="vmr-") as made:
         yield Path(made)
-
-
-def configured(place: Path, **more: str) -> Path:
-    """A configuration file whose directories are yet to be made."""
-    keys = {"state_dir": str(place / "state"), "run_dir": str(place / "run"), "accelerator": "tcg"}
-    keys |= {"libvirt_uri": f"qemu+unix:///system?socket={place}/nobody", **more}
-    file = place / "vmrole.toml"
-    file.write_text("".join(f'{key} = "{value}"\n' for key, value in keys.items()))
-    return file
 
 
 def test_a_driver_that_rings_never_hears_of_our_troubles(caplog: pytest.LogCaptureFixture) -> None:

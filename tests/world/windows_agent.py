@@ -12,7 +12,7 @@ from orchestrator.drivers.guest import windows_guest, windows_setup
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Os, Phase, Ready
-from tests.unit.drivers.hypervisor.test_domain_xml import instance
+from tests.world.instances import instance
 
 FIRST = "20261122023000.123456+000"
 SECOND = "20261122023500.123456+000"

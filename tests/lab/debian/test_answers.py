@@ -9,8 +9,6 @@ import base64
 import contextlib
 import dataclasses
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,11 @@ from typing import Any
 import pytest
 from vmrole_unattend import iso, nocloud
 
-from tests.lab.test_image_boot import Guest, NoAnswer, until
+from tests.lab.booted import Guest, NoAnswer, until
+from tests.lab.debian_guests import BOOT_S, KEPT_MIB, MAC, OFF_S, Debian, past_setup, settled
 
-_BOOT_S = 900.0  # 30 s on a quiet machine, 370 s were seen where others used the same two cores.
-_OFF_S = 120.0
 _LOOK_S = 120.0
-_MIB = 1 << 20
-_KEPT_MIB = 64  # as an earlier generation had it
-pytestmark = pytest.mark.timeout(5 * (_BOOT_S + _OFF_S))  # the first test waits for the whole life
-_MAC = "52:54:00:12:34:56"  # qemu's default for the first card
+pytestmark = pytest.mark.timeout(5 * (BOOT_S + OFF_S))  # the first test waits for the whole life
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1dCBub2JvZHkgaGFzIHRoZSBvdGhlciBoYWxm somebody"
 _USER_DATA = """\
@@ -78,30 +72,6 @@ _LOOK = {
 }
 
 
-class Debian(Guest):
-    """A guest with two local storages: one blank, and one that an earlier generation used."""
-
-    def lay(self, base: Path) -> None:
-        """As a guest of the first generation that finds one storage in use."""
-        super().lay(base)
-        content = self.place / "content"
-        content.mkdir()
-        (content / "marker").write_text("from an earlier generation\n")
-        with self._kept.open("wb") as stream:
-            stream.truncate(_KEPT_MIB * _MIB)
-        subprocess.run(["mkfs.ext4", "-q", "-d", content, self._kept], check=True, timeout=60)
-        os.truncate(self._kept, 4 * self._kept.stat().st_size)  # as the host does it for a new generation
-
-    @property
-    def _kept(self) -> Path:
-        return self.place / "kept.raw"
-
-    def _command(self, disc: Path | None) -> list[str]:
-        command = [argument.replace("serial=ls-cache", "serial=ls-blank") for argument in super()._command(disc)]
-        drive = f"if=none,id=d2,file={self._kept},format=raw"
-        return [*command, "-drive", drive, "-device", "virtio-blk-pci,drive=d2,serial=ls-kept"]
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Life:
     """What was seen: in the boot after the setup restart, and in a later boot without the disc."""
@@ -131,7 +101,7 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
         service="shop",
         instance="web-0.shop",
         generation=3,
-        mac=_MAC,
+        mac=MAC,
         user_data=_USER_DATA,
         public_keys=(_KEY,),
         local_storage=("blank", "kept"),
@@ -141,25 +111,14 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
     seen = []
     for inserted in (disc, None):
         with guest.running(inserted):
-            until(lambda: _past_setup(guest), _BOOT_S, guest)
-            until(lambda: _settled(guest), _BOOT_S, guest)
+            until(lambda: past_setup(guest), BOOT_S, guest)
+            until(lambda: settled(guest), BOOT_S, guest)
             seen.append(_facts(guest))
             with contextlib.suppress(NoAnswer):
                 guest.ask("guest-shutdown", mode="powerdown")
-            until(guest.ended, _OFF_S, guest)
+            until(guest.ended, OFF_S, guest)
     console = guest.console.read_text(errors="replace")
     return Life(answers.instance_id, console, seen[0], seen[1], time.monotonic() - started_s)
-
-
-def _past_setup(guest: Guest) -> bool | None:
-    """True in another boot than the setup boot."""
-    setup_boot = guest.read("/var/lib/vmrole/setup-boot")
-    return True if guest.read("/proc/sys/kernel/random/boot_id") != setup_boot else None
-
-
-def _settled(guest: Guest) -> bool | None:
-    """True when systemd has started everything."""
-    return True if guest.sh("systemctl is-system-running") in ("running", "degraded") else None
 
 
 def _ended(status: dict[str, Any]) -> dict[str, Any] | None:
@@ -220,7 +179,7 @@ def test_local_storage_is_formatted_only_when_blank(life: Life) -> None:
         assert seen["blank"].split()[1:] == ["ext4", "blank"]
         assert seen["marker"].split() == ["setup"]
         assert seen["kept"] == "from an earlier generation"
-        assert int(seen["kept_kib"]) > 2 * _KEPT_MIB * 1024, "its file system has not grown into the disk"
+        assert int(seen["kept_kib"]) > 2 * KEPT_MIB * 1024, "its file system has not grown into the disk"
         assert seen["fstab"] == "2"
 
 

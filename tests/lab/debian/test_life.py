@@ -6,42 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.debian_guests import SERVICE
 from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.test_life import URL, VIP, apply, instance
-
-SERVICE = f"""service: shop
-vip: {VIP}
-roles:
-  web:
-    image: debian
-    instances: 1
-    size: {{vcpus: 2, memory: 512 MiB}}
-    endpoints:
-      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /}}}}
-    localStorage:
-      cache: {{size: 32 MiB}}
-    setup: {{within: 30 min}}
-    ready: {{units: [page.service], command: [/usr/bin/test, -s, /srv/page/index.html], within: 20 min}}
-    answers:
-      userData: |
-        #cloud-config
-        write_files:
-          - path: /srv/page/index.html
-            content: '{{"instance": "web-0.shop"}}'
-          - path: /etc/systemd/system/page.service
-            content: |
-              [Unit]
-              After=network.target
-              [Service]
-              ExecStart=/usr/bin/python3 -m http.server 8080 --directory /srv/page
-              [Install]
-              WantedBy=multi-user.target
-        runcmd:
-          - [sh, -c, "date +%s%N >> /var/lib/ran-once"]
-          - [systemctl, enable, page.service]
-"""
+from tests.lab.services import URL, apply, instance
 
 
 @pytest.mark.timeout(3000)  # Two starts of a whole Debian, each a minute of both cores without KVM.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.admissions import assert_good, report_of
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.test_image_admission import assert_good, report_of
 
 
 @pytest.mark.timeout(3600)  # Six starts of a whole Debian: seven minutes without KVM, beside other work twelve.

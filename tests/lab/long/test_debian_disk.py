@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.debian.test_life import SERVICE
+from tests.lab.debian_guests import SERVICE
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.test_life import apply
+from tests.lab.services import apply
 
 _GIB = 1024**3
 

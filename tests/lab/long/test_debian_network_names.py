@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from vmrole_unattend import iso, nocloud
 
-from tests.lab.debian.test_answers import _BOOT_S, _MAC, _OFF_S, Debian, _past_setup, _settled
-from tests.lab.test_image_boot import until
+from tests.lab.booted import until
+from tests.lab.debian_guests import BOOT_S, MAC, OFF_S, Debian, past_setup, settled
 
-pytestmark = pytest.mark.timeout(5 * (_BOOT_S + _OFF_S))
+pytestmark = pytest.mark.timeout(5 * (BOOT_S + OFF_S))
 _NAME = "lan7"
 _ADDRESS = "ip -4 -o address show scope global | tr -s ' ' | cut -d ' ' -f 2,4"
 _PARTITION_AT = 1 << 20  # where the file system begins in the disk
@@ -44,12 +44,12 @@ def test_a_card_that_is_called_otherwise_has_its_network(tmp_path: Path, named: 
         service="shop",
         instance="web-0.shop",
         generation=1,
-        mac=_MAC,
+        mac=MAC,
     )
     disc = tmp_path / "answers.iso"
     disc.write_bytes(iso.write_iso(nocloud.files(answers), nocloud.LABEL))
     with guest.running(disc):
-        until(lambda: _past_setup(guest), _BOOT_S, guest)
-        until(lambda: _settled(guest), _BOOT_S, guest)
+        until(lambda: past_setup(guest), BOOT_S, guest)
+        until(lambda: settled(guest), BOOT_S, guest)
         assert guest.sh(_ADDRESS).split() == [_NAME, "10.0.2.15/24"]
         assert guest.sh("systemctl list-units --failed --no-legend --plain") == ""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.debian.test_life import SERVICE
+from tests.lab.debian_guests import SERVICE
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.test_life import apply, instance, mark, markers
+from tests.lab.services import apply, instance, mark, markers
 
 SSH_KEY = "ssh-keyscan -T 60 -t ed25519 127.0.0.1 2>/dev/null | cut -d ' ' -f 3"
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.test_life import URL, apply, instance
+from tests.lab.services import URL, apply, instance
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 

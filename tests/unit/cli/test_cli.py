@@ -23,6 +23,7 @@ from orchestrator.control import records
 from orchestrator.drivers.fake.world import Machine
 from orchestrator.model import Phase, Power, Seat, Standing
 from tests.world.api_daemon import SECRET, SHOP, Daemon
+from tests.world.command_line import VMROLE
 from tests.world.disk_files import Vhd, content, dynamic
 from tests.world.places import REPOSITORY
 
@@ -417,7 +418,6 @@ def test_a_fifo_is_no_image(run: Run, tmp_path: Path) -> None:
 
 # As a process of its own ------------------------------------------------------------------------------------------
 
-VMROLE = (sys.executable, "-m", "orchestrator.cli")
 # `get instances` may need nothing of these; each would cost as much as Python's own start.
 SLOW = {"click", "rich", "pydantic", "ruamel", "fastapi", "uvicorn", "http.client", "importlib.metadata", "typing"}
 SLOW |= {"dataclasses", "inspect", "email", "ssl", "asyncio", "logging", "urllib.parse", "orchestrator.model"}

@@ -20,8 +20,8 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
-from tests.unit.control.test_rollout import instance as record
 from tests.world.fabric import Fabric, web_role
+from tests.world.recorded import instance as record
 
 NOW_S = 1_800_000_000.0
 

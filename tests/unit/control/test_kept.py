@@ -8,8 +8,7 @@ import pytest
 
 from orchestrator.control import records
 from orchestrator.model import InstanceName, Phase, Power, Progress, Ready, TcpProbe, Verb, instance_name
-from tests.unit.control.test_reconciler import WEB, deployed
-from tests.unit.control.test_stopped import serving, told
+from tests.unit.control.fleet import WEB, deployed, serving, told
 from tests.world.fabric import Fabric, web_role
 
 HOUR = 1800  # rounds of two seconds

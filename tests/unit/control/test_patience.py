@@ -23,7 +23,7 @@ from orchestrator.model import (
     Stop,
     Verb,
 )
-from tests.unit.control.test_reconciler import WEB, deployed
+from tests.unit.control.fleet import WEB, deployed
 from tests.world.fabric import Fabric, web_role
 
 

@@ -11,8 +11,7 @@ import pytest
 from orchestrator import lifecycle
 from orchestrator.errors import Conflict
 from orchestrator.model import Incarnation, InstanceName, Phase, Power, Progress, Ready, Size, Verb
-from tests.unit.control.test_reconciler import WEB, deployed
-from tests.unit.control.test_stopped import OTHER, serving, told
+from tests.unit.control.fleet import OTHER, WEB, deployed, serving, told
 from tests.world.fabric import Fabric, web_role
 
 

@@ -32,17 +32,8 @@ from orchestrator.model import (
     instance_name,
 )
 from orchestrator.ports import Document
+from tests.unit.control.fleet import WEB, deployed
 from tests.world.fabric import Fabric, web_role
-
-WEB = InstanceName("web-0.shop")
-
-
-def deployed(**changes: object) -> Fabric:
-    """A fabric with one serving instance."""
-    fabric = Fabric()
-    fabric.deploy(web_role(instances=1, **changes))
-    fabric.until(fabric.quiet)
-    return fabric
 
 
 def test_a_killed_vm_comes_back_with_its_data() -> None:

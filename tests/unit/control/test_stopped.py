@@ -12,7 +12,6 @@ from orchestrator.errors import Conflict
 from orchestrator.model import (
     Incarnation,
     Instance,
-    InstanceName,
     PausedBy,
     Phase,
     Power,
@@ -26,18 +25,8 @@ from orchestrator.model import (
     TcpProbe,
     Verb,
 )
-from tests.unit.control.test_reconciler import WEB, deployed
+from tests.unit.control.fleet import OTHER, WEB, deployed, serving, told
 from tests.world.fabric import Fabric, web_role
-
-OTHER = InstanceName("web-1.shop")
-
-
-def serving(instances: int, **changes: object) -> Fabric:
-    """A fabric in which so many serve."""
-    fabric = Fabric()
-    fabric.deploy(web_role(instances=instances, **changes))
-    fabric.until(fabric.quiet)
-    return fabric
 
 
 def stopped(**changes: object) -> Fabric:
@@ -49,11 +38,6 @@ def stopped(**changes: object) -> Fabric:
     fabric.until(fabric.quiet)
     assert fabric.instance().phase is Phase.STOPPED
     return fabric
-
-
-def told(fabric: Fabric, name: str = "web-0") -> list[str]:
-    """The ledger of an instance."""
-    return [event.message for event in fabric.control.events(name)]
 
 
 def test_what_is_stopped_is_drained_first_and_keeps_everything() -> None:

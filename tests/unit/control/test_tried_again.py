@@ -8,8 +8,7 @@ import pytest
 
 from orchestrator.errors import Permanent
 from orchestrator.model import Phase, Progress, Ready, ServiceSpec, Setup, Verb
-from tests.unit.control.test_reconciler import WEB, deployed
-from tests.unit.control.test_stopped import serving, told
+from tests.unit.control.fleet import WEB, deployed, serving, told
 from tests.world.fabric import Fabric, web_role
 
 

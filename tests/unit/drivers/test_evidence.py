@@ -15,7 +15,7 @@ from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Transient
 from orchestrator.model import Phase
-from tests.unit.drivers.hypervisor.test_domain_xml import instance
+from tests.world.instances import instance
 
 FAILED = dataclasses.replace(instance(), phase=Phase.FAILED, failure="setup: not within 5 minutes", boot=2)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import servicefile
-from tests.style.test_help import parsed
-from tests.unit.servicefile.test_servicefile import MICRO
+from tests.world.command_line import parsed
 from tests.world.places import REPOSITORY
+from tests.world.service_files import MICRO
 
 README = REPOSITORY / "README.md"
 

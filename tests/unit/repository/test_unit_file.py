@@ -5,16 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.world.places import REPOSITORY
+from tests.world.unit_file import UNIT, values
 
-UNIT = REPOSITORY / "docs" / "examples" / "vmrole.service"
 EXPOSURE_MAX = 4.5
-
-
-def values(directive: str) -> list[str]:
-    """All words of a directive, however many lines it has."""
-    lines = UNIT.read_text().splitlines()
-    return [word for line in lines if line.startswith(f"{directive}=") for word in line.partition("=")[2].split()]
 
 
 def test_systemd_finds_little_to_expose() -> None:

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from orchestrator import __version__
-from tests.unit.test_daemon import UP_S, configured
+from tests.world.daemons import UP_S, configured
 from tests.world.places import REPOSITORY
 
 ANSWERS = REPOSITORY / "tests" / "golden" / "answers" / "generalized.xml"

@@ -10,7 +10,7 @@ import pytest
 from orchestrator import servicefile
 from orchestrator.rules import admission
 from orchestrator.rules.admission import Finding
-from tests.unit.servicefile.test_servicefile import MICRO, find
+from tests.world.service_files import MICRO, find
 
 AGENT: dict[str, Any] = {
     "host_name": "Canary-0",

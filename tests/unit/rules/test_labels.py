@@ -10,8 +10,8 @@ from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import ServiceSpec, Verb
 from orchestrator.rules import selector
 from orchestrator.servicefile.difference import difference
-from tests.unit.servicefile.test_servicefile import MICRO
 from tests.world.fabric import Fabric, web_role
+from tests.world.service_files import MICRO
 
 FILE = """\
 service: shop

@@ -7,21 +7,16 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.model import (
-    Goal,
     Incarnation,
-    Instance,
-    Nic,
     Operation,
     Phase,
     Progress,
-    Role,
     Verb,
     instance_name,
 )
 from orchestrator.rules import rollout
 from orchestrator.rules.targets import target
-
-ROLE = Role(name="web", image="micro", image_sha256="a" * 64)
+from tests.world.recorded import instance
 
 
 def test_who_is_out_already_holds_up_the_next() -> None:
@@ -58,26 +53,6 @@ def test_what_was_removed_does_not_count_as_serving() -> None:
     over, changed = rollout.advance(operation, {here.name: here, leaving.name: leaving})
     assert (over.progress, over.message) == (Progress.DONE, "1 of 3 serving, 2 removed meanwhile")
     assert changed == ()
-
-
-def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Instance:
-    """web-0.shop."""
-    return Instance(
-        name=instance_name("shop", "web", 0),
-        uid="6f8e2f0a-5f0e-4a52-9b0c-2f4d8a1f6c11",
-        service="shop",
-        role_name="web",
-        index=0,
-        network="vmrole-shop",
-        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1"),
-        goal=Goal(role=ROLE, wanted=Incarnation(*wanted)),
-        phase=phase,
-        role=ROLE,
-        set_up=True,
-        generation=at[0],
-        boot=at[1],
-        failure="setup did not end",
-    )
 
 
 @pytest.mark.parametrize("verb", [Verb.REIMAGE, Verb.RESTART, Verb.REBUILD])

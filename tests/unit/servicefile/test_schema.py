@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,13 @@ from ruamel.yaml import YAML
 
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput
-from orchestrator.model import AnswerFormat, Image, Os
+from orchestrator.model import Image
 from orchestrator.servicefile.schema import schema
-from tests.unit.servicefile import test_servicefile as test_manifest
-from tests.unit.servicefile.test_servicefile import GOOD, MICRO
+from tests.unit.servicefile.odd_files import ACCEPTED, EXAMPLES, ODD, ODD_NODES, image, places
 from tests.world.places import REPOSITORY
+from tests.world.service_files import FAULTS, GOOD
 
 FILE = REPOSITORY / "docs" / "service.schema.json"
-EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))
-FAULTS = test_manifest.test_a_fault_is_told_with_line_key_and_remedy.pytestmark[0].args[1]
 # What a schema cannot say, or not without becoming hard to read, by the fault's words or by what was written: sizes
 # and times that are too large, keys that exclude each other, images that there are.
 BEYOND = (
@@ -31,29 +27,11 @@ BEYOND = (
     "not more than maxConnections", "more than nftables counts", "say balancer: haproxy", "16 characters",
     "vmrole image ls", "cannot be used", "not a digest", "cannot be a VIP",
 )  # fmt: skip
-ODD: tuple[Any, ...] = (0, 1, -1, 1.5, 2022, "", "a", "A b", "1 s", "1 MiB", "10.0.0.1", "none", "udp", True, None)
-ODD_NODES: tuple[Any, ...] = ([], ["a"], [1], {}, {"a": 1}, {"secret": "a"}, {"within": "1 s"})
 
 
 def text(value: dict[str, Any]) -> str:
     """As the file has it."""
     return json.dumps(value, indent=2) + "\n"
-
-
-def readme_examples() -> list[str]:
-    """The service files of the README."""
-    parts = (REPOSITORY / "README.md").read_text().split("```yaml\n")[1:]
-    return [part.split("```", 1)[0] for part in parts]
-
-
-ACCEPTED = [GOOD, *readme_examples(), *(one.read_text() for one in EXAMPLES)]
-
-
-def image(text: str) -> Image:
-    """What the roles of a service file are made of, by what they are answered with."""
-    if "unattend:" not in text:
-        return MICRO
-    return dataclasses.replace(MICRO, os=Os.WINDOWS, answers=AnswerFormat.UNATTEND)
 
 
 def agrees(source: str) -> bool:
@@ -69,14 +47,6 @@ def is_read(source: str, of: Image) -> bool:
     except InvalidInput:
         return False
     return True
-
-
-def places(node: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a file, by its keys."""
-    yield at
-    steps = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for step, below in steps:
-        yield from places(below, (*at, step))
 
 
 def test_the_file_is_what_the_reader_asks_for() -> None:

@@ -15,7 +15,6 @@ from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     AnswerFormat,
     Carrier,
-    DiskFormat,
     Endpoint,
     HttpProbe,
     Image,
@@ -28,43 +27,7 @@ from orchestrator.model import (
     Size,
     TcpProbe,
 )
-
-DIGEST = "a" * 64
-MICRO = Image(
-    sha256=DIGEST,
-    format=DiskFormat.QCOW2,
-    os=Os.LINUX,
-    size_bytes=1,
-    virtual_size_bytes=1,
-    names=("micro",),
-    added_at_s=0.0,
-)
-GOOD = """service: shop
-vip: 203.0.113.10
-roles:
-  web:
-    image: micro
-    instances: 3
-    size: {vcpus: 1, memory: 128 MiB}
-    endpoints:
-      http: {port: 80, target: 8080, protocol: http, probe: {path: /healthz}}
-    localStorage:
-      cache: {size: 64 MiB}
-    answers:
-      userData: |
-        #cloud-config
-        mac: 52:54:00:12:34:56
-    setup: {restart: true, within: 10 min}
-    ready: {units: [app.service], probe: {port: 8080}, within: 90 s}
-    drain: 5 s
-    stop: {within: 3 min}
-    restart: {within: 7 min}
-"""
-
-
-def find(reference: str) -> Image | None:
-    """The one image there is."""
-    return MICRO if reference in ("micro", f"micro@sha256:{DIGEST}", DIGEST) else None
+from tests.world.service_files import DIGEST, FAULTS, GOOD, MICRO, find
 
 
 def problems(source: str) -> tuple[Problem, ...]:
@@ -123,67 +86,7 @@ def test_user_data_that_no_guest_would_understand_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "line", "key", "word"),
-    [
-        ("instances: 3", "instancez: 3", 6, "roles.web.instancez", "did you mean instances?"),
-        ("instances: 3", "instances: three", 6, "roles.web.instances", "not a whole number"),
-        ("instances: 3", "instances: true", 6, "roles.web.instances", "not a whole number"),
-        ("instances: 3", "instances: 101", 6, "roles.web.instances", "0 to 100"),
-        ("128 MiB", "128", 7, "roles.web.size.memory", "128 MiB"),
-        ("128 MiB", "128 MB", 7, "roles.web.size.memory", "MiB, GiB or TiB"),
-        ("128 MiB", "1 MiB", 7, "roles.web.size.memory", "out of range"),
-        ("port: 80,", "port: 99999,", 9, "roles.web.endpoints.http.port", "1 to 65535"),
-        ("protocol: http", "protocol: sctp", 9, "roles.web.endpoints.http.protocol", "tcp, http, udp"),
-        ("protocol: http", "protocol: http, balancer: nftables", 9, "roles.web.endpoints.http.balancer", "no http"),
-        ("protocol: http", "protocol: udp, balancer: haproxy", 9, "roles.web.endpoints.http.balancer", "no udp"),
-        ("protocol: http", "protocol: udp, timeout: 5 s", 9, "roles.web.endpoints.http.timeout", "only haproxy"),
-        ("protocol: http", "affinity: source", 9, "roles.web.endpoints.http.affinity", "only nftables"),
-        (
-            "protocol: http",
-            "protocol: udp, affinityTime: 5 s",
-            9,
-            "roles.web.endpoints.http.affinityTime",
-            "say affinity: source",
-        ),
-        ("port: 80,", "port: 80, timeout: 5,", 9, "roles.web.endpoints.http.timeout", "not a length of time"),
-        ("port: 80,", "port: 80, timeout: 0 s,", 9, "roles.web.endpoints.http.timeout", "1 s to 86400 s"),
-        ("port: 80,", "port: 80, maxConnections: 0,", 9, "roles.web.endpoints.http.maxConnections", "out of range"),
-        (
-            "port: 80,",
-            "port: 80, maxConnections: 5, maxConnectionsPerClient: 6,",
-            9,
-            "roles.web.endpoints.http.maxConnectionsPerClient",
-            "not more than maxConnections",
-        ),
-        (
-            "protocol: http",
-            "protocol: udp, maxConnections: 10001",
-            9,
-            "roles.web.endpoints.http.maxConnections",
-            "more than nftables counts",
-        ),
-        (
-            "protocol: http",
-            "protocol: tcp, balancer: nftables, maxConnectionsPerClient: 10001",
-            9,
-            "roles.web.endpoints.http.maxConnectionsPerClient",
-            "say balancer: haproxy",
-        ),
-        ("path: /healthz", "path: healthz", 9, "roles.web.endpoints.http.probe.path", "begin with '/'"),
-        ("path: /healthz", 'path: "/a b"', 9, "roles.web.endpoints.http.probe.path", "not a path"),
-        ("cache:", "Cache:", 10, "roles.web.localStorage.Cache", "lower-case letters"),
-        ("cache:", "a-name-of-seventeen:", 11, "roles.web.localStorage.a-name-of-seventeen", "16 characters"),
-        ("10 min", "10 minutes", 16, "roles.web.setup.within", "such as 10 min"),
-        ("restart: true", "restart: yes", 16, "roles.web.setup.restart", "true or false"),
-        ("image: micro", "image: nope", 5, "roles.web.image", "vmrole image ls"),
-        ("image: micro", "image: ../etc", 5, "roles.web.image", "cannot be used"),
-        ("image: micro", "image: micro@sha256:1", 5, "roles.web.image", "not a digest"),
-        ("service: shop", "service: Shop", 1, "service", "lower-case letters"),
-        ("service: shop", "service: 5", 1, "service", "not a string"),
-        ("203.0.113.10", "127.0.0.1", 2, "vip", "cannot be a VIP"),
-        ("203.0.113.10", "shop.example", 2, "vip", "four numbers"),
-        ("units: [app.service]", "units: app", 17, "roles.web.ready.units", "list of strings"),
-        ("userData: |", "userdata: |", 13, "roles.web.answers.userdata", "userData"),
-    ],
+    FAULTS,
 )
 def test_a_fault_is_told_with_line_key_and_remedy(before: str, after: str, line: int, key: str, word: str) -> None:
     """Every fault says where it is and what would be right."""

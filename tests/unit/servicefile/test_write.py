@@ -22,9 +22,10 @@ from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.keys import KEYS, rolls
 from orchestrator.servicefile.reference import page
 from orchestrator.servicefile.write import written
-from tests.unit.servicefile.test_schema import ACCEPTED, ODD, ODD_NODES, REPOSITORY, image, places
-from tests.unit.servicefile.test_servicefile import GOOD, MICRO
+from tests.unit.servicefile.odd_files import ACCEPTED, ODD, ODD_NODES, image, places
 from tests.world.fabric import Fabric
+from tests.world.places import REPOSITORY
+from tests.world.service_files import GOOD, MICRO
 
 PAGE = REPOSITORY / "docs" / "service-file.md"
 SECRET = "hunter2-of-the-text"

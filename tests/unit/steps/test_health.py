@@ -9,7 +9,7 @@ import pytest
 from orchestrator.drivers.guest import guest_services
 from orchestrator.errors import Foreign
 from orchestrator.model import Phase, Ready, TcpProbe, Verb
-from tests.unit.control.test_reconciler import WEB, deployed
+from tests.unit.control.fleet import WEB, deployed
 from tests.world.fabric import Fabric, web_role
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import email
 import json
 import subprocess
 from pathlib import Path
@@ -16,14 +15,8 @@ from hypothesis import strategies as st
 from vmrole_unattend import AnswersInvalid, configdrive, iso, nocloud
 from vmrole_unattend.secret import Secret
 
-ANSWERS = nocloud.Answers(
-    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
-    hostname="web-0",
-    service="shop",
-    instance="web-0.shop",
-    generation=3,
-    mac="52:54:00:12:34:56",
-)
+from tests.world.config_drives import ANSWERS, parts_of
+
 _STATIC = dataclasses.replace(ANSWERS, address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53",))
 _STATIC_6 = dataclasses.replace(ANSWERS, address="2001:db8::10/64", gateway="2001:db8::1", dns=("2001:db8::53",))
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 somebody"
@@ -67,16 +60,6 @@ def _meta_data(answers: nocloud.Answers, password: Secret | None = None) -> dict
     made = json.loads(configdrive.files(answers, admin_password=password)["openstack/latest/meta_data.json"])
     assert isinstance(made, dict)
     return made
-
-
-def _parts(answers: nocloud.Answers) -> list[tuple[str, str | None, str]]:
-    """Type, file name and text of each part of user_data."""
-    message = email.message_from_bytes(configdrive.files(answers)["openstack/latest/user_data"])
-    return [
-        (part.get_content_type(), part.get_filename(), part.get_payload(decode=True).decode())  # type: ignore[union-attr]
-        for part in message.walk()
-        if not part.is_multipart()
-    ]
 
 
 def test_cloudinit_reads_a_config_drive(tmp_path: Path) -> None:
@@ -203,7 +186,7 @@ def test_user_data_that_cloudbaseinit_would_pass_over_is_refused(user_data: str,
 
 def test_user_data_follows_ours() -> None:
     """Our script comes first and names instance, generation and id; the user's part has a file name."""
-    ours, theirs = _parts(dataclasses.replace(ANSWERS, user_data="#ps1_x86\nGet-Date\n"))
+    ours, theirs = parts_of(dataclasses.replace(ANSWERS, user_data="#ps1_x86\nGet-Date\n"))
     assert ours[:2] == ("text/x-shellscript", "vmrole-setup.ps1")
     assert ours[2].startswith("#ps1_sysnative\nparam([switch]$End)\n")
     for line in (
@@ -214,7 +197,7 @@ def test_user_data_follows_ours() -> None:
     ):
         assert f"\n{line}\n" in ours[2]
     assert theirs == ("text/x-shellscript", "user-part-1", "#ps1_x86\nGet-Date\n")
-    (calm,) = _parts(dataclasses.replace(ANSWERS, setup_restart=False))
+    (calm,) = parts_of(dataclasses.replace(ANSWERS, setup_restart=False))
     assert "\n$restart = $false\n" in calm[2]
 
 
@@ -223,7 +206,7 @@ def test_user_data_follows_ours() -> None:
 def test_whatever_the_user_writes_arrives_to_the_letter(text: str) -> None:
     """Any text of a script is read back unchanged behind ours."""
     script = f"#ps1_sysnative\n{text}"
-    assert _parts(dataclasses.replace(ANSWERS, user_data=script))[1:] == [
+    assert parts_of(dataclasses.replace(ANSWERS, user_data=script))[1:] == [
         ("text/x-shellscript", "user-part-1", script)
     ]
 
@@ -243,7 +226,7 @@ def _faults(node: tree_sitter.Node) -> list[str]:
 
 def test_our_script_is_powershell() -> None:
     """Its syntax is PowerShell's, and it stands on the disc in ASCII, whatever the code page of the guest."""
-    script = _parts(ANSWERS)[0][2]
+    script = parts_of(ANSWERS)[0][2]
     assert script.isascii()
     parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language()))
     assert _faults(parser.parse(script.encode()).root_node) == []

@@ -12,20 +12,12 @@ import pytest
 from orchestrator.cli import gathering
 from orchestrator.cli.main import main
 from orchestrator.errors import Unreachable
-from tests.unit.cli.test_cli import VMROLE
+from tests.unit.cli.verbs.service_files import A, B, C, service, write
 from tests.world.api_daemon import SHOP, Daemon
+from tests.world.command_line import VMROLE
 from tests.world.places import REPOSITORY
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-def service(name: str, last: int, *, instances: int = 1, more: str = "") -> str:
-    """A service file of a few lines; `last` is that of its VIP."""
-    vip = f"vip: 203.0.113.{last}\n"
-    return f"service: {name}\n{vip}roles:\n  web:\n    image: micro\n    instances: {instances}\n{more}"
-
-
-A, B, C = service("a", 11), service("b", 12), service("c", 13)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +48,6 @@ def run(daemon: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
         return status, out, err
 
     return running
-
-
-def write(**files: str) -> None:
-    """Files in the working directory: `a_yaml` is a.yaml."""
-    for name, text in files.items():
-        Path(name.replace("_", ".")).write_text(text)
 
 
 def names(daemon: Daemon) -> list[str]:

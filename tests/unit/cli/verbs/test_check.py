@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cli.main import main
 from orchestrator.errors import InvalidInput
 from orchestrator.servicefile import offline
-from tests.unit.cli.verbs.test_apply import A, B, service, write
+from tests.unit.cli.verbs.service_files import A, B, service, write
 from tests.world.places import REPOSITORY
 
 Run = Callable[..., tuple[int, str, str]]

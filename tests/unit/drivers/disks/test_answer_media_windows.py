@@ -17,39 +17,13 @@ from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Permanent
-from orchestrator.model import AnswerFormat, Goal, Instance, InstanceName, Nic, Os, Role
+from orchestrator.model import AnswerFormat
+from tests.unit.drivers.disks.windows_instances import OWN, instance
 
 CANARY = "canary-Hunter2"
 ADMIN = SecretRef(source=SecretSource.ENV, name="ADMIN")
 ON_DISK = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
-OWN = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
-<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
- language="neutral"><OOBE><SkipMachineOOBE>true</SkipMachineOOBE></OOBE></component></settings></unattend>"""
-"""His own file: it names no secret, and skips the pages that ask for one."""
 IN_MEMORY = "31 22 0:25 / {place} rw,nosuid - tmpfs tmpfs rw\n"
-
-
-def instance(answers: Answers) -> Instance:
-    """A Windows instance with these answers."""
-    role = Role(
-        name="web",
-        image="w",
-        image_sha256="a" * 64,
-        os=Os.WINDOWS,
-        answers=AnswerFormat.UNATTEND,
-        unattend=answers,
-    )
-    return Instance(
-        name=InstanceName("web-0.shop"),
-        uid="8b9b6a9c-5b0e-4c39-9d57-0b1f0a0a0a0a",
-        service="shop",
-        role_name="web",
-        index=0,
-        network="vmrole-shop",
-        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1", gateway="10.90.0.1"),
-        goal=Goal(role=role),
-        role=role,
-    )
 
 
 def secrets(environment: Mapping[str, str]) -> HostSecrets:

@@ -20,13 +20,13 @@ from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import AnswerFormat, Instance, LocalStorage, Ready, Services
-from tests.unit.drivers.disks import test_answer_media_windows as media
-from tests.unit.servicefile.test_windows import GOOD, WINDOWS, parse, problems
-from tests.unit.vmrole_unattend.test_configdrive import ANSWERS, _parts
+from tests.unit.drivers.disks.windows_instances import OWN, instance
+from tests.world.config_drives import ANSWERS, parts_of
 from tests.world.windows_agent import SETUP_DIR, STARTING, WindowsAgent, guest, status, with_ready
+from tests.world.windows_service_files import GOOD, WINDOWS, parse, problems
 
 STORAGE = (LocalStorage(name="cache", size_mib=64), LocalStorage(name="logs", size_mib=64))
-ONLY_OWN = Answers(own_xml=media.OWN)
+ONLY_OWN = Answers(own_xml=OWN)
 MACHINE = Machine(
     role="web",
     index=0,
@@ -133,11 +133,11 @@ def test_a_config_drive_places_storage_before_the_users_own_script() -> None:
     answers = dataclasses.replace(
         ANSWERS, user_data="#ps1\nGet-Date\n", local_storage=("cache",), blank_storage=("cache",)
     )
-    setup, storage, theirs = _parts(answers)
+    setup, storage, theirs = parts_of(answers)
     assert (setup[1], storage[1], theirs[1]) == ("vmrole-setup.ps1", "vmrole-local-storage.ps1", "user-part-1")
     assert storage[2].startswith("#ps1_sysnative\n$storages = @('cache')\n$blank = @('cache')\n")
     parsed(storage[2])
-    assert [name for _, name, _ in _parts(dataclasses.replace(answers, local_storage=()))] == [setup[1], theirs[1]]
+    assert [name for _, name, _ in parts_of(dataclasses.replace(answers, local_storage=()))] == [setup[1], theirs[1]]
 
 
 @pytest.mark.parametrize("at", [0, 1024, 32 * 1024 * 1024, 64 * 1024 * 1024 - 1])
@@ -160,7 +160,7 @@ def test_one_byte_anywhere_and_a_disk_is_not_blank(tmp_path: Path, at: int) -> N
 def test_a_reimage_formats_nothing_that_was_used(tmp_path: Path, answers: AnswerFormat) -> None:
     """The first disc lets both disks be formatted; the next generation's only the one that nobody has written to."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
-    plain = media.instance(ONLY_OWN)
+    plain = instance(ONLY_OWN)
     role = dataclasses.replace(plain.role, local_storage=STORAGE, answers=answers)
     first = dataclasses.replace(plain, role=role)
     discs = AnswerDiscs(layout, lambda _: lambda _: pytest.fail("no secret is named"))

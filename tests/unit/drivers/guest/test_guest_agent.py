@@ -36,7 +36,7 @@ from orchestrator.drivers.tools.agent_channel import (
 from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
 from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
 from orchestrator.steps.hearing import services_say
-from tests.unit.drivers.hypervisor.test_domain_xml import instance
+from tests.world.instances import instance
 
 BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
 SETUP_BOOT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"

@@ -21,7 +21,6 @@ from orchestrator.model import (
     DiskBus,
     DiskFormat,
     Firmware,
-    Goal,
     Hardware,
     Instance,
     InstanceName,
@@ -29,10 +28,8 @@ from orchestrator.model import (
     LocalStorage,
     Nic,
     Os,
-    Role,
-    Size,
-    instance_name,
 )
+from tests.world.instances import instance
 from tests.world.places import GOLDEN_FILES
 
 GOLDEN = GOLDEN_FILES / "domain"
@@ -40,23 +37,6 @@ SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 LAYOUT = Layout(Path("/var/lib/vmrole"), Path("/run/vmrole"))
 TCG = Machine(accelerator=Accelerator.TCG)
 KVM = Machine(accelerator=Accelerator.KVM)
-
-
-def instance(**changes: object) -> Instance:
-    """web-0.shop in its first generation."""
-    role = Role(name="web", image="micro", image_sha256="ab" * 32, size=Size(vcpus=2, memory_mib=256))
-    plain = Instance(
-        name=instance_name("shop", "web", 0),
-        uid="6a4b1a54-3c1e-4a07-9d2c-0123456789ab",
-        service="shop",
-        role_name="web",
-        index=0,
-        network="vmrole-shop",
-        nic=Nic(mac="52:54:00:12:34:56", address="10.77.0.10", tap="vr-shop-0"),
-        goal=Goal(role=role),
-        role=role,
-    )
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def paths(of: Instance, *, disc: bool = True) -> DomainPaths:

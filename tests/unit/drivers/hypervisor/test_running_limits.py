@@ -17,8 +17,8 @@ from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_threa
 from orchestrator.drivers.tools.agent_channel import AgentChannel
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import DiskBus, Instance, Limits
-from tests.unit.drivers.hypervisor.test_domain_xml import instance
-from tests.unit.drivers.hypervisor.test_whose_domain import URI, Driverless
+from tests.unit.drivers.hypervisor.driverless import URI, Driverless
+from tests.world.instances import instance
 
 _XML = """<domain type='test'><name>{name}</name><uuid>{uuid}</uuid><memory>65536</memory><os><type>hvm</type></os>
 <metadata><v:instance xmlns:v='{namespace}' name='{name}' service='shop' role='web' generation='1' uid='u' image='i'/>

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,25 +14,14 @@ from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
 from orchestrator.drivers.tools.agent_channel import AgentChannel
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign
 from orchestrator.model import InstanceName
+from tests.unit.drivers.hypervisor.driverless import URI, Driverless
 
 NAME = InstanceName("web-0.shop")
-URI = "test:///default"
 _XML = """<domain type='test'><name>{name}</name><memory>65536</memory><os><type>hvm</type></os><metadata>
 <v:instance xmlns:v='{namespace}' name='{name}' service='shop' role='web' generation='1' uid='u' image='i'{whose}/>
 </metadata></domain>"""
-
-
-class Driverless(LibvirtConnection):
-    """A connection to the test driver, which knows no keepalive and no close callback."""
-
-    @contextlib.contextmanager
-    def use(self, what: str) -> Iterator[libvirt.virConnect]:
-        """See LibvirtConnection."""
-        del what
-        yield libvirt.open(URI)
 
 
 @pytest.fixture

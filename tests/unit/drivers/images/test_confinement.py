@@ -26,9 +26,9 @@ from orchestrator.drivers.tools.command import Limits, run
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed, ImageRejected
 from orchestrator.model.intake import Intake
-from tests.unit.repository.test_unit_file import values
 from tests.world.disk_files import MIB, make, noise
 from tests.world.places import REPOSITORY
+from tests.world.unit_file import values
 
 PLACE = REPOSITORY
 IS_ROOT = os.geteuid() == 0

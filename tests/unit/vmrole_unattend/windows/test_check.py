@@ -10,28 +10,23 @@ from hypothesis import strategies as st
 from vmrole_unattend.windows.answers import Architecture, Windows
 from vmrole_unattend.windows.check import Deployment, Finding, Severity, check
 
+from tests.unit.vmrole_unattend.windows.checked import (
+    DEPLOY,
+    KEYS,
+    ROOT,
+    SETUP,
+    SHELL,
+    E,
+    W,
+    answers,
+    component,
+    found,
+    password,
+)
 from tests.world.answer_files import PASSWORD
 from tests.world.places import GOLDEN_FILES
 
 SOUND = (GOLDEN_FILES / "answers" / "generalized.xml").read_bytes()
-ROOT = '<unattend xmlns="urn:schemas-microsoft-com:unattend" xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State">'
-KEYS = 'processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS"'
-E, W = Severity.ERROR, Severity.WARNING
-
-
-def component(name: str, body: str, keys: str = KEYS) -> str:
-    full = name if name.startswith("Networking") else f"Microsoft-Windows-{name}"
-    return f'<component name="{full}" {keys}>\n{body}\n</component>'
-
-
-def answers(phase: str, name: str, body: str) -> bytes:
-    """A file with one component; the body begins on line 4."""
-    return f'{ROOT}\n<settings pass="{phase}">\n{component(name, body)}\n</settings></unattend>'.encode()
-
-
-def found(source: bytes, **options: object) -> list[tuple[Severity, str, int, str]]:
-    options.setdefault("deployment", Deployment.UNKNOWN)
-    return [(one.severity, one.code, one.line, one.path) for one in check(source, **options)]  # type: ignore[arg-type]
 
 
 def items(name: str, *inner: str) -> str:
@@ -178,7 +173,6 @@ def test_the_frame(source: bytes, expected: list[tuple[Severity, str, int, str]]
 LOGON = f"<AutoLogon><Enabled>true</Enabled>{{}}{PASSWORD}</AutoLogon>"
 FIRST = "<Order>1</Order><Path>x</Path>"
 RUN = "<RunSynchronous>{}</RunSynchronous>"
-SHELL, DEPLOY, SETUP = "Shell-Setup", "Deployment", "Setup"
 IN_SHELL = "/Microsoft-Windows-Shell-Setup/"
 IN_DEPLOY = "/Microsoft-Windows-Deployment/"
 IN_SETUP = "windowsPE/Microsoft-Windows-Setup/"
@@ -307,13 +301,6 @@ def test_account_names(name: str, expected: Severity | None) -> None:
     body = f"<UserAccounts><LocalAccounts>{account}</LocalAccounts></UserAccounts>"
     said = [(severity, code) for severity, code, _, _ in found(answers("oobeSystem", "Shell-Setup", body))]
     assert said == ([(expected, "account")] if expected else [])
-
-
-def password(value: str, plain: str = "<PlainText>false</PlainText>") -> bytes:
-    body = (
-        f"<UserAccounts><AdministratorPassword>\n<Value>{value}</Value>{plain}</AdministratorPassword></UserAccounts>"
-    )
-    return answers("oobeSystem", "Shell-Setup", body)
 
 
 PASSWORDS = [

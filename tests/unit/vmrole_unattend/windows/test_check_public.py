@@ -7,7 +7,7 @@ import base64
 import pytest
 from vmrole_unattend.windows.check import Deployment, Severity, check
 
-from tests.unit.vmrole_unattend.windows.test_check import ROOT, SHELL, E, W, answers, component, found, password
+from tests.unit.vmrole_unattend.windows.checked import ROOT, SHELL, E, W, answers, component, found, password
 from tests.world.answer_files import PASSWORD
 
 IE = "IE-InternetExplorer"

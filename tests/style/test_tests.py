@@ -1,0 +1,61 @@
+"""The house of the tests: who looks for the tests of a package finds them, and tests know no other tests."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.world.places import REPOSITORY
+
+TESTS = REPOSITORY / "tests"
+OF_THE_REPOSITORY = "repository"  # the folder for what no package holds: README, unit file, wheel
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of everything that a file imports from another of the tests."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name.startswith("tests"))
+
+
+def is_a_test(module: str, name: str) -> bool:
+    """Whether what is imported is a module of tests, or is in one."""
+    return any(part.startswith("test_") for part in (*module.split("."), name))
+
+
+def test_no_test_imports_another() -> None:
+    """What two of them need stands in tests/world, or beside them in a module that is no test."""
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {module} {name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for module, name in imports(path)
+        if is_a_test(module, name)
+    ]
+    assert not found
+
+
+def test_no_test_takes_what_another_keeps_to_itself() -> None:
+    """A name with an underscore is its own module's."""
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {module} {name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for module, name in imports(path)
+        if name.startswith("_")
+    ]
+    assert not found
+
+
+def test_the_unit_tests_mirror_the_packages() -> None:
+    """Each folder of tests/unit is called as the package that it is about."""
+    product = {path.parent.relative_to(REPOSITORY / "orchestrator") for path in packages("orchestrator")}
+    others = {path.parent.relative_to(REPOSITORY / top) for top in ("unattend", "images") for path in packages(top)}
+    units = {path.parent.relative_to(TESTS / "unit") for path in packages("tests/unit")}
+    assert units <= product | others | {Path(OF_THE_REPOSITORY)}
+
+
+def packages(top: str) -> list[Path]:
+    """The `__init__` of each package in it."""
+    return sorted((REPOSITORY / top).rglob("__init__.py"))

@@ -1,0 +1,35 @@
+"""A Windows instance, and an answer file of its user."""
+
+from __future__ import annotations
+
+from vmrole_unattend.windows.answers import Answers
+
+from orchestrator.model import AnswerFormat, Goal, Instance, InstanceName, Nic, Os, Role
+
+# It names no secret, and skips the pages that ask for one.
+OWN = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral"><OOBE><SkipMachineOOBE>true</SkipMachineOOBE></OOBE></component></settings></unattend>"""
+
+
+def instance(answers: Answers) -> Instance:
+    """A Windows instance with these answers."""
+    role = Role(
+        name="web",
+        image="w",
+        image_sha256="a" * 64,
+        os=Os.WINDOWS,
+        answers=AnswerFormat.UNATTEND,
+        unattend=answers,
+    )
+    return Instance(
+        name=InstanceName("web-0.shop"),
+        uid="8b9b6a9c-5b0e-4c39-9d57-0b1f0a0a0a0a",
+        service="shop",
+        role_name="web",
+        index=0,
+        network="vmrole-shop",
+        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1", gateway="10.90.0.1"),
+        goal=Goal(role=role),
+        role=role,
+    )

@@ -1,0 +1,26 @@
+"""The command line as tests call it and take it apart."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import click
+
+from orchestrator.cli.table import vmrole
+
+
+def parsed(line: str) -> str:
+    """The words of the command that a line calls; raises click's error when the command line refuses it."""
+    command, (name, *arguments) = vmrole, shlex.split(line, comments=True)
+    words, context = name, vmrole.make_context(name, arguments)
+    while isinstance(command, click.Group):
+        name, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert name is not None
+        assert found is not None
+        words, command = f"{words} {name}", found
+        context = command.make_context(name, arguments, parent=context)
+    return words
+
+
+VMROLE = (sys.executable, "-m", "orchestrator.cli")
