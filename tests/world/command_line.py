@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import click
+import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.cli.table import vmrole
 
 
@@ -24,3 +28,17 @@ def parsed(line: str) -> str:
 
 
 VMROLE = (sys.executable, "-m", "orchestrator.cli")
+Run = Callable[..., tuple[int, str, str]]
+"""Runs a command line; gives exit status, stdout and stderr."""
+
+
+def runner(capsys: pytest.CaptureFixture[str], *first: str) -> Run:
+    """Runs what begins with the words `first`, in this process."""
+
+    def running(*words: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([*first, *map(str, words)])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return running

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,41 +23,16 @@ from orchestrator.control import records
 from orchestrator.drivers.fake.world import Machine
 from orchestrator.model import Phase, Power, Seat, Standing
 from tests.world.api_daemon import SECRET, SHOP, Daemon
-from tests.world.command_line import VMROLE
+from tests.world.command_line import VMROLE, Run
 from tests.world.disk_files import Vhd, content, dynamic
 from tests.world.places import REPOSITORY
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon whose world stands still."""
-    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
-        yield running
-
 
 @pytest.fixture
-def daemon(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def daemon(daemon: Daemon) -> Daemon:
     """It, with the image `micro` and the service `shop`; the environment names its socket."""
-    shared.wipe()
-    shared.give_image()
-    shared.control.apply(SHOP)
-    monkeypatch.setenv("VMROLE_SOCKET", str(shared.socket))
-    return shared
-
-
-@pytest.fixture
-def run(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line; gives exit status, stdout and stderr."""
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(words)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
+    daemon.control.apply(SHOP)
+    return daemon
 
 
 @pytest.fixture

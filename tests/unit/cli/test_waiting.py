@@ -12,21 +12,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
 from orchestrator.cli.options import Duration
 from orchestrator.cli.progress import progress
 from orchestrator.cli.waiting import hopeless, settled, until_gone
 from orchestrator.errors import WaitedTooLong
 from orchestrator.model import Incarnation, InstanceName, Phase
 from tests.world.api_daemon import SHOP, Daemon
+from tests.world.command_line import Run
 from tests.world.places import REPOSITORY
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +33,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with Daemon(tmp_path_factory.mktemp("daemon"), alive=True) as running:
         running.give_image()
         yield running
-
-
-@pytest.fixture
-def run(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line; gives exit status, stdout and stderr."""
-    monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(words)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
 
 
 def document(tmp_path: Path, name: str, vip: str, **changes: str) -> str:

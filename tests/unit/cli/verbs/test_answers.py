@@ -6,15 +6,13 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
+from tests.world.command_line import Run, runner
 from tests.world.places import GOLDEN_FILES
 
-Run = Callable[..., tuple[int, str, str]]
 SOUND = GOLDEN_FILES / "answers" / "generalized.xml"
 WIPING = """<unattend xmlns="urn:schemas-microsoft-com:unattend">
 <settings pass="windowsPE">
@@ -35,14 +33,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     Path("Autounattend.xml").write_text(WIPING)
     Path("doubtful.xml").write_text(SOUND.read_text().replace("<Computername>web-0", "<Computername>clerk"))
     Path("broken.xml").write_bytes(b"<unattend>\n\x1b[31m&nbsp;</unattend>")
-
-    def check(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(["answers", "check", *words])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return check
+    return runner(capsys, "answers", "check")
 
 
 def test_a_sound_file_is_silence(run: Run) -> None:

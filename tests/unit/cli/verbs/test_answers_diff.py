@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
 from tests.world.answer_files import server
+from tests.world.command_line import Run, runner
 from tests.world.places import GOLDEN_FILES
 
 SERVER = GOLDEN_FILES / "merge" / "server.theirs.xml"
@@ -34,21 +33,13 @@ roles:
     answers:
       unattend: {}
 """
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs `vmrole answers diff` where no daemon is; gives exit status, stdout and stderr."""
     monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "nobody"))
-
-    def running(*words: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(["answers", "diff", *map(str, words)])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
+    return runner(capsys, "answers", "diff")
 
 
 @pytest.fixture

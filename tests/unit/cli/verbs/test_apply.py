@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,40 +13,14 @@ from orchestrator.cli.main import main
 from orchestrator.errors import Unreachable
 from tests.unit.cli.verbs.service_files import A, B, C, service, write
 from tests.world.api_daemon import SHOP, Daemon
-from tests.world.command_line import VMROLE
+from tests.world.command_line import VMROLE, Run
 from tests.world.places import REPOSITORY
 
-Run = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon whose world stands still."""
-    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
-        yield running
-
-
-@pytest.fixture
-def daemon(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
-    """It, with the image `micro`; the environment names its socket."""
-    shared.wipe()
-    shared.give_image()
-    monkeypatch.setenv("VMROLE_SOCKET", str(shared.socket))
-    return shared
-
-
-@pytest.fixture
-def run(daemon: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line in an empty directory; gives exit status, stdout and stderr."""
+@pytest.fixture(autouse=True)
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test stands in an empty directory."""
     monkeypatch.chdir(tmp_path)
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(words)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
 
 
 def names(daemon: Daemon) -> list[str]:

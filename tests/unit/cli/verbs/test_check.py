@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
 from orchestrator.errors import InvalidInput
 from orchestrator.servicefile import offline
 from tests.unit.cli.verbs.service_files import A, B, service, write
+from tests.world.command_line import Run, runner
 from tests.world.places import REPOSITORY
 
-Run = Callable[..., tuple[int, str, str]]
 WINDOWS = "service: win\nroles:\n  web:\n    image: ws2022\n"
 
 
@@ -23,14 +21,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     """Runs `vmrole check` where there is no daemon, in an empty directory; gives exit status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "none"))
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(["check", *words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
+    return runner(capsys, "check")
 
 
 def test_what_is_sound_is_said_to_be_so_without_a_daemon(run: Run) -> None:

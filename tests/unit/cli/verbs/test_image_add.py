@@ -14,7 +14,7 @@ import socket
 import ssl
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from orchestrator.cli import fetching
-from orchestrator.cli.main import main
 from orchestrator.errors import InvalidInput
 from tests.world.api_daemon import Daemon
+from tests.world.command_line import Run
 from tests.world.disk_files import MIB, content, exported_vmdk, make, noise
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -39,19 +37,6 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setattr(fetching, "PAUSE_S", 0.01)
         yield running
-
-
-@pytest.fixture
-def run(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line: status, output, errors."""
-
-    def command(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(list(words))
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return command
 
 
 @pytest.fixture(scope="module")

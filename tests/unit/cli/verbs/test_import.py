@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
 from tests.world.api_daemon import Daemon
 from tests.world.azure_files import CSCFG, CSDEF, SMALL_CSCFG, SMALL_CSDEF, parsed
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.world.command_line import Run, runner
 
 
 @pytest.fixture
@@ -21,14 +18,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     for name, text in {"o.csdef": CSDEF, "o.cscfg": CSCFG, "s.csdef": SMALL_CSDEF, "s.cscfg": SMALL_CSCFG}.items():
         Path(name).write_text(text)
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(["import", *words])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return running
+    return runner(capsys, "import")
 
 
 def test_the_service_file_is_printed_and_the_rest_listed(run: Run) -> None:

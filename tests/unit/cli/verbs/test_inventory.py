@@ -7,18 +7,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
 from orchestrator.cli.verbs.inventory import groups
 from orchestrator.control import records
 from orchestrator.model import Phase
 from tests.world.api_daemon import SHOP, Daemon
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.world.command_line import Run
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +26,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         running.give_image()
         running.control.apply(SHOP)
         yield running
-
-
-@pytest.fixture
-def run(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line; gives exit status, stdout and stderr."""
-    monkeypatch.setenv("VMROLE_SOCKET", str(daemon.socket))
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(words)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
 
 
 def test_the_inventory_is_ansibles(run: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,41 +13,18 @@ from orchestrator.cli.main import main
 from orchestrator.control import records
 from orchestrator.model import Instance, Phase, Progress
 from tests.world.api_daemon import SECRET, SHOP, Daemon
+from tests.world.command_line import Run
 
-Run = Callable[..., tuple[int, str, str]]
 MORE = SHOP.replace("memory: 128 MiB", "memory: 256 MiB")
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon whose world stands still."""
-    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
-        yield running
-
-
 @pytest.fixture
-def daemon(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def daemon(daemon: Daemon) -> Daemon:
     """It, with the service `shop`, whose three instances serve."""
-    shared.wipe()
-    shared.give_image()
-    monkeypatch.setenv("VMROLE_SOCKET", str(shared.socket))
-    shared.client().apply(SHOP)
-    for one in shared.present.all(Instance):
-        shared.present.commit([records.put_state(dataclasses.replace(one, phase=Phase.SERVING, boot=2, set_up=True))])
-    return shared
-
-
-@pytest.fixture
-def run(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line; gives exit status, stdout and stderr."""
-
-    def running(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(words)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return running
+    daemon.client().apply(SHOP)
+    for one in daemon.present.all(Instance):
+        daemon.present.commit([records.put_state(dataclasses.replace(one, phase=Phase.SERVING, boot=2, set_up=True))])
+    return daemon
 
 
 def test_status_says_how_far_it_is_and_who_is_of_which_revision(run: Run, daemon: Daemon) -> None:
