@@ -200,8 +200,11 @@ class Monitors:
 
     def expect_answer(self, name: InstanceName, run: Run | None) -> None:
         """Raises Busy before what libvirt would ask of a QEMU that is stuck: its caller would wait without an end."""
-        if run is not None and (self.owes_s(name, run) >= OWED_S or self.why_stuck(name, run)):
-            raise Busy(f"{name}: {self.why_stuck(name, run) or 'its QEMU has not answered its monitor yet'}")
+        if run is None:
+            return
+        why = self.why_stuck(name, run)
+        if why or self.owes_s(name, run) >= OWED_S:
+            raise Busy(f"{name}: {why or 'its QEMU has not answered its monitor yet'}")
 
     def close(self) -> None:
         """Ends all watches and hangs up on every QEMU, which then looks for the next daemon."""
