@@ -58,8 +58,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
         found = selected(control.chosen(subject), labels)
         taken = (seats_of(control) if seats else None) or {}
-        services = {one.name: one for one in control.services()}
-        return [view_instance(one, taken.get(one.name), services.get(one.service)) for one in found]
+        return [view_instance(one, taken.get(one.name), control.service_of(one)) for one in found]
 
     @router.put("/protection", tags=["instances"])
     def protect(request: Request, wish: Protection) -> list[InstanceView]:
@@ -81,8 +80,8 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     def get_instance(name: str) -> InstanceView:
         """One instance, "web-0.shop" or "web-0" when that is unique."""
         instance = control.instance(name)
-        service = next((one for one in control.services() if one.name == instance.service), None)
-        return view_instance(instance, (seats_of(control) or {}).get(instance.name), service)
+        seat = (seats_of(control) or {}).get(instance.name)
+        return view_instance(instance, seat, control.service_of(instance))
 
     @router.get("/instances/{name}/why", tags=["instances"])
     def get_why(name: str) -> Why:

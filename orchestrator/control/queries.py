@@ -31,6 +31,10 @@ class Queries:
         """The service; raises NotFound."""
         return self._present.load(Service, name)
 
+    def service_of(self, instance: Instance) -> Service | None:
+        """The instance's service; None when it is gone meanwhile."""
+        return self._present.find(Service, instance.service)
+
     def file_of(self, name: str) -> str:
         """The service as a file that `apply` takes, without texts that may hold secrets; raises NotFound."""
         return written(self.service(name).spec, self._find_image)
