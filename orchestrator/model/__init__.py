@@ -27,6 +27,7 @@ from orchestrator.model.naming import (
     instance_name,
     is_sha256,
     label,
+    place_of,
     pool_name,
 )
 from orchestrator.model.revision import Revision
@@ -139,5 +140,6 @@ __all__ = [
     "instance_name",
     "is_sha256",
     "label",
+    "place_of",
     "pool_name",
 ]

@@ -53,6 +53,12 @@ def instance_name(service: str, role: str, index: int) -> InstanceName:
     return InstanceName(f"{role}-{index}.{service}")
 
 
+def place_of(name: InstanceName) -> tuple[str, int]:
+    """The role and the index that an instance's name is made of: `instance_name` backwards."""
+    role, _, index = name.partition(".")[0].rpartition("-")
+    return role, int(index)
+
+
 def pool_name(service: str, role: str, endpoint: str) -> PoolName:
     """`shop.web.http`: labels hold no dots, so no two endpoints share a pool name."""
     return PoolName(f"{service}.{role}.{endpoint}")

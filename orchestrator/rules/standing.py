@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.model import Goal, Instance, InstanceName, Operation, Order, Phase, Upgrade, Walked
+from orchestrator.model import Goal, Instance, InstanceName, Operation, Order, Phase, Upgrade, Walked, place_of
 from orchestrator.rules import targets
 
 
@@ -78,12 +78,12 @@ class Target:
     @property
     def role(self) -> str:
         """Of which role it is."""
-        return self.name.partition(".")[0].rpartition("-")[0]
+        return place_of(self.name)[0]
 
     @property
     def index(self) -> int:
         """Its number in the role."""
-        return int(self.name.partition(".")[0].rpartition("-")[2])
+        return place_of(self.name)[1]
 
 
 def survey(
