@@ -9,7 +9,6 @@ import pwd
 import re
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +28,7 @@ from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, S
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, POOL, PORT, VIP, ZERO, member, patiently
 from tests.contract.suites.limits import Front, LimitsContract
 from tests.world.balancing import answered, kill_all
+from tests.world.raw_server import RawServer, echo, fine
 from tests.world.waiting import until
 
 TCP = Frontend(pool=PoolName("shop.db.sql"), vip=VIP, port=PORT + 2, mode=Mode.TCP, probe=None)
@@ -36,7 +36,7 @@ UNCHECKED = replace(HTTP, probe=None)
 Begin = Callable[..., HaproxyBalancer]
 LIES = (
     "X-Forwarded-For X_Forwarded_For x-forwarded-for X-Forwarded X-Forwarded-Proto X-Forwarded-Host X_FORWARDED_HOST "
-    "X-Forwarded-Port X-Forwarded-Server X-Forwarded-Prefix X-Forwarded-Client-Cert Forwarded Forwarded-For "
+    "X-Forwarded-Port X-Forwarded-RawServer X-Forwarded-Prefix X-Forwarded-Client-Cert Forwarded Forwarded-For "
     "X-Real-IP X_Real_IP X-Client-IP Client-IP True-Client-IP X-Cluster-Client-IP CF-Connecting-IP Fastly-Client-IP "
     "Proxy X-Forward-For X-Original-Forwarded-For X-Original-URL X-Rewrite-URL X-Host X-ProxyUser-Ip X-Remote-Addr "
     "X-Originating-IP WL-Proxy-Client-IP X-Envoy-External-Address X-HTTP-Host-Override X-Scheme"
@@ -55,54 +55,6 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         last = HaproxyBalancer(place, "haproxy", lambda *_: None)
         stack.callback(lambda: last.shape([]))
         yield begun
-
-
-class Server:
-    """A member that keeps every request whole as it came, and answers as `answer` says; None hangs up."""
-
-    def __init__(self, address: str, port: int, answer: Callable[[bytes], bytes | None]) -> None:
-        self.heard: list[bytes] = []
-        self.sockets: list[socket.socket] = []
-        self._answer = answer
-        self._listener = socket.create_server((address, port), backlog=256)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for one in self.sockets:
-            one.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                talk, _ = self._listener.accept()
-            except OSError:
-                return
-            self.sockets.append(talk)
-            threading.Thread(target=self._serve, args=(talk,), daemon=True).start()
-
-    def _serve(self, talk: socket.socket) -> None:
-        with talk, contextlib.suppress(OSError):
-            while said := talk.recv(65536):
-                self.heard.append(said)
-                answer = self._answer(said)
-                if answer is None:
-                    return
-                talk.sendall(answer)
-
-
-def fine(_: bytes) -> bytes:
-    """An HTTP answer."""
-    return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-def echo(said: bytes) -> bytes:
-    """What was heard."""
-    return said
 
 
 def at(address: str, name: str, *pools: PoolName, port: int = 8077) -> Member:
@@ -152,7 +104,7 @@ def assert_without_root(balancer: HaproxyBalancer) -> None:
 
 def test_the_outside_meets_no_root(begin: Begin) -> None:
     """After a start, a reload, a kill -9 of all of it, and with the next daemon; members come and go as ever."""
-    with Server(ADDRESSES[ZERO], 8077, fine):
+    with RawServer(ADDRESSES[ZERO], 8077, fine):
         first = begin()
         first.shape([UNCHECKED])
         first.join(member(ZERO))
@@ -185,7 +137,7 @@ def test_where_there_is_nobody_to_be_it_is_said_what_helps(tmp_path: Path, monke
 
 def test_the_haproxy_of_a_former_version_is_replaced_and_loses_nothing(begin: Begin) -> None:
     """One that works as root goes on with its open connections; new ones meet the new one."""
-    with Server(ADDRESSES[ZERO], 8077, echo):
+    with RawServer(ADDRESSES[ZERO], 8077, echo):
         former = begin(surroundings=lambda _: Surroundings())
         former.shape([TCP])
         former.join(at(ADDRESSES[ZERO], ZERO, TCP.pool))
@@ -246,7 +198,7 @@ def test_a_member_that_is_down_is_drained_and_taken_back(begin: Begin, pools: tu
     until(lambda: balancer.seats()[ZERO].standing is Standing.DOWN, 30.0)
     balancer.drain(ZERO)
     assert balancer.seats()[ZERO].standing is Standing.DRAINING
-    with Server(ADDRESSES[ZERO], 8077, fine):
+    with RawServer(ADDRESSES[ZERO], 8077, fine):
         balancer.join(member(ZERO, *(one.pool for one in pools)))
         until(lambda: balancer.seats()[ZERO].standing is Standing.UP, 30.0)
         until(lambda: answered() == (200, "ok"), 30.0)
@@ -264,14 +216,14 @@ def test_a_request_that_kills_spares_the_others(begin: Begin, members: int, meth
     with contextlib.ExitStack() as stack:
         killed: list[int] = []
 
-        def server(number: int) -> Server:
+        def server(number: int) -> RawServer:
             def answer(said: bytes) -> bytes | None:
                 if b"/die" in said:
                     killed.append(number)
                     return None
                 return fine(said)
 
-            return stack.enter_context(Server(f"{CORNER}.{20 + number}", 8077, answer))
+            return stack.enter_context(RawServer(f"{CORNER}.{20 + number}", 8077, answer))
 
         balancer = begin()
         balancer.shape([UNCHECKED])
@@ -286,7 +238,7 @@ def test_a_request_that_kills_spares_the_others(begin: Begin, members: int, meth
 
 def test_where_a_client_comes_from_is_our_word_alone(begin: Begin) -> None:
     """Whatever he writes of it in whatever spelling, the member hears his address once, and nothing of his."""
-    with Server(ADDRESSES[ZERO], 8077, fine) as server:
+    with RawServer(ADDRESSES[ZERO], 8077, fine) as server:
         balancer = begin()
         balancer.shape([UNCHECKED])
         balancer.join(member(ZERO))
@@ -307,7 +259,7 @@ def test_where_a_client_comes_from_is_our_word_alone(begin: Begin) -> None:
 )
 def test_what_no_standard_allows_reaches_no_member(begin: Begin, head: bytes) -> None:
     """Control characters in a header; HTTP/1.1 without a Host, or with two."""
-    with Server(ADDRESSES[ZERO], 8077, fine) as server:
+    with RawServer(ADDRESSES[ZERO], 8077, fine) as server:
         balancer = begin()
         balancer.shape([UNCHECKED])
         balancer.join(member(ZERO))
@@ -344,7 +296,11 @@ def hold(count: int, port: int, stack: contextlib.ExitStack, source: str = "") -
 def test_one_client_of_one_endpoint_starves_nobody(begin: Begin) -> None:
     """He gets half of the endpoint's share; his neighbour is served at it, and so is another endpoint."""
     few = 40
-    with Server(ADDRESSES[ZERO], 8077, echo), Server(f"{CORNER}.20", 8077, fine), contextlib.ExitStack() as stack:
+    with (
+        RawServer(ADDRESSES[ZERO], 8077, echo),
+        RawServer(f"{CORNER}.20", 8077, fine),
+        contextlib.ExitStack() as stack,
+    ):
         balancer = begin(surroundings=lambda jail: replace(haproxy_host.surroundings(jail), connections_max=1_000))
         balancer.shape([replace(TCP, connections_max=few), UNCHECKED])
         balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool))
@@ -367,7 +323,7 @@ def test_the_shares_of_all_endpoints_leave_room_for_each() -> None:
 
 def test_limits_of_the_service_file_hold(begin: Begin) -> None:
     """So many connections in all, so many of one client."""
-    with Server(ADDRESSES[ZERO], 8077, echo), contextlib.ExitStack() as stack:
+    with RawServer(ADDRESSES[ZERO], 8077, echo), contextlib.ExitStack() as stack:
         balancer = begin()
         balancer.shape([replace(TCP, connections_max=7, client_connections_max=5)])
         balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool))
@@ -385,7 +341,7 @@ class TestLimits(LimitsContract):
         def connect(client: int) -> socket.socket:
             return socket.create_connection((VIP, TCP.port), 30.0, (f"{CORNER}.{98 + client}", 0))
 
-        with Server(ADDRESSES[ZERO], 8077, echo):
+        with RawServer(ADDRESSES[ZERO], 8077, echo):
             balancer = begin()
             yield Front(balancer, TCP, lambda: balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool)), connect)
 
@@ -400,7 +356,7 @@ def test_how_long_an_answer_may_take_is_the_endpoint_s(
         time.sleep(3.0)
         return fine(said)
 
-    with Server(ADDRESSES[ZERO], 8077, slowly):
+    with RawServer(ADDRESSES[ZERO], 8077, slowly):
         balancer = begin()
         balancer.shape([replace(UNCHECKED, mode=mode, timeout_s=timeout_s)])
         balancer.join(member(ZERO))
@@ -409,7 +365,7 @@ def test_how_long_an_answer_may_take_is_the_endpoint_s(
 
 def test_a_silent_connection_ends_when_the_endpoint_says_so(begin: Begin) -> None:
     """Also one on which both sides have spoken."""
-    with Server(ADDRESSES[ZERO], 8077, echo):
+    with RawServer(ADDRESSES[ZERO], 8077, echo):
         balancer = begin()
         balancer.shape([replace(TCP, timeout_s=1.0)])
         balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool))
@@ -436,7 +392,7 @@ def test_what_the_time_limits_are_where_nobody_says_one() -> None:
 @pytest.mark.slow
 def test_workers_of_former_configurations_are_few(begin: Begin) -> None:
     """A connection that nobody ends does not keep one for each change of an endpoint."""
-    with Server(ADDRESSES[ZERO], 8077, echo), contextlib.ExitStack() as stack:
+    with RawServer(ADDRESSES[ZERO], 8077, echo), contextlib.ExitStack() as stack:
         balancer = begin()
         balancer.shape([TCP])
         balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool))
