@@ -32,6 +32,8 @@ from orchestrator.model.naming import (
 )
 from orchestrator.model.revision import Revision
 from orchestrator.model.template import (
+    PROBE_INTERVAL_S,
+    PROBE_STATUS,
     Carrier,
     Endpoint,
     HttpProbe,
@@ -74,6 +76,8 @@ __all__ = [
     "BRIDGE_PREFIX",
     "INSTANCES_MAX",
     "MAC_PREFIX",
+    "PROBE_INTERVAL_S",
+    "PROBE_STATUS",
     "TAP_PREFIX",
     "Agent",
     "AnswerFormat",

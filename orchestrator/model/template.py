@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Final
 
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
@@ -50,19 +51,50 @@ class Carrier(enum.StrEnum):
     NFTABLES = "nftables"  # the kernel itself: the member sees the client's own address
 
 
+PROBE_INTERVAL_S: Final = 1.0
+PROBE_TIMEOUT_S: Final = 2.0
+PROBE_STATUS: Final = "200-399"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TcpProbe:
-    """Passes when the port accepts a connection. `port` None means the endpoint's target."""
+class _Probe:
+    """Where a member is asked, how often, and how many answers in a row change what is thought of it.
+
+    `port` None means the endpoint's target; of the others None means: as usual.
+    """
 
     port: int | None = None
+    interval_s: float | None = None
+    timeout_s: float | None = None
+    rise: int | None = None
+    fall: int | None = None
+    initial_delay_s: float | None = None  # after it has joined; until then it counts as up
+
+    def interval(self) -> float:
+        """How often it is asked, in seconds."""
+        return self.interval_s or max(PROBE_INTERVAL_S, self.timeout_s or 0.0)
+
+    def timeout(self) -> float:
+        """How long an answer may take, in seconds."""
+        return self.timeout_s or min(PROBE_TIMEOUT_S, self.interval_s or PROBE_TIMEOUT_S)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpProbe:
-    """Passes when GET `path` answers 2xx or 3xx. `port` None means the endpoint's target."""
+class TcpProbe(_Probe):
+    """Passes when the port accepts a connection."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpProbe(_Probe):
+    """Passes when GET `path` answers with one of the statuses."""
 
     path: str = "/"
-    port: int | None = None
+    status: str | None = None  # such as 200-299,401; None: 2xx and 3xx
+
+    def passes(self, status: int) -> bool:
+        """Whether a member that answers so is well."""
+        ranges = (part.partition("-") for part in (self.status or PROBE_STATUS).split(","))
+        return any(int(first) <= status <= int(last or first) for first, _, last in ranges)
 
 
 Probe = TcpProbe | HttpProbe

@@ -22,6 +22,12 @@ def restart_within_s(instance: Instance) -> float:
     return RESTART_WITHIN_S[instance.role.os] if within_s is None else within_s
 
 
+def first_check_s(instance: Instance) -> float:
+    """By when, after it has joined its pools, it is asked in each of them for the first time (seconds)."""
+    probes = [end.probe for end in instance.goal.role.endpoints if end.probe is not None]
+    return max(((probe.initial_delay_s or 0.0) + probe.interval() for probe in probes), default=0.0)
+
+
 def in_phase_s(instance: Instance, now_s: float) -> float:
     """How long it has been in its phase (seconds), without the time for which it cannot be blamed."""
     return now_s - instance.phase_since_s - blameless_s(instance, now_s)

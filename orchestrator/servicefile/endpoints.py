@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Probe, TcpProbe
 from orchestrator.servicefile.carriers import LIMITS, OF_HAPROXY, OF_NFTABLES, carrier_faults
-from orchestrator.servicefile.fields import choice, duration_s, integer, port, url_path
+from orchestrator.servicefile.fields import choice, duration_s, integer, port, statuses, url_path
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map
 
 AFFINITY_S: Final = 3 * 3600.0
+TIMES: Final = ("interval", "timeout", "rise", "fall", "initialDelay")
+PROBE_TIME_MOST_S: Final = 3600.0
+PROBE_RUN_MOST: Final = 100
 ENDPOINT_CONNECTIONS_MOST: Final = 200_000  # of an endpoint at a time
 
 
@@ -27,7 +30,7 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
     node = reader.keys(node, at, known, ("port",))
     outside = reader.take(node, at, "port", port, 0)
     mode = reader.take(node, at, "protocol", choice(Mode), Mode.TCP)
-    probe = read_probe(reader, node, at)
+    probe = read_probe(reader, node, at, TIMES)
     most = reader.take(node, at, "maxConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
     of_a_client = reader.take(node, at, "maxConnectionsPerClient", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
     if most is not None and of_a_client is not None and of_a_client > most:
@@ -53,13 +56,34 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
     return endpoint
 
 
-def read_probe(reader: Reader, node: Map, at: str) -> Probe | None:
-    """What stands below `probe` of `node`, if anything; faults are noted."""
+def read_probe(reader: Reader, node: Map, at: str, times: tuple[str, ...] = ()) -> Probe | None:
+    """What stands below `probe` of `node`, if anything; faults are noted. `times`: what it may say of them."""
     if "probe" not in node:
         return None
     at = f"{at}.probe"
-    probe = reader.keys(node["probe"], at, ("path", "port"))
-    where = reader.take(probe, at, "port", port, None)
+    probe = reader.keys(node["probe"], at, ("path", "port", "status", *times))
+    common: dict[str, Any] = {"port": reader.take(probe, at, "port", port, None)}
+    if times:
+        common |= _times(reader, probe, at)
+    status = reader.take(probe, at, "status", statuses, None)
     if "path" not in probe:
-        return TcpProbe(port=where)
-    return HttpProbe(path=reader.take(probe, at, "path", url_path, "/"), port=where)
+        if "status" in probe:
+            reader.fault(f"{at}.status", "a TCP connection has no status", "give the probe a path, or leave it out")
+        return TcpProbe(**common)
+    return HttpProbe(path=reader.take(probe, at, "path", url_path, "/"), status=status, **common)
+
+
+def _times(reader: Reader, probe: Map, at: str) -> dict[str, Any]:
+    """How often a member is asked, and how many answers count."""
+    interval_s = reader.take(probe, at, "interval", duration_s(0.1, PROBE_TIME_MOST_S), None)
+    timeout_s = reader.take(probe, at, "timeout", duration_s(0.1, PROBE_TIME_MOST_S), None)
+    if interval_s is not None and timeout_s is not None and timeout_s > interval_s:
+        told = f"an answer may take {timeout_s:g} s, and the next check is due after {interval_s:g} s"
+        reader.fault(f"{at}.timeout", told, "not more than the interval")
+    return {
+        "interval_s": interval_s,
+        "timeout_s": timeout_s,
+        "rise": reader.take(probe, at, "rise", integer(1, PROBE_RUN_MOST), None),
+        "fall": reader.take(probe, at, "fall", integer(1, PROBE_RUN_MOST), None),
+        "initial_delay_s": reader.take(probe, at, "initialDelay", duration_s(0, PROBE_TIME_MOST_S), None),
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from orchestrator.errors import Problem
 
@@ -170,6 +170,24 @@ def url_path(node: object) -> Answer[str]:
         return said
     if not re.fullmatch(r"/[!-~]{0,200}", said):
         return Problem(f"{said[:60]!r} is not a path", hint="begin with '/', no spaces, at most 200 characters")
+    return said
+
+
+STATUSES: Final = re.compile(r"[1-5][0-9][0-9](?:-[1-5][0-9][0-9])?(?:,[1-5][0-9][0-9](?:-[1-5][0-9][0-9])?){0,9}")
+
+
+@shaped(
+    anyOf=[
+        {"type": "integer", "minimum": 100, "maximum": 599},
+        {"type": "string", "pattern": f"^{STATUSES.pattern}$"},
+    ]
+)
+def statuses(node: object) -> Answer[str]:
+    """Statuses of HTTP and ranges of them; a single number may stand without quotes."""
+    said = str(node) if isinstance(node, str | int) and not isinstance(node, bool) else ""
+    ranges = [part.partition("-") for part in said.split(",")]
+    if not STATUSES.fullmatch(said) or any(last and last < first for first, _, last in ranges):
+        return Problem(f"{_shown(node)} is no status of HTTP", hint="such as 200, 200-399 or 200-299,401")
     return said
 
 

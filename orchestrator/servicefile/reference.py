@@ -89,6 +89,8 @@ def _pattern(pattern: str) -> str:
         return "a time: `90 s`, `10 min`, `2 h`"
     if "%" in pattern:
         return "a part: `50 %`"
+    if pattern.startswith("^[1-5]"):
+        return "several: `200-299,401`"
     if pattern.startswith("^/"):
         return "a path: `/healthz`"
     return "an IPv4 address" if re.match(pattern, "203.0.113.10") and not re.match(pattern, "web") else "a name"

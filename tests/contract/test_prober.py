@@ -7,11 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target
-from orchestrator.model import HttpProbe, TcpProbe
+from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target, pace_of
+from orchestrator.model import HttpProbe, Probe, TcpProbe
 from tests.contract.suites.balancer import CORNER
 from tests.world.waiting import until
 
@@ -107,6 +108,36 @@ def test_what_an_answer_by_http_is_worth(prober: Prober, member: Make, answer: b
     until(lambda: prober.health("m").checked, WITHIN_S)
     assert prober.health("m").up is well
     assert (prober.health("m").why == "") is well
+
+
+def test_the_status_that_is_expected_is_the_probe_s(prober: Prober, member: Make) -> None:
+    """One that is usually well is not, and one that is usually not is."""
+    asked, probe = member(b"HTTP/1.1 200 OK\r\n"), HttpProbe(path="/h", status="300-302,401")
+    prober.watch({"m": Target(address=HERE, port=asked.port, probe=probe, pace=QUICK)})
+    until(lambda: not prober.health("m").up, WITHIN_S)
+    assert "200" in prober.health("m").why
+    asked.answer = b"HTTP/1.1 401 who\r\n"
+    until(lambda: prober.health("m").up, WITHIN_S)
+
+
+def test_the_first_check_waits_as_long_as_it_shall(prober: Prober, member: Make) -> None:
+    """Of a new member; one whose probe alone is another is asked at once."""
+    asked = member(b"")
+    slow = Target(address=HERE, port=asked.port, probe=TcpProbe(), pace=replace(QUICK, initial_delay_s=3600.0))
+    prober.watch({"late": slow, "soon": target(asked)})
+    until(lambda: prober.health("soon").checked and asked.count > 2, WITHIN_S)
+    assert not prober.health("late").checked
+    assert prober.health("late").up
+    prober.watch({"late": replace(slow, probe=TcpProbe(port=asked.port))})
+    until(lambda: prober.health("late").checked, WITHIN_S)
+
+
+@pytest.mark.parametrize("probe", [None, TcpProbe(), HttpProbe()])
+def test_what_is_not_said_is_as_usual(probe: Probe | None) -> None:
+    """And what is said counts."""
+    assert pace_of(probe) == Pace()
+    said = TcpProbe(interval_s=5.0, timeout_s=3.0, rise=4, fall=6, initial_delay_s=7.0)
+    assert pace_of(said) == Pace(interval_s=5.0, timeout_s=3.0, rise=4, fall=6, initial_delay_s=7.0)
 
 
 def test_how_many_it_takes(prober: Prober, member: Make, heard: list[Hashable]) -> None:

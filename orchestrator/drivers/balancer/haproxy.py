@@ -49,6 +49,7 @@ class HaproxyBalancer:
         self._surroundings = surroundings
         self._lock = threading.RLock()
         self._refused: dict[PoolName, str] = {}
+        self._check_at: dict[tuple[PoolName, InstanceName], float] = {}  # members whose first check is put off
         self._renewed = False  # whether what runs is of this version of ours, and of the installed HAProxy
         self._seen = Snapshot(wake)
         self._stack = contextlib.ExitStack()
@@ -186,12 +187,26 @@ class HaproxyBalancer:
         for pool, address in wanted.items():
             there = rows.get((pool, name))
             if there is None or there.addr != address:
-                self.members.add(pool, name, address, haproxy_config.server_options(frontends[pool], count))
+                self._add(pool, name, address, frontends[pool], count)
             elif name in self.desired.shape.draining or not there.in_rotation:
                 self.members.take_back(pool, name)
         self.members.must_show(name, wanted, in_rotation=True)
         self.desired.keep(self.desired.shape.with_member(member))
         self._see(name)
+
+    def _add(self, pool: PoolName, name: InstanceName, address: str, frontend: Frontend, count: int) -> None:
+        options = haproxy_config.server_options(frontend, count)
+        delay_s = (frontend.probe and frontend.probe.initial_delay_s) or 0.0
+        self.members.add(pool, name, address, options, checked=not delay_s)
+        if delay_s:
+            self._check_at[pool, name] = time.monotonic() + delay_s
+
+    def _check_due(self) -> None:
+        """Begins the checks of those for whom it is time."""
+        for (pool, name), at in list(self._check_at.items()):
+            if time.monotonic() >= at:
+                self.members.check(pool, name)
+                self._check_at.pop((pool, name))
 
     def _try_leave(self, name: InstanceName) -> str:
         """ "" when the member is out; else what still holds it. The turn of others comes in between."""
@@ -206,6 +221,7 @@ class HaproxyBalancer:
                     if (holds := self.members.try_remove(pool, name)) != "":
                         return holds
                 self.members.cut_old(name)
+            self._check_at = {key: at for key, at in self._check_at.items() if key[1] != name}
             self._seen.note(name, None)
             return ""
 
@@ -244,6 +260,7 @@ class HaproxyBalancer:
             if self.process.pid() is None:
                 self._seen.take({})
                 return {}
+            self._check_due()
             return self._seen.take(self.members.seats())
 
     def revive_in_turn(self) -> None:
@@ -281,6 +298,8 @@ class HaproxyBalancer:
     def load(self, shape: Shape) -> None:
         """Runs HAProxy with this shape, by a start or a reload; what it shall be stays."""
         self.process.load(self._text(shape))
+        for pool, name in self._check_at:
+            self.members.check_later(pool, name)
 
     def _text(self, shape: Shape) -> str:
         return haproxy_config.render(shape, self.process.socket, self._surroundings(self.process.jail))

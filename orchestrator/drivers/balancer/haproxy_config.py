@@ -13,20 +13,22 @@ from pathlib import Path
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.errors import Permanent
-from orchestrator.model import Frontend, HttpProbe, Member, Mode
+from orchestrator.model import PROBE_INTERVAL_S, PROBE_STATUS, Frontend, HttpProbe, Member, Mode, TcpProbe
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,150}[a-z0-9])?")
 _PATH = re.compile(r"/[!-~]{0,200}")
+_STATUSES = re.compile(r"[0-9]{3}(-[0-9]{3})?(,[0-9]{3}(-[0-9]{3})?){0,9}")
 
 # A dynamic server takes nothing from `default-server`, so both kinds are told the same in full. Two failed checks
 # take a member out within a second; idle connections go quickly, because a member with one cannot be removed.
 SERVER_OPTIONS = (
-    "check inter {every} fastinter 250ms downinter {down} rise 1 fall 2 "
+    "check inter {every} fastinter {again} downinter {down} rise {rise} fall {fall} "
     "on-marked-down shutdown-sessions pool-purge-delay 200ms"
 )
 # The kernel remembers each check for two minutes: of so many members a check a second each is 24,000 connections.
 MEMBERS_EACH_SECOND = 200
 CHECK_EVERY_MOST_S = 5.0
+AGAIN_S = 0.25  # after an answer that contradicts what is thought of a member
 
 OLD_WORKERS_MAX = 16  # of 7 to 9 MiB each; a connection that has outlived as many reloads is cut by the next
 SHARE_LEAST = 200  # connections of an endpoint, however many endpoints there are
@@ -40,6 +42,7 @@ global
     hard-stop-after 24h
     mworker-max-reloads {old_workers}
     maxconn {connections}
+    max-spread-checks {first_check}
     noreuseport
 {user}
 defaults
@@ -106,7 +109,13 @@ def render(shape: Shape, socket: Path, host: Surroundings) -> str:
     share = max(SHARE_LEAST, connections // max(2, len(shape.frontends)))
     user = f"    user {host.user}\n    group {host.group}\n" if host.user else ""
     jail = f"    chroot {host.jail}\n" if host.jail else ""
-    head = _HEAD.format(socket=socket, old_workers=OLD_WORKERS_MAX, connections=connections, user=user + jail)
+    head = _HEAD.format(
+        socket=socket,
+        old_workers=OLD_WORKERS_MAX,
+        connections=connections,
+        first_check=_ms(CHECK_EVERY_MOST_S),  # for which a new member waits as long, or for an interval
+        user=user + jail,
+    )
     parts = [head]
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
         parts.append(_frontend(frontend, share))
@@ -153,6 +162,12 @@ def _frontend(frontend: Frontend, share: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _checked_statuses(text: str) -> str:
+    if not _STATUSES.fullmatch(text):
+        raise Permanent(f"{text[:80]!r} cannot be given to HAProxy as statuses")
+    return text
+
+
 def _ms(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
 
@@ -169,6 +184,8 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
     if frontend.timeout_s is not None:
         lines.append(f"    timeout server {_ms(frontend.timeout_s)}")
         lines.append(f"    timeout tunnel {_ms(frontend.timeout_s)}")
+    if frontend.probe is not None:
+        lines.append(f"    timeout check {_ms(frontend.probe.timeout())}")
     if isinstance(frontend.probe, HttpProbe):
         if not _PATH.fullmatch(frontend.probe.path):
             raise Permanent(f"{frontend.probe.path[:80]!r} cannot be probed")
@@ -176,7 +193,7 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
         path = path.replace("'", "\\'")
         lines.append("    option httpchk")
         lines.append(f"    http-check send meth GET uri {path}")
-        lines.append("    http-check expect rstatus ^[23]")
+        lines.append(f"    http-check expect status {_checked_statuses(frontend.probe.status or PROBE_STATUS)}")
     for name, member in sorted(shape.members.items()):
         for of, port in member.pools:
             if of == frontend.pool:
@@ -186,11 +203,21 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _usual_interval_s(members: int) -> float:
+    return min(CHECK_EVERY_MOST_S, max(PROBE_INTERVAL_S, members / MEMBERS_EACH_SECOND))
+
+
 def server_options(frontend: Frontend, members: int) -> str:
     """How a member of this endpoint is checked, one of so many."""
-    every_s = min(CHECK_EVERY_MOST_S, max(1.0, members / MEMBERS_EACH_SECOND))
-    options = SERVER_OPTIONS.format(every=_ms(every_s), down=_ms(every_s / 2))
-    probe = frontend.probe
-    if probe is not None and probe.port is not None:
+    probe = frontend.probe or TcpProbe()
+    every_s = probe.interval() if probe.interval_s or probe.timeout_s else _usual_interval_s(members)
+    options = SERVER_OPTIONS.format(
+        every=_ms(every_s),
+        again=_ms(every_s / 4 if probe.interval_s else AGAIN_S),
+        down=_ms(every_s if probe.interval_s else every_s / 2),
+        rise=probe.rise or 1,
+        fall=probe.fall or 2,
+    )
+    if probe.port is not None:
         return f"{options} port {checked_port(probe.port)}"
     return options

@@ -73,16 +73,29 @@ class Members:
 
     # Changing --------------------------------------------------------------------------------------------------
 
-    def add(self, pool: PoolName, name: InstanceName, address: str, options: str) -> None:
-        """Puts the member into the pool, ready for traffic. Busy when HAProxy does not show it then."""
+    def add(self, pool: PoolName, name: InstanceName, address: str, options: str, *, checked: bool = True) -> None:
+        """Puts the member into the pool, ready for traffic. Busy when HAProxy does not show it then.
+
+        It is not `checked` before `check` says so.
+        """
         answer = self._runtime.ask(f"add server {pool}/{name} {address} {options}")
         if "registered" not in answer and "exists" not in answer:
             raise Busy(f"HAProxy does not take {name} into {pool}: {answer}")
-        self._runtime.ask(f"enable health {pool}/{name}")
+        if checked:
+            self.check(pool, name)
         self._runtime.ask(f"enable server {pool}/{name}")
         row = self.rows_of(name, [pool]).get((pool, name))
         if row is None or row.addr != address:
             raise Busy(f"HAProxy shows {name} in {pool} as {row.addr if row else 'absent'}, not {address}")
+
+    def check(self, pool: PoolName, name: InstanceName) -> None:
+        """Begins the member's checks."""
+        self._runtime.ask(f"enable health {pool}/{name}")
+
+    def check_later(self, pool: PoolName, name: InstanceName) -> None:
+        """Puts off checks that a reload has begun; the member counts as up, whatever the first one said."""
+        self._runtime.ask(f"disable health {pool}/{name}")
+        self._runtime.ask(f"set server {pool}/{name} health up")
 
     def drain(self, pool: PoolName, name: InstanceName) -> None:
         """No new connections. By its weight: of the state "drain" a member that is down shows nothing."""

@@ -36,6 +36,11 @@ class Row(NamedTuple):
         return self.weight != "0" and self.status.startswith(("UP", "DOWN", "no check"))
 
     @property
+    def checked(self) -> bool:
+        """Whether a check has said something of it."""
+        return not self.status.startswith("no check") and not self.check_status.endswith("INI")
+
+    @property
     def up(self) -> bool:
         """Whether its check passes."""
         return self.status.startswith(("UP", "no check"))
@@ -99,5 +104,5 @@ def _seat(rows: list[tuple[PoolName, Row]], old_connections: int) -> Seat:
         standing=standing,
         connections=sum(row.connections for _, row in rows) + old_connections,
         pools=tuple(pool for pool, _ in rows),
-        checked=not any(row.check_status.endswith("INI") for _, row in rows),
+        checked=all(row.checked for _, row in rows),
     )

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from orchestrator.drivers.balancer import conntrack, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
-from orchestrator.drivers.balancer.prober import Prober, Target
+from orchestrator.drivers.balancer.prober import Prober, Target, pace_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
@@ -322,7 +322,9 @@ def _targets(shape: Shape) -> dict[Hashable, Target]:
     """Who is asked how. An endpoint of udp without a probe has nothing that could be asked."""
     frontends = {frontend.pool: frontend for frontend in shape.frontends}
     return {
-        (pool, name): Target(address=member.address, port=port, probe=frontends[pool].probe)
+        (pool, name): Target(
+            address=member.address, port=port, probe=frontends[pool].probe, pace=pace_of(frontends[pool].probe)
+        )
         for name, member in shape.members.items()
         for pool, port in member.pools
         if pool in frontends and (frontends[pool].mode is not Mode.UDP or frontends[pool].probe is not None)

@@ -20,12 +20,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.model import HttpProbe, Probe
+from orchestrator.model import HttpProbe, Probe, TcpProbe
 
 log = logging.getLogger(__name__)
 IDLE_S: Final = 0.2  # How late a new member's first check may be, beside those of others.
 AT_A_TIME: Final = 256  # checks in flight: each holds a descriptor
-_STATUS = re.compile(rb"HTTP/1\.[01] [23]\d\d[ \r\n]")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
 _STATUS_BYTES: Final = 16
 _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
@@ -38,6 +38,19 @@ class Pace:
     timeout_s: float = 2.0
     rise: int = 1
     fall: int = 2
+    initial_delay_s: float = 0.0  # before the first
+
+
+def pace_of(probe: Probe | None) -> Pace:
+    """As the service file says, or as usual."""
+    probe = probe or TcpProbe()
+    return Pace(
+        interval_s=probe.interval(),
+        timeout_s=probe.timeout(),
+        rise=probe.rise or Pace().rise,
+        fall=probe.fall or Pace().fall,
+        initial_delay_s=probe.initial_delay_s or 0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +116,14 @@ class Prober:
         """From now on exactly these are asked; what is thought of those that stay as they were stays."""
         now = time.monotonic()
         with self._lock:
+            known = {(key, one.target.address) for key, one in self._watched.items()}
             for key in [key for key, one in self._watched.items() if targets.get(key) != one.target]:
                 self._watched.pop(key).gone = True
             for key, target in targets.items():
                 if key not in self._watched:
                     self._watched[key] = _Watched(target)
-                    self._plan(now, key, self._watched[key])
+                    fresh = (key, target.address) not in known  # Of others the delay is over, or was asked for since.
+                    self._plan(now + (target.pace.initial_delay_s if fresh else 0.0), key, self._watched[key])
 
     def health(self, key: Hashable) -> Health:
         """What is thought of a member; of one that is not asked, that it is up."""
@@ -184,8 +199,9 @@ class Prober:
             self._end(check, error.strerror or str(error))
             return
         check.heard += chunk
-        if _STATUS.match(check.heard):
-            self._end(check, "")
+        if (status := _STATUS.match(check.heard)) is not None:
+            well = isinstance(probe, HttpProbe) and probe.passes(int(status[1]))
+            self._end(check, "" if well else f"the answer is {int(status[1])}")
         elif not chunk or len(check.heard) >= _STATUS_BYTES:
             self._end(check, "the answer is no success")
 

@@ -164,12 +164,16 @@ class FakeBalancer:
         world = self._world
         seats = {}
         for name, seat in world.seats_taken.items():
-            checked = world.time_s - world.joined_at_s.get(name, 0.0) >= CHECK_AFTER_S
+            checked = world.time_s - world.joined_at_s.get(name, 0.0) >= self._first_check_s(seat)
             sick = checked and not world.is_reachable(name) and seat.standing is Standing.UP
             standing = Standing.DOWN if sick else seat.standing
             connections = world.connections.get(name, 0)
             seats[name] = dataclasses.replace(seat, standing=standing, connections=connections, checked=checked)
         return seats
+
+    def _first_check_s(self, seat: Seat) -> float:
+        probes = [end.probe for end in self._world.frontends if end.pool in seat.pools and end.probe is not None]
+        return CHECK_AFTER_S + max((probe.initial_delay_s or 0.0 for probe in probes), default=0.0)
 
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""

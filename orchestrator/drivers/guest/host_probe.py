@@ -27,15 +27,16 @@ def ask(address: str, port: int, probe: Probe, within_s: float = WITHIN_S) -> st
             match probe:
                 case TcpProbe():
                     return ""
-                case HttpProbe(path=path):
-                    return _http(connection, f"{address}:{port}", path, end_s)
+                case HttpProbe():
+                    return _http(connection, f"{address}:{port}", probe, end_s)
     except TimeoutError:
         return f"no answer from port {port} within {within_s:.0f} s"
     except OSError as error:
         return f"port {port}: {(error.strerror or str(error)).lower()}"
 
 
-def _http(connection: socket.socket, host: str, path: str, end_s: float) -> str:
+def _http(connection: socket.socket, host: str, probe: HttpProbe, end_s: float) -> str:
+    path = probe.path
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: vmrole\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     connection.sendall(request.encode("ascii"))
     line = b""
@@ -52,4 +53,4 @@ def _http(connection: socket.socket, host: str, path: str, end_s: float) -> str:
     if status is None:
         said = harmless(line.partition(b"\n")[0].decode("latin-1"), 40)
         return f"no HTTP answer, but {said!r}" if said else "the connection was closed without an answer"
-    return "" if 200 <= int(status[1]) < 400 else f"GET {path} answers {int(status[1])}"
+    return "" if probe.passes(int(status[1])) else f"GET {path} answers {int(status[1])}"

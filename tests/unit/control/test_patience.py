@@ -10,6 +10,8 @@ from orchestrator import lifecycle
 from orchestrator.control import records
 from orchestrator.errors import NoSpace, Transient, Unreachable, VmroleError
 from orchestrator.model import (
+    Endpoint,
+    HttpProbe,
     InstanceName,
     Os,
     PausedBy,
@@ -51,6 +53,19 @@ def test_a_guest_has_the_time_that_its_shutdown_takes(verb: Verb, takes_s: float
     assert fabric.instance().at > before.at
     assert fabric.instance().warning == ""
     assert not any("stop.within" in line for line in told(fabric))
+
+
+def test_a_first_check_that_is_put_off_is_waited_for() -> None:
+    """However long its endpoint's probe says: it serves when that has passed, and nothing is healed meanwhile."""
+    end = Endpoint(name="http", port=80, target=8080, probe=HttpProbe(initial_delay_s=180.0))
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1, endpoints=(end,)))
+    fabric.until(lambda: fabric.instance().phase is Phase.READY)
+    began_s = fabric.world.time_s
+    fabric.until(fabric.quiet)
+    assert fabric.world.time_s - began_s >= 180.0
+    assert (fabric.instance().phase, fabric.instance().generation) == (Phase.SERVING, 1)
+    assert fabric.instance().strikes == 0
 
 
 @pytest.mark.parametrize(("verb", "does"), [(Verb.RESTART, "reset it"), (Verb.REIMAGE, "ended it")])

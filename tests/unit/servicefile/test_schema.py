@@ -25,6 +25,7 @@ FILE = REPOSITORY / "docs" / "service.schema.json"
 BEYOND = (
     "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "only nftables", "say affinity: source",
     "not more than maxConnections", "more than nftables counts", "say balancer: haproxy", "16 characters",
+    "not more than the interval", "0.1 s to 3600 s", "path: /, status: 399-200", "give the probe a path",
     "vmrole image ls", "cannot be used", "not a digest", "cannot be a VIP",
 )  # fmt: skip
 

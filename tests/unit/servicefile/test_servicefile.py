@@ -130,6 +130,44 @@ def test_the_limits_of_an_endpoint_are_read() -> None:
     assert (endpoint.timeout_s, endpoint.max_connections, endpoint.max_connections_per_client) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("times", "interval_s", "timeout_s"),
+    [
+        ("", 1.0, 2.0),
+        (", interval: 10 s", 10.0, 2.0),
+        (", interval: 0.5 s", 0.5, 0.5),
+        (", timeout: 5 s", 5.0, 5.0),
+        (", timeout: 300 ms", 1.0, 0.3),
+        (", interval: 10 s, timeout: 10 s", 10.0, 10.0),
+    ],
+)
+def test_the_times_of_a_probe_fit_each_other(times: str, interval_s: float, timeout_s: float) -> None:
+    """Whichever of the two is given."""
+    (http,) = servicefile.parse(GOOD.replace("path: /healthz", f"path: /{times}"), find).roles[0].endpoints
+    assert http.probe is not None
+    assert (http.probe.interval(), http.probe.timeout()) == (interval_s, timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("written", "passes", "fails"),
+    [
+        ("", (200, 302, 399), (199, 400, 503)),
+        (", status: 204", (204,), (200, 205)),
+        (', status: "200-299,401"', (200, 299, 401), (199, 300, 400, 402)),
+    ],
+)
+def test_which_statuses_are_well_is_read(written: str, passes: tuple[int, ...], fails: tuple[int, ...]) -> None:
+    """2xx and 3xx unless it is said; of the role's own probe as of an endpoint's."""
+    source = GOOD.replace("path: /healthz", f"path: /{written}").replace(
+        "probe: {port: 8080}", f"probe: {{port: 8080, path: /{written}}}"
+    )
+    (role,) = servicefile.parse(source, find).roles
+    for probe in (role.endpoints[0].probe, role.ready.probe):
+        assert isinstance(probe, HttpProbe)
+        assert all(probe.passes(status) for status in passes)
+        assert not any(probe.passes(status) for status in fails)
+
+
 def test_two_endpoints_cannot_share_a_port() -> None:
     """A port of the VIP leads to one endpoint."""
     double = GOOD.replace("    localStorage:", "      more: {port: 80}\n    localStorage:")

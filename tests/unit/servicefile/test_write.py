@@ -41,7 +41,8 @@ roles:
     size: {vcpus: 2, memory: 1 GiB, disk: 20 GiB, cpuWeight: 50, cpuLimit: 50 %, diskRate: 10 MiB/s,
            diskOperations: 100, networkRate: 1 GiB/s}
     endpoints:
-      http: {port: 80, target: 8080, protocol: http, probe: {path: /a, port: 81}, timeout: 90.5 s,
+      http: {port: 80, target: 8080, protocol: http, timeout: 90.5 s, probe: {path: /a, port: 81, status: 204,
+             interval: 2.5 s, timeout: 500 ms, rise: 2, fall: 3, initialDelay: 10 s},
              maxConnections: 10, maxConnectionsPerClient: 2}
       names: {port: 53, protocol: udp, affinity: source, affinityTime: 10 min}
       plain: {port: 54, probe: {}}
@@ -51,7 +52,8 @@ roles:
               publicKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGaBnhmCXqDTZyqyfMkMm4RHhBhP3o3WqLmpHbV8QbHr you]}
     identity: {sshHostKeys: keep}
     setup: {restart: false, within: 90 s}
-    ready: {units: [a.service], ignore: [b.service], command: [/bin/sh, -c, "true"], probe: {path: /, port: 7},
+    ready: {units: [a.service], ignore: [b.service], command: [/bin/sh, -c, "true"],
+            probe: {path: /, port: 7, status: "200-299,401"},
             within: 7 min, silence: 20 min}
     drain: 0.5 ms
     stop: {within: 604.8 s}
