@@ -66,6 +66,7 @@ def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Fron
             client_connections_max=end.max_connections_per_client,
             carrier=end.carrier,
             affinity_s=end.affinity_s,
+            affinity_cookie=end.kept_by is not None,
         )
         for service in services
         if not service.removing or service.name in peopled

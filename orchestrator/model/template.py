@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Final
+from typing import Final, Literal
 
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
@@ -113,7 +113,8 @@ class Endpoint:
     max_connections: int | None = None  # at a time; None: a share of what the host's memory is good for
     max_connections_per_client: int | None = None  # from one address; None: half of the endpoint's
     balancer: Carrier | None = None  # None: HAProxy, and for udp nftables
-    affinity_s: float | None = None  # how long a client's address keeps its member (nftables); None: not at all
+    affinity_s: float | None = None  # how long a client's address keeps its member; None: not at all
+    kept_by: Literal["cookie"] | None = None  # by what else a client keeps its member
 
     @property
     def carrier(self) -> Carrier:

@@ -140,6 +140,7 @@ class Frontend:
     client_connections_max: int | None = None
     carrier: Carrier = Carrier.HAPROXY
     affinity_s: float | None = None
+    affinity_cookie: bool = False
 
 
 class Part(enum.StrEnum):

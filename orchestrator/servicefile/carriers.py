@@ -9,7 +9,7 @@ from orchestrator.servicefile.tree import Map
 
 LIMITS = ("maxConnections", "maxConnectionsPerClient")
 OF_HAPROXY = ("timeout",)
-OF_NFTABLES = ("affinity", "affinityTime")
+AFFINITY = ("affinity", "affinityTime")
 COUNTED_CONNECTIONS_MOST = 10_000  # of one limit of nftables: the kernel looks at each when another is begun
 
 
@@ -19,12 +19,12 @@ def carrier_faults(endpoint: Map, mode: Mode, carrier: Carrier) -> Iterator[tupl
         yield "balancer", "HAProxy carries no udp", "leave it out, or say nftables"
     if carrier is Carrier.NFTABLES and mode is Mode.HTTP:
         yield "balancer", "nftables knows no http", "leave it out, or say protocol: tcp"
-    other = OF_HAPROXY if carrier is Carrier.NFTABLES else OF_NFTABLES
-    name = Carrier.HAPROXY if carrier is Carrier.NFTABLES else Carrier.NFTABLES
-    for key in other:
+    for key in OF_HAPROXY if carrier is Carrier.NFTABLES else ():
         if key in endpoint:
-            yield key, f"only {name} keeps that", f"leave it out, or say balancer: {name}"
-    if "affinityTime" in endpoint and "affinity" not in endpoint:
+            yield key, "only haproxy keeps that", "leave it out, or say balancer: haproxy"
+    if endpoint.get("affinity") == "cookie" and mode is not Mode.HTTP:
+        yield "affinity", f"{mode} has no cookies", "say source, or protocol: http"
+    elif "affinityTime" in endpoint and endpoint.get("affinity") != "source":
         yield "affinityTime", "there is no affinity that it could end", "say affinity: source"
     for key in LIMITS if carrier is Carrier.NFTABLES else ():
         number = endpoint.get(key)

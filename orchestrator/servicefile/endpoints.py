@@ -6,7 +6,7 @@ import enum
 from typing import Any, Final
 
 from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Probe, TcpProbe
-from orchestrator.servicefile.carriers import LIMITS, OF_HAPROXY, OF_NFTABLES, carrier_faults
+from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults
 from orchestrator.servicefile.fields import choice, duration_s, integer, port, statuses, url_path
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map
@@ -21,12 +21,13 @@ ENDPOINT_CONNECTIONS_MOST: Final = 200_000  # of an endpoint at a time
 class Affinity(enum.StrEnum):
     """By what a client is known again."""
 
+    COOKIE = "cookie"
     SOURCE = "source"
 
 
 def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
     """One endpoint of a role; faults are noted."""
-    known = ("port", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *OF_NFTABLES)
+    known = ("port", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *AFFINITY)
     node = reader.keys(node, at, known, ("port",))
     outside = reader.take(node, at, "port", port, 0)
     mode = reader.take(node, at, "protocol", choice(Mode), Mode.TCP)
@@ -49,7 +50,8 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
         max_connections=most,
         max_connections_per_client=of_a_client,
         balancer=carrier,
-        affinity_s=affinity_s if affinity is not None else None,
+        affinity_s=affinity_s if affinity is Affinity.SOURCE else None,
+        kept_by="cookie" if affinity is Affinity.COOKIE else None,
     )
     for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
         reader.fault(f"{at}.{key}", told, hint)

@@ -10,6 +10,7 @@ _WORDS: Final = {
     "mode": "protocol",
     "walking": "mode",
     "affinity": "affinityTime",
+    "kept_by": "affinity",
     "user_data": "answers.userData",
     "user_data_from": "answers.userData",
     "vendor_data": "answers.vendorData",

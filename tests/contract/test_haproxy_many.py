@@ -116,7 +116,9 @@ def test_who_was_put_in_by_a_daemon_that_died_is_found(haproxy: HaproxyBalancer,
     """HAProxy has a member that nobody has noted: it drains and leaves like any other."""
     haproxy.shape([HTTP, ADMIN])
     for pool in (HTTP.pool, ADMIN.pool):
-        haproxy.members.add(pool, ZERO, f"{ADDRESSES[ZERO]}:8077", haproxy_config.server_options(HTTP, 1))
+        haproxy.members.add(
+            pool, ZERO, f"{ADDRESSES[ZERO]}:8077", haproxy_config.server_options(HTTP, 1, member(ZERO))
+        )
     haproxy.drain(ZERO)
     seat = haproxy.seat(ZERO)
     assert seat is not None
@@ -222,4 +224,4 @@ def test_haproxy_never_needs_more_descriptors_than_it_may_have(members: int, fil
 @pytest.mark.parametrize(("members", "every"), [(1, "1000ms"), (200, "1000ms"), (600, "3000ms"), (9000, "5000ms")])
 def test_the_more_there_are_the_slower_each_is_checked(members: int, every: str) -> None:
     """The kernel remembers each check for two minutes, and its memory is everybody's."""
-    assert f"check inter {every} " in haproxy_config.server_options(HTTP, members)
+    assert f"check inter {every} " in haproxy_config.server_options(HTTP, members, member(ZERO))

@@ -58,7 +58,15 @@ FAULTS = [
     ("protocol: http", "protocol: http, balancer: nftables", 9, "roles.web.endpoints.http.balancer", "no http"),
     ("protocol: http", "protocol: udp, balancer: haproxy", 9, "roles.web.endpoints.http.balancer", "no udp"),
     ("protocol: http", "protocol: udp, timeout: 5 s", 9, "roles.web.endpoints.http.timeout", "only haproxy"),
-    ("protocol: http", "affinity: source", 9, "roles.web.endpoints.http.affinity", "only nftables"),
+    ("protocol: http", "affinity: cookie", 9, "roles.web.endpoints.http.affinity", "tcp has no cookies"),
+    ("protocol: http", "protocol: udp, affinity: cookie", 9, "roles.web.endpoints.http.affinity", "udp has no"),
+    (
+        "protocol: http",
+        "protocol: http, affinity: cookie, affinityTime: 5 s",
+        9,
+        "roles.web.endpoints.http.affinityTime",
+        "say affinity: source",
+    ),
     (
         "protocol: http",
         "protocol: udp, affinityTime: 5 s",

@@ -187,15 +187,15 @@ class HaproxyBalancer:
         for pool, address in wanted.items():
             there = rows.get((pool, name))
             if there is None or there.addr != address:
-                self._add(pool, name, address, frontends[pool], count)
+                self._add(pool, member, address, frontends[pool], count)
             elif name in self.desired.shape.draining or not there.in_rotation:
                 self.members.take_back(pool, name)
         self.members.must_show(name, wanted, in_rotation=True)
         self.desired.keep(self.desired.shape.with_member(member))
         self._see(name)
 
-    def _add(self, pool: PoolName, name: InstanceName, address: str, frontend: Frontend, count: int) -> None:
-        options = haproxy_config.server_options(frontend, count)
+    def _add(self, pool: PoolName, member: Member, address: str, frontend: Frontend, count: int) -> None:
+        name, options = member.name, haproxy_config.server_options(frontend, count, member)
         delay_s = (frontend.probe and frontend.probe.initial_delay_s) or 0.0
         self.members.add(pool, name, address, options, checked=not delay_s)
         if delay_s:
@@ -293,11 +293,19 @@ class HaproxyBalancer:
             why = "HAProxy has not taken the configuration that it was given last"
         if why:
             log.warning("%s; reloading it, which loses no connection", why)
-            self.process.load(text)
+            self._load(shape, text)
 
     def load(self, shape: Shape) -> None:
         """Runs HAProxy with this shape, by a start or a reload; what it shall be stays."""
-        self.process.load(self._text(shape))
+        self._load(shape, self._text(shape))
+
+    def _load(self, shape: Shape, text: str) -> None:
+        """What affinity has learned of clients is passed on: who drains would lose those whom it has."""
+        was = self.desired.shape.frontends if self.process.pid() is not None else ()
+        pools = {one.pool for one in was if one.affinity_s is not None}
+        clients = self.members.clients(one.pool for one in shape.frontends if one.pool in pools)
+        self.process.load(text)
+        self.members.teach(clients)
         for pool, name in self._check_at:
             self.members.check_later(pool, name)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from typing import Final
 
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
@@ -31,6 +32,8 @@ CHECK_EVERY_MOST_S = 5.0
 AGAIN_S = 0.25  # after an answer that contradicts what is thought of a member
 
 OLD_WORKERS_MAX = 16  # of 7 to 9 MiB each; a connection that has outlived as many reloads is cut by the next
+CLIENTS_KNOWN: Final = 100_000  # addresses that an endpoint's affinity remembers
+
 SHARE_LEAST = 200  # connections of an endpoint, however many endpoints there are
 
 _HEAD = """# Written by vmrole; changes are lost. Members come and go through the runtime socket and are kept here as
@@ -174,7 +177,7 @@ def _ms(seconds: float) -> str:
 
 def _backend(frontend: Frontend, shape: Shape) -> str:
     pool = checked_name(frontend.pool)
-    lines = [f"backend {pool}", f"    mode {frontend.mode}", "    balance roundrobin"]
+    lines = [f"backend {pool}", f"    mode {frontend.mode}", *_affinity(frontend)]
     if frontend.mode is Mode.HTTP:
         # A request that a dying member never answered is asked elsewhere, if asking twice does no harm: once, and
         # where a third member is up. It may be the request that kills them.
@@ -198,17 +201,42 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
         for of, port in member.pools:
             if of == frontend.pool:
                 weight = " weight 0" if name in shape.draining else ""
-                options = server_options(frontend, len(shape.members))
+                options = server_options(frontend, len(shape.members), member)
                 lines.append(f"    server {checked_name(name)} {server_address(member, port)} {options}{weight}")
     return "\n".join(lines) + "\n"
+
+
+def _affinity(frontend: Frontend) -> list[str]:
+    """How a client's member is chosen, and found again. One that drains (weight 0) keeps those whom it has."""
+    if frontend.affinity_s is not None:
+        # By the address, too, where nothing is remembered: a new worker says the same before it is taught the rest.
+        return [
+            "    balance source",
+            "    hash-type consistent",
+            f"    stick-table type ip size {CLIENTS_KNOWN} expire {_ms(frontend.affinity_s)}",
+            "    stick on src",
+        ]
+    if not frontend.affinity_cookie:
+        return ["    balance roundrobin"]
+    # HAProxy 2.6 gives members that come at run time no cookie of its own. One for each pool: a browser sends a
+    # cookie to all ports of a host.
+    name = f"vmrole-{checked_name(frontend.pool)}"
+    other = "! { srv_name,strcmp(txn.seat) eq 0 }"
+    return [
+        "    balance roundrobin",
+        f"    http-request set-var(txn.seat) req.cook({name})",
+        "    use-server %[var(txn.seat)] if { var(txn.seat) -m found }",
+        f"    http-response add-header Cache-Control private if {other}",
+        f'    http-response add-header Set-Cookie "{name}=%[srv_name]; Path=/; HttpOnly; SameSite=Lax" if {other}',
+    ]
 
 
 def _usual_interval_s(members: int) -> float:
     return min(CHECK_EVERY_MOST_S, max(PROBE_INTERVAL_S, members / MEMBERS_EACH_SECOND))
 
 
-def server_options(frontend: Frontend, members: int) -> str:
-    """How a member of this endpoint is checked, one of so many."""
+def server_options(frontend: Frontend, members: int, member: Member) -> str:
+    """How a member of this endpoint is checked, one of so many, and known again."""
     probe = frontend.probe or TcpProbe()
     every_s = probe.interval() if probe.interval_s or probe.timeout_s else _usual_interval_s(members)
     options = SERVER_OPTIONS.format(
@@ -218,6 +246,8 @@ def server_options(frontend: Frontend, members: int) -> str:
         rise=probe.rise or 1,
         fall=probe.fall or 2,
     )
+    if frontend.affinity_s is not None:  # The same after a reload: clients are spread by it.
+        options += f" id {int(ipaddress.IPv4Address(member.address)) & 0x7FFFFFFF}"
     if probe.port is not None:
         return f"{options} port {checked_port(probe.port)}"
     return options

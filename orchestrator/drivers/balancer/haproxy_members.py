@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
-from typing import Final, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
 
 from orchestrator.drivers.balancer import haproxy_stat
 from orchestrator.drivers.balancer.haproxy_stat import Rows
@@ -18,6 +18,10 @@ from orchestrator.model import InstanceName, PoolName, Seat
 REMOVE_S: Final = 1.0  # Idle connections to a member are gone 200 ms after its last request.
 REMOVE_AGAIN_S: Final = 0.02
 _EVERYBODY: Final = "show stat -1 4 -1"  # of all proxies the servers, all of them
+# Peers, HAProxy's own way, were not seen to pass anything on where a second reload came seconds after the first.
+_CLIENT = re.compile(r" key=([0-9.]+) .*\bserver_id=([1-9][0-9]*)")
+TAUGHT_AT_A_TIME: Final = 100  # lines: HAProxy takes 16 KiB at once
+Clients: TypeAlias = Mapping[PoolName, Mapping[str, str]]
 _SESSION = re.compile(r"^(0x[0-9a-f]+): .*? be=(\S+) srv=(\S+) ", re.MULTILINE)
 
 
@@ -26,6 +30,9 @@ class Runtime(Protocol):
 
     def ask(self, line: str) -> str:
         """One command to the worker that takes new connections."""
+
+    def ask_all(self, lines: Sequence[str]) -> str:
+        """Several to it at once."""
 
     def ask_old(self, line: str) -> list[tuple[int, str]]:
         """One command to each worker that a reload has replaced: process id and answer."""
@@ -71,6 +78,10 @@ class Members:
     def _old_connections(self) -> dict[InstanceName, int]:
         return haproxy_stat.connections(answer for _, answer in self._runtime.ask_old(_EVERYBODY))
 
+    def clients(self, pools: Iterable[PoolName]) -> Clients:
+        """Which client's address has which member's id, in the pools that remember it."""
+        return {pool: dict(_CLIENT.findall(self._runtime.ask(f"show table {pool}"))) for pool in pools}
+
     # Changing --------------------------------------------------------------------------------------------------
 
     def add(self, pool: PoolName, name: InstanceName, address: str, options: str, *, checked: bool = True) -> None:
@@ -96,6 +107,16 @@ class Members:
         """Puts off checks that a reload has begun; the member counts as up, whatever the first one said."""
         self._runtime.ask(f"disable health {pool}/{name}")
         self._runtime.ask(f"set server {pool}/{name} health up")
+
+    def teach(self, clients: Clients) -> None:
+        """Has a new worker remember what `clients` has told of the one before."""
+        lines = [
+            f"set table {pool} key {address} data.server_id {member}"
+            for pool, known in clients.items()
+            for address, member in known.items()
+        ]
+        for first in range(0, len(lines), TAUGHT_AT_A_TIME):
+            self._runtime.ask_all(lines[first : first + TAUGHT_AT_A_TIME])
 
     def drain(self, pool: PoolName, name: InstanceName) -> None:
         """No new connections. By its weight: of the state "drain" a member that is down shows nothing."""

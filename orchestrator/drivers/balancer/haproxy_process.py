@@ -14,6 +14,7 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -302,6 +303,10 @@ class HaproxyProcess:
         """One command to the worker that takes new connections, and its answer. Unreachable when there is none."""
         return self.converse(self.socket, line)
 
+    def ask_all(self, lines: Sequence[str]) -> str:
+        """As `ask`, several at once."""
+        return self.converse(self.socket, *lines)
+
     def ask_old(self, line: str) -> list[tuple[int, str]]:
         """The answer of each worker that a reload has replaced, by process id. Costs nothing when there is none."""
         stirred = self._stirred
@@ -325,9 +330,10 @@ class HaproxyProcess:
         lines = old.partition("# programs")[0].splitlines()
         return {int(line.split()[0]) for line in lines if line[:1].isdigit()}
 
-    def converse(self, path: Path, line: str) -> str:
-        """One command to whoever listens there, and the whole of the answer. Unreachable when it is not whole."""
-        assert not {"\n", "\r", ";"} & set(line), line  # HAProxy would take what follows for another command.
+    def converse(self, path: Path, *lines: str) -> str:
+        """Commands to whoever listens there, and the whole of the answer. Unreachable when it is not whole."""
+        assert not {"\n", "\r", ";"} & set("".join(lines)), lines  # What follows would be another command.
+        line = ";".join(lines)
         try:
             with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)) as talk:
                 talk.settimeout(ANSWER_S)

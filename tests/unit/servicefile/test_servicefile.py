@@ -111,11 +111,15 @@ def test_who_carries_an_endpoint_is_read() -> None:
     assert (http.carrier, http.affinity_s) == (Carrier.HAPROXY, None)
     more = """      dns: {port: 80, protocol: udp, affinity: source}
       sql: {port: 81, balancer: nftables, affinity: source, affinityTime: 5 min}
+      mail: {port: 82, affinity: source}
+      shop: {port: 83, protocol: http, affinity: cookie}
 """
     source = GOOD.replace("    localStorage:", f"{more}    localStorage:")
-    _, dns, sql = servicefile.parse(source, find).roles[0].endpoints
+    _, dns, sql, mail, shop = servicefile.parse(source, find).roles[0].endpoints
     assert (dns.mode, dns.carrier, dns.affinity_s) == (Mode.UDP, Carrier.NFTABLES, 3 * 3600.0)
     assert (sql.mode, sql.carrier, sql.affinity_s) == (Mode.TCP, Carrier.NFTABLES, 300.0)
+    assert (mail.carrier, mail.affinity_s, mail.kept_by) == (Carrier.HAPROXY, 3 * 3600.0, None)
+    assert (shop.carrier, shop.affinity_s, shop.kept_by) == (Carrier.HAPROXY, None, "cookie")
 
 
 def test_the_limits_of_an_endpoint_are_read() -> None:

@@ -46,6 +46,8 @@ roles:
              maxConnections: 10, maxConnectionsPerClient: 2}
       names: {port: 53, protocol: udp, affinity: source, affinityTime: 10 min}
       plain: {port: 54, probe: {}}
+      known: {port: 57, protocol: http, affinity: cookie}
+      kept: {port: 58, affinity: source}
       other: {port: 55, balancer: nftables, probe: {port: 56}}
     localStorage: {cache: {size: 1 GiB}, logs: {size: 3 MiB}}
     answers: {vendorData: "#cloud-config\\na: 1\\n", userData: {secret: a}, installAgent: true,
