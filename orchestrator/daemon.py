@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from orchestrator import ports
 from orchestrator.api.app import create_app
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Admission
@@ -56,7 +57,7 @@ from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
 from orchestrator.host import config, log
 from orchestrator.host.config import Config
 from orchestrator.model import Instance, InstanceName, Service
-from orchestrator.ports import Host
+from orchestrator.ports import Front, Host
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
@@ -136,8 +137,8 @@ def running(settings: Config) -> Iterator[None]:
             ),
             clock=clock,
             wake=reconciler.wake,
-            seats=host.balancer.seats,
-            agent=host.guest.agent,
+            seats=host.front.balancer.seats,
+            agent=host.machine.guest.agent,
             present=present,
         )
         app = create_app(
@@ -209,13 +210,15 @@ def _host(
         network = HostNetwork(machines.connection, settings.vip_interface, installation, denied, before)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         yield Host(
-            disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
-            media=AnswerDiscs(layout, secrets.of),
-            hypervisor=machines.hypervisor,
-            guest=machines.guest,
-            balancer=PerEndpoint(haproxy, nftables),
-            network=network,
-            clock=clock,
+            machine=ports.Machine(
+                disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
+                media=AnswerDiscs(layout, secrets.of),
+                hypervisor=machines.hypervisor,
+                guest=machines.guest,
+                network=network,
+                clock=clock,
+            ),
+            front=Front(balancer=PerEndpoint(haproxy, nftables)),
         )
 
 

@@ -85,14 +85,14 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         return frozenset(), NEVER_S
     instances = list(present.instances_of(name).values())
     if not service.removing:
-        notices = host.network.lay(service, [*instances, *present.shadows_of(name).values()])
-        now_s = host.clock.now_s()
+        notices = host.machine.network.lay(service, [*instances, *present.shadows_of(name).values()])
+        now_s = host.machine.clock.now_s()
         events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]
         for first in range(0, len(events), COMMIT_PARTS_MAX):
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
         laid = frozenset(one.uid for one in instances)
         try:
-            host.balancer.shape(frontends(present.all(Service), present.peopled()))
+            host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
             own = {pool_name(name, role.name, end.name) for role in service.spec.roles for end in role.endpoints}
             if own.isdisjoint(error.pools):
@@ -103,9 +103,9 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
     if instances:
         return frozenset(), AUDIT_S
     with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
-        host.balancer.shape(frontends(present.all(Service), present.peopled()))
-    host.network.lift(service)
-    gone = Event(at_s=host.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
+        host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
+    host.machine.network.lift(service)
+    gone = Event(at_s=host.machine.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
     past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 2]]
     present.commit([records.drop(service), *past], [gone])
     return frozenset(), NEVER_S
@@ -126,6 +126,7 @@ class Reconciler:
     ) -> None:
         self._present = present or Present(store)
         self._host = host
+        self._clock = host.machine.clock
         self._due: list[tuple[float, Key]] = []
         self._due_at: dict[Key, float] = {}
         self._in_flight: set[Key] = set()
@@ -178,7 +179,7 @@ class Reconciler:
         if key in self._in_flight:
             self._woken.add(key)
             return
-        due = self._host.clock.monotonic_s() + again_s
+        due = self._clock.monotonic_s() + again_s
         if due < self._due_at.get(key, float("inf")):
             self._due_at[key] = due
             heapq.heappush(self._due, (due, key))
@@ -189,7 +190,7 @@ class Reconciler:
         self._run()
 
     def _run(self) -> None:
-        clock = self._host.clock
+        clock = self._clock
         while True:
             with self._changed:
                 while not self._stopping and (not self._due or self._due[0][0] > clock.monotonic_s()):
@@ -251,7 +252,7 @@ class Reconciler:
     def _turn_service(self, name: str) -> float:
         for key in self._unplanned(name):
             self.wake(*key)
-        for changed in unfold(self._present, name, self._host.clock.now_s()):  # What a request had no time for.
+        for changed in unfold(self._present, name, self._clock.now_s()):  # What a request had no time for.
             self.wake("instance", changed)
         try:
             laid, again_s = tend(self._present, self._host, name)
@@ -273,7 +274,7 @@ class Reconciler:
         if instance.phase not in _KEPT_RUNNING or lifecycle.detour(instance) is not None:
             return False
         try:
-            domain = self._host.hypervisor.look(instance.name)
+            domain = self._host.machine.hypervisor.look(instance.name)
         except Foreign:
             return False
         except VmroleError:
@@ -289,7 +290,7 @@ class Reconciler:
             if not why_not:  # Else it is tried again each second, and all who wait would have it tried at once.
                 self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
             told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
-            since_s = instance.sick_since_s or self._host.clock.now_s()  # Its time begins when there is a network.
+            since_s = instance.sick_since_s or self._clock.now_s()  # Its time begins when there is a network.
             save(self._present, instance, replace(instance, waiting=told, sick_since_s=since_s))
             return TRANSIENT_AGAIN_S
         after, again_s = turn(self._present, self._host, instance)

@@ -34,7 +34,7 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
 
     Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
     """
-    now_s = host.clock.now_s()
+    now_s = host.machine.clock.now_s()
     before = _follow_goal(before)
     called_for = lifecycle.detour(before)
     if called_for is not None and now_s >= before.retry_at_s:
@@ -69,8 +69,8 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
 def _attempt(instance: Instance, host: Host) -> Outcome:
     """The step's outcome, errors of the world included: those that waiting helps are a Wait."""
     try:
-        outcome = lifecycle.TABLE[instance.phase].do(instance, host)
-        fault = "" if isinstance(outcome, Done) else host.network.fault(instance)
+        outcome = lifecycle.TABLE[instance.phase].do(instance, host.machine, host.front)
+        fault = "" if isinstance(outcome, Done) else host.machine.network.fault(instance)
         return _blameless(outcome, instance, fault) if fault else outcome
     except (Unreachable, NoSpace) as error:
         return _blameless(None, instance, sentence(error))
@@ -90,7 +90,7 @@ def _blameless(outcome: Outcome | None, instance: Instance, reason: str) -> Wait
 
 def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
     """Heals an instance that failed or is overdue, if its role can bear it. No reason: it is ill and may get well."""
-    now_s = host.clock.now_s()
+    now_s = host.machine.clock.now_s()
     if ill.held:
         waits = replace(ill, waiting=f"{reason or ill.waiting}; {PROTECTED}")
         kept_back = replace(waits, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
@@ -125,7 +125,7 @@ def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, 
     """Another try, unasked, of what failed together with others, or while it was leaving for no wish of anybody's: a
     look; without a complete setup, a new one.
     """
-    now_s = host.clock.now_s()
+    now_s = host.machine.clock.now_s()
     with _HEALING:
         if failed.set_up:
             return _enter(present, failed, Phase.STARTING, now_s, because="it is looked at again"), 0.0
@@ -217,10 +217,10 @@ def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leav
     """One rung up the healing ladder, or failed: the evidence is kept in either case. `leave`: failed for a while."""
     phase = Phase.FAILED if leave else lifecycle.heal(instance)
     rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
-    note = kept(instance, host)
+    note = kept(instance, host.machine)
     log.warning("%s; now %s", reason, phase)
     struck = replace(instance, strikes=rung, failure=reason, set_up=instance.set_up and phase is not Phase.STOPPING)
-    now_s = host.clock.now_s()
+    now_s = host.machine.clock.now_s()
     if phase is Phase.FAILED and instance.restart_asked:  # It was tried: the wish is not renewed by itself.
         struck = replace(struck, boot=instance.goal.wanted.boot, by_request=instance.set_up)
     if instance.phase in (Phase.HALTING, Phase.STOPPED):  # Its next boot is that of a start, whenever that comes.

@@ -55,14 +55,14 @@ def findings(
     """
     known = {one.name: one for one in instances}
     found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
-    for disc in host.media.inventory() - known.keys():
+    for disc in host.machine.media.inventory() - known.keys():
         found.append(_stray("DISC-STRAY", disc, "an answer disc, or kept keys, of no instance"))
     for service in services:
         if not service.removing:
             found += _network(host, service, [one for one in instances if one.service == service.name])
-    for name in host.network.inventory() - {service.name for service in services}:
+    for name in host.machine.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
-    for fault in host.balancer.faults():
+    for fault in host.front.balancer.faults():
         found.append(Finding(code="BALANCER", subject="host", message=fault))
     if unreadable:
         found = [dataclasses.replace(one, stray=False) for one in found]
@@ -90,15 +90,15 @@ def repair(host: Host, strays: Sequence[Finding], recorded: Callable[[str], bool
 def _remove(host: Host, stray: Finding) -> None:
     """All of the stray that could be in the way of another part of it goes first: pool, VM, then files."""
     if stray.code == "NETWORK-STRAY":
-        host.network.lift(_nobodys(stray.subject))
+        host.machine.network.lift(_nobodys(stray.subject))
         return
     name = InstanceName(stray.subject)
-    host.balancer.leave(name)
-    host.hypervisor.power_off(name)
-    host.hypervisor.undefine(name)
-    host.media.erase(name)
-    host.media.erase_identity(name)
-    host.disks.erase_overlay(name)
+    host.front.balancer.leave(name)
+    host.machine.hypervisor.power_off(name)
+    host.machine.hypervisor.undefine(name)
+    host.machine.media.erase(name)
+    host.machine.media.erase_identity(name)
+    host.machine.disks.erase_overlay(name)
 
 
 def _nobodys(name: str) -> Service:
@@ -121,7 +121,7 @@ def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Find
 
 def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     found = []
-    domains = {domain.name: domain for domain in host.hypervisor.inventory()}
+    domains = {domain.name: domain for domain in host.machine.hypervisor.inventory()}
     for name, domain in domains.items():
         instance = known.get(name)
         if instance is None and not domain.claimed:
@@ -142,7 +142,7 @@ def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
 
 def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     found = []
-    disks = host.disks.inventory()
+    disks = host.machine.disks.inventory()
     for name, parts in disks.items():
         instance = known.get(name)
         if instance is None:
@@ -166,7 +166,7 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
 
 def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     found = []
-    for name, seat in host.balancer.seats().items():
+    for name, seat in host.front.balancer.seats().items():
         instance = known.get(name)
         if instance is None:
             found.append(_stray("MEMBER-STRAY", name, "a pool member of no instance"))
@@ -182,8 +182,8 @@ def _network(host: Host, service: Service, instances: Sequence[Instance]) -> lis
     with_vm = [one for one in instances if one.phase in _HAS_VM]
     if not with_vm:
         return []  # It is laid before the first VM starts.
-    running = {domain.name for domain in host.hypervisor.inventory() if domain.power is Power.RUNNING}
-    missing = host.network.missing(service, [one for one in with_vm if one.name in running])
+    running = {domain.name for domain in host.machine.hypervisor.inventory() if domain.power is Power.RUNNING}
+    missing = host.machine.network.missing(service, [one for one in with_vm if one.name in running])
     return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
 
 

@@ -44,7 +44,7 @@ def conduct(
     course = course_of(rolls or operation, present)
     if rolls is not None and operation.walk.broken and instances:
         return (), _go_back(present, host, rolls, goes_back)
-    now_s = host.clock.now_s()
+    now_s = host.machine.clock.now_s()
     moved, all_changed = rollout.advance(operation, instances, course, now_s)
     changed = all_changed[:BATCH]
     if len(changed) < len(all_changed):  # It is not over before all are wished for.
@@ -105,7 +105,7 @@ def _go_back(present: Present, host: Host, broken: Rollout, goes_back: GoesBack 
     if after is None or after.progress is not Progress.RUNNING:
         return NEVER_S
     halted = replace(after, progress=Progress.FAILED, message=f"{broken.walk.broken}; it cannot go back: {why_not}")
-    present.commit([records.put(halted)], _told(broken.operation, halted.operation, host.clock.now_s()))
+    present.commit([records.put(halted)], _told(broken.operation, halted.operation, host.machine.clock.now_s()))
     return NEVER_S
 
 

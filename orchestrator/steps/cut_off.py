@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Domain, Instance, Power
-from orchestrator.ports import Host
+from orchestrator.ports import Machine
 from orchestrator.rules.patience import stop_within_s
 from orchestrator.steps.outcomes import Wait
 
@@ -19,7 +19,7 @@ ASK_AGAIN_S = 20.0
 SHORTLY_S = 0.5
 
 
-def lost(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+def lost(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:
     """What to say of a VM that runs without a port; None when it has one, or does not run."""
     if domain is None or domain.power is not Power.RUNNING or host.network.has_port(instance):
         return None
@@ -31,7 +31,7 @@ def is_certain(instance: Instance) -> bool:
     return instance.waiting.startswith(LOST)
 
 
-def start_again(instance: Instance, host: Host) -> Wait:
+def start_again(instance: Instance, host: Machine) -> Wait:
     """The way to a VM that is off: the guest is asked, and ended when it does not hear within its time."""
     now_s = host.clock.now_s()
     since_asked_s, within_s = now_s - instance.asked_at_s, stop_within_s(instance)

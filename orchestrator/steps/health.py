@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Identity, Instance, Power, Services, Silence, Standing
-from orchestrator.ports import Host
+from orchestrator.ports import Front, Machine
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts
 from orchestrator.steps.hearing import agent_heard, count_resets, identity_of
@@ -17,7 +17,7 @@ UNWELL_S = 300.0  # A serving instance whose health check fails this long is tak
 UNWELL_AGAIN_S = 5.0  # Between looks at an instance that is not well.
 
 
-def watch_health(instance: Instance, host: Host) -> Outcome:
+def watch_health(instance: Instance, host: Machine, front: Front) -> Outcome:
     """serving: done when health is lost; the goal is not looked at here, the lifecycle does that.
 
     An agent of which nothing can be made is told, and nothing is healed for that alone where something else asks.
@@ -41,18 +41,18 @@ def watch_health(instance: Instance, host: Host) -> Outcome:
         noted = restarts.counted(instance, restarted, host.clock.now_s())  # It leaves the pool for its pause first.
         return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
     heard, note = agent_heard(instance, identity, host.clock.now_s())
-    outcome = _health(heard, identity, host)
+    outcome = _health(heard, identity, host, front)
     return replace(outcome, note=note) if isinstance(outcome, Wait) and note else outcome
 
 
-def _health(instance: Instance, identity: Identity | Silence, host: Host) -> Outcome:
+def _health(instance: Instance, identity: Identity | Silence, host: Machine, front: Front) -> Outcome:
     """Whether it is well, by whoever asks it: the balancer, else its own probe, else its agent."""
     member = member_of(instance)
     if not member.pools:
         return _unasked(instance, identity, host)
-    seat = host.balancer.seats().get(instance.name)
+    seat = front.balancer.seats().get(instance.name)
     if seat is None or set(seat.pools) != {pool for pool, _ in member.pools} or seat.standing is Standing.DRAINING:
-        host.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
+        front.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
         return Wait(instance, "joining the pool again", SOON_S)
     if seat.standing is Standing.UP:
         return _well(instance, host)
@@ -71,7 +71,7 @@ def _answers(identity: Identity | Silence) -> bool:
     return identity.source != "none"
 
 
-def _unasked(instance: Instance, identity: Identity | Silence, host: Host) -> Outcome:
+def _unasked(instance: Instance, identity: Identity | Silence, host: Machine) -> Outcome:
     """The health of what no balancer asks: its agent answers, and what its role waited for at first still holds."""
     now_s = host.clock.now_s()
     ready = instance.goal.role.ready
@@ -102,7 +102,7 @@ def _lost(services: Services, units: tuple[str, ...]) -> str:
     return services.note if services.note.startswith("ready.command exits") else ""
 
 
-def _well(instance: Instance, host: Host) -> Wait:
+def _well(instance: Instance, host: Machine) -> Wait:
     """What is well gets the limits that its service's file says by now."""
     host.hypervisor.limit(instance)
     settled = host.clock.now_s() - instance.served_at_s > SETTLED_S

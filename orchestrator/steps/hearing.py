@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Domain, Identity, Instance, Services, Silence
-from orchestrator.ports import Host
+from orchestrator.ports import Machine
 from orchestrator.rules.no_agent import HINT
 from orchestrator.rules.patience import in_phase_s
 
@@ -15,7 +15,7 @@ FAULT_TOLD_AGAIN_S = 600.0  # Between two beginnings of an agent's fault that th
 NO_AGENT_S = 120.0  # After so long without an agent, a guest in its first boot probably has none.
 
 
-def identity_of(instance: Instance, host: Host) -> Identity | Silence:
+def identity_of(instance: Instance, host: Machine) -> Identity | Silence:
     """Which boot the guest is in; of one without an agent nothing but that nobody tells."""
     if not instance.goal.role.ready.agent:
         return Identity(boot_id="", source="none")

@@ -25,7 +25,7 @@ from orchestrator.model import (
     Standing,
     pool_name,
 )
-from orchestrator.ports import Host
+from orchestrator.ports import Front, Machine
 from orchestrator.rules.patience import blameless_s, in_phase_s, stop_within_s
 from orchestrator.steps import cut_off, restarts, stuck
 from orchestrator.steps.hearing import (
@@ -47,7 +47,7 @@ PROTECTED = "it is protected: nothing is done to it until: vmrole unprotect"
 PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
 
 
-def lay_overlay(instance: Instance, host: Host) -> Outcome:
+def lay_overlay(instance: Instance, host: Machine, _front: Front) -> Outcome:
     """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
     if instance.storage < instance.goal.storage:
         host.disks.erase_local_storage(instance.name)
@@ -57,13 +57,13 @@ def lay_overlay(instance: Instance, host: Host) -> Outcome:
     return Done(replace(instance, storage=instance.goal.storage))
 
 
-def write_answers(instance: Instance, host: Host) -> Outcome:
+def write_answers(instance: Instance, host: Machine, _front: Front) -> Outcome:
     """layered: the answer disc of this generation."""
     host.media.write(instance)
     return Done(instance)
 
 
-def start_vm(instance: Instance, host: Host) -> Outcome:
+def start_vm(instance: Instance, host: Machine, _front: Front) -> Outcome:
     """answered: define and start the VM."""
     host.hypervisor.start(instance)
     domain = host.hypervisor.look(instance.name)
@@ -74,7 +74,7 @@ def start_vm(instance: Instance, host: Host) -> Outcome:
     return Done(instance)
 
 
-def watch_setup(instance: Instance, host: Host) -> Outcome:
+def watch_setup(instance: Instance, host: Machine, _front: Front) -> Outcome:
     """setup: complete when the guest reports another boot than the one in which the answer disc's script ran.
 
     A Windows whose VM has ended is not started again: Windows does not go on with half a setup.
@@ -115,7 +115,7 @@ def watch_setup(instance: Instance, host: Host) -> Outcome:
     return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
 
 
-def await_services(instance: Instance, host: Host) -> Outcome:
+def await_services(instance: Instance, host: Machine, _front: Front) -> Outcome:
     """starting: all auto-start services have started, and the role's own conditions hold."""
     if (pause := restarts.calm(instance, host.clock.now_s())) is not None:
         return pause
@@ -149,28 +149,28 @@ def await_services(instance: Instance, host: Host) -> Outcome:
     return Done(seen, services.note or "all auto-start services have started")
 
 
-def _probed(instance: Instance, host: Host) -> str:
+def _probed(instance: Instance, host: Machine) -> str:
     """ "" when the role's ready probe passes or there is none, else why not."""
     probe = instance.goal.role.ready.probe
     return host.guest.probe(instance, probe, probe.port) if probe is not None and probe.port is not None else ""
 
 
-def join_pool(instance: Instance, host: Host) -> Outcome:
+def join_pool(instance: Instance, host: Machine, front: Front) -> Outcome:
     """ready: into the pool first, for the first request is waiting; then the answer disc goes."""
     member = member_of(instance)
     domain = host.hypervisor.look(instance.name)
     if (paused := _paused(instance, domain, host)) is not None:
-        host.balancer.leave(instance.name)
+        front.balancer.leave(instance.name)
         return paused
     if domain is None or domain.power is not Power.RUNNING:
-        host.balancer.leave(instance.name)
+        front.balancer.leave(instance.name)
         return Done(instance, "the VM does not run any more", then=Phase.STARTING)
     if (lost := cut_off.lost(instance, domain, host)) is not None:
-        host.balancer.leave(instance.name)
+        front.balancer.leave(instance.name)
         return Done(instance, cut_off.LOST, then=Phase.STARTING) if cut_off.is_certain(instance) else lost
     if member.pools:
-        host.balancer.join(member)
-        seat = host.balancer.seat(instance.name)
+        front.balancer.join(member)
+        seat = front.balancer.seat(instance.name)
         if seat is None or seat.standing is not Standing.UP or not seat.checked:
             waits = replace(instance, only_probe=instance.goal.role.ready.agent)
             return Wait(waits, "joined the pool; the balancer's health check has not passed yet", SOON_S)
@@ -180,9 +180,9 @@ def join_pool(instance: Instance, host: Host) -> Outcome:
     return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
 
 
-def drain(instance: Instance, host: Host) -> Outcome:
+def drain(instance: Instance, host: Machine, front: Front) -> Outcome:
     """draining: out of rotation at once; open connections may finish within the role's drain time."""
-    seat = host.balancer.seat(instance.name)
+    seat = front.balancer.seat(instance.name)
     if seat is None:
         return Done(instance)
     domain = host.hypervisor.look(instance.name)
@@ -190,8 +190,8 @@ def drain(instance: Instance, host: Host) -> Outcome:
     over = over or in_phase_s(instance, host.clock.now_s()) >= instance.goal.role.drain_s
     if not over:
         try:
-            host.balancer.drain(instance.name)  # Each time: of several pools it may have left the first when we died.
-            seat = host.balancer.seat(instance.name) or seat
+            front.balancer.drain(instance.name)  # Each time: we may have died between two of its pools.
+            seat = front.balancer.seat(instance.name) or seat
             over = not seat.connections
         except Unreachable:
             raise
@@ -201,13 +201,13 @@ def drain(instance: Instance, host: Host) -> Outcome:
                 raise
     if not over:
         return Wait(instance, "open connections are finishing", SOON_S)
-    host.balancer.leave(instance.name)
+    front.balancer.leave(instance.name)
     return Done(instance, "drain time is over: open connections were cut" if seat.connections else "")
 
 
-def restart_guest(instance: Instance, host: Host) -> Outcome:
+def restart_guest(instance: Instance, host: Machine, front: Front) -> Outcome:
     """restarting: done when the guest is in another boot than the one we counted last."""
-    host.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
+    front.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
     domain = host.hypervisor.look(instance.name)
     off = not instance.held and (domain is None or domain.power is Power.OFF)
     if (unwell := _revive(instance, domain, host)) is not None:
@@ -253,13 +253,13 @@ def restart_guest(instance: Instance, host: Host) -> Outcome:
     return Wait(instance, "reset the guest" if instance.forced else "asked the guest to restart", SHORTLY_S)
 
 
-def stop_vm(instance: Instance, host: Host) -> Outcome:
+def stop_vm(instance: Instance, host: Machine, front: Front) -> Outcome:
     """stopping, halting: ask the guest, then end the VM. A member is taken out of the pool before it is stopped.
 
     A VM that somebody has paused is ended at once when that was asked for, and left alone when it was not.
     """
     halts = instance.phase is Phase.HALTING
-    host.balancer.leave(instance.name)
+    front.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is Power.OFF:
         return Done(instance)
@@ -291,16 +291,16 @@ def stop_vm(instance: Instance, host: Host) -> Outcome:
     return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
 
 
-def stay_off(instance: Instance, host: Host) -> Outcome:
+def stay_off(instance: Instance, host: Machine, front: Front) -> Outcome:
     """stopped: nothing, and no traffic reaches it; done when somebody else has started the VM: it goes off again."""
-    host.balancer.leave(instance.name)
+    front.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
     if domain is not None and domain.power is not Power.OFF and not instance.held:
         return Done(instance, f"somebody else has started its VM; instead: vmrole start {instance.name}")
     return Wait(instance, f"vmrole start {instance.name}", HEALTH_S)
 
 
-def erase(instance: Instance, host: Host) -> Outcome:
+def erase(instance: Instance, host: Machine, _front: Front) -> Outcome:
     """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
@@ -312,14 +312,14 @@ def erase(instance: Instance, host: Host) -> Outcome:
     return Done(instance)
 
 
-def keep_evidence(instance: Instance, host: Host) -> Outcome:
+def keep_evidence(instance: Instance, host: Machine, front: Front) -> Outcome:
     """failed: nothing, but the evidence is kept, and no traffic reaches it."""
-    host.balancer.leave(instance.name)
+    front.balancer.leave(instance.name)
     kept(instance, host)  # That it could not be kept has been told when it failed.
     return Wait(instance, instance.failure, HEALTH_S)
 
 
-def nothing(instance: Instance, host: Host) -> Outcome:  # noqa: ARG001 - every step has the same shape
+def nothing(instance: Instance, host: Machine, _front: Front) -> Outcome:  # noqa: ARG001 - every step has the same shape
     """gone: the record goes with the last save."""
     return Done(instance)
 
@@ -331,7 +331,7 @@ def member_of(instance: Instance) -> Member:
     return Member(name=instance.name, address=instance.nic.address, pools=pools)
 
 
-def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+def _revive(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:
     """What to do first when the VM does not run, or has no port: powers it on again. None when all is well."""
     off = domain is None or domain.power in (Power.OFF, Power.CRASHED)
     if instance.held and off and instance.phase is not Phase.SETUP:
@@ -355,7 +355,7 @@ def _revive(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
             return _paused(instance, domain, host)
 
 
-def _paused(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+def _paused(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:
     """What to say of a VM that is paused, for which nobody inside can be blamed; None when it is not."""
     if domain is None or domain.power is not Power.PAUSED:
         return None
@@ -371,7 +371,7 @@ def _paused(instance: Instance, domain: Domain | None, host: Host) -> Wait | Non
             return Wait(instance, f"the VM is paused: {domain.reason or 'for a moment'}", PAUSED_S)
 
 
-def kept(instance: Instance, host: Host) -> str:
+def kept(instance: Instance, host: Machine) -> str:
     """Keeps the evidence; "" or why it could not be kept. Nothing else is held up by that."""
     return _unless_refused(lambda: host.hypervisor.keep_evidence(instance))
 
@@ -385,7 +385,7 @@ def _unless_refused(evidence: Callable[[], None]) -> str:
 
 
 def _listen(
-    instance: Instance, domain: Domain | None, host: Host, meanwhile: str
+    instance: Instance, domain: Domain | None, host: Machine, meanwhile: str
 ) -> tuple[Instance, Identity] | Wait:
     """Which boot the guest is in, with the record that counts it; or what to wait for before that can be known."""
     if (unwell := _revive(instance, domain, host)) is not None:

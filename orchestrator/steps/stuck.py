@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Domain, Instance, Power
-from orchestrator.ports import Host
+from orchestrator.ports import Machine
 from orchestrator.rules.patience import blameless_s, stop_within_s
 from orchestrator.steps.outcomes import Wait
 
 AGAIN_S = 0.5
 
 
-def end(instance: Instance, domain: Domain | None, host: Host) -> Wait | None:
+def end(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:
     """Waits for it as long as for a guest that shuts down, then ends the VM. None when it is not stuck."""
     if domain is None or domain.power is not Power.RUNNING or not domain.stuck:
         return None

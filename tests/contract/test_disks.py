@@ -53,7 +53,7 @@ class TestFakeDisks(DisksContract):
         """In memory."""
         world = World()
         world.images.add(DIGEST)
-        return fake_host(world).disks
+        return fake_host(world).machine.disks
 
 
 class TestQemuImgDisks(DisksContract):
@@ -130,7 +130,7 @@ class TestFakeMedia(AnswerMediaContract):
     @pytest.fixture
     def media(self) -> AnswerMedia:
         """In memory."""
-        return fake_host(World()).media
+        return fake_host(World()).machine.media
 
 
 class TestAnswerDiscs(AnswerMediaContract):

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
 from orchestrator.model import InstanceName, Phase, Standing
+from orchestrator.ports import Front
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Wait
 from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
@@ -81,11 +82,11 @@ def test_a_drain_that_was_cut_short_is_made_by_the_next_turn(
             victim.join(member(ONE, *both))
             struck = die_at(victim, step, monkeypatch)
             with contextlib.suppress(Killed):
-                steps.drain(instance, replace(fabric.host, balancer=victim))
+                steps.drain(instance, fabric.host.machine, Front(balancer=victim))
             victim.__exit__()
             successor = start()
             until(lambda it=successor: stands(it))
-            outcome = steps.drain(instance, replace(fabric.host, balancer=successor))
+            outcome = steps.drain(instance, fabric.host.machine, Front(balancer=successor))
             assert isinstance(outcome, Wait), outcome
             assert answered_by(HTTP.port) == answered_by(ADMIN.port) == {"web-1"}, f"step {step}"
         successor.__exit__()

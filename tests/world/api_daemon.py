@@ -79,8 +79,8 @@ class Daemon:
                 capacity=Capacity(pool="10.90.0.0/16", memory_mib=16_384),
                 clock=self.world,
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
-                seats=host.balancer.seats,
-                agent=host.guest.agent,
+                seats=host.front.balancer.seats,
+                agent=host.machine.guest.agent,
                 present=self.present,
             )
             self.app = self._made()

@@ -30,7 +30,7 @@ from orchestrator.model import (
     Size,
     Verb,
 )
-from orchestrator.ports import Host, Store
+from orchestrator.ports import Front, Host, Machine, Store
 
 DIGEST = "a" * 64
 ROUNDS_MAX = 900
@@ -106,6 +106,16 @@ class Troubled:
         return self._trouble.around(verb, call) if verb in EFFECTS else call
 
 
+def troubled(host: Host, trouble: Trouble) -> Host:
+    """The host with trouble before each of its ports, its time apart."""
+
+    def ports_of(side: Any) -> dict[str, Any]:
+        ports = {field.name: getattr(side, field.name) for field in dataclasses.fields(side)}
+        return {name: port if name == "clock" else Troubled(port, trouble) for name, port in ports.items()}
+
+    return Host(machine=Machine(**ports_of(host.machine)), front=Front(**ports_of(host.front)))
+
+
 def die() -> None:
     """The process ends here."""
     raise Died
@@ -151,20 +161,14 @@ class Fabric:
         self.present = Present(self.store)
         self.trouble = trouble or Trouble()
         plain = fake_host(self.world)
-        ports = {
-            field.name: getattr(plain, field.name)
-            if field.name == "clock"
-            else Troubled(getattr(plain, field.name), self.trouble)
-            for field in dataclasses.fields(Host)
-        }
-        self.host = Host(**ports)
+        self.host = troubled(plain, self.trouble)
         self.control = Control(
             self.store,
             find_image=lambda _: self.present.find(Image, DIGEST),
             capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
             clock=self.world,
             wake=lambda _kind, _key: None,
-            seats=plain.balancer.seats,
+            seats=plain.front.balancer.seats,
             present=self.present,
         )
         self.deaths = 0

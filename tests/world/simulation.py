@@ -53,8 +53,8 @@ from orchestrator.model import (
     Walking,
     instance_name,
 )
-from orchestrator.ports import Host, Store
-from tests.world.fabric import DIGEST, Died, Troubled, web_role
+from orchestrator.ports import Store
+from tests.world.fabric import DIGEST, Died, Troubled, troubled, web_role
 
 HAPPENINGS = 0.12  # so often, where time might pass
 REPAIRS = 0.1  # so often, of the requests
@@ -226,14 +226,7 @@ class Simulation:
         self._bugs = Bugs()
         plain = fake_host(self.world)
         mischief = cast("Any", Mischief(self))
-        self._host = Host(
-            **{
-                field.name: getattr(plain, field.name)
-                if field.name == "clock"
-                else Troubled(getattr(plain, field.name), mischief)
-                for field in dataclasses.fields(Host)
-            }
-        )
+        self._host = troubled(plain, mischief)
         self._plain = plain
         self._troubled = cast("Store", Troubled(self.store, mischief))
         self._begin()
@@ -251,7 +244,7 @@ class Simulation:
             capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
             clock=self.world,
             wake=self.daemon.wake,
-            seats=self._plain.balancer.seats,
+            seats=self._plain.front.balancer.seats,
             present=self.present,
         )
 

@@ -6,23 +6,23 @@ setup, answers nothing while it boots, and every call that would break an invari
 
 from __future__ import annotations
 
+from orchestrator import ports
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork
 from orchestrator.drivers.fake.world import Faults, Machine, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
-from orchestrator.ports import Host
 
 __all__ = ["FakeStore", "Faults", "Machine", "World", "fake_host"]
 
 
-def fake_host(world: World) -> Host:
+def fake_host(world: World) -> ports.Host:
     """All ports of one host, answered by the fake world."""
-    return Host(
+    machine = ports.Machine(
         disks=FakeDisks(world),
         media=FakeMedia(world),
         hypervisor=FakeHypervisor(world),
         guest=FakeGuest(world),
-        balancer=FakeBalancer(world),
         network=FakeNetwork(world),
         clock=world,
     )
+    return ports.Host(machine=machine, front=ports.Front(balancer=FakeBalancer(world)))

@@ -19,18 +19,18 @@ class FakeStage:
     def __init__(self) -> None:
         self.world = World()
         self._host = fake_host(self.world)
-        self.hypervisor = self._host.hypervisor
-        self.guest = self._host.guest
+        self.hypervisor = self._host.machine.hypervisor
+        self.guest = self._host.machine.guest
         self.world.images.add(self.image_sha256)
         self.world.networks[SERVICE] = frozenset(make_instance(self, index).name for index in range(3))
 
     def lay(self, instance: Instance, *, disc: bool = True) -> None:
         """See Stage."""
-        self._host.media.erase(instance.name)
-        self._host.disks.erase_overlay(instance.name)
-        self._host.disks.lay_overlay(instance)
+        self._host.machine.media.erase(instance.name)
+        self._host.machine.disks.erase_overlay(instance.name)
+        self._host.machine.disks.lay_overlay(instance)
         if disc:
-            self._host.media.write(instance)
+            self._host.machine.media.write(instance)
 
     def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
         """See Stage."""

@@ -219,7 +219,7 @@ def test_healing_keeps_the_template() -> None:
 
 def heal(sick: Instance, fabric: Fabric) -> None:
     """The ladder has just begun to reimage an instance."""
-    fabric.host.balancer.leave(sick.name)
+    fabric.host.front.balancer.leave(sick.name)
     fabric.store.commit([records.put_state(sick)])
 
 

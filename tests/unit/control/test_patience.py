@@ -197,7 +197,7 @@ def test_a_vm_that_is_paused_while_healing_ends_it_is_not_ended() -> None:
     """Nobody asked for its end; whoever paused it wants to look into it."""
     fabric = deployed()
     sick = dataclasses.replace(fabric.instance(), phase=Phase.STOPPING, strikes=2, set_up=True)
-    fabric.host.balancer.leave(WEB)
+    fabric.host.front.balancer.leave(WEB)
     fabric.store.commit([records.put_state(sick)])
     fabric.world.pause(WEB, PausedBy.USER)
     for _ in range(100):

@@ -76,7 +76,7 @@ def test_a_full_disk_gets_no_new_disks() -> None:
         capacity=dataclasses.replace(CAPACITY, require_room=full),
         clock=fabric.world,
         wake=lambda _kind, _name: None,
-        seats=fabric.host.balancer.seats,
+        seats=fabric.host.front.balancer.seats,
     )
     before = control.service("shop").spec
     for role in (

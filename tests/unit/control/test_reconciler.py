@@ -31,7 +31,7 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
-from orchestrator.ports import Document
+from orchestrator.ports import Document, Front
 from tests.unit.control.fleet import WEB, deployed
 from tests.world.fabric import Fabric, web_role
 
@@ -435,7 +435,7 @@ def test_what_cannot_be_removed_is_tried_again_later() -> None:
 def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
     """Two services, one with a port that another program holds: the other one serves, and scales."""
     fabric = Fabric()
-    balancer = fabric.host.balancer
+    balancer = fabric.host.front.balancer
 
     class Refusing:
         def __getattr__(self, name: str) -> object:
@@ -446,7 +446,7 @@ def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
             if bad := {one.pool for one in frontends if one.vip == "203.0.113.66"}:
                 raise EndpointRefused("port 80 of 203.0.113.66 is taken", pools=frozenset(bad))
 
-    fabric.host = dataclasses.replace(fabric.host, balancer=Refusing())  # type: ignore[arg-type]
+    fabric.host = dataclasses.replace(fabric.host, front=Front(balancer=Refusing()))  # type: ignore[arg-type]
     fabric._start()
     fabric.control.apply_spec(ServiceSpec(name="bad", vip="203.0.113.66", roles=(web_role(instances=1),)))
     fabric.deploy(web_role(instances=1))
@@ -460,7 +460,7 @@ def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
 def test_a_network_that_cannot_be_laid_is_told_why() -> None:
     """The VIP is a neighbour's: the instance that waits for its network says so."""
     fabric = Fabric()
-    network = fabric.host.network
+    network = fabric.host.machine.network
 
     class Refusing:
         def __getattr__(self, name: str) -> object:
@@ -469,7 +469,9 @@ def test_a_network_that_cannot_be_laid_is_told_why() -> None:
         def lay(self, *_: object) -> tuple[Notice, ...]:
             raise Foreign("203.0.113.10 is in use by aa:bb in the network of eth0")
 
-    fabric.host = dataclasses.replace(fabric.host, network=Refusing())  # type: ignore[arg-type]
+    machine = fabric.host.machine
+    refusing = dataclasses.replace(machine, network=Refusing())  # type: ignore[arg-type]
+    fabric.host = dataclasses.replace(fabric.host, machine=refusing)
     fabric._start()
     fabric.deploy(web_role(instances=1))
     fabric.until(lambda: "in use by aa:bb" in fabric.instance().waiting)
@@ -478,7 +480,7 @@ def test_a_network_that_cannot_be_laid_is_told_why() -> None:
         told = fabric.control.why("web-0")
         assert any("in use by aa:bb" in line for line in told)
         assert not any("reimaged" in line or "overdue" in line for line in told), told
-    fabric.host = dataclasses.replace(fabric.host, network=network)
+    fabric.host = dataclasses.replace(fabric.host, machine=machine)
     fabric._start()
     fabric.until(fabric.quiet)
     assert (fabric.instance().generation, fabric.instance().strikes) == (1, 0)

@@ -49,7 +49,7 @@ class Daemon:
             capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
             clock=self.world,
             wake=self.reconciler.wake,
-            seats=host.balancer.seats,
+            seats=host.front.balancer.seats,
         )
         self._left = WAITS_MAX
 

@@ -242,7 +242,7 @@ def test_the_guest_s_word_for_a_finished_setup_names_the_remedy() -> None:
 def test_why_does_not_threaten_with_what_cannot_come() -> None:
     """While a service's network cannot be laid no deadline runs: its instances wait, however long."""
     fabric = Fabric()
-    network = fabric.host.network
+    network = fabric.host.machine.network
 
     class Refusing:
         def __getattr__(self, name: str) -> object:
@@ -251,7 +251,8 @@ def test_why_does_not_threaten_with_what_cannot_come() -> None:
         def lay(self, *_: object) -> None:
             raise Foreign("port 53 is taken")
 
-    fabric.host = replace(fabric.host, network=Refusing())  # type: ignore[arg-type]
+    refusing = replace(fabric.host.machine, network=Refusing())  # type: ignore[arg-type]
+    fabric.host = replace(fabric.host, machine=refusing)
     fabric._start()
     fabric.deploy(web_role(instances=1))
     fabric.until(lambda: "port 53 is taken" in fabric.instance().waiting)

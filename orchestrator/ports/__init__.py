@@ -1,0 +1,60 @@
+"""What the core asks of the world: small Protocols, one per noun, and the Host that bundles them.
+
+A host has a `Machine`, which runs VMs, and a `Front`, which faces clients; images and records lie beside them.
+
+Every verb is safe to repeat: after a crash the reconciler calls it again without knowing whether the first call
+took effect. All may raise `errors.Transient` (look again later) or `errors.Permanent` (looking again cannot help);
+no exception of a library crosses a port. Verbs block; none waits for a guest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from orchestrator.ports.front import Balancer, Front
+from orchestrator.ports.images import ImageFiles, Received
+from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Machine, Network
+from orchestrator.ports.store import (
+    CHANGES_KEPT,
+    COMMIT_BYTES_MAX,
+    COMMIT_IDS_KEPT,
+    COMMIT_PARTS_MAX,
+    Change,
+    Check,
+    Document,
+    Store,
+    Write,
+)
+from orchestrator.ports.time import Clock
+
+__all__ = [
+    "CHANGES_KEPT",
+    "COMMIT_BYTES_MAX",
+    "COMMIT_IDS_KEPT",
+    "COMMIT_PARTS_MAX",
+    "AnswerMedia",
+    "Balancer",
+    "Change",
+    "Check",
+    "Clock",
+    "Disks",
+    "Document",
+    "Front",
+    "Guest",
+    "Host",
+    "Hypervisor",
+    "ImageFiles",
+    "Machine",
+    "Network",
+    "Received",
+    "Store",
+    "Write",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """All ports of one host, built once in daemon.py and passed down."""
+
+    machine: Machine
+    front: Front

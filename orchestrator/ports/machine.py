@@ -1,0 +1,166 @@
+"""The ports of a host that runs VMs: disks, answer discs, hypervisor, guest, private network, and its time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from orchestrator.model import (
+    Agent,
+    Domain,
+    Identity,
+    Instance,
+    InstanceName,
+    Missing,
+    Notice,
+    Probe,
+    Service,
+    Services,
+    Silence,
+)
+from orchestrator.ports.time import Clock
+
+
+class Disks(Protocol):
+    """Overlays above read-only images, and local storage. Paths are the driver's own."""
+
+    def lay_overlay(self, instance: Instance) -> None:
+        """Makes this generation's overlay on the image if absent; Permanent when the image is missing or altered."""
+
+    def erase_overlay(self, name: InstanceName) -> None:
+        """Removes every overlay of the instance, of this generation and of earlier ones."""
+
+    def lay_local_storage(self, instance: Instance) -> None:
+        """Makes each local storage disk that is absent; one that exists may grow, and keeps what is in it."""
+
+    def erase_local_storage(self, name: InstanceName) -> None:
+        """Removes all local storage of the instance."""
+
+    def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
+        """What lies on disk by instance: "overlay" with its generation ("overlay:3") and "storage:NAME"."""
+
+
+class AnswerMedia(Protocol):
+    """The disc that answers the installer's questions. Holds secrets: mode 0600, destroyed after setup."""
+
+    def write(self, instance: Instance) -> None:
+        """Writes this generation's disc if absent; complete or not there at all. None for an image that reads none.
+
+        What the instance keeps of itself through its generations (SSH host keys) is made here, once.
+        """
+
+    def erase(self, name: InstanceName) -> None:
+        """Destroys every disc of the instance."""
+
+    def erase_identity(self, name: InstanceName) -> None:
+        """Destroys what the instance keeps of itself. Absent is fine."""
+
+    def inventory(self) -> frozenset[InstanceName]:
+        """Instances that have a disc on this host, or keep something of themselves."""
+
+
+class Hypervisor(Protocol):
+    """Domains on this host. Ours carry our metadata; a foreign domain with our name raises Foreign."""
+
+    def look(self, name: InstanceName) -> Domain | None:
+        """The instance's domain, or None."""
+
+    def start(self, instance: Instance) -> None:
+        """Defines this generation's domain if absent and powers it on if off.
+
+        A domain of another generation with that name is refused (Permanent): one instance, one VM.
+        """
+
+    def ask_restart(self, name: InstanceName) -> None:
+        """Asks the guest to restart: through the agent, else by the power button of the machine."""
+
+    def ask_shutdown(self, name: InstanceName) -> None:
+        """Asks the guest to shut down; a domain that is off or absent is fine."""
+
+    def reset(self, name: InstanceName) -> None:
+        """Pulls the reset line: the last resort of a restart."""
+
+    def power_off(self, name: InstanceName) -> None:
+        """Ends the VM at once; a domain that is off or absent is fine."""
+
+    def limit(self, instance: Instance) -> None:
+        """Gives the VM that runs the limits of its role, as far as the host can keep them; it may have them already.
+
+        Cheap when it has. A domain that is off or absent is fine: it is started with them.
+        """
+
+    def eject(self, name: InstanceName) -> None:
+        """Takes the answer disc out of the drive, now and for later starts."""
+
+    def undefine(self, name: InstanceName) -> None:
+        """Forgets the domain, which must be off, with everything of it that the hypervisor keeps."""
+
+    def keep_evidence(self, instance: Instance) -> None:
+        """Keeps what helps to understand a failure of this generation (console log, last agent answers), once."""
+
+    def erase_evidence(self, name: InstanceName) -> None:
+        """Removes all that was kept of the instance. Absent is fine."""
+
+    def inventory(self) -> Sequence[Domain]:
+        """All domains of ours on this host."""
+
+
+class Guest(Protocol):
+    """What can be learned of the operating system inside. The guest is hostile: all answers are checked here."""
+
+    def identity(self, instance: Instance) -> Identity | Silence:
+        """Which boot it is in; cheap enough to ask ten times a second."""
+
+    def services(self, instance: Instance) -> Services | Silence:
+        """Whether all auto-start services have started, the role's own `ready` units and command included."""
+
+    def agent(self, instance: Instance) -> Agent | Silence:
+        """What the agent says of itself; only for people, nothing is decided by it."""
+
+    def probe(self, instance: Instance, probe: Probe, port: int) -> str:
+        """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""
+
+
+class Network(Protocol):
+    """Private networks, reservations, guards against spoofing, and the VIP's address on the host."""
+
+    def lay(self, service: Service, instances: Sequence[Instance]) -> Sequence[Notice]:
+        """Makes the service's network, its firewall, its VIP and a reservation, name and guard per instance.
+
+        Repeating it with other instances adds and removes what differs and disturbs nobody else. Ports of running VMs
+        that are not on the network are put back. Returns what is for the ledger: what somebody else had changed, and
+        which guest has begun to meet a limit of connections.
+        """
+
+    def lift(self, service: Service) -> None:
+        """Removes all of it. Absent parts are fine."""
+
+    def inventory(self) -> frozenset[str]:
+        """Names of the services that have any part of a network on this host."""
+
+    def missing(self, service: Service, instances: Sequence[Instance]) -> Sequence[Missing]:
+        """What of the network is not as it ought to be; changes nothing. The instances' VMs run."""
+
+    def fault(self, instance: Instance) -> str:
+        """Why nothing reaches the instance through no fault of its own, in a few words; "" when its port stands.
+
+        Cheap: the kernel is looked at, and nobody is asked.
+        """
+
+    def has_port(self, instance: Instance) -> bool:
+        """Whether the instance's port is there at all. One that somebody deleted under a running VM comes back with
+        the VM's next start alone: QEMU holds what is left of it. As cheap as `fault`.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What one host runs VMs with. It is all that a step has to do with, its instance's seat apart."""
+
+    disks: Disks
+    media: AnswerMedia
+    hypervisor: Hypervisor
+    guest: Guest
+    network: Network
+    clock: Clock
