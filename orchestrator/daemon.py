@@ -44,6 +44,7 @@ from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.network import egress, routes, routing, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.sqlite import SqliteStore
@@ -87,6 +88,11 @@ class Bell:
             self._reconciler.wake_all()
         except VmroleError as error:  # It is a driver's thread, which must go on; the audits look again as well.
             logger.warning("not everything could be looked at: %s", error)
+
+    def ring_vip(self, vip: str, why: str) -> None:
+        """Has the services of a virtual address looked at."""
+        if self._reconciler is not None:
+            self._reconciler.wake_vip(vip, why)
 
     def ring_service(self, name: str, why: str) -> None:
         """Has what the instances of a service share looked at."""
@@ -207,8 +213,10 @@ def _host(
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
         before = routing.Before(layout.routing) if settings.forwarding == "auto" else None
-        network = HostNetwork(machines.connection, settings.vip_interface, installation, denied, before)
+        network = HostNetwork(machines.connection, installation, denied, before)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
+        vips = VipAddresses(settings.vip_interface)
+        stack.enter_context(vips.watch(bell.ring_vip))
         yield Host(
             machine=ports.Machine(
                 disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
@@ -218,7 +226,7 @@ def _host(
                 network=network,
                 clock=clock,
             ),
-            front=Front(balancer=PerEndpoint(haproxy, nftables)),
+            front=Front(balancer=PerEndpoint(haproxy, nftables), vips=vips),
         )
 
 

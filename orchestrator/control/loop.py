@@ -39,21 +39,28 @@ from orchestrator.model import (
     Service,
     pool_name,
 )
-from orchestrator.ports import COMMIT_PARTS_MAX, Host, Store
+from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host, Store
 
 log = logging.getLogger(__name__)
 
 _STARTS = ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
 _KEPT_RUNNING = (Phase.SETUP, Phase.STARTING, Phase.RESTARTING)
 
+_HOLDING = threading.Lock()  # Else an older set of addresses could be laid over a newer one.
+
 Kind = Literal["service", "operation", "instance"]
 Key = tuple[Kind, str]
 
 
-def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Frontend]:
-    """Every endpoint of every service, as the balancer shall listen on it: also of one that is being removed, while
-    it is among the `peopled`, which have instances whose connections may finish.
+def faced(services: Sequence[Service], peopled: Container[str]) -> list[Service]:
+    """The services that clients see: also one that is being removed, while it is among the `peopled`, which have
+    instances whose connections may finish.
     """
+    return [service for service in services if not service.removing or service.name in peopled]
+
+
+def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Frontend]:
+    """Every endpoint of the services that clients see, as the balancer shall listen on it."""
     return [
         Frontend(
             pool=pool_name(service.name, role.name, end.name),
@@ -68,11 +75,26 @@ def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Fron
             affinity_s=end.affinity_s,
             affinity_cookie=end.kept_by is not None,
         )
-        for service in services
-        if not service.removing or service.name in peopled
+        for service in faced(services, peopled)
         for role in service.spec.roles
         for end in role.endpoints
     ]
+
+
+def hold_vips(present: Present, host: Host) -> Held:
+    """Has the host hold the addresses of all services, those of records that nobody can read included, and tells the
+    ledger of what somebody had taken off.
+    """
+    with _HOLDING:
+        of = {one.spec.vip: one.name for one in faced(present.all(Service), present.peopled()) if one.spec.vip}
+        unread = any(aside.kind == records.kind_of(Service) for aside in present.set_aside())
+        held = host.front.vips.hold(of.keys() | host.front.vips.held() if unread else of.keys())
+    now_s = host.machine.clock.now_s()
+    for vip in sorted(held.put_back & of.keys()):
+        log.warning("%s: somebody removed %s", of[vip], vip)
+        told = f"somebody removed {vip} from the host: put back"
+        present.commit([], [Event(at_s=now_s, subject=of[vip], message=told)])
+    return held
 
 
 def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float]:
@@ -91,6 +113,9 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         for first in range(0, len(events), COMMIT_PARTS_MAX):
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
         laid = frozenset(one.uid for one in instances)
+        held = hold_vips(present, host)  # Its guards stand: nothing but its endpoints is to be had there.
+        if service.spec.vip in held.refused:
+            raise held.refused[service.spec.vip]
         try:
             host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
@@ -102,6 +127,7 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         return laid, AUDIT_S
     if instances:
         return frozenset(), AUDIT_S
+    hold_vips(present, host)
     with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
         host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
     host.machine.network.lift(service)
@@ -163,6 +189,13 @@ class Reconciler:
         """The drivers' way to wake: an event of the hypervisor, the monitor or the balancer."""
         log.debug("woken: %s: %s", name, why)
         self.wake("instance", name)
+
+    def wake_vip(self, vip: str, why: str) -> None:
+        """Looks at the services of a virtual address."""
+        for service in self._present.all(Service):
+            if service.spec.vip == vip:
+                log.info("looking at service %s: %s", service.name, why)
+                self.wake("service", service.name)
 
     def wake_all(self) -> None:
         """Looks at every record now: after a start, or when events may have been lost."""

@@ -15,6 +15,7 @@ from orchestrator.model import (
     Image,
     Instance,
     InstanceName,
+    Part,
     Phase,
     Power,
     Service,
@@ -25,6 +26,7 @@ from orchestrator.ports import Host
 from orchestrator.rules import addressing
 
 UNCLAIMED = "DOMAIN-UNCLAIMED"
+VIP_STRAY = "VIP-STRAY"
 _HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
 _HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
 _MAY_BE_OFF = (Phase.HALTING, Phase.STOPPED)  # and has its overlay as well, once its setup is complete
@@ -60,6 +62,7 @@ def findings(
     for service in services:
         if not service.removing:
             found += _network(host, service, [one for one in instances if one.service == service.name])
+    found += _vips(host, services, instances)
     for name in host.machine.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
     for fault in host.front.balancer.faults():
@@ -91,6 +94,9 @@ def _remove(host: Host, stray: Finding) -> None:
     """All of the stray that could be in the way of another part of it goes first: pool, VM, then files."""
     if stray.code == "NETWORK-STRAY":
         host.machine.network.lift(_nobodys(stray.subject))
+        return
+    if stray.code == VIP_STRAY:
+        host.front.vips.hold(host.front.vips.held() - {stray.subject})
         return
     name = InstanceName(stray.subject)
     host.front.balancer.leave(name)
@@ -185,6 +191,17 @@ def _network(host: Host, service: Service, instances: Sequence[Instance]) -> lis
     running = {domain.name for domain in host.machine.hypervisor.inventory() if domain.power is Power.RUNNING}
     missing = host.machine.network.missing(service, [one for one in with_vm if one.name in running])
     return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
+
+
+def _vips(host: Host, services: Sequence[Service], instances: Sequence[Instance]) -> list[Finding]:
+    of = {service.spec.vip: service for service in services if service.spec.vip}
+    held = host.front.vips.held()
+    found = [_stray(VIP_STRAY, vip, "an address of no service") for vip in held - of.keys()]
+    laid = {one.service for one in instances if one.phase in _HAS_VM}
+    for vip in of.keys() - held:
+        if of[vip].name in laid and not of[vip].removing:
+            found.append(Finding(code=Part.VIP, subject=of[vip].name, message=f"{vip} is not on the host"))
+    return found
 
 
 def _stray(code: str, subject: str, message: str) -> Finding:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.ports.front import Balancer, Front
+from orchestrator.ports.front import Balancer, Front, Held, Vips
 from orchestrator.ports.images import ImageFiles, Received
 from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Machine, Network
 from orchestrator.ports.store import (
@@ -41,6 +41,7 @@ __all__ = [
     "Document",
     "Front",
     "Guest",
+    "Held",
     "Host",
     "Hypervisor",
     "ImageFiles",
@@ -48,6 +49,7 @@ __all__ = [
     "Network",
     "Received",
     "Store",
+    "Vips",
     "Write",
 ]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from orchestrator.errors import VmroleError
 from orchestrator.model import (
     Frontend,
     InstanceName,
@@ -43,7 +44,29 @@ class Balancer(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What became of the virtual addresses that were to be held: by address."""
+
+    put_back: frozenset[str] = frozenset()  # those that somebody had taken off since this process held them
+    refused: Mapping[str, VmroleError] = dataclasses.field(default_factory=dict)  # why; all others are held
+
+
+class Vips(Protocol):
+    """The virtual addresses of this host, of all services: one that changes its service stays where it is."""
+
+    def hold(self, vips: Collection[str]) -> Held:
+        """Makes them exactly these: what is missing is added and announced, then what is too many is removed.
+
+        One that is there is not touched. An address of somebody else is refused, and holds up none of the others.
+        """
+
+    def held(self) -> frozenset[str]:
+        """Those that are there, as ours."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
     """What one host faces clients with."""
 
     balancer: Balancer
+    vips: Vips

@@ -123,10 +123,10 @@ class Guest(Protocol):
 
 
 class Network(Protocol):
-    """Private networks, reservations, guards against spoofing, and the VIP's address on the host."""
+    """Private networks, reservations, and guards: against spoofing, and around the service's VIP."""
 
     def lay(self, service: Service, instances: Sequence[Instance]) -> Sequence[Notice]:
-        """Makes the service's network, its firewall, its VIP and a reservation, name and guard per instance.
+        """Makes the service's network, its firewall and a reservation, name and guard per instance.
 
         Repeating it with other instances adds and removes what differs and disturbs nobody else. Ports of running VMs
         that are not on the network are put back. Returns what is for the ledger: what somebody else had changed, and

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.drivers.network import egress, tables
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.host.config import Config
 from tests.contract.suites.network import make_service
@@ -49,8 +50,9 @@ def lay(lab: Lab) -> Iterator[Lay]:
         def laid(**settings: tuple[str, ...]) -> HostNetwork:
             config = Config(**settings)  # type: ignore[arg-type] # networks alone
             denied = egress.denied(config.egress_deny, config.egress_allow)
-            network = HostNetwork(connection, OUTSIDE_LINK, denied=denied)
+            network = HostNetwork(connection, denied=denied)
             network.lay(*make_service("shop", VIP, 1))
+            VipAddresses(OUTSIDE_LINK).hold({VIP})
             return network
 
         yield laid

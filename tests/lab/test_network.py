@@ -19,13 +19,16 @@ import pytest
 
 from orchestrator.drivers.network import egress, tables
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.vip import REFUSED_FOR_S, VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
-from orchestrator.errors import Foreign, Permanent
+from orchestrator.errors import Foreign
 from orchestrator.host.config import Config
 from orchestrator.model import Instance, Notice, Part, Service, instance_name
+from orchestrator.ports import Held
 from orchestrator.rules import addressing
 from tests.contract.suites.network import NetworkContract, make_service
+from tests.contract.suites.vips import VipsContract
 from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, HOST_ADDRESS, OUTSIDE_LINK
@@ -61,22 +64,35 @@ def network(lab: Lab) -> Iterator[HostNetwork]:
     connection.open()
     settings = Config()
     denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, OUTSIDE_LINK, denied=denied)
+    yield HostNetwork(connection, denied=denied)
     connection.close()
+
+
+@pytest.fixture
+def vips(lab: Lab) -> Iterator[VipAddresses]:
+    """The host's addresses for services; none is left after the test."""
+    addresses = VipAddresses(OUTSIDE_LINK)
+    yield addresses
+    addresses.hold(())
 
 
 class TestHostNetwork(NetworkContract):
     """What every Network does, done by the real one."""
 
 
+class TestVipAddresses(VipsContract):
+    """What every holder of VIPs does, done by the real one."""
+
+
 # Guards -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def shop(network: HostNetwork) -> tuple[Service, list[Instance]]:
-    """A service with two instances, laid."""
+def shop(network: HostNetwork, vips: VipAddresses) -> tuple[Service, list[Instance]]:
+    """A service with two instances, laid, and its VIP held."""
     service, instances = make_service("shop", VIP, 2)
     network.lay(service, instances)
+    vips.hold({VIP})
     return service, instances
 
 
@@ -623,19 +639,17 @@ def test_a_service_waits_for_nothing_of_another(network: HostNetwork, shop: tupl
 
 
 def test_what_others_broke_is_mended(lab: Lab, network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
-    """After a flushed ruleset, a stopped network, a lost VIP and a restarted libvirtd the next lay restores all."""
+    """After a flushed ruleset, a stopped network and a restarted libvirtd the next lay restores all."""
     service, instances = shop
     HOST.run(["nft", "flush", "ruleset"])
     lab.virsh("net-destroy", service.network.name)
-    HOST.run(["ip", "address", "flush", "dev", OUTSIDE_LINK, "label", f"{OUTSIDE_LINK}:vr"])
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
     lab.kill_libvirtd()
     lab.start_libvirtd()
     connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
     connection.open()
     with contextlib.closing(connection):
-        HostNetwork(connection, OUTSIDE_LINK).lay(service, instances)
-    assert VIP in HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
+        HostNetwork(connection).lay(service, instances)
     with StandIn(service, instances[0]).plugged() as one, StandIn(service, instances[1]).plugged() as other:
         assert passed(one, other, service.network.bridge) == set()
         one.configure()
@@ -661,7 +675,6 @@ def mends(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> list[tu
         ("sh", "-c", "virsh net-destroy {network}; virsh net-start {network}"),
         ("sh", "-c", "virsh net-destroy {network}; virsh net-undefine {network}"),
         ("sh", "-c", "ip link add elsewhere type bridge; ip link set {tap} master elsewhere"),
-        ("ip", "address", "del", f"{VIP}/32", "dev", OUTSIDE_LINK),
         ("sysctl", "-qw", "net.ipv4.ip_forward=0"),
         ("sysctl", "-qw", "net.ipv4.conf.{bridge}.forwarding=0"),
     ],
@@ -832,8 +845,8 @@ def test_removed_rules_are_told_and_nothing_else(network: HostNetwork, shop: tup
             told.clear()
 
 
-def test_foreign_networks_bridges_and_addresses_are_refused(lab: Lab, network: HostNetwork) -> None:
-    """A network, a link or an address that is not ours is neither used nor changed."""
+def test_foreign_networks_and_bridges_are_refused(lab: Lab, network: HostNetwork) -> None:
+    """A network or a link that is not ours is neither used nor changed."""
     service, instances = make_service("shop", VIP, 1)
     HOST.run(["ip", "link", "add", service.network.bridge, "type", "bridge"])
     with pytest.raises(Foreign, match="did not make"):
@@ -850,52 +863,61 @@ def test_foreign_networks_bridges_and_addresses_are_refused(lab: Lab, network: H
     lab.virsh("net-undefine", service.network.name)
     xml.unlink()
 
+    network.lay(service, instances)
+
+
+def test_a_vip_is_announced(vips: VipAddresses) -> None:
+    """Neighbours learn the VIP's place unasked when it is added."""
+    client_link = json.loads(HOST.run(["ip", "-j", "link", "show", OUTSIDE_LINK]).stdout)[0]["address"]
+    CLIENT.run(["ip", "neigh", "replace", "203.0.113.20", "lladdr", STRANGER, "dev", "up0", "nud", "stale"])
+    vips.hold({"203.0.113.20"})
+    assert until(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, ARRIVES_S)
+    assert "203.0.113.20/32" in HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
+
+
+def refusal(held: Held, vip: str) -> str:
+    """Why the address is refused; "" when it is not."""
+    return str(held.refused.get(vip, ""))
+
+
+def test_foreign_addresses_are_refused(vips: VipAddresses) -> None:
+    """An address of the host, of a neighbour or of no machine is neither used nor changed, and holds up no other."""
     HOST.run(["ip", "address", "add", f"{VIP}/32", "dev", "lo"])
-    with pytest.raises(Foreign, match="already an address of lo"):
-        network.lay(service, instances)
-    network.lift(service)
+    assert "already an address of lo" in refusal(vips.hold({VIP, "203.0.113.20"}), VIP)
+    assert vips.held() == {"203.0.113.20"}
+    vips.hold(())
     assert VIP in HOST.run(["ip", "address", "show", "dev", "lo"]).stdout
     HOST.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"])
 
     CLIENT.run(["ip", "address", "add", f"{VIP}/24", "dev", "up0"])
-    with pytest.raises(Foreign, match="is in use by"):
-        network.lay(service, instances)
+    assert "is in use by" in refusal(vips.hold({VIP}), VIP)
     CLIENT.run(["ip", "address", "del", f"{VIP}/24", "dev", "up0"])
+    assert until(lambda: not vips.hold({VIP}).refused, 4 * REFUSED_FOR_S)
 
     own = ipaddress.ip_interface(HOST.run(["ip", "-4", "-br", "address", "show", OUTSIDE_LINK]).stdout.split()[2])
-    for unfit in (own.network.network_address, own.network.broadcast_address):
-        with pytest.raises(Foreign, match="of no machine"):
-            network.lay(*make_service("shop", str(unfit), 1))
-    network.lay(service, instances)
+    for unfit in (str(own.network.network_address), str(own.network.broadcast_address)):
+        assert "of no machine" in refusal(vips.hold({unfit}), unfit)
 
 
-def test_the_vip_is_announced_and_moves(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
-    """Neighbours learn the VIP's place unasked when it is added; a service whose VIP changed has only the new one."""
-    _, instances = shop
-    client_link = json.loads(HOST.run(["ip", "-j", "link", "show", OUTSIDE_LINK]).stdout)[0]["address"]
-    stale = ["ip", "neigh", "replace", "203.0.113.20", "lladdr", STRANGER, "dev", "up0", "nud", "stale"]
-    CLIENT.run(stale)
-    moved, _ = make_service("shop", "203.0.113.20", 2)
-    network.lay(moved, instances)
-    assert until(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, ARRIVES_S)
-    held = HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
-    assert "203.0.113.20/32" in held
-    assert VIP not in held
+def test_a_vip_that_somebody_removed_is_told_and_put_back(vips: VipAddresses) -> None:
+    """At once, by its name; who holds it again says so."""
+    woken: list[str] = []
+    vips.hold({VIP})
+    with vips.watch(lambda vip, _: woken.append(vip)):
+        HOST.run(["ip", "address", "flush", "dev", OUTSIDE_LINK, "label", f"{OUTSIDE_LINK}:vr"])
+        assert until(lambda: woken == [VIP], ARRIVES_S)
+        assert vips.hold({VIP}).put_back == {VIP}
+    assert vips.held() == {VIP}
 
 
-def test_no_interface_for_vips(lab: Lab) -> None:
-    """Without a usable vip_interface a service cannot be laid, and the message says which key to set."""
-    service, instances = make_service("shop", VIP, 1)
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
-    connection.open()
-    with contextlib.closing(connection):
-        for interface, why in (
-            ("", "no interface"),
-            ("nosuch0", "there is no interface"),
-            ("a23456789012345", "too long"),
-        ):
-            with pytest.raises(Permanent, match=why):
-                HostNetwork(connection, interface).lay(service, instances)
+def test_no_interface_for_vips() -> None:
+    """Without a usable vip_interface no VIP is held, and the message says which key to set."""
+    for interface, why in (
+        ("", "no interface"),
+        ("nosuch0", "there is no interface"),
+        ("a23456789012345", "too long"),
+    ):
+        assert why in refusal(VipAddresses(interface).hold({VIP}), VIP)
 
 
 def test_lift_leaves_nothing(lab: Lab, network: HostNetwork) -> None:

@@ -22,6 +22,7 @@ from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.network import egress
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Busy, EndpointRefused
 from orchestrator.host.config import Config
@@ -647,7 +648,7 @@ def network(lab: Lab) -> Iterator[HostNetwork]:
     connection.open()
     settings = Config()
     denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, OUTSIDE_LINK, denied=denied)
+    yield HostNetwork(connection, denied=denied)
     connection.close()
 
 
@@ -668,6 +669,8 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
     blog, (guest,) = make_service("blog", "203.0.113.21", 1, [shop])
     network.lay(shop, [web])
     network.lay(blog, [guest])
+    vips = VipAddresses(OUTSIDE_LINK)
+    vips.hold({VIP, blog.spec.vip})
     with (
         StandIn(shop, web).plugged() as inside,
         StandIn(blog, guest).plugged() as other,
@@ -699,5 +702,6 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
             assert ask_udp(LAN) == "refused"  # The member's word, for nobody listens there.
         balancer.shape([])
     SPACES[ZERO] = "member0"
+    vips.hold(())
     network.lift(shop)
     network.lift(blog)

@@ -41,7 +41,7 @@ def begin(lab: Lab, tmp_path: Path) -> Iterator[Begin]:
     connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
     connection.open()
     with contextlib.closing(connection), private_network():
-        yield lambda: HostNetwork(connection, OUTSIDE_LINK, before=routing.Before(tmp_path / "ip_forward"))
+        yield lambda: HostNetwork(connection, before=routing.Before(tmp_path / "ip_forward"))
     FORWARDING.write_text("1")
 
 

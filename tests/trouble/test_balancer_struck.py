@@ -82,11 +82,11 @@ def test_a_drain_that_was_cut_short_is_made_by_the_next_turn(
             victim.join(member(ONE, *both))
             struck = die_at(victim, step, monkeypatch)
             with contextlib.suppress(Killed):
-                steps.drain(instance, fabric.host.machine, Front(balancer=victim))
+                steps.drain(instance, fabric.host.machine, faced(victim, fabric))
             victim.__exit__()
             successor = start()
             until(lambda it=successor: stands(it))
-            outcome = steps.drain(instance, fabric.host.machine, Front(balancer=successor))
+            outcome = steps.drain(instance, fabric.host.machine, faced(successor, fabric))
             assert isinstance(outcome, Wait), outcome
             assert answered_by(HTTP.port) == answered_by(ADMIN.port) == {"web-1"}, f"step {step}"
         successor.__exit__()
@@ -94,6 +94,11 @@ def test_a_drain_that_was_cut_short_is_made_by_the_next_turn(
             assert step > 3
             return
     raise AssertionError("the turn never ended")
+
+
+def faced(balancer: HaproxyBalancer, fabric: Fabric) -> Front:
+    """The front of the fake world, with a real balancer."""
+    return replace(fabric.host.front, balancer=balancer)
 
 
 def answered_by(port: int = PORT) -> set[str]:

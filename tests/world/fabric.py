@@ -58,6 +58,7 @@ EFFECTS = frozenset(
         "leave",
         "lay",
         "lift",
+        "hold",
         "commit",
     }
 )

@@ -66,7 +66,7 @@ CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
 SERVICE = "shop"
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
-_PORTS = ("disks", "media", "evidence", "balancer", "network")
+_PORTS = ("disks", "media", "evidence", "balancer", "vips", "network")
 
 
 class Over(BaseException):
@@ -559,7 +559,7 @@ class Simulation:
             f"a sick member cannot drain: {on}": lambda: setattr(faults, "sick_cannot_drain", on),
             f"{port} refuses: {on}": refuse,
             f"the clock is set by {-jump_s:.0f} s": jump,
-            "the VIP is removed": lambda: world.lost_vips.add(SERVICE),
+            "the VIP is removed": world.vips.clear,
             "HAProxy is killed": world.seats_taken.clear,
             "all connections end": world.connections.clear,
             "events were lost": self.daemon.wake_all,

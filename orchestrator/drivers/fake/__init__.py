@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orchestrator import ports
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
-from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork
+from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork, FakeVips
 from orchestrator.drivers.fake.world import Faults, Machine, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
@@ -25,4 +25,4 @@ def fake_host(world: World) -> ports.Host:
         network=FakeNetwork(world),
         clock=world,
     )
-    return ports.Host(machine=machine, front=ports.Front(balancer=FakeBalancer(world)))
+    return ports.Host(machine=machine, front=ports.Front(balancer=FakeBalancer(world), vips=FakeVips(world)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.drivers.fake.world import CHECK_AFTER_S, World
-from orchestrator.errors import Busy, NoSpace, Permanent, Transient
+from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Transient
 from orchestrator.model import (
     AnswerFormat,
     Frontend,
@@ -21,6 +21,7 @@ from orchestrator.model import (
     Service,
     Standing,
 )
+from orchestrator.ports import Held
 
 
 class FakeDisks:
@@ -184,6 +185,34 @@ class FakeBalancer:
         return tuple(self._world.faults.balancer)
 
 
+class FakeVips:
+    """Virtual addresses in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._wanted: frozenset[str] = frozenset()
+
+    def hold(self, vips: Collection[str]) -> Held:
+        """See ports.Vips."""
+        self._world.meet("vips")
+        world = self._world
+        with world.lock:
+            before, self._wanted = self._wanted, frozenset(vips)
+            refused = self._wanted & world.faults.others_vips
+            added = self._wanted - refused - world.vips
+            world.vips |= added
+            world.vips_taken_off += sorted(world.vips - self._wanted)
+            world.vips &= self._wanted
+            self._wanted -= refused
+        why = {vip: Foreign(f"{vip} is in use by 52:54:00:ba:d0:01 in the network of eth0") for vip in refused}
+        return Held(put_back=added & before, refused=why)
+
+    def held(self) -> frozenset[str]:
+        """See ports.Vips."""
+        self._world.meet("vips")
+        return frozenset(self._world.vips)
+
+
 class FakeNetwork:
     """Networks in memory."""
 
@@ -199,10 +228,7 @@ class FakeNetwork:
         world.networks[service.name] = frozenset(one.name for one in instances)
         taken = sorted(one.name for one in instances if one.name in world.unplugged)
         notices = [Notice(name, "somebody took its port off the service's bridge: put back") for name in taken]
-        if service.name in world.lost_vips:
-            notices.append(Notice(service.name, f"somebody removed {service.spec.vip}: put back"))
         world.unplugged.difference_update(taken)
-        world.lost_vips.discard(service.name)
         return tuple(notices)
 
     def lift(self, service: Service) -> None:
@@ -222,8 +248,6 @@ class FakeNetwork:
         found = []
         if service.name not in self._world.networks:
             found.append(Missing(Part.NETWORK, service.name, "it does not run"))
-        if service.name in self._world.lost_vips:
-            found.append(Missing(Part.VIP, service.name, f"{service.spec.vip} is gone"))
         ports = ((one.name, self.fault(one) or ("" if self.has_port(one) else "it is gone")) for one in instances)
         return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
 

@@ -74,6 +74,7 @@ class Faults:
     setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
     restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself
     other_boot_each_look: set[InstanceName] = dataclasses.field(default_factory=set)  # a guest that lies
+    others_vips: set[str] = dataclasses.field(default_factory=set)  # addresses that a neighbour has
     libvirt_is_away: bool = False
     disk_is_full: bool = False
     network_cannot_start: bool = False  # e.g. somebody else has its port 53
@@ -99,13 +100,14 @@ class World:
         self.frontends: tuple[Frontend, ...] = ()
         self.networks: dict[str, frozenset[InstanceName]] = {}
         self.unplugged: set[InstanceName] = set()  # whose ports somebody took off the service's bridge
-        self.lost_vips: set[str] = set()  # services whose VIP somebody removed
+        self.vips: set[str] = set()  # of ours, on the host's interface
+        self.vips_taken_off: list[str] = []  # by us
         self.evidence: set[tuple[InstanceName, int]] = set()
         self.faults = Faults()
         self.lock = threading.RLock()
 
     def meet(self, port: str) -> None:
-        """Raises what a test has ordered for the port: "disks", "media", "evidence", "balancer" or "network"."""
+        """Raises what a test has ordered for the port, by its name: "disks", "balancer", "vips", "evidence" …"""
         if port in self.faults.refuses:
             raise self.faults.refuses[port]
 
@@ -181,6 +183,7 @@ class World:
         self.seats_taken.clear()
         self.connections.clear()
         self.networks.clear()
+        self.vips.clear()
         self.unplugged.clear()
         self.discs.clear()
         self.frontends = ()
@@ -230,6 +233,6 @@ class World:
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
         on_disk = (self.overlays, self.storage, self.discs, self.identities, self.evidence)
-        leftovers = (*on_disk, self.machines, self.seats_taken, self.networks)
+        leftovers = (*on_disk, self.machines, self.seats_taken, self.networks, self.vips)
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends

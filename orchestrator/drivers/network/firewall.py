@@ -104,13 +104,6 @@ class Firewall:
                     commands += nft.change(table, one.name, found.elements.get(one.name, {}), (), service_name)
             self._write(commands, {})
 
-    def vips(self, service_name: str) -> frozenset[str]:
-        """The VIPs that the kernel has for the service: more than the record's one after a change."""
-        with self._lock:
-            found = dict(self._found())["inet"]
-        vips = found.elements.get("vips", {}) if found is not None else {}
-        return frozenset(vip for (vip,), owner in vips.items() if owner == service_name)
-
     def crowding(self) -> frozenset[str]:
         """The DIPs of guests that have met a limit of connections lately, as it was some seconds ago."""
         return frozenset(self._lately(INET, "crowding", CROWDING_S))

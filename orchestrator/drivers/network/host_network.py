@@ -1,4 +1,4 @@
-"""The Network port: a libvirt network per service, the firewall around it, and its VIP on the host.
+"""The Network port: a libvirt network per service, and the firewall around it.
 
 Order matters: guards stand before the network does, and fall after it. Routing between interfaces is switched on
 by libvirt when the network starts (every network with a `forward` element does that); `lay` only puts it back.
@@ -26,11 +26,10 @@ from orchestrator.drivers.network.network_xml import Described
 from orchestrator.drivers.network.tables import FLOWS_MAX, QUESTIONS_MAX
 from orchestrator.drivers.network.tap_ports import TapPorts
 from orchestrator.drivers.network.unanswered import Unanswered
-from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign, VmroleError
-from orchestrator.model import Instance, InstanceName, Missing, Notice, Part, Service
+from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName, Missing, Notice, Part, Service
 
 log = logging.getLogger(__name__)
 _DNS_PORT = 53
@@ -59,7 +58,6 @@ class HostNetwork:
     def __init__(
         self,
         connection: LibvirtConnection,
-        vip_interface: str,
         installation: str = "",
         denied: Sequence[str] = (),
         before: routing.Before | None = None,
@@ -70,7 +68,6 @@ class HostNetwork:
         """
         self._connection = connection
         self._installation = installation
-        self._vips = VipAddresses(vip_interface)
         self._firewall = Firewall(denied)
         self._before = before
         self._firewall.route_for_others(before is None or not before.was_off)
@@ -89,7 +86,7 @@ class HostNetwork:
         return described
 
     def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
-        """See ports.Network. Raises Foreign when the network, its bridge or the VIP is somebody else's."""
+        """See ports.Network. Raises Foreign when the network or its bridge is somebody else's."""
         with self._locks.setdefault(service.name, threading.Lock()):
             before = self._laid.get(service.name)
             notices = self._untold.setdefault(service.name, [])
@@ -97,8 +94,6 @@ class HostNetwork:
             if self._before is not None:
                 self._before.begin(service.name)
                 self._firewall.route_for_others(not self._before.was_off)
-            for former in self._firewall.vips(service.name) - {service.spec.vip}:
-                self._vips.remove(former)
             notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances)]
             self._lay_network(service, instances, notices if before else [])
             _guard_all_frames(service.network.bridge)
@@ -117,8 +112,8 @@ class HostNetwork:
         return tuple(notices)
 
     def _put_back(self, service: Service, before: _Laid | None, notices: list[Notice]) -> None:
-        """The gateway's address, routing and the VIP."""
-        network, vip = service.network, service.spec.vip
+        """The gateway's address and routing."""
+        network = service.network
         if host_addresses.lacks(network.bridge, network.gateway):
             run(["ip", "address", "add", f"{network.gateway}/{network.prefix_length}", "dev", network.bridge])
             notices.append(
@@ -128,8 +123,6 @@ class HostNetwork:
             routing.open_(switch)
             if before:
                 notices.append(Notice(service.name, f"somebody switched {routing.name(switch)} off: on again"))
-        if vip and self._vips.add(vip) and before and before.service.spec.vip == vip:
-            notices.append(Notice(service.name, f"somebody removed {vip} from {self._vips.interface}: put back"))
 
     def _crowds(self, instances: Sequence[Instance]) -> Iterator[Notice]:
         """Tells of each guest once that it has begun to meet a limit."""
@@ -146,8 +139,6 @@ class HostNetwork:
         """See ports.Network."""
         with self._locks.setdefault(service.name, threading.Lock()):
             self._laid.pop(service.name, None)
-            for one in {service.spec.vip, *self._firewall.vips(service.name)}:
-                self._vips.remove(one)
             with self._connection.use(f"network {service.network.name}") as connection:
                 network = _find(connection, service.network.name)
                 if network is not None and self._describe(network).service == service.name:
@@ -164,11 +155,9 @@ class HostNetwork:
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
         """See ports.Network."""
-        name, network, vip = service.name, service.network, service.spec.vip
+        name, network = service.name, service.network
         found = [Missing(Part.NETWORK, name, why) for why in self._network_faults(service)]
         found += [Missing(Part.ROUTING, name, f"{routing.name(one)} is 0") for one in routing.closed(network.bridge)]
-        if vip and self._vips.lacks(vip):
-            found.append(Missing(Part.VIP, name, f"{vip} is not on {self._vips.interface}"))
         if self._firewall.lacks(service, instances):
             found.append(Missing(Part.FIREWALL, name, "its rules are not as they were laid"))
         ports = ((one.name, tap_ports.fault(one, network.bridge) or tap_ports.absence(one)) for one in instances)
@@ -200,7 +189,7 @@ class HostNetwork:
             except VmroleError as error:  # The thread must go on; the audits look again as well.
                 log.warning("what was laid could not be looked at: %s", error)
 
-        return link_watch(self._vips.interface, look)
+        return link_watch(lambda link: link.startswith((BRIDGE_PREFIX, TAP_PREFIX)), look)
 
     def _broken(self) -> list[str]:
         """The services of which something is not there any more. Rules and libvirt's own part are not looked at.
@@ -211,13 +200,12 @@ class HostNetwork:
         return [name for name, laid in list(self._laid.items()) if self._is_broken(laid, held)]
 
     def _is_broken(self, laid: _Laid, held: frozenset[tuple[str, str]]) -> bool:
-        network, vip = laid.service.network, laid.service.spec.vip
+        network = laid.service.network
         bridge = links.look(network.bridge)
         return (
             bridge is None
             or not bridge.up
             or (network.bridge, network.gateway) not in held
-            or bool(vip and (self._vips.interface, vip) not in held)
             or bool(routing.closed(network.bridge))
             or self._ports.lost(laid.instances, network.bridge)
         )

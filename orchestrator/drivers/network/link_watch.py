@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Final
 
 from orchestrator.drivers.tools import netlink
-from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX
 
 # linux/rtnetlink.h: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF
 _GROUPS: Final = 1 << (1 - 1) | 1 << (5 - 1) | 1 << (24 - 1)
@@ -21,24 +20,29 @@ _LINK_BYTES: Final = 16  # ifinfomsg
 _LINK_NAME: Final = 3  # IFLA_IFNAME
 
 
-def link_watch(vip_interface: str, wake: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
-    """Calls `wake` with the reason on a thread of its own until the context ends; see `netlink.watch`."""
+def link_watch(
+    concerns: Callable[[str], bool], wake: Callable[[str], None]
+) -> contextlib.AbstractContextManager[None]:
+    """Calls `wake` with the reason on a thread of its own until the context ends; see `netlink.watch`.
+
+    `concerns` says by its name whether a link is looked after.
+    """
     return netlink.watch(
         socket.NETLINK_ROUTE,
         _GROUPS,
         what="changed links and addresses",
-        read=lambda data: changed(data, vip_interface),
+        read=lambda data: changed(data, concerns),
         wake=wake,
     )
 
 
-def changed(messages: bytes, vip_interface: str) -> str:
+def changed(messages: bytes, concerns: Callable[[str], bool]) -> str:
     """What the messages say that may concern us, as a reason; "" when nothing."""
     for kind, body in netlink.messages(messages):
         match kind:
             case _ if kind in (_NEW_LINK, _DEL_LINK):
                 name = netlink.text(body[_LINK_BYTES:], _LINK_NAME)
-                if name == vip_interface or name.startswith((BRIDGE_PREFIX, TAP_PREFIX)):
+                if concerns(name):
                     return f"link {name} changed"
             case _ if kind == _DEL_ADDRESS:
                 return "an address was removed"

@@ -1,4 +1,4 @@
-"""The VIP's address on the host's interface. Ours is known by its label, `eth0:vr`; any other is never touched.
+"""The VIPs on the host's interface. Ours are known by their label, `eth0:vr`; any other is never touched.
 
 An address is announced by a gratuitous ARP request when it is added (RFC 5227 section 2.3), after two probes that
 nobody on the wire may answer (section 2.1.1, shortened: a service's VIP is chosen by an operator, not by chance).
@@ -6,74 +6,116 @@ nobody on the wire may answer (section 2.1.1, shortened: a service's VIP is chos
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import logging
+import math
 import socket
 import struct
+import threading
 import time
+from collections.abc import Callable, Collection
 from typing import Final
 
 from orchestrator.drivers.network import host_addresses
 from orchestrator.drivers.network.host_addresses import Address
+from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.tools.command import run
-from orchestrator.errors import Foreign, Permanent
+from orchestrator.errors import Foreign, Permanent, VmroleError
+from orchestrator.ports import Held
 
 log = logging.getLogger(__name__)
 _SUFFIX: Final = ":vr"
 _LABEL_MAX = 15  # IFNAMSIZ less its zero
 _PROBES = 2
 _PROBE_S = 0.2  # A neighbour answers ARP in well under a millisecond; a busy one in some tens.
+REFUSED_FOR_S: Final = 5.0  # So long a refusal is believed: who mends it waits no longer.
 _ARP: Final = 0x0806
 _BROADCAST: Final = b"\xff" * 6
 _REQUEST: Final = 1
 
 
 class VipAddresses:
-    """VIPs on one interface. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the announcement."""
+    """See ports.Vips. On one interface; thread-safe. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the announcement."""
 
     def __init__(self, interface: str) -> None:
         self.interface = interface
         self._label = interface + _SUFFIX
+        self._lock = threading.Lock()
+        self._wanted: frozenset[str] = frozenset()  # of this process, as it held them last
+        self._refused: dict[str, tuple[float, VmroleError]] = {}  # when it was refused last, and why
 
-    def lacks(self, vip: str) -> bool:
-        """Whether the interface does not have the VIP, as ours."""
-        return not any(self._holds(one, vip) for one in host_addresses.look())
-
-    def _holds(self, one: Address, vip: str) -> bool:
-        return one.address == vip and one.interface == self.interface and _is_ours(one)
-
-    def add(self, vip: str) -> bool:
-        """Adds and announces the VIP if absent; returns whether it was.
-
-        Raises Foreign when this host or a neighbour has the address already, and Permanent when the configuration
-        names no usable interface.
+    def hold(self, vips: Collection[str]) -> Held:
+        """See ports.Vips. Refused: Foreign when this host or a neighbour has the address already, Permanent when the
+        configuration names no usable interface; such a one is looked at again after some seconds.
         """
-        held = [one for one in host_addresses.look() if one.address == vip]
-        if any(self._holds(one, vip) for one in held):
-            return False
+        with self._lock:
+            before, self._wanted = self._wanted, frozenset(vips)
+            self._refused = {vip: seen for vip, seen in self._refused.items() if vip in vips}
+            ours = [one for one in host_addresses.look() if _is_ours(one)]
+            there = {one.address for one in ours if one.interface == self.interface}
+            added, refused = set(), {}
+            for vip in sorted(self._wanted - there):
+                try:
+                    self._add_unless_refused(vip)
+                    added.add(vip)
+                except VmroleError as error:
+                    refused[vip] = error
+            for one in ours:
+                if one.address not in self._wanted:
+                    _remove(one)
+            self._wanted -= refused.keys()
+            return Held(put_back=frozenset(added & before), refused=refused)
+
+    def held(self) -> frozenset[str]:
+        """See ports.Vips."""
+        return frozenset(one.address for one in host_addresses.look() if self._holds(one))
+
+    def watch(self, wake: Callable[[str, str], None]) -> contextlib.AbstractContextManager[None]:
+        """Until the context ends, `wake` is called with an address and a reason when one that this process holds is
+        there no more; on another thread.
+        """
+
+        def look(why: str) -> None:
+            try:
+                for vip in sorted(self._wanted - self.held()):
+                    wake(vip, why)
+            except VmroleError as error:  # The thread must go on; the audits look again as well.
+                log.warning("the VIPs could not be looked at: %s", error)
+
+        return link_watch(lambda link: link == self.interface, look)
+
+    def _holds(self, one: Address) -> bool:
+        return one.interface == self.interface and _is_ours(one)
+
+    def _add_unless_refused(self, vip: str) -> None:
+        """Who claims an address is asked for some tenths of a second, and every service's turn waits for that."""
+        since_s, why = self._refused.pop(vip, (-math.inf, None))
+        if why is not None and time.monotonic() - since_s < REFUSED_FOR_S:
+            self._refused[vip] = since_s, why
+            raise why
+        try:
+            self._add(vip)
+        except VmroleError as error:
+            self._refused[vip] = time.monotonic(), error
+            raise
+
+    def _add(self, vip: str) -> None:
         self._check_interface()
-        for one in held:
-            if _is_ours(one):
-                self.remove(vip)  # The configuration names another interface now.
-                continue
-            raise Foreign(
-                f"{vip} is already an address of {one.interface} on this host, and not by vmrole",
-                hint="choose another vip in the service file, or remove that address",
-            )
+        for one in host_addresses.look():
+            if one.address == vip and _is_ours(one):
+                _remove(one)  # The configuration names another interface now.
+            elif one.address == vip:
+                raise Foreign(
+                    f"{vip} is already an address of {one.interface} on this host, and not by vmrole",
+                    hint="choose another vip in the service file, or remove that address",
+                )
         self._refuse_unfit(vip)
         self._refuse_taken(vip)
         run(["ip", "address", "add", f"{vip}/32", "dev", self.interface, "label", self._label])
         log.info("added %s to %s", vip, self.interface)
         _announce(self.interface, vip)
-        return True
-
-    def remove(self, vip: str) -> None:
-        """Removes the VIP from whichever interface we put it on; absent, or not ours, is fine."""
-        for one in host_addresses.look():
-            if one.address == vip and _is_ours(one):
-                run(["ip", "address", "del", f"{vip}/32", "dev", one.interface])
-                log.info("removed %s from %s", vip, one.interface)
 
     def _check_interface(self) -> None:
         if not self.interface:
@@ -107,6 +149,11 @@ class VipAddresses:
             )
 
 
+def _remove(one: Address) -> None:
+    run(["ip", "address", "del", f"{one.address}/32", "dev", one.interface])
+    log.info("removed %s from %s", one.address, one.interface)
+
+
 def _is_ours(one: Address) -> bool:
     return one.label.endswith(_SUFFIX)
 
@@ -116,11 +163,6 @@ def networks(interface: str) -> tuple[str, ...]:
     own = [one for one in host_addresses.look() if one.interface == interface and not _is_ours(one)]
     subnets = {ipaddress.IPv4Interface(f"{one.address}/{one.prefix_length}").network for one in own}
     return tuple(str(one) for one in sorted(subnets) if one.prefixlen < 32)
-
-
-def ours() -> frozenset[str]:
-    """All VIPs that this host holds for vmrole."""
-    return frozenset(one.address for one in host_addresses.look() if _is_ours(one))
 
 
 def _subnets(interface: str) -> list[ipaddress.IPv4Network]:

@@ -446,7 +446,7 @@ def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
             if bad := {one.pool for one in frontends if one.vip == "203.0.113.66"}:
                 raise EndpointRefused("port 80 of 203.0.113.66 is taken", pools=frozenset(bad))
 
-    fabric.host = dataclasses.replace(fabric.host, front=Front(balancer=Refusing()))  # type: ignore[arg-type]
+    fabric.host = dataclasses.replace(fabric.host, front=Front(balancer=Refusing(), vips=fabric.host.front.vips))  # type: ignore[arg-type]
     fabric._start()
     fabric.control.apply_spec(ServiceSpec(name="bad", vip="203.0.113.66", roles=(web_role(instances=1),)))
     fabric.deploy(web_role(instances=1))
