@@ -2,7 +2,7 @@
 
 `fast` is style, unit and contract without the tests that are marked slow. `long` runs only when it is named.
 
-The fast rings run side by side, then trouble while the images are built, then the rings with real virtual machines,
+The fast rings run side by side while the images are built, then trouble, then the rings with real virtual machines,
 two at a time, each in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy,
 seldom two. Every ring runs, also after one has failed. At the end stand the tests that failed, each with what it
 said, and a summary in pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was
@@ -37,7 +37,7 @@ def _of(*kinds: str) -> tuple[str, ...]:
     return tuple(str(path.relative_to(REPOSITORY)) for path in sorted(files))
 
 
-_OF_IMAGES = _of("image_*", "windows_*")
+_OF_IMAGES = _of("image_*")
 _OF_NETWORKS = _of("network*", "nftables", "egress", "routing", "doctor")
 _ELSEWHERE = ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES, *_OF_NETWORKS)
 PATHS = {  # else tests/RING
@@ -49,7 +49,7 @@ PATHS = {  # else tests/RING
 }
 LABS_AT_ONCE = 2
 IMAGES = ("micro", "debian", "setup-simulator")
-WORKERS = {"unit": 4}  # Half of what unit tests do is waiting; tests of other rings share addresses and ports.
+WORKERS = {"unit": 4, "trouble": 2}  # Half of what unit tests do is waiting; other rings share addresses and ports.
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
 _WIDTH = 80
@@ -160,7 +160,7 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
     if quick:
         command += ["-m", "not slow"]
     if ring in WORKERS:
-        command += ["-n", str(WORKERS[ring])]
+        command += ["-n", str(WORKERS[ring]), "--dist=loadgroup"]
     if ring not in FAST:
         command += ["-v", "-v"]  # A line per test.
     if ring in LABS:
@@ -223,10 +223,10 @@ def main(arguments: list[str]) -> int:
     _REPORTS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     quick = arguments == ["fast"]
-    results = run_together([ring for ring in rings if ring in FAST], _run_quick if quick else _run_quietly)
     labs = [ring for ring in rings if ring in LABS]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         building = pool.submit(build_images) if labs else None
+        results = run_together([ring for ring in rings if ring in FAST], _run_quick if quick else _run_quietly)
         results += [_run_by_line(ring) for ring in rings if ring not in (*FAST, *LABS)]
         unbuilt = building.result() if building else 0
     if unbuilt:

@@ -22,6 +22,7 @@ from tests.world.fabric import Fabric, web_role
 from tests.world.waiting import until
 
 __all__ = ["origins", "place", "start"]  # fixtures
+pytestmark = pytest.mark.xdist_group("HAProxy")  # All of them bind the same addresses: in one process.
 
 
 class Killed(BaseException):

@@ -67,9 +67,11 @@ def boot_of(lab: Lab, name: str) -> str:
 def test_a_stopped_qemu_and_a_frozen_guest_are_told_apart(lab: Lab, ready: RoleDaemon) -> None:
     """Neither is asked by a balancer. One is told by its process and its monitor, with what helps; the other has a
     backup of its own file systems, which is longer than its agent may be silent. Meanwhile the third is restarted.
-    Both go on in the boot in which they were, and are well again.
+    Both go on in the boot in which they were, and are well again. The first is protected: however slow the machine
+    is, nothing ends its VM while this is looked at.
     """
     apply(ready, WORKERS)
+    ready.run("protect", "w-0.work")
     before = {name: instance(ready, name) for name in ("w-0", "w-1")}
     (qemu,) = processes_naming("guest=w-0.work")
     os.kill(qemu, signal.SIGSTOP)
@@ -87,6 +89,7 @@ def test_a_stopped_qemu_and_a_frozen_guest_are_told_apart(lab: Lab, ready: RoleD
     finally:
         os.kill(qemu, signal.SIGCONT)
         lab.virsh("domfsthaw", "w-1.work")
+        ready.run("unprotect", "w-0.work")
     for name, seen in before.items():
         until(f"{name} to be well", lambda name=name: instance(ready, name)["waiting"] == "", NOTICED_S)
         now = instance(ready, name)
