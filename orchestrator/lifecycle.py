@@ -46,12 +46,12 @@ TABLE: dict[Phase, Line] = {
     P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish"),
-    P.RESTARTING: Line(steps.restart_guest,  lambda i: _asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
+    P.RESTARTING: Line(steps.restart_guest,  lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
                                                          (P.STARTING,),   "can be restarted any number of times; all data persists"),
-    P.HALTING:    Line(steps.stop_vm,        lambda i: _asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
+    P.HALTING:    Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
                                                          (P.STOPPED,),    "the virtual machine is shut down, and kept"),
     P.STOPPED:    Line(steps.stay_off,       FOREVER,    (P.HALTING, P.RESTARTING, P.STOPPING), "it is off until somebody starts it"),
-    P.STOPPING:   Line(steps.stop_vm,        lambda i: _asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
+    P.STOPPING:   Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
                                                          (P.ERASING,),    "the virtual machine is shut down"),
     P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.STOPPED, P.GONE), "all state that has not been persisted is lost"),
     P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING, P.HALTING), "keeps the evidence until someone acts"),
@@ -105,11 +105,6 @@ def deadline_s(instance: Instance) -> float:
         return FOREVER
     within_s = TABLE[instance.phase].within_s
     return instance.phase_since_s + instance.sick_s + (within_s(instance) if callable(within_s) else within_s)
-
-
-def _asked_after_s(instance: Instance) -> float:
-    """After how long in the phase the guest was asked: its patience begins there."""
-    return max(instance.asked_at_s - instance.phase_since_s, 0.0)
 
 
 def _calls_for(instance: Instance) -> Phase | None:

@@ -167,7 +167,7 @@ def _enter(
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
     entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", unwell_since_s=0.0)
     entered = replace(entered, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
-    entered = replace(entered, only_probe=False, powered_on=seen.phase is Phase.STOPPED)
+    entered = replace(entered, frozen_since_s=0.0, only_probe=False, powered_on=seen.phase is Phase.STOPPED)
     if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.HALTING, Phase.STOPPING):
         entered = replace(entered, warning="")
     if phase in (Phase.STOPPED, Phase.FAILED, Phase.GONE):  # Nobody asks its agent any more.

@@ -84,6 +84,7 @@ class Instance:
     sick_since_s: float = 0.0  # since when it cannot help waiting; 0 = it can
     asked_at_s: float = 0.0  # when this phase asked the guest to act first; 0 = not yet
     asks: int = 0  # how often it has asked
+    frozen_since_s: float = 0.0  # since when, in this phase, a backup kept the guest from being asked; 0 = none has
     forced: bool = False  # whether this phase had to reset or end the VM, because the guest did not do as asked
     powered_on: bool = False  # whether, in this phase, its VM was off or reset: the guest is in another boot
     by_request: bool = False  # whether its present boot was asked for by somebody, and it has not served since

@@ -8,6 +8,7 @@ from orchestrator.model import Instance, Os
 # systemd's own patience with a service is 90 s; Windows may be installing updates.
 STOP_WITHIN_S = {Os.LINUX: 120.0, Os.WINDOWS: 600.0}
 RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
+THAW_WITHIN_S = 600.0  # No backup needs a guest frozen for longer, and one that has died never thaws it.
 
 
 def stop_within_s(instance: Instance) -> float:
@@ -26,6 +27,13 @@ def first_check_s(instance: Instance) -> float:
     """By when, after it has joined its pools, it is asked in each of them for the first time (seconds)."""
     probes = [end.probe for end in instance.goal.role.endpoints if end.probe is not None]
     return max(((probe.initial_delay_s or 0.0) + probe.interval() for probe in probes), default=0.0)
+
+
+def asked_after_s(instance: Instance) -> float:
+    """After how long in the phase the guest was asked, or will be at the latest: its patience begins there."""
+    if not instance.asked_at_s and instance.frozen_since_s:
+        return instance.frozen_since_s + THAW_WITHIN_S - instance.phase_since_s
+    return max(instance.asked_at_s - instance.phase_since_s, 0.0)
 
 
 def in_phase_s(instance: Instance, now_s: float) -> float:

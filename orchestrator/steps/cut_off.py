@@ -11,6 +11,8 @@ from dataclasses import replace
 from orchestrator.model import Domain, Instance, Power
 from orchestrator.ports import Machine
 from orchestrator.rules.patience import stop_within_s
+from orchestrator.steps import freeze
+from orchestrator.steps.hearing import identity_of, late_says
 from orchestrator.steps.outcomes import Wait
 
 LOST = "somebody deleted its port on the host, and a VM that runs cannot be given another"
@@ -37,6 +39,8 @@ def start_again(instance: Instance, host: Machine) -> Wait:
     since_asked_s, within_s = now_s - instance.asked_at_s, stop_within_s(instance)
     told = f"{LOST}: asked the guest to shut down, to start its VM again"
     note = "" if instance.waiting == told else told
+    if (frozen := freeze.thaw(instance, identity_of(instance, host), now_s)) is not None:
+        return replace(frozen, reason=f"{LOST}: {frozen.reason}", blameless=True)
     if not instance.asked_at_s or (ASK_AGAIN_S * instance.asks < since_asked_s <= within_s):
         host.hypervisor.ask_shutdown(instance.name)
         asked = replace(instance, asked_at_s=instance.asked_at_s or now_s, asks=instance.asks + 1)
@@ -47,5 +51,5 @@ def start_again(instance: Instance, host: Machine) -> Wait:
     ending = f"{LOST}: ending the VM, to start it again"
     if instance.forced:
         return Wait(instance, ending, SHORTLY_S, blameless=True)
-    note = f"the guest did not shut down within {within_s:g} s (stop.within): ended it; what it was writing is lost"
+    note = late_says(instance, within_s, "ended it")
     return Wait(replace(instance, forced=True, warning=note), ending, SHORTLY_S, blameless=True, note=note)

@@ -42,6 +42,13 @@ def silence_says(meanwhile: str, silence: Silence, instance: Instance, now_s: fl
     return f"{told} ({HINT[instance.role.os]})" if never and in_phase_s(instance, now_s) > NO_AGENT_S else told
 
 
+def late_says(instance: Instance, within_s: float, did: str) -> str:
+    """The sentence for a guest that had to be forced, with what may have kept it from shutting down."""
+    frozen = "; a backup had frozen its file systems" if instance.frozen_since_s else ""
+    late = f"the guest did not shut down within {within_s:g} s (stop.within)"
+    return f"{late}: {did}; what it was writing is lost{frozen}"
+
+
 def agent_heard(instance: Instance, heard: Identity | Silence, now_s: float) -> tuple[Instance, str]:
     """The record with what is wrong with its agent, and a line for the ledger when that begins or ends.
 

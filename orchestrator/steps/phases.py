@@ -27,7 +27,7 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Front, Machine
 from orchestrator.rules.patience import blameless_s, in_phase_s, stop_within_s
-from orchestrator.steps import cut_off, restarts, stuck
+from orchestrator.steps import cut_off, freeze, hearing, restarts, stuck
 from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
@@ -224,11 +224,13 @@ def restart_guest(instance: Instance, host: Machine, front: Front) -> Outcome:
             return Done(counted)
         if identity.by_monitor and (instance.powered_on or (instance.asked_at_s and seen.resets > instance.resets)):
             return Done(replace(seen, boot=instance.boot + 1))
+    now_s = host.clock.now_s()
+    if not instance.held and (frozen := freeze.thaw(instance, identity, now_s)) is not None:
+        return frozen
     if instance.powered_on:
         return Wait(instance, "the guest is booting", SHORTLY_S)
     if instance.held:
         return Wait(instance, PROTECTED, HEALTH_S, blameless=True)
-    now_s = host.clock.now_s()
     within_s = stop_within_s(instance)
     since_asked_s = now_s - (instance.asked_at_s or instance.phase_since_s) - blameless_s(instance, now_s)
     booting = isinstance(identity, Silence) and identity.rebooting
@@ -240,12 +242,9 @@ def restart_guest(instance: Instance, host: Machine, front: Front) -> Outcome:
         return Wait(asked, "asked the guest to restart", SHORTLY_S)
     if since_asked_s > within_s and not instance.forced:
         host.hypervisor.reset(instance.name)
-        note = (
-            f"the guest did not shut down within {within_s:g} s (stop.within): reset it; what it was writing is lost"
-        )
-        return Wait(
-            replace(instance, forced=True, warning=note), "the guest did not restart: reset it", SHORTLY_S, note=note
-        )
+        note = hearing.late_says(instance, within_s, "reset it")
+        forced = replace(instance, forced=True, warning=note)
+        return Wait(forced, "the guest did not restart: reset it", SHORTLY_S, note=note)
     unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S * instance.asks
     if unheard and not instance.forced:
         host.hypervisor.ask_restart(instance.name)
@@ -274,20 +273,21 @@ def stop_vm(instance: Instance, host: Machine, front: Front) -> Outcome:
             lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
             return Wait(replace(instance, warning=lost), "ending the VM, which is paused", SOON_S, note=lost)
         return Wait(instance, "ending the VM, which does not run", SOON_S)
-    if (ending := stuck.end(instance, domain, host)) is not None:
+    ending = stuck.end(instance, domain, host) or freeze.thaw(instance, identity_of(instance, host), now_s)
+    if ending is not None:
         return ending
     within_s = stop_within_s(instance)
     since_asked_s = now_s - instance.asked_at_s
     if not instance.asked_at_s or (ASK_AGAIN_S * instance.asks < since_asked_s <= within_s):
         host.hypervisor.ask_shutdown(instance.name)
         asked = replace(instance, asked_at_s=instance.asked_at_s or now_s, asks=instance.asks + 1)
-        return Wait(asked, "asked the guest to shut down", SOON_S)
+        return Wait(asked, "asked the guest to shut down", SHORTLY_S)
     if since_asked_s - blameless_s(instance, now_s) <= within_s:
-        return Wait(instance, "asked the guest to shut down", SOON_S)
+        return Wait(instance, "asked the guest to shut down", SHORTLY_S)
     host.hypervisor.power_off(instance.name)
     if instance.forced:
         return Wait(instance, "ending the VM", SOON_S)
-    note = f"the guest did not shut down within {within_s:g} s (stop.within): ended it; what it was writing is lost"
+    note = hearing.late_says(instance, within_s, "ended it")
     return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
 
 

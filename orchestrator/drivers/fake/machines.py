@@ -95,6 +95,7 @@ class FakeHypervisor:
         if world.time_s - machine.booted_at_s < world.faults.agent_after_s.get(name, 0.0):
             return  # Early in a boot nothing hears of the power button yet, and no agent is there.
         if machine.going_down_at_s is None:
+            machine.going_down_since_s = world.time_s
             machine.going_down_at_s = world.time_s + world.faults.shutdown_takes_s.get(name, SHUTDOWN_TAKES_S)
             machine.going_to = to
 
@@ -185,6 +186,8 @@ class FakeGuest:
             instance.name, AGENT_AFTER_S
         ):
             return Silence(reason="the agent is not connected", rebooting=machine.boots > 1, absent=True)
+        if machine.hung:
+            return Silence(reason="the agent is not connected", absent=True)
         if instance.name in self._world.faults.agent_silent:
             return Silence(reason="the agent does not answer")
         if instance.name in self._world.faults.agent_broken:

@@ -14,6 +14,7 @@ SETUP_AFTER_S = 5.0
 SETUP_RESTART_AFTER_S = 6.0
 SERVICES_AFTER_S = 6.0
 SHUTDOWN_TAKES_S = 1.0
+AGENT_ENDED_AFTER_S = 90.0  # systemd waits so long for a service, an agent that will not leave its frozen guest too
 CHECK_AFTER_S = 1.0  # A member counts as up until it has been checked for the first time.
 
 
@@ -32,7 +33,9 @@ class Machine:
     setup_boot_id: str = ""  # lies on the overlay: lost with it
     resets: int = 0
     going_down_at_s: float | None = None
+    going_down_since_s: float = 0.0
     going_to: Power = Power.OFF
+    hung: bool = False  # it went down while it was frozen: it waits for its disks, and nobody can thaw them
     has_port: bool = False
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -44,7 +47,7 @@ class Machine:
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.instance.vm_uuid), f"boot {self.boots}"))
-        self.going_down_at_s = None
+        self.going_down_at_s, self.hung = None, False
 
 
 @dataclasses.dataclass(slots=True)
@@ -132,6 +135,9 @@ class World:
     def _live(self, machine: Machine) -> None:
         name = machine.instance.name
         if machine.power is not Power.RUNNING or machine.stopped:
+            return
+        if machine.going_down_at_s is not None and (machine.hung or name in self.faults.frozen):
+            machine.hung = machine.hung or self.time_s - machine.going_down_since_s >= AGENT_ENDED_AFTER_S
             return
         if machine.going_down_at_s is not None:
             if self.time_s >= machine.going_down_at_s:
