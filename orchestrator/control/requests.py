@@ -86,7 +86,8 @@ class Control(Rolling):
             return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by, memory=memory)
 
     def _parsed(self, text: str, memory: Memory) -> ServiceSpec:
-        return servicefile.parse(text, self._find_image, self._secret_fault, memory.role)
+        known = servicefile.Known(find_image=self._find_image, secret_fault=self._secret_fault, role_now=memory.role)
+        return servicefile.resolve(servicefile.read(text), known)
 
     def diff(self, text: str) -> tuple[Change, ...]:
         """What apply would change."""

@@ -15,7 +15,7 @@ from orchestrator.control.walking import course_of
 from orchestrator.errors import Conflict
 from orchestrator.model import Event, Image, Progress, Rollout, ServiceSpec
 from orchestrator.rules import rollout as rules
-from orchestrator.servicefile.answers import SecretFault
+from orchestrator.servicefile.resolution import SecretFault
 
 
 class Rolling(Queries, abc.ABC):

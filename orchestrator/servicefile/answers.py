@@ -1,6 +1,7 @@
 """What a service file says under `answers:`: user-data for cloud-init, or wishes for a Windows image.
 
-Whether a wish can be met is `unattend`'s to say; here it gets its line and key.
+First it is read, without a look at what it names: secrets are noted as references. Then `complete` puts in what the
+service keeps. Whether a wish can be met is `unattend`'s to say; here it gets its line and key.
 """
 
 from __future__ import annotations
@@ -33,8 +34,6 @@ from orchestrator.servicefile.reader import Reader, shown, under
 from orchestrator.servicefile.tree import Map
 
 DATA_BYTES_MAX = 256 * 1024
-SecretFault = Callable[[str, SecretRef], str]
-"""Why a service, by its name, cannot have a secret, in a few words; "" when it can."""
 
 _UNATTEND = (
     "windows", "edition", "architecture", "computerName", "timeZone", "locale", "uiLanguage", "keyboard",
@@ -78,26 +77,67 @@ def read_answers(reader: Reader, node: Map, at: str, form: AnswerFormat, whose: 
         case AnswerFormat.NOCLOUD:
             keys = ("userData", "vendorData", "publicKeys", "installAgent", "kept")
             answers = reader.keys(node.get("answers", Map()), at, keys)
-            given = _cloud(reader, answers, at, nocloud.check_user_data, whose)
+            given = _cloud(reader, answers, at, nocloud.check_user_data)
             vendor_data = _data(reader, answers, at, "vendorData", nocloud.check_vendor_data)
             install: bool = reader.take(answers, at, "installAgent", boolean, False)
-            given = dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
-            checks = {"userData": nocloud.check_user_data, "vendorData": nocloud.check_vendor_data}
-            return dataclasses.replace(given, **_kept(reader, answers, at, UNSEEN_DATA, whose.now, checks))
+            return dataclasses.replace(given, vendor_data=vendor_data, install_agent=install)
         case AnswerFormat.CONFIG_DRIVE:  # cloudbase-init reads no vendor-data.
             answers = reader.keys(node.get("answers", Map()), at, ("userData", "adminPassword", "publicKeys", "kept"))
             _check_names(reader, at, whose)
-            given = _cloud(reader, answers, at, configdrive.check_user_data, whose)
-            password = reader.take(answers, at, "adminPassword", whose.secret, None)
-            unseen = {"userData": UNSEEN_DATA["userData"]}
-            kept = _kept(reader, answers, at, unseen, whose.now, {"userData": configdrive.check_user_data})
-            return dataclasses.replace(given, admin_password=password, **kept)
+            given = _cloud(reader, answers, at, configdrive.check_user_data)
+            password = take_secret(reader, answers, at, "adminPassword")
+            return dataclasses.replace(given, admin_password=password)
         case AnswerFormat.UNATTEND:
             if node.get("answers") == NONE:
                 reader.fault(at, "Windows asks a person what no answer says", "give it answers")
                 return Given(unattend=Answers())
             answers = reader.keys(node.get("answers", Map()), at, ("unattend",))
-            return Given(unattend=_Unattend(reader, f"{at}.unattend", whose).read(answers.get("unattend", Map())))
+            return Given(unattend=_Unattend(reader, f"{at}.unattend").read(answers.get("unattend", Map())))
+
+
+def complete(
+    reader: Reader, node: Map, at: str, form: AnswerFormat, whose: WhoseAnswers, given: Given, now: RoleHad
+) -> Given:
+    """The answers that were read of the role `node`, with what they say to keep as the role `now` has it.
+
+    Only then can be said whether Windows' wishes fit together.
+    """
+    at, answers = f"{at}.answers", node.get("answers")
+    answers = answers if isinstance(answers, Map) else Map()
+    match form:
+        case AnswerFormat.NONE:
+            return given
+        case AnswerFormat.NOCLOUD:
+            checks = {"userData": nocloud.check_user_data, "vendorData": nocloud.check_vendor_data}
+            return dataclasses.replace(given, **_kept(reader, answers, at, UNSEEN_DATA, now, checks))
+        case AnswerFormat.CONFIG_DRIVE:
+            unseen = {"userData": UNSEEN_DATA["userData"]}
+            kept = _kept(reader, answers, at, unseen, now, {"userData": configdrive.check_user_data})
+            return dataclasses.replace(given, **kept)
+        case AnswerFormat.UNATTEND:
+            if node.get("answers") == NONE or given.unattend is None:
+                return given
+            wishes, at = answers.get("unattend"), f"{at}.unattend"
+            return dataclasses.replace(
+                given,
+                unattend=_wishes(
+                    reader, wishes if isinstance(wishes, Map) else Map(), at, whose, given.unattend, now
+                ),
+            )
+
+
+def _wishes(reader: Reader, node: Map, at: str, whose: WhoseAnswers, answers: Answers, now: RoleHad) -> Answers:
+    def had() -> Answers | None:
+        role = now()
+        return role.unattend if role is not None else None
+
+    answers = dataclasses.replace(answers, **_kept(reader, node, at, UNSEEN_WISHES, had, {}))
+    if not any(problem.key == at or problem.key.startswith(f"{at}.") for problem in reader.problems):
+        for refused in windows_files.faults(
+            answers, service=whose.service, role=whose.role, instances=whose.instances
+        ):
+            reader.fault(under(at, refused.where), refused.message, refused.hint)
+    return answers
 
 
 def computer_faults(service: str, roles: Iterable[Role]) -> Iterator[Problem]:
@@ -125,38 +165,42 @@ def computer_faults(service: str, roles: Iterable[Role]) -> Iterator[Problem]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WhoseAnswers:
-    """Whose answers they are, and who knows whether a secret can be had."""
+    """Whose answers they are."""
 
     service: str
     role: str
     instances: int
-    secret_fault: SecretFault
-    now: Callable[[], Role | None] = lambda: None  # as the service has it, if it has it
 
-    @shaped(
-        type="object",
-        properties={source.value: {"type": "string", "minLength": 1} for source in SecretSource},
-        additionalProperties=False,
-        minProperties=1,
-        maxProperties=1,
-    )
-    def secret(self, node: object) -> Answer[SecretRef]:
-        """Where a secret is: `{secret: NAME}`, `{env: NAME}` or `{credential: NAME}`, and the service can have it."""
-        sources = [source.value for source in SecretSource]
-        hint = "say where it is: {secret: NAME}, {env: NAME} or {credential: NAME}"
-        if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
-            return Problem("a secret does not stand in the service file", hint=hint)
-        ((source, name),) = node.items()
-        if not isinstance(name, str) or not name:
-            return Problem("a secret is named by a string", hint=hint)
-        secret = SecretRef(source=SecretSource(source), name=str(name))
-        why_not = self.secret_fault(self.service, secret)
-        return Problem(f"{secret}: {why_not}", hint="the daemon reads it, on its host") if why_not else secret
 
-    def wishes_now(self) -> Answers | None:
-        """What the service has of Windows."""
-        role = self.now()
-        return role.unattend if role is not None else None
+RoleHad = Callable[[], Role | None]
+"""The role as the service has it, if it has it."""
+
+
+@shaped(
+    type="object",
+    properties={source.value: {"type": "string", "minLength": 1} for source in SecretSource},
+    additionalProperties=False,
+    minProperties=1,
+    maxProperties=1,
+)
+def secret_reference(node: object) -> Answer[SecretRef]:
+    """Where a secret is: `{secret: NAME}`, `{env: NAME}` or `{credential: NAME}`; it is not looked for."""
+    sources = [source.value for source in SecretSource]
+    hint = "say where it is: {secret: NAME}, {env: NAME} or {credential: NAME}"
+    if not isinstance(node, Map) or len(node) != 1 or next(iter(node)) not in sources:
+        return Problem("a secret does not stand in the service file", hint=hint)
+    ((source, name),) = node.items()
+    if not isinstance(name, str) or not name:
+        return Problem("a secret is named by a string", hint=hint)
+    return SecretRef(source=SecretSource(source), name=str(name))
+
+
+def take_secret(reader: Reader, node: Map, at: str, key: str) -> SecretRef | None:
+    """The secret that the value of `key` names, noted as a reference to be resolved."""
+    secret: SecretRef | None = reader.take(node, at, key, secret_reference, None)
+    if secret is not None:
+        reader.refer(under(at, key), secret)
+    return secret
 
 
 def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
@@ -168,11 +212,11 @@ def _check_names(reader: Reader, at: str, whose: WhoseAnswers) -> None:
         reader.fault(at.removesuffix(".answers"), refused.message, refused.hint)
 
 
-def _cloud(reader: Reader, answers: Map, at: str, check: Callable[[str], None], whose: WhoseAnswers) -> Given:
+def _cloud(reader: Reader, answers: Map, at: str, check: Callable[[str], None]) -> Given:
     """What cloud-init and cloudbase-init both take: user-data, or where it is kept, and public keys."""
     keys = reader.take(answers, at, "publicKeys", _public_keys, ())
     if isinstance(answers.get("userData"), Map):
-        return Given(user_data_from=reader.take(answers, at, "userData", whose.secret, None), public_keys=keys)
+        return Given(user_data_from=take_secret(reader, answers, at, "userData"), public_keys=keys)
     return Given(user_data=_data(reader, answers, at, "userData", check), public_keys=keys)
 
 
@@ -243,17 +287,15 @@ def _data(reader: Reader, answers: Map, at: str, key: str, check: Callable[[str]
 class _Unattend:
     """Reads `unattend:` of one role."""
 
-    def __init__(self, reader: Reader, at: str, whose: WhoseAnswers) -> None:
+    def __init__(self, reader: Reader, at: str) -> None:
         self._reader = reader
         self._at = at
-        self._whose = whose
 
     def read(self, node: object) -> Answers:
-        found = len(self._reader.problems)
         node = self._reader.keys(node, self._at, _UNATTEND)
         default = Answers()
         elsewhere = isinstance(node.get("xml"), Map)
-        answers = Answers(
+        return Answers(
             windows=self._take(node, "windows", choice(Windows), default.windows),
             edition=self._take(node, "edition", choice(Edition), default.edition),
             architecture=self._take(node, "architecture", choice(Architecture), default.architecture),
@@ -264,8 +306,8 @@ class _Unattend:
             keyboard=self._take(node, "keyboard", text, ""),
             organization=self._take(node, "organization", text, ""),
             owner=self._take(node, "owner", text, ""),
-            product_key=self._take(node, "productKey", self._whose.secret, None),
-            administrator_password=self._take(node, "administratorPassword", self._whose.secret, None),
+            product_key=self._secret(node, self._at, "productKey"),
+            administrator_password=self._secret(node, self._at, "administratorPassword"),
             accounts=tuple(self._account(name, one) for name, one in self._named(node, "accounts")),
             join=self._join(node),
             static_network=self._take(node, "staticNetwork", boolean, False),
@@ -275,17 +317,8 @@ class _Unattend:
             first_logon=self._take(node, "firstLogon", words, ()),
             scripts=tuple(self._script(name, one) for name, one in self._named(node, "scripts")),
             own_xml="" if elsewhere else self._take(node, "xml", text, ""),
-            own_xml_from=self._take(node, "xml", self._whose.secret, None) if elsewhere else None,
+            own_xml_from=self._secret(node, self._at, "xml") if elsewhere else None,
         )
-        kept = _kept(self._reader, node, self._at, UNSEEN_WISHES, self._whose.wishes_now, {})
-        answers = dataclasses.replace(answers, **kept)
-        if len(self._reader.problems) == found:
-            whose = self._whose
-            for refused in windows_files.faults(
-                answers, service=whose.service, role=whose.role, instances=whose.instances
-            ):
-                self._reader.fault(under(self._at, refused.where), refused.message, refused.hint)
-        return answers
 
     def _account(self, name: str, node: object) -> Account:
         at = f"{self._at}.accounts.{name}"
@@ -293,7 +326,7 @@ class _Unattend:
         take = self._reader.take
         return Account(
             name=name,
-            password=take(node, at, "password", self._whose.secret, _NO_SECRET),
+            password=self._secret(node, at, "password") or _NO_SECRET,
             group=take(node, at, "group", text, "Administrators"),
             display_name=take(node, at, "displayName", text, ""),
             description=take(node, at, "description", text, ""),
@@ -307,9 +340,9 @@ class _Unattend:
             domain=take(node, at, "domain", text, ""),
             user=take(node, at, "user", text, ""),
             user_domain=take(node, at, "userDomain", text, ""),
-            password=take(node, at, "password", self._whose.secret, None),
+            password=self._secret(node, at, "password"),
             unit=take(node, at, "unit", text, ""),
-            blob=take(node, at, "blob", self._whose.secret, None),
+            blob=self._secret(node, at, "blob"),
             unsecure=take(node, at, "unsecure", boolean, False),
             workgroup=take(node, at, "workgroup", text, ""),
         )
@@ -348,6 +381,9 @@ class _Unattend:
             f"{self._at}.{key}", f"{shown(node)} is not a mapping", "write NAME: and below it the rest"
         )
         return []
+
+    def _secret(self, node: Map, at: str, key: str) -> SecretRef | None:
+        return take_secret(self._reader, node, at, key)
 
     def _take(self, node: Map, key: str, read: Callable[[object], Answer[Any]], default: Any) -> Any:  # noqa: ANN401
         return self._reader.take(node, self._at, key, read, default)

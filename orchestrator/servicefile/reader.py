@@ -5,9 +5,12 @@ What the keys mean is not known here.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable
 from typing import Any
+
+from vmrole_unattend.secret import SecretRef
 
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import label
@@ -17,16 +20,45 @@ from orchestrator.servicefile.tree import SEE, Map, line_in
 LABEL = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"  # what `model.label` takes, for the schema
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reference:
+    """A secret that the file names, and how many problems had been noted before it was read."""
+
+    key: str
+    secret: SecretRef
+    after: int
+
+
 class Reader:
-    """A tree, and what was found wrong with it so far. A value with a fault is read as its default."""
+    """A tree, what was found wrong with it so far, and what it refers to. A value with a fault is its default."""
 
     def __init__(self, tree: Map) -> None:
-        self._tree = tree
+        self.tree = tree
         self.problems: list[Problem] = []
+        self._references: list[Reference] = []
 
     def fault(self, key: str, message: str, hint: str) -> None:
         """Notes what is wrong with `key`, e.g. "roles.web.size"."""
-        self.problems.append(Problem(message, key=key, line=line_in(self._tree, key), hint=hint))
+        self.problems.append(Problem(message, key=key, line=line_in(self.tree, key), hint=hint))
+
+    def refer(self, key: str, secret: SecretRef) -> None:
+        """Notes that the value of `key` names a secret, which is not looked for."""
+        self._references.append(Reference(key, secret, len(self.problems)))
+
+    def resolve_secrets(self, why_not: Callable[[SecretRef], str]) -> None:
+        """Notes what is wrong with each secret referred to since the last time, where its fault would have stood."""
+        faults = 0
+        for reference in self._references:
+            if message := why_not(reference.secret):
+                fault = Problem(
+                    f"{reference.secret}: {message}",
+                    key=reference.key,
+                    line=line_in(self.tree, reference.key),
+                    hint="the daemon reads it, on its host",
+                )
+                self.problems.insert(reference.after + faults, fault)
+                faults += 1
+        self._references.clear()
 
     def keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Map:
         """The node as a mapping with only known keys; what is wrong is noted, and an empty one takes its place."""

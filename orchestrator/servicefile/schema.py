@@ -7,16 +7,18 @@ too long, that two keys exclude each other) it leaves to `apply`; it refuses not
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
-from orchestrator.servicefile import FileReader
 from orchestrator.servicefile.answers import NONE
+from orchestrator.servicefile.draft import read_draft
 from orchestrator.servicefile.fields import Answer, Shape, shape_of
 from orchestrator.servicefile.keys import KEYS, SECRET_KEYS
-from orchestrator.servicefile.reader import LABEL, under
+from orchestrator.servicefile.reader import LABEL, Reader, under
+from orchestrator.servicefile.resolution import Known, read_service
 from orchestrator.servicefile.tree import Map, read_tree
 
 ADDRESS = "https://json-schema.org/draft/2020-12/schema"
@@ -85,11 +87,11 @@ class _Place:
         return {"type": "object", "properties": properties, "additionalProperties": False, **required}
 
 
-class _Listening(FileReader):
+class _Listening(Reader):
     """Reads as ever, and notes what it is asked for."""
 
-    def __init__(self, tree: Map, image: Image, root: _Place) -> None:
-        super().__init__(tree, lambda _reference: image, lambda _service, _secret: "")
+    def __init__(self, tree: Map, root: _Place) -> None:
+        super().__init__(tree)
         self._root = root
 
     def keys(self, node: object, at: str, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Map:
@@ -129,12 +131,17 @@ def schema() -> Shape:
             names=("image",),
             added_at_s=0.0,
         )
-        _Listening(read_tree(sample)[0], image, root).service()
+        reader = _Listening(read_tree(sample)[0], root)
+        read_service(reader, read_draft(reader), Known(find_image=functools.partial(_the_image, image)))
     for at, shape in _BESIDE.items():
         root.below(at).note(shape)
     root.below(f"roles.{_MEMBER}.answers.unattend.accounts").names = {}
     about = "A service of vmrole: vmrole apply -f FILE takes it."
     return {"$schema": ADDRESS, "title": "vmrole service file", "description": about, **_described(root.schema())}
+
+
+def _the_image(image: Image, _reference: str) -> Image:
+    return image
 
 
 def keys_of(shape: Shape, at: str = "") -> Iterator[tuple[str, Shape]]:

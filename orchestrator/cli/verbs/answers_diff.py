@@ -18,7 +18,7 @@ from orchestrator.cli.options import examples, format_option
 from orchestrator.cli.reading import read_bytes, read_text
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.model import AnswerFormat, label
-from orchestrator.servicefile.answers import WhoseAnswers, read_answers
+from orchestrator.servicefile.answers import WhoseAnswers, complete, read_answers
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map, read_tree
 
@@ -160,8 +160,9 @@ def _wishes(text: str, wanted: str) -> tuple[Answers, Machine, str]:
         assert unattend is not None
         own = str(xml) if not isinstance(xml := unattend.get("xml", ""), Map) else ""
         unattend["xml"], unattend.lines["xml"] = _somewhere(), unattend.lines.get("xml", 1)
-        whose = WhoseAnswers(service=service, role=having[0], instances=1, secret_fault=lambda *_: "")
-        answers = read_answers(reader, role, f"roles.{having[0]}", AnswerFormat.UNATTEND, whose).unattend
+        whose, at = WhoseAnswers(service=service, role=having[0], instances=1), f"roles.{having[0]}"
+        given = read_answers(reader, role, at, AnswerFormat.UNATTEND, whose)
+        answers = complete(reader, role, at, AnswerFormat.UNATTEND, whose, given, lambda: None).unattend
     if reader.problems or answers is None:
         raise InvalidInput("the service file has faults", problems=tuple(reader.problems))
     return answers, _machine(service, having[0]), own

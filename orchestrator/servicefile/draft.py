@@ -1,0 +1,217 @@
+"""A service file read by itself: what stands in it, and nothing of what it names. Pure.
+
+Images, secrets and what the service has already are named here and looked up by `resolution`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import ipaddress
+from typing import Final
+
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.model import (
+    INSTANCES_MAX,
+    Labels,
+    LocalStorage,
+    Mode,
+    Restart,
+    Role,
+    Stop,
+    Upgrade,
+    image_name,
+    is_sha256,
+    label,
+)
+from orchestrator.servicefile.endpoints import read_endpoint
+from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, shaped, size_mib, text
+from orchestrator.servicefile.labels import read_labels
+from orchestrator.servicefile.reader import LABEL, Reader
+from orchestrator.servicefile.sizes import read_size
+from orchestrator.servicefile.tree import SEE, Map
+from orchestrator.servicefile.upgrade import read_upgrade
+
+STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
+ROLE_KEYS: Final = (  # in the order in which faults of one line are told
+    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
+    "drain", "stop", "restart",
+)  # fmt: skip
+SETUP_KEYS: Final = ("restart", "within")
+
+
+class HostKeys(enum.StrEnum):
+    """What a reimage does to an instance's SSH host keys."""
+
+    NEW = "new"  # each generation makes its own
+    KEEP = "keep"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SetupDraft:
+    """What stands below `setup`; None for what does not, which the image decides."""
+
+    restart: bool | None = None
+    within_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RoleDraft:
+    """A role as the file has it.
+
+    `role` has all that no image decides, and `role.image` is a reference that nobody has followed. Which keys stand
+    below `answers` and `ready` is the image's to say: both wait in `node`, unread.
+    """
+
+    role: Role
+    setup: SetupDraft
+    reference: str  # "": there is none, or a faulty one
+    node: Map
+    at: str  # e.g. "roles.web"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A service as the file has it, with what is wrong with it by itself."""
+
+    tree: Map
+    name: str
+    vip: str
+    labels: Labels
+    upgrade: Upgrade
+    roles: tuple[RoleDraft, ...]
+    faults: tuple[Problem, ...]
+    shared: tuple[Problem, ...]  # faults between roles, told after those of the roles
+
+
+def read_draft(reader: Reader) -> Draft:
+    """The service in the reader's tree; what the reader has noted is in the draft's faults."""
+    tree = reader.tree
+    top = reader.keys(tree, "", ("service", "vip", "labels", "upgrade", "roles"), ("service", "roles"))
+    name = reader.take(top, "", "service", _name)
+    vip: str = reader.take(top, "", "vip", _address, "")
+    labels = read_labels(reader, top, "")
+    upgrade = read_upgrade(reader, top)
+    roles: list[RoleDraft] = reader.members(top, "", "roles", functools.partial(_role, reader, labels))
+    if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
+        reader.fault("roles", "a service has at least one role", SEE)
+    alone = len(reader.problems)
+    _unique_ports(reader, [draft.role for draft in roles])
+    if "vip" not in top and any(draft.role.endpoints for draft in roles):
+        reader.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
+    return Draft(
+        tree=tree,
+        name=name or "",
+        vip=vip,
+        labels=labels,
+        upgrade=upgrade,
+        roles=tuple(roles),
+        faults=tuple(reader.problems[:alone]),
+        shared=tuple(reader.problems[alone:]),
+    )
+
+
+def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
+    keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
+    node = reader.keys(node, at, (*keys, "drain", "stop", "restart", "identity", "labels"), ("image",))
+    reference: str = reader.take(node, at, "image", _reference, "")
+    size, limits = read_size(reader, node, at)
+    endpoints = tuple(reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader)))
+    instances = reader.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
+    labels = dict(of_service) | dict(read_labels(reader, node, at))
+    role = Role(
+        name=name,
+        labels=tuple(sorted(labels.items())),
+        image=reference,
+        image_sha256="",
+        instances=instances,
+        size=size,
+        limits=limits,
+        endpoints=endpoints,
+        local_storage=tuple(reader.members(node, at, "localStorage", functools.partial(_storage, reader))),
+        keep_ssh_host_keys=_identity(reader, node, at),
+        drain_s=reader.take(node, at, "drain", duration_s(0, 3600), 30.0),
+        stop=Stop(within_s=_within(reader, node, at, "stop")),
+        restart=Restart(within_s=_within(reader, node, at, "restart")),
+    )
+    return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
+
+
+def _within(reader: Reader, node: Map, at: str, key: str) -> float | None:
+    inner = reader.keys(node.get(key, Map()), f"{at}.{key}", ("within",))
+    within_s: float | None = reader.take(inner, f"{at}.{key}", "within", duration_s(1, 24 * 3600), None)
+    return within_s
+
+
+def _identity(reader: Reader, node: Map, at: str) -> bool:
+    """Whether each instance keeps its SSH host keys."""
+    at = f"{at}.identity"
+    identity = reader.keys(node.get("identity", Map()), at, ("sshHostKeys",))
+    return bool(reader.take(identity, at, "sshHostKeys", choice(HostKeys), HostKeys.NEW) is HostKeys.KEEP)
+
+
+def _setup(reader: Reader, node: Map, at: str) -> SetupDraft:
+    at = f"{at}.setup"
+    setup = reader.keys(node.get("setup", Map()), at, SETUP_KEYS)
+    return SetupDraft(
+        restart=reader.take(setup, at, "restart", boolean, None),
+        within_s=reader.take(setup, at, "within", duration_s(1, 24 * 3600), None),
+    )
+
+
+def _storage(reader: Reader, name: str, node: object, at: str) -> LocalStorage:
+    if len(name) > STORAGE_NAME_MAX:
+        reader.fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
+    node = reader.keys(node, at, ("size",), ("size",))
+    return LocalStorage(name=name, size_mib=reader.take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
+
+
+def _unique_ports(reader: Reader, roles: list[Role]) -> None:
+    seen: dict[tuple[int, bool], str] = {}
+    for role in roles:
+        for end in role.endpoints:
+            key = f"roles.{role.name}.endpoints.{end.name}.port"
+            place = end.port, end.mode is Mode.UDP
+            if end.port and place in seen:
+                reader.fault(key, f"port {end.port} is taken by {seen[place]}", "each port of the VIP once")
+            seen.setdefault(place, key)
+
+
+@shaped(type="string", minLength=1)
+def _reference(node: object) -> Answer[str]:
+    reference = text(node)
+    if isinstance(reference, Problem):
+        return reference
+    name, _, digest = reference.partition("@sha256:")
+    try:
+        if not is_sha256(reference):
+            image_name(name)
+    except InvalidInput as error:
+        return Problem(str(error), hint=error.hint)
+    if digest and not is_sha256(digest):
+        return Problem(f"{digest[:80]!r} is not a digest", hint="64 lower-case hexadecimal digits")
+    return reference
+
+
+@shaped(type="string", pattern=LABEL)
+def _name(node: object) -> Answer[str]:
+    said = text(node)
+    try:
+        return said if isinstance(said, Problem) else label(said)
+    except InvalidInput as error:
+        return Problem(str(error), hint=error.hint)
+
+
+@shaped(type="string", pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")
+def _address(node: object) -> Answer[str]:
+    said = text(node)
+    if isinstance(said, Problem):
+        return said
+    try:
+        address = ipaddress.IPv4Address(said)
+    except ValueError:
+        return Problem(f"{said[:60]!r} is not an IPv4 address", hint="four numbers, such as 203.0.113.10")
+    if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_loopback:
+        return Problem(f"{address} cannot be a VIP", hint="use an address that clients can reach")
+    return str(address)
