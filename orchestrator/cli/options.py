@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -97,3 +98,9 @@ def format_option(*forms: str, default: str = "") -> Callable[[Callable[..., Any
 
 
 output_option = format_option(*FORMATS)
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Where the daemon's configuration is; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
+)

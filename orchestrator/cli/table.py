@@ -1,4 +1,4 @@
-"""All verbs of the command line, and where each lives. No verb's work."""
+"""All verbs of the command line. No verb's work."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from orchestrator.cli.groups import Group
 from orchestrator.cli.options import examples
 from orchestrator.client.client import DEFAULT_SOCKET, Client
 
-# verb: the module that has it. The order is that of the help.
-_VERBS = {
-    "apply": "documents",
-    "diff": "documents",
-    "check": "check",
-    "scale": "documents",
-    "delete": "documents",
-    "rollout": "rollout",
-    "get": "get",
-    "describe": "describe",
-    "wait": "act",
-    "restart": "act",
-    "reimage": "act",
-    "rebuild": "act",
-    "stop": "act",
-    "start": "act",
-    "protect": "act",
-    "unprotect": "act",
-    "why": "look",
-    "events": "look",
-    "console": "look",
-    "ssh": "ssh",
-    "ssh-config": "ssh",
-    "inventory": "inventory",
-    "image": "image",
-    "answers": "answers",
-    "import": "import_",
-    "verify": "look",
-    "backup": "records",
-    "restore": "records",
-    "doctor": "host",
-    "daemon": "host",
-    "completion": "host",
-    "version": "host",
-}
+# In the order of the help; each lives in the module of its name.
+_VERBS = (
+    "apply",
+    "diff",
+    "check",
+    "scale",
+    "delete",
+    "rollout",
+    "get",
+    "describe",
+    "wait",
+    "restart",
+    "reimage",
+    "rebuild",
+    "stop",
+    "start",
+    "protect",
+    "unprotect",
+    "why",
+    "events",
+    "console",
+    "ssh",
+    "ssh-config",
+    "inventory",
+    "image",
+    "answers",
+    "import",
+    "verify",
+    "backup",
+    "restore",
+    "doctor",
+    "daemon",
+    "completion",
+    "version",
+)
 
 
 class Verbs(Group):
@@ -60,9 +60,9 @@ class Verbs(Group):
         """The verb, or None."""
         if cmd_name not in _VERBS:
             return None
-        module = importlib.import_module(f"orchestrator.cli.verbs.{_VERBS[cmd_name]}")
         name = cmd_name.replace("-", "_")
-        found = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
+        name = f"{name}_" if keyword.iskeyword(name) else name
+        found = getattr(importlib.import_module(f"orchestrator.cli.verbs.{name}"), name)
         assert isinstance(found, click.Command)
         return found
 

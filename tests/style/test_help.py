@@ -11,7 +11,9 @@ import pytest
 from orchestrator.cli.groups import first_sentence
 from orchestrator.cli.table import vmrole
 from tests.world.command_line import parsed
+from tests.world.places import REPOSITORY
 
+VERBS = REPOSITORY / "orchestrator" / "cli" / "verbs"
 EXAMPLE = re.compile(r"^ +\$ (vmrole .+)$", re.MULTILINE)
 
 
@@ -35,6 +37,15 @@ ALL = dict(commands())
 def help_of(command: click.Command, words: str) -> str:
     """As `--help` prints it."""
     return command.get_help(click.Context(command, info_name=words))
+
+
+def test_each_verb_lives_in_a_file_of_its_name() -> None:
+    """A file in cli/verbs is called as its verb, or as a part of its group (`image_add.py` of `image`)."""
+    verbs = {words.split()[1].replace("-", "_"): command for words, command in ALL.items() if words.count(" ") == 1}
+    files = {path.stem.removesuffix("_") for path in VERBS.glob("*.py")} - {"__init_"}
+    groups = tuple(f"{verb}_" for verb, command in verbs.items() if isinstance(command, click.Group))
+    assert set(verbs) <= files
+    assert not [file for file in files - set(verbs) if not file.startswith(groups)]
 
 
 def test_every_command_is_looked_at() -> None:

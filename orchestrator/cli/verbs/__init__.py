@@ -1,1 +1,1 @@
-"""The verbs of the command, a module for those that belong together."""
+"""The verbs of the command: a module of its name for each; `image_…` and `answers_…` are parts of a group."""

@@ -159,28 +159,28 @@ def send(client: Client, files: Sequence[Path], intake: Intake) -> wire.Image:
         sizes = tuple(size for _, size in opened)
         intake = dataclasses.replace(intake, parts=sizes if len(sizes) > 1 else (), size_bytes=sum(sizes))
         if intake.sha256 is None and _is_known(client, intake.name):
-            from orchestrator.cli.verbs import appliance
+            from orchestrator.cli.verbs import image_appliance
 
             # The daemon then knows before the upload whether the name means these bytes.
-            intake = dataclasses.replace(intake, sha256=appliance.digest(opened[0][0]))
+            intake = dataclasses.replace(intake, sha256=image_appliance.digest(opened[0][0]))
         advance = stack.enter_context(adding(client, intake.name, sum(sizes), convert=intake.convert))
         return client.add_image(opened, intake, advance)
 
 
 def _disk(source: BinaryIO, size: int, intake: Intake, name: str) -> tuple[BinaryIO, int, Intake]:
     """The file itself, or the one disk in an appliance, whose own manifest then says which bytes it must have."""
-    from orchestrator.cli.verbs import appliance
+    from orchestrator.cli.verbs import image_appliance
 
-    found = appliance.disk_in(source, name)
+    found = image_appliance.disk_in(source, name)
     source.seek(0)
     if found is None:
         return source, size, intake
-    if intake.sha256 is not None and intake.sha256 != (whole := appliance.digest(source)):
+    if intake.sha256 is not None and intake.sha256 != (whole := image_appliance.digest(source)):
         told = f"the digest of {name} is {whole}, not {intake.sha256}"
         raise ImageRejected(told, reason="digest", hint="the file is not the one you mean")
     render.say(f"adding {found.name} of {name}")
     convert = intake.convert or found.is_to_convert
-    part = io.BufferedReader(appliance.Part(source, found), _CHUNK_BYTES)
+    part = io.BufferedReader(image_appliance.Part(source, found), _CHUNK_BYTES)
     return part, found.size_bytes, dataclasses.replace(intake, sha256=found.sha256, convert=convert)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import gathering, render
+from orchestrator.cli.applying import changed
 from orchestrator.cli.options import examples
 from orchestrator.cli.reading import read_bytes
-from orchestrator.cli.verbs import documents
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, RequestError
 
@@ -99,7 +99,7 @@ def _apply(client: Client, text: str) -> int:
         return gathering.refuse_file(error, "the imported file")
     assert applied["service"] is not None
     verb = "unchanged" if not applied["changes"] else "applied"
-    render.show([f"{applied['service']['name']}: {verb}", *documents.changed(applied["changes"])])
+    render.show([f"{applied['service']['name']}: {verb}", *changed(applied["changes"])])
     return 0
 
 

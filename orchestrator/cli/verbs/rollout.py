@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import names, render
+from orchestrator.cli.applying import changed, tell_applied, wait_for
 from orchestrator.cli.groups import Group
 from orchestrator.cli.listing import progress_of
 from orchestrator.cli.options import examples, wait_options
-from orchestrator.cli.verbs.documents import changed, tell_applied, wait_for
 from orchestrator.cli.waiting import end_of
 from orchestrator.client.client import Client
 

@@ -1,4 +1,4 @@
-"""Verbs about the records as a whole: backup, restore."""
+"""`vmrole backup`: a copy of the records."""
 
 from __future__ import annotations
 
@@ -13,23 +13,18 @@ from typing import BinaryIO, Final
 import click
 
 from orchestrator.cli import render
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import config_option, examples
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, Unreachable
 from orchestrator.model import records_copy
 from orchestrator.model.records_copy import Seal
 
 _CHUNK_BYTES: Final = 1 << 20
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="Where the daemon's configuration is; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
-)
 
 
 @click.command(epilog=examples("vmrole backup /var/backups/vmrole.backup"))
 @click.argument("file", type=click.Path(path_type=Path))
-@_CONFIG
+@config_option
 @click.pass_obj
 def backup(client: Client, file: Path, config: Path | None) -> None:
     """Writes all records to FILE, mode 0600, while the daemon runs; without one, root may as well.
@@ -49,26 +44,6 @@ def backup(client: Client, file: Path, config: Path | None) -> None:
             _of_no_daemon(target, config)
         seal = _seal(target)
     render.show([f"{file}: {seal.size_bytes} bytes of records, for your eyes alone: user-data may hold secrets"])
-
-
-@click.command(epilog=examples("vmrole restore /var/backups/vmrole.backup"))
-@click.argument("file", type=click.Path(path_type=Path))
-@_CONFIG
-def restore(file: Path, config: Path | None) -> None:
-    """Puts the records of a backup in place of those that are there, which are kept. No daemon may be running.
-
-    What has happened on the host since the backup was made is not in its records: after the start of the daemon,
-    `vmrole verify` says in what they differ.
-    """
-    from orchestrator.host import config as configuration
-    from orchestrator.host import records
-
-    restored = records.restore(configuration.load(config), file)
-    counts = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(restored.records.items()))
-    lines = [f"restored: {counts or 'no records'}"]
-    if restored.former is not None:
-        lines.append(f"the former records are kept: {restored.former}")
-    render.show([*lines, "start the daemon, then see in what records and host differ: vmrole verify"])
 
 
 def _of_no_daemon(target: BinaryIO, config: Path | None) -> None:

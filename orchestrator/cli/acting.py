@@ -1,0 +1,43 @@
+"""What verbs about instances share that make an operation of a subject. No verb's work."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.options import examples, selector_option, wait_options
+from orchestrator.cli.progress import progress
+from orchestrator.cli.waiting import end_of, until_over
+from orchestrator.client.client import Client
+
+SUBJECT = "An INSTANCE (web-0 or web-0.shop), a role (web.shop) or a service (shop)."
+
+
+def operating(name: str, does: str, more: str = "") -> click.Command:
+    """A verb that asks for an operation of that name, and says of it what it does."""
+    turns = f"SUBJECT: {SUBJECT} One instance at a time unless told otherwise."
+    about = "\n\n".join(part for part in (does, more, turns) if part)
+
+    @click.command(
+        name, help=about, epilog=examples(f"vmrole {name} web-0.shop --wait", f"vmrole {name} shop --together 2")
+    )
+    @click.argument("subject", shell_complete=names.subject)
+    @click.option(
+        "--together",
+        type=click.IntRange(1),
+        metavar="N",
+        help="So many at the same time; unless given, as upgrade.maxUnavailable of the service's file says, or one.",
+    )
+    @selector_option("those")
+    @wait_options
+    @click.pass_obj
+    def act(
+        client: Client, subject: str, together: int | None, selector: str | None, waits: bool, timeout: float | None
+    ) -> None:
+        until = end_of(timeout)
+        operation = client.act(name, subject, together=together, labels=selector or "")
+        render.show([operation["id"]])
+        if waits:
+            until_over(client, operation, until, progress())
+
+    return act

@@ -1,0 +1,97 @@
+"""`vmrole delete`: services, with all that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from orchestrator.cli import gathering, names, render
+from orchestrator.cli.applying import files_option
+from orchestrator.cli.gathering import Fault, refuse
+from orchestrator.cli.main import exit_status, report
+from orchestrator.cli.options import examples, selector_option, wait_options
+from orchestrator.cli.progress import progress
+from orchestrator.cli.waiting import end_of, until_gone
+from orchestrator.client.client import Client
+from orchestrator.errors import Conflict, InvalidInput, NotFound
+
+_NAMELESS = InvalidInput("names no service", hint="write: service: NAME")
+
+
+@click.command(
+    epilog=examples(
+        "vmrole delete service shop --wait", "vmrole delete service -l env=test", "vmrole delete -f services/"
+    )
+)
+@click.argument("kind", metavar="[service]", required=False)
+@click.argument("name", shell_complete=names.service, required=False)
+@files_option
+@selector_option("services")
+@wait_options
+@click.pass_obj
+def delete(
+    client: Client,
+    kind: str | None,
+    name: str | None,
+    files: tuple[str, ...],
+    selector: str | None,
+    waits: bool,
+    timeout: float | None,
+) -> int:
+    """Removes services with all their instances, local storage included: one by its name, or those of files.
+
+    There is no question: what is deleted is named in the command. Of files only the names of services are read. -l
+    goes by the labels of services, not by those of roles.
+    """
+    until = end_of(timeout)
+    ways = [name is not None, bool(files), selector is not None]
+    if ways.count(True) != 1 or (kind == "service") is bool(files) or kind not in (None, "service"):
+        raise click.UsageError(f"write: delete service {name or _named(kind)}, or: service -l LABELS, or: -f FILE")
+    if selector is not None:
+        services, missing = _removed_by_labels(client, selector), 0
+    elif name is not None:
+        client.remove(name)
+        services, missing = [name], 0
+        render.show([f"{name}: being deleted"])
+    else:
+        given, faults = gathering.given(files)
+        faults += [Fault(of=one, error=_NAMELESS) for one in given if not one.service]
+        if faults:
+            return refuse(faults, len(given) + sum(isinstance(fault.of, str) for fault in faults))
+        services, missing = _removed(client, [one.service for one in given])
+    for service in services if waits else ():
+        until_gone(client, service, until, progress(), removed=True)
+        render.show([f"{service}: gone"])
+    return missing
+
+
+def _removed_by_labels(client: Client, selector: str) -> list[str]:
+    """Each as it was when it was selected: one that is applied anew meanwhile may have other labels."""
+    found = [one for one in client.services(labels=selector) if not one["removing"]]
+    if not found:
+        told = f"no service has the labels {selector[:80]!r}"
+        raise Conflict(told, hint="run: vmrole get services --show-labels")
+    for one in found:
+        client.remove(one["name"], expected=one["revision"])
+        render.show([f"{one['name']}: being deleted"])
+    return [one["name"] for one in found]
+
+
+def _named(word: str | None) -> str:
+    return word if word not in (None, "service") else "NAME"
+
+
+def _removed(client: Client, services: Iterable[str]) -> tuple[list[str], int]:
+    """Asks for the removal of each; those that there are, and the exit status: what is missing stops no other."""
+    asked, status = [], 0
+    for name in services:
+        try:
+            client.remove(name)
+        except NotFound as error:
+            report(error)
+            status = exit_status(error)
+        else:
+            asked.append(name)
+            render.show([f"{name}: being deleted"])
+    return asked, status

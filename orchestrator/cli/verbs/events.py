@@ -1,0 +1,25 @@
+"""`vmrole events`: what has happened."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli import names
+from orchestrator.cli.listing import print_list
+from orchestrator.cli.options import examples, output_option
+from orchestrator.cli.verbs.get import watch
+from orchestrator.client.client import Client
+
+
+@click.command(epilog=examples("vmrole events shop --watch"))
+@click.argument("subject", default="", shell_complete=names.subject)
+@output_option
+@click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what happens.")
+@click.option("--no-headers", is_flag=True, help="Only rows.")
+@click.pass_obj
+def events(client: Client, subject: str, form: str, watching: bool, no_headers: bool) -> None:
+    """The ledger: what happened to an instance, a role, a service, or to everything."""
+    if watching:
+        watch(client, "events", subject, form, headers=not no_headers)
+    else:
+        print_list(client, "events", subject, form, headers=not no_headers)

@@ -1,0 +1,11 @@
+"""`vmrole reimage`: instances get a new system disk."""
+
+from __future__ import annotations
+
+from orchestrator.cli.acting import operating
+
+reimage = operating(
+    "reimage",
+    "Gives instances a new system disk from the image, the next generation; local storage stays.",
+    "What is stopped stays off, and gets its new disk when it is started.",
+)

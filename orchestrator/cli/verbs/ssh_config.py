@@ -1,0 +1,52 @@
+"""`vmrole ssh-config`: blocks for ssh_config(5)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.options import examples
+from orchestrator.client.client import Client
+
+if TYPE_CHECKING:
+    from orchestrator.client import wire
+
+
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+
+def _user(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A user that is a word of ssh's configuration, and nothing else."""
+    if value is not None and not _USER.fullmatch(value):
+        raise click.BadParameter(f"{value[:64]!r} is no name of a user")
+    return value
+
+
+user_option = click.option("--user", "-u", metavar="NAME", callback=_user, help="Who to be in the guest.")
+
+
+@click.command(epilog=examples("vmrole ssh-config shop --user debian"))
+@click.argument("subject", default="", shell_complete=names.subject)
+@user_option
+@click.pass_obj
+def ssh_config(client: Client, subject: str, user: str | None) -> None:
+    """Prints a Host block of ssh_config(5) for each instance: an Include of it, and ssh knows them by name.
+
+    SUBJECT narrows to an instance, a role (web.shop) or a service. A host key is kept under the instance's name, not
+    its address, which another instance may have one day.
+    """
+    for instance in client.instances(subject):
+        render.show(block(instance, user))
+
+
+def block(instance: wire.Instance, user: str | None) -> list[str]:
+    """The lines for one instance, which is known by its full name."""
+    lines = [
+        f"Host {instance['name']}",
+        f"    HostName {instance['address']}",
+        f"    HostKeyAlias {instance['name']}",
+    ]
+    return [*lines, f"    User {user}", ""] if user is not None else [*lines, ""]
