@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from orchestrator.drivers.guest.agent_commands import Agents
 from orchestrator.drivers.tools.agent_channel import FROZEN_WORDS, AgentFrozen, AgentRefused, is_frozen
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import Agent, InstanceName
@@ -22,13 +23,6 @@ WANTED: Final = (
     "guest-info",
 )
 _WORDS = 80
-
-
-class Agents(Protocol):
-    """What asks the agents; `agent_channel.AgentChannel`."""
-
-    def call(self, name: InstanceName, command: str, **arguments: object) -> Any:  # noqa: ANN401 - it is JSON
-        """What the agent of that instance returned."""
 
 
 def ask(agents: Agents, name: InstanceName) -> Agent:
