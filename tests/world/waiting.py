@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
+def until(true: Callable[[], bool], within_s: float = 15.0) -> None:
     """AssertionError when `true()` does not hold in time."""
     end = time.monotonic() + within_s
     while not true():

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from orchestrator.drivers.hypervisor import qmp_watch
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread, listening
 from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
+from tests.world.waiting import until
 
 NAME = InstanceName("web-0.shop")
 RUN = Run("81e27e23-66af-506d-b53e-78fafc81c66b", 1)
@@ -169,14 +170,6 @@ def monitors(
         monitors = Monitors(loop, lambda name, why: woken.append((name, why)), listener)
         yield monitors
         monitors.close()
-
-
-def until(true: Callable[[], bool], within_s: float = 15.0) -> None:
-    """Waits; AssertionError when it does not come true."""
-    end_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end_s, "it did not come true"
-        time.sleep(0.01)
 
 
 def test_one_reset_is_counted_once(monitors: Monitors, qemu: Qemu, woken: list[tuple[InstanceName, str]]) -> None:
