@@ -9,8 +9,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from orchestrator.model import Instance, Phase
-from orchestrator.ports import Front, Machine
+from orchestrator.model import Instance, Phase, Seat
+from orchestrator.ports import Machine
 from orchestrator.rules import patience
 from orchestrator.steps import health
 from orchestrator.steps import phases as steps
@@ -25,7 +25,7 @@ ROOM_S = 2 * MINUTE  # for what we do ourselves around a guest's shutdown
 class Line:
     """While in a phase: `do` this until it is done, within `within_s` seconds, then go to (one of) `then`."""
 
-    do: Callable[[Instance, Machine, Front], Outcome]
+    do: Callable[[Instance, Machine, Seat | None], Outcome]
     within_s: float | Callable[[Instance], float]
     then: tuple[Phase, ...]
     words: str

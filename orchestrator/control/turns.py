@@ -17,6 +17,7 @@ from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreacha
 from orchestrator.model import Event, Instance, Phase
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
+from orchestrator.steps import seating
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import PROTECTED, kept
 
@@ -69,8 +70,11 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
 def _attempt(instance: Instance, host: Host) -> Outcome:
     """The step's outcome, errors of the world included: those that waiting helps are a Wait."""
     try:
-        outcome = lifecycle.TABLE[instance.phase].do(instance, host.machine, host.front)
+        seat, cut = seating.seat(instance, host.machine, host.front)
+        outcome = lifecycle.TABLE[instance.phase].do(instance, host.machine, seat)
         fault = "" if isinstance(outcome, Done) else host.machine.network.fault(instance)
+        if cut and isinstance(outcome, Done):
+            return replace(outcome, because=cut)
         return _blameless(outcome, instance, fault) if fault else outcome
     except (Unreachable, NoSpace) as error:
         return _blameless(None, instance, sentence(error))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.model import Identity, Instance, Power, Services, Silence, Standing
-from orchestrator.ports import Front, Machine
+from orchestrator.model import Identity, Instance, Power, Seat, Services, Silence, Standing
+from orchestrator.ports import Machine
+from orchestrator.rules import pool
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts
 from orchestrator.steps.hearing import agent_heard, count_resets, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
-from orchestrator.steps.phases import HEALTH_S, SOON_S, member_of
+from orchestrator.steps.phases import HEALTH_S, SOON_S
 
 SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
 UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
 UNWELL_AGAIN_S = 5.0  # Between looks at an instance that is not well.
 
 
-def watch_health(instance: Instance, host: Machine, front: Front) -> Outcome:
+def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
     """serving: done when health is lost; the goal is not looked at here, the lifecycle does that.
 
     An agent of which nothing can be made is told, and nothing is healed for that alone where something else asks.
@@ -41,18 +42,15 @@ def watch_health(instance: Instance, host: Machine, front: Front) -> Outcome:
         noted = restarts.counted(instance, restarted, host.clock.now_s())  # It leaves the pool for its pause first.
         return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
     heard, note = agent_heard(instance, identity, host.clock.now_s())
-    outcome = _health(heard, identity, host, front)
+    outcome = _health(heard, identity, host, seat)
     return replace(outcome, note=note) if isinstance(outcome, Wait) and note else outcome
 
 
-def _health(instance: Instance, identity: Identity | Silence, host: Machine, front: Front) -> Outcome:
+def _health(instance: Instance, identity: Identity | Silence, host: Machine, seat: Seat | None) -> Outcome:
     """Whether it is well, by whoever asks it: the balancer, else its own probe, else its agent."""
-    member = member_of(instance)
-    if not member.pools:
+    if not instance.goal.role.endpoints:
         return _unasked(instance, identity, host)
-    seat = front.balancer.seats().get(instance.name)
-    if seat is None or set(seat.pools) != {pool for pool, _ in member.pools} or seat.standing is Standing.DRAINING:
-        front.balancer.join(member)  # HAProxy was killed, or the role's endpoints changed.
+    if seat is None or not pool.fits(seat, pool.member_of(instance)):
         return Wait(instance, "joining the pool again", SOON_S)
     if seat.standing is Standing.UP:
         return _well(instance, host)

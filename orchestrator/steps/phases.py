@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.errors import Transient, Unreachable, VmroleError
+from orchestrator.errors import VmroleError
 from orchestrator.model import (
     AnswerFormat,
     Domain,
     Identity,
     Instance,
-    Member,
     Os,
     PausedBy,
     Phase,
     Power,
-    Role,
+    Seat,
     Silence,
     Standing,
-    pool_name,
 )
-from orchestrator.ports import Front, Machine
-from orchestrator.rules.patience import blameless_s, in_phase_s, stop_within_s
+from orchestrator.ports import Machine
+from orchestrator.rules.patience import blameless_s, stop_within_s
 from orchestrator.steps import cut_off, freeze, hearing, restarts, stuck
 from orchestrator.steps.hearing import (
     count_boot,
@@ -47,7 +45,7 @@ PROTECTED = "it is protected: nothing is done to it until: vmrole unprotect"
 PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
 
 
-def lay_overlay(instance: Instance, host: Machine, _front: Front) -> Outcome:
+def lay_overlay(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
     if instance.storage < instance.goal.storage:
         host.disks.erase_local_storage(instance.name)
@@ -57,13 +55,13 @@ def lay_overlay(instance: Instance, host: Machine, _front: Front) -> Outcome:
     return Done(replace(instance, storage=instance.goal.storage))
 
 
-def write_answers(instance: Instance, host: Machine, _front: Front) -> Outcome:
+def write_answers(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """layered: the answer disc of this generation."""
     host.media.write(instance)
     return Done(instance)
 
 
-def start_vm(instance: Instance, host: Machine, _front: Front) -> Outcome:
+def start_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """answered: define and start the VM."""
     host.hypervisor.start(instance)
     domain = host.hypervisor.look(instance.name)
@@ -74,7 +72,7 @@ def start_vm(instance: Instance, host: Machine, _front: Front) -> Outcome:
     return Done(instance)
 
 
-def watch_setup(instance: Instance, host: Machine, _front: Front) -> Outcome:
+def watch_setup(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """setup: complete when the guest reports another boot than the one in which the answer disc's script ran.
 
     A Windows whose VM has ended is not started again: Windows does not go on with half a setup.
@@ -115,7 +113,7 @@ def watch_setup(instance: Instance, host: Machine, _front: Front) -> Outcome:
     return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
 
 
-def await_services(instance: Instance, host: Machine, _front: Front) -> Outcome:
+def await_services(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """starting: all auto-start services have started, and the role's own conditions hold."""
     if (pause := restarts.calm(instance, host.clock.now_s())) is not None:
         return pause
@@ -155,59 +153,36 @@ def _probed(instance: Instance, host: Machine) -> str:
     return host.guest.probe(instance, probe, probe.port) if probe is not None and probe.port is not None else ""
 
 
-def join_pool(instance: Instance, host: Machine, front: Front) -> Outcome:
-    """ready: into the pool first, for the first request is waiting; then the answer disc goes."""
-    member = member_of(instance)
+def join_pool(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
+    """ready: into the pool first, for the first request is waiting; then the answer disc goes.
+
+    It goes back to starting without a seat alone: nobody looks for one there.
+    """
     domain = host.hypervisor.look(instance.name)
     if (paused := _paused(instance, domain, host)) is not None:
-        front.balancer.leave(instance.name)
         return paused
     if domain is None or domain.power is not Power.RUNNING:
-        front.balancer.leave(instance.name)
-        return Done(instance, "the VM does not run any more", then=Phase.STARTING)
+        why = "the VM does not run any more"
+        return Done(instance, why, then=Phase.STARTING) if seat is None else Wait(instance, why, SOON_S)
     if (lost := cut_off.lost(instance, domain, host)) is not None:
-        front.balancer.leave(instance.name)
-        return Done(instance, cut_off.LOST, then=Phase.STARTING) if cut_off.is_certain(instance) else lost
-    if member.pools:
-        front.balancer.join(member)
-        seat = front.balancer.seat(instance.name)
-        if seat is None or seat.standing is not Standing.UP or not seat.checked:
-            waits = replace(instance, only_probe=instance.goal.role.ready.agent)
-            return Wait(waits, "joined the pool; the balancer's health check has not passed yet", SOON_S)
+        certain = seat is None and cut_off.is_certain(instance)
+        return Done(instance, cut_off.LOST, then=Phase.STARTING) if certain else lost
+    if instance.goal.role.endpoints and (seat is None or seat.standing is not Standing.UP or not seat.checked):
+        waits = replace(instance, only_probe=instance.goal.role.ready.agent)
+        return Wait(waits, "joined the pool; the balancer's health check has not passed yet", SOON_S)
     if domain.disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
     return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
 
 
-def drain(instance: Instance, host: Machine, front: Front) -> Outcome:
+def drain(instance: Instance, _host: Machine, seat: Seat | None) -> Outcome:
     """draining: out of rotation at once; open connections may finish within the role's drain time."""
-    seat = front.balancer.seat(instance.name)
-    if seat is None:
-        return Done(instance)
-    domain = host.hypervisor.look(instance.name)
-    over = domain is None or domain.power is not Power.RUNNING
-    over = over or in_phase_s(instance, host.clock.now_s()) >= instance.goal.role.drain_s
-    if not over:
-        try:
-            front.balancer.drain(instance.name)  # Each time: we may have died between two of its pools.
-            seat = front.balancer.seat(instance.name) or seat
-            over = not seat.connections
-        except Unreachable:
-            raise
-        except Transient:
-            over = seat.standing is Standing.DOWN  # It has no new connections that could be kept from it.
-            if not over:
-                raise
-    if not over:
-        return Wait(instance, "open connections are finishing", SOON_S)
-    front.balancer.leave(instance.name)
-    return Done(instance, "drain time is over: open connections were cut" if seat.connections else "")
+    return Done(instance) if seat is None else Wait(instance, "open connections are finishing", SOON_S)
 
 
-def restart_guest(instance: Instance, host: Machine, front: Front) -> Outcome:
+def restart_guest(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """restarting: done when the guest is in another boot than the one we counted last."""
-    front.balancer.leave(instance.name)  # Absent after a drain; a sick member that is healed has not been drained.
     domain = host.hypervisor.look(instance.name)
     off = not instance.held and (domain is None or domain.power is Power.OFF)
     if (unwell := _revive(instance, domain, host)) is not None:
@@ -252,13 +227,12 @@ def restart_guest(instance: Instance, host: Machine, front: Front) -> Outcome:
     return Wait(instance, "reset the guest" if instance.forced else "asked the guest to restart", SHORTLY_S)
 
 
-def stop_vm(instance: Instance, host: Machine, front: Front) -> Outcome:
+def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """stopping, halting: ask the guest, then end the VM. A member is taken out of the pool before it is stopped.
 
     A VM that somebody has paused is ended at once when that was asked for, and left alone when it was not.
     """
     halts = instance.phase is Phase.HALTING
-    front.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is Power.OFF:
         return Done(instance)
@@ -291,16 +265,15 @@ def stop_vm(instance: Instance, host: Machine, front: Front) -> Outcome:
     return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
 
 
-def stay_off(instance: Instance, host: Machine, front: Front) -> Outcome:
+def stay_off(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """stopped: nothing, and no traffic reaches it; done when somebody else has started the VM: it goes off again."""
-    front.balancer.leave(instance.name)
     domain = host.hypervisor.look(instance.name)
     if domain is not None and domain.power is not Power.OFF and not instance.held:
         return Done(instance, f"somebody else has started its VM; instead: vmrole start {instance.name}")
     return Wait(instance, f"vmrole start {instance.name}", HEALTH_S)
 
 
-def erase(instance: Instance, host: Machine, _front: Front) -> Outcome:
+def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
@@ -312,23 +285,15 @@ def erase(instance: Instance, host: Machine, _front: Front) -> Outcome:
     return Done(instance)
 
 
-def keep_evidence(instance: Instance, host: Machine, front: Front) -> Outcome:
+def keep_evidence(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """failed: nothing, but the evidence is kept, and no traffic reaches it."""
-    front.balancer.leave(instance.name)
     kept(instance, host)  # That it could not be kept has been told when it failed.
     return Wait(instance, instance.failure, HEALTH_S)
 
 
-def nothing(instance: Instance, host: Machine, _front: Front) -> Outcome:  # noqa: ARG001 - every step has the same shape
+def nothing(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:  # noqa: ARG001 - every step has the same shape
     """gone: the record goes with the last save."""
     return Done(instance)
-
-
-def member_of(instance: Instance) -> Member:
-    """The instance as the balancer shall know it. Endpoints follow the goal: they need no new generation."""
-    role: Role = instance.goal.role
-    pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in role.endpoints)
-    return Member(name=instance.name, address=instance.nic.address, pools=pools)
 
 
 def _revive(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:

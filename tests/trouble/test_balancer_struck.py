@@ -12,10 +12,10 @@ import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
-from orchestrator.model import InstanceName, Phase, Standing
-from orchestrator.ports import Front
+from orchestrator.model import Instance, InstanceName, Phase, Standing
 from orchestrator.steps import phases as steps
-from orchestrator.steps.outcomes import Wait
+from orchestrator.steps import seating
+from orchestrator.steps.outcomes import Outcome, Wait
 from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
 from tests.world.balancing import ask, kill_all, origins, place, start
 from tests.world.fabric import Fabric, web_role
@@ -83,11 +83,11 @@ def test_a_drain_that_was_cut_short_is_made_by_the_next_turn(
             victim.join(member(ONE, *both))
             struck = die_at(victim, step, monkeypatch)
             with contextlib.suppress(Killed):
-                steps.drain(instance, fabric.host.machine, faced(victim, fabric))
+                drained(instance, fabric, victim)
             victim.__exit__()
             successor = start()
             until(lambda it=successor: stands(it))
-            outcome = steps.drain(instance, fabric.host.machine, faced(successor, fabric))
+            outcome = drained(instance, fabric, successor)
             assert isinstance(outcome, Wait), outcome
             assert answered_by(HTTP.port) == answered_by(ADMIN.port) == {"web-1"}, f"step {step}"
         successor.__exit__()
@@ -97,9 +97,11 @@ def test_a_drain_that_was_cut_short_is_made_by_the_next_turn(
     raise AssertionError("the turn never ended")
 
 
-def faced(balancer: HaproxyBalancer, fabric: Fabric) -> Front:
-    """The front of the fake world, with a real balancer."""
-    return replace(fabric.host.front, balancer=balancer)
+def drained(instance: Instance, fabric: Fabric, balancer: HaproxyBalancer) -> Outcome:
+    """A turn in the fake world, with a real balancer."""
+    machine = fabric.host.machine
+    seat, _ = seating.seat(instance, machine, replace(fabric.host.front, balancer=balancer))
+    return steps.drain(instance, machine, seat)
 
 
 def answered_by(port: int = PORT) -> set[str]:

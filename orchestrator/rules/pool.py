@@ -1,0 +1,52 @@
+"""Whether an instance belongs into its pools, by its phase, its VM and what the balancer shows. Pure."""
+
+from __future__ import annotations
+
+import enum
+
+from orchestrator.model import Instance, Member, Phase, Seat, Standing, pool_name
+from orchestrator.rules.patience import in_phase_s
+
+AWAY = (Phase.RESTARTING, Phase.HALTING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED)
+SEATED = (Phase.READY, Phase.SERVING, Phase.DRAINING)
+
+
+class Wanted(enum.Enum):
+    """A seat as it shall be: taken, without new connections, or none; what is open is cut then."""
+
+    IN = enum.auto()
+    OUT = enum.auto()
+    AWAY = enum.auto()
+
+
+def wanted(instance: Instance, runs: bool, seat: Seat | None, now_s: float) -> Wanted | None:
+    """What its seat shall be; None: whatever it is, and the balancer is not asked.
+
+    `runs`: its VM does, so that it can be reached. What begins to drain drains first, also while nothing of it is
+    open: the next connection may be on its way. A serving one that does not run any more drains next.
+    """
+    match instance.phase:
+        case Phase.READY if not runs:
+            return Wanted.AWAY
+        case Phase.READY | Phase.SERVING:
+            return Wanted.IN if runs and instance.goal.role.endpoints else None
+        case Phase.DRAINING:
+            late = in_phase_s(instance, now_s) >= instance.goal.role.drain_s
+            idle = seat is None or (seat.standing is Standing.DRAINING and not seat.connections)
+            return Wanted.AWAY if late or idle or not runs else Wanted.OUT
+        case phase:
+            return Wanted.AWAY if phase in AWAY else None
+
+
+def member_of(instance: Instance) -> Member:
+    """The instance as the balancer shall know it. Endpoints follow the goal: they need no new generation."""
+    role = instance.goal.role
+    pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in role.endpoints)
+    return Member(name=instance.name, address=instance.nic.address, pools=pools)
+
+
+def fits(seat: Seat | None, member: Member) -> bool:
+    """Whether the seat is in all pools of the member, and takes connections as far as its health goes."""
+    if seat is None or seat.standing is Standing.DRAINING:
+        return False
+    return set(seat.pools) == {pool for pool, _ in member.pools}

@@ -1,0 +1,87 @@
+"""Who belongs into a pool, by phase, VM and seat."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.model import Instance, Phase, PoolName, Seat, Standing
+from orchestrator.rules import pool
+from orchestrator.rules.pool import Wanted
+from tests.unit.control.fleet import deployed
+
+NOW_S = 1000.0
+UP = Seat(address="10.90.0.2", standing=Standing.UP, connections=1, pools=(PoolName("shop.web.http"),))
+DRAINING = dataclasses.replace(UP, standing=Standing.DRAINING)
+IDLE = dataclasses.replace(DRAINING, connections=0)
+
+
+@pytest.fixture(scope="module")
+def one() -> Instance:
+    """An instance whose role has an endpoint and drains for two seconds."""
+    return deployed().instance()
+
+
+def at(instance: Instance, phase: Phase, for_s: float = 0.0) -> Instance:
+    """The same, in another phase for so long."""
+    return dataclasses.replace(instance, phase=phase, phase_since_s=NOW_S - for_s)
+
+
+@pytest.mark.parametrize("seat", [None, UP, DRAINING, IDLE])
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_only_the_ready_are_in_a_pool(one: Instance, phase: Phase, runs: bool, seat: Seat | None) -> None:
+    """In are those that are ready or serve, while they run; away whoever is about to stop, whatever its VM does."""
+    wanted = pool.wanted(at(one, phase), runs, seat, NOW_S)
+    assert (wanted is Wanted.IN) is (runs and phase in (Phase.READY, Phase.SERVING))
+    if phase in (Phase.RESTARTING, Phase.HALTING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED):
+        assert wanted is Wanted.AWAY
+
+
+@pytest.mark.parametrize("phase", [Phase.REQUESTED, Phase.LAYERED, Phase.ANSWERED, Phase.SETUP, Phase.STARTING])
+def test_nobody_asks_a_balancer_for_what_can_have_no_seat(one: Instance, phase: Phase) -> None:
+    """One that is away holds up neither a deployment nor a removal's last part."""
+    assert pool.wanted(at(one, phase), False, None, NOW_S) is None
+    assert pool.wanted(at(one, Phase.ERASING), False, None, NOW_S) is None
+
+
+@pytest.mark.parametrize(
+    ("seat", "runs", "for_s", "wanted"),
+    [
+        (UP, True, 0.5, Wanted.OUT),
+        (dataclasses.replace(UP, connections=0), True, 0.5, Wanted.OUT),  # The next one may be on its way.
+        (DRAINING, True, 0.5, Wanted.OUT),
+        (IDLE, True, 0.5, Wanted.AWAY),
+        (DRAINING, True, 2.0, Wanted.AWAY),
+        (DRAINING, False, 0.5, Wanted.AWAY),
+        (None, True, 0.5, Wanted.AWAY),
+    ],
+)
+def test_connections_may_finish_while_there_is_time(
+    one: Instance, seat: Seat | None, runs: bool, for_s: float, wanted: Wanted
+) -> None:
+    """Out until nothing is open, its time is over or its VM is off; then away."""
+    assert pool.wanted(at(one, Phase.DRAINING, for_s), runs, seat, NOW_S) is wanted
+
+
+def test_a_role_without_endpoints_has_no_seat(one: Instance) -> None:
+    """Its instances serve, and no balancer is asked about them."""
+    role = dataclasses.replace(one.goal.role, endpoints=())
+    bare = dataclasses.replace(one, goal=dataclasses.replace(one.goal, role=role))
+    for phase in (Phase.READY, Phase.SERVING):
+        assert pool.wanted(at(bare, phase), True, None, NOW_S) is None
+
+
+def test_a_seat_fits_in_all_pools_or_not(one: Instance) -> None:
+    """One that drains, or is not in exactly the pools of its role, is to be taken anew; a sick one is not."""
+    member = pool.member_of(one)
+    assert pool.fits(UP, member)
+    assert pool.fits(dataclasses.replace(UP, standing=Standing.DOWN), member)
+    for seat in (
+        None,
+        DRAINING,
+        dataclasses.replace(UP, pools=()),
+        dataclasses.replace(UP, pools=(*UP.pools, PoolName("x"))),
+    ):
+        assert not pool.fits(seat, member)
