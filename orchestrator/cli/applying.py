@@ -9,8 +9,8 @@ import click
 
 from orchestrator.cli import gathering, render
 from orchestrator.cli.gathering import Fault, Given, refuse
-from orchestrator.cli.main import report
 from orchestrator.cli.progress import progress
+from orchestrator.cli.refusals import report
 from orchestrator.cli.waiting import until_over, until_settled
 from orchestrator.client.client import Client
 from orchestrator.client.transport import refused

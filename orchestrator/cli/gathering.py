@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import render
-from orchestrator.cli.main import exit_status, report_problems
 from orchestrator.cli.reading import FILE_MAX_BYTES, read_text
+from orchestrator.cli.refusals import exit_status, report_problems
 from orchestrator.errors import InvalidInput, NotFound, Problem, Unreachable, VmroleError
 
 ENDINGS = (".yaml", ".yml", ".json")

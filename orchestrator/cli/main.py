@@ -1,4 +1,4 @@
-"""The entry point: the quick way or click's, and which exit status an error has. No verb's work.
+"""The entry point: the quick way or click's. No verb's work.
 
 As in `client`, nothing is imported that `get` does not need.
 """
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import click
-
-    from orchestrator.errors import InvalidInput, Problem, VmroleError
 
 COMPLETE = "_VMROLE_COMPLETE"  # set by the shell's completion script; see `vmrole completion`
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -68,13 +66,14 @@ def _refusal(error: Exception) -> int | None:
     """The exit status of an error that is told here; None for a bug. Not where it was caught: a name there would
     keep it, with all that it met open.
     """
+    from orchestrator.cli import refusals
     from orchestrator.errors import VmroleError
 
     refusal = render.unwritable(error) if isinstance(error, OSError) and _printing(error) else error
     if not isinstance(refusal, VmroleError):
         return None
-    report(refusal)
-    return exit_status(refusal)
+    refusals.report(refusal)
+    return refusals.exit_status(refusal)
 
 
 def _usage(error: click.ClickException) -> str:
@@ -91,49 +90,3 @@ def _printing(error: OSError) -> bool:
 
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_code is click.echo.__code__
-
-
-def exit_status(error: VmroleError) -> int:
-    """The exit status of an error; the table is in `errors`."""
-    from orchestrator.errors import ConfigError, Conflict, Denied, InvalidInput, NotFound, WaitedTooLong
-
-    match error:
-        case InvalidInput():
-            return 2
-        case NotFound():
-            return 3
-        case WaitedTooLong():
-            return 4
-        case Conflict():
-            return 5
-        case Denied():
-            return 6
-        case ConfigError():
-            return 78
-        case _:
-            return 1
-
-
-def report(error: VmroleError) -> None:
-    """Says on stderr what went wrong, then what to do."""
-    from orchestrator.errors import InvalidInput
-
-    render.say(f"error: {error}")
-    if isinstance(error, InvalidInput) and not (len(error.problems) == 1 and error.problems[0].message == str(error)):
-        report_problems(error, "")
-    if error.hint:
-        render.say(f"hint: {error.hint}")
-
-
-def report_problems(error: InvalidInput, file: str, document: str = "") -> None:
-    """A line for each problem, in the manner of compilers: `shop.yaml:12: roles.web.size: what is wrong`."""
-    for one in error.problems:
-        render.say(problem_line(one, file, document))
-
-
-def problem_line(problem: Problem, file: str, document: str = "") -> str:
-    """A problem in one line."""
-    place = ":".join(str(part) for part in (file, problem.line) if part)
-    words = [word for word in (place, document, problem.key, problem.message) if word]
-    hint = f" ({problem.hint})" if problem.hint else ""
-    return ": ".join(words) + hint

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.main import exit_status, report
+from orchestrator.cli.refusals import exit_status, report
 from orchestrator.cli.render import FORMATS
 from orchestrator.errors import VmroleError
 

@@ -133,3 +133,10 @@ def clock(at_s: float) -> str:
     """The local time of an event, with its date when that is not today."""
     then = time.localtime(at_s)
     return time.strftime("%H:%M:%S" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M:%S", then)
+
+
+def tally(errors: int, warnings: int, notes: int) -> str:
+    """What a check says last."""
+    counts = [(errors, "error"), (warnings, "warning"), (notes, "note")]
+    words = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
+    return words or "nothing is wrong"

@@ -85,7 +85,7 @@ def check(
     failed = bool(errors or (strict and warnings))
     if form == "text":
         render.show(render.plain(_line(file, one)) for one in found)
-        render.say(summary(errors, warnings, len(found) - errors - warnings))
+        render.say(render.tally(errors, warnings, len(found) - errors - warnings))
     else:
         render.show([render.dump(_value(file, found, failed=failed), form)])
     return 1 if failed else 0
@@ -109,13 +109,6 @@ def _is_xml(file: str, source: bytes) -> bool:
 def _line(file: str, one: Finding) -> str:
     place = f"{one.path}: " if one.path else ""
     return f"{file}:{one.line}: {one.severity}: {place}{one.message} ({one.mend}) [{one.code}]"
-
-
-def summary(errors: int, warnings: int, notes: int) -> str:
-    """The last line of a check."""
-    counts = [(errors, "error"), (warnings, "warning"), (notes, "note")]
-    said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
-    return said or "nothing is wrong"
 
 
 def _value(file: str, found: list[Finding], *, failed: bool) -> dict[str, object]:

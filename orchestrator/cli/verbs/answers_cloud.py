@@ -10,7 +10,6 @@ from vmrole_unattend import AnswersInvalid, cloud_check, configdrive
 from vmrole_unattend.cloud_check import Finding, Severity
 
 from orchestrator.cli import render
-from orchestrator.cli.verbs.answers import summary
 from orchestrator.errors import InvalidInput
 
 CLOUD_INIT = "cloud-init"
@@ -49,7 +48,7 @@ def check(file: str, source: bytes, *, reader: str, schema: str | None, strict: 
     failed = bool(errors or (strict and warnings))
     if form == "text":
         render.show(render.plain(_line(file, one)) for one in found)
-        render.say(summary(errors, warnings, len(found) - errors - warnings))
+        render.say(render.tally(errors, warnings, len(found) - errors - warnings))
     else:
         rows = [{**dataclasses.asdict(one), "severity": one.severity.value} for one in found]
         render.show([render.dump({"file": file, "failed": failed, "findings": rows}, form)])

@@ -9,8 +9,8 @@ import click
 
 from orchestrator.cli import gathering, render
 from orchestrator.cli.gathering import Fault, Given
-from orchestrator.cli.main import exit_status, problem_line
 from orchestrator.cli.options import examples, format_option
+from orchestrator.cli.refusals import exit_status, problem_line
 from orchestrator.errors import InvalidInput, Problem
 
 

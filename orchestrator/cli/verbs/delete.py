@@ -9,9 +9,9 @@ import click
 from orchestrator.cli import gathering, names, render
 from orchestrator.cli.applying import files_option
 from orchestrator.cli.gathering import Fault, refuse
-from orchestrator.cli.main import exit_status, report
 from orchestrator.cli.options import examples, selector_option, wait_options
 from orchestrator.cli.progress import progress
+from orchestrator.cli.refusals import exit_status, report
 from orchestrator.cli.waiting import end_of, until_gone
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, NotFound

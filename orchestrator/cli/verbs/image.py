@@ -247,7 +247,7 @@ def verify(client: Client, refs: tuple[str, ...]) -> int:
         except (NotFound, Unreachable):
             raise
         except VmroleError as error:
-            from orchestrator.cli.main import report
+            from orchestrator.cli.refusals import report
 
             report(error)
             status = 1

@@ -18,7 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from orchestrator import errors
-from orchestrator.cli.main import exit_status, main
+from orchestrator.cli.main import main
+from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
 from orchestrator.drivers.fake.world import Machine
 from orchestrator.model import Phase, Power, Seat, Standing
