@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,8 @@ from tests.lab.stand_in import (
 VIP = "203.0.113.10"
 STRANGER = "52:54:00:ba:d0:01"
 GAP_S = 0.15  # A frame over a veth pair and a bridge takes microseconds; the control shows that this is enough.
+_FULL = "too many connections of a guest"
+_UDP_STAYS = Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
 _ARP, _IP, _IPV6, _VLAN, _QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
 
 
@@ -470,12 +472,57 @@ def test_a_guest_fills_no_table_of_the_host(
             for number in range(tables.FLOWS_MAX + 500)
         )
     )
-    assert network.drops()["too many connections of a guest"] >= 400
+    drops = network.drops()
+    assert drops[_FULL] >= 1
+    assert drops[_FULL] + drops[f"{_FULL}, again"] >= 400
     with serving(CLIENT_NAMESPACE, 8080):
         assert not noisy.reaches(CLIENT_ADDRESS, 8080)
         assert other.reaches(CLIENT_ADDRESS, 8080)
     assert told_of(network, service, instances) == [instances[0].name]
     assert network.lay(service, instances) == ()
+
+
+@pytest.fixture
+def udp_stays(lab: Lab) -> Iterator[Callable[[int], object]]:
+    """Says for how many seconds the host knows of UDP that passes from now on; as it was, in the end."""
+    before = _UDP_STAYS.read_text()
+    yield lambda seconds: _UDP_STAYS.write_text(f"{seconds}")
+    _UDP_STAYS.write_text(before)
+
+
+def test_a_guest_that_knocks_at_its_limit_is_counted_seldom(
+    network: HostNetwork,
+    shop: tuple[Service, list[Instance]],
+    pair: tuple[StandIn, StandIn],
+    udp_stays: Callable[[int], object],
+) -> None:
+    """Each count is a walk through all its connections: what knocks on is refused without, and the others' new
+    connections are opened meanwhile. It may open some itself as soon as it has room.
+    """
+    service, _ = shop
+    noisy, other = pair
+    noisy.configure()
+    other.configure()
+    bridge = json.loads(HOST.run(["ip", "-j", "link", "show", service.network.bridge]).stdout)[0]["address"]
+
+    def knock(times: int) -> None:
+        frames = (udp(noisy.address, CLIENT_ADDRESS, 10_000 + number, 99, b"") for number in range(times))
+        noisy.send(*(ethernet(noisy.mac, bridge, _IP, frame) for frame in frames))
+
+    udp_stays(600)
+    knock(tables.FLOWS_MAX + 500)
+    before, began_s = network.drops(), time.monotonic()
+    with serving(CLIENT_NAMESPACE, 8080):
+        knock(10_000)
+        assert other.reaches(CLIENT_ADDRESS, 8080)
+        drops, took_s = network.drops(), time.monotonic() - began_s
+        counted, again = (drops[why] - before[why] for why in (_FULL, f"{_FULL}, again"))
+        assert counted <= tables.KNOCKS_PER_S * (took_s + 2)
+        assert again > counted
+        assert not noisy.reaches(CLIENT_ADDRESS, 8080)
+        udp_stays(2)
+        knock(tables.FLOWS_MAX)
+        assert until(lambda: noisy.reaches(CLIENT_ADDRESS, 8080), 3 * ARRIVES_S)
 
 
 def test_a_guest_takes_no_more_than_its_share_of_the_name_server(
