@@ -164,9 +164,9 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
 
 
 def _held(operation: Mapping[str, Any]) -> str:
-    """For whose word a rollout waits that is not paused, as it says itself; "" for one that goes on."""
-    *_, last = str(operation["message"]).split("; ")
-    return last if f"vmrole rollout next {operation['service']}" in last else ""
+    """What of a rollout waits for whose word; "" for one that goes on."""
+    part = operation["walk"]["unreleased"]
+    return f"{part} waits for: vmrole rollout next {operation['service']}" if part else ""
 
 
 @contextlib.contextmanager

@@ -189,6 +189,7 @@ class RolloutOf(TypedDict):
     from_revision: int
     to_revision: int
     targets: list[list[Any]]
+    together: int
     restores: int
     paused: bool
     walk: dict[str, Any]

@@ -34,7 +34,7 @@ from orchestrator.model import (
 from orchestrator.ports import COMMIT_BYTES_MAX
 from orchestrator.rules import addressing, quotas
 from orchestrator.rules.addressing import TakenNics
-from orchestrator.rules.standing import At, Target, in_order, serves_nobody
+from orchestrator.rules.standing import At, Course, Target, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
 
 TEMPLATE_BYTES_MAX = COMMIT_BYTES_MAX - 1024  # as JSON; it is stored by itself
@@ -222,7 +222,9 @@ def rollout(
     from_revision = from_revision if from_revision != service.file_revision else 0
     restores = restores or (first.restores if first is not None else 0)
     judged = any(one.walk.judged for one in same)
-    canary = 0 if restores or judged else service.spec.upgrade.canary
+    upgrade = service.spec.upgrade
+    canary = 0 if restores or judged else upgrade.canary
+    course = Course(upgrade=upgrade, counts={role.name: role.instances for role in service.spec.roles})
     return Rollout(
         id=f"rollout-{uuid.uuid4().hex[:12]}",
         service=service.name,
@@ -230,8 +232,9 @@ def rollout(
         from_revision=from_revision if first is None else first.from_revision,
         to_revision=service.file_revision,
         targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in instances),
+        together=course.together(one.role_name for one in instances),
         restores=restores,
-        walk=Walk(canaries=canaries(instances, service.spec.upgrade, canary), judged=judged),
+        walk=Walk(canaries=canaries(instances, upgrade, canary), judged=judged),
         created_at_s=now_s,
     )
 

@@ -45,20 +45,20 @@ def conduct(
     if rolls is not None and operation.walk.broken and instances:
         return (), _go_back(present, host, rolls, goes_back)
     now_s = host.machine.clock.now_s()
-    moved, all_changed = rollout.advance(operation, instances, course, now_s)
-    changed = all_changed[:BATCH]
-    if len(changed) < len(all_changed):  # It is not over before all are wished for.
+    advance = rollout.advance(operation, instances, course, now_s)
+    moved, changed = advance.operation, advance.changed[:BATCH]
+    if len(changed) < len(advance.changed):  # It is not over before all are wished for.
         moved = replace(moved, progress=Progress.RUNNING)
     if moved != operation or changed:
         write = records.put(rolls.at(moved) if rolls else moved)
         events = _told(operation, moved, now_s)
         present.commit([write, *(records.put_wish(one) for one in changed)], events)
     names = tuple(one.name for one in changed)
-    if len(changed) < len(all_changed) or moved.walk.broken:
+    if len(changed) < len(advance.changed) or moved.walk.broken:
         return names, 0.0
     if moved.progress is not Progress.RUNNING:
         return names, NEVER_S
-    return names, min(AUDIT_S, rollout.again_s(moved, instances, course, now_s))
+    return names, min(AUDIT_S, advance.again_s)
 
 
 def course_of(operation: Operation | Rollout, present: Present) -> Course:

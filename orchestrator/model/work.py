@@ -60,6 +60,7 @@ class Walk:
     asks: bool = False  # whether that is why it is paused
     judged: bool = False  # whether somebody has resumed it since
     released: int = 0  # how many domains somebody has let go, of those of a rollout that waits for him
+    unreleased: str = ""  # which part of it waits for that now; "": none does
     broken: str = ""  # why a rollout goes back, as soon as it can
 
 
@@ -96,6 +97,7 @@ class Rollout:
     from_revision: int  # of the service's file; 0: not known
     to_revision: int
     targets: tuple[tuple[InstanceName, Incarnation], ...]  # see Upgrade for their order
+    together: int = 1  # how many at a time at most, as its service's `Upgrade` says now
     restores: int = 0  # the revision that it goes back to; 0: it goes on to another
     paused: bool = False
     walk: Walk = Walk()
@@ -113,6 +115,7 @@ class Rollout:
             subject=self.service,
             service=self.service,
             targets=self.targets,
+            together=self.together,
             paused=self.paused,
             walk=self.walk,
             progress=self.progress,
@@ -125,6 +128,7 @@ class Rollout:
         """The rollout as far as its operation has come."""
         return dataclasses.replace(
             self,
+            together=operation.together,
             progress=operation.progress,
             message=operation.message,
             paused=operation.paused,

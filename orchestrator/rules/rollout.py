@@ -6,6 +6,7 @@ service's `Upgrade`; restarts, reimages and rebuilds of several instances do as 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -39,21 +40,39 @@ LATER_S = 3600.0
 _NAMED_MOST = 3  # in a sentence
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """What becomes of an operation in this moment."""
+
+    operation: Operation  # as it stands now
+    changed: tuple[Instance, ...] = ()  # with the goals that it gives them
+    again_s: float = LATER_S  # when it has to be looked at again, though nothing happens until then
+
+
 def advance(
     operation: Operation, instances: Mapping[InstanceName, Instance], course: Course | None = None, now_s: float = 0.0
-) -> tuple[Operation, tuple[Instance, ...]]:
-    """The operation as it stands now, and the instances whose goal it changes in this moment.
+) -> Advance:
+    """How the operation goes on.
 
     An instance that serves goes only while its role misses fewer than it may, whoever took the others out, and when
     all of the domains before its own have served for as long as they must. The first that fails, or serves no longer
     while it is watched, halts the operation: the others keep what they have.
     """
     if operation.walk.broken:
-        return operation, ()
+        return Advance(operation=operation)
     course = course or Course(upgrade=Upgrade(max_unavailable=operation.together))
     seen = survey(operation, instances, course, now_s)
-    walk = replace(operation.walk, walked=tuple(one.walked for one in seen if one.walked is not None))
-    operation = replace(operation, walk=walk)
+    walked = tuple(one.walked for one in seen if one.walked is not None)
+    operation = replace(operation, walk=replace(operation.walk, walked=walked, unreleased=""))
+    if course.rolls_to:
+        operation = replace(operation, together=course.together(one.role for one in seen))
+    moved, changed = _decided(operation, seen, instances, course)
+    return Advance(operation=moved, changed=changed, again_s=_again_s(seen, course.upgrade, now_s))
+
+
+def _decided(
+    operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
+) -> tuple[Operation, tuple[Instance, ...]]:
     if any(one.at in TROUBLE for one in seen):
         return _broken_off(operation, seen, instances, course), ()
     so_far = _so_far(operation, seen)
@@ -69,15 +88,18 @@ def advance(
         return _asking(operation, so_far, len(waiting)), ()
     if all(one.at in OVER for one in seen):
         return replace(operation, progress=Progress.DONE, message=so_far), tuple(asleep)
-    going, held_up = _next(operation, seen, instances, course)
+    walk = parts(operation, seen, course.upgrade)
+    front = next(number for number, (_, part) in enumerate(walk) if any(one.at not in OVER for one in part))
+    if course.upgrade.walking is Walking.MANUAL and front >= operation.walk.released:
+        return _unreleased(operation, so_far, *walk[front]), tuple(asleep)
+    going, held_up = _next(operation, walk, front, seen, instances, course)
     changed = [replace(one.instance, goal=one.goal) for one in going if one.instance and one.goal]
     return replace(operation, message=so_far + held_up), (*changed, *asleep)
 
 
-def again_s(operation: Operation, instances: Mapping[InstanceName, Instance], course: Course, now_s: float) -> float:
-    """When the operation has to be looked at again, though nothing happens until then (seconds)."""
-    upgrade, times = course.upgrade, [LATER_S]
-    for one in survey(operation, instances, course, now_s):
+def _again_s(seen: Sequence[Target], upgrade: Upgrade, now_s: float) -> float:
+    times = [LATER_S]
+    for one in seen:
         if one.at is At.SOAKING and one.instance:
             times.append(one.instance.phase_since_s + upgrade.soak_s - now_s)
         elif one.at is At.UNDER_WAY and one.instance and one.walked and upgrade.within_s is not None:
@@ -101,17 +123,18 @@ def parts(operation: Operation, seen: Sequence[Target], upgrade: Upgrade) -> lis
 
 
 def _next(
-    operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
+    operation: Operation,
+    walk: Sequence[tuple[str, list[Target]]],
+    front: int,
+    seen: Sequence[Target],
+    instances: Mapping[InstanceName, Instance],
+    course: Course,
 ) -> tuple[list[Target], str]:
-    """Who is begun now, and in words what keeps others from that."""
+    """Who of the part in front is begun now, and in words what keeps others from that."""
     upgrade = course.upgrade
-    walk = parts(operation, seen, upgrade)
-    front = next(number for number, (_, part) in enumerate(walk) if any(one.at not in OVER for one in part))
     name, part = walk[front]
     where = f"; {name}" if len(walk) > 1 else ""
     waiting = [one for one in part if one.at is At.WAITING]
-    if upgrade.walking is Walking.MANUAL and front >= operation.walk.released:
-        return [], f"{where} ({_names(waiting)}) waits for: vmrole rollout next {operation.service}"
     if upgrade.walking is Walking.AUTO and name != "the canary":
         later = [one for _, after in walk[front + 1 :] for one in after if one.at is At.WAITING]
         waiting += [one for one in later if one.instance and one.instance.phase is Phase.FAILED]
@@ -133,7 +156,7 @@ def _within_budget(
     course: Course,
 ) -> tuple[list[Target], list[InstanceName]]:
     """Of those that wait, as many as may go; and who else is out meanwhile."""
-    most = max((course.may_miss(one.role) for one in seen), default=1)
+    most = course.together(one.role for one in seen)
     soaks = (At.UNDER_WAY, At.SOAKING) if course.upgrade.domains is None else (At.UNDER_WAY,)
     under_way = {one.name: one.role for one in seen if one.at in soaks}
     others = {} if operation.halts else _out_by_others(operation, seen, instances, course)
@@ -193,6 +216,12 @@ def _tried_out(operation: Operation, seen: Sequence[Target], course: Course) -> 
 def _asking(operation: Operation, so_far: str, left: int) -> Operation:
     words = f"{so_far}; the canary serves; paused, {left} not begun until: vmrole rollout resume {operation.service}"
     return replace(operation, paused=True, walk=replace(operation.walk, asks=True), message=words)
+
+
+def _unreleased(operation: Operation, so_far: str, name: str, part: Sequence[Target]) -> Operation:
+    waiting = [one for one in part if one.at is At.WAITING]
+    words = f"{so_far}; {name} ({_names(waiting)}) waits for: vmrole rollout next {operation.service}"
+    return replace(operation, walk=replace(operation.walk, unreleased=name), message=words)
 
 
 def _so_far(operation: Operation, seen: Sequence[Target]) -> str:
@@ -295,4 +324,4 @@ def release(
         released += 1  # There is nothing to do in it.
     if released == len(walk):
         raise Conflict(f"nothing of the rollout of service {service} waits", hint=f"run: vmrole wait {service}")
-    return walk[released][0], replace(operation, walk=replace(operation.walk, released=released + 1))
+    return walk[released][0], replace(operation, walk=replace(operation.walk, released=released + 1, unreleased=""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.model import Goal, Instance, InstanceName, Operation, Order, Phase, Upgrade, Walked, place_of
@@ -23,6 +23,10 @@ class Course:
     def may_miss(self, role: str) -> int:
         """How many instances of the role may serve nobody at a time."""
         return self.upgrade.may_miss(self.counts.get(role, 1))
+
+    def together(self, roles: Iterable[str]) -> int:
+        """How many instances of these roles may be under way at a time."""
+        return max(map(self.may_miss, roles), default=1)
 
 
 class At(enum.Enum):

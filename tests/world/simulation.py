@@ -687,8 +687,8 @@ class Simulation:
         return next(filter(_waits, running), None)
 
     def _go_on(self, waiting: Operation) -> None:
-        """As its message says."""
-        verb = "next_domain" if waiting.message.endswith(f"rollout next {SERVICE}") else "resume"
+        """As it asks for."""
+        verb = "next_domain" if waiting.walk.unreleased else "resume"
         self._step(f"{verb} of the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(SERVICE)))
 
     def _findings(self) -> list[verify.Finding]:
@@ -740,7 +740,7 @@ def _at_rest(instance: Instance) -> bool:
 
 def _waits(operation: Operation) -> bool:
     """Whether it waits for somebody: to resume it, to let its next domain go, to mend what has failed."""
-    return operation.paused or "rollout next" in operation.message or "has failed: vmrole" in operation.message
+    return operation.paused or bool(operation.walk.unreleased) or "has failed: vmrole" in operation.message
 
 
 def simulate(seed: int) -> None:

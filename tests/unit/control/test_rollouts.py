@@ -132,28 +132,32 @@ def two(fabric: Fabric) -> dict[InstanceName, Instance]:
     return {one.name: replace(one, goal=replace(one.goal, role=other)) for one in fabric.instances()}
 
 
+def advanced(before: Operation, instances: dict[InstanceName, Instance]) -> tuple[Operation, tuple[Instance, ...]]:
+    """It as it stands then, and whom it begins."""
+    after = rollout.advance(before, instances)
+    return after.operation, after.changed
+
+
 def test_while_it_is_paused_nobody_more_is_begun(two: dict[InstanceName, Instance]) -> None:
     """What is under way ends; then it waits, and says for whom. Resumed it goes on where it was."""
-    _, (first,) = rollout.advance(operation(paused=False), two)
+    _, (first,) = advanced(operation(paused=False), two)
     two[first.name] = first
     for phase in (Phase.DRAINING, Phase.SETUP):
         two[first.name] = replace(first, phase=phase)
-        moved, begun = rollout.advance(operation(), two)
+        moved, begun = advanced(operation(), two)
         assert (moved.progress, begun) == (Progress.RUNNING, ())
         assert moved.message == "0 of 2 serving; paused, 1 not begun"
     two[first.name] = replace(first, generation=2, boot=1, role=first.goal.role, phase=Phase.SERVING)
-    moved, begun = rollout.advance(operation(), two)
+    moved, begun = advanced(operation(), two)
     assert (moved.progress, moved.message, begun) == (
         Progress.RUNNING,
         "1 of 2 serving; paused, 1 not begun",
         (),
     )
-    _, (second,) = rollout.advance(operation(paused=False), two)
+    _, (second,) = advanced(operation(paused=False), two)
     assert second.name == WEB_1
     two[second.name] = replace(second, generation=2, boot=1, role=second.goal.role)
-    assert rollout.advance(operation(), two)[0].progress is Progress.DONE, (
-        "with nobody left it is over, paused or not"
-    )
+    assert advanced(operation(), two)[0].progress is Progress.DONE, "with nobody left it is over, paused or not"
 
 
 def test_who_is_stopped_is_not_forgotten_while_it_is_paused(two: dict[InstanceName, Instance]) -> None:
@@ -165,19 +169,19 @@ def test_who_is_stopped_is_not_forgotten_while_it_is_paused(two: dict[InstanceNa
     done = off[WEB_0]
     wanted = replace(done.goal, wanted=operation().targets[0][1])
     off[WEB_0] = replace(done, generation=2, boot=1, role=done.goal.role, goal=wanted)
-    moved, begun = rollout.advance(operation(), off)
+    moved, begun = advanced(operation(), off)
     assert (moved.progress, begun) == (Progress.RUNNING, ())
     assert moved.message.endswith("paused, 1 not begun")
-    moved, begun = rollout.advance(operation(paused=False), off)
+    moved, begun = advanced(operation(paused=False), off)
     assert moved.progress is Progress.DONE
     assert [(one.name, one.goal.wanted.generation) for one in begun] == [(WEB_1, 2)]
 
 
 def test_one_that_fails_while_it_is_paused_halts_it(two: dict[InstanceName, Instance]) -> None:
     """It is as bad a sign then as at any other time."""
-    _, (first,) = rollout.advance(operation(paused=False), two)
+    _, (first,) = advanced(operation(paused=False), two)
     two[first.name] = replace(first, generation=2, phase=Phase.FAILED, failure="no", role=first.goal.role)
-    assert rollout.advance(operation(), two)[0].progress is Progress.FAILED
+    assert advanced(operation(), two)[0].progress is Progress.FAILED
 
 
 def test_a_rollout_of_a_service_that_is_gone_touches_no_other(fabric: Fabric) -> None:

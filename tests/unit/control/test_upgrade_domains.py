@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,13 @@ from orchestrator import servicefile
 from orchestrator.control import records
 from orchestrator.control.loop import Kind, Reconciler
 from orchestrator.control.revisions import of_instance
+from orchestrator.control.walking import conduct
 from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import (
     Image,
     Instance,
     OnFailure,
+    Operation,
     Order,
     Phase,
     Progress,
@@ -26,7 +29,8 @@ from orchestrator.model import (
     Walking,
     instance_name,
 )
-from orchestrator.rules import standing
+from orchestrator.rules import rollout, standing
+from orchestrator.rules.standing import Target, survey
 from tests.world.fabric import Fabric, web_role
 
 BAD = "#!/bin/sh\n# x\n"
@@ -223,15 +227,19 @@ def test_a_manual_one_waits_before_each_domain() -> None:
         fabric.round()
     assert built(fabric) == "aaaa"
     assert newest(fabric).message.endswith("waits for: vmrole rollout next shop")
+    assert newest(fabric).walk.unreleased == "domain 0"
     fabric.control.next_domain("shop")
+    assert newest(fabric).walk.unreleased == ""
     fabric.round()
     with pytest.raises(Conflict, match=r"domain 0 is under way: web-0\.shop, web-2\.shop"):
         fabric.control.next_domain("shop")
     fabric.until(lambda: built(fabric) == "baba" and rests(fabric), rounds=3000)
     for _ in range(100):
         fabric.round()
-    assert built(fabric) == "baba"
+    assert (built(fabric), newest(fabric).walk.unreleased) == ("baba", "domain 1")
     fabric.control.pause("shop")
+    fabric.round()
+    assert newest(fabric).walk.unreleased == "", "it waits for another word now"
     with pytest.raises(Conflict, match="is paused"):
         fabric.control.next_domain("shop")
     fabric.control.resume("shop")
@@ -389,3 +397,30 @@ def test_who_becomes_unwell_has_the_rollout_looked_at() -> None:
     assert fabric.instance("web-0.shop").phase is Phase.SERVING
     assert fabric.instance("web-0.shop").unwell_since_s
     assert ("operation", newest(fabric).id) in daemon.woken
+
+
+@pytest.mark.parametrize("upgrade", [Upgrade(max_unavailable=3), Upgrade(max_unavailable_percent=75)])
+def test_a_rollout_says_how_many_go_together(upgrade: Upgrade) -> None:
+    """As its service's file says, from its beginning, and as it says then when that is changed under way."""
+    fabric = serving(upgrade, instances=4)
+    fabric.control.apply_spec(spec("b", upgrade, instances=4))
+    assert (newest(fabric).together, newest(fabric).operation.together) == (3, 3)
+    fabric.control.apply_spec(spec("b", Upgrade(max_unavailable=2), instances=4))
+    fabric.round()
+    assert newest(fabric).operation.together == 2
+
+
+def test_a_turn_of_a_rollout_looks_at_its_targets_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom to begin, and when to look again, follow from the same look."""
+    looks: list[str] = []
+
+    def counted(operation: Operation, *rest: Any) -> list[Target]:
+        looks.append(operation.id)
+        return survey(operation, *rest)
+
+    upgrade = Upgrade(soak_s=30.0)
+    fabric = serving(upgrade, instances=2)
+    fabric.control.apply_spec(spec("b", upgrade, instances=2))
+    monkeypatch.setattr(rollout, "survey", counted)
+    conduct(fabric.present, fabric.host, newest(fabric).id)
+    assert looks == [newest(fabric).id]

@@ -28,9 +28,9 @@ def test_who_is_out_already_holds_up_the_next() -> None:
         operation = Operation(
             id="x", verb=Verb.REIMAGE, subject=here.name, service="shop", targets=((here.name, Incarnation(2, 1)),)
         )
-        moved, changed = rollout.advance(operation, {here.name: here, other: beside})
-        assert bool(changed) is goes, phase
-        assert ("waits until web-1.shop serves again" in moved.message) is not goes
+        after = rollout.advance(operation, {here.name: here, other: beside})
+        assert bool(after.changed) is goes, phase
+        assert ("waits until web-1.shop serves again" in after.operation.message) is not goes
 
 
 def test_who_is_about_to_go_out_holds_up_the_next() -> None:
@@ -40,7 +40,7 @@ def test_who_is_about_to_go_out_holds_up_the_next() -> None:
     operation = Operation(
         id="x", verb=Verb.RESTART, subject=here.name, service="shop", targets=((here.name, Incarnation(1, 3)),)
     )
-    assert rollout.advance(operation, {here.name: here, beside.name: beside})[1] == ()
+    assert rollout.advance(operation, {here.name: here, beside.name: beside}).changed == ()
 
 
 def test_what_was_removed_does_not_count_as_serving() -> None:
@@ -50,9 +50,10 @@ def test_what_was_removed_does_not_count_as_serving() -> None:
     gone = instance_name("shop", "web", 2)
     targets = tuple((name, Incarnation(2, 1)) for name in (here.name, leaving.name, gone))
     operation = Operation(id="x", verb=Verb.REIMAGE, subject="shop", service="shop", targets=targets)
-    over, changed = rollout.advance(operation, {here.name: here, leaving.name: leaving})
+    after = rollout.advance(operation, {here.name: here, leaving.name: leaving})
+    over = after.operation
     assert (over.progress, over.message) == (Progress.DONE, "1 of 3 serving, 2 removed meanwhile")
-    assert changed == ()
+    assert after.changed == ()
 
 
 @pytest.mark.parametrize("verb", [Verb.REIMAGE, Verb.RESTART, Verb.REBUILD])
@@ -62,10 +63,10 @@ def test_a_failure_of_before_is_no_failure_of_the_operation(verb: Verb) -> None:
     operation = Operation(
         id="x", verb=verb, subject=failed.name, service="shop", targets=((failed.name, target(verb, failed)),)
     )
-    begun, changed = rollout.advance(operation, {failed.name: failed})
-    again, _ = rollout.advance(begun, {failed.name: changed[0]})
-    assert (begun.progress, again.progress) == (Progress.RUNNING, Progress.RUNNING)
+    begun = rollout.advance(operation, {failed.name: failed})
+    again = rollout.advance(begun.operation, {failed.name: begun.changed[0]}).operation
+    assert (begun.operation.progress, again.progress) == (Progress.RUNNING, Progress.RUNNING)
     # After the reimage that the healing ladder tried, it is as new as was wished, and failed all the same.
-    later = replace(changed[0], generation=9, boot=0)
-    over, _ = rollout.advance(again, {failed.name: later})
+    later = replace(begun.changed[0], generation=9, boot=0)
+    over = rollout.advance(again, {failed.name: later}).operation
     assert (over.progress, over.message) == (Progress.FAILED, "web-0.shop: setup did not end")

@@ -110,7 +110,8 @@ class Life:
     def decide(self) -> None:
         """One decision of the rule, with what must hold of it."""
         before = self.operation
-        after, changed = advance(before, self.instances, self.course, self.now_s)
+        decided = advance(before, self.instances, self.course, self.now_s)
+        after, changed = decided.operation, decided.changed
         parts = self.parts()
         for one in changed:
             old = self.instances[one.name]

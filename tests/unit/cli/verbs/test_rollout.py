@@ -202,3 +202,23 @@ def test_who_waits_is_told_which_domain_waits_for_whom(
         assert main(["rollout", "next", "shop"]) == 0
         assert main(["wait", "shop", "--timeout", "5m"]) == 0
         assert {one.role.size.memory_mib for one in daemon.control.instances("shop")} == {256}
+
+
+def test_who_waits_is_told_by_the_record_not_by_its_words(run: Run, daemon: Daemon) -> None:
+    """What a message happens to say holds nobody up; which part waits is a field."""
+    daemon.client().apply(MORE)
+    [begun] = daemon.present.rollouts_of("shop")
+    words = "0 of 3 serving; web-0.shop: its script asks for vmrole rollout next shop"
+    daemon.present.commit([records.put(dataclasses.replace(begun, message=words))])
+    assert "rollout next" not in run("wait", "shop", "--timeout", "2s")[2]
+    [begun] = daemon.present.rollouts_of("shop")
+    walk = dataclasses.replace(begun.walk, unreleased="domain 1")
+    daemon.present.commit([records.put(dataclasses.replace(begun, message="", walk=walk))])
+    assert "shop: domain 1 waits for: vmrole rollout next shop" in run("wait", "shop", "--timeout", "2s")[2]
+
+
+def test_operations_say_how_many_of_a_rollout_go_together(run: Run, daemon: Daemon) -> None:
+    """As the service's file says."""
+    daemon.client().apply(MORE.replace("roles:", "upgrade: {maxUnavailable: 67 %}\nroles:", 1))
+    columns, row = run("get", "operations", "-o", "wide")[1].splitlines()
+    assert row[columns.index("TOGETHER") :].split()[0] == "2"
