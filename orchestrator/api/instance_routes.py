@@ -58,7 +58,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
         found = selected(control.chosen(subject), labels)
         taken = (seats_of(control) if seats else None) or {}
-        return [view_instance(one, taken.get(one.name), control.service_of(one)) for one in found]
+        return [view_instance(one, control.service_of(one), taken.get(one.name)) for one in found]
 
     @router.put("/protection", tags=["instances"])
     def protect(request: Request, wish: Protection) -> list[InstanceView]:
@@ -66,7 +66,8 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         said(request, "protect" if wish.protected else "unprotect", wish.subject)
         if not wish.subject:
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
-        return [view_instance(one) for one in control.protect(wish.subject, on=wish.protected, labels=wish.labels)]
+        changed = control.protect(wish.subject, on=wish.protected, labels=wish.labels)
+        return [view_instance(one, control.service_of(one)) for one in changed]
 
     @router.get("/instances/watch", tags=["instances"], response_class=Response, responses=_STREAM)
     async def watch_instances(request: Request, subject: Subject = "", labels: Selector = "") -> Response:
@@ -81,7 +82,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
         """One instance, "web-0.shop" or "web-0" when that is unique."""
         instance = control.instance(name)
         seat = (seats_of(control) or {}).get(instance.name)
-        return view_instance(instance, seat, control.service_of(instance))
+        return view_instance(instance, control.service_of(instance), seat)
 
     @router.get("/instances/{name}/why", tags=["instances"])
     def get_why(name: str) -> Why:

@@ -84,7 +84,8 @@ class InstanceLookout:
         """See Lookout."""
         again = [AGAIN] if self._begun else []
         self._begun = True
-        return itertools.chain(again, _all([one for one in chosen(known, self._subject) if self._selects(one)]))
+        selected = [one for one in chosen(known, self._subject) if self._selects(one)]
+        return itertools.chain(again, _all(selected, control))
 
     def wants(self, event: Event) -> bool:  # noqa: ARG002 - the shape
         """See Lookout."""
@@ -121,7 +122,7 @@ class OperationLookout:
         self.topics = [("operation", self._id), ("instances", operation.service)]
         targets = [known[name] for name, _ in operation.targets if name in known]
         end = [] if operation.progress is Progress.RUNNING else [frame("end", operation)]
-        return itertools.chain(again, [frame("operation", operation)], _all(targets), end)
+        return itertools.chain(again, [frame("operation", operation)], _all(targets, control), end)
 
     def wants(self, event: Event) -> bool:  # noqa: ARG002 - the shape
         """See Lookout."""
@@ -135,9 +136,9 @@ class OperationLookout:
         return "instance" if after else "gone"
 
 
-def frame_of(instance: Instance, kind: str = "instance") -> Frame:
+def frame_of(instance: Instance, control: Control, kind: str = "instance") -> Frame:
     """An instance as it is shown."""
-    return frame(kind, view_instance(instance))
+    return frame(kind, view_instance(instance, control.service_of(instance)))
 
 
 def frame_of_event(event: Event) -> Frame:
@@ -145,10 +146,10 @@ def frame_of_event(event: Event) -> Frame:
     return frame("event", event, number=event.number)
 
 
-def _all(instances: Sequence[Instance]) -> Iterable[Frame]:
+def _all(instances: Sequence[Instance], control: Control) -> Iterable[Frame]:
     """All there are, and that these are all."""
     ordered = sorted(instances, key=by_role_and_number)
-    return itertools.chain(map(frame_of, ordered), [frame("current", len(ordered))])
+    return itertools.chain((frame_of(one, control) for one in ordered), [frame("current", len(ordered))])
 
 
 def chosen(known: Known, subject: str) -> list[Instance]:

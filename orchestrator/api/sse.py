@@ -244,7 +244,7 @@ class Watchers:
             for watch in {watch for topic in topics_of(present) for watch in self._fed.get(topic, ())}:
                 if kind := watch.lookout.tells(before, after):
                     if kind not in frames:  # Encoded once, however many watch.
-                        frames[kind] = frame_of(present, kind)
+                        frames[kind] = frame_of(present, self._control, kind)
                     parcels.setdefault(watch, []).append(frames[kind])
 
     def _tell_events(self, events: Sequence[Event], parcels: dict[Watch, list[Frame]]) -> None:

@@ -94,7 +94,7 @@ class InstanceView:
     stale: bool  # its VM is not yet, or was left, as the service file says
     served_at_s: float
     unwell_since_s: float
-    domain: int | None = None  # of its service's upgrade domains; None when there are none, or not asked for
+    domain: int | None = None  # of its service's upgrade domains; None when there are none
     standing: Standing | None = None  # at the balancer; None when not a member, or not asked for
     connections: int | None = None
     revision: int
@@ -269,8 +269,8 @@ def view_service(
     )
 
 
-def view_instance(instance: Instance, seat: Seat | None = None, service: Service | None = None) -> InstanceView:
-    """The instance as shown; `service` is its own."""
+def view_instance(instance: Instance, service: Service | None, seat: Seat | None = None) -> InstanceView:
+    """The instance as shown; `service` is its own, None when that is gone meanwhile."""
     return InstanceView(
         name=instance.name,
         service=instance.service,

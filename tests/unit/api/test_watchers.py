@@ -21,7 +21,7 @@ from orchestrator.api.sse import Watchers
 from orchestrator.control import records
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import Unreachable
-from orchestrator.model import Event, Instance, Progress, Verb
+from orchestrator.model import Event, Instance, Progress, Service, Verb
 from orchestrator.ports import Change, Document
 from tests.world.fabric import Fabric, web_role
 
@@ -175,9 +175,9 @@ def test_fifty_watches_of_a_change_cost_one_message(fabric: Fabric, monkeypatch:
     """One thread for all; of many instances one is shown anew, once, however many watch; nothing is listed."""
     shown: list[str] = []
 
-    def counted(instance: Instance) -> views.InstanceView:
+    def counted(instance: Instance, service: Service | None) -> views.InstanceView:
         shown.append(instance.name)
-        return views.view_instance(instance)
+        return views.view_instance(instance, service)
 
     monkeypatch.setattr(lookouts, "view_instance", counted)
 
@@ -385,11 +385,11 @@ def test_a_bug_in_one_message_costs_nobody_the_truth(
         await reader.until(lambda: "current" in reader.kinds)
         met = threading.Event()
 
-        def broken(instance: Instance) -> views.InstanceView:
+        def broken(instance: Instance, service: Service | None) -> views.InstanceView:
             if not met.is_set():
                 met.set()
                 raise ZeroDivisionError
-            return views.view_instance(instance)
+            return views.view_instance(instance, service)
 
         monkeypatch.setattr(lookouts, "view_instance", broken)
         change(fabric, "web-1.shop", "for a friend")

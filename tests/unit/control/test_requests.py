@@ -335,9 +335,9 @@ def test_scaling_is_whole(fabric: Fabric) -> None:
     assert fabric.control.service("shop").spec.roles[0].instances == 2
 
 
-def wire_of(instance: Instance) -> dict[str, Any]:
+def wire_of(fabric: Fabric, instance: Instance) -> dict[str, Any]:
     """The instance as a client reads it."""
-    found: dict[str, Any] = dataclasses.asdict(view_instance(instance))
+    found: dict[str, Any] = dataclasses.asdict(view_instance(instance, fabric.control.service_of(instance)))
     return found
 
 
@@ -364,8 +364,8 @@ def test_what_a_halted_rollout_left_is_told_and_taken_up() -> None:
     wanted = spec(instances=3, size=Size(memory_mib=256))
     before = sizes(fabric)
     assert any("not yet what the service file says" in line for line in fabric.control.why("web-2"))
-    assert [view_instance(one).stale for one in fabric.control.instances("shop")] == [False, True, True]
-    listed = listing.lines("instances", [wire_of(one) for one in fabric.control.instances("shop")], "wide")
+    assert [wire_of(fabric, one)["stale"] for one in fabric.control.instances("shop")] == [False, True, True]
+    listed = listing.lines("instances", [wire_of(fabric, one) for one in fabric.control.instances("shop")], "wide")
     assert ["a rollout" in line for line in listed[1:]] == [False, True, True]
     told = fabric.control.apply_spec(wanted, dry_run=True)
     (change,) = told.changes

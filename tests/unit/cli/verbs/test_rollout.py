@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,14 @@ def test_next_lets_a_domain_go_and_what_is_shown_of_domains(run: Run, daemon: Da
     wide = run("get", "instances", "-o", "wide", "--no-headers")[1]
     assert [row["domain"] for row in daemon.client().instances("shop")] == [0, 1, 0], wide
     assert "Domain:      1" in run("describe", "web-1.shop")[1]
+    watched = daemon.client().watch_instances("shop", until=time.monotonic() + 60.0)
+    assert [next(watched)[1]["domain"] for _ in range(3)] == [0, 1, 0]
+    daemon.present.commit(
+        [records.put_state(dataclasses.replace(daemon.control.instance("web-1.shop"), waiting="x"))]
+    )
+    assert next(row["domain"] for kind, row, _ in watched if kind == "instance" and row["waiting"] == "x") == 1
+    assert [row["domain"] for row in daemon.client().protect("web-1.shop", on=True)] == [1]
+    daemon.client().protect("web-1.shop", on=False)
     told = run("describe", "shop")[1]
     assert "Upgrade:   2 domains, each domain when it is let go, soak 30 s, canary 1" in told
     assert "Rollout:   to revision 2, running: 0 of 3 serving" in told
