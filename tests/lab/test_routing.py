@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.drivers.network import routing, tables
 from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import Verdict, host, passage
@@ -19,7 +20,8 @@ from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, private_network, reaches, serving
 
-SHOP, (WEB,) = make_service("shop", "203.0.113.10", 1)
+VIP = "203.0.113.10"
+SHOP, (WEB,) = make_service("shop", VIP, 1)
 BLOG, (PAGE,) = make_service("blog", "203.0.113.11", 1, [SHOP])
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 REDIRECTS = Path("/proc/sys/net/ipv4/conf/all/accept_redirects")
@@ -47,10 +49,15 @@ def begin(lab: Lab, tmp_path: Path) -> Iterator[Begin]:
 
 @contextlib.contextmanager
 def guest() -> Iterator[StandIn]:
-    """The shop's guest, and who listens on both sides of the host."""
-    with StandIn(SHOP, WEB).plugged() as inside, serving(CLIENT_NAMESPACE, 8080), serving(LAN, 8080):
-        inside.configure()
-        yield inside
+    """The shop's guest, its VIP, and who listens on both sides of the host."""
+    vips = VipAddresses(OUTSIDE_LINK)
+    assert not vips.hold({VIP}).refused
+    try:
+        with StandIn(SHOP, WEB).plugged() as inside, serving(CLIENT_NAMESPACE, 8080), serving(LAN, 8080):
+            inside.configure()
+            yield inside
+    finally:
+        vips.hold(())
 
 
 def starts_with_host(lab: Lab) -> bool:
@@ -72,13 +79,13 @@ def test_a_host_that_did_not_route_does_so_for_guests_alone(lab: Lab, begin: Beg
     network = begin()
     network.lay(SHOP, [WEB])
     assert not starts_with_host(lab)
-    with guest() as inside, serving("", 80, "203.0.113.10"):
+    with guest() as inside, serving("", 80, VIP):
         for _ in range(2):
             assert FORWARDING.read_text() == "1\n"
             assert joins() == (False, False)
             assert inside.reaches(CLIENT_ADDRESS, 8080)
             assert inside.reaches(LAN_ADDRESS, 8080)
-            assert reaches(LAN, "203.0.113.10", 80)
+            assert reaches(LAN, VIP, 80)
             assert network.drops()[tables.NO_ROUTER] >= 2
             network = begin()
             network.lay(SHOP, [WEB])
