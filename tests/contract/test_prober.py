@@ -167,6 +167,24 @@ def test_a_sick_member_is_never_both_up_and_checked(prober: Prober, member: Make
     assert health.checked
 
 
+def test_a_prober_that_was_held_up_blames_nobody(member: Make) -> None:
+    """Its thread does not run for longer than a check may take: an answer has its time from when it was asked for."""
+    well, gone = member(b"HTTP/1.1 200 OK\r\n"), member(b"")
+    gone.stop()
+    pace = Pace(interval_s=0.05, timeout_s=0.5, fall=1)
+    turned: list[Hashable] = []
+
+    def hear(key: Hashable) -> None:
+        turned.append(key)
+        time.sleep(pace.timeout_s * 1.4)  # The member hangs up after a second.
+
+    with Prober(hear) as prober:
+        targets = {"well": target(well, http=True), "gone": target(gone)}
+        prober.watch({key: replace(one, pace=pace) for key, one in targets.items()})
+        until(lambda: prober.health("well").checked, WITHIN_S)
+    assert turned == ["gone"]
+
+
 def test_who_is_not_watched_is_asked_no_more(prober: Prober, member: Make) -> None:
     """And one that is watched as before is not thought of anew."""
     gone, stays = member(b""), member(b"")

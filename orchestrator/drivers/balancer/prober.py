@@ -141,9 +141,10 @@ class Prober:
         while not self._ending.is_set():
             try:
                 self._begin_due()
+                looked_at = time.monotonic()
                 for event, _ in self._selector.select(self._pause_s()):
                     self._go_on(event.data)
-                self._end_late()
+                self._end_late(looked_at)
             except Exception:  # Without this thread nobody would look after members.
                 log.exception("checks of members go on after an error of their own")
                 self._ending.wait(IDLE_S)
@@ -191,6 +192,7 @@ class Prober:
                     self._end(check, "")
                     return
                 check.asked = True
+                check.ends_at = time.monotonic() + check.of.target.pace.timeout_s  # It may have been held up.
                 check.talk.send(f"GET {probe.path} HTTP/1.0\r\n\r\n".encode("ascii"))
                 self._selector.modify(check.talk, selectors.EVENT_READ, check)
                 return
@@ -205,9 +207,9 @@ class Prober:
         elif not chunk or len(check.heard) >= _STATUS_BYTES:
             self._end(check, "the answer is no success")
 
-    def _end_late(self) -> None:
-        now = time.monotonic()
-        for check in [check for check in self._flying if check.ends_at <= now]:
+    def _end_late(self, looked_at: float) -> None:
+        """Those whose time was over when it was looked what has come: what came since is looked at first."""
+        for check in [check for check in self._flying if check.ends_at <= looked_at]:
             self._end(check, "no answer in time")
 
     def _close(self, check: _Check) -> None:
