@@ -226,7 +226,7 @@ def _host(
                 network=network,
                 clock=clock,
             ),
-            front=Front(balancer=PerEndpoint(haproxy, nftables), vips=vips),
+            front=Front(balancer=stack.enter_context(PerEndpoint(haproxy, nftables)), vips=vips),
         )
 
 

@@ -30,6 +30,13 @@ class Balancer(Protocol):
     def drain(self, name: InstanceName) -> None:
         """No new connections for the member; open ones go on. An absent member is fine."""
 
+    def heed(self, name: InstanceName, *, well: bool) -> None:
+        """What somebody beside the balancer thinks of the member: while it is not well nothing reaches it, no client
+        that keeps its member either; what is open may be cut.
+
+        Being told that it is well takes no draining one back. An absent member is fine.
+        """
+
     def leave(self, name: InstanceName) -> None:
         """Takes the member out of all pools, ending what is still open. An absent member is fine."""
 

@@ -128,6 +128,26 @@ def test_who_is_down_keeps_nobody(haproxy: HaproxyBalancer, clients: list[Client
         assert seats(clients) == after
 
 
+@pytest.mark.parametrize("frontend", KINDS)
+def test_who_is_thought_unwell_keeps_nobody(
+    haproxy: HaproxyBalancer, clients: list[Client], frontend: Frontend
+) -> None:
+    """Though it answers: not one that is in rotation, nor one that drains, also over a reload. Well, it gets some."""
+    serve(haproxy, frontend)
+    assert set(seats(clients)) == {"zero", "one"}
+    for drains in (False, True):
+        if drains:
+            haproxy.drain(ZERO)
+        haproxy.heed(ZERO, well=False)
+        assert set(seats(clients)) == {"one"}
+        haproxy.shape([frontend, ADMIN])
+        assert set(seats(clients)) == {"one"}
+        haproxy.heed(ZERO, well=True)
+        haproxy.shape([frontend])
+        others = [Client(f"{CORNER}.{150 + 40 * drains + index}") for index in range(40)]
+        assert set(seats(others)) == ({"one"} if drains else {"zero", "one"})
+
+
 def test_a_cookie_of_nobody_s_is_none(haproxy: HaproxyBalancer, clients: list[Client]) -> None:
     """Whoever makes one up is given one of ours; one pool's does not count for another's."""
     serve(haproxy, BY_COOKIE)

@@ -167,6 +167,31 @@ def test_a_sick_member_is_never_both_up_and_checked(prober: Prober, member: Make
     assert health.checked
 
 
+def test_who_is_well_is_spared_and_doubted_at_once(prober: Prober, member: Make) -> None:
+    """One that is well is left alone so long; after one bad answer it is asked as often as ever."""
+    asked = member(b"HTTP/1.1 200 OK\r\n")
+    spared = replace(QUICK, spared_s=600.0)
+    prober.watch({"m": replace(target(asked, http=True), pace=spared)})
+    until(lambda: prober.health("m").checked, WITHIN_S)
+    time.sleep(QUICK.interval_s * 10)
+    assert asked.count == 1
+    other = member(b"HTTP/1.1 500 no\r\n")
+    prober.watch({"m": replace(target(other, http=True), pace=spared)})
+    until(lambda: not prober.health("m").up, WITHIN_S)
+    assert asked.count == 1
+
+
+def test_another_pace_makes_nobody_think_anew(prober: Prober, member: Make) -> None:
+    """How often one is asked goes by how many there are: what is thought of it stays, and it is not asked anew."""
+    asked = member(b"")
+    asked.stop()
+    prober.watch({"m": target(asked)})
+    until(lambda: not prober.health("m").up, WITHIN_S)
+    prober.watch({"m": replace(target(asked), pace=Pace(interval_s=600.0))})
+    assert prober.healths() == {"m": prober.health("m")}
+    assert not prober.health("m").up
+
+
 def test_a_prober_that_was_held_up_blames_nobody(member: Make) -> None:
     """Its thread does not run for longer than a check may take: an answer has its time from when it was asked for."""
     well, gone = member(b"HTTP/1.1 200 OK\r\n"), member(b"")

@@ -55,6 +55,7 @@ EFFECTS = frozenset(
         "shape",
         "join",
         "drain",
+        "heed",
         "leave",
         "lay",
         "lift",

@@ -20,11 +20,16 @@ WRITABLE: Final = "the balancer's directory must be writable for the daemon"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shape:
-    """What a balancer shall be: its endpoints, its members, and which of these are draining."""
+    """What a balancer shall be: its endpoints, its members, and which of these are draining, or are not well."""
 
     frontends: tuple[Frontend, ...] = ()
     members: Mapping[str, Member] = dataclasses.field(default_factory=dict)
     draining: frozenset[str] = frozenset()
+    unwell: frozenset[str] = frozenset()  # as somebody beside the balancer says
+
+    def closed(self, name: str) -> bool:
+        """Whether the member gets no new connections, whatever the balancer itself thinks of it."""
+        return name in self.draining or name in self.unwell
 
     def with_frontends(self, frontends: tuple[Frontend, ...]) -> Shape:
         """These endpoints, and the members that have a place behind one of them."""
@@ -32,21 +37,33 @@ class Shape:
         members = {
             name: member for name, member in self.members.items() if any(pool in pools for pool, _ in member.pools)
         }
-        return Shape(frontends=frontends, members=members, draining=self.draining.intersection(members))
+        return Shape(
+            frontends=frontends,
+            members=members,
+            draining=self.draining.intersection(members),
+            unwell=self.unwell.intersection(members),
+        )
 
     def with_member(self, member: Member) -> Shape:
-        """The member among the others, not draining."""
+        """The member among the others, not draining; as well as it was, unless it is another one by now."""
         members = {**self.members, member.name: member}
-        return dataclasses.replace(self, members=members, draining=self.draining - {member.name})
+        unwell = self.unwell if self.members.get(member.name) == member else self.unwell - {member.name}
+        return dataclasses.replace(self, members=members, draining=self.draining - {member.name}, unwell=unwell)
 
     def with_draining(self, name: InstanceName) -> Shape:
         """The same, with a member that drains."""
         return dataclasses.replace(self, draining=self.draining | {name})
 
+    def with_health(self, name: InstanceName, *, well: bool) -> Shape:
+        """The same, with a member that is told to be well or not; one that is not there is not noted."""
+        unwell = self.unwell - {name} if well or name not in self.members else self.unwell | {name}
+        return dataclasses.replace(self, unwell=unwell)
+
     def without(self, name: InstanceName) -> Shape:
         """The others."""
         members = {other: member for other, member in self.members.items() if other != name}
-        return dataclasses.replace(self, members=members, draining=self.draining - {name})
+        left = {name}
+        return dataclasses.replace(self, members=members, draining=self.draining - left, unwell=self.unwell - left)
 
 
 _SHAPE = TypeAdapter(Shape)

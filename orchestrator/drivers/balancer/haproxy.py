@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,7 +22,7 @@ from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, HaproxyProcess
 from orchestrator.drivers.balancer.watch import Snapshot, watching
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat
+from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
 
 log = logging.getLogger(__name__)
 # How long a verb waits for another one. A reload may take many seconds: who comes meanwhile is asked to come again,
@@ -121,6 +122,22 @@ class HaproxyBalancer:
             self.members.must_show(name, present, in_rotation=False)
             self._see(name)
 
+    def heed(self, name: InstanceName, *, well: bool) -> None:
+        """See ports.Balancer. Who drains keeps the clients that have chosen him; who is not well keeps none."""
+        with self._turn():
+            before = self.desired.shape
+            after = before.with_health(name, well=well)
+            if after == before:
+                return
+            if not well:  # Noted before it goes, and after it has come.
+                self.desired.keep(after)
+            if self.process.pid() is not None:
+                present = [pool for pool, _ in self.members.rows_of(name, self._pools_of(name))]
+                for pool in present:
+                    (self.members.open if well else self.members.close)(pool, name)
+                self.members.must_show(name, present, in_rotation=well and name not in before.draining)
+            self.desired.keep(after)
+
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer. Busy when HAProxy does not let go of it yet."""
         end = time.monotonic() + REMOVE_S
@@ -164,7 +181,18 @@ class HaproxyBalancer:
         return list(dict.fromkeys([*pools, *self._seen.pools_of(name, self._everywhere)]))
 
     def _everywhere(self) -> Mapping[InstanceName, Seat]:
-        return {} if self.process.pid() is None else self.members.seats()
+        return {} if self.process.pid() is None else self._judged(self.members.seats())
+
+    def _judged(self, seats: Mapping[InstanceName, Seat]) -> Mapping[InstanceName, Seat]:
+        """What HAProxy shows does not tell who drains from who is not well."""
+        shape = self.desired.shape
+        unwell = [name for name in shape.unwell - shape.draining if name in seats]
+        if not unwell:
+            return seats
+        down = {
+            name: replace(seats[InstanceName(name)], standing=Standing.DOWN) for name in map(InstanceName, unwell)
+        }
+        return {**seats, **down}
 
     def _see(self, name: InstanceName) -> Seat | None:
         """Reads one member's seat and notes it among the others'."""
@@ -172,6 +200,8 @@ class HaproxyBalancer:
         if not pools and not self._seen.knows(name):
             return None
         seat = self.members.seat(name, pools)
+        if seat is not None:
+            seat = self._judged({name: seat})[name]
         self._seen.note(name, seat)
         return seat
 
@@ -183,15 +213,19 @@ class HaproxyBalancer:
         for (pool, _), row in rows.items():
             if wanted.get(pool) != row.addr:
                 self.members.remove(pool, name)
+        shape = self.desired.shape.with_member(member)
+        unwell = name in shape.unwell
         count = len(self.desired.shape.members)
         for pool, address in wanted.items():
             there = rows.get((pool, name))
             if there is None or there.addr != address:
                 self._add(pool, member, address, frontends[pool], count)
             elif name in self.desired.shape.draining or not there.in_rotation:
-                self.members.take_back(pool, name)
-        self.members.must_show(name, wanted, in_rotation=True)
-        self.desired.keep(self.desired.shape.with_member(member))
+                self.members.take_back(pool, name, well=not unwell)
+            if unwell:
+                self.members.close(pool, name)
+        self.members.must_show(name, wanted, in_rotation=not unwell)
+        self.desired.keep(shape)
         self._see(name)
 
     def _add(self, pool: PoolName, member: Member, address: str, frontend: Frontend, count: int) -> None:
@@ -261,7 +295,7 @@ class HaproxyBalancer:
                 self._seen.take({})
                 return {}
             self._check_due()
-            return self._seen.take(self.members.seats())
+            return self._seen.take(self._judged(self.members.seats()))
 
     def revive_in_turn(self) -> None:
         """As `revive`, when nobody else is at it."""

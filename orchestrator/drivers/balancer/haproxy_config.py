@@ -200,9 +200,10 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
     for name, member in sorted(shape.members.items()):
         for of, port in member.pools:
             if of == frontend.pool:
-                weight = " weight 0" if name in shape.draining else ""
+                state = " weight 0" if name in shape.draining else ""
+                state += " disabled" if name in shape.unwell else ""
                 options = server_options(frontend, len(shape.members), member)
-                lines.append(f"    server {checked_name(name)} {server_address(member, port)} {options}{weight}")
+                lines.append(f"    server {checked_name(name)} {server_address(member, port)} {options}{state}")
     return "\n".join(lines) + "\n"
 
 

@@ -122,10 +122,21 @@ class Members:
         """No new connections. By its weight: of the state "drain" a member that is down shows nothing."""
         self._set(pool, name, "weight 0")
 
-    def take_back(self, pool: PoolName, name: InstanceName) -> None:
-        """New connections again, however it was drained: daemons before this one did it by the state."""
-        self._set(pool, name, "state ready")
+    def take_back(self, pool: PoolName, name: InstanceName, *, well: bool = True) -> None:
+        """New connections again, if it is well, however it was drained: former daemons did it by the state."""
+        if well:
+            self.open(pool, name)
         self._set(pool, name, "weight 1")
+
+    def close(self, pool: PoolName, name: InstanceName) -> None:
+        """Nothing reaches it, not even clients that keep their member, and what is open is cut, as when a check of
+        HAProxy's own takes it out. HAProxy asks it nothing until `open`.
+        """
+        self._set(pool, name, "state maint")
+
+    def open(self, pool: PoolName, name: InstanceName) -> None:
+        """Undoes `close`; who drains goes on draining."""
+        self._set(pool, name, "state ready")
 
     def must_show(self, name: InstanceName, pools: Iterable[PoolName], *, in_rotation: bool) -> None:
         """Reads back what was set; Busy where it had no effect."""

@@ -147,6 +147,14 @@ class NftablesBalancer:
             self._lay(self.desired.shape)
             self._counted = (0.0, {})  # What was counted before may miss what has begun since.
 
+    def heed(self, name: InstanceName, *, well: bool) -> None:
+        """See ports.Balancer. Beside what its own prober thinks."""
+        with self._turn():
+            after = self.desired.shape.with_health(name, well=well)
+            if after != self.desired.shape:
+                self._lay(after)
+                self.desired.keep(after)
+
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer. Drained first: who dies in between finds a member that is still to be cut."""
         with self._turn():
@@ -188,7 +196,8 @@ class NftablesBalancer:
         if member.name in shape.draining or not pools:
             standing = Standing.DRAINING
         else:
-            standing = Standing.UP if all(health.up for health in healths) else Standing.DOWN
+            up = member.name not in shape.unwell and all(health.up for health in healths)
+            standing = Standing.UP if up else Standing.DOWN
         return Seat(
             address=member.address if pools else "",
             standing=standing,
@@ -231,9 +240,7 @@ class NftablesBalancer:
             for pool, port in member.pools
         ]
         takers = [
-            place
-            for name, place in known
-            if name not in shape.draining and self._prober.health((place.pool, name)).up
+            place for name, place in known if not shape.closed(name) and self._prober.health((place.pool, name)).up
         ]
         wanted = nft_pools.pools(shape.frontends, takers, [place for _, place in known])
         if wanted != self._laid or self._shown is None:

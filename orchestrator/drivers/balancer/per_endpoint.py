@@ -1,22 +1,84 @@
-"""Two balancers as one: each endpoint has its own carrier, and a member is wherever its endpoints are."""
+"""Two balancers as one: each endpoint has its own carrier, and a member is wherever its endpoints are.
+
+The kernel's balancer asks its members by a prober of its own; HAProxy's are asked here, beside its
+own checks, which are the fastest way out for a dead one: both have to be content.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final, Protocol, Self
 
+from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
-from orchestrator.errors import EndpointRefused, Transient
+from orchestrator.drivers.balancer.prober import Health, Prober, Target, pace_of
+from orchestrator.drivers.balancer.watch import watching
+from orchestrator.errors import EndpointRefused, Transient, WorldError
 from orchestrator.model import Carrier, Frontend, InstanceName, Member, Seat, Standing
+
+# Of those who are well, all together: a check costs some 0.3 ms, and HAProxy's own are the fast ones.
+CHECKS_EACH_SECOND: Final = 25
+_STOP_S: Final = 5.0
+
+
+class Asking(Protocol):
+    """What is needed of a prober; see prober.Prober."""
+
+    def watch(self, targets: Mapping[Hashable, Target]) -> None:
+        """Exactly these are asked from now on."""
+
+    def healths(self) -> Mapping[Hashable, Health]:
+        """What is thought of them."""
 
 
 class PerEndpoint:
-    """See ports.Balancer."""
+    """See ports.Balancer. `with` asks HAProxy's members; at its end, what was thought of them last stays."""
 
-    def __init__(self, haproxy: HaproxyBalancer, nftables: NftablesBalancer) -> None:
+    def __init__(self, haproxy: HaproxyBalancer, nftables: NftablesBalancer, prober: Asking | None = None) -> None:
+        """`prober`: who asks instead of one of its own."""
         self._haproxy = haproxy
         self._nftables = nftables
+        self._stack = contextlib.ExitStack()
+        self._prober = prober
+        self._asked = Shape()  # whose members the prober asks
+
+    def __enter__(self) -> Self:
+        if self._prober is None:  # A change is acted on with the next look: whom a check wakes has nothing to do.
+            self._prober = self._stack.enter_context(Prober(lambda _: None))
+        self._stack.enter_context(watching("health", lambda: None, self.heed_health, join_s=_STOP_S))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def heed_health(self) -> None:
+        """Tells HAProxy what is thought of its members; of one that has not been asked yet what was thought stays.
+
+        Raises what it meets with one of them, when all have been told.
+        """
+        if self._prober is None:
+            return
+        shape = self._haproxy.desired.shape
+        if shape is not self._asked:
+            self._prober.watch(_targets(shape))
+            self._asked = shape
+        healths = self._prober.healths()
+        sick = {_name_in(key) for key, health in healths.items() if not health.up}
+        unasked = {_name_in(key) for key, health in healths.items() if not health.checked}
+        turned = [(name, False) for name in sick - shape.unwell] + [
+            (name, True) for name in map(InstanceName, shape.unwell) if name not in sick | unasked
+        ]
+        met: WorldError | None = None
+        for name, well in turned:
+            try:
+                self._haproxy.heed(name, well=well)
+            except WorldError as error:
+                met = error
+        if met is not None:
+            raise met
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer. HAProxy first: it lets go of the ports that the kernel shall have."""
@@ -50,6 +112,11 @@ class PerEndpoint:
         self._nftables.drain(name)
         self._haproxy.drain(name)
 
+    def heed(self, name: InstanceName, *, well: bool) -> None:
+        """See ports.Balancer."""
+        self._nftables.heed(name, well=well)
+        self._haproxy.heed(name, well=well)
+
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer."""
         self._nftables.leave(name)
@@ -73,6 +140,26 @@ class PerEndpoint:
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         return [*self._haproxy.faults(), *self._nftables.faults()]
+
+
+def _targets(shape: Shape) -> dict[Hashable, Target]:
+    """Who is asked, and how: as HAProxy asks, but where they are many less often."""
+    probes = {frontend.pool: frontend.probe for frontend in shape.frontends}
+    asked = [
+        (member, pool, port) for member in shape.members.values() for pool, port in member.pools if pool in probes
+    ]
+    spared_s = len(asked) / CHECKS_EACH_SECOND
+    paces = {pool: replace(pace_of(probe), spared_s=spared_s) for pool, probe in probes.items()}
+    return {
+        (pool, member.name): Target(address=member.address, port=port, probe=probes[pool], pace=paces[pool])
+        for member, pool, port in asked
+    }
+
+
+def _name_in(key: Hashable) -> InstanceName:
+    """Whom a target of ours asks."""
+    assert isinstance(key, tuple)
+    return InstanceName(key[1])
 
 
 def _together(one: Seat | None, other: Seat | None) -> Seat | None:

@@ -23,6 +23,7 @@ from typing import Final
 from orchestrator.model import HttpProbe, Probe, TcpProbe
 
 log = logging.getLogger(__name__)
+SICK_AGAIN_S: Final = 5.0  # at most, where those who are well are asked less often
 IDLE_S: Final = 0.2  # How late a new member's first check may be, beside those of others.
 AT_A_TIME: Final = 256  # checks in flight: each holds a descriptor
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
@@ -39,6 +40,7 @@ class Pace:
     rise: int = 1
     fall: int = 2
     initial_delay_s: float = 0.0  # before the first
+    spared_s: float = 0.0  # at least so long between two checks of one that is well, however short the interval
 
 
 def pace_of(probe: Probe | None) -> Pace:
@@ -61,6 +63,10 @@ class Target:
     port: int
     probe: Probe | None
     pace: Pace = Pace()
+
+    def asks_as(self, other: Target | None) -> bool:
+        """Whether both ask the same of the same, however often."""
+        return other is not None and (self.address, self.port, self.probe) == (other.address, other.port, other.probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,12 @@ class Prober:
         now = time.monotonic()
         with self._lock:
             known = {(key, one.target.address) for key, one in self._watched.items()}
-            for key in [key for key, one in self._watched.items() if targets.get(key) != one.target]:
+            for key in [key for key, one in self._watched.items() if not one.target.asks_as(targets.get(key))]:
                 self._watched.pop(key).gone = True
             for key, target in targets.items():
-                if key not in self._watched:
+                if key in self._watched:
+                    self._watched[key].target = target  # Its pace goes by how many there are.
+                else:
                     self._watched[key] = _Watched(target)
                     fresh = (key, target.address) not in known  # Of others the delay is over, or was asked for since.
                     self._plan(now + (target.pace.initial_delay_s if fresh else 0.0), key, self._watched[key])
@@ -130,6 +138,11 @@ class Prober:
         with self._lock:
             watched = self._watched.get(key)
             return Health(checked=True) if watched is None else watched.health
+
+    def healths(self) -> dict[Hashable, Health]:
+        """What is thought of everybody who is asked."""
+        with self._lock:
+            return {key: watched.health for key, watched in self._watched.items()}
 
     def _plan(self, at: float, key: Hashable, watched: _Watched) -> None:
         self._number += 1
@@ -233,8 +246,9 @@ class Prober:
             up, checked = (before.up is not turned), before.checked or not contradicts or turned
             watched.health = Health(up=up, checked=checked, why=fault or ("" if up else before.why))
             watched.run = 0 if turned else watched.run
-            again_s = pace.interval_s / 4 if contradicts and not turned else pace.interval_s
-            self._plan(time.monotonic() + again_s * random.uniform(0.9, 1.1), check.key, watched)  # noqa: S311
+            spared_s = pace.spared_s if up else min(pace.spared_s, SICK_AGAIN_S)
+            pause_s = pace.interval_s / 4 if contradicts and not turned else max(pace.interval_s, spared_s)
+            self._plan(time.monotonic() + pause_s * random.uniform(0.9, 1.1), check.key, watched)  # noqa: S311
             changed = before.up is not up
         if changed:
             self._hear(check.key)

@@ -154,10 +154,19 @@ class FakeBalancer:
         if seat is not None:
             self._world.seats_taken[name] = dataclasses.replace(seat, standing=Standing.DRAINING)
 
+    def heed(self, name: InstanceName, *, well: bool) -> None:
+        """See ports.Balancer."""
+        self._world.meet("balancer")
+        if well:
+            self._world.told_unwell.discard(name)
+        elif name in self._world.seats_taken:
+            self._world.told_unwell.add(name)
+
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer."""
         self._world.meet("balancer")
         self._world.seats_taken.pop(name, None)
+        self._world.told_unwell.discard(name)
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""
@@ -166,7 +175,8 @@ class FakeBalancer:
         seats = {}
         for name, seat in world.seats_taken.items():
             checked = world.time_s - world.joined_at_s.get(name, 0.0) >= self._first_check_s(seat)
-            sick = checked and not world.is_reachable(name) and seat.standing is Standing.UP
+            fails = checked and not world.is_reachable(name)
+            sick = seat.standing is Standing.UP and (fails or name in world.told_unwell)
             standing = Standing.DOWN if sick else seat.standing
             connections = world.connections.get(name, 0)
             seats[name] = dataclasses.replace(seat, standing=standing, connections=connections, checked=checked)

@@ -98,6 +98,7 @@ class World:
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
         self.machines: dict[InstanceName, Machine] = {}
         self.seats_taken: dict[InstanceName, Seat] = {}
+        self.told_unwell: set[InstanceName] = set()  # by whom the balancer heeds
         self.joined_at_s: dict[InstanceName, float] = {}
         self.connections: dict[InstanceName, int] = {}
         self.frontends: tuple[Frontend, ...] = ()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from orchestrator.errors import Transient
-from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing
+from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Seat, Standing
 from orchestrator.ports import Balancer
 
 # Loopback is a /8: each run of the tests has a corner of its own, so that two at a time do not meet.
@@ -39,6 +39,12 @@ def patiently(call: Callable[[], None], within_s: float = 5.0) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def looked(balancer: Balancer) -> dict[InstanceName, Seat]:
+    """The seats of both members, each as it is now."""
+    seats = ((name, balancer.seat(name)) for name in (ZERO, ONE))
+    return {name: seat for name, seat in seats if seat is not None}
 
 
 class BalancerContract:
@@ -83,6 +89,46 @@ class BalancerContract:
         balancer.drain(ZERO)
         balancer.join(member(ZERO))
         assert balancer.seats()[ZERO].standing is Standing.UP
+
+    def test_who_is_told_to_be_unwell_gets_nothing_until_he_is_well(self, balancer: Balancer) -> None:
+        """It is down, which is no drain, and joining again does not make it well. An absent one is fine."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        for _ in range(2):
+            balancer.heed(ZERO, well=False)
+            balancer.heed(ONE, well=False)
+            assert {name: seat.standing for name, seat in looked(balancer).items()} == {ZERO: Standing.DOWN}
+            balancer.join(member(ZERO))
+        for _ in range(2):
+            balancer.heed(ZERO, well=True)
+            assert looked(balancer)[ZERO].standing is Standing.UP
+
+    def test_health_takes_no_draining_member_back(self, balancer: Balancer) -> None:
+        """In whichever order both are told; who is taken back while he is unwell waits until he is well."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        for first in (True, False):
+            if first:
+                balancer.heed(ZERO, well=False)
+            balancer.drain(ZERO)
+            balancer.heed(ZERO, well=False)
+            assert looked(balancer)[ZERO].standing is Standing.DRAINING
+            balancer.heed(ZERO, well=True)
+            assert looked(balancer)[ZERO].standing is Standing.DRAINING
+            balancer.heed(ZERO, well=False)
+            balancer.join(member(ZERO))
+            assert looked(balancer)[ZERO].standing is Standing.DOWN
+            balancer.heed(ZERO, well=True)
+            assert looked(balancer)[ZERO].standing is Standing.UP
+
+    def test_who_left_unwell_comes_back_as_anybody(self, balancer: Balancer) -> None:
+        """What was thought of him before is forgotten."""
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        balancer.heed(ZERO, well=False)
+        patiently(lambda: balancer.leave(ZERO))
+        balancer.join(member(ZERO))
+        assert looked(balancer)[ZERO].standing is Standing.UP
 
     def test_members_stay_when_endpoints_change(self, balancer: Balancer) -> None:
         """A new endpoint disturbs no member; a member takes its place behind it by joining again."""
