@@ -22,6 +22,7 @@ from orchestrator.drivers.balancer import haproxy_config, haproxy_process
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
+from orchestrator.drivers.balancer.haproxy_process import HaproxyProcess
 from orchestrator.errors import Busy, ConfigError, EndpointRefused, Permanent, Transient, Unreachable
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
 from tests.contract.suites.balancer import (
@@ -356,6 +357,37 @@ def slow(tmp_path: Path) -> Iterator[tuple[HaproxyBalancer, Callable[[float], No
     yield haproxy, lambda seconds: cast(None, pause.write_text(str(seconds)))
     pause.write_text("0")
     haproxy.shape([])
+
+
+@pytest.mark.parametrize("name", ["haproxy.cfg", "haproxy.was", "haproxy.pid"])
+def test_a_file_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, name: str) -> None:
+    """What HAProxy has, or whether it runs, is not known then; where there is no file it is known."""
+    process = HaproxyProcess(tmp_path / "haproxy", "haproxy")
+    unreadable = tmp_path / "haproxy" / name
+    unreadable.symlink_to(name)
+    look = process.pid if name.endswith("pid") else process.listening
+    with pytest.raises(Transient, match="Too many levels"):
+        look()
+    assert HaproxyProcess(tmp_path / "haproxy", "haproxy").config == process.config, "a daemon begins all the same"
+    unreadable.unlink()
+    assert not look()
+
+
+@pytest.mark.usefixtures("origins")
+def test_without_descriptors_haproxy_is_not_taken_for_dead(haproxy: HaproxyBalancer) -> None:
+    """Nobody can be looked at then: it goes on as the one that it was, and nobody starts another."""
+    haproxy.shape([HTTP])
+    haproxy.join(member(ZERO))
+    before = haproxy.process.pid()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(Transient):
+            haproxy.process.pid()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert haproxy.process.pid() == before
+    assert ask() == (200, "zero")
 
 
 def test_a_reload_that_nobody_saw_the_end_of_is_believed_by_nobody(

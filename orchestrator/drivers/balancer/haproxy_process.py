@@ -21,10 +21,11 @@ from pathlib import Path
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
-from orchestrator.errors import CommandFailed, ConfigError, Permanent, Unreachable, WorldError
+from orchestrator.errors import CommandFailed, ConfigError, Permanent, Transient, Unreachable, WorldError
 
 log = logging.getLogger(__name__)
 WRITABLE = "HAProxy's directory must be writable for the daemon"
+READABLE = "HAProxy's files must be readable for the daemon; it is tried again by itself"
 START_S = (
     15.0  # A start takes 50 ms and a reload 100 ms; a host that starts its guests may take a hundred times that.
 )
@@ -99,8 +100,9 @@ class HaproxyProcess:
         self._old: set[int] = set()  # workers that a reload has replaced, as far as they lived at the last look
         self._stirred, self._looked = 0, -1  # how often the workers may have changed, and by when that look was
         end = time.monotonic() + REWRITE_S
-        while self.config.exists() and self._noted() is None and time.monotonic() < end:
-            time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
+        with contextlib.suppress(Transient):  # Whoever asks for its process is told.
+            while self.config.exists() and self._noted() is None and time.monotonic() < end:
+                time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
 
     def pid(self) -> int | None:
         """The master's process id, when that process runs and is ours.
@@ -115,21 +117,20 @@ class HaproxyProcess:
         return None
 
     def _noted(self) -> int | None:
-        try:
-            noted = self._pid_file.read_text().strip()
-        except OSError:
-            return None
+        noted = _text_of(self._pid_file).strip()
         return int(noted) if noted.isdecimal() else None
 
     def _is_ours(self, pid: int) -> bool:
         """Whether that process lives and runs on our configuration; for some 10 ms of a reload it is nobody."""
         end = time.monotonic() + REWRITE_S
         while True:
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                return False
+            process = Path(f"/proc/{pid}")
+            with file_faults(process, READABLE):
+                try:
+                    words = (process / "cmdline").read_bytes().split(b"\0")
+                    state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+                except (FileNotFoundError, ProcessLookupError):
+                    return False
             if state == "Z":
                 return False
             if words != [b""] or time.monotonic() > end:
@@ -351,7 +352,9 @@ class HaproxyProcess:
 
 
 def _text_of(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    """Empty where there is no file; Transient where it cannot be read: what it says is not known then."""
+    with file_faults(path, READABLE):
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            return ""
