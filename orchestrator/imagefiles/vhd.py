@@ -41,7 +41,7 @@ _BLOCK_LEAST, _BLOCK_MOST = MIB // 4, 64 * MIB
 _TABLE_MOST = 64 * MIB
 
 
-class Kind(enum.IntEnum):
+class DiskType(enum.IntEnum):
     """The types of disk that exist."""
 
     FIXED = 2
@@ -54,7 +54,7 @@ class Vhd:
     """One file, checked. `blocks`: for each block of the disk the sector of its bitmap, UNUSED where it has none."""
 
     source: Source
-    kind: Kind
+    kind: DiskType
     size_bytes: int
     identity: bytes
     parent: bytes = b""  # the identity of the disk that it stands on
@@ -71,7 +71,7 @@ class Vhd:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Footer:
     raw: bytes
-    kind: Kind
+    kind: DiskType
     size_bytes: int
     header_at: int
     identity: bytes
@@ -83,7 +83,7 @@ def inspect(sources: Sequence[Source], most: int) -> Inspection:
     return Inspection(
         format=SourceFormat.VHD,
         virtual_size_bytes=disk.size_bytes,
-        differencing=disk.kind is Kind.DIFFERENCING,
+        differencing=disk.kind is DiskType.DIFFERENCING,
     )
 
 
@@ -95,7 +95,7 @@ def chain(sources: Sequence[Source], most: int) -> list[Vhd]:
     """
     disks = [read(source, most) for source in sources]
     for child, parent in itertools.pairwise(disks):
-        if child.kind is not Kind.DIFFERENCING:
+        if child.kind is not DiskType.DIFFERENCING:
             raise rejected("parent", "a parent was given, but the disk stands alone", "leave --parent away")
         if child.parent != parent.identity:
             told = f"the parent that was given is {parent.identity.hex()}, not {child.parent.hex()}"
@@ -103,7 +103,7 @@ def chain(sources: Sequence[Source], most: int) -> list[Vhd]:
         if child.size_bytes != parent.size_bytes:
             told = f"its disk has {child.size_bytes} bytes, that of its parent {parent.size_bytes}"
             raise rejected("parent", told, "merge them where they were made: Merge-VHD")
-    if disks[-1].kind is Kind.DIFFERENCING:
+    if disks[-1].kind is DiskType.DIFFERENCING:
         told = f"it stands on {disks[-1].parent_name!r}, which was not given"
         raise rejected("parent", told, "add --convert --parent FILE, the nearest parent first")
     return disks
@@ -113,7 +113,7 @@ def read(source: Source, most: int) -> Vhd:
     """One file: its footer, and for all but a fixed disk the copy, the header, the table and where blocks lie."""
     footer = _footer(source.at(source.size - SECTOR, SECTOR, "footer"))
     check_size(footer.size_bytes, most)
-    if footer.kind is Kind.FIXED:
+    if footer.kind is DiskType.FIXED:
         if footer.size_bytes + SECTOR != source.size:
             told = f"a fixed disk of {footer.size_bytes} bytes and its footer in a file of {source.size}"
             raise rejected("truncated", told, DAMAGED)
@@ -133,13 +133,13 @@ def _footer(raw: bytes) -> _Footer:
     _check_sum(raw, _CHECKSUM_IN_FOOTER, checksum, "footer")
     if version != _VERSION:
         raise rejected("version", f"VHD version {version:#x}", "only version 1.0 is known")
-    if kind not in tuple(Kind):
+    if kind not in tuple(DiskType):
         raise rejected("header", f"disk type {kind}", "fixed (2), dynamic (3) or differencing (4)")
     if saved:
         raise rejected("dirty", "it belongs to a saved state", "shut the machine down cleanly, then copy the file")
     if size == 0 or size % SECTOR:
         raise rejected("size", f"a disk of {size} bytes is not a whole number of sectors", DAMAGED)
-    return _Footer(raw=raw, kind=Kind(kind), size_bytes=size, header_at=header_at, identity=identity)
+    return _Footer(raw=raw, kind=DiskType(kind), size_bytes=size, header_at=header_at, identity=identity)
 
 
 def _sparse(source: Source, footer: _Footer) -> Vhd:
@@ -155,14 +155,14 @@ def _sparse(source: Source, footer: _Footer) -> Vhd:
     if entries < -(-footer.size_bytes // block) or entries * 4 > _TABLE_MOST:
         raise rejected("header", f"{entries} blocks of {block} bytes for {footer.size_bytes} bytes", DAMAGED)
     located = _locators(source, raw)
-    if footer.kind is Kind.DYNAMIC and (located or any(parent)):
+    if footer.kind is DiskType.DYNAMIC and (located or any(parent)):
         raise rejected("parent", "it is said to stand alone, but names a parent", "convert it where it was made")
     disk = Vhd(
         source=source,
         kind=footer.kind,
         size_bytes=footer.size_bytes,
         identity=footer.identity,
-        parent=parent if footer.kind is Kind.DIFFERENCING else b"",
+        parent=parent if footer.kind is DiskType.DIFFERENCING else b"",
         parent_name=shown(name.decode("utf-16-be", "replace").rstrip("\0")),
         block_bytes=block,
         blocks=_table(source, table_at, entries),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from orchestrator.imagefiles.reading import MIB, SECTOR
-from orchestrator.imagefiles.vhd import Kind, Vhd, used
+from orchestrator.imagefiles.vhd import DiskType, Vhd, used
 
 _CHUNK = 2 * MIB
 _ZEROS = bytes(_CHUNK)
@@ -33,7 +33,7 @@ def merge(chain: Sequence[Vhd], out: BinaryIO, progress: Callable[[int], None] =
 
 def _written(disk: Vhd) -> Iterator[tuple[int, bytes]]:
     """Where in the disk which bytes are the file's own."""
-    if disk.kind is Kind.FIXED:
+    if disk.kind is DiskType.FIXED:
         for at in range(0, disk.size_bytes, _CHUNK):
             data = disk.source.at(at, min(_CHUNK, disk.size_bytes - at), "data")
             if data != _ZEROS[: len(data)]:
@@ -46,7 +46,7 @@ def _written(disk: Vhd) -> Iterator[tuple[int, bytes]]:
             continue  # An entry past the end of the disk: the table may be longer than is needed.
         bitmap = disk.source.at(sector * SECTOR, disk.bitmap_bytes, "bitmap")
         data = disk.source.at(sector * SECTOR + disk.bitmap_bytes, length, "block")
-        if disk.kind is Kind.DYNAMIC:
+        if disk.kind is DiskType.DYNAMIC:
             yield at, data  # A sector that was never written is zero in the file as well.
             continue
         bits = f"{int.from_bytes(bitmap):0{len(bitmap) * 8}b}"

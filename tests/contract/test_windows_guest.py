@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from vmrole_images import setup_simulator
 from vmrole_images.setup_simulator.guest.agent import Agent
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType
 from vmrole_images.setup_simulator.guest.passes import Setup
 from vmrole_images.setup_simulator.guest.scripts import LOG
 from vmrole_images.setup_simulator.guest.search import CACHE
@@ -40,8 +40,8 @@ class Simulated:
     """A simulated Windows on a disk and a disc; it stands for the channel and for the monitor."""
 
     def __init__(self, place: Path, answers: Answers = ANSWERS, stale: bytes = b"") -> None:
-        self.system = Drive("C", place / "c", Kind.FIXED)
-        self.disc = Drive("D", place / "d", Kind.READ_ONLY)
+        self.system = Drive("C", place / "c", DriveType.FIXED)
+        self.disc = Drive("D", place / "d", DriveType.READ_ONLY)
         for drive in (self.system, self.disc):
             drive.root.mkdir()
         setup_simulator.seal(self.system)

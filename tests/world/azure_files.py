@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator import servicefile
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os, ServiceSpec
-from orchestrator.servicefile.azure.definition import Element, Kind, read
+from orchestrator.servicefile.azure.definition import Element, Schema, read
 from orchestrator.servicefile.azure.translate import Imported, translate
 from orchestrator.servicefile.azure.wishes import Wishes
 from tests.world.places import GOLDEN_FILES
@@ -12,7 +12,7 @@ from tests.world.places import GOLDEN_FILES
 GOLDEN = GOLDEN_FILES / "azure"
 CSDEF = (GOLDEN / "orders.csdef").read_text()
 CSCFG = (GOLDEN / "orders.cscfg").read_text()
-SMALL_CSDEF = f"""<ServiceDefinition name="shop" xmlns="{Kind.DEFINITION.namespace}">
+SMALL_CSDEF = f"""<ServiceDefinition name="shop" xmlns="{Schema.DEFINITION.namespace}">
   <VirtualMachineRole name="web" vmsize="Small">
     <Endpoints>
       <InputEndpoint name="http" protocol="http" port="80" localPort="8080" />
@@ -23,7 +23,7 @@ SMALL_CSDEF = f"""<ServiceDefinition name="shop" xmlns="{Kind.DEFINITION.namespa
   </VirtualMachineRole>
 </ServiceDefinition>
 """
-SMALL_CSCFG = f"""<ServiceConfiguration serviceName="shop" xmlns="{Kind.CONFIGURATION.namespace}">
+SMALL_CSCFG = f"""<ServiceConfiguration serviceName="shop" xmlns="{Schema.CONFIGURATION.namespace}">
   <Role name="web">
     <Instances count="2" />
     <OsImage href="base" />
@@ -40,12 +40,12 @@ def imported(csdef: str = SMALL_CSDEF, cscfg: str = SMALL_CSCFG, wishes: Wishes 
 
 def definition(csdef: str) -> Element:
     """shop.csdef."""
-    return read(csdef.encode(), "shop.csdef", Kind.DEFINITION)
+    return read(csdef.encode(), "shop.csdef", Schema.DEFINITION)
 
 
 def configuration(cscfg: str) -> Element:
     """shop.cscfg."""
-    return read(cscfg.encode(), "shop.cscfg", Kind.CONFIGURATION)
+    return read(cscfg.encode(), "shop.cscfg", Schema.CONFIGURATION)
 
 
 def parsed(text: str, form: AnswerFormat = AnswerFormat.UNATTEND) -> ServiceSpec:

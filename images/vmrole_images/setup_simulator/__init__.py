@@ -26,7 +26,7 @@ from vmrole_images.packages import (
     unpack,
 )
 from vmrole_images.report import Contents, Deb
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType
 from vmrole_images.setup_simulator.guest.registry import SEALED, Registry
 from vmrole_images.tools import run
 
@@ -131,7 +131,7 @@ def lay_out(tree: Path) -> None:
         copy_file(file, place, 0o644 if plain else 0o755)
     for file in sorted(GUEST.glob("*.py")):
         copy_file(file, tree / _PACKAGES / "vmrole_images/setup_simulator/guest" / file.name, 0o644)
-    seal(Drive("C", tree / SYSTEM_DRIVE, Kind.FIXED))
+    seal(Drive("C", tree / SYSTEM_DRIVE, DriveType.FIXED))
 
 
 def seal(system: Drive) -> None:

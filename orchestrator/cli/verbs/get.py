@@ -81,7 +81,7 @@ def watch(
 _OR = ", ".join(kind for kind in KINDS[:-1] if kind != "instances") + f" or {KINDS[-1]}"
 
 
-class Kind(click.Choice[str]):
+class KindParam(click.Choice[str]):
     """A kind, in the plural or the singular."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Kind(click.Choice[str]):
 
 
 @click.command(epilog=examples("vmrole get instances shop -o wide", "vmrole get events web-0.shop --watch"))
-@click.argument("kind", type=Kind(), metavar="KIND")
+@click.argument("kind", type=KindParam(), metavar="KIND")
 @click.argument("name", default="", shell_complete=any_name)
 @output_option
 @click.option("-w", "--watch", "watching", is_flag=True, help="Go on and print what changes.")

@@ -17,7 +17,7 @@ from orchestrator.errors import Conflict, InvalidInput, RequestError
 if TYPE_CHECKING:
     from vmrole_unattend.secret import SecretRef
 
-    from orchestrator.servicefile.azure.definition import Element, Kind
+    from orchestrator.servicefile.azure.definition import Element, Schema
 
 _RELEASES = ["2008r2", "2012", "2012r2", "2016", "2019", "2022", "2025", "none"]
 
@@ -67,7 +67,7 @@ def import_(
     """
     from vmrole_unattend.windows.answers import Windows
 
-    from orchestrator.servicefile.azure.definition import Kind
+    from orchestrator.servicefile.azure.definition import Schema
     from orchestrator.servicefile.azure.translate import translate
     from orchestrator.servicefile.azure.wishes import Wishes
 
@@ -80,7 +80,7 @@ def import_(
         windows=None if windows == "none" else Windows(windows),
         administrator_password=_secret(password),
     )
-    imported = translate(_read(definition, Kind.DEFINITION), _read(configuration, Kind.CONFIGURATION), wishes)
+    imported = translate(_read(definition, Schema.DEFINITION), _read(configuration, Schema.CONFIGURATION), wishes)
     for note in imported.notes:
         render.say(str(note))
     if applies:
@@ -103,7 +103,7 @@ def _apply(client: Client, text: str) -> int:
     return 0
 
 
-def _read(file: str, kind: Kind) -> Element:
+def _read(file: str, kind: Schema) -> Element:
     """One of the two files; raises NotFound, RequestError or InvalidInput."""
     from orchestrator.servicefile.azure.definition import read
 

@@ -19,7 +19,7 @@ SOURCE_BYTES_MAX = document.SOURCE_BYTES_MAX
 _SCHEMA = "http://schemas.microsoft.com/ServiceHosting/2008/10/"
 
 
-class Kind(enum.StrEnum):
+class Schema(enum.StrEnum):
     """Which of the two files; the value is the root element and the end of the namespace."""
 
     DEFINITION = "ServiceDefinition"
@@ -33,7 +33,7 @@ class Kind(enum.StrEnum):
     @property
     def suffix(self) -> str:
         """How such files end."""
-        return ".csdef" if self is Kind.DEFINITION else ".cscfg"
+        return ".csdef" if self is Schema.DEFINITION else ".cscfg"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +71,7 @@ class Element:
             yield from child.walk()
 
 
-def read(source: bytes, file: str, kind: Kind) -> Element:
+def read(source: bytes, file: str, kind: Schema) -> Element:
     """The root of a file. Raises InvalidInput with FILE:LINE for one that is not sound XML of that kind."""
     file = plain(file, 200)
     if not source.strip():
@@ -83,9 +83,9 @@ def read(source: bytes, file: str, kind: Kind) -> Element:
     assert parsed is not None
     root = parsed.root
     name = etree.QName(root)
-    other = next((one for one in Kind if one is not kind and name.localname == one.value), None)
+    other = next((one for one in Schema if one is not kind and name.localname == one.value), None)
     if other is not None:
-        hint = f"name the {Kind.DEFINITION.suffix} first, then the {Kind.CONFIGURATION.suffix}"
+        hint = f"name the {Schema.DEFINITION.suffix} first, then the {Schema.CONFIGURATION.suffix}"
         raise refusal(f"{file}:{_line(root)}", f"this is a {other.value}, not a {kind.value}", hint)
     if name.localname != kind.value or name.namespace != kind.namespace:
         said = f"<{plain(name.localname)}> of namespace {plain(name.namespace or '')!r} is not a {kind.value}"
@@ -116,7 +116,7 @@ def plain(text: str, length_max: int = 80) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in clipped)
 
 
-def _element(node: etree._Element, file: str, kind: Kind) -> Element:
+def _element(node: etree._Element, file: str, kind: Schema) -> Element:
     children = [one for one in node if isinstance(one.tag, str)]
     loose = [node.text, *(one.tail for one in node)]
     return Element(
@@ -135,6 +135,6 @@ def _line(node: etree._Element) -> int:
     return line if isinstance(line, int) else 1
 
 
-def _local(tag: str, kind: Kind) -> str:
+def _local(tag: str, kind: Schema) -> str:
     mine = f"{{{kind.namespace}}}"
     return tag[len(mine) :] if tag.startswith(mine) else tag

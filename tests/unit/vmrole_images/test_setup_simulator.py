@@ -11,7 +11,7 @@ from vmrole_images.setup_simulator import FILES
 from vmrole_images.setup_simulator.guest import answerfile, options, registry
 from vmrole_images.setup_simulator.guest.answerfile import AnswerFileError
 from vmrole_images.setup_simulator.guest.cache import DELETED
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind, locate
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType, locate
 from vmrole_images.setup_simulator.guest.passes import Next, Outcome, Setup
 from vmrole_images.setup_simulator.guest.search import CACHE, Found, search
 from vmrole_images.setup_simulator.guest.world import World, power_on
@@ -74,7 +74,7 @@ def put(drive: Drive, path: str, content: bytes) -> None:
 @pytest.fixture
 def system(tmp_path: Path) -> Drive:
     """C: as Sysprep leaves it."""
-    drive = Drive("C", tmp_path / "c", Kind.FIXED)
+    drive = Drive("C", tmp_path / "c", DriveType.FIXED)
     drive.root.mkdir()
     setup_simulator.seal(drive)
     return drive
@@ -83,7 +83,7 @@ def system(tmp_path: Path) -> Drive:
 @pytest.fixture
 def disc(tmp_path: Path) -> Drive:
     """A CD with an answer disc as vmrole makes it."""
-    drive = Drive("D", tmp_path / "d", Kind.READ_ONLY)
+    drive = Drive("D", tmp_path / "d", DriveType.READ_ONLY)
     drive.root.mkdir()
     put(drive, "Unattend.xml", document(specialize(), oobe(), note=NOTE))
     put(drive, guest_command.SPECIALIZE, guest_command.specialize("web-0.shop", 3).encode())
@@ -134,7 +134,7 @@ def test_names_are_compared_without_case_and_stay_inside(tmp_path: Path, system:
 
 def test_the_search_order_is_microsofts(tmp_path: Path, system: Drive, disc: Drive) -> None:
     """Each place wins over all that are below it in the table."""
-    stick = Drive("E", tmp_path / "e", Kind.REMOVABLE)
+    stick = Drive("E", tmp_path / "e", DriveType.REMOVABLE)
     stick.root.mkdir()
     values = registry.Registry(system)
     values.set({registry.ANSWER_FILE: r"C:\answers\any.name"})
@@ -240,7 +240,7 @@ def test_the_disc_that_vmrole_makes_sets_a_machine_up(tmp_path: Path, system: Dr
         role="web", index=0, service="shop", instance="web-0.shop", generation=3, mac="52:54:00:12:34:56",
         instance_id="1b4e28ba-2fa1-11d2-883f-0016d3cca427", address="10.90.0.2/24", gateway="10.90.0.1",
     )  # fmt: skip
-    drive = Drive("E", tmp_path / "e", Kind.READ_ONLY)
+    drive = Drive("E", tmp_path / "e", DriveType.READ_ONLY)
     drive.root.mkdir()
     for name, content in files.files(answers, machine, lambda _wanted: Secret("pa55&<word>")).items():
         put(drive, name, content)
@@ -375,7 +375,7 @@ def test_a_variant_has_more_files_on_its_drive(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "boot").mkdir(parents=True)
     (tree / "boot/vmlinuz").write_bytes(b"no kernel")
-    system = Drive("C", tree / setup_simulator.SYSTEM_DRIVE, Kind.FIXED)
+    system = Drive("C", tree / setup_simulator.SYSTEM_DRIVE, DriveType.FIXED)
     system.root.mkdir()
     setup_simulator.seal(system)
     disk.make_bootable(tree, setup_simulator.PLAN, tmp_path, tmp_path / "image.qcow2")

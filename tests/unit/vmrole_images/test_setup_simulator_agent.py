@@ -12,7 +12,7 @@ import pytest
 from vmrole_images import setup_simulator
 from vmrole_images.setup_simulator.guest import registry, web, world
 from vmrole_images.setup_simulator.guest.agent import EXEC_S, Agent
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType
 from vmrole_images.setup_simulator.guest.search import CACHE
 from vmrole_images.setup_simulator.guest.world import World
 
@@ -27,7 +27,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         root.mkdir()
         self.now_s = 100.0
-        self.system = Drive("C", root, Kind.FIXED)
+        self.system = Drive("C", root, DriveType.FIXED)
         setup_simulator.seal(self.system)
         self.world: World = world.power_on((self.system,), BOOT, lambda: self.now_s)
         self.power: list[str] = []

@@ -8,7 +8,7 @@ import traceback
 
 from vmrole_images.setup_simulator.guest import machine, services, web
 from vmrole_images.setup_simulator.guest.agent import Agent
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType
 from vmrole_images.setup_simulator.guest.passes import Next, Setup
 from vmrole_images.setup_simulator.guest.registry import COMPLETE, IMAGE_STATE
 from vmrole_images.setup_simulator.guest.scripts import LOG
@@ -21,7 +21,7 @@ _LOOK_S = 0.1
 def main() -> None:
     """Returns when the machine goes down."""
     threading.excepthook = _complain
-    world = power_on((Drive("C", machine.SYSTEM, Kind.FIXED),), machine.boot_text())
+    world = power_on((Drive("C", machine.SYSTEM, DriveType.FIXED),), machine.boot_text())
     power = _Power()
     agent = Agent(world, power.down, machine.interfaces)
     for work in (lambda: machine.serve_agent(agent.answer), lambda: _set_up(world, power), lambda: _serve(world)):

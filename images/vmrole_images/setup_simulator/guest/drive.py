@@ -13,7 +13,7 @@ _LETTER = re.compile(r"([A-Za-z]):[\\/]*(.*)", re.DOTALL)
 _VARIABLES = {"%systemroot%": "C:\\Windows", "%windir%": "C:\\Windows", "%systemdrive%": "C:"}
 
 
-class Kind(enum.Enum):
+class DriveType(enum.Enum):
     """What matters of a drive when an answer file is searched."""
 
     FIXED = enum.auto()
@@ -27,7 +27,7 @@ class Drive:
 
     letter: str
     root: Path
-    kind: Kind
+    kind: DriveType
 
     def find(self, path: str) -> Path | None:
         """The file or directory, whatever the case of its name; None when there is none."""

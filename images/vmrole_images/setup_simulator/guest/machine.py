@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType
 from vmrole_images.setup_simulator.guest.world import dmtf
 
 SYSTEM = Path("/c")
@@ -56,7 +56,7 @@ def attach_discs() -> list[Drive]:
         place.mkdir(parents=True, exist_ok=True)
         mount = [_BUSYBOX, "mount", "-t", "iso9660", "-o", "ro,norock,iocharset=utf8", str(device), str(place)]
         if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode == 0:
-            discs.append(Drive(letter, place, Kind.READ_ONLY))
+            discs.append(Drive(letter, place, DriveType.READ_ONLY))
     return discs
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from vmrole_images.setup_simulator.guest import answerfile, registry
 from vmrole_images.setup_simulator.guest.answerfile import AnswerFile, AnswerFileError
-from vmrole_images.setup_simulator.guest.drive import Drive, Kind, locate
+from vmrole_images.setup_simulator.guest.drive import Drive, DriveType, locate
 from vmrole_images.setup_simulator.guest.registry import Registry
 
 CACHE = r"Windows\Panther\unattend.xml"
@@ -57,7 +57,7 @@ def _places(drives: Sequence[Drive], values: Registry) -> Iterator[tuple[int, Dr
     for name in _BOTH:
         yield 2, system, rf"Windows\Panther\Unattend\{name}"
     yield CACHE_RANK, system, CACHE
-    for rank, kind in ((4, Kind.REMOVABLE), (5, Kind.READ_ONLY)):
+    for rank, kind in ((4, DriveType.REMOVABLE), (5, DriveType.READ_ONLY)):
         for drive in sorted(drives, key=lambda one: one.letter):
             if drive.kind is kind:
                 for name in _PLAIN:

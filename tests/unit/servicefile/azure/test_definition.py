@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import InvalidInput
-from orchestrator.servicefile.azure.definition import PARTS_MAX, Kind, read
+from orchestrator.servicefile.azure.definition import PARTS_MAX, Schema, read
 from orchestrator.servicefile.azure.translate import translate
 from tests.world.azure_files import SMALL_CSCFG, SMALL_CSDEF, WISHES, configuration, parsed
 
@@ -35,7 +35,7 @@ _MANY = "<Note />" * PARTS_MAX
 def test_a_file_that_cannot_be_meant_is_refused(source: bytes, message: str) -> None:
     """Empty, binary, huge, hostile, broken, of another schema, or the other file: each has its line and a hint."""
     with pytest.raises(InvalidInput, match=message) as refused:
-        read(source, "shop.csdef", Kind.DEFINITION)
+        read(source, "shop.csdef", Schema.DEFINITION)
     assert refused.value.hint
 
 
@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_meant_is_refused(source: bytes, message: str) -> 
 def test_the_encodings_of_visual_studio_are_read(encoding: str) -> None:
     """With or without a byte-order mark, in UTF-8 or UTF-16."""
     text = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>\n{SMALL_CSDEF}'
-    root = read(text.encode(encoding), "shop.csdef", Kind.DEFINITION)
+    root = read(text.encode(encoding), "shop.csdef", Schema.DEFINITION)
     assert [one.get("name") for one in root.all("VirtualMachineRole")] == ["web"]
     assert root.line == 2
 
@@ -51,7 +51,9 @@ def test_the_encodings_of_visual_studio_are_read(encoding: str) -> None:
 def test_the_name_of_a_file_is_one_line() -> None:
     """A file that is called like a line of YAML adds none to the service file."""
     done = translate(
-        read(SMALL_CSDEF.encode(), "a\nvip: 192.0.2.1\x1b.csdef", Kind.DEFINITION), configuration(SMALL_CSCFG), WISHES
+        read(SMALL_CSDEF.encode(), "a\nvip: 192.0.2.1\x1b.csdef", Schema.DEFINITION),
+        configuration(SMALL_CSCFG),
+        WISHES,
     )
     assert parsed(done.text).vip == WISHES.vip
     assert "\x1b" not in done.text

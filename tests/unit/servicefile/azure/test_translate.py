@@ -14,7 +14,7 @@ from vmrole_unattend.windows.answers import Windows
 
 from orchestrator.errors import InvalidInput
 from orchestrator.model import AnswerFormat, HttpProbe, Mode, Size, TcpProbe, Upgrade
-from orchestrator.servicefile.azure.definition import Element, Kind
+from orchestrator.servicefile.azure.definition import Element, Schema
 from orchestrator.servicefile.azure.sizes import SIZES
 from orchestrator.servicefile.azure.translate import Imported, translate
 from tests.world.azure_files import (
@@ -117,7 +117,7 @@ def test_an_unknown_part_anywhere_is_listed(data: st.DataObject) -> None:
     if data.draw(st.booleans()):
         host.set(name, "value-canary")
     else:
-        namespace = (Kind.DEFINITION if in_csdef else Kind.CONFIGURATION).namespace
+        namespace = (Schema.DEFINITION if in_csdef else Schema.CONFIGURATION).namespace
         etree.SubElement(host, f"{{{namespace}}}{name}", secret="value-canary")
     changed = etree.tostring(tree, encoding="unicode")
     done = imported(changed if in_csdef else CSDEF, CSCFG if in_csdef else changed)
