@@ -39,7 +39,7 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.hypervisor import accelerator, host_limits
-from orchestrator.drivers.hypervisor.domain_xml import Machine
+from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.network import egress, routes, routing, tables, vip
@@ -230,14 +230,14 @@ def _host(
         )
 
 
-def _machine(settings: Config, layout: Layout, installation: str) -> Machine:
+def _machine(settings: Config, layout: Layout, installation: str) -> MachineType:
     choice = accelerator.choose(settings.accelerator, layout.state / "cache")
     logger.info("guests run with %s: %s", choice.accelerator, choice.because)
     cpus, traffic = host_limits.cpu_fault(), host_limits.traffic_fault()
     for what, fault in (("use of CPUs", cpus), ("network", traffic)):
         if fault:
             logger.warning("guests' %s is not limited: %s", what, fault)
-    return Machine(
+    return MachineType(
         accelerator=choice.accelerator, installation=installation, shares_cpus=not cpus, shapes_traffic=not traffic
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
-from orchestrator.drivers.hypervisor.domain_xml import Machine
+from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
 from orchestrator.drivers.tools.agent_channel import AgentChannel
@@ -33,7 +33,7 @@ class VirtualMachines:
 def virtual_machines(
     uri: str,
     layout: Layout,
-    machine: Machine,
+    machine: MachineType,
     loop: asyncio.AbstractEventLoop,
     wake: Callable[[InstanceName, str], None],
 ) -> Iterator[VirtualMachines]:
@@ -48,7 +48,7 @@ def virtual_machines(
 
 
 def _opened(
-    uri: str, layout: Layout, machine: Machine, monitors: Monitors, wake: Callable[[InstanceName, str], None]
+    uri: str, layout: Layout, machine: MachineType, monitors: Monitors, wake: Callable[[InstanceName, str], None]
 ) -> Iterator[VirtualMachines]:
     transcript = Transcript()
 

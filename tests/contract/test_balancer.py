@@ -13,7 +13,7 @@ import pytest
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.fake import World
 from orchestrator.drivers.fake.parts import FakeBalancer
-from orchestrator.drivers.fake.world import Machine
+from orchestrator.drivers.fake.world import FakeMachine
 from orchestrator.errors import EndpointRefused, Permanent, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Balancer
@@ -62,7 +62,7 @@ class TestFake(BalancerContract):
         fabric.deploy()
         for one in fabric.instances():
             nic = dataclasses.replace(one.nic, address=ADDRESSES[one.name])
-            world.machines[one.name] = Machine(dataclasses.replace(one, nic=nic))
+            world.machines[one.name] = FakeMachine(dataclasses.replace(one, nic=nic))
             world.machines[one.name].start_boot(world.time_s)
             world.machines[one.name].has_port = True
         return LivingBalancer(world)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
-from orchestrator.drivers.hypervisor.domain_xml import Accelerator, Machine
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
@@ -130,7 +130,7 @@ def virtual_machines_of(
     def wake(name: InstanceName, why: str) -> None:
         woken.append((name, why))
 
-    machine = Machine(accelerator=Accelerator.TCG, shares_cpus=shares_cpus)
+    machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=shares_cpus)
     with event_loop_thread() as loop, virtual_machines(lab.libvirt_uri, layout, machine, loop, wake) as machines:
         yield machines
 

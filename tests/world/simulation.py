@@ -25,7 +25,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
-from orchestrator.drivers.fake import FakeStore, Machine, World, fake_host
+from orchestrator.drivers.fake import FakeMachine, FakeStore, World, fake_host
 from orchestrator.drivers.fake.world import Faults
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unreachable
 from orchestrator.model import (
@@ -155,7 +155,7 @@ class Neighbours:
             goal=Goal(role=web_role()),
             role=web_role(),
         )
-        self._machine = Machine(running, claimed=False, has_port=True)
+        self._machine = FakeMachine(running, claimed=False, has_port=True)
         self._machine.start_boot(world.time_s)
         self._boot = self._machine.boot_id
         self._kept = instance_name(SERVICE, "db", 9)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from orchestrator import ports
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork, FakeVips
-from orchestrator.drivers.fake.world import Faults, Machine, World
+from orchestrator.drivers.fake.world import FakeMachine, Faults, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
-__all__ = ["FakeStore", "Faults", "Machine", "World", "fake_host"]
+__all__ = ["FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
 
 
 def fake_host(world: World) -> ports.Host:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, Machine, World
+from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, World
 from orchestrator.errors import Busy, Foreign, Permanent, Unreachable
 from orchestrator.model import (
     Agent,
@@ -69,7 +69,7 @@ class FakeHypervisor:
                 laid = world.overlays.get(instance.name, set())
                 assert instance.generation in laid, f"{instance.name}: started without its overlay"
                 disc = world.discs.get(instance.name) == instance.generation
-                machine = Machine(
+                machine = FakeMachine(
                     instance,
                     disc=disc,
                     limits=instance.role.limits,

@@ -19,7 +19,7 @@ CHECK_AFTER_S = 1.0  # A member counts as up until it has been checked for the f
 
 
 @dataclasses.dataclass(slots=True)
-class Machine:
+class FakeMachine:
     """A VM of the fake hypervisor, its guest included."""
 
     instance: Instance
@@ -96,7 +96,7 @@ class World:
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
         self.discs: dict[InstanceName, int] = {}
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
-        self.machines: dict[InstanceName, Machine] = {}
+        self.machines: dict[InstanceName, FakeMachine] = {}
         self.seats_taken: dict[InstanceName, Seat] = {}
         self.told_unwell: set[InstanceName] = set()  # by whom the balancer heeds
         self.joined_at_s: dict[InstanceName, float] = {}
@@ -133,7 +133,7 @@ class World:
         for name in list(self.machines):
             self._live(self.machines[name])
 
-    def _live(self, machine: Machine) -> None:
+    def _live(self, machine: FakeMachine) -> None:
         name = machine.instance.name
         if machine.power is not Power.RUNNING or machine.stopped:
             return
@@ -164,7 +164,7 @@ class World:
             machine.resets += 1
             machine.start_boot(machine.booted_at_s + SETUP_RESTART_AFTER_S)
 
-    def services_run(self, machine: Machine) -> bool:
+    def services_run(self, machine: FakeMachine) -> bool:
         """The truth about the guest: set up, restarted, and everything started."""
         alone = machine.instance.role.answers is AnswerFormat.NONE
         if machine.power is not Power.RUNNING or machine.stopped or not (machine.setup_boot_id or alone):

@@ -21,7 +21,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers.hypervisor.domain_parts import Accelerator, Machine, add
+from orchestrator.drivers.hypervisor.domain_parts import Accelerator, MachineType, add
 from orchestrator.model import Firmware, Instance, Os
 
 _TB_CACHE_MIB = 32  # QEMU's default of 1 GiB makes each VM 40 MiB bigger for no measured gain in speed.
@@ -30,7 +30,7 @@ HYPERV: Final = ("relaxed", "vapic", "spinlocks", "vpindex", "runtime", "synic",
 _PLAIN_HYPERV: Final = HYPERV[:3]  # These depend on no other and on no clock.
 
 
-def add_board(root: etree._Element, instance: Instance, machine: Machine, nvram: Path | None) -> None:
+def add_board(root: etree._Element, instance: Instance, machine: MachineType, nvram: Path | None) -> None:
     """`os`, `features`, `cpu`, `clock` and `pm`. `nvram` is where UEFI keeps its variables; None for a BIOS."""
     role = instance.role
     _firmware(root, role.hardware.firmware, machine, nvram)
@@ -55,7 +55,7 @@ def add_tpm(devices: etree._Element, instance: Instance) -> None:
         add(tpm, "backend", {"type": "emulator", "version": "2.0"})
 
 
-def has_hyperv(machine: Machine) -> bool:
+def has_hyperv(machine: MachineType) -> bool:
     """Whether all of Hyper-V's interfaces that we want are there."""
     return _hyperv(machine) == HYPERV
 
@@ -69,7 +69,7 @@ def supported_hyperv(capabilities: str) -> frozenset[str] | None:
     return frozenset(value.text or "" for value in told.iterfind("enum[@name='features']/value"))
 
 
-def _hyperv(machine: Machine) -> tuple[str, ...]:
+def _hyperv(machine: MachineType) -> tuple[str, ...]:
     if machine.accelerator is Accelerator.TCG:
         return ()
     if machine.hyperv is None or machine.hyperv.issuperset(HYPERV):
@@ -77,7 +77,7 @@ def _hyperv(machine: Machine) -> tuple[str, ...]:
     return tuple(name for name in _PLAIN_HYPERV if name in machine.hyperv)
 
 
-def _firmware(root: etree._Element, firmware: Firmware, machine: Machine, nvram: Path | None) -> None:
+def _firmware(root: etree._Element, firmware: Firmware, machine: MachineType, nvram: Path | None) -> None:
     board = {"arch": machine.arch, "machine": machine.machine}
     match firmware:
         case Firmware.BIOS:
@@ -98,12 +98,12 @@ def _firmware(root: etree._Element, firmware: Firmware, machine: Machine, nvram:
     add(os, "nvram", text=str(nvram))
 
 
-def _needs_smm(firmware: Firmware, machine: Machine) -> bool:
+def _needs_smm(firmware: Firmware, machine: MachineType) -> bool:
     """Of firmware that can keep to keys the variables are out of the guest's reach by it."""
     return firmware is Firmware.SECURE_BOOT or (firmware is Firmware.UEFI and machine.secure_uefi_alone)
 
 
-def _cpu(root: etree._Element, features: etree._Element, machine: Machine) -> etree._Element:
+def _cpu(root: etree._Element, features: etree._Element, machine: MachineType) -> etree._Element:
     match machine.accelerator:
         case Accelerator.KVM:
             return add(root, "cpu", {"mode": "host-passthrough", "check": "none", "migratable": "on"})
@@ -112,7 +112,7 @@ def _cpu(root: etree._Element, features: etree._Element, machine: Machine) -> et
             return add(root, "cpu", {"mode": "maximum"})
 
 
-def _for_windows(root: etree._Element, features: etree._Element, machine: Machine) -> None:
+def _for_windows(root: etree._Element, features: etree._Element, machine: MachineType) -> None:
     clock = add(root, "clock", {"offset": "localtime"})
     add(clock, "timer", {"name": "rtc", "tickpolicy": "catchup"})
     add(clock, "timer", {"name": "pit", "tickpolicy": "delay"})

@@ -27,7 +27,7 @@ from lxml import etree
 from orchestrator.drivers.hypervisor import domain_limits
 from orchestrator.drivers.hypervisor.domain_board import has_hyperv
 from orchestrator.drivers.hypervisor.domain_limits import Taken
-from orchestrator.drivers.hypervisor.domain_parts import QEMU, DomainPaths, Machine, add
+from orchestrator.drivers.hypervisor.domain_parts import QEMU, DomainPaths, MachineType, add
 from orchestrator.model import DiskBus, Instance, Os
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
@@ -111,7 +111,7 @@ def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> N
     add(nic, "rom", {"enabled": "no"})  # We never boot from the network; the ROM costs time at each start.
 
 
-def add_small_devices(devices: etree._Element, instance: Instance, paths: DomainPaths, machine: Machine) -> None:
+def add_small_devices(devices: etree._Element, instance: Instance, paths: DomainPaths, machine: MachineType) -> None:
     """Agent, console, screen, panic and random numbers."""
     channel = add(devices, "channel", {"type": "unix"})
     add(channel, "target", {"type": "virtio", "name": AGENT_CHANNEL})

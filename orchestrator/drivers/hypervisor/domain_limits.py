@@ -17,7 +17,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers.hypervisor.domain_parts import Machine, add
+from orchestrator.drivers.hypervisor.domain_parts import MachineType, add
 from orchestrator.model import Instance
 
 WEIGHT_PER_VCPU: Final = 100
@@ -39,7 +39,7 @@ class Taken:
     network_kib_per_s: int | None  # each way
 
 
-def of(instance: Instance, machine: Machine) -> Taken:
+def of(instance: Instance, machine: MachineType) -> Taken:
     """The limits of the instance on that kind of machine."""
     limits, size = instance.role.limits, instance.role.size
     rate_mib, operations = limits.disk_rate_mib_per_s, limits.disk_operations

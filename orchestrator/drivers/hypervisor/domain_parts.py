@@ -24,7 +24,7 @@ class Accelerator(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class MachineType:
     """The kind of machine that all guests of this host get."""
 
     accelerator: Accelerator

@@ -21,16 +21,16 @@ from typing import Final
 from lxml import etree
 
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_limits
-from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, Machine, add
+from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, MachineType, add
 from orchestrator.model import Instance
 
-__all__ = ["Accelerator", "DomainPaths", "Machine", "Ownership", "ownership", "render"]
+__all__ = ["Accelerator", "DomainPaths", "MachineType", "Ownership", "ownership", "render"]
 
 NAMESPACE: Final = "https://vmrole.dev/domain/1"  # of our metadata; a name, never fetched
 METADATA_PREFIX: Final = "vmrole"
 
 
-def render(instance: Instance, paths: DomainPaths, machine: Machine) -> str:
+def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     """The domain of the instance's present generation.
 
     Raises ValueError when a text cannot be in XML; labels and our own paths always can.
@@ -108,7 +108,7 @@ def _metadata(root: etree._Element, instance: Instance, installation: str) -> No
         ours.set(name, value)
 
 
-def _domain_type(machine: Machine) -> str:
+def _domain_type(machine: MachineType) -> str:
     match machine.accelerator:
         case Accelerator.KVM:
             return "kvm"
@@ -116,7 +116,7 @@ def _domain_type(machine: Machine) -> str:
             return "qemu"
 
 
-def _monitor(root: etree._Element, path: Path, machine: Machine) -> None:
+def _monitor(root: etree._Element, path: Path, machine: MachineType) -> None:
     """A second monitor, which QEMU brings to our socket, and again whenever it is hung up on.
 
     It taints the domain, which costs a line in libvirt's log and nothing else.

@@ -20,7 +20,7 @@ from lxml import etree
 from orchestrator.drivers.evidence import Evidence
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml, ejecting, firmwares
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
-from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
 from orchestrator.drivers.hypervisor.running_limits import RunningLimits
 from orchestrator.drivers.hypervisor.start_faults import why_not_started
@@ -80,7 +80,7 @@ class LibvirtHypervisor:
         monitors: Monitors,
         evidence: Evidence,
         layout: Layout,
-        machine: Machine,
+        machine: MachineType,
         forget: Callable[[InstanceName], None],
     ) -> None:
         """`forget` is called with an instance whose domain is gone for good."""
@@ -303,7 +303,7 @@ class LibvirtHypervisor:
             nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
         )
 
-    def _machine_of(self, connection: libvirt.virConnect) -> Machine:
+    def _machine_of(self, connection: libvirt.virConnect) -> MachineType:
         """The kind of machine, with what this host's QEMU and its KVM can do."""
         if not self._knows_qemu:
             self._knows_qemu = True

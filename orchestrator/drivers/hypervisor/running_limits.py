@@ -8,7 +8,7 @@ import libvirt
 
 from orchestrator.drivers.hypervisor import domain_devices, domain_limits
 from orchestrator.drivers.hypervisor.domain_limits import Taken
-from orchestrator.drivers.hypervisor.domain_parts import Machine
+from orchestrator.drivers.hypervisor.domain_parts import MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import Run
 from orchestrator.model import Instance, InstanceName
 
@@ -26,12 +26,12 @@ class RunningLimits:
         """Takes in which run of the VM somebody has just looked at."""
         self._seen[name] = run
 
-    def hold(self, instance: Instance, machine: Machine) -> bool:
+    def hold(self, instance: Instance, machine: MachineType) -> bool:
         """Whether the run that was seen last is known to have the limits of its role; nobody is asked."""
         given = self._given.get(instance.name)
         return given is not None and given == (self._seen.get(instance.name), domain_limits.of(instance, machine))
 
-    def give(self, found: libvirt.virDomain, run: Run, instance: Instance, machine: Machine) -> None:
+    def give(self, found: libvirt.virDomain, run: Run, instance: Instance, machine: MachineType) -> None:
         """Has that run of the instance's VM keep the limits of its role. Raises libvirtError."""
         limits = domain_limits.of(instance, machine)
         if self._given.get(instance.name) == (run, limits):

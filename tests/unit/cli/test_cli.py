@@ -21,7 +21,7 @@ from orchestrator import errors
 from orchestrator.cli.main import main
 from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
-from orchestrator.drivers.fake.world import Machine
+from orchestrator.drivers.fake.world import FakeMachine
 from orchestrator.model import Phase, Power, Seat, Standing
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import VMROLE, Run
@@ -100,7 +100,7 @@ def test_a_service_counts_its_seats(run: Run, daemon: Daemon) -> None:
         daemon.store.commit([records.put_state(dataclasses.replace(instance, phase=Phase.SERVING))])
         seat = Seat(address=instance.nic.address, standing=Standing.UP, connections=0, pools=())
         daemon.world.seats_taken[instance.name] = seat
-        daemon.world.machines[instance.name] = Machine(instance, power=Power.RUNNING, has_port=True)
+        daemon.world.machines[instance.name] = FakeMachine(instance, power=Power.RUNNING, has_port=True)
     row = re.split(r"\s{2,}", run("get", "services", "--no-headers")[1])
     assert row[:5] == ["shop", "203.0.113.10", "3/3", "3/3", "serving"]
     daemon.world.faults.check_fails = {"web-1.shop"}

@@ -14,7 +14,7 @@ from lxml import etree
 
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml
 from orchestrator.drivers.hypervisor.domain_parts import QEMU
-from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, Machine, Ownership
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, MachineType, Ownership
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
 from orchestrator.model import (
@@ -35,8 +35,8 @@ from tests.world.places import GOLDEN_FILES
 GOLDEN = GOLDEN_FILES / "domain"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 LAYOUT = Layout(Path("/var/lib/vmrole"), Path("/run/vmrole"))
-TCG = Machine(accelerator=Accelerator.TCG)
-KVM = Machine(accelerator=Accelerator.KVM)
+TCG = MachineType(accelerator=Accelerator.TCG)
+KVM = MachineType(accelerator=Accelerator.KVM)
 
 
 def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
@@ -89,7 +89,11 @@ CASES = {
     "setup-kvm": (instance(), True, KVM),
     "later-boot": (instance(generation=7), False, TCG),
     "local-storage": (with_storage(instance(), 2), True, TCG),
-    "raw-image-pc": (raw(instance()), True, Machine(accelerator=Accelerator.KVM, machine="pc", emulator="/opt/qemu")),
+    "raw-image-pc": (
+        raw(instance()),
+        True,
+        MachineType(accelerator=Accelerator.KVM, machine="pc", emulator="/opt/qemu"),
+    ),
     "linux-uefi-nvme": (
         on(with_storage(instance(), 1), Hardware(firmware=Firmware.UEFI, disk_bus=DiskBus.NVME)),
         True,

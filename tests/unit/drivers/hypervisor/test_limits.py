@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import servicefile
 from orchestrator.drivers.hypervisor import domain_limits, host_limits
-from orchestrator.drivers.hypervisor.domain_xml import Accelerator, Machine
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.errors import InvalidInput
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import programs
@@ -120,7 +120,7 @@ def test_what_is_not_said_is_far_from_what_is_needed() -> None:
     """CPUs by their number and without an end; disks and networks faster than a start or a busy service asks for."""
     fabric = Fabric()
     fabric.deploy(web_role(instances=1, size=Size(vcpus=4)))
-    machine = Machine(accelerator=Accelerator.TCG, shares_cpus=True, shapes_traffic=True)
+    machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=True, shapes_traffic=True)
     taken = domain_limits.of(fabric.instance(), machine)
     assert (taken.shares, taken.quota_us) == (400, -1)
     assert taken.disk["total_bytes_sec"] >= 200 << 20
@@ -129,7 +129,7 @@ def test_what_is_not_said_is_far_from_what_is_needed() -> None:
     assert taken.network_kib_per_s >= 125 * 1024
     least = dataclasses.replace(fabric.instance().role, limits=Limits(cpu_weight=1))
     assert domain_limits.of(dataclasses.replace(fabric.instance(), role=least), machine).shares == 2
-    bare = domain_limits.of(fabric.instance(), Machine(accelerator=Accelerator.TCG))
+    bare = domain_limits.of(fabric.instance(), MachineType(accelerator=Accelerator.TCG))
     assert (bare.shares, bare.quota_us, bare.network_kib_per_s) == (None, None, None)
     assert bare.disk == taken.disk
 

@@ -11,7 +11,7 @@ import libvirt
 import pytest
 
 from orchestrator.drivers.evidence import Evidence, Transcript
-from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, Machine
+from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
 from orchestrator.drivers.tools.agent_channel import AgentChannel
@@ -79,7 +79,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     connection = Counted()
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
         monitors = Monitors(loop, lambda _name, _why: None, listener)
-        machine = Machine(accelerator=Accelerator.TCG, shares_cpus=False, shapes_traffic=True)
+        machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=False, shapes_traffic=True)
         hypervisor = LibvirtHypervisor(
             connection,
             AgentChannel(connection),

@@ -9,7 +9,7 @@ import libvirt
 import pytest
 
 from orchestrator.drivers.evidence import Evidence, Transcript
-from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, Machine
+from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
 from orchestrator.drivers.tools.agent_channel import AgentChannel
@@ -32,7 +32,7 @@ def hypervisor(tmp_path: Path) -> Iterator[LibvirtHypervisor]:
     connection = Driverless(URI, None)
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
         monitors = Monitors(loop, lambda _name, _why: None, listener)
-        machine = Machine(accelerator=Accelerator.TCG, installation="ours")
+        machine = MachineType(accelerator=Accelerator.TCG, installation="ours")
         evidence = Evidence(layout, Transcript(), lambda _: {})
         yield LibvirtHypervisor(
             connection, AgentChannel(connection), monitors, evidence, layout, machine, lambda _: None
