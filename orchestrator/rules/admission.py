@@ -37,7 +37,7 @@ class Lap:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Observation:
     """One question that was put to the image. `good` None: a fact; with `advice`, one that is better changed."""
 
     subject: str
@@ -123,7 +123,7 @@ def findings(
     agents: Sequence[Mapping[str, Any]],
     events: Sequence[Mapping[str, Any]],
     restarts: bool,
-) -> list[Finding]:
+) -> list[Observation]:
     """The verdicts: was the answer file honoured, did setup end, was it the same twice more, what may be asked, what
     has it of its image that it is to have of its own, and how long does it take to shut down.
 
@@ -135,21 +135,21 @@ def findings(
     forbidden = ", ".join(agent["forbidden"])
     named = told.lower() == hostname.lower() if told and _has_setup(image) else None
     return [
-        Finding(subject="system", good=None, detail=f"{agent['system'] or 'unknown'}, agent {agent['version']}"),
-        Finding(subject="agent calls", good=None if forbidden else True, detail=_calls(forbidden)),
-        Finding(
+        Observation(subject="system", good=None, detail=f"{agent['system'] or 'unknown'}, agent {agent['version']}"),
+        Observation(subject="agent calls", good=None if forbidden else True, detail=_calls(forbidden)),
+        Observation(
             subject="name",
             good=named,
             detail=f"asked for {hostname}, the guest says {told}" if told else "the agent does not tell the name",
         ),
         *_own(image, [one["marks"] for one in agents]),
         _shutdown(image, shutdowns_s(events)),
-        Finding(
+        Observation(
             subject="setup restart",
             good=all(lap.boots >= 2 for lap in seen) if restarts else None,
             detail=f"boots in a generation: {', '.join(map(str, boots))}",
         ),
-        Finding(
+        Observation(
             subject="reimage",
             good=len(seen) == GENERATIONS,
             detail=f"{len(seen)} of {GENERATIONS} generations of {image['sha256'][:12]} came to serve",
@@ -161,9 +161,9 @@ def _calls(forbidden: str) -> str:
     return f"forbidden or unknown: {forbidden}" if forbidden else "all that vmrole uses are allowed"
 
 
-def mute(image: Mapping[str, Any]) -> Finding:
+def mute(image: Mapping[str, Any]) -> Observation:
     """The verdict on an image whose canary no agent has spoken for: what is missing, and the line that puts it in."""
-    return Finding(
+    return Observation(
         subject="agent",
         good=False,
         detail="no agent has answered in the guest, so nobody can say when its setup and its services are complete",
@@ -186,7 +186,7 @@ def _has_setup(image: Mapping[str, Any]) -> bool:
     return bool(image["answers"] != AnswerFormat.NONE)
 
 
-def _own(image: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> list[Finding]:
+def _own(image: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> list[Observation]:
     """Whether each generation has a mark of its own; what two of them share, they have from their image."""
     found = []
     for subject, prefix, advice in _BAKED:
@@ -203,26 +203,26 @@ def _own(image: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> list[F
         )
         if shared:
             told = f"the same in two generations, so it comes from the image: {', '.join(shared)}"
-            found.append(Finding(subject=subject, good=None, detail=told, advice=advice))
+            found.append(Observation(subject=subject, good=None, detail=told, advice=advice))
         elif sum(map(bool, mine)) < 2:
             found.append(
-                Finding(subject=subject, good=None, detail="the guest has none, or its agent does not show it")
+                Observation(subject=subject, good=None, detail="the guest has none, or its agent does not show it")
             )
         else:
-            found.append(Finding(subject=subject, good=True, detail="another in each generation"))
+            found.append(Observation(subject=subject, good=True, detail="another in each generation"))
     return found
 
 
-def _shutdown(image: Mapping[str, Any], took_s: Sequence[float]) -> Finding:
+def _shutdown(image: Mapping[str, Any], took_s: Sequence[float]) -> Observation:
     """How long the guest takes to shut down, beside the time that it has in a role that says nothing."""
     within_s = STOP_WITHIN_S[Os(image["os"])]
     if not took_s:
-        return Finding(subject="shutdown", good=None, detail="no planned stop was seen")
+        return Observation(subject="shutdown", good=None, detail="no planned stop was seen")
     slowest_s = max(took_s)
     told = f"{slowest_s:.1f} s at most; a role that says nothing gives {within_s:g} s"
     if slowest_s <= within_s / 2:
-        return Finding(subject="shutdown", good=True, detail=told)
+        return Observation(subject="shutdown", good=True, detail=told)
     advice = (
         f"say in each role of it: stop: {{within: {math.ceil(ROOM * slowest_s / 60)} min}}; it is ended after that"
     )
-    return Finding(subject="shutdown", good=None if slowest_s < within_s else False, detail=told, advice=advice)
+    return Observation(subject="shutdown", good=None if slowest_s < within_s else False, detail=told, advice=advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmrole_unattend.windows.check import Deployment, Finding, check
+from vmrole_unattend.windows.check import Deployment, Diagnostic, check
 
 ROOT = '<unattend xmlns="urn:schemas-microsoft-com:unattend" xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State">'
 KEYS = 'processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS"'
@@ -104,7 +104,7 @@ def install(
     return server().replace(ROOT.encode(), f"{ROOT}\n{windows_pe}".encode())
 
 
-def told(source: bytes, **options: object) -> list[Finding]:
+def told(source: bytes, **options: object) -> list[Diagnostic]:
     """What is said of a file for a generalized image, if nothing else is said of its use."""
     options.setdefault("deployment", Deployment.GENERALIZED)
     return check(source, **options)  # type: ignore[arg-type]

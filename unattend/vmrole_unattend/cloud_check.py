@@ -31,7 +31,7 @@ class Severity(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Diagnostic:
     """One thing to look at.
 
     `line` counts from 1 within its `part` ("user-data", "user-data: part 2"), and is 0 when it is about none. `path`
@@ -47,9 +47,9 @@ class Finding:
     mend: str = ""
 
 
-def refused(error: AnswersInvalid) -> Finding:
+def refused(error: AnswersInvalid) -> Diagnostic:
     """The finding for user-data of which no disc is made."""
-    return Finding(
+    return Diagnostic(
         severity=Severity.ERROR,
         part=error.where.partition(": line ")[0],
         line=_line_of(error.where),
@@ -60,7 +60,7 @@ def refused(error: AnswersInvalid) -> Finding:
     )
 
 
-def check(user_data: str, *, where: str = "user-data", schema_file: Path | None = None) -> list[Finding]:
+def check(user_data: str, *, where: str = "user-data", schema_file: Path | None = None) -> list[Diagnostic]:
     """All findings, part by part and line by line.
 
     `where` is what the text is called. `schema_file` is a cloud-init schema for cloud-config; the host's cloud-init
@@ -72,14 +72,14 @@ def check(user_data: str, *, where: str = "user-data", schema_file: Path | None 
     except AnswersInvalid as error:
         return [refused(error)]
     schema_file = schema_file or _cloud_schema.find()
-    found = list[Finding]()
+    found = list[Diagnostic]()
     for number, part in enumerate(parts, start=1):
         content_type, text = _opened(part, where)
         name = where if len(parts) == 1 else f"{where}: part {number}"
         found += _part(content_type, text, name, schema_file)
     if schema_file is not None and any(finding.code not in _OWN_CODES for finding in found):
         message = f"the schema is that of {_cloud_schema.release(schema_file)}; the one in the guest decides"
-        note = Finding(
+        note = Diagnostic(
             severity=Severity.NOTE, part=where, line=0, path="", code="schema", message=message, mend=_ANOTHER
         )
         found.append(note)
@@ -92,7 +92,7 @@ _OWN_CODES |= {"no-url", "line-end", "interpreter", "too-early"}
 """What is found without a schema."""
 
 
-def _part(content_type: str, text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
+def _part(content_type: str, text: str, where: str, schema_file: Path | None) -> Iterator[Diagnostic]:
     """What is to be said of one part."""
     match content_type:
         case "text/cloud-config":
@@ -109,7 +109,7 @@ def _part(content_type: str, text: str, where: str, schema_file: Path | None) ->
             pass
 
 
-def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
+def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[Diagnostic]:
     try:
         document = _cloud_yaml.read(text)
     except _cloud_yaml.Broken as error:
@@ -126,7 +126,7 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[F
         )
         return
     if "power_state" in config:
-        yield Finding(
+        yield Diagnostic(
             severity=Severity.NOTE,
             part=where,
             line=document.line(("power_state",)),
@@ -157,7 +157,7 @@ def _broken(text: str) -> str:
     return "cloud-init would pass over the whole part"
 
 
-def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Finding]:
+def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Diagnostic]:
     """A list of parts: texts, or mappings with `type` and `content`."""
     try:
         document = _cloud_yaml.read(text)
@@ -186,7 +186,7 @@ def _type_in_archive(content: str) -> str:
         return "text/cloud-config"
 
 
-def _json_patch(text: str, where: str) -> Iterator[Finding]:
+def _json_patch(text: str, where: str) -> Iterator[Diagnostic]:
     """JSON patches below their first line, as cloud-init's handler takes them."""
     body = text.partition("\n")[2] if text.startswith("#cloud-config-jsonp") else text
     try:
@@ -199,7 +199,7 @@ def _json_patch(text: str, where: str) -> Iterator[Finding]:
         yield _warning(where, 1, "not-a-list", "a patch is a list of operations")
 
 
-def _include(text: str, where: str) -> Iterator[Finding]:
+def _include(text: str, where: str) -> Iterator[Diagnostic]:
     for number, line in enumerate(text.split("\n"), start=1):
         entry = line.strip()
         for word in ("#include-once", "#include"):
@@ -208,7 +208,7 @@ def _include(text: str, where: str) -> Iterator[Finding]:
             yield _warning(where, number, "no-url", "is no address", "write one URL in each line")
 
 
-def _script(text: str, where: str) -> Iterator[Finding]:
+def _script(text: str, where: str) -> Iterator[Diagnostic]:
     lines = text.split("\n")
     at = 1 if lines[0].startswith("#cloud-boothook") and len(lines) > 1 else 0
     first = lines[at]
@@ -238,22 +238,24 @@ def _opened(part: multipart.Part, where: str) -> tuple[str, str]:
     return content_type, text
 
 
-def _with_one_note(found: list[Finding]) -> list[Finding]:
+def _with_one_note(found: list[Diagnostic]) -> list[Diagnostic]:
     """That there is no schema is said once, at the end."""
     unchecked = [finding for finding in found if finding.code == "unchecked"]
     return [finding for finding in found if finding.code != "unchecked"] + unchecked[:1]
 
 
-def _unchecked(where: str, reason: str, mend: str) -> Finding:
+def _unchecked(where: str, reason: str, mend: str) -> Diagnostic:
     message = f"cloud-init's schema was not asked: {reason}"
-    return Finding(severity=Severity.NOTE, part=where, line=0, path="", code="unchecked", message=message, mend=mend)
+    return Diagnostic(
+        severity=Severity.NOTE, part=where, line=0, path="", code="unchecked", message=message, mend=mend
+    )
 
 
 def _warning(
     where: str, line: int, code: str, message: str, mend: str = "", *, path: _cloud_yaml.Path = ()
-) -> Finding:
+) -> Diagnostic:
     joined = ".".join(_cloud_schema.shown(name) for name in path)
-    return Finding(
+    return Diagnostic(
         severity=Severity.WARNING, part=where, line=line, path=joined, code=code, message=message, mend=mend
     )
 

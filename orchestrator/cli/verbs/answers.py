@@ -16,7 +16,7 @@ from orchestrator.cli.options import examples, format_option
 from orchestrator.cli.reading import read_bytes
 
 if TYPE_CHECKING:
-    from vmrole_unattend.windows.document import Finding
+    from vmrole_unattend.windows.document import Diagnostic
 
 
 class _Group(Group):
@@ -106,11 +106,11 @@ def _is_xml(file: str, source: bytes) -> bool:
     return _XML.match(source.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
-def _line(file: str, one: Finding) -> str:
+def _line(file: str, one: Diagnostic) -> str:
     place = f"{one.path}: " if one.path else ""
     return f"{file}:{one.line}: {one.severity}: {place}{one.message} ({one.mend}) [{one.code}]"
 
 
-def _value(file: str, found: list[Finding], *, failed: bool) -> dict[str, object]:
+def _value(file: str, found: list[Diagnostic], *, failed: bool) -> dict[str, object]:
     rows = [{**dataclasses.asdict(one), "severity": one.severity.value} for one in found]
     return {"file": file, "failed": failed, "findings": rows}

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from vmrole_unattend import AnswersInvalid, cloud_check, configdrive
-from vmrole_unattend.cloud_check import Finding, Severity
+from vmrole_unattend.cloud_check import Diagnostic, Severity
 
 from orchestrator.cli import render
 from orchestrator.errors import InvalidInput
@@ -18,7 +18,7 @@ WHERE = "user-data"
 _FOR_WINDOWS = re.compile(r"#ps1(_sysnative|_x86)?\s|rem cmd\s|<(powershell|script)>", re.IGNORECASE)
 
 
-_EMPTY = Finding(
+_EMPTY = Diagnostic(
     severity=Severity.WARNING,
     part=WHERE,
     line=1,
@@ -55,7 +55,7 @@ def check(file: str, source: bytes, *, reader: str, schema: str | None, strict: 
     return 1 if failed else 0
 
 
-def _for_windows(text: str) -> list[Finding]:
+def _for_windows(text: str) -> list[Diagnostic]:
     """What keeps user-data from a disc for cloudbase-init; the first reason, as `apply` gives it."""
     try:
         configdrive.check_user_data(text)
@@ -77,7 +77,7 @@ def _readable(schema: str | None) -> Path | None:
         raise InvalidInput(f"{schema} cannot be read: {error.strerror}", hint=hint) from error
 
 
-def _line(file: str, one: Finding) -> str:
+def _line(file: str, one: Diagnostic) -> str:
     part = one.part.removeprefix(WHERE).removeprefix(": ")
     place = ": ".join(word for word in (part, one.path) if word)
     mend = f" ({one.mend})" if one.mend else ""

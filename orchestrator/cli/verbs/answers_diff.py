@@ -115,7 +115,9 @@ def _refusals(theirs: bytes, merged: bytes, answers: Answers, file: str) -> int:
         render.say(render.plain(f"{file}:{one.line}: {one.path}: {one.message} ({one.mend})"))
     asked = welcome.question(homes(document.parse(merged).root), answers.edition) if merged else ""
     if asked:
-        errors.append(check.Finding(severity=check.Severity.ERROR, line=0, path="", code="", message=asked, mend=""))
+        errors.append(
+            check.Diagnostic(severity=check.Severity.ERROR, line=0, path="", code="", message=asked, mend="")
+        )
         render.say(render.plain(f"{file}, merged: {asked}"))
     if errors:
         render.say("hint: a service with this file is refused; mend it, and look with: vmrole answers check")

@@ -140,17 +140,17 @@ def _deployed(client: Client, service: str, text: str, until: float | None) -> I
         until_gone(client, service, end_of(CLEAN_UP_S), progress())
 
 
-def _digest(client: Client, image: wire.Image) -> admission.Finding:
+def _digest(client: Client, image: wire.Image) -> admission.Observation:
     try:
         client.verify_image(image["sha256"])
     except NotFound:
         raise
     except VmroleError as error:
-        return admission.Finding(subject="image", good=False, detail=str(error))
-    return admission.Finding(subject="image", good=True, detail="its bytes are what they were")
+        return admission.Observation(subject="image", good=False, detail=str(error))
+    return admission.Observation(subject="image", good=True, detail="its bytes are what they were")
 
 
-def _show(image: wire.Image, found: list[admission.Finding], seen: list[admission.Lap], form: str) -> None:
+def _show(image: wire.Image, found: list[admission.Observation], seen: list[admission.Lap], form: str) -> None:
     if form == "json":
         report: dict[str, Any] = {
             "image": image,
@@ -170,7 +170,7 @@ def _show(image: wire.Image, found: list[admission.Finding], seen: list[admissio
         render.show([f"suggested deadlines, kept with the image: {words}"])
 
 
-def _lines(finding: admission.Finding) -> Iterator[str]:
+def _lines(finding: admission.Observation) -> Iterator[str]:
     sign = "WARN" if finding.good is None and finding.advice else _SIGNS[finding.good]
     yield f"{sign}  {finding.subject}: {finding.detail}"
     if finding.advice:

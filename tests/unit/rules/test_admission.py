@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import servicefile
 from orchestrator.rules import admission
-from orchestrator.rules.admission import Finding
+from orchestrator.rules.admission import Observation
 from tests.world.service_files import MICRO, find
 
 AGENT: dict[str, Any] = {
@@ -87,7 +87,7 @@ def ledger(generations: int, *, boot: int = 2, stop_s: float = 4.0) -> list[dict
 
 def findings(
     events: list[dict[str, Any]], marks: list[dict[str, str]] | None = None, **agent: object
-) -> dict[str, Finding]:
+) -> dict[str, Observation]:
     """The verdicts by subject; `marks` of each generation."""
     agents = [AGENT | agent | {"marks": one} for one in marks or [{}]]
     found = admission.findings(IMAGE | {"os": "linux"}, "canary-0", agents, events, restarts=True)

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vmrole_unattend import _cloud_schema, _cloud_yaml, cloud_check
-from vmrole_unattend.cloud_check import Finding, Severity
+from vmrole_unattend.cloud_check import Diagnostic, Severity
 
 _HEAD = "#cloud-config\n"
 
@@ -22,7 +22,7 @@ def _found(text: str) -> list[tuple[int, str, str]]:
     return [(finding.line, finding.path, finding.code) for finding in _without_note(text)]
 
 
-def _without_note(text: str, **options: str) -> list[Finding]:
+def _without_note(text: str, **options: str) -> list[Diagnostic]:
     """All but the word whose schema it was."""
     return [finding for finding in cloud_check.check(text, **options) if finding.code != "schema"]
 

@@ -28,9 +28,9 @@ from vmrole_unattend.windows.checks import (
 )
 from vmrole_unattend.windows.checks.file import Deployment, File
 from vmrole_unattend.windows.checks.place import Report, homes
-from vmrole_unattend.windows.document import Finding, Severity, read
+from vmrole_unattend.windows.document import Diagnostic, Severity, read
 
-__all__ = ["Deployment", "Finding", "Severity", "check"]
+__all__ = ["Deployment", "Diagnostic", "Severity", "check"]
 
 CHECKS: tuple[Callable[[File, Report], None], ...] = (
     frame.check,
@@ -60,7 +60,7 @@ def check(
     architecture: Architecture | None = None,
     ours: bool = False,
     deployment: Deployment = Deployment.GENERALIZED,
-) -> list[Finding]:
+) -> list[Diagnostic]:
     """Everything that is wrong with the file, in the order of its lines; raises nothing.
 
     `windows`, `edition` and `architecture` are the image's, where known. `ours`: the file is made by us, so that

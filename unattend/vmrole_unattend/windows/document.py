@@ -25,7 +25,7 @@ class Severity(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Diagnostic:
     """One thing that is wrong with an answer file. No finding quotes a password."""
 
     severity: Severity
@@ -80,9 +80,9 @@ def parse(source: bytes) -> Document:
     return document
 
 
-def read(source: bytes) -> tuple[Document | None, list[Finding]]:
+def read(source: bytes) -> tuple[Document | None, list[Diagnostic]]:
     """Reads a file as far as it can be read; None when what it says cannot be told. Raises nothing."""
-    found: list[Finding] = []
+    found: list[Diagnostic] = []
     text = _decoded(source, found)
     if text is None:
         return None, found
@@ -131,7 +131,7 @@ _OTHERS = re.compile(r"iso-8859-\d\d?|windows-125\d|gb2312|gbk|gb18030|big5|shif
 _Text = tuple[str, bytes, str]  # characters, byte-order mark, codec
 
 
-def _decoded(source: bytes, found: list[Finding]) -> _Text | None:
+def _decoded(source: bytes, found: list[Diagnostic]) -> _Text | None:
     """The characters; None, with a finding, when there is no telling."""
     if len(source) > SOURCE_BYTES_MAX:
         mend = f"at most {SOURCE_BYTES_MAX >> 20} MiB is read"
@@ -220,7 +220,7 @@ _NAMED = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)[A-Za-z][A-Za-z0-9]*;")
 _AMPERSAND = re.compile(r"&(?!(?:#\d+|#x[0-9A-Fa-f]+|amp|lt|gt|quot|apos);)")
 
 
-def _malformed(error: etree.XMLSyntaxError, parser: etree.XMLParser, text: str) -> Finding:
+def _malformed(error: etree.XMLSyntaxError, parser: etree.XMLParser, text: str) -> Diagnostic:
     """What the parser says first, which is where the fault is; its later words are about what follows of it."""
     log = list(parser.error_log)
     line = max(log[0].line, 1) if log else 1
@@ -267,9 +267,9 @@ _MENDS = (
 """What the parser says, and what would be right."""
 
 
-def _error(line: int, code: str, message: str, mend: str) -> Finding:
-    return Finding(severity=Severity.ERROR, line=line, path="", code=code, message=message, mend=mend)
+def _error(line: int, code: str, message: str, mend: str) -> Diagnostic:
+    return Diagnostic(severity=Severity.ERROR, line=line, path="", code=code, message=message, mend=mend)
 
 
-def _warning(line: int, code: str, message: str, mend: str) -> Finding:
+def _warning(line: int, code: str, message: str, mend: str) -> Diagnostic:
     return dataclasses.replace(_error(line, code, message, mend), severity=Severity.WARNING)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vmrole_unattend.windows.answers import Architecture, Windows
-from vmrole_unattend.windows.check import Deployment, Finding, Severity, check
+from vmrole_unattend.windows.check import Deployment, Diagnostic, Severity, check
 
 from tests.unit.vmrole_unattend.windows.checked import (
     DEPLOY,
@@ -483,4 +483,4 @@ def test_no_file_is_too_odd_to_be_checked(data: st.DataObject) -> None:
         st.sampled_from(["", "<Order/>", "x", " ", '"', "<a><b/></a>", "</component>", "\u00e9", "&amp;", "{{"])
     )
     for one in check((text[:start] + part + text[end:]).encode(), windows=Windows.W7, architecture=Architecture.X86):
-        assert isinstance(one, Finding)
+        assert isinstance(one, Diagnostic)

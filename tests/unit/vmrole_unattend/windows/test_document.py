@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vmrole_unattend.errors import AnswersInvalid
 from vmrole_unattend.windows import document
-from vmrole_unattend.windows.document import Finding, Severity
+from vmrole_unattend.windows.document import Diagnostic, Severity
 
 SAMPLE = (
     '<?xml version="1.0" encoding="utf-8"?>\r\n'
@@ -25,7 +25,7 @@ SAMPLE = (
 MARKED = b"\xef\xbb\xbf" + SAMPLE.encode()
 
 
-def only(source: bytes) -> Finding:
+def only(source: bytes) -> Diagnostic:
     found = document.read(source)[1]
     assert len(found) == 1, found
     return found[0]

@@ -12,7 +12,7 @@ from lxml import etree
 
 from vmrole_unattend.windows import settings
 from vmrole_unattend.windows.checks.placeholder import is_placeholder
-from vmrole_unattend.windows.document import Finding, Severity
+from vmrole_unattend.windows.document import Diagnostic, Severity
 from vmrole_unattend.windows.settings import Component, Setting
 
 BLANKS = " \t\r\n"  # Of XML; what word processors write for a blank is a character like any other.
@@ -120,7 +120,7 @@ class Report:
     """
 
     def __init__(self, *, ours: bool) -> None:
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnostic] = []
         self._ours = ours
         self._to_come: dict[str, int] = {}  # what is to be filled in, and on which line first
 
@@ -149,7 +149,7 @@ class Report:
             first = min(self._to_come, key=lambda what: self._to_come[what])
             others = f" and {len(self._to_come) - 1} more" if len(self._to_come) > 1 else ""
             self.findings.append(
-                Finding(
+                Diagnostic(
                     severity=Severity.WARNING,
                     line=self._to_come[first],
                     path="",
@@ -181,7 +181,9 @@ class Report:
         element = at.element if isinstance(at, Place | Home) else at
         path = at.path if isinstance(at, Place | Home) else _outer_path(element)
         line = line_of(element)
-        self.findings.append(Finding(severity=severity, line=line, path=path, code=code, message=message, mend=mend))
+        self.findings.append(
+            Diagnostic(severity=severity, line=line, path=path, code=code, message=message, mend=mend)
+        )
 
 
 def line_of(element: etree._Element) -> int:
