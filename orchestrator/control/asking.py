@@ -171,7 +171,7 @@ def left_as_they_are(spec: ServiceSpec, present: Iterable[Instance]) -> tuple[Ch
             effect=f"keeps the VM that it has; to replace it: vmrole unprotect {one.name}, then apply again",
         )
         for one in present
-        if one.goal.protected and (role := spec.role(one.role_name)) and role.template() != one.role.template()
+        if one.goal.protected and (role := spec.role(one.role_name)) and not role.builds_like(one.role)
     )
 
 

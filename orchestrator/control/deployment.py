@@ -128,10 +128,10 @@ def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: 
             if before is None:
                 changed.append(_new(service, template, index, now_s))
                 continue
+            if before.goal.serve and before.goal.role == template:
+                continue
             again = before.goal.halts + 1 if not before.goal.serve and not before.goal.runs else before.goal.halts
-            after = replace(before, goal=replace(before.goal, role=template, serve=True, halts=again))
-            if after != before:
-                changed.append(after)
+            changed.append(replace(before, goal=replace(before.goal, role=template, serve=True, halts=again)))
     leaving = [instance for instance in staying.values() if instance.goal.serve]
     return changed + [replace(instance, goal=replace(instance.goal, serve=False)) for instance in leaving]
 
@@ -181,7 +181,7 @@ def stale(spec: ServiceSpec, instances: Sequence[Instance], running: Sequence[Op
     found = {
         one.name
         for one in staying
-        if one.role.template() != _template(spec, one) and (wished_anew(one, spec) or one.name not in awaited)
+        if not _builds(spec, one, one.role) and (wished_anew(one, spec) or one.name not in awaited)
     }
     halted = {one.role_name for one in staying if one.name in found and not wished_anew(one, spec)}
     failed = {one.name for one in staying if one.phase is Phase.FAILED and one.goal.serve and one.role_name in halted}
@@ -200,7 +200,7 @@ def failed(rollouts: Sequence[Rollout], service: Service, present: Mapping[Insta
 
 def wished_anew(instance: Instance, spec: ServiceSpec) -> bool:
     """Whether the spec makes another VM of the instance than what is wanted of it already."""
-    return instance.goal.role.template() != _template(spec, instance)
+    return not _builds(spec, instance, instance.goal.role)
 
 
 def rollout(
@@ -269,9 +269,10 @@ def _stays(instance: Instance, spec: ServiceSpec) -> bool:
     return role is not None and instance.index < role.instances
 
 
-def _template(spec: ServiceSpec, instance: Instance) -> Role | None:
+def _builds(spec: ServiceSpec, instance: Instance, built: Role) -> bool:
+    """Whether the spec makes such a VM of the instance."""
     role = spec.role(instance.role_name)
-    return None if role is None else role.template()
+    return role is not None and role.builds_like(built)
 
 
 def _templates(spec: ServiceSpec) -> dict[str, Role]:

@@ -68,6 +68,7 @@ class Present:
         self._rollouts: dict[str, dict[str, Rollout]] = {}
         self._rolling: dict[str, Record] = {}  # the operation that each rollout is
         self._uses: Counter[str] = Counter()  # of each template
+        self._named: dict[tuple[str, str], Sequence[str]] = {}  # the templates that a document names
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
         self.decoded = 0
 
@@ -164,7 +165,7 @@ class Present:
         """The writes that forget the templates that no service, no revision and no instance names."""
         self._look()
         stored = self._template_revisions
-        return [Write(records.TEMPLATE, key, None, stored[key]) for key in list(stored) if not self._uses[key]]
+        return [Write(records.TEMPLATE, key, None, stored[key]) for key in list(stored) if key not in self._uses]
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), *, checks: Sequence[Check] = ()) -> int:
         """See ports.Store.commit. What a newer version has put into a record stays in it."""
@@ -214,6 +215,7 @@ class Present:
                 self._take_template(key, document)
         halves: dict[str, None] = {}
         for (kind, key), document in documents.items():
+            self._count_templates((kind, key), document)
             if kind in self._halves:
                 halves[key] = None
                 if document is None:
@@ -241,6 +243,20 @@ class Present:
                 shadow = records.decode_instance(wish, None, self._templates)
                 if isinstance(shadow, Instance):
                     self._shadows[key] = shadow
+
+    def _count_templates(self, place: tuple[str, str], document: Document | None) -> None:
+        """Those that it names, be it readable or not: what is set aside needs them when it can be read again."""
+        before = self._named.pop(place, ())
+        after = records.templates_named(document) if document else ()
+        if after:
+            self._named[place] = after
+        if after == before:
+            return
+        self._uses.update(after)
+        for template in before:
+            self._uses[template] -= 1
+            if not self._uses[template]:
+                del self._uses[template]
 
     def _note_later(self, kind: str, key: str, record: Record | SetAside | None, document: Document | None) -> None:
         self._later.pop((kind, key), None)
@@ -296,7 +312,6 @@ class Present:
                     self._running.setdefault(record.service, {})[record.id] = record.operation
             case _:
                 pass
-        self._uses.update(_templates_of(record))
 
     def _unlist(self, record: Record) -> None:
         match record:
@@ -313,25 +328,10 @@ class Present:
                 del self._rolling[record.id]
             case _:
                 pass
-        for key in _templates_of(record):
-            self._uses[key] -= 1
-            if not self._uses[key]:
-                del self._uses[key]
 
 
 def _if(of: type[R], record: Record | None) -> R | None:
     return record if isinstance(record, of) else None
-
-
-def _templates_of(record: Record) -> Sequence[str]:
-    """The templates that a record names, each as often as it does."""
-    match record:
-        case Instance():
-            return (records.digest(record.role), records.digest(record.goal.role))
-        case Service() | Revision():
-            return [records.digest(role) for role in record.spec.roles]
-        case _:
-            return ()
 
 
 def _remove(index: dict[str, dict[Any, Any]], group: str, key: str) -> None:

@@ -19,7 +19,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -63,6 +64,10 @@ _KIND: dict[type[Any], str] = {
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
+# Roles, which may be large, are stored by themselves.
+_WISH_PARTS: set[str] = set(_OF_WISH)
+_WISH_ELSEWHERE: Any = {"goal": {"role"}}
+_STATE_ELSEWHERE: set[str] = {*_OF_WISH, *_NOT_STORED, "role"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,9 +116,22 @@ def template(role: Role) -> Role:
 _KEPT_UNDER: dict[Role, str] = {}
 
 
+# By identity: the roles of all records are the very objects that the present keeps. A role that is in here is held,
+# so no other has its id.
+_DIGESTS: dict[int, tuple[Role, str]] = {}
+_DIGESTS_MAX = 4096
+
+
 def digest(role: Role) -> str:
     """The key of the role's template: SHA-256 of its content, hexadecimal."""
-    return _digest(template(role))
+    known = _DIGESTS.get(id(role))
+    if known is not None:
+        return known[1]
+    key = _digest(template(role))
+    if len(_DIGESTS) >= _DIGESTS_MAX:
+        _DIGESTS.clear()
+    _DIGESTS[id(role)] = (role, key)
+    return key
 
 
 @functools.lru_cache(maxsize=4096)
@@ -169,14 +187,14 @@ def put(record: Whole) -> Write:
 
 def put_wish(instance: Instance) -> Write:
     """The write that creates or changes what is wanted of the instance."""
-    body = {key: value for key, value in _bare(_light(instance)).items() if key in _OF_WISH}
+    body = _adapter(Instance).dump_python(instance, mode="json", include=_WISH_PARTS, exclude=_WISH_ELSEWHERE)
     body["goal"]["role"] = digest(instance.goal.role)
     return Write(WISH, instance.name, body, instance.wish_revision)
 
 
 def put_state(instance: Instance) -> Write:
     """The write that changes how far the instance is; of what it is built it names the template."""
-    body = {key: value for key, value in _bare(_light(instance)).items() if key not in _OF_WISH}
+    body = _adapter(Instance).dump_python(instance, mode="json", exclude=_STATE_ELSEWHERE)
     body["role"] = digest(instance.role)
     return Write(STATE, instance.name, body, instance.state_revision)
 
@@ -205,14 +223,6 @@ def state_stands(instance: Instance) -> Check:
 def stands(record: Image | Service | Operation) -> Check:
     """The condition that the record is as it was read."""
     return Check(_KIND[type(record)], key_of(record), record.revision)
-
-
-_NO_ROLE = Role(name="", image="", image_sha256="")
-
-
-def _light(instance: Instance) -> Instance:
-    """Without the roles, which may be large and are stored by themselves."""
-    return dataclasses.replace(instance, role=_NO_ROLE, goal=dataclasses.replace(instance.goal, role=_NO_ROLE))
 
 
 def _bare(record: Record) -> dict[str, Any]:
@@ -265,6 +275,7 @@ def decode_template(document: Document) -> Role | SetAside:
     if digest(role) != document.key:
         _KEPT_UNDER[role] = document.key
         _digest.cache_clear()
+        _DIGESTS.clear()
     return role
 
 
@@ -315,21 +326,54 @@ def _read(of: type[Any], body: Mapping[str, Any], document: Document, **revision
 
 def unknown(record: object, body: Mapping[str, Any]) -> Unknown:
     """What a newer version has written into the body, and the record has no place for."""
-    return tuple(_unknown(record, body, ()))
+    later: list[tuple[Path, str]] = []
+    _note_unknown(record, body, (), later)
+    return tuple(later)
 
 
-def _unknown(value: object, body: object, path: Path) -> Iterator[tuple[Path, str]]:
-    """Where the body holds a field that the value has no place for."""
-    match value, body:
-        case (tuple(), list()):
-            for index, (part, of_part) in enumerate(zip(value, body, strict=False)):
-                yield from _unknown(part, of_part, (*path, index))
-        case (_, dict()) if dataclasses.is_dataclass(value):
-            for key, of_part in body.items():
-                if not hasattr(value, key):
-                    yield (*path, key), json.dumps(of_part)
-                elif isinstance(of_part, dict | list):
-                    yield from _unknown(getattr(value, key), of_part, (*path, key))
+def _note_unknown(value: object, body: object, path: Path, later: list[tuple[Path, str]]) -> None:
+    """Adds where the body holds a field that the value has no place for."""
+    match body:
+        case dict() if dataclasses.is_dataclass(type(value)):
+            attributes, nesting = _places(cast("Any", type(value)))
+            if not body.keys() <= attributes:
+                later += [((*path, key), json.dumps(body[key])) for key in body if key not in attributes]
+            for key in nesting:
+                if part := body.get(key):
+                    _note_unknown(getattr(value, key), part, (*path, key), later)
+        case list() if isinstance(value, tuple):
+            for index, (of_value, part) in enumerate(zip(value, body, strict=False)):
+                if isinstance(part, dict | list):
+                    _note_unknown(of_value, part, (*path, index), later)
+
+
+@functools.cache
+def _places(of: type[Any]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """What its values know by name, and which of their fields may hold others: those that are no text or number."""
+    fields = typing.get_type_hints(of).items()
+    plain = {name for name, hint in fields if isinstance(hint, type) and issubclass(hint, str | int | float)}
+    return frozenset(dir(of)), tuple(name for name, _ in fields if name not in plain)
+
+
+def templates_named(document: Document) -> Sequence[str]:
+    """The keys of the templates that a document names, whether it can be read or not."""
+    match document.kind, document.body:
+        case "wish", {"goal": {"role": str(key)}}:
+            return (key,)
+        case "state", {"role": str(key)}:
+            return (key,)
+        case "service" | "revision", {"spec": {"roles": list(entries)}}:
+            return [key for entry in entries for key in _template_named(entry)]
+        case _:
+            return ()
+
+
+def _template_named(entry: object) -> Sequence[str]:
+    match entry:
+        case {"template": str(key)}:
+            return (key,)
+        case _:
+            return ()
 
 
 _ADAPTER: dict[type[Any], TypeAdapter[Any]] = {}

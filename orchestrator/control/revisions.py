@@ -121,10 +121,9 @@ def check_whole(
 
 def of_instance(instance: Instance, revisions: Sequence[Revision]) -> int:
     """The number of the newest revision that says what the instance's VM is built from; 0 when it is none of them."""
-    built = instance.role.template()
     for revision in reversed(revisions):
         role = revision.spec.role(instance.role_name)
-        if role is not None and role.template() == built:
+        if role is not None and role.builds_like(instance.role):
             return revision.number
     return 0
 

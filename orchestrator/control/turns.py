@@ -52,10 +52,10 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
             sick = replace(seen, waiting=reason, sick_since_s=before.sick_since_s or now_s)
             return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
         case Wait(seen, reason, again_s, _, note):
-            blamed = replace(seen, waiting=reason, sick_s=blameless_s(before, now_s), sick_since_s=0.0)
-            if blamed.phase is Phase.SERVING and not blamed.unwell_since_s:
-                blamed = replace(blamed, sick_s=0.0)
-            elif blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed):
+            well = seen.phase is Phase.SERVING and not seen.unwell_since_s
+            sick_s = 0.0 if well else blameless_s(before, now_s)
+            blamed = replace(seen, waiting=reason, sick_s=sick_s, sick_since_s=0.0)
+            if not well and (blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed)):
                 if note:  # What becomes of it now has a line of its own.
                     before = blamed = save(present, before, blamed, _event(blamed, now_s, note))
                 late = blamed.phase is not Phase.SERVING
@@ -89,7 +89,8 @@ def _attempt(instance: Instance, host: Host) -> Outcome:
 def _blameless(outcome: Outcome | None, instance: Instance, reason: str) -> Wait:
     """Not the instance's fault: neither its deadline runs meanwhile, nor its ill health."""
     seen, note = (outcome.instance, outcome.note) if isinstance(outcome, Wait) else (instance, "")
-    return Wait(replace(seen, unwell_since_s=0.0), reason, TRANSIENT_AGAIN_S, blameless=True, note=note)
+    seen = replace(seen, unwell_since_s=0.0) if seen.unwell_since_s else seen
+    return Wait(seen, reason, TRANSIENT_AGAIN_S, blameless=True, note=note)
 
 
 def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
@@ -145,7 +146,9 @@ def sentence(error: VmroleError) -> str:
 
 def _follow_goal(instance: Instance) -> Instance:
     """Takes over what the goal's role may change without a new generation."""
-    if instance.role != instance.goal.role and instance.role.template() == instance.goal.role.template():
+    if instance.role is instance.goal.role:
+        return instance
+    if instance.role != instance.goal.role and instance.role.builds_like(instance.goal.role):
         other = instance.role.ready != instance.goal.role.ready
         revisit_at_s = min(instance.revisit_at_s, 1.0) if other else instance.revisit_at_s  # At once, if at all.
         return replace(instance, role=instance.goal.role, revisit_at_s=revisit_at_s)

@@ -152,4 +152,4 @@ class Instance:
     @property
     def stale(self) -> bool:
         """Whether its VM is built from something else than the service's file says by now."""
-        return self.role.template() != self.goal.role.template()
+        return not self.role.builds_like(self.goal.role)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Final, Literal
+import operator
+from typing import Any, Final, Literal
 
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
@@ -207,20 +208,30 @@ class Role:
 
     def template(self) -> Role:
         """The part that a VM is built from: two roles with equal templates need no reimage between them."""
-        return dataclasses.replace(
-            self,
-            image="",
-            image_mib=0,
-            instances=0,
-            limits=Limits(),
-            endpoints=(),
-            setup=Setup(restart=self.setup.restart),
-            ready=Ready(),
-            drain_s=0,
-            stop=Stop(),
-            restart=Restart(),
-            labels=(),
-        )
+        return dataclasses.replace(self, setup=Setup(restart=self.setup.restart), **_NOT_BUILT_FROM)
+
+    def builds_like(self, other: Role) -> bool:
+        """Whether their templates are equal."""
+        return self is other or _built_from(self) == _built_from(other)
+
+
+# What a VM is not built from, and what stands in its place in a template. Of the setup it is built from `restart`.
+_NOT_BUILT_FROM: dict[str, Any] = {
+    "image": "",
+    "image_mib": 0,
+    "instances": 0,
+    "limits": Limits(),
+    "endpoints": (),
+    "ready": Ready(),
+    "drain_s": 0,
+    "stop": Stop(),
+    "restart": Restart(),
+    "labels": (),
+}
+_built_from = operator.attrgetter(
+    *(field.name for field in dataclasses.fields(Role) if field.name not in {*_NOT_BUILT_FROM, "setup"}),
+    "setup.restart",
+)
 
 
 class Walking(enum.StrEnum):

@@ -25,7 +25,7 @@ def identity_of(instance: Instance, host: Machine) -> Identity | Silence:
 def count_resets(instance: Instance, domain: Domain | None) -> Instance:
     """The record with the resets that the monitor has seen."""
     resets = 0 if domain is None else domain.resets
-    return replace(instance, resets=max(instance.resets, resets))
+    return replace(instance, resets=resets) if resets > instance.resets else instance
 
 
 def count_boot(instance: Instance, identity: Identity) -> Instance:
@@ -78,6 +78,8 @@ def setup_says(seen_so_far: str, identity: Identity) -> str:
 
 def told(instance: Instance, services: Services) -> Instance:
     """The record with the names of what has not started."""
+    if (instance.services_pending, instance.services_failed) == (services.pending, services.failed):
+        return instance
     return replace(instance, services_pending=services.pending, services_failed=services.failed)
 
 

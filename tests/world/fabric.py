@@ -105,7 +105,9 @@ class Troubled:
 
     def __getattr__(self, verb: str) -> Any:
         call = getattr(self._port, verb)
-        return self._trouble.around(verb, call) if verb in EFFECTS else call
+        call = self._trouble.around(verb, call) if verb in EFFECTS else call
+        self.__dict__[verb] = call  # Asked for once.
+        return call
 
 
 def troubled(host: Host, trouble: Trouble) -> Host:

@@ -47,7 +47,7 @@ class FakeHypervisor:
             return None
         return Domain(
             name=name,
-            uuid=machine.instance.vm_uuid,
+            uuid=machine.uuid,
             generation=machine.instance.generation,
             power=machine.power,
             paused_by=machine.paused_by,
@@ -63,7 +63,7 @@ class FakeHypervisor:
         world = self._world
         with world.lock:
             machine = world.machines.get(instance.name)
-            if machine is not None and machine.instance.vm_uuid != instance.vm_uuid:
+            if machine is not None and machine.uuid != instance.vm_uuid:
                 raise Permanent(f"{instance.name} already runs in another VM")
             if machine is None:
                 laid = world.overlays.get(instance.name, set())

@@ -172,15 +172,7 @@ class FakeBalancer:
         """See ports.Balancer."""
         self._world.meet("balancer")
         world = self._world
-        seats = {}
-        for name, seat in world.seats_taken.items():
-            checked = world.time_s - world.joined_at_s.get(name, 0.0) >= self._first_check_s(seat)
-            fails = checked and not world.is_reachable(name)
-            sick = seat.standing is Standing.UP and (fails or name in world.told_unwell)
-            standing = Standing.DOWN if sick else seat.standing
-            connections = world.connections.get(name, 0)
-            seats[name] = dataclasses.replace(seat, standing=standing, connections=connections, checked=checked)
-        return seats
+        return {name: self._now(name, seat) for name, seat in world.seats_taken.items()}
 
     def _first_check_s(self, seat: Seat) -> float:
         probes = [end.probe for end in self._world.frontends if end.pool in seat.pools and end.probe is not None]
@@ -188,7 +180,18 @@ class FakeBalancer:
 
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
-        return self.seats().get(name)
+        self._world.meet("balancer")
+        seat = self._world.seats_taken.get(name)
+        return None if seat is None else self._now(name, seat)
+
+    def _now(self, name: InstanceName, seat: Seat) -> Seat:
+        world = self._world
+        checked = world.time_s - world.joined_at_s.get(name, 0.0) >= self._first_check_s(seat)
+        fails = checked and not world.is_reachable(name)
+        sick = seat.standing is Standing.UP and (fails or name in world.told_unwell)
+        standing = Standing.DOWN if sick else seat.standing
+        connections = world.connections.get(name, 0)
+        return dataclasses.replace(seat, standing=standing, connections=connections, checked=checked)
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

@@ -40,13 +40,17 @@ class FakeMachine:
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     limits: Limits = dataclasses.field(default_factory=Limits)
     system_marker: str = ""  # what a test wrote to the system disk
+    uuid: str = ""
+
+    def __post_init__(self) -> None:
+        self.uuid = self.instance.vm_uuid
 
     def start_boot(self, now_s: float) -> None:
         """A new boot begins."""
         self.power, self.paused_by, self.stopped = Power.RUNNING, None, False
         self.boots += 1
         self.booted_at_s = now_s
-        self.boot_id = str(uuid.uuid5(uuid.UUID(self.instance.vm_uuid), f"boot {self.boots}"))
+        self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots}"))
         self.going_down_at_s, self.hung = None, False
 
 

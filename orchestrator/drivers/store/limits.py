@@ -10,6 +10,7 @@ from orchestrator.model import Event
 from orchestrator.ports import COMMIT_BYTES_MAX, COMMIT_PARTS_MAX, Check, Write
 
 _EVENT_BYTES = 64  # its numbers
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=dict)
 
 
 def assert_fits(writes: Sequence[Write], events: Sequence[Event], checks: Sequence[Check]) -> None:
@@ -25,8 +26,8 @@ def assert_fits(writes: Sequence[Write], events: Sequence[Event], checks: Sequen
 
 def size_bytes(body: Mapping[str, Any]) -> int:
     """What a body takes as JSON in UTF-8."""
-    text = json.dumps(dict(body), separators=(",", ":"), ensure_ascii=False)
-    return len(text.encode("utf-8", "surrogatepass"))
+    text = _ENCODER.encode(body)
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _subjects(writes: Sequence[Write]) -> str:
