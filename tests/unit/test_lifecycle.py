@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from orchestrator import lifecycle
-from orchestrator.model import Goal, Incarnation, Instance, Phase
-from tests.world.fabric import Fabric
+from orchestrator.model import Goal, Incarnation, Instance, Phase, Role, Setup
+from tests.world.fabric import Fabric, web_role
 from tests.world.places import REPOSITORY
 
 POSSIBLY_IN_POOL = (Phase.READY, Phase.SERVING)
@@ -111,4 +112,19 @@ def test_equal_templates_need_no_reimage(instance: Instance) -> None:
     role = instance.role
     assert dataclasses.replace(role, instances=9, drain_s=1.0, endpoints=()).template() == role.template()
     assert dataclasses.replace(role, image_sha256="b" * 64).template() != role.template()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({field.name: object()} for field in dataclasses.fields(Role) if field.name != "setup"),
+        *({"setup": dataclasses.replace(Setup(), **{one.name: object()})} for one in dataclasses.fields(Setup)),
+    ],
+    ids=lambda change: ",".join(change),
+)
+def test_two_roles_build_alike_when_their_templates_are_equal(change: dict[str, Any]) -> None:
+    """The comparison without a copy draws on the same fields as the copy does, each of them by itself."""
+    role = web_role()
+    other = dataclasses.replace(role, **change)
+    assert role.builds_like(other) == other.builds_like(role) == (role.template() == other.template())
     assert Goal(role=role).wanted == Incarnation(1, 1)

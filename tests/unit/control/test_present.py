@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from orchestrator.control import records
+from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.errors import Permanent
-from orchestrator.model import Instance, Operation, Service, Verb
+from orchestrator.model import Instance, Operation, Progress, Service, Verb
 from orchestrator.ports import Document, Write
+from tests.world import fleet
 from tests.world.fabric import Fabric, web_role
 
 LARGE = "#!/bin/sh\n# " + "x" * 65_000 + "\n"
@@ -94,6 +96,49 @@ def test_a_record_of_a_later_version_stops_nobody_else(fabric: Fabric) -> None:
     assert "web-1.shop" in fabric.world.networks["shop"], "the VM that nobody can account for keeps its network"
     overwrite(fabric, records.STATE, "web-1.shop", state)
     assert fabric.present.load(Instance, "web-1.shop").phase == state["phase"]
+
+
+def test_a_template_named_only_by_what_is_set_aside_is_not_forgotten(fabric: Fabric) -> None:
+    """Who cannot be read is built from a template that nobody else names: it stands when he can be read again."""
+    alone = web_role(user_data="#cloud-config\n# of one alone\n")
+    fabric.store.commit([records.put_template(alone)])
+    digest = records.digest(alone)
+    state = {**body(fabric, records.STATE, "web-1.shop"), "role": digest}
+    for phase in ("levitating", state["phase"], "levitating"):
+        overwrite(fabric, records.STATE, "web-1.shop", {**state, "phase": phase})
+        for present in (fabric.present, Present(fabric.store)):
+            assert digest not in [write.key for write in present.unused_templates()]
+    overwrite(fabric, records.STATE, "web-1.shop", state)
+    assert fabric.present.load(Instance, "web-1.shop").role.user_data == alone.user_data
+    overwrite(
+        fabric, records.STATE, "web-1.shop", {**state, "role": body(fabric, records.STATE, "web-0.shop")["role"]}
+    )
+    assert digest in [write.key for write in fabric.present.unused_templates()], "nobody names it any more"
+
+
+def cost_of_a_reimage(instances: int) -> tuple[int, int]:
+    """How many records one decodes, and how many commits it makes, among so many that serve."""
+    fabric = Fabric()
+    fleet.record(fabric.store, instances, fabric.world.now_s())
+    fleet.people(fabric.world, fabric.present.all(Instance))
+    present = Present(fabric.store)
+    daemon = Reconciler(fabric.store, fabric.host, present=present, workers=1)
+    present.all(Instance)
+    decoded, revision = present.decoded, fabric.store.revision()
+    operation = fabric.control.act(Verb.REIMAGE, "web-0.svc0")
+    for _ in range(100):
+        daemon.attend(("operation", operation.id))
+        daemon.attend(("service", "svc0"))
+        for name in present.instances_of("svc0"):
+            daemon.attend(("instance", name))
+        fabric.world.pass_time(0.8)
+    assert present.load(Operation, operation.id).progress is Progress.DONE
+    return present.decoded - decoded, fabric.store.revision() - revision
+
+
+def test_a_reimage_decodes_as_many_records_however_many_instances_there_are() -> None:
+    """What one costs by count: what is decoded and committed for it is the same among 100 and among 1,000."""
+    assert cost_of_a_reimage(100) == cost_of_a_reimage(1000)
 
 
 def test_what_a_later_version_has_written_survives_our_writes(fabric: Fabric) -> None:

@@ -1,0 +1,168 @@
+"""A daemon over a simulated world that lives in real time: the loop, SQLite, the core and the API are the real ones.
+
+    python -m tests.bench.simulated DIRECTORY SPEED
+
+Its world lives SPEED times as fast as ours. It prints one line when it serves; to each line with the name of a service
+it answers with an account (JSON): what it has cost so far, and that service's part in it. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.api import Listener, bind, create_app, serve
+from orchestrator.api.peers import Admission
+from orchestrator.control.catalogue import Catalogue
+from orchestrator.control.deployment import Capacity
+from orchestrator.control.loop import Key, Reconciler
+from orchestrator.control.present import Present
+from orchestrator.control.requests import Control
+from orchestrator.drivers.fake import Machine, World, fake_host
+from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.model import Instance, InstanceName, Phase, Seat, Standing
+from tests.world import fleet
+
+
+class Machines(dict[InstanceName, Machine]):
+    """Whoever looks at one sees it as it has become by now."""
+
+    def __init__(self, world: LiveWorld) -> None:
+        super().__init__()
+        self._world = world
+
+    def get(self, name: InstanceName, default: Any = None) -> Any:
+        """See dict."""
+        machine = super().get(name, default)
+        if machine is not None:
+            self._world.live(machine)
+        return machine
+
+
+class Seats(dict[InstanceName, Seat]):
+    """Notes when somebody is taken out of rotation: the first effect of a restart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drained: dict[str, float] = {}  # by time.monotonic
+
+    def __setitem__(self, name: InstanceName, seat: Seat) -> None:
+        super().__setitem__(name, seat)
+        if seat.standing is Standing.DRAINING:
+            self.drained[name] = time.monotonic()
+
+
+class LiveWorld(World):
+    """Its time is ours, or goes so many times as fast."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._began_s, self._epoch_s = time.monotonic(), time.time()
+        super().__init__()
+        self.machines = Machines(self)
+        self.seats_taken = Seats()
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the epoch."""
+        return self._epoch_s + (time.monotonic() - self._began_s) * self._speed
+
+    @time_s.setter
+    def time_s(self, _: float) -> None:
+        """Nobody moves it."""
+
+    def wait(self, changed: threading.Condition, within_s: float) -> None:
+        """See ports.Clock."""
+        changed.wait(within_s / self._speed)
+
+    def live(self, machine: Machine) -> None:
+        """Up to now."""
+        with self.lock:
+            self._live(machine)
+
+
+class Accounted(Reconciler):
+    """The loop, which writes down what its turns cost."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cost_s: collections.defaultdict[Key, float] = collections.defaultdict(float)
+
+    def attend(self, key: Key) -> float:
+        """See Reconciler."""
+        began_s = time.thread_time()
+        try:
+            return super().attend(key)
+        finally:  # A key has at most one turn at a time.
+            self.cost_s[key] += time.thread_time() - began_s
+
+
+def rss_mib() -> float:
+    """Resident memory of this process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def main(directory: Path, speed: float) -> None:
+    """Serves until the input ends."""
+    store = SqliteStore(directory / "vmrole.db")
+    world = LiveWorld(speed)
+    before_s = time.process_time()
+    fleet.people(world, Present(store).all(Instance))
+    staging_s = time.process_time() - before_s  # The world is no part of the daemon.
+    present = Present(store)
+    host = fake_host(world)
+    reconciler = Accounted(store, host, present=present)
+    layout = Layout(directory / "state", directory / "run")
+    layout.state.mkdir(exist_ok=True)
+    images = Catalogue(present, world, LocalImageFiles(layout, virtual_size_max=1 << 40))
+    control = Control(
+        store,
+        find_image=images.find,
+        capacity=Capacity(pool=fleet.POOL, memory_mib=1 << 30),
+        clock=world,
+        wake=reconciler.wake,
+        seats=host.front.balancer.seats,
+        agent=host.machine.guest.agent,
+        present=present,
+    )
+    app = create_app(control, images, console=layout.console, findings=list, repair=list, backup=store.backup)
+    listener = Listener(bind(directory / "s.sock", None), Admission())
+    reconciler.start()
+    server = serve(app, listener)
+    print("serves", flush=True)
+    for line in sys.stdin:
+        cpu_s = time.process_time() - staging_s
+        service = line.strip()
+        costs = list(reconciler.cost_s.items())
+        drained = world.seats_taken.drained if isinstance(world.seats_taken, Seats) else {}
+        account = {
+            "cpu_s": cpu_s,
+            "turns_s": sum(cost for _, cost in costs),
+            "own_s": sum(
+                cost
+                for (kind, name), cost in costs
+                if kind == "operation" or name == service or name.endswith(f".{service}")
+            ),
+            "attended": sum(kind == "instance" for (kind, _), _ in costs),
+            "decoded": present.decoded,
+            "rss_mib": rss_mib(),
+            "serving": sum(one.phase is Phase.SERVING for one in present.instances_of(service).values()),
+            "drained": {name: at for name, at in list(drained.items()) if name.endswith(f".{service}")},
+        }
+        print(json.dumps(account), flush=True)
+    server.stop()
+    reconciler.stop()
+    os._exit(0)  # Threads that wait for nothing any more hold nobody up.
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))
