@@ -13,7 +13,7 @@ from pathlib import Path
 
 import vmrole_images
 
-from tests.bench import answers
+from tests.bench import answers, growth
 from tests.bench.convert import convert_ratio
 from tests.bench.floor import Floor
 from tests.bench.mended import mended_s
@@ -285,7 +285,21 @@ def report(found: dict[str, Samples]) -> bool:
 
 
 def main(names: list[str]) -> int:
-    """Returns 0 when every measure is within its limit."""
+    """Returns 0 when every measure is within its limit. What grows needs no lab, and is measured alone."""
+    grows = [name for name in growth.MEASURES if not names or name in names or "growth" in names]
+    found: dict[str, Samples] = {}
+    for name in grows:
+        print(f"{name} ...", flush=True)
+        found |= growth.MEASURES[name]()
+    good = report(found) if found else True
+    others = [name for name in names if name not in growth.MEASURES and name != "growth"]
+    if others or not names:
+        good = _in_lab(others) and good
+    return 0 if good else 1
+
+
+def _in_lab(names: list[str]) -> bool:
+    """What needs a lab; all of it when no name is given."""
     image = vmrole_images.ensure("micro", enter.REPOSITORY / "build" / "images").path
     with tempfile.TemporaryDirectory(prefix="vmrole-bench-") as place, Lab() as lab:
         daemon = lab.daemon(Path(place) / "vmrole")
@@ -293,7 +307,7 @@ def main(names: list[str]) -> int:
         daemon.run("image", "add", str(image), "--name", "micro")
         good = report(measure(Bench(lab, daemon, image, Path(place)), names))
         daemon.stop()
-    return 0 if good else 1
+    return good
 
 
 if __name__ == "__main__":

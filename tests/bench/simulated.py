@@ -2,18 +2,20 @@
 
     python -m tests.bench.simulated DIRECTORY SPEED
 
-Its world lives SPEED times as fast as ours. It prints one line when it serves; to each line with the name of a service
-it answers with an account (JSON): what it has cost so far, and that service's part in it. It ends with its input.
+Its world lives SPEED times as fast as ours. It prints one line when it serves; to each line with the name of a
+service it answers with an account (JSON): what it has cost so far, and that service's part. It ends with its input.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,12 @@ from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import Machine, World, fake_host
+from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import Instance, InstanceName, Phase, Seat, Standing
+from orchestrator.ports import Balancer
 from tests.world import fleet
 
 
@@ -89,6 +93,34 @@ class LiveWorld(World):
             self._live(machine)
 
 
+class Snapshot(Mapping[InstanceName, Seat]):
+    """All seats, each read when it is asked for: to hand out all of them costs nothing, as with the real balancer."""
+
+    def __init__(self, world: World, balancer: Balancer) -> None:
+        self._world = world
+        self._balancer = balancer
+
+    def __getitem__(self, name: InstanceName) -> Seat:
+        seat = self._balancer.seat(name)
+        if seat is None:
+            raise KeyError(name)
+        return seat
+
+    def __iter__(self) -> Iterator[InstanceName]:
+        return iter(list(self._world.seats_taken))
+
+    def __len__(self) -> int:
+        return len(self._world.seats_taken)
+
+
+class WatchedBalancer(FakeBalancer):
+    """The fake's, which is not asked for a copy of everything each time."""
+
+    def seats(self) -> Mapping[InstanceName, Seat]:
+        """See ports.Balancer."""
+        return Snapshot(self._world, self)
+
+
 class Accounted(Reconciler):
     """The loop, which writes down what its turns cost."""
 
@@ -120,6 +152,7 @@ def main(directory: Path, speed: float) -> None:
     staging_s = time.process_time() - before_s  # The world is no part of the daemon.
     present = Present(store)
     host = fake_host(world)
+    host = dataclasses.replace(host, front=dataclasses.replace(host.front, balancer=WatchedBalancer(world)))
     reconciler = Accounted(store, host, present=present)
     layout = Layout(directory / "state", directory / "run")
     layout.state.mkdir(exist_ok=True)

@@ -1,0 +1,323 @@
+"""What grows with the number of instances: figures over a simulated world, without a lab.
+
+Processor time, not time on the wall, wherever the figure allows: another load of the machine moves it little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from orchestrator.client.client import Client
+from orchestrator.drivers.store.sqlite import SqliteStore
+from tests.world import fleet
+
+SIZES = (100, 1_000, 10_000)
+SPEED = 5.0  # of the world, where something is deployed or restarted
+SETTLED_WITHIN_S = 900.0
+IDLE_S = 60.0  # what is at rest is looked at once a minute
+Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
+VMROLE = str(Path(sys.executable).with_name("vmrole"))
+
+
+class Fleet:
+    """A `with` around a daemon that has so many instances which serve."""
+
+    def __init__(self, instances: int, *, speed: float = SPEED) -> None:
+        self.instances = instances
+        self._speed = speed
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmrole-growth-")))
+            with SqliteStore(place / "vmrole.db") as store:
+                fleet.record(store, self.instances, time.time())
+                store.commit([fleet.image_put(time.time())])
+            self.socket = str(place / "s.sock")
+            self.client = Client(self.socket)
+            argv = [sys.executable, "-m", "tests.bench.simulated", str(place), str(self._speed)]
+            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.callback(self._end)
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == "serves\n", "the daemon does not come up"
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def account(self, service: str = "svc0") -> dict[str, Any]:
+        """See tests.bench.simulated."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{service}\n")
+        self._process.stdin.flush()
+        account: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return account
+
+    def settle(self) -> None:
+        """Waits until each instance has been looked at since the start."""
+        self.until(lambda: self.account()["attended"] >= self.instances, every_s=0.5)
+
+    def until(self, there: Callable[[], bool], *, every_s: float = 0.1) -> None:
+        """Waits for it."""
+        deadline_s = time.monotonic() + SETTLED_WITHIN_S
+        while not there():
+            assert time.monotonic() < deadline_s, f"not within {SETTLED_WITHIN_S:g} s"
+            time.sleep(every_s)
+
+    def cost_of(self, what: Callable[[], None], service: str) -> tuple[float, int]:
+        """What it costs of the processor (s) without turns of other services, and how many records it decodes."""
+        before = self.account(service)
+        what()
+        after = self.account(service)
+        whole = {key: after[key] - before[key] for key in ("cpu_s", "turns_s", "own_s", "decoded")}
+        return whole["cpu_s"] - (whole["turns_s"] - whole["own_s"]), whole["decoded"]
+
+    def act(self, verb: str, name: str) -> None:
+        """Asks for it, and waits until it is done."""
+        operation = self.client.act(verb, name)
+        with contextlib.closing(self.client.watch_operation(operation["id"])) as messages:
+            for kind, *_ in messages:
+                if kind == "end":
+                    break
+        progress = self.client.operation(operation["id"])["progress"]
+        assert progress == "done", f"{verb} {name}: {progress}"
+
+    def service_of(self, number: int) -> str:
+        """One of them; others with other numbers."""
+        return f"svc{number % (self.instances // fleet.OF_A_SERVICE)}"
+
+
+def turns(sizes: Sequence[int] = SIZES, times: int = 5) -> dict[str, Samples]:
+    """One reimage and 100 new ones among N, and the time from a request to its first effect."""
+    reimages: dict[int, list[float]] = {}
+    decoded: dict[int, list[float]] = {}
+    deploys: dict[int, float] = {}
+    found: dict[str, Samples] = {}
+    for size in sizes:
+        with Fleet(size) as whole:
+            whole.settle()
+            costs = [reimage_cost(whole, number) for number in range(times + 1)][1:]  # The first warms up.
+            reimages[size] = [cost for cost, _ in costs]
+            decoded[size] = [float(count) for _, count in costs]
+            deploys[size] = deploy_cost_ms(whole)
+            effects = effect_ms(whole)
+        median_ms = statistics.median(reimages[size]) * 1000
+        print(f"  {size}: reimage {median_ms:.0f} ms, deploy {deploys[size]:.1f} ms each", flush=True)
+        name = f"_{size}"
+        found["decoded" + name] = "records", None, decoded[size]
+        limit = None if size < 10_000 else 1.2 * deploys[1_000] if 1_000 in deploys else None
+        found["deploy_cost_ms" + name] = "ms", limit, [deploys[size]]
+        found["effect_ms" + name] = "ms", 50.0, effects
+        found["effect_p99_ms" + name] = "ms", 500.0, [sorted(effects)[-1]]
+    least = min(sizes)
+    for size in sizes:
+        if size != least:
+            ratios = [cost / statistics.median(reimages[least]) for cost in reimages[size]]
+            found[f"turn_cost_growth_{size}"] = "ratio", 1.2, ratios
+            median = statistics.median(decoded[least])
+            found[f"records_decoded_growth_{size}"] = "ratio", 1.1, [count / median for count in decoded[size]]
+    return found
+
+
+def reimage_cost(whole: Fleet, number: int) -> tuple[float, int]:
+    """Processor time (s) of one, and the records that are decoded meanwhile."""
+    service = whole.service_of(number)
+    return whole.cost_of(lambda: whole.act("reimage", f"web-0.{service}"), service)
+
+
+_NEW = """service: new
+vip: 198.19.255.1
+roles:
+  web:
+    image: micro
+    instances: 100
+    size: {vcpus: 1, memory: 128 MiB}
+    endpoints:
+      http: {port: 80, target: 8080, protocol: http, probe: {path: /healthz}}
+    localStorage:
+      cache: {size: 64 MiB}
+    drain: 2 s
+"""
+
+
+def deploy_cost_ms(whole: Fleet) -> float:
+    """Processor time of each of 100 new ones, from the request until all serve."""
+
+    def deploy() -> None:
+        whole.client.apply(_NEW)
+        whole.until(lambda: whole.account("new")["serving"] == 100, every_s=0.5)
+
+    return whole.cost_of(deploy, "new")[0] * 1000 / 100
+
+
+def effect_ms(whole: Fleet, times: int = 15) -> list[float]:
+    """By the clock: from the answer to a restart until the balancer is told to drain; 0 when it was told before."""
+    found = []
+    for number in range(times):
+        service = whole.service_of(number)
+        name = f"web-1.{service}"
+        asked_s = time.monotonic()
+        operation = whole.client.act("restart", name)
+        accepted_s = time.monotonic()
+        whole.until(lambda at=asked_s, of=service, who=name: whole.account(of)["drained"].get(who, 0.0) > at)  # type: ignore[misc]
+        found.append(max(0.0, whole.account(service)["drained"][name] - accepted_s) * 1000)
+        whole.until(lambda of=operation: whole.client.operation(of["id"])["progress"] != "running")  # type: ignore[misc]
+    return found
+
+
+def rest(sizes: Sequence[int] = SIZES) -> dict[str, Samples]:
+    """All serve and nobody asks for anything: the share of a core over a minute, and the memory."""
+    limits = {1_000: (1.0, 120.0), 10_000: (3.0, 300.0)}
+    found: dict[str, Samples] = {}
+    for size in sizes:
+        with Fleet(size, speed=1.0) as whole:
+            whole.settle()
+            time.sleep(5.0)  # The last turns settle.
+            before, began_s = whole.account(), time.monotonic()
+            time.sleep(IDLE_S)
+            after, lasted_s = whole.account(), time.monotonic() - began_s
+        share, memory = limits.get(size, (None, None))
+        found[f"idle_cpu_percent_{size}"] = "%", share, [(after["cpu_s"] - before["cpu_s"]) / lasted_s * 100]
+        found[f"daemon_rss_mib_{size}"] = "MiB", memory, [after["rss_mib"]]
+    return found
+
+
+def starts(sizes: Sequence[int] = SIZES, times: int = 3) -> dict[str, Samples]:
+    """Processor time of the daemon until it has answered its first request, against that with the fewest."""
+    taken: dict[int, list[float]] = {}
+    for size in sizes:
+        taken[size] = []
+        for _ in range(times):
+            with Fleet(size) as whole:
+                whole.client.health()
+                whole.client.instance("web-0.svc0")
+                taken[size].append(whole.account()["cpu_s"])
+        print(f"  {size}: first answer after {statistics.median(taken[size]):.2f} s of the processor", flush=True)
+    least = statistics.median(taken[min(sizes)])
+    return {
+        f"restart_ready_ratio_{size}": ("ratio", 5.0, [one / least for one in taken[size]])
+        for size in sizes
+        if size != min(sizes)
+    }
+
+
+@contextlib.contextmanager
+def watchers(whole: Fleet, number: int) -> Iterator[None]:
+    """So many who watch all instances, and read what comes."""
+    connections, threads, taken = [], [], [0]
+
+    def read(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while some := connection.recv(1 << 16):
+                taken[0] += len(some)
+
+    for _ in range(number):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(whole.socket)
+        connection.sendall(b"GET /v1/instances/watch HTTP/1.1\r\nHost: vmrole\r\nAccept: text/event-stream\r\n\r\n")
+        thread = threading.Thread(target=read, args=(connection,), daemon=True)
+        thread.start()
+        connections.append(connection)
+        threads.append(thread)
+    quiet = -1
+    while quiet != taken[0] or not quiet:  # Each is told first how all of them stand.
+        quiet = taken[0]
+        time.sleep(3.0)
+    try:
+        yield
+    finally:
+        for connection in connections:
+            connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10)
+        for connection in connections:
+            connection.close()
+        time.sleep(3.0)  # It finds out that they are gone.
+
+
+def watches(size: int = 1_000, times: int = 5) -> dict[str, Samples]:
+    """One restart among so many while 50 watch everything, against the same with one who does."""
+    with Fleet(size) as whole:
+        whole.settle()
+        costs: dict[int, list[float]] = {}
+        for watching in (1, 50):
+            with watchers(whole, watching):
+                costs[watching] = []
+                for number in range(times):
+                    service = whole.service_of(number)
+                    cost, _ = whole.cost_of(
+                        lambda of=service: whole.act("restart", f"web-0.{of}"),  # type: ignore[misc]
+                        service,
+                    )
+                    costs[watching].append(cost)
+    print(f"  restart with 1 and 50 watchers: {[round(statistics.median(one) * 1000) for one in costs.values()]} ms")
+    one = statistics.median(costs[1])
+    return {"watch_cost": ("ratio", 2.0, [cost / one for cost in costs[50]])}
+
+
+def asks(sizes: Sequence[int] = SIZES[:2], times: int = 15) -> dict[str, Samples]:
+    """`vmrole get instances` as a whole process, and its answer in the daemon, against `python3 -c pass`."""
+    found: dict[str, Samples] = {}
+    for size in sizes:
+        with Fleet(size, speed=1.0) as whole:
+            whole.settle()
+            every = limit_of(size, 1_000, 6.0)
+            found[f"get_ms_{size}"] = "ratio", every, [ask(whole, []) for _ in range(times)]
+            found[f"get_one_ms_{size}"] = "ratio", 3.0, [ask(whole, ["web-0.svc0"]) for _ in range(times)]
+    return found
+
+
+def limit_of(size: int, known: int, limit: float) -> float | None:
+    """Only up to the size for which there is one."""
+    return limit if size <= known else None
+
+
+def ask(whole: Fleet, words: list[str]) -> float:
+    """One pair, in processor time; the turns that the daemon has meanwhile are no part of it."""
+    before = whole.account()
+    argv = [VMROLE, "get", "instances", *words]
+    client_s = children_s(["env", f"VMROLE_SOCKET={whole.socket}", *argv])
+    after = whole.account()
+    served_s = after["cpu_s"] - before["cpu_s"] - (after["turns_s"] - before["turns_s"])
+    nothing_s = children_s(["env", f"VMROLE_SOCKET={whole.socket}", sys.executable, "-c", "pass"])
+    return (client_s + served_s) / nothing_s
+
+
+def children_s(argv: list[str]) -> float:
+    """Processor time of a process that is waited for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return float(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+MEASURES: dict[str, Callable[[], dict[str, Samples]]] = {
+    "growth.turns": turns,
+    "growth.rest": rest,
+    "growth.starts": starts,
+    "growth.watches": watches,
+    "growth.asks": asks,
+}
