@@ -98,10 +98,8 @@ class Fleet:
     def act(self, verb: str, name: str) -> None:
         """Asks for it, and waits until it is done."""
         operation = self.client.act(verb, name)
-        with contextlib.closing(self.client.watch_operation(operation["id"])) as messages:
-            for kind, *_ in messages:
-                if kind == "end":
-                    break
+        for _ in self.client.watch_operation(operation["id"]):
+            pass  # Until it is over.
         progress = self.client.operation(operation["id"])["progress"]
         assert progress == "done", f"{verb} {name}: {progress}"
 
@@ -303,7 +301,7 @@ def ask(whole: Fleet, words: list[str]) -> float:
     after = whole.account()
     served_s = after["cpu_s"] - before["cpu_s"] - (after["turns_s"] - before["turns_s"])
     nothing_s = children_s(["env", f"VMROLE_SOCKET={whole.socket}", sys.executable, "-c", "pass"])
-    return (client_s + served_s) / nothing_s
+    return float((client_s + served_s) / nothing_s)
 
 
 def children_s(argv: list[str]) -> float:
@@ -311,7 +309,7 @@ def children_s(argv: list[str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return float(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 MEASURES: dict[str, Callable[[], dict[str, Samples]]] = {
