@@ -66,6 +66,9 @@ class Fleet:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        finally:
+            assert self._process.stdout is not None
+            self._process.stdout.close()
 
     def account(self, service: str = "svc0") -> dict[str, Any]:
         """See tests.bench.simulated."""

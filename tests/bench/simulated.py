@@ -26,7 +26,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
-from orchestrator.drivers.fake import Machine, World, fake_host
+from orchestrator.drivers.fake import FakeMachine, World, fake_host
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.store.sqlite import SqliteStore
@@ -36,7 +36,7 @@ from orchestrator.ports import Balancer
 from tests.world import fleet
 
 
-class Machines(dict[InstanceName, Machine]):
+class Machines(dict[InstanceName, FakeMachine]):
     """Whoever looks at one sees it as it has become by now."""
 
     def __init__(self, world: LiveWorld) -> None:
@@ -87,7 +87,7 @@ class LiveWorld(World):
         """See ports.Clock."""
         changed.wait(within_s / self._speed)
 
-    def live(self, machine: Machine) -> None:
+    def live(self, machine: FakeMachine) -> None:
         """Up to now."""
         with self.lock:
             self._live(machine)

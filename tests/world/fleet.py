@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from orchestrator.control import records
-from orchestrator.drivers.fake import Machine, World
+from orchestrator.drivers.fake import FakeMachine, World
 from orchestrator.model import (
     DiskFormat,
     Endpoint,
@@ -120,7 +120,7 @@ def people(world: World, instances: list[Instance]) -> None:
     now_s = world.now_s()
     networks: dict[str, set[InstanceName]] = {}
     for one in instances:
-        machine = Machine(
+        machine = FakeMachine(
             one,
             power=Power.RUNNING,
             disc=True,
