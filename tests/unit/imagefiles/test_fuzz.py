@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oslo_utils.imageutils.format_inspector import ALL_FORMATS, SafetyCheckFailed
 
 from orchestrator import imagefiles
 from orchestrator.errors import ImageRejected
@@ -25,6 +26,7 @@ CAP = 1 << 41
 MEMORY_MOST = 64 * MIB
 EDGES = (0, 1, 2, 7, 8, 255, 511, 512, 513, 4095, 65535, 65536, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40, 1 << 62)
 OFTEN_MOST = (1 << 64) - 1
+PIECE = 1 << 20  # of a file that is only read once
 
 pytestmark = pytest.mark.slow
 
@@ -185,3 +187,42 @@ def test_no_damage_breaks_a_reader(
         assert is_helpful, f"seed {seed}"
         assert most < MEMORY_MOST, f"seed {seed} took {most} bytes"
     assert 0 < taken < COUNT
+
+
+def look_of_nova(data: bytes, format: str) -> tuple[str, int]:
+    """Why Nova, which looks into headers, takes no such file, "" when it does; and the size that it reads."""
+    inspector = ALL_FORMATS[format]()
+    for at in range(0, len(data), PIECE):
+        inspector.eat_chunk(data[at : at + PIECE])
+    inspector.finish()
+    if not inspector.format_match:
+        return "it is another format", 0
+    try:
+        inspector.safety_check()
+    except SafetyCheckFailed as error:
+        return ", ".join(error.failures), 0
+    return "", inspector.virtual_size
+
+
+@pytest.mark.parametrize("format", [qcow2, vmdk, vhd, vhdx])
+def test_nothing_is_taken_that_nova_refuses(
+    tmp_path: Path, format: Callable[[Path], tuple[bytes, Callable[[random.Random, bytearray], None]]]
+) -> None:
+    """Another reader of the same formats sees nothing bad in what we take, and reads the same size."""
+    data, mutate = format(tmp_path)
+    taken = 0
+    for seed in range(COUNT):
+        chance, lie = random.Random(seed), bytearray(data)
+        mutate(chance, lie)
+        try:
+            ours = imagefiles.inspect(
+                io.BytesIO(lie), imagefiles.SourceFormat(format.__name__), virtual_size_max=CAP, convert=True
+            )
+        except ImageRejected:
+            continue
+        why_not, size_bytes = look_of_nova(bytes(lie), format.__name__)
+        assert not why_not, f"seed {seed}"
+        if format is not vhd:  # Of which it reads the size that the disk was made with.
+            assert size_bytes == ours.virtual_size_bytes, f"seed {seed}"
+        taken += 1
+    assert taken
