@@ -17,7 +17,7 @@ from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections
 from orchestrator.drivers.balancer.haproxy_process import HaproxyProcess
 from orchestrator.errors import Busy, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Standing
-from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, ONE, POOL, ZERO, member, patiently
+from tests.world.endpoints import ADDRESSES, ADMIN, CORNER, HTTP, ONE, POOL, ZERO, member, patiently
 from tests.world.waiting import until
 
 MANY = 2_000

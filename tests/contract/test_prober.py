@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target, pace_of
 from orchestrator.model import HttpProbe, Probe, TcpProbe
-from tests.contract.suites.balancer import CORNER
+from tests.world.endpoints import CORNER
 from tests.world.waiting import until
 
 QUICK = Pace(interval_s=0.05, timeout_s=0.5, rise=2, fall=3)

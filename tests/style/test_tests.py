@@ -48,6 +48,17 @@ def test_no_test_takes_what_another_keeps_to_itself() -> None:
     assert not found
 
 
+def test_the_world_of_the_tests_knows_no_ring() -> None:
+    """It is what all rings stand on."""
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {module}"
+        for path in sorted((TESTS / "world").rglob("*.py"))
+        for module, _ in imports(path)
+        if not f"{module}.".startswith("tests.world.")
+    ]
+    assert not found
+
+
 def test_the_unit_tests_mirror_the_packages() -> None:
     """Each folder of tests/unit is called as the package that it is about."""
     product = {path.parent.relative_to(REPOSITORY / "orchestrator") for path in packages("orchestrator")}

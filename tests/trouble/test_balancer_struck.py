@@ -16,8 +16,8 @@ from orchestrator.model import Instance, InstanceName, Phase, Standing
 from orchestrator.steps import phases as steps
 from orchestrator.steps import seating
 from orchestrator.steps.outcomes import Outcome, Wait
-from tests.contract.suites.balancer import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
 from tests.world.balancing import ask, kill_all, origins, place, start
+from tests.world.endpoints import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
 from tests.world.fabric import Fabric, web_role
 from tests.world.waiting import until
 

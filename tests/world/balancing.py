@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.model import InstanceName
-from tests.contract.suites.balancer import (
+from tests.world.endpoints import (
     ADDRESSES,
     ONE,
     PORT,

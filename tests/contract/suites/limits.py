@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.model import Frontend
 from orchestrator.ports import Balancer
-from tests.contract.suites.balancer import patiently
+from tests.world.endpoints import patiently
 
 ANSWER_S: Final = 2.0  # A connection that waits to be accepted is not answered.
 WITHIN_S: Final = 30.0
