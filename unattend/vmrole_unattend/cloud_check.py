@@ -6,6 +6,7 @@ than the one on this host may know better. Nothing of a value stands in a findin
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import email
 import email.message
@@ -15,10 +16,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmrole_unattend import _cloud_schema, _cloud_yaml, multipart
+from vmrole_unattend import _cloud_schema, _cloud_values, _cloud_yaml, multipart
 from vmrole_unattend.errors import AnswersInvalid
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\$\{\w+\}|%\{\s?(if|for)\b")
+_INVISIBLE = re.compile("[\u00ad\u200b\u202a-\u202e\u2060\u2066-\u2069]|(?<=\n)[ \t]*\u00a0|(?<!^)\ufeff")
+_ENV_WITH_MORE = re.compile(r"#!\s*\S*/env\s+(?!-)[^\s=]+\s+\S")
+_HANDLED = frozenset({content_type for _, content_type in multipart.CLOUD_INIT.words} | multipart.CLOUD_INIT.untyped)
+_HANDLED |= {f"text/x-shellscript-per-{often}" for often in ("boot", "instance", "once")}
 _URL_FORMS = ("http://", "https://", "ftp://", "file://", "/")
 
 
@@ -73,9 +78,13 @@ def check(user_data: str, *, where: str = "user-data", schema_file: Path | None 
         return [refused(error)]
     schema_file = schema_file or _cloud_schema.find()
     found = list[Diagnostic]()
-    for number, part in enumerate(parts, start=1):
-        content_type, text = _opened(part, where)
+    opened = [_opened(part, where) for part in parts]
+    handled = any(content_type == "text/part-handler" for content_type, _ in opened)  # it may be for any type
+    for number, (content_type, text) in enumerate(opened, start=1):
         name = where if len(parts) == 1 else f"{where}: part {number}"
+        if not handled and content_type not in _HANDLED:
+            message = f"{_cloud_schema.shown(content_type)} means nothing to cloud-init, which passes over the part"
+            found.append(_warning(name, 0, "no-handler", message, "like text/cloud-config or text/x-shellscript"))
         found += _part(content_type, text, name, schema_file)
     if schema_file is not None and any(finding.code not in _OWN_CODES for finding in found):
         message = f"the schema is that of {_cloud_schema.release(schema_file)}; the one in the guest decides"
@@ -88,12 +97,25 @@ def check(user_data: str, *, where: str = "user-data", schema_file: Path | None 
 
 _ANOTHER = "another is named by --schema"
 _OWN_CODES = {"yaml", "twice", "not-a-mapping", "power-state", "unchecked", "not-a-list", "no-content", "json"}
-_OWN_CODES |= {"no-url", "line-end", "interpreter", "too-early"}
+_OWN_CODES |= {
+    "no-url",
+    "line-end",
+    "interpreter",
+    "too-early",
+    "invisible",
+    "handler",
+    "no-handler",
+    "name",
+    "no-hash",
+}
+_OWN_CODES |= {"locked", "private-key", "no-key", "encoding", "mode", "directory", "no-path", "sudoers", "no-shell"}
+_OWN_CODES |= {"restarts", "zone", "wipes", "no-certificate", "merge"}
 """What is found without a schema."""
 
 
 def _part(content_type: str, text: str, where: str, schema_file: Path | None) -> Iterator[Diagnostic]:
     """What is to be said of one part."""
+    yield from _invisible(text, where)
     match content_type:
         case "text/cloud-config":
             yield from sorted(_cloud_config(text, where, schema_file), key=lambda finding: finding.line)
@@ -105,6 +127,8 @@ def _part(content_type: str, text: str, where: str, schema_file: Path | None) ->
             yield from _include(text, where)
         case "text/x-shellscript" | "text/cloud-boothook":
             yield from _script(text, where)
+        case "text/part-handler":
+            yield from _handler(text, where)
         case _:
             pass
 
@@ -135,6 +159,9 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[D
             message="has no effect: whether setup ends in a restart is the role's to say",
             mend="use setup.restart",
         )
+    for fault in _cloud_values.faults(config):
+        found = _warning(where, document.line(fault.path), fault.code, fault.message, fault.mend, path=fault.path)
+        yield dataclasses.replace(found, severity=Severity.NOTE) if fault.note else found
     if schema_file is None:
         yield _unchecked(where, "there is no cloud-init on this host", "install the package cloud-init")
         return
@@ -197,6 +224,19 @@ def _json_patch(text: str, where: str) -> Iterator[Diagnostic]:
         return
     if not isinstance(patch, list):
         yield _warning(where, 1, "not-a-list", "a patch is a list of operations")
+    elif not all(_is_operation(operation) for operation in patch):
+        message = "one of its operations is none: cloud-init would pass over the whole part"
+        yield _warning(where, 1, "json", message, 'like {"op": "add", "path": "/runcmd/-", "value": "true"}')
+
+
+def _is_operation(operation: object) -> bool:
+    """As RFC 6902 has them."""
+    if not isinstance(operation, dict) or operation.get("op") not in _OPERATIONS:
+        return False
+    return isinstance(path := operation.get("path"), str) and (not path or path.startswith("/"))
+
+
+_OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
 
 
 def _include(text: str, where: str) -> Iterator[Diagnostic]:
@@ -204,8 +244,32 @@ def _include(text: str, where: str) -> Iterator[Diagnostic]:
         entry = line.strip()
         for word in ("#include-once", "#include"):
             entry = entry.removeprefix(word).strip()
-        if entry and not entry.startswith("#") and not entry.lower().startswith(_URL_FORMS):
+        if entry and not entry.startswith("#") and not _is_url(entry.lower()):
             yield _warning(where, number, "no-url", "is no address", "write one URL in each line")
+
+
+def _is_url(entry: str) -> bool:
+    """Whether it begins as one, and names something."""
+    return any(entry.startswith(form) and len(entry) > len(form) for form in _URL_FORMS)
+
+
+def _invisible(text: str, where: str) -> Iterator[Diagnostic]:
+    """What makes a line other than it looks: no editor shows it."""
+    if (found := _INVISIBLE.search(text)) is not None:
+        message = f"holds a character that nobody sees, U+{ord(found[0]):04X}"
+        yield _warning(where, text.count("\n", 0, found.start()) + 1, "invisible", message, "type the line anew")
+
+
+def _handler(text: str, where: str) -> Iterator[Diagnostic]:
+    """A module of Python with two functions (cloud-init's documentation, custom part handlers)."""
+    try:
+        defined = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None) or 1
+        yield _warning(where, line, "handler", "is not Python", "cloud-init would pass over the whole part")
+        return
+    if not {"list_types", "handle_part"} <= defined:
+        yield _warning(where, 1, "handler", "defines no handler", "it has the functions list_types and handle_part")
 
 
 def _script(text: str, where: str) -> Iterator[Diagnostic]:
@@ -216,12 +280,18 @@ def _script(text: str, where: str) -> Iterator[Diagnostic]:
         if text.lstrip().startswith("#!"):
             message = "stands before #!, and the kernel runs no such file"
             yield _warning(where, 1, "interpreter", message, "let the file begin with #!")
+        elif at and first.strip():
+            message = "has no #!, and the kernel runs no such file"
+            yield _warning(where, at + 1, "interpreter", message, "let #!/bin/sh follow the first line")
         return
     if first.endswith("\r"):
         message = "ends as on Windows: the kernel would look for an interpreter whose name ends in a carriage return"
         yield _warning(where, at + 1, "line-end", message, "save it with line ends of Unix")
     elif not first[2:].strip().startswith("/"):
         yield _warning(where, at + 1, "interpreter", "names no interpreter by its whole path", "like #!/bin/sh")
+    elif _ENV_WITH_MORE.match(first):
+        message = "hands env all that follows as one name, and no program is called so"
+        yield _warning(where, at + 1, "interpreter", message, "set the options below, or write env -S")
 
 
 def _opened(part: multipart.Part, where: str) -> tuple[str, str]:
