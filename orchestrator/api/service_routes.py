@@ -60,7 +60,7 @@ def _name_in(text: str) -> str:
     return found[1].rstrip() if found else "?"
 
 
-Document = Annotated[str, Depends(document)]
+DocumentText = Annotated[str, Depends(document)]
 
 
 def expected_revision(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> int | None:
@@ -92,7 +92,7 @@ def service_routes(control: Control) -> APIRouter:
 
     @router.post("", openapi_extra=_DOCUMENT)
     def apply_service(
-        request: Request, text: Document, expected: Expected, response: Response, dry_run: bool = False
+        request: Request, text: DocumentText, expected: Expected, response: Response, dry_run: bool = False
     ) -> AppliedView:
         """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells."""
         said(request, "dry-run" if dry_run else "apply", _name_in(text))

@@ -16,7 +16,7 @@ _SAYS_NOTHING = re.compile(r"(?:---|\.\.\.)?[ \t]*(?:#.*)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class YamlDocument:
     """One document of a text. `number` (from 1) counts those that say something; `line` (1-based) is its first."""
 
     text: str
@@ -24,9 +24,9 @@ class Document:
     line: int
 
 
-def split(source: str) -> tuple[Document, ...]:
+def split(source: str) -> tuple[YamlDocument, ...]:
     """The documents of a text, in order; () when there is nothing but blanks and comments in it."""
-    found: list[Document] = []
+    found: list[YamlDocument] = []
     lines: list[str] = []
     first = 1
 
@@ -35,7 +35,7 @@ def split(source: str) -> tuple[Document, ...]:
         if not all(_is_silent(line) for line in lines):
             if all(_is_silent(line) or line.startswith("%") for line in lines):
                 return  # Directives belong to the document that follows them.
-            found.append(Document(text="".join(lines), number=len(found) + 1, line=first))
+            found.append(YamlDocument(text="".join(lines), number=len(found) + 1, line=first))
         lines.clear()
         first = next_line
 

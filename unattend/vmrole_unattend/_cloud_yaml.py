@@ -31,7 +31,7 @@ class Broken(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Document:
+class CloudYaml:
     """What a text says, and on which line (from 1) each entry of it begins; `twice` are keys that come again."""
 
     value: object
@@ -45,7 +45,7 @@ class Document:
         return self.lines.get(path, 1)
 
 
-def read(text: str) -> Document:
+def read(text: str) -> CloudYaml:
     """The one document of a text. Raises Broken."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 1)  # `yes` is true, 0644 is octal
@@ -63,7 +63,7 @@ def read(text: str) -> Document:
         raise Broken("nested too deeply", 1) from error
     except ValueError as error:  # a number or date that only looks like one
         raise Broken("a value cannot be read as the number or date that it looks like", builder.line) from error
-    return Document(value, builder.lines, tuple(builder.twice))
+    return CloudYaml(value, builder.lines, tuple(builder.twice))
 
 
 class _Builder:

@@ -41,7 +41,7 @@ class Diagnostic:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Document:
+class AnswerFile:
     """A file that could be read. `text` is all of it but the byte-order mark, line ends as they stand."""
 
     source: bytes = dataclasses.field(repr=False)
@@ -70,7 +70,7 @@ class Document:
         return self.encode(self.text[:start] + "".join(parts).replace("\n", _newline(self.text)))
 
 
-def parse(source: bytes) -> Document:
+def parse(source: bytes) -> AnswerFile:
     """Reads a file. Raises AnswersInvalid, with the line, for one that Windows could not read either."""
     document, findings = read(source)
     for finding in findings:
@@ -80,7 +80,7 @@ def parse(source: bytes) -> Document:
     return document
 
 
-def read(source: bytes) -> tuple[Document | None, list[Diagnostic]]:
+def read(source: bytes) -> tuple[AnswerFile | None, list[Diagnostic]]:
     """Reads a file as far as it can be read; None when what it says cannot be told. Raises nothing."""
     found: list[Diagnostic] = []
     text = _decoded(source, found)
@@ -108,7 +108,7 @@ def read(source: bytes) -> tuple[Document | None, list[Diagnostic]]:
     except etree.XMLSyntaxError as error:
         found.append(_malformed(error, parser, blanked))
         return None, found
-    return Document(source, characters, root, mark, codec), found
+    return AnswerFile(source, characters, root, mark, codec), found
 
 
 # Characters ---------------------------------------------------------------------------------------------------
