@@ -9,7 +9,7 @@ import contextlib
 import heapq
 import logging
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -28,14 +28,18 @@ from orchestrator.errors import (
 )
 from orchestrator.host.log import subject
 from orchestrator.model import (
+    Endpoint,
     Event,
     Frontend,
     Instance,
     InstanceName,
+    Mode,
     Operation,
     Phase,
+    PoolName,
     Power,
     Progress,
+    Role,
     Service,
     pool_name,
 )
@@ -62,23 +66,40 @@ def faced(services: Sequence[Service], peopled: Container[str]) -> list[Service]
 def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Frontend]:
     """Every endpoint of the services that clients see, as the balancer shall listen on it."""
     return [
-        Frontend(
-            pool=pool_name(service.name, role.name, end.name),
-            vip=service.spec.vip,
-            port=end.port,
-            mode=end.mode,
-            probe=end.probe,
-            timeout_s=end.timeout_s,
-            connections_max=end.max_connections,
-            client_connections_max=end.max_connections_per_client,
-            carrier=end.carrier,
-            affinity_s=end.affinity_s,
-            affinity_cookie=end.kept_by is not None,
-        )
+        frontend
         for service in faced(services, peopled)
         for role in service.spec.roles
         for end in role.endpoints
+        for frontend in _frontends(service, role, end)
     ]
+
+
+def _frontends(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]:
+    pool = pool_name(service.name, role.name, end.name)
+    yield Frontend(
+        pool=pool,
+        vip=service.spec.vip,
+        port=end.port,
+        mode=end.mode,
+        probe=end.probe,
+        timeout_s=end.timeout_s,
+        connections_max=end.max_connections,
+        client_connections_max=end.max_connections_per_client,
+        carrier=end.carrier,
+        affinity_s=end.affinity_s,
+        affinity_cookie=end.kept_by is not None,
+        service=service.name,
+        certificates=end.tls.certificates if end.tls is not None else (),
+    )
+    if end.tls is not None and end.tls.redirect_from is not None:
+        yield Frontend(
+            pool=PoolName(f"{pool}.redirect"),
+            vip=service.spec.vip,
+            port=end.tls.redirect_from,
+            mode=Mode.HTTP,
+            probe=None,
+            redirect_to=end.port,
+        )
 
 
 def hold_vips(present: Present, host: Host) -> Held:
@@ -119,7 +140,7 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         try:
             host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
-            own = {pool_name(name, role.name, end.name) for role in service.spec.roles for end in role.endpoints}
+            own = {frontend.pool for frontend in frontends([service], ())}
             if own.isdisjoint(error.pools):
                 return laid, AUDIT_S
             log.warning("%s", error)

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from vmrole_unattend.secret import SecretRef
-
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, placed_in, read_again
@@ -41,6 +39,7 @@ from orchestrator.model import (
 from orchestrator.ports import Clock, Store, Write
 from orchestrator.rules import addressing
 from orchestrator.servicefile.difference import Change, difference, unfinished
+from orchestrator.servicefile.resolution import SecretFault
 
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
@@ -57,7 +56,7 @@ class Control(Rolling):
         store: Store,
         *,
         find_image: Callable[[str], Image | None],
-        secret_fault: Callable[[str, SecretRef], str] = lambda _service, _secret: "",
+        secret_fault: SecretFault = lambda _service, _secret: "",
         capacity: Capacity,
         clock: Clock,
         wake: Callable[[Kind, str], None],

@@ -11,7 +11,8 @@ from vmrole_unattend.secret import SecretRef
 
 from orchestrator.control import records
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.model import Image, Instance, Revision, Service, ServiceSpec
+from orchestrator.model import Certificate, Image, Instance, Revision, Service, ServiceSpec
+from orchestrator.servicefile.resolution import SecretFault
 
 KEPT = 10  # of each service, the newest
 DROPPED_AT_ONCE = 5  # of those that are more; an apply adds two at most
@@ -101,10 +102,8 @@ def restored(known: Sequence[Revision], wanted: Revision, now: ServiceSpec) -> S
     return replace(wanted.spec, roles=tuple(roles))
 
 
-def check_whole(
-    wanted: Revision, find_image: Callable[[str], Image | None], secret_fault: Callable[[str, SecretRef], str]
-) -> None:
-    """Raises Conflict when an image or a secret of the revision is not there any more."""
+def check_whole(wanted: Revision, find_image: Callable[[str], Image | None], secret_fault: SecretFault) -> None:
+    """Raises Conflict when an image, a secret or a certificate of the revision is not good any more."""
     named = f"revision {wanted.number} of service {wanted.service}"
     for role in wanted.spec.roles:
         if find_image(role.image_sha256) is None:
@@ -112,7 +111,8 @@ def check_whole(
                 f"{named} needs image {role.image} ({role.image_sha256[:12]}), which is gone",
                 hint="add these bytes again: vmrole image add; or apply a file that names another image",
             )
-        for secret in role.secrets:
+        secrets: tuple[SecretRef | Certificate, ...] = (*role.secrets, *role.certificates)
+        for secret in secrets:
             if why_not := secret_fault(wanted.service, secret):
                 raise Conflict(
                     f"{named} needs {secret}: {why_not}", hint="give the secret back, or apply another file"

@@ -19,6 +19,9 @@ from pathlib import Path
 from vmrole_unattend import AnswersInvalid
 from vmrole_unattend.secret import Reveal, Secret, SecretRef, SecretSource
 
+from orchestrator.drivers.tools import certificates
+from orchestrator.model import Certificate
+
 SECRET_BYTES_MAX = 1024 * 1024  # a whole answer file may be one; public ones have up to 100 kB
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd.exec(5)
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO must not hang us
@@ -39,13 +42,21 @@ class HostSecrets:
         """What fetches secrets for that service; it raises AnswersInvalid, which says what is wrong with a place."""
         return lambda wanted: self._reveal(service, wanted)
 
-    def fault(self, service: str, wanted: SecretRef) -> str:
-        """Why the service cannot have the secret; "" when it can."""
+    def fault(self, service: str, wanted: SecretRef | Certificate) -> str:
+        """Why the service cannot have the secret, or no client believes the certificate; "" when all is well."""
         try:
+            if isinstance(wanted, Certificate):
+                return self._certificate_fault(service, wanted)
             self._reveal(service, wanted)
         except AnswersInvalid as refused:
-            return f"{refused.message}; {refused.hint}" if refused.hint else refused.message
+            where = f"{refused.where}: " if isinstance(wanted, Certificate) else ""
+            return where + (f"{refused.message}; {refused.hint}" if refused.hint else refused.message)
         return ""
+
+    def _certificate_fault(self, service: str, wanted: Certificate) -> str:
+        key = None if wanted.key is None else self._reveal(service, wanted.key)
+        trouble = certificates.examine(self._reveal(service, wanted.certificate), key).trouble
+        return "" if trouble is None else f"{trouble}; {certificates.REMEDY[trouble]}"
 
     def _reveal(self, service: str, wanted: SecretRef) -> Secret:
         match wanted.source:

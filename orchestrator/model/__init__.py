@@ -2,6 +2,7 @@
 
 naming: how things are called, and what a name may be.
 image: what one is, and the machine that it wants.
+tls: how an endpoint proves who it is.
 template: what the user writes of a service and its roles.
 revision: that, as it was applied, numbered.
 allocation: what we allocate for a service: its private network, its instances' cards.
@@ -54,6 +55,7 @@ from orchestrator.model.template import (
     Upgrade,
     Walking,
 )
+from orchestrator.model.tls import Certificate, Tls
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
     Agent,
@@ -82,6 +84,7 @@ __all__ = [
     "Agent",
     "AnswerFormat",
     "Carrier",
+    "Certificate",
     "Deadlines",
     "DiskBus",
     "DiskFormat",
@@ -134,6 +137,7 @@ __all__ = [
     "Standing",
     "Stop",
     "TcpProbe",
+    "Tls",
     "Unknown",
     "Upgrade",
     "Verb",

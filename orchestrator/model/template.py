@@ -12,6 +12,7 @@ from vmrole_unattend.windows.answers import Answers, secrets_of
 
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
 from orchestrator.model.naming import Labels, Unknown
+from orchestrator.model.tls import Certificate, Tls
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +117,18 @@ class Endpoint:
     balancer: Carrier | None = None  # None: HAProxy, and for udp nftables
     affinity_s: float | None = None  # how long a client's address keeps its member; None: not at all
     kept_by: Literal["cookie"] | None = None  # by what else a client keeps its member
+    tls: Tls | None = None  # with clients; members are spoken to in the clear
 
     @property
     def carrier(self) -> Carrier:
         """Who carries its connections."""
         return self.balancer or (Carrier.NFTABLES if self.mode is Mode.UDP else Carrier.HAPROXY)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Those of the VIP that it takes."""
+        redirect = self.tls and self.tls.redirect_from
+        return (self.port, redirect) if redirect else (self.port,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +213,11 @@ class Role:
         """Every secret that an answer disc of this role holds."""
         cloud = tuple(one for one in (self.user_data_from, self.admin_password) if one is not None)
         return cloud if self.unattend is None else (*cloud, *secrets_of(self.unattend))
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Every certificate that an endpoint of this role shows."""
+        return tuple(one for end in self.endpoints if end.tls is not None for one in end.tls.certificates)
 
     def template(self) -> Role:
         """The part that a VM is built from: two roles with equal templates need no reimage between them."""

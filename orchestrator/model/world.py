@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from orchestrator.model.naming import InstanceName, PoolName
 from orchestrator.model.template import Carrier, Mode, Probe
+from orchestrator.model.tls import Certificate
 
 
 class Power(enum.StrEnum):
@@ -141,6 +142,9 @@ class Frontend:
     carrier: Carrier = Carrier.HAPROXY
     affinity_s: float | None = None
     affinity_cookie: bool = False
+    service: str = ""  # whose secrets its certificates are
+    certificates: tuple[Certificate, ...] = ()  # of tls with clients; the first is for whoever asks for no name
+    redirect_to: int | None = None  # it has no members and sends clients on to https at this port
 
 
 class Part(enum.StrEnum):

@@ -8,7 +8,7 @@ from orchestrator.model import Carrier, Mode
 from orchestrator.servicefile.tree import Map
 
 LIMITS = ("maxConnections", "maxConnectionsPerClient")
-OF_HAPROXY = ("timeout",)
+OF_HAPROXY = ("timeout", "tls")
 AFFINITY = ("affinity", "affinityTime")
 COUNTED_CONNECTIONS_MOST = 10_000  # of one limit of nftables: the kernel looks at each when another is begun
 
@@ -21,7 +21,8 @@ def carrier_faults(endpoint: Map, mode: Mode, carrier: Carrier) -> Iterator[tupl
         yield "balancer", "nftables knows no http", "leave it out, or say protocol: tcp"
     for key in OF_HAPROXY if carrier is Carrier.NFTABLES else ():
         if key in endpoint:
-            yield key, "only haproxy keeps that", "leave it out, or say balancer: haproxy"
+            hint = "leave it out" if mode is Mode.UDP else "leave it out, or say balancer: haproxy"
+            yield key, "only haproxy keeps that", hint
     if endpoint.get("affinity") == "cookie" and mode is not Mode.HTTP:
         yield "affinity", f"{mode} has no cookies", "say source, or protocol: http"
     elif "affinityTime" in endpoint and endpoint.get("affinity") != "source":

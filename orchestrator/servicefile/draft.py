@@ -171,11 +171,12 @@ def _unique_ports(reader: Reader, roles: list[Role]) -> None:
     seen: dict[tuple[int, bool], str] = {}
     for role in roles:
         for end in role.endpoints:
-            key = f"roles.{role.name}.endpoints.{end.name}.port"
-            place = end.port, end.mode is Mode.UDP
-            if end.port and place in seen:
-                reader.fault(key, f"port {end.port} is taken by {seen[place]}", "each port of the VIP once")
-            seen.setdefault(place, key)
+            for port, own in zip(end.ports, ("port", "tls.redirectFrom"), strict=False):
+                key = f"roles.{role.name}.endpoints.{end.name}.{own}"
+                place = port, end.mode is Mode.UDP
+                if port and place in seen:
+                    reader.fault(key, f"port {port} is taken by {seen[place]}", "each port of the VIP once")
+                seen.setdefault(place, key)
 
 
 @shaped(type="string", minLength=1)

@@ -9,6 +9,7 @@ from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Probe, TcpPro
 from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults
 from orchestrator.servicefile.fields import choice, duration_s, integer, port, statuses, url_path
 from orchestrator.servicefile.reader import Reader
+from orchestrator.servicefile.tls import read_tls
 from orchestrator.servicefile.tree import Map
 
 AFFINITY_S: Final = 3 * 3600.0
@@ -52,6 +53,7 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
         balancer=carrier,
         affinity_s=affinity_s if affinity is Affinity.SOURCE else None,
         kept_by="cookie" if affinity is Affinity.COOKIE else None,
+        tls=read_tls(reader, node, at, mode),
     )
     for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
         reader.fault(f"{at}.{key}", told, hint)

@@ -13,7 +13,7 @@ from vmrole_unattend.errors import AnswersInvalid
 from vmrole_unattend.secret import SecretRef
 
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Ready, Role, ServiceSpec, Setup
+from orchestrator.model import AnswerFormat, Certificate, Endpoint, Image, Os, Ready, Role, ServiceSpec, Setup
 from orchestrator.servicefile.answers import NONE, Given, WhoseAnswers, complete, computer_faults, read_answers
 from orchestrator.servicefile.draft import ROLE_KEYS, SETUP_KEYS, Draft, RoleDraft
 from orchestrator.servicefile.endpoints import read_probe
@@ -26,13 +26,13 @@ from orchestrator.servicefile.upgrade import check_canary
 WINDOWS_SETUP_S = 45 * 60.0  # of a generalized image on an ordinary host: minutes; without KVM, most of an hour
 _MIB = 1024 * 1024
 
-SecretFault = Callable[[str, SecretRef], str]
-"""Why a service, by its name, cannot have a secret, in a few words; "" when it can."""
+SecretFault = Callable[[str, SecretRef | Certificate], str]
+"""Why a service, by its name, cannot have a secret or serve with a certificate, in a few words; "" when it can."""
 RoleNow = Callable[[str, str], Role | None]
 """A role of a service as it is now, by both names; None when there is none."""
 
 
-def no_fault(service: str, secret: SecretRef) -> str:  # noqa: ARG001 - it has the shape of a SecretFault
+def no_fault(service: str, secret: SecretRef | Certificate) -> str:  # noqa: ARG001 - it has the shape of a SecretFault
     """Every secret can be had."""
     return ""
 
@@ -131,6 +131,7 @@ def _role(reader: Reader, service: str, draft: RoleDraft, image: Image | None, k
         hint = "run: vmrole image ls, or vmrole image add"
         reader.fault(f"{at}.image", f"there is no image {draft.reference!r}", hint)
     check_disk(reader, at, draft.role.size, image)
+    _check_certificates(reader, service, draft, known)
     given = Given() if image is None else _answers(reader, service, draft, reads, known)
     _check_storage(reader, draft, image)
     if draft.role.keep_ssh_host_keys and reads is not AnswerFormat.NOCLOUD:
@@ -177,6 +178,15 @@ def _answers(reader: Reader, service: str, draft: RoleDraft, reads: AnswerFormat
     given = read_answers(reader, node, at, reads, whose)
     reader.resolve_secrets(lambda secret: known.secret_fault(service, secret))
     return complete(reader, node, at, reads, whose, given, lambda: known.role_now(service, role.name))
+
+
+def _check_certificates(reader: Reader, service: str, draft: RoleDraft, known: Known) -> None:
+    for end in draft.role.endpoints:
+        for number, certificate in enumerate(end.tls.certificates if end.tls is not None else ()):
+            if why_not := known.secret_fault(service, certificate):
+                at = f"{draft.at}.endpoints.{end.name}.tls" + (f".more.{number - 1}" if number else "")
+                message, _, hint = why_not.partition("; ")
+                reader.fault(f"{at}.certificate", f"{certificate}: {message}", hint)
 
 
 def _check_storage(reader: Reader, draft: RoleDraft, image: Image | None) -> None:

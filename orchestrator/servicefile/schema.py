@@ -24,8 +24,9 @@ from orchestrator.servicefile.tree import Map, read_tree
 ADDRESS = "https://json-schema.org/draft/2020-12/schema"
 _MEMBER = "member"  # what everything that has a name of its own is called in the samples
 _HEAD = f"service: {_MEMBER}\nroles:\n  {_MEMBER}:\n    image: image\n"
+_TLS = "{certificate: {secret: a}, more: [{certificate: {secret: a}}]}"
 _PARTS = f"""\
-    endpoints: {{{_MEMBER}: {{port: 1, probe: {{path: /}}}}}}
+    endpoints: {{{_MEMBER}: {{port: 1, probe: {{path: /}}, tls: {_TLS}}}}}
     localStorage: {{{_MEMBER}: {{size: 1 MiB}}}}
     ready: {{probe: {{path: /}}}}
 """

@@ -15,11 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
+from vmrole_unattend.secret import Reveal
+
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE_S, Members
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, HaproxyProcess
+from orchestrator.drivers.balancer.haproxy_tls import Certificates, no_secrets
 from orchestrator.drivers.balancer.watch import Snapshot, watching
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 # How long a verb waits for another one. A reload may take many seconds: who comes meanwhile is asked to come again,
 # for the threads that run turns are few.
 TURN_S: Final = 0.5
+RENEW_EVERY_S: Final = 5.0  # how late a renewed certificate is seen
 
 
 class HaproxyBalancer:
@@ -42,11 +46,14 @@ class HaproxyBalancer:
         surroundings: Callable[[Path], Surroundings] = haproxy_host.surroundings,
         process: Callable[[Path, str], HaproxyProcess] = HaproxyProcess,
         desired: Callable[[Path], Desired] = Desired,
+        secrets: Callable[[str], Reveal] = no_secrets,
     ) -> None:
-        """`place` is a directory of its own under the run directory."""
+        """`place` is a directory of its own under the run directory; `secrets`, by service, hold its certificates."""
         self.process = process(place, binary)
         self.desired = desired(place / "shape.json")
         self.members = Members(self.process)
+        self._certificates = Certificates(place / "tls", secrets)
+        self._certificates_at = 0.0  # when they are looked at next
         self._surroundings = surroundings
         self._lock = threading.RLock()
         self._refused: dict[PoolName, str] = {}
@@ -88,6 +95,7 @@ class HaproxyBalancer:
             if wanted and wanted == self.desired.shape.frontends and self.process.pid() is not None:
                 self._refused = {}
                 return
+            self._certificates.renew(wanted)
             self._refused = self._refusals(wanted)
             self._shape_to(tuple(frontend for frontend in wanted if frontend.pool not in self._refused))
             if self._refused:
@@ -170,7 +178,8 @@ class HaproxyBalancer:
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         why = self.process.outdated()
-        return [f"{why}; restart the daemon, which reloads it without losing a connection"] if why else []
+        outdated = [f"{why}; restart the daemon, which reloads it without losing a connection"] if why else []
+        return [*outdated, *self._certificates.faults()]
 
     # Members ---------------------------------------------------------------------------------------------------
 
@@ -266,6 +275,10 @@ class HaproxyBalancer:
 
         What is left of one that died holds its ports for a moment longer.
         """
+        without = {one.pool: why for one in wanted if (why := self._certificates.fault(one))}
+        return without | self._taken([one for one in wanted if one.pool not in without])
+
+    def _taken(self, wanted: Sequence[Frontend]) -> dict[PoolName, str]:
         ours = self.process.listening()
         if self.process.pid() is not None:
             return places.refusals(wanted, ours)
@@ -282,6 +295,7 @@ class HaproxyBalancer:
             self.desired.keep(Shape())
             self.process.stop()
             self.desired.forget()
+            self._certificates.sweep(())
         elif wanted != self.desired.shape.frontends or self.process.pid() is None:
             shape = self.desired.shape.with_frontends(wanted)
             self.load(shape)
@@ -301,6 +315,22 @@ class HaproxyBalancer:
         """As `revive`, when nobody else is at it."""
         with self._turn():
             self.revive()
+            self._renew_certificates()
+
+    def _renew_certificates(self) -> None:
+        """Looks at the secrets of those that run, and reloads where one has changed. No connection is lost by it."""
+        shape = self.desired.shape
+        if time.monotonic() < self._certificates_at or not any(one.certificates for one in shape.frontends):
+            return
+        self._certificates_at = time.monotonic() + RENEW_EVERY_S
+        self._certificates.renew(shape.frontends)
+        if self.process.pid() is not None and (text := self._text(shape)) and self._differs(text):
+            log.info("a certificate was renewed; reloading HAProxy, which loses no connection")
+            self._load(shape, text)
+
+    def _differs(self, text: str) -> bool:
+        """Whether HAProxy was given another configuration last, but for its members."""
+        return haproxy_config.frame(text) != haproxy_config.frame(self.process.configured())
 
     def revive(self) -> None:
         """Starts an HAProxy that has ended though it has endpoints, as it was; renews what a former daemon left."""
@@ -321,7 +351,7 @@ class HaproxyBalancer:
         """
         why = self.process.outdated()
         text = self._text(shape)
-        if not why and haproxy_config.frame(text) != haproxy_config.frame(self.process.configured()):
+        if not why and self._differs(text):
             why = "HAProxy runs with a configuration of another version of vmrole"
         if not why and not self.process.settled():
             why = "HAProxy has not taken the configuration that it was given last"
@@ -339,9 +369,14 @@ class HaproxyBalancer:
         pools = {one.pool for one in was if one.affinity_s is not None}
         clients = self.members.clients(one.pool for one in shape.frontends if one.pool in pools)
         self.process.load(text)
+        self._certificates.sweep(shape.frontends)
         self.members.teach(clients)
         for pool, name in self._check_at:
             self.members.check_later(pool, name)
 
     def _text(self, shape: Shape) -> str:
-        return haproxy_config.render(shape, self.process.socket, self._surroundings(self.process.jail))
+        """Without an endpoint whose certificate is nowhere any more: the others are served."""
+        files = {one.pool: self._certificates.files(one) for one in shape.frontends if one.certificates}
+        served = tuple(one for one in shape.frontends if files.get(one.pool, True))
+        host = self._surroundings(self.process.jail)
+        return haproxy_config.render(shape.with_frontends(served), self.process.socket, host, files)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.errors import Permanent
-from orchestrator.model import PROBE_INTERVAL_S, PROBE_STATUS, Frontend, HttpProbe, Member, Mode, TcpProbe
+from orchestrator.model import PROBE_INTERVAL_S, PROBE_STATUS, Frontend, HttpProbe, Member, Mode, PoolName, TcpProbe
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,150}[a-z0-9])?")
 _PATH = re.compile(r"/[!-~]{0,200}")
@@ -34,6 +35,7 @@ AGAIN_S = 0.25  # after an answer that contradicts what is thought of a member
 OLD_WORKERS_MAX = 16  # of 7 to 9 MiB each; a connection that has outlived as many reloads is cut by the next
 CLIENTS_KNOWN: Final = 100_000  # addresses that an endpoint's affinity remembers
 
+HTTPS_PORT: Final = 443
 SHARE_LEAST = 200  # connections of an endpoint, however many endpoints there are
 
 _HEAD = """# Written by vmrole; changes are lost. Members come and go through the runtime socket and are kept here as
@@ -106,8 +108,10 @@ def server_address(member: Member, port: int) -> str:
     return f"{ipaddress.IPv4Address(member.address)}:{checked_port(port)}"
 
 
-def render(shape: Shape, socket: Path, host: Surroundings) -> str:
-    """The whole configuration."""
+def render(
+    shape: Shape, socket: Path, host: Surroundings, certificates: Mapping[PoolName, Sequence[Path]] | None = None
+) -> str:
+    """The whole configuration. `certificates`: files of those endpoints that have any."""
     connections = connections_with(host, len(shape.members))
     share = max(SHARE_LEAST, connections // max(2, len(shape.frontends)))
     user = f"    user {host.user}\n    group {host.group}\n" if host.user else ""
@@ -121,8 +125,9 @@ def render(shape: Shape, socket: Path, host: Surroundings) -> str:
     )
     parts = [head]
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
-        parts.append(_frontend(frontend, share))
-        parts.append(_backend(frontend, shape))
+        parts.append(_frontend(frontend, share, (certificates or {}).get(frontend.pool, ())))
+        if frontend.redirect_to is None:
+            parts.append(_backend(frontend, shape))
     return "\n".join(parts)
 
 
@@ -142,7 +147,7 @@ def generation(text: str) -> str:
     return words[0] if words else ""
 
 
-def _frontend(frontend: Frontend, share: int) -> str:
+def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> str:
     """`share` is how many connections the endpoint may have, unless the service file says it."""
     pool = checked_name(frontend.pool)
     most = frontend.connections_max or share
@@ -150,19 +155,40 @@ def _frontend(frontend: Frontend, share: int) -> str:
     lines = [
         f"frontend to.{pool}",  # A pool is found by its name: that is its backend's alone.
         f"    mode {frontend.mode}",
-        f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent",
+        f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent"
+        f"{_tls(frontend, certificates)}",
         f"    maxconn {most}",
         "    stick-table type ip size 100k expire 60s store conn_cur",
         "    tcp-request connection track-sc0 src",
         f"    tcp-request connection reject if {{ sc0_conn_cur gt {of_a_client} }}",
-        f"    default_backend {pool}",
     ]
+    if frontend.redirect_to is None:
+        lines.append(f"    default_backend {pool}")
     if frontend.timeout_s is not None:
         lines.append(f"    timeout client {_ms(frontend.timeout_s)}")
     if frontend.mode is Mode.HTTP:
         lines.append("    option disable-h2-upgrade")
+        # A reload must not end a connection on which the next request is on its way: that gets its answer first.
+        lines.append("    option idle-close-on-response")
         lines += [f"    {rule}" for rule in _HTTP_RULES]
+        if frontend.certificates:
+            lines.append("    http-request set-header X-Forwarded-Proto https")
+    if frontend.redirect_to is not None:
+        port = "" if frontend.redirect_to == HTTPS_PORT else f":{checked_port(frontend.redirect_to)}"
+        # By the name that the client asked for, without its port. 308: a POST stays one.
+        to = f"https://%[req.hdr(host),regsub(:[0-9]*$,,)]{port}%[pathq]"
+        lines.append("    http-request deny deny_status 400 unless { req.hdr(host) -m found }")
+        lines.append(f"    http-request redirect code 308 location {to}")
     return "\n".join(lines) + "\n"
+
+
+def _tls(frontend: Frontend, certificates: Sequence[Path]) -> str:
+    """The rest of the line that binds. HTTP/2 where a client says it; the first certificate is the default."""
+    if not frontend.certificates:
+        return ""
+    assert certificates, frontend.pool
+    files = " ".join(f"crt {path}" for path in certificates)
+    return f" ssl ssl-min-ver TLSv1.2 {files}" + (" alpn h2,http/1.1" if frontend.mode is Mode.HTTP else "")
 
 
 def _checked_statuses(text: str) -> str:
@@ -222,13 +248,14 @@ def _affinity(frontend: Frontend) -> list[str]:
     # HAProxy 2.6 gives members that come at run time no cookie of its own. One for each pool: a browser sends a
     # cookie to all ports of a host.
     name = f"vmrole-{checked_name(frontend.pool)}"
+    cookie = f"{name}=%[srv_name]; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if frontend.certificates else "")
     other = "! { srv_name,strcmp(txn.seat) eq 0 }"
     return [
         "    balance roundrobin",
         f"    http-request set-var(txn.seat) req.cook({name})",
         "    use-server %[var(txn.seat)] if { var(txn.seat) -m found }",
         f"    http-response add-header Cache-Control private if {other}",
-        f'    http-response add-header Set-Cookie "{name}=%[srv_name]; Path=/; HttpOnly; SameSite=Lax" if {other}',
+        f'    http-response add-header Set-Cookie "{cookie}" if {other}',
     ]
 
 

@@ -175,7 +175,9 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ("inet", "same"): frozenset({(network.bridge, network.bridge)}),
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
-        ("inet", "endpoints"): frozenset((vip, str(end.port)) for end in ends if vip and end.mode is not Mode.UDP),
+        ("inet", "endpoints"): frozenset(
+            (vip, str(port)) for end in ends if vip and end.mode is not Mode.UDP for port in end.ports
+        ),
         ("inet", "datagrams"): frozenset((vip, str(end.port)) for end in ends if vip and end.mode is Mode.UDP),
         ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),

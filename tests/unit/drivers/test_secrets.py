@@ -13,6 +13,8 @@ from vmrole_unattend import AnswersInvalid
 from vmrole_unattend.secret import Secret, SecretRef, SecretSource
 
 from orchestrator.drivers.secrets import SECRET_BYTES_MAX, HostSecrets
+from orchestrator.model import Certificate
+from tests.world.certificates import certificate
 
 CANARY = "canary-hunter2"
 SERVICE = "shop"
@@ -72,6 +74,21 @@ def test_a_secret_comes_from_the_owners_directory_or_what_he_hands_over(place: P
     wanted = ref(source, name.format(place=place))
     assert host(place).of(SERVICE)(wanted).reveal() == CANARY
     assert host(place).fault(SERVICE, wanted) == ""
+
+
+def test_a_certificate_is_looked_at_with_its_key(place: Path) -> None:
+    """What is wrong with it is said, and what helps; neither of its texts."""
+    pem, key = certificate("shop.example")
+    private(place / "shop.crt", pem.encode())
+    private(place / "shop.key", key.encode())
+    beside = Certificate(certificate=ref("secret", "shop.crt"), key=ref("secret", "shop.key"))
+    assert host(place).fault(SERVICE, beside) == ""
+    alone = Certificate(certificate=ref("secret", "shop.crt"))
+    assert "no private key for it; put its key behind it" in host(place).fault(SERVICE, alone)
+    private(place / "shop.key", certificate("shop.example")[1].encode())
+    assert "does not fit" in host(place).fault(SERVICE, beside)
+    absent = Certificate(certificate=ref("secret", "none.crt"), key=ref("secret", "shop.key"))
+    assert "there is no such secret" in host(place).fault(SERVICE, absent)
 
 
 def test_a_services_own_secret_comes_before_the_one_for_all(place: Path) -> None:

@@ -9,12 +9,14 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vmrole_unattend.secret import SecretRef, SecretSource
 
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     AnswerFormat,
     Carrier,
+    Certificate,
     Endpoint,
     HttpProbe,
     Image,
@@ -120,6 +122,32 @@ def test_who_carries_an_endpoint_is_read() -> None:
     assert (sql.mode, sql.carrier, sql.affinity_s) == (Mode.TCP, Carrier.NFTABLES, 300.0)
     assert (mail.carrier, mail.affinity_s, mail.kept_by) == (Carrier.HAPROXY, 3 * 3600.0, None)
     assert (shop.carrier, shop.affinity_s, shop.kept_by) == (Carrier.HAPROXY, None, "cookie")
+
+
+def test_certificates_of_an_endpoint_are_read() -> None:
+    """By the names of their secrets; the first is the usual one."""
+    tls = "{certificate: {secret: a}, key: {secret: b}, more: [{certificate: {secret: c}}], redirectFrom: 81}"
+    (endpoint,) = servicefile.parse(GOOD.replace("port: 80,", f"port: 443, tls: {tls},"), find).roles[0].endpoints
+    assert endpoint.tls is not None
+    a, b, c = (SecretRef(source=SecretSource.SECRET, name=name) for name in "abc")
+    assert endpoint.tls.certificates == (Certificate(certificate=a, key=b), Certificate(certificate=c))
+    assert endpoint.ports == (443, 81)
+
+
+def test_a_certificate_that_serves_nobody_is_refused_where_it_stands() -> None:
+    """With what the host that has it says."""
+    tls = "{certificate: {secret: a}, more: [{certificate: {secret: b}, key: {secret: c}}]}"
+    source = GOOD.replace("port: 80,", f"port: 443, tls: {tls},")
+
+    def fault(_service: str, wanted: SecretRef | Certificate) -> str:
+        return "it has expired; renew it" if isinstance(wanted, Certificate) and wanted.key else ""
+
+    with pytest.raises(InvalidInput) as refused:
+        servicefile.parse(source, find, fault)
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.line) == ("roles.web.endpoints.http.tls.more.0.certificate", 9)
+    assert "secret b with secret c: it has expired" in problem.message
+    assert problem.hint == "renew it"
 
 
 def test_the_limits_of_an_endpoint_are_read() -> None:

@@ -48,6 +48,8 @@ roles:
       plain: {port: 54, probe: {}}
       known: {port: 57, protocol: http, affinity: cookie}
       kept: {port: 58, affinity: source}
+      safe: {port: 443, protocol: http, tls: {certificate: {secret: a.crt}, key: {secret: a.key},
+             more: [{certificate: {secret: b}}, {certificate: {secret: c}, key: {env: D}}], redirectFrom: 59}}
       other: {port: 55, balancer: nftables, probe: {port: 56}}
     localStorage: {cache: {size: 1 GiB}, logs: {size: 3 MiB}}
     answers: {vendorData: "#cloud-config\\na: 1\\n", userData: {secret: a}, installAgent: true,
@@ -126,6 +128,8 @@ def test_every_key_is_tried() -> None:
 def _keys(node: Any, at: str = "") -> set[str]:
     """Every place of a file, in the words of `KEYS`."""
     steps = node.items() if isinstance(node, dict) else []
+    if isinstance(node, list) and at.endswith(".more"):
+        return {key for one in node for key in _keys(one, f"{at}.[]")} | {at}
     found = {at} if at else set()
     named = at in ("roles", "labels", "roles.NAME.labels") or at.endswith(
         (".endpoints", ".localStorage", ".accounts", ".scripts")
