@@ -90,6 +90,9 @@ def _frontends(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend
         affinity_cookie=end.kept_by is not None,
         service=service.name,
         certificates=end.tls.certificates if end.tls is not None else (),
+        allow=end.allow,
+        proxy_protocol=end.proxy_protocol is True,
+        member_connections=end.member_connections,
     )
     if end.tls is not None and end.tls.redirect_from is not None:
         yield Frontend(
@@ -98,6 +101,7 @@ def _frontends(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend
             port=end.tls.redirect_from,
             mode=Mode.HTTP,
             probe=None,
+            allow=end.allow,
             redirect_to=end.port,
         )
 

@@ -118,6 +118,9 @@ class Endpoint:
     affinity_s: float | None = None  # how long a client's address keeps its member; None: not at all
     kept_by: Literal["cookie"] | None = None  # by what else a client keeps its member
     tls: Tls | None = None  # with clients; members are spoken to in the clear
+    allow: tuple[str, ...] = ()  # networks (CIDR) that clients may come from; (): any
+    proxy_protocol: Literal[True] | None = None  # a member is told by PROXY where a client comes from
+    member_connections: int | None = None  # that a member gets at a time, the others wait; None: all at once
 
     @property
     def carrier(self) -> Carrier:

@@ -144,6 +144,9 @@ class Frontend:
     affinity_cookie: bool = False
     service: str = ""  # whose secrets its certificates are
     certificates: tuple[Certificate, ...] = ()  # of tls with clients; the first is for whoever asks for no name
+    allow: tuple[str, ...] = ()  # see Endpoint, also for the next two
+    proxy_protocol: bool = False
+    member_connections: int | None = None
     redirect_to: int | None = None  # it has no members and sends clients on to https at this port
 
 

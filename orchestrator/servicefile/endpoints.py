@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Probe, TcpProbe
 from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults
-from orchestrator.servicefile.fields import choice, duration_s, integer, port, statuses, url_path
+from orchestrator.servicefile.fields import boolean, choice, duration_s, integer, networks, port, statuses, url_path
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tls import read_tls
 from orchestrator.servicefile.tree import Map
@@ -16,6 +16,7 @@ AFFINITY_S: Final = 3 * 3600.0
 TIMES: Final = ("interval", "timeout", "rise", "fall", "initialDelay")
 PROBE_TIME_MOST_S: Final = 3600.0
 PROBE_RUN_MOST: Final = 100
+NETWORKS_MOST: Final = 256
 ENDPOINT_CONNECTIONS_MOST: Final = 200_000  # of an endpoint at a time
 
 
@@ -54,6 +55,9 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
         affinity_s=affinity_s if affinity is Affinity.SOURCE else None,
         kept_by="cookie" if affinity is Affinity.COOKIE else None,
         tls=read_tls(reader, node, at, mode),
+        allow=reader.take(node, at, "allow", networks(NETWORKS_MOST), ()),
+        proxy_protocol=reader.take(node, at, "proxyProtocol", boolean, False) or None,
+        member_connections=reader.take(node, at, "memberConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None),
     )
     for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
         reader.fault(f"{at}.{key}", told, hint)

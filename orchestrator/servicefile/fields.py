@@ -6,6 +6,7 @@ Each also says what it takes, in the words of JSON Schema: see `shaped`.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeVar
@@ -156,6 +157,30 @@ def words(node: object) -> Answer[tuple[str, ...]]:
     if not isinstance(node, list) or not all(isinstance(one, str) and one for one in node):
         return Problem(f"{_shown(node)} is not a list of strings", hint="write [first, second]")
     return tuple(str(one) for one in node)
+
+
+def networks(most: int) -> Callable[[object], Answer[tuple[str, ...]]]:
+    """IPv4 networks as CIDR; an address is a network of its own."""
+
+    @shaped(type="array", items={"type": "string", "minLength": 1}, minItems=1, maxItems=most)
+    def read(node: object) -> Answer[tuple[str, ...]]:
+        hint = "a list, such as [203.0.113.0/24, 198.51.100.7]"
+        if not isinstance(node, list) or not node:
+            return Problem(f"{_shown(node)} is not a list of networks", hint=hint)
+        if len(node) > most:
+            return Problem(f"{len(node)} networks are too many", hint=f"use at most {most}; networks that hold them")
+        named = []
+        for one in node:
+            try:
+                network = ipaddress.IPv4Network(one if isinstance(one, str) else "", strict=False)
+            except ValueError:
+                return Problem(f"{_shown(one)} is not an IPv4 network", hint=hint)
+            if isinstance(one, str) and "/" in one and str(network) != one:
+                return Problem(f"{one} is not the network's own address", hint=f"write {network}")
+            named.append(str(network))
+        return tuple(named)
+
+    return read
 
 
 def _of_units(units: Iterable[str]) -> str:

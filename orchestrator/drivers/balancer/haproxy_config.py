@@ -158,6 +158,7 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
         f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent"
         f"{_tls(frontend, certificates)}",
         f"    maxconn {most}",
+        *_allowed(frontend),
         "    stick-table type ip size 100k expire 60s store conn_cur",
         "    tcp-request connection track-sc0 src",
         f"    tcp-request connection reject if {{ sc0_conn_cur gt {of_a_client} }}",
@@ -180,6 +181,14 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
         lines.append("    http-request deny deny_status 400 unless { req.hdr(host) -m found }")
         lines.append(f"    http-request redirect code 308 location {to}")
     return "\n".join(lines) + "\n"
+
+
+def _allowed(frontend: Frontend) -> list[str]:
+    """Who comes from elsewhere is refused before anything of him is read or counted."""
+    if not frontend.allow:
+        return []
+    networks = [f"    acl allowed src {ipaddress.IPv4Network(network)}" for network in frontend.allow]
+    return [*networks, "    tcp-request connection reject unless allowed"]
 
 
 def _tls(frontend: Frontend, certificates: Sequence[Path]) -> str:
@@ -276,6 +285,11 @@ def server_options(frontend: Frontend, members: int, member: Member) -> str:
     )
     if frontend.affinity_s is not None:  # The same after a reload: clients are spread by it.
         options += f" id {int(ipaddress.IPv4Address(member.address)) & 0x7FFFFFFF}"
+    if frontend.proxy_protocol:
+        # Where a probe has a port of its own, that is no door of clients and waits for nothing.
+        options += " send-proxy-v2" + (" check-send-proxy" if probe.port is None else "")
+    if frontend.member_connections is not None:
+        options += f" maxconn {frontend.member_connections}"
     if probe.port is not None:
         return f"{options} port {checked_port(probe.port)}"
     return options

@@ -145,13 +145,19 @@ class PerEndpoint:
 def _targets(shape: Shape) -> dict[Hashable, Target]:
     """Who is asked, and how: as HAProxy asks, but where they are many less often."""
     probes = {frontend.pool: frontend.probe for frontend in shape.frontends}
+    # Where a probe has a port of its own, that is no door of clients and waits for nothing.
+    proxied = {
+        one.pool for one in shape.frontends if one.proxy_protocol and (one.probe is None or not one.probe.port)
+    }
     asked = [
         (member, pool, port) for member in shape.members.values() for pool, port in member.pools if pool in probes
     ]
     spared_s = len(asked) / CHECKS_EACH_SECOND
     paces = {pool: replace(pace_of(probe), spared_s=spared_s) for pool, probe in probes.items()}
     return {
-        (pool, member.name): Target(address=member.address, port=port, probe=probes[pool], pace=paces[pool])
+        (pool, member.name): Target(
+            address=member.address, port=port, probe=probes[pool], pace=paces[pool], proxied=pool in proxied
+        )
         for member, pool, port in asked
     }
 

@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from orchestrator.model import HttpProbe, Probe, TcpProbe
@@ -28,6 +28,7 @@ IDLE_S: Final = 0.2  # How late a new member's first check may be, beside those 
 AT_A_TIME: Final = 256  # checks in flight: each holds a descriptor
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
 _STATUS_BYTES: Final = 16
+_PROXY: Final = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"  # version 2, LOCAL: a connection of the sender's own
 _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 
@@ -63,10 +64,11 @@ class Target:
     port: int
     probe: Probe | None
     pace: Pace = Pace()
+    proxied: bool = False  # whether it waits for PROXY before anything else
 
     def asks_as(self, other: Target | None) -> bool:
         """Whether both ask the same of the same, however often."""
-        return other is not None and (self.address, self.port, self.probe) == (other.address, other.port, other.probe)
+        return other is not None and replace(self, pace=other.pace) == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class Prober:
                     return
                 check.asked = True
                 check.ends_at = time.monotonic() + check.of.target.pace.timeout_s  # It may have been held up.
+                check.talk.send(_PROXY if check.of.target.proxied else b"")
                 check.talk.send(f"GET {probe.path} HTTP/1.0\r\n\r\n".encode("ascii"))
                 self._selector.modify(check.talk, selectors.EVENT_READ, check)
                 return

@@ -23,7 +23,8 @@ FILE = REPOSITORY / "docs" / "service.schema.json"
 # What a schema cannot say, or not without becoming hard to read, by the fault's words or by what was written: sizes
 # and times that are too large, keys that exclude each other, images that there are.
 BEYOND = (
-    "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "is taken by",
+    "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",
+    "IPv4 network", "is taken by",
     "tcp has no cookies", "udp has no",
     "say affinity: source", "not more than maxConnections", "more than nftables counts", "say balancer: haproxy",
     "16 characters",

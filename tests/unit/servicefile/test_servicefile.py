@@ -150,6 +150,16 @@ def test_a_certificate_that_serves_nobody_is_refused_where_it_stands() -> None:
     assert problem.hint == "renew it"
 
 
+def test_who_may_come_and_how_many_a_member_gets_is_read() -> None:
+    """An address is a network of its own."""
+    said = "allow: [10.0.0.0/8, 192.0.2.7], proxyProtocol: true, memberConnections: 3"
+    (endpoint,) = servicefile.parse(GOOD.replace("port: 80,", f"port: 80, {said},"), find).roles[0].endpoints
+    assert endpoint.allow == ("10.0.0.0/8", "192.0.2.7/32")
+    assert (endpoint.proxy_protocol, endpoint.member_connections) == (True, 3)
+    (endpoint,) = servicefile.parse(GOOD, find).roles[0].endpoints
+    assert (endpoint.allow, endpoint.proxy_protocol, endpoint.member_connections) == ((), None, None)
+
+
 def test_the_limits_of_an_endpoint_are_read() -> None:
     """How long it may be silent, and how many connections it may have; nothing said is nothing set."""
     limits = "timeout: 5 min, maxConnections: 100, maxConnectionsPerClient: 7"

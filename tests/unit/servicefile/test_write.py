@@ -48,6 +48,7 @@ roles:
       plain: {port: 54, probe: {}}
       known: {port: 57, protocol: http, affinity: cookie}
       kept: {port: 58, affinity: source}
+      few: {port: 60, allow: [10.0.0.0/8, 192.0.2.7], proxyProtocol: true, memberConnections: 3}
       safe: {port: 443, protocol: http, tls: {certificate: {secret: a.crt}, key: {secret: a.key},
              more: [{certificate: {secret: b}}, {certificate: {secret: c}, key: {env: D}}], redirectFrom: 59}}
       other: {port: 55, balancer: nftables, probe: {port: 56}}
