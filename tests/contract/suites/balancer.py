@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from orchestrator.model import Standing
 from orchestrator.ports import Balancer
 from tests.world.endpoints import (
@@ -21,6 +19,7 @@ from tests.world.endpoints import (
     member,
     patiently,
 )
+from tests.world.waiting import until
 
 __all__ = [
     "ADDRESSES",
@@ -54,10 +53,7 @@ class BalancerContract:
         """That it is up is then known, and no longer only believed."""
         balancer.shape([HTTP])
         balancer.join(member(ZERO))
-        end = time.monotonic() + 30.0
-        while not balancer.seats()[ZERO].checked:
-            assert time.monotonic() < end, "nobody checked it"
-            time.sleep(0.05)
+        until(lambda: balancer.seats()[ZERO].checked, 30.0)
         assert balancer.seats()[ZERO].standing is Standing.UP
 
     def test_every_verb_may_be_repeated(self, balancer: Balancer) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from orchestrator.model.intake import Intake
 from tests.world.disk_files import MIB, make, noise
 from tests.world.places import REPOSITORY
 from tests.world.unit_file import values
+from tests.world.waiting import until
 
 PLACE = REPOSITORY
 IS_ROOT = os.geteuid() == 0
@@ -59,14 +59,6 @@ def running(word: str) -> list[int]:
     return found
 
 
-def until(word: str, *, there: bool) -> bool:
-    """Waits for processes with a word in their command to be there, or to be gone."""
-    end = time.monotonic() + GONE_WITHIN_S
-    while bool(running(word)) != there and time.monotonic() < end:
-        time.sleep(0.05)
-    return bool(running(word)) == there
-
-
 @pytest.mark.slow
 @EVERY_RIGHTS
 @pytest.mark.parametrize("command", ["sleep {0}", "sh -c 'sleep {0}; true'", "setsid sh -c 'sleep {0} & wait'"])
@@ -86,10 +78,10 @@ def test_nothing_outlives_the_daemon(command: str, rights: Sequence[str]) -> Non
     )
     daemon = subprocess.Popen([*rights, sys.executable, "-c", program, command.format(word)], cwd=PLACE)
     try:
-        assert until(word, there=True)
+        until(lambda: bool(running(word)), GONE_WITHIN_S)
         daemon.send_signal(signal.SIGKILL)
         daemon.wait(GONE_WITHIN_S)
-        assert until(word, there=False)
+        until(lambda: not running(word), GONE_WITHIN_S)
     finally:
         daemon.kill()
         for number in running(word):
