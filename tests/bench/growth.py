@@ -124,7 +124,7 @@ def turns(sizes: Sequence[int] = SIZES, times: int = 5) -> dict[str, Samples]:
             reimages[size] = [cost for cost, _ in costs]
             decoded[size] = [float(count) for _, count in costs]
             deploys[size] = deploy_cost_ms(whole)
-            effects = effect_ms(whole)
+            effects = effect_ms(whole, times=100 if size == max(sizes) else 15)
         median_ms = statistics.median(reimages[size]) * 1000
         print(f"  {size}: reimage {median_ms:.0f} ms, deploy {deploys[size]:.1f} ms each", flush=True)
         name = f"_{size}"
@@ -132,7 +132,8 @@ def turns(sizes: Sequence[int] = SIZES, times: int = 5) -> dict[str, Samples]:
         limit = None if size < 10_000 else 1.2 * deploys[1_000] if 1_000 in deploys else None
         found["deploy_cost_ms" + name] = "ms", limit, [deploys[size]]
         found["effect_ms" + name] = "ms", 50.0, effects
-        found["effect_p99_ms" + name] = "ms", 500.0, [sorted(effects)[-1]]
+        if size == max(sizes):
+            found["effect_p99_ms" + name] = "ms", 500.0, [statistics.quantiles(effects, n=100)[-1]]
     least = min(sizes)
     for size in sizes:
         if size != least:
@@ -174,12 +175,12 @@ def deploy_cost_ms(whole: Fleet) -> float:
     return whole.cost_of(deploy, "new")[0] * 1000 / 100
 
 
-def effect_ms(whole: Fleet, times: int = 15) -> list[float]:
+def effect_ms(whole: Fleet, times: int) -> list[float]:
     """By the clock: from the answer to a restart until the balancer is told to drain; 0 when it was told before."""
     found = []
     for number in range(times):
         service = whole.service_of(number)
-        name = f"web-1.{service}"
+        name = f"web-{1 + number // 10 % 9}.{service}"
         asked_s = time.monotonic()
         operation = whole.client.act("restart", name)
         accepted_s = time.monotonic()
@@ -207,7 +208,10 @@ def rest(sizes: Sequence[int] = SIZES) -> dict[str, Samples]:
 
 
 def starts(sizes: Sequence[int] = SIZES, times: int = 3) -> dict[str, Samples]:
-    """Processor time of the daemon until it has answered its first request, against that with the fewest."""
+    """Processor time of the daemon until it has answered its first request, against that with the fewest.
+
+    That of Python and of the imports is no part of it: it is the same for all, and would make any growth look small.
+    """
     taken: dict[int, list[float]] = {}
     for size in sizes:
         taken[size] = []
@@ -215,7 +219,8 @@ def starts(sizes: Sequence[int] = SIZES, times: int = 3) -> dict[str, Samples]:
             with Fleet(size) as whole:
                 whole.client.health()
                 whole.client.instance("web-0.svc0")
-                taken[size].append(whole.account()["cpu_s"])
+                account = whole.account()
+                taken[size].append(account["cpu_s"] - account["imports_s"])
         print(f"  {size}: first answer after {statistics.median(taken[size]):.2f} s of the processor", flush=True)
     least = statistics.median(taken[min(sizes)])
     return {

@@ -145,6 +145,7 @@ def rss_mib() -> float:
 
 def main(directory: Path, speed: float) -> None:
     """Serves until the input ends."""
+    imports_s = time.process_time()
     store = SqliteStore(directory / "vmrole.db")
     world = LiveWorld(speed)
     before_s = time.process_time()
@@ -179,6 +180,7 @@ def main(directory: Path, speed: float) -> None:
         drained = world.seats_taken.drained if isinstance(world.seats_taken, Seats) else {}
         account = {
             "cpu_s": cpu_s,
+            "imports_s": imports_s,
             "turns_s": sum(cost for _, cost in costs),
             "own_s": sum(
                 cost
