@@ -43,6 +43,9 @@ class Balancer(Protocol):
     def seats(self) -> Mapping[InstanceName, Seat]:
         """All members as they stood a moment ago: a millisecond for each, so that asking often costs little."""
 
+    def glance(self, name: InstanceName) -> Seat | None:
+        """One member as it stood a moment ago: what `seats` says of it, at the same cost however many there are."""
+
     def seat(self, name: InstanceName) -> Seat | None:
         """One member as it stands now; None when it is in no pool and nothing of it is open."""
 

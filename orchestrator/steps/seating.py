@@ -48,7 +48,7 @@ def _look(instance: Instance, runs: bool, front: Front) -> Seat | None:
     if instance.phase is Phase.DRAINING:
         return front.balancer.seat(instance.name)
     if instance.phase is Phase.SERVING and runs and instance.goal.role.endpoints:
-        return front.balancer.seats().get(instance.name)
+        return front.balancer.glance(instance.name)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from collections.abc import Mapping
@@ -12,13 +13,13 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from orchestrator.drivers.tools.file_errors import file_faults
-from orchestrator.model import Frontend, InstanceName, Member
+from orchestrator.model import Frontend, InstanceName, Member, PoolName
 
 log = logging.getLogger(__name__)
 WRITABLE: Final = "the balancer's directory must be writable for the daemon"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Shape:
     """What a balancer shall be: its endpoints, its members, and which of these are draining, or are not well."""
 
@@ -27,13 +28,18 @@ class Shape:
     draining: frozenset[str] = frozenset()
     unwell: frozenset[str] = frozenset()  # as somebody beside the balancer says
 
+    @functools.cached_property
+    def pools(self) -> frozenset[PoolName]:
+        """Those that some endpoint has."""
+        return frozenset(frontend.pool for frontend in self.frontends)
+
     def closed(self, name: str) -> bool:
         """Whether the member gets no new connections, whatever the balancer itself thinks of it."""
         return name in self.draining or name in self.unwell
 
     def with_frontends(self, frontends: tuple[Frontend, ...]) -> Shape:
         """These endpoints, and the members that have a place behind one of them."""
-        pools = {frontend.pool for frontend in frontends}
+        pools = frozenset(frontend.pool for frontend in frontends)
         members = {
             name: member for name, member in self.members.items() if any(pool in pools for pool, _ in member.pools)
         }

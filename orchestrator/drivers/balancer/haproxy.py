@@ -168,6 +168,10 @@ class HaproxyBalancer:
                 raise
             return before
 
+    def glance(self, name: InstanceName) -> Seat | None:
+        """See ports.Balancer. Of the last look at all of them, which is one for everybody."""
+        return self.seats().get(name)
+
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer. Busy during a reload: connections to the worker that goes would not be counted."""
         with self._turn():

@@ -175,6 +175,10 @@ class NftablesBalancer:
         open_ones = self._open_connections()
         return {InstanceName(name): self._seat(shape, member, open_ones) for name, member in shape.members.items()}
 
+    def glance(self, name: InstanceName) -> Seat | None:
+        """See ports.Balancer."""
+        return self.seat(name)  # Which counts connections once in a while for everybody.
+
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
         shape = self.desired.shape
@@ -190,8 +194,7 @@ class NftablesBalancer:
     # Members ---------------------------------------------------------------------------------------------------
 
     def _seat(self, shape: Shape, member: Member, open_ones: Mapping[str, int]) -> Seat:
-        served = {frontend.pool for frontend in shape.frontends}
-        pools = tuple(pool for pool, _ in member.pools if pool in served)
+        pools = tuple(pool for pool, _ in member.pools if pool in shape.pools)
         healths = [self._prober.health((pool, member.name)) for pool in pools]
         if member.name in shape.draining or not pools:
             standing = Standing.DRAINING

@@ -133,6 +133,10 @@ class PerEndpoint:
             if (seat := _together(haproxys.get(name), kernels.get(name))) is not None
         }
 
+    def glance(self, name: InstanceName) -> Seat | None:
+        """See ports.Balancer."""
+        return _together(self._haproxy.glance(name), self._nftables.glance(name))
+
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
         return _together(self._haproxy.seat(name), self._nftables.seat(name))

@@ -178,6 +178,10 @@ class FakeBalancer:
         probes = [end.probe for end in self._world.frontends if end.pool in seat.pools and end.probe is not None]
         return CHECK_AFTER_S + max((probe.initial_delay_s or 0.0 for probe in probes), default=0.0)
 
+    def glance(self, name: InstanceName) -> Seat | None:
+        """See ports.Balancer."""
+        return self.seat(name)
+
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
         self._world.meet("balancer")

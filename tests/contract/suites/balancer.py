@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.model import Standing
+from orchestrator.errors import Busy
+from orchestrator.model import InstanceName, Standing
 from orchestrator.ports import Balancer
 from tests.world.endpoints import (
     ADDRESSES,
@@ -37,6 +38,17 @@ __all__ = [
     "member",
     "patiently",
 ]
+
+
+def glances_agree(balancer: Balancer, standings: dict[InstanceName, Standing]) -> None:
+    """Busy while they do not: both are as of a moment ago."""
+    glances = {name: seat for name in (ZERO, ONE) if (seat := balancer.glance(name)) is not None}
+    seats = dict(balancer.seats())
+    what = {name: (seat.standing, seat.address, seat.pools) for name, seat in glances.items()}
+    if what != {name: (seat.standing, seat.address, seat.pools) for name, seat in seats.items()}:
+        raise Busy(f"a glance tells {what}, all seats {seats}")
+    if {name: seat.standing for name, seat in glances.items()} != standings:
+        raise Busy(f"{what} are not {standings}")
 
 
 class BalancerContract:
@@ -91,6 +103,19 @@ class BalancerContract:
         for _ in range(2):
             balancer.heed(ZERO, well=True)
             assert looked(balancer)[ZERO].standing is Standing.UP
+
+    def test_a_glance_at_one_tells_what_a_look_at_all_does(self, balancer: Balancer) -> None:
+        """Of who is in a pool, who drains, who is not well, who has left, and who was never there."""
+        balancer.shape([HTTP, ADMIN])
+        assert balancer.glance(ZERO) is None
+        balancer.join(member(ZERO, POOL, OTHER_POOL))
+        balancer.join(member(ONE))
+        patiently(lambda: glances_agree(balancer, {ZERO: Standing.UP, ONE: Standing.UP}))
+        balancer.drain(ZERO)
+        balancer.heed(ONE, well=False)
+        patiently(lambda: glances_agree(balancer, {ZERO: Standing.DRAINING, ONE: Standing.DOWN}))
+        patiently(lambda: balancer.leave(ZERO))
+        patiently(lambda: glances_agree(balancer, {ONE: Standing.DOWN}))
 
     def test_health_takes_no_draining_member_back(self, balancer: Balancer) -> None:
         """In whichever order both are told; who is taken back while he is unwell waits until he is well."""

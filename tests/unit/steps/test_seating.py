@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NoReturn
 
 import pytest
 
+from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.errors import Unreachable
 from orchestrator.model import Phase, Seat, Standing, Verb
 from orchestrator.steps import phases, seating
@@ -46,6 +48,23 @@ def test_a_vm_that_died_is_seen_without_the_balancer() -> None:
     fabric.world.faults.refuses["balancer"] = Unreachable("HAProxy is away")
     fabric.world.kill(WEB)
     assert seat(fabric, Phase.SERVING) == (None, "")
+
+
+class AskedForOne(FakeBalancer):
+    """Has so many members that nobody may look at all of them for one."""
+
+    def seats(self) -> NoReturn:
+        """See ports.Balancer."""
+        raise AssertionError("all members were looked at for one")
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_no_look_at_one_is_a_look_at_all(phase: Phase) -> None:
+    """In no phase: what an instance's turn costs does not grow with the others that are in a pool."""
+    fabric = deployed()
+    front = dataclasses.replace(fabric.host.front, balancer=AskedForOne(fabric.world))
+    one = dataclasses.replace(fabric.instance(), phase=phase, phase_since_s=fabric.world.now_s())
+    seating.seat(one, fabric.host.machine, front)
 
 
 def test_open_connections_are_told_when_they_are_cut() -> None:
