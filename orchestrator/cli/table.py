@@ -42,6 +42,7 @@ _VERBS = (
     "verify",
     "backup",
     "restore",
+    "config",
     "doctor",
     "daemon",
     "completion",

@@ -1,62 +1,30 @@
-"""The configuration: a TOML file, every key with a default, laid over by the environment. Standard library only.
+"""The configuration: a TOML file, those of conf.d beside it, the environment; every key has a default.
 
-state_dir = "/var/lib/vmrole"        # images, overlays, local storage, records
-run_dir = "/run/vmrole"              # sockets, answer discs; may be lost with a reboot of the host
-socket = "/run/vmrole/vmrole.sock"   # default: RUN_DIR/vmrole.sock
-socket_group = "vmrole"              # members may use the socket; ignored where there is no such group
-readers_group = "vmrole-read"        # members may only look, at vmrole-read.sock beside it; ignored likewise
-secrets_dir = "/etc/vmrole/secrets"  # {secret: NAME} of a service file is a file in it, or in SERVICE/ of it
-secrets_env = []                     # variables of the daemon that a service file may name as {env: NAME}
-libvirt_uri = "qemu:///system"
-vip_interface = "eth0"               # where VIPs are added; needed as soon as a service is applied
-vip_pool = "203.0.113.0/28"          # networks that VIPs are taken from, by blanks; default: those of vip_interface
-network_pool = "10.90.0.0/16"        # private networks are cut from it, a /24 for each service
-egress_deny = ["10.0.0.0/8", …]      # networks that guests do not reach; default: private and special ones
-egress_allow = []                    # exceptions, e.g. "192.168.1.5/32"; the longest prefix decides
-forwarding = "auto"                  # "auto": the host forwards for others what it did before; "all": whatever comes
-accelerator = "auto"                 # "auto" boots a guest to find out; "kvm"; "tcg"
-haproxy = "haproxy"                  # the program
-image_virtual_size_max_gib = 2048
-memory_reserve_mib = 1024            # kept for the host itself
-disk_reserve_mib = 1024              # kept free under state_dir, of a small file system a twentieth
-vcpu_overcommit = 16                 # all vCPUs are at most so many times the host's CPUs
-disk_overcommit = 4                  # all disks, as large as they may become, are at most so many times the room
-workers = 16                         # turns at the same time
-log_style = "auto"                   # "auto", "text", "json"
-log_level = "info"                   # "debug", "info", "warning", "error"
+What comes later wins, key by key: /etc/vmrole/vmrole.toml, /etc/vmrole/conf.d/*.toml by name, VMROLE_STATE_DIR and
+its like. Each value is known with where it came from. `config_keys` has the keys. Standard library only.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.host.config_keys import KEYS, NETWORK_LISTS, network_fault
 
 DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
 DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
-_CHOICES = {
-    "accelerator": ("auto", "kvm", "tcg"),
-    "forwarding": ("auto", "all"),
-    "log_style": ("auto", "text", "json"),
-    "log_level": ("debug", "info", "warning", "error"),
-}
-_BOUNDS = {
-    "image_virtual_size_max_gib": (1, 2**20),
-    "memory_reserve_mib": (0, 2**30),
-    "disk_reserve_mib": (0, 2**40),
-    "vcpu_overcommit": (1, 10_000),
-    "disk_overcommit": (1, 10_000),
-    "workers": (1, 1024),
-}
-_NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
+PARTS: Final = "conf.d"  # the directory of further files, beside the file
+NAMED_BY: Final = "VMROLE_CONFIG"  # the variable that names the file
+DEFAULT: Final = "default"
+_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")  # RFC 3986 3.2.1: user:password of a URI
 # What a guest has no business in: RFC 6890's networks that are no part of the Internet, and 168.63.129.16, at which
 # Azure's hosts hand out what a VM is to know.
 EGRESS_DENY = (
@@ -71,17 +39,11 @@ EGRESS_DENY = (
     "198.18.0.0/15",
     "240.0.0.0/4",
 )
-_NETWORKS = ("egress_deny", "egress_allow")
-_FROM_ENVIRONMENT = {
-    "VMROLE_STATE_DIR": "state_dir",
-    "VMROLE_RUN_DIR": "run_dir",
-    "VMROLE_SOCKET": "socket",
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the file, the environment and the defaults came to. See the module's docstring for each key."""
+    """What the file, the environment and the defaults came to. `config_keys.KEYS` says what each means."""
 
     state_dir: Path = Path("/var/lib/vmrole")
     run_dir: Path = Path("/run/vmrole")
@@ -109,20 +71,96 @@ class Config:
     log_level: str = "info"
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The configuration, and where each value came from: FILE:LINE, "environment NAME", or what it follows from."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layer:
+    """What one file, or the environment, says."""
+
+    values: Mapping[str, Any]
+    file: Path | None = None
+    text: str = ""
+
+    def origin(self, key: str) -> str:
+        """Where it says the key."""
+        if self.file is None:
+            return f"environment {KEYS[key].environment}"
+        line = _line_of(key, self.text)
+        return f"{self.file}:{line}" if line else str(self.file)
+
+
 def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration; without `file`, VMROLE_CONFIG or the default file, if that exists.
 
     Raises ConfigError, which tells every fault, each on a line of its own.
     """
-    named = file or (Path(environment["VMROLE_CONFIG"]) if "VMROLE_CONFIG" in environment else None)
-    text = _text(named or DEFAULT_FILE, may_be_absent=named is None)
-    reader = _Reader(named or DEFAULT_FILE, text)
-    values = reader.parsed()
-    laid_over = {key: environment[name] for name, key in _FROM_ENVIRONMENT.items() if environment.get(name)}
-    values |= laid_over
-    if "socket" not in values and isinstance(values.get("run_dir"), str):
-        values["socket"] = str(Path(values["run_dir"]) / "vmrole.sock")
-    return reader.read(values)
+    return settle(file, environment).config
+
+
+def settle(file: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settled:
+    """As `load`, with where each value came from."""
+    named = file or (Path(environment[NAMED_BY]) if NAMED_BY in environment else None)
+    main = named or DEFAULT_FILE
+    faults: list[tuple[str, Problem]] = []
+    layers = [_read(main, may_be_absent=named is None, faults=faults)]
+    layers += [_read(part, may_be_absent=False, faults=faults) for part in _parts(main)]
+    laid_over = {key: environment[one.environment] for key, one in KEYS.items() if environment.get(one.environment)}
+    layers.append(_Layer(laid_over))
+    settled, origins = _merged(layers, faults)
+    if faults:
+        raise _error(faults, [str(layer.file) for layer in layers])
+    if "socket" not in settled and "run_dir" in settled:
+        settled["socket"] = settled["run_dir"] / DEFAULT_SOCKET.name
+        origins["socket"] = f"run_dir ({origins['run_dir']})"
+    return Settled(config=Config(**settled), origins={key: origins.get(key, DEFAULT) for key in KEYS})
+
+
+def written(value: object) -> str:
+    """A value of a configuration as TOML; passwords in URIs are not shown."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(written(each) for each in value)}]"
+    if isinstance(value, int):
+        return str(value)
+    return json.dumps(masked(str(value)), ensure_ascii=False)
+
+
+def masked(text: str) -> str:
+    """The text without passwords that stand in URIs."""
+    return _PASSWORD.sub(r"\1:***", text)
+
+
+def defaults() -> dict[str, Any]:
+    """Each key with what holds when nobody says it."""
+    return {field.name: field.default for field in dataclasses.fields(Config)}
+
+
+def _parts(main: Path) -> Iterator[Path]:
+    """The further files, by name; hidden ones are an editor's."""
+    place = main.parent / PARTS
+    try:
+        names = sorted(part.name for part in place.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        hint = "it is a directory of files *.toml; make it one that can be read, or take it away"
+        raise ConfigError(f"{place}: {error.strerror}", hint=hint) from error
+    yield from (place / name for name in names if name.endswith(".toml") and not name.startswith("."))
+
+
+def _read(file: Path, *, may_be_absent: bool, faults: list[tuple[str, Problem]]) -> _Layer:
+    """One file; that it is not TOML is added to the faults. Raises ConfigError where there is nothing to read."""
+    text = _text(file, may_be_absent=may_be_absent)
+    try:
+        return _Layer(tomllib.loads(text), file, text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        faults.append((str(file), Problem(f"not TOML: {error}", hint="write: KEY = VALUE")))
+        return _Layer({}, file, text)
 
 
 def _text(file: Path, *, may_be_absent: bool) -> str:
@@ -138,72 +176,65 @@ def _text(file: Path, *, may_be_absent: bool) -> str:
         raise ConfigError(f"{file}: not TOML: it is not UTF-8", hint="save it as UTF-8") from error
 
 
-class _Reader:
-    """Reads the values one by one; what is wrong with one is noted, and its default stands in for it."""
-
-    def __init__(self, file: Path, text: str) -> None:
-        self._file = file
-        self._text = text
-        self._problems: list[Problem] = []
-
-    def parsed(self) -> dict[str, Any]:
-        try:
-            return tomllib.loads(self._text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"{self._file}: not TOML: {error}", hint="write: KEY = VALUE") from error
-
-    def read(self, values: Mapping[str, Any]) -> Config:
-        """The configuration of these values; raises ConfigError."""
-        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
-        settled: dict[str, Any] = {}
-        for key, value in values.items():
-            fault = _fault(key, value, defaults)
-            if fault is not None:
-                self._note(key, *fault)
-            elif isinstance(defaults[key], Path | tuple):
-                settled[key] = type(defaults[key])(value)
-            else:
-                settled[key] = value
-        config = Config(**settled)
-        for key, message, hint in _network_faults(config):
-            self._note(key, message, hint)
-        if self._problems:
-            raise self._error()
-        return config
-
-    def _note(self, key: str, message: str, hint: str) -> None:
-        self._problems.append(Problem(message, key=key, line=self._line_of(key), hint=hint))
-
-    def _line_of(self, key: str) -> int | None:
-        """Where the key stands in the file; None when the environment says it."""
-        quoted = re.escape(key)
-        stands = re.compile(rf"""[ \t]*\[{{0,2}}[ \t]*(?:{quoted}|"{quoted}"|'{quoted}')[ \t]*[].=]""")
-        lines = enumerate(self._text.splitlines(), 1)
-        return next((number for number, line in lines if stands.match(line)), None)
-
-    def _error(self) -> ConfigError:
-        ordered = sorted(self._problems, key=lambda problem: problem.line or 0)
-        told = [
-            f"{self._file}{f':{problem.line}' if problem.line else ''}: {problem.key}: {problem.message}"
-            for problem in ordered
-        ]
-        if len(told) == 1:
-            return ConfigError(told[0], hint=ordered[0].hint)
-        return ConfigError("\n".join(f"{line} ({one.hint})" for line, one in zip(told, ordered, strict=True)))
+def _merged(layers: list[_Layer], faults: list[tuple[str, Problem]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values and origins of what any layer says, the last one's; what is wrong with one is added to the faults, also
+    where a later one stands in for it: a line that nobody minds today is a trap.
+    """
+    settled: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    unsaid = defaults()
+    for layer in layers:
+        for key, value in layer.values.items():
+            fault = _fault(key, value, unsaid)
+            if fault is None:
+                shape = type(unsaid[key])
+                settled[key] = shape(value) if isinstance(unsaid[key], Path | tuple) else value
+                origins[key] = layer.origin(key)
+                continue
+            line = _line_of(key, layer.text)
+            place = str(layer.file) if layer.file else layer.origin(key)
+            faults.append((place, Problem(fault[0], key=key, line=line, hint=fault[1])))
+    return settled, origins
 
 
-def _fault(key: str, value: object, defaults: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What is wrong with the value by itself, and what would be right; None when nothing is."""
-    if key not in defaults:
-        near = difflib.get_close_matches(key, defaults, 1)
-        return "there is no such key", f"did you mean {near[0]}?" if near else f"keys are: {', '.join(defaults)}"
-    default, shown = defaults[key], repr(value)[:80]
+def _line_of(key: str, text: str) -> int | None:
+    """Where the key stands in the text of a file, from 1."""
+    quoted = re.escape(key)
+    stands = re.compile(rf"""[ \t]*\[{{0,2}}[ \t]*(?:{quoted}|"{quoted}"|'{quoted}')[ \t]*[].=]""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if stands.match(line)), None)
+
+
+def _error(faults: list[tuple[str, Problem]], files: list[str]) -> ConfigError:
+    """All of them: file after file as they are read, each from top to bottom, and last the environment."""
+
+    def place_in_order(fault: tuple[str, Problem]) -> tuple[int, int]:
+        return files.index(fault[0]) if fault[0] in files else len(files), fault[1].line or 0
+
+    ordered = sorted(faults, key=place_in_order)
+    lines = [
+        f"{place}{f':{problem.line}' if problem.line else ''}: "
+        f"{f'{problem.key}: ' if problem.key else ''}{problem.message}"
+        for place, problem in ordered
+    ]
+    if len(lines) == 1:
+        return ConfigError(lines[0], hint=ordered[0][1].hint)
+    hinted = [f"{line} ({problem.hint})" for line, (_, problem) in zip(lines, ordered, strict=True)]
+    return ConfigError("\n".join(hinted))
+
+
+def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is wrong with the value, and what would be right; None when nothing is."""
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, 1)
+        return "there is no such key", f"did you mean {near[0]}?" if near else f"keys are: {', '.join(KEYS)}"
+    default, shown = unsaid[key], masked(repr(value))[:80]
     if isinstance(default, tuple):
-        names = isinstance(value, list) and all(isinstance(word, str) and word for word in value)
-        what, example = ("networks", "192.168.1.0/24") if key in _NETWORKS else ("names", "NAME")
-        return None if names else (f"{shown} is not a list of {what}", f'write {key} = ["{example}"]')
-    if isinstance(default, int):
-        least, most = _BOUNDS[key]
+        if not (isinstance(value, list) and all(isinstance(word, str) and word for word in value)):
+            what, sample = ("networks", "192.168.1.0/24") if key in NETWORK_LISTS else ("names", "NAME")
+            return f"{shown} is not a list of {what}", f'write {key} = ["{sample}"]'
+        return network_fault(key, value)
+    if bounds := KEYS[key].bounds:
+        least, most = bounds
         if not isinstance(value, int) or isinstance(value, bool):
             return f"{shown} is not a number", f"use {least} to {most}"
         return None if least <= value <= most else (shown, f"use {least} to {most}")
@@ -211,44 +242,8 @@ def _fault(key: str, value: object, defaults: Mapping[str, Any]) -> tuple[str, s
         return f"{shown} is not a string", f'write {key} = "…"'
     if "\0" in value or (str(default) and not value):
         return shown, f"leave it out for {str(default)!r}"
-    if value not in _CHOICES.get(key, (value,)):
-        return shown, f"use one of: {', '.join(_CHOICES[key])}"
+    if value not in (KEYS[key].choices or (value,)):
+        return shown, f"use one of: {', '.join(KEYS[key].choices)}"
     if isinstance(default, Path) and not Path(value).is_absolute():
         return shown, "use an absolute path"
-    return None
-
-
-def _network_faults(config: Config) -> Iterator[tuple[str, str, str]]:
-    """Key, fault and remedy for networks that cannot be used."""
-    for one in config.vip_pool.split():
-        try:
-            ipaddress.IPv4Network(one)
-        except ValueError as error:
-            yield "vip_pool", str(error), "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
-    for key in _NETWORKS:
-        for one in getattr(config, key):
-            if fault := _no_network(one):
-                yield key, *fault
-    try:
-        pool = ipaddress.IPv4Network(config.network_pool)
-    except ValueError as error:
-        yield "network_pool", str(error), "an IPv4 network such as 10.90.0.0/16"
-        return
-    if pool.prefixlen > 24:
-        yield "network_pool", f"{pool} is too small", "each service takes a /24 of it"
-    if any(pool.overlaps(ipaddress.IPv4Network(one)) for one in _NOBODY_S):
-        hint = "an IPv4 network for machines, such as 10.90.0.0/16"
-        yield "network_pool", f"no machine can have every address of {pool}", hint
-
-
-def _no_network(text: str) -> tuple[str, str] | None:
-    """Why the text is no IPv4 network, and what would be; None when it is."""
-    try:
-        ipaddress.IPv4Network(text)
-    except ValueError as error:
-        try:
-            meant = ipaddress.IPv4Network(text, strict=False)
-        except ValueError:
-            return f"{text[:80]!r} is not an IPv4 network", "write ADDRESS/LENGTH, such as 192.168.1.0/24"
-        return str(error), f"{meant} for the whole network, or {text.partition('/')[0]}/32"
-    return None
+    return network_fault(key, value)

@@ -1,4 +1,7 @@
-"""The configuration: defaults, file, environment, and every fault with what would be right."""
+"""The configuration: defaults, files, environment, and every fault with what would be right.
+
+`python -m tests.unit.host.test_config` writes docs/examples/vmrole.toml.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.host import config
+from orchestrator.host import config, config_file, config_keys
 from tests.world.places import REPOSITORY
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "vmrole.toml"
@@ -28,11 +31,11 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     assert loaded(tmp_path, "") == config.Config()
 
 
-def test_the_docstring_names_every_key() -> None:
-    """What the reader finds in the module's docstring is all there is."""
-    assert config.__doc__ is not None
-    for name in config.Config.__dataclass_fields__:
-        assert f"{name} = " in config.__doc__
+def test_the_table_has_every_key_and_its_bounds() -> None:
+    """What the example and the manual are made of is all there is; a number has bounds."""
+    assert set(config_keys.KEYS) == set(config.Config.__dataclass_fields__)
+    numbers = {key for key, value in config.defaults().items() if isinstance(value, int)}
+    assert {key for key, one in config_keys.KEYS.items() if one.bounds} == numbers
 
 
 def test_the_socket_follows_the_run_directory(tmp_path: Path) -> None:
@@ -110,14 +113,13 @@ secrets_env = "ADMIN"
         loaded(tmp_path, text, VMROLE_RUN_DIR="here")
     file = tmp_path / "vmrole.toml"
     assert str(caught.value).splitlines() == [
-        f"{file}: run_dir: 'here' (use an absolute path)",
-        f"{file}: socket: 'here/vmrole.sock' (use an absolute path)",
         f"{file}:2: workers: 0 (use 1 to 1024)",
         f"{file}:3: vip_interfase: there is no such key (did you mean vip_interface?)",
         f"{file}:5: network_pool: 10.90.0.0/30 is too small (each service takes a /24 of it)",
         f"{file}:6: accelerator: 'xen' (use one of: auto, kvm, tcg)",
         f"{file}:7: secrets_env: 'ADMIN' is not a list of names (write secrets_env = [\"NAME\"])",
         f'{file}:8: log_level: {{}} is not a string (write log_level = "…")',
+        "environment VMROLE_RUN_DIR: run_dir: 'here' (use an absolute path)",
     ]
 
 
@@ -133,6 +135,115 @@ def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
     assert [block for block in blocks if "\n#" in block and not block.startswith("# ")] == []
 
 
+def test_the_example_is_made_of_the_table() -> None:
+    """A key that is added there stands in the example."""
+    assert EXAMPLE.read_text() == config_file.text({}), "run: python -m tests.unit.host.test_config"
+
+
+def test_a_file_is_written_as_it_is_read(tmp_path: Path) -> None:
+    """Whatever is said, quotes and backslashes included, is what the reader finds in it."""
+    values = {"haproxy": 'a "b" \\ c\t', "workers": 3, "egress_allow": ("192.0.2.1/32",), "state_dir": Path("/s")}
+    assert loaded(tmp_path, config_file.text(values)) == config.Config(**values)
+
+
+def parts(tmp_path: Path, **texts: str) -> Path:
+    """vmrole.toml and files of conf.d, by name; returns the first."""
+    (tmp_path / "conf.d").mkdir()
+    for name, text in texts.items():
+        (tmp_path / "conf.d" / f"{name}.toml").write_text(text)
+    (tmp_path / "vmrole.toml").write_text("workers = 1\nvcpu_overcommit = 2\negress_allow = ['192.0.2.1']\n")
+    return tmp_path / "vmrole.toml"
+
+
+def test_files_of_conf_d_come_after_it_by_name(tmp_path: Path) -> None:
+    """The later one wins, key by key; a list is instead of the earlier one; hidden and other files are not read."""
+    file = parts(tmp_path, b="workers = 3\n", a="workers = 2\negress_allow = ['192.0.2.2']\n")
+    (tmp_path / "conf.d" / ".c.toml").write_text("disk_overcommit = 9")
+    (tmp_path / "conf.d" / "d.toml.dpkg-old").write_text("workers = 9")
+    found = config.settle(file, {"VMROLE_RUN_DIR": "/r", "VMROLE_STATE_DIR": ""})
+    assert found.config == config.Config(
+        workers=3,
+        vcpu_overcommit=2,
+        egress_allow=("192.0.2.2",),
+        run_dir=Path("/r"),
+        socket=Path("/r/vmrole.sock"),
+    )
+    said = {key: origin for key, origin in found.origins.items() if origin != "default"}
+    assert said == {
+        "workers": f"{tmp_path}/conf.d/b.toml:1",
+        "vcpu_overcommit": f"{tmp_path}/vmrole.toml:2",
+        "egress_allow": f"{tmp_path}/conf.d/a.toml:2",
+        "run_dir": "environment VMROLE_RUN_DIR",
+        "socket": "run_dir (environment VMROLE_RUN_DIR)",
+    }
+    assert list(found.origins) == list(config_keys.KEYS)
+
+
+def test_conf_d_is_read_without_the_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever installs a file there needs no other."""
+    parts(tmp_path, a="workers = 7").unlink()
+    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "vmrole.toml")
+    assert config.load(None, {}).workers == 7
+
+
+def test_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    """Each with its file and line and the nearest key; also what a later file would stand in for."""
+    file = parts(tmp_path, a="\nvip_interfase = 'eth0'\nworkers = 0\n", b="workers = 3\n", c="workers")
+    with pytest.raises(ConfigError) as caught:
+        config.load(file, {})
+    first, second, third = str(caught.value).splitlines()
+    assert first == f"{tmp_path}/conf.d/a.toml:2: vip_interfase: there is no such key (did you mean vip_interface?)"
+    assert second == f"{tmp_path}/conf.d/a.toml:3: workers: 0 (use 1 to 1024)"
+    assert third.startswith(f"{tmp_path}/conf.d/c.toml: not TOML: ")
+
+
+def test_the_order_of_faults_is_that_of_the_files(tmp_path: Path) -> None:
+    """Also where the first file is no TOML at all."""
+    file = parts(tmp_path, a="workers", b="worker = 1")
+    with pytest.raises(ConfigError) as caught:
+        config.load(file, {"VMROLE_RUN_DIR": "x"})
+    assert re.findall(r"(\w+)\.toml|environment", str(caught.value)) == ["a", "b", ""]
+
+
+@pytest.mark.parametrize("kind", ["directory", "dangling", "binary", "file"])
+def test_what_cannot_be_read_of_conf_d_is_a_fault(tmp_path: Path, kind: str) -> None:
+    """A part that is silently passed by would be a setting that does not hold."""
+    file = parts(tmp_path)
+    part = tmp_path / "conf.d" / "a.toml"
+    match kind:
+        case "directory":
+            part.mkdir()
+        case "dangling":
+            part.symlink_to(tmp_path / "none")
+        case "binary":
+            part.write_bytes(b"\xff")
+        case _:
+            part.parent.rmdir()
+            part = part.parent
+            part.write_text("")
+    with pytest.raises(ConfigError, match=re.escape(str(part))) as caught:
+        config.load(file, {})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("qemu+ssh://me:pa$s@host/system", "qemu+ssh://me:***@host/system"),
+        ("qemu+ssh://me:p@ss@host/system", "qemu+ssh://me:***@host/system"),
+        ("qemu+ssh://me@host:22/system", "qemu+ssh://me@host:22/system"),
+        ("qemu:///system", "qemu:///system"),
+    ],
+)
+def test_a_password_is_not_shown(tmp_path: Path, uri: str, shown: str) -> None:
+    """Neither with the value nor in a fault of it; it is used as it is."""
+    assert loaded(tmp_path, f'libvirt_uri = "{uri}"').libvirt_uri == uri
+    assert config.written(uri) == f'"{shown}"'
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, f'libvirt_uri = "{uri}\\u0000"')
+    assert repr(f"{shown}\0") in str(caught.value)
+
+
 def test_networks_that_guests_reach_or_not(tmp_path: Path) -> None:
     """A list of its own is instead of the one that holds without it."""
     found = loaded(tmp_path, 'egress_deny = ["203.0.113.0/24"]\negress_allow = ["203.0.113.7", "203.0.113.8/30"]')
@@ -144,3 +255,7 @@ def test_a_missing_file_that_was_named_is_a_fault(tmp_path: Path) -> None:
     """The default file may be absent; a named one may not."""
     with pytest.raises(ConfigError, match=r"absent\.toml"):
         config.load(tmp_path / "absent.toml", {})
+
+
+if __name__ == "__main__":
+    EXAMPLE.write_text(config_file.text({}))

@@ -1,0 +1,192 @@
+"""The keys of vmrole.toml in one table: what each means, and what it takes. Standard library only.
+
+The reader, the example of docs/examples, the manual page and `vmrole init` are made of it; the defaults are those of
+`config.Config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import textwrap
+from collections.abc import Sequence
+from typing import Final
+
+_WIDTH = 118
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key. `sample` (as TOML) is shown where the default, or none, shows nothing."""
+
+    about: str
+    sample: str = ""
+    choices: tuple[str, ...] = ()
+    bounds: tuple[int, int] | None = None  # both included
+    environment: str = ""  # the variable that is laid over it
+
+
+KEYS: Final[dict[str, Key]] = {
+    "vip_interface": Key(
+        about=(
+            "The interface of this host at which services get their virtual addresses (VIPs). Without it no service "
+            "with a VIP can be applied, so this is the line to begin with: `ip -br link` lists the interfaces."
+        ),
+        sample='"eth0"',
+    ),
+    "vip_pool": Key(
+        about=("Networks that VIPs are taken from, with a blank between them. Without it: those of vip_interface."),
+        sample='"203.0.113.0/28"',
+    ),
+    "network_pool": Key(
+        about=(
+            "Private networks are cut from this one, a /24 for each service. Nothing else of the site may use it."
+        ),
+    ),
+    "egress_deny": Key(
+        about=(
+            "Networks that guests do not reach by way of this host, whatever it reaches itself: what they send there "
+            "is refused at once. Names, DHCP, VIPs and their own service are not meant, nor what answers clients of "
+            "a VIP. [] for none; 169.254.0.0/16 is refused in any case, unless egress_allow names it."
+        ),
+    ),
+    "egress_allow": Key(
+        about=(
+            'Exceptions: your own network, or the mirror and the domain controller in it, "192.168.1.5/32". Where '
+            "both lists name an address, the longer prefix decides, and of two that are equal the exception."
+        ),
+    ),
+    "forwarding": Key(
+        about=(
+            "Guests need a host that routes (net.ipv4.ip_forward). Where it did not before, it goes on to forward "
+            "nothing that is neither from nor to a guest, so that it is no router between its other networks; it "
+            'says so in its log, and the switch is off again when the last service is deleted. "all" lets everything '
+            "pass: for containers or VMs of others that came later."
+        ),
+        choices=("auto", "all"),
+    ),
+    "state_dir": Key(
+        about=(
+            "Images, overlays, local storage, the records. QEMU's user must be able to pass through it and what is "
+            "above it, so nothing below /root or a home directory. Only root may be able to write to it."
+        ),
+        environment="VMROLE_STATE_DIR",
+    ),
+    "run_dir": Key(
+        about=(
+            "Sockets and answer discs. Passwords lie there while a guest is set up, so it must be in memory: /run is."
+        ),
+        environment="VMROLE_RUN_DIR",
+    ),
+    "socket": Key(
+        about="The daemon's socket. Without it: vmrole.sock in run_dir.",
+        environment="VMROLE_SOCKET",
+    ),
+    "socket_group": Key(
+        about=(
+            "Members may use the socket: apply, reimage, delete any service. Where there is no such group, root "
+            "alone may."
+        ),
+    ),
+    "readers_group": Key(
+        about="Members may look, by vmrole-read.sock beside the socket: no console, no change.",
+    ),
+    "secrets_dir": Key(
+        about=(
+            "What a service file names {secret: NAME} is the file NAME in SERVICE/ of this directory, which only "
+            "that service may name, or else in the directory itself. Directories and files belong to root, and "
+            "nobody else may write to them."
+        ),
+    ),
+    "secrets_env": Key(
+        about=(
+            "Variables of the daemon's environment that a service file may name {env: NAME}. They are for every "
+            "service."
+        ),
+    ),
+    "libvirt_uri": Key(about="The hypervisor."),
+    "accelerator": Key(
+        about=('"auto" boots a guest to find out whether KVM works here; "kvm" and "tcg" are taken without trying.'),
+        choices=("auto", "kvm", "tcg"),
+    ),
+    "haproxy": Key(about="The load balancer's program."),
+    "image_virtual_size_max_gib": Key(about="The largest disk that an image may have.", bounds=(1, 2**20)),
+    "memory_reserve_mib": Key(about="Memory that instances leave to the host.", bounds=(0, 2**30)),
+    "disk_reserve_mib": Key(
+        about=(
+            "Room below state_dir that instances and images leave to the host; of a small file system a twentieth is "
+            "left."
+        ),
+        bounds=(0, 2**40),
+    ),
+    "vcpu_overcommit": Key(
+        about=("All vCPUs together are at most so many times the CPUs of this host. Memory is never promised twice."),
+        bounds=(1, 10_000),
+    ),
+    "disk_overcommit": Key(
+        about=(
+            "All disks together, as large as they may become, are at most so many times the room that there is. An "
+            "overlay holds what its guest has written since the last reimage, most often a small part of the disk; 1 "
+            "promises nothing twice, so that no guest is ever paused by what others write. `vmrole doctor` says how "
+            "many times it is by now."
+        ),
+        bounds=(1, 10_000),
+    ),
+    "workers": Key(about="How many instances are worked on at the same time.", bounds=(1, 1024)),
+    "log_style": Key(
+        about='"auto" writes lines for people on a terminal and JSON elsewhere; or "text", or "json".',
+        choices=("auto", "text", "json"),
+    ),
+    "log_level": Key(
+        about='"debug", "info", "warning" or "error".',
+        choices=("debug", "info", "warning", "error"),
+    ),
+}
+NETWORK_LISTS = ("egress_deny", "egress_allow")
+_NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
+
+
+def block(key: str, written: str, *, takes_effect: bool) -> str:
+    """The lines of a key in a file: its words, then `key = written`, as a comment unless it takes effect."""
+    words = textwrap.fill(KEYS[key].about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return f"{words}\n{'' if takes_effect else '#'}{key} = {written}\n"
+
+
+def network_fault(key: str, value: str | Sequence[str]) -> tuple[str, str] | None:
+    """What is wrong with the networks of a key, and what would be right; None when nothing is."""
+    if key in NETWORK_LISTS:
+        return next((fault for each in value if (fault := _no_network(each))), None)
+    text = str(value)
+    if key == "vip_pool":
+        for each in text.split():
+            try:
+                ipaddress.IPv4Network(each)
+            except ValueError as error:
+                return str(error), "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
+    return _pool_fault(text) if key == "network_pool" else None
+
+
+def _pool_fault(text: str) -> tuple[str, str] | None:
+    try:
+        pool = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        return str(error), "an IPv4 network such as 10.90.0.0/16"
+    if pool.prefixlen > 24:
+        return f"{pool} is too small", "each service takes a /24 of it"
+    if any(pool.overlaps(ipaddress.IPv4Network(each)) for each in _NOBODY_S):
+        hint = "an IPv4 network for machines, such as 10.90.0.0/16"
+        return f"no machine can have every address of {pool}", hint
+    return None
+
+
+def _no_network(text: str) -> tuple[str, str] | None:
+    """Why the text is no IPv4 network, and what would be; None when it is."""
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError as error:
+        try:
+            meant = ipaddress.IPv4Network(text, strict=False)
+        except ValueError:
+            return f"{text[:80]!r} is not an IPv4 network", "write ADDRESS/LENGTH, such as 192.168.1.0/24"
+        return str(error), f"{meant} for the whole network, or {text.partition('/')[0]}/32"
+    return None
