@@ -27,6 +27,7 @@ SIZES = (100, 1_000, 10_000)
 SPEED = 5.0  # of the world, where something is deployed or restarted
 SETTLED_WITHIN_S = 900.0
 IDLE_S = 60.0  # what is at rest is looked at once a minute
+SIGNS_OF_LIFE_BYTES = 100  # of a watch in which nothing changes; an instance takes more
 Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
 VMROLE = str(Path(sys.executable).with_name("vmrole"))
 
@@ -127,21 +128,25 @@ def turns(sizes: Sequence[int] = SIZES, times: int = 5) -> dict[str, Samples]:
             effects = effect_ms(whole, times=100 if size == max(sizes) else 15)
         median_ms = statistics.median(reimages[size]) * 1000
         print(f"  {size}: reimage {median_ms:.0f} ms, deploy {deploys[size]:.1f} ms each", flush=True)
-        name = f"_{size}"
-        found["decoded" + name] = "records", None, decoded[size]
+        found[at("decoded", size)] = "records", None, decoded[size]
         limit = None if size < 10_000 else 1.2 * deploys[1_000] if 1_000 in deploys else None
-        found["deploy_cost_ms" + name] = "ms", limit, [deploys[size]]
-        found["effect_ms" + name] = "ms", 50.0, effects
+        found[at("deploy_cost_ms", size)] = "ms", limit, [deploys[size]]
+        found[at("effect_ms", size)] = "ms", 50.0, effects
         if size == max(sizes):
-            found["effect_p99_ms" + name] = "ms", 500.0, [statistics.quantiles(effects, n=100)[-1]]
+            found[at("effect_p99_ms", size)] = "ms", 500.0, [statistics.quantiles(effects, n=100)[-1]]
     least = min(sizes)
     for size in sizes:
         if size != least:
             ratios = [cost / statistics.median(reimages[least]) for cost in reimages[size]]
-            found[f"turn_cost_growth_{size}"] = "ratio", 1.2, ratios
+            found[at("turn_cost_growth", size)] = "ratio", 1.2, ratios
             median = statistics.median(decoded[least])
-            found[f"records_decoded_growth_{size}"] = "ratio", 1.1, [count / median for count in decoded[size]]
+            found[at("records_decoded_growth", size)] = "ratio", 1.1, [count / median for count in decoded[size]]
     return found
+
+
+def at(name: str, size: int) -> str:
+    """The measure's name for a fleet of that size."""
+    return f"{name}_{size}"
 
 
 def reimage_cost(whole: Fleet, number: int) -> tuple[float, int]:
@@ -202,8 +207,8 @@ def rest(sizes: Sequence[int] = SIZES) -> dict[str, Samples]:
             time.sleep(IDLE_S)
             after, lasted_s = whole.account(), time.monotonic() - began_s
         share, memory = limits.get(size, (None, None))
-        found[f"idle_cpu_percent_{size}"] = "%", share, [(after["cpu_s"] - before["cpu_s"]) / lasted_s * 100]
-        found[f"daemon_rss_mib_{size}"] = "MiB", memory, [after["rss_mib"]]
+        found[at("idle_cpu_percent", size)] = "%", share, [(after["cpu_s"] - before["cpu_s"]) / lasted_s * 100]
+        found[at("daemon_rss_mib", size)] = "MiB", memory, [after["rss_mib"]]
     return found
 
 
@@ -224,7 +229,7 @@ def starts(sizes: Sequence[int] = SIZES, times: int = 3) -> dict[str, Samples]:
         print(f"  {size}: first answer after {statistics.median(taken[size]):.2f} s of the processor", flush=True)
     least = statistics.median(taken[min(sizes)])
     return {
-        f"restart_ready_ratio_{size}": ("ratio", 5.0, [one / least for one in taken[size]])
+        at("restart_ready_ratio", size): ("ratio", 5.0, [one / least for one in taken[size]])
         for size in sizes
         if size != min(sizes)
     }
@@ -248,9 +253,9 @@ def watchers(whole: Fleet, number: int) -> Iterator[None]:
         thread.start()
         connections.append(connection)
         threads.append(thread)
-    quiet = -1
-    while quiet != taken[0] or not quiet:  # Each is told first how all of them stand.
-        quiet = taken[0]
+    before = 0
+    while not taken[0] or taken[0] - before > SIGNS_OF_LIFE_BYTES * number:  # All of them are told first.
+        before = taken[0]
         time.sleep(3.0)
     try:
         yield
@@ -291,8 +296,8 @@ def asks(sizes: Sequence[int] = SIZES[:2], times: int = 15) -> dict[str, Samples
         with Fleet(size, speed=1.0) as whole:
             whole.settle()
             every = limit_of(size, 1_000, 6.0)
-            found[f"get_ms_{size}"] = "ratio", every, [ask(whole, []) for _ in range(times)]
-            found[f"get_one_ms_{size}"] = "ratio", 3.0, [ask(whole, ["web-0.svc0"]) for _ in range(times)]
+            found[at("get_ratio", size)] = "ratio", every, [ask(whole, []) for _ in range(times)]
+            found[at("get_one_ratio", size)] = "ratio", 3.0, [ask(whole, ["web-0.svc0"]) for _ in range(times)]
     return found
 
 
