@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import World
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.fake.world import FakeMachine
@@ -169,7 +170,7 @@ class TestHaproxy(BalancerContract):
         haproxy.shape([HTTP])
         haproxy.join(member(ZERO))
         before = haproxy.process.pid()
-        with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None) as successor:
+        with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None, SystemClock()) as successor:
             successor.shape([HTTP])
             assert successor.process.pid() == before
             assert successor.seats()[ZERO].standing is Standing.UP

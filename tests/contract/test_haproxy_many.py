@@ -15,8 +15,10 @@ from orchestrator.drivers.balancer import haproxy_config, haproxy_stat
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.drivers.balancer.haproxy_process import HaproxyProcess
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.errors import Busy, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Standing
+from orchestrator.ports import Clock
 from tests.world.endpoints import ADDRESSES, ADMIN, CORNER, HTTP, ONE, POOL, ZERO, member, patiently
 from tests.world.waiting import until
 
@@ -27,8 +29,8 @@ EVERYBODY = "show stat -1 4 -1"
 class Listening(HaproxyProcess):
     """Keeps what was asked, and holds a load up until the test lets it go."""
 
-    def __init__(self, place: Path, binary: str) -> None:
-        super().__init__(place, binary)
+    def __init__(self, place: Path, binary: str, clock: Clock) -> None:
+        super().__init__(place, binary, clock)
         self.asked: list[str] = []
         self.loading, self.may_load = threading.Event(), threading.Event()
         self.may_load.set()
@@ -55,11 +57,11 @@ def processes() -> list[Listening]:
 def haproxy(tmp_path: Path, processes: list[Listening]) -> Iterator[HaproxyBalancer]:
     """A real HAProxy that nobody watches, so that all that is asked is the test's."""
 
-    def process(place: Path, binary: str) -> HaproxyProcess:
-        processes.append(Listening(place, binary))
+    def process(place: Path, binary: str, clock: Clock) -> HaproxyProcess:
+        processes.append(Listening(place, binary, clock))
         return processes[0]
 
-    balancer = HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None, process=process)
+    balancer = HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None, SystemClock(), process=process)
     yield balancer
     balancer.shape([])
 

@@ -20,6 +20,7 @@ from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.errors import Permanent
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import programs
@@ -50,9 +51,9 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     with contextlib.ExitStack() as stack:
 
         def begun(binary: str = "haproxy", **more: Callable[[Path], Surroundings]) -> HaproxyBalancer:
-            return stack.enter_context(HaproxyBalancer(place, binary, lambda *_: None, **more))
+            return stack.enter_context(HaproxyBalancer(place, binary, lambda *_: None, SystemClock(), **more))
 
-        last = HaproxyBalancer(place, "haproxy", lambda *_: None)
+        last = HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock())
         stack.callback(lambda: last.shape([]))
         yield begun
 
@@ -128,7 +129,7 @@ def test_where_there_is_nobody_to_be_it_is_said_what_helps(tmp_path: Path, monke
     """Root without the package's user does not fall back to root."""
     monkeypatch.setattr(haproxy_host, "USER", "no-such-user")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    balancer = HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None)
+    balancer = HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda *_: None, SystemClock())
     with pytest.raises(Permanent, match="no user or group 'no-such-user'") as refused:
         balancer.shape([HTTP])
     assert "adduser --system --group" in refused.value.hint
@@ -163,11 +164,11 @@ def test_a_replaced_program_is_told_and_renewed_by_the_next_daemon(begin: Begin,
     shutil.copy2("/usr/sbin/haproxy", binary)
     former = begin(str(binary))
     former.shape([HTTP])
-    assert (former.faults(), haproxy_process.outdated(place, str(binary))) == ([], "")
+    assert (former.faults(), haproxy_process.outdated(place, str(binary), SystemClock())) == ([], "")
     shutil.copy2(binary, fresh)
     fresh.rename(binary)
     assert f"{binary} as it was before it was replaced" in former.faults()[0]
-    assert "before it was replaced" in haproxy_process.outdated(place, str(binary))
+    assert "before it was replaced" in haproxy_process.outdated(place, str(binary), SystemClock())
     said = programs.haproxy(Config(run_dir=tmp_path, haproxy=str(binary)))
     assert (said.verdict, "before it was replaced" in said.message) == (Verdict.WARN, True)
     former.__exit__()

@@ -19,6 +19,7 @@ from vmrole_unattend.secret import SecretRef, SecretSource
 
 from orchestrator.drivers.balancer import haproxy as driver
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.errors import EndpointRefused
 from orchestrator.model import Certificate, Frontend, InstanceName, Mode, PoolName
@@ -75,10 +76,10 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 
         def begin() -> HaproxyBalancer:
             return stack.enter_context(
-                HaproxyBalancer(place, "haproxy", lambda *_: None, secrets=HostSecrets(secrets).of)
+                HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock(), secrets=HostSecrets(secrets).of)
             )
 
-        last = HaproxyBalancer(place, "haproxy", lambda *_: None)
+        last = HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock())
         stack.callback(lambda: last.shape([]))
         yield House(secrets, place, begin)
 

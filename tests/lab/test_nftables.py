@@ -20,6 +20,7 @@ from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network import egress
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
@@ -542,7 +543,7 @@ def test_each_endpoint_has_its_own_carrier(begin: Begin) -> None:
     everywhere = Member(name=ZERO, address=DIPS[ZERO], pools=((web.pool, 8080), (POOL, 8080), (DNS, 5353)))
     with (
         tempfile.TemporaryDirectory(dir="/run") as run,  # HAProxy's sockets take short names alone.
-        HaproxyBalancer(Path(run) / "haproxy", "haproxy", lambda *_: None) as haproxy,
+        HaproxyBalancer(Path(run) / "haproxy", "haproxy", lambda *_: None, SystemClock()) as haproxy,
     ):
         balancer = PerEndpoint(haproxy, kernel)
         with pytest.raises(Busy):

@@ -77,6 +77,19 @@ def test_names_say_what_they_do() -> None:
     assert not named
 
 
+def test_no_driver_sleeps_by_itself() -> None:
+    """What a driver waits for it waits for by the clock that it was given (drivers.tools.patience), to an end."""
+    sleeping = {
+        f"{path.relative_to(REPOSITORY)}:{node.lineno}"
+        for path in sources()
+        if path.is_relative_to(REPOSITORY / "orchestrator" / "drivers")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep")
+        or (isinstance(node, ast.ImportFrom) and node.module == "time")
+    }
+    assert not sleeping
+
+
 def test_nothing_of_ours_is_mocked() -> None:
     """Tests use fakes that pass the contract suites, never unittest.mock."""
     mocking = [

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import InstanceName
 from tests.world.endpoints import (
     ADDRESSES,
@@ -34,7 +35,8 @@ def woken() -> list[InstanceName]:
 @pytest.fixture
 def haproxy(tmp_path: Path, woken: list[InstanceName]) -> Iterator[HaproxyBalancer]:
     """A real HAProxy on loopback; it ends with the test."""
-    with HaproxyBalancer(tmp_path / "haproxy", "haproxy", lambda name, _: woken.append(name)) as balancer:
+    place = tmp_path / "haproxy"
+    with HaproxyBalancer(place, "haproxy", lambda name, _: woken.append(name), SystemClock()) as balancer:
         yield balancer
         balancer.shape([])
 
@@ -88,9 +90,9 @@ def start(place: Path) -> Iterator[Callable[[], HaproxyBalancer]]:
     with contextlib.ExitStack() as stack:
 
         def begin() -> HaproxyBalancer:
-            return stack.enter_context(HaproxyBalancer(place, "haproxy", lambda *_: None))
+            return stack.enter_context(HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock()))
 
-        last = HaproxyBalancer(place, "haproxy", lambda *_: None)
+        last = HaproxyBalancer(place, "haproxy", lambda *_: None, SystemClock())
         stack.callback(lambda: last.shape([]))
         yield begin
 

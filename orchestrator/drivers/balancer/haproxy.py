@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,10 @@ from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, HaproxyProcess
 from orchestrator.drivers.balancer.haproxy_tls import Certificates, no_secrets
 from orchestrator.drivers.balancer.watch import Snapshot, watching
+from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 # How long a verb waits for another one. A reload may take many seconds: who comes meanwhile is asked to come again,
@@ -42,16 +43,18 @@ class HaproxyBalancer:
         place: Path,
         binary: str,
         wake: Callable[[InstanceName, str], None],
+        clock: Clock,
         *,
         surroundings: Callable[[Path], Surroundings] = haproxy_host.surroundings,
-        process: Callable[[Path, str], HaproxyProcess] = HaproxyProcess,
+        process: Callable[[Path, str, Clock], HaproxyProcess] = HaproxyProcess,
         desired: Callable[[Path], Desired] = Desired,
         secrets: Callable[[str], Reveal] = no_secrets,
     ) -> None:
         """`place` is a directory of its own under the run directory; `secrets`, by service, hold its certificates."""
-        self.process = process(place, binary)
+        self.process = process(place, binary, clock)
         self.desired = desired(place / "shape.json")
-        self.members = Members(self.process)
+        self.members = Members(self.process, clock)
+        self._clock = clock
         self._certificates = Certificates(place / "tls", secrets)
         self._certificates_at = 0.0  # when they are looked at next
         self._surroundings = surroundings
@@ -148,11 +151,11 @@ class HaproxyBalancer:
 
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer. Busy when HAProxy does not let go of it yet."""
-        end = time.monotonic() + REMOVE_S
+        patience = Patience(self._clock, REMOVE_S)
         while (holds := self._try_leave(name)) != "":
-            if time.monotonic() > end:
+            if patience.over:
                 raise Busy(holds)
-            time.sleep(REMOVE_AGAIN_S)
+            patience.pause(REMOVE_AGAIN_S)
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer. Connections that began before a reload are counted as well."""
@@ -246,12 +249,12 @@ class HaproxyBalancer:
         delay_s = (frontend.probe and frontend.probe.initial_delay_s) or 0.0
         self.members.add(pool, name, address, options, checked=not delay_s)
         if delay_s:
-            self._check_at[pool, name] = time.monotonic() + delay_s
+            self._check_at[pool, name] = self._clock.monotonic_s() + delay_s
 
     def _check_due(self) -> None:
         """Begins the checks of those for whom it is time."""
         for (pool, name), at in list(self._check_at.items()):
-            if time.monotonic() >= at:
+            if self._clock.monotonic_s() >= at:
                 self.members.check(pool, name)
                 self._check_at.pop((pool, name))
 
@@ -286,13 +289,13 @@ class HaproxyBalancer:
         ours = self.process.listening()
         if self.process.pid() is not None:
             return places.refusals(wanted, ours)
-        end = time.monotonic() + LET_GO_S
+        patience = Patience(self._clock, LET_GO_S)
         while True:
             refused = places.refusals(wanted, ())
             was_ours = any(one.pool in refused and places.place(one) in ours for one in wanted)
-            if time.monotonic() > end or not was_ours:
+            if patience.over or not was_ours:
                 return refused
-            time.sleep(POLL_S)
+            patience.pause(POLL_S)
 
     def _shape_to(self, wanted: tuple[Frontend, ...]) -> None:
         if not wanted:
@@ -324,9 +327,9 @@ class HaproxyBalancer:
     def _renew_certificates(self) -> None:
         """Looks at the secrets of those that run, and reloads where one has changed. No connection is lost by it."""
         shape = self.desired.shape
-        if time.monotonic() < self._certificates_at or not any(one.certificates for one in shape.frontends):
+        if self._clock.monotonic_s() < self._certificates_at or not any(one.certificates for one in shape.frontends):
             return
-        self._certificates_at = time.monotonic() + RENEW_EVERY_S
+        self._certificates_at = self._clock.monotonic_s() + RENEW_EVERY_S
         self._certificates.renew(shape.frontends)
         if self.process.pid() is not None and (text := self._text(shape)) and self._differs(text):
             log.info("a certificate was renewed; reloading HAProxy, which loses no connection")

@@ -6,14 +6,15 @@ A pool's members are asked for by the pool's name; that is its backend's, and of
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from orchestrator.drivers.balancer import haproxy_stat
 from orchestrator.drivers.balancer.haproxy_stat import Rows
+from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Busy
 from orchestrator.model import InstanceName, PoolName, Seat
+from orchestrator.ports import Clock
 
 REMOVE_S: Final = 1.0  # Idle connections to a member are gone 200 ms after its last request.
 REMOVE_AGAIN_S: Final = 0.02
@@ -44,8 +45,9 @@ class Runtime(Protocol):
 class Members:
     """See the module. Not thread-safe but for what only looks."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime = runtime
+        self._clock = clock
 
     # Looking ---------------------------------------------------------------------------------------------------
 
@@ -150,11 +152,11 @@ class Members:
 
     def remove(self, pool: PoolName, name: InstanceName) -> None:
         """Takes the member out, ending what is open. Busy when HAProxy does not let go of it in time."""
-        end = time.monotonic() + REMOVE_S
+        patience = Patience(self._clock, REMOVE_S)
         while (holds := self.try_remove(pool, name)) != "":
-            if time.monotonic() > end:
+            if patience.over:
                 raise Busy(holds)
-            time.sleep(REMOVE_AGAIN_S)
+            patience.pause(REMOVE_AGAIN_S)
 
     def try_remove(self, pool: PoolName, name: InstanceName) -> str:
         """As `remove`, once: "" when the member is out, else what HAProxy says."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import secrets
 import signal
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,9 @@ from pathlib import Path
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import CommandFailed, ConfigError, Permanent, Transient, Unreachable, WorldError
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 WRITABLE = "HAProxy's directory must be writable for the daemon"
@@ -69,20 +71,21 @@ def try_config(binary: str, config: Path) -> None:
         raise Permanent(f"HAProxy refuses its configuration: {said}") from error
 
 
-def outdated(place: Path, binary: str) -> str:
+def outdated(place: Path, binary: str, clock: Clock) -> str:
     """Why the HAProxy of that directory is not the one that is installed; "" when it is, or cannot be looked at."""
     with contextlib.suppress(OSError, WorldError, ConfigError):
         if (place / "haproxy.cfg").exists():
-            return HaproxyProcess(place, binary).outdated()
+            return HaproxyProcess(place, binary, clock).outdated()
     return ""
 
 
 class HaproxyProcess:
     """One HAProxy, its files all in `place`. Not thread-safe but for `ask` and `ask_old`."""
 
-    def __init__(self, place: Path, binary: str) -> None:
+    def __init__(self, place: Path, binary: str, clock: Clock) -> None:
         """Raises ConfigError when the paths in `place` cannot be written into HAProxy's configuration."""
         self._binary = binary
+        self._clock = clock
         self.config = place / "haproxy.cfg"
         self._was = place / "haproxy.was"  # what runs for certain, while it is not certain that `config` does
         self.socket = place / "admin.sock"
@@ -99,10 +102,10 @@ class HaproxyProcess:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._old: set[int] = set()  # workers that a reload has replaced, as far as they lived at the last look
         self._stirred, self._looked = 0, -1  # how often the workers may have changed, and by when that look was
-        end = time.monotonic() + REWRITE_S
+        patience = Patience(clock, REWRITE_S)
         with contextlib.suppress(Transient):  # Whoever asks for its process is told.
-            while self.config.exists() and self._noted() is None and time.monotonic() < end:
-                time.sleep(POLL_S)  # The daemon before this one was killed during a reload.
+            while self.config.exists() and self._noted() is None and not patience.over:
+                patience.pause(POLL_S)  # The daemon before this one was killed during a reload.
 
     def pid(self) -> int | None:
         """The master's process id, when that process runs and is ours.
@@ -122,7 +125,7 @@ class HaproxyProcess:
 
     def _is_ours(self, pid: int) -> bool:
         """Whether that process lives and runs on our configuration; for some 10 ms of a reload it is nobody."""
-        end = time.monotonic() + REWRITE_S
+        patience = Patience(self._clock, REWRITE_S)
         while True:
             process = Path(f"/proc/{pid}")
             with file_faults(process, READABLE):
@@ -133,9 +136,9 @@ class HaproxyProcess:
                     return False
             if state == "Z":
                 return False
-            if words != [b""] or time.monotonic() > end:
+            if words != [b""] or patience.over:
                 return str(self.config).encode() in words
-            time.sleep(POLL_S)
+            patience.pause(POLL_S)
 
     def listening(self) -> frozenset[str]:
         """ADDRESS:PORT of every endpoint that HAProxy was given last, by whichever daemon, running or not.
@@ -188,23 +191,23 @@ class HaproxyProcess:
     def _start(self, generation: str) -> None:
         master = f"{self.master},mode,600"
         argv = [self._binary, "-W", "-D", "-S", master, "-f", str(self.config), "-p", str(self._pid_file)]
-        let_go = time.monotonic() + LET_GO_S
+        patience = Patience(self._clock, LET_GO_S)
         while True:
             try:
                 run(argv, within_s=START_S)
                 break
             except CommandFailed as error:
-                if "cannot bind" not in error.stderr or time.monotonic() > let_go:
+                if "cannot bind" not in error.stderr or patience.over:
                     said = error.stderr.strip()[-400:]
                     hint = "is a port of a VIP taken by another program?"
                     raise Permanent(f"HAProxy does not start: {said}", hint=hint) from error
-            time.sleep(POLL_S)
+            patience.pause(POLL_S)
         self._old.clear()
-        end = time.monotonic() + START_S
+        patience = Patience(self._clock, START_S)
         while not self._runs(generation) or self._rest() is None:
-            if time.monotonic() > end or self.pid() is None:
+            if patience.over or self.pid() is None:
                 raise Unreachable("HAProxy was started and does not answer", hint="it is tried again by itself")
-            time.sleep(POLL_S)
+            patience.pause(POLL_S)
 
     def _at_rest(self) -> Master | None:
         """What the master says once it is busy with no reload; None when it does not run.
@@ -212,19 +215,19 @@ class HaproxyProcess:
         A daemon before this one may have begun a reload and been killed, or not have seen the end of it: whatever
         that still does it does with the configuration that it was for.
         """
-        end = time.monotonic() + START_S
+        patience = Patience(self._clock, START_S)
         while self.pid() is not None:
             if (rest := self._rest()) is not None:
                 return rest
-            if time.monotonic() > end:
+            if patience.over:
                 raise Unreachable("HAProxy is still busy with its last reload", hint="it is tried again by itself")
-            time.sleep(POLL_S)
+            patience.pause(POLL_S)
         return None
 
     def _reload(self, pid: int, generation: str, before: Master) -> None:
         """Signals the master, and again when it has missed the signal: two on their way are two reloads, of which the
         second would end at any time, with whatever it was given by then."""
-        end, signal_at = time.monotonic() + START_S, 0.0
+        patience, signal_at = Patience(self._clock, START_S), -math.inf
         self._stirred += 1
         try:
             while True:
@@ -236,13 +239,13 @@ class HaproxyProcess:
                         "HAProxy cannot listen where it shall; it goes on with the endpoints it had",
                         hint="is a port of a VIP taken by another program?",
                     )
-                if now is not None and now.reloads == before.reloads and time.monotonic() > signal_at:
-                    signal_at = time.monotonic() + SIGNAL_AGAIN_S
+                if now is not None and now.reloads == before.reloads and self._clock.monotonic_s() > signal_at:
+                    signal_at = self._clock.monotonic_s() + SIGNAL_AGAIN_S
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGUSR2)
-                if time.monotonic() > end or self.pid() is None:
+                if patience.over or self.pid() is None:
                     raise Unreachable("HAProxy does not come back from a reload", hint="it is tried again by itself")
-                time.sleep(POLL_S)
+                patience.pause(POLL_S)
         finally:
             self._stirred += 1
 
@@ -290,9 +293,9 @@ class HaproxyProcess:
         pid = self.pid()
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            end = time.monotonic() + STOP_S
-            while self.pid() is not None and time.monotonic() < end:
-                time.sleep(POLL_S)
+            patience = Patience(self._clock, STOP_S)
+            while self.pid() is not None and not patience.over:
+                patience.pause(POLL_S)
         for path in (self.config, self._was, self._pid_file, *self.config.parent.glob("*.sock*")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):

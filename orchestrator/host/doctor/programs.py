@@ -17,6 +17,7 @@ from typing import Final
 
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_process
 from orchestrator.drivers.balancer.desired import Shape
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.hypervisor import accelerator as accelerators
 from orchestrator.drivers.hypervisor import host_limits
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
@@ -155,7 +156,7 @@ def haproxy(settings: Config) -> Check:
         except Permanent as error:
             remedy = "use the distribution's build of HAProxy: apt-get install haproxy"
             return fail("haproxy", f"{found.message}, but {error}", remedy)
-    if (old := haproxy_process.outdated(settings.run_dir / "haproxy", settings.haproxy)) != "":
+    if (old := haproxy_process.outdated(settings.run_dir / "haproxy", settings.haproxy, SystemClock())) != "":
         return warn("haproxy", old, "restart the daemon: it reloads HAProxy, and no connection is lost")
     return ok("haproxy", f"{found.message} and takes our configuration")
 
