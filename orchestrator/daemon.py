@@ -205,7 +205,7 @@ def _host(
     machine = _machine(settings, layout, installation)
     with (
         event_loop_thread() as loop,
-        virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring) as machines,
+        virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring, clock) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring, clock, secrets=secrets.of) as haproxy,
         NftablesBalancer(layout.run / "pools", bell.ring) as nftables,
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),

@@ -17,6 +17,7 @@ from orchestrator.drivers.tools.agent_channel import AgentChannel
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
 from orchestrator.model import InstanceName
+from orchestrator.ports import Clock
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ def virtual_machines(
     machine: MachineType,
     loop: asyncio.AbstractEventLoop,
     wake: Callable[[InstanceName, str], None],
+    clock: Clock,
 ) -> Iterator[VirtualMachines]:
     """Opens this host's VMs. `loop` must run in another thread until the context has ended.
 
@@ -44,11 +46,16 @@ def virtual_machines(
     """
     shutil.rmtree(layout.former_monitors, ignore_errors=True)  # Sockets of VMs that any other could speak to.
     with listening(layout.monitor) as listener:
-        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener), wake)
+        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener), wake, clock)
 
 
 def _opened(
-    uri: str, layout: Layout, machine: MachineType, monitors: Monitors, wake: Callable[[InstanceName, str], None]
+    uri: str,
+    layout: Layout,
+    machine: MachineType,
+    monitors: Monitors,
+    wake: Callable[[InstanceName, str], None],
+    clock: Clock,
 ) -> Iterator[VirtualMachines]:
     transcript = Transcript()
 
@@ -61,11 +68,11 @@ def _opened(
     # Agents get a connection of their own: libvirtd serves five requests of a client at a time, and three agents that
     # hang would keep every look at a healthy VM waiting.
     for_agents = LibvirtConnection(uri, None)
-    channel = AgentChannel(for_agents)
+    channel = AgentChannel(for_agents, clock)
     connection.open()
     for_agents.open()
     try:
-        guest = LibvirtGuest(channel, monitors, transcript)
+        guest = LibvirtGuest(channel, monitors, transcript, clock)
         evidence = Evidence(layout, transcript, guest.logs)
         yield VirtualMachines(
             connection=connection,

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
@@ -131,7 +132,10 @@ def virtual_machines_of(
         woken.append((name, why))
 
     machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=shares_cpus)
-    with event_loop_thread() as loop, virtual_machines(lab.libvirt_uri, layout, machine, loop, wake) as machines:
+    with (
+        event_loop_thread() as loop,
+        virtual_machines(lab.libvirt_uri, layout, machine, loop, wake, SystemClock()) as machines,
+    ):
         yield machines
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from typing import Any
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import windows_guest, windows_setup
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
@@ -124,7 +125,7 @@ STARTING = of_windows(boot_id=IN_SECOND)
 
 
 def guest(agent: WindowsAgent) -> LibvirtGuest:
-    return LibvirtGuest(agent, agent, Transcript())
+    return LibvirtGuest(agent, agent, Transcript(), SystemClock())
 
 
 def identified(agent: WindowsAgent, of: Instance = WEB) -> Identity:

@@ -10,12 +10,12 @@ import base64
 import contextlib
 import dataclasses
 import re
-import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import Instance, InstanceName
+from orchestrator.ports import Clock
 
 RUN_FORGOTTEN_S = 60.0  # A command that took longer is started anew, unless it may take its time.
 LEFT_ALONE_MAX_S = 5.0  # A guest that took longer to answer is asked again after this.
@@ -71,7 +71,8 @@ class _Command:
 class AgentCommands:
     """All guests of this host. Thread-safe, as long as there is one turn per instance at a time."""
 
-    def __init__(self, channel: Agents) -> None:
+    def __init__(self, channel: Agents, clock: Clock) -> None:
+        self._clock = clock
         self._channel = channel
         self._running: dict[InstanceName, dict[str, _Command]] = {}
 
@@ -148,7 +149,7 @@ class AgentCommands:
         Of a longer output the first `output_bytes` are told; a command that has not ended after `forgotten_s` seconds
         is started once more. Raises AgentForbids when the agent runs none, or does not say how they end.
         """
-        name, now_s = instance.name, time.monotonic()
+        name, now_s = instance.name, self._clock.monotonic_s()
         if self._unheard.get(name) == instance.boot_id:
             raise AgentForbids("the agent does not say how a command ends")
         running = self._running.setdefault(name, {})
@@ -171,7 +172,7 @@ class AgentCommands:
         if isinstance(said, dict) and not said.get("exited"):
             return None
         running.pop(what, None)
-        return _ended(said, time.monotonic() - command.since_s, output_bytes)
+        return _ended(said, self._clock.monotonic_s() - command.since_s, output_bytes)
 
     def _start(self, name: InstanceName, argv: Sequence[str]) -> int:
         options: dict[str, Any] = {"capture-output": True}  # A boolean in every version; the enum came with 8.1.

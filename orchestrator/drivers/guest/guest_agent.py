@@ -20,6 +20,7 @@ from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, A
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.errors import Transient
 from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
+from orchestrator.ports import Clock
 
 REASON_CHARS = 250  # of what an agent or libvirt says when there is no answer; a path and a remedy have room in it
 
@@ -43,14 +44,14 @@ class System(Protocol):
 class LibvirtGuest:
     """Thread-safe, as long as there is one turn per instance at a time."""
 
-    def __init__(self, channel: Agents, monitors: Resets, transcript: Transcript) -> None:
+    def __init__(self, channel: Agents, monitors: Resets, transcript: Transcript, clock: Clock) -> None:
         self._channel = channel
         self._monitors = monitors
         self._transcript = transcript
-        self._commands = commands = AgentCommands(channel)
+        self._commands = commands = AgentCommands(channel, clock)
         self._systems: Mapping[Os, System] = {
-            Os.LINUX: LinuxGuest(commands, monitors),
-            Os.WINDOWS: WindowsGuest(commands, monitors),
+            Os.LINUX: LinuxGuest(commands, monitors, clock),
+            Os.WINDOWS: WindowsGuest(commands, monitors, clock),
         }
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +17,7 @@ from orchestrator.drivers.guest import guest_services
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Role, Services
+from orchestrator.ports import Clock
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
 SETUP_BOOT_FILE: Final = "/var/lib/vmrole/setup-boot"
@@ -61,7 +61,8 @@ class _Unready:
 class LinuxGuest:
     """Raises AgentSilent and AgentRefused; thread-safe, as long as there is one turn per instance at a time."""
 
-    def __init__(self, commands: AgentCommands, monitors: Resets) -> None:
+    def __init__(self, commands: AgentCommands, monitors: Resets, clock: Clock) -> None:
+        self._clock = clock
         self._commands = commands
         self._monitors = monitors
         self._known: dict[InstanceName, _Known] = {}
@@ -81,7 +82,7 @@ class LinuxGuest:
         last = self._known.get(instance.name)
         if last is not None and (last.vm_uuid, last.resets) != (instance.vm_uuid, resets):
             last = None
-        if last is not None and time.monotonic() < last.at_s + STANDS_S and self._commands.runs(instance):
+        if last is not None and self._clock.monotonic_s() < last.at_s + STANDS_S and self._commands.runs(instance):
             return last.identity  # The command itself is asked for: a guest that restarts has lost it.
         try:
             identity = self._identity(instance)
@@ -92,7 +93,7 @@ class LinuxGuest:
             if last is None:
                 raise AgentSilent("the guest is being asked which boot it is in")
             return last.identity
-        self._known[instance.name] = _Known(instance.vm_uuid, resets, identity, time.monotonic())
+        self._known[instance.name] = _Known(instance.vm_uuid, resets, identity, self._clock.monotonic_s())
         return identity
 
     def _identity(self, instance: Instance) -> Identity | None:
@@ -202,7 +203,7 @@ class LinuxGuest:
         ready, last = instance.goal.role.ready, self._unready.get(instance.name)
         if last is None or (last.boot_id, last.ready) != (boot_id, ready):
             last = None
-        elif time.monotonic() < last.until_s:
+        elif self._clock.monotonic_s() < last.until_s:
             return last.found  # A guest that answers slowly is busy starting; it is not kept from that.
         argv = ("/bin/sh", "-c", guest_services.SCRIPT, "vmrole", *ready.units)
         ended = self._commands.run(instance, _script_of(ready), argv)
@@ -216,7 +217,7 @@ class LinuxGuest:
         if not guest_services.has_systemd(ended.text):
             self._plain[instance.name] = instance.vm_uuid  # From now on its marker is read: that starts no process.
         if not found.started:
-            until_s = time.monotonic() + min(ended.took_s, LEFT_ALONE_MAX_S)
+            until_s = self._clock.monotonic_s() + min(ended.took_s, LEFT_ALONE_MAX_S)
             self._unready[instance.name] = _Unready(boot_id, ready, found, until_s)
         return found
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -26,6 +25,7 @@ from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
+from orchestrator.ports import Clock
 
 STATE_INI: Final = r"C:\Windows\Setup\State\State.ini"
 OURS: Final = "C:\\Windows\\Setup\\vmrole\\"  # Where our disc's script writes down which boot and instance it was.
@@ -84,7 +84,8 @@ class _Answer:
 class WindowsGuest:
     """Raises AgentSilent and AgentRefused; thread-safe, as long as there is one turn per instance at a time."""
 
-    def __init__(self, commands: AgentCommands, monitors: Resets) -> None:
+    def __init__(self, commands: AgentCommands, monitors: Resets, clock: Clock) -> None:
+        self._clock = clock
         self._commands = commands
         self._monitors = monitors
         self._looks: dict[InstanceName, _Look] = {}
@@ -106,7 +107,7 @@ class WindowsGuest:
         if last is not None and (last.vm_uuid, last.resets) != (instance.vm_uuid, resets):
             last = None
         try:
-            if last is not None and time.monotonic() < last.at_s + _stands_for_s(last, instance):
+            if last is not None and self._clock.monotonic_s() < last.at_s + _stands_for_s(last, instance):
                 self._commands.call(name, "guest-ping")
                 return last.identity
             look = self._look(instance, resets, last)
@@ -137,7 +138,7 @@ class WindowsGuest:
             source="exec" if status.boot else "ping",
             unfinished=unfinished or ("" if again else windows_setup.CONFIRMING),
         )
-        return _Look(instance.vm_uuid, resets, status, identity, time.monotonic(), took_s)
+        return _Look(instance.vm_uuid, resets, status, identity, self._clock.monotonic_s(), took_s)
 
     def _by_script(self, instance: Instance) -> tuple[Status, float] | None:
         """What it says and how long it took; None while it runs.
@@ -152,7 +153,7 @@ class WindowsGuest:
             raise
         except AgentRefused as error:
             self._has_answered_before(instance, f"PowerShell cannot be started for now: {error}")
-            self._no_powershell_until_s[instance.name] = time.monotonic() + REFUSED_S
+            self._no_powershell_until_s[instance.name] = self._clock.monotonic_s() + REFUSED_S
             raise AgentForbids("PowerShell cannot be started") from error
         if ended is None:
             return None
@@ -169,7 +170,7 @@ class WindowsGuest:
             raise AgentSilent(why)
 
     def _has_powershell(self, name: InstanceName) -> bool:
-        return time.monotonic() >= self._no_powershell_until_s.get(name, 0.0)
+        return self._clock.monotonic_s() >= self._no_powershell_until_s.get(name, 0.0)
 
     def _by_files(self, instance: Instance) -> Status:
         """What can be read. When the boot began cannot; an agent that shows no files either tells a name at most."""
@@ -209,7 +210,7 @@ class WindowsGuest:
         """Whether all auto-start services have started: they have when two looks in one boot say so."""
         resets = self._monitors.resets(instance.name, instance.vm_uuid)
         question = _Question(instance.vm_uuid, resets, instance.boot_id, instance.goal.role.ready)
-        now_s, last = time.monotonic(), self._answers.get(instance.name)
+        now_s, last = self._clock.monotonic_s(), self._answers.get(instance.name)
         if last is not None and last.question != question:
             last = None
         if last is not None and now_s < last.until_s:
@@ -224,7 +225,7 @@ class WindowsGuest:
         told = found
         if found.started and not (last and last.found.started):
             told = dataclasses.replace(found, started=False, note="all have started; confirming with a second look")
-        until_s = time.monotonic() + min(max(took_s, AGAIN_S), LEFT_ALONE_MAX_S)
+        until_s = self._clock.monotonic_s() + min(max(took_s, AGAIN_S), LEFT_ALONE_MAX_S)
         self._answers[instance.name] = _Answer(question, found, told, first_s, until_s)
         return told
 
@@ -271,7 +272,7 @@ class WindowsGuest:
             if not with_powershell:
                 raise
             self._has_answered_before(instance, f"PowerShell cannot be started for now: {error}")
-            self._no_powershell_until_s[instance.name] = time.monotonic() + REFUSED_S
+            self._no_powershell_until_s[instance.name] = self._clock.monotonic_s() + REFUSED_S
             return None
         if ended is None:
             return None

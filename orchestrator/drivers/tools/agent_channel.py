@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ import libvirt_qemu
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Transient, VmroleError
 from orchestrator.model import InstanceName
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 ANSWER_S = 2  # A healthy agent answers in 2 ms; on a host that starts twenty guests at once it took 1.4 s.
@@ -107,8 +107,9 @@ class _Pause:
 class AgentChannel:
     """All agents of this host. Thread-safe."""
 
-    def __init__(self, connection: LibvirtConnection) -> None:
+    def __init__(self, connection: LibvirtConnection, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._lock = threading.Lock()
         self._turns: dict[InstanceName, threading.Lock] = {}
         self._slots = threading.BoundedSemaphore(AT_ONCE)
@@ -125,10 +126,10 @@ class AgentChannel:
         An agent that lets us wait in vain is left alone for a while, each time longer, until it connects anew.
         """
         with self._turn(name):
-            if time.monotonic() < self._garbage_until_s.get(name, 0.0):
+            if self._clock.monotonic_s() < self._garbage_until_s.get(name, 0.0):
                 raise AgentBroken("the agent sent garbage and is left alone until it reconnects")
             pause = self._pauses.get(name)
-            if pause is not None and time.monotonic() < pause.until_s:
+            if pause is not None and self._clock.monotonic_s() < pause.until_s:
                 raise type(pause.silence)(str(pause.silence))
             try:
                 returned = self._call(name, command, arguments, ANSWER_S)
@@ -202,7 +203,7 @@ class AgentChannel:
             except Exception as error:
                 # An answer that is not UTF-8 makes the binding raise SystemError (measured); what else a guest can
                 # cause nobody knows, and none of it may end the thread that works for all guests.
-                self._garbage_until_s[name] = time.monotonic() + GARBAGE_S
+                self._garbage_until_s[name] = self._clock.monotonic_s() + GARBAGE_S
                 log.warning("%s: the agent's answer to %s cannot be read: %s", name, command, type(error).__name__)
                 raise AgentBroken("the agent sent garbage") from error
 
@@ -214,7 +215,7 @@ class AgentChannel:
         before = self._pauses.get(name)
         times = 1 if before is None else before.times + 1
         pause_s = min(PAUSE_FIRST_S * 2.0 ** (min(times, 10) - 1), PAUSE_LAST_S)
-        self._pauses[name] = _Pause(times, silence, time.monotonic() + pause_s)
+        self._pauses[name] = _Pause(times, silence, self._clock.monotonic_s() + pause_s)
 
     def _meaning(self, name: InstanceName, command: str, refusal: AgentForbids) -> AgentSilent | AgentForbids:
         """What it means that a command is switched off: for good, or while the file systems are frozen.

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import EXCHANGES, Transcript
 from orchestrator.drivers.guest import agent_commands, guest_services, host_probe, linux_guest
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
@@ -121,7 +122,7 @@ class Agent:
 
 
 def guest(agent: Agent) -> LibvirtGuest:
-    return LibvirtGuest(agent, agent, Transcript())
+    return LibvirtGuest(agent, agent, Transcript(), SystemClock())
 
 
 def with_ready(ready: Ready, of: Instance | None = None) -> Instance:

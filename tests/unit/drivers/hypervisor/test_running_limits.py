@@ -10,6 +10,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
@@ -82,7 +83,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=False, shapes_traffic=True)
         hypervisor = LibvirtHypervisor(
             connection,
-            AgentChannel(connection),
+            AgentChannel(connection, SystemClock()),
             monitors,
             Evidence(layout, Transcript(), lambda _: {}),
             layout,

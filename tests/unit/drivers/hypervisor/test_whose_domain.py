@@ -8,6 +8,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
@@ -35,7 +36,7 @@ def hypervisor(tmp_path: Path) -> Iterator[LibvirtHypervisor]:
         machine = MachineType(accelerator=Accelerator.TCG, installation="ours")
         evidence = Evidence(layout, Transcript(), lambda _: {})
         yield LibvirtHypervisor(
-            connection, AgentChannel(connection), monitors, evidence, layout, machine, lambda _: None
+            connection, AgentChannel(connection, SystemClock()), monitors, evidence, layout, machine, lambda _: None
         )
         monitors.close()
 

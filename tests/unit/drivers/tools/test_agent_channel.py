@@ -26,6 +26,7 @@ from orchestrator.drivers.tools.agent_channel import (
 from orchestrator.drivers.tools.libvirt_connection import translated
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient, VmroleError
 from orchestrator.model import InstanceName
+from tests.world.clocks import HurriedClock
 
 NAME, OTHER = InstanceName("web-0.shop"), InstanceName("web-1.shop")
 
@@ -67,9 +68,15 @@ def libvirt_error(code: int, message: str, *, errno: int = -1) -> libvirt.libvir
 
 
 @pytest.fixture
-def channel() -> AgentChannel:
+def clock() -> HurriedClock:
+    """Its time moves when a test moves it."""
+    return HurriedClock()
+
+
+@pytest.fixture
+def channel(clock: HurriedClock) -> AgentChannel:
     """A channel to agents whose replies a test gives by `replies`."""
-    return AgentChannel(Connection())  # type: ignore[arg-type]
+    return AgentChannel(Connection(), clock)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -201,17 +208,16 @@ def test_an_agent_s_own_words_do_not_make_it_broken(channel: AgentChannel, repli
 
 
 def test_an_agent_that_hangs_is_left_alone_longer_each_time(
-    channel: AgentChannel, monkeypatch: pytest.MonkeyPatch
+    channel: AgentChannel, clock: HurriedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that lets us wait in vain is asked again after 2, 4, 8 … 60 s, and at once when it connects anew or has
     answered; the others are asked meanwhile.
     """
-    clock, asked = [1000.0], []
-    monkeypatch.setattr(agent_channel.time, "monotonic", lambda: clock[0])
+    asked = []
     hung = [True]
 
     def answer(domain: Domain, request: str, within_s: int, flags: int) -> str:
-        asked.append(clock[0])
+        asked.append(clock.time_s)
         if hung[0]:
             raise libvirt_error(libvirt.VIR_ERR_AGENT_UNRESPONSIVE, "Guest agent not available for now")
         return '{"return": 1}'
@@ -221,10 +227,10 @@ def test_an_agent_that_hangs_is_left_alone_longer_each_time(
     def silences(until_s: float) -> list[float]:
         """The pauses between the questions that reached the agent, while it is asked twice a second."""
         asked.clear()
-        while clock[0] < until_s:
+        while clock.time_s < until_s:
             with contextlib.suppress(AgentSilent):
                 channel.call(NAME, "guest-ping")
-            clock[0] += 0.5
+            clock.time_s += 0.5
         return [after - before for before, after in itertools.pairwise(asked)]
 
     assert silences(1300.0) == [2, 4, 8, 16, 32, 60, 60, 60]
@@ -235,7 +241,7 @@ def test_an_agent_that_hangs_is_left_alone_longer_each_time(
     channel.reconnected(NAME)
     assert channel.call(NAME, "guest-ping") == 1
     hung[0] = True
-    assert silences(clock[0] + 20)[0] == 2, "an answer makes the first pause short again"
+    assert silences(clock.time_s + 20)[0] == 2, "an answer makes the first pause short again"
 
 
 def test_an_agent_that_is_not_there_yet_is_asked_all_the_time(channel: AgentChannel, replies: list[Any]) -> None:
