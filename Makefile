@@ -65,6 +65,15 @@ provision: ## install what is missing: Debian packages and the virtual environme
 	@vagrant/provision.sh develop
 	@mkdir -p build # by whoever calls make, before root puts images into it
 
+.PHONY: deb
+deb: ## the Debian package for this distribution, and the wheel: build/deb
+	@vagrant/provision.sh package
+	vagrant/deb/build.sh build/deb
+
+.PHONY: test-deb
+test-deb: provision ## the package built, installed, upgraded, removed and purged in a Debian 12; SUITE=trixie or noble in theirs
+	VMROLE_SUITE=$(SUITE) $(PYTHON) -m tests.rings package
+
 # uv resolves for every platform and writes a hash for every file; it is needed for nothing else. What a host runs is in
 # requirements.lock, what builds the packages that come as sources in -build, and what the tests need, too, in -dev.
 .PHONY: lock

@@ -1,6 +1,7 @@
 """Runs the rings of tests and says how long each took: `python -m tests.rings [RING... | fast]`.
 
-`fast` is style, unit and contract without the tests that are marked slow. `long` runs only when it is named.
+`fast` is style, unit and contract without the tests that are marked slow. `long` and `package` run only when they are
+named.
 
 The fast rings run side by side while the images are built, then trouble, then the rings with real virtual machines,
 two at a time, each in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy,
@@ -26,8 +27,9 @@ import vmrole_images
 REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("style", "unit", "contract")
 LABS = ("lab", "debian", "network", "images", "long")  # in this order: two long ones begin
-RINGS = (*FAST, "trouble", *LABS)
-EVERY_TIME = tuple(ring for ring in RINGS if ring != "long")
+PACKAGE = "package"  # installs whole distributions from their archives: root's, and in no lab, which has no way there
+RINGS = (*FAST, "trouble", PACKAGE, *LABS)
+EVERY_TIME = tuple(ring for ring in RINGS if ring not in {"long", PACKAGE})
 _LAB = REPOSITORY / "tests" / "lab"
 
 
@@ -89,7 +91,7 @@ def build_images() -> int:
 
 def _root() -> list[str]:
     """What makes a command run as root."""
-    return [] if os.geteuid() == 0 else ["sudo", "--preserve-env=CI"]
+    return [] if os.geteuid() == 0 else ["sudo", "--preserve-env=CI,VMROLE_SUITE"]
 
 
 def run_together(
@@ -163,6 +165,8 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
         command += ["-n", str(WORKERS[ring]), "--dist=loadgroup"]
     if ring not in FAST:
         command += ["-v", "-v"]  # A line per test.
+    if ring == PACKAGE:
+        command = [*_root(), *command]
     if ring in LABS:
         command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]
     return command

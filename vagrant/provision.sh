@@ -3,6 +3,8 @@
 #
 #   vagrant/provision.sh host      what a host needs to run vmrole and to build its base images
 #   vagrant/provision.sh develop   and what the tests and the demo need (the default)
+#   vagrant/provision.sh package   what builds the Debian package, and nothing else
+#   vagrant/provision.sh list runtime|recipes|build|develop|package   names of packages, one a line; installs nothing
 #
 # It says what it does, installs only what is missing, and may be run again at any time: with nothing to do it takes
 # well under a second. It starts no service and needs no systemd. The Makefile and the Vagrant lab call it.
@@ -24,8 +26,8 @@ as_root() {
   fi
 }
 
-# package: why it is needed
-host_packages() {
+# package: why it is needed. The Debian package depends on what stands here, and recommends the recipes' tools.
+runtime_packages() {
   cat <<'END'
 libvirt-daemon-system: libvirtd, which runs the virtual machines
 libvirt-daemon-driver-qemu: its driver for QEMU
@@ -43,6 +45,11 @@ util-linux: prlimit and unshare, within which images are read; setpriv, by which
 openssh-client: ssh-keygen, for instances that keep their SSH host keys
 iproute2: adds and removes the virtual IP's address
 python3: vmrole is written in it
+END
+}
+
+build_packages() {
+  cat <<'END'
 python3-venv: the virtual environment that it runs in
 python3-dev: builds libvirt's Python binding, which has no binary release
 libvirt-dev: builds libvirt's Python binding, which has no binary release
@@ -50,6 +57,11 @@ gcc: builds libvirt's Python binding, which has no binary release
 libc6-dev: builds libvirt's Python binding, which has no binary release
 pkg-config: builds libvirt's Python binding, which has no binary release
 ca-certificates: to fetch the locked Python packages
+END
+}
+
+recipe_packages() {
+  cat <<'END'
 mmdebstrap: image recipes: a Debian file system from packages
 busybox-static: image recipes: the user land of the micro image
 cpio: image recipes: initial RAM file systems
@@ -60,6 +72,15 @@ grub-common: image recipes: grub-mkimage
 zstd: image recipes: compressed kernels, modules and packages
 xz-utils: image recipes: compressed kernels, modules and packages
 debian-archive-keyring: image recipes: on Ubuntu, the keys of Debian's archive
+END
+}
+
+host_packages() { runtime_packages; build_packages; recipe_packages; }
+
+package_packages() {
+  cat <<'END'
+dpkg-dev: dpkg-shlibdeps, which says what libraries a package needs
+binutils: strip
 END
 }
 
@@ -180,6 +201,13 @@ virtual_environment() {
 
 main() {
   local lock=requirements-dev.lock
+  if [ "${1:-}" = list ]; then
+    case ${2:-} in
+      runtime | recipes | build | develop | package) "${2/recipes/recipe}_packages" | cut -d: -f1 ;;
+      *) die "say which: runtime, recipes, build, develop or package" ;;
+    esac
+    return
+  fi
   command -v apt-get >/dev/null || die "this script knows Debian and Ubuntu only: there is no apt-get here"
   ! command -v python3 >/dev/null || check_python
   case ${1:-develop} in
@@ -190,7 +218,12 @@ main() {
       lock=requirements.lock
       ;;
     develop) apt_install "$(host_packages; develop_packages)" ;;
-    *) die "say 'host' or 'develop'" ;;
+    package)
+      apt_install "python3: vmrole is written in it
+$(build_packages; package_packages)"
+      return
+      ;;
+    *) die "say 'host', 'develop' or 'package'" ;;
   esac
   apparmor_rule
   virtual_environment "$lock"

@@ -43,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def daemon() -> int:
+    """The program `vmroled`: the verb `daemon` under the name that a host's list of processes is searched for."""
+    return main(["daemon", *sys.argv[1:]])
+
+
 def _run(words: list[str]) -> int:
     request = None if COMPLETE in os.environ else quick.understood(words)
     if request is not None:

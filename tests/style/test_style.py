@@ -15,7 +15,12 @@ FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 400
 SHELL = sorted(
     path
-    for path in [*REPOSITORY.glob("vagrant/*.sh"), REPOSITORY / ".ci" / "run", *REPOSITORY.glob("images/**/*.sh")]
+    for path in [
+        *REPOSITORY.glob("vagrant/**/*.sh"),
+        *(REPOSITORY / "vagrant" / "deb" / name for name in ("postinst", "prerm", "postrm")),
+        REPOSITORY / ".ci" / "run",
+        *REPOSITORY.glob("images/**/*.sh"),
+    ]
     if path.exists()
 )
 

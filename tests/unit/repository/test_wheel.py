@@ -110,6 +110,10 @@ def test_the_wheel_runs_alone(installed: Path, tmp_path: Path) -> None:
     """Its verbs that need no daemon do what they do here, with nothing that only the tests have."""
     assert vmrole(installed, tmp_path, "--help").stdout.startswith("Usage: vmrole")
     assert vmrole(installed, tmp_path, "--version").stdout == f"vmrole {__version__}\n"
+    daemon = subprocess.run(
+        [installed / "vmroled", "--help"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert daemon.stdout.startswith("Usage: vmrole daemon")
     for module in ("pytest", "hypothesis", "hatchling"):
         argv = [installed / "python", "-c", f"import {module}"]
         assert subprocess.run(argv, capture_output=True, check=False, cwd=tmp_path).returncode == 1
@@ -187,10 +191,12 @@ def test_a_host_gets_no_test_tools_and_nothing_without_a_hash() -> None:
 
 
 def test_nothing_is_installed_past_the_locks() -> None:
-    """Each pip of the host's script takes hashes or nothing from outside, and none builds with what it finds."""
-    script = (REPOSITORY / "vagrant" / "provision.sh").read_text()
-    installs = re.findall(r'"\$\{pip\[@\]\}" install (.*)', script)
-    assert len(installs) >= 3
-    for line in installs:
+    """Each pip of the host's script, and of the Debian package's, takes hashes or nothing from outside, and none
+    builds with what it finds.
+    """
+    scripts = [(REPOSITORY / "vagrant" / name).read_text() for name in ("provision.sh", "deb/build.sh")]
+    installs = [re.findall(r"\bpip(?:\[@\]\}\" | .*\\\n +)(?:install|wheel) (.*)", script) for script in scripts]
+    assert [len(lines) for lines in installs] == [3, 4]
+    for line in [line for lines in installs for line in lines if not line.endswith('"$wheels"/*.whl')]:
         assert "--require-hashes" in line or "--no-index" in line, line
         assert "--only-binary :all:" in line or "--no-build-isolation" in line, line

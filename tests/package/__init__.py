@@ -1,0 +1,1 @@
+"""The Debian package, built and used in directories that hold a distribution of their own."""
