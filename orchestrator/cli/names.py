@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
+
 import click
 
 from orchestrator.client.client import Client
+
+WITHIN_S = 1.0  # all that is asked for one press of a key
+
+
+@contextlib.contextmanager
+def _deadline() -> Iterator[None]:
+    """Raises WaitedTooLong when the time is over, wherever it waits: a socket begins anew with each byte.
+
+    For the main thread of a process that does nothing else.
+    """
+    from orchestrator.errors import WaitedTooLong
+
+    def over(*_: object) -> None:
+        raise WaitedTooLong("the daemon took too long")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, WITHIN_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _found(ctx: click.Context, kind: str, incomplete: str) -> list[str]:
@@ -13,7 +39,8 @@ def _found(ctx: click.Context, kind: str, incomplete: str) -> list[str]:
 
     socket = ctx.find_root().params.get("socket") or ""
     try:
-        rows = fetch(Client(str(socket), connect_within_s=0.0), kind, "")
+        with _deadline():
+            rows = fetch(Client(str(socket), connect_within_s=0.0), kind, "")
     except VmroleError:
         return []
     names = [name_of(kind, row) for row in rows]
