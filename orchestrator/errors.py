@@ -1,5 +1,7 @@
 """The error tree. Two questions decide a class: whose turn is it, and does waiting help?
 
+What failed in the world says whose turn it is by `whose`: the host's, unless its class or its raiser knows better.
+
 VmroleError                     every one has .hint: what the reader can do next
  +-- RequestError               the caller must change the request
  |    +-- InvalidInput          422  exit 2   .problems: line, key, what, what would be right
@@ -24,6 +26,18 @@ VmroleError                     every one has .hint: what the reader can do next
 from __future__ import annotations
 
 import dataclasses
+import enum
+
+
+class Whose(enum.StrEnum):
+    """With whom a cause lies, and so whose turn it is."""
+
+    HOST = "host"  # libvirt, disks, networks, the daemon: the operator of the host
+    IMAGE = "image"  # what the VM is built from, its agent included
+    GUEST = "guest"  # the system that runs in the VM, and its services
+    ANSWERS = "answers"  # what the answer disc says, and how far it was applied
+    BALANCER = "balancer"
+    SERVICE = "service"  # what its file says, or what was asked of it: its operator
 
 
 class VmroleError(Exception):
@@ -90,7 +104,14 @@ class Denied(RequestError):
 
 
 class WorldError(VmroleError):
-    """The host, the guest or the store failed."""
+    """The host, the guest or the store failed; `whose` says who of them has to act."""
+
+    whose = Whose.HOST
+
+    def __init__(self, message: str, *, hint: str = "", whose: Whose | None = None) -> None:
+        super().__init__(message, hint=hint)
+        if whose is not None:
+            self.whose = whose
 
 
 class Transient(WorldError):
@@ -127,9 +148,13 @@ class CommandFailed(Permanent):
 class ImageCorrupt(Permanent):
     """The bytes of an image are not the bytes that were added."""
 
+    whose = Whose.IMAGE
+
 
 class EndpointRefused(Transient):
     """The balancer cannot listen on some endpoints; it does on all the others. `pools` are theirs."""
+
+    whose = Whose.BALANCER
 
     def __init__(self, message: str, *, pools: frozenset[str], hint: str = "") -> None:
         super().__init__(message, hint=hint)

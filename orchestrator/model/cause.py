@@ -1,0 +1,261 @@
+"""Why an instance waits or has failed: a kind, whose turn it is, and what its sentence needs.
+
+The sentences for people are here and nowhere else, one for each kind. A driver's own words, and those of a guest or a
+probe, are a cause's detail.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from orchestrator.errors import (
+    Busy,
+    CommandFailed,
+    EndpointRefused,
+    Foreign,
+    ImageCorrupt,
+    NoSpace,
+    Permanent,
+    Unreachable,
+    VmroleError,
+    Whose,
+    WorldError,
+)
+
+
+class Kind(enum.StrEnum):
+    """What is the matter. The words are stable, for scripts; `SENTENCES` has what people read."""
+
+    # The errors of the world.
+    UNREACHABLE = "unreachable"
+    NO_SPACE = "no-space"
+    BUSY = "busy"
+    ENDPOINT_REFUSED = "endpoint-refused"
+    PASSING = "passing"  # waiting helps, and nothing more is known of it
+    FOREIGN = "foreign"
+    IMAGE_CORRUPT = "image-corrupt"
+    COMMAND_FAILED = "command-failed"
+    REFUSED = "refused"  # waiting does not help, and nothing more is known of it
+    # The VM and its network on the host.
+    NETWORK_BEING_LAID = "network-being-laid"
+    NETWORK_NOT_LAID = "network-not-laid"
+    NETWORK_FAULT = "network-fault"
+    PORT_LOST = "port-lost"
+    PORT_LOST_ASKED = "port-lost-asked"
+    PORT_LOST_ENDING = "port-lost-ending"
+    VM_NOT_RUNNING_YET = "vm-not-running-yet"
+    VM_STARTED_AGAIN = "vm-started-again"
+    VM_ENDING = "vm-ending"
+    VM_ENDING_PAUSED = "vm-ending-paused"
+    VM_ENDING_NOT_RUNNING = "vm-ending-not-running"
+    PAUSED_BY_USER = "paused-by-user"
+    PAUSED_FOR_DISK = "paused-for-disk"
+    PAUSED = "paused"
+    # Setup.
+    SETUP_ENDED = "setup-ended"
+    SETUP_SILENT = "setup-silent"
+    SETUP_NOT_APPLIED = "setup-not-applied"
+    SETUP_RESTART_DUE = "setup-restart-due"
+    SETUP_RESTART_UNSEEN = "setup-restart-unseen"
+    SETUP_RESTARTED = "setup-restarted"
+    SETUP_PROBE_FAILS = "setup-probe-fails"
+    SETUP_ERROR = "setup-error"
+    # Boots and services.
+    BOOT_SILENT = "boot-silent"
+    NO_AGENT = "no-agent"
+    BOOTING = "booting"
+    BOOTS_TOO_FAST = "boots-too-fast"
+    RESTARTS_FOR_EVER = "restarts-for-ever"
+    CRASHED = "crashed"
+    SERVICES_FAILED = "services-failed"
+    SERVICES_PENDING = "services-pending"
+    SERVICES_NOTED = "services-noted"
+    SERVICES_UNREPORTED = "services-unreported"
+    PROBE_FAILS = "probe-fails"
+    PROBE_ALONE_FAILS = "probe-alone-fails"
+    RESTART_ASKED = "restart-asked"
+    RESTART_ASKED_AGAIN = "restart-asked-again"
+    RESET = "reset"
+    RESET_WAITED_FOR = "reset-waited-for"
+    SHUTDOWN_ASKED = "shutdown-asked"
+    # Rotation and health.
+    CHECK_PENDING = "check-pending"
+    CHECK_FAILS = "check-fails"
+    JOINING_AGAIN = "joining-again"
+    DRAINING = "draining"
+    AGENT_FROZEN = "agent-frozen"
+    AGENT_SILENT = "agent-silent"
+    AGENT_BROKEN = "agent-broken"
+    SERVICES_LOST = "services-lost"
+    FOR_TOO_LONG = "for-too-long"
+    # What was asked for, and what healing makes of it.
+    PROTECTED = "protected"
+    VM_DOWN = "vm-down"
+    STOPPED = "stopped"
+    ILL_TOGETHER = "ill-together"
+    FAILED_TOGETHER = "failed-together"
+    HEALED_IN_TURN = "healed-in-turn"
+    OVERDUE = "overdue"
+    FAILED = "failed"
+    RESTART_KEEPS = "restart-keeps"
+    BOOT_KEEPS = "boot-keeps"
+    PROBE_KEEPS = "probe-keeps"
+    RECORDED = "recorded"  # in a record of another version: a sentence, and no more
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sentence:
+    """Whose turn it is (None: nobody knows, or that of what is behind it), and what people read.
+
+    What `words` does not name of detail or reason follows after a colon, then the hint in brackets.
+    """
+
+    whose: Whose | None
+    words: str = ""
+
+
+_HOST, _IMAGE, _GUEST, _ANSWERS, _BALANCER, _SERVICE = Whose
+_LOST = "somebody deleted its port on the host, and a VM that runs cannot be given another"
+_ILL = "{detail} instances of {subject} are ill together ({names}, too): none is restarted or reimaged"
+
+SENTENCES = {
+    Kind.UNREACHABLE: Sentence(None),
+    Kind.NO_SPACE: Sentence(None),
+    Kind.BUSY: Sentence(None),
+    Kind.ENDPOINT_REFUSED: Sentence(None),
+    Kind.PASSING: Sentence(None),
+    Kind.FOREIGN: Sentence(None),
+    Kind.IMAGE_CORRUPT: Sentence(None),
+    Kind.COMMAND_FAILED: Sentence(None),
+    Kind.REFUSED: Sentence(None),
+    Kind.NETWORK_BEING_LAID: Sentence(_HOST, "its network is being laid"),
+    Kind.NETWORK_NOT_LAID: Sentence(_HOST, "the service's network cannot be laid"),
+    Kind.NETWORK_FAULT: Sentence(_HOST),
+    Kind.PORT_LOST: Sentence(_HOST, _LOST),
+    Kind.PORT_LOST_ASKED: Sentence(_GUEST, f"{_LOST}: asked the guest to shut down, to start its VM again"),
+    Kind.PORT_LOST_ENDING: Sentence(_HOST, f"{_LOST}: ending the VM, to start it again"),
+    Kind.VM_NOT_RUNNING_YET: Sentence(_HOST, "the VM has been started and does not run yet"),
+    Kind.VM_STARTED_AGAIN: Sentence(_GUEST, "the VM was off: started it again"),
+    Kind.VM_ENDING: Sentence(_HOST, "ending the VM"),
+    Kind.VM_ENDING_PAUSED: Sentence(_HOST, "ending the VM, which is paused"),
+    Kind.VM_ENDING_NOT_RUNNING: Sentence(_HOST, "ending the VM, which does not run"),
+    Kind.PAUSED_BY_USER: Sentence(
+        _HOST, "somebody has paused the VM: it is left alone until it goes on (virsh resume {subject})"
+    ),
+    Kind.PAUSED_FOR_DISK: Sentence(_HOST, "the host has paused the VM"),
+    Kind.PAUSED: Sentence(_HOST, "the VM is paused"),
+    Kind.SETUP_ENDED: Sentence(_GUEST, "the VM ended while Windows Setup ran"),
+    Kind.SETUP_SILENT: Sentence(_GUEST, "setup runs in the guest"),
+    Kind.SETUP_NOT_APPLIED: Sentence(_ANSWERS, "setup has not applied the answer disc yet"),
+    Kind.SETUP_RESTART_DUE: Sentence(_GUEST, "setup has run; waiting for the restart that completes it"),
+    Kind.SETUP_RESTART_UNSEEN: Sentence(_GUEST, "setup runs in the guest; its restart has not been seen"),
+    Kind.SETUP_RESTARTED: Sentence(_GUEST, "the setup restart was seen"),
+    Kind.SETUP_PROBE_FAILS: Sentence(_GUEST, "the guest has no agent; its ready probe says"),
+    Kind.SETUP_ERROR: Sentence(_ANSWERS),
+    Kind.BOOT_SILENT: Sentence(_GUEST, "the guest is starting"),
+    Kind.NO_AGENT: Sentence(_IMAGE),
+    Kind.BOOTING: Sentence(_GUEST, "the guest is booting"),
+    Kind.BOOTS_TOO_FAST: Sentence(_GUEST, "the guest says that it is in another boot already"),
+    Kind.RESTARTS_FOR_EVER: Sentence(
+        _GUEST, "the guest restarts for ever, by itself: it is out of rotation, and looked at again after a pause"
+    ),
+    Kind.CRASHED: Sentence(_GUEST, "the guest crashed: starting it again"),
+    Kind.SERVICES_FAILED: Sentence(_GUEST, "failed to start: {names}"),
+    Kind.SERVICES_PENDING: Sentence(_GUEST, "still starting: {names}"),
+    Kind.SERVICES_NOTED: Sentence(_GUEST),
+    Kind.SERVICES_UNREPORTED: Sentence(_GUEST, "auto-start services are starting: not all have reported"),
+    Kind.PROBE_FAILS: Sentence(_GUEST, "the ready probe says"),
+    Kind.PROBE_ALONE_FAILS: Sentence(_GUEST, "its services have started; the ready probe says"),
+    Kind.RESTART_ASKED: Sentence(_GUEST, "asked the guest to restart"),
+    Kind.RESTART_ASKED_AGAIN: Sentence(_GUEST, "asked the guest to restart again"),
+    Kind.RESET: Sentence(_GUEST, "the guest did not restart: reset it"),
+    Kind.RESET_WAITED_FOR: Sentence(_GUEST, "reset the guest"),
+    Kind.SHUTDOWN_ASKED: Sentence(_GUEST, "asked the guest to shut down"),
+    Kind.CHECK_PENDING: Sentence(_GUEST, "joined the pool; the balancer's health check has not passed yet"),
+    Kind.CHECK_FAILS: Sentence(_GUEST, "the balancer's health check fails: no traffic until it passes"),
+    Kind.JOINING_AGAIN: Sentence(_BALANCER, "joining the pool again"),
+    Kind.DRAINING: Sentence(_SERVICE, "open connections are finishing"),
+    Kind.AGENT_FROZEN: Sentence(_GUEST, "not asked"),
+    Kind.AGENT_SILENT: Sentence(_GUEST, "its agent is silent"),
+    Kind.AGENT_BROKEN: Sentence(_GUEST, "its agent is broken"),
+    Kind.SERVICES_LOST: Sentence(_GUEST, "no longer active: {names}"),
+    Kind.FOR_TOO_LONG: Sentence(None, "for too long"),
+    Kind.PROTECTED: Sentence(_SERVICE, "it is protected: nothing is done to it until: vmrole unprotect"),
+    Kind.VM_DOWN: Sentence(_HOST, "its VM is {detail}"),
+    Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),
+    Kind.ILL_TOGETHER: Sentence(_SERVICE, f"{_ILL}, each comes back when it is well"),
+    Kind.FAILED_TOGETHER: Sentence(_SERVICE, f"{_ILL}, it is tried again later"),
+    Kind.HEALED_IN_TURN: Sentence(
+        _SERVICE, "it is healed when {names} is well again: one instance of a role at a time"
+    ),
+    Kind.OVERDUE: Sentence(None, "overdue while {subject}"),
+    Kind.FAILED: Sentence(None, "failed while {subject}"),
+    Kind.RESTART_KEEPS: Sentence(_SERVICE, "nothing of it was touched (longer: restart.within, stop.within)"),
+    Kind.BOOT_KEEPS: Sentence(_SERVICE, "its restart was asked for, so it keeps everything (longer: ready.within)"),
+    Kind.PROBE_KEEPS: Sentence(
+        _SERVICE, "its agent answers and its services have started, so no reimage would mend it"
+    ),
+    Kind.RECORDED: Sentence(None),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One cause; `str` is its sentence, without a full stop."""
+
+    kind: Kind
+    blames: Whose | None = None  # who has to act, where whoever found it knows that better than the kind
+    subject: str = ""  # what it is about, where that is not plainly the instance: a phase, a role, what to type
+    detail: str = ""  # the words of a driver, a guest, a probe
+    hint: str = ""
+    names: tuple[str, ...] = ()  # of services, or of instances
+    reason: Cause | None = None  # what is behind it
+    also: Cause | None = None  # what is to be said besides
+
+    @property
+    def whose(self) -> Whose | None:
+        """Whose turn it is; None: not known."""
+        return self.blames or SENTENCES[self.kind].whose or (self.reason.whose if self.reason else None)
+
+    @property
+    def root(self) -> Cause:
+        """What is the matter, without: it took too long, it failed in that phase."""
+        wraps = self.kind in (Kind.OVERDUE, Kind.FAILED, Kind.FOR_TOO_LONG)
+        return self.reason.root if wraps and self.reason else self
+
+    def __str__(self) -> str:
+        words = SENTENCES[self.kind].words
+        told = words.format(subject=self.subject, detail=self.detail, names=", ".join(self.names))
+        more = "" if "{detail}" in words else self.detail
+        parts = (told, more, str(self.reason) if self.reason else "")
+        sentence = ": ".join(part for part in parts if part) + (f" ({self.hint})" if self.hint else "")
+        return f"{sentence}; {self.also}" if self.also else sentence
+
+
+def of_error(error: VmroleError) -> Cause:
+    """An error as a cause."""
+    blames = error.whose if isinstance(error, WorldError) else Whose.SERVICE
+    return Cause(kind=_kind_of(error), blames=blames, detail=str(error), hint=error.hint)
+
+
+def _kind_of(error: VmroleError) -> Kind:
+    match error:
+        case Unreachable():
+            return Kind.UNREACHABLE
+        case NoSpace():
+            return Kind.NO_SPACE
+        case Busy():
+            return Kind.BUSY
+        case EndpointRefused():
+            return Kind.ENDPOINT_REFUSED
+        case Foreign():
+            return Kind.FOREIGN
+        case ImageCorrupt():
+            return Kind.IMAGE_CORRUPT
+        case CommandFailed():
+            return Kind.COMMAND_FAILED
+        case Permanent():
+            return Kind.REFUSED
+        case _:
+            return Kind.PASSING
