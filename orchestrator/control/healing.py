@@ -11,8 +11,10 @@ import enum
 from collections.abc import Iterable
 
 from orchestrator import lifecycle
-from orchestrator.model import Instance, InstanceName, Phase
+from orchestrator.model import Cause, Instance, InstanceName, Phase
+from orchestrator.model.cause import Kind
 
+_NAMED_MOST = 3  # in a sentence
 TOGETHER_MIN = 2  # So many ill instances at least, and more than half of the role, are ill together.
 TOGETHER_S = 900.0  # What failed longer ago than this does not fall ill together with what falls ill now.
 
@@ -81,21 +83,21 @@ def in_healing(instance: Instance) -> bool:
     return instance.strikes > 0 and instance.phase not in over and not instance.going and not instance.sick_since_s
 
 
-def sentence(judgement: Judgement, instance: Instance) -> str:
-    """What `why` says of an instance that is not healed now; "" for one that is."""
-    names = ", ".join(judgement.others[:3]) + (", …" if len(judgement.others) > 3 else "")
-    ill = (
-        f"{len(judgement.others) + 1} of {judgement.of} instances of {instance.role_name}.{instance.service} are ill"
-    )
-    match judgement.verdict:
-        case Verdict.HEAL:
-            return ""
-        case Verdict.TURN:
-            return f"it is healed when {names} is well again: one instance of a role at a time"
-        case Verdict.HOLD:
-            return f"{ill} together ({names}, too): none is restarted or reimaged, each comes back when it is well"
-        case Verdict.LEAVE:
-            return f"{ill} together ({names}, too): none is restarted or reimaged, it is tried again later"
+def together_ill(judgement: Judgement, instance: Instance) -> Cause:
+    """Why an instance is not healed: HOLD and LEAVE."""
+    kind = Kind.ILL_TOGETHER if judgement.verdict is Verdict.HOLD else Kind.FAILED_TOGETHER
+    ill = f"{len(judgement.others) + 1} of {judgement.of}"
+    subject = f"{instance.role_name}.{instance.service}"
+    return Cause(kind, subject=subject, detail=ill, names=_named(judgement))
+
+
+def in_turn(judgement: Judgement) -> Cause:
+    """Why an instance is not healed yet: TURN."""
+    return Cause(Kind.HEALED_IN_TURN, names=_named(judgement))
+
+
+def _named(judgement: Judgement) -> tuple[str, ...]:
+    return (*judgement.others[:_NAMED_MOST], *(["…"] if len(judgement.others) > _NAMED_MOST else []))
 
 
 def _fellow(one: Instance, instance: Instance) -> bool:

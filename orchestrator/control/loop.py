@@ -17,7 +17,7 @@ from typing import Literal
 from orchestrator import lifecycle
 from orchestrator.control import records
 from orchestrator.control.present import Present
-from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, sentence, turn
+from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, turn
 from orchestrator.control.unfolding import unfold
 from orchestrator.control.walking import AUDIT_S, GoesBack, conduct
 from orchestrator.errors import (
@@ -28,6 +28,7 @@ from orchestrator.errors import (
 )
 from orchestrator.host.log import subject
 from orchestrator.model import (
+    Cause,
     Endpoint,
     Event,
     Frontend,
@@ -43,6 +44,7 @@ from orchestrator.model import (
     Service,
     pool_name,
 )
+from orchestrator.model.cause import Kind, of_error
 from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host, Store
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,8 @@ _KEPT_RUNNING = (Phase.SETUP, Phase.STARTING, Phase.RESTARTING)
 
 _HOLDING = threading.Lock()  # Else an older set of addresses could be laid over a newer one.
 
-Kind = Literal["service", "operation", "instance"]
-Key = tuple[Kind, str]
+Noun = Literal["service", "operation", "instance"]
+Key = tuple[Noun, str]
 
 
 def faced(services: Sequence[Service], peopled: Container[str]) -> list[Service]:
@@ -183,7 +185,7 @@ class Reconciler:
         self._in_flight: set[Key] = set()
         self._woken: set[Key] = set()  # woken while in flight: run again at once
         self._laid: dict[str, frozenset[str]] = {}  # for which uids this process has laid the network
-        self._unlaid: dict[str, str] = {}  # why the network of a service could not be laid
+        self._unlaid: dict[str, Cause] = {}  # why the network of a service could not be laid
         self._conducting = threading.Lock()  # Two operations at once would each see the other's instances serve.
         self._changed = threading.Condition()
         self._stopping = False
@@ -204,7 +206,7 @@ class Reconciler:
         self._thread.join(within_s)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def wake(self, kind: Kind, key: str) -> None:
+    def wake(self, kind: Noun, key: str) -> None:
         """Looks at the record now: something may have changed."""
         with self._changed:
             self._schedule((kind, key), 0.0)
@@ -296,7 +298,7 @@ class Reconciler:
         except StaleRevision:
             return 0.0  # Someone else was first: read again.
         except VmroleError as error:
-            log.warning("%s", sentence(error))
+            log.warning("%s", of_error(error))
             return TRANSIENT_AGAIN_S
         raise AssertionError(key)
 
@@ -315,7 +317,7 @@ class Reconciler:
         try:
             laid, again_s = tend(self._present, self._host, name)
         except VmroleError as error:
-            self._unlaid[name] = sentence(error)
+            self._unlaid[name] = of_error(error)
             raise
         self._unlaid.pop(name, None)
         fresh = laid - self._laid.get(name, frozenset())
@@ -344,12 +346,16 @@ class Reconciler:
         if instance is None:
             return NEVER_S
         if instance.uid not in self._laid.get(instance.service, frozenset()) and self._may_start(instance):
-            why_not = self._unlaid.get(instance.service, "")
+            why_not = self._unlaid.get(instance.service)
             if not why_not:  # Else it is tried again each second, and all who wait would have it tried at once.
                 self.wake("service", instance.service)  # A VM never starts before its guard against spoofing stands.
-            told = f"the service's network cannot be laid: {why_not}" if why_not else "its network is being laid"
+            kind = Kind.NETWORK_NOT_LAID if why_not else Kind.NETWORK_BEING_LAID
             since_s = instance.sick_since_s or self._clock.now_s()  # Its time begins when there is a network.
-            save(self._present, instance, replace(instance, waiting=told, sick_since_s=since_s))
+            save(
+                self._present,
+                instance,
+                replace(instance, waits_for=Cause(kind, reason=why_not), sick_since_s=since_s),
+            )
             return TRANSIENT_AGAIN_S
         after, again_s = turn(self._present, self._host, instance)
         if after is None:

@@ -26,6 +26,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.model import (
+    Cause,
     Image,
     Instance,
     Operation,
@@ -38,6 +39,7 @@ from orchestrator.model import (
     Unknown,
     Upgrade,
 )
+from orchestrator.model.cause import recorded
 from orchestrator.ports import Check, Document, Write
 
 Whole = Image | Service | Revision | Operation | Rollout  # a document each
@@ -63,6 +65,7 @@ _KIND: dict[type[Any], str] = {
     Rollout: ROLLOUT,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
+_CAUSES = {"waits_for": "waiting", "failed_by": "failure"}  # fields, and what they were called as sentences
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
 # Roles, which may be large, are stored by themselves.
 _WISH_PARTS: set[str] = set(_OF_WISH)
@@ -196,6 +199,8 @@ def put_state(instance: Instance) -> Write:
     """The write that changes how far the instance is; of what it is built it names the template."""
     body = _adapter(Instance).dump_python(instance, mode="json", exclude=_STATE_ELSEWHERE)
     body["role"] = digest(instance.role)
+    for field in _CAUSES:
+        body[field] = _sparse(body[field])
     return Write(STATE, instance.name, body, instance.state_revision)
 
 
@@ -230,6 +235,13 @@ def _bare(record: Record) -> dict[str, Any]:
     for key in _NOT_STORED:
         body.pop(key, None)
     return body
+
+
+def _sparse(cause: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A cause without the fields that say nothing: a record is written each time that it waits for something else."""
+    if cause is None:
+        return None
+    return {key: _sparse(value) if isinstance(value, dict) else value for key, value in cause.items() if value}
 
 
 def with_unknown(body: dict[str, Any], unknown: Unknown) -> dict[str, Any]:
@@ -293,11 +305,16 @@ def decode_instance(wish: Document, state: Document | None, templates: Mapping[s
                 "role": goal["role"],
             }
         else:
-            reached = {**state.body, "role": templates[state.body["role"]]}
+            reached = {**state.body, **_causes(state.body), "role": templates[state.body["role"]]}
         revisions = {"wish_revision": wish.revision, "state_revision": state.revision if state else 0}
         return cast("Instance", _read(Instance, {**reached, **wish.body, "goal": goal}, wish, **revisions))
     except _UNREADABLE as error:
         return _aside(wish, error, kind="instance")
+
+
+def _causes(body: Mapping[str, Any]) -> dict[str, Cause | None]:
+    """What it waits for, and has failed by. A sentence was written by an earlier version, so it is the newer."""
+    return {field: recorded(body.get(sentence, body.get(field))) for field, sentence in _CAUSES.items()}
 
 
 def _role(entry: Mapping[str, Any], templates: Mapping[str, Role]) -> Role:
@@ -333,6 +350,8 @@ def unknown(record: object, body: Mapping[str, Any]) -> Unknown:
 
 def _note_unknown(value: object, body: object, path: Path, later: list[tuple[Path, str]]) -> None:
     """Adds where the body holds a field that the value has no place for."""
+    if isinstance(value, Cause):  # Each is written anew: what a newer version has put into one is not the next one's.
+        return
     match body:
         case dict() if dataclasses.is_dataclass(type(value)):
             attributes, nesting = _places(cast("Any", type(value)))

@@ -14,7 +14,7 @@ from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, placed_in, read_again
 from orchestrator.control.deployment import Capacity
-from orchestrator.control.loop import Kind
+from orchestrator.control.loop import Noun
 from orchestrator.control.present import Present
 from orchestrator.control.rolling import Rolling
 from orchestrator.control.unfolding import unfold
@@ -59,7 +59,7 @@ class Control(Rolling):
         secret_fault: SecretFault = lambda _service, _secret: "",
         capacity: Capacity,
         clock: Clock,
-        wake: Callable[[Kind, str], None],
+        wake: Callable[[Noun, str], None],
         seats: Callable[[], Mapping[InstanceName, Seat]],
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
         present: Present | None = None,
@@ -343,7 +343,7 @@ class Control(Rolling):
                 self._wake("instance", name)
 
     @contextlib.contextmanager
-    def _waking(self, kind: Kind, *keys: str) -> Iterator[None]:
+    def _waking(self, kind: Noun, *keys: str) -> Iterator[None]:
         """Wakes them in any case: what the store gave no answer to may stand in it."""
         try:
             yield

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from orchestrator.control import records, revisions
 from orchestrator.control.applied import Applied, Author, afresh
-from orchestrator.control.loop import Kind
+from orchestrator.control.loop import Noun
 from orchestrator.control.queries import Queries
 from orchestrator.control.walking import course_of
 from orchestrator.errors import Conflict
@@ -29,7 +29,7 @@ class Rolling(Queries, abc.ABC):
         """Records the service, under the lock; see `Control.apply_spec`."""
 
     @abc.abstractmethod
-    def _waking(self, kind: Kind, *keys: str) -> contextlib.AbstractContextManager[None]:
+    def _waking(self, kind: Noun, *keys: str) -> contextlib.AbstractContextManager[None]:
         """Wakes whom a commit concerns."""
 
     @afresh

@@ -13,8 +13,9 @@ from dataclasses import replace
 from orchestrator import lifecycle
 from orchestrator.control import healing, records
 from orchestrator.control.present import Present
-from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable, VmroleError
-from orchestrator.model import Event, Instance, Phase
+from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable
+from orchestrator.model import Cause, Event, Instance, Phase
+from orchestrator.model.cause import Kind, of_error
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import seating
@@ -48,23 +49,26 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
     match _attempt(before, host):
         case Done(seen, because, then):
             return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
-        case Wait(seen, reason, again_s, True, note):
-            sick = replace(seen, waiting=reason, sick_since_s=before.sick_since_s or now_s)
+        case Wait(seen, cause, again_s, True, note):
+            sick = replace(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
             return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
-        case Wait(seen, reason, again_s, _, note):
+        case Wait(seen, cause, again_s, _, note):
             well = seen.phase is Phase.SERVING and not seen.unwell_since_s
             sick_s = 0.0 if well else blameless_s(before, now_s)
-            blamed = replace(seen, waiting=reason, sick_s=sick_s, sick_since_s=0.0)
+            blamed = replace(seen, waits_for=cause, sick_s=sick_s, sick_since_s=0.0)
             if not well and (blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed)):
                 if note:  # What becomes of it now has a line of its own.
                     before = blamed = save(present, before, blamed, _event(blamed, now_s, note))
                 late = blamed.phase is not Phase.SERVING
-                return _ail(present, host, before, blamed, f"overdue while {seen.phase}: {reason}" if late else "")
+                overdue = Cause(Kind.OVERDUE, subject=seen.phase, reason=cause)
+                return _ail(present, host, before, blamed, overdue if late else None)
             return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
-        case Failed(reason, False) if not before.held:  # A look again, now and then: what is in the way may go.
-            return _heal(present, host, before, f"failed while {before.phase}: {reason}", leave=True), 0.0
-        case Failed(reason):
-            return _ail(present, host, before, before, f"failed while {before.phase}: {reason}")
+        case Failed(cause, False) if not before.held:  # A look again, now and then: what is in the way may go.
+            return _heal(
+                present, host, before, Cause(Kind.FAILED, subject=before.phase, reason=cause), leave=True
+            ), 0.0
+        case Failed(cause):
+            return _ail(present, host, before, before, Cause(Kind.FAILED, subject=before.phase, reason=cause))
 
 
 def _attempt(instance: Instance, host: Host) -> Outcome:
@@ -75,55 +79,62 @@ def _attempt(instance: Instance, host: Host) -> Outcome:
         fault = "" if isinstance(outcome, Done) else host.machine.network.fault(instance)
         if cut and isinstance(outcome, Done):
             return replace(outcome, because=cut)
-        return _blameless(outcome, instance, fault) if fault else outcome
+        return _blameless(outcome, instance, Cause(Kind.NETWORK_FAULT, detail=fault)) if fault else outcome
     except (Unreachable, NoSpace) as error:
-        return _blameless(None, instance, sentence(error))
+        return _blameless(None, instance, of_error(error))
     except Transient as error:
-        return Wait(instance, sentence(error), TRANSIENT_AGAIN_S)
+        return Wait(instance, of_error(error), TRANSIENT_AGAIN_S)
     except Foreign as error:  # No restart and no reimage makes it ours.
-        return Failed(sentence(error), mendable=False)
+        return Failed(of_error(error), mendable=False)
     except Permanent as error:
-        return Failed(sentence(error))
+        return Failed(of_error(error))
 
 
-def _blameless(outcome: Outcome | None, instance: Instance, reason: str) -> Wait:
+def _blameless(outcome: Outcome | None, instance: Instance, cause: Cause) -> Wait:
     """Not the instance's fault: neither its deadline runs meanwhile, nor its ill health."""
     seen, note = (outcome.instance, outcome.note) if isinstance(outcome, Wait) else (instance, "")
     seen = replace(seen, unwell_since_s=0.0) if seen.unwell_since_s else seen
-    return Wait(seen, reason, TRANSIENT_AGAIN_S, blameless=True, note=note)
+    return Wait(seen, cause, TRANSIENT_AGAIN_S, blameless=True, note=note)
 
 
-def _ail(present: Present, host: Host, before: Instance, ill: Instance, reason: str) -> tuple[Instance, float]:
-    """Heals an instance that failed or is overdue, if its role can bear it. No reason: it is ill and may get well."""
+def _ail(
+    present: Present, host: Host, before: Instance, ill: Instance, cause: Cause | None
+) -> tuple[Instance, float]:
+    """Heals an instance that failed or is overdue, if its role can bear it. No cause: it is ill and may get well."""
     now_s = host.machine.clock.now_s()
     if ill.held:
-        waits = replace(ill, waiting=f"{reason or ill.waiting}; {PROTECTED}")
+        known = cause or ill.waits_for
+        waits = replace(ill, waits_for=known.besides(PROTECTED) if known else PROTECTED)
         kept_back = replace(waits, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
         note = None if before.sick_since_s else _event(ill, now_s, kept_back.waiting)
         return save(present, before, kept_back, note), HELD_S
     last_rung = lifecycle.heal(ill) is Phase.FAILED
     with _HEALING:  # Two at once would each see the other well.
-        if reason and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked or ill.by_request):
-            return _heal(present, host, ill, reason), 0.0
+        if cause and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked or ill.by_request):
+            return _heal(present, host, ill, cause), 0.0
         judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
-        told = healing.sentence(judgement, ill)
         match judgement.verdict:
             case healing.Verdict.HOLD:
-                held = replace(ill, waiting=told, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
-                return save(present, before, held, None if before.sick_since_s else _event(ill, now_s, told)), HELD_S
-            case _ if not reason:
+                together = healing.together_ill(judgement, ill)
+                held = replace(
+                    ill, waits_for=together, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s
+                )
+                note = None if before.sick_since_s else _event(ill, now_s, str(together))
+                return save(present, before, held, note), HELD_S
+            case _ if cause is None:
                 return save(present, before, ill), HELD_S
             case _ if before.sick_since_s and ill.phase in (Phase.STARTING, Phase.READY):
                 return _enter(
                     present, ill, ill.phase, now_s, because="its role is well again: it has its time anew"
                 ), 0.0
             case healing.Verdict.LEAVE:
-                return _heal(present, host, ill, f"{reason}; {told}", leave=True), 0.0
+                return _heal(present, host, ill, cause.besides(healing.together_ill(judgement, ill)), leave=True), 0.0
             case healing.Verdict.TURN if not last_rung:
-                return save(present, before, replace(ill, waiting=f"{reason}; {told}")), HELD_S
+                waits = replace(ill, waits_for=cause.besides(healing.in_turn(judgement)))
+                return save(present, before, waits), HELD_S
             case _:  # Of a role of one nobody can tell whether it is alone in its illness: it is looked at again.
                 alone = last_rung and ill.set_up and not ill.only_probe and judgement.of == 1
-                return _heal(present, host, ill, reason, leave=alone), 0.0
+                return _heal(present, host, ill, cause, leave=alone), 0.0
 
 
 def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, float]:
@@ -137,11 +148,6 @@ def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, 
         if healing.ahead(failed, present.instances_of(failed.service).values()):
             return failed, HELD_S
         return _enter(present, failed, Phase.STOPPING, now_s, because="it is tried again"), 0.0
-
-
-def sentence(error: VmroleError) -> str:
-    """The error and what to do about it, for `why`."""
-    return f"{error} ({error.hint})" if error.hint else str(error)
 
 
 def _follow_goal(instance: Instance) -> Instance:
@@ -172,7 +178,7 @@ def _enter(
     present: Present, seen: Instance, phase: Phase, now_s: float, *, because: str = "", note: str = ""
 ) -> Instance:
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
-    entered = replace(seen, phase=phase, phase_since_s=now_s, waiting="", unwell_since_s=0.0)
+    entered = replace(seen, phase=phase, phase_since_s=now_s, waits_for=None, unwell_since_s=0.0)
     entered = replace(entered, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
     entered = replace(entered, frozen_since_s=0.0, only_probe=False, powered_on=seen.phase is Phase.STOPPED)
     if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.HALTING, Phase.STOPPING):
@@ -204,11 +210,11 @@ def _enter(
             calms=0,
             calm_until_s=0.0,
             strikes=0 if asked_for else seen.strikes,
-            failure="" if asked_for else seen.failure,
+            failed_by=None if asked_for else seen.failed_by,
         )
     elif phase is Phase.RESTARTING:
         asked = seen.restart_asked or seen.phase is Phase.STOPPED
-        entered = replace(entered, failure="", by_request=asked)
+        entered = replace(entered, failed_by=None, by_request=asked)
     elif phase in (Phase.STARTING, Phase.ERASING):
         entered = replace(entered, set_up=phase is Phase.STARTING, services_pending=(), services_failed=())
     after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
@@ -220,13 +226,13 @@ def _enter(
     return replace(entered, state_revision=revision)
 
 
-def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leave: bool = False) -> Instance:
+def _heal(present: Present, host: Host, instance: Instance, cause: Cause, *, leave: bool = False) -> Instance:
     """One rung up the healing ladder, or failed: the evidence is kept in either case. `leave`: failed for a while."""
     phase = Phase.FAILED if leave else lifecycle.heal(instance)
     rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
     note = kept(instance, host.machine)
-    log.warning("%s; now %s", reason, phase)
-    struck = replace(instance, strikes=rung, failure=reason, set_up=instance.set_up and phase is not Phase.STOPPING)
+    log.warning("%s; now %s", cause, phase)
+    struck = replace(instance, strikes=rung, failed_by=cause, set_up=instance.set_up and phase is not Phase.STOPPING)
     now_s = host.machine.clock.now_s()
     if phase is Phase.FAILED and instance.restart_asked:  # It was tried: the wish is not renewed by itself.
         struck = replace(struck, boot=instance.goal.wanted.boot, by_request=instance.set_up)
@@ -237,21 +243,21 @@ def _heal(present: Present, host: Host, instance: Instance, reason: str, *, leav
     elif leave or (phase is Phase.FAILED and (instance.only_probe or struck.by_request)):
         struck = replace(struck, revisit_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
     if phase is Phase.FAILED and not leave and (kept_for := _kept_for(instance)):
-        struck = replace(struck, failure=f"{reason}; {kept_for}")
-    return _enter(present, struck, phase, now_s, because=reason, note=note)
+        struck = replace(struck, failed_by=cause.besides(Cause(kept_for)))
+    return _enter(present, struck, phase, now_s, because=str(cause), note=note)
 
 
-def _kept_for(instance: Instance) -> str:
-    """Why the ladder goes no further than to a failure, in words; "" where it has come to its end."""
+def _kept_for(instance: Instance) -> Kind | None:
+    """Why the ladder goes no further than to a failure; None where it has come to its end."""
     match instance.phase:
         case Phase.RESTARTING if instance.restart_asked or instance.by_request:
-            return "nothing of it was touched (longer: restart.within, stop.within)"
+            return Kind.RESTART_KEEPS
         case Phase.STARTING | Phase.READY if instance.by_request:
-            return "its restart was asked for, so it keeps everything (longer: ready.within)"
+            return Kind.BOOT_KEEPS
         case _ if instance.only_probe:
-            return "its agent answers and its services have started, so no reimage would mend it"
+            return Kind.PROBE_KEEPS
         case _:
-            return ""
+            return None
 
 
 def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.control import records
 from orchestrator.control.present import Present
-from orchestrator.control.turns import NEVER_S, sentence
+from orchestrator.control.turns import NEVER_S
 from orchestrator.control.unfolding import BATCH
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model import (
@@ -21,6 +21,7 @@ from orchestrator.model import (
     Upgrade,
     Walking,
 )
+from orchestrator.model.cause import of_error
 from orchestrator.ports import Host
 from orchestrator.rules import rollout
 from orchestrator.rules.standing import Course
@@ -100,7 +101,7 @@ def _go_back(present: Present, host: Host, broken: Rollout, goes_back: GoesBack 
         except StaleRevision:
             return 0.0
         except (Conflict, NotFound, InvalidInput) as error:
-            why_not = sentence(error)
+            why_not = str(of_error(error))
     after = present.find(Rollout, broken.id)
     if after is None or after.progress is not Progress.RUNNING:
         return NEVER_S

@@ -5,6 +5,7 @@ image: what one is, and the machine that it wants.
 tls: how an endpoint proves who it is.
 template: what the user writes of a service and its roles.
 revision: that, as it was applied, numbered.
+cause: why one waits or has failed, and whose turn it is.
 allocation: what we allocate for a service: its private network, its instances' cards.
 instance: what is wanted of one, and how far it is.
 world: what the world shows: VMs, guests, members of pools.
@@ -12,6 +13,7 @@ work: the ledger and long work.
 """
 
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
+from orchestrator.model.cause import Cause
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from orchestrator.model.instance import Goal, Incarnation, Instance, Phase
 from orchestrator.model.naming import (
@@ -84,6 +86,7 @@ __all__ = [
     "Agent",
     "AnswerFormat",
     "Carrier",
+    "Cause",
     "Certificate",
     "Deadlines",
     "DiskBus",

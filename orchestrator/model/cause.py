@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
 from orchestrator.errors import (
     Busy,
@@ -46,15 +49,16 @@ class Kind(enum.StrEnum):
     PORT_LOST_ENDING = "port-lost-ending"
     VM_NOT_RUNNING_YET = "vm-not-running-yet"
     VM_STARTED_AGAIN = "vm-started-again"
+    VM_DOWN = "vm-down"
+    VM_STUCK = "vm-stuck"
+    VM_ENDED_LATER = "vm-ended-later"
     VM_ENDING = "vm-ending"
-    VM_ENDING_PAUSED = "vm-ending-paused"
-    VM_ENDING_NOT_RUNNING = "vm-ending-not-running"
     PAUSED_BY_USER = "paused-by-user"
     PAUSED_FOR_DISK = "paused-for-disk"
     PAUSED = "paused"
     # Setup.
     SETUP_ENDED = "setup-ended"
-    SETUP_SILENT = "setup-silent"
+    SETUP_RUNS = "setup-runs"
     SETUP_NOT_APPLIED = "setup-not-applied"
     SETUP_RESTART_DUE = "setup-restart-due"
     SETUP_RESTART_UNSEEN = "setup-restart-unseen"
@@ -62,7 +66,7 @@ class Kind(enum.StrEnum):
     SETUP_PROBE_FAILS = "setup-probe-fails"
     SETUP_ERROR = "setup-error"
     # Boots and services.
-    BOOT_SILENT = "boot-silent"
+    STARTING = "starting"
     NO_AGENT = "no-agent"
     BOOTING = "booting"
     BOOTS_TOO_FAST = "boots-too-fast"
@@ -71,7 +75,6 @@ class Kind(enum.StrEnum):
     SERVICES_FAILED = "services-failed"
     SERVICES_PENDING = "services-pending"
     SERVICES_NOTED = "services-noted"
-    SERVICES_UNREPORTED = "services-unreported"
     PROBE_FAILS = "probe-fails"
     PROBE_ALONE_FAILS = "probe-alone-fails"
     RESTART_ASKED = "restart-asked"
@@ -82,16 +85,18 @@ class Kind(enum.StrEnum):
     # Rotation and health.
     CHECK_PENDING = "check-pending"
     CHECK_FAILS = "check-fails"
+    CHECK_AWAITED = "check-awaited"
     JOINING_AGAIN = "joining-again"
     DRAINING = "draining"
-    AGENT_FROZEN = "agent-frozen"
+    FROZEN = "frozen"
+    THAW_AWAITED = "thaw-awaited"
+    NOT_ASKED = "not-asked"
     AGENT_SILENT = "agent-silent"
     AGENT_BROKEN = "agent-broken"
     SERVICES_LOST = "services-lost"
     FOR_TOO_LONG = "for-too-long"
     # What was asked for, and what healing makes of it.
     PROTECTED = "protected"
-    VM_DOWN = "vm-down"
     STOPPED = "stopped"
     ILL_TOGETHER = "ill-together"
     FAILED_TOGETHER = "failed-together"
@@ -102,6 +107,21 @@ class Kind(enum.StrEnum):
     BOOT_KEEPS = "boot-keeps"
     PROBE_KEEPS = "probe-keeps"
     RECORDED = "recorded"  # in a record of another version: a sentence, and no more
+
+
+# What says only where or for how long: what is the matter is the reason behind it.
+_WRAPS = frozenset(
+    {
+        Kind.OVERDUE,
+        Kind.FAILED,
+        Kind.FOR_TOO_LONG,
+        Kind.SETUP_RUNS,
+        Kind.STARTING,
+        Kind.NOT_ASKED,
+        Kind.CHECK_AWAITED,
+        Kind.NETWORK_NOT_LAID,
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,6 +136,9 @@ class Sentence:
 
 
 _HOST, _IMAGE, _GUEST, _ANSWERS, _BALANCER, _SERVICE = Whose
+_KINDS: Final = frozenset(map(str, Kind))
+_ALL_WHOSE: Final = tuple(map(str, Whose))
+_SHAPELESS_CHARS = 300  # of what is no cause at all
 _LOST = "somebody deleted its port on the host, and a VM that runs cannot be given another"
 _ILL = "{detail} instances of {subject} are ill together ({names}, too): none is restarted or reimaged"
 
@@ -133,27 +156,28 @@ SENTENCES = {
     Kind.NETWORK_NOT_LAID: Sentence(_HOST, "the service's network cannot be laid"),
     Kind.NETWORK_FAULT: Sentence(_HOST),
     Kind.PORT_LOST: Sentence(_HOST, _LOST),
-    Kind.PORT_LOST_ASKED: Sentence(_GUEST, f"{_LOST}: asked the guest to shut down, to start its VM again"),
+    Kind.PORT_LOST_ASKED: Sentence(_HOST, f"{_LOST}: asked the guest to shut down, to start its VM again"),
     Kind.PORT_LOST_ENDING: Sentence(_HOST, f"{_LOST}: ending the VM, to start it again"),
     Kind.VM_NOT_RUNNING_YET: Sentence(_HOST, "the VM has been started and does not run yet"),
     Kind.VM_STARTED_AGAIN: Sentence(_GUEST, "the VM was off: started it again"),
-    Kind.VM_ENDING: Sentence(_HOST, "ending the VM"),
-    Kind.VM_ENDING_PAUSED: Sentence(_HOST, "ending the VM, which is paused"),
-    Kind.VM_ENDING_NOT_RUNNING: Sentence(_HOST, "ending the VM, which does not run"),
+    Kind.VM_DOWN: Sentence(_HOST, "its VM is {detail}"),
+    Kind.VM_STUCK: Sentence(_HOST),
+    Kind.VM_ENDED_LATER: Sentence(_HOST, "its VM is ended when {detail} are over (stop.within)"),
+    Kind.VM_ENDING: Sentence(_HOST, "ending the VM{detail}"),
     Kind.PAUSED_BY_USER: Sentence(
         _HOST, "somebody has paused the VM: it is left alone until it goes on (virsh resume {subject})"
     ),
     Kind.PAUSED_FOR_DISK: Sentence(_HOST, "the host has paused the VM"),
     Kind.PAUSED: Sentence(_HOST, "the VM is paused"),
     Kind.SETUP_ENDED: Sentence(_GUEST, "the VM ended while Windows Setup ran"),
-    Kind.SETUP_SILENT: Sentence(_GUEST, "setup runs in the guest"),
+    Kind.SETUP_RUNS: Sentence(_GUEST, "setup runs in the guest"),
     Kind.SETUP_NOT_APPLIED: Sentence(_ANSWERS, "setup has not applied the answer disc yet"),
     Kind.SETUP_RESTART_DUE: Sentence(_GUEST, "setup has run; waiting for the restart that completes it"),
     Kind.SETUP_RESTART_UNSEEN: Sentence(_GUEST, "setup runs in the guest; its restart has not been seen"),
     Kind.SETUP_RESTARTED: Sentence(_GUEST, "the setup restart was seen"),
     Kind.SETUP_PROBE_FAILS: Sentence(_GUEST, "the guest has no agent; its ready probe says"),
     Kind.SETUP_ERROR: Sentence(_ANSWERS),
-    Kind.BOOT_SILENT: Sentence(_GUEST, "the guest is starting"),
+    Kind.STARTING: Sentence(_GUEST, "the guest is starting"),
     Kind.NO_AGENT: Sentence(_IMAGE),
     Kind.BOOTING: Sentence(_GUEST, "the guest is booting"),
     Kind.BOOTS_TOO_FAST: Sentence(_GUEST, "the guest says that it is in another boot already"),
@@ -164,7 +188,6 @@ SENTENCES = {
     Kind.SERVICES_FAILED: Sentence(_GUEST, "failed to start: {names}"),
     Kind.SERVICES_PENDING: Sentence(_GUEST, "still starting: {names}"),
     Kind.SERVICES_NOTED: Sentence(_GUEST),
-    Kind.SERVICES_UNREPORTED: Sentence(_GUEST, "auto-start services are starting: not all have reported"),
     Kind.PROBE_FAILS: Sentence(_GUEST, "the ready probe says"),
     Kind.PROBE_ALONE_FAILS: Sentence(_GUEST, "its services have started; the ready probe says"),
     Kind.RESTART_ASKED: Sentence(_GUEST, "asked the guest to restart"),
@@ -174,15 +197,20 @@ SENTENCES = {
     Kind.SHUTDOWN_ASKED: Sentence(_GUEST, "asked the guest to shut down"),
     Kind.CHECK_PENDING: Sentence(_GUEST, "joined the pool; the balancer's health check has not passed yet"),
     Kind.CHECK_FAILS: Sentence(_GUEST, "the balancer's health check fails: no traffic until it passes"),
+    Kind.CHECK_AWAITED: Sentence(None, "out of rotation until its check passes"),
     Kind.JOINING_AGAIN: Sentence(_BALANCER, "joining the pool again"),
     Kind.DRAINING: Sentence(_SERVICE, "open connections are finishing"),
-    Kind.AGENT_FROZEN: Sentence(_GUEST, "not asked"),
+    Kind.FROZEN: Sentence(_HOST),
+    Kind.THAW_AWAITED: Sentence(
+        _HOST,
+        "it is not asked to go down, for {detail} s at most, until they thaw (virsh domfsthaw {subject})",
+    ),
+    Kind.NOT_ASKED: Sentence(None, "not asked"),
     Kind.AGENT_SILENT: Sentence(_GUEST, "its agent is silent"),
     Kind.AGENT_BROKEN: Sentence(_GUEST, "its agent is broken"),
     Kind.SERVICES_LOST: Sentence(_GUEST, "no longer active: {names}"),
     Kind.FOR_TOO_LONG: Sentence(None, "for too long"),
     Kind.PROTECTED: Sentence(_SERVICE, "it is protected: nothing is done to it until: vmrole unprotect"),
-    Kind.VM_DOWN: Sentence(_HOST, "its VM is {detail}"),
     Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),
     Kind.ILL_TOGETHER: Sentence(_SERVICE, f"{_ILL}, each comes back when it is well"),
     Kind.FAILED_TOGETHER: Sentence(_SERVICE, f"{_ILL}, it is tried again later"),
@@ -200,13 +228,14 @@ SENTENCES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Cause:
     """One cause; `str` is its sentence, without a full stop."""
 
     kind: Kind
-    blames: Whose | None = None  # who has to act, where whoever found it knows that better than the kind
-    subject: str = ""  # what it is about, where that is not plainly the instance: a phase, a role, what to type
+    _: dataclasses.KW_ONLY
+    blames: Whose | None = None  # who has to act, where whoever saw it knows that better than the kind
+    subject: str = ""  # what it is about, where that is not plainly the instance: a phase, a role
     detail: str = ""  # the words of a driver, a guest, a probe
     hint: str = ""
     names: tuple[str, ...] = ()  # of services, or of instances
@@ -216,13 +245,16 @@ class Cause:
     @property
     def whose(self) -> Whose | None:
         """Whose turn it is; None: not known."""
-        return self.blames or SENTENCES[self.kind].whose or (self.reason.whose if self.reason else None)
+        return self.blames or (self.reason.whose if self.reason else None) or SENTENCES[self.kind].whose
 
     @property
     def root(self) -> Cause:
         """What is the matter, without: it took too long, it failed in that phase."""
-        wraps = self.kind in (Kind.OVERDUE, Kind.FAILED, Kind.FOR_TOO_LONG)
-        return self.reason.root if wraps and self.reason else self
+        return self.reason.root if self.kind in _WRAPS and self.reason else self
+
+    def besides(self, more: Cause) -> Cause:
+        """The same, with `more` to be said after all that there is to say."""
+        return dataclasses.replace(self, also=self.also.besides(more) if self.also else more)
 
     def __str__(self) -> str:
         words = SENTENCES[self.kind].words
@@ -233,10 +265,47 @@ class Cause:
         return f"{sentence}; {self.also}" if self.also else sentence
 
 
+def recorded(body: object) -> Cause | None:
+    """What a record has for a cause: None, a sentence of an earlier version, or fields, maybe those of a newer one.
+
+    Whatever it is, it reads as some cause: no record is lost for the sake of a sentence.
+    """
+    match body:
+        case None | "":
+            return None
+        case str():
+            return Cause(Kind.RECORDED, detail=body)
+        case dict() if isinstance(kind := body.get("kind"), str):
+            return _of_fields(kind, body)
+        case _:
+            return Cause(Kind.RECORDED, detail=json.dumps(body, ensure_ascii=False)[:_SHAPELESS_CHARS])
+
+
+def _of_fields(kind: str, body: Mapping[str, Any]) -> Cause:
+    def text(key: str) -> str:
+        return value if isinstance(value := body.get(key), str) else ""
+
+    whose, names = body.get("blames"), body.get("names")
+    cause = Cause(
+        Kind(kind) if kind in _KINDS else Kind.RECORDED,
+        blames=Whose(whose) if whose in _ALL_WHOSE else None,
+        subject=text("subject"),
+        detail=text("detail"),
+        hint=text("hint"),
+        names=tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else (),
+        reason=recorded(body.get("reason")),
+        also=recorded(body.get("also")),
+    )
+    if kind in _KINDS:
+        return cause
+    words = (kind.replace("-", " "), cause.detail, ", ".join(cause.names))
+    return dataclasses.replace(cause, detail=": ".join(filter(None, words)), names=())
+
+
 def of_error(error: VmroleError) -> Cause:
     """An error as a cause."""
     blames = error.whose if isinstance(error, WorldError) else Whose.SERVICE
-    return Cause(kind=_kind_of(error), blames=blames, detail=str(error), hint=error.hint)
+    return Cause(_kind_of(error), blames=blames, detail=str(error), hint=error.hint)
 
 
 def _kind_of(error: VmroleError) -> Kind:

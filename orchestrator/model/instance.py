@@ -7,6 +7,7 @@ import enum
 import uuid
 
 from orchestrator.model.allocation import Nic
+from orchestrator.model.cause import Cause
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.template import Role
 
@@ -93,11 +94,11 @@ class Instance:
     agent_fault_since_s: float = 0.0  # since when that is so; 0 = it is not
     agent_fault_told_s: float = 0.0  # since when it was so of which the ledger was told last
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
-    waiting: str = ""  # one sentence: what this phase waits for
+    waits_for: Cause | None = None  # what this phase waits for; None: nothing is known that it waits for
     services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last
     services_failed: tuple[str, ...] = ()  # those that have failed to
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
-    failure: str = ""  # one sentence: why the instance failed, and in which phase
+    failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
     revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
     strikes: int = 0  # healing attempts since it last served
@@ -113,6 +114,22 @@ class Instance:
     def revision(self) -> int:
         """Rises whenever anything of the instance is written; 0: it is not stored yet."""
         return max(self.wish_revision, self.state_revision)
+
+    @property
+    def waiting(self) -> str:
+        """What this phase waits for, in a sentence."""
+        return str(self.waits_for or "")
+
+    @property
+    def failure(self) -> str:
+        """Why the instance failed, and in which phase, in a sentence."""
+        return str(self.failed_by or "")
+
+    @property
+    def cause(self) -> Cause | None:
+        """What is the matter with it now: what has made it fail, else what it waits for."""
+        now = self.failed_by if self.phase is Phase.FAILED else self.waits_for
+        return now.root if now else None
 
     @property
     def hostname(self) -> str:

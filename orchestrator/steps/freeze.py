@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Identity, Instance, Silence
+from orchestrator.model.cause import Cause, Kind
 from orchestrator.rules.patience import THAW_WITHIN_S
+from orchestrator.steps import hearing
 from orchestrator.steps.outcomes import Wait
 
 AGAIN_S = 0.5
@@ -25,6 +27,8 @@ def thaw(instance: Instance, identity: Identity | Silence, now_s: float) -> Wait
     since_s = instance.frozen_since_s or now_s
     if now_s - since_s > THAW_WITHIN_S:
         return None
-    left = f"for {THAW_WITHIN_S:g} s at most, until they thaw (virsh domfsthaw {instance.name})"
     unasked = replace(instance, frozen_since_s=since_s, asked_at_s=0.0, asks=0)
-    return Wait(unasked, f"it is not asked to go down, {left}: {identity.reason}", AGAIN_S)
+    awaited = Cause(
+        Kind.THAW_AWAITED, subject=instance.name, detail=f"{THAW_WITHIN_S:g}", reason=hearing.frozen(identity)
+    )
+    return Wait(unasked, awaited, AGAIN_S)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Identity, Instance, Power, Seat, Services, Silence, Standing
+from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import pool
 from orchestrator.rules.patience import blameless_s
-from orchestrator.steps import cut_off, restarts
-from orchestrator.steps.hearing import agent_heard, count_resets, identity_of
+from orchestrator.steps import cut_off, restarts, stuck
+from orchestrator.steps.hearing import agent_heard, count_resets, frozen, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S
 
@@ -29,9 +30,9 @@ def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcom
     if domain.power is not Power.RUNNING:
         return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
     if domain.stuck:
-        return _unwell(replace(instance, only_probe=False), host.clock.now_s(), domain.stuck, UNWELL_S)
+        return _unwell(replace(instance, only_probe=False), host.clock.now_s(), stuck.stuck(domain), UNWELL_S)
     if (lost := cut_off.lost(instance, domain, host)) is not None:
-        return Done(instance, cut_off.LOST) if cut_off.is_certain(instance) else lost
+        return Done(instance, str(cut_off.LOST)) if cut_off.is_certain(instance) else lost
     identity = identity_of(instance, host)
     if isinstance(identity, Silence) and identity.rebooting:
         return Done(instance, "the guest restarts by itself")
@@ -51,15 +52,16 @@ def _health(instance: Instance, identity: Identity | Silence, host: Machine, sea
     if not instance.goal.role.endpoints:
         return _unasked(instance, identity, host)
     if seat is None or not pool.fits(seat, pool.member_of(instance)):
-        return Wait(instance, "joining the pool again", SOON_S)
+        return Wait(instance, Cause(Kind.JOINING_AGAIN), SOON_S)
     if seat.standing is Standing.UP:
         return _well(instance, host)
     if isinstance(identity, Silence) and identity.frozen:  # Its check may well write to a disk; a thaw ends it.
-        told = f"out of rotation until its check passes: {identity.reason} (virsh domfsthaw {instance.name})"
-        return Wait(replace(instance, unwell_since_s=0.0), told, UNWELL_AGAIN_S)
+        thaw = replace(frozen(identity), hint=f"virsh domfsthaw {instance.name}")
+        awaited = Cause(Kind.CHECK_AWAITED, reason=thaw)
+        return Wait(replace(instance, unwell_since_s=0.0), awaited, UNWELL_AGAIN_S)
     now_s = host.clock.now_s()
     probed = replace(instance, only_probe=_answers(identity))
-    return _unwell(probed, now_s, "the balancer's health check fails: no traffic until it passes", UNWELL_S)
+    return _unwell(probed, now_s, Cause(Kind.CHECK_FAILS), UNWELL_S)
 
 
 def _answers(identity: Identity | Silence) -> bool:
@@ -75,16 +77,16 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Machine) ->
     ready = instance.goal.role.ready
     if isinstance(identity, Silence):
         if identity.frozen:
-            return Wait(instance, f"not asked: {identity.reason}", HEALTH_S)
+            return Wait(instance, Cause(Kind.NOT_ASKED, reason=frozen(identity)), HEALTH_S)
         if not identity.broken or ready.probe is None or ready.probe.port is None:
             silent = replace(instance, only_probe=False)
-            how = "broken" if identity.broken else "silent"
-            return _unwell(silent, now_s, f"its agent is {how}: {identity.reason}", ready.silence_s)
+            kind = Kind.AGENT_BROKEN if identity.broken else Kind.AGENT_SILENT
+            return _unwell(silent, now_s, Cause(kind, detail=identity.reason), ready.silence_s)
     if ready.probe is not None and ready.probe.port is not None:
         why_not = host.guest.probe(instance, ready.probe, ready.probe.port)
         if why_not:
             probed = replace(instance, only_probe=_answers(identity))
-            return _unwell(probed, now_s, f"the ready probe says: {why_not}", UNWELL_S)
+            return _unwell(probed, now_s, Cause(Kind.PROBE_FAILS, detail=why_not), UNWELL_S)
     if ready.units or ready.command:
         services = host.guest.services(instance)
         if isinstance(services, Services) and (lost := _lost(services, ready.units)):
@@ -92,12 +94,13 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Machine) ->
     return _well(instance, host)
 
 
-def _lost(services: Services, units: tuple[str, ...]) -> str:
+def _lost(services: Services, units: tuple[str, ...]) -> Cause | None:
     """What the role itself asked for and is not so any more; what else fails in a guest is its own affair."""
-    lost = [name for name in (*services.failed, *services.pending) if name.partition(" ")[0] in units]
+    lost = tuple(name for name in (*services.failed, *services.pending) if name.partition(" ")[0] in units)
     if lost:
-        return f"no longer active: {', '.join(lost)}"
-    return services.note if services.note.startswith("ready.command exits") else ""
+        return Cause(Kind.SERVICES_LOST, names=lost)
+    exits = services.note.startswith("ready.command exits")
+    return Cause(Kind.SERVICES_NOTED, detail=services.note) if exits else None
 
 
 def _well(instance: Instance, host: Machine) -> Wait:
@@ -105,11 +108,11 @@ def _well(instance: Instance, host: Machine) -> Wait:
     host.hypervisor.limit(instance)
     settled = host.clock.now_s() - instance.served_at_s > SETTLED_S
     well = replace(instance, unwell_since_s=0.0, only_probe=False)
-    return Wait(replace(well, strikes=0, restarts=(), calms=0) if settled else well, "", HEALTH_S)
+    return Wait(replace(well, strikes=0, restarts=(), calms=0) if settled else well, None, HEALTH_S)
 
 
-def _unwell(instance: Instance, now_s: float, why: str, limit_s: float) -> Outcome:
+def _unwell(instance: Instance, now_s: float, why: Cause, limit_s: float) -> Outcome:
     since_s = instance.unwell_since_s or now_s
     if now_s - since_s - blameless_s(instance, now_s) > limit_s:
-        return Failed(f"for too long: {why}")
+        return Failed(Cause(Kind.FOR_TOO_LONG, reason=why))
     return Wait(replace(instance, unwell_since_s=since_s), why, UNWELL_AGAIN_S)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Domain, Identity, Instance, Services, Silence
+from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules.no_agent import HINT
 from orchestrator.rules.patience import in_phase_s
@@ -35,11 +36,19 @@ def count_boot(instance: Instance, identity: Identity) -> Instance:
     return replace(instance, boot=instance.boot + 1, boot_id=identity.boot_id)
 
 
-def silence_says(meanwhile: str, silence: Silence, instance: Instance, now_s: float) -> str:
-    """The sentence for `why` while the agent says nothing, with what may be wrong when it never has."""
-    told = f"{meanwhile}: {silence.reason}"
+def silent(meanwhile: Kind, silence: Silence, instance: Instance, now_s: float) -> Cause:
+    """What is waited for while the agent says nothing, with what may be wrong when it never has."""
+    if silence.frozen:
+        return Cause(meanwhile, reason=frozen(silence))
     never = silence.absent and not instance.boot_id and not instance.set_up
-    return f"{told} ({HINT[instance.role.os]})" if never and in_phase_s(instance, now_s) > NO_AGENT_S else told
+    if never and in_phase_s(instance, now_s) > NO_AGENT_S:
+        return Cause(meanwhile, reason=Cause(Kind.NO_AGENT, detail=silence.reason, hint=HINT[instance.role.os]))
+    return Cause(meanwhile, detail=silence.reason)
+
+
+def frozen(silence: Silence) -> Cause:
+    """An agent that may not speak: a backup has frozen the guest's file systems, and a thaw ends that."""
+    return Cause(Kind.FROZEN, detail=silence.reason)
 
 
 def late_says(instance: Instance, within_s: float, did: str) -> str:
@@ -70,10 +79,9 @@ def agent_heard(instance: Instance, heard: Identity | Silence, now_s: float) -> 
     return replace(broken, agent_fault_told_s=since_s), f"its agent is broken: {broken.agent_fault}"
 
 
-def setup_says(seen_so_far: str, identity: Identity) -> str:
-    """The sentence for `why`, with what the guest says of its setup where it says anything."""
-    more = identity.unfinished or identity.confined
-    return f"{seen_so_far}: {more}" if more else seen_so_far
+def in_setup(seen_so_far: Kind, identity: Identity) -> Cause:
+    """How far its setup is, with what the guest says of it where it says anything."""
+    return Cause(seen_so_far, detail=identity.unfinished or identity.confined)
 
 
 def told(instance: Instance, services: Services) -> Instance:
@@ -83,11 +91,12 @@ def told(instance: Instance, services: Services) -> Instance:
     return replace(instance, services_pending=services.pending, services_failed=services.failed)
 
 
-def services_say(services: Services) -> str:
-    """The sentence for `why` while not all has started."""
-    parts = []
+def unstarted(services: Services) -> Cause:
+    """What is waited for while not all has started."""
+    pending = Cause(Kind.SERVICES_PENDING, names=services.pending) if services.pending else None
     if services.failed:
-        parts.append(f"failed to start: {', '.join(services.failed)}")
-    if services.pending:
-        parts.append(f"still starting: {', '.join(services.pending)}")
-    return "; ".join(parts) or services.note or "auto-start services are starting: not all have reported"
+        return Cause(Kind.SERVICES_FAILED, names=services.failed, also=pending)
+    return pending or Cause(Kind.SERVICES_NOTED, detail=services.note or _NOT_REPORTED)
+
+
+_NOT_REPORTED = "auto-start services are starting: not all have reported"

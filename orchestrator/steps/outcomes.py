@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.model import Instance, Phase
+from orchestrator.model import Cause, Instance, Phase
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,13 +21,13 @@ class Done:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is wrong; look again in `again_s` seconds. `reason` is the sentence that `why` shows.
+    """Nothing is wrong; look again in `again_s` seconds. `cause`: what for, None for a healthy look.
 
     `blameless`: the instance cannot help it, so no deadline of its runs. `note`: a line for the ledger.
     """
 
     instance: Instance
-    reason: str
+    cause: Cause | None
     again_s: float
     blameless: bool = False
     note: str = ""
@@ -37,7 +37,7 @@ class Wait:
 class Failed:
     """Looking again cannot help. `mendable`: whether a restart or a reimage could."""
 
-    reason: str
+    cause: Cause
     mendable: bool = True
 
 

@@ -23,6 +23,7 @@ from orchestrator.model import (
     Silence,
     Standing,
 )
+from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules.patience import blameless_s, stop_within_s
 from orchestrator.steps import cut_off, freeze, hearing, restarts, stuck
@@ -30,10 +31,10 @@ from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
     identity_of,
-    services_say,
-    setup_says,
-    silence_says,
+    in_setup,
+    silent,
     told,
+    unstarted,
 )
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 
@@ -41,7 +42,7 @@ SOON_S = 0.05  # Between looks at something that takes a fraction of a second: r
 SHORTLY_S = 0.5  # Between looks at a guest that is starting; its agent's connection wakes us earlier anyway.
 HEALTH_S = 60.0  # Between looks at a healthy instance: events tell of every change, this is the safety net.
 ASK_AGAIN_S = 20.0  # A guest that still answers from its old boot has not heard: early in a boot requests get lost.
-PROTECTED = "it is protected: nothing is done to it until: vmrole unprotect"
+PROTECTED = Cause(Kind.PROTECTED)
 PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us earlier anyway.
 
 
@@ -68,7 +69,7 @@ def start_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     if (paused := _paused(instance, domain, host)) is not None:
         return paused
     if domain is None or domain.power is not Power.RUNNING:
-        return Wait(instance, "the VM has been started and does not run yet", SHORTLY_S)
+        return Wait(instance, Cause(Kind.VM_NOT_RUNNING_YET), SHORTLY_S)
     return Done(instance)
 
 
@@ -80,11 +81,10 @@ def watch_setup(instance: Instance, host: Machine, _seat: Seat | None) -> Outcom
     domain = host.hypervisor.look(instance.name)
     ended = domain is None or domain.power in (Power.OFF, Power.CRASHED)
     if ended and instance.role.os is Os.WINDOWS:
-        why = f": {domain.reason}" if domain and domain.reason else ""
-        return Failed(f"the VM ended while Windows Setup ran{why}")
+        return Failed(Cause(Kind.SETUP_ENDED, detail=domain.reason if domain else ""))
     if (lost := cut_off.lost(instance, domain, host)) is not None:  # Half a setup is not started again.
         return Failed(cut_off.LOST) if cut_off.is_certain(instance) else lost
-    heard = _listen(instance, domain, host, "setup runs in the guest")
+    heard = _listen(instance, domain, host, Kind.SETUP_RUNS)
     if isinstance(heard, Wait):
         return heard
     seen, identity = heard
@@ -93,22 +93,20 @@ def watch_setup(instance: Instance, host: Machine, _seat: Seat | None) -> Outcom
         return Done(replace(seen, boot=max(seen.boot, 1)), "it reads no answers: there is no setup")
     if identity.by_monitor:  # The agent shows no files: the monitor's word for the restart is all there is.
         if restarts and seen.resets == 0 and seen.boot < 2:
-            return Wait(
-                seen, setup_says("setup runs in the guest; its restart has not been seen", identity), SHORTLY_S
-            )
+            return Wait(seen, in_setup(Kind.SETUP_RESTART_UNSEEN, identity), SHORTLY_S)
         if identity.unfinished:
-            return Wait(seen, setup_says("the setup restart was seen", identity), SHORTLY_S)
+            return Wait(seen, in_setup(Kind.SETUP_RESTARTED, identity), SHORTLY_S)
         if not instance.goal.role.ready.agent and (why_not := _probed(seen, host)):
-            return Wait(seen, f"the guest has no agent; its ready probe says: {why_not}", SHORTLY_S)
+            return Wait(seen, Cause(Kind.SETUP_PROBE_FAILS, detail=why_not), SHORTLY_S)
         return Done(replace(seen, boot=max(seen.boot, 2 if restarts else 1)), identity.confined)
     if not identity.setup_boot_id:
-        return Wait(seen, setup_says("setup has not applied the answer disc yet", identity), SHORTLY_S)
+        return Wait(seen, in_setup(Kind.SETUP_NOT_APPLIED, identity), SHORTLY_S)
     if not restarts:
         return Done(seen)
     if identity.setup_boot_id == identity.boot_id:
-        return Wait(seen, setup_says("setup has run; waiting for the restart that completes it", identity), SHORTLY_S)
+        return Wait(seen, in_setup(Kind.SETUP_RESTART_DUE, identity), SHORTLY_S)
     if identity.unfinished:
-        return Wait(seen, setup_says("the setup restart was seen", identity), SHORTLY_S)
+        return Wait(seen, in_setup(Kind.SETUP_RESTARTED, identity), SHORTLY_S)
     # The agent may not have been up during the setup boot: that it was another boot counts.
     return Done(replace(seen, boot=max(seen.boot, 2)), "setup restart seen")
 
@@ -118,7 +116,7 @@ def await_services(instance: Instance, host: Machine, _seat: Seat | None) -> Out
     if (pause := restarts.calm(instance, host.clock.now_s())) is not None:
         return pause
     domain = host.hypervisor.look(instance.name)
-    heard = _listen(instance, domain, host, "the guest is starting")
+    heard = _listen(instance, domain, host, Kind.STARTING)
     if isinstance(heard, Wait):
         began = domain is None or domain.power is Power.OFF or heard.instance.resets > instance.resets
         return replace(heard, instance=replace(heard.instance, powered_on=True)) if began else heard
@@ -131,19 +129,20 @@ def await_services(instance: Instance, host: Machine, _seat: Seat | None) -> Out
     seen = noted
     if not instance.goal.role.ready.agent:
         why_not = _probed(seen, host)
-        return Wait(seen, f"the ready probe says: {why_not}", SOON_S) if why_not else Done(seen, "the probe passes")
+        if why_not:
+            return Wait(seen, Cause(Kind.PROBE_FAILS, detail=why_not), SOON_S)
+        return Done(seen, "the probe passes")
     services = host.guest.services(seen)
     if isinstance(services, Silence):
-        says = silence_says("the guest is starting", services, seen, host.clock.now_s())
-        return Wait(seen, says, SOON_S, blameless=services.frozen)
+        awaited = silent(Kind.STARTING, services, seen, host.clock.now_s())
+        return Wait(seen, awaited, SOON_S, blameless=services.frozen)
     seen = told(seen, services)
     if services.verdict:
-        return Failed(services.verdict, mendable=False)
+        return Failed(Cause(Kind.SETUP_ERROR, detail=services.verdict), mendable=False)
     if not services.started:
-        return Wait(seen, services_say(services), SOON_S)
+        return Wait(seen, unstarted(services), SOON_S)
     if why_not := _probed(seen, host):
-        told_so = f"its services have started; the ready probe says: {why_not}"
-        return Wait(replace(seen, only_probe=True), told_so, SOON_S)
+        return Wait(replace(seen, only_probe=True), Cause(Kind.PROBE_ALONE_FAILS, detail=why_not), SOON_S)
     return Done(seen, services.note or "all auto-start services have started")
 
 
@@ -162,23 +161,24 @@ def join_pool(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
     if (paused := _paused(instance, domain, host)) is not None:
         return paused
     if domain is None or domain.power is not Power.RUNNING:
-        why = "the VM does not run any more"
-        return Done(instance, why, then=Phase.STARTING) if seat is None else Wait(instance, why, SOON_S)
+        if seat is None:
+            return Done(instance, "the VM does not run any more", then=Phase.STARTING)
+        return Wait(instance, Cause(Kind.VM_DOWN, detail=domain.power if domain else "not there"), SOON_S)
     if (lost := cut_off.lost(instance, domain, host)) is not None:
         certain = seat is None and cut_off.is_certain(instance)
-        return Done(instance, cut_off.LOST, then=Phase.STARTING) if certain else lost
+        return Done(instance, str(cut_off.LOST), then=Phase.STARTING) if certain else lost
     if instance.goal.role.endpoints and (seat is None or seat.standing is not Standing.UP or not seat.checked):
         waits = replace(instance, only_probe=instance.goal.role.ready.agent)
-        return Wait(waits, "joined the pool; the balancer's health check has not passed yet", SOON_S)
+        return Wait(waits, Cause(Kind.CHECK_PENDING), SOON_S)
     if domain.disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
-    return Done(replace(instance, failure="", served_at_s=host.clock.now_s()))
+    return Done(replace(instance, failed_by=None, served_at_s=host.clock.now_s()))
 
 
 def drain(instance: Instance, _host: Machine, seat: Seat | None) -> Outcome:
     """draining: out of rotation at once; open connections may finish within the role's drain time."""
-    return Done(instance) if seat is None else Wait(instance, "open connections are finishing", SOON_S)
+    return Done(instance) if seat is None else Wait(instance, Cause(Kind.DRAINING), SOON_S)
 
 
 def restart_guest(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
@@ -187,7 +187,7 @@ def restart_guest(instance: Instance, host: Machine, _seat: Seat | None) -> Outc
     off = not instance.held and (domain is None or domain.power is Power.OFF)
     if (unwell := _revive(instance, domain, host)) is not None:
         if off and not instance.goal.role.ready.agent:  # Nobody will tell of another boot.
-            return Done(replace(instance, boot=instance.boot + 1), unwell.reason)
+            return Done(replace(instance, boot=instance.boot + 1), str(unwell.cause))
         return replace(unwell, instance=replace(instance, powered_on=True)) if off else unwell
     if not instance.held and (ending := stuck.end(instance, domain, host)) is not None:
         return ending
@@ -203,28 +203,28 @@ def restart_guest(instance: Instance, host: Machine, _seat: Seat | None) -> Outc
     if not instance.held and (frozen := freeze.thaw(instance, identity, now_s)) is not None:
         return frozen
     if instance.powered_on:
-        return Wait(instance, "the guest is booting", SHORTLY_S)
+        return Wait(instance, Cause(Kind.BOOTING), SHORTLY_S)
     if instance.held:
         return Wait(instance, PROTECTED, HEALTH_S, blameless=True)
     within_s = stop_within_s(instance)
     since_asked_s = now_s - (instance.asked_at_s or instance.phase_since_s) - blameless_s(instance, now_s)
     booting = isinstance(identity, Silence) and identity.rebooting
     if booting and (instance.restart_asked or since_asked_s <= within_s):
-        return Wait(instance, "the guest is booting", SHORTLY_S)  # To interrupt it would only begin it again.
+        return Wait(instance, Cause(Kind.BOOTING), SHORTLY_S)  # To interrupt it would only begin it again.
     if not instance.asked_at_s:
         host.hypervisor.ask_restart(instance.name)
         asked = replace(instance, asked_at_s=now_s, asks=1)
-        return Wait(asked, "asked the guest to restart", SHORTLY_S)
+        return Wait(asked, Cause(Kind.RESTART_ASKED), SHORTLY_S)
     if since_asked_s > within_s and not instance.forced:
         host.hypervisor.reset(instance.name)
         note = hearing.late_says(instance, within_s, "reset it")
-        forced = replace(instance, forced=True, warning=note)
-        return Wait(forced, "the guest did not restart: reset it", SHORTLY_S, note=note)
+        return Wait(replace(instance, forced=True, warning=note), Cause(Kind.RESET), SHORTLY_S, note=note)
     unheard = isinstance(identity, Identity) and since_asked_s > ASK_AGAIN_S * instance.asks
     if unheard and not instance.forced:
         host.hypervisor.ask_restart(instance.name)
-        return Wait(replace(instance, asks=instance.asks + 1), "asked the guest to restart again", SHORTLY_S)
-    return Wait(instance, "reset the guest" if instance.forced else "asked the guest to restart", SHORTLY_S)
+        return Wait(replace(instance, asks=instance.asks + 1), Cause(Kind.RESTART_ASKED_AGAIN), SHORTLY_S)
+    awaited = Kind.RESET_WAITED_FOR if instance.forced else Kind.RESTART_ASKED
+    return Wait(instance, Cause(awaited), SHORTLY_S)
 
 
 def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
@@ -245,8 +245,9 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
         host.hypervisor.power_off(instance.name)
         if halts and domain.power is Power.PAUSED:
             lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
-            return Wait(replace(instance, warning=lost), "ending the VM, which is paused", SOON_S, note=lost)
-        return Wait(instance, "ending the VM, which does not run", SOON_S)
+            awaited = Cause(Kind.VM_ENDING, detail=", which is paused")
+            return Wait(replace(instance, warning=lost), awaited, SOON_S, note=lost)
+        return Wait(instance, Cause(Kind.VM_ENDING, detail=", which does not run"), SOON_S)
     ending = stuck.end(instance, domain, host) or freeze.thaw(instance, identity_of(instance, host), now_s)
     if ending is not None:
         return ending
@@ -255,14 +256,14 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     if not instance.asked_at_s or (ASK_AGAIN_S * instance.asks < since_asked_s <= within_s):
         host.hypervisor.ask_shutdown(instance.name)
         asked = replace(instance, asked_at_s=instance.asked_at_s or now_s, asks=instance.asks + 1)
-        return Wait(asked, "asked the guest to shut down", SHORTLY_S)
+        return Wait(asked, Cause(Kind.SHUTDOWN_ASKED), SHORTLY_S)
     if since_asked_s - blameless_s(instance, now_s) <= within_s:
-        return Wait(instance, "asked the guest to shut down", SHORTLY_S)
+        return Wait(instance, Cause(Kind.SHUTDOWN_ASKED), SHORTLY_S)
     host.hypervisor.power_off(instance.name)
     if instance.forced:
-        return Wait(instance, "ending the VM", SOON_S)
+        return Wait(instance, Cause(Kind.VM_ENDING), SOON_S)
     note = hearing.late_says(instance, within_s, "ended it")
-    return Wait(replace(instance, forced=True, warning=note), "ending the VM", SOON_S, note=note)
+    return Wait(replace(instance, forced=True, warning=note), Cause(Kind.VM_ENDING), SOON_S, note=note)
 
 
 def stay_off(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
@@ -270,7 +271,7 @@ def stay_off(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     domain = host.hypervisor.look(instance.name)
     if domain is not None and domain.power is not Power.OFF and not instance.held:
         return Done(instance, f"somebody else has started its VM; instead: vmrole start {instance.name}")
-    return Wait(instance, f"vmrole start {instance.name}", HEALTH_S)
+    return Wait(instance, Cause(Kind.STOPPED, subject=instance.name), HEALTH_S)
 
 
 def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
@@ -288,7 +289,7 @@ def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
 def keep_evidence(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """failed: nothing, but the evidence is kept, and no traffic reaches it."""
     kept(instance, host)  # That it could not be kept has been told when it failed.
-    return Wait(instance, instance.failure, HEALTH_S)
+    return Wait(instance, instance.failed_by, HEALTH_S)
 
 
 def nothing(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:  # noqa: ARG001 - every step has the same shape
@@ -301,7 +302,7 @@ def _revive(instance: Instance, domain: Domain | None, host: Machine) -> Wait | 
     off = domain is None or domain.power in (Power.OFF, Power.CRASHED)
     if instance.held and off and instance.phase is not Phase.SETUP:
         how = domain.power if domain is not None else "not there"
-        return Wait(instance, f"its VM is {how}; {PROTECTED}", HEALTH_S, blameless=True)
+        return Wait(instance, Cause(Kind.VM_DOWN, detail=how, also=PROTECTED), HEALTH_S, blameless=True)
     if not instance.held and (lost := cut_off.lost(instance, domain, host)) is not None:
         return cut_off.start_again(instance, host) if cut_off.is_certain(instance) else lost
     match domain:
@@ -311,11 +312,11 @@ def _revive(instance: Instance, domain: Domain | None, host: Machine) -> Wait | 
             host.hypervisor.start(instance)
             if instance.phase is not Phase.RESTARTING:  # Nothing is asked of this VM yet.
                 instance = replace(instance, asked_at_s=0.0, asks=0, forced=False)
-            return Wait(instance, "the VM was off: started it again", SHORTLY_S)
+            return Wait(instance, Cause(Kind.VM_STARTED_AGAIN), SHORTLY_S)
         case Domain(power=Power.CRASHED):
             note = kept(instance, host)
             host.hypervisor.power_off(instance.name)
-            return Wait(instance, "the guest crashed: starting it again", SHORTLY_S, note=note)
+            return Wait(instance, Cause(Kind.CRASHED), SHORTLY_S, note=note)
         case Domain():
             return _paused(instance, domain, host)
 
@@ -326,14 +327,13 @@ def _paused(instance: Instance, domain: Domain | None, host: Machine) -> Wait | 
         return None
     match domain.paused_by:
         case PausedBy.USER:
-            told = f"somebody has paused the VM: it is left alone until it goes on (virsh resume {instance.name})"
-            return Wait(instance, told, PAUSED_S, blameless=True)
+            return Wait(instance, Cause(Kind.PAUSED_BY_USER, subject=instance.name), PAUSED_S, blameless=True)
         case PausedBy.DISK:
             host.hypervisor.start(instance)  # Goes on if there is room again; the guest has lost nothing.
-            return Wait(instance, f"the host has paused the VM: {domain.reason}", PAUSED_S, blameless=True)
+            return Wait(instance, Cause(Kind.PAUSED_FOR_DISK, detail=domain.reason), PAUSED_S, blameless=True)
         case _:
             host.hypervisor.start(instance)
-            return Wait(instance, f"the VM is paused: {domain.reason or 'for a moment'}", PAUSED_S)
+            return Wait(instance, Cause(Kind.PAUSED, detail=domain.reason or "for a moment"), PAUSED_S)
 
 
 def kept(instance: Instance, host: Machine) -> str:
@@ -350,16 +350,16 @@ def _unless_refused(evidence: Callable[[], None]) -> str:
 
 
 def _listen(
-    instance: Instance, domain: Domain | None, host: Machine, meanwhile: str
+    instance: Instance, domain: Domain | None, host: Machine, meanwhile: Kind
 ) -> tuple[Instance, Identity] | Wait:
     """Which boot the guest is in, with the record that counts it; or what to wait for before that can be known."""
     if (unwell := _revive(instance, domain, host)) is not None:
         return unwell
     seen = count_resets(instance, domain)
     if domain is not None and domain.stuck:
-        return Wait(seen, f"{meanwhile}: {domain.stuck}", SHORTLY_S)
+        return Wait(seen, Cause(meanwhile, reason=stuck.stuck(domain)), SHORTLY_S)
     identity = identity_of(instance, host)
     if isinstance(identity, Silence):
-        says = silence_says(meanwhile, identity, seen, host.clock.now_s())
-        return Wait(seen, says, SHORTLY_S, blameless=identity.frozen)
+        awaited = silent(meanwhile, identity, seen, host.clock.now_s())
+        return Wait(seen, awaited, SHORTLY_S, blameless=identity.frozen)
     return count_boot(seen, identity), identity

@@ -8,11 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import Domain, Instance, Power
+from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules.patience import blameless_s, stop_within_s
 from orchestrator.steps.outcomes import Wait
 
 AGAIN_S = 0.5
+
+
+def stuck(domain: Domain) -> Cause:
+    """What is the matter with a VM that is."""
+    return Cause(Kind.VM_STUCK, detail=domain.stuck)
 
 
 def end(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:
@@ -22,7 +28,8 @@ def end(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None
     now_s, within_s = host.clock.now_s(), stop_within_s(instance)
     waits = replace(instance, asked_at_s=instance.asked_at_s or now_s)
     if now_s - waits.asked_at_s - blameless_s(instance, now_s) <= within_s:
-        return Wait(waits, f"{domain.stuck}; its VM is ended when {within_s:g} s are over (stop.within)", AGAIN_S)
+        return Wait(waits, stuck(domain).besides(Cause(Kind.VM_ENDED_LATER, detail=f"{within_s:g} s")), AGAIN_S)
     host.hypervisor.power_off(instance.name)
     note = f"{domain.stuck}, for {within_s:g} s (stop.within): ended its VM; what it was writing is lost"
-    return Wait(replace(waits, forced=True, warning=note), "ending the VM, whose QEMU is stuck", AGAIN_S, note=note)
+    ending = Cause(Kind.VM_ENDING, detail=", whose QEMU is stuck")
+    return Wait(replace(waits, forced=True, warning=note), ending, AGAIN_S, note=note)

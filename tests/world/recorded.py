@@ -11,6 +11,7 @@ from orchestrator.model import (
     Role,
     instance_name,
 )
+from orchestrator.model.cause import recorded
 
 ROLE = Role(name="web", image="micro", image_sha256="a" * 64)
 
@@ -31,5 +32,5 @@ def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Inst
         set_up=True,
         generation=at[0],
         boot=at[1],
-        failure="setup did not end",
+        failed_by=recorded("setup did not end"),
     )

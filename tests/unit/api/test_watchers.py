@@ -22,6 +22,7 @@ from orchestrator.control import records
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import Unreachable
 from orchestrator.model import Event, Instance, Progress, Service, Verb
+from orchestrator.model.cause import recorded
 from orchestrator.ports import Change, Document
 from tests.world.fabric import Fabric, web_role
 
@@ -102,7 +103,7 @@ def fabric() -> Fabric:
 
 def change(fabric: Fabric, name: str, waiting: str) -> None:
     """A save of one instance's turn."""
-    changed = dataclasses.replace(fabric.instance(name), waiting=waiting)
+    changed = dataclasses.replace(fabric.instance(name), waits_for=recorded(waiting))
     fabric.present.commit([records.put_state(changed)], [Event(at_s=1.0, subject=name, message=waiting)])
 
 

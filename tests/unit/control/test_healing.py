@@ -20,6 +20,7 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
+from orchestrator.model.cause import recorded
 from tests.world.fabric import Fabric, web_role
 from tests.world.recorded import instance as record
 
@@ -62,7 +63,7 @@ def test_no_fleet_is_healed_more_than_one_at_a_time(decade: int) -> None:
             others = [each for each in members if each.name != one.name]
             many = sum(healing.is_ill(each, NOW_S) for each in others) + 1
             judgement = healing.judge(present, members, NOW_S)
-            assert (healing.sentence(judgement, present) == "") is (judgement.verdict is Verdict.HEAL), seed
+            assert (not judgement.others) is (judgement.verdict is Verdict.HEAL), seed
             if many >= 2 and 2 * many > len(members):
                 assert judgement.verdict in (Verdict.HOLD, Verdict.LEAVE), seed
                 assert (judgement.verdict is Verdict.HOLD) is bool(present.set_up and present.served_at_s), seed
@@ -206,7 +207,7 @@ def test_healing_keeps_the_template() -> None:
     fabric.until(lambda: fabric.control.operations()[-1].progress is Progress.FAILED)
     old = next(one for one in fabric.instances() if one.stale)
     fabric.world.faults.services_never_start.clear()
-    heal(replace(old, phase=Phase.STOPPING, strikes=2, failure="ill"), fabric)
+    heal(replace(old, phase=Phase.STOPPING, strikes=2, failed_by=recorded("ill")), fabric)
     fabric.until(lambda: fabric.instance(old.name).phase is Phase.SERVING)
     assert fabric.instance(old.name).generation == 2
     assert fabric.instance(old.name).role == old.role, "its template is the one it had"

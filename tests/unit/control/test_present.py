@@ -15,10 +15,12 @@ from orchestrator.control.present import Present
 from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.errors import Permanent
-from orchestrator.model import Instance, Operation, Progress, Service, Verb
+from orchestrator.model import Cause, Instance, Operation, Progress, Service, Verb
+from orchestrator.model.cause import Kind, recorded
 from orchestrator.ports import Document, Write
 from tests.world import fleet
 from tests.world.fabric import Fabric, web_role
+from tests.world.places import GOLDEN_FILES
 
 LARGE = "#!/bin/sh\n# " + "x" * 65_000 + "\n"
 
@@ -74,7 +76,7 @@ def test_a_look_costs_what_has_changed(fabric: Fabric) -> None:
         present.find(Service, "shop")
     assert present.decoded == before
     instance = fabric.instance()
-    present.commit([records.put_state(dataclasses.replace(instance, waiting="for a friend"))])
+    present.commit([records.put_state(dataclasses.replace(instance, waits_for=recorded("for a friend")))])
     assert present.load(Instance, "web-0.shop").waiting == "for a friend"
     assert present.decoded == before + 1
 
@@ -163,6 +165,37 @@ def test_what_a_later_version_has_written_survives_our_writes(fabric: Fabric) ->
     assert body(fabric, records.SERVICE, "shop")["network"]["vlan"] == {"deep": [1, 2]}
 
 
+def test_what_an_earlier_version_has_written_is_read(fabric: Fabric) -> None:
+    """Its record says what is waited for, and why it failed, in sentences: told as they are."""
+    state = json.loads((GOLDEN_FILES / "records" / "state-with-sentences.json").read_text())
+    role = body(fabric, records.STATE, "web-0.shop")["role"]
+    overwrite(fabric, records.STATE, "web-0.shop", {**state, "role": role})
+    instance = fabric.present.load(Instance, "web-0.shop")
+    assert instance.waits_for == Cause(Kind.RECORDED, detail="the guest is booting")
+    assert instance.failure == "overdue while setup: setup runs in the guest"
+    overwrite(fabric, records.STATE, "web-0.shop", {**body(fabric, records.STATE, "web-0.shop"), "phase": "serving"})
+    fabric.until(lambda: not fabric.instance().waiting)
+    written = body(fabric, records.STATE, "web-0.shop")
+    assert (written["waits_for"], "waiting" in written, "failure" in written) == (None, False, False)
+    assert fabric.instance().failed_by == Cause(Kind.RECORDED, detail="overdue while setup: setup runs in the guest")
+
+
+def test_a_cause_of_a_later_version_sets_nothing_aside(fabric: Fabric) -> None:
+    """A kind that is not known is told in its own words; an earlier version's sentence beside it is the newer one."""
+    state = body(fabric, records.STATE, "web-1.shop")
+    later = {"kind": "moon-eclipsed", "blames": "host", "detail": "for 7 min", "orbit": {"deep": 1}}
+    overwrite(fabric, records.STATE, "web-1.shop", {**state, "waits_for": later, "failed_by": "x"})
+    instance = fabric.present.load(Instance, "web-1.shop")
+    assert (instance.waiting, instance.failure) == ("moon eclipsed: for 7 min", "x")
+    overwrite(fabric, records.STATE, "web-1.shop", {**state, "waits_for": later, "waiting": "for a friend"})
+    assert fabric.present.load(Instance, "web-1.shop").waiting == "for a friend"
+    assert not fabric.present.set_aside()
+    overwrite(fabric, records.STATE, "web-1.shop", {**state, "waits_for": later})
+    instance = fabric.present.load(Instance, "web-1.shop")
+    fabric.present.commit([records.put_state(dataclasses.replace(instance, waits_for=Cause(Kind.BOOTING)))])
+    assert body(fabric, records.STATE, "web-1.shop")["waits_for"] == {"kind": "booting"}
+
+
 def test_a_template_of_a_later_version_keeps_its_name(fabric: Fabric) -> None:
     """Another version gives the same role another digest: who has it goes on naming it by that."""
     [digest] = [document.key for document in fabric.store.all(records.TEMPLATE)]
@@ -192,7 +225,8 @@ def test_large_user_data_is_stored_once() -> None:
     assert max(sizes[records.WISH]) < 1000
     assert max(sizes[records.SERVICE]) < 2000
     instance = fabric.instances()[0]
-    write = records.put_state(dataclasses.replace(instance, waiting="w" * 200))
+    long = Cause(Kind.PROBE_FAILS, detail="w" * 200, also=Cause(Kind.PROTECTED))
+    write = records.put_state(dataclasses.replace(instance, waits_for=long))
     assert write.body is not None
     assert len(json.dumps(dict(write.body))) < 1000
     fabric.control.remove("shop")

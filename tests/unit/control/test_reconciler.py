@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from orchestrator.control import records
-from orchestrator.control.loop import Kind
+from orchestrator.control.loop import Noun
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import EndpointRefused, Foreign, Unreachable
 from orchestrator.model import (
@@ -634,7 +634,7 @@ def test_who_waits_for_a_network_has_it_laid_no_faster() -> None:
     woken: list[str] = []
     wake = fabric.daemon.wake
 
-    def wakes(kind: Kind, key: str) -> None:
+    def wakes(kind: Noun, key: str) -> None:
         woken.append(kind)
         wake(kind, key)
 

@@ -33,6 +33,7 @@ from orchestrator.model import (
     Size,
     Verb,
 )
+from orchestrator.model.cause import recorded
 from orchestrator.ports import Check, Write
 from tests.world.fabric import DIGEST, Fabric, web_role
 
@@ -121,7 +122,9 @@ class Overtaken(MemoryStore):
             self.times -= 1
             present = Present(self)
             for one in () if self.service else present.all(Instance):
-                super().commit([records.put_state(dataclasses.replace(one, waiting=f"moment {self.times}"))])
+                super().commit(
+                    [records.put_state(dataclasses.replace(one, waits_for=recorded(f"moment {self.times}")))]
+                )
             for service in present.all(Service) if self.service else ():
                 super().commit([records.put(service)])
         return super().commit(writes, events, checks=checks, commit_id=commit_id)

@@ -27,6 +27,7 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
+from orchestrator.model.cause import recorded
 from orchestrator.ports import Write
 from orchestrator.rules import rollout
 from tests.world.fabric import Fabric, web_role
@@ -180,7 +181,7 @@ def test_who_is_stopped_is_not_forgotten_while_it_is_paused(two: dict[InstanceNa
 def test_one_that_fails_while_it_is_paused_halts_it(two: dict[InstanceName, Instance]) -> None:
     """It is as bad a sign then as at any other time."""
     _, (first,) = advanced(operation(paused=False), two)
-    two[first.name] = replace(first, generation=2, phase=Phase.FAILED, failure="no", role=first.goal.role)
+    two[first.name] = replace(first, generation=2, phase=Phase.FAILED, failed_by=recorded("no"), role=first.goal.role)
     assert advanced(operation(), two)[0].progress is Progress.FAILED
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import servicefile
 from orchestrator.control import records
-from orchestrator.control.loop import Kind, Reconciler
+from orchestrator.control.loop import Noun, Reconciler
 from orchestrator.control.revisions import of_instance
 from orchestrator.control.walking import conduct
 from orchestrator.errors import Conflict, InvalidInput
@@ -376,7 +376,7 @@ class Noting(Reconciler):
 
     woken: list[tuple[str, str]]
 
-    def wake(self, kind: Kind, key: str) -> None:
+    def wake(self, kind: Noun, key: str) -> None:
         """As ever."""
         self.woken.append((kind, key))
         super().wake(kind, key)

@@ -15,9 +15,12 @@ from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Transient
 from orchestrator.model import Phase
+from orchestrator.model.cause import recorded
 from tests.world.instances import instance
 
-FAILED = dataclasses.replace(instance(), phase=Phase.FAILED, failure="setup: not within 5 minutes", boot=2)
+FAILED = dataclasses.replace(
+    instance(), phase=Phase.FAILED, failed_by=recorded("setup: not within 5 minutes"), boot=2
+)
 
 
 @pytest.fixture
@@ -53,9 +56,9 @@ def test_first_evidence_of_a_boot_stays(layout: Layout) -> None:
     """Asked again for the same boot, nothing changes: the first moment after the failure is the telling one."""
     keeper = Evidence(layout, Transcript())
     keeper.keep(FAILED)
-    keeper.keep(dataclasses.replace(FAILED, failure="later"))
+    keeper.keep(dataclasses.replace(FAILED, failed_by=recorded("later")))
     assert "setup" in (keeper.place(FAILED) / "reason.txt").read_text()
-    keeper.keep(dataclasses.replace(FAILED, boot=3, failure="later"))
+    keeper.keep(dataclasses.replace(FAILED, boot=3, failed_by=recorded("later")))
     assert len(list(layout.evidence(FAILED.name).iterdir())) == 2
 
 

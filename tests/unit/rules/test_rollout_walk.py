@@ -28,6 +28,7 @@ from orchestrator.model import (
     Walking,
     instance_name,
 )
+from orchestrator.model.cause import recorded
 from orchestrator.rules.rollout import advance, release
 from orchestrator.rules.standing import Course
 
@@ -56,7 +57,7 @@ def instance(role: str, index: int, *, phase: Phase = Phase.SERVING) -> Instance
         generation=1,
         boot=2,
         phase_since_s=1.0,
-        failure="its service crashes" if phase is Phase.FAILED else "",
+        failed_by=recorded("its service crashes") if phase is Phase.FAILED else None,
     )
 
 
@@ -179,7 +180,7 @@ class Life:
     def _troubled(self, one: Instance) -> Instance:
         deed = self.chance.randrange(6)
         if deed == 0:
-            return replace(self._enter(one, Phase.FAILED), failure="its service crashes")
+            return replace(self._enter(one, Phase.FAILED), failed_by=recorded("its service crashes"))
         if deed == 1 and one.phase is Phase.SERVING:
             return replace(one, unwell_since_s=self.now_s)
         if deed == 2:

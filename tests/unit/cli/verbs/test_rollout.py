@@ -13,6 +13,7 @@ import pytest
 from orchestrator.cli.main import main
 from orchestrator.control import records
 from orchestrator.model import Instance, Phase, Progress
+from orchestrator.model.cause import recorded
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import Run
 
@@ -178,9 +179,8 @@ def test_next_lets_a_domain_go_and_what_is_shown_of_domains(run: Run, daemon: Da
     assert "Domain:      1" in run("describe", "web-1.shop")[1]
     watched = daemon.client().watch_instances("shop", until=time.monotonic() + 60.0)
     assert [next(watched)[1]["domain"] for _ in range(3)] == [0, 1, 0]
-    daemon.present.commit(
-        [records.put_state(dataclasses.replace(daemon.control.instance("web-1.shop"), waiting="x"))]
-    )
+    waits = dataclasses.replace(daemon.control.instance("web-1.shop"), waits_for=recorded("x"))
+    daemon.present.commit([records.put_state(waits)])
     assert next(row["domain"] for kind, row, _ in watched if kind == "instance" and row["waiting"] == "x") == 1
     assert [row["domain"] for row in daemon.client().protect("web-1.shop", on=True)] == [1]
     daemon.client().protect("web-1.shop", on=False)

@@ -36,7 +36,7 @@ from orchestrator.drivers.tools.agent_channel import (
 )
 from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
 from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
-from orchestrator.steps.hearing import services_say
+from orchestrator.steps.hearing import unstarted
 from tests.world.instances import instance
 
 BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -683,7 +683,7 @@ def test_ready_command_decides() -> None:
     agent = Agent({guest_services.READY_FILE: BOOT}, output="a\nnot \x1b[1myet\n", status=3)
     found = guest(agent).services(with_ready(ready))
     assert found == Services(started=False, note="ready.command exits 3: not [1myet")
-    assert services_say(found) == "ready.command exits 3: not [1myet", "it is not the services that are missing"
+    assert str(unstarted(found)) == "ready.command exits 3: not [1myet", "it is not the services that are missing"
     agent = Agent({guest_services.READY_FILE: BOOT}, output="", status=1)
     assert guest(agent).services(with_ready(ready)) == Services(started=False, note="ready.command exits 1")
 
