@@ -14,7 +14,7 @@ from orchestrator.api.problems import ProblemBody, body_of
 from orchestrator.control import revisions
 from orchestrator.control.applied import Applied
 from orchestrator.control.requests import Control
-from orchestrator.errors import Transient, VmroleError
+from orchestrator.errors import Transient, VmroleError, Whose
 from orchestrator.model import (
     Instance,
     InstanceName,
@@ -31,6 +31,7 @@ from orchestrator.model import (
     Upgrade,
     Verb,
 )
+from orchestrator.model.cause import Kind
 from orchestrator.servicefile.difference import Change, difference
 
 MASK = "***"
@@ -58,6 +59,15 @@ class ServiceView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CauseView:
+    """What is the matter with an instance, for scripts; people read `waiting` and `failure`."""
+
+    kind: Kind
+    whose: Whose | None  # with whom it lies, and so whose turn it is; null: not known
+    subject: str  # what it is about: the instance, or services, other instances, a role
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceView:
     """An instance: where it is, where it shall be, and what it waits for. Times in seconds since the epoch."""
 
@@ -69,6 +79,7 @@ class InstanceView:
     phase: Phase
     phase_since_s: float
     waiting: str
+    cause: CauseView | None  # of its failure where it has failed, else of its waiting; null: it waits for nothing
     services_pending: tuple[str, ...]
     services_failed: tuple[str, ...]
     warning: str  # what the last stop or restart cost beyond what it should
@@ -280,6 +291,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         phase=instance.phase,
         phase_since_s=instance.phase_since_s,
         waiting=instance.waiting,
+        cause=_view_cause(instance),
         services_pending=instance.services_pending,
         services_failed=instance.services_failed,
         warning=instance.warning,
@@ -310,6 +322,11 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         connections=seat.connections if seat else None,
         revision=instance.revision,
     )
+
+
+def _view_cause(instance: Instance) -> CauseView | None:
+    cause = instance.cause
+    return CauseView(kind=cause.kind, whose=cause.whose, subject=cause.about or instance.name) if cause else None
 
 
 def view_applied(applied: Applied, instances: Sequence[Instance]) -> AppliedView:

@@ -26,6 +26,14 @@ class Service(TypedDict):
     revision: int
 
 
+class Cause(TypedDict):
+    """What is the matter with an instance; see api.views.CauseView."""
+
+    kind: str
+    whose: str | None
+    subject: str
+
+
 class Instance(TypedDict):
     """An instance; see api.views.InstanceView."""
 
@@ -37,6 +45,7 @@ class Instance(TypedDict):
     phase: str
     phase_since_s: float
     waiting: str
+    cause: Cause | None
     services_pending: list[str]
     services_failed: list[str]
     warning: str

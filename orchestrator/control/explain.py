@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from orchestrator import lifecycle
 from orchestrator.model import Event, Instance, Phase, Rollout
+from orchestrator.model.cause import TURN
 from orchestrator.rules import patience
 
 
@@ -27,6 +28,8 @@ def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevis
     since = f"since {_clock(instance.phase_since_s)} ({duration(now_s - instance.phase_since_s)} ago)"
     lines = [f"{instance.name} is {instance.phase} ({at}) {since}."]
     lines.append(_reason(instance))
+    if instance.cause is not None and instance.cause.whose is not None:
+        lines.append(f"{TURN[instance.cause.whose]}.")
     deadline_s = lifecycle.deadline_s(instance)
     if not math.isinf(deadline_s):
         left = f"in {duration(deadline_s - now_s)}" if deadline_s > now_s else "now overdue"

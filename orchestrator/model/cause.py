@@ -199,7 +199,7 @@ SENTENCES = {
     Kind.CHECK_FAILS: Sentence(_GUEST, "the balancer's health check fails: no traffic until it passes"),
     Kind.CHECK_AWAITED: Sentence(None, "out of rotation until its check passes"),
     Kind.JOINING_AGAIN: Sentence(_BALANCER, "joining the pool again"),
-    Kind.DRAINING: Sentence(_SERVICE, "open connections are finishing"),
+    Kind.DRAINING: Sentence(None, "open connections are finishing"),
     Kind.FROZEN: Sentence(_HOST),
     Kind.THAW_AWAITED: Sentence(
         _HOST,
@@ -212,8 +212,8 @@ SENTENCES = {
     Kind.FOR_TOO_LONG: Sentence(None, "for too long"),
     Kind.PROTECTED: Sentence(_SERVICE, "it is protected: nothing is done to it until: vmrole unprotect"),
     Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),
-    Kind.ILL_TOGETHER: Sentence(_SERVICE, f"{_ILL}, each comes back when it is well"),
-    Kind.FAILED_TOGETHER: Sentence(_SERVICE, f"{_ILL}, it is tried again later"),
+    Kind.ILL_TOGETHER: Sentence(None, f"{_ILL}, each comes back when it is well"),
+    Kind.FAILED_TOGETHER: Sentence(None, f"{_ILL}, it is tried again later"),
     Kind.HEALED_IN_TURN: Sentence(
         _SERVICE, "it is healed when {names} is well again: one instance of a role at a time"
     ),
@@ -225,6 +225,16 @@ SENTENCES = {
         _SERVICE, "its agent answers and its services have started, so no reimage would mend it"
     ),
     Kind.RECORDED: Sentence(None),
+}
+
+
+TURN = {  # in a sentence
+    Whose.HOST: "It is the host's turn",
+    Whose.IMAGE: "It is the image's turn",
+    Whose.GUEST: "It is the guest's turn",
+    Whose.ANSWERS: "It is the answers' turn",
+    Whose.BALANCER: "It is the balancer's turn",
+    Whose.SERVICE: "It is the service's turn",
 }
 
 
@@ -246,6 +256,11 @@ class Cause:
     def whose(self) -> Whose | None:
         """Whose turn it is; None: not known."""
         return self.blames or (self.reason.whose if self.reason else None) or SENTENCES[self.kind].whose
+
+    @property
+    def about(self) -> str:
+        """What it is about, where that is not plainly the instance."""
+        return self.subject or ", ".join(self.names)
 
     @property
     def root(self) -> Cause:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, Whose
 from orchestrator.model import (
     Instance,
     InstanceName,
@@ -22,6 +22,7 @@ from orchestrator.model import (
     Verb,
     Walking,
 )
+from orchestrator.model.cause import TURN
 from orchestrator.rules.standing import (
     OVER,
     TROUBLE,
@@ -284,13 +285,26 @@ def _whose(bad: Sequence[Target], seen: Sequence[Target], instances: Mapping[Ins
     ]
     if alike:
         return f"It is hardly the change: {_named(alike)} is ill as well, and was not changed"
-    if any(one.instance and one.instance.sick_since_s for one in bad):
-        return "It is the host's turn: the instance cannot help it"
+    match _turns(bad):
+        case [Whose.HOST | Whose.BALANCER as whose]:
+            return f"{TURN[whose]}: the instance cannot help it"
+        case [Whose.IMAGE | Whose.ANSWERS as whose]:
+            return f"{TURN[whose]}: as they are, another try would fail as well"
+        case [None] if any(one.instance and one.instance.sick_since_s for one in bad):
+            return f"{TURN[Whose.HOST]}: the instance cannot help it"
+        case _:
+            pass
     if not all(one.instance and one.instance.set_up for one in bad):
         return "It is the image's or the answers' turn: setup was not completed"
     if all(one.instance and one.instance.only_probe for one in bad):
-        return "It is the service's turn: the guest and what starts by itself in it are well, and the probe fails"
-    return "It is the guest's turn: setup was completed, what starts in it does not serve"
+        return f"{TURN[Whose.SERVICE]}: the guest and what starts by itself in it are well, and the probe fails"
+    return f"{TURN[Whose.GUEST]}: setup was completed, what starts in it does not serve"
+
+
+def _turns(bad: Sequence[Target]) -> list[Whose | None]:
+    """Whose turn it is with each of them, by the cause of its failure, else of its waiting; each but once."""
+    causes = [one.instance.cause or one.instance.failed_by for one in bad if one.instance]
+    return list({cause.whose if cause else None: None for cause in causes})
 
 
 def _names(those: Sequence[Target]) -> str:

@@ -120,6 +120,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Instance", row["name"]),
         ("Phase", f"{row['phase']} since {render.clock(row['phase_since_s'])}"),
         ("Waits for", row["waiting"]),
+        ("Whose turn", row["cause"]["whose"] if row["cause"] else ""),
         ("Failed", ", ".join(row["services_failed"])),
         ("Starting", ", ".join(row["services_pending"])),
         ("Failure", row["failure"]),

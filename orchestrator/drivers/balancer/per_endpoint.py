@@ -7,7 +7,7 @@ own checks, which are the fastest way out for a dead one: both have to be conten
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, Self
 
@@ -16,7 +16,7 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.prober import Health, Prober, Target, pace_of
 from orchestrator.drivers.balancer.watch import watching
-from orchestrator.errors import EndpointRefused, Transient, WorldError
+from orchestrator.errors import EndpointRefused, NoSpace, Transient, Whose, WorldError
 from orchestrator.model import Carrier, Frontend, InstanceName, Member, Seat, Standing
 
 # Of those who are well, all together: a check costs some 0.3 ms, and HAProxy's own are the fast ones.
@@ -32,6 +32,19 @@ class Asking(Protocol):
 
     def healths(self) -> Mapping[Hashable, Health]:
         """What is thought of them."""
+
+
+@contextlib.contextmanager
+def _balancers() -> Iterator[None]:
+    """What fails in a balancer is the balancer's to mend, but for a full disk and what says otherwise itself."""
+    try:
+        yield
+    except NoSpace:
+        raise
+    except WorldError as error:
+        if error.whose is WorldError.whose:
+            error.whose = Whose.BALANCER
+        raise
 
 
 class PerEndpoint:
@@ -80,6 +93,7 @@ class PerEndpoint:
         if met is not None:
             raise met
 
+    @_balancers()
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer. HAProxy first: it lets go of the ports that the kernel shall have."""
         refused: list[EndpointRefused] = []
@@ -92,6 +106,7 @@ class PerEndpoint:
             pools = frozenset(pool for error in refused for pool in error.pools)
             raise EndpointRefused("; ".join(map(str, refused)), pools=pools, hint=refused[0].hint)
 
+    @_balancers()
     def join(self, member: Member) -> None:
         """See ports.Balancer. What one refuses does not keep the other from serving."""
         kernels = tuple(pool for pool in member.pools if self._nftables.carries(pool[0]))
@@ -107,21 +122,25 @@ class PerEndpoint:
         if trouble is not None:
             raise trouble
 
+    @_balancers()
     def drain(self, name: InstanceName) -> None:
         """See ports.Balancer."""
         self._nftables.drain(name)
         self._haproxy.drain(name)
 
+    @_balancers()
     def heed(self, name: InstanceName, *, well: bool) -> None:
         """See ports.Balancer."""
         self._nftables.heed(name, well=well)
         self._haproxy.heed(name, well=well)
 
+    @_balancers()
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer."""
         self._nftables.leave(name)
         self._haproxy.leave(name)
 
+    @_balancers()
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""
         haproxys, kernels = self._haproxy.seats(), self._nftables.seats()
@@ -133,10 +152,12 @@ class PerEndpoint:
             if (seat := _together(haproxys.get(name), kernels.get(name))) is not None
         }
 
+    @_balancers()
     def glance(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
         return _together(self._haproxy.glance(name), self._nftables.glance(name))
 
+    @_balancers()
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
         return _together(self._haproxy.seat(name), self._nftables.seat(name))

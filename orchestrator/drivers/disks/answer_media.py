@@ -23,7 +23,7 @@ from orchestrator.drivers.disks.host_keys import HostKeys
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.windows_machine import windows_machine
-from orchestrator.errors import Permanent
+from orchestrator.errors import Permanent, Whose
 from orchestrator.model import AnswerFormat, Instance, InstanceName
 
 _FILE_MODE = 0o600
@@ -110,7 +110,9 @@ def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], b
                 return windows_files.disc(instance.role.unattend or Answers(), machine, reveal)
     except AnswersInvalid as error:
         name = instance.role.name
-        raise Permanent(f"the answers of role {name} are refused: {error}", hint=error.hint) from error
+        raise Permanent(
+            f"the answers of role {name} are refused: {error}", hint=error.hint, whose=Whose.ANSWERS
+        ) from error
 
 
 def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:

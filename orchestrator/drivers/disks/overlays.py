@@ -18,7 +18,7 @@ from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
-from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent
+from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent, Whose
 from orchestrator.model import Instance, InstanceName
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,9 @@ class QemuImgDisks:
             found = path.lstat()
         except FileNotFoundError as error:
             raise Permanent(
-                f"image {role.image} ({role.image_sha256[:12]}) is not in the repository", hint="run: vmrole image ls"
+                f"image {role.image} ({role.image_sha256[:12]}) is not in the repository",
+                hint="run: vmrole image ls",
+                whose=Whose.IMAGE,
             ) from error
         if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o222:
             raise ImageCorrupt(f"{path} can be written to", hint=f"run: vmrole image verify {role.image}")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.drivers.fake.world import CHECK_AFTER_S, World
-from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Transient
+from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Transient, Whose
 from orchestrator.model import (
     AnswerFormat,
     Frontend,
@@ -37,7 +37,9 @@ class FakeDisks:
             if self._world.faults.disk_is_full:
                 raise NoSpace("the disk is full", hint="make room; it goes on by itself")
             if instance.role.image_sha256 not in self._world.images:
-                raise Permanent(f"image {instance.role.image_sha256[:12]} is not in the repository")
+                raise Permanent(
+                    f"image {instance.role.image_sha256[:12]} is not in the repository", whose=Whose.IMAGE
+                )
             laid = self._world.overlays.setdefault(instance.name, set())
             assert laid <= {instance.generation}, (
                 f"{instance.name}: an overlay of another generation still lies there"
@@ -150,7 +152,7 @@ class FakeBalancer:
         self._world.meet("balancer")
         seat = self._world.seats_taken.get(name)
         if seat is not None and name in self._world.faults.check_fails and self._world.faults.sick_cannot_drain:
-            raise Busy(f"{name} is down after it was told otherwise")
+            raise Busy(f"{name} is down after it was told otherwise", whose=Whose.BALANCER)
         if seat is not None:
             self._world.seats_taken[name] = dataclasses.replace(seat, standing=Standing.DRAINING)
 

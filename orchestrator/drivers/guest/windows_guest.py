@@ -23,7 +23,7 @@ from orchestrator.drivers.guest.windows_setup import Status
 from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
-from orchestrator.errors import Permanent
+from orchestrator.errors import Permanent, Whose
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
 from orchestrator.ports import Clock
 
@@ -312,5 +312,7 @@ def _wanted(instance: Instance) -> str:
         try:
             return windows_files.computer_name(instance.role.unattend or Answers(), windows_machine(instance))
         except AnswersInvalid as error:
-            raise Permanent(f"the answers of role {instance.role.name}: {error}", hint=error.hint) from error
+            raise Permanent(
+                f"the answers of role {instance.role.name}: {error}", hint=error.hint, whose=Whose.ANSWERS
+            ) from error
     return instance.hostname

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator.errors import Permanent
+from orchestrator.errors import Permanent, Whose
 from orchestrator.model import AnswerFormat, Instance, LocalStorage
 from orchestrator.ports import AnswerMedia, Disks
 
@@ -48,8 +48,9 @@ class DisksContract:
     def test_without_its_image_no_overlay_is_laid(self, disks: Disks, instance: Instance) -> None:
         """An image that is not in the repository is a matter for a human."""
         role = dataclasses.replace(instance.role, image_sha256="f" * 64)
-        with pytest.raises(Permanent):
+        with pytest.raises(Permanent) as refused:
             disks.lay_overlay(dataclasses.replace(instance, role=role))
+        assert refused.value.whose is Whose.IMAGE
         assert disks.inventory() == {}
 
     def test_new_storage_joins_the_old(self, disks: Disks, instance: Instance) -> None:

@@ -25,6 +25,7 @@ FILE = REPOSITORY / "docs" / "openapi.json"
 SCHEMA_OF = {
     wire.Service: "ServiceView",
     wire.Instance: "InstanceView",
+    wire.Cause: "CauseView",
     wire.Image: "Image",
     wire.Arrival: "Arrival",
     wire.Operation: "Operation",
@@ -111,7 +112,7 @@ def _schema_kinds(value: dict[str, Any]) -> set[str]:
     if "anyOf" in value:
         return set().union(*(_schema_kinds(one) for one in value["anyOf"]))
     if "$ref" in value:
-        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat", "Step", "AnswerFormat")
+        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat", "Step", "AnswerFormat", "Kind", "Whose")
         return {"string" if value["$ref"].rpartition("/")[2] in enums else "object"}
     return {value["type"]}
 

@@ -23,6 +23,7 @@ from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
 from orchestrator.drivers.fake.world import FakeMachine
 from orchestrator.model import Phase, Power, Seat, Standing
+from orchestrator.model.cause import Cause, Kind
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import VMROLE, Run
 from tests.world.disk_files import Vhd, content, dynamic
@@ -305,6 +306,25 @@ def test_acting_prints_the_operation(run: Run, daemon: Daemon) -> None:
         operation = daemon.control.operation(out.strip())
         assert (status, operation.verb, operation.subject, operation.together) == (0, verb, "web.shop", 2)
         assert "Targets:\n  web-0.shop to " in run("describe", out.strip())[1]
+
+
+def test_whose_turn_it_is_is_shown(run: Run, daemon: Daemon) -> None:
+    """In `describe` and `why` in words, to scripts with the kind and what it is about; of one that waits for nothing,
+    nothing.
+    """
+    pending = Cause(Kind.SERVICES_PENDING, names=("app.service", "db.service"))
+    late = Cause(Kind.OVERDUE, subject="starting", reason=pending)
+    for index, cause in ((0, late), (1, Cause(Kind.FROZEN, detail="a backup")), (2, None)):
+        changed = dataclasses.replace(daemon.control.instances("shop")[index], waits_for=cause)
+        daemon.store.commit([records.put_state(changed)])
+    zero, one, two = (json.loads(run("get", "instances", f"web-{n}", "-o", "json")[1])[0]["cause"] for n in range(3))
+    assert zero == {"kind": "services-pending", "whose": "guest", "subject": "app.service, db.service"}
+    assert one == {"kind": "frozen", "whose": "host", "subject": "web-1.shop"}
+    assert two is None
+    assert re.search(r"Whose turn: +guest\n", run("describe", "web-0")[1])
+    assert "Whose turn" not in run("describe", "web-2")[1]
+    assert "It is the guest's turn.\n" in run("why", "web-0")[1]
+    assert "turn" not in run("why", "web-2")[1]
 
 
 def test_describe_tells_everything(run: Run) -> None:

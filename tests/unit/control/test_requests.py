@@ -274,6 +274,7 @@ def test_why_speaks_in_sentences() -> None:
     for words in (
         "web-0.shop is setup (generation 1, boot 0) since",
         "It waits: setup runs in the guest",
+        "It is the guest's turn.",
         "This may last until",
         "then: it is reimaged",
         "answered -> setup",
@@ -281,6 +282,7 @@ def test_why_speaks_in_sentences() -> None:
         assert words in said
     fabric.until(fabric.quiet)
     assert "It is in rotation and waits for nothing." in fabric.control.why("web-0")
+    assert not any("turn" in line for line in fabric.control.why("web-0"))
 
 
 def test_a_restart_during_setup_is_fulfilled_by_its_restart() -> None:

@@ -13,7 +13,7 @@ from orchestrator.control import records
 from orchestrator.control.loop import Noun, Reconciler
 from orchestrator.control.revisions import of_instance
 from orchestrator.control.walking import conduct
-from orchestrator.errors import Conflict, InvalidInput
+from orchestrator.errors import Conflict, InvalidInput, Permanent, Whose
 from orchestrator.model import (
     Image,
     Instance,
@@ -29,6 +29,7 @@ from orchestrator.model import (
     Walking,
     instance_name,
 )
+from orchestrator.model.cause import TURN
 from orchestrator.rules import rollout, standing
 from orchestrator.rules.standing import Target, survey
 from tests.world.fabric import Fabric, web_role
@@ -169,6 +170,19 @@ def test_it_halts_on_who_becomes_unwell_within_its_soak() -> None:
     assert "vmrole rollout resume shop takes up the failed, then the 4 that are left" in halted
     assert "vmrole rollout undo shop takes the 1 that were changed back to revision 1" in halted
     assert built(fabric) == "baaaa"
+
+
+@pytest.mark.parametrize("whose", list(Whose))
+def test_it_says_whose_turn_it_is(whose: Whose) -> None:
+    """By the cause of what failed, where the cause knows; a failure in setup that tells nobody's fault is open."""
+    fabric = serving(Upgrade(), instances=2)
+    fabric.world.faults.refuses["disks"] = Permanent("no", whose=whose)
+    fabric.control.apply_spec(spec("b", instances=2))
+    fabric.until(lambda: newest(fabric).progress is Progress.FAILED, rounds=9000)
+    known = whose in (Whose.HOST, Whose.IMAGE, Whose.ANSWERS, Whose.BALANCER)
+    assert (TURN[whose] in newest(fabric).message) is known
+    assert ("the image's or the answers' turn" in newest(fabric).message) is not known
+    del fabric.world.faults.refuses["disks"]
 
 
 def test_it_halts_on_who_takes_too_long() -> None:

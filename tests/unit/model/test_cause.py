@@ -69,12 +69,12 @@ def test_each_kind_has_its_sentence_and_somebody_who_says_it() -> None:
             Cause(Kind.ILL_TOGETHER, subject="web.shop", detail="2 of 3", names=("web-1.shop",)),
             "2 of 3 instances of web.shop are ill together (web-1.shop, too): none is restarted or reimaged, "
             "each comes back when it is well",
-            Whose.SERVICE,
+            None,
         ),
         (Cause(Kind.PROBE_FAILS, detail="{names} %s"), "the ready probe says: {names} %s", Whose.GUEST),
     ],
 )
-def test_a_cause_is_told_in_a_sentence(cause: Cause, sentence: str, whose: Whose) -> None:
+def test_a_cause_is_told_in_a_sentence(cause: Cause, sentence: str, whose: Whose | None) -> None:
     """Its words, what is behind it, the hint in brackets, and what is to be said besides; the guest's braces stay."""
     assert (str(cause), cause.whose) == (sentence, whose)
 

@@ -214,6 +214,7 @@ def test_an_error_of_a_finished_setup_fails_at_once() -> None:
     fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
     boots = fabric.world.machines[WEB].boots
     assert "setup has finished with an error: cloud-init: locale" in fabric.instance().failure
+    assert "It is the answers' turn." in fabric.control.why("web-0")
     assert not any(word in told(fabric) for word in ("restarting", "stopping"))
     rounds(fabric, 300, 10.0)
     assert (fabric.instance().generation, fabric.world.machines[WEB].boots) == (1, boots)

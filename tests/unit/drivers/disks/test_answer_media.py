@@ -14,7 +14,7 @@ import pytest
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import NoSpace, Permanent, Transient
+from orchestrator.errors import NoSpace, Permanent, Transient, Whose
 from orchestrator.model import Goal, Instance, InstanceName, LocalStorage, Nic, Role
 
 _ROLE = Role(
@@ -129,6 +129,7 @@ def test_answers_that_are_refused_fail_the_instance_with_a_hint(layout: Layout, 
     with pytest.raises(Permanent) as refused:
         discs.write(bad)
     assert "web" in str(refused.value)
+    assert refused.value.whose is Whose.ANSWERS
     assert refused.value.hint
     assert not layout.disc(bad).exists()
 
