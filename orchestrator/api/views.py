@@ -28,6 +28,7 @@ from orchestrator.model import (
     Service,
     ServiceNetwork,
     Standing,
+    Unit,
     Upgrade,
     Verb,
 )
@@ -80,7 +81,8 @@ class InstanceView:
     phase_since_s: float
     waiting: str
     cause: CauseView | None  # of its failure where it has failed, else of its waiting; null: it waits for nothing
-    services_pending: tuple[str, ...]
+    units: tuple[Unit, ...]  # services of the guest that have not started in this boot, as told last
+    services_pending: tuple[str, ...]  # of them, as people read it
     services_failed: tuple[str, ...]
     warning: str  # what the last stop or restart cost beyond what it should
     agent_fault: str  # why nothing can be made of what its guest agent sends; "" when it makes sense
@@ -292,6 +294,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         phase_since_s=instance.phase_since_s,
         waiting=instance.waiting,
         cause=_view_cause(instance),
+        units=instance.units,
         services_pending=instance.services_pending,
         services_failed=instance.services_failed,
         warning=instance.warning,

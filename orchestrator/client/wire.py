@@ -26,6 +26,14 @@ class Service(TypedDict):
     revision: int
 
 
+class Unit(TypedDict):
+    """A service of a guest that has not started; see model.Unit."""
+
+    name: str
+    state: str
+    detail: str
+
+
 class Cause(TypedDict):
     """What is the matter with an instance; see api.views.CauseView."""
 
@@ -46,6 +54,7 @@ class Instance(TypedDict):
     phase_since_s: float
     waiting: str
     cause: Cause | None
+    units: list[Unit]
     services_pending: list[str]
     services_failed: list[str]
     warning: str

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from orchestrator.control import records
+from orchestrator.control import other_versions, records
 from orchestrator.control.records import Record, SetAside
 from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import (
@@ -262,7 +262,7 @@ class Present:
         self._later.pop((kind, key), None)
         if document is None or record is None or isinstance(record, SetAside):
             return
-        if later := records.unknown(record, document.body):
+        if later := other_versions.unknown(record, document.body):
             self._later[kind, key] = later
 
     def _take_template(self, key: str, document: Document | None) -> None:

@@ -19,18 +19,16 @@ import dataclasses
 import functools
 import hashlib
 import json
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.control import other_versions
 from orchestrator.model import (
-    Cause,
     Image,
     Instance,
     Operation,
-    Path,
     Revision,
     Role,
     Rollout,
@@ -39,7 +37,6 @@ from orchestrator.model import (
     Unknown,
     Upgrade,
 )
-from orchestrator.model.cause import recorded
 from orchestrator.ports import Check, Document, Write
 
 Whole = Image | Service | Revision | Operation | Rollout  # a document each
@@ -65,7 +62,6 @@ _KIND: dict[type[Any], str] = {
     Rollout: ROLLOUT,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
-_CAUSES = {"waits_for": "waiting", "failed_by": "failure"}  # fields, and what they were called as sentences
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
 # Roles, which may be large, are stored by themselves.
 _WISH_PARTS: set[str] = set(_OF_WISH)
@@ -199,8 +195,9 @@ def put_state(instance: Instance) -> Write:
     """The write that changes how far the instance is; of what it is built it names the template."""
     body = _adapter(Instance).dump_python(instance, mode="json", exclude=_STATE_ELSEWHERE)
     body["role"] = digest(instance.role)
-    for field in _CAUSES:
+    for field in other_versions.CAUSES:
         body[field] = _sparse(body[field])
+    body["units"] = [_sparse(unit) for unit in body["units"]]
     return Write(STATE, instance.name, body, instance.state_revision)
 
 
@@ -237,11 +234,11 @@ def _bare(record: Record) -> dict[str, Any]:
     return body
 
 
-def _sparse(cause: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A cause without the fields that say nothing: a record is written each time that it waits for something else."""
-    if cause is None:
+def _sparse(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A cause or a unit without the fields that say nothing: a record shall stay small."""
+    if value is None:
         return None
-    return {key: _sparse(value) if isinstance(value, dict) else value for key, value in cause.items() if value}
+    return {key: _sparse(part) if isinstance(part, dict) else part for key, part in value.items() if part}
 
 
 def with_unknown(body: dict[str, Any], unknown: Unknown) -> dict[str, Any]:
@@ -282,7 +279,7 @@ def decode_template(document: Document) -> Role | SetAside:
         role = cast("Role", _read(Role, document.body, document))
     except _UNREADABLE as error:
         return _aside(document, error)
-    if later := unknown(role, document.body):
+    if later := other_versions.unknown(role, document.body):
         role = dataclasses.replace(role, unknown=later)
     if digest(role) != document.key:
         _KEPT_UNDER[role] = document.key
@@ -305,16 +302,16 @@ def decode_instance(wish: Document, state: Document | None, templates: Mapping[s
                 "role": goal["role"],
             }
         else:
-            reached = {**state.body, **_causes(state.body), "role": templates[state.body["role"]]}
+            reached = {
+                **state.body,
+                **other_versions.causes(state.body),
+                "units": other_versions.units(state.body),
+                "role": templates[state.body["role"]],
+            }
         revisions = {"wish_revision": wish.revision, "state_revision": state.revision if state else 0}
         return cast("Instance", _read(Instance, {**reached, **wish.body, "goal": goal}, wish, **revisions))
     except _UNREADABLE as error:
         return _aside(wish, error, kind="instance")
-
-
-def _causes(body: Mapping[str, Any]) -> dict[str, Cause | None]:
-    """What it waits for, and has failed by. A sentence was written by an earlier version, so it is the newer."""
-    return {field: recorded(body.get(sentence, body.get(field))) for field, sentence in _CAUSES.items()}
 
 
 def _role(entry: Mapping[str, Any], templates: Mapping[str, Role]) -> Role:
@@ -339,39 +336,6 @@ def _read(of: type[Any], body: Mapping[str, Any], document: Document, **revision
     if document.damage:
         raise ValueError(document.damage)
     return _adapter(of).validate_python({**body, **revisions})
-
-
-def unknown(record: object, body: Mapping[str, Any]) -> Unknown:
-    """What a newer version has written into the body, and the record has no place for."""
-    later: list[tuple[Path, str]] = []
-    _note_unknown(record, body, (), later)
-    return tuple(later)
-
-
-def _note_unknown(value: object, body: object, path: Path, later: list[tuple[Path, str]]) -> None:
-    """Adds where the body holds a field that the value has no place for."""
-    if isinstance(value, Cause):  # Each is written anew: what a newer version has put into one is not the next one's.
-        return
-    match body:
-        case dict() if dataclasses.is_dataclass(type(value)):
-            attributes, nesting = _places(cast("Any", type(value)))
-            if not body.keys() <= attributes:
-                later += [((*path, key), json.dumps(body[key])) for key in body if key not in attributes]
-            for key in nesting:
-                if part := body.get(key):
-                    _note_unknown(getattr(value, key), part, (*path, key), later)
-        case list() if isinstance(value, tuple):
-            for index, (of_value, part) in enumerate(zip(value, body, strict=False)):
-                if isinstance(part, dict | list):
-                    _note_unknown(of_value, part, (*path, index), later)
-
-
-@functools.cache
-def _places(of: type[Any]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """What its values know by name, and which of their fields may hold others: those that are no text or number."""
-    fields = typing.get_type_hints(of).items()
-    plain = {name for name, hint in fields if isinstance(hint, type) and issubclass(hint, str | int | float)}
-    return frozenset(dir(of)), tuple(name for name, _ in fields if name not in plain)
 
 
 def templates_named(document: Document) -> Sequence[str]:

@@ -197,8 +197,7 @@ def _enter(
             boot=0,
             boot_id="",
             resets=0,
-            services_pending=(),
-            services_failed=(),
+            units=(),
             agent_fault="",
             agent_fault_since_s=0.0,
             role=seen.goal.role
@@ -216,7 +215,7 @@ def _enter(
         asked = seen.restart_asked or seen.phase is Phase.STOPPED
         entered = replace(entered, failed_by=None, by_request=asked)
     elif phase in (Phase.STARTING, Phase.ERASING):
-        entered = replace(entered, set_up=phase is Phase.STARTING, services_pending=(), services_failed=())
+        entered = replace(entered, set_up=phase is Phase.STARTING, units=())
     after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
     told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
     log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)

@@ -74,6 +74,8 @@ from orchestrator.model.world import (
     Services,
     Silence,
     Standing,
+    Unit,
+    UnitState,
 )
 
 __all__ = [
@@ -141,6 +143,8 @@ __all__ = [
     "Stop",
     "TcpProbe",
     "Tls",
+    "Unit",
+    "UnitState",
     "Unknown",
     "Upgrade",
     "Verb",

@@ -6,10 +6,12 @@ import dataclasses
 import enum
 import uuid
 
+from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import Cause
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.template import Role
+from orchestrator.model.world import Unit
 
 
 class Phase(enum.StrEnum):
@@ -95,8 +97,7 @@ class Instance:
     agent_fault_told_s: float = 0.0  # since when it was so of which the ledger was told last
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waits_for: Cause | None = None  # what this phase waits for; None: nothing is known that it waits for
-    services_pending: tuple[str, ...] = ()  # those that have not started in this boot, as told last
-    services_failed: tuple[str, ...] = ()  # those that have failed to
+    units: tuple[Unit, ...] = ()  # services of the guest that have not started in this boot, as told last
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
@@ -124,6 +125,16 @@ class Instance:
     def failure(self) -> str:
         """Why the instance failed, and in which phase, in a sentence."""
         return str(self.failed_by or "")
+
+    @property
+    def services_pending(self) -> tuple[str, ...]:
+        """Which services have not started in this boot, as people read it."""
+        return world.pending(self.units)
+
+    @property
+    def services_failed(self) -> tuple[str, ...]:
+        """Which services have failed to start in this boot, as people read it."""
+        return world.failed(self.units)
 
     @property
     def cause(self) -> Cause | None:

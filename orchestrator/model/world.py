@@ -88,15 +88,59 @@ class Agent:
     marks: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what each system has of its own -> digest
 
 
+class UnitState(enum.StrEnum):
+    """Why a unit is not as it should be."""
+
+    PENDING = "pending"  # it is starting, or waited for
+    ABSENT = "absent"  # there is none of that name, and it is waited for
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unit:
+    """A systemd unit, a Windows service, or a part of setup, that has not started; `str` is what people read.
+
+    `name` is "" where it is none in particular. Both texts are shortened and free of control characters.
+    """
+
+    name: str
+    state: UnitState
+    detail: str = ""  # the guest's own word for its state, or why it failed
+
+    def __str__(self) -> str:
+        if not self.name or not self.detail:
+            return self.name or self.detail
+        return f"{self.name} ({self.detail})" if self.state is UnitState.PENDING else f"{self.name}: {self.detail}"
+
+
+def pending(units: tuple[Unit, ...]) -> tuple[str, ...]:
+    """What is still waited for, as people read it."""
+    return tuple(str(unit) for unit in units if unit.state is not UnitState.FAILED)
+
+
+def failed(units: tuple[Unit, ...]) -> tuple[str, ...]:
+    """What has failed, as people read it."""
+    return tuple(str(unit) for unit in units if unit.state is UnitState.FAILED)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The guest's auto-start services. Names are shortened and free of control characters."""
+    """The guest's auto-start services."""
 
     started: bool  # everything that starts by itself has started
-    pending: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
+    units: tuple[Unit, ...] = ()  # those that have not
     note: str = ""  # e.g. "cloud-init: running", "systemd: starting"
     verdict: str = ""  # an error of a setup that is over: waiting mends it as little as a restart or a reimage
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """What is still waited for, as people read it."""
+        return pending(self.units)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What has failed, as people read it."""
+        return failed(self.units)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

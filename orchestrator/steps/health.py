@@ -96,7 +96,8 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Machine) ->
 
 def _lost(services: Services, units: tuple[str, ...]) -> Cause | None:
     """What the role itself asked for and is not so any more; what else fails in a guest is its own affair."""
-    lost = tuple(name for name in (*services.failed, *services.pending) if name.partition(" ")[0] in units)
+    named = {name.casefold() for name in units}  # Windows takes services in any case.
+    lost = tuple(str(unit) for unit in services.units if unit.name.casefold() in named)
     if lost:
         return Cause(Kind.SERVICES_LOST, names=lost)
     exits = services.note.startswith("ready.command exits")

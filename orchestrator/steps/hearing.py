@@ -86,9 +86,7 @@ def in_setup(seen_so_far: Kind, identity: Identity) -> Cause:
 
 def told(instance: Instance, services: Services) -> Instance:
     """The record with the names of what has not started."""
-    if (instance.services_pending, instance.services_failed) == (services.pending, services.failed):
-        return instance
-    return replace(instance, services_pending=services.pending, services_failed=services.failed)
+    return instance if instance.units == services.units else replace(instance, units=services.units)
 
 
 def unstarted(services: Services) -> Cause:

@@ -18,6 +18,8 @@ from orchestrator.model import (
     Probe,
     Services,
     Silence,
+    Unit,
+    UnitState,
 )
 
 
@@ -218,10 +220,11 @@ class FakeGuest:
         if (error := self._world.faults.setup_error.get(instance.name)) and (
             "cloud-init" not in instance.goal.role.ready.ignore
         ):
-            return Services(started=False, failed=(error,), verdict=f"setup has finished with an error: {error}")
+            unit = Unit("", UnitState.FAILED, error)
+            return Services(started=False, units=(unit,), verdict=f"setup has finished with an error: {error}")
         if self._world.services_run(self._world.machines[instance.name]):
             return Services(started=True)
-        return Services(started=False, pending=("app.service",))
+        return Services(started=False, units=(Unit("app.service", UnitState.PENDING),))
 
     def agent(self, instance: Instance) -> Agent | Silence:
         """See ports.Guest."""

@@ -13,8 +13,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from orchestrator.drivers.tools.hostile_text import harmless, harmless_names
-from orchestrator.model import Ready, Services
+from orchestrator.drivers.tools.hostile_text import harmless, harmless_names, harmless_units
+from orchestrator.model import Ready, Services, Unit, UnitState
 
 READY_FILE: Final = "/run/vmrole/ready"
 CLOUD_INIT_RESULT: Final = "/run/cloud-init/result.json"  # exists when cloud-init has finished in this boot
@@ -116,8 +116,8 @@ def has_systemd(said: str) -> bool:
 def by_marker(marker: str, ready: Ready, boot_id: str) -> Services:
     """For a guest without systemd: its services have started when the marker holds the id of the present boot."""
     if ready.units:
-        missing = [f"{unit}: this guest has no systemd" for unit in ready.units]
-        return Services(started=False, failed=harmless_names(missing))
+        missing = [_failed(unit, "this guest has no systemd") for unit in ready.units]
+        return Services(started=False, units=harmless_units(missing))
     started = bool(boot_id) and marker.strip() == boot_id
     return Services(started=started, note="" if started else f"the guest has not written {READY_FILE} in this boot")
 
@@ -125,16 +125,17 @@ def by_marker(marker: str, ready: Ready, boot_id: str) -> Services:
 def by_result_file(result_json: str, ready: Ready) -> Services:
     """For a systemd guest whose agent forbids guest-exec: cloud-init's result file, which its last unit writes."""
     if ready.units or ready.command:
-        return Services(started=False, failed=(_CANNOT_ASK,))
+        return Services(started=False, units=(_failed("", _CANNOT_ASK),))
     failed = [] if CLOUD_INIT in ready.ignore else _errors(_object(result_json).get("v1"))
     note = "judged by cloud-init's result alone: the agent forbids guest-exec"
-    return Services(started=not failed, failed=harmless_names(failed), note=note, verdict=_verdict(failed))
+    return Services(started=not failed, units=harmless_units(failed), note=note, verdict=_verdict(failed))
 
 
 def by_answering(ready: Ready, why: str = FORBIDDEN) -> Services:
     """For a guest whose agent runs and shows nothing, for the reason `why`: that it answers is all there is."""
     if ready.units or ready.command:
-        return Services(started=False, failed=(_CANNOT_ASK if why == FORBIDDEN else f"{_CANNOT_ASK_FOR}: {why}",))
+        told = _CANNOT_ASK if why == FORBIDDEN else f"{_CANNOT_ASK_FOR}: {why}"
+        return Services(started=False, units=(_failed("", told),))
     return Services(started=True, note=f"judged by its answering alone: {why}")
 
 
@@ -152,11 +153,11 @@ def _other(lines: Mapping[str, Sequence[str]], ready: Ready, boot_id: str, *, ch
     failed = [] if CLOUD_INIT in ready.ignore else [*_setup_errors(lines), *errors]
     if failed:
         failed = list(dict.fromkeys(failed))
-        return Services(started=False, failed=harmless_names(failed), verdict=_verdict(failed))
+        return Services(started=False, units=harmless_units(failed), verdict=_verdict(failed))
     if word == "absent" and not alone:
         return found
     if word not in ("done", "disabled", "absent"):
-        return Services(started=False, pending=(CLOUD_INIT,), note=f"cloud-init: {word}")
+        return Services(started=False, units=(_pending(CLOUD_INIT),), note=f"cloud-init: {word}")
     if not checked:
         return dataclasses.replace(found, note=f"{found.note}, {_NOTHING_CHECKS}")
     by = "the role's own check alone" if word == "absent" else "cloud-init's end and the role's own check"
@@ -172,14 +173,14 @@ _NOTHING_CHECKS: Final = (
 def _confined(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
     """A guest with systemd whose agent may not ask it: cloud-init's end, where that can be seen, and the probe."""
     if ready.units:
-        return Services(started=False, failed=(f"ready.units cannot be asked for: {CONFINED}",))
+        return Services(started=False, units=(_failed("", f"ready.units cannot be asked for: {CONFINED}"),))
     word, errors = _cloud_init(lines)
     failed = [] if CLOUD_INIT in ready.ignore else [*_setup_errors(lines), *errors]
     if failed:
         failed = list(dict.fromkeys(failed))
-        return Services(started=False, failed=harmless_names(failed), verdict=_verdict(failed))
+        return Services(started=False, units=harmless_units(failed), verdict=_verdict(failed))
     if word == "running":
-        return Services(started=False, pending=(CLOUD_INIT,), note=f"cloud-init: {word}")
+        return Services(started=False, units=(_pending(CLOUD_INIT),), note=f"cloud-init: {word}")
     by = "cloud-init's end" if word == "done" else "its answering"
     return Services(started=True, note=f"judged by {by} and the role's probe alone: {CONFINED}")
 
@@ -191,42 +192,50 @@ def _systemd(lines: Mapping[str, Sequence[str]], ready: Ready) -> Services:
     """
     ignored = frozenset(ready.ignore)
     state = harmless(next(iter(lines.get("state", ())), ""), 40) or "unknown"
-    pending = [job.partition(" ")[0] for job in lines.get("job", ()) if job.partition(" ")[0] not in ignored]
-    failed = [unit for unit in lines.get("failed", ()) if unit not in ignored]
+    jobs = [job.partition(" ")[0] for job in lines.get("job", ())]
+    pending = [_pending(unit) for unit in jobs if unit not in ignored]
+    failed = [_failed(unit) for unit in lines.get("failed", ()) if unit not in ignored]
     if state not in ("running", "degraded"):
-        return Services(started=False, pending=harmless_names(pending), note=f"systemd: {state}")
+        return Services(started=False, units=harmless_units(pending), note=f"systemd: {state}")
     note = "systemd: degraded" if state == "degraded" and not lines.get("failed") else ""  # The list did not come.
     answers = dict(_state_and_unit(line) for line in lines.get("unit", ()))
     for unit in ready.units:
         found = answers.get(unit, "unknown")
         if found == "failed":
-            failed.append(unit)
+            failed.append(_failed(unit))
         elif found != "active":
-            pending.append(f"{unit} ({found})")
-    lasting: list[str] = []
+            pending.append(_pending(unit, found))
+    lasting: list[Unit] = []
     if CLOUD_INIT not in ignored:
         word, errors = _cloud_init(lines)
         lasting = [*_setup_errors(lines), *errors]
         failed += lasting
         if word not in ("done", "disabled", "absent"):
-            pending.append(CLOUD_INIT)
+            pending.append(_pending(CLOUD_INIT))
             note = f"cloud-init: {word}"
     failed = list(dict.fromkeys(failed))
     return Services(
         started=not pending and not failed and not note,
-        pending=harmless_names(pending),
-        failed=harmless_names(failed),
+        units=(*harmless_units(failed), *harmless_units(pending)),
         note=note,
         verdict="" if pending or note else _verdict(lasting),
     )
 
 
-def _verdict(errors: list[str]) -> str:
+def _failed(name: str, why: str = "") -> Unit:
+    return Unit(name, UnitState.FAILED, why)
+
+
+def _pending(name: str, how: str = "") -> Unit:
+    return Unit(name, UnitState.PENDING, how)
+
+
+def _verdict(errors: Sequence[Unit]) -> str:
     """The sentence about errors of a setup that is over, "" without any: no restart and no reimage mends them."""
     if not errors:
         return ""
     hint = f"correct the answers or the image; if it does not matter: ready: {{ignore: [{CLOUD_INIT}]}}"
-    return f"setup has finished with an error: {', '.join(harmless_names(errors))} ({hint})"
+    return f"setup has finished with an error: {', '.join(harmless_names(list(map(str, errors))))} ({hint})"
 
 
 def _state_and_unit(line: str) -> tuple[str, str]:
@@ -234,7 +243,7 @@ def _state_and_unit(line: str) -> tuple[str, str]:
     return unit, harmless(state, 20) or "unknown"
 
 
-def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
+def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[Unit]]:
     """Its state and its errors. It has ended when its result file is there, whose errors are those that it did not
     get over. Of `cloud-init status` the JSON decides: exit status 2 means "done" since 23.4 and is unknown before.
     """
@@ -251,26 +260,26 @@ def _cloud_init(lines: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
         case "done" | "disabled":
             return status, []
         case "error":
-            return "done", _errors(said) or [f"{CLOUD_INIT}: error"]
+            return "done", _errors(said) or [_failed(CLOUD_INIT, "error")]
         case str():
             return harmless(status, 20) or "unknown", []
         case _:
             return "unknown", []
 
 
-def _setup_errors(lines: Mapping[str, Sequence[str]]) -> list[str]:
+def _setup_errors(lines: Mapping[str, Sequence[str]]) -> list[Unit]:
     """What went wrong in the setup boot: our disc's last script keeps it, for its restart takes /run away."""
     kept = _object(next(iter(lines.get("setup-result", ())), ""))
     result, problems = kept.get("result"), kept.get("problems")
-    told = [f"setup: {harmless(str(one)[:1000])}" for one in problems] if isinstance(problems, list) else []
+    told = [_failed("setup", str(one)[:1000]) for one in problems] if isinstance(problems, list) else []
     return told + (_errors(result.get("v1")) if isinstance(result, dict) else [])
 
 
-def _errors(said: object) -> list[str]:
+def _errors(said: object) -> list[Unit]:
     errors = said.get("errors") if isinstance(said, dict) else None
     if not isinstance(errors, list):
         return []
-    return [f"{CLOUD_INIT}: {harmless(str(error)[:1000])}" for error in errors]
+    return [_failed(CLOUD_INIT, str(error)[:1000]) for error in errors]
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Final
 from orchestrator.drivers.guest import guest_services
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
 from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
-from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Role, Services
+from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Role, Services, Unit, UnitState
 from orchestrator.ports import Clock
 
 BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
@@ -152,7 +152,7 @@ class LinuxGuest:
         """Whether all auto-start services have started. A script that still runs counts as services that start."""
         boot_id = instance.boot_id or self.identity(instance).boot_id
         if instance.role.setup.restart and self._in_setup_boot(instance, boot_id):
-            return Services(started=False, pending=("the setup restart",))
+            return Services(started=False, units=(Unit("the setup restart", UnitState.PENDING),))
         return self._auto_start(instance, boot_id)
 
     def _in_setup_boot(self, instance: Instance, boot_id: str) -> bool:

@@ -24,7 +24,7 @@ from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, A
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent, Whose
-from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services
+from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services, Unit, UnitState
 from orchestrator.ports import Clock
 
 STATE_INI: Final = r"C:\Windows\Setup\State\State.ini"
@@ -238,7 +238,9 @@ class WindowsGuest:
             or look.identity.unfinished in ("", windows_setup.CONFIRMING)
         ):
             return None
-        return Services(started=False, pending=("Windows Setup",), note=look.identity.unfinished)
+        return Services(
+            started=False, units=(Unit("Windows Setup", UnitState.PENDING),), note=look.identity.unfinished
+        )
 
     def _without_storage(self, instance: Instance) -> Services | None:
         """A setup that could not give local storage its place is over: neither waiting nor another try mends that."""
@@ -249,7 +251,9 @@ class WindowsGuest:
         problem = look.status.storage_problem
         remedy = f"mend the image, or let it be: ready: {{ignore: [{LOCAL_STORAGE}]}}"
         return Services(
-            started=False, failed=(LOCAL_STORAGE,), verdict=f"setup has finished, but {problem} ({remedy})"
+            started=False,
+            units=(Unit(LOCAL_STORAGE, UnitState.FAILED),),
+            verdict=f"setup has finished, but {problem} ({remedy})",
         )
 
     def _ask(self, instance: Instance, ready: Ready, *, patient: bool) -> tuple[Services, float] | None:
@@ -267,7 +271,7 @@ class WindowsGuest:
         except AgentForbids:
             return windows_services.by_image_state(ready), AGAIN_S
         except ValueError as error:
-            return Services(started=False, failed=(f"ready.services: {error}",)), AGAIN_S
+            return Services(started=False, units=(Unit("", UnitState.FAILED, f"ready.services: {error}"),)), AGAIN_S
         except AgentRefused as error:
             if not with_powershell:
                 raise

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from orchestrator.drivers.tools.hostile_text import harmless, harmless_names
-from orchestrator.model import Ready, Services
+from orchestrator.drivers.tools.hostile_text import harmless, harmless_names, harmless_units
+from orchestrator.model import Ready, Services, Unit, UnitState
 
 _NAME_CHARS = 64
 SERVICES_MAX = 5000  # A Windows has some three hundred.
@@ -81,8 +81,8 @@ def judge(services: Sequence[Service], ready: Ready, *, patient: bool) -> Servic
     """
     ignored = frozenset(name.casefold() for name in ready.ignore)
     required = {name.casefold(): name for name in ready.units}
-    pending: list[str] = []
-    failed: list[str] = []
+    pending: list[Unit] = []
+    failed: list[Unit] = []
     unstarted: list[str] = []
     for service in services:
         key = service.name.casefold()
@@ -92,20 +92,19 @@ def judge(services: Sequence[Service], ready: Ready, *, patient: bool) -> Servic
         elif key not in ignored and _counts(service, ready):
             never = service.state == "Stopped" and service.exit_code == _NEVER_STARTED
             if service.state in _PENDING or (never and (patient or service.delayed)):
-                pending.append(service.name)
+                pending.append(Unit(service.name, UnitState.PENDING))
             elif never:
                 unstarted.append(service.name)
             elif service.state == "Stopped" and service.exit_code != 0:
-                failed.append(f"{_shown(service)}: {_why(service)}")
+                failed.append(Unit(_shown(service), UnitState.FAILED, _why(service)))
             elif service.state not in ("Stopped", _RUNNING, "Paused", "Pause Pending"):
-                pending.append(f"{_shown(service)} ({service.state or 'no state'})")
-    pending += [f"{name}: there is no such service" for name in required.values()]
+                pending.append(Unit(_shown(service), UnitState.PENDING, service.state or "no state"))
+    pending += [Unit(name, UnitState.ABSENT, "there is no such service") for name in required.values()]
     note = f"nobody has tried to start {', '.join(harmless_names(unstarted[:3]))}" if unstarted else ""
     more = f" and {len(unstarted) - 3} more" if len(unstarted) > 3 else ""
     return Services(
         started=not pending and not failed,
-        pending=harmless_names(pending),
-        failed=harmless_names(failed),
+        units=(*harmless_units(failed), *harmless_units(pending)),
         note=f"{note}{more}",
     )
 
@@ -114,7 +113,7 @@ def by_image_state(ready: Ready) -> Services:
     """For a guest whose agent forbids guest-exec: that Setup is complete is all there is."""
     if ready.units or ready.command:
         told = "ready.services and ready.command need guest-exec, which the guest's agent forbids"
-        return Services(started=False, failed=(told,))
+        return Services(started=False, units=(Unit("", UnitState.FAILED, told),))
     return Services(started=True, note="the agent forbids guest-exec: judged by the end of Windows Setup alone")
 
 
@@ -150,14 +149,14 @@ def _counts(service: Service, ready: Ready) -> bool:
     return ready.delayed or not service.delayed
 
 
-def _judge_required(service: Service, pending: list[str], failed: list[str]) -> None:
+def _judge_required(service: Service, pending: list[Unit], failed: list[Unit]) -> None:
     """It must be running, whatever starts it."""
     if service.state == _RUNNING:
         return
     if service.state == "Stopped" and service.exit_code not in (0, _NEVER_STARTED):
-        failed.append(f"{_shown(service)}: {_why(service)}")
+        failed.append(Unit(_shown(service), UnitState.FAILED, _why(service)))
     else:
-        pending.append(f"{_shown(service)} ({service.state.lower() or 'no state'})")
+        pending.append(Unit(_shown(service), UnitState.PENDING, service.state.lower() or "no state"))
 
 
 def _shown(service: Service) -> str:

@@ -26,6 +26,7 @@ SCHEMA_OF = {
     wire.Service: "ServiceView",
     wire.Instance: "InstanceView",
     wire.Cause: "CauseView",
+    wire.Unit: "Unit",
     wire.Image: "Image",
     wire.Arrival: "Arrival",
     wire.Operation: "Operation",
@@ -112,7 +113,19 @@ def _schema_kinds(value: dict[str, Any]) -> set[str]:
     if "anyOf" in value:
         return set().union(*(_schema_kinds(one) for one in value["anyOf"]))
     if "$ref" in value:
-        enums = ("Phase", "Standing", "Verb", "Progress", "Os", "DiskFormat", "Step", "AnswerFormat", "Kind", "Whose")
+        enums = (
+            "Phase",
+            "Standing",
+            "Verb",
+            "Progress",
+            "Os",
+            "DiskFormat",
+            "Step",
+            "AnswerFormat",
+            "Kind",
+            "Whose",
+            "UnitState",
+        )
         return {"string" if value["$ref"].rpartition("/")[2] in enums else "object"}
     return {value["type"]}
 

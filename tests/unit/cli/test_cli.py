@@ -22,7 +22,7 @@ from orchestrator.cli.main import main
 from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
 from orchestrator.drivers.fake.world import FakeMachine
-from orchestrator.model import Phase, Power, Seat, Standing
+from orchestrator.model import Phase, Power, Seat, Standing, Unit, UnitState
 from orchestrator.model.cause import Cause, Kind
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import VMROLE, Run
@@ -325,6 +325,28 @@ def test_whose_turn_it_is_is_shown(run: Run, daemon: Daemon) -> None:
     assert "Whose turn" not in run("describe", "web-2")[1]
     assert "It is the guest's turn.\n" in run("why", "web-0")[1]
     assert "turn" not in run("why", "web-2")[1]
+
+
+def test_what_has_not_started_is_shown(run: Run, daemon: Daemon) -> None:
+    """To scripts unit by unit, with its state and the guest's word for it; to people as lists."""
+    units = (
+        Unit("W3SVC", UnitState.FAILED, "access was denied (5)"),
+        Unit("app.service", UnitState.PENDING, "activating"),
+    )
+    changed = dataclasses.replace(daemon.control.instances("shop")[0], units=units)
+    daemon.store.commit([records.put_state(changed)])
+    (row,) = json.loads(run("get", "instances", "web-0", "-o", "json")[1])
+    assert row["units"] == [
+        {"name": "W3SVC", "state": "failed", "detail": "access was denied (5)"},
+        {"name": "app.service", "state": "pending", "detail": "activating"},
+    ]
+    assert (row["services_failed"], row["services_pending"]) == (
+        ["W3SVC: access was denied (5)"],
+        ["app.service (activating)"],
+    )
+    described = run("describe", "web-0")[1]
+    assert re.search(r"Failed: +W3SVC: access was denied \(5\)\n", described)
+    assert re.search(r"Starting: +app.service \(activating\)\n", described)
 
 
 def test_describe_tells_everything(run: Run) -> None:

@@ -15,7 +15,7 @@ from orchestrator.control.present import Present
 from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.errors import Permanent
-from orchestrator.model import Cause, Instance, Operation, Progress, Service, Verb
+from orchestrator.model import Cause, Instance, Operation, Progress, Service, Unit, UnitState, Verb
 from orchestrator.model.cause import Kind, recorded
 from orchestrator.ports import Document, Write
 from tests.world import fleet
@@ -173,10 +173,14 @@ def test_what_an_earlier_version_has_written_is_read(fabric: Fabric) -> None:
     instance = fabric.present.load(Instance, "web-0.shop")
     assert instance.waits_for == Cause(Kind.RECORDED, detail="the guest is booting")
     assert instance.failure == "overdue while setup: setup runs in the guest"
+    assert instance.services_pending == ("app.service (activating)",)
+    assert instance.services_failed == ("W3SVC: access was denied (5)",)
     overwrite(fabric, records.STATE, "web-0.shop", {**body(fabric, records.STATE, "web-0.shop"), "phase": "serving"})
     fabric.until(lambda: not fabric.instance().waiting)
     written = body(fabric, records.STATE, "web-0.shop")
-    assert (written["waits_for"], "waiting" in written, "failure" in written) == (None, False, False)
+    assert written["waits_for"] is None
+    assert written["units"][1] == {"name": "app.service (activating)", "state": "pending"}
+    assert not {"waiting", "failure", "services_pending", "services_failed"} & set(written)
     assert fabric.instance().failed_by == Cause(Kind.RECORDED, detail="overdue while setup: setup runs in the guest")
 
 
@@ -194,6 +198,25 @@ def test_a_cause_of_a_later_version_sets_nothing_aside(fabric: Fabric) -> None:
     instance = fabric.present.load(Instance, "web-1.shop")
     fabric.present.commit([records.put_state(dataclasses.replace(instance, waits_for=Cause(Kind.BOOTING)))])
     assert body(fabric, records.STATE, "web-1.shop")["waits_for"] == {"kind": "booting"}
+
+
+def test_a_unit_of_a_later_version_sets_nothing_aside(fabric: Fabric) -> None:
+    """A state that is not known is told in its own word; what this version writes is read back as it was."""
+    units = (
+        Unit("app.service", UnitState.PENDING, "activating"),
+        Unit("W3SVC", UnitState.FAILED, "access was denied"),
+    )
+    instance = dataclasses.replace(fabric.instance(), units=units)
+    fabric.present.commit([records.put_state(instance)])
+    assert fabric.instance().units == units
+    state = body(fabric, records.STATE, "web-0.shop")
+    state["units"] = [
+        {"name": "a.service", "state": "dozing", "detail": "till 7", "dream": {"x": 1}},
+        *state["units"],
+    ]
+    overwrite(fabric, records.STATE, "web-0.shop", state)
+    assert fabric.instance().services_pending == ("a.service (dozing, till 7)", "app.service (activating)")
+    assert not fabric.present.set_aside()
 
 
 def test_a_template_of_a_later_version_keeps_its_name(fabric: Fabric) -> None:

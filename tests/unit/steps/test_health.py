@@ -146,7 +146,9 @@ def test_a_frozen_worker_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "ready", [{"units": ("app.service",)}, {"probe": TcpProbe(port=8080)}], ids=["its unit", "its probe"]
+    "ready",
+    [{"units": ("app.service",)}, {"units": ("App.Service",)}, {"probe": TcpProbe(port=8080)}],
+    ids=["its unit", "its service, in another case", "its probe"],
 )
 def test_what_a_worker_waited_for_is_asked_again(ready: dict[str, object]) -> None:
     """A unit or a probe of the role's own that fails later is told, and healed when it stays so."""

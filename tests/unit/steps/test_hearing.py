@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.model import AnswerFormat, InstanceName, Phase, Ready, Setup, TcpProbe, Verb
+from orchestrator.model import AnswerFormat, InstanceName, Phase, Ready, Setup, TcpProbe, Unit, UnitState, Verb
 from orchestrator.steps.hearing import NO_AGENT_S
 from tests.world.fabric import Fabric, web_role
 
@@ -126,6 +126,7 @@ def test_which_services_have_not_started_is_a_list() -> None:
     fabric.world.faults.services_never_start.add(WEB)
     fabric.until(lambda: fabric.instance().phase is Phase.STARTING)
     fabric.until(lambda: bool(fabric.instance().services_pending), rounds=100)
+    assert fabric.instance().units == (Unit("app.service", UnitState.PENDING),)
     assert fabric.instance().services_pending == ("app.service",)
     fabric.until(lambda: fabric.instance().phase is Phase.FAILED)
     assert fabric.instance().services_pending == ("app.service",)

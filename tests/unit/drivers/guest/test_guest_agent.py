@@ -37,6 +37,7 @@ from orchestrator.drivers.tools.agent_channel import (
 from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
 from orchestrator.model import HttpProbe, Identity, Instance, InstanceName, Ready, Services, Setup, Silence, TcpProbe
 from orchestrator.steps.hearing import unstarted
+from tests.world.heard import heard
 from tests.world.instances import instance
 
 BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -378,7 +379,7 @@ def test_a_frozen_guest_is_silent_in_every_question() -> None:
     agent.frozen = True
     assert asked.services(of) == FROZEN
     agent.frozen, agent.running_for_s = False, 0.0
-    assert asked.services(of) == Services(started=True)
+    assert asked.services(of) == heard(started=True)
     assert len(agent.started) == 1
     told = asked.agent(of)
     assert not isinstance(told, Silence)
@@ -429,7 +430,7 @@ def test_an_agent_that_shows_no_files_shows_no_marks() -> None:
 def test_marker_of_this_boot_means_ready() -> None:
     """A guest without systemd is ready when its marker holds the id of the boot it is in, and in no other case."""
     agent = Agent({guest_services.READY_FILE: f"{BOOT}\n"}, output="init=other\n")
-    assert guest(agent).services(instance(boot_id=BOOT)) == Services(started=True)
+    assert guest(agent).services(instance(boot_id=BOOT)) == heard(started=True)
     assert not agent.started
     agent.files[guest_services.READY_FILE] = SETUP_BOOT
     found = guest(agent).services(instance(boot_id=BOOT))
@@ -441,9 +442,9 @@ def test_nothing_is_ready_before_the_setup_restart() -> None:
     """In the boot in which setup ran services may have started; they count only when no restart is to come."""
     agent = Agent({guest_services.READY_FILE: BOOT, SETUP_BOOT_FILE: BOOT})
     of = instance(boot_id=BOOT)
-    assert guest(agent).services(of) == Services(started=False, pending=("the setup restart",))
+    assert guest(agent).services(of) == heard(started=False, pending=("the setup restart",))
     role = dataclasses.replace(of.role, setup=Setup(restart=False))
-    assert guest(agent).services(dataclasses.replace(of, role=role)) == Services(started=True)
+    assert guest(agent).services(dataclasses.replace(of, role=role)) == heard(started=True)
 
 
 def test_guest_without_systemd_is_asked_by_script_once() -> None:
@@ -456,7 +457,7 @@ def test_guest_without_systemd_is_asked_by_script_once() -> None:
         assert not found.started
     assert len(agent.started) == 1
     agent.files[guest_services.READY_FILE] = BOOT
-    assert asked.services(of) == Services(started=True)
+    assert asked.services(of) == heard(started=True)
     asked.services(dataclasses.replace(of, boot_id=SETUP_BOOT))
     assert len(agent.started) == 1
     asked.services(dataclasses.replace(of, boot_id=SETUP_BOOT, generation=of.generation + 1))
@@ -640,7 +641,7 @@ def test_a_slow_script_is_taken_up_by_the_next_turn() -> None:
         assert isinstance(first, Services)
         assert not first.started
     agent.running_for_s = 0.0
-    assert asked.services(of) == Services(started=True)
+    assert asked.services(of) == heard(started=True)
     assert len(agent.started) == 1
 
 
@@ -651,16 +652,16 @@ def test_a_slow_guest_is_left_alone_for_a_while() -> None:
     agent = Agent(output="init=systemd\nstate=starting\njob=app.service start\n")
     agent.running_for_s = 1.0
     asked, of = guest(agent), instance(boot_id=BOOT)
-    not_yet = Services(started=False, pending=("app.service",), note="systemd: starting")
+    not_yet = heard(started=False, pending=("app.service",), note="systemd: starting")
     while asked.services(of) != not_yet:
         pass  # A slow machine needs more than one turn for it.
     assert asked.services(of) == not_yet
     assert len(agent.started) == 1
     agent.running_for_s = 0.0
     agent.output = "init=systemd\nstate=running\n"
-    assert asked.services(with_ready(Ready(ignore=("x.service",)))) == Services(started=True)
+    assert asked.services(with_ready(Ready(ignore=("x.service",)))) == heard(started=True)
     time.sleep(1.1)
-    assert asked.services(of) == Services(started=True)
+    assert asked.services(of) == heard(started=True)
 
 
 def test_a_command_of_an_earlier_boot_is_forgotten() -> None:
@@ -670,7 +671,7 @@ def test_a_command_of_an_earlier_boot_is_forgotten() -> None:
     asked = guest(agent)
     asked.services(instance(boot_id=BOOT))
     agent.running_for_s = 0
-    assert asked.services(instance(boot_id=SETUP_BOOT)) == Services(started=True)
+    assert asked.services(instance(boot_id=SETUP_BOOT)) == heard(started=True)
     assert len(agent.started) == 2
 
 
@@ -678,14 +679,14 @@ def test_ready_command_decides() -> None:
     """With `ready.command` an instance is ready when it exits 0; else its status and its last line are told."""
     ready = Ready(command=("/usr/bin/check", "--all"))
     agent = Agent({guest_services.READY_FILE: BOOT})
-    assert guest(agent).services(with_ready(ready)) == Services(started=True)
+    assert guest(agent).services(with_ready(ready)) == heard(started=True)
     assert agent.started == [["/usr/bin/check", "--all"]]
     agent = Agent({guest_services.READY_FILE: BOOT}, output="a\nnot \x1b[1myet\n", status=3)
     found = guest(agent).services(with_ready(ready))
-    assert found == Services(started=False, note="ready.command exits 3: not [1myet")
+    assert found == heard(started=False, note="ready.command exits 3: not [1myet")
     assert str(unstarted(found)) == "ready.command exits 3: not [1myet", "it is not the services that are missing"
     agent = Agent({guest_services.READY_FILE: BOOT}, output="", status=1)
-    assert guest(agent).services(with_ready(ready)) == Services(started=False, note="ready.command exits 1")
+    assert guest(agent).services(with_ready(ready)) == heard(started=False, note="ready.command exits 1")
 
 
 # What the script's output means --------------------------------------------------------------------------------
@@ -703,96 +704,96 @@ def judged(said: str, ready: Ready = Ready()) -> Services:  # noqa: B008 - froze
 @pytest.mark.parametrize(
     ("said", "ready", "expected"),
     [
-        (RUNNING, Ready(), Services(started=True)),
-        (DONE, Ready(), Services(started=True)),
-        (RUNNING + "cloud-init=disabled\n", Ready(), Services(started=True)),
+        (RUNNING, Ready(), heard(started=True)),
+        (DONE, Ready(), heard(started=True)),
+        (RUNNING + "cloud-init=disabled\n", Ready(), heard(started=True)),
         (
             "init=systemd\nstate=starting\njob=nginx.service start\n",
             Ready(units=("app.service",)),
-            Services(started=False, pending=("nginx.service",), note="systemd: starting"),
+            heard(started=False, pending=("nginx.service",), note="systemd: starting"),
         ),
         (
             RUNNING + "cloud-init=running\n",
             Ready(),
-            Services(started=False, pending=("cloud-init",), note="cloud-init: running"),
+            heard(started=False, pending=("cloud-init",), note="cloud-init: running"),
         ),
-        ("init=systemd\nstate=degraded\n", Ready(), Services(started=False, note="systemd: degraded")),
+        ("init=systemd\nstate=degraded\n", Ready(), heard(started=False, note="systemd: degraded")),
         (
             "init=systemd\nstate=degraded\nfailed=ssh.service\n",
             Ready(),
-            Services(started=False, failed=("ssh.service",)),
+            heard(started=False, failed=("ssh.service",)),
         ),
         (
             "init=systemd\nstate=degraded\nfailed=ssh.service\n",
             Ready(ignore=("ssh.service",)),
-            Services(started=True),
+            heard(started=True),
         ),
-        (RUNNING + "unit=active app.service\n", Ready(units=("app.service",)), Services(started=True)),
+        (RUNNING + "unit=active app.service\n", Ready(units=("app.service",)), heard(started=True)),
         (
             RUNNING + "unit=activating app.service\n",
             Ready(units=("app.service",)),
-            Services(started=False, pending=("app.service (activating)",)),
+            heard(started=False, pending=("app.service (activating)",)),
         ),
         (
             RUNNING + "failed=app.service\nunit=failed app.service\n",
             Ready(units=("app.service",)),
-            Services(started=False, failed=("app.service",)),
+            heard(started=False, failed=("app.service",)),
         ),
         (
             RUNNING + 'cloud-init-exit=2\ncloud-init-json={"status": "done", "extended_status": "degraded done"}\n',
             Ready(),
-            Services(started=True),
+            heard(started=True),
         ),
         (
             RUNNING + 'cloud-init-exit=1\ncloud-init-json={"status": "error", "errors": ["no \\u202e"]}\n',
             Ready(),
-            Services(started=False, failed=("cloud-init: no",)),
+            heard(started=False, failed=("cloud-init: no",)),
         ),
         (
             RUNNING + 'cloud-init-exit=1\ncloud-init-json={"status": "error"}\n',
             Ready(ignore=("cloud-init",)),
-            Services(started=True),
+            heard(started=True),
         ),
         (
             RUNNING + 'cloud-init-result={"v1": {"datasource": "NoCloud", "errors": []}}\n',
             Ready(),
-            Services(started=True),
+            heard(started=True),
         ),
         (
             RUNNING + 'cloud-init-result={"v1": {"errors": ["script failed"]}}\n',
             Ready(),
-            Services(started=False, failed=("cloud-init: script failed",)),
+            heard(started=False, failed=("cloud-init: script failed",)),
         ),
         (
             DONE
             + 'setup-result={"result": {"v1": {"errors": ["runcmd failed"]}}, "problems": ["no disk ls-cache"]}\n',
             Ready(),
-            Services(started=False, failed=("setup: no disk ls-cache", "cloud-init: runcmd failed")),
+            heard(started=False, failed=("setup: no disk ls-cache", "cloud-init: runcmd failed")),
         ),
         (
             DONE + 'setup-result={"result": {"v1": {"errors": []}}, "status": null, "problems": []}\n',
             Ready(),
-            Services(started=True),
+            heard(started=True),
         ),
         (
             DONE + 'setup-result={"result": {"v1": {"errors": ["runcmd failed"]}}, "problems": []}\n',
             Ready(ignore=("cloud-init",)),
-            Services(started=True),
+            heard(started=True),
         ),
         (
             RUNNING + "cloud-init-result=half\n",
             Ready(),
-            Services(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
+            heard(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
         ),
         (
             RUNNING + "cloud-init-exit=127\ncloud-init-json=\n",
             Ready(),
-            Services(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
+            heard(started=False, pending=("cloud-init",), note="cloud-init: unknown"),
         ),
         (
             "init=systemd\nstate=\n",
             Ready(),
-            Services(started=False, note="systemd: unknown"),
+            heard(started=False, note="systemd: unknown"),
         ),
     ],
 )

@@ -10,6 +10,7 @@ from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.model import Instance, Ready, Services
+from tests.world.heard import heard
 from tests.world.windows_agent import IN_FIRST, OOBE, STARTING, WindowsAgent, guest, with_ready, without_exec
 
 
@@ -28,8 +29,8 @@ def told(asked: LibvirtGuest, of: Instance = STARTING) -> Services:
 def test_services_have_started_when_two_looks_say_so() -> None:
     """One look is not enough: a service may be about to fall over. Another boot begins anew."""
     asked = guest(WindowsAgent())
-    assert told(asked) == Services(started=False, note="all have started; confirming with a second look")
-    assert told(asked) == Services(started=True)
+    assert told(asked) == heard(started=False, note="all have started; confirming with a second look")
+    assert told(asked) == heard(started=True)
     assert not told(asked, dataclasses.replace(STARTING, boot_id=IN_FIRST)).started
 
 
@@ -52,7 +53,7 @@ def test_never_started_is_pending_until_its_grace_ends(monkeypatch: pytest.Monke
     assert told(asked).pending == ("W3SVC",)
     monkeypatch.setattr(windows_guest, "GRACE_S", 0.0)
     told(asked)
-    assert told(asked) == Services(started=True, note="nobody has tried to start W3SVC")
+    assert told(asked) == heard(started=True, note="nobody has tried to start W3SVC")
 
 
 def test_required_services_are_named_to_the_guest() -> None:
@@ -102,7 +103,7 @@ def test_without_powershell_sc_is_asked() -> None:
     asked = guest(agent)
     told(asked)
     found = told(asked)
-    assert found == Services(started=False, note="the guest's sc.exe does not answer what it was asked")
+    assert found == heard(started=False, note="the guest's sc.exe does not answer what it was asked")
     assert agent.started[-1].startswith("cmd.exe /d /c sc.exe queryex")
 
 

@@ -12,6 +12,7 @@ from orchestrator.drivers.guest import windows_services
 from orchestrator.drivers.guest.windows_services import Service
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import Ready, Services
+from tests.world.heard import heard
 
 NEVER, CRASHED = 1077, 1067
 W3SVC = Service(name="W3SVC", state="Running")
@@ -72,29 +73,29 @@ def test_what_was_cut_or_garbled_is_no_answer(said: str) -> None:
 @pytest.mark.parametrize(
     ("service", "expected"),
     [
-        (stopped("RemoteRegistry", CRASHED, trigger=True), Services(started=True)),
-        (stopped("MapsBroker", NEVER, delayed=True), Services(started=True)),
-        (stopped("CDPUserSvc_3a5b7", CRASHED, kind=0xE0), Services(started=True)),
-        (stopped("sppsvc"), Services(started=True)),
-        (Service(name="Spooler", state="Paused"), Services(started=True)),
-        (Service(name="W3SVC", state="Start Pending"), Services(started=False, pending=("W3SVC",))),
-        (Service(name="W3SVC", state="Continue Pending"), Services(started=False, pending=("W3SVC",))),
-        (Service(name="W3SVC", state="Stop Pending"), Services(started=False, pending=("W3SVC",))),
-        (Service(name="W3SVC", state="Unknown"), Services(started=False, pending=("W3SVC (Unknown)",))),
-        (stopped("W3SVC", NEVER), Services(started=False, pending=("W3SVC",))),
+        (stopped("RemoteRegistry", CRASHED, trigger=True), heard(started=True)),
+        (stopped("MapsBroker", NEVER, delayed=True), heard(started=True)),
+        (stopped("CDPUserSvc_3a5b7", CRASHED, kind=0xE0), heard(started=True)),
+        (stopped("sppsvc"), heard(started=True)),
+        (Service(name="Spooler", state="Paused"), heard(started=True)),
+        (Service(name="W3SVC", state="Start Pending"), heard(started=False, pending=("W3SVC",))),
+        (Service(name="W3SVC", state="Continue Pending"), heard(started=False, pending=("W3SVC",))),
+        (Service(name="W3SVC", state="Stop Pending"), heard(started=False, pending=("W3SVC",))),
+        (Service(name="W3SVC", state="Unknown"), heard(started=False, pending=("W3SVC (Unknown)",))),
+        (stopped("W3SVC", NEVER), heard(started=False, pending=("W3SVC",))),
         (
             stopped("W3SVC", CRASHED),
-            Services(started=False, failed=("W3SVC: its process ended unexpectedly (1067)",)),
+            heard(started=False, failed=("W3SVC: its process ended unexpectedly (1067)",)),
         ),
         (
             stopped("W3SVC", 1068),
-            Services(started=False, failed=("W3SVC: a service that it depends on did not start (1068)",)),
+            heard(started=False, failed=("W3SVC: a service that it depends on did not start (1068)",)),
         ),
         (
             stopped("W3SVC", 1066, specific=7),
-            Services(started=False, failed=("W3SVC: it ended with an error of its own, 7 (1066)",)),
+            heard(started=False, failed=("W3SVC: it ended with an error of its own, 7 (1066)",)),
         ),
-        (stopped("W3SVC", 4242), Services(started=False, failed=("W3SVC: it ended with error 4242",))),
+        (stopped("W3SVC", 4242), heard(started=False, failed=("W3SVC: it ended with error 4242",))),
     ],
 )
 def test_what_counts(service: Service, expected: Services) -> None:
@@ -114,7 +115,7 @@ def test_grace_ends() -> None:
     """A service that nobody has tried to start is waited for at first; then it is noted, and holds nobody up."""
     never = stopped("W3SVC", NEVER)
     assert not judged(never).started
-    assert judged(never, patient=False) == Services(started=True, note="nobody has tried to start W3SVC")
+    assert judged(never, patient=False) == heard(started=True, note="nobody has tried to start W3SVC")
     many = [stopped(f"S{number}", NEVER) for number in range(5)]
     assert judged(*many, patient=False).note == "nobody has tried to start S0, S1, S2 and 2 more"
 
@@ -129,23 +130,23 @@ def test_delayed_services_are_waited_for_on_demand() -> None:
 
 def test_ignored_services_do_not_matter() -> None:
     """`ready.ignore` compares names as Windows does: without case."""
-    assert judged(stopped("W3SVC", CRASHED), ready=Ready(ignore=("w3svc",))) == Services(started=True)
+    assert judged(stopped("W3SVC", CRASHED), ready=Ready(ignore=("w3svc",))) == heard(started=True)
 
 
 @pytest.mark.parametrize(
     ("service", "expected"),
     [
-        (W3SVC, Services(started=True)),
-        (stopped("W3SVC"), Services(started=False, pending=("W3SVC (stopped)",))),
-        (stopped("W3SVC", NEVER, trigger=True), Services(started=False, pending=("W3SVC (stopped)",))),
-        (Service(name="W3SVC", state="Start Pending"), Services(started=False, pending=("W3SVC (start pending)",))),
+        (W3SVC, heard(started=True)),
+        (stopped("W3SVC"), heard(started=False, pending=("W3SVC (stopped)",))),
+        (stopped("W3SVC", NEVER, trigger=True), heard(started=False, pending=("W3SVC (stopped)",))),
+        (Service(name="W3SVC", state="Start Pending"), heard(started=False, pending=("W3SVC (start pending)",))),
         (
             stopped("W3SVC", CRASHED),
-            Services(started=False, failed=("W3SVC: its process ended unexpectedly (1067)",)),
+            heard(started=False, failed=("W3SVC: its process ended unexpectedly (1067)",)),
         ),
         (
             Service(name="Other", state="Running"),
-            Services(started=False, pending=("w3svc: there is no such service",)),
+            heard(started=False, pending=("w3svc: there is no such service",)),
         ),
     ],
 )
