@@ -222,6 +222,8 @@ class FakeGuest:
         ):
             unit = Unit("", UnitState.FAILED, error)
             return Services(started=False, units=(unit,), verdict=f"setup has finished with an error: {error}")
+        if instance.name in self._world.faults.services_crash:
+            return Services(started=False, units=(Unit("app.service", UnitState.FAILED, "it ended with error 7"),))
         if self._world.services_run(self._world.machines[instance.name]):
             return Services(started=True)
         return Services(started=False, units=(Unit("app.service", UnitState.PENDING),))

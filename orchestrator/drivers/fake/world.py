@@ -78,6 +78,7 @@ class Faults:
     agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
     agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # the agent is dead
     agent_broken: set[InstanceName] = dataclasses.field(default_factory=set)  # it sends rubbish
+    services_crash: set[InstanceName] = dataclasses.field(default_factory=set)  # they have started, and ended badly
     setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
     restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself
     other_boot_each_look: set[InstanceName] = dataclasses.field(default_factory=set)  # a guest that lies

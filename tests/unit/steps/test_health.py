@@ -137,6 +137,17 @@ def test_a_freeze_while_it_starts_takes_no_time_of_its_deadline() -> None:
     assert (fabric.instance().strikes, fabric.world.machines[WEB].boots) == (0, boots)
 
 
+def test_a_service_that_has_crashed_is_told_with_the_guests_words() -> None:
+    """Of a role that waited for it: known by its name, whatever is said of it."""
+    fabric = worker(units=("app.service",))
+    fabric.world.faults.services_crash.add(WEB)
+    rounds(fabric, 5, 10.0)
+    assert fabric.instance().waiting == "no longer active: app.service: it ended with error 7"
+    fabric.world.faults.services_crash.clear()
+    rounds(fabric, 10, 10.0)
+    assert (fabric.instance().phase, fabric.instance().waiting) == (Phase.SERVING, "")
+
+
 def test_a_frozen_worker_is_left_alone() -> None:
     """A backup that freezes its file systems makes an agent silent that is well."""
     fabric = worker(silence_s=60.0)
