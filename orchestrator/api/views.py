@@ -10,11 +10,12 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import Field, StrictBool, StrictInt
 
+from orchestrator.api.causes import CauseView, view_cause
 from orchestrator.api.problems import ProblemBody, body_of
 from orchestrator.control import revisions
 from orchestrator.control.applied import Applied
 from orchestrator.control.requests import Control
-from orchestrator.errors import Transient, VmroleError, Whose
+from orchestrator.errors import Transient, VmroleError
 from orchestrator.model import (
     Instance,
     InstanceName,
@@ -32,7 +33,6 @@ from orchestrator.model import (
     Upgrade,
     Verb,
 )
-from orchestrator.model.cause import Kind
 from orchestrator.servicefile.difference import Change, difference
 
 MASK = "***"
@@ -57,15 +57,6 @@ class ServiceView:
     stopped: int  # because somebody asked for that
     file_revision: int  # of its file; 0: none is kept yet
     revision: int  # of the record
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CauseView:
-    """What is the matter with an instance, for scripts; people read `waiting` and `failure`."""
-
-    kind: Kind
-    whose: Whose | None  # with whom it lies, and so whose turn it is; null: not known
-    subject: str  # what it is about: the instance, or services, other instances, a role
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +284,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         phase=instance.phase,
         phase_since_s=instance.phase_since_s,
         waiting=instance.waiting,
-        cause=_view_cause(instance),
+        cause=view_cause(instance),
         units=instance.units,
         services_pending=instance.services_pending,
         services_failed=instance.services_failed,
@@ -325,11 +316,6 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         connections=seat.connections if seat else None,
         revision=instance.revision,
     )
-
-
-def _view_cause(instance: Instance) -> CauseView | None:
-    cause = instance.cause
-    return CauseView(kind=cause.kind, whose=cause.whose, subject=cause.about or instance.name) if cause else None
 
 
 def view_applied(applied: Applied, instances: Sequence[Instance]) -> AppliedView:
