@@ -63,12 +63,11 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
                 overdue = Cause(Kind.OVERDUE, subject=seen.phase, reason=cause)
                 return _ail(present, host, before, blamed, overdue if late else None)
             return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
-        case Failed(cause, False) if not before.held:  # A look again, now and then: what is in the way may go.
-            return _heal(
-                present, host, before, Cause(Kind.FAILED, subject=before.phase, reason=cause), leave=True
-            ), 0.0
-        case Failed(cause):
-            return _ail(present, host, before, before, Cause(Kind.FAILED, subject=before.phase, reason=cause))
+        case Failed(cause, mendable):
+            failed = Cause(Kind.FAILED, subject=before.phase, reason=cause)
+            if not mendable and not before.held:  # A look again, now and then: what is in the way may go.
+                return _heal(present, host, before, failed, leave=True), 0.0
+            return _ail(present, host, before, before, failed)
 
 
 def _attempt(instance: Instance, host: Host) -> Outcome:
