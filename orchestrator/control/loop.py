@@ -9,7 +9,6 @@ import contextlib
 import heapq
 import logging
 import threading
-from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -29,23 +28,18 @@ from orchestrator.errors import (
 from orchestrator.host.log import subject
 from orchestrator.model import (
     Cause,
-    Endpoint,
     Event,
-    Frontend,
     Instance,
     InstanceName,
-    Mode,
     Operation,
     Phase,
-    PoolName,
     Power,
     Progress,
-    Role,
     Service,
-    pool_name,
 )
 from orchestrator.model.cause import Kind, of_error
 from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host, Store
+from orchestrator.rules.frontends import frontends_of
 
 log = logging.getLogger(__name__)
 
@@ -58,62 +52,12 @@ Noun = Literal["service", "operation", "instance"]
 Key = tuple[Noun, str]
 
 
-def faced(services: Sequence[Service], peopled: Container[str]) -> list[Service]:
-    """The services that clients see: also one that is being removed, while it is among the `peopled`, which have
-    instances whose connections may finish.
-    """
-    return [service for service in services if not service.removing or service.name in peopled]
-
-
-def frontends(services: Sequence[Service], peopled: Container[str]) -> list[Frontend]:
-    """Every endpoint of the services that clients see, as the balancer shall listen on it."""
-    return [
-        frontend
-        for service in faced(services, peopled)
-        for role in service.spec.roles
-        for end in role.endpoints
-        for frontend in _frontends(service, role, end)
-    ]
-
-
-def _frontends(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]:
-    pool = pool_name(service.name, role.name, end.name)
-    yield Frontend(
-        pool=pool,
-        vip=service.spec.vip,
-        port=end.port,
-        mode=end.mode,
-        probe=end.probe,
-        timeout_s=end.timeout_s,
-        connections_max=end.max_connections,
-        client_connections_max=end.max_connections_per_client,
-        carrier=end.carrier,
-        affinity_s=end.affinity_s,
-        affinity_cookie=end.kept_by is not None,
-        service=service.name,
-        certificates=end.tls.certificates if end.tls is not None else (),
-        allow=end.allow,
-        proxy_protocol=end.proxy_protocol is True,
-        member_connections=end.member_connections,
-    )
-    if end.tls is not None and end.tls.redirect_from is not None:
-        yield Frontend(
-            pool=PoolName(f"{pool}.redirect"),
-            vip=service.spec.vip,
-            port=end.tls.redirect_from,
-            mode=Mode.HTTP,
-            probe=None,
-            allow=end.allow,
-            redirect_to=end.port,
-        )
-
-
 def hold_vips(present: Present, host: Host) -> Held:
     """Has the host hold the addresses of all services, those of records that nobody can read included, and tells the
     ledger of what somebody had taken off.
     """
     with _HOLDING:
-        of = {one.spec.vip: one.name for one in faced(present.all(Service), present.peopled()) if one.spec.vip}
+        of = {one.spec.vip: one.name for one in present.faced() if one.spec.vip}
         unread = any(aside.kind == records.kind_of(Service) for aside in present.set_aside())
         held = host.front.vips.hold(of.keys() | host.front.vips.held() if unread else of.keys())
     now_s = host.machine.clock.now_s()
@@ -144,9 +88,9 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         if service.spec.vip in held.refused:
             raise held.refused[service.spec.vip]
         try:
-            host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
+            host.front.balancer.shape(present.frontends())
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
-            own = {frontend.pool for frontend in frontends([service], ())}
+            own = {frontend.pool for frontend in frontends_of(service)}
             if own.isdisjoint(error.pools):
                 return laid, AUDIT_S
             log.warning("%s", error)
@@ -156,7 +100,7 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         return frozenset(), AUDIT_S
     hold_vips(present, host)
     with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
-        host.front.balancer.shape(frontends(present.all(Service), present.peopled()))
+        host.front.balancer.shape(present.frontends())
     host.machine.network.lift(service)
     gone = Event(at_s=host.machine.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
     past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 2]]

@@ -8,6 +8,7 @@ a word and stops nothing else. Thread-safe: a reader sees everything that was co
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import threading
 from collections import Counter
@@ -19,6 +20,7 @@ from orchestrator.control.records import Record, SetAside
 from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import (
     Event,
+    Frontend,
     Image,
     Instance,
     InstanceName,
@@ -31,6 +33,7 @@ from orchestrator.model import (
     Unknown,
 )
 from orchestrator.ports import Check, Document, Store, Write
+from orchestrator.rules.frontends import frontends_of
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,10 @@ class Present:
         self._uses: Counter[str] = Counter()  # of each template
         self._named: dict[tuple[str, str], Sequence[str]] = {}  # the templates that a document names
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
+        self._services: dict[str, Service] = {}
+        self._endpoints: dict[str, tuple[Frontend, ...]] = {}  # of each service
+        self._faced: tuple[Service, ...] | None = None  # until a service changes
+        self._frontends: tuple[Frontend, ...] | None = None  # of those
         self.decoded = 0
 
     # Reading
@@ -128,10 +135,33 @@ class Present:
         self._look()
         return list(self._rollouts.get(service, {}).values())
 
-    def peopled(self) -> frozenset[str]:
-        """The services that have instances."""
+    def faced(self) -> Sequence[Service]:
+        """The services that clients see, by name: also one that is being removed, while it has instances whose
+        connections may finish.
+        """
         self._look()
-        return frozenset(self._of_service)
+        with self._lock:
+            return self._see()
+
+    def frontends(self) -> Sequence[Frontend]:
+        """Every endpoint of the services that clients see: the same tuple until a service changes."""
+        self._look()
+        with self._lock:
+            faced = self._see()
+            if self._frontends is None:
+                self._frontends = tuple(itertools.chain.from_iterable(self._endpoints[one.name] for one in faced))
+            return self._frontends
+
+    def _see(self) -> tuple[Service, ...]:
+        """Kept only while none is being removed: of those, whoever comes or goes as an instance matters, too."""
+        if self._faced is None:
+            services = [one for _, one in sorted(self._services.items())]
+            self._frontends = None
+            faced = tuple(one for one in services if not one.removing or one.name in self._of_service)
+            if any(one.removing for one in services):
+                return faced
+            self._faced = faced
+        return self._faced
 
     def touched(self, after: int) -> Touched | None:
         """What was written after a revision. O(the changes); None when that is too long ago to be remembered."""
@@ -298,6 +328,10 @@ class Present:
 
     def _list(self, record: Record) -> None:
         match record:
+            case Service():
+                self._services[record.name] = record
+                self._endpoints[record.name] = frontends_of(record)
+                self._faced = None
             case Instance():
                 self._of_service.setdefault(record.service, {})[record.name] = record
                 self._called.setdefault(record.hostname, {})[record.name] = record
@@ -315,6 +349,9 @@ class Present:
 
     def _unlist(self, record: Record) -> None:
         match record:
+            case Service():
+                del self._services[record.name], self._endpoints[record.name]
+                self._faced = None
             case Instance():
                 _remove(self._of_service, record.service, record.name)
                 _remove(self._called, record.hostname, record.name)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from vmrole_unattend.secret import SecretRef, SecretSource
 
-from orchestrator.control.loop import frontends
+from orchestrator.control import records
 from orchestrator.drivers.network import firewall
 from orchestrator.model import Endpoint, Mode, Service, Tls
+from orchestrator.rules.frontends import frontends_of
 from tests.world.fabric import Fabric, web_role
 
 TLS = Tls(certificate=SecretRef(source=SecretSource.SECRET, name="shop"), redirect_from=80)
@@ -24,7 +25,7 @@ def secured() -> Service:
 
 def test_an_endpoint_that_sends_on_listens_twice() -> None:
     """At both ports of its VIP; nobody is a member of the second, which needs no certificate."""
-    secure, redirect = frontends([secured()], ())
+    secure, redirect = frontends_of(secured())
     assert (secure.pool, secure.port, secure.service) == ("shop.web.https", 443, "shop")
     assert secure.certificates == TLS.certificates
     assert (redirect.pool, redirect.port, redirect.redirect_to) == ("shop.web.https.redirect", 80, 443)
@@ -36,3 +37,23 @@ def test_the_firewall_opens_both() -> None:
     service = secured()
     opened = firewall._wanted(service, [])["inet", "endpoints"]
     assert opened == {(service.spec.vip, "443"), (service.spec.vip, "80")}
+
+
+def test_what_nothing_has_changed_is_made_once() -> None:
+    """What instances do makes no endpoint anew; a file that is applied does. Who leaves is seen until he has left."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    before = fabric.present.frontends()
+    fabric.until(fabric.quiet)
+    assert fabric.present.frontends() is before
+    assert [service.name for service in fabric.present.faced()] == ["shop"]
+
+    fabric.deploy(replace(web_role(instances=1), endpoints=()))
+    assert fabric.present.frontends() == ()
+    fabric.deploy(web_role(instances=1))
+    assert fabric.present.frontends() == before
+
+    fabric.remove()
+    assert fabric.present.frontends() == before
+    fabric.store.commit(records.drop_instance(fabric.instance()))
+    assert fabric.present.frontends() == ()

@@ -1,0 +1,49 @@
+"""What a balancer shall listen on for a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.model import Endpoint, Frontend, Mode, PoolName, Role, Service, pool_name
+
+
+def frontends_of(service: Service) -> tuple[Frontend, ...]:
+    """Every endpoint of the service's roles, and where clients are sent on from, in the order of its file."""
+    return tuple(
+        frontend
+        for role in service.spec.roles
+        for end in role.endpoints
+        for frontend in _listened(service, role, end)
+    )
+
+
+def _listened(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]:
+    pool = pool_name(service.name, role.name, end.name)
+    yield Frontend(
+        pool=pool,
+        vip=service.spec.vip,
+        port=end.port,
+        mode=end.mode,
+        probe=end.probe,
+        timeout_s=end.timeout_s,
+        connections_max=end.max_connections,
+        client_connections_max=end.max_connections_per_client,
+        carrier=end.carrier,
+        affinity_s=end.affinity_s,
+        affinity_cookie=end.kept_by is not None,
+        service=service.name,
+        certificates=end.tls.certificates if end.tls is not None else (),
+        allow=end.allow,
+        proxy_protocol=end.proxy_protocol is True,
+        member_connections=end.member_connections,
+    )
+    if end.tls is not None and end.tls.redirect_from is not None:
+        yield Frontend(
+            pool=PoolName(f"{pool}.redirect"),
+            vip=service.spec.vip,
+            port=end.tls.redirect_from,
+            mode=Mode.HTTP,
+            probe=None,
+            allow=end.allow,
+            redirect_to=end.port,
+        )
