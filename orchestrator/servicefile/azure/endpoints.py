@@ -13,8 +13,10 @@ from orchestrator.errors import Problem
 from orchestrator.servicefile.azure.definition import Element, plain
 from orchestrator.servicefile.azure.ledger import Ledger, title
 from orchestrator.servicefile.azure.naming import Names
+from orchestrator.servicefile.endpoints import PROBE_RUN_MOST, PROBE_TIME_MOST_S
 
 _NO_PORT = 0  # of one that is refused
+_INTERVAL_S, _TIMEOUT_S = 15, 31  # what Azure takes where only the other one is said
 _MODES = {"http": "http", "https": "tcp", "tcp": "tcp"}  # TLS ends in the instance, here as on Azure
 
 
@@ -53,6 +55,11 @@ def _probe(one: Element, faults: list[Problem]) -> dict[str, Any]:
         faults.append(Problem(message, hint="http or tcp"))
     if one.get("port") is not None:
         said["port"] = _port(one, "port", faults)
+    if one.get("intervalInSeconds") is not None or one.get("timeoutInSeconds") is not None:
+        interval_s = _seconds(one, "intervalInSeconds", 5, _INTERVAL_S, faults)
+        timeout_s = _seconds(one, "timeoutInSeconds", 11, _TIMEOUT_S, faults)
+        said["interval"] = f"{interval_s} s"
+        said["fall"] = min(max(timeout_s // interval_s, 1), PROBE_RUN_MOST)  # whole probes that fit into the timeout
     return said
 
 
@@ -68,8 +75,10 @@ def unused(found: dict[str, Probe], ledger: Ledger) -> None:
             ledger.use(one, "path")
         else:
             ledger.drop_attribute(one, "path", "a tcp probe asks for no path")
-        for attribute in ("intervalInSeconds", "timeoutInSeconds"):
-            ledger.drop_attribute(one, attribute, "the balancer has its own interval")
+        ledger.use(one, "intervalInSeconds", "timeoutInSeconds")
+        if "fall" in probe.said:
+            what = f"has interval {probe.said['interval']} and fall {probe.said['fall']}"
+            ledger.change(one, what, "so many whole probes fit into the time after which Azure took an instance out")
 
 
 class Endpoints:
@@ -140,6 +149,17 @@ class Endpoints:
         probe.used = True
         self._ledger.use(one, "loadBalancerProbe")
         said["probe"] = dict(probe.said)
+
+
+def _seconds(one: Element, attribute: str, least: int, default: int, faults: list[Problem]) -> int:
+    text = one.get(attribute)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and least <= int(text) <= PROBE_TIME_MOST_S):
+        message = f"{one.place}: {title(one)} has {attribute} {plain(text)!r}, which is no time of a probe"
+        faults.append(Problem(message, hint=f"whole seconds, {least} to {PROBE_TIME_MOST_S:g}"))
+        return default
+    return int(text)
 
 
 def _port(one: Element, attribute: str, faults: list[Problem]) -> int:

@@ -39,7 +39,7 @@ def test_the_sample_becomes_a_service() -> None:
     assert front.size == Size(vcpus=2, memory_mib=3584)
     http, https = front.endpoints
     assert (http.name, http.port, http.target, http.mode) == ("http", 80, 8080, Mode.HTTP)
-    assert http.probe == HttpProbe(path="/health/live.aspx", port=8081)
+    assert http.probe == HttpProbe(path="/health/live.aspx", port=8081, interval_s=15.0, fall=2)
     assert (https.port, https.target, https.mode, https.probe) == (443, 443, Mode.TCP, TcpProbe())
     assert [(one.name, one.size_mib) for one in front.local_storage] == [
         ("uploads", 2048),
@@ -53,6 +53,35 @@ def test_the_sample_becomes_a_service() -> None:
     assert ledger.unattend.administrator_password == SecretRef(
         source=SecretSource.CREDENTIAL, name="administrator-password"
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "interval_s", "fall"),
+    [
+        ('intervalInSeconds="5" timeoutInSeconds="11"', 5.0, 2),
+        ('intervalInSeconds="10"', 10.0, 3),
+        ('timeoutInSeconds="60"', 15.0, 4),
+        ('intervalInSeconds="60" timeoutInSeconds="11"', 60.0, 1),
+        ('intervalInSeconds="5" timeoutInSeconds="3600"', 5.0, 100),
+        ("", None, None),
+    ],
+)
+def test_a_probe_asks_as_often_and_falls_as_late(times: str, interval_s: float | None, fall: int | None) -> None:
+    """As Azure's did, whose defaults stand for the one that is not said; where neither is, ours are meant."""
+    text = imported(CSDEF.replace('intervalInSeconds="15" timeoutInSeconds="31"', times), CSCFG).text
+    probe = parsed(text).roles[0].endpoints[0].probe
+    assert isinstance(probe, HttpProbe)
+    assert (probe.interval_s, probe.fall) == (interval_s, fall)
+
+
+@pytest.mark.parametrize("times", ['intervalInSeconds="4"', 'timeoutInSeconds="10"', 'intervalInSeconds="soon"'])
+def test_a_time_that_azure_refused_is_a_fault(times: str) -> None:
+    """With its attribute, and what may stand there."""
+    with pytest.raises(InvalidInput, match=r"which is no time of a probe") as refused:
+        imported(CSDEF.replace('intervalInSeconds="15" timeoutInSeconds="31"', times), CSCFG)
+    (problem,) = refused.value.problems
+    assert times.split("=")[0] in problem.message
+    assert problem.hint.startswith("whole seconds, ")
 
 
 def test_every_part_is_translated_or_listed() -> None:
