@@ -22,6 +22,7 @@ from orchestrator.errors import ImageRejected
 from tests.world.disk_files import ALL, BLOCK, MIB, SECTOR, Vhd, content, exported_vmdk, make, noise, summed
 
 COUNT = int(os.environ.get("VMROLE_FUZZ", "150"))
+WEIGHED = 3  # of so many one has its memory looked at, which takes twenty times as long as the reading
 CAP = 1 << 41
 MEMORY_MOST = 64 * MIB
 EDGES = (0, 1, 2, 7, 8, 255, 511, 512, 513, 4095, 65535, 65536, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40, 1 << 62)
@@ -172,7 +173,8 @@ def test_no_damage_breaks_a_reader(
         if chance.randrange(8) == 0:
             del lie[chance.randrange(len(lie)) :]
         is_helpful = True
-        tracemalloc.start()
+        if seed % WEIGHED == 0:
+            tracemalloc.start()
         try:
             found = imagefiles.inspect(io.BytesIO(lie), claimed, virtual_size_max=CAP, convert=True)
             assert 0 < found.virtual_size_bytes <= CAP
@@ -182,7 +184,7 @@ def test_no_damage_breaks_a_reader(
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error
         finally:
-            most = tracemalloc.get_traced_memory()[1]
+            most = tracemalloc.get_traced_memory()[1]  # 0 of one that is not weighed
             tracemalloc.stop()
         assert is_helpful, f"seed {seed}"
         assert most < MEMORY_MOST, f"seed {seed} took {most} bytes"
