@@ -42,6 +42,7 @@ _VERBS = (
     "verify",
     "backup",
     "restore",
+    "init",
     "config",
     "doctor",
     "daemon",

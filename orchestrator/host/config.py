@@ -140,6 +140,11 @@ def defaults() -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(Config)}
 
 
+def fault(key: str, value: object) -> tuple[str, str] | None:
+    """What is wrong with a value, and what would be right; None when nothing is."""
+    return _fault(key, value, defaults())
+
+
 def _parts(main: Path) -> Iterator[Path]:
     """The further files, by name; hidden ones are an editor's."""
     place = main.parent / PARTS

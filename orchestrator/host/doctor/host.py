@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import difflib
 import errno
 import grp
 import ipaddress
@@ -14,7 +15,7 @@ import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orchestrator
 from orchestrator.client.transport import for_looking
@@ -119,23 +120,42 @@ def socket_group(settings: Config) -> Check:
 def vip_interface(settings: Config) -> Check:
     """The interface that VIPs are added to is there and up."""
     name, interface = "vip interface", settings.vip_interface
-    links = json.loads(run(["ip", "-j", "link", "show"]))
-    usable = [
-        link["ifname"]
-        for link in links
-        if "LOOPBACK" not in link["flags"] and not link["ifname"].startswith(BRIDGE_PREFIX)
-    ]
+    links = _links()
+    usable = _usable(links)
     set_one = f"set vip_interface in the configuration to one of: {', '.join(usable) or '(there is none)'}"
     if not interface:
         return fail(name, "none is configured, so no service can be applied", set_one)
     link = next((link for link in links if link["ifname"] == interface), None)
     if link is None:
-        return fail(name, f"there is no interface {interface}", set_one)
+        near = difflib.get_close_matches(interface, usable, 1)
+        return fail(
+            name, f"there is no interface {interface}", f"did you mean {near[0]}? {set_one}" if near else set_one
+        )
     if len(interface) > _INTERFACE_NAME_MAX:
         return fail(name, f"the name {interface} is longer than {_INTERFACE_NAME_MAX} characters", set_one)
     if "UP" not in link["flags"]:
         return warn(name, f"{interface} is down: nobody reaches a VIP on it", f"ip link set {interface} up")
     return ok(name, f"{interface} is up")
+
+
+def interfaces() -> list[str]:
+    """Names of those that may be vip_interface."""
+    return _usable(_links())
+
+
+def _links() -> list[dict[str, Any]]:
+    links: list[dict[str, Any]] = json.loads(run(["ip", "-j", "link", "show"]))
+    return links
+
+
+def _usable(links: list[dict[str, Any]]) -> list[str]:
+    return [
+        link["ifname"]
+        for link in links
+        if "LOOPBACK" not in link["flags"]
+        and not link["ifname"].startswith(BRIDGE_PREFIX)
+        and len(link["ifname"]) <= _INTERFACE_NAME_MAX
+    ]
 
 
 def network_pool(settings: Config) -> Check:

@@ -178,7 +178,7 @@ def test_directories(settings: Config, tmp_path: Path) -> None:
 
 
 def test_the_vip_interface(settings: Config, program: Program) -> None:
-    """None, an absent one and one with a long name fail, naming those that could be used; one that is down warns."""
+    """None, an absent one and one with a long name fail, naming what could be; one that is down warns."""
     links = [
         {"ifname": "lo", "flags": ["LOOPBACK", "UP"]},
         {"ifname": "eth0", "flags": ["UP"]},
@@ -193,7 +193,8 @@ def test_the_vip_interface(settings: Config, program: Program) -> None:
 
     for wrong in ("", "eth7", "wlan123456789"):
         assert failed(check(wrong))
-        assert check(wrong).remedy.endswith("to one of: eth0, eth1, wlan123456789")
+        assert check(wrong).remedy.endswith("to one of: eth0, eth1")
+    assert check("et0").remedy.startswith("did you mean eth0? ")
     assert check("eth1").verdict is Verdict.WARN
     assert check("eth0").verdict is Verdict.PASS
 
