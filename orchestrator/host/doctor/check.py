@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 from pathlib import Path
 
 
@@ -43,3 +44,9 @@ def fail(name: str, message: str, remedy: str) -> Check:
 def existing(directory: Path) -> Path:
     """The directory, or the nearest one above it that exists."""
     return next(one for one in (directory, *directory.parents) if one.is_dir())
+
+
+def in_the_way(directory: Path) -> Path | None:
+    """What stands where the directory, or one above it, is to be, and is no directory; None when nothing does."""
+    nearest = next(one for one in (directory, *directory.parents) if os.path.lexists(one))
+    return None if nearest.is_dir() else nearest

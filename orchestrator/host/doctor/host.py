@@ -25,7 +25,7 @@ from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import WRITABLE, others_hold, others_hold_within
 from orchestrator.host.config import Config
-from orchestrator.host.doctor.check import Check, existing, fail, ok, warn
+from orchestrator.host.doctor.check import Check, existing, fail, in_the_way, ok, warn
 from orchestrator.model import BRIDGE_PREFIX
 
 _FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
@@ -70,6 +70,8 @@ def state_dir(settings: Config) -> Check:
     """The state directory is private, can be written, and has room."""
     name, path = "state directory", settings.state_dir
     place = existing(path)
+    if file := in_the_way(path):
+        return fail(name, f"{file} is no directory", "move it away, or set state_dir to another place")
     free = shutil.disk_usage(place).free
     room = f"{free / (1 << 30):.1f} GiB free"
     if not os.access(place, os.W_OK | os.X_OK):
@@ -90,6 +92,8 @@ def run_dir(settings: Config) -> Check:
     longest = max(len(os.fsencode(path)) + _MONITOR_NAME_BYTES, len(os.fsencode(for_looking(str(settings.socket)))))
     if longest > _SOCKET_PATH_MAX_BYTES:
         return fail(name, f"{path} is so long that no socket fits in", "set run_dir to a shorter path")
+    if file := in_the_way(path):
+        return fail(name, f"{file} is no directory", "move it away, or set run_dir to another place")
     if not os.access(place, os.W_OK | os.X_OK):
         return fail(name, f"{place} cannot be written", "run as root, or set run_dir")
     if others := others_hold(place):
@@ -100,6 +104,8 @@ def run_dir(settings: Config) -> Check:
 def secrets_dir(settings: Config) -> Check:
     """What service files name as secrets is the host's owner's alone; a host may have none."""
     name, path = "secrets directory", settings.secrets_dir
+    if file := in_the_way(path):
+        return fail(name, f"{file} is no directory", "move it away, or set secrets_dir to another place")
     if not path.is_dir():
         return ok(name, f"{path} is not there, so no service file can name a secret")
     if others := others_hold(path):

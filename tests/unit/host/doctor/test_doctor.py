@@ -177,6 +177,19 @@ def test_directories(settings: Config, tmp_path: Path) -> None:
     assert failed(host.run_dir(Config(run_dir=Path("/run/" + "x" * 90))))
 
 
+@pytest.mark.parametrize("below", [".", "a/b"])
+def test_a_file_is_no_directory(tmp_path: Path, below: str) -> None:
+    """Where a directory is to be, or above it: said as that, executable or not."""
+    file = tmp_path / "file"
+    file.touch(mode=0o755)
+    place = Config(state_dir=file / below, run_dir=file / below, secrets_dir=file)
+    for look in (host.state_dir, host.run_dir, host.secrets_dir):
+        check = look(place)
+        assert failed(check)
+        assert check.message == f"{file} is no directory"
+        assert "another place" in check.remedy
+
+
 def test_the_vip_interface(settings: Config, program: Program) -> None:
     """None, an absent one and one with a long name fail, naming what could be; one that is down warns."""
     links = [
