@@ -3,11 +3,11 @@
 `fast` is style, unit and contract without the tests that are marked slow. `long` and `package` run only when they are
 named.
 
-The fast rings run side by side while the images are built, then trouble, then the rings with real virtual machines,
-two at a time, each in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy,
-seldom two. Every ring runs, also after one has failed. At the end stand the tests that failed, each with what it
-said, and a summary in pytest's words; the exit status is 1 when any ring failed, had no tests, skipped one, or was
-stopped.
+The fast rings run side by side while the images are built. Then come the rings with real virtual machines, two at a
+time, each in a lab of its own (`tests/lab/harness`), as root: a guest that starts keeps one core busy, seldom two,
+and trouble, which waits for nothing, takes what they leave. Every ring runs, also after one has failed. At the end
+stand the tests that failed, each with what it said, and a summary in pytest's words; the exit status is 1 when any
+ring failed, had no tests, skipped one, or was stopped.
 """
 
 from __future__ import annotations
@@ -169,6 +169,8 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
         command = [*_root(), *command]
     if ring in LABS:
         command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]
+    elif ring not in FAST:
+        command = ["nice", *command]  # What happens in a virtual machine has deadlines.
     return command
 
 
@@ -231,12 +233,12 @@ def main(arguments: list[str]) -> int:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         building = pool.submit(build_images) if labs else None
         results = run_together([ring for ring in rings if ring in FAST], _run_quick if quick else _run_quietly)
-        results += [_run_by_line(ring) for ring in rings if ring not in (*FAST, *LABS)]
-        unbuilt = building.result() if building else 0
-    if unbuilt:
-        results += [Result(ring, unbuilt, 0, 0, 0, 0.0) for ring in labs]
-    else:
-        results += run_together(labs, _run_by_line, at_once=LABS_AT_ONCE)
+        beside = [pool.submit(_run_by_line, ring) for ring in rings if ring not in (*FAST, *LABS)]
+        if building and (unbuilt := building.result()):
+            tried = [Result(ring, unbuilt, 0, 0, 0, 0.0) for ring in labs]
+        else:
+            tried = run_together(labs, _run_by_line, at_once=LABS_AT_ONCE)
+        results += [*(ring.result() for ring in beside), *tried]
     print(f"\n{summary(results, time.monotonic() - started)}", flush=True)
     return 0 if all(result.good for result in results) else 1
 
