@@ -43,6 +43,8 @@ ROLE = """
         specialize: [{commands}]
 """
 
+SLOW = ("pass-seconds=30", "slow-service=50", "failed-service=Broken")  # each lasts longer than a look at it
+
 # What somebody left in the image who ran sysprep with an answer file at hand: it has a specialize pass of its own.
 STALE = b"""<?xml version="1.0" encoding="utf-8"?>
 <unattend xmlns="urn:schemas-microsoft-com:unattend">
@@ -97,7 +99,7 @@ def service(ignored: str = "") -> str:
     """The service file: a role for each thing that can happen. `ignored` are conditions of all roles."""
     roles = (
         ("web", "windows", ""),
-        ("slow", "windows", "{run: simulate slow-service=50}, {run: simulate failed-service=Broken}"),
+        ("slow", "windows", ", ".join(f"{{run: simulate {wish}}}" for wish in SLOW)),
         ("stale", "stale", ""),
         ("silent", "silent", ""),
     )
@@ -172,7 +174,7 @@ def _exists(lab: Lab, domain: str, path: str) -> bool:
 
 def test_setup_is_told_pass_by_pass(shop: RoleDaemon) -> None:
     """While Setup works, why says which pass it is in, in the words that people know from portals."""
-    said = until_said(shop, "web-0", "Windows is")
+    said = until_said(shop, "slow-0", "Windows is")
     assert "pass (IMAGE_STATE_UNDEPLOYABLE)" in said
 
 
