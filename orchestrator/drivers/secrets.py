@@ -46,17 +46,12 @@ class HostSecrets:
         """Why the service cannot have the secret, or no client believes the certificate; "" when all is well."""
         try:
             if isinstance(wanted, Certificate):
-                return self._certificate_fault(service, wanted)
+                return certificates.fetch(wanted, self.of(service)).fault
             self._reveal(service, wanted)
         except AnswersInvalid as refused:
             where = f"{refused.where}: " if isinstance(wanted, Certificate) else ""
             return where + (f"{refused.message}; {refused.hint}" if refused.hint else refused.message)
         return ""
-
-    def _certificate_fault(self, service: str, wanted: Certificate) -> str:
-        key = None if wanted.key is None else self._reveal(service, wanted.key)
-        trouble = certificates.examine(self._reveal(service, wanted.certificate), key).trouble
-        return "" if trouble is None else f"{trouble}; {certificates.REMEDY[trouble]}"
 
     def _reveal(self, service: str, wanted: SecretRef) -> Secret:
         match wanted.source:

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from vmrole_unattend import AnswersInvalid
 from vmrole_unattend.secret import Reveal, SecretRef
 
-from orchestrator.drivers.tools.certificates import REMEDY, Bundle, examine
+from orchestrator.drivers.tools.certificates import Bundle, fetch
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.model import Certificate, Frontend
 
@@ -78,15 +78,13 @@ class Certificates:
                 self._place.rmdir()
 
     def _renew(self, frontend: Frontend, wanted: Certificate) -> str:
-        reveal = self._secrets(frontend.service)
         try:
-            key = None if wanted.key is None else reveal(wanted.key)
-            bundle = examine(reveal(wanted.certificate), key)
+            bundle = fetch(wanted, self._secrets(frontend.service))
         except AnswersInvalid as error:
             return f"{error.where}: {error.message}"
         if bundle.loads:
             self._keep(frontend, wanted, bundle)
-        return "" if bundle.trouble is None else f"{wanted}: {bundle.trouble}; {REMEDY[bundle.trouble]}"
+        return f"{wanted}: {bundle.fault}" if bundle.fault else ""
 
     def _keep(self, frontend: Frontend, wanted: Certificate, bundle: Bundle) -> None:
         """The file of this certificate as the newest of its place. Nobody else could read it at any moment."""

@@ -10,7 +10,9 @@ import re
 import ssl
 from typing import Final
 
-from vmrole_unattend.secret import Secret
+from vmrole_unattend.secret import Reveal, Secret
+
+from orchestrator.model import Certificate
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----\s(?:(?!-----).)*-----END \1-----", re.DOTALL)
 _CERTIFICATE: Final = "CERTIFICATE"
@@ -57,6 +59,17 @@ class Bundle:
     def loads(self) -> bool:
         """Whether a balancer can serve with it; whether clients believe it is another matter."""
         return self.trouble in (None, Trouble.EXPIRED, Trouble.NOT_YET, Trouble.UNFIT)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, and what helps; "" when nothing is."""
+        return "" if self.trouble is None else f"{self.trouble}; {REMEDY[self.trouble]}"
+
+
+def fetch(wanted: Certificate, reveal: Reveal) -> Bundle:
+    """The certificate and its key from their secrets, examined. Raises what `reveal` does."""
+    key = None if wanted.key is None else reveal(wanted.key)
+    return examine(reveal(wanted.certificate), key)
 
 
 def examine(certificate: Secret, key: Secret | None) -> Bundle:
