@@ -39,7 +39,7 @@ from orchestrator.model import (
 from orchestrator.ports import Clock, Store, Write
 from orchestrator.rules import addressing
 from orchestrator.servicefile.difference import Change, difference, unfinished
-from orchestrator.servicefile.resolution import SecretFault
+from orchestrator.servicefile.resolution import SecretFault, no_fault
 
 OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
@@ -56,7 +56,7 @@ class Control(Rolling):
         store: Store,
         *,
         find_image: Callable[[str], Image | None],
-        secret_fault: SecretFault = lambda _service, _secret: "",
+        secret_fault: SecretFault = no_fault,
         capacity: Capacity,
         clock: Clock,
         wake: Callable[[Noun, str], None],
@@ -85,8 +85,7 @@ class Control(Rolling):
             return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by, memory=memory)
 
     def _parsed(self, text: str, memory: Memory) -> ServiceSpec:
-        known = servicefile.Known(find_image=self._find_image, secret_fault=self._secret_fault, role_now=memory.role)
-        return servicefile.resolve(servicefile.read(text), known)
+        return servicefile.parse(text, self._find_image, self._secret_fault, memory.role)
 
     def diff(self, text: str) -> tuple[Change, ...]:
         """What apply would change."""
