@@ -147,7 +147,8 @@ class HaproxyBalancer:
                 for pool in present:
                     (self.members.open if well else self.members.close)(pool, name)
                 self.members.must_show(name, present, in_rotation=well and name not in before.draining)
-            self.desired.keep(after)
+            if well:
+                self.desired.keep(after)
 
     def leave(self, name: InstanceName) -> None:
         """See ports.Balancer. Busy when HAProxy does not let go of it yet."""
