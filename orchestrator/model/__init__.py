@@ -35,8 +35,11 @@ from orchestrator.model.naming import (
 )
 from orchestrator.model.revision import Revision
 from orchestrator.model.template import (
+    PROBE_FALL,
     PROBE_INTERVAL_S,
+    PROBE_RISE,
     PROBE_STATUS,
+    PROBE_TIMEOUT_S,
     Carrier,
     Endpoint,
     HttpProbe,
@@ -82,8 +85,11 @@ __all__ = [
     "BRIDGE_PREFIX",
     "INSTANCES_MAX",
     "MAC_PREFIX",
+    "PROBE_FALL",
     "PROBE_INTERVAL_S",
+    "PROBE_RISE",
     "PROBE_STATUS",
+    "PROBE_TIMEOUT_S",
     "TAP_PREFIX",
     "Agent",
     "AnswerFormat",

@@ -55,6 +55,8 @@ class Carrier(enum.StrEnum):
 
 PROBE_INTERVAL_S: Final = 1.0
 PROBE_TIMEOUT_S: Final = 2.0
+PROBE_RISE: Final = 1
+PROBE_FALL: Final = 2
 PROBE_STATUS: Final = "200-399"
 
 

@@ -193,6 +193,11 @@ class Frontend:
     member_connections: int | None = None
     redirect_to: int | None = None  # it has no members and sends clients on to https at this port
 
+    @property
+    def probed_by_proxy(self) -> bool:
+        """Whether a check says PROXY first: a probe's own port is no door of clients, and waits for nothing."""
+        return self.proxy_protocol and (self.probe is None or self.probe.port is None)
+
 
 class Part(enum.StrEnum):
     """A part of a service's network, by the code under which `verify` tells that it is missing."""

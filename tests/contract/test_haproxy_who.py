@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from orchestrator.drivers.balancer import per_endpoint
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
-from orchestrator.drivers.balancer.prober import Prober
+from orchestrator.drivers.balancer.per_endpoint import CHECKS_EACH_SECOND
+from orchestrator.drivers.balancer.prober import Prober, targets_of
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Mode, PoolName, Standing
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, PORT, VIP, ZERO, member
 from tests.world.balancing import origins, place, start
@@ -121,7 +121,7 @@ def test_our_own_prober_says_proxy_as_well() -> None:
         RawServer(ADDRESSES[ZERO], 8078, lambda _: b"HTTP/1.0 200 OK\r\n\r\n") as beside,
         Prober(lambda _: None) as prober,
     ):
-        targets = per_endpoint._targets(shape)
+        targets = targets_of(shape, CHECKS_EACH_SECOND)
         prober.watch(targets)
         until(lambda: all(prober.health(key).checked for key in targets), WITHIN_S)
         assert all(prober.health(key).up for key in targets)

@@ -15,7 +15,18 @@ from typing import Final
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.errors import Permanent
-from orchestrator.model import PROBE_INTERVAL_S, PROBE_STATUS, Frontend, HttpProbe, Member, Mode, PoolName, TcpProbe
+from orchestrator.model import (
+    PROBE_FALL,
+    PROBE_INTERVAL_S,
+    PROBE_RISE,
+    PROBE_STATUS,
+    Frontend,
+    HttpProbe,
+    Member,
+    Mode,
+    PoolName,
+    TcpProbe,
+)
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,150}[a-z0-9])?")
 _PATH = re.compile(r"/[!-~]{0,200}")
@@ -280,14 +291,13 @@ def server_options(frontend: Frontend, members: int, member: Member) -> str:
         every=_ms(every_s),
         again=_ms(every_s / 4 if probe.interval_s else AGAIN_S),
         down=_ms(every_s if probe.interval_s else every_s / 2),
-        rise=probe.rise or 1,
-        fall=probe.fall or 2,
+        rise=probe.rise or PROBE_RISE,
+        fall=probe.fall or PROBE_FALL,
     )
     if frontend.affinity_s is not None:  # The same after a reload: clients are spread by it.
         options += f" id {int(ipaddress.IPv4Address(member.address)) & 0x7FFFFFFF}"
     if frontend.proxy_protocol:
-        # Where a probe has a port of its own, that is no door of clients and waits for nothing.
-        options += " send-proxy-v2" + (" check-send-proxy" if probe.port is None else "")
+        options += " send-proxy-v2" + (" check-send-proxy" if frontend.probed_by_proxy else "")
     if frontend.member_connections is not None:
         options += f" maxconn {frontend.member_connections}"
     if probe.port is not None:

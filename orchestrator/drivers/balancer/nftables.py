@@ -19,12 +19,12 @@ from typing import Any, Final, Self
 from orchestrator.drivers.balancer import conntrack, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
-from orchestrator.drivers.balancer.prober import Prober, Target, pace_of
+from orchestrator.drivers.balancer.prober import Prober, targets_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import TAP_PREFIX, Frontend, InstanceName, Member, Mode, PoolName, Seat, Standing
+from orchestrator.model import TAP_PREFIX, Frontend, InstanceName, Member, PoolName, Seat, Standing
 
 log = logging.getLogger(__name__)
 TURN_S: Final = 2.0  # A transaction takes some 20 ms; who waits longer is asked to come again.
@@ -116,12 +116,12 @@ class NftablesBalancer:
 
     def carries(self, pool: PoolName) -> bool:
         """Whether the pool is one of this balancer's, served or refused."""
-        return pool in self._refused or any(one.pool == pool for one in self.desired.shape.frontends)
+        return pool in self._refused or pool in self.desired.shape.pools
 
     def join(self, member: Member) -> None:
         """See ports.Balancer. Busy while an endpoint is not set up yet, and in all others by then."""
         with self._turn():
-            known = {frontend.pool for frontend in self.desired.shape.frontends}
+            known = self.desired.shape.pools
             missing = [pool for pool, _ in member.pools if pool not in known]
             served = replace(member, pools=tuple((pool, port) for pool, port in member.pools if pool in known))
             if served.pools:
@@ -232,7 +232,7 @@ class NftablesBalancer:
 
     def _lay(self, shape: Shape) -> None:
         """Makes the kernel and the prober do what the shape says."""
-        self._prober.watch(_targets(shape))
+        self._prober.watch(targets_of(shape))
         if not shape.frontends:
             self._apply(nft_pools.removal())
             self._laid, self._shown = None, None
@@ -326,16 +326,3 @@ def _bridges_are_filtered() -> bool:
         return _FILTERED.read_text().strip() == "1"
     except OSError:
         return False
-
-
-def _targets(shape: Shape) -> dict[Hashable, Target]:
-    """Who is asked how. An endpoint of udp without a probe has nothing that could be asked."""
-    frontends = {frontend.pool: frontend for frontend in shape.frontends}
-    return {
-        (pool, name): Target(
-            address=member.address, port=port, probe=frontends[pool].probe, pace=pace_of(frontends[pool].probe)
-        )
-        for name, member in shape.members.items()
-        for pool, port in member.pools
-        if pool in frontends and (frontends[pool].mode is not Mode.UDP or frontends[pool].probe is not None)
-    }

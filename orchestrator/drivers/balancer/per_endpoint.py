@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
-from orchestrator.drivers.balancer.prober import Health, Prober, Target, pace_of
+from orchestrator.drivers.balancer.prober import Health, Prober, Target, targets_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.errors import EndpointRefused, NoSpace, Transient, Whose, WorldError
 from orchestrator.model import Carrier, Frontend, InstanceName, Member, Seat, Standing
@@ -76,7 +76,7 @@ class PerEndpoint:
             return
         shape = self._haproxy.desired.shape
         if shape is not self._asked:
-            self._prober.watch(_targets(shape))
+            self._prober.watch(targets_of(shape, CHECKS_EACH_SECOND))
             self._asked = shape
         healths = self._prober.healths()
         sick = {_name_in(key) for key, health in healths.items() if not health.up}
@@ -165,26 +165,6 @@ class PerEndpoint:
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         return [*self._haproxy.faults(), *self._nftables.faults()]
-
-
-def _targets(shape: Shape) -> dict[Hashable, Target]:
-    """Who is asked, and how: as HAProxy asks, but where they are many less often."""
-    probes = {frontend.pool: frontend.probe for frontend in shape.frontends}
-    # Where a probe has a port of its own, that is no door of clients and waits for nothing.
-    proxied = {
-        one.pool for one in shape.frontends if one.proxy_protocol and (one.probe is None or not one.probe.port)
-    }
-    asked = [
-        (member, pool, port) for member in shape.members.values() for pool, port in member.pools if pool in probes
-    ]
-    spared_s = len(asked) / CHECKS_EACH_SECOND
-    paces = {pool: replace(pace_of(probe), spared_s=spared_s) for pool, probe in probes.items()}
-    return {
-        (pool, member.name): Target(
-            address=member.address, port=port, probe=probes[pool], pace=paces[pool], proxied=pool in proxied
-        )
-        for member, pool, port in asked
-    }
 
 
 def _name_in(key: Hashable) -> InstanceName:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import math
 import random
 import re
 import selectors
@@ -20,7 +21,17 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from orchestrator.model import HttpProbe, Probe, TcpProbe
+from orchestrator.drivers.balancer.desired import Shape
+from orchestrator.model import (
+    PROBE_FALL,
+    PROBE_INTERVAL_S,
+    PROBE_RISE,
+    PROBE_TIMEOUT_S,
+    HttpProbe,
+    Mode,
+    Probe,
+    TcpProbe,
+)
 
 log = logging.getLogger(__name__)
 SICK_AGAIN_S: Final = 5.0  # at most, where those who are well are asked less often
@@ -36,10 +47,10 @@ _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 class Pace:
     """How often a member is asked, how long its answer may take, and how many in a row change what is thought."""
 
-    interval_s: float = 1.0
-    timeout_s: float = 2.0
-    rise: int = 1
-    fall: int = 2
+    interval_s: float = PROBE_INTERVAL_S
+    timeout_s: float = PROBE_TIMEOUT_S
+    rise: int = PROBE_RISE
+    fall: int = PROBE_FALL
     initial_delay_s: float = 0.0  # before the first
     spared_s: float = 0.0  # at least so long between two checks of one that is well, however short the interval
 
@@ -50,8 +61,8 @@ def pace_of(probe: Probe | None) -> Pace:
     return Pace(
         interval_s=probe.interval(),
         timeout_s=probe.timeout(),
-        rise=probe.rise or Pace().rise,
-        fall=probe.fall or Pace().fall,
+        rise=probe.rise or PROBE_RISE,
+        fall=probe.fall or PROBE_FALL,
         initial_delay_s=probe.initial_delay_s or 0.0,
     )
 
@@ -69,6 +80,31 @@ class Target:
     def asks_as(self, other: Target | None) -> bool:
         """Whether both ask the same of the same, however often."""
         return other is not None and replace(self, pace=other.pace) == other
+
+
+def targets_of(shape: Shape, checks_each_second: float = math.inf) -> dict[Hashable, Target]:
+    """Who is asked behind the endpoints of a shape, by pool and name, and how. An endpoint of udp without a probe has
+    nothing that could be asked. `checks_each_second`: of those who are well, all together at most.
+    """
+    frontends = {one.pool: one for one in shape.frontends if one.mode is not Mode.UDP or one.probe is not None}
+    asked = [
+        (member, frontends[pool], port)
+        for member in shape.members.values()
+        for pool, port in member.pools
+        if pool in frontends
+    ]
+    spared_s = len(asked) / checks_each_second
+    paces = {pool: replace(pace_of(frontend.probe), spared_s=spared_s) for pool, frontend in frontends.items()}
+    return {
+        (frontend.pool, member.name): Target(
+            address=member.address,
+            port=port,
+            probe=frontend.probe,
+            pace=paces[frontend.pool],
+            proxied=frontend.probed_by_proxy,
+        )
+        for member, frontend, port in asked
+    }
 
 
 @dataclass(frozen=True, slots=True)
