@@ -86,31 +86,7 @@ def check(user_data: str, *, where: str = "user-data", schema_file: Path | None 
             message = f"{_cloud_schema.shown(content_type)} means nothing to cloud-init, which passes over the part"
             found.append(_warning(name, 0, "no-handler", message, "like text/cloud-config or text/x-shellscript"))
         found += _part(content_type, text, name, schema_file)
-    if schema_file is not None and any(finding.code not in _OWN_CODES for finding in found):
-        message = f"the schema is that of {_cloud_schema.release(schema_file)}; the one in the guest decides"
-        note = Diagnostic(
-            severity=Severity.NOTE, part=where, line=0, path="", code="schema", message=message, mend=_ANOTHER
-        )
-        found.append(note)
-    return _with_one_note(found)
-
-
-_ANOTHER = "another is named by --schema"
-_OWN_CODES = {"yaml", "twice", "not-a-mapping", "power-state", "unchecked", "not-a-list", "no-content", "json"}
-_OWN_CODES |= {
-    "no-url",
-    "line-end",
-    "interpreter",
-    "too-early",
-    "invisible",
-    "handler",
-    "no-handler",
-    "name",
-    "no-hash",
-}
-_OWN_CODES |= {"locked", "private-key", "no-key", "encoding", "mode", "directory", "no-path", "sudoers", "no-shell"}
-_OWN_CODES |= {"restarts", "zone", "wipes", "no-certificate", "merge"}
-"""What is found without a schema."""
+    return _with_one_note_each(found, where)
 
 
 def _part(content_type: str, text: str, where: str, schema_file: Path | None) -> Iterator[Diagnostic]:
@@ -165,8 +141,10 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[D
     if schema_file is None:
         yield _unchecked(where, "there is no cloud-init on this host", "install the package cloud-init")
         return
+    by_schema = False
     try:
         for offence in _cloud_schema.offences(config, schema_file):
+            by_schema |= offence.code != "too-early"  # Which is so by any schema.
             line = document.line(offence.path)
             found = _warning(where, line, offence.code, offence.message, offence.mend, path=offence.path)
             meant = offence.code == "unread-key" and str(offence.path[0]).startswith("x-")  # for anchors
@@ -175,6 +153,8 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[D
         yield _unchecked(where, "jsonschema is not installed", "install python3-jsonschema")
     except (OSError, ValueError) as error:
         yield _unchecked(where, f"{schema_file} cannot be read: {type(error).__name__}", "install cloud-init anew")
+    if by_schema:
+        yield _by_schema(where, schema_file)
 
 
 def _broken(text: str) -> str:
@@ -308,16 +288,27 @@ def _opened(part: multipart.Part, where: str) -> tuple[str, str]:
     return content_type, text
 
 
-def _with_one_note(found: list[Diagnostic]) -> list[Diagnostic]:
-    """That there is no schema is said once, at the end."""
-    unchecked = [finding for finding in found if finding.code == "unchecked"]
-    return [finding for finding in found if finding.code != "unchecked"] + unchecked[:1]
+def _with_one_note_each(found: list[Diagnostic], where: str) -> list[Diagnostic]:
+    """Which schema has spoken, and that there is none, is said once, at the end."""
+    said = [finding for finding in found if finding.code not in (_SCHEMA, _UNCHECKED)]
+    schema = [dataclasses.replace(finding, part=where) for finding in found if finding.code == _SCHEMA]
+    unchecked = [finding for finding in found if finding.code == _UNCHECKED]
+    return said + schema[:1] + unchecked[:1]
+
+
+_SCHEMA, _UNCHECKED = "schema", "unchecked"
+
+
+def _by_schema(where: str, schema_file: Path) -> Diagnostic:
+    message = f"the schema is that of {_cloud_schema.release(schema_file)}; the one in the guest decides"
+    mend = "another is named by --schema"
+    return Diagnostic(severity=Severity.NOTE, part=where, line=0, path="", code=_SCHEMA, message=message, mend=mend)
 
 
 def _unchecked(where: str, reason: str, mend: str) -> Diagnostic:
     message = f"cloud-init's schema was not asked: {reason}"
     return Diagnostic(
-        severity=Severity.NOTE, part=where, line=0, path="", code="unchecked", message=message, mend=mend
+        severity=Severity.NOTE, part=where, line=0, path="", code=_UNCHECKED, message=message, mend=mend
     )
 
 
