@@ -8,10 +8,11 @@ that a user may want: local storage without a record is told and stays.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.control.records import SetAside
 from orchestrator.model import (
+    Domain,
     Image,
     Instance,
     InstanceName,
@@ -56,12 +57,14 @@ def findings(
     While a record is unreadable nobody knows what it knew: nothing counts as a stray then.
     """
     known = {one.name: one for one in instances}
-    found = [*_domains(host, known), *_disks(host, known), *_pool(host, known)]
+    domains = {domain.name: domain for domain in host.machine.hypervisor.inventory()}
+    running = {name for name, domain in domains.items() if domain.power is Power.RUNNING}
+    found = [*_domains(domains, known), *_disks(host, known), *_pool(host, known)]
     for disc in host.machine.media.inventory() - known.keys():
         found.append(_stray("DISC-STRAY", disc, "an answer disc, or kept keys, of no instance"))
     for service in services:
         if not service.removing:
-            found += _network(host, service, [one for one in instances if one.service == service.name])
+            found += _network(host, service, [one for one in instances if one.service == service.name], running)
     found += _vips(host, services, instances)
     for name in host.machine.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
@@ -125,9 +128,8 @@ def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Find
     return found
 
 
-def _domains(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
+def _domains(domains: Mapping[InstanceName, Domain], known: Mapping[InstanceName, Instance]) -> list[Finding]:
     found = []
-    domains = {domain.name: domain for domain in host.machine.hypervisor.inventory()}
     for name, domain in domains.items():
         instance = known.get(name)
         if instance is None and not domain.claimed:
@@ -184,11 +186,12 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     return found
 
 
-def _network(host: Host, service: Service, instances: Sequence[Instance]) -> list[Finding]:
+def _network(
+    host: Host, service: Service, instances: Sequence[Instance], running: Collection[InstanceName]
+) -> list[Finding]:
     with_vm = [one for one in instances if one.phase in _HAS_VM]
     if not with_vm:
         return []  # It is laid before the first VM starts.
-    running = {domain.name for domain in host.machine.hypervisor.inventory() if domain.power is Power.RUNNING}
     missing = host.machine.network.missing(service, [one for one in with_vm if one.name in running])
     return [Finding(code=one.part, subject=one.subject, message=one.message) for one in missing]
 
