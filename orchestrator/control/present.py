@@ -73,7 +73,6 @@ class Present:
         self._uses: Counter[str] = Counter()  # of each template
         self._named: dict[tuple[str, str], Sequence[str]] = {}  # the templates that a document names
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
-        self._services: dict[str, Service] = {}
         self._endpoints: dict[str, tuple[Frontend, ...]] = {}  # of each service
         self._faced: tuple[Service, ...] | None = None  # until a service changes
         self._frontends: tuple[Frontend, ...] | None = None  # of those
@@ -101,6 +100,9 @@ class Present:
     def all(self, of: type[R]) -> list[R]:
         """All records of the type, by key. O(their number): for lists that a person reads, and for the start."""
         self._look()
+        return self._all(of)
+
+    def _all(self, of: type[R]) -> list[R]:
         present = {**self._records.get(records.kind_of(of), {}), **(self._rolling if of is Operation else {})}
         return [record for _, record in sorted(present.items()) if isinstance(record, of)]
 
@@ -141,21 +143,21 @@ class Present:
         """
         self._look()
         with self._lock:
-            return self._see()
+            return self._those_faced()
 
     def frontends(self) -> Sequence[Frontend]:
         """Every endpoint of the services that clients see: the same tuple until a service changes."""
         self._look()
         with self._lock:
-            faced = self._see()
+            faced = self._those_faced()
             if self._frontends is None:
                 self._frontends = tuple(itertools.chain.from_iterable(self._endpoints[one.name] for one in faced))
             return self._frontends
 
-    def _see(self) -> tuple[Service, ...]:
+    def _those_faced(self) -> tuple[Service, ...]:
         """Kept only while none is being removed: of those, whoever comes or goes as an instance matters, too."""
         if self._faced is None:
-            services = [one for _, one in sorted(self._services.items())]
+            services = self._all(Service)
             self._frontends = None
             faced = tuple(one for one in services if not one.removing or one.name in self._of_service)
             if any(one.removing for one in services):
@@ -329,7 +331,6 @@ class Present:
     def _list(self, record: Record) -> None:
         match record:
             case Service():
-                self._services[record.name] = record
                 self._endpoints[record.name] = frontends_of(record)
                 self._faced = None
             case Instance():
@@ -350,7 +351,7 @@ class Present:
     def _unlist(self, record: Record) -> None:
         match record:
             case Service():
-                del self._services[record.name], self._endpoints[record.name]
+                del self._endpoints[record.name]
                 self._faced = None
             case Instance():
                 _remove(self._of_service, record.service, record.name)
