@@ -27,8 +27,6 @@ SYSTEM_MARKER = "/var/lib/marker"
 LOCAL_MARKER = "/local/cache/marker"
 ANSWERS_S = 60.0
 LOAD_RPS = 40.0
-# What stays of the daemon itself: its records, its lock, its log and its configuration.
-DAEMON_FILES = frozenset({"vmrole.toml", "daemon.log", "vmrole.lock", "vmrole.db", "vmrole.db-wal", "vmrole.db-shm"})
 
 
 def main() -> int:
@@ -136,8 +134,7 @@ def _delete(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
         stage.fact(
             left == [], "no domain, network, link, address, nft table, namespace or process is left", str(left)
         )
-        files = [path for place in (daemon.state, daemon.run_dir) for path in place.rglob("*") if not path.is_dir()]
-        of_instances = sorted(str(path) for path in files if path.name not in DAEMON_FILES)
+        of_instances = daemon.files_of_instances()
         stage.fact(of_instances == [], "no image, overlay, disc, console or local storage is left", str(of_instances))
 
 

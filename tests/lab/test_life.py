@@ -51,7 +51,9 @@ def test_a_whole_life(lab: Lab, ready: RoleDaemon, tmp_path: Path) -> None:
     assert [image["sha256"] for image in ready.json("image", "ls")] == before, "an image stays until it is deleted"
     for place in ("overlays", "storage"):
         assert not list((ready.state / "lib" / place).glob("*")), f"something is left in {place}"
-    ready.stop()
+    ready.run("image", "rm", "micro")
+    assert ready.stop() == 0
+    assert ready.files_of_instances() == []
     assert [thing for thing in lab.leftovers() if "vmrole" in thing or "shop" in thing] == []
 
 

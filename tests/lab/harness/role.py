@@ -17,6 +17,8 @@ from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 
 START_S = 180.0  # The first daemon of a lab tries KVM and TCG, each with a deadline of its own.
 COMMAND_S = 1800.0  # A whole deployment with --wait on a slow machine.
+# What a daemon has for itself, and leaves for the next one.
+_OWN_FILES = frozenset({"vmrole.toml", "daemon.log", "vmrole.lock", "vmrole.db", "vmrole.db-journal", "monitor.sock"})
 VMROLE = str(REPOSITORY / ".venv" / "bin" / "vmrole")
 
 
@@ -70,6 +72,11 @@ class RoleDaemon:
     def stop(self) -> int:
         """Asks the daemon to end; returns its exit status."""
         return self._daemon.stop()
+
+    def files_of_instances(self) -> list[str]:
+        """What lies in its directories and is of an image or an instance: all but what the daemon has for itself."""
+        files = [path for place in (self.state, self.run_dir) for path in place.rglob("*") if not path.is_dir()]
+        return sorted(str(path) for path in files if path.name not in _OWN_FILES)
 
     def running(self) -> bool:
         """Whether the daemon lives."""
