@@ -102,5 +102,5 @@ output_option = format_option(*FORMATS)
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="Where the daemon's configuration is; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
+    help="The daemon's configuration; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
 )

@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli import render
 from orchestrator.cli.groups import Group
-from orchestrator.cli.options import examples, format_option
+from orchestrator.cli.options import config_option, examples, format_option
 
 if TYPE_CHECKING:
     from orchestrator.cli.render import Column
@@ -21,14 +21,9 @@ def config() -> None:
 
 
 @config.command(epilog=examples("vmrole config show", "vmrole config show -o json"))
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    help="The daemon's configuration; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
-)
+@config_option
 @format_option("table", "json", "yaml")
-def show(file: Path | None, form: str) -> None:
+def show(config: Path | None, form: str) -> None:
     """Shows each value of the configuration and where it came from: file and line, environment, or default.
 
     Files of conf.d beside the file come after it, by name, and the environment last. Passwords in URIs are not shown.
@@ -36,7 +31,7 @@ def show(file: Path | None, form: str) -> None:
     """
     from orchestrator.host.config import settle, written
 
-    settled = settle(file)
+    settled = settle(config)
     rows = [
         {"key": key, "value": written(getattr(settled.config, key)), "from": origin}
         for key, origin in settled.origins.items()

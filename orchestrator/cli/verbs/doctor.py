@@ -9,24 +9,19 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import render
-from orchestrator.cli.options import examples, format_option
+from orchestrator.cli.options import config_option, examples, format_option
 
 
 @click.command(epilog=examples("vmrole doctor"))
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    help="The daemon's configuration; VMROLE_CONFIG or /etc/vmrole/vmrole.toml unless given.",
-)
+@config_option
 @format_option("table", "json", "yaml")
-def doctor(file: Path | None, form: str) -> int:
+def doctor(config: Path | None, form: str) -> int:
     """Tries everything that vmrole needs of this host and says what is missing. Exit status 1 on a FAIL."""
-    from orchestrator.host import config
+    from orchestrator.host import config as configuration
     from orchestrator.host.doctor import Verdict, each
 
     failed, rows = False, []
-    for check in each(None if file is None else config.load(file)):
+    for check in each(None if config is None else configuration.load(config)):
         failed |= check.verdict is Verdict.FAIL
         rows.append({key: str(getattr(check, key)) for key in ("verdict", "name", "message", "remedy")})
         if form == "table":
