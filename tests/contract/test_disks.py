@@ -21,7 +21,8 @@ from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
 from orchestrator.model import Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks
 from tests.contract.suites.disks import AnswerMediaContract, DisksContract, next_generation
-from tests.world.fabric import DIGEST, Fabric, web_role
+from tests.world.fabric import Fabric, web_role
+from tests.world.images import DIGEST
 
 MIB = 1024 * 1024
 

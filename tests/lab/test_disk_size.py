@@ -15,7 +15,8 @@ from orchestrator.errors import NoSpace
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.services import apply, instance, ready, service
-from tests.world.fabric import DIGEST, Fabric, web_role
+from tests.world.fabric import Fabric, web_role
+from tests.world.images import DIGEST
 
 __all__ = ["ready"]
 GIB = 1024**3

@@ -17,7 +17,8 @@ from orchestrator.errors import Conflict, Unreachable
 from orchestrator.model import Image, OnFailure, Operation, Phase, Progress, Revision, Rollout, ServiceSpec, Upgrade
 from orchestrator.ports import Store, Write
 from tests.trouble.wishes import gone
-from tests.world.fabric import DIGEST, Died, Fabric, Trouble, Troubled, die, hang_up, web_role
+from tests.world.fabric import Died, Fabric, Trouble, Troubled, die, hang_up, web_role
+from tests.world.images import DIGEST
 
 
 def spec(name: str) -> ServiceSpec:

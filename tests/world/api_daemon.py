@@ -25,10 +25,10 @@ from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.model import DiskFormat, Image, Instance, Operation, Os, Progress, Service
+from orchestrator.model import Image, Instance, Operation, Progress, Service
 from orchestrator.ports import Write
+from tests.world.images import DIGEST, image
 
-DIGEST = "a" * 64
 SECRET = "swordfish-7791"
 SHOP = f"""\
 service: shop
@@ -137,10 +137,8 @@ class Daemon:
 
     def give_image(self, name: str = "micro", digest: str = DIGEST) -> Image:
         """A record of an image without bytes: enough for everything but the repository itself."""
-        found = Image(
+        found = image(
             sha256=digest,
-            format=DiskFormat.QCOW2,
-            os=Os.LINUX,
             size_bytes=1 << 20,
             virtual_size_bytes=1 << 30,
             names=(name,),

@@ -15,13 +15,11 @@ from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.errors import Conflict, NotFound, Unreachable
 from orchestrator.model import (
-    DiskFormat,
     Endpoint,
     Image,
     Instance,
     LocalStorage,
     Operation,
-    Os,
     Phase,
     Progress,
     Role,
@@ -31,8 +29,8 @@ from orchestrator.model import (
     Verb,
 )
 from orchestrator.ports import Front, Host, Machine, Store
+from tests.world.images import DIGEST, MICRO
 
-DIGEST = "a" * 64
 ROUNDS_MAX = 900
 SERVICES_EVERY = 5  # A service is looked at less often than its instances, as in the real loop.
 EFFECTS = frozenset(
@@ -152,16 +150,7 @@ class Fabric:
         self.world = World()
         self.world.images.add(DIGEST)
         self.store: Store = store or FakeStore()
-        image = Image(
-            sha256=DIGEST,
-            format=DiskFormat.QCOW2,
-            os=Os.LINUX,
-            size_bytes=1,
-            virtual_size_bytes=1,
-            names=("micro",),
-            added_at_s=0.0,
-        )
-        self.store.commit([records.put(image)])
+        self.store.commit([records.put(MICRO)])
         self.present = Present(self.store)
         self.trouble = trouble or Trouble()
         plain = fake_host(self.world)

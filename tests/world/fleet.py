@@ -7,17 +7,14 @@ import uuid
 from orchestrator.control import records
 from orchestrator.drivers.fake import FakeMachine, World
 from orchestrator.model import (
-    DiskFormat,
     Endpoint,
     Goal,
     HttpProbe,
-    Image,
     Instance,
     InstanceName,
     LocalStorage,
     Mode,
     Nic,
-    Os,
     Phase,
     Power,
     Role,
@@ -31,24 +28,11 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Store, Write
 from orchestrator.rules import addressing
+from tests.world.images import DIGEST, image
 
-DIGEST = "a" * 64
 OF_A_SERVICE = 10
 POOL = "10.0.0.0/9"
 SERVED_FOR_S = 3600.0
-
-
-def image(now_s: float) -> Image:
-    """A record without bytes."""
-    return Image(
-        sha256=DIGEST,
-        format=DiskFormat.QCOW2,
-        os=Os.LINUX,
-        size_bytes=1,
-        virtual_size_bytes=1,
-        names=("micro",),
-        added_at_s=now_s,
-    )
 
 
 def _service(number: int, now_s: float) -> Service:
@@ -143,4 +127,4 @@ def people(world: World, instances: list[Instance]) -> None:
 
 def image_put(now_s: float) -> Write:
     """The write of the image that all of them have."""
-    return records.put(image(now_s))
+    return records.put(image(added_at_s=now_s))

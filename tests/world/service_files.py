@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from orchestrator.model import (
-    DiskFormat,
     Image,
-    Os,
 )
-
-DIGEST = "a" * 64
-
-
-MICRO = Image(
-    sha256=DIGEST,
-    format=DiskFormat.QCOW2,
-    os=Os.LINUX,
-    size_bytes=1,
-    virtual_size_bytes=1,
-    names=("micro",),
-    added_at_s=0.0,
-)
-
+from tests.world.images import DIGEST, MICRO
 
 GOOD = """service: shop
 vip: 203.0.113.10

@@ -29,7 +29,6 @@ from orchestrator.drivers.fake import FakeMachine, FakeStore, World, fake_host
 from orchestrator.drivers.fake.world import Faults
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unreachable
 from orchestrator.model import (
-    DiskFormat,
     Goal,
     Image,
     Instance,
@@ -38,7 +37,6 @@ from orchestrator.model import (
     OnFailure,
     Operation,
     Order,
-    Os,
     PausedBy,
     Phase,
     Power,
@@ -54,7 +52,8 @@ from orchestrator.model import (
     instance_name,
 )
 from orchestrator.ports import Store
-from tests.world.fabric import DIGEST, Died, Troubled, troubled, web_role
+from tests.world.fabric import Died, Troubled, troubled, web_role
+from tests.world.images import DIGEST, MICRO
 
 HAPPENINGS = 0.12  # so often, where time might pass
 REPAIRS = 0.1  # so often, of the requests
@@ -202,16 +201,7 @@ class Simulation:
         self.world.images.add(DIGEST)
         self.neighbours = Neighbours(self.world)
         self.store = FakeStore()
-        image = Image(
-            sha256=DIGEST,
-            format=DiskFormat.QCOW2,
-            os=Os.LINUX,
-            size_bytes=1,
-            virtual_size_bytes=1,
-            names=("micro",),
-            added_at_s=0.0,
-        )
-        self.store.commit([records.put(image)])
+        self.store.commit([records.put(MICRO)])
         self._reader = Present(self.store)  # outlives every daemon
         self.steps: deque[str] = deque(maxlen=40)
         self.wanted: ServiceSpec | None = None  # what was accepted last; None: nothing, or its end

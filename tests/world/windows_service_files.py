@@ -9,7 +9,7 @@ import pytest
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import AnswerFormat, Firmware, Hardware, Image, Os, Role
-from tests.world.service_files import MICRO
+from tests.world.images import MICRO
 
 WINDOWS = dataclasses.replace(
     MICRO,

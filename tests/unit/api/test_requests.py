@@ -17,7 +17,8 @@ from orchestrator.api.views import masked
 from orchestrator.client.client import Client
 from orchestrator.control import records
 from orchestrator.model import Role, Verb
-from tests.world.api_daemon import DIGEST, SECRET, SHOP, Daemon, exchange
+from tests.world.api_daemon import SECRET, SHOP, Daemon, exchange
+from tests.world.images import DIGEST
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from orchestrator.model import (
     Verb,
 )
 from orchestrator.ports import COMMIT_BYTES_MAX, COMMIT_PARTS_MAX, Check, Write
-from tests.world.fabric import DIGEST, Fabric, web_role
+from tests.world.fabric import Fabric, web_role
+from tests.world.images import DIGEST
 
 LARGE = "#!/bin/sh\n# " + "x" * 65_000 + "\n"
 COUNTS = {"web": 100, "api": 100, "db": 40}  # as many as a service has room for

@@ -35,7 +35,8 @@ from orchestrator.model import (
 )
 from orchestrator.model.cause import recorded
 from orchestrator.ports import Check, Write
-from tests.world.fabric import DIGEST, Fabric, web_role
+from tests.world.fabric import Fabric, web_role
+from tests.world.images import DIGEST
 
 VIP = "203.0.113.10"
 

@@ -14,7 +14,8 @@ from orchestrator.control.present import Present
 from orchestrator.errors import NotFound
 from orchestrator.model import Image, Operation, Progress, Revision, Service, ServiceSpec, Verb
 from orchestrator.ports import Write
-from tests.world.fabric import DIGEST, Fabric, web_role
+from tests.world.fabric import Fabric, web_role
+from tests.world.images import DIGEST
 
 
 @pytest.fixture

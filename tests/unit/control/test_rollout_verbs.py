@@ -23,7 +23,8 @@ from orchestrator.model import (
     instance_name,
 )
 from orchestrator.ports import Write
-from tests.world.fabric import DIGEST, Fabric, web_role
+from tests.world.fabric import Fabric, web_role
+from tests.world.images import DIGEST
 
 WEB_0, WEB_1 = (instance_name("shop", "web", index) for index in range(2))
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.control import verify
-from orchestrator.model import DiskFormat, Image, InstanceName, Os, Phase
+from orchestrator.model import InstanceName, Phase
 from tests.world.fabric import Fabric, web_role
+from tests.world.images import MICRO
 
 WEB, STRANGER = InstanceName("web-0.shop"), InstanceName("web-0.ghost")
 
@@ -114,16 +115,7 @@ def test_what_is_missing_comes_back_by_itself(fabric: Fabric) -> None:
 
 def test_images_without_a_record_or_a_file_are_told_and_stay(fabric: Fabric) -> None:
     """A lost store must not cost an image: nothing that is found about images is a stray that `repair` removes."""
-    image = Image(
-        sha256="a" * 64,
-        format=DiskFormat.QCOW2,
-        os=Os.LINUX,
-        size_bytes=1,
-        virtual_size_bytes=1,
-        names=("micro",),
-        added_at_s=0.0,
-    )
-    told = verify.image_findings([f"{'b' * 64}.qcow2"], [image])
+    told = verify.image_findings([f"{'b' * 64}.qcow2"], [MICRO])
     assert [(one.code, one.subject, one.stray) for one in told] == [
         ("IMAGE-STRAY", f"{'b' * 64}.qcow2", False),
         ("IMAGE-MISSING", "micro", False),

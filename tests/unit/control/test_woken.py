@@ -19,7 +19,8 @@ from orchestrator.drivers.fake import fake_host
 from orchestrator.errors import Unreachable
 from orchestrator.model import Image, Instance, Operation, Phase, Progress, Service, ServiceSpec, Verb, instance_name
 from orchestrator.ports import Store
-from tests.world.fabric import DIGEST, Fabric, Trouble, Troubled, hang_up, web_role
+from tests.world.fabric import Fabric, Trouble, Troubled, hang_up, web_role
+from tests.world.images import DIGEST
 from tests.world.simulation import Over, SimulatedWorld, Turns
 
 WAITS_MAX = 2_000

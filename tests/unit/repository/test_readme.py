@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator import servicefile
 from tests.world.command_line import parsed
+from tests.world.images import MICRO
 from tests.world.places import REPOSITORY
-from tests.world.service_files import MICRO
 
 README = REPOSITORY / "README.md"
 

@@ -10,7 +10,8 @@ import pytest
 from orchestrator import servicefile
 from orchestrator.rules import admission
 from orchestrator.rules.admission import Observation
-from tests.world.service_files import MICRO, find
+from tests.world.images import MICRO
+from tests.world.service_files import find
 
 AGENT: dict[str, Any] = {
     "host_name": "Canary-0",

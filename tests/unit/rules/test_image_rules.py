@@ -18,7 +18,8 @@ from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
 from orchestrator.model.intake import Intake
 from orchestrator.rules import image_rules
 from tests.world.disk_files import MIB, noise
-from tests.world.fabric import DIGEST, Fabric
+from tests.world.fabric import Fabric
+from tests.world.images import DIGEST
 
 
 def image(digit: str, *names: str) -> Image:

@@ -11,7 +11,7 @@ from orchestrator.model import ServiceSpec, Verb
 from orchestrator.rules import selector
 from orchestrator.servicefile.difference import difference
 from tests.world.fabric import Fabric, web_role
-from tests.world.service_files import MICRO
+from tests.world.images import MICRO
 
 FILE = """\
 service: shop

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.model import AnswerFormat, Image, Os
+from tests.world.images import MICRO
 from tests.world.places import REPOSITORY
-from tests.world.service_files import GOOD, MICRO
+from tests.world.service_files import GOOD
 
 EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))
 ODD: tuple[Any, ...] = (0, 1, -1, 1.5, 2022, "", "a", "A b", "1 s", "1 MiB", "10.0.0.1", "none", "udp", True, None)

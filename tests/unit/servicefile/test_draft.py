@@ -10,7 +10,8 @@ from vmrole_unattend.secret import SecretRef
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput
 from orchestrator.model import AnswerFormat, DiskBus, Image, Os, Role
-from tests.world.service_files import GOOD, MICRO
+from tests.world.images import MICRO
+from tests.world.service_files import GOOD
 
 ROLE = "service: shop\nroles: {web: {image: micro, "
 WINDOWS = dataclasses.replace(MICRO, os=Os.WINDOWS, answers=AnswerFormat.CONFIG_DRIVE)

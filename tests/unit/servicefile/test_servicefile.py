@@ -29,7 +29,8 @@ from orchestrator.model import (
     Size,
     TcpProbe,
 )
-from tests.world.service_files import DIGEST, FAULTS, GOOD, MICRO, find
+from tests.world.images import DIGEST, MICRO
+from tests.world.service_files import FAULTS, GOOD, find
 
 
 def problems(source: str) -> tuple[Problem, ...]:

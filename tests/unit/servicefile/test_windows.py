@@ -10,7 +10,7 @@ from vmrole_unattend.windows.answers import Account, Answers, Command, Edition, 
 
 from orchestrator import servicefile
 from orchestrator.model import AnswerFormat, Deadlines, Os, Ready, Setup
-from tests.world.service_files import MICRO
+from tests.world.images import MICRO
 from tests.world.windows_service_files import GOOD, WINDOWS, parse, problems
 
 

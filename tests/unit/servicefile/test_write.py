@@ -24,8 +24,9 @@ from orchestrator.servicefile.reference import page
 from orchestrator.servicefile.write import written
 from tests.unit.servicefile.odd_files import ACCEPTED, ODD, ODD_NODES, image, places
 from tests.world.fabric import Fabric
+from tests.world.images import MICRO
 from tests.world.places import REPOSITORY
-from tests.world.service_files import GOOD, MICRO
+from tests.world.service_files import GOOD
 
 PAGE = REPOSITORY / "docs" / "service-file.md"
 SECRET = "hunter2-of-the-text"

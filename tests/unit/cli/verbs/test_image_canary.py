@@ -13,7 +13,8 @@ from orchestrator import errors
 from orchestrator.cli.main import main
 from orchestrator.model import Deadlines, InstanceName
 from orchestrator.model.intake import Intake
-from tests.world.api_daemon import DIGEST, Daemon
+from tests.world.api_daemon import Daemon
+from tests.world.images import DIGEST
 
 pytestmark = pytest.mark.slow
 

@@ -14,23 +14,15 @@ from orchestrator.errors import InvalidInput
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import programs
 from orchestrator.host.doctor.check import Verdict
-from orchestrator.model import DiskBus, DiskFormat, Hardware, Image, Limits, Os, ServiceSpec, Size
+from orchestrator.model import DiskBus, Hardware, Image, Limits, ServiceSpec, Size
 from orchestrator.servicefile.difference import difference
 from tests.world.fabric import Fabric, web_role
+from tests.world.images import MICRO
 
-IMAGE = Image(
-    sha256="a" * 64,
-    format=DiskFormat.QCOW2,
-    os=Os.LINUX,
-    size_bytes=1,
-    virtual_size_bytes=1,
-    names=("micro",),
-    added_at_s=0.0,
-)
 EVERY = "cpuWeight: 50, cpuLimit: 40 %, diskRate: 30 MiB/s, diskOperations: 200, networkRate: 1 GiB/s"
 
 
-def parsed(size: str, image: Image = IMAGE) -> ServiceSpec:
+def parsed(size: str, image: Image = MICRO) -> ServiceSpec:
     """The service file with that size."""
     text = f"service: shop\nroles:\n  web:\n    image: micro\n    size: {{{size}}}\n"
     return servicefile.parse(text, lambda _: image)
@@ -77,7 +69,7 @@ def test_a_limit_that_cannot_be_is_refused(wrong: str, hint: str) -> None:
 
 def test_what_qemu_cannot_throttle_is_not_promised() -> None:
     """An NVMe drive has no limits, so a file that asks for one is told."""
-    on_nvme = dataclasses.replace(IMAGE, hardware=Hardware(disk_bus=DiskBus.NVME))
+    on_nvme = dataclasses.replace(MICRO, hardware=Hardware(disk_bus=DiskBus.NVME))
     assert parsed("cpuWeight: 50", on_nvme).roles[0].limits.cpu_weight == 50
     for key in ("diskRate: 30 MiB/s", "diskOperations: 200"):
         with pytest.raises(InvalidInput, match="1 fault"):
