@@ -223,7 +223,8 @@ def test_a_time_that_is_over_says_who_is_not_there(run: Run, daemon: Daemon, tmp
         assert status == 4
         assert re.search(r"error: the time was over: web-\d.late is \w+, and 2 more are not there\n", err), err
         assert re.search(r"hint: ask: vmrole why web-\d.late", err)
-    words = [sys.executable, "-m", "orchestrator.cli", "wait", "late", "--for", "stopped"]
+    heeds = ["env", "--default-signal=INT"]  # Who runs the tests in a shell's background has it ignored.
+    words = [*heeds, sys.executable, "-m", "orchestrator.cli", "wait", "late", "--for", "stopped"]
     environment = os.environ | {"VMROLE_SOCKET": str(daemon.socket)}
     with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as waits:
         assert waits.stderr is not None
