@@ -24,6 +24,7 @@ from orchestrator.model import DiskBus, Firmware, Hardware, Os
 from orchestrator.model.intake import Intake
 from tests.world.api_daemon import SHOP, Daemon, exchange
 from tests.world.disk_files import SIZE, Vhd, content, dynamic
+from tests.world.waiting import until
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_what_is_on_its_way_is_told(daemon: Daemon, disk: bytes) -> None:
     assert (arrival["name"], arrival["step"], arrival["percent"]) == ("slow", "copying", None)
     assert arrival["copied_bytes"] > 0
     assert nothing_is_left(daemon)
-    assert daemon.client().arrivals() == []
+    until(lambda: daemon.client().arrivals() == [])
 
 
 def test_a_conversion_does_not_hold_up_the_end(
