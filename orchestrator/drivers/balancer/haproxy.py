@@ -369,7 +369,8 @@ class HaproxyBalancer:
 
     def load(self, shape: Shape) -> None:
         """Runs HAProxy with this shape, by a start or a reload; what it shall be stays."""
-        self._load(shape, self._text(shape))
+        with self._lock:
+            self._load(shape, self._text(shape))
 
     def _load(self, shape: Shape, text: str) -> None:
         """What affinity has learned of clients is passed on: who drains would lose those whom it has."""
