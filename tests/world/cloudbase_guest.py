@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,8 @@ class Guest:
 def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Guest:
     """A guest in which cloudbase-init is installed, and nothing in the drive."""
     guest = Guest(tmp_path)
+    (temporary := tmp_path / "temp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # A part with a file name is put there by that name.
     monkeypatch.setattr(os_factory, "get_os_utils", lambda: _Windows(guest))
     monkeypatch.setattr(drive_factory, "get_config_drive_manager", lambda: _Manager(guest))
     conf.CONF.set_override("plugins", _PLUGINS)
