@@ -245,9 +245,10 @@ def test_no_secret_shows_itself(lab_session: Lab, shop: RoleDaemon) -> None:
         )
     ]
     told.append(lab_session.virsh("dumpxml", "web-0.shop").encode())
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # It has ended meanwhile.
-            told.append(process.read_bytes())
+            if process.name.isdigit():
+                told.append((process / "cmdline").read_bytes())
     elsewhere = {"secrets", "overlays", "storage", "images", "discs", "nvram"}
     for root in (shop.state, shop.run_dir):
         for path in root.rglob("*"):

@@ -27,10 +27,16 @@ _TRIED_WITHIN_S = 10.0
 TRIED_AGAIN_S: Final = 60.0  # one program that does nothing, beside a conversion that takes minutes
 _USER = "nobody"
 # The kernel sends the signal when the parent dies. A parent that died before it was asked to is seen by its number.
-_TIED = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" -eq "$0" && exec "$@"')
+_PARENT, _SELF = "VMROLE_PARENT", "VMROLE_SELF"
+_SEEN: Final = f'test "$PPID" -eq "${_PARENT}" && exec "$@"'
+_TIED = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", f'export {_PARENT}="$0" {_SELF}="$$"; {_SEEN}')
+# Who becomes another user loses the signal and asks for it anew: the parent may have died in between.
+_STILL_TIED: Final = ("sh", "-c", _SEEN, "sh")
 # The first process of a namespace takes all others with it, whatever they have started and to whom they belong. It
-# is not the program itself, to which most signals would mean nothing then.
-_ALONE = ("--pid", "--fork", "--kill-child=KILL", "sh", "-c", '"$@"; exit $?', "init")
+# is not the program itself, to which most signals would mean nothing then. It sees no parent of its own, but for the
+# host's /proc: this may have died before the first process was tied to it.
+_NOT_LEFT: Final = f'read -r _ _ _ parent _ </proc/self/stat && test "$parent" -eq "${_SELF}" || exit 1'
+_ALONE = ("--pid", "--fork", "--kill-child=KILL", "sh", "-c", f'{_NOT_LEFT}; "$@"; exit $?', "init")
 _NO_NETWORK: Final = ("unshare", "--net")
 # Whoever may not do that may do it as the root of a user namespace, in which no user of the host has a number: what
 # comes is then who it was before. So it is nobody who makes it, and never root, whose files would stay its own.
@@ -41,8 +47,12 @@ _KILLED = 128  # and the number of the signal: what a shell says of a program th
 
 def confined(program: str) -> tuple[str, ...]:
     """What to write before a command that begins with `program`."""
-    # The number of our process is looked up each time: a fork has another.
-    return (*_TIED, str(os.getpid()), *_without_rights(shutil.which(program) or program))
+    return (*_tied(), *_without_rights(shutil.which(program) or program))
+
+
+def _tied() -> tuple[str, ...]:
+    """The number of our process is looked up each time: a fork has another."""
+    return (*_TIED, str(os.getpid()))
 
 
 def status_of(error: CommandFailed) -> int:
@@ -118,9 +128,9 @@ def _warn_of(program: str, argv: tuple[str, ...]) -> None:
 
 
 def _first_that_works(program: str) -> tuple[str, ...]:
-    for argv in _ways():
+    for argv in ways():
         try:
-            run([*argv, "test", "-x", program], within_s=_TRIED_WITHIN_S)
+            run([*_tied(), *argv, "test", "-x", program], within_s=_TRIED_WITHIN_S)
         except Permanent as error:
             log.debug("%s cannot be used: %s", shlex.join(argv), error)
         else:
@@ -128,13 +138,14 @@ def _first_that_works(program: str) -> tuple[str, ...]:
     return ()
 
 
-def _ways() -> Iterator[tuple[str, ...]]:
+def ways() -> Iterator[tuple[str, ...]]:
     """From the strictest on. A unit without CAP_SYS_ADMIN and CAP_SETPCAP leaves the fourth."""
     for user in _as_nobody() if os.geteuid() == 0 else ():
         for alone in (_ALONE, ()):  # goes on with the options of unshare(1)
-            yield (*_NO_NETWORK, *alone, *user)
-            yield (*user, *_NO_NETWORK_OF_ITS_OWN, *alone, *_BARE)
-        yield user
+            # Alone it is the first process of its namespace that is tied, and that stays who it is.
+            yield (*_NO_NETWORK, *alone, *user, *(() if alone else _STILL_TIED))
+            yield (*user, *_STILL_TIED, *_NO_NETWORK_OF_ITS_OWN, *alone, *_BARE)
+        yield (*user, *_STILL_TIED)
     for alone in (_ALONE, ()):
         for network in (_NO_NETWORK, _NO_NETWORK_OF_ITS_OWN):
             yield (*network, *alone, *_BARE)

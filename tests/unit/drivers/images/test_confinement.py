@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pwd
@@ -50,12 +51,10 @@ EVERY_RIGHTS = pytest.mark.parametrize("rights", RIGHTS.values(), ids=RIGHTS)
 def running(word: str) -> list[int]:
     """Numbers of the processes whose command has that word."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if word.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue  # It has ended meanwhile.
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            if path.name.isdigit() and word.encode() in (path / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(path.name))
     return found
 
 
@@ -95,6 +94,22 @@ def test_a_daemon_that_is_dead_already_starts_nothing() -> None:
     with pytest.raises(CommandFailed) as caught:
         run([*argv, "echo", "alive"])
     assert caught.value.status == 1
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="root has rights to give up")
+def test_a_daemon_that_dies_while_rights_are_given_up_starts_nothing() -> None:
+    """Who becomes another user or first in a namespace is tied anew, and looks whether it is too late."""
+    anew = [way for way in confinement.ways() if "--pid" in way or any(word.startswith("--reuid") for word in way)]
+    assert len(anew) > 4
+    tied = {"VMROLE_PARENT": str(os.getpid())}
+    for way in anew:
+        statuses = []
+        for others in ({"VMROLE_PARENT": "1", "VMROLE_SELF": "1"}, tied):
+            # The shell's number is that of the process in which it starts the way.
+            argv = ["sh", "-c", 'export VMROLE_SELF="${VMROLE_SELF:-$$}"; exec "$@"', "sh", *way, "true"]
+            done = subprocess.run(argv, env={**os.environ, **others}, check=False, capture_output=True, timeout=60)
+            statuses.append(done.returncode)
+        assert statuses == [1, 0], way
 
 
 def test_it_has_no_rights(tmp_path: Path) -> None:
