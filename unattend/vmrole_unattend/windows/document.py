@@ -12,6 +12,7 @@ import re
 from lxml import etree
 
 from vmrole_unattend.errors import AnswersInvalid
+from vmrole_unattend.windows import mistaken
 
 SOURCE_BYTES_MAX = 1 << 20  # The largest public answer files have some 100 kB.
 
@@ -94,10 +95,19 @@ def read(source: bytes) -> tuple[AnswerFile | None, list[Diagnostic]]:
             message, mend = "a template's directive stands before <?xml", f"fill it in first, and {mend}"
         found.append(_error(1, "leading-bytes", message, mend))
     blanked = _blanked(characters)
+    if (other := mistaken.by_text(blanked)) is not None:
+        found.append(_error(1, "no-answers", f"this is no answer file: it is {other[0]}", other[1]))
+        return None, found
     start = _prolog(blanked)
-    if blanked.startswith("<!DOCTYPE", start):
-        line = blanked.count("\n", 0, start) + 1
+    line = blanked.count("\n", 0, start) + 1
+    if blanked[start : start + 9].upper() == "<!DOCTYPE":
         found.append(_error(line, "dtd", "the file has a document type declaration", "remove <!DOCTYPE …>"))
+        return None, found
+    if blanked.startswith("\ufeff", start):
+        message = "a byte-order mark stands where the file has begun already"
+        found.append(
+            _error(line, "leading-bytes", message, "remove it: it is invisible, and Windows reads no further")
+        )
         return None, found
     if declaration is not None and _SOUND_DECLARATION.fullmatch(declaration[0]) is None:
         mend = 'write <?xml version="1.0" encoding="utf-8"?>'
@@ -119,11 +129,14 @@ _LEADING_DIRECTIVES = re.compile(
     r"\s*(?:(?:\{#(?:(?!#\}).)*#\}|\{%(?:(?!%\}).)*%\}|\{\{(?:(?!\}\}).)*\}\}|%\{[^}]*\})\s*)+", re.S
 )
 _SOUND_DECLARATION = re.compile(
-    r"""<\?xml\s+version\s*=\s*(["'])1\.\d\1(\s+encoding\s*=\s*(["'])[A-Za-z][\w.-]*\3)?"""
+    r"""<\?xml\s+version\s*=\s*(["'])1\.0\1(\s+encoding\s*=\s*(["'])[A-Za-z][\w.-]*\3)?"""
     r"""(\s+standalone\s*=\s*(["'])(yes|no)\5)?\s*\?>"""
 )
 _ENCODING = re.compile(r"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z][\w.-]*)["']""")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_UTF_32 = re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|[<\s]\0\0\0|\0\0\0[<\s]")
+_NO_MARK = ((re.compile(rb"[<\s]\0[!-~\s]\0"), "utf-16-le"), (re.compile(rb"\0[<\s]\0[!-~\s]"), "utf-16-be"))
+_CUT = "\0\x1a"  # what a copy is padded with, or ended by
 _UTF_16 = frozenset({"utf-16", "utf-16le", "utf-16be", "unicode", "ucs-2", "iso-10646-ucs-2"})
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _OTHERS = re.compile(r"iso-8859-\d\d?|windows-125\d|gb2312|gbk|gb18030|big5|shift_jis|euc-jp|euc-kr|koi8-[ru]")
@@ -137,9 +150,15 @@ def _decoded(source: bytes, found: list[Diagnostic]) -> _Text | None:
         mend = f"at most {SOURCE_BYTES_MAX >> 20} MiB is read"
         found.append(_error(1, "too-large", f"the file has {len(source)} bytes", mend))
         return None
+    if (other := mistaken.by_bytes(source)) is not None:
+        found.append(_error(1, "no-answers", f"this is no answer file: it is {other[0]}", other[1]))
+        return None
+    if _UTF_32.match(source):
+        found.append(_error(1, "encoding", "the file is in UTF-32, which Windows does not read", "save it as UTF-8"))
+        return None
     mark, codec = next(((mark, codec) for mark, codec in _MARKS if source.startswith(mark)), (b"", ""))
     if not codec:
-        codec = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(source[:2], "utf-8")
+        codec = next((codec for pattern, codec in _NO_MARK if pattern.match(source)), "utf-8")
     raw = source[len(mark) :]
     if not raw.strip():
         found.append(_error(1, "empty", "the file is empty", "write <unattend> with at least one <settings>"))
@@ -159,12 +178,31 @@ def _decoded(source: bytes, found: list[Diagnostic]) -> _Text | None:
         found.append(_warning(1, "encoding", message, "save the file as UTF-8"))
         codec = name
     try:
-        return raw.decode(codec), mark, codec
+        text = raw.decode(codec)
     except UnicodeDecodeError as error:
         line = raw[: error.start].decode(codec, errors="replace").count("\n") + 1
         message = f"byte {len(mark) + error.start} is not {codec.upper()}"
         found.append(_error(line, "encoding", message, "save the file as UTF-8"))
         return None
+    return (text, mark, codec) if _is_whole(text, found) else None
+
+
+def _is_whole(text: str, found: list[Diagnostic]) -> bool:
+    """Whether no byte stands in the text that ends it for whoever reads it: NUL, and DOS' own end of a file."""
+    body = text.rstrip(_CUT + " \t\r\n")
+    tail = text[len(body) :]
+    at = body.find("\0")
+    if at >= 0:
+        line = body.count("\n", 0, at) + 1
+        mend = "write the file anew: it is damaged, or in another encoding than it says"
+        found.append(_error(line, "encoding", "a NUL character stands in the text", mend))
+    elif any(one in tail for one in _CUT):
+        message = f"control characters stand behind the end, {sum(tail.count(one) for one in _CUT)} of them"
+        mend = "cut them off: whoever wrote the file padded it"
+        found.append(_error(body.count("\n") + 1, "trailing-bytes", message, mend))
+    else:
+        return True
+    return False
 
 
 def _declaration(text: str) -> re.Match[str] | None:
@@ -234,6 +272,8 @@ def _malformed(error: etree.XMLSyntaxError, parser: etree.XMLParser, text: str) 
         mend = "write &amp; for &"
     elif message.startswith("Namespace prefix wcm"):
         mend = 'declare it: xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"'
+    elif said.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):
+        mend = "two versions were merged here: keep one, and remove the lines that mark them"
     elif "<%" in said or "{%" in said:
         mend = "this is a template: fill it in first"
     else:
@@ -262,6 +302,9 @@ _MENDS = (
     ("PCDATA invalid Char", "remove the control character"),
     ("xmlParseCharRef", "remove the character: XML cannot hold it"),
     ("StartTag: invalid element name", "write &lt; for a < that begins no element"),
+    ("XML declaration allowed only", "keep the first <?xml … ?> alone"),
+    ("Invalid PI name", "write <?xml in small letters, as the first of the file"),
+    ("Excessive depth", "close what was opened: elements stand in one another, more than 256 deep"),
     ("Start tag expected", "let the file begin with the element that holds all of it"),
 )
 """What the parser says, and what would be right."""

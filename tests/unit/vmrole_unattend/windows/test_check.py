@@ -123,7 +123,8 @@ def test_nothing_is_said_about_a_sound_file() -> None:
 
 
 FRAME = [
-    (b"<html/>", [(E, "root", 1, "html")]),
+    (b"<html/>", [(E, "no-answers", 1, "")]),
+    (b"<unattended/>", [(E, "root", 1, "unattended")]),
     (b"<unattend/>", [(E, "root", 1, "unattend")]),
     (f"{ROOT}</unattend>".encode(), [(W, "no-settings", 1, "unattend")]),
     (f"{ROOT}<settings/></unattend>".encode(), [(E, "pass-name", 1, "settings")]),

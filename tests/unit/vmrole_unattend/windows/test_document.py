@@ -91,7 +91,7 @@ def test_a_letter_that_the_encoding_lacks_is_written_as_a_number() -> None:
         (b"<a>\n<b>R&D</b></a>", "not-xml", 2),
         (b"<a>\n&nbsp;</a>", "not-xml", 2),
         (b"<a>\n\n\x01</a>", "not-xml", 3),
-        (b"<a>\x00</a>", "not-xml", 1),
+        (b"<a>\x00</a>", "encoding", 1),
         (b"<a>" * 5000, "not-xml", 1),
         (b"<a/>\n<b/>", "not-xml", 2),
         (b"hello", "not-xml", 1),

@@ -1,0 +1,88 @@
+"""Answer files with one fault each, as people write them, and sound ones that look like it: a table for a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+from collections.abc import Mapping
+from typing import Any
+
+from tests.world.answer_files import ROOT, server
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """A file, and all that is said of it: "error encoding", or "" for nothing; `word` is in what is said."""
+
+    what: str
+    source: bytes
+    said: str
+    word: str = ""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+TEXT = server().decode()
+UTF_8, UTF_16 = '<?xml version="1.0" encoding="utf-8"?>\n', '<?xml version="1.0" encoding="utf-16"?>\n'
+OWNER = server(shell="<RegisteredOwner>B\u00fcro</RegisteredOwner>").decode()
+MERGED = TEXT.replace("<OOBE>", "\n<<<<<<< HEAD\n<OOBE>")
+
+
+def of_bytes(what: str, source: bytes | str, said: str, word: str = "") -> Case:
+    """A case of a file as such."""
+    return Case(what, source if isinstance(source, bytes) else source.encode(), said, word)
+
+
+FILES = (
+    of_bytes("UTF-16 without a mark", TEXT.encode("utf-16-le"), ""),
+    of_bytes("UTF-16 without a mark, declared", (UTF_16 + TEXT).encode("utf-16-be"), ""),
+    of_bytes("UTF-16 without a mark behind a blank line", ("\r\n" + TEXT).encode("utf-16-le"), ""),
+    of_bytes("UTF-16 that says UTF-8", b"\xff\xfe" + (UTF_8 + TEXT).encode("utf-16-le"), "error encoding", "UTF-16"),
+    of_bytes("UTF-8 that says UTF-16", UTF_16 + TEXT, "error encoding", "the file is in UTF-8"),
+    of_bytes("UTF-32", b"\xff\xfe\0\0" + TEXT.encode("utf-32-le"), "error encoding", "UTF-32"),
+    of_bytes("UTF-32 of the other order", b"\0\0\xfe\xff" + TEXT.encode("utf-32-be"), "error encoding", "UTF-32"),
+    of_bytes("UTF-32 without a mark", TEXT.encode("utf-32-le"), "error encoding", "UTF-32"),
+    of_bytes("two marks", b"\xef\xbb\xbf\xef\xbb\xbf" + TEXT.encode(), "error leading-bytes", "byte-order mark"),
+    of_bytes("a mark in the midst", UTF_8 + "\ufeff" + TEXT, "error leading-bytes", "byte-order mark"),
+    of_bytes(
+        "a mark read as Latin-1", "\u00ef\u00bb\u00bf" + UTF_8 + TEXT, "error leading-bytes", "begin with <?xml"
+    ),
+    of_bytes(
+        "Latin-1 that says UTF-8", (UTF_8 + OWNER).encode("latin-1"), "error encoding", "save the file as UTF-8"
+    ),
+    of_bytes("another encoding", UTF_8.replace("utf-8", "windows-1252") + TEXT, "warning encoding", "windows-1252"),
+    of_bytes("an encoding that is none", UTF_8.replace("utf-8", "utf-9") + TEXT, "error encoding", "utf-9"),
+    of_bytes("XML 1.1", UTF_8.replace("1.0", "1.1") + TEXT, "error not-xml", 'version="1.0"'),
+    of_bytes("the declaration's parts swapped", f'<?xml encoding="utf-8" version="1.0"?>{TEXT}', "error not-xml"),
+    of_bytes("typographic quotes", "<?xml version=\u201c1.0\u201d?>" + TEXT, "error not-xml", 'version="1.0"'),
+    of_bytes("a declaration in capitals", UTF_8.replace("xml", "XML") + TEXT, "error not-xml", "small letters"),
+    of_bytes("two declarations", UTF_8 + UTF_8 + TEXT, "error not-xml", "keep the first"),
+    of_bytes("NUL within", TEXT.replace("web-0", "we\0b"), "error encoding", "NUL"),
+    of_bytes("NUL before", "\0" + TEXT, "error encoding", "NUL"),
+    of_bytes("NUL behind", TEXT + "\0" * 300, "error trailing-bytes", "300"),
+    of_bytes("DOS' end of a file", TEXT + "\x1a", "error trailing-bytes", "cut them off"),
+    of_bytes("ends of lines by CR alone", TEXT.replace("\n", "\r"), ""),
+    of_bytes("a file twice", TEXT + TEXT, "error not-xml", "one element holds all"),
+    of_bytes("a fence of Markdown", f"```xml\n{TEXT}```\n", "error no-answers", "```"),
+    of_bytes("a web page", f"<!DOCTYPE html>\n<html><body>{TEXT}</body></html>", "error no-answers", "raw"),
+    of_bytes("a page that is not there", "404: Not Found", "error no-answers", "address"),
+    of_bytes(
+        "a pointer of Git LFS", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "error no-answers"
+    ),
+    of_bytes("gzip", gzip.compress(TEXT.encode()), "error no-answers", "gunzip"),
+    of_bytes("zip", b"PK\x03\x04" + bytes(range(256)), "error no-answers", "unpack"),
+    of_bytes("Windows XP", "; made by hand\r\n[Unattended]\r\nUnattendMode=1\r\n", "error no-answers", "Windows XP"),
+    of_bytes("JSON", '{"unattend": {}}', "error no-answers", "XML"),
+    of_bytes("RTF", "{\\rtf1\\ansi <unattend/>}", "error no-answers", "plain text"),
+    of_bytes("a merge that was not finished", MERGED, "error not-xml", "keep one"),
+    of_bytes("a DTD with a bomb", f'<!DOCTYPE a [<!ENTITY b "&c;&c;">]>{TEXT}', "error dtd", "remove"),
+    of_bytes("a DTD in small letters", f"<!doctype unattend>{TEXT}", "error dtd", "remove"),
+    of_bytes("a DTD behind a comment", f"<!-- a --><!DOCTYPE u SYSTEM 'http://192.0.2.1/'>{TEXT}", "error dtd"),
+    of_bytes("an entity of nobody", TEXT.replace("web-0", "&me;"), "error not-xml", "no such name"),
+    of_bytes("a number that is no character", TEXT.replace("web-0", "a&#x1f;"), "error not-xml", "remove"),
+    of_bytes("too deep", ROOT + "<a>" * 300, "error not-xml", "256 deep"),
+    of_bytes("more than is read", TEXT + " " * (1 << 20), "error too-large", "1 MiB"),
+    of_bytes("a name in CDATA", server(name="<![CDATA[web-0]]>"), ""),
+    of_bytes("a wrong name in CDATA", server(name="<![CDATA[a b]]>"), "error computer-name"),
+    of_bytes("a comment in a name", server(name="we<!-- a b -->b"), ""),
+    of_bytes("an instruction in a name", server(name="we<?a b?>b"), ""),
+)
