@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Mapping
 from typing import Any
 
-from tests.world.answer_files import ROOT, server
+from tests.world.answer_files import ROOT, component, server
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,3 +86,48 @@ FILES = (
     of_bytes("a comment in a name", server(name="we<!-- a b -->b"), ""),
     of_bytes("an instruction in a name", server(name="we<?a b?>b"), ""),
 )
+
+
+def once(old: str, new: str, text: str = TEXT) -> str:
+    """A sound file with its first `old` written otherwise."""
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+def marked(marks: str) -> bytes:
+    """A file with a setting that has these marks within its tag."""
+    return server(shell=f"<RegisteredOwner {marks}>me</RegisteredOwner>")
+
+
+SHELL, PASS, X = '"Microsoft-Windows-Shell-Setup"', '<settings pass="specialize"', "http://192.0.2.1/x"
+SCHEMA = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+AGAIN = component("Deployment", "")
+CAPITAL = once("<settings ", "<Settings ").replace("</settings>", "</Settings>", 1)
+
+FRAME = (
+    of_bytes("a setting as an attribute", marked('value="a"'), "warning attribute", "value"),
+    of_bytes("a page as an attribute", once("<OOBE>", '<OOBE HideEULAPage="true">'), "warning attribute", "element"),
+    of_bytes("an attribute of XML's own", marked('xml:space="preserve"'), ""),
+    of_bytes("a type of a schema", marked(f'{SCHEMA} xsi:type="xsi:string"'), ""),
+    of_bytes("a mark of another program", marked(f'xmlns:x="{X}" x:note="a"'), ""),
+    of_bytes("a component in another namespace", once("<component", f'<component xmlns="{X}"'), "error namespace"),
+    of_bytes("a component in none", once("<component", '<component xmlns=""'), "error namespace", "xmlns"),
+    of_bytes("a pass in another namespace", once("<settings", f'<settings xmlns="{X}"'), "error namespace", X),
+    of_bytes("a pass in none", once("<settings", '<settings xmlns=""'), "error namespace", "no namespace"),
+    of_bytes("a setting in another namespace", marked(f'xmlns="{X}"'), "warning namespace", X),
+    of_bytes("what another program keeps", once("</unattend>", f'<x:a xmlns:x="{X}"/></unattend>'), ""),
+    of_bytes("settings in capitals", CAPITAL, "error namespace", "write <settings>"),
+    of_bytes("a pass named otherwise", once('pass="spec', 'Pass="spec'), "error pass-name", "write pass for Pass"),
+    of_bytes("a pass by name", once('pass="spec', 'name="spec'), "error pass-name", "write pass for name"),
+    of_bytes("a pass of no name", once('"specialize"', '""'), "error pass-name", "windowsPE"),
+    of_bytes("a pass with blanks", once('"specialize"', '" specialize"'), "warning pass-name", "write specialize"),
+    of_bytes("a pass that is done", once(PASS, f'{PASS} wasPassProcessed="1"'), "warning pass-done", "remove"),
+    of_bytes("a component for a language", once('"neutral"', '"en-US"'), "warning attribute", "neutral"),
+    of_bytes("a component for any language", once('"neutral"', '"Neutral"'), ""),
+    of_bytes("a name with a blank", once(SHELL, SHELL[:-1] + ' "'), "warning attribute", "blanks"),
+    of_bytes("an architecture with a line", once('"amd64"', '"&#10;amd64"'), "warning attribute", "blanks"),
+    of_bytes("a name cut short", once(SHELL, '"Shell-Setup"'), "warning unknown-component", SHELL[1:-1]),
+    of_bytes("a name with underscores", once(SHELL, SHELL.replace("-", "_")), "warning unknown-component", "Shell-S"),
+    of_bytes("a name of nobody", once(SHELL, '"Contoso-Agent"'), "warning unknown-component", "skips"),
+    of_bytes("a component twice", server(AGAIN, AGAIN.replace('"amd64"', '"AMD64"')), "error same-component"),
+)  # fmt: skip

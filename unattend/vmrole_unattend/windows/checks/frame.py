@@ -9,7 +9,7 @@ from lxml import etree
 
 from vmrole_unattend.windows import settings
 from vmrole_unattend.windows.answers import Windows
-from vmrole_unattend.windows.checks.file import File
+from vmrole_unattend.windows.checks.file import TRUE, File
 from vmrole_unattend.windows.checks.place import (
     BLANKS,
     UNATTEND,
@@ -72,6 +72,8 @@ def _root(root: etree._Element, report: Report) -> None:
         elif name.namespace == UNATTEND and name.localname == "component":
             message = f"the component {child.get('name')} stands outside <settings>, where Windows does not look"
             report.warning(child, "outside", message, 'put it into <settings pass="…">')
+        elif name.localname.casefold() in ("settings", "servicing", "component"):
+            _elsewhere(child, report)
         elif name.namespace in (UNATTEND, None, ""):
             mend = "put it into a component, or into a namespace of its own"
             report.warning(child, "outside", f"<{name.localname}> is no part of an answer file", mend)
@@ -85,7 +87,10 @@ def _passes(root: etree._Element, report: Report) -> None:
     for passed in root.iterchildren(f"{{{UNATTEND}}}settings"):
         name = passed.get("pass")
         if name is None:
-            report.error(passed, "pass-name", "<settings> does not name its pass", 'write <settings pass="…">')
+            near = ("pass", "name", "passname")
+            written = next((str(one) for one in passed.attrib if str(one).casefold() in near), "")
+            mend = f"write pass for {written}" if written else 'write <settings pass="…">'
+            report.error(passed, "pass-name", "<settings> does not name its pass", mend)
             continue
         key = name.strip().casefold()
         right = next((one for one in settings.PASSES if one.casefold() == key), "")
@@ -102,7 +107,7 @@ def _passes(root: etree._Element, report: Report) -> None:
             # A doubt: libosinfo's installations have a pass twice.
             report.doubt(passed, "same-pass", message, "put all of a pass into one <settings>")
         seen.setdefault(key, line_of(passed))
-        if (passed.get("wasPassProcessed") or "").strip().casefold() == "true":
+        if (passed.get("wasPassProcessed") or "").strip().casefold() in TRUE:
             message = (
                 "the pass is marked as done (wasPassProcessed), as Windows marks its own copy, and may be skipped"
             )
@@ -110,7 +115,9 @@ def _passes(root: etree._Element, report: Report) -> None:
         for child in passed.iterchildren(etree.Element):
             if child.tag != f"{{{UNATTEND}}}component":
                 local = etree.QName(child).localname
-                if etree.QName(child).namespace in (UNATTEND, None):
+                if local.casefold() == "component":
+                    _elsewhere(child, report)
+                elif etree.QName(child).namespace in (UNATTEND, None):
                     mend = "only components stand in a pass"
                     report.error(child, "outside", f"<{local}> stands in the pass {name} itself", mend)
         text = own_text(passed)
@@ -118,26 +125,48 @@ def _passes(root: etree._Element, report: Report) -> None:
             report.warning(passed, "stray-text", f"the pass {name} holds text: {short(text)}", "remove it")
 
 
+def _elsewhere(element: etree._Element, report: Report) -> None:
+    """A part of the frame in another namespace or in other letters: Windows passes over all that is in it."""
+    name = etree.QName(element)
+    right = name.localname.lower()
+    if name.namespace == UNATTEND:
+        message, mend = f"<{name.localname}> is no part of an answer file: letters count", f"write <{right}>"
+    else:
+        where = f"the namespace {short(name.namespace)}" if name.namespace else "no namespace"
+        message, mend = f"<{name.localname}> is in {where}, so all of it is passed over", "remove its xmlns"
+    report.error(element, "namespace", message, mend)
+
+
 def _marks(root: etree._Element, report: Report) -> None:
-    """action and keyValue in another namespace, and elements in none; each one finding for the file."""
+    """What Windows does not see in components: elements and wcm's marks in another namespace, and attributes.
+
+    One finding each for the file.
+    """
     marks = names = False
     # A package below <servicing> has an action of its own, in no namespace.
     components = root.iter(f"{{{UNATTEND}}}component")
     for element in (one for component in components for one in component.iter(etree.Element)):
-        if not element.tag.startswith("{"):
+        name = etree.QName(element)
+        if name.namespace != UNATTEND:
             parent = element.getparent()
-            if not names and parent is not None and parent is not root and parent.tag.startswith(f"{{{UNATTEND}}}"):
+            if not names and parent is not None and str(parent.tag).startswith(f"{{{UNATTEND}}}"):
                 names = True
-                message = f"{element.tag} is in no namespace, so Windows may not see it"
-                report.warning(element, "namespace", message, 'remove xmlns=""')
-        elif not marks and element.tag.startswith(f"{{{UNATTEND}}}"):
-            for key in element.attrib:
-                name = etree.QName(key)
-                if name.localname in ("action", "keyValue") and name.namespace != WCM:
+                where = f"the namespace {short(name.namespace)}" if name.namespace else "no namespace"
+                message = f"{name.localname} is in {where}, so Windows may not see it"
+                mend = "remove its xmlns, or its prefix" if name.namespace else 'remove xmlns=""'
+                report.warning(element, "namespace", message, mend)
+            continue
+        for key in element.attrib if name.localname != "component" else ():
+            mark = etree.QName(key)
+            if mark.localname in ("action", "keyValue"):
+                if mark.namespace != WCM and not marks:
                     marks = True
-                    where = f"the namespace {name.namespace!r}" if name.namespace else "no namespace"
-                    mend = f'declare xmlns:wcm="{WCM}" and write wcm:{name.localname}'
-                    report.doubt(element, "wcm-namespace", f"{name.localname} is in {where}", mend)
+                    where = f"the namespace {mark.namespace!r}" if mark.namespace else "no namespace"
+                    mend = f'declare xmlns:wcm="{WCM}" and write wcm:{mark.localname}'
+                    report.doubt(element, "wcm-namespace", f"{mark.localname} is in {where}", mend)
+            elif not mark.namespace:
+                message = f"Windows reads no attribute {mark.localname} of <{name.localname}>"
+                report.doubt(element, "attribute", message, "write what it says between the tags, or as an element")
 
 
 def _attributes(homes: list[Home], report: Report) -> None:
@@ -157,6 +186,20 @@ def _attributes(homes: list[Home], report: Report) -> None:
 
 
 def _component(home: Home, report: Report) -> None:
+    _identity(home, report)
+    architecture = home.architecture.casefold()
+    if architecture and architecture not in ARCHITECTURES and not report.awaits(home, home.architecture):
+        message = f"there is no architecture {short(home.architecture)}, so the component is skipped"
+        report.error(home, "architecture", message, f"write {_WRONG.get(architecture, 'amd64, x86 or arm64')}")
+    if home.known is None and home.name and not report.full and not report.awaits(home, home.name):
+        report.warning(home, "unknown-component", "the reference has no component of this name", _meant(home.name))
+    text = own_text(home.element)
+    if text and not report.awaits(home, text):
+        report.warning(home, "stray-text", f"the component holds text: {short(text)}", "remove it")
+
+
+def _identity(home: Home, report: Report) -> None:
+    """The attributes by which Windows finds the component."""
     attributes = home.element.attrib
     token = (attributes.get("publicKeyToken") or _TOKEN).strip()
     if not re.fullmatch("[0-9A-Fa-f]{16}", token):
@@ -165,21 +208,27 @@ def _component(home: Home, report: Report) -> None:
     elif token.casefold() != _TOKEN:
         message = f"publicKeyToken {token} is not that of Windows' components, so the component is skipped"
         report.warning(home, "attribute", message, f"write {_TOKEN}")
+    language = (attributes.get("language") or "neutral").strip()
+    if language.casefold() not in ("neutral", "*") and not report.awaits(home, language):
+        message = f"language is {short(language)}; Windows' components are neutral, so the component may be skipped"
+        report.doubt(home, "attribute", message, 'write language="neutral"; International-Core says the language')
     scope = attributes.get("versionScope")
     if scope is not None and scope.strip().casefold() not in ("nonsxs", "neutral", "sxs"):
         report.doubt(home, "attribute", f"versionScope is {short(scope)}", "write nonSxS")
-    architecture = home.architecture.casefold()
-    if architecture and architecture not in ARCHITECTURES and not report.awaits(home, home.architecture):
-        message = f"there is no architecture {short(home.architecture)}, so the component is skipped"
-        report.error(home, "architecture", message, f"write {_WRONG.get(architecture, 'amd64, x86 or arm64')}")
-    if home.known is None and home.name and not report.full and not report.awaits(home, home.name):
-        known = {one.name.casefold(): one.name for one in settings.components().values()}
-        close = difflib.get_close_matches(home.name.casefold(), known, 1, 0.9)
-        mend = f"perhaps {known[close[0]]}" if close else "check the name; Windows skips what it does not have"
-        report.warning(home, "unknown-component", "the reference has no component of this name", mend)
-    text = own_text(home.element)
-    if text and not report.awaits(home, text):
-        report.warning(home, "stray-text", f"the component holds text: {short(text)}", "remove it")
+    blank = [name for name in (*_NEEDED, "versionScope") if (said := attributes.get(name, "")) != said.strip()]
+    if blank:
+        message = f"blanks stand around what {' and '.join(blank)} say, so the component may be skipped"
+        report.doubt(home, "attribute", message, "remove the blanks")
+
+
+def _meant(name: str) -> str:
+    """The component that somebody may have meant."""
+    known = {one.name.casefold(): one.name for one in settings.components().values()}
+    close = difflib.get_close_matches(name.casefold(), known, 1, 0.9)
+    if not close:  # "Shell-Setup", "Microsoft_Windows_Shell_Setup"
+        key = re.sub("[^a-z0-9]", "", name.casefold()).removeprefix("microsoft").removeprefix("windows")
+        close = [one for one in known if re.sub("[^a-z0-9]", "", one).removeprefix("microsoftwindows") == key]
+    return f"perhaps {known[close[0]]}" if close else "check the name; Windows skips what it does not have"
 
 
 def _usual(attribute: str) -> str:
