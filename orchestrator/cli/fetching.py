@@ -18,12 +18,12 @@ import os
 import re
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from orchestrator.client import clock
 from orchestrator.errors import InvalidInput, NotFound, RequestError, Transient, VmroleError
 
 CONNECT_WITHIN_S = 30.0
@@ -111,7 +111,7 @@ class _Fetch:
     advance: Callable[[int, int | None], None]
 
     def run(self) -> None:
-        end = time.monotonic() + WITHIN_S
+        end = clock.monotonic_s() + WITHIN_S
         tries, most = 0, self._here()
         if most and not (self._validator() or self.sha256):
             self.file.truncate(0)
@@ -121,11 +121,11 @@ class _Fetch:
             except (_Broken, OSError, http.client.HTTPException) as error:
                 tries = 0 if self._here() > most else tries + 1
                 most = max(most, self._here())
-                if tries >= TRIES_MOST or time.monotonic() > end:
+                if tries >= TRIES_MOST or clock.monotonic_s() > end:
                     why = str(error) or type(error).__name__
                     told = f"{self.start.geturl()} was cut off after {self._here()} bytes: {why}"
                     raise Transient(told, hint="run the command again: it goes on where it stopped") from error
-                time.sleep(PAUSE_S)
+                clock.pause(PAUSE_S)
             else:
                 return
 
@@ -188,7 +188,7 @@ class _Fetch:
             self.file.flush()
             self.advance(self._here(), total)
             self._require(0)
-            if time.monotonic() > end:
+            if clock.monotonic_s() > end:
                 raise _Broken(f"it took more than {WITHIN_S / 3600:.0f} hours")
         if total is not None and self._here() != total:
             raise _Broken(f"of {total} bytes {self._here()} came")

@@ -10,6 +10,8 @@ import os
 import sys
 import time
 
+from orchestrator.client.clock import now_s
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -104,7 +106,7 @@ def is_terminal() -> bool:
 
 def ago(at_s: float) -> str:
     """How long ago: "4s", "12m", "3h20m", "5d"; "" for never."""
-    return length(time.time() - at_s) if at_s else ""
+    return length(now_s() - at_s) if at_s else ""
 
 
 def length(seconds: float) -> str:
@@ -132,7 +134,7 @@ def size(count_bytes: int) -> str:
 def clock(at_s: float) -> str:
     """The local time of an event, with its date when that is not today."""
     then = time.localtime(at_s)
-    return time.strftime("%H:%M:%S" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M:%S", then)
+    return time.strftime("%H:%M:%S" if then[:3] == time.localtime(now_s())[:3] else "%Y-%m-%d %H:%M:%S", then)
 
 
 def tally(errors: int, warnings: int, notes: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import render
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.progress import progress as new_progress
+from orchestrator.client import clock
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
 
@@ -46,7 +46,7 @@ def _behind(row: Mapping[str, Any]) -> bool:
 
 def end_of(timeout_s: float | None) -> float | None:
     """The moment on the monotonic clock at which a wait of that length ends."""
-    return None if timeout_s is None else time.monotonic() + timeout_s
+    return None if timeout_s is None else clock.monotonic_s() + timeout_s
 
 
 def full_subject(client: Client, subject: str) -> str:
@@ -65,7 +65,7 @@ def until_serving(
     """
     rows: dict[str, Mapping[str, Any]] = {}
     complete = False
-    if until is not None and until <= time.monotonic() and all(is_there(row) for row in client.instances(subject)):
+    if until is not None and until <= clock.monotonic_s() and all(is_there(row) for row in client.instances(subject)):
         return  # A wait of no time is a question.
     with progress, _in_time(rows, is_there):
         for kind, value, _ in client.watch_instances(subject, until=until):
@@ -126,9 +126,9 @@ def until_gone(
                 return
         except NotFound:
             return
-        if until is not None and time.monotonic() > until:
+        if until is not None and clock.monotonic_s() > until:
             raise WaitedTooLong(f"service {subject} is still there", hint=f"ask: vmrole events {subject}")
-        time.sleep(_POLL_S)
+        clock.pause(_POLL_S)
 
 
 def until_over(client: Client, operation: Mapping[str, Any], until: float | None, progress: Progress) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
 
-from orchestrator.client import transport
+from orchestrator.client import clock, transport
 from orchestrator.client.transport import READ_WITHIN_S
 
 TYPE_CHECKING = False
@@ -261,7 +260,7 @@ class Client:
     def watch_instances(
         self, subject: str = "", *, labels: str = "", until: float | None = None
     ) -> Iterator[Message]:
-        """Instances as they change; `until` on time.monotonic, then WaitedTooLong is raised."""
+        """Instances as they change; `until` on clock.monotonic_s, then WaitedTooLong is raised."""
         return self._followed("/v1/instances/watch", {"subject": subject, "labels": labels}, until)
 
     def watch_operation(self, operation_id: str, *, until: float | None = None) -> Iterator[Message]:
@@ -290,7 +289,7 @@ class Client:
                         if message[0] == "end":
                             return
             connect_within_s, resumes = RECONNECT_WITHIN_S, True
-            time.sleep(transport.RETRY_EVERY_S)
+            clock.pause(transport.RETRY_EVERY_S)
         raise transport.broken("a watch ended again and again")
 
     # Asking

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import socket
-import time
+
+from orchestrator.client import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def connect(path: str, within_s: float, until: float | None = None) -> socket.so
 
     Who may not use the socket is connected to the one beside it, where he may look.
     """
-    end = time.monotonic() + within_s
+    end = clock.monotonic_s() + within_s
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -58,13 +59,13 @@ def connect(path: str, within_s: float, until: float | None = None) -> socket.so
             connection.close()
             if isinstance(error, PermissionError) and (looking := _looking(path)) is not None:
                 return looking
-            now = time.monotonic()
+            now = clock.monotonic_s()
             restarting = isinstance(error, FileNotFoundError | ConnectionRefusedError)
             if not restarting or now >= end:
                 raise _unconnected(path, error) from error
             if until is not None and now >= until:
                 raise too_long() from error
-            time.sleep(RETRY_EVERY_S)
+            clock.pause(RETRY_EVERY_S)
         else:
             return connection
 
@@ -159,11 +160,11 @@ def messages(connection: socket.socket, stream: BinaryIO, until: float | None) -
     kind, value, number = "", b"", ""
     while True:
         if until is not None:
-            connection.settimeout(max(0.001, min(READ_WITHIN_S, until - time.monotonic())))
+            connection.settimeout(max(0.001, min(READ_WITHIN_S, until - clock.monotonic_s())))
         try:
             line = stream.readline(_LINE_MAX_BYTES)
         except TimeoutError as error:
-            if until is None or time.monotonic() < until:
+            if until is None or clock.monotonic_s() < until:
                 return  # Not even a comment came: the daemon is stuck or gone; connect again.
             raise too_long() from error
         except OSError:

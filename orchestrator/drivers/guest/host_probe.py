@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from typing import Final
 
+from orchestrator.drivers.tools.deadline import Deadline
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import HttpProbe, Probe, TcpProbe
 
@@ -21,28 +21,27 @@ _STATUS_LINE_MAX_BYTES = 1024
 
 def ask(address: str, port: int, probe: Probe, within_s: float = WITHIN_S) -> str:
     """ "" when the probe passes, else why not, in a few words. Takes at most about `within_s` seconds."""
-    end_s = time.monotonic() + within_s
+    deadline = Deadline(within_s)
     try:
         with socket.create_connection((address, port), timeout=within_s) as connection:
             match probe:
                 case TcpProbe():
                     return ""
                 case HttpProbe():
-                    return _http(connection, f"{address}:{port}", probe, end_s)
+                    return _http(connection, f"{address}:{port}", probe, deadline)
     except TimeoutError:
         return f"no answer from port {port} within {within_s:.0f} s"
     except OSError as error:
         return f"port {port}: {(error.strerror or str(error)).lower()}"
 
 
-def _http(connection: socket.socket, host: str, probe: HttpProbe, end_s: float) -> str:
+def _http(connection: socket.socket, host: str, probe: HttpProbe, deadline: Deadline) -> str:
     path = probe.path
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: vmrole\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     connection.sendall(request.encode("ascii"))
     line = b""
     while b"\n" not in line and len(line) < _STATUS_LINE_MAX_BYTES:
-        left_s = end_s - time.monotonic()
-        if left_s <= 0:
+        if (left_s := deadline.left_s) == 0:
             raise TimeoutError
         connection.settimeout(left_s)
         more = connection.recv(_STATUS_LINE_MAX_BYTES)

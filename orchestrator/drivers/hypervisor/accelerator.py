@@ -16,7 +16,6 @@ import platform
 import secrets
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from typing import Final
 from orchestrator.drivers.hypervisor import probe_guest
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
 from orchestrator.drivers.tools.command import environment, is_readable, run
+from orchestrator.drivers.tools.deadline import Deadline
 from orchestrator.drivers.tools.hostile_text import harmless
 
 log = logging.getLogger(__name__)
@@ -165,18 +165,18 @@ def boot(emulator: Path, accelerator: Accelerator, guest: Guest, cpu: str, withi
         "128",
     ]
     argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio", *guest.arguments]
-    began_s = time.monotonic()
+    deadline = Deadline(within_s)
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
     )
     try:
-        output, ended = _read_until(process, guest.word.encode("ascii"), began_s + within_s)
+        output, ended = _read_until(process, guest.word.encode("ascii"), deadline)
     finally:
         process.kill()
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-    seconds = time.monotonic() - began_s
+    seconds = deadline.passed_s
     if guest.word.encode("ascii") in output:
         return Boot(seconds)
     if ended:
@@ -184,12 +184,12 @@ def boot(emulator: Path, accelerator: Accelerator, guest: Guest, cpu: str, withi
     return Boot(seconds, f"nothing within {within_s:.0f} s")
 
 
-def _read_until(process: subprocess.Popen[bytes], word: bytes, end_s: float) -> tuple[bytes, bool]:
+def _read_until(process: subprocess.Popen[bytes], word: bytes, deadline: Deadline) -> tuple[bytes, bool]:
     """What was printed, and whether QEMU ended by itself."""
     if process.stdout is None:
         raise AssertionError("stdout is a pipe")
     descriptor, output = process.stdout.fileno(), b""
-    while word not in output and (left_s := end_s - time.monotonic()) > 0:
+    while word not in output and (left_s := deadline.left_s) > 0:
         if is_readable(descriptor, left_s):
             more = os.read(descriptor, 4096)
             if not more:

@@ -14,12 +14,12 @@ import os
 import pwd
 import shlex
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.deadline import Deadline
 from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
@@ -95,10 +95,10 @@ def _opened(path: Path, flags: int, mode: int) -> Iterator[int]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Tried:
-    """What worked for a program, and until when that is believed."""
+    """What worked for a program, and how long that is believed."""
 
     argv: tuple[str, ...]
-    until_s: float
+    believed: Deadline
 
 
 _tried: dict[str, _Tried] = {}  # by the program's path
@@ -110,13 +110,13 @@ def _without_rights(program: str) -> tuple[str, ...]:
     What works may change while the daemon runs: an administrator allows user namespaces or forbids them, and on a
     busy host a try fails that would do.
     """
-    before, now_s = _tried.get(program), time.monotonic()
-    if before is not None and now_s < before.until_s:
+    before = _tried.get(program)
+    if before is not None and not before.believed.over:
         return before.argv
     argv = _first_that_works(program)
     if before is None or argv != before.argv:
         _warn_of(program, argv)
-    _tried[program] = _Tried(argv, now_s + TRIED_AGAIN_S)
+    _tried[program] = _Tried(argv, Deadline(TRIED_AGAIN_S))
     return argv
 
 

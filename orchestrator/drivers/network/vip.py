@@ -22,6 +22,7 @@ from orchestrator.drivers.network import host_addresses
 from orchestrator.drivers.network.host_addresses import Address
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.deadline import Deadline
 from orchestrator.errors import Foreign, Permanent, VmroleError
 from orchestrator.ports import Held
 
@@ -216,8 +217,8 @@ def _who_has(interface: str, vip: str) -> str:
         own = raw.getsockname()[4]
         for _ in range(_PROBES):
             raw.send(_frame(own, "0.0.0.0", vip))  # noqa: S104 - the sender of an ARP probe, not a socket's address
-            end_s = time.monotonic() + _PROBE_S
-            while (left_s := end_s - time.monotonic()) > 0:
+            deadline = Deadline(_PROBE_S)
+            while (left_s := deadline.left_s) > 0:
                 raw.settimeout(left_s)
                 try:
                     frame = raw.recv(64)

@@ -15,9 +15,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 
+from orchestrator.drivers.tools.deadline import Deadline
 from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def follow(
     What `hear` raises ends the command.
     """
     log.debug("run: %s", shlex.join(argv))
-    end = time.monotonic() + within_s
+    deadline = Deadline(within_s)
     with tempfile.TemporaryFile() as told:
         try:
             process = subprocess.Popen(
@@ -126,7 +126,7 @@ def follow(
             raise _absent(argv[0]) from error
         with process:
             try:
-                _listen(process, hear, end)
+                _listen(process, hear, deadline)
             except TimeoutError as error:
                 raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
             finally:
@@ -143,7 +143,7 @@ def is_readable(descriptor: int, within_s: float) -> bool:
     return bool(poll.poll(within_s * 1000))
 
 
-def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: float) -> None:
+def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], deadline: Deadline) -> None:
     """Until the process has ended; looks now and then, since waking for each word would take time from the work."""
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
@@ -151,10 +151,9 @@ def _listen(process: subprocess.Popen[bytes], hear: Callable[[str], None], end: 
     try:
         ended = False
         while not ended:
-            left = end - time.monotonic()
-            if left <= 0:
+            if deadline.over:
                 raise TimeoutError
-            ended = is_readable(handle, min(left, _HEAR_EVERY_S))
+            ended = is_readable(handle, min(deadline.left_s, _HEAR_EVERY_S))
             heard = b""
             with contextlib.suppress(BlockingIOError):
                 heard = os.read(process.stdout.fileno(), _PIPE_BYTES)

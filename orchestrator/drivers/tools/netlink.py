@@ -8,9 +8,10 @@ import logging
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Final
+
+from orchestrator.drivers.tools.deadline import Deadline
 
 log = logging.getLogger(__name__)
 WAKES_S = 1.0  # How long the end of a watch may take.
@@ -54,7 +55,7 @@ def _listen(
     wake: Callable[[str], None],
     ending: threading.Event,
 ) -> None:
-    reason, since_s = "", 0.0
+    reason, settles = "", Deadline(0.0)
     while not ending.is_set():
         ear.settimeout(SETTLES_S if reason else WAKES_S)
         now = ""
@@ -69,8 +70,8 @@ def _listen(
                 return
             now, silent = "changes came faster than they were read", False
         if now and not reason:
-            reason, since_s = now, time.monotonic()
-        if reason and (silent or time.monotonic() - since_s > SETTLES_LONGEST_S):
+            reason, settles = now, Deadline(SETTLES_LONGEST_S)
+        if reason and (silent or settles.over):
             wake(reason)
             reason = ""
 

@@ -11,13 +11,14 @@ import contextlib
 import ipaddress
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network import links, routes
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import VmroleError
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import rulesets
@@ -34,6 +35,7 @@ _HERE, _THERE = "192.0.2.1", "192.0.2.2"  # the host and a client outside: addre
 _TABLE: Final = "vmrole-doctor"
 _LAST: Final = 10_000  # priority of our hooks, behind all that others use
 _ARRIVES_S: Final = 2.0
+_LOOK_EVERY_S: Final = 0.05
 _WEB: Final = (80, 443)
 _LEGACY_TABLES: Final = Path("/proc/net/ip_tables_names")
 _IS_FORWARDING: Final = "3"  # BR_STATE_FORWARDING
@@ -107,9 +109,9 @@ def _try(gateway: str, guest: str, other: str) -> frozenset[str]:
 
 def _wait(true: Callable[[], bool]) -> None:
     """Until it is so, or the time is over."""
-    end_s = time.monotonic() + _ARRIVES_S
-    while not true() and time.monotonic() < end_s:
-        time.sleep(0.05)
+    patience = Patience(SystemClock(), _ARRIVES_S)
+    while not true() and not patience.over:
+        patience.pause(_LOOK_EVERY_S)
 
 
 def _counted() -> frozenset[str]:
