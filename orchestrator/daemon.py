@@ -207,15 +207,15 @@ def _host(
         event_loop_thread() as loop,
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring, clock) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring, clock, secrets=secrets.of) as haproxy,
-        NftablesBalancer(layout.run / "pools", bell.ring) as nftables,
+        NftablesBalancer(layout.run / "pools", bell.ring, clock) as nftables,
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
         before = routing.Before(layout.routing) if settings.forwarding == "auto" else None
-        network = HostNetwork(machines.connection, installation, denied, before)
+        network = HostNetwork(machines.connection, clock, installation, denied, before)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
-        vips = VipAddresses(settings.vip_interface)
+        vips = VipAddresses(settings.vip_interface, clock)
         stack.enter_context(vips.watch(bell.ring_vip))
         yield Host(
             machine=ports.Machine(
@@ -226,7 +226,7 @@ def _host(
                 network=network,
                 clock=clock,
             ),
-            front=Front(balancer=stack.enter_context(PerEndpoint(haproxy, nftables)), vips=vips),
+            front=Front(balancer=stack.enter_context(PerEndpoint(haproxy, nftables, clock)), vips=vips),
         )
 
 

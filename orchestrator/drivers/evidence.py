@@ -20,6 +20,7 @@ from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import Instance, InstanceName
+from orchestrator.ports import Clock
 
 Logs = Callable[[Instance], Mapping[str, str]]
 EXCHANGES = 20  # per instance, equal ones in a row counted as one
@@ -39,13 +40,15 @@ class _Exchange:
 class Transcript:
     """The last exchanges with each guest's agent. Thread-safe, bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._exchanges: dict[InstanceName, collections.deque[_Exchange]] = {}
 
     def note(self, name: InstanceName, question: str, answer: str) -> None:
         """Remembers one exchange; `answer` may hold anything."""
-        now, answer = datetime.datetime.now(datetime.UTC), harmless(answer, ANSWER_CHARS)
+        now = datetime.datetime.fromtimestamp(self._clock.now_s(), datetime.UTC)
+        answer = harmless(answer, ANSWER_CHARS)
         with self._lock:
             exchanges = self._exchanges.setdefault(name, collections.deque(maxlen=EXCHANGES))
             for last in list(exchanges)[-2:]:  # Two questions take turns while a guest is waited for.

@@ -46,7 +46,7 @@ def virtual_machines(
     """
     shutil.rmtree(layout.former_monitors, ignore_errors=True)  # Sockets of VMs that any other could speak to.
     with listening(layout.monitor) as listener:
-        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener), wake, clock)
+        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener, clock), wake, clock)
 
 
 def _opened(
@@ -57,17 +57,17 @@ def _opened(
     wake: Callable[[InstanceName, str], None],
     clock: Clock,
 ) -> Iterator[VirtualMachines]:
-    transcript = Transcript()
+    transcript = Transcript(clock)
 
     def happened(name: str, why: str) -> None:
         if why == AGENT_CONNECTED or not name:  # Without a name: events were lost, an agent's among them perhaps.
             channel.reconnected(InstanceName(name))
         wake(InstanceName(name), why)
 
-    connection = LibvirtConnection(uri, happened)
+    connection = LibvirtConnection(uri, happened, clock)
     # Agents get a connection of their own: libvirtd serves five requests of a client at a time, and three agents that
     # hang would keep every look at a healthy VM waiting.
-    for_agents = LibvirtConnection(uri, None)
+    for_agents = LibvirtConnection(uri, None, clock)
     channel = AgentChannel(for_agents, clock)
     connection.open()
     for_agents.open()

@@ -17,6 +17,7 @@ from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.per_endpoint import CHECKS_EACH_SECOND
 from orchestrator.drivers.balancer.prober import Prober, targets_of
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Mode, PoolName, Standing
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, PORT, VIP, ZERO, member
 from tests.world.balancing import origins, place, start
@@ -119,7 +120,7 @@ def test_our_own_prober_says_proxy_as_well() -> None:
     with (
         RawServer(ADDRESSES[ZERO], 8077, lambda _: b"HTTP/1.0 200 OK\r\n\r\n") as server,
         RawServer(ADDRESSES[ZERO], 8078, lambda _: b"HTTP/1.0 200 OK\r\n\r\n") as beside,
-        Prober(lambda _: None) as prober,
+        Prober(lambda _: None, SystemClock()) as prober,
     ):
         targets = targets_of(shape, CHECKS_EACH_SECOND)
         prober.watch(targets)

@@ -11,6 +11,7 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.balancer.prober import Health, Target
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import InstanceName, Standing
 from tests.contract.suites.balancer import HTTP, ZERO, member
 from tests.world.balancing import answered, ask, haproxy, kill_all, origins, woken
@@ -45,7 +46,8 @@ def thinks() -> Thinks:
 @pytest.fixture
 def both(haproxy: HaproxyBalancer, thinks: Thinks, tmp_path: Path) -> PerEndpoint:
     """Both balancers; the kernel's has no endpoint."""
-    balancer = PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None), thinks)
+    clock = SystemClock()
+    balancer = PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None, clock), clock, thinks)
     balancer.shape([HTTP])
     balancer.join(member(ZERO))
     return balancer
@@ -76,7 +78,8 @@ def test_a_member_that_dies_and_comes_back_is_asked(
 ) -> None:
     """By a prober of its own, as long as the balancer is looked after."""
     sick = origins[ZERO]
-    with PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None)) as both:
+    clock = SystemClock()
+    with PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None, clock), clock) as both:
         both.shape([HTTP])
         both.join(member(ZERO))
         sick.healthy = False

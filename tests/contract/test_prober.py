@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target, pace_of
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import HttpProbe, Probe, TcpProbe
 from tests.world.endpoints import CORNER
 from tests.world.waiting import until
@@ -62,7 +63,7 @@ def heard() -> list[Hashable]:
 @pytest.fixture
 def prober(heard: list[Hashable]) -> Iterator[Prober]:
     """One that runs."""
-    with Prober(heard.append) as prober:
+    with Prober(heard.append, SystemClock()) as prober:
         yield prober
 
 
@@ -203,7 +204,7 @@ def test_a_prober_that_was_held_up_blames_nobody(member: Make) -> None:
         turned.append(key)
         time.sleep(pace.timeout_s * 1.4)  # The member hangs up after a second.
 
-    with Prober(hear) as prober:
+    with Prober(hear, SystemClock()) as prober:
         targets = {"well": target(well, http=True), "gone": target(gone)}
         prober.watch({key: replace(one, pace=pace) for key, one in targets.items()})
         until(lambda: prober.health("well").checked, WITHIN_S)

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network import egress, tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
@@ -43,16 +44,16 @@ Lay = Callable[..., HostNetwork]
 @pytest.fixture
 def lay(lab: Lab) -> Iterator[Lay]:
     """Lays one service as a daemon with these settings does; each call is the next daemon."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
     connection.open()
     with contextlib.closing(connection):
 
         def laid(**settings: tuple[str, ...]) -> HostNetwork:
             config = Config(**settings)  # type: ignore[arg-type] # networks alone
             denied = egress.denied(config.egress_deny, config.egress_allow)
-            network = HostNetwork(connection, denied=denied)
+            network = HostNetwork(connection, SystemClock(), denied=denied)
             network.lay(*make_service("shop", VIP, 1))
-            VipAddresses(OUTSIDE_LINK).hold({VIP})
+            VipAddresses(OUTSIDE_LINK, SystemClock()).hold({VIP})
             return network
 
         yield laid

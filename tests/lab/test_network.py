@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network import egress, tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import REFUSED_FOR_S, VipAddresses
@@ -62,18 +63,18 @@ _ARP, _IP, _IPV6, _VLAN, _QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
 @pytest.fixture
 def network(lab: Lab) -> Iterator[HostNetwork]:
     """The driver, connected to the lab's libvirtd."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
     connection.open()
     settings = Config()
     denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, denied=denied)
+    yield HostNetwork(connection, SystemClock(), denied=denied)
     connection.close()
 
 
 @pytest.fixture
 def vips(lab: Lab) -> Iterator[VipAddresses]:
     """The host's addresses for services; none is left after the test."""
-    addresses = VipAddresses(OUTSIDE_LINK)
+    addresses = VipAddresses(OUTSIDE_LINK, SystemClock())
     yield addresses
     addresses.hold(())
 
@@ -693,10 +694,10 @@ def test_what_others_broke_is_mended(lab: Lab, network: HostNetwork, shop: tuple
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
     lab.kill_libvirtd()
     lab.start_libvirtd()
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
     connection.open()
     with contextlib.closing(connection):
-        HostNetwork(connection).lay(service, instances)
+        HostNetwork(connection, SystemClock()).lay(service, instances)
     with StandIn(service, instances[0]).plugged() as one, StandIn(service, instances[1]).plugged() as other:
         assert passed(one, other, service.network.bridge) == set()
         one.configure()
@@ -964,7 +965,7 @@ def test_no_interface_for_vips() -> None:
         ("nosuch0", "there is no interface"),
         ("a23456789012345", "too long"),
     ):
-        assert why in refusal(VipAddresses(interface).hold({VIP}), VIP)
+        assert why in refusal(VipAddresses(interface, SystemClock()).hold({VIP}), VIP)
 
 
 def test_lift_leaves_nothing(lab: Lab, network: HostNetwork) -> None:

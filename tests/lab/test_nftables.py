@@ -68,7 +68,7 @@ class TestNftables(BalancerContract):
         with (
             Origin("zero", ADDRESSES[ZERO], 8077),
             Origin("one", ADDRESSES[ONE], 8077),
-            NftablesBalancer(tmp_path / "pools", lambda *_: None) as balancer,
+            NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()) as balancer,
         ):
             yield balancer
             balancer.shape([])
@@ -139,10 +139,12 @@ def begin(wire: None, tmp_path: Path, woken: list[str]) -> Iterator[Begin]:
     with contextlib.ExitStack() as stack:
 
         def begun() -> NftablesBalancer:
-            return stack.enter_context(NftablesBalancer(tmp_path / "pools", lambda name, _: woken.append(name)))
+            return stack.enter_context(
+                NftablesBalancer(tmp_path / "pools", lambda name, _: woken.append(name), SystemClock())
+            )
 
         yield begun
-    NftablesBalancer(tmp_path / "pools", lambda *_: None).shape([])
+    NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()).shape([])
     conntrack.cut(lambda _: True)
 
 
@@ -545,7 +547,7 @@ def test_each_endpoint_has_its_own_carrier(begin: Begin) -> None:
         tempfile.TemporaryDirectory(dir="/run") as run,  # HAProxy's sockets take short names alone.
         HaproxyBalancer(Path(run) / "haproxy", "haproxy", lambda *_: None, SystemClock()) as haproxy,
     ):
-        balancer = PerEndpoint(haproxy, kernel)
+        balancer = PerEndpoint(haproxy, kernel, SystemClock())
         with pytest.raises(Busy):
             balancer.join(everywhere)
         balancer.shape([web, TCP, UDP])
@@ -624,7 +626,7 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
                 strike()
                 subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
 
-            victim = NftablesBalancer(tmp_path / "pools", lambda *_: None, desired=Noting, apply=apply)
+            victim = NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock(), desired=Noting, apply=apply)
             with contextlib.suppress(Killed):
                 verb(victim)
             successor = begin()
@@ -645,11 +647,11 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
 @pytest.fixture
 def network(lab: Lab) -> Iterator[HostNetwork]:
     """The network's driver, connected to the lab's libvirtd."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
     connection.open()
     settings = Config()
     denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, denied=denied)
+    yield HostNetwork(connection, SystemClock(), denied=denied)
     connection.close()
 
 
@@ -670,13 +672,13 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
     blog, (guest,) = make_service("blog", "203.0.113.21", 1, [shop])
     network.lay(shop, [web])
     network.lay(blog, [guest])
-    vips = VipAddresses(OUTSIDE_LINK)
+    vips = VipAddresses(OUTSIDE_LINK, SystemClock())
     vips.hold({VIP, blog.spec.vip})
     with (
         StandIn(shop, web).plugged() as inside,
         StandIn(blog, guest).plugged() as other,
         private_network(),
-        NftablesBalancer(tmp_path / "pools", lambda *_: None) as balancer,
+        NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()) as balancer,
     ):
         inside.configure()
         other.configure()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network import routing, tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
@@ -40,17 +41,17 @@ Begin = Callable[[], HostNetwork]
 @pytest.fixture
 def begin(lab: Lab, tmp_path: Path) -> Iterator[Begin]:
     """Begins a daemon's network; each call is the next daemon. Another network of the host is there, too."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
     connection.open()
     with contextlib.closing(connection), private_network():
-        yield lambda: HostNetwork(connection, before=routing.Before(tmp_path / "ip_forward"))
+        yield lambda: HostNetwork(connection, SystemClock(), before=routing.Before(tmp_path / "ip_forward"))
     FORWARDING.write_text("1")
 
 
 @contextlib.contextmanager
 def guest() -> Iterator[StandIn]:
     """The shop's guest, its VIP, and who listens on both sides of the host."""
-    vips = VipAddresses(OUTSIDE_LINK)
+    vips = VipAddresses(OUTSIDE_LINK, SystemClock())
     assert not vips.hold({VIP}).refused
     try:
         with StandIn(SHOP, WEB).plugged() as inside, serving(CLIENT_NAMESPACE, 8080), serving(LAN, 8080):

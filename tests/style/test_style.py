@@ -13,6 +13,23 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PRODUCT = ("orchestrator", "unattend", "images")
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 400
+# Who may read the machine's clock, and why.
+CLOCKS = {
+    "orchestrator/drivers/clock.py": "it is ports.Clock",
+    "orchestrator/drivers/tools/deadline.py": "what the kernel measures: how long a socket or a program may take",
+    "orchestrator/client/clock.py": "whoever asks has no port, and a person waits",
+    "orchestrator/host/log.py": "the log is there before everything else",
+}
+# Which drivers may wait by it, and why.
+WAITS = {
+    "orchestrator/drivers/clock.py": "it is ports.Clock",
+    "orchestrator/drivers/fake/world.py": "it is ports.Clock",
+    "orchestrator/drivers/store/memory.py": "whoever watches a store says how long",
+    "orchestrator/drivers/store/sqlite.py": "whoever watches a store says how long",
+    "orchestrator/drivers/hypervisor/qmp_watch.py": "the end of an event loop is waited for",
+}
+ONLY_WRITTEN = ("strftime", "strptime", "mktime", "struct_time")  # Times that somebody else has read.
+TIMES = ("localtime", "gmtime")  # likewise, of a time that is given
 SHELL = sorted(
     path
     for path in [
@@ -54,6 +71,11 @@ def sources() -> list[Path]:
     return [path for package in PRODUCT for path in sorted((REPOSITORY / package).rglob("*.py"))]
 
 
+def daemon_sources() -> list[Path]:
+    """Those that run on a host, in the repository: a recipe or a guest of the images is a program of its own."""
+    return [path.relative_to(REPOSITORY) for path in sources() if path.relative_to(REPOSITORY).parts[0] != "images"]
+
+
 def test_files_are_short() -> None:
     """No file of the product is longer than a reader can hold."""
     long = {str(path.relative_to(REPOSITORY)): lines(path) for path in sources() if lines(path) > FILE_LINES_MAX}
@@ -82,17 +104,75 @@ def test_names_say_what_they_do() -> None:
     assert not named
 
 
-def test_no_driver_sleeps_by_itself() -> None:
-    """What a driver waits for it waits for by the clock that it was given (drivers.tools.patience), to an end."""
-    sleeping = {
-        f"{path.relative_to(REPOSITORY)}:{node.lineno}"
-        for path in sources()
-        if path.is_relative_to(REPOSITORY / "orchestrator" / "drivers")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep")
-        or (isinstance(node, ast.ImportFrom) and node.module == "time")
-    }
-    assert not sleeping
+def test_time_comes_from_the_clock() -> None:
+    """But for these, everything waits, and judges how long anything has lasted, by the clock that it was given."""
+    texts = {path: (REPOSITORY / path).read_text() for path in daemon_sources()}
+    assert {path.as_posix() for path, text in texts.items() if machines_time(text)} == CLOCKS.keys()
+    assert {path.as_posix() for path, text in texts.items() if waits(path, text)} == WAITS.keys()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "time.sleep(1)",
+        "began = time.monotonic()",
+        "began = time.perf_counter_ns()",
+        "from time import monotonic",
+        "import time as clock",
+        "now = datetime.datetime.now(datetime.UTC)",
+        "today = date.today()",
+        "lines = time.localtime()",
+        "end = loop.time() + 5",
+    ],
+)
+def test_a_look_at_the_machines_clock_is_seen(line: str) -> None:
+    """However it is spelt; what only writes a time down differently is none."""
+    assert machines_time(line)
+    assert not machines_time("time.strftime('%H', time.gmtime(at_s)); datetime.fromtimestamp(at_s, UTC)")
+
+
+@pytest.mark.parametrize("line", ["ending.wait(0.2)", "ending.wait(timeout=PAUSE_S)", "changed.wait_for(true, 5)"])
+def test_a_drivers_wait_by_the_machines_clock_is_seen(line: str) -> None:
+    """Of an event or a condition; one without an end of its own, for what must come, is none, nor is the clock's."""
+    driver = Path("orchestrator/drivers/any.py")
+    assert waits(driver, line)
+    assert not waits(driver, "lost.wait(); clock.wait(changed, 1); self._clock.wait(changed, 1)")
+
+
+def machines_time(text: str) -> list[str]:
+    """What of a Python text reads the machine's clock, or sleeps by it."""
+    seen = []
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.ImportFrom(module="time") | ast.Import(names=[ast.alias(name="time", asname=str())]):
+                seen.append(ast.unparse(node))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr="localtime" | "gmtime"), args=[]):
+                seen.append(ast.unparse(node))
+            case ast.Attribute(value=ast.Name(id="time"), attr=attr) if attr not in {*ONLY_WRITTEN, *TIMES}:
+                seen.append(ast.unparse(node))
+            case ast.Attribute(attr="now" | "utcnow" | "today" | "time") if _of_the_machine(node):
+                seen.append(ast.unparse(node))
+    return seen
+
+
+def _of_the_machine(node: ast.Attribute) -> bool:
+    of = ast.unparse(node.value).rpartition(".")[2]
+    return of in ({"loop", "_loop", "get_running_loop()"} if node.attr == "time" else {"date", "datetime"})
+
+
+def waits(path: Path, text: str) -> list[str]:
+    """Where a driver waits for an event or a condition with an end that the machine's clock says."""
+    if not path.is_relative_to("orchestrator/drivers"):
+        return []
+    nodes = ast.walk(ast.parse(text))
+    calls = [node for node in nodes if isinstance(node, ast.Call) and (node.args or node.keywords)]
+    return [
+        ast.unparse(call)
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in {"wait", "wait_for"}
+        and ast.unparse(call.func.value).rpartition(".")[2] not in {"clock", "_clock"}
+    ]
 
 
 def test_nothing_of_ours_is_mocked() -> None:

@@ -125,7 +125,7 @@ STARTING = of_windows(boot_id=IN_SECOND)
 
 
 def guest(agent: WindowsAgent) -> LibvirtGuest:
-    return LibvirtGuest(agent, agent, Transcript(), SystemClock())
+    return LibvirtGuest(agent, agent, Transcript(SystemClock()), SystemClock())
 
 
 def identified(agent: WindowsAgent, of: Instance = WEB) -> Identity:

@@ -62,7 +62,7 @@ class HaproxyBalancer:
         self._refused: dict[PoolName, str] = {}
         self._check_at: dict[tuple[PoolName, InstanceName], float] = {}  # members whose first check is put off
         self._renewed = False  # whether what runs is of this version of ours, and of the installed HAProxy
-        self._seen = Snapshot(wake)
+        self._seen = Snapshot(wake, clock)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -71,7 +71,9 @@ class HaproxyBalancer:
                 self.revive()
             except WorldError as error:  # Guests can be looked after without it, and the watcher goes on trying.
                 log.warning("%s", error)
-        self._stack.enter_context(watching("HAProxy", self.revive_in_turn, self.look, join_s=STOP_S))
+        self._stack.enter_context(
+            watching("HAProxy", self.revive_in_turn, self.look, clock=self._clock, join_s=STOP_S)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import TAP_PREFIX, Frontend, InstanceName, Member, PoolName, Seat, Standing
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 TURN_S: Final = 2.0  # A transaction takes some 20 ms; who waits longer is asked to come again.
@@ -43,6 +43,7 @@ class NftablesBalancer:
         self,
         place: Path,
         wake: Callable[[InstanceName, str], None],
+        clock: Clock,
         *,
         desired: Callable[[Path], Desired] = Desired,
         apply: Callable[[str], object] | None = None,
@@ -51,9 +52,10 @@ class NftablesBalancer:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.desired = desired(place / "pools.json")
         self._wake = wake
+        self._clock = clock
         self._apply = apply or (lambda text: run(["nft", "-f", "-"], stdin=text))
         self._lock = threading.RLock()
-        self._prober = Prober(self._heard)
+        self._prober = Prober(self._heard, clock)
         self._refused: dict[PoolName, str] = {}
         self._laid: Pools | None = None
         self._shown: str | None = None  # what the kernel showed right after the last transaction
@@ -71,7 +73,7 @@ class NftablesBalancer:
         self._stack.enter_context(self._prober)
         self._stack.enter_context(ruleset_watch(nft_pools.TABLE, lambda _: self._suspect.set()))
         self._stack.enter_context(
-            watching("nftables", self.revive, self._let_members_reach_themselves, join_s=STOP_S)
+            watching("nftables", self.revive, self._let_members_reach_themselves, clock=self._clock, join_s=STOP_S)
         )
         return self
 
@@ -211,14 +213,14 @@ class NftablesBalancer:
 
     def _open_connections(self, *, fresh: bool = False) -> Mapping[str, int]:
         until, counted = self._counted
-        began = time.monotonic()
+        began = self._clock.monotonic_s()
         if not fresh and began < until:
             return counted
         count: dict[str, int] = {}
         for flow in conntrack.flows():
             if flow.open:
                 count[flow.member] = count.get(flow.member, 0) + 1
-        ended = time.monotonic()
+        ended = self._clock.monotonic_s()
         self._counted = (ended + (ended - began) * (COUNT_SHARE - 1), count)
         return count
 
@@ -258,12 +260,12 @@ class NftablesBalancer:
         """Lays the table again where it is not as it was laid, and anew where members' health has changed."""
         if not self.desired.shape.frontends:
             return
-        due = time.monotonic() > self._audit_at
+        due = self._clock.monotonic_s() > self._audit_at
         if not due and not self._suspect.is_set():
             return
         with self._turn():
             self._suspect.clear()
-            self._audit_at = time.monotonic() + AUDIT_S
+            self._audit_at = self._clock.monotonic_s() + AUDIT_S
             if self._laid is not None and self._show() != self._shown:
                 log.warning("somebody changed the nft table ip %s; laid again", nft_pools.TABLE)
                 self._shown = None

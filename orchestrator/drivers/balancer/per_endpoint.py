@@ -18,6 +18,7 @@ from orchestrator.drivers.balancer.prober import Health, Prober, Target, targets
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.errors import EndpointRefused, NoSpace, Transient, Whose, WorldError
 from orchestrator.model import Carrier, Frontend, InstanceName, Member, Seat, Standing
+from orchestrator.ports import Clock
 
 # Of those who are well, all together: a check costs some 0.3 ms, and HAProxy's own are the fast ones.
 CHECKS_EACH_SECOND: Final = 25
@@ -50,18 +51,23 @@ def _balancers() -> Iterator[None]:
 class PerEndpoint:
     """See ports.Balancer. `with` asks HAProxy's members; at its end, what was thought of them last stays."""
 
-    def __init__(self, haproxy: HaproxyBalancer, nftables: NftablesBalancer, prober: Asking | None = None) -> None:
+    def __init__(
+        self, haproxy: HaproxyBalancer, nftables: NftablesBalancer, clock: Clock, prober: Asking | None = None
+    ) -> None:
         """`prober`: who asks instead of one of its own."""
         self._haproxy = haproxy
         self._nftables = nftables
+        self._clock = clock
         self._stack = contextlib.ExitStack()
         self._prober = prober
         self._asked = Shape()  # whose members the prober asks
 
     def __enter__(self) -> Self:
         if self._prober is None:  # A change is acted on with the next look: whom a check wakes has nothing to do.
-            self._prober = self._stack.enter_context(Prober(lambda _: None))
-        self._stack.enter_context(watching("health", lambda: None, self.heed_health, join_s=_STOP_S))
+            self._prober = self._stack.enter_context(Prober(lambda _: None, self._clock))
+        self._stack.enter_context(
+            watching("health", lambda: None, self.heed_health, clock=self._clock, join_s=_STOP_S)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,12 +16,12 @@ import selectors
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from orchestrator.drivers.balancer.desired import Shape
+from orchestrator.drivers.tools.patience import Event
 from orchestrator.model import (
     PROBE_FALL,
     PROBE_INTERVAL_S,
@@ -32,6 +32,7 @@ from orchestrator.model import (
     Probe,
     TcpProbe,
 )
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 SICK_AGAIN_S: Final = 5.0  # at most, where those who are well are asked less often
@@ -137,15 +138,16 @@ class _Check:
 class Prober:
     """See the module. `hear` is called on the prober's thread when a member's health changes."""
 
-    def __init__(self, hear: Callable[[Hashable], None]) -> None:
+    def __init__(self, hear: Callable[[Hashable], None], clock: Clock) -> None:
         self._hear = hear
+        self._clock = clock
         self._lock = threading.Lock()
         self._watched: dict[Hashable, _Watched] = {}
         self._due: list[tuple[float, int, Hashable, _Watched]] = []
         self._number = 0
         self._flying: set[_Check] = set()
         self._selector = selectors.DefaultSelector()
-        self._ending = threading.Event()
+        self._ending = Event(clock)
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
 
     def __enter__(self) -> Prober:
@@ -158,7 +160,7 @@ class Prober:
 
     def watch(self, targets: Mapping[Hashable, Target]) -> None:
         """From now on exactly these are asked; what is thought of those that stay as they were stays."""
-        now = time.monotonic()
+        now = self._clock.monotonic_s()
         with self._lock:
             known = {(key, one.target.address) for key, one in self._watched.items()}
             for key in [key for key, one in self._watched.items() if not one.target.asks_as(targets.get(key))]:
@@ -192,24 +194,24 @@ class Prober:
         while not self._ending.is_set():
             try:
                 self._begin_due()
-                looked_at = time.monotonic()
+                looked_at = self._clock.monotonic_s()
                 for event, _ in self._selector.select(self._pause_s()):
                     self._go_on(event.data)
                 self._end_late(looked_at)
             except Exception:  # Without this thread nobody would look after members.
                 log.exception("checks of members go on after an error of their own")
-                self._ending.wait(IDLE_S)
+                self._ending.within(IDLE_S)
         for check in list(self._flying):
             self._close(check)
         self._selector.close()
 
     def _pause_s(self) -> float:
         with self._lock:
-            next_at = self._due[0][0] if self._due else time.monotonic() + IDLE_S
-        return max(0.0, min(IDLE_S, next_at - time.monotonic()))
+            next_at = self._due[0][0] if self._due else self._clock.monotonic_s() + IDLE_S
+        return max(0.0, min(IDLE_S, next_at - self._clock.monotonic_s()))
 
     def _begin_due(self) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic_s()
         due: list[tuple[Hashable, _Watched]] = []
         with self._lock:
             while self._due and self._due[0][0] <= now and len(self._flying) + len(due) < AT_A_TIME:
@@ -222,7 +224,7 @@ class Prober:
     def _begin(self, key: Hashable, watched: _Watched) -> None:
         talk = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         talk.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        check = _Check(watched, key, time.monotonic() + watched.target.pace.timeout_s, talk)
+        check = _Check(watched, key, self._clock.monotonic_s() + watched.target.pace.timeout_s, talk)
         probe = watched.target.probe
         port = probe.port if probe is not None and probe.port is not None else watched.target.port
         self._flying.add(check)
@@ -243,7 +245,8 @@ class Prober:
                     self._end(check, "")
                     return
                 check.asked = True
-                check.ends_at = time.monotonic() + check.of.target.pace.timeout_s  # It may have been held up.
+                # It may have been held up.
+                check.ends_at = self._clock.monotonic_s() + check.of.target.pace.timeout_s
                 check.talk.send(_PROXY if check.of.target.proxied else b"")
                 check.talk.send(f"GET {probe.path} HTTP/1.0\r\n\r\n".encode("ascii"))
                 self._selector.modify(check.talk, selectors.EVENT_READ, check)
@@ -287,7 +290,7 @@ class Prober:
             watched.run = 0 if turned else watched.run
             spared_s = pace.spared_s if up else min(pace.spared_s, SICK_AGAIN_S)
             pause_s = pace.interval_s / 4 if contradicts and not turned else max(pace.interval_s, spared_s)
-            self._plan(time.monotonic() + pause_s * random.uniform(0.9, 1.1), check.key, watched)  # noqa: S311
+            self._plan(self._clock.monotonic_s() + pause_s * random.uniform(0.9, 1.1), check.key, watched)  # noqa: S311
             changed = before.up is not up
         if changed:
             self._hear(check.key)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from orchestrator.drivers.tools.patience import Event
 from orchestrator.errors import Busy, Permanent, WorldError
 from orchestrator.model import InstanceName, PoolName, Seat
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 ALIVE_EVERY_S: Final = 0.2  # Until a dead balancer is noticed, its clients are refused.
@@ -23,24 +25,26 @@ STALE_S: Final = 3.0  # As long at most: the watch has trouble then.
 
 
 @contextlib.contextmanager
-def watching(what: str, revive: Callable[[], None], look: Callable[[], object], *, join_s: float) -> Iterator[None]:
+def watching(
+    what: str, revive: Callable[[], None], look: Callable[[], object], *, clock: Clock, join_s: float
+) -> Iterator[None]:
     """Calls `revive` five times a second and `look` once, on a thread that goes on whatever they raise.
 
     At the end it is waited for, `join_s` seconds at most.
     """
-    ending = threading.Event()
+    ending = Event(clock)
 
     def watch() -> None:
-        look_at = start_at = 0.0
-        while not ending.wait(ALIVE_EVERY_S):
+        look_at = start_at = -math.inf
+        while not ending.within(ALIVE_EVERY_S):
             try:
-                if time.monotonic() >= start_at:
+                if clock.monotonic_s() >= start_at:
                     revive()
-                if time.monotonic() >= look_at:
-                    look_at = time.monotonic() + LOOK_EVERY_S
+                if clock.monotonic_s() >= look_at:
+                    look_at = clock.monotonic_s() + LOOK_EVERY_S
                     look()
             except Permanent as error:
-                start_at = time.monotonic() + START_AGAIN_S
+                start_at = clock.monotonic_s() + START_AGAIN_S
                 log.warning("%s", error)
             except Busy as error:  # Somebody else is at it.
                 log.debug("%s", error)
@@ -61,8 +65,9 @@ def watching(what: str, revive: Callable[[], None], look: Callable[[], object], 
 class Snapshot:
     """Everybody's seat as it was seen last. Thread-safe."""
 
-    def __init__(self, wake: Callable[[InstanceName, str], None]) -> None:
+    def __init__(self, wake: Callable[[InstanceName, str], None], clock: Clock) -> None:
         self._wake = wake
+        self._clock = clock
         self._lock = threading.Lock()
         self._seats: dict[InstanceName, Seat] | None = None  # None: nobody has looked yet
         self._seen_at = 0.0
@@ -74,7 +79,7 @@ class Snapshot:
             if self._seats is None:
                 return None
             good_s = min(STALE_S, FRESH_S_A_MEMBER * len(self._seats))
-            return self._seats if time.monotonic() - self._seen_at < good_s else None
+            return self._seats if self._clock.monotonic_s() - self._seen_at < good_s else None
 
     def last(self) -> Mapping[InstanceName, Seat] | None:
         """What was seen, however long ago."""
@@ -114,7 +119,7 @@ class Snapshot:
         """Everybody has been looked at: wakes those whose standing has changed, and returns the seats."""
         with self._lock:
             before, self._seats = self._seats or {}, dict(seats)
-            self._seen_at = time.monotonic()
+            self._seen_at = self._clock.monotonic_s()
             self._maybe = {}
         for name, seat in seats.items():
             if name in before and before[name].standing is not seat.standing:
@@ -126,4 +131,4 @@ class Snapshot:
     def clear(self) -> None:
         """Nothing of what was seen holds: the endpoints have changed."""
         with self._lock:
-            self._seen_at = 0.0
+            self._seen_at = -math.inf

@@ -23,7 +23,6 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -33,6 +32,7 @@ from qemu.qmp.message import Message
 
 from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
+from orchestrator.ports import Clock
 
 Wake = Callable[[InstanceName, str], None]
 
@@ -124,7 +124,7 @@ class _Watch:
     process: int | None = None  # pidfd, pidfd_open(2): readable when that process is gone
     talk: asyncio.Task[None] | None = None
     absence: asyncio.TimerHandle | None = None
-    asked_s: float = 0.0  # when it was asked what it has not answered yet, by time.monotonic; 0: it owes nothing
+    asked_s: float = 0.0  # when it was asked what it has not answered yet, by Clock.monotonic_s; 0: it owes nothing
     asking: asyncio.TimerHandle | None = None
     stuck: bool = False  # whoever has to know of it was woken
 
@@ -135,10 +135,11 @@ class Monitors:
     `wake` is called on the event loop's thread and must not block.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake, listener: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake, listener: socket.socket, clock: Clock) -> None:
         self._loop = loop
         self._wake = wake
         self._listener = listener
+        self._clock = clock
         self._lock = threading.Lock()
         self._watches: dict[InstanceName, _Watch] = {}
         self._resets: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, count over all its runs
@@ -187,7 +188,7 @@ class Monitors:
         """How long that run's QEMU has not answered what it was asked (seconds); 0 when it owes nothing."""
         watch = self._watches.get(name)
         asked_s = watch.asked_s if watch is not None and watch.run == run else 0.0
-        return time.monotonic() - asked_s if asked_s else 0.0
+        return self._clock.monotonic_s() - asked_s if asked_s else 0.0
 
     def why_stuck(self, name: InstanceName, run: Run) -> str:
         """Why the run's QEMU does not go on though its process lives, in a few words; "" when it does, or may."""
@@ -342,8 +343,8 @@ class Monitors:
         """Asks, or notes that the last question is not answered yet, and does so again; waits for nothing."""
         if not watch.asked_s:
             writer.write(bytes(Message({"execute": "query-status", "id": _QUESTION})) + b"\n")
-            watch.asked_s = time.monotonic()
-        elif not watch.stuck and time.monotonic() - watch.asked_s >= STUCK_S:
+            watch.asked_s = self._clock.monotonic_s()
+        elif not watch.stuck and self._clock.monotonic_s() - watch.asked_s >= STUCK_S:
             watch.stuck = True
             log.warning("%s: its QEMU does not answer its monitor", name)
             self._wake(name, "its QEMU does not answer")

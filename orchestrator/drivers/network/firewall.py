@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INE
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import Key, Set
 from orchestrator.model import Instance, Mode, Service
+from orchestrator.ports import Clock
 
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
 _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
@@ -25,8 +25,9 @@ class Firewall:
     changed anything of it since; so an audit of what stands costs the same however many guests there are.
     """
 
-    def __init__(self, denied: Sequence[str] = ()) -> None:
+    def __init__(self, clock: Clock, denied: Sequence[str] = ()) -> None:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
+        self._clock = clock
         self._denied = denied
         self._routes_for_others = True
         self._tables = (inet(denied), BRIDGE)
@@ -115,10 +116,10 @@ class Firewall:
     def _lately(self, table: nft.Table, name: str, stays_s: int) -> Mapping[str, float]:
         with self._lock:
             looked_s, found = self._filled.get(name, (-math.inf, {}))
-            if time.monotonic() - looked_s > _AGAIN_S:
-                began_s = time.time() - stays_s
+            if self._clock.monotonic_s() - looked_s > _AGAIN_S:
+                began_s = self._clock.now_s() - stays_s
                 found = {key: began_s + left_s for (key,), left_s in nft.elements(table, name).items()}
-                self._filled[name] = time.monotonic(), found
+                self._filled[name] = self._clock.monotonic_s(), found
             return found
 
     def services(self) -> frozenset[str]:

@@ -30,6 +30,7 @@ from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign, VmroleError
 from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName, Missing, Notice, Part, Service
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 _DNS_PORT = 53
@@ -58,6 +59,7 @@ class HostNetwork:
     def __init__(
         self,
         connection: LibvirtConnection,
+        clock: Clock,
         installation: str = "",
         denied: Sequence[str] = (),
         before: routing.Before | None = None,
@@ -68,12 +70,12 @@ class HostNetwork:
         """
         self._connection = connection
         self._installation = installation
-        self._firewall = Firewall(denied)
+        self._firewall = Firewall(clock, denied)
         self._before = before
         self._firewall.route_for_others(before is None or not before.was_off)
-        self._ports = TapPorts()
+        self._ports = TapPorts(clock)
         self._laid: dict[str, _Laid] = {}
-        self._unanswered = Unanswered()
+        self._unanswered = Unanswered(clock)
         self._crowding: set[InstanceName] = set()
         self._untold: dict[str, list[Notice]] = {}  # of a lay that failed in the end
         self._locks: dict[str, threading.Lock] = {}  # A service's guards wait for nothing of another service.

@@ -7,7 +7,6 @@ its bridge was taken away; one that is down was, too, if it has stood before or 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from orchestrator.drivers.network import links
 from orchestrator.drivers.network.links import Link
 from orchestrator.drivers.tools.command import run
 from orchestrator.model import BRIDGE_PREFIX, Instance
+from orchestrator.ports import Clock
 
 _MAKING_S: Final = 5.0  # libvirt needs some milliseconds.
 
@@ -22,7 +22,8 @@ _MAKING_S: Final = 5.0  # libvirt needs some milliseconds.
 class TapPorts:
     """Remembers which ports have stood. Thread-safe: what it writes, it writes by a single operation of a dict."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._stood: dict[str, int] = {}  # tap -> number of the link, which the next VM's tap does not share
         self._down_since: dict[str, tuple[int, float]] = {}
 
@@ -62,9 +63,9 @@ class TapPorts:
             return True
         index, since_s = self._down_since.get(link.name, (0, 0.0))
         if index != link.index:
-            self._down_since[link.name] = (link.index, time.monotonic())
+            self._down_since[link.name] = (link.index, self._clock.monotonic_s())
             return False
-        return time.monotonic() - since_s > _MAKING_S
+        return self._clock.monotonic_s() - since_s > _MAKING_S
 
 
 def fault(instance: Instance, bridge: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import libvirt
 
 from orchestrator.model import Instance, InstanceName, Notice
+from orchestrator.ports import Clock
 
 _LEASE_S: Final = 3600.0  # what libvirt has dnsmasq give
 _INEXACT_S: Final = 2.0  # both times are told in whole seconds
@@ -22,7 +22,8 @@ _TOLD: Final = (
 class Unanswered:
     """Remembers since when a guest is unanswered, and of whom that was told. Thread-safe: dicts and sets are."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._since_s: dict[InstanceName, float] = {}
         self._told: set[InstanceName] = set()
 
@@ -38,8 +39,8 @@ class Unanswered:
                 self._since_s.pop(instance.name, None)
                 self._told.discard(instance.name)
                 continue
-            since_s = self._since_s.setdefault(instance.name, time.monotonic())
-            if time.monotonic() - since_s > _PATIENCE_S and instance.name not in self._told:
+            since_s = self._since_s.setdefault(instance.name, self._clock.monotonic_s())
+            if self._clock.monotonic_s() - since_s > _PATIENCE_S and instance.name not in self._told:
                 self._told.add(instance.name)
                 yield Notice(instance.name, _TOLD)
 

@@ -14,7 +14,6 @@ import math
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -24,7 +23,7 @@ from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.deadline import Deadline
 from orchestrator.errors import Foreign, Permanent, VmroleError
-from orchestrator.ports import Held
+from orchestrator.ports import Clock, Held
 
 log = logging.getLogger(__name__)
 _SUFFIX: Final = ":vr"
@@ -40,7 +39,8 @@ _REQUEST: Final = 1
 class VipAddresses:
     """See ports.Vips. On one interface; thread-safe. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the announcement."""
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, clock: Clock) -> None:
+        self._clock = clock
         self.interface = interface
         self._label = interface + _SUFFIX
         self._lock = threading.Lock()
@@ -93,13 +93,13 @@ class VipAddresses:
     def _add_unless_refused(self, vip: str) -> None:
         """Who claims an address is asked for some tenths of a second, and every service's turn waits for that."""
         since_s, why = self._refused.pop(vip, (-math.inf, None))
-        if why is not None and time.monotonic() - since_s < REFUSED_FOR_S:
+        if why is not None and self._clock.monotonic_s() - since_s < REFUSED_FOR_S:
             self._refused[vip] = since_s, why
             raise why
         try:
             self._add(vip)
         except VmroleError as error:
-            self._refused[vip] = time.monotonic(), error
+            self._refused[vip] = self._clock.monotonic_s(), error
             raise
 
     def _add(self, vip: str) -> None:

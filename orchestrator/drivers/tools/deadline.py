@@ -1,4 +1,6 @@
-"""When a socket or a program has had its time: the kernel measures it, so the machine's own clock says it.
+"""When a socket or a program has had its time, or what it said is believed no more.
+
+By the machine's own clock, for that is what the kernel measures its waits by.
 
 What is waited for by our own judgement goes by the clock that its driver was given; see `patience`.
 """

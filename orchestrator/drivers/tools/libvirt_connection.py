@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 
 import libvirt
 
+from orchestrator.drivers.tools.patience import Event
 from orchestrator.errors import Busy, NoSpace, Permanent, Transient, Unreachable, WorldError
+from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 FIRST_S = 10.0  # How long `open` waits for the first connection before it lets the daemon go on without.
@@ -36,7 +38,7 @@ class LibvirtConnection:
     with the name "". Without a `wake` it hears no events.
     """
 
-    def __init__(self, uri: str, wake: Wake | None) -> None:
+    def __init__(self, uri: str, wake: Wake | None, clock: Clock) -> None:
         _run_events()
         self.uri = uri
         self._hears = wake is not None
@@ -44,15 +46,15 @@ class LibvirtConnection:
         self._connection: libvirt.virConnect | None = None
         self._why_not = "not connected yet"
         self._callbacks: list[int] = []
-        self._closed = threading.Event()
+        self._closed = Event(clock)
         self._lost = threading.Event()
-        self._ready = threading.Event()
+        self._ready = Event(clock)
         self._keeper = threading.Thread(target=self._keep, name="libvirt-connection", daemon=True)
 
     def open(self) -> None:
         """Begins to keep a connection, and waits a while for the first one."""
         self._keeper.start()
-        self._ready.wait(FIRST_S)
+        self._ready.within(FIRST_S)
 
     def close(self) -> None:
         """Ends the connection; later calls raise Unreachable."""
@@ -98,7 +100,7 @@ class LibvirtConnection:
                 self._drop(connection)
             # Also after a loss: a libvirtd that is dying still takes connections, and libvirt's client (9.0) keeps an
             # eventfd for ever of one that ends while it is opened.
-            self._closed.wait(RETRY_S)
+            self._closed.within(RETRY_S)
 
     def _open(self) -> libvirt.virConnect | None:
         connection = None

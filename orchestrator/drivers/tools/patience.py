@@ -24,3 +24,29 @@ class Patience:
         """Lets so much time pass between two looks; perhaps less."""
         with self._nobody:
             self._clock.wait(self._nobody, seconds)
+
+
+class Event:
+    """As threading.Event, where who waits for it does so by the host's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._came = False
+
+    def set(self) -> None:
+        """It has come, and whoever waits is told."""
+        with self._changed:
+            self._came = True
+            self._changed.notify_all()
+
+    def is_set(self) -> bool:
+        """Whether it has come."""
+        return self._came
+
+    def within(self, seconds: float) -> bool:
+        """Whether it has come; waits so long for it, perhaps less."""
+        with self._changed:
+            if not self._came:
+                self._clock.wait(self._changed, seconds)
+            return self._came

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers import evidence
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Transient
@@ -33,7 +34,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_what_is_kept(layout: Layout) -> None:
     """The reason, the last exchanges with the agent and the end of the console, readable by nobody else."""
-    transcript = Transcript()
+    transcript = Transcript(SystemClock())
     transcript.note(FAILED.name, "identity", "Silence(\x1b[2J)")
     layout.console(FAILED.name).write_bytes(b"booting\x1b[31m\r\n\xffpanic\n")
     keeper = Evidence(layout, transcript)
@@ -47,14 +48,14 @@ def test_what_is_kept(layout: Layout) -> None:
 
 def test_the_guests_own_logs_lie_beside(layout: Layout) -> None:
     """What a guest shows of the logs of its setup is kept as a file each, without what a terminal would act on."""
-    keeper = Evidence(layout, Transcript(), lambda of: {"setuperr.log": f"{of.name}\x1b[2J\nend\n"})
+    keeper = Evidence(layout, Transcript(SystemClock()), lambda of: {"setuperr.log": f"{of.name}\x1b[2J\nend\n"})
     keeper.keep(FAILED)
     assert (keeper.place(FAILED) / "setuperr.log").read_text() == "web-0.shop[2J\nend\n"
 
 
 def test_first_evidence_of_a_boot_stays(layout: Layout) -> None:
     """Asked again for the same boot, nothing changes: the first moment after the failure is the telling one."""
-    keeper = Evidence(layout, Transcript())
+    keeper = Evidence(layout, Transcript(SystemClock()))
     keeper.keep(FAILED)
     keeper.keep(dataclasses.replace(FAILED, failed_by=recorded("later")))
     assert "setup" in (keeper.place(FAILED) / "reason.txt").read_text()
@@ -67,7 +68,7 @@ def test_evidence_is_bounded(layout: Layout) -> None:
     console = layout.console(FAILED.name)
     console.with_name(f"{console.name}.0").write_text("old\n" + "x" * (2 * evidence.CONSOLE_BYTES) + "\nbefore\n")
     console.write_text("the end\n")
-    keeper = Evidence(layout, Transcript())
+    keeper = Evidence(layout, Transcript(SystemClock()))
     for boot in range(evidence.KEPT + 3):
         failed = dataclasses.replace(FAILED, boot=boot)
         keeper.keep(failed)
@@ -82,7 +83,7 @@ def test_evidence_is_bounded(layout: Layout) -> None:
 
 def test_unfinished_evidence_is_not_there(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """When there is no room, nothing half is left, and it can be kept later."""
-    keeper = Evidence(layout, Transcript())
+    keeper = Evidence(layout, Transcript(SystemClock()))
 
     def full(path: Path, text: str) -> int:
         raise OSError(28, "No space left on device")
@@ -113,7 +114,7 @@ def test_each_refusal_is_told_as_what_it_is(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], verb: str
 ) -> None:
     """Only a full disk is want of room; where it happens, and what the system said, stand in the message."""
-    keeper = Evidence(layout, Transcript())
+    keeper = Evidence(layout, Transcript(SystemClock()))
 
     def refuse(path: Path, *_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
@@ -130,13 +131,13 @@ def test_a_file_in_the_way_is_no_want_of_room(layout: Layout) -> None:
     """Where a directory should be lies a file."""
     layout.evidence(FAILED.name).parent.write_text("not a directory")
     with pytest.raises(Transient) as caught:
-        Evidence(layout, Transcript()).keep(FAILED)
+        Evidence(layout, Transcript(SystemClock())).keep(FAILED)
     assert not isinstance(caught.value, NoSpace)
 
 
 def test_erased_evidence_is_gone(layout: Layout) -> None:
     """Nothing of the instance is left, also when there was nothing."""
-    keeper = Evidence(layout, Transcript())
+    keeper = Evidence(layout, Transcript(SystemClock()))
     keeper.keep(FAILED)
     keeper.erase(FAILED.name)
     keeper.erase(FAILED.name)

@@ -24,9 +24,9 @@ FRONTEND = Frontend(pool=POOL, vip="127.0.0.1", port=80, mode=Mode.HTTP, probe=N
 def test_what_fails_in_a_balancer_is_the_balancers(place: Path, tmp_path: Path) -> None:
     """Not the host's, as all else that does not say whose it is."""
     haproxy = HaproxyBalancer(place, "no-such-program", lambda *_: None, SystemClock())
-    with haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None) as kernel:
+    with haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()) as kernel:
         with pytest.raises(Busy, match="not set up yet") as busy:
-            PerEndpoint(haproxy, kernel).join(MEMBER)
+            PerEndpoint(haproxy, kernel, SystemClock()).join(MEMBER)
         assert busy.value.whose is Whose.BALANCER
 
 
@@ -46,8 +46,8 @@ def test_who_knows_better_says_so(place: Path, tmp_path: Path, error: WorldError
 
     with (
         Failing(place, "haproxy", lambda *_: None, SystemClock()) as haproxy,
-        NftablesBalancer(tmp_path / "pools", lambda *_: None) as kernel,
+        NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()) as kernel,
     ):
         with pytest.raises(type(error)) as raised:
-            PerEndpoint(haproxy, kernel).shape([FRONTEND])
+            PerEndpoint(haproxy, kernel, SystemClock()).shape([FRONTEND])
         assert raised.value.whose is whose

@@ -123,7 +123,7 @@ class Agent:
 
 
 def guest(agent: Agent) -> LibvirtGuest:
-    return LibvirtGuest(agent, agent, Transcript(), SystemClock())
+    return LibvirtGuest(agent, agent, Transcript(SystemClock()), SystemClock())
 
 
 def with_ready(ready: Ready, of: Instance | None = None) -> Instance:
@@ -911,7 +911,7 @@ def test_harmless_is_short_and_printable(text: str) -> None:
 
 def test_transcript_is_bounded_and_counts() -> None:
     """Equal exchanges are counted, different ones push the oldest out, and another instance is not disturbed."""
-    transcript, name = Transcript(), InstanceName("web-0.shop")
+    transcript, name = Transcript(SystemClock()), InstanceName("web-0.shop")
     for _ in range(500):
         transcript.note(name, "identity", "silence")
         transcript.note(name, "services", "none")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.hypervisor import qmp_watch
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread, listening
 from orchestrator.errors import Busy, ConfigError
@@ -167,7 +168,7 @@ def monitors(
 ) -> Iterator[Monitors]:
     """Monitors that have looked at nothing yet."""
     with listening(path) as listener:
-        monitors = Monitors(loop, lambda name, why: woken.append((name, why)), listener)
+        monitors = Monitors(loop, lambda name, why: woken.append((name, why)), listener, SystemClock())
         yield monitors
         monitors.close()
 
@@ -253,7 +254,7 @@ def test_the_next_daemon_is_found(
     else:
         monitors.close()
     with listening(path) as listener:
-        other = Monitors(loop, lambda _name, _why: None, listener)
+        other = Monitors(loop, lambda _name, _why: None, listener, SystemClock())
         other.follow(NAME, RUN, qemu.pid)
         assert qemu.said() == "greeted"
         other.close()

@@ -31,7 +31,7 @@ class Counted(Driverless):
     """Every time that somebody takes the connection is noted: without it libvirt cannot be asked anything."""
 
     def __init__(self) -> None:
-        super().__init__(URI, None)
+        super().__init__(URI, None, SystemClock())
         self.taken: list[str] = []
 
     @contextlib.contextmanager
@@ -79,13 +79,13 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     layout.run.mkdir()
     connection = Counted()
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
-        monitors = Monitors(loop, lambda _name, _why: None, listener)
+        monitors = Monitors(loop, lambda _name, _why: None, listener, SystemClock())
         machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=False, shapes_traffic=True)
         hypervisor = LibvirtHypervisor(
             connection,
             AgentChannel(connection, SystemClock()),
             monitors,
-            Evidence(layout, Transcript(), lambda _: {}),
+            Evidence(layout, Transcript(SystemClock()), lambda _: {}),
             layout,
             machine,
             lambda _: None,

@@ -30,11 +30,11 @@ def hypervisor(tmp_path: Path) -> Iterator[LibvirtHypervisor]:
     """The installation "ours" on the test driver."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
     layout.run.mkdir()
-    connection = Driverless(URI, None)
+    connection = Driverless(URI, None, SystemClock())
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
-        monitors = Monitors(loop, lambda _name, _why: None, listener)
+        monitors = Monitors(loop, lambda _name, _why: None, listener, SystemClock())
         machine = MachineType(accelerator=Accelerator.TCG, installation="ours")
-        evidence = Evidence(layout, Transcript(), lambda _: {})
+        evidence = Evidence(layout, Transcript(SystemClock()), lambda _: {})
         yield LibvirtHypervisor(
             connection, AgentChannel(connection, SystemClock()), monitors, evidence, layout, machine, lambda _: None
         )

@@ -10,6 +10,7 @@ from typing import Any
 import libvirt
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.tools import libvirt_connection
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 
@@ -91,7 +92,7 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     world = _Libvirt(request.param)
     monkeypatch.setattr(libvirt_connection, "FIRST_S", 1.0)  # It waits no longer for one that never lives.
     monkeypatch.setattr("orchestrator.drivers.tools.libvirt_connection.libvirt.open", world.open)
-    connection = LibvirtConnection("test:///default", lambda _name, _why: None)
+    connection = LibvirtConnection("test:///default", lambda _name, _why: None, SystemClock())
     connection.open()
     yield world
     connection.close()
