@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import gzip
 from collections.abc import Mapping
 from typing import Any
 
-from tests.world.answer_files import ROOT, component, server
+from tests.world.answer_files import ADMINISTRATOR, OTTO, PASSWORD, ROOT, commands, component, server
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,3 +132,131 @@ FRAME = (
     of_bytes("a name of nobody", once(SHELL, '"Contoso-Agent"'), "warning unknown-component", "skips"),
     of_bytes("a component twice", server(AGAIN, AGAIN.replace('"amd64"', '"AMD64"')), "error same-component"),
 )  # fmt: skip
+
+
+def zone(what: str, said: str, word: str = "") -> Case:
+    """A case of a time zone of that name."""
+    return Case(f"time zone {what}", server(zone=what), f"{said} time-zone" if said else "", word)
+
+
+def region(name: str, what: str, said: str, word: str = "") -> Case:
+    """A case of a setting of languages."""
+    return Case(f"{name} {what}", server(component("International-Core", f"<{name}>{what}</{name}>")), said, word)
+
+
+def named(what: str, said: str, word: str = "") -> Case:
+    """A case of a computer's name."""
+    return Case(f"computer {what!r}", server(name=what), said, word)
+
+
+def line(what: str, command: str, said: str, word: str = "") -> Case:
+    """A case of a command at specialize."""
+    return Case(what, server(commands(command)), said, word)
+
+
+def account(what: str, old: str, new: str, said: str, word: str = "") -> Case:
+    """A case of a local account."""
+    assert old in OTTO
+    accounts = f"<UserAccounts>{ADMINISTRATOR}<LocalAccounts>{OTTO.replace(old, new)}</LocalAccounts></UserAccounts>"
+    return Case(what, server(accounts=accounts), said, word)
+
+
+def hidden(password: str, codec: str = "utf-16-le") -> str:
+    """The value of an encoded password of an account, by that encoding."""
+    return base64.b64encode(f"{password}Password".encode(codec)).decode()
+
+
+def logon(what: str, name: str, said: str, word: str = "", count: str = "1") -> Case:
+    """A case of an automatic logon by that name."""
+    inside = f"<Enabled>true</Enabled><Username>{name}</Username>{PASSWORD}<LogonCount>{count}</LogonCount>"
+    return Case(what, server(welcome=f"<AutoLogon>{inside}</AutoLogon>"), said, word)
+
+
+def key(what: str, text: str, said: str, word: str = "") -> Case:
+    """A case of a product key."""
+    return Case(what, server(shell=f"<ProductKey>{text}</ProductKey>"), said, word)
+
+
+def display(setting: str, said: str, word: str = "") -> Case:
+    """A case of the display."""
+    return Case(f"display {setting}", server(shell=f"<Display>{setting}</Display>"), said, word)
+
+
+VALUE, KEY = hidden("Geheim.1"), "W269N-WFGWX-YVC9B-4J6C9-T83GX"
+NAME, LANGUAGE, KEYBOARD = "warning computer-name", "warning language", "warning keyboard"
+
+VALUES = (
+    named("-PC", NAME, "hyphen"),
+    named("web-", NAME, "hyphen"),
+    named("b\u00fcro", NAME, "A to Z"),
+    named("w\u0435b", NAME, "A to Z"),
+    named("localhost", NAME, "another name"),
+    named("SYSTEM", NAME, "another name"),
+    named("we\u200bb", "warning invisible", "U+200B"),
+    named("web\u202e", "warning invisible", "U+202E"),
+    named("\n  web-0\n", "warning blanks", "one line"),
+    named("web_0", ""),
+    named("WEB-0a", ""),
+    named("web.example.com", "error computer-name", "'.'"),
+    named("web-*", "error computer-name", "'*'"),
+    named("PC-%RAND:5%", "error computer-name", "'%'"),
+    key("a key with a nought", KEY.replace("T83GX", "T83G0"), "warning product-key", "mistyped"),
+    key("a key with two vowels", KEY.replace("T83GX", "TA3IX"), "warning product-key", "mistyped"),
+    key("a key with dashes", KEY.replace("-", "\u2013"), "error product-key", "hyphens"),
+    key("a key of six groups", f"{KEY}-T83GX", "error product-key"),
+    key("a key without hyphens", KEY.replace("-", ""), "error product-key"),
+    key("a key in small letters", KEY.lower(), ""),
+    key("a key that is an example", "ABCDE-12345-FGHIJ-67890-KLMNO", ""),
+    zone("(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna", "warning", "W. Europe Standard Time"),
+    zone("(UTC-05:00) Eastern Time (US &amp; Canada)", "warning", "tzutil"),
+    zone("(UTC+05:30) Chennai, Kolkata, Mumbai, New Delhi", "warning", "India Standard Time"),
+    zone("Eastern Daylight Time", "warning", "Eastern Standard Time"),
+    zone("W. Europe Summer Time", "warning", "W. Europe Standard Time"),
+    zone("UTC+1", "warning", "such as UTC;"),
+    zone("UTC+12:00", "warning", "perhaps UTC+12"),
+    zone("GMT-2", "warning", "perhaps UTC-02"),
+    zone("UTC-11", ""),
+    Case("a zone with blanks", server(zone=" UTC\t"), "warning blanks", "TimeZone"),
+    region("UserLocale", "en-UK", LANGUAGE, "perhaps en-GB"),
+    region("SystemLocale", "cz-CZ", LANGUAGE, "perhaps cs-CZ"),
+    region("UserLocale", "jp-JP", LANGUAGE, "perhaps ja-JP"),
+    region("UserLocale", "jp-JA", LANGUAGE, "perhaps ja-JP"),
+    region("UserLocale", "de-XX", LANGUAGE, "ISO 3166"),
+    region("UserLocale", "qq-DE", LANGUAGE, "ISO 639"),
+    region("InputLocale", "en-US;en-UK", KEYBOARD, "perhaps en-GB"),
+    region("UserLocale", "es-419", ""),
+    region("UserLocale", "sr-Latn-RS", ""),
+    region("UserLocale", "EN-gb", ""),
+    region("UserLocale", "fil-PH", ""),
+    region("UserLocale", "ca-ES-valencia", ""),
+    region("InputLocale", "en-CA;fr-CA", ""),
+    display("<ColorDepth>7</ColorDepth>", "warning value", "32"),
+    display("<ColorDepth>true</ColorDepth>", "error number"),
+    display("<ColorDepth>32</ColorDepth>", ""),
+    display("<DPI>100%</DPI>", "error number"),
+    display("<HorizontalResolution>1024x768</HorizontalResolution>", "error number"),
+    logon("a count beyond numbers", "otto", "error number", "4294967295", count="99999999999"),
+    logon("a count beyond sense", "otto", "", count="9999999"),
+    logon("a count below nothing", "otto", "error number", count="-1"),
+    logon("a domain before the name", "EXAMPLE\\otto", "warning autologon", "<Domain>"),
+    logon("a domain behind the name", "otto@example.com", "warning autologon", "<Domain>"),
+    account("a password in UTF-8", VALUE, hidden("Geheim.1", "utf-8"), "error password-encoding"),
+    account("a password of the other order", VALUE, hidden("Geheim.1", "utf-16-be"), "error password-encoding"),
+    account("a password with a line break", VALUE, hidden("Geheim.1\n"), "warning password-encoding", "echo"),
+    account("a password with a mark", VALUE, hidden("\ufeffGeheim.1"), "warning password-encoding", "alone"),
+    account("a password too long", VALUE, hidden("Geheim.1" * 20), "warning password-encoding", "127"),
+    account("a password as long as it may be", VALUE, hidden("G" * 127), ""),
+    account("an administrator without one", VALUE, "", "warning password-blank", "let in"),
+    account("a user without one", f"Administrators</Group>{PASSWORD}", "Users</Group>", ""),
+    account("an account with blanks", "otto", " otto", "warning blanks", "Name"),
+    account("groups divided by a comma", ">Administrators", ">Users,Administrators", "warning group", "semicolons"),
+    account("a group by its SID", ">Administrators", ">S-1-5-32-545", "warning group", "write Users"),
+    account("a group in the singular", ">Administrators", ">Administrator", "warning group", "write Administrators"),
+    account("two groups", ">Administrators", ">Users; Administrators", ""),
+    line("a zero width blank", "cmd /c v\u200ber", "warning invisible", "U+200B"),
+    line("a blank of a web page", "cmd /c\u00a0ver", "warning invisible", "U+00A0"),
+    line("escaped twice", "cmd /c a &amp;amp;&amp;amp; b", "warning escaped", "write &amp;"),
+    line("quotes escaped twice", "cmd /c &amp;quot;a b&amp;quot;", "warning escaped", "write &quot;"),
+    line("a command that writes XML", "cmd /c echo ^&lt;a^&gt;b &amp;amp; c^&lt;/a^&gt; &gt; x.xml", ""),
+    Case("a text for people", server(shell="<RegisteredOwner>\u0645\u06cc\u200c\u062e</RegisteredOwner>"), ""),
+)

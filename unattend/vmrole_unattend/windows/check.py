@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from vmrole_unattend.windows.answers import Architecture, Edition, Windows
 from vmrole_unattend.windows.checks import (
+    characters,
     commands,
     disks,
     frame,
@@ -35,6 +36,7 @@ __all__ = ["Deployment", "Diagnostic", "Severity", "check"]
 CHECKS: tuple[Callable[[File, Report], None], ...] = (
     frame.check,
     table.check,
+    characters.check,
     lists.check,
     identity.check,
     passwords.check,

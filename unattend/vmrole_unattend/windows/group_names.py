@@ -5,6 +5,9 @@ From Microsoft's reference of LocalAccount/Group, and from the lists of groups i
 
 from __future__ import annotations
 
+import difflib
+import re
+
 _KNOWN = """
 AccountOperators Administrators BackupOperators CryptoOperators DCOMUsers Guests IUsers IIS_IUSRS
 NetworkConfigurationOperators PerfLoggingUsers PerfMonitoringUsers PowerUsers PrintOperators RemoteDesktopUsers
@@ -40,6 +43,28 @@ def is_known(group: str) -> bool:
 def english(group: str) -> str:
     """The English name of a group that is named in another language; "" for one that is not known."""
     return _ENGLISH.get(_squeezed(group), "")
+
+
+_BY_SID = {
+    "544": "Administrators",
+    "545": "Users",
+    "546": "Guests",
+    "547": "PowerUsers",
+    "551": "BackupOperators",
+    "555": "RemoteDesktopUsers",
+    "578": "Hyper-V Administrators",
+    "580": "Remote Management Users",
+}
+
+
+def meant(group: str) -> str:
+    """The English name that somebody may have meant: another language's, a SID, a slip; "" for none."""
+    sid = re.fullmatch(r"\*?S-1-5-32-(\d{3})", group, re.IGNORECASE)
+    if sid is not None:
+        return _BY_SID.get(sid[1], "")
+    names = {one.casefold(): one for one in _KNOWN.split()}
+    close = difflib.get_close_matches(_squeezed(group).rpartition("\\")[2], names, 1, 0.8)
+    return english(group) or (names[close[0]] if close else "")
 
 
 def _squeezed(group: str) -> str:

@@ -6,6 +6,7 @@ Facts from Unicode's CLDR, supplemental/windowsZones.xml, with five that older r
 from __future__ import annotations
 
 import difflib
+import re
 
 from vmrole_unattend.windows.world import ZONE_OF
 
@@ -74,6 +75,9 @@ _ABBREVIATIONS = {
 }
 
 
+_CITIES = {place.rpartition("/")[2]: zone for place, zone in ZONE_OF.items() if "/" in place}
+
+
 def near(zone: str) -> str:
     """The name that somebody may have meant who wrote `zone`: IANA's name, an abbreviation, a slip; "" for none."""
     key = zone.strip().casefold()
@@ -81,5 +85,15 @@ def near(zone: str) -> str:
     if found:
         return found
     folded = {name.casefold(): name for name in NAMES}
+    shift = re.fullmatch(r"(?:utc|gmt)\s*([+-])\s*(\d{1,2})(?::?00)?", key)
+    if shift is not None:  # Of most shifts Windows has places alone.
+        return folded.get(f"utc{shift[1]}{int(shift[2]):02}", "")
+    season = folded.get(re.sub(r"\b(daylight|summer) time\b", "standard time", key))
+    if season is not None:
+        return season
+    for city in re.findall(r"[^\W\d][\w. ]+", key.partition(")")[2]):  # "(UTC+01:00) Amsterdam, Berlin"
+        zone = _CITIES.get(city.strip().replace(" ", "_"), "")
+        if zone:
+            return zone
     close = difflib.get_close_matches(key, folded, 1, 0.75)
     return folded[close[0]] if close else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vmrole_unattend.windows import group_names
+from vmrole_unattend.windows.checks.characters import INVISIBLE
 from vmrole_unattend.windows.checks.file import File
 from vmrole_unattend.windows.checks.place import Place, Report, short
 from vmrole_unattend.windows.checks.placeholder import is_placeholder
@@ -15,7 +16,16 @@ _NOT_IN_NAME = re.compile(r"""[{|}~\[\\\]^':;<=>?@!"#$%`()+/.,*&\s]""")
 _VARIABLE = re.compile(r"%\w+%")  # PC-%SERIAL%, to be filled in by a task sequence
 _NOT_IN_ACCOUNT = re.compile(r'["/\\\[\]:;|=,+*?<>%@]')
 _BUILT_IN = frozenset({"guest", "defaultaccount", "system", "none", "network service", "local service"})
+_RESERVED_WORDS = """
+    anonymous batch builtin dialup domain enterprise interactive internet local localhost network null proxy
+    restricted self server service system users world
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
+"""Names of Windows' own, which Microsoft's naming conventions keep from computers."""
+
 _KEY = re.compile(r"[A-Za-z0-9]{5}(-[A-Za-z0-9]{5}){4}")
+_NOT_IN_KEY = re.compile("[015AEILOSUZ]")
+_MISTYPED_MAX = 3  # What holds more of them is an example.
 _NO_KEY = re.compile(r"(.)\1{4}(-\1{5}){4}")  # XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
 _STAND_IN = re.compile(r"_|key|your|insert|replace|here|[<>\[\]{}]", re.IGNORECASE)
 
@@ -58,6 +68,15 @@ def _computer_name(place: Place, accounts: set[str], report: Report) -> None:
     elif len(name.encode()) > NAME_BYTES_MAX or any(ord(char) > 0xFFFF for char in name):
         message = f"a computer's name has at most {NAME_BYTES_MAX} bytes, {short(name)} has {len(name.encode())}"
         report.doubt(place, "computer-name", message, mend)
+    elif name.startswith("-") or name.endswith("-"):
+        report.doubt(place, "computer-name", f"a computer's name begins and ends with no hyphen: {short(name)}", mend)
+    elif not INVISIBLE.sub("", name).isascii():
+        message = (
+            f"a computer's name with other letters than A to Z is found by no DNS as others write it: {short(name)}"
+        )
+        report.doubt(place, "computer-name", message, mend)
+    elif name.casefold() in _RESERVED:
+        report.doubt(place, "computer-name", f"{name} means something else to Windows", "choose another name")
     elif name.casefold() in accounts:
         message = f"the computer and a local account are both named {short(name)}"
         report.doubt(place, "computer-name", message, "rename one of them")
@@ -102,9 +121,11 @@ def _groups(place: Place, report: Report) -> None:
     for group in (one.strip() for one in place.text.split(";")):
         if not group or group_names.is_known(group) or report.awaits(place, group):
             continue
-        right = group_names.english(group)
+        right = group_names.meant(group)
         message = f"the group {short(group)} is none that every Windows has under this name"
         mend = f"write {right}" if right else "the English name of one of Windows' own; another must be in the image"
+        if "," in group and all(group_names.is_known(one) for one in group.split(",")):
+            mend = "divide them by semicolons"
         report.warning(place, "group", message, mend)
 
 
@@ -134,6 +155,10 @@ def _key_shape(place: Place, report: Report) -> None:
     if _KEY.fullmatch(place.text) is None:
         mend = "five groups of five letters and digits, with hyphens between"
         report.error(place, "product-key", "this has not the shape of a product key", mend)
+    elif 0 < len(re.findall(_NOT_IN_KEY, place.text.upper())) <= _MISTYPED_MAX:
+        message = "this is mistyped: it holds a letter or a digit that no product key has"
+        mend = "0, 1 and 5, A, E, I, L, O, S, U and Z are in none: look at it again"
+        report.warning(place, "product-key", message, mend)
 
 
 def _is_stand_in(place: Place) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vmrole_unattend.windows.checks.file import Deployment, File
 from vmrole_unattend.windows.checks.passwords import revealed
 from vmrole_unattend.windows.checks.place import Place, Report, short
@@ -21,6 +23,9 @@ def check(file: File, report: Report) -> None:
             name = logon.child("username")
             if name is None or not name.text:
                 report.doubt(logon, "autologon", "AutoLogon names no account", "add <Username>")
+            elif (mark := re.search(r"[\\@/]", name.text)) is not None and not report.awaits(name, name.text):
+                message = f"Username holds {mark[0]!r}: Windows looks for an account that is called so"
+                report.doubt(name, "autologon", message, "write the account's name alone, and its domain in <Domain>")
             elif logon.said("domain") in ("", "."):
                 _account(file, logon, name, report)
 

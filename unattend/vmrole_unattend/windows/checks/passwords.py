@@ -8,6 +8,7 @@ import binascii
 from vmrole_unattend.windows.checks.file import File
 from vmrole_unattend.windows.checks.place import Place, Report
 from vmrole_unattend.windows.checks.placeholder import is_all_placeholder
+from vmrole_unattend.windows.passwords import PASSWORD_CHARS_MAX
 
 DELETED = "*SENSITIVE*DATA*DELETED*"  # what Setup writes over the passwords of the file that it caches
 
@@ -45,7 +46,9 @@ def _password(place: Place, plain: list[Place], report: Report) -> None:
         return
     text = value.text
     if not text or _is_blank(place):
+        _nobody_asks(place, report)
         return
+    _typed(place, report)
     if text != DELETED and is_all_placeholder(text):
         report.to_come(value, "a password")
         return
@@ -60,6 +63,30 @@ def _password(place: Place, plain: list[Place], report: Report) -> None:
             plain.append(value)
     else:
         _encoded(value, _suffix(place), report)
+
+
+def _nobody_asks(place: Place, report: Report) -> None:
+    """An account of an administrator without a password; the built-in one's is told apart."""
+    above = place.parent
+    if above is None or above.name.casefold() != "localaccount" or above.mark("action") == "remove":
+        return
+    if "administrators" in above.said("group").casefold():
+        message = "an administrator's account has an empty password: whoever reaches the screen is let in"
+        report.warning(place, "password-blank", message, "give it one")
+
+
+def _typed(place: Place, report: Report) -> None:
+    """What an encoded password holds that nobody can type: its tool was given more than the password."""
+    if place.said("plaintext").casefold() not in ("false", "0"):
+        return
+    text = revealed(place) or ""
+    value = place.child("value") or place
+    if text.startswith("\ufeff") or any(ord(char) < 0x20 for char in text):
+        message = "the encoded password holds a line break or a mark that nobody types"
+        report.doubt(value, "password-encoding", message, "encode the password alone: echo adds a line break")
+    elif len(text) > PASSWORD_CHARS_MAX:
+        message = f"the password has more than {PASSWORD_CHARS_MAX} characters, and Windows' dialogs take no more"
+        report.doubt(value, "password-encoding", message, "choose a shorter one")
 
 
 def _suffix(place: Place) -> str:

@@ -8,7 +8,7 @@ import re
 from vmrole_unattend.windows.checks.file import File
 from vmrole_unattend.windows.checks.place import Place, Report, short
 from vmrole_unattend.windows.time_zones import NAMES, near
-from vmrole_unattend.windows.world import KEYBOARDS, LANGUAGE_PACKS
+from vmrole_unattend.windows.world import KEYBOARDS, LANGUAGE_PACKS, LANGUAGES, REGIONS
 
 _ZONES = frozenset(name.casefold() for name in NAMES)
 _PACKS = {name.casefold(): name for name in LANGUAGE_PACKS}
@@ -49,6 +49,8 @@ def _locale(place: Place, report: Report) -> None:
         right = text.replace("_", "-")
         mend = f"write {right}" if _LOCALE.fullmatch(right) else "language-region, such as en-US or de-DE"
         report.doubt(place, "language", f"{place.name} is no language of a region: {short(text)}", mend)
+    elif (right := _known(text)) != text:
+        report.doubt(place, "language", f"{place.name}: there is no {short(text)}", _such_as(right))
     elif place.name.casefold().startswith("uilanguage") and text.casefold() not in _PACKS:
         same = [name for name in LANGUAGE_PACKS if name.partition("-")[0] == text.casefold().partition("-")[0]]
         close = difflib.get_close_matches(text, sorted(same), 1, 0)
@@ -56,9 +58,57 @@ def _locale(place: Place, report: Report) -> None:
         report.doubt(place, "language", f"Windows has no language pack {short(text)}", mend)
 
 
+def _known(text: str) -> str:
+    """The text itself where its language and its region are there; else the one that may be meant, or ""."""
+    language, *rest = text.split("-")
+    region = rest[-1].upper()
+    right = _LANGUAGES_BY_REGION.get(language.casefold(), language)
+    if len(right) == 2 and right.casefold() not in LANGUAGES:
+        return ""
+    if len(region) == 2 and region not in REGIONS:
+        region = _REGIONS_MEANT.get(region, "")
+    if not region:
+        return ""
+    whole = "-".join([right, *rest[:-1], region])
+    return text if whole.casefold() == text.casefold() else whole
+
+
+def _such_as(right: str) -> str:
+    return f"perhaps {right}" if right else "language-region by ISO 639 and ISO 3166, such as en-GB"
+
+
+_LANGUAGES_BY_REGION = {
+    "jp": "ja",
+    "cz": "cs",
+    "dk": "da",
+    "gr": "el",
+    "cn": "zh",
+    "ua": "uk",
+    "rs": "sr",
+    "ee": "et",
+}
+_LANGUAGES_BY_REGION |= {"tw": "zh", "vn": "vi", "us": "en", "at": "de", "cl": "es"}
+"""Whose region was taken for the language; ee is a language too, of no Windows."""
+
+_REGIONS_MEANT = {
+    "UK": "GB",
+    "EN": "GB",
+    "JA": "JP",
+    "CS": "CZ",
+    "DA": "DK",
+    "EL": "GR",
+    "KO": "KR",
+    "ZH": "CN",
+    "UR": "PK",
+}
+
+
 def _keyboards(place: Place, report: Report) -> None:
     """Languages or layouts, several divided by semicolons."""
     for keyboard in (one.strip() for one in place.text.split(";")):
+        if _LOCALE.fullmatch(keyboard) and (right := _known(keyboard)) != keyboard:
+            report.doubt(place, "keyboard", f"there is no language {short(keyboard)}", _such_as(right))
+            continue
         if not keyboard or _METHOD.fullmatch(keyboard) or _LOCALE.fullmatch(keyboard):
             continue
         layout = _LAYOUT.fullmatch(keyboard)

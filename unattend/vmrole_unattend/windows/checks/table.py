@@ -18,8 +18,11 @@ _SURE_VALUES = re.compile(
 """Settings with a type: Windows Setup refuses the file over another value."""
 
 _NUMBERS = re.compile(
-    r"(.*/)?(diskid|partitionid|logoncount|createpartition/size|(horizontal|vertical)resolution|colordepth|refreshrate)"
+    r"(.*/)?(diskid|partitionid|logoncount|createpartition/size|(horizontal|vertical)resolution|colordepth|refreshrate"
+    r"|display/dpi|route/metric|metadata/index)"
 )
+_NUMBER_MAX = 0xFFFF_FFFF
+_DEPTHS = ("1", "4", "8", "15", "16", "24", "32")
 _NEVER_EMPTY = re.compile(
     r"(.*/)?([a-z]*synchronouscommand/path|pathandcredentials/path|pagefile/path|interface/identifier"
     r"|(unicastipaddresses|dnsserversearchorder|nameserverlist)/ipaddress"
@@ -160,6 +163,13 @@ def _text(place: Place, report: Report) -> None:
     wrong = _NUMBERS.fullmatch(place.key) and not re.fullmatch(r"[0-9]+|0x[0-9A-Fa-f]+", text)
     if wrong and not report.awaits(place, text):
         report.error(place, "number", f"{place.name} is no number: {quoted(place)}", "write digits only")
+    elif _NUMBERS.fullmatch(place.key) and text.isdecimal() and int(text[:12]) > _NUMBER_MAX:
+        report.error(place, "number", f"{place.name} is more than {_NUMBER_MAX}", "write a smaller number")
+    elif place.name.casefold() == "colordepth" and text not in _DEPTHS and not report.awaits(place, text):
+        message = f"no display shows {quoted(place)} bits a point"
+        report.doubt(
+            place, "value", message, "write 32, or leave it out: a depth that is not to be had shows nothing"
+        )
 
 
 # What another program puts its own text in the place of: "{{ name }}", "${NAME}", "$NAME", "%NAME%", "{0}", "<NAME>".
