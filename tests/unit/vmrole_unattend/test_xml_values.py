@@ -7,8 +7,10 @@ import pytest
 from tests.unit.vmrole_unattend import xml_values as values
 from tests.world.answer_files import told
 
+CASES = values.FILES + values.FRAME + values.VALUES + values.COMMANDS
 
-@pytest.mark.parametrize("case", values.FILES + values.FRAME + values.VALUES, ids=lambda case: case.what)
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
 def test_a_fault_is_said_once_with_its_way_out(case: values.Case) -> None:
     """By its severity and its code, and nothing else is said of the file."""
     found = told(case.source, **case.options)

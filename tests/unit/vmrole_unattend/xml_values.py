@@ -8,7 +8,7 @@ import gzip
 from collections.abc import Mapping
 from typing import Any
 
-from tests.world.answer_files import ADMINISTRATOR, OTTO, PASSWORD, ROOT, commands, component, server
+from tests.world.answer_files import ADMINISTRATOR, OTTO, PASSWORD, ROOT, commands, component, items, server
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -259,4 +259,75 @@ VALUES = (
     line("quotes escaped twice", "cmd /c &amp;quot;a b&amp;quot;", "warning escaped", "write &quot;"),
     line("a command that writes XML", "cmd /c echo ^&lt;a^&gt;b &amp;amp; c^&lt;/a^&gt; &gt; x.xml", ""),
     Case("a text for people", server(shell="<RegisteredOwner>\u0645\u06cc\u200c\u062e</RegisteredOwner>"), ""),
+)
+
+
+def at_logon(what: str, command: str, said: str, word: str = "") -> Case:
+    """A case of a command at first logon."""
+    run = items("SynchronousCommand", f"<Order>1</Order><CommandLine>{command}</CommandLine>")
+    return Case(what, server(welcome=f"<FirstLogonCommands>{run}</FirstLogonCommands>"), said, word)
+
+
+def orders(what: str, first: str, second: str, said: str, word: str = "") -> Case:
+    """A case of two commands at specialize."""
+    lines = (f"<Order>{one}</Order><Path>cmd /c ver</Path>" for one in (first, second))
+    run = f"<RunSynchronous>{items('RunSynchronousCommand', *lines)}</RunSynchronous>"
+    return Case(what, server(component("Deployment", run)), said, word)
+
+
+def first_logon(group: str) -> bytes:
+    """A file whose first logon is that of an account of this group, with a command."""
+    run = items("SynchronousCommand", "<Order>1</Order><CommandLine>cmd /c ver</CommandLine>")
+    logon = f"<Enabled>true</Enabled><Username>otto</Username>{PASSWORD}<LogonCount>1</LogonCount>"
+    accounts = f"{ADMINISTRATOR}<LocalAccounts>{OTTO.replace('Administrators', group)}</LocalAccounts>"
+    return server(
+        accounts=f"<UserAccounts>{accounts}</UserAccounts>",
+        welcome=f"<AutoLogon>{logon}</AutoLogon><FirstLogonCommands>{run}</FirstLogonCommands>",
+    )
+
+
+SHARE = "<Credentials><Domain>A</Domain><Username>b</Username><Password>{{ p }}</Password></Credentials>"
+COMMAND, TYPED = "warning command", "warning typographic"
+
+COMMANDS = (
+    line("a script of PowerShell", "C:\\a.ps1", COMMAND, "powershell"),
+    line("a script in quotes", "&quot;C:\\Program Files\\a.ps1&quot; -x", COMMAND, ".ps1"),
+    line("a package", "C:\\a.msi /qn", COMMAND, "msiexec"),
+    line("a file of the registry", "C:\\a.REG", COMMAND, "reg import"),
+    line("a script of Windows' host", "C:\\a.vbs", COMMAND, "cscript"),
+    line("a driver", "C:\\a.inf", COMMAND, "pnputil"),
+    line("a batch file", "C:\\a.cmd /x", ""),
+    line("an installer", "msiexec.exe /i C:\\a.msi /qn", ""),
+    at_logon("a script of PowerShell at logon", "C:\\a.ps1", COMMAND, "powershell"),
+    at_logon("what Windows opens at logon", "C:\\a.vbs", ""),
+    line("a cmdlet", "Set-ExecutionPolicy RemoteSigned -Force", COMMAND, "powershell -Command"),
+    line("a method", "[Environment]::SetEnvironmentVariable('a', 'b')", COMMAND, "powershell -Command"),
+    line("a program that is named like one", "get-it.exe -a", ""),
+    line("a cmdlet where it belongs", "powershell -Command Set-ExecutionPolicy RemoteSigned", ""),
+    line("two commands", "net user a b /add &amp;&amp; net user c d /add", COMMAND, "cmd /c"),
+    line("a redirection", "ipconfig /all &gt; C:\\a.txt", COMMAND, "cmd /c"),
+    line("both outputs", "C:\\a.exe &gt;&gt;C:\\a.log 2&gt;&amp;1", COMMAND, "cmd /c"),
+    line("a pipe", "tasklist | find &quot;a&quot;", COMMAND, "cmd /c"),
+    at_logon("a pipe at logon", "tasklist | find &quot;a&quot;", COMMAND, "cmd /c"),
+    line("a pipe in a shell", "%ComSpec% /c tasklist | find &quot;a&quot;", ""),
+    line("a pipe in quotes", "schtasks /create /tn a /tr &quot;cmd /c a | b &gt; c&quot;", ""),
+    line("an address with ampersands", "curl.exe http://192.0.2.1/?a=b&amp;c=d -o x", ""),
+    line("a filter of a template", "a.exe {{ name | upper }}", ""),
+    line("quotes of a word processor", "cmd /c \u201ca b\u201d", TYPED, "keyboard"),
+    line("a dash of a word processor", "reg \u2013add HKLM\\a", TYPED, "keyboard"),
+    line("letters of a language", "cmd /c echo \u00fc\u00df\u65e5", ""),
+    line("a quote that is not closed", "cmd /c &quot;ver", "note quote", "close"),
+    line("a folder of a batch file", "cmd /c %~dp0a.cmd", COMMAND, "one %"),
+    line("a loop of a batch file", "cmd /c for %%i in (a b) do ver", COMMAND, "one %"),
+    line("a loop over lines", "cmd /c for /f &quot;tokens=1&quot; %%a in (x) do ver", COMMAND, "one %"),
+    line("a loop", "cmd /c for %i in (a b) do ver", ""),
+    line("a program on a share", "\\\\files\\a\\b.exe /q", COMMAND, "Credentials"),
+    line("a program by its device", "\\\\?\\C:\\a.exe", ""),
+    Case("a share with credentials", server(commands("\\\\files\\a\\b.exe", more=SHARE)), "warning template"),
+    orders("an Order twice, once with a nought", "1", "01", "error order", "twice"),
+    orders("an Order with a nought", "01", "02", ""),
+    orders("an Order with a sign", "+1", "2", "error order"),
+    orders("an Order of other digits", "1", "\u0662", "error order"),
+    Case("a first logon of a user", first_logon("Users"), "warning first-logon", "administrator"),
+    Case("a first logon of an administrator", first_logon("Users;Administrators"), ""),
 )

@@ -131,12 +131,13 @@ def _same_number(items: list[Place], child: str, name: str, report: Report) -> N
     seen: dict[str, Place] = {}
     for item in items:
         number = item.child(child)
-        if number is None or not number.text.isdigit():
+        if number is None or not number.text.isdecimal():
             continue
-        if number.text in seen:
-            first = seen[number.text].line
+        value = number.text.lstrip("0") or "0"
+        if value in seen:
+            first = seen[value].line
             report.error(
-                number, "order", f"the {name} {number.text} is there twice, first on line {first}", "number them all"
+                number, "order", f"the {name} {value} is there twice, first on line {first}", "number them all"
             )
         else:
-            seen[number.text] = number
+            seen[value] = number
