@@ -144,6 +144,7 @@ def running(settings: Config) -> Iterator[None]:
             clock=clock,
             wake=reconciler.wake,
             seats=host.front.balancer.seats,
+            traffic=host.front.balancer.traffic,
             agent=host.machine.guest.agent,
             present=present,
         )

@@ -33,6 +33,7 @@ FOR_LOOKING = (
     "/v1/verify",
     "/v1/services",
     "/v1/services/*",
+    "/v1/services/*/endpoints",
     "/v1/services/*/revisions",
     "/v1/services/*/rollout",
     "/v1/services/*/file",

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from orchestrator.api import sse
+from orchestrator.api.comparison import seats_of
 from orchestrator.api.guard import said
 from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLookout
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
 from orchestrator.api.sse import EVENTS_MAX, Watchers
-from orchestrator.api.views import InstanceView, Protection, Selector, Why, Wish, seats_of, view_instance
+from orchestrator.api.views import InstanceView, Protection, Selector, Why, Wish, view_instance
 from orchestrator.control.asking import selected
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient

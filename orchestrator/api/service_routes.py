@@ -7,6 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
+from orchestrator.api.comparison import (
+    Compared,
+    EndpointView,
+    seats_of,
+    traffic_of,
+    view_compared,
+    view_endpoints,
+)
 from orchestrator.api.guard import said
 from orchestrator.api.peers import uid_of
 from orchestrator.api.views import (
@@ -21,7 +29,6 @@ from orchestrator.api.views import (
     ServiceFile,
     ServiceView,
     Undo,
-    seats_of,
     view_applied,
     view_checked,
     view_revisions,
@@ -31,6 +38,7 @@ from orchestrator.api.views import (
 from orchestrator.control.asking import labelled
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput
+from orchestrator.model import Progress
 
 _DOCUMENT = {
     "requestBody": {
@@ -114,6 +122,11 @@ def service_routes(control: Control) -> APIRouter:
         response.headers["etag"] = f'"{service.revision}"'
         return view_service(service, control.instances(name), seats_of(control) if seats else None)
 
+    @router.get("/{name}/endpoints")
+    def list_endpoints(name: str) -> list[EndpointView]:
+        """What the service's endpoints carry, and have carried since the balancer was loaded last."""
+        return view_endpoints(control.service(name), traffic_of(control))
+
     @router.get("/{name}/file")
     def get_service_file(name: str) -> ServiceFile:
         """The service as a file that applying finds nothing to do for. User data is never shown: it is `kept`."""
@@ -140,7 +153,11 @@ def service_routes(control: Control) -> APIRouter:
 def _rollouts(router: APIRouter, control: Control) -> None:
     def standing(name: str) -> RolloutView:
         service, known, rollouts = control.service(name), control.revisions(name), control.rollouts(name)
-        return view_rollout(service, known, rollouts, control.instances(name), seats_of(control))
+        instances, running = control.instances(name), rollouts[-1] if rollouts else None
+        compared: tuple[Compared, ...] = ()
+        if running is not None and running.progress is Progress.RUNNING:
+            compared = view_compared(running, instances, seats_of(control), traffic_of(control))
+        return view_rollout(service, known, rollouts, instances, compared)
 
     @router.get("/{name}/revisions", tags=["rollouts"])
     def list_revisions(name: str) -> list[RevisionView]:

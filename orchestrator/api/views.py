@@ -11,17 +11,16 @@ from fastapi import Query
 from pydantic import Field, StrictBool, StrictInt
 
 from orchestrator.api.causes import CauseView, view_cause
+from orchestrator.api.comparison import Compared
 from orchestrator.api.problems import ProblemBody, body_of
 from orchestrator.control import revisions
 from orchestrator.control.applied import Applied
-from orchestrator.control.requests import Control
-from orchestrator.errors import Transient, VmroleError
+from orchestrator.errors import VmroleError
 from orchestrator.model import (
     Instance,
     InstanceName,
     Operation,
     Phase,
-    Progress,
     Revision,
     Role,
     Rollout,
@@ -135,19 +134,6 @@ class RolloutView:
     upgrade: Upgrade
     compared: tuple[Compared, ...]  # the canary and the others, while there is one; () else
     instances: dict[InstanceName, int]  # of which revision each one's VM is; 0: of none that is kept
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """How a part of a rollout's instances is; `up`: at the balancer, None where it does not say or there are none."""
-
-    name: str
-    instances: int
-    serving: int
-    up: int | None
-    unwell: int  # whose probes fail while they serve
-    failed: int
-    strikes: int  # healing attempts since they served last
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,43 +340,14 @@ def view_rollout(
     known: Sequence[Revision],
     rollouts: Sequence[Rollout],
     instances: Sequence[Instance],
-    seats: Mapping[InstanceName, Seat] | None,
+    compared: tuple[Compared, ...],
 ) -> RolloutView:
     """How far a service's rollout is, as shown."""
-    canaries = rollouts[-1].walk.canaries if rollouts and rollouts[-1].progress is Progress.RUNNING else ()
-    roles = {one.role_name for one in instances if one.name in canaries}
-    alike = [one for one in instances if one.role_name in roles]
-    both = (
-        ("the canary", [one for one in alike if one.name in canaries]),
-        ("the others", [one for one in alike if one.name not in canaries]),
-    )
     return RolloutView(
         service=known[-1].service,
         file_revision=known[-1].number,
         rollout=rollouts[-1] if rollouts else None,
         upgrade=service.spec.upgrade,
-        compared=tuple(_compared(name, part, seats) for name, part in both) if canaries else (),
+        compared=compared,
         instances={one.name: revisions.of_instance(one, known) for one in instances},
     )
-
-
-def _compared(name: str, part: Sequence[Instance], seats: Mapping[InstanceName, Seat] | None) -> Compared:
-    pooled = [one for one in part if one.goal.role.endpoints]
-    up = sum(one.name in seats and seats[one.name].standing is Standing.UP for one in pooled) if seats else None
-    return Compared(
-        name=name,
-        instances=len(part),
-        serving=sum(one.phase is Phase.SERVING for one in part),
-        up=up if pooled else None,
-        unwell=sum(one.phase is Phase.SERVING and one.unwell_since_s > 0 for one in part),
-        failed=sum(one.phase is Phase.FAILED for one in part),
-        strikes=sum(one.strikes for one in part),
-    )
-
-
-def seats_of(control: Control) -> Mapping[InstanceName, Seat] | None:
-    """Members of pools as the balancer sees them; None when it does not answer: that must not hide the rest."""
-    try:
-        return control.seats()
-    except Transient:
-        return None

@@ -82,6 +82,11 @@ class Client:
         found: wire.Service = self.call("DELETE", path, headers=_expecting(expected))
         return found
 
+    def endpoints(self, service: str) -> list[wire.Endpoint]:
+        """What a service's endpoints carry, by role."""
+        found: list[wire.Endpoint] = self.call("GET", f"/v1/services/{transport.part(service)}/endpoints")
+        return found
+
     def revisions(self, service: str) -> list[wire.Revision]:
         """The last versions of a service's file, the oldest first."""
         found: list[wire.Revision] = self.call("GET", f"/v1/services/{transport.part(service)}/revisions")

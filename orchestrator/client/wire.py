@@ -218,7 +218,7 @@ class RolloutOf(TypedDict):
 
 
 class Compared(TypedDict):
-    """How a part of a rollout's instances is; see api.views.Compared."""
+    """How a part of a rollout's instances is; see api.comparison.Compared."""
 
     name: str
     instances: int
@@ -227,6 +227,8 @@ class Compared(TypedDict):
     unwell: int
     failed: int
     strikes: int
+    begun: int | None
+    errors: int | None
 
 
 class Rollout(TypedDict):
@@ -238,6 +240,27 @@ class Rollout(TypedDict):
     upgrade: dict[str, Any]
     compared: list[Compared]
     instances: dict[str, int]
+
+
+class Traffic(TypedDict):
+    """What a member or a pool carries; see model.Traffic."""
+
+    open: int
+    begun: int | None
+    received_bytes: int | None
+    sent_bytes: int | None
+    refusals: int | None
+    errors: int | None
+
+
+class Endpoint(TypedDict):
+    """What an endpoint carries; see api.comparison.EndpointView."""
+
+    role: str
+    name: str
+    port: int
+    whole: Traffic | None
+    members: dict[str, Traffic]
 
 
 class Finding(TypedDict):

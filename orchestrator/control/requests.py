@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
@@ -22,11 +22,13 @@ from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision,
 from orchestrator.model import (
     INSTANCES_MAX,
     Agent,
+    Carried,
     Event,
     Image,
     Instance,
     InstanceName,
     Operation,
+    PoolName,
     Progress,
     Role,
     Rollout,
@@ -61,6 +63,7 @@ class Control(Rolling):
         clock: Clock,
         wake: Callable[[Noun, str], None],
         seats: Callable[[], Mapping[InstanceName, Seat]],
+        traffic: Callable[[Collection[PoolName]], Mapping[PoolName, Carried]] = lambda _: {},
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
         present: Present | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class Control(Rolling):
         self._capacity = capacity
         self._wake = wake
         self.seats = seats
+        self.traffic = traffic
         self.agent = agent
         self._applying = threading.Lock()  # Addresses and memory are given out over all services.
 

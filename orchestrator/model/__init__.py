@@ -64,6 +64,7 @@ from orchestrator.model.tls import Certificate, Tls
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
     Agent,
+    Carried,
     Domain,
     Frontend,
     Identity,
@@ -77,8 +78,10 @@ from orchestrator.model.world import (
     Services,
     Silence,
     Standing,
+    Traffic,
     Unit,
     UnitState,
+    total,
 )
 
 __all__ = [
@@ -93,6 +96,7 @@ __all__ = [
     "TAP_PREFIX",
     "Agent",
     "AnswerFormat",
+    "Carried",
     "Carrier",
     "Cause",
     "Certificate",
@@ -149,6 +153,7 @@ __all__ = [
     "Stop",
     "TcpProbe",
     "Tls",
+    "Traffic",
     "Unit",
     "UnitState",
     "Unknown",
@@ -163,4 +168,5 @@ __all__ = [
     "label",
     "place_of",
     "pool_name",
+    "total",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from orchestrator.model.naming import InstanceName, PoolName
 from orchestrator.model.template import Carrier, Mode, Probe
@@ -169,6 +169,52 @@ class Seat:
     connections: int  # open ones, queued ones included
     pools: tuple[PoolName, ...]
     checked: bool = True  # False: it counts as up because it has not been checked yet
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What a member, or a whole pool, carries and has carried; None where its balancer does not count that.
+
+    What has been is counted since the balancer was loaded last, of a member since it came.
+    """
+
+    open: int  # connections, of http requests, now; queued ones included
+    begun: int | None = None  # those that were begun; a member's are all that were tried with it
+    received_bytes: int | None = None  # from clients
+    sent_bytes: int | None = None
+    refusals: int | None = None  # answers 400 to 499: mostly the client's doing
+    errors: int | None = None  # answers 500 to 599, connections that could not be made, answers that broke off
+
+
+def total(traffic: Collection[Traffic]) -> Traffic:
+    """All of it together; None where it is not counted of all of them, or there is none."""
+
+    def summed(counts: Iterable[int | None]) -> int | None:
+        numbers = list(counts)
+        known = [number for number in numbers if number is not None]
+        return sum(known) if numbers and len(known) == len(numbers) else None
+
+    return Traffic(
+        open=sum(one.open for one in traffic),
+        begun=summed(one.begun for one in traffic),
+        received_bytes=summed(one.received_bytes for one in traffic),
+        sent_bytes=summed(one.sent_bytes for one in traffic),
+        refusals=summed(one.refusals for one in traffic),
+        errors=summed(one.errors for one in traffic),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """The traffic of one pool. `whole` counts those who have left, too, and what found no member."""
+
+    whole: Traffic
+    members: Mapping[InstanceName, Traffic]
+
+    @classmethod
+    def by(cls, members: Mapping[InstanceName, Traffic]) -> Carried:
+        """Where nothing but the members is counted."""
+        return cls(whole=total(members.values()), members=members)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.errors import VmroleError
-from orchestrator.model import (
-    Frontend,
-    InstanceName,
-    Member,
-    Seat,
-)
+from orchestrator.model import Carried, Frontend, InstanceName, Member, PoolName, Seat
 
 
 class Balancer(Protocol):
@@ -48,6 +43,9 @@ class Balancer(Protocol):
 
     def seat(self, name: InstanceName) -> Seat | None:
         """One member as it stands now; None when it is in no pool and nothing of it is open."""
+
+    def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
+        """What goes and went through those pools; nothing of one that is not served. It costs by what they hold."""
 
     def faults(self) -> Sequence[str]:
         """What is not as it should be with the balancer itself, in sentences that say what helps."""

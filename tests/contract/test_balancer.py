@@ -23,6 +23,8 @@ from tests.contract.suites.balancer import (
     ADMIN,
     HTTP,
     ONE,
+    OTHER_POOL,
+    POOL,
     PORT,
     VIP,
     ZERO,
@@ -138,6 +140,36 @@ class TestHaproxy(BalancerContract):
         until(lambda: ZERO in woken)
         origins[ZERO].healthy = True
         until(lambda: haproxy.seats()[ZERO].standing is Standing.UP)
+
+    def test_traffic_is_counted(self, haproxy: HaproxyBalancer, origins: dict[InstanceName, Origin]) -> None:
+        """Answers by kind, of each member and of the pool, which counts who has left and what found nobody, too."""
+        haproxy.shape([HTTP])
+        assert ask()[0] == 503
+        haproxy.join(member(ZERO))
+        for status in (200, 200, 404, 500):
+            assert ask(f"/status/{status}")[0] == status
+        carried = haproxy.traffic([POOL])[POOL]
+        zero, whole = carried.members[ZERO], carried.whole
+        assert (zero.begun, zero.refusals, zero.errors, zero.open) == (4, 1, 1, 0)
+        assert (whole.begun, whole.refusals, whole.errors) == (5, 1, 2)
+        assert min(zero.received_bytes or 0, zero.sent_bytes or 0) > 100
+        haproxy.join(member(ONE))
+        patiently(lambda: haproxy.leave(ZERO))
+        carried = haproxy.traffic([POOL])[POOL]
+        assert (set(carried.members), carried.whole.begun) == ({ONE}, 5)
+
+    def test_an_answer_that_breaks_off_is_an_error(self, haproxy: HaproxyBalancer) -> None:
+        """Once of the member and once of the pool, by http; by tcp nothing is known of answers."""
+        haproxy.shape([HTTP, ADMIN])
+        haproxy.join(member(ZERO, POOL, OTHER_POOL))
+        assert ask("/nothing")[0] == 502
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask("/nothing", port=PORT + 1)
+        until(lambda: haproxy.seats()[ZERO].connections == 0)
+        carried = haproxy.traffic([POOL, OTHER_POOL])
+        counts = {pool: (one.members[ZERO], one.whole) for pool, one in carried.items()}
+        assert [(one.begun, one.refusals, one.errors) for one in counts[POOL]] == [(1, 0, 1)] * 2
+        assert [(one.begun, one.refusals, one.errors) for one in counts[OTHER_POOL]] == [(1, None, 0)] * 2
 
     def test_a_reload_loses_no_request(self, haproxy: HaproxyBalancer) -> None:
         """Endpoints come and go under requests on kept and fresh connections; none fails."""

@@ -302,6 +302,12 @@ def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -
         seat = balancer.seat(ZERO)
         assert seat is not None
         assert (seat.standing, seat.connections) == (Standing.DRAINING, 1)
+        carried = balancer.traffic([TCP.pool, UDP.pool])
+        assert {pool: (one.whole.open, one.whole.begun) for pool, one in carried.items()} == {
+            TCP.pool: (1, None),
+            UDP.pool: (0, None),
+        }
+        assert {name: one.open for name, one in carried[TCP.pool].members.items()} == {ZERO: 1, ONE: 0}
         assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
         balancer.leave(ZERO)
         assert balancer.seat(ZERO) is None

@@ -80,6 +80,7 @@ class Daemon:
                 clock=self.world,
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
                 seats=host.front.balancer.seats,
+                traffic=host.front.balancer.traffic,
                 agent=host.machine.guest.agent,
                 present=self.present,
             )
@@ -149,7 +150,8 @@ class Daemon:
         return found
 
     def wipe(self) -> None:
-        """Forgets every record, so that tests of a world that stands still can share a daemon; events stay."""
+        """Forgets every record and makes the world anew, so that tests can share a daemon; events stay."""
+        vars(self.world).update(vars(World()))
         for kind in records.KINDS:
             for document in self.store.all(kind):
                 self.store.commit([Write(kind, document.key, None, document.revision)])

@@ -162,6 +162,7 @@ class Fabric:
             clock=self.world,
             wake=lambda _kind, _key: None,
             seats=plain.front.balancer.seats,
+            traffic=plain.front.balancer.traffic,
             present=self.present,
         )
         self.deaths = 0

@@ -17,7 +17,10 @@ class _Quiet(http.server.ThreadingHTTPServer):
 
 
 class Origin:
-    """Serves HTTP/1.1 with keep-alive on ADDRESS:PORT until the context ends; `/slow` takes a second."""
+    """Serves HTTP/1.1 with keep-alive on ADDRESS:PORT until the context ends.
+
+    `/slow` takes a second, `/status/404` is answered by that status, `/nothing` by none.
+    """
 
     def __init__(self, name: str, address: str, port: int) -> None:
         self.name = name
@@ -29,11 +32,15 @@ class Origin:
             disable_nagle_algorithm = True  # Head and body are two writes: Nagle would hold the second for 40 ms.
 
             def do_GET(self) -> None:
+                if self.path == "/nothing":
+                    self.close_connection = True
+                    return
                 if self.path == "/slow":
                     time.sleep(1.0)
                 sick = self.path == "/healthz" and not origin.healthy
                 body = origin.name.encode()
-                self.send_response(503 if sick else 200)
+                asked = int(self.path.removeprefix("/status/")) if self.path.startswith("/status/") else 200
+                self.send_response(503 if sick else asked)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

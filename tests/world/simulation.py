@@ -235,6 +235,7 @@ class Simulation:
             clock=self.world,
             wake=self.daemon.wake,
             seats=self._plain.front.balancer.seats,
+            traffic=self._plain.front.balancer.traffic,
             present=self.present,
         )
 

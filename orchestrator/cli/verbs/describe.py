@@ -15,6 +15,7 @@ from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
 
 if TYPE_CHECKING:
+    from orchestrator.cli.render import Column
     from orchestrator.client import wire
 
 EVENTS_SHOWN = 10
@@ -62,10 +63,42 @@ def _service(client: Client, name: str) -> list[str]:
         told += ["", f"Role {role['name']}:", *_fields(_role(role), "  ")]
     return [
         *told,
+        *_traffic(client.endpoints(name)),
         "",
         *_section("Instances", lines("instances", client.instances(name), "table")),
         *_past(client, name),
     ]
+
+
+_TRAFFIC: list[Column] = [
+    ("ENDPOINT", lambda row: row["endpoint"]),
+    ("MEMBER", lambda row: row["member"]),
+    ("OPEN", lambda row: str(row["open"])),
+    ("BEGUN", lambda row: _count(row["begun"])),
+    ("RECEIVED", lambda row: _bytes(row["received_bytes"])),
+    ("SENT", lambda row: _bytes(row["sent_bytes"])),
+    ("REFUSALS", lambda row: _count(row["refusals"])),
+    ("ERRORS", lambda row: _count(row["errors"])),
+]
+
+
+def _traffic(endpoints: Sequence[wire.Endpoint]) -> list[str]:
+    """What each endpoint carries, and below it its members; nothing of one that is not served now."""
+    rows: list[dict[str, Any]] = []
+    for end in endpoints:
+        if end["whole"] is not None:
+            rows.append({"endpoint": f"{end['role']}.{end['name']}", "member": "", **end["whole"]})
+            rows += [{"endpoint": "", "member": member, **of_it} for member, of_it in end["members"].items()]
+    return ["", *_section("Traffic", render.table(_TRAFFIC, rows))] if rows else []
+
+
+def _count(number: int | None) -> str:
+    """ "" where it is not counted."""
+    return "" if number is None else str(number)
+
+
+def _bytes(number: int | None) -> str:
+    return "" if number is None else render.size(number)
 
 
 def _upgrade(upgrade: Mapping[str, Any]) -> str:

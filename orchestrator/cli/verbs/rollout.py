@@ -56,6 +56,7 @@ _COMPARED: list[Column] = [
     ("PROBE FAILS", lambda row: str(row["unwell"])),
     ("FAILED", lambda row: str(row["failed"])),
     ("HEALED", lambda row: str(row["strikes"])),
+    ("ERRORS", lambda row: "" if row["errors"] is None else f"{row['errors']}/{row['begun']}"),
 ]
 _INSTANCES: list[Column] = [
     ("INSTANCE", lambda row: row["name"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
@@ -25,7 +25,7 @@ from orchestrator.drivers.balancer.haproxy_tls import Certificates, no_secrets
 from orchestrator.drivers.balancer.watch import Snapshot, watching
 from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import Frontend, InstanceName, Member, PoolName, Seat, Standing
+from orchestrator.model import Carried, Frontend, InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -184,6 +184,13 @@ class HaproxyBalancer:
             if self.process.pid() is None:
                 return None
             return self._see(name)
+
+    def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
+        """See ports.Balancer. Of the worker that takes new connections: those that were replaced tell nothing."""
+        if self.process.pid() is None:
+            return {}
+        asked = {pool: self.members.carried(pool) for pool in self.desired.shape.pools & set(pools)}
+        return {pool: carried for pool, carried in asked.items() if carried is not None}
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

@@ -13,11 +13,12 @@ from orchestrator.drivers.balancer import haproxy_stat
 from orchestrator.drivers.balancer.haproxy_stat import Rows
 from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Busy
-from orchestrator.model import InstanceName, PoolName, Seat
+from orchestrator.model import Carried, InstanceName, PoolName, Seat
 from orchestrator.ports import Clock
 
 REMOVE_S: Final = 1.0  # Idle connections to a member are gone 200 ms after its last request.
 REMOVE_AGAIN_S: Final = 0.02
+_BACKEND, _SERVERS = 2, 4  # what of a proxy is asked for
 _EVERYBODY: Final = "show stat -1 4 -1"  # of all proxies the servers, all of them
 # Peers, HAProxy's own way, were not seen to pass anything on where a second reload came seconds after the first.
 _CLIENT = re.compile(r" key=([0-9.]+) .*\bserver_id=([1-9][0-9]*)")
@@ -79,6 +80,11 @@ class Members:
 
     def _old_connections(self) -> dict[InstanceName, int]:
         return haproxy_stat.connections(answer for _, answer in self._runtime.ask_old(_EVERYBODY))
+
+    def carried(self, pool: PoolName) -> Carried | None:
+        """What went through one pool; None when HAProxy has none of that name."""
+        answer = self._runtime.ask(f"show stat {pool} {_BACKEND | _SERVERS} -1")
+        return haproxy_stat.carried(answer) if answer.startswith("# ") else None
 
     def clients(self, pools: Iterable[PoolName]) -> Clients:
         """Which client's address has which member's id, in the pools that remember it."""

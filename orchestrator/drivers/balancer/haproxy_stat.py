@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from orchestrator.errors import Unreachable
-from orchestrator.model import InstanceName, PoolName, Seat, Standing
+from orchestrator.model import Carried, InstanceName, PoolName, Seat, Standing, Traffic
 
 
 class Row(NamedTuple):
@@ -48,26 +48,57 @@ class Row(NamedTuple):
 
 Rows: TypeAlias = dict[tuple[PoolName, InstanceName], Row]
 _HEAD: Final = "# "
+_WHOLE: Final = "BACKEND"  # the line of the pool itself
+_COUNTED: Final = ("scur", "qcur", "stot", "bin", "bout", "econ", "eresp", "hrsp_4xx", "hrsp_5xx")
 
 
 def parsed(answer: str) -> Rows:
     """Every member of the answer to `show stat`. Unreachable when a line of it is not whole."""
+    rows = (Row(*cells) for cells in _cells(answer, Row._fields))
+    return {(PoolName(row.pxname), InstanceName(row.svname)): row for row in rows}
+
+
+def carried(answer: str) -> Carried | None:
+    """The traffic of the one pool whose backend and members an answer to `show stat` holds; None when it has none."""
+    counts = {name: _traffic(name, cells) for name, *cells in _cells(answer, ("svname", *_COUNTED))}
+    whole = counts.pop(_WHOLE, None)
+    members = {InstanceName(name): traffic for name, traffic in counts.items()}
+    return None if whole is None else Carried(whole=whole, members=members)
+
+
+def _traffic(name: str, cells: Sequence[str]) -> Traffic:
+    """By the columns of `_COUNTED`, in their order; what is counted of http alone is empty in other pools.
+
+    An answer of HAProxy's own, which says that a member failed, is counted of the pool: of the member its failure is.
+    """
+    refusals, errors = cells[-2:]
+    current, queued, begun, received, sent, unmade, broken = (int(cell or 0) for cell in cells[:-2])
+    failures = 0 if name == _WHOLE and errors else unmade + broken
+    return Traffic(
+        open=current + queued,
+        begun=begun,
+        received_bytes=received,
+        sent_bytes=sent,
+        refusals=int(refusals) if refusals else None,
+        errors=int(errors or 0) + failures,
+    )
+
+
+def _cells(answer: str, fields: Sequence[str]) -> Iterator[list[str]]:
+    """Those columns of each line."""
     lines = iter(answer.removeprefix(_HEAD).splitlines())
     columns = next(lines, "").split(",")
     try:
-        places = [columns.index(name) for name in Row._fields]
+        places = [columns.index(name) for name in fields]
     except ValueError as error:
         raise Unreachable(f"HAProxy's statistics have no such column: {error}", hint="it is asked again") from error
-    rows: Rows = {}
     for line in lines:
         if line:
             # What a check has heard may hold anything, and stands in quotes then.
             cells = next(csv.reader([line])) if '"' in line else line.split(",")
             if len(cells) != len(columns):
                 raise Unreachable("HAProxy's answer ends in the middle of a line", hint="it is asked again")
-            row = Row(*(cells[place] for place in places))
-            rows[PoolName(row.pxname), InstanceName(row.svname)] = row
-    return rows
+            yield [cells[place] for place in places]
 
 
 def seats(rows: Rows, old_connections: Mapping[InstanceName, int]) -> dict[InstanceName, Seat]:

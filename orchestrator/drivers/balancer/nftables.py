@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import socket
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,7 +25,7 @@ from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import TAP_PREFIX, Frontend, InstanceName, Member, PoolName, Seat, Standing
+from orchestrator.model import TAP_PREFIX, Carried, Frontend, InstanceName, Member, PoolName, Seat, Standing, Traffic
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class NftablesBalancer:
         self._shown: str | None = None  # what the kernel showed right after the last transaction
         self._suspect = threading.Event()  # whether the table, or who is well, may have changed
         self._audit_at = 0.0
+        self._by_place: Mapping[tuple[str, str], int] = {}  # as counted, of each endpoint
         self._counted: tuple[float, Mapping[str, int]] = (0.0, {})  # until when, and open connections by address
         self._stack = contextlib.ExitStack()
 
@@ -187,6 +190,22 @@ class NftablesBalancer:
         member = shape.members.get(name)
         return None if member is None else self._seat(shape, member, self._open_connections())
 
+    def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
+        """See ports.Balancer. The kernel's table knows what is open."""
+        shape, wanted = self.desired.shape, set(pools)
+        self._open_connections()
+        return {one.pool: self._carried(one, shape) for one in shape.frontends if one.pool in wanted}
+
+    def _carried(self, frontend: Frontend, shape: Shape) -> Carried:
+        place = places.place(frontend)
+        return Carried.by(
+            {
+                InstanceName(name): Traffic(open=self._by_place.get((place, member.address), 0))
+                for name, member in shape.members.items()
+                if any(pool == frontend.pool for pool, _ in member.pools)
+            }
+        )
+
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         if self._laid is not None and self._show() != self._shown:
@@ -216,10 +235,13 @@ class NftablesBalancer:
         began = self._clock.monotonic_s()
         if not fresh and began < until:
             return counted
-        count: dict[str, int] = {}
+        count: Counter[str] = Counter()
+        by_place: Counter[tuple[str, str]] = Counter()
         for flow in conntrack.flows():
             if flow.open:
-                count[flow.member] = count.get(flow.member, 0) + 1
+                count[flow.member] += 1
+                by_place[places.at(flow.vip, flow.port, udp=flow.protocol == socket.IPPROTO_UDP), flow.member] += 1
+        self._by_place = by_place
         ended = self._clock.monotonic_s()
         self._counted = (ended + (ended - began) * (COUNT_SHARE - 1), count)
         return count

@@ -7,7 +7,7 @@ own checks, which are the fastest way out for a dead one: both have to be conten
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, Self
 
@@ -17,7 +17,7 @@ from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.prober import Health, Prober, Target, targets_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.errors import EndpointRefused, NoSpace, Transient, Whose, WorldError
-from orchestrator.model import Carrier, Frontend, InstanceName, Member, Seat, Standing
+from orchestrator.model import Carried, Carrier, Frontend, InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Clock
 
 # Of those who are well, all together: a check costs some 0.3 ms, and HAProxy's own are the fast ones.
@@ -167,6 +167,11 @@ class PerEndpoint:
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
         return _together(self._haproxy.seat(name), self._nftables.seat(name))
+
+    @_balancers()
+    def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
+        """See ports.Balancer."""
+        return {**self._haproxy.traffic(pools), **self._nftables.traffic(pools)}
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

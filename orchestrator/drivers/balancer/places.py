@@ -13,7 +13,12 @@ from orchestrator.model import Frontend, Mode, PoolName
 
 def place(frontend: Frontend) -> str:
     """ADDRESS:PORT, and /udp where it is that."""
-    return f"{frontend.vip}:{frontend.port}" + ("/udp" if frontend.mode is Mode.UDP else "")
+    return at(frontend.vip, frontend.port, udp=frontend.mode is Mode.UDP)
+
+
+def at(vip: str, port: int, *, udp: bool) -> str:
+    """As `place`, by its parts."""
+    return f"{vip}:{port}" + ("/udp" if udp else "")
 
 
 def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName, str]:

@@ -9,6 +9,7 @@ from orchestrator.drivers.fake.world import CHECK_AFTER_S, World
 from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Transient, Whose
 from orchestrator.model import (
     AnswerFormat,
+    Carried,
     Frontend,
     Instance,
     InstanceName,
@@ -16,6 +17,7 @@ from orchestrator.model import (
     Missing,
     Notice,
     Part,
+    PoolName,
     Power,
     Seat,
     Service,
@@ -198,6 +200,18 @@ class FakeBalancer:
         standing = Standing.DOWN if sick else seat.standing
         connections = world.connections.get(name, 0)
         return dataclasses.replace(seat, standing=standing, connections=connections, checked=checked)
+
+    def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
+        """See ports.Balancer."""
+        self._world.meet("balancer")
+        world = self._world
+        served = {end.pool for end in world.frontends} & set(pools)
+        return {
+            pool: Carried.by(
+                {name: world.traffic_of(name) for name, at in world.seats_taken.items() if pool in at.pools}
+            )
+            for pool in served
+        }
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

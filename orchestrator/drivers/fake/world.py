@@ -7,7 +7,18 @@ import threading
 import uuid
 
 from orchestrator.errors import VmroleError
-from orchestrator.model import AnswerFormat, Frontend, Instance, InstanceName, Limits, PausedBy, Power, Seat, Standing
+from orchestrator.model import (
+    AnswerFormat,
+    Frontend,
+    Instance,
+    InstanceName,
+    Limits,
+    PausedBy,
+    Power,
+    Seat,
+    Standing,
+    Traffic,
+)
 
 AGENT_AFTER_S = 4.0
 SETUP_AFTER_S = 5.0
@@ -106,6 +117,7 @@ class World:
         self.told_unwell: set[InstanceName] = set()  # by whom the balancer heeds
         self.joined_at_s: dict[InstanceName, float] = {}
         self.connections: dict[InstanceName, int] = {}
+        self.traffic: dict[InstanceName, Traffic] = {}  # what each has carried; of others nothing is counted
         self.frontends: tuple[Frontend, ...] = ()
         self.networks: dict[str, frozenset[InstanceName]] = {}
         self.unplugged: set[InstanceName] = set()  # whose ports somebody took off the service's bridge
@@ -209,6 +221,10 @@ class World:
         machine = self.machines.get(name)
         running = machine is not None and machine.power is Power.RUNNING
         return running and (name in self.unplugged or not self.machines[name].has_port)
+
+    def traffic_of(self, name: InstanceName) -> Traffic:
+        """What a member carries in each of its pools."""
+        return dataclasses.replace(self.traffic.get(name, Traffic(open=0)), open=self.connections.get(name, 0))
 
     def is_reachable(self, name: InstanceName) -> bool:
         """Whether a check of the balancer passes."""

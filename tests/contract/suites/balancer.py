@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import Busy
-from orchestrator.model import InstanceName, Standing
+from orchestrator.model import InstanceName, PoolName, Standing
 from orchestrator.ports import Balancer
 from tests.world.endpoints import (
     ADDRESSES,
@@ -116,6 +116,21 @@ class BalancerContract:
         patiently(lambda: glances_agree(balancer, {ZERO: Standing.DRAINING, ONE: Standing.DOWN}))
         patiently(lambda: balancer.leave(ZERO))
         patiently(lambda: glances_agree(balancer, {ONE: Standing.DOWN}))
+
+    def test_traffic_is_told_of_who_is_in_the_pools_asked_for(self, balancer: Balancer) -> None:
+        """By pool and member, of pools that are served; of who has left nothing."""
+        assert balancer.traffic([POOL]) == {}
+        balancer.shape([HTTP, ADMIN])
+        balancer.join(member(ZERO, POOL, OTHER_POOL))
+        balancer.join(member(ONE))
+        assert {pool: set(carried.members) for pool, carried in balancer.traffic([POOL, OTHER_POOL]).items()} == {
+            POOL: {ZERO, ONE},
+            OTHER_POOL: {ZERO},
+        }
+        patiently(lambda: balancer.leave(ZERO))
+        [carried] = balancer.traffic([POOL, PoolName("shop.web.none")]).values()
+        assert set(carried.members) == {ONE}
+        assert {(one.open, one.begun or 0) for one in (carried.whole, carried.members[ONE])} == {(0, 0)}
 
     def test_health_takes_no_draining_member_back(self, balancer: Balancer) -> None:
         """In whichever order both are told; who is taken back while he is unwell waits until he is well."""

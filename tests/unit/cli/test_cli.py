@@ -22,7 +22,18 @@ from orchestrator.cli.main import main
 from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
 from orchestrator.drivers.fake.world import FakeMachine
-from orchestrator.model import Phase, Power, Seat, Standing, Unit, UnitState
+from orchestrator.model import (
+    Frontend,
+    Mode,
+    Phase,
+    PoolName,
+    Power,
+    Seat,
+    Standing,
+    Traffic,
+    Unit,
+    UnitState,
+)
 from orchestrator.model.cause import Cause, Kind
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import VMROLE, Run
@@ -108,6 +119,36 @@ def test_a_service_counts_its_seats(run: Run, daemon: Daemon) -> None:
     row = re.split(r"\s{2,}", run("get", "services", "shop", "--no-headers")[1])
     assert row[:5] == ["shop", "203.0.113.10", "3/3", "2/3", "degraded"]
     assert "3 of 3 serve, 2 up at the balancer" in run("describe", "shop")[1]
+
+
+def test_a_service_shows_what_its_endpoints_carry(run: Run, daemon: Daemon) -> None:
+    """Each, and each member of it; what a balancer does not count stays empty, and so does one that says nothing."""
+    pool = PoolName("shop.web.http")
+    daemon.world.frontends = (Frontend(pool=pool, vip="203.0.113.10", port=80, mode=Mode.HTTP, probe=None),)
+    names = [one.name for one in daemon.control.instances("shop")]
+    for name in names[:2]:
+        daemon.world.seats_taken[name] = Seat(address="", standing=Standing.UP, connections=0, pools=(pool,))
+    one = Traffic(open=3, begun=40, received_bytes=2048, sent_bytes=5 << 20, refusals=2, errors=1)
+    daemon.world.traffic = dict.fromkeys(names, one)
+    daemon.world.connections = {names[1]: 3}
+    [http] = daemon.client().endpoints("shop")
+    assert http["whole"] == dataclasses.asdict(
+        Traffic(open=3, begun=80, received_bytes=4096, sent_bytes=10 << 20, refusals=4, errors=2)
+    )
+    out = run("describe", "shop")[1]
+    [_, table] = out.split("\nTraffic:\n")
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.split("\n\n")[0].splitlines()]
+    assert rows == [
+        ["ENDPOINT", "MEMBER", "OPEN", "BEGUN", "RECEIVED", "SENT", "REFUSALS", "ERRORS"],
+        ["web.http", "-", "3", "80", "4.0 KiB", "10.0 MiB", "4", "2"],
+        ["-", "web-0.shop", "0", "40", "2.0 KiB", "5.0 MiB", "2", "1"],
+        ["-", "web-1.shop", "3", "40", "2.0 KiB", "5.0 MiB", "2", "1"],
+    ]
+    del daemon.world.traffic[names[1]]
+    assert daemon.client().endpoints("shop")[0]["whole"] == {**dataclasses.asdict(Traffic(open=3))}
+    daemon.world.faults.refuses["balancer"] = errors.Busy("not now")
+    assert daemon.client().endpoints("shop")[0]["whole"] is None
+    assert "Traffic" not in run("describe", "shop")[1]
     daemon.world.faults.check_fails = set()
     daemon.world.seats_taken.clear()
     daemon.world.machines.clear()

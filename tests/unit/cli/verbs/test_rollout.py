@@ -12,7 +12,18 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.control import records
-from orchestrator.model import Instance, Phase, Progress
+from orchestrator.model import (
+    Frontend,
+    Instance,
+    InstanceName,
+    Mode,
+    Phase,
+    PoolName,
+    Progress,
+    Seat,
+    Standing,
+    Traffic,
+)
 from orchestrator.model.cause import recorded
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import Run
@@ -188,11 +199,26 @@ def test_next_lets_a_domain_go_and_what_is_shown_of_domains(run: Run, daemon: Da
     assert "Upgrade:   2 domains, each domain when it is let go, soak 30 s, canary 1" in told
     assert "Rollout:   to revision 2, running: 0 of 3 serving" in told
     assert [line.split()[2] for line in told.splitlines() if line.startswith("the ")] == ["1/1", "2/2"]
+    carried(daemon, {"web-0.shop": 3, "web-1.shop": 0, "web-2.shop": 1})
+    compared = run("rollout", "status", "shop")[1].splitlines()[-3:]
+    assert [line.split()[-1] for line in compared] == ["ERRORS", "3/10", "1/20"]
+    daemon.world.traffic.clear()
+    assert [row["errors"] for row in daemon.client().rollout("shop")["compared"]] == [None, None]
     assert run("rollout", "next", "shop")[:2] == (0, "shop: the next domain may go\n")
     conducted(daemon)
     status, _, err = run("rollout", "next", "shop")
     assert status == 5
     assert "the canary is under way: web-0.shop" in err
+
+
+def carried(daemon: Daemon, failures: dict[str, int]) -> None:
+    """Has each member of the pool answer ten requests, so many of them with an error."""
+    pool = PoolName("shop.web.http")
+    daemon.world.frontends = (Frontend(pool=pool, vip="203.0.113.10", port=80, mode=Mode.HTTP, probe=None),)
+    for name, errors in failures.items():
+        member = InstanceName(name)
+        daemon.world.seats_taken[member] = Seat(address="", standing=Standing.UP, connections=0, pools=(pool,))
+        daemon.world.traffic[member] = Traffic(open=0, begun=10, errors=errors)
 
 
 def test_who_waits_is_told_which_domain_waits_for_whom(
