@@ -10,10 +10,14 @@ from orchestrator.cli.progress import progress
 from orchestrator.cli.waiting import end_of, until_over
 from orchestrator.client.client import Client
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestrator.client import wire
+
 SUBJECT = "An INSTANCE (web-0 or web-0.shop), a role (web.shop) or a service (shop)."
 
 
-def operating(name: str, does: str, more: str = "") -> click.Command:
+def operating(name: wire.Verb, does: str, more: str = "") -> click.Command:
     """A verb that asks for an operation of that name, and says of it what it does."""
     turns = f"SUBJECT: {SUBJECT} One instance at a time unless told otherwise."
     about = "\n\n".join(part for part in (does, more, turns) if part)

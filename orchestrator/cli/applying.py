@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,7 +43,7 @@ files_option = click.option(
 )
 
 
-def changed(changes: Iterable[Mapping[str, Any]]) -> list[str]:
+def changed(changes: Iterable[wire.Change]) -> list[str]:
     """A line for each change: what, from, to, and what that does."""
     lines = []
     for change in changes:
@@ -86,7 +86,7 @@ def checked_files(
     return [answer["changes"] for answer in checked]
 
 
-def tell_applied(applied: wire.Applied, *, waits: bool) -> None:
+def tell_applied(applied: wire.AppliedView, *, waits: bool) -> None:
     """What an apply did, and how one watches what it has begun."""
     assert applied["service"] is not None
     name = applied["service"]["name"]
@@ -96,7 +96,7 @@ def tell_applied(applied: wire.Applied, *, waits: bool) -> None:
         render.say(f"rolling out; watch it with: vmrole wait {name} --for=serving")
 
 
-def wait_for(client: Client, applied: Iterable[wire.Applied], until: float | None) -> int:
+def wait_for(client: Client, applied: Iterable[wire.AppliedView], until: float | None) -> int:
     """Waits for all services, also when one of them fails; the exit status is that of the first that does."""
     failed: list[VmroleError] = []
     for one in applied:

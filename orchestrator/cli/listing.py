@@ -11,50 +11,54 @@ from orchestrator.cli.render import ago, clock, size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from orchestrator.cli.render import Column, Row
+    from orchestrator.client import wire
     from orchestrator.client.client import Client
+
+    T = TypeVar("T")
+    Columns = tuple[list[Column[T]], list[Column[T]]]  # narrow ones, and those of the wide form
 
 LABELLED = ("services", "instances")
 KINDS = ("services", "instances", "images", "operations", "events")
 
 
-def _waits(row: Row) -> str:
-    told = str(row["failure"] if row["phase"] == "failed" else row["waiting"])
+def _waits(row: wire.InstanceView) -> str:
+    told = row["failure"] if row["phase"] == "failed" else row["waiting"]
     return told or ("a rollout: its VM is not as the file says" if row["stale"] else "")
 
 
-def progress_of(row: Row) -> str:
+def progress_of(row: wire.Operation | wire.Rollout) -> str:
     """How far an operation is, in a word."""
-    return "paused" if row["paused"] and row["progress"] == "running" else str(row["progress"])
+    return "paused" if row["paused"] and row["progress"] == "running" else row["progress"]
 
 
-def _roles(row: Row) -> str:
+def _roles(row: wire.ServiceView) -> str:
     return ",".join(role["name"] for role in row["roles"])
 
 
-def _wanted(row: Row) -> int:
-    return sum(int(role["instances"]) for role in row["roles"])
+def _wanted(row: wire.ServiceView) -> int:
+    return sum(role["instances"] for role in row["roles"])
 
 
-def _seats(row: Row) -> int:
+def _seats(row: wire.ServiceView) -> int:
     """How many members its pools shall have."""
-    return sum(int(role["instances"]) for role in row["roles"] if role["endpoints"])
+    return sum(role["instances"] for role in row["roles"] if role["endpoints"])
 
 
-def _up(row: Row) -> str:
+def _up(row: wire.ServiceView) -> str:
     """How many of them the balancer has up; "" where there are none to be."""
     return f"{'?' if row['up'] is None else row['up']}/{_seats(row)}" if _seats(row) else ""
 
 
-def warnings(row: Row) -> str:
+def warnings(row: wire.InstanceView) -> str:
     """What is wrong with an instance that goes on all the same."""
     agent = f"its agent is broken: {row['agent_fault']}" if row["agent_fault"] else ""
     return "; ".join(filter(None, (row["warning"], agent)))
 
 
-def _service_state(row: Row) -> str:
+def _service_state(row: wire.ServiceView) -> str:
     if row["removing"]:
         return "removing"
     if row["serving"] + row["stopped"] != row["instances"] or row["instances"] != _wanted(row):
@@ -64,83 +68,88 @@ def _service_state(row: Row) -> str:
     return "serving" if row["up"] is None or row["up"] + row["stopped"] >= _seats(row) else "degraded"
 
 
-_COLUMNS: dict[str, tuple[list[Column], list[Column]]] = {
-    "services": (
-        [
-            ("NAME", lambda row: row["name"]),
-            ("VIP", lambda row: row["vip"]),
-            ("SERVING", lambda row: f"{row['serving']}/{_wanted(row)}"),
-            ("UP", _up),
-            ("STATE", _service_state),
-            ("AGE", lambda row: ago(row["created_at_s"])),
-        ],
-        [
-            ("ROLES", _roles),
-            ("NETWORK", lambda row: row["network"]["subnet"]),
-            ("REVISION", lambda row: str(row["revision"])),
-        ],
-    ),
-    "instances": (
-        [
-            ("NAME", lambda row: row["name"]),
-            ("PHASE", lambda row: row["phase"]),
-            ("SINCE", lambda row: ago(row["phase_since_s"])),
-            ("GENERATION", lambda row: str(row["generation"])),
-            ("BOOT", lambda row: str(row["boot"])),
-            ("ADDRESS", lambda row: row["address"]),
-        ],
-        [
-            ("POOL", lambda row: row["standing"] or ""),
-            ("CONNECTIONS", lambda row: "" if row["connections"] is None else str(row["connections"])),
-            ("IMAGE", lambda row: row["image"]),
-            ("MAC", lambda row: row["mac"]),
-            ("DOMAIN", lambda row: "" if row["domain"] is None else str(row["domain"])),
-            ("WAITS FOR", _waits),
-            ("WARNING", warnings),
-        ],
-    ),
-    "images": (
-        [
-            ("NAME", lambda row: ",".join(row["names"])),
-            ("DIGEST", lambda row: row["sha256"][:12]),
-            ("OS", lambda row: row["os"]),
-            ("FORMAT", lambda row: row["format"]),
-            ("SIZE", lambda row: size(row["size_bytes"])),
-            ("VIRTUAL", lambda row: size(row["virtual_size_bytes"])),
-            ("AGE", lambda row: ago(row["added_at_s"])),
-        ],
-        [("SHA256", lambda row: row["sha256"])],
-    ),
-    "operations": (
-        [
-            ("ID", lambda row: row["id"]),
-            ("VERB", lambda row: row["verb"]),
-            ("SUBJECT", lambda row: row["subject"]),
-            ("TARGETS", lambda row: str(len(row["targets"]))),
-            ("PROGRESS", progress_of),
-            ("AGE", lambda row: ago(row["created_at_s"])),
-        ],
-        [("TOGETHER", lambda row: str(row["together"])), ("MESSAGE", lambda row: row["message"])],
-    ),
-    "events": (
-        [
-            ("TIME", lambda row: clock(row["at_s"])),
-            ("SUBJECT", lambda row: row["subject"]),
-            ("MESSAGE", lambda row: row["message"]),
-        ],
-        [
-            ("PHASE", lambda row: row["phase"]),
-            ("AT", lambda row: f"{row['generation']}.{row['boot']}" if row["generation"] else ""),
-            ("NUMBER", lambda row: str(row["number"])),
-        ],
-    ),
+_SERVICES: Columns[wire.ServiceView] = (
+    [
+        ("NAME", lambda row: row["name"]),
+        ("VIP", lambda row: row["vip"]),
+        ("SERVING", lambda row: f"{row['serving']}/{_wanted(row)}"),
+        ("UP", _up),
+        ("STATE", _service_state),
+        ("AGE", lambda row: ago(row["created_at_s"])),
+    ],
+    [
+        ("ROLES", _roles),
+        ("NETWORK", lambda row: row["network"]["subnet"]),
+        ("REVISION", lambda row: str(row["revision"])),
+    ],
+)
+_INSTANCES: Columns[wire.InstanceView] = (
+    [
+        ("NAME", lambda row: row["name"]),
+        ("PHASE", lambda row: row["phase"]),
+        ("SINCE", lambda row: ago(row["phase_since_s"])),
+        ("GENERATION", lambda row: str(row["generation"])),
+        ("BOOT", lambda row: str(row["boot"])),
+        ("ADDRESS", lambda row: row["address"]),
+    ],
+    [
+        ("POOL", lambda row: row["standing"] or ""),
+        ("CONNECTIONS", lambda row: "" if row["connections"] is None else str(row["connections"])),
+        ("IMAGE", lambda row: row["image"]),
+        ("MAC", lambda row: row["mac"]),
+        ("DOMAIN", lambda row: "" if row["domain"] is None else str(row["domain"])),
+        ("WAITS FOR", _waits),
+        ("WARNING", warnings),
+    ],
+)
+_IMAGES: Columns[wire.Image] = (
+    [
+        ("NAME", lambda row: ",".join(row["names"])),
+        ("DIGEST", lambda row: row["sha256"][:12]),
+        ("OS", lambda row: row["os"]),
+        ("FORMAT", lambda row: row["format"]),
+        ("SIZE", lambda row: size(row["size_bytes"])),
+        ("VIRTUAL", lambda row: size(row["virtual_size_bytes"])),
+        ("AGE", lambda row: ago(row["added_at_s"])),
+    ],
+    [("SHA256", lambda row: row["sha256"])],
+)
+_OPERATIONS: Columns[wire.Operation] = (
+    [
+        ("ID", lambda row: row["id"]),
+        ("VERB", lambda row: row["verb"]),
+        ("SUBJECT", lambda row: row["subject"]),
+        ("TARGETS", lambda row: str(len(row["targets"]))),
+        ("PROGRESS", progress_of),
+        ("AGE", lambda row: ago(row["created_at_s"])),
+    ],
+    [("TOGETHER", lambda row: str(row["together"])), ("MESSAGE", lambda row: row["message"])],
+)
+_EVENTS: Columns[wire.Event] = (
+    [
+        ("TIME", lambda row: clock(row["at_s"])),
+        ("SUBJECT", lambda row: row["subject"]),
+        ("MESSAGE", lambda row: row["message"]),
+    ],
+    [
+        ("PHASE", lambda row: row["phase"]),
+        ("AT", lambda row: f"{row['generation']}.{row['boot']}" if row["generation"] else ""),
+        ("NUMBER", lambda row: str(row["number"])),
+    ],
+)
+_COLUMNS: dict[str, Columns[Any]] = {
+    "services": _SERVICES,
+    "instances": _INSTANCES,
+    "images": _IMAGES,
+    "operations": _OPERATIONS,
+    "events": _EVENTS,
 }
 
 
-def columns(kind: str, form: str, *, shows_labels: bool = False) -> list[Column]:
+def columns(kind: str, form: str, *, shows_labels: bool = False) -> list[Column[Any]]:
     """The columns of a table; wide ones come after the others, before the last one of events."""
     narrow, more = _COLUMNS[kind]
-    labels: list[Column] = [("LABELS", labels_of)] if shows_labels else []
+    labels: list[Column[Any]] = [("LABELS", labels_of)] if shows_labels else []
     return [*narrow, *(more if form == "wide" else ()), *labels]
 
 
@@ -181,7 +190,7 @@ def fetch(client: Client, kind: str, name: str, *, seats: bool = False) -> Seque
             return client.instances(name, seats=seats)
 
 
-def labels_of(row: Row) -> str:
+def labels_of(row: wire.ServiceView | wire.InstanceView) -> str:
     """As `-l` takes them."""
     return ",".join(f"{key}={value}" for key, value in row["labels"].items())
 

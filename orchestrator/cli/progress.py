@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.cli import render
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
+
+    from orchestrator.client import wire
 
 _STYLES = {
     "serving": "green",
@@ -27,7 +28,7 @@ _REFRESH_PER_S = 4
 class Progress(Protocol):
     """Told of every change; a `with` around the telling."""
 
-    def tell(self, row: Mapping[str, Any]) -> None:
+    def tell(self, row: wire.InstanceView) -> None:
         """An instance as it is now."""
 
     def __enter__(self) -> Progress: ...
@@ -42,7 +43,7 @@ class _Warnings:
         self._before: dict[str, str] = {}
         self._new: dict[tuple[str, str], None] = {}
 
-    def note(self, row: Mapping[str, Any]) -> None:
+    def note(self, row: wire.InstanceView) -> None:
         before = self._before.setdefault(row["name"], row["warning"])
         if row["warning"] != before:
             self._before[row["name"]] = row["warning"]
@@ -62,7 +63,7 @@ class Lines:
         self._told: dict[str, tuple[object, ...]] = {}
         self._warnings = _Warnings()
 
-    def tell(self, row: Mapping[str, Any]) -> None:
+    def tell(self, row: wire.InstanceView) -> None:
         """See Progress."""
         self._warnings.note(row)
         state = (row["phase"], row["generation"], row["boot"])
@@ -84,11 +85,11 @@ class Board:
     """A table on the terminal, one line per instance."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._rows: dict[str, wire.InstanceView] = {}
         self._live: Live | None = None
         self._warnings = _Warnings()
 
-    def tell(self, row: Mapping[str, Any]) -> None:
+    def tell(self, row: wire.InstanceView) -> None:
         """See Progress."""
         self._warnings.note(row)
         self._rows[row["name"]] = row

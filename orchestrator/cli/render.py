@@ -15,17 +15,18 @@ from orchestrator.client.clock import now_s
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, TextIO
+    from typing import Any, TextIO, TypeVar
 
     from orchestrator.errors import VmroleError
 
     Row = Mapping[str, Any]
-    Column = tuple[str, Callable[[Any], str]]  # header, and the cell of a value
+    T = TypeVar("T")
+    Column = tuple[str, Callable[[T], str]]  # header, and the cell of a value
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 
 
-def table(columns: Sequence[Column], rows: Iterable[Row], *, headers: bool = True) -> list[str]:
+def table(columns: Sequence[Column[T]], rows: Iterable[T], *, headers: bool = True) -> list[str]:
     """Lines with aligned cells; the last column is not padded."""
     cells = [[plain(cell(row)) or "-" for _, cell in columns] for row in rows]
     if headers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.cli import render
 from orchestrator.cli.progress import Progress
@@ -14,14 +14,15 @@ from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
 
 if TYPE_CHECKING:
+    from orchestrator.client import wire
     from orchestrator.client.transport import Json
-    from orchestrator.client.wire import Operation
 
-Test = Callable[[Mapping[str, Any]], bool]
+    Test = Callable[[wire.InstanceView], bool]
+
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
 
 
-def settled(row: Mapping[str, Any]) -> bool:
+def settled(row: wire.InstanceView) -> bool:
     """Whether an instance serves, at least as new as it was asked to be, or is off as it was asked to be; one that is
     to go is not settled yet.
     """
@@ -30,18 +31,18 @@ def settled(row: Mapping[str, Any]) -> bool:
     return row["phase"] == "serving" and not _behind(row) and not row["removing"]
 
 
-def off(row: Mapping[str, Any]) -> bool:
+def off(row: wire.InstanceView) -> bool:
     """Whether an instance is stopped because somebody asked for that."""
-    return row["phase"] == "stopped" and bool(row["stop_asked"]) and not row["removing"]
+    return row["phase"] == "stopped" and row["stop_asked"] and not row["removing"]
 
 
-def hopeless(row: Mapping[str, Any]) -> bool:
+def hopeless(row: wire.InstanceView) -> bool:
     """Whether an instance has failed and nobody has asked for another try: waiting cannot help."""
     return row["phase"] == "failed" and not _behind(row) and not row["removing"] and not row["stop_asked"]
 
 
-def _behind(row: Mapping[str, Any]) -> bool:
-    return bool((row["generation"], row["boot"]) < (row["wanted_generation"], row["wanted_boot"]))
+def _behind(row: wire.InstanceView) -> bool:
+    return (row["generation"], row["boot"]) < (row["wanted_generation"], row["wanted_boot"])
 
 
 def end_of(timeout_s: float | None) -> float | None:
@@ -63,7 +64,7 @@ def until_serving(
 
     Raises Permanent when one has failed, NotFound when they are gone, WaitedTooLong.
     """
-    rows: dict[str, Mapping[str, Any]] = {}
+    rows: dict[str, wire.InstanceView] = {}
     complete = False
     if until is not None and until <= clock.monotonic_s() and all(is_there(row) for row in client.instances(subject)):
         return  # A wait of no time is a question.
@@ -93,7 +94,7 @@ def until_settled(client: Client, subject: str, until: float | None) -> None:
     until_serving(client, subject, until, new_progress())
 
 
-def _concerns(operation: Operation, subject: str) -> bool:
+def _concerns(operation: wire.Operation, subject: str) -> bool:
     """Whether the operation changes an instance of the subject: an instance's name, ROLE.SERVICE or SERVICE."""
     if subject == operation["service"]:
         return True
@@ -113,7 +114,7 @@ def until_gone(
 
     `removed`: its removal has been asked for, so what is there and is not being removed has its name from it.
     """
-    rows: dict[str, Mapping[str, Any]] = {}
+    rows: dict[str, wire.InstanceView] = {}
     complete = False
     with progress, _in_time(rows, lambda _row: False):
         for kind, value, _ in client.watch_instances(subject, until=until):
@@ -131,13 +132,13 @@ def until_gone(
         clock.pause(_POLL_S)
 
 
-def until_over(client: Client, operation: Mapping[str, Any], until: float | None, progress: Progress) -> None:
+def until_over(client: Client, operation: wire.Operation, until: float | None, progress: Progress) -> None:
     """Returns when the operation is done.
 
     Raises Permanent when it has failed, Conflict when somebody wanted something else meanwhile, WaitedTooLong.
     """
     last: Json = operation
-    rows: dict[str, Mapping[str, Any]] = {}
+    rows: dict[str, wire.InstanceView] = {}
     is_paused, waits = False, ""
     with progress, _in_time(rows, off if operation["verb"] == "stop" else settled):
         for kind, value, _ in client.watch_operation(operation["id"], until=until):
@@ -163,14 +164,14 @@ def until_over(client: Client, operation: Mapping[str, Any], until: float | None
         raise Conflict(f"{what} was superseded: {last['message']}", hint="ask: vmrole get operations")
 
 
-def _held(operation: Mapping[str, Any]) -> str:
+def _held(operation: wire.Operation) -> str:
     """What of a rollout waits for whose word; "" for one that goes on."""
     part = operation["walk"]["unreleased"]
     return f"{part} waits for: vmrole rollout next {operation['service']}" if part else ""
 
 
 @contextlib.contextmanager
-def _in_time(rows: Mapping[str, Mapping[str, Any]], is_there: Test) -> Iterator[None]:
+def _in_time(rows: Mapping[str, wire.InstanceView], is_there: Test) -> Iterator[None]:
     """A time that is over is told with who is not there yet, and where he is."""
     try:
         yield
@@ -181,16 +182,16 @@ def _in_time(rows: Mapping[str, Mapping[str, Any]], is_there: Test) -> Iterator[
         )
         raise
     except WaitedTooLong as error:
-        late = [row for row in rows.values() if not is_there(row)]
-        if not late:
+        absent = [row for row in rows.values() if not is_there(row)]
+        if not absent:
             raise
-        more = f", and {len(late) - 1} more are not there" if len(late) > 1 else ""
-        told = f"the time was over: {late[0]['name']} is {late[0]['phase']}{more}"
-        hint = f"ask: vmrole why {late[0]['name']}; or wait longer: it goes on"
+        more = f", and {len(absent) - 1} more are not there" if len(absent) > 1 else ""
+        told = f"the time was over: {absent[0]['name']} is {absent[0]['phase']}{more}"
+        hint = f"ask: vmrole why {absent[0]['name']}; or wait longer: it goes on"
         raise WaitedTooLong(told, hint=hint) from error
 
 
-def _take(rows: dict[str, Mapping[str, Any]], kind: str, value: Json, progress: Progress) -> bool:
+def _take(rows: dict[str, wire.InstanceView], kind: str, value: Json, progress: Progress) -> bool:
     """Notes a message of a watch; whether the rows are complete from now on."""
     if kind == "instance":
         rows[value["name"]] = value

@@ -43,97 +43,101 @@ class Client:
         found: wire.Health = self.call("GET", "/healthz")
         return found
 
-    def services(self, *, seats: bool = False, labels: str = "") -> list[wire.Service]:
+    def services(self, *, seats: bool = False, labels: str = "") -> list[wire.ServiceView]:
         """Services; `seats`: with how many members the balancer has up."""
-        found: list[wire.Service] = self.call("GET", "/v1/services", {"seats": seats, "labels": labels})
+        found: list[wire.ServiceView] = self.call("GET", "/v1/services", {"seats": seats, "labels": labels})
         return found
 
-    def service(self, name: str, *, seats: bool = False) -> wire.Service:
+    def service(self, name: str, *, seats: bool = False) -> wire.ServiceView:
         """One service."""
-        found: wire.Service = self.call("GET", f"/v1/services/{transport.part(name)}", {"seats": seats})
+        found: wire.ServiceView = self.call("GET", f"/v1/services/{transport.part(name)}", {"seats": seats})
         return found
 
     def service_file(self, name: str) -> str:
         """One service as YAML that `apply` takes."""
-        found: dict[str, str] = self.call("GET", f"/v1/services/{transport.part(name)}/file")
+        found: wire.ServiceFile = self.call("GET", f"/v1/services/{transport.part(name)}/file")
         return found["text"]
 
-    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.Applied:
+    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.AppliedView:
         """Applies a document; `expected` is the revision that was read, 0 for "there is none yet"."""
         headers = {"content-type": "application/yaml", **_expecting(expected)}
         query = {"dry_run": dry_run}
-        found: wire.Applied = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
+        found: wire.AppliedView = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
         return found
 
-    def check(self, texts: Sequence[str]) -> list[wire.Checked]:
+    def check(self, texts: Sequence[str]) -> list[wire.CheckedView]:
         """What applying the documents one after the other would do; nothing is done."""
-        found: list[wire.Checked] = self._json("POST", "/v1/services/check", {"documents": list(texts)}, {})
+        wish: wire.Documents = {"documents": list(texts)}
+        found: list[wire.CheckedView] = self._json("POST", "/v1/services/check", wish, {})
         return found
 
-    def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> wire.Service:
+    def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> wire.ServiceView:
         """Changes how many instances roles have: all that are named, or none."""
         path = f"/v1/services/{transport.part(service)}/instances"
-        found: wire.Service = self._json("PUT", path, {"roles": dict(counts)}, _expecting(expected))
+        wish: wire.Counts = {"roles": dict(counts)}
+        found: wire.ServiceView = self._json("PUT", path, wish, _expecting(expected))
         return found
 
-    def remove(self, service: str, *, expected: int | None = None) -> wire.Service:
+    def remove(self, service: str, *, expected: int | None = None) -> wire.ServiceView:
         """Asks for the removal of a service; see `apply`."""
         path = f"/v1/services/{transport.part(service)}"
-        found: wire.Service = self.call("DELETE", path, headers=_expecting(expected))
+        found: wire.ServiceView = self.call("DELETE", path, headers=_expecting(expected))
         return found
 
-    def endpoints(self, service: str) -> list[wire.Endpoint]:
+    def endpoints(self, service: str) -> list[wire.EndpointView]:
         """What a service's endpoints carry, by role."""
-        found: list[wire.Endpoint] = self.call("GET", f"/v1/services/{transport.part(service)}/endpoints")
+        found: list[wire.EndpointView] = self.call("GET", f"/v1/services/{transport.part(service)}/endpoints")
         return found
 
-    def revisions(self, service: str) -> list[wire.Revision]:
+    def revisions(self, service: str) -> list[wire.RevisionView]:
         """The last versions of a service's file, the oldest first."""
-        found: list[wire.Revision] = self.call("GET", f"/v1/services/{transport.part(service)}/revisions")
+        found: list[wire.RevisionView] = self.call("GET", f"/v1/services/{transport.part(service)}/revisions")
         return found
 
-    def rollout(self, service: str) -> wire.Rollout:
+    def rollout(self, service: str) -> wire.RolloutView:
         """How far a service is on its way to its newest file."""
-        found: wire.Rollout = self.call("GET", f"/v1/services/{transport.part(service)}/rollout")
+        found: wire.RolloutView = self.call("GET", f"/v1/services/{transport.part(service)}/rollout")
         return found
 
-    def pause(self, service: str, *, on: bool) -> wire.Rollout:
+    def pause(self, service: str, *, on: bool) -> wire.RolloutView:
         """Pauses the service's rollout, or goes on with it."""
         path = f"/v1/services/{transport.part(service)}/rollout"
-        found: wire.Rollout = self._json("PUT", path, {"paused": on}, {})
+        wish: wire.Pause = {"paused": on}
+        found: wire.RolloutView = self._json("PUT", path, wish, {})
         return found
 
-    def next_domain(self, service: str) -> wire.Rollout:
+    def next_domain(self, service: str) -> wire.RolloutView:
         """Lets the next domain of the service's rollout go."""
         path = f"/v1/services/{transport.part(service)}/rollout/next"
-        found: wire.Rollout = self._json("POST", path, {}, {})
+        found: wire.RolloutView = self._json("POST", path, {}, {})
         return found
 
     def undo(
         self, service: str, *, to: int | None = None, dry_run: bool = False, expected: int | None = None
-    ) -> wire.Applied:
+    ) -> wire.AppliedView:
         """Applies an old revision of a service's file again, as a new one; None: the one before the last."""
         path = f"/v1/services/{transport.part(service)}/rollout/undo"
         headers = {"content-type": "application/json", **_expecting(expected)}
-        body = json.dumps({"to": to}).encode()
-        found: wire.Applied = self.call("POST", path, {"dry_run": dry_run}, body=body, headers=headers)
+        wish: wire.Undo = {"to": to}
+        body = json.dumps(wish).encode()
+        found: wire.AppliedView = self.call("POST", path, {"dry_run": dry_run}, body=body, headers=headers)
         return found
 
-    def instances(self, subject: str = "", *, seats: bool = False, labels: str = "") -> list[wire.Instance]:
+    def instances(self, subject: str = "", *, seats: bool = False, labels: str = "") -> list[wire.InstanceView]:
         """Instances of a service or role, or the one named; `seats`: with their standing at the balancer."""
         query = {"subject": subject, "seats": seats, "labels": labels}
-        found: list[wire.Instance] = self.call("GET", "/v1/instances", query)
+        found: list[wire.InstanceView] = self.call("GET", "/v1/instances", query)
         return found
 
-    def instance(self, name: str) -> wire.Instance:
+    def instance(self, name: str) -> wire.InstanceView:
         """One instance."""
-        found: wire.Instance = self.call("GET", f"/v1/instances/{transport.part(name)}")
+        found: wire.InstanceView = self.call("GET", f"/v1/instances/{transport.part(name)}")
         return found
 
     def why(self, name: str) -> list[str]:
         """Sentences."""
-        found: list[str] = self.call("GET", f"/v1/instances/{transport.part(name)}/why")["sentences"]
-        return found
+        found: wire.Why = self.call("GET", f"/v1/instances/{transport.part(name)}/why")
+        return found["sentences"]
 
     def agent(self, name: str) -> wire.Agent:
         """What the guest's agent says of itself."""
@@ -146,16 +150,16 @@ class Client:
         found: bytes = self.call("GET", f"/v1/instances/{transport.part(name)}/console", query, raw=True)
         return found
 
-    def act(self, verb: str, subject: str, *, together: int | None = None, labels: str = "") -> wire.Operation:
+    def act(self, verb: wire.Verb, subject: str, *, together: int | None = None, labels: str = "") -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
-        wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}
+        wish: wire.Wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found
 
-    def protect(self, subject: str, *, on: bool, labels: str = "") -> list[wire.Instance]:
+    def protect(self, subject: str, *, on: bool, labels: str = "") -> list[wire.InstanceView]:
         """Protects an instance, a role or a service from every verb and from healing, or ends that."""
-        wish = {"subject": subject, "protected": on, "labels": labels}
-        found: list[wire.Instance] = self._json("PUT", "/v1/protection", wish, {})
+        wish: wire.Protection = {"subject": subject, "protected": on, "labels": labels}
+        found: list[wire.InstanceView] = self._json("PUT", "/v1/protection", wish, {})
         return found
 
     def operations(self) -> list[wire.Operation]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from orchestrator.model import Os
-from orchestrator.model.cause import Kind
 
 _QUESTION: Final = "has the image an agent?"
 HINT: Final = {
@@ -16,9 +14,3 @@ HINT: Final = {
     ),
     Os.WINDOWS: f"{_QUESTION} Run guest-agent\\qemu-ga-x86_64.msi of the virtio-win disc in it, before sysprep",
 }
-
-
-def is_asked(row: Mapping[str, Any]) -> bool:
-    """Whether an instance, as the API shows it, waits with that question."""
-    cause = row["cause"]
-    return cause is not None and bool(cause["kind"] == Kind.NO_AGENT)

@@ -12,7 +12,7 @@ from orchestrator.cli.groups import Group
 from orchestrator.cli.options import config_option, examples, format_option
 
 if TYPE_CHECKING:
-    from orchestrator.cli.render import Column
+    from orchestrator.cli.render import Column, Row
 
 
 @click.group(cls=Group, epilog=examples("vmrole config show"))
@@ -42,7 +42,7 @@ def show(config: Path | None, form: str) -> None:
     render.show(render.table(_COLUMNS, rows))
 
 
-_COLUMNS: list[Column] = [
+_COLUMNS: list[Column[Row]] = [
     ("KEY", lambda row: row["key"]),
     ("VALUE", lambda row: row["value"]),
     ("FROM", lambda row: row["from"]),

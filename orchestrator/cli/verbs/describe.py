@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,8 @@ from orchestrator.errors import NotFound
 if TYPE_CHECKING:
     from orchestrator.cli.render import Column
     from orchestrator.client import wire
+
+    _Carries = Column[tuple[str, str, wire.Traffic]]  # an endpoint or a member of one, and what that carries
 
 EVENTS_SHOWN = 10
 
@@ -70,25 +72,25 @@ def _service(client: Client, name: str) -> list[str]:
     ]
 
 
-_TRAFFIC: list[Column] = [
-    ("ENDPOINT", lambda row: row["endpoint"]),
-    ("MEMBER", lambda row: row["member"]),
-    ("OPEN", lambda row: str(row["open"])),
-    ("BEGUN", lambda row: _count(row["begun"])),
-    ("RECEIVED", lambda row: _bytes(row["received_bytes"])),
-    ("SENT", lambda row: _bytes(row["sent_bytes"])),
-    ("REFUSALS", lambda row: _count(row["refusals"])),
-    ("ERRORS", lambda row: _count(row["errors"])),
+_TRAFFIC: list[_Carries] = [
+    ("ENDPOINT", lambda has: has[0]),
+    ("MEMBER", lambda has: has[1]),
+    ("OPEN", lambda has: str(has[2]["open"])),
+    ("BEGUN", lambda has: _count(has[2]["begun"])),
+    ("RECEIVED", lambda has: _bytes(has[2]["received_bytes"])),
+    ("SENT", lambda has: _bytes(has[2]["sent_bytes"])),
+    ("REFUSALS", lambda has: _count(has[2]["refusals"])),
+    ("ERRORS", lambda has: _count(has[2]["errors"])),
 ]
 
 
-def _traffic(endpoints: Sequence[wire.Endpoint]) -> list[str]:
+def _traffic(endpoints: Sequence[wire.EndpointView]) -> list[str]:
     """What each endpoint carries, and below it its members; nothing of one that is not served now."""
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[str, str, wire.Traffic]] = []
     for end in endpoints:
         if end["whole"] is not None:
-            rows.append({"endpoint": f"{end['role']}.{end['name']}", "member": "", **end["whole"]})
-            rows += [{"endpoint": "", "member": member, **of_it} for member, of_it in end["members"].items()]
+            rows.append((f"{end['role']}.{end['name']}", "", end["whole"]))
+            rows += [("", member, of_it) for member, of_it in end["members"].items()]
     return ["", *_section("Traffic", render.table(_TRAFFIC, rows))] if rows else []
 
 
@@ -101,7 +103,7 @@ def _bytes(number: int | None) -> str:
     return "" if number is None else render.size(number)
 
 
-def _upgrade(upgrade: Mapping[str, Any]) -> str:
+def _upgrade(upgrade: wire.Upgrade) -> str:
     """How its instances are made anew, in words; "" where that is as usual."""
     part, most = upgrade["max_unavailable_percent"], upgrade["max_unavailable"]
     words = [
@@ -119,7 +121,7 @@ def _upgrade(upgrade: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, words))
 
 
-def _rollout(found: wire.Rollout) -> str:
+def _rollout(found: wire.RolloutView) -> str:
     """How far the rollout that runs is, or what the last one has left; "" where there is nothing to say."""
     last = found["rollout"]
     if last is None or last["progress"] in ("done", "superseded"):
@@ -128,7 +130,7 @@ def _rollout(found: wire.Rollout) -> str:
     return f"to revision {last['to_revision']}, {state}: {last['message']}"
 
 
-def _role(role: Mapping[str, Any]) -> list[tuple[str, object]]:
+def _role(role: wire.Role) -> list[tuple[str, object]]:
     size, setup, ready = role["size"], role["setup"], role["ready"]
     endpoints = [f"{one['name']} {one['port']} -> {one['target']} ({one['mode']})" for one in role["endpoints"]]
     storage = [f"{one['name']} {one['size_mib']} MiB" for one in role["local_storage"]]
@@ -177,7 +179,7 @@ def _instance(client: Client, name: str) -> list[str]:
     return [*_fields(pairs), *_past(client, row["name"])]
 
 
-def _file(client: Client, row: wire.Instance) -> str:
+def _file(client: Client, row: wire.InstanceView) -> str:
     """Of which revision of its service's file its VM is; "" of a service that is gone by now."""
     try:
         found = client.rollout(row["service"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +17,7 @@ from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound, Transient, VmroleError
-from orchestrator.rules import admission, no_agent
+from orchestrator.rules import admission
 
 if TYPE_CHECKING:
     from orchestrator.client import wire
@@ -94,10 +94,10 @@ class _Hints:
         self._inner = inner
         self._said = False
 
-    def tell(self, row: Mapping[str, Any]) -> None:
+    def tell(self, row: wire.InstanceView) -> None:
         """See Progress."""
         self._inner.tell(row)
-        if not self._said and no_agent.is_asked(row):
+        if not self._said and row["cause"] and row["cause"]["kind"] == "no-agent":
             self._said = True
             render.say(f"{row['name']}: {render.plain(row['waiting'])}")
 
@@ -109,7 +109,7 @@ class _Hints:
         self._inner.__exit__(*ends)
 
 
-def _is_mute(client: Client, canary: wire.Instance) -> bool:
+def _is_mute(client: Client, canary: wire.InstanceView) -> bool:
     """Whether no agent answers, nor ever has: each boot that one has told of is counted."""
     if canary["boot"] or canary["boot_id"]:
         return False
@@ -121,7 +121,7 @@ def _is_mute(client: Client, canary: wire.Instance) -> bool:
 
 
 @contextlib.contextmanager
-def _deployed(client: Client, service: str, text: str, until: float | None) -> Iterator[wire.Instance]:
+def _deployed(client: Client, service: str, text: str, until: float | None) -> Iterator[wire.InstanceView]:
     """The canary while it serves. Whatever happens, it is removed; a failed one has left its sentence behind."""
     client.apply(text, expected=0)
     try:
@@ -161,10 +161,10 @@ def _show(image: wire.Image, found: list[admission.Observation], seen: list[admi
         return
     render.show(render.plain(line) for one in found for line in _lines(one))
     phases = list(dict.fromkeys(phase for lap in seen for phase in lap.phases_s))
-    columns: list[render.Column] = [("GENERATION", lambda lap: str(lap.generation))]
+    columns: list[render.Column[admission.Lap]] = [("GENERATION", lambda lap: str(lap.generation))]
     columns += [(phase.upper(), functools.partial(_seconds, phase)) for phase in phases]
     columns.append(("TOTAL", lambda lap: f"{lap.total_s:.1f} s"))
-    render.show(render.table(columns, seen))  # type: ignore[arg-type] # a lap is no JSON, and has no need to be
+    render.show(render.table(columns, seen))
     if image["suggested"]:
         words = ", ".join(f"{key.removesuffix('_s')} {value:.0f} s" for key, value in image["suggested"].items())
         render.show([f"suggested deadlines, kept with the image: {words}"])

@@ -44,7 +44,7 @@ def inventory(client: Client, listing: bool, host: str | None, user: str | None,
     render.show([json.dumps(answer, indent=2, ensure_ascii=False)])
 
 
-def groups(instances: Sequence[wire.Instance], host: str, user: str | None) -> dict[str, Any]:
+def groups(instances: Sequence[wire.InstanceView], host: str, user: str | None) -> dict[str, Any]:
     """What Ansible's `--list` expects: groups with their hosts, and the variables of all in `_meta`."""
     members: dict[str, list[str]] = {}
     for instance in instances:
@@ -64,7 +64,7 @@ def groups(instances: Sequence[wire.Instance], host: str, user: str | None) -> d
     }
 
 
-def variables(instance: wire.Instance, user: str | None) -> dict[str, Any]:
+def variables(instance: wire.InstanceView, user: str | None) -> dict[str, Any]:
     """Of one instance: its address in the private network, and what vmrole knows of it."""
     told: dict[str, Any] = {"ansible_host": instance["address"]}
     if user is not None:

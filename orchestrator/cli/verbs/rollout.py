@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +17,8 @@ from orchestrator.client.client import Client
 if TYPE_CHECKING:
     from orchestrator.cli.render import Column
     from orchestrator.client import wire
+
+    _Has = Column[tuple[wire.InstanceView, int]]  # an instance, and of which revision its VM is
 
 _SERVICE = click.argument("service", shell_complete=names.service)
 _INSTANCES_SHOWN = 6  # of a revision; then how many more
@@ -34,22 +35,22 @@ def rollout() -> None:
 def status(client: Client, service: str) -> None:
     """Says how far a service is on its way to its newest file, and of which revision each instance is."""
     found = client.rollout(service)
-    rows = [{**row, "of": found["instances"].get(row["name"], 0)} for row in client.instances(service)]
-    behind = sum(bool(row["stale"]) for row in rows)
+    rows = [(row, found["instances"].get(row["name"], 0)) for row in client.instances(service)]
+    behind = sum(row["stale"] for row, _ in rows)
     left = f"; {behind} of {len(rows)} instances not as the file says" if behind else ""
     render.show([f"{service}: revision {found['file_revision']}{_state(found)}{left}"])
     if rows:
-        domains: list[Column] = [("DOMAIN", lambda row: str(row["domain"]))]
+        domains: list[_Has] = [("DOMAIN", lambda has: str(has[0]["domain"]))]
         render.show(render.table([*_INSTANCES, *(domains if found["upgrade"]["domains"] else [])], rows))
     render.show(comparison(found))
 
 
-def comparison(found: wire.Rollout) -> list[str]:
+def comparison(found: wire.RolloutView) -> list[str]:
     """How the canary is beside the others; nothing without one."""
     return ["", *render.table(_COMPARED, found["compared"])] if found["compared"] else []
 
 
-_COMPARED: list[Column] = [
+_COMPARED: list[Column[wire.Compared]] = [
     ("", lambda row: row["name"]),
     ("SERVING", lambda row: f"{row['serving']}/{row['instances']}"),
     ("UP", lambda row: "" if row["up"] is None else f"{row['up']}/{row['instances']}"),
@@ -58,15 +59,15 @@ _COMPARED: list[Column] = [
     ("HEALED", lambda row: str(row["strikes"])),
     ("ERRORS", lambda row: "" if row["errors"] is None else f"{row['errors']}/{row['begun']}"),
 ]
-_INSTANCES: list[Column] = [
-    ("INSTANCE", lambda row: row["name"]),
-    ("REVISION", lambda row: str(row["of"] or "?")),
-    ("PHASE", lambda row: row["phase"]),
-    ("WAITS FOR", lambda row: row["failure"] if row["phase"] == "failed" else row["waiting"]),
+_INSTANCES: list[_Has] = [
+    ("INSTANCE", lambda has: has[0]["name"]),
+    ("REVISION", lambda has: str(has[1] or "?")),
+    ("PHASE", lambda has: has[0]["phase"]),
+    ("WAITS FOR", lambda has: has[0]["failure"] if has[0]["phase"] == "failed" else has[0]["waiting"]),
 ]
 
 
-def _state(found: wire.Rollout) -> str:
+def _state(found: wire.RolloutView) -> str:
     """What there is to say of the rollout; "" where there has been none to this file."""
     last = found["rollout"]
     if last is None:
@@ -90,7 +91,7 @@ def history(client: Client, service: str) -> None:
         render.show([head, *(f"  {line}" for line in [*lines, _holders(one)])])
 
 
-def _holders(one: Mapping[str, Any]) -> str:
+def _holders(one: wire.RevisionView) -> str:
     have = one["instances"]
     more = f" and {len(have) - _INSTANCES_SHOWN} more" if len(have) > _INSTANCES_SHOWN else ""
     return f"of it are: {', '.join(have[:_INSTANCES_SHOWN])}{more}" if have else "no instance is of it"

@@ -42,7 +42,7 @@ def ssh_config(client: Client, subject: str, user: str | None) -> None:
         render.show(block(instance, user))
 
 
-def block(instance: wire.Instance, user: str | None) -> list[str]:
+def block(instance: wire.InstanceView, user: str | None) -> list[str]:
     """The lines for one instance, which is known by its full name."""
     lines = [
         f"Host {instance['name']}",

@@ -12,6 +12,7 @@ from orchestrator.client.client import Client
 
 if TYPE_CHECKING:
     from orchestrator.cli.render import Column
+    from orchestrator.client import wire
 
 
 @click.command(epilog=examples("vmrole verify", "vmrole verify --repair"))
@@ -30,7 +31,7 @@ def verify(client: Client, form: str, repair: bool) -> int:
     if form != "table":
         render.show([render.dump(found, form)])
     elif found:
-        columns: list[Column] = [
+        columns: list[Column[wire.Finding]] = [
             ("CODE", lambda row: row["code"]),
             ("SUBJECT", lambda row: row["subject"]),
             ("MESSAGE", lambda row: row["message"]),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import typing
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.api.app import create_app, description
-from orchestrator.client import wire
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.present import Present
@@ -19,31 +19,11 @@ from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.tools.layout import Layout
+from tests.unit.api.stub import HEAD, stub
 from tests.world.places import REPOSITORY
 
 FILE = REPOSITORY / "docs" / "openapi.json"
-SCHEMA_OF = {
-    wire.Service: "ServiceView",
-    wire.Instance: "InstanceView",
-    wire.Cause: "CauseView",
-    wire.Unit: "Unit",
-    wire.Image: "Image",
-    wire.Arrival: "Arrival",
-    wire.Operation: "Operation",
-    wire.Event: "Event",
-    wire.Change: "Change",
-    wire.Applied: "AppliedView",
-    wire.Checked: "CheckedView",
-    wire.Revision: "RevisionView",
-    wire.RolloutOf: "Rollout",
-    wire.Rollout: "RolloutView",
-    wire.Compared: "Compared",
-    wire.Traffic: "Traffic",
-    wire.Endpoint: "EndpointView",
-    wire.Finding: "Finding",
-    wire.Health: "Health",
-    wire.Agent: "Agent",
-}
+TYPES = REPOSITORY / "orchestrator" / "client" / "wire.pyi"
 
 
 def described(directory: Path) -> dict[str, Any]:
@@ -66,6 +46,12 @@ def described(directory: Path) -> dict[str, Any]:
 def text(value: dict[str, Any]) -> str:
     """As the file has it."""
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def types(value: dict[str, Any]) -> str:
+    """As the client's type checker has them, in the form of all our files."""
+    ruff = [str(Path(sys.executable).parent / "ruff"), "format", "--stdin-filename", str(TYPES), "-"]
+    return subprocess.run(ruff, input=stub(value), capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -96,45 +82,49 @@ def test_user_data_has_no_default_that_tells(found: dict[str, Any]) -> None:
     assert role["properties"]["user_data"].get("default", "") == ""
 
 
-@pytest.mark.parametrize("shape", SCHEMA_OF, ids=lambda shape: shape.__name__)
-def test_the_clients_shapes_are_the_apps(shape: Any, found: dict[str, Any]) -> None:
-    """What the client's types promise is what the API's schemas have, name by name and kind by kind."""
-    schema = found["components"]["schemas"][SCHEMA_OF[shape]]
-    kinds = {name: _kinds(hint) for name, hint in typing.get_type_hints(shape).items()}
-    assert kinds == {name: _schema_kinds(value) for name, value in schema["properties"].items()}
+def test_the_clients_types_are_what_the_app_says(found: dict[str, Any]) -> None:
+    """orchestrator/client/wire.pyi comes from the app: no key of an answer or a request is written down twice."""
+    assert TYPES.read_text() == types(found), "run: python -m tests.unit.api.test_openapi"
 
 
-_JSON_KINDS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", list: "array"}
-
-
-def _kinds(hint: Any) -> set[str]:
-    parts = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
-    return {_JSON_KINDS.get(typing.get_origin(part) or part, "object") for part in parts}
-
-
-def _schema_kinds(value: dict[str, Any]) -> set[str]:
-    if "anyOf" in value:
-        return set().union(*(_schema_kinds(one) for one in value["anyOf"]))
-    if "$ref" in value:
-        enums = (
-            "Phase",
-            "Standing",
-            "Verb",
-            "Progress",
-            "Os",
-            "DiskFormat",
-            "Step",
-            "AnswerFormat",
-            "Kind",
-            "Whose",
-            "UnitState",
-        )
-        return {"string" if value["$ref"].rpartition("/")[2] in enums else "object"}
-    return {value["type"]}
+def test_what_an_answer_may_leave_out_is_nothing() -> None:
+    """Answers hold every key, requests those that have to be there; of two kinds, a pair, a word: as they are."""
+    reference = "#/components/schemas/"
+    properties = {
+        "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"$ref": f"{reference}a__Word"}]},
+        "more": {"anyOf": [{"type": "array", "items": {"$ref": f"{reference}b__Word"}}, {"type": "null"}]},
+        "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "fixed": {"const": True, "type": "boolean"},
+    }
+    shape = {"type": "object", "properties": properties, "required": ["pair"]}
+    words = {"a__Word": {"enum": ["a", "b"]}, "b__Word": {"enum": ["c"]}}
+    schemas = {"Asked": shape, "Told": shape, **words}
+    paths = {"/": {"get": {"responses": {"200": {"schema": {"$ref": f"{reference}Told"}}}}}}
+    assert stub({"paths": paths, "components": {"schemas": schemas}}).removeprefix(HEAD).split("\n") == [
+        "",
+        'AWord = Literal["a", "b"]',
+        "",
+        "class Asked(TypedDict):",
+        "    pair: tuple[str, AWord]",
+        "    more: NotRequired[list[BWord] | None]",
+        "    counts: NotRequired[dict[str, int]]",
+        "    fixed: NotRequired[Literal[True]]",
+        "",
+        'BWord = Literal["c"]',
+        "",
+        "class Told(TypedDict):",
+        "    pair: tuple[str, AWord]",
+        "    more: list[BWord] | None",
+        "    counts: dict[str, int]",
+        "    fixed: Literal[True]",
+        "",
+    ]
 
 
 if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as place:
-        FILE.write_text(text(described(Path(place))))
+        said = described(Path(place))
+        FILE.write_text(text(said))
+        TYPES.write_text(types(said))

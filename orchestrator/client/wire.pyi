@@ -1,0 +1,607 @@
+"""What goes over the wire, for type checkers: docs/openapi.json as types.
+
+Nothing imports it at run time: building these classes would cost the command line its quick start.
+"""
+
+# Nobody changes this file by hand: python -m tests.unit.api.test_openapi
+
+from typing import Literal, NotRequired, TypedDict
+
+class Account(TypedDict):
+    name: str
+    password: SecretRef
+    group: str
+    display_name: str
+    description: str
+
+class Agent(TypedDict):
+    host_name: str
+    system: str
+    version: str
+    allowed: list[str]
+    forbidden: list[str]
+    marks: dict[str, str]
+
+AnswerFormat = Literal["nocloud", "configdrive", "unattend", "none"]
+
+class Answers(TypedDict):
+    windows: Windows
+    edition: Edition
+    architecture: Architecture
+    computer_name: str
+    time_zone: str
+    locale: str
+    ui_language: str
+    keyboard: str
+    organization: str
+    owner: str
+    product_key: SecretRef | None
+    administrator_password: SecretRef | None
+    accounts: list[Account]
+    join: Join
+    static_network: bool
+    remote_desktop: bool
+    firewall_groups: list[str]
+    specialize: list[Command]
+    first_logon: list[str]
+    scripts: list[Script]
+    own_xml: str
+    own_xml_from: SecretRef | None
+
+AnswersRestart = Literal["Never", "Always", "OnRequest"]
+
+class AppliedView(TypedDict):
+    service: ServiceView | None
+    changes: list[Change]
+    operation: Operation | None
+
+Architecture = Literal["amd64", "x86", "arm64"]
+
+class Arrival(TypedDict):
+    name: str
+    step: Step
+    copied_bytes: int
+    percent: float | None
+
+Carrier = Literal["haproxy", "nftables"]
+
+class CauseView(TypedDict):
+    kind: Kind
+    whose: Whose | None
+    subject: str
+
+class Certificate(TypedDict):
+    certificate: SecretRef
+    key: SecretRef | None
+
+class Change(TypedDict):
+    key: str
+    before: str
+    after: str
+    effect: str
+
+class CheckedView(TypedDict):
+    service: str
+    changes: list[Change]
+    refusal: ProblemBody | None
+
+class Command(TypedDict):
+    line: str
+    description: str
+    restart: AnswersRestart
+
+class Compared(TypedDict):
+    name: str
+    instances: int
+    serving: int
+    up: int | None
+    unwell: int
+    failed: int
+    strikes: int
+    begun: int | None
+    errors: int | None
+
+class Counts(TypedDict):
+    roles: dict[str, int]
+
+class Deadlines(TypedDict):
+    setup_s: float
+    ready_s: float
+
+DiskBus = Literal["virtio", "sata", "nvme"]
+
+DiskFormat = Literal["qcow2", "raw"]
+
+class Documents(TypedDict):
+    documents: list[str]
+
+Edition = Literal["server", "client"]
+
+class Endpoint(TypedDict):
+    name: str
+    port: int
+    target: int
+    mode: Mode
+    probe: TcpProbe | HttpProbe | None
+    timeout_s: float | None
+    max_connections: int | None
+    max_connections_per_client: int | None
+    balancer: Carrier | None
+    affinity_s: float | None
+    kept_by: Literal["cookie"] | None
+    tls: Tls | None
+    allow: list[str]
+    proxy_protocol: Literal[True] | None
+    member_connections: int | None
+
+class EndpointView(TypedDict):
+    role: str
+    name: str
+    port: int
+    whole: Traffic | None
+    members: dict[str, Traffic]
+
+class Event(TypedDict):
+    at_s: float
+    subject: str
+    message: str
+    phase: str
+    generation: int
+    boot: int
+    number: int
+
+class Finding(TypedDict):
+    code: str
+    subject: str
+    message: str
+    stray: bool
+
+Firmware = Literal["bios", "uefi", "secure-boot"]
+
+class Hardware(TypedDict):
+    firmware: Firmware
+    disk_bus: DiskBus
+    tpm: bool
+
+class Health(TypedDict):
+    status: str
+    version: str
+    revision: int
+
+class HttpProbe(TypedDict):
+    port: int | None
+    interval_s: float | None
+    timeout_s: float | None
+    rise: int | None
+    fall: int | None
+    initial_delay_s: float | None
+    path: str
+    status: str | None
+
+class Image(TypedDict):
+    sha256: str
+    format: DiskFormat
+    os: Os
+    size_bytes: int
+    virtual_size_bytes: int
+    names: list[str]
+    added_at_s: float
+    answers: AnswerFormat
+    hardware: Hardware
+    suggested: Deadlines | None
+    source_sha256: str
+    revision: int
+
+class Incarnation(TypedDict):
+    generation: int
+    boot: int
+
+class InstanceView(TypedDict):
+    name: str
+    service: str
+    role: str
+    index: int
+    hostname: str
+    phase: Phase
+    phase_since_s: float
+    waiting: str
+    cause: CauseView | None
+    units: list[Unit]
+    services_pending: list[str]
+    services_failed: list[str]
+    warning: str
+    agent_fault: str
+    failure: str
+    strikes: int
+    generation: int
+    boot: int
+    wanted_generation: int
+    wanted_boot: int
+    removing: bool
+    labels: dict[str, str]
+    protected: bool
+    stop_asked: bool
+    address: str
+    mac: str
+    image: str
+    image_sha256: str
+    vcpus: int
+    memory_mib: int
+    vm_uuid: str
+    boot_id: str
+    stale: bool
+    served_at_s: float
+    unwell_since_s: float
+    domain: int | None
+    standing: Standing | None
+    connections: int | None
+    revision: int
+
+class Join(TypedDict):
+    domain: str
+    user: str
+    user_domain: str
+    password: SecretRef | None
+    unit: str
+    blob: SecretRef | None
+    unsecure: bool
+    workgroup: str
+
+Kind = Literal[
+    "unreachable",
+    "no-space",
+    "busy",
+    "endpoint-refused",
+    "passing",
+    "foreign",
+    "image-corrupt",
+    "command-failed",
+    "refused",
+    "network-being-laid",
+    "network-not-laid",
+    "network-fault",
+    "port-lost",
+    "port-lost-asked",
+    "port-lost-ending",
+    "vm-not-running-yet",
+    "vm-started-again",
+    "vm-down",
+    "vm-stuck",
+    "vm-ended-later",
+    "vm-ending",
+    "paused-by-user",
+    "paused-for-disk",
+    "paused",
+    "setup-ended",
+    "setup-runs",
+    "setup-not-applied",
+    "setup-restart-due",
+    "setup-restart-unseen",
+    "setup-restarted",
+    "setup-probe-fails",
+    "setup-error",
+    "starting",
+    "no-agent",
+    "booting",
+    "boots-too-fast",
+    "restarts-for-ever",
+    "crashed",
+    "services-failed",
+    "services-pending",
+    "services-noted",
+    "probe-fails",
+    "probe-alone-fails",
+    "restart-asked",
+    "restart-asked-again",
+    "reset",
+    "reset-waited-for",
+    "shutdown-asked",
+    "check-pending",
+    "check-fails",
+    "check-awaited",
+    "joining-again",
+    "draining",
+    "frozen",
+    "thaw-awaited",
+    "not-asked",
+    "agent-silent",
+    "agent-broken",
+    "services-lost",
+    "for-too-long",
+    "protected",
+    "stopped",
+    "ill-together",
+    "failed-together",
+    "healed-in-turn",
+    "overdue",
+    "failed",
+    "restart-keeps",
+    "boot-keeps",
+    "probe-keeps",
+    "recorded",
+]
+
+class Limits(TypedDict):
+    cpu_weight: int | None
+    cpu_limit_percent: int | None
+    disk_rate_mib_per_s: int | None
+    disk_operations: int | None
+    network_rate_mib_per_s: int | None
+
+class LocalStorage(TypedDict):
+    name: str
+    size_mib: int
+
+Mode = Literal["tcp", "http", "udp"]
+
+OnFailure = Literal["halt", "undo"]
+
+class Operation(TypedDict):
+    id: str
+    verb: Verb
+    subject: str
+    service: str
+    targets: list[tuple[str, Incarnation]]
+    storage: list[int]
+    halts: list[int]
+    together: int
+    paused: bool
+    walk: Walk
+    progress: Progress
+    message: str
+    created_at_s: float
+    revision: int
+
+Order = Literal["ascending", "descending"]
+
+Os = Literal["linux", "windows"]
+
+class Pause(TypedDict):
+    paused: bool
+
+Phase = Literal[
+    "requested",
+    "layered",
+    "answered",
+    "setup",
+    "starting",
+    "ready",
+    "serving",
+    "draining",
+    "restarting",
+    "stopping",
+    "halting",
+    "stopped",
+    "erasing",
+    "failed",
+    "gone",
+]
+
+class Problem(TypedDict):
+    message: str
+    key: str
+    line: int | None
+    hint: str
+
+class ProblemBody(TypedDict):
+    error: str
+    message: str
+    hint: str
+    reason: str
+    problems: list[Problem]
+
+Progress = Literal["running", "done", "failed", "superseded"]
+
+class Protection(TypedDict):
+    subject: str
+    protected: NotRequired[bool]
+    labels: NotRequired[str]
+
+class Ready(TypedDict):
+    units: list[str]
+    ignore: list[str]
+    delayed: bool
+    command: list[str]
+    probe: TcpProbe | HttpProbe | None
+    within_s: float
+    silence_s: float
+    agent: bool
+
+class RevisionView(TypedDict):
+    number: int
+    applied_at_s: float
+    applied_by: int | None
+    restores: int
+    changes: list[Change]
+    instances: list[str]
+
+class Role(TypedDict):
+    name: str
+    image: str
+    image_sha256: str
+    image_format: DiskFormat
+    image_mib: int
+    os: Os
+    answers: AnswerFormat
+    hardware: Hardware
+    instances: int
+    size: Size
+    limits: Limits
+    endpoints: list[Endpoint]
+    local_storage: list[LocalStorage]
+    user_data: str
+    user_data_from: SecretRef | None
+    vendor_data: str
+    admin_password: SecretRef | None
+    public_keys: list[str]
+    install_agent: bool
+    keep_ssh_host_keys: bool
+    unattend: Answers | None
+    setup: Setup
+    ready: Ready
+    drain_s: float
+    stop: Stop
+    restart: TemplateRestart
+    labels: list[tuple[str, str]]
+    unknown: list[tuple[list[str | int], str]]
+
+class Rollout(TypedDict):
+    id: str
+    service: str
+    service_uid: str
+    from_revision: int
+    to_revision: int
+    targets: list[tuple[str, Incarnation]]
+    together: int
+    restores: int
+    paused: bool
+    walk: Walk
+    progress: Progress
+    message: str
+    created_at_s: float
+    revision: int
+
+class RolloutView(TypedDict):
+    service: str
+    file_revision: int
+    rollout: Rollout | None
+    upgrade: Upgrade
+    compared: list[Compared]
+    instances: dict[str, int]
+
+class Script(TypedDict):
+    name: str
+    text: str
+
+class SecretRef(TypedDict):
+    source: SecretSource
+    name: str
+
+SecretSource = Literal["secret", "file", "env", "credential"]
+
+class ServiceFile(TypedDict):
+    name: str
+    text: str
+
+class ServiceNetwork(TypedDict):
+    name: str
+    bridge: str
+    subnet: str
+    gateway: str
+
+class ServiceView(TypedDict):
+    name: str
+    vip: str
+    roles: list[Role]
+    network: ServiceNetwork
+    removing: bool
+    created_at_s: float
+    instances: int
+    serving: int
+    up: int | None
+    labels: dict[str, str]
+    stopped: int
+    file_revision: int
+    revision: int
+
+class Setup(TypedDict):
+    restart: bool
+    within_s: float
+
+class Size(TypedDict):
+    vcpus: int
+    memory_mib: int
+    disk_mib: int | None
+
+SourceFormat = Literal["qcow2", "raw", "vhd", "vhdx", "vmdk"]
+
+Standing = Literal["up", "down", "draining"]
+
+Step = Literal["copying", "unpacking", "converting", "checking"]
+
+class Stop(TypedDict):
+    within_s: float | None
+
+class Tagged(TypedDict):
+    image: Image
+    before: Image | None
+    used_by: list[str]
+
+class TcpProbe(TypedDict):
+    port: int | None
+    interval_s: float | None
+    timeout_s: float | None
+    rise: int | None
+    fall: int | None
+    initial_delay_s: float | None
+
+class TemplateRestart(TypedDict):
+    within_s: float | None
+
+class Tls(TypedDict):
+    certificate: SecretRef
+    key: SecretRef | None
+    more: list[Certificate]
+    redirect_from: int | None
+
+class Traffic(TypedDict):
+    open: int
+    begun: int | None
+    received_bytes: int | None
+    sent_bytes: int | None
+    refusals: int | None
+    errors: int | None
+
+class Undo(TypedDict):
+    to: NotRequired[int | None]
+
+class Unit(TypedDict):
+    name: str
+    state: UnitState
+    detail: str
+
+UnitState = Literal["pending", "absent", "failed"]
+
+class Upgrade(TypedDict):
+    domains: int | None
+    max_unavailable: int | None
+    max_unavailable_percent: int | None
+    walking: Walking
+    order: Order
+    within_s: float | None
+    soak_s: float
+    on_failure: OnFailure
+    canary: int
+
+Verb = Literal["restart", "reimage", "rebuild", "stop", "start"]
+
+class Walk(TypedDict):
+    walked: list[Walked]
+    canaries: list[str]
+    asks: bool
+    judged: bool
+    released: int
+    unreleased: str
+    broken: str
+
+class Walked(TypedDict):
+    name: str
+    begun_at_s: float
+    served: bool
+    done: bool
+
+Walking = Literal["auto", "manual"]
+
+Whose = Literal["host", "image", "guest", "answers", "balancer", "service"]
+
+class Why(TypedDict):
+    name: str
+    sentences: list[str]
+
+Windows = Literal["2008r2", "2012", "2012r2", "2016", "2019", "2022", "2025", "7", "8", "8.1", "10", "11"]
+
+class Wish(TypedDict):
+    verb: Verb
+    subject: str
+    together: NotRequired[int | None]
+    labels: NotRequired[str]
