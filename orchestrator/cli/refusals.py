@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.cli import render
 from orchestrator.errors import (
     ConfigError,
@@ -13,6 +15,24 @@ from orchestrator.errors import (
     VmroleError,
     WaitedTooLong,
 )
+
+# What the command ends with; ssh and what finds something say for themselves what else.
+STATUSES: Final = {
+    0: "done",
+    1: "error",
+    2: "usage or a faulty file",
+    3: "not found",
+    4: "the time was over",
+    5: "conflict",
+    6: "denied",
+    78: "faulty configuration",
+    130: "interrupted",
+}
+
+
+def statuses() -> str:
+    """All of them in a sentence."""
+    return f"Exit status: {', '.join(f'{status} {meaning}' for status, meaning in STATUSES.items())}."
 
 
 def exit_status(error: VmroleError) -> int:

@@ -10,6 +10,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.groups import Group
 from orchestrator.cli.options import examples
+from orchestrator.cli.refusals import statuses
 from orchestrator.client.client import DEFAULT_SOCKET, Client
 
 # In the order of the help; each lives in the module of its name.
@@ -71,6 +72,7 @@ class Verbs(Group):
 
 @click.command(
     cls=Verbs,
+    help=f"Named instances from read-only images on plain Linux hosts.\n\n{statuses()}",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples("vmrole image build micro", "vmrole apply -f shop.yaml --wait", "vmrole get instances"),
 )
@@ -85,9 +87,5 @@ class Verbs(Group):
 @click.version_option(__version__, prog_name="vmrole", message="%(prog)s %(version)s")
 @click.pass_context
 def vmrole(ctx: click.Context, socket: str) -> None:
-    """Named instances from read-only images on plain Linux hosts.
-
-    Exit status: 0 done, 1 error, 2 usage or a faulty file, 3 not found, 4 the time was over, 5 conflict, 6 denied,
-    78 faulty configuration.
-    """
+    """Everything begins here."""
     ctx.obj = Client(socket)

@@ -16,7 +16,7 @@ from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
 from orchestrator.servicefile.answers import NONE
 from orchestrator.servicefile.draft import read_draft
 from orchestrator.servicefile.fields import Answer, Shape, shape_of
-from orchestrator.servicefile.keys import KEYS, SECRET_KEYS
+from orchestrator.servicefile.keys import KEYS, SECRET_KEYS, Key
 from orchestrator.servicefile.reader import LABEL, Reader, under
 from orchestrator.servicefile.resolution import Known, read_service
 from orchestrator.servicefile.tree import Map, read_tree
@@ -159,10 +159,14 @@ def keys_of(shape: Shape, at: str = "") -> Iterator[tuple[str, Shape]]:
                 yield from keys_of(below, under(at, step))
 
 
+def described(key: Key) -> str:
+    """What a key is, and what holds unless it is given."""
+    return f"{key.about}; unless given: {key.default}" if key.default else key.about
+
+
 def _described(shape: Shape) -> Shape:
     """The same, with what an editor shows of each key."""
     shape = json.loads(json.dumps(shape))  # Readers share their shapes, and no two keys their words.
     for at, below in keys_of(shape):
-        key = KEYS[at]
-        below["description"] = f"{key.about}; unless given: {key.default}" if key.default else key.about
+        below["description"] = described(KEYS[at])
     return shape

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import click
 import pytest
 
 from orchestrator.cli.groups import first_sentence
 from orchestrator.cli.table import vmrole
-from tests.world.command_line import parsed
+from tests.world.command_line import commands, parsed
 from tests.world.places import REPOSITORY
 
 VERBS = REPOSITORY / "orchestrator" / "cli" / "verbs"
 EXAMPLE = re.compile(r"^ +\$ (vmrole .+)$", re.MULTILINE)
-
-
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command with the words that call it, groups included."""
-    left: list[tuple[str, click.Command]] = [("vmrole", vmrole)]
-    while left:
-        words, command = left.pop()
-        yield words, command
-        if isinstance(command, click.Group):
-            context = click.Context(command)
-            for name in command.list_commands(context):
-                found = command.get_command(context, name)
-                assert found is not None, f"{words} {name}"
-                left.append((f"{words} {name}", found))
-
-
 ALL = dict(commands())
 
 

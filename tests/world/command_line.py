@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -12,6 +12,20 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.cli.table import vmrole
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command with the words that call it, groups included."""
+    left: list[tuple[str, click.Command]] = [("vmrole", vmrole)]
+    while left:
+        words, command = left.pop()
+        yield words, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None, f"{words} {name}"
+                left.append((f"{words} {name}", found))
 
 
 def parsed(line: str) -> str:
