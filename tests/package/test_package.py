@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from orchestrator import __version__
+from orchestrator.cli.manual import pages
 from tests.package import trees
 from tests.package.trees import ASKED, Tree
 from tests.world.daemons import UP_S
@@ -133,6 +134,14 @@ def test_what_is_in_it(built: Built, place: Path) -> None:
     assert {"orchestrator", "vmrole_unattend", "vmrole_images", "uvicorn"} <= packages
     assert not {"tests", "pytest", "pip", "setuptools", "hatchling"} & packages
     assert "setup_simulator" not in listing
+    shown = set(re.findall(r" \./usr/(share/man/\S+)\.gz$", listing, re.MULTILINE))
+    assert shown == {page.file for page in pages()}
+    shells = (
+        "bash-completion/completions/vmrole",
+        "zsh/vendor-completions/_vmrole",
+        "fish/vendor_completions.d/vmrole.fish",
+    )
+    assert [shell for shell in shells if f" ./usr/share/{shell}\n" not in listing] == []
     content = place / "content"
     subprocess.run(["dpkg-deb", "-R", built.deb, content], check=True)
     files = [path for path in content.rglob("*") if path.is_file() and not path.is_symlink()]

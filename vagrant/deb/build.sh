@@ -74,13 +74,9 @@ other_files() {
   sed -e "s#^ExecStart=.*#ExecStart=/usr/sbin/vmroled#" -e "1s#^\# [^:]*:#\# $unit:#" docs/examples/vmrole.service \
     >"$root$unit"
 
-  local shell
-  for shell in bash/bash-completion/completions/vmrole zsh/zsh/vendor-completions/_vmrole \
-    fish/fish/vendor_completions.d/vmrole.fish; do
-    install -d "$root/usr/share/$(dirname "${shell#*/}")"
-    "$inside" -I -B -c 'import sys; from orchestrator.cli.main import main; sys.exit(main())' \
-      completion "${shell%%/*}" >"$root/usr/share/${shell#*/}"
-  done
+  "$inside" -I -B -m orchestrator.cli.manual "$root/usr"
+  find "$root/usr/share/man" -type f -exec gzip -9n {} +
+  mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions" # where Debian's zsh looks
 
   local papers=$root/usr/share/doc/vmrole
   install -D -m 0644 -t "$papers" README.md SECURITY.md SPECIFICATION.md "$PARTS/Containerfile"
