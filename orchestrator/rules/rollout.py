@@ -87,11 +87,12 @@ def _decided(
         return replace(operation, message=f"{so_far}; paused, {len(waiting) + len(asleep)} not begun"), ()
     if waiting and _tried_out(operation, seen, course):
         return _asking(operation, so_far, len(waiting)), ()
-    if all(one.at in OVER for one in seen):
-        return replace(operation, progress=Progress.DONE, message=so_far), tuple(asleep)
     walk = parts(operation, seen, course.upgrade)
-    front = next(number for number, (_, part) in enumerate(walk) if any(one.at not in OVER for one in part))
-    if course.upgrade.walking is Walking.MANUAL and front >= operation.walk.released:
+    front = _front(walk)
+    if front is None:
+        return replace(operation, progress=Progress.DONE, message=so_far), tuple(asleep)
+    unreleased = course.upgrade.walking is Walking.MANUAL and front >= operation.walk.released
+    if unreleased and _waits(walk[front][1]):
         return _unreleased(operation, so_far, *walk[front]), tuple(asleep)
     going, held_up = _next(operation, walk, front, seen, instances, course)
     changed = [replace(one.instance, goal=one.goal) for one in going if one.instance and one.goal]
@@ -121,6 +122,16 @@ def parts(operation: Operation, seen: Sequence[Target], upgrade: Upgrade) -> lis
             domain = upgrade.domain(one.index)
             named.setdefault("all" if domain is None else f"domain {domain}", []).append(one)
     return [(name, part) for name, part in named.items() if part]
+
+
+def _front(walk: Sequence[tuple[str, list[Target]]]) -> int | None:
+    """The first part that is not over; None when all are."""
+    return next((number for number, (_, part) in enumerate(walk) if any(one.at not in OVER for one in part)), None)
+
+
+def _waits(part: Sequence[Target]) -> bool:
+    """Whether there is somebody to let go: a verb that somebody asked for may have begun all of it."""
+    return any(one.at is At.WAITING for one in part)
 
 
 def _next(
@@ -329,13 +340,12 @@ def release(
     if operation.paused:
         raise Conflict(f"the rollout of service {service} is paused", hint=f"run: vmrole rollout resume {service}")
     walk = parts(operation, survey(operation, instances, course, now_s), course.upgrade)
-    released = operation.walk.released
-    for name, part in walk[:released]:
-        if left := [one for one in part if one.at not in OVER]:
-            why_not = f"{name} is under way: {_names(left)}"
-            raise Conflict(why_not, hint=f"when it is done; ask: vmrole rollout status {service}")
-    while released < len(walk) and all(one.at in OVER for one in walk[released][1]):
-        released += 1  # There is nothing to do in it.
-    if released == len(walk):
+    front = _front(walk)
+    if front is None:
         raise Conflict(f"nothing of the rollout of service {service} waits", hint=f"run: vmrole wait {service}")
-    return walk[released][0], replace(operation, walk=replace(operation.walk, released=released + 1, unreleased=""))
+    name, part = walk[front]
+    left = [one for one in part if one.at not in OVER]
+    if front < operation.walk.released or not _waits(part):
+        why_not = f"{name} is under way: {_names(left)}"
+        raise Conflict(why_not, hint=f"when it is done; ask: vmrole rollout status {service}")
+    return name, replace(operation, walk=replace(operation.walk, released=front + 1, unreleased=""))

@@ -6,15 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.errors import Conflict
 from orchestrator.model import (
     Incarnation,
     Operation,
     Phase,
     Progress,
+    Upgrade,
     Verb,
+    Walking,
     instance_name,
 )
 from orchestrator.rules import rollout
+from orchestrator.rules.standing import Course
 from orchestrator.rules.targets import target
 from tests.world.recorded import instance
 
@@ -70,3 +74,27 @@ def test_a_failure_of_before_is_no_failure_of_the_operation(verb: Verb) -> None:
     later = replace(begun.changed[0], generation=9, boot=0)
     over = rollout.advance(again, {failed.name: later}).operation
     assert (over.progress, over.message) == (Progress.FAILED, "web-0.shop: setup did not end")
+
+
+def test_a_domain_that_somebody_else_has_begun_waits_for_nobody() -> None:
+    """A verb that was asked for made all of it anew: it soaks, is under way, and is over."""
+    here = replace(instance(Phase.SERVING, (2, 2), (2, 2)), phase_since_s=1000.0)
+    beside = replace(instance(Phase.SERVING, (1, 2), (1, 2)), name=instance_name("shop", "web", 1), index=1)
+    targets = tuple((one.name, Incarnation(2, 1)) for one in (here, beside))
+    operation = Operation(id="x", verb=Verb.REIMAGE, subject="shop", service="shop", targets=targets)
+    upgrade = Upgrade(domains=2, walking=Walking.MANUAL, soak_s=60.0)
+    course = Course(upgrade=upgrade, counts={"web": 2}, rolls_to=2, back_to=1)
+    both = {one.name: one for one in (here, beside)}
+    early = rollout.advance(operation, both, course, 1010.0).operation
+    assert early.walk.unreleased == ""
+    assert early.message == "1 of 2 serving; domain 0; web-0.shop must serve for 60 s"
+    with pytest.raises(Conflict, match=r"domain 0 is under way: web-0\.shop"):
+        rollout.release(early, both, course, 1010.0)
+    late = rollout.advance(early, both, course, 1060.0).operation
+    assert (late.walk.unreleased, late.progress) == ("domain 1", Progress.RUNNING)
+    assert rollout.release(late, both, course, 1060.0)[0] == "domain 1"
+    alone = {here.name: here}  # The other was scaled away.
+    over = rollout.advance(late, alone, course, 1060.0).operation
+    assert over.progress is Progress.DONE
+    with pytest.raises(Conflict, match="nothing of the rollout of service shop waits"):
+        rollout.release(late, alone, course, 1060.0)
