@@ -183,7 +183,7 @@ def display(setting: str, said: str, word: str = "") -> Case:
 
 
 VALUE, KEY = hidden("Geheim.1"), "W269N-WFGWX-YVC9B-4J6C9-T83GX"
-NAME, LANGUAGE, KEYBOARD = "warning computer-name", "warning language", "warning keyboard"
+NAME, LANGUAGE, KEYBOARD = "warning host-name", "warning language", "warning keyboard"
 
 VALUES = (
     named("-PC", NAME, "hyphen"),

@@ -5,14 +5,15 @@ disc = files.disc(answers, machine, reveal)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from vmrole_unattend import iso, local_storage
 from vmrole_unattend.errors import AnswersInvalid
-from vmrole_unattend.secret import Reveal
+from vmrole_unattend.secret import Reveal, Secret
 from vmrole_unattend.windows import guest_command, names, wishes
-from vmrole_unattend.windows.answers import Answers, Machine
-from vmrole_unattend.windows.check import Deployment, Severity, check
+from vmrole_unattend.windows.answers import Answers, Machine, secrets_of
+from vmrole_unattend.windows.check import Deployment, Diagnostic, Severity, check
 from vmrole_unattend.windows.merge import merge, strip_marks
 from vmrole_unattend.windows.render import render
 
@@ -33,7 +34,7 @@ def files(answers: Answers, machine: Machine, reveal: Reveal) -> Mapping[str, by
         raise found[0]
     own = _own(answers, reveal)
     ours = render(answers, machine, reveal)
-    xml = _merged(own, ours) if own else strip_marks(ours)
+    xml = _merged(own, ours)
     _must_be_valid(xml, answers, own=bool(own))
     made = {ANSWER_FILE: xml}
     texts = {
@@ -60,7 +61,70 @@ def disc(answers: Answers, machine: Machine, reveal: Reveal) -> bytes:
 def faults(answers: Answers, *, service: str, role: str, instances: int) -> list[AnswersInvalid]:
     """All that is wrong with the wishes of a role, without a look at a secret; `where` is the service file's key."""
     found = names.faults(answers, service=service, role=role, instances=instances)
-    return [*found, *wishes.faults(answers), *wishes.shared(answers, instances)]
+    found += [*wishes.faults(answers), *wishes.shared(answers, instances)]
+    return found or _faults_of_a_proof(answers, service=service, role=role)
+
+
+def _faults_of_a_proof(answers: Answers, *, service: str, role: str) -> list[AnswersInvalid]:
+    """What the disc of the first instance would be refused for, with stand-ins for secrets: told now, not then.
+
+    A file that is kept elsewhere is read when the disc is made, and what it has to say is not known before.
+    """
+    known = dataclasses.replace(answers, own_xml_from=None)
+    stand_ins = dict.fromkeys(secrets_of(known), Secret("Stand-in.1"))
+    for ref, text in ((known.product_key, _A_KEY), (known.join.blob, "QQ==")):
+        if ref is not None:
+            stand_ins[ref] = Secret(text)
+    machine = dataclasses.replace(_FIRST, service=service, role=role, instance=f"{role}-0.{service}")
+    try:
+        xml = _merged(_own(known, stand_ins.__getitem__), render(known, machine, stand_ins.__getitem__))
+    except AnswersInvalid as refused:
+        return [refused]
+    return [
+        AnswersInvalid(f"{one.message}", where=_key_of(one, known), hint=one.mend)
+        for one in _refusals(xml, known, own=bool(known.own_xml))
+        if answers.own_xml_from is None or one.code != "password-missing"
+    ][:1]
+
+
+_A_KEY = "VK7JG-NPHTM-C97JM-9MPGT-3V66T"  # what Windows itself begins with
+_FIRST = Machine(
+    role="",
+    index=0,
+    service="",
+    instance="",
+    generation=1,
+    instance_id="00000000-0000-4000-8000-000000000000",
+    mac="52:54:00:00:00:00",
+    address="192.0.2.10/24",
+    gateway="192.0.2.1",
+)
+_KEYS = {
+    "UILanguage": "uiLanguage",
+    "UserLocale": "locale",
+    "SystemLocale": "locale",
+    "TimeZone": "timeZone",
+    "ComputerName": "computerName",
+    "RegisteredOwner": "owner",
+    "RegisteredOrganization": "organization",
+    "JoinDomain": "join.domain",
+    "JoinWorkgroup": "join.workgroup",
+    "MachineObjectOU": "join.unit",
+    "Path": "specialize",
+    "Description": "specialize",
+    "Group": "accounts",
+    "Name": "accounts",
+}
+"""The service file's keys by the settings that they become."""
+
+
+def _key_of(found: Diagnostic, answers: Answers) -> str:
+    setting = found.path.rpartition("/")[2]
+    if answers.own_xml:
+        return "xml"
+    if setting == "InputLocale":
+        return "keyboard" if answers.keyboard else "locale"
+    return _KEYS.get(setting, ANSWER_FILE)
 
 
 def computer_name(answers: Answers, machine: Machine) -> str:
@@ -79,6 +143,8 @@ def _own(answers: Answers, reveal: Reveal) -> bytes:
 
 
 def _merged(own: bytes, ours: bytes) -> bytes:
+    if not own:
+        return strip_marks(ours)
     try:
         return merge(own, ours).xml
     except AnswersInvalid as refused:
@@ -86,6 +152,14 @@ def _merged(own: bytes, ours: bytes) -> bytes:
 
 
 def _must_be_valid(xml: bytes, answers: Answers, *, own: bool) -> None:
+    """Raises AnswersInvalid for what keeps the file from the disc."""
+    errors = _refusals(xml, answers, own=own)
+    if errors:
+        where = "xml" if own else ANSWER_FILE
+        raise AnswersInvalid(f"{errors[0]}", where=where, hint=errors[0].mend)
+
+
+def _refusals(xml: bytes, answers: Answers, *, own: bool) -> list[Diagnostic]:
     """Ours must be without a fault; in a user's own file only what Windows refuses keeps it from the disc."""
     found = check(
         xml,
@@ -95,7 +169,4 @@ def _must_be_valid(xml: bytes, answers: Answers, *, own: bool) -> None:
         ours=not own,
         deployment=Deployment.GENERALIZED,
     )
-    errors = [one for one in found if one.severity is Severity.ERROR or one.code in _NEVER]
-    if errors:
-        where = "xml" if own else ANSWER_FILE
-        raise AnswersInvalid(f"{errors[0]}", where=where, hint=errors[0].mend)
+    return [one for one in found if one.severity is Severity.ERROR or one.code in _NEVER]

@@ -112,3 +112,41 @@ def test_an_answer_file_kept_elsewhere_is_checked_as_well(source: str, why: str)
     elsewhere = Answers(own_xml_from=SecretRef(source=SecretSource.FILE, name="/etc/vmrole/unattend.xml"))
     with pytest.raises(AnswersInvalid, match=why):
         files.files(elsewhere, machine(0), lambda _: Secret(source))
+
+
+JOIN = Join(domain="example.org", user="bob", password=SECRET)
+ODD = [
+    (replace(GOOD, locale="de"), "locale"),
+    (replace(GOOD, locale="en-UK"), "locale"),
+    (replace(GOOD, locale="xx-DE", keyboard="de-DE"), "locale"),
+    (replace(GOOD, keyboard="0407:00000a07"), "keyboard"),
+    (replace(GOOD, keyboard="en-US;en-UK"), "keyboard"),
+    (replace(GOOD, ui_language="de-AT"), "uiLanguage"),
+    (replace(GOOD, ui_language="en"), "uiLanguage"),
+    (replace(GOOD, join=replace(JOIN, unit="example.org/Servers")), "join.unit"),
+    (replace(GOOD, join=Join(workgroup="A WORKGROUP OF OURS")), "join.workgroup"),
+    (replace(GOOD, join=Join(workgroup="a/b")), "join.workgroup"),
+    (replace(GOOD, computer_name="web-"), "computerName"),
+    (replace(GOOD, computer_name="localhost"), ""),
+    (replace(GOOD, computer_name="b\u00fcro"), "computerName"),
+    (replace(GOOD, locale="de-AT", keyboard="0407:00000407;en-GB"), ""),
+    (replace(GOOD, specialize=(Command(line="net user a b && echo \u201ca\u201d"),)), ""),
+    (replace(GOOD, specialize=(Command(line="\\\\files\\a\\b.exe \u00a0"),)), ""),
+    (replace(GOOD, accounts=(Account(name="otto", password=SECRET, group="Administrators,Users"),)), ""),
+    (replace(GOOD, owner=" \u200b", organization=" a "), ""),
+    (replace(GOOD, product_key=SECRET, join=Join(blob=SecretRef(source=SecretSource.ENV, name="B"))), ""),
+]
+
+
+@pytest.mark.parametrize(("answers", "where"), ODD)
+def test_what_is_said_of_a_disc_is_said_of_the_wishes(answers: Answers, where: str) -> None:
+    """A role that is taken is one whose disc can be made: no later moment says for the first time what is wrong."""
+    told = files.faults(answers, service="shop", role="web", instances=1)
+    assert [one.where for one in told] == ([where] if where else [])
+    secret = Secret("Geheim.12")
+    texts = {answers.product_key: Secret("VK7JG-NPHTM-C97JM-9MPGT-3V66T"), answers.join.blob: Secret("QQ==")}
+    if where:
+        with pytest.raises(AnswersInvalid):
+            files.files(answers, machine(0), lambda ref: texts.get(ref, secret))
+    else:
+        assert files.files(answers, machine(0), lambda ref: texts.get(ref, secret))

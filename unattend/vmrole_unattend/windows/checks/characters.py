@@ -46,16 +46,16 @@ def _invisible(place: Place, report: Report) -> None:
     invisible = INVISIBLE.search(place.text)
     if invisible is not None:
         message = f"an invisible character, U+{ord(invisible[0]):04X}, stands in {place.name}"
-        report.doubt(place, "invisible", message, mend)
+        report.warning(place, "invisible", message, mend)
     elif is_command(place) and (blank := _BLANK.search(place.text)) is not None:
         message = f"what looks like a blank in {place.name} is none to a command (U+{ord(blank[0]):04X})"
-        report.doubt(place, "invisible", message, mend)
+        report.warning(place, "invisible", message, mend)
 
 
 def _blanks(place: Place, report: Report) -> None:
     if _NAMES.fullmatch(place.key) and place.raw.strip(BLANKS) != place.raw:
         message = f"blanks stand around what {place.name} says, and Windows takes them for a part of it"
-        report.doubt(place, "blanks", message, f"write <{place.name}> and its text on one line, without blanks")
+        report.warning(place, "blanks", message, f"write <{place.name}> and its text on one line, without blanks")
 
 
 def _escaped(place: Place, report: Report) -> None:

@@ -119,7 +119,7 @@ def _program(place: Place, line: Place, report: Report) -> None:
         report.warning(line, "command", message, 'write cmd /c "…" around it')
     elif line.name.casefold() == "path" and _SHARE.match(line.text) and place.child("credentials") is None:
         message = "the program is on a share, and no Credentials say as whom it is fetched"
-        report.doubt(line, "command", message, "add <Credentials> with Domain, Username and Password")
+        report.warning(line, "command", message, "add <Credentials> with Domain, Username and Password")
 
 
 def _written(line: Place, report: Report) -> None:
@@ -127,7 +127,7 @@ def _written(line: Place, report: Report) -> None:
     typed = _TYPED.search(line.text)
     if typed is not None:
         message = f"a word processor's {typed[0]!r} stands in {line.name}: to most programs it is a letter"
-        report.doubt(line, "typographic", message, "write \" and ' and - as a keyboard has them")
+        report.warning(line, "typographic", message, "write \" and ' and - as a keyboard has them")
     elif line.text.count('"') % 2:
         report.note(line, "quote", f"{line.name} opens a quote that it does not close", 'write a " more, or one less')
     of_batch = _OF_BATCH.search(line.text)
@@ -157,7 +157,7 @@ def _as_whom(commands: Place, file: File, report: Report) -> None:
         message = (
             f"{account.said('name')[:20]} logs on first and is no administrator: Windows asks before it runs commands"
         )
-        report.doubt(
+        report.warning(
             commands, "first-logon", message, "let an administrator log on, or use RunSynchronous at specialize"
         )
 

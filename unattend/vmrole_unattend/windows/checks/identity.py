@@ -69,14 +69,14 @@ def _computer_name(place: Place, accounts: set[str], report: Report) -> None:
         message = f"a computer's name has at most {NAME_BYTES_MAX} bytes, {short(name)} has {len(name.encode())}"
         report.doubt(place, "computer-name", message, mend)
     elif name.startswith("-") or name.endswith("-"):
-        report.doubt(place, "computer-name", f"a computer's name begins and ends with no hyphen: {short(name)}", mend)
+        report.warning(place, "host-name", f"a computer's name begins and ends with no hyphen: {short(name)}", mend)
     elif not INVISIBLE.sub("", name).isascii():
         message = (
             f"a computer's name with other letters than A to Z is found by no DNS as others write it: {short(name)}"
         )
-        report.doubt(place, "computer-name", message, mend)
+        report.warning(place, "host-name", message, mend)
     elif name.casefold() in _RESERVED:
-        report.doubt(place, "computer-name", f"{name} means something else to Windows", "choose another name")
+        report.warning(place, "host-name", f"{name} means something else to Windows", "choose another name")
     elif name.casefold() in accounts:
         message = f"the computer and a local account are both named {short(name)}"
         report.doubt(place, "computer-name", message, "rename one of them")
