@@ -13,12 +13,13 @@ The floors, top to bottom; imports go down them. pyproject.toml holds the same p
     ports         what the core asks of the world
     model         frozen values
     errors        whose turn it is when something fails
+    log           how the daemon talks
 
 Beside them, each with a contract of its own:
 
     client        what asks the daemon, quickly
     drivers       who answers the ports: families that know no other, on tools/
-    host          configuration, log, and the doctor
+    host          configuration, and the doctor
     imagefiles    our readers of disk formats
 """
 

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from orchestrator import ports
+from orchestrator import log, ports
 from orchestrator.api.app import create_app
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.peers import Admission
@@ -55,7 +55,7 @@ from orchestrator.drivers.tools.room import Room
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
-from orchestrator.host import config, log
+from orchestrator.host import config
 from orchestrator.host.config import Config
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Front, Host

@@ -21,7 +21,7 @@ from orchestrator.api.listening import Listener
 from orchestrator.api.peers import Caller, peer_of
 from orchestrator.api.places import Places
 from orchestrator.errors import Busy, InvalidInput, Unreachable, VmroleError, WaitedTooLong
-from orchestrator.host.log import Seldom
+from orchestrator.log import Seldom
 
 HEADERS_WITHIN_S = 10.0  # from connecting, or from the last answer, to the end of a request's headers
 BODY_WITHIN_S = 60.0  # of a document; uploads have a pace to keep instead

@@ -16,7 +16,7 @@ from orchestrator.api import problems
 from orchestrator.api.peers import Access, Caller
 from orchestrator.api.places import Places
 from orchestrator.errors import Busy, Denied, InvalidInput
-from orchestrator.host.log import Seldom
+from orchestrator.log import Seldom
 
 BODY_MAX_BYTES = (
     1 << 20

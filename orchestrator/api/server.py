@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from orchestrator.api.connections import TOLD_EVERY_S, connection_of
 from orchestrator.api.listening import BACKLOG, Listener
 from orchestrator.errors import WaitedTooLong
-from orchestrator.host.log import Seldom
+from orchestrator.log import Seldom
 
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0

@@ -25,7 +25,7 @@ from orchestrator.errors import (
     StaleRevision,
     VmroleError,
 )
-from orchestrator.host.log import subject
+from orchestrator.log import subject
 from orchestrator.model import (
     Cause,
     Event,

@@ -1,1 +1,1 @@
-"""The daemon's own house: its configuration, its log, and the doctor who looks whether the host is fit."""
+"""The daemon's own house: its configuration, and the doctor who looks whether the host is fit."""

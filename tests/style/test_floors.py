@@ -25,6 +25,7 @@ BREAKS = (
     ("orchestrator.model.intake", "orchestrator.ports", "floors"),
     ("orchestrator.servicefile.difference", "orchestrator.cli.render", "floors"),
     ("orchestrator.errors", "orchestrator.model", "floors"),
+    ("orchestrator.log", "orchestrator.errors", "floors"),
     ("orchestrator.drivers.disks.overlays", "orchestrator.control.deployment", "drivers"),
     ("orchestrator.drivers.clock", "orchestrator.control.verify", "drivers"),
     ("orchestrator.drivers.network.vip", "orchestrator.drivers.balancer.haproxy", "families"),

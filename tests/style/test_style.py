@@ -18,7 +18,7 @@ CLOCKS = {
     "orchestrator/drivers/clock.py": "it is ports.Clock",
     "orchestrator/drivers/tools/deadline.py": "what the kernel measures: how long a socket or a program may take",
     "orchestrator/client/clock.py": "whoever asks has no port, and a person waits",
-    "orchestrator/host/log.py": "the log is there before everything else",
+    "orchestrator/log.py": "the log is there before everything else",
 }
 # Which drivers may wait by it, and why.
 WAITS = {

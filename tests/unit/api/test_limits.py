@@ -26,7 +26,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.transport import Answer, decoded
 from orchestrator.drivers.tools.command import run
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
-from orchestrator.host.log import Seldom
+from orchestrator.log import Seldom
 from orchestrator.model import Agent, Instance, Silence
 from tests.world.api_daemon import SHOP, Daemon
 

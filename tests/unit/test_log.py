@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.host import log
+from orchestrator import log
 
 
 @pytest.fixture
