@@ -28,7 +28,7 @@ def ssh(client: Client, instance: str, command: tuple[str, ...], user: str | Non
         raise Conflict(
             f"{found['name']} is {found['phase']}: nothing answers there", hint=f"vmrole why {found['name']}"
         )
-    words = ["ssh", "-o", f"HostKeyAlias={found['name']}"]
+    words = ["ssh", "-o", f"HostKeyAlias={found['name']}", "-o", "ProxyJump=none"]
     if user is not None:
         words += ["-l", user]
     try:

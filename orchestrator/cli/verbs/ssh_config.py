@@ -48,5 +48,6 @@ def block(instance: wire.InstanceView, user: str | None) -> list[str]:
         f"Host {instance['name']}",
         f"    HostName {instance['address']}",
         f"    HostKeyAlias {instance['name']}",
+        "    ProxyJump none",  # what the user's file says of all hosts leads away from a network of this host's own
     ]
     return [*lines, f"    User {user}", ""] if user is not None else [*lines, ""]

@@ -68,13 +68,16 @@ def test_an_empty_host_has_an_empty_inventory() -> None:
 
 
 def test_ssh_knows_the_instances(run: Run, tmp_path: Path) -> None:
-    """The blocks are read by ssh itself: address, user, and a name for the host's key that outlives the address."""
+    """The blocks are read by ssh itself: address, user, a name for the host's key that outlives the address, and no
+    way through another host, whatever the user's own file says of all hosts.
+    """
     status, out, _ = run("ssh-config", "shop", "--user", "debian")
     assert status == 0
-    (tmp_path / "config").write_text(out)
+    (tmp_path / "config").write_text(f"{out}\nHost *\n    ProxyJump bastion.example.org\n")
     asked = ["ssh", "-G", "-F", str(tmp_path / "config"), "web-1.shop"]
     seen = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
     assert {"user debian", "hostname 10.90.0.11", "hostkeyalias web-1.shop"} <= set(seen)
+    assert [line for line in seen if line.startswith("proxy") and "bastion" in line] == []
 
 
 @pytest.mark.parametrize("user", ["two words", "a\nProxyCommand rm", "-oProxyCommand=x", ""])
@@ -103,5 +106,6 @@ def test_ssh_is_run_for_the_instance(daemon: Daemon, tmp_path: Path) -> None:
     daemon.present.commit([records.put_state(dataclasses.replace(first, phase=Phase.SERVING))])
     run = ssh("--user", "debian", "web-0", "ls", "-l", "--", "a b")
     assert (run.returncode, run.stderr) == (7, "")
-    expected = ["-o", "HostKeyAlias=web-0.shop", "-l", "debian", "--", "10.90.0.10", "ls", "-l", "--", "a b"]
+    settings = ["-o", "HostKeyAlias=web-0.shop", "-o", "ProxyJump=none", "-l", "debian"]
+    expected = [*settings, "--", "10.90.0.10", "ls", "-l", "--", "a b"]
     assert run.stdout.splitlines() == expected
