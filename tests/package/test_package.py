@@ -24,6 +24,7 @@ PARTS = REPOSITORY / "vagrant" / "deb"
 PLACE = "/usr/lib/vmrole"
 RULES = "/etc/apparmor.d/local/abstractions/libvirt-qemu"
 RULE = "/run/vmrole/monitor.sock rw,"
+PART = "/etc/vmrole/conf.d/50-host.toml"
 ANSWERS = REPOSITORY / "tests" / "golden" / "answers" / "generalized.xml"
 # What dpkg and its triggers write of every package, and what belongs to no package.
 ELSEWHERE = ("/proc", "/sys", "/dev", "/tmp", "/var/lib/dpkg", "/var/log", "/var/cache")
@@ -240,12 +241,17 @@ def newer(deb: Path, place: Path) -> Path:
 
 
 def test_it_is_upgraded_removed_and_purged(built: Built, host: Host, place: Path) -> None:
-    """An upgrade and a removal keep what is yours, and so does a purge, which says so; what it made is gone."""
+    """An upgrade and a removal keep what is yours, also what init wrote beside the package's settings, and so does a
+    purge, which says so; what it made is gone.
+    """
     tree = host.tree
     settings, secret = tree.at("/etc/vmrole/vmrole.toml"), tree.at("/etc/vmrole/secrets/admin")
     image = tree.at("/var/lib/vmrole/images/base.qcow2")
     mine = f'{settings.read_text()}\nvip_interface = "enp3s0"\n'
     settings.write_text(mine)
+    tree.must("sh", "-c", f"ip link add vip0 type dummy && vmrole init --config {PART} --vip-interface vip0")
+    shown = [line.split() for line in tree.must("vmrole", "config", "show").splitlines()]
+    assert [row[1] for row in shown if row[0] == "vip_interface" and row[-1].startswith(f"{PART}:")] == ['"vip0"']
     secret.write_text("sesame")
     image.parent.mkdir(exist_ok=True)
     image.write_text("disk")
@@ -266,9 +272,16 @@ def test_it_is_upgraded_removed_and_purged(built: Built, host: Host, place: Path
     assert (settings.read_text(), secret.read_text(), image.read_text()) == (mine, "sesame", "disk")
 
     purged = tree.must("dpkg", "--purge", "vmrole")
-    for left in ("/var/lib/vmrole (", "/etc/vmrole/secrets (", "the group vmrole, which has members (games)"):
+    mine_alone = (
+        "/var/lib/vmrole (",
+        "/etc/vmrole/secrets (",
+        "/etc/vmrole/conf.d (",
+        "the group vmrole, which has members (games)",
+    )
+    for left in mine_alone:
         assert f"left: {left}" in purged
     assert (secret.read_text(), image.read_text()) == ("sesame", "disk")
+    assert "vip0" in tree.at(PART).read_text()
     assert not settings.exists()
     assert tree.run("getent", "group", "vmrole-read").returncode != 0
 

@@ -61,8 +61,7 @@ def init(file: Path | None, **flags: str | None) -> None:
     answers = given if "vip_interface" in given else _asked(given)
     unsaid = config.defaults()
     _write(target, config_file.text({key: answers[key] for key in answers if answers[key] != str(unsaid[key])}))
-    doctor = f"vmrole doctor --config {shlex.quote(str(file))}" if file else "vmrole doctor"
-    render.show([f"{target} is written. Whether the host is fit: {doctor}"])
+    render.show([f"{target} is written. Whether the host is fit: {_doctor(file)}"])
 
 
 def _asked(given: dict[str, str]) -> dict[str, str]:
@@ -127,14 +126,28 @@ def _checks() -> dict[str, Callable[[str], Check]]:
     }
 
 
+def _doctor(file: Path | None) -> str:
+    """What looks at a host of this file; of one in conf.d, which says a part of it, at that of the whole."""
+    from orchestrator.host.config import DEFAULT_FILE, PARTS
+
+    main = file.parent.parent / Path(DEFAULT_FILE).name if file and file.parent.name == PARTS else file
+    if main is None or (main != file and main == Path(DEFAULT_FILE)):
+        return "vmrole doctor"
+    return f"vmrole doctor --config {shlex.quote(str(main))}"
+
+
 def _taken(file: Path) -> Conflict:
     """The refusal to replace a file."""
     from orchestrator.host.config import PARTS
 
-    part = file.parent / PARTS / "50-host.toml"
-    hint = (
-        f"write what is to be different into {part}, which comes after it (see vmrole config show), or move it away"
-    )
+    if file.parent.name == PARTS:
+        hint = f"give another name in {file.parent}, or move it away"
+    else:
+        part = file.parent / PARTS / "50-host.toml"
+        hint = (
+            f"write what is to be different into {part}, which comes after it (see vmrole config show): "
+            f"vmrole init --config {shlex.quote(str(part))}; or move it away"
+        )
     return Conflict(f"{file} exists, and is not replaced", hint=hint)
 
 

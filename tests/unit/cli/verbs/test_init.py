@@ -111,6 +111,27 @@ def test_what_exists_is_not_replaced(run: Run, file: Path, kind: str) -> None:
     assert kind != "file" or file.read_text() == "# mine\n"
 
 
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_part_beside_a_file_that_is_there_is_written(
+    run: Run, file: Path, usual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a package brought the file, what is said comes after it; `doctor` is to read both, by the file's name."""
+    if usual:
+        monkeypatch.setattr(config, "DEFAULT_FILE", str(file))
+    file.parent.mkdir()
+    file.write_text('vip_interface = "eth9"\nworkers = 3\n')
+    part = file.parent / "conf.d" / "50-host.toml"
+    status, out, err = run("--config", part, "--vip-interface", "enp3s0")
+    doctor = "vmrole doctor" if usual else f"vmrole doctor --config {file}"
+    assert (status, out, err) == (0, f"{part} is written. Whether the host is fit: {doctor}\n", "")
+    both = config.load(file)
+    assert (both.vip_interface, both.workers) == ("enp3s0", 3)
+    again, _, refused = run("--config", part, "--vip-interface", "enp3s0")
+    assert again == 5
+    assert "conf.d/conf.d" not in refused
+    assert f"another name in {part.parent}" in refused
+
+
 def test_a_file_that_comes_meanwhile_is_not_replaced(file: Path) -> None:
     """Somebody else was first while this one was being answered."""
     file.parent.mkdir()
