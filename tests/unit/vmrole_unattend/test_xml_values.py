@@ -7,7 +7,7 @@ import pytest
 from tests.unit.vmrole_unattend import xml_values as values
 from tests.world.answer_files import told
 
-CASES = values.FILES + values.FRAME + values.VALUES + values.COMMANDS
+CASES = values.FILES + values.FRAME + values.VALUES + values.COMMANDS + values.MEDIA + values.NETWORK
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)

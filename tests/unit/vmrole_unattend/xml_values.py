@@ -8,7 +8,24 @@ import gzip
 from collections.abc import Mapping
 from typing import Any
 
-from tests.world.answer_files import ADMINISTRATOR, OTTO, PASSWORD, ROOT, commands, component, items, server
+from vmrole_unattend.windows.answers import Windows
+from vmrole_unattend.windows.check import Deployment
+
+from tests.world.answer_files import (
+    ADMINISTRATOR,
+    CREATED,
+    MODIFIED,
+    OOBE,
+    OTTO,
+    PASSWORD,
+    ROOT,
+    TARGET,
+    commands,
+    component,
+    install,
+    items,
+    server,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -330,4 +347,147 @@ COMMANDS = (
     orders("an Order of other digits", "1", "\u0662", "error order"),
     Case("a first logon of a user", first_logon("Users"), "warning first-logon", "administrator"),
     Case("a first logon of an administrator", first_logon("Users;Administrators"), ""),
+)
+
+
+INSTALL: Mapping[str, Any] = {"deployment": Deployment.INSTALL}
+EFI, MSR, WINDOWS = CREATED
+SYSTEM, _, DATA = MODIFIED
+
+
+def media(what: str, said: str, word: str = "", **parts: Any) -> Case:
+    """A case of an installation from media."""
+    return Case(what, install(**parts), said, word, INSTALL)
+
+
+def sized(what: str, efi: str, said: str, word: str = "") -> Case:
+    """A case of an EFI partition of that size."""
+    return media(what, said, word, created=(EFI.replace("260", efi), MSR, WINDOWS))
+
+
+def changed(what: str, old: str, new: str, said: str, word: str = "") -> Case:
+    """A case of what becomes of Windows' own partition."""
+    assert old in DATA
+    return media(what, said, word, modified=(*MODIFIED[:2], DATA.replace(old, new)))
+
+
+def image(name: str, windows: Windows, said: str, word: str = "") -> Case:
+    """A case of an image that is named."""
+    source = install(image=f"<Key>/IMAGE/NAME</Key><Value>{name}</Value>")
+    return Case(f"{name} for {windows}", source, said, word, {**INSTALL, "windows": windows})
+
+
+FAT = SYSTEM.replace(">System<", ">a+b<")
+OOBE_PAGE = "<HideEULAPage>true</HideEULAPage>"
+PARTITION, ASKS = "warning partition", "warning asks"
+
+MEDIA = (
+    sized("a size in bytes", "272629760", PARTITION, "not bytes"),
+    sized("a size with its unit", "260MB", "error number"),
+    sized("a size with a point", "0.5", "error number"),
+    sized("a size beyond numbers", "99999999999", "error number", "4294967295"),
+    sized("an EFI partition that is too small", "10", PARTITION, "260"),
+    sized("an EFI partition as small as it may be", "100", ""),
+    changed("a file system of others", "NTFS", "ext4", PARTITION, "NTFS"),
+    changed("a file system in small letters", "NTFS", "ntfs", ""),
+    changed("Setup's own letter", ">C<", ">X<", PARTITION, "another letter"),
+    changed("a label too long", ">Windows<", f">{'w' * 33}<", PARTITION, "32"),
+    media("a label that FAT has not", PARTITION, "'+'", modified=(FAT, *MODIFIED[1:])),
+    media("a disk by 00", "", target=TARGET.replace("<DiskID>0", "<DiskID>00")),
+    media("an index of 0", "note image", "from 1", image="<Key>/IMAGE/INDEX</Key><Value>0</Value>"),
+    image("Windows Server 2019 SERVERSTANDARD", Windows.W2022, "warning image", "--os"),
+    image("Windows 11 Pro", Windows.W2022, "warning image", "--os"),
+    image("Windows Server 2012 R2 SERVERSTANDARD", Windows.W2012R2, ""),
+    image("Windows Server 2012 SERVERSTANDARD", Windows.W2012R2, "warning image"),
+    image("Windows Server 2022 SERVERSTANDARD", Windows.W2022, ""),
+    image("Contoso Desktop", Windows.W2022, ""),
+    Case("the license is shown", server(oobe=OOBE.replace(OOBE_PAGE, "")), ASKS, "HideEULAPage"),
+    Case("the license is wanted", server(oobe=OOBE.replace(OOBE_PAGE, OOBE_PAGE.replace("true", "false"))), ASKS),
+    Case("a number for a word", server(oobe=OOBE.replace("true", "1")), ""),
+    Case("a word for a number", server(oobe=OOBE.replace(">3<", ">true<")), "warning value", "write 1 or 2 or 3"),
+)
+
+
+def addresses(*addresses: str) -> str:
+    """An interface's own addresses."""
+    listed = (
+        f'<IpAddress wcm:action="add" wcm:keyValue="{at}">{one}</IpAddress>' for at, one in enumerate(addresses)
+    )
+    return f"<UnicastIpAddresses>{''.join(listed)}</UnicastIpAddresses>"
+
+
+def card(what: str, inside: str, said: str, word: str = "", mac: str = "52-54-00-12-34-56", before: str = "") -> Case:
+    """A case of an interface."""
+    inside = f"{before}<Identifier>{mac}</Identifier>{inside}"
+    return Case(
+        what, server(component("TCPIP", f"<Interfaces>{items('Interface', inside)}</Interfaces>")), said, word
+    )
+
+
+def own(address: str, said: str, word: str = "") -> Case:
+    """A case of an interface of that address."""
+    return card(f"address {address}", addresses(address), said, word)
+
+
+def route(what: str, hop: str, said: str, word: str = "", prefix: str = "0.0.0.0/0", metric: str = "10") -> Case:
+    """A case of a route of the interface 192.0.2.10/24 and 2001:db8::10/64."""
+    inside = f"<Identifier>1</Identifier><Metric>{metric}</Metric><NextHopAddress>{hop}</NextHopAddress>"
+    inside = f"<Routes>{items('Route', f'{inside}<Prefix>{prefix}</Prefix>')}</Routes>"
+    return card(what, addresses("192.0.2.10/24", "2001:db8::10/64") + inside, said, word)
+
+
+def join(what: str, domain: str, said: str, word: str = "") -> Case:
+    """A case of a domain that is joined by a blob."""
+    blob = "<Provisioning><AccountData>{{ blob }}</AccountData></Provisioning>"
+    inside = f"<Identification><JoinDomain>{domain}</JoinDomain>{blob}</Identification>"
+    found = server(component("UnattendedJoin", inside.replace("{{ blob }}", "QQ==")))
+    return Case(what, found, said, word)
+
+
+def domain(name: str, said: str, word: str = "") -> Case:
+    """A case of the DNS domain of a machine."""
+    return Case(f"DNS {name}", server(component("DNS-Client", f"<DNSDomain>{name}</DNSDomain>")), said, word)
+
+
+DHCP = "<Ipv4Settings><DhcpEnabled>true</DhcpEnabled></Ipv4Settings>"
+NAMELESS = component("TCPIP", f"<Interfaces>{items('Interface', addresses('192.0.2.10/24'))}</Interfaces>")
+ADDRESS, IDENTIFIER = "warning address", "warning identifier"
+
+NETWORK = (
+    own("192.0.2.10/24", ""),
+    own("192.0.2.10/31", ""),
+    own("2001:db8::/64", ""),
+    own("192.0.2.0/24", ADDRESS, "network itself"),
+    own("192.0.2.255/24", ADDRESS, "everybody"),
+    own("127.0.0.1/8", ADDRESS, "no address of a card"),
+    own("224.0.0.1/8", ADDRESS, "no address of a card"),
+    own("0.0.0.0/0", ADDRESS, "no address of a card"),
+    own("192.0.2.10", ADDRESS, "192.0.2.10/24"),
+    own("192.0.2.10/255.255.255.0", ADDRESS, "192.0.2.10/24"),
+    own("192.000.002.010/24", ADDRESS),
+    own("192.0.2.10/33", ADDRESS),
+    card("two addresses in one", addresses("192.0.2.10/24, 192.0.2.11/24"), ADDRESS, "for each"),
+    card("an address twice", addresses("192.0.2.10/24", "192.0.2.10/16"), ADDRESS, "twice"),
+    card("asked for, and written", addresses("192.0.2.10/24"), ADDRESS, "write false", before=DHCP),
+    card("asked for beside IPv6", addresses("2001:db8::10/64"), "", before=DHCP),
+    Case("an interface of no name", server(NAMELESS), IDENTIFIER, "<Identifier>"),
+    card("a MAC cut short", "", IDENTIFIER, "six pairs", mac="52-54-00-12-34"),
+    card("a MAC of other letters", "", IDENTIFIER, "six pairs", mac="52-54-00-12-34-5G"),
+    card("a MAC of a group", "", IDENTIFIER, "group", mac="01-00-5E-00-00-01"),
+    card("a MAC of nobody", "", IDENTIFIER, "nobody", mac="00-00-00-00-00-00"),
+    card("an alias with hyphens", "", "", mac="LAN-2-wired"),
+    route("a gateway", "192.0.2.1", ""),
+    route("a gateway of IPv6", "fe80::1", "", prefix="::/0"),
+    route("a gateway elsewhere", "192.0.3.1", ADDRESS, "no network"),
+    route("a gateway that is itself", "192.0.2.10", ADDRESS, "itself"),
+    route("a gateway of the other kind", "2001:db8::1", ADDRESS, "two kinds"),
+    route("a gateway with a length", "192.0.2.1/24", ADDRESS, "gateway"),
+    route("a network without a length", "192.0.2.1", ADDRESS, "0.0.0.0/0", prefix="0.0.0.0"),
+    route("a metric in words", "192.0.2.1", "error number", metric="low"),
+    domain("http://example.com", ADDRESS, "example.com"),
+    domain("example com", ADDRESS, "example.com"),
+    domain("_msdcs.example.com.", ""),
+    join("a domain with a user", "EXAMPLE\\bob", "warning join", "Credentials"),
+    join("a domain as an address", "ldap://example.com", "warning join", "DNS name"),
+    join("a domain", "corp.example.com", ""),
 )

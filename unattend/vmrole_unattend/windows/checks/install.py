@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from vmrole_unattend.windows.answers import Windows
 from vmrole_unattend.windows.checks.file import Deployment, File
-from vmrole_unattend.windows.checks.place import Home, Place, Report
+from vmrole_unattend.windows.checks.place import Home, Place, Report, short
 
 _INDEX = "/image/index"
 
@@ -17,6 +19,7 @@ def check(file: File, report: Report) -> None:
     for home in file.named("Setup"):
         for place in home.find("imageinstall/osimage/installfrom/metadata"):
             _image(place, report)
+            _release(place, file, report)
         begun = [place for place in home.places if place.name.casefold() in ("diskconfiguration", "imageinstall")]
         if home.phase != "windowspe" or not begun:
             continue  # It wants to be asked, or is half of a file.
@@ -75,6 +78,21 @@ def _language(file: File, home: Home, report: Report) -> None:
         report.doubt(where, "asks", message, f"{mend} to Microsoft-Windows-International-Core-WinPE")
 
 
+_RELEASE = re.compile(r"windows\s+(?:server\s+)?(20\d\d(?:\s*r2)?|\d{1,2}(?:\.1)?)\b", re.IGNORECASE)
+
+
+def _release(place: Place, file: File, report: Report) -> None:
+    """An image by its name, and the release that the file is said to be for."""
+    value = place.child("value")
+    named = _RELEASE.match(value.text) if value is not None and "name" in place.said("key").casefold() else None
+    if value is None or named is None or file.windows is None:
+        return
+    release = re.sub(r"\s", "", named[1]).casefold()
+    if release != file.windows.value:
+        message = f"the image is called {short(value.text)}, and the file is for Windows {file.windows}"
+        report.doubt(value, "image", message, "name an image of that release, or say the other with --os")
+
+
 def _image(place: Place, report: Report) -> None:
     key, value = place.child("key"), place.child("value")
     if key is None or value is None or not value.text:
@@ -84,3 +102,5 @@ def _image(place: Place, report: Report) -> None:
         report.doubt(key, "image", f"{key.text[:40]!r} is no key of an image", "write /IMAGE/INDEX or /IMAGE/NAME")
     elif key.text.casefold() == _INDEX and not value.text.isdecimal() and not report.awaits(value, value.text):
         report.doubt(value, "image", "the index of an image is a number", "write it, or the key /IMAGE/NAME")
+    elif key.text.casefold() == _INDEX and value.text.isdecimal() and not value.text.strip("0"):
+        report.note(value, "image", "there is no image 0", "images are numbered from 1")

@@ -80,6 +80,10 @@ def _credentials(join: Place, report: Report) -> None:
 
 
 def _names(join: Place, report: Report) -> None:
+    domain = _given(join, "joindomain")
+    if domain is not None and re.search(r"[\\/:@\s,]", domain.text) and not report.awaits(domain, domain.text):
+        message = f"{short(domain.text)} is no name of a domain"
+        report.doubt(domain, "join", message, "its DNS name, such as example.com; who joins it is for Credentials")
     workgroup, unit = _given(join, "joinworkgroup"), _given(join, "machineobjectou")
     group = workgroup.text if workgroup is not None and not report.awaits(workgroup, workgroup.text) else ""
     if workgroup is not None and (len(group) > _NETBIOS_CHARS_MAX or _NOT_IN_WORKGROUP.search(group)):

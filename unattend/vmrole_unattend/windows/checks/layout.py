@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 from vmrole_unattend.windows.checks.file import TRUE, Deployment, File
 from vmrole_unattend.windows.checks.place import Home, Place, Report, short
+from vmrole_unattend.windows.checks.table import NUMBER_MAX
 
+_EFI_MIN_MIB, _SIZE_MAX_MIB = 100, 1 << 26  # the last one is 64 TiB
+_SETUP_OWN = "X"  # the letter of the drive that Setup runs from
+_FORMATS = ("ntfs", "fat", "fat32", "exfat")
+_NOT_IN_FAT = re.compile(r'[*?/\\|.,;:+=\[\]<>"]')
 _PRIMARIES_MAX = 4  # of a disk with a master boot record
 _GUID = re.compile(r"\{?[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?")
 _BYTE = re.compile(r"0x[0-9A-Fa-f]{1,2}")
@@ -108,6 +113,12 @@ def _created(disk: Disk, report: Report) -> None:
             report.doubt(partition, "partition", "the partition has no size", "write Size, or Extend true")
         elif size is not None and text.isdecimal() and not text.strip("0"):
             report.doubt(size, "partition", "the Size is 0", "write it in megabytes")
+        elif size is not None and text.isdecimal() and int(text[:12]) > _SIZE_MAX_MIB:
+            if int(text[:12]) <= NUMBER_MAX:  # Beyond it is no number of Setup's, which is told.
+                report.doubt(size, "partition", f"no disk holds {text} MB", "write megabytes, not bytes")
+        elif size is not None and _type(partition) == "efi" and text.isdecimal() and int(text[:9]) < _EFI_MIN_MIB:
+            message = f"an EFI partition has {_EFI_MIN_MIB} MB at least"
+            report.doubt(size, "partition", message, "write 260, which is enough on every disk")
     for items in (disk.created, disk.modified):
         _gaps(items, report)
 
@@ -169,6 +180,7 @@ def _modified(disk: Disk, report: Report) -> None:
             if place is not None and place.text and not is_right(place.text) and not report.awaits(place, place.text):
                 report.doubt(place, "partition", wrong.format(short(place.text)), mend)
         _named(disk, partition, report)
+        _volume(partition, report)
         if _is_true(partition, "active") and disk.gpt:
             active = partition.child("active")
             report.note(active or partition, "partition", "Active means nothing on a disk with GPT", "remove it")
@@ -184,6 +196,18 @@ def _modified(disk: Disk, report: Report) -> None:
             table = "GPT" if disk.gpt else "a master boot record"
             message = f"the TypeID is not one of a disk with {table}"
             report.doubt(partition, "partition", message, "a GUID with GPT, else such as 0x27")
+
+
+def _volume(partition: Place, report: Report) -> None:
+    """The file system of a partition, its letter and its label."""
+    form, letter, label = (partition.child(one) for one in ("format", "letter", "label"))
+    kind = form.text.casefold() if form is not None else ""
+    if form is not None and form.text and kind not in _FORMATS and not report.awaits(form, form.text):
+        report.doubt(form, "partition", f"Setup formats nothing as {short(form.text)}", "write NTFS or FAT32")
+    if letter is not None and letter.text.upper() == _SETUP_OWN:
+        report.doubt(letter, "partition", "X is the drive that Setup itself runs from", "choose another letter")
+    if label is not None and kind in _FAT and (sign := _NOT_IN_FAT.search(label.text)) is not None:
+        report.doubt(label, "partition", f"a label of {kind.upper()} cannot hold {sign[0]!r}", "rename it")
 
 
 def _named(disk: Disk, partition: Place, report: Report) -> None:
@@ -228,7 +252,7 @@ def _target(home: Home, disks: list[Disk], report: Report) -> None:
                 report.doubt(target, "install-to", f"InstallTo has no {name}", f"add <{name}>")
         if number is None or partition is None or not number.text.isdecimal():
             continue
-        disk = next((one for one in disks if one.number == number.text), None)
+        disk = next((one for one in disks if _value(one.number) == _value(number.text)), None)
         if disk is None:
             if disks and not any(report.awaits(one.place, one.number) for one in disks):
                 message = f"the disk {number.text} is not in DiskConfiguration"
@@ -244,6 +268,10 @@ def _target(home: Home, disks: list[Disk], report: Report) -> None:
                     f"Windows is installed to NTFS alone, and partition {partition.text} is to be something else"
                 )
                 report.doubt(changed, "install-to", message, "write <Format>NTFS</Format>")
+
+
+def _value(text: str) -> str:
+    return text.lstrip("0") or "0"
 
 
 def _is_letter(text: str) -> bool:

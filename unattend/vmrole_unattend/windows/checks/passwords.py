@@ -41,6 +41,9 @@ def _password(place: Place, plain: list[Place], report: Report) -> None:
             report.error(place, "password-shape", f"{place.name} holds text of its own", mend)
         elif place.text and above == "credentials" and not is_all_placeholder(place.text):
             plain.append(place)
+            if _is_encoded(place.text, place.name):
+                message = "the value is an encoded password, and is taken as it stands here"
+                report.warning(place, "password-encoding", message, "write the password itself")
         elif place.text and above == "credentials":
             report.to_come(place, "a password")
         return

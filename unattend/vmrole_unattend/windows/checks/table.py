@@ -21,7 +21,7 @@ _NUMBERS = re.compile(
     r"(.*/)?(diskid|partitionid|logoncount|createpartition/size|(horizontal|vertical)resolution|colordepth|refreshrate"
     r"|display/dpi|route/metric|metadata/index)"
 )
-_NUMBER_MAX = 0xFFFF_FFFF
+NUMBER_MAX = 0xFFFF_FFFF
 _DEPTHS = ("1", "4", "8", "15", "16", "24", "32")
 _NEVER_EMPTY = re.compile(
     r"(.*/)?([a-z]*synchronouscommand/path|pathandcredentials/path|pagefile/path|interface/identifier"
@@ -30,8 +30,6 @@ _NEVER_EMPTY = re.compile(
     r"|diskid|partitionid|logoncount|createpartition/size|accepteula|autologon/enabled)"
 )
 """Of what the reference calls never empty, what can mean nothing; an empty name or organization installs."""
-
-_YES = {"true": "1", "false": "0", "1": "true", "0": "false"}
 
 
 def check(file: File, report: Report) -> None:
@@ -156,15 +154,15 @@ def _text(place: Place, report: Report) -> None:
     known, text = place.known, place.text
     if known is not None and known.values:
         allowed = {value.casefold() for value in known.values}
-        right = text.casefold() in allowed or _YES.get(text.casefold()) in allowed
+        right = text.casefold() in allowed or (known.values == settings.BOOL and text in ("0", "1"))
         if not right and not report.awaits(place, text):
             report_it = report.error if _SURE_VALUES.fullmatch(place.key) else report.doubt
             report_it(place, "value", f"{place.name} is {quoted(place)}", "write " + " or ".join(known.values))
     wrong = _NUMBERS.fullmatch(place.key) and not re.fullmatch(r"[0-9]+|0x[0-9A-Fa-f]+", text)
     if wrong and not report.awaits(place, text):
         report.error(place, "number", f"{place.name} is no number: {quoted(place)}", "write digits only")
-    elif _NUMBERS.fullmatch(place.key) and text.isdecimal() and int(text[:12]) > _NUMBER_MAX:
-        report.error(place, "number", f"{place.name} is more than {_NUMBER_MAX}", "write a smaller number")
+    elif _NUMBERS.fullmatch(place.key) and text.isdecimal() and int(text[:12]) > NUMBER_MAX:
+        report.error(place, "number", f"{place.name} is more than {NUMBER_MAX}", "write a smaller number")
     elif place.name.casefold() == "colordepth" and text not in _DEPTHS and not report.awaits(place, text):
         message = f"no display shows {quoted(place)} bits a point"
         report.doubt(

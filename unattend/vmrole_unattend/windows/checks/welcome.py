@@ -57,12 +57,29 @@ def check(file: File, report: Report) -> None:
     """Everything about the first start."""
     for home in file.named("Shell-Setup"):
         _oobe(home.find("oobe"), file, report)
+    _license(file, report)
     _deprecated(file, report)
     asked = "" if file.use is Deployment.UNKNOWN else question(file.homes, file.edition)
     # Who installs a desktop may want to be asked, if he says nothing about which Windows it is.
     wanted = file.edition is None or not any(home.phase == "oobesystem" for home in file.homes)
     if asked and (file.use is Deployment.GENERALIZED or not wanted):
         report.doubt(_where_accounts_go(file), "password-missing", asked, _ANSWERS[file.edition])
+
+
+def _license(file: File, report: Report) -> None:
+    """The license, which Windows shows at the first start of a generalized image unless the file hides it."""
+    places = [place for home in file.homes if home.phase == "oobesystem" for place in home.every]
+    pages = [place for place in places if place.key == "oobe/hideeulapage"]
+    asked = file.use is not Deployment.UNKNOWN and not any(_skips(place) for place in places)
+    if not asked or any(report.awaits(one, one.text) for one in pages):
+        return
+    group = next((place for place in places if place.key == "oobe"), None)
+    shown = next((one for one in pages if one.text.casefold() in ("false", "0")), None)
+    if shown is not None:
+        report.doubt(shown, "asks", "HideEULAPage is false: Windows shows the license, and waits", "write true")
+    elif not pages and group is not None and file.use is Deployment.GENERALIZED:
+        message = "HideEULAPage is missing: Windows shows the license at its first start, and waits"
+        report.doubt(group, "asks", message, "add <HideEULAPage>true</HideEULAPage>")
 
 
 _ANSWERS = {
