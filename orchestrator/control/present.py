@@ -196,8 +196,9 @@ class Present:
     def unused_templates(self) -> list[Write]:
         """The writes that forget the templates that no service, no revision and no instance names."""
         self._look()
-        stored = self._template_revisions
-        return [Write(records.TEMPLATE, key, None, stored[key]) for key in list(stored) if key not in self._uses]
+        with self._lock:  # While changes are taken in, one may be named by nobody for a moment.
+            stored = self._template_revisions.items()
+            return [Write(records.TEMPLATE, key, None, at) for key, at in stored if key not in self._uses]
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), *, checks: Sequence[Check] = ()) -> int:
         """See ports.Store.commit. What a newer version has put into a record stays in it."""
@@ -270,11 +271,13 @@ class Present:
                 self._put("instance", key, lost)
             else:
                 self._put("instance", key, instance)
-            self._shadows.pop(key, None)
+            shadow = None
             if isinstance(instance, SetAside) and wish is not None:
                 shadow = records.decode_instance(wish, None, self._templates)
-                if isinstance(shadow, Instance):
-                    self._shadows[key] = shadow
+            if isinstance(shadow, Instance):
+                self._shadows[key] = shadow
+            else:
+                self._shadows.pop(key, None)
 
     def _count_templates(self, place: tuple[str, str], document: Document | None) -> None:
         """Those that it names, be it readable or not: what is set aside needs them when it can be read again."""
@@ -312,21 +315,25 @@ class Present:
                 self._template_revisions[key] = document.revision if document else 0
 
     def _put(self, kind: str, key: str, after: Record | SetAside | None) -> None:
-        """Puts a record in the place of the one before it, in the indexes as well."""
-        self._set_aside.pop((kind, key), None)
-        before = self._records.get(kind, {}).pop(key, None)
-        if before is not None:
+        """Puts a record in the place of the one before it, in the indexes as well.
+
+        Where there is one before and after, there is one all the while: readers do not wait for this.
+        """
+        of_kind = self._records.setdefault(kind, {})
+        before = of_kind.get(key)
+        if isinstance(after, SetAside):
+            log.error("%s", after)
+            self._set_aside[kind, key], after = after, None
+        else:
+            self._set_aside.pop((kind, key), None)
+        if before is not None and (after is None or _group(before) != _group(after)):
             self._unlist(before)
-        match after:
-            case SetAside():
-                self._set_aside[kind, key] = after
-                log.error("%s", after)
-            case None:
-                pass
-            case record:
-                self.decoded += 1
-                self._records.setdefault(kind, {})[key] = record
-                self._list(record)
+        if after is None:
+            of_kind.pop(key, None)
+            return
+        self.decoded += 1
+        of_kind[key] = after
+        self._list(after)
 
     def _list(self, record: Record) -> None:
         match record:
@@ -336,17 +343,22 @@ class Present:
             case Instance():
                 self._of_service.setdefault(record.service, {})[record.name] = record
                 self._called.setdefault(record.hostname, {})[record.name] = record
-            case Operation() if record.progress is Progress.RUNNING:
-                self._running.setdefault(record.service, {})[record.id] = record
+            case Operation():
+                self._list_running(record)
             case Revision():
                 self._revisions.setdefault(record.service, {})[record.key] = record
             case Rollout():
                 self._rollouts.setdefault(record.service, {})[record.id] = record
                 self._rolling[record.id] = record.operation
-                if record.progress is Progress.RUNNING:
-                    self._running.setdefault(record.service, {})[record.id] = record.operation
+                self._list_running(record.operation)
             case _:
                 pass
+
+    def _list_running(self, operation: Operation) -> None:
+        if operation.progress is Progress.RUNNING:
+            self._running.setdefault(operation.service, {})[operation.id] = operation
+        else:
+            _remove(self._running, operation.service, operation.id)
 
     def _unlist(self, record: Record) -> None:
         match record:
@@ -370,6 +382,13 @@ class Present:
 
 def _if(of: type[R], record: Record | None) -> R | None:
     return record if isinstance(record, of) else None
+
+
+def _group(record: Record) -> tuple[str, str]:
+    """What the indexes find it by, beside its key."""
+    if isinstance(record, Image | Service):
+        return "", ""
+    return record.service, record.hostname if isinstance(record, Instance) else ""
 
 
 def _remove(index: dict[str, dict[Any, Any]], group: str, key: str) -> None:

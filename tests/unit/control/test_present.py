@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from orchestrator.drivers.fake import FakeStore
 from orchestrator.errors import Permanent
 from orchestrator.model import Cause, Instance, Operation, Progress, Service, Unit, UnitState, Verb
 from orchestrator.model.cause import Kind, recorded
-from orchestrator.ports import Document, Write
+from orchestrator.ports import Change, Document, Write
 from tests.world import fleet
 from tests.world.fabric import Fabric, web_role
 from tests.world.places import GOLDEN_FILES
@@ -304,3 +307,76 @@ def test_a_template_that_is_wanted_again_stays(fabric: Fabric) -> None:
     fabric.until(fabric.quiet)
     assert not fabric.present.set_aside()
     assert [service.name for service in Present(fabric.store).all(Service)] == ["again"]
+
+
+class _Between:
+    """A store that says at which lines the changes that it told of are taken in. Whoever reads there had looked just
+    before they came.
+    """
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self._taker: FrameType | None = None  # who asked what has changed
+        self._before = 0
+        self._reading = False
+
+    def revision(self) -> int:
+        """See ports.Store."""
+        return self._before if self._reading else self._store.revision()
+
+    def changes(self, after: int) -> Sequence[Change] | None:
+        """See ports.Store."""
+        self._taker, self._before = sys._getframe(1), after
+        return self._store.changes(after)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def reading(self, read: Callable[[], object]) -> Callable[[FrameType, str, object], Any]:
+        """For sys.settrace: has `read` called at each line of what the taker calls."""
+
+        def trace(frame: FrameType, event: str, _argument: object) -> Any:
+            if self._reading or frame is self._taker or not frame.f_code.co_filename.endswith("present.py"):
+                return trace
+            callers = frame.f_back
+            while callers is not None and callers is not self._taker:
+                callers = callers.f_back
+            if callers is not None and event == "line":
+                self._reading = True
+                read()
+                self._reading = False
+            return trace
+
+        return trace
+
+
+def test_what_is_replaced_is_there_all_the_while(fabric: Fabric) -> None:
+    """Readers do not wait for who takes changes in: at no line of that is a record gone that is only another now."""
+    fabric.control.act(Verb.RESTART, "web-0.shop")
+    (operation,) = fabric.control.operations()
+    store = _Between(fabric.store)
+    present = Present(store)  # type: ignore[arg-type] # the other verbs are the fake's
+
+    def there() -> tuple[object, ...]:
+        return (
+            present.find(Instance, "web-0.shop") is not None,
+            present.find(Operation, operation.id) is not None,
+            len(present.all(Instance)),
+            len(present.instances_of("shop")),
+            len(present.instances_called("web-0")),
+            len(present.running_operations("shop")),
+        )
+
+    whole, seen = there(), []
+    changed = dataclasses.replace(fabric.instance(), waits_for=recorded("for a friend"))
+    paused = dataclasses.replace(operation, paused=True)
+    Present(fabric.store).commit([records.put_state(changed), records.put(paused)])
+    traced = sys.gettrace()
+    sys.settrace(store.reading(lambda: seen.append(there())))
+    try:
+        after = present.find(Instance, "web-0.shop")
+    finally:
+        sys.settrace(traced)
+    assert after is not None
+    assert (after.waiting, whole) == ("for a friend", (True, True, 2, 2, 1, 1))
+    assert (len(seen) > 20, set(seen)) == (True, {whole})
