@@ -94,9 +94,8 @@ def service_routes(control: Control) -> APIRouter:
     def list_services(seats: bool = False, labels: Selector = "") -> list[ServiceView]:
         """Services, by name; with `seats`, how many members the balancer has up. User data is never shown."""
         found = labelled(control.services(), labels)
-        instances = control.instances()
         taken = seats_of(control) if seats else None
-        return [view_service(one, instances, taken) for one in found]
+        return [view_service(one, control.instances(one.name), taken) for one in found]
 
     @router.post("", openapi_extra=_DOCUMENT)
     def apply_service(
@@ -107,7 +106,7 @@ def service_routes(control: Control) -> APIRouter:
         applied = control.apply(text, dry_run=dry_run, expected=expected, by=uid_of(request))
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
-        return view_applied(applied, control.instances())
+        return view_applied(applied, control.instances)
 
     @router.post("/check")
     def check_services(request: Request, wish: Documents) -> list[CheckedView]:
@@ -197,4 +196,4 @@ def _rollouts(router: APIRouter, control: Control) -> None:
         applied = control.undo(name, to=wish.to, dry_run=dry_run, expected=expected, by=by)
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
-        return view_applied(applied, control.instances())
+        return view_applied(applied, control.instances)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -238,8 +238,7 @@ def _mask(text: str) -> str:
 def view_service(
     service: Service, instances: Sequence[Instance], seats: Mapping[InstanceName, Seat] | None = None
 ) -> ServiceView:
-    """The service as shown; `instances` may be those of all services, `seats` too."""
-    own = [one for one in instances if one.service == service.name]
+    """The service as shown; `instances` are its own, `seats` may be those of all services."""
     return ServiceView(
         name=service.name,
         vip=service.spec.vip,
@@ -247,13 +246,13 @@ def view_service(
         network=service.network,
         removing=service.removing,
         created_at_s=service.created_at_s,
-        instances=len(own),
-        serving=sum(one.phase is Phase.SERVING for one in own),
+        instances=len(instances),
+        serving=sum(one.phase is Phase.SERVING for one in instances),
         up=None
         if seats is None
-        else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in own),
+        else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in instances),
         labels=dict(service.spec.labels),
-        stopped=sum(one.phase is Phase.STOPPED for one in own),
+        stopped=sum(one.phase is Phase.STOPPED for one in instances),
         file_revision=service.file_revision,
         revision=service.revision,
     )
@@ -304,9 +303,11 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
     )
 
 
-def view_applied(applied: Applied, instances: Sequence[Instance]) -> AppliedView:
+def view_applied(applied: Applied, instances_of: Callable[[str], Sequence[Instance]]) -> AppliedView:
     """What an apply did, as shown."""
-    service = None if applied.service is None else view_service(applied.service, instances)
+    service = None
+    if applied.service is not None:
+        service = view_service(applied.service, instances_of(applied.service.name))
     return AppliedView(service=service, changes=applied.changes, operation=applied.operation)
 
 

@@ -8,6 +8,7 @@ that a user may want: local storage without a record is told and stays.
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.control.records import SetAside
@@ -62,9 +63,12 @@ def findings(
     found = [*_domains(domains, known), *_disks(host, known), *_pool(host, known)]
     for disc in host.machine.media.inventory() - known.keys():
         found.append(_stray("DISC-STRAY", disc, "an answer disc, or kept keys, of no instance"))
+    of_service: defaultdict[str, list[Instance]] = defaultdict(list)
+    for one in instances:
+        of_service[one.service].append(one)
     for service in services:
         if not service.removing:
-            found += _network(host, service, [one for one in instances if one.service == service.name], running)
+            found += _network(host, service, of_service[service.name], running)
     found += _vips(host, services, instances)
     for name in host.machine.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.control import verify
 from orchestrator.model import InstanceName, Phase
+from tests.world.counted import Looks
 from tests.world.fabric import Fabric, web_role
 from tests.world.images import MICRO
 
@@ -121,3 +122,17 @@ def test_images_without_a_record_or_a_file_are_told_and_stay(fabric: Fabric) -> 
         ("IMAGE-MISSING", "micro", False),
     ]
     assert verify.repair(fabric.host, told, lambda _name: False) == []
+
+
+def test_each_instance_is_looked_at_as_often_however_many_services_there_are() -> None:
+    """Ten times the services cost ten times as much, and not a hundred."""
+
+    def looks_of_each(services: int) -> float:
+        fabric, looks = Fabric(), Looks()
+        for number in range(services):
+            fabric.deploy(web_role(instances=1), name=f"shop-{number}", vip="")
+        fabric.round()
+        verify.findings(fabric.host, fabric.control.services(), looks.at(fabric.instances()))
+        return looks.count / services
+
+    assert looks_of_each(20) == looks_of_each(2)
