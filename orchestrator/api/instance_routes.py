@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from orchestrator.api import sse
+from orchestrator.api import console_log, sse
 from orchestrator.api.comparison import seats_of
 from orchestrator.api.guard import said
 from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLookout
@@ -25,6 +24,7 @@ from orchestrator.model import Agent, Event, InstanceName, Operation, Silence
 
 QUESTIONS_MAX = 16  # a silent guest keeps each waiting for seconds
 CONSOLE_MAX_BYTES = 1 << 20
+_AFTER = "the console-place of an earlier answer: instead of the end, what comes first behind it"
 _NUMBER_MAX = (1 << 63) - 1  # what SQLite can compare
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"}
@@ -98,17 +98,22 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
 
 def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:
     @router.get("/instances/{name}/console", tags=["instances"], response_class=PlainTextResponse)
-    def get_console(name: str, tail_bytes: Annotated[int, Query(ge=1, le=CONSOLE_MAX_BYTES)] = 65_536) -> Response:
-        """The last bytes of the console's log as the guest wrote them: they may hold terminal escapes."""
+    def get_console(
+        name: str,
+        tail_bytes: Annotated[int, Query(ge=1, le=CONSOLE_MAX_BYTES)] = 65_536,
+        after: Annotated[str | None, Query(pattern=console_log.PLACE_PATTERN, description=_AFTER)] = None,
+    ) -> Response:
+        """The last bytes of the console's log as the guest wrote them: they may hold terminal escapes.
+
+        The header console-place says where they end.
+        """
         instance = control.instance(name)
+        log = console(instance.name)
         try:
-            with console(instance.name).open("rb") as log:
-                end = log.seek(0, os.SEEK_END)
-                log.seek(max(0, end - tail_bytes))
-                text = log.read(tail_bytes)
+            part = console_log.end(log, tail_bytes) if after is None else console_log.after(log, after, tail_bytes)
         except FileNotFoundError as error:
             raise NotFound(f"{instance.name} has no console log yet", hint="its VM has not started") from error
-        return Response(text, media_type="text/plain; charset=utf-8")
+        return Response(part.text, media_type="text/plain; charset=utf-8", headers={"console-place": part.place})
 
 
 def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None:

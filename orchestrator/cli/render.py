@@ -63,7 +63,11 @@ def dump(value: object, form: str) -> str:
 
 def show(lines: Iterable[str]) -> None:
     """Prints data. Raises VmroleError when it cannot be written, BrokenPipeError when nobody reads on."""
-    text = "".join(f"{line}\n" for line in lines)
+    write("".join(f"{line}\n" for line in lines))
+
+
+def write(text: str) -> None:
+    """Prints a part of data, which need not end with a line; raises as `show` does."""
     if sys.stdout is None:
         from orchestrator.errors import VmroleError
 

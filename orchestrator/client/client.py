@@ -150,6 +150,17 @@ class Client:
         found: bytes = self.call("GET", f"/v1/instances/{transport.part(name)}/console", query, raw=True)
         return found
 
+    def console_part(self, name: str, most_bytes: int, after: str = "") -> tuple[bytes, str]:
+        """The end of the console's log, or what comes first behind a place in it; and the place where that ends."""
+        path = f"/v1/instances/{transport.part(name)}/console"
+        request = transport.head("GET", path, {"tail_bytes": most_bytes, "after": after}, {}, 0)
+        with transport.connect(self.path, self._connect_within_s) as connection:
+            connection.settimeout(ANSWER_WITHIN_S)
+            with transport.ask(connection, request) as answer:
+                if answer.status != 200:
+                    transport.decoded(answer)
+                return answer.body(), transport.Told(answer.headers)["console-place"]
+
     def act(self, verb: wire.Verb, subject: str, *, together: int | None = None, labels: str = "") -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
         wish: wire.Wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import math
 import os
 import sys
+from typing import NoReturn
 
 import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.options import examples
-from orchestrator.client.client import Client
-from orchestrator.errors import RequestError
+from orchestrator.client import clock
+from orchestrator.client.client import RECONNECT_WITHIN_S, Client
+from orchestrator.errors import NotFound, RequestError, Unreachable
 
 LOG_BYTES = 65_536
+FOLLOW_EVERY_S = 0.5
 
 
-@click.command(epilog=examples("vmrole console web-0.shop", "vmrole console web-0.shop --log"))
+@click.command(
+    epilog=examples("vmrole console web-0.shop", "vmrole console web-0.shop --log", "vmrole console web-0.shop -f")
+)
 @click.argument("instance", shell_complete=names.subject)
 @click.option("--log", is_flag=True, help="Print the end of the console's log instead of attaching.")
-@click.option("--raw", is_flag=True, help="With --log: as the guest wrote it, terminal escapes included.")
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Print the end of the log, and go on as the guest writes, over reimages, too.",
+)
+@click.option("--raw", is_flag=True, help="With --log or --follow: as the guest wrote it, terminal escapes included.")
 @click.option(
     "--connect",
     metavar="URI",
@@ -29,9 +43,11 @@ LOG_BYTES = 65_536
     help="The hypervisor.",
 )
 @click.pass_obj
-def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -> None:
+def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, connect: str) -> None:
     """Attaches the serial console of an instance (end with Ctrl-]); without a terminal, prints its log."""
     name = client.instance(instance)["name"]
+    if follow:
+        _follow(client, name, raw=raw)
     if not log and sys.stdin.isatty() and sys.stdout.isatty():
         try:
             os.execvp("virsh", ["virsh", "--connect", connect, "console", name])  # noqa: S606 - the terminal is its own now
@@ -39,7 +55,45 @@ def console(client: Client, instance: str, log: bool, raw: bool, connect: str) -
             raise RequestError(f"virsh cannot be run: {error.strerror}", hint="or use: --log") from error
     text = client.console(name, LOG_BYTES)
     if raw:
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+        _write(text)
     else:
         render.show(render.plain(line.replace("\t", "    ")) for line in text.decode(errors="replace").splitlines())
+
+
+def _follow(client: Client, name: str, *, raw: bool) -> NoReturn:
+    """Prints the end of the log and what comes; ends with whoever reads it, or by NotFound with the instance.
+
+    A daemon that is away for longer than RECONNECT_WITHIN_S ends it by Unreachable.
+    """
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    place, answered_at = "", -math.inf
+    while True:
+        try:
+            text, place = _next(client, name, place)
+        except Unreachable:
+            if clock.monotonic_s() - answered_at > RECONNECT_WITHIN_S:
+                raise
+            clock.pause(FOLLOW_EVERY_S)
+            continue
+        answered_at = clock.monotonic_s()
+        if not text:
+            clock.pause(FOLLOW_EVERY_S)
+        elif raw:
+            _write(text)
+        else:
+            lines = decoder.decode(text).replace("\t", "    ").split("\n")
+            render.write("\n".join(render.plain(line) for line in lines))
+
+
+def _next(client: Client, name: str, place: str) -> tuple[bytes, str]:
+    """What comes behind the place, and where it ends; nothing of a VM that has not started, or is being made anew."""
+    try:
+        return client.console_part(name, LOG_BYTES, place)
+    except NotFound:
+        client.instance(name)
+        return b"", place
+
+
+def _write(text: bytes) -> None:
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
