@@ -3,7 +3,7 @@
 The tree is built from the parser's events, one by one, so that a hostile text is refused at the first value too many
 and not after it was built: deep nesting, a million values, and aliases that stand for a million values. Scalars are
 resolved by the core schema of YAML 1.2 (yaml.org/spec/1.2.2, section 10.3.2): a MAC address stays a string, and `no`
-and `on` are words.
+and `on` are words. What guests are given is read by `vmrole_unattend`, as they will read it: that is YAML 1.1.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _subnets(interface: str) -> list[ipaddress.IPv4Network]:
     ]
 
 
-# ARP (RFC 826). -----------------------------------------------------------------------------------------------
+# ARP (RFC 826), and not by arping(8): its probes are a whole second apart, and all VIPs wait meanwhile. ---------
 
 
 def _frame(mac: bytes, sender: str, target: str) -> bytes:
