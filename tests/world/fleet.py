@@ -8,7 +8,6 @@ from orchestrator.control import records
 from orchestrator.drivers.fake import FakeMachine, World
 from orchestrator.model import (
     Endpoint,
-    Goal,
     HttpProbe,
     Instance,
     InstanceName,
@@ -29,6 +28,7 @@ from orchestrator.model import (
 from orchestrator.ports import Store, Write
 from orchestrator.rules import addressing
 from tests.world.images import DIGEST, image
+from tests.world.instances import instance_of
 
 OF_A_SERVICE = 10
 POOL = "10.0.0.0/9"
@@ -65,16 +65,13 @@ def _instances(service: Service, now_s: float) -> list[Instance]:
         name = instance_name(service.name, role.name, index)
         nic = addressing.allocate_nic(service.network, taken, name)
         taken.append(nic)
-        instance = Instance(
-            name=name,
-            uid=str(uuid.uuid4()),
+        instance = instance_of(
+            role,
+            index,
             service=service.name,
-            role_name=role.name,
-            index=index,
+            uid=str(uuid.uuid4()),
             network=service.network.name,
             nic=nic,
-            goal=Goal(role=role),
-            role=role,
             phase=Phase.SERVING,
             phase_since_s=now_s - SERVED_FOR_S,
             set_up=True,

@@ -9,26 +9,21 @@ from orchestrator.model import (
     Nic,
     Phase,
     Role,
-    instance_name,
 )
 from orchestrator.model.cause import recorded
+from tests.world.instances import instance_of
 
 ROLE = Role(name="web", image="micro", image_sha256="a" * 64)
 
 
 def instance(phase: Phase, at: tuple[int, int], wanted: tuple[int, int]) -> Instance:
     """web-0.shop."""
-    return Instance(
-        name=instance_name("shop", "web", 0),
+    return instance_of(
+        ROLE,
         uid="6f8e2f0a-5f0e-4a52-9b0c-2f4d8a1f6c11",
-        service="shop",
-        role_name="web",
-        index=0,
-        network="vmrole-shop",
         nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1"),
         goal=Goal(role=ROLE, wanted=Incarnation(*wanted)),
         phase=phase,
-        role=ROLE,
         set_up=True,
         generation=at[0],
         boot=at[1],

@@ -29,7 +29,6 @@ from orchestrator.drivers.fake import FakeMachine, FakeStore, World, fake_host
 from orchestrator.drivers.fake.world import Faults
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unreachable
 from orchestrator.model import (
-    Goal,
     Image,
     Instance,
     InstanceName,
@@ -54,6 +53,7 @@ from orchestrator.model import (
 from orchestrator.ports import Store
 from tests.world.fabric import Died, Troubled, troubled, web_role
 from tests.world.images import DIGEST, MICRO
+from tests.world.instances import instance_of
 
 HAPPENINGS = 0.12  # so often, where time might pass
 REPAIRS = 0.1  # so often, of the requests
@@ -143,17 +143,8 @@ class Neighbours:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        running = Instance(
-            name=instance_name("other", "web", 0),
-            uid=str(uuid.UUID(int=1)),
-            service="other",
-            role_name="web",
-            index=0,
-            network="vmrole-other",
-            nic=Nic(mac="52:54:00:00:00:01", address="10.91.0.10", tap="vrt-other"),
-            goal=Goal(role=web_role()),
-            role=web_role(),
-        )
+        nic = Nic(mac="52:54:00:00:00:01", address="10.91.0.10", tap="vrt-other")
+        running = instance_of(web_role(), service="other", nic=nic)
         self._machine = FakeMachine(running, claimed=False, has_port=True)
         self._machine.start_boot(world.time_s)
         self._boot = self._machine.boot_id

@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from orchestrator.model import Endpoint, Goal, Instance, Os, Role, Service, ServiceSpec, instance_name
+from orchestrator.model import Endpoint, Instance, Os, Role, Service, ServiceSpec, instance_name
 from orchestrator.ports import Network
 from orchestrator.rules import addressing
+from tests.world.instances import instance_of
 
 POOL = "10.90.0.0/16"
 
@@ -24,19 +25,8 @@ def make_service(
     for index in range(instances):
         known_as = instance_name(name, "web", index)
         nic = addressing.allocate_nic(network, [one.nic for one in made], known_as)
-        made.append(
-            Instance(
-                name=known_as,
-                uid=str(uuid.uuid4()),
-                service=name,
-                role_name="web",
-                index=index,
-                network=network.name,
-                nic=nic,
-                goal=Goal(role=role),
-                role=role,
-            )
-        )
+        uid = str(uuid.uuid4())
+        made.append(instance_of(role, index, service=name, uid=uid, network=network.name, nic=nic))
     return service, made
 
 

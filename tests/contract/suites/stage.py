@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Callable
 from typing import Protocol
 
-from orchestrator.model import Goal, Instance, InstanceName, Nic, Role, Setup, Size, instance_name
+from orchestrator.model import Instance, InstanceName, Nic, Role, Setup, Size
 from orchestrator.ports import Guest, Hypervisor
+from tests.world.instances import instance_of
 
 SERVICE = "shop"
 NETWORK = "vmrole-shop"
@@ -54,16 +54,12 @@ def make_instance(stage: Stage, index: int = 0, generation: int = 1, *, restart:
         size=Size(memory_mib=MEMORY_MIB),
         setup=Setup(restart=restart),
     )
-    return Instance(
-        name=instance_name(SERVICE, "web", index),
-        uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"web-{index}.{SERVICE}")),
+    return instance_of(
+        role,
+        index,
         service=SERVICE,
-        role_name="web",
-        index=index,
         network=NETWORK,
         nic=Nic(mac=f"52:54:00:77:00:{index:02x}", address=f"{SUBNET}.{10 + index}", tap=f"vr-contract-{index}"),
-        goal=Goal(role=role),
-        role=role,
         generation=generation,
     )
 

@@ -15,7 +15,6 @@ from orchestrator.model import (
     Incarnation,
     Instance,
     InstanceName,
-    Nic,
     OnFailure,
     Operation,
     Order,
@@ -26,11 +25,11 @@ from orchestrator.model import (
     Verb,
     Walk,
     Walking,
-    instance_name,
 )
 from orchestrator.model.cause import recorded
 from orchestrator.rules.rollout import advance, release
 from orchestrator.rules.standing import Course
+from tests.world.instances import instance_of
 
 SEEDS = 200
 STEP_S = 5.0
@@ -42,17 +41,11 @@ WAY = (Phase.DRAINING, Phase.STOPPING, Phase.REQUESTED, Phase.SETUP, Phase.START
 def instance(role: str, index: int, *, phase: Phase = Phase.SERVING) -> Instance:
     """As it serves in its first generation."""
     of = Role(name=role, image="micro", image_sha256="a" * 64)
-    return Instance(
-        name=instance_name("shop", role, index),
-        uid="6f8e2f0a-5f0e-4a52-9b0c-2f4d8a1f6c11",
-        service="shop",
-        role_name=role,
-        index=index,
-        network="vmrole-shop",
-        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1"),
+    return instance_of(
+        of,
+        index,
         goal=Goal(role=of, wanted=Incarnation(1, 2)),
         phase=phase,
-        role=of,
         set_up=True,
         generation=1,
         boot=2,

@@ -15,7 +15,8 @@ from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Permanent, Transient, Whose
-from orchestrator.model import Goal, Instance, InstanceName, LocalStorage, Nic, Role
+from orchestrator.model import InstanceName, LocalStorage, Role
+from tests.world.instances import instance_of
 
 _ROLE = Role(
     name="web",
@@ -24,17 +25,7 @@ _ROLE = Role(
     local_storage=(LocalStorage(name="cache", size_mib=64),),
     user_data="#!/bin/sh\necho hunter2\n",
 )
-_INSTANCE = Instance(
-    name=InstanceName("web-0.shop"),
-    uid="7b0f3f0e-0000-4000-8000-000000000001",
-    service="shop",
-    role_name="web",
-    index=0,
-    network="vmrole-shop",
-    nic=Nic(mac="52:54:00:12:34:56", address="10.1.2.3", tap="t0"),
-    goal=Goal(role=_ROLE),
-    role=_ROLE,
-)
+_INSTANCE = instance_of(_ROLE, uid="7b0f3f0e-0000-4000-8000-000000000001")
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vmrole_unattend.windows.answers import Answers
 
-from orchestrator.model import AnswerFormat, Goal, Instance, InstanceName, Nic, Os, Role
+from orchestrator.model import AnswerFormat, Instance, Nic, Os, Role
+from tests.world.instances import instance_of
 
 # It names no secret, and skips the pages that ask for one.
 OWN = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
@@ -22,14 +23,5 @@ def instance(answers: Answers) -> Instance:
         answers=AnswerFormat.UNATTEND,
         unattend=answers,
     )
-    return Instance(
-        name=InstanceName("web-0.shop"),
-        uid="8b9b6a9c-5b0e-4c39-9d57-0b1f0a0a0a0a",
-        service="shop",
-        role_name="web",
-        index=0,
-        network="vmrole-shop",
-        nic=Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1", gateway="10.90.0.1"),
-        goal=Goal(role=role),
-        role=role,
-    )
+    nic = Nic(mac="52:54:00:00:00:01", address="10.90.0.10", tap="vrt-1", gateway="10.90.0.1")
+    return instance_of(role, uid="8b9b6a9c-5b0e-4c39-9d57-0b1f0a0a0a0a", nic=nic)
