@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from tests.world.waiting import comes_true
 
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ class Guest:
     def sh(self, script: str) -> str:
         """What a shell script in the guest prints."""
         pid = self.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
-        status = until(lambda: _exited(self.ask("guest-exec-status", pid=pid)), SCRIPT_S, self)
+        status = answer_of(lambda: _exited(self.ask("guest-exec-status", pid=pid)), SCRIPT_S, self)
         return base64.b64decode(status.get("out-data", "")).decode().strip()
 
     def ready(self) -> str | None:
@@ -159,18 +160,19 @@ def _exited(status: dict[str, Any]) -> dict[str, Any] | None:
     return status if status["exited"] else None
 
 
-def until(look: Callable[[], T | None], within_s: float, guest: Guest) -> T:
+def answer_of(look: Callable[[], T | None], within_s: float, guest: Guest) -> T:
     """What `look` returns as soon as that is not None; while the agent is silent it looks again."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
+    answers: list[T] = []
+
+    def answered() -> bool:
         with contextlib.suppress(NoAnswer):
-            found = look()
-            if found is not None:
-                return found
-        time.sleep(_PAUSE_S)
-    raise AssertionError(
-        f"not within {within_s} s; the console's end:\n{guest.console.read_text(errors='replace')[-2000:]}"
-    )
+            if (answer := look()) is not None:
+                answers.append(answer)
+        return bool(answers)
+
+    came = comes_true(answered, within_s, look_s=_PAUSE_S)
+    assert came, f"not within {within_s} s; the console's end:\n{guest.console.read_text(errors='replace')[-2000:]}"
+    return answers[0]
 
 
 def _free_port() -> int:

@@ -22,8 +22,9 @@ from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machi
 from orchestrator.model import DiskFormat, Instance, InstanceName
 from orchestrator.ports import Guest, Hypervisor
 from tests.contract.suites.stage import NETWORK, SUBNET, make_instance
-from tests.lab.harness import daemons, places
+from tests.lab.harness import places
 from tests.lab.harness.lab import Lab
+from tests.world.waiting import comes_true
 
 _LOOK_S = 0.1
 _NETWORK_XML = """
@@ -81,7 +82,7 @@ class RealStage:
 
     def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
         """See Stage."""
-        assert daemons.until(true, within_s, look_s=_LOOK_S), f"it did not come true within {within_s:.0f} s"
+        assert comes_true(true, within_s, look_s=_LOOK_S), f"it did not come true within {within_s:.0f} s"
 
     def kill(self, name: InstanceName) -> None:
         """See Stage."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ VIP = "203.0.113.10"
 
 
 URL = f"http://{VIP}/"
+SERVES_S = 600.0  # under TCG, beside other tests
 
 
 SERVICE = """service: {name}
@@ -61,14 +60,6 @@ def instance(daemon: RoleDaemon, name: str = "web-0") -> dict[str, Any]:
     """One instance as the API shows it."""
     found: list[dict[str, Any]] = daemon.json("get", "instances", name)
     return found[0]
-
-
-def until(what: str, true: Callable[[], bool], within_s: float = 600.0) -> None:
-    """AssertionError naming `what` when it does not come true in time."""
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, f"waited {within_s:.0f} s for {what}"
-        time.sleep(0.2)
 
 
 def mark(lab: Lab, domain: str) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.model import Instance, Service
-from tests.lab.harness.daemons import until
 from tests.lab.harness.places import HOST, Place
+from tests.world.waiting import comes_true
 
 T = TypeVar("T")
 LAN = "lan"  # the namespace of a network beside the host's outside: the site's own, or a cloud's
@@ -81,7 +81,7 @@ class StandIn:
             HOST.run(["ip", "link", "set", self._tap, "master", self._bridge, "up"])
             for command in (f"link set eth0 address {self.mac}", "link set lo up", "link set eth0 up"):
                 HOST.run(["ip", "-n", self.namespace, *command.split()])
-            assert until(self._forwards, ARRIVES_S), f"{self._tap} takes no part in {self._bridge}"
+            assert comes_true(self._forwards, ARRIVES_S), f"{self._tap} takes no part in {self._bridge}"
             yield self
         finally:
             HOST.run(["ip", "link", "del", self._tap], check=False)

@@ -14,7 +14,8 @@ from tests.contract.suites.stage import make_instance
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.real_stage import RealStage, real_stage
-from tests.lab.services import apply, ready, service, until
+from tests.lab.services import apply, ready, service
+from tests.world.waiting import until
 
 __all__ = ["ready"]
 
@@ -34,7 +35,7 @@ def test_a_guest_that_is_set_up_has_its_disc_no_more(lab: Lab, ready: RoleDaemon
         listed = lab.guest("web-0.shop", ["/bin/sh", "-c", "cat /sys/block/vd*/serial"])
         return sorted(line for line in str(listed).split() if line)
 
-    until("the disk that goes", lambda: disks() == ["ls-cache"], 60.0)
+    until(lambda: disks() == ["ls-cache"], 60.0, what="the disk that goes")
     assert domain_devices.ANSWER_SERIAL not in lab.virsh("dumpxml", "web-0.shop")
     assert domain_devices.ANSWER_SERIAL not in lab.virsh("dumpxml", "--inactive", "web-0.shop")
     ready.run("restart", "web-0.shop", "--wait")

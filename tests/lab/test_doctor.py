@@ -17,7 +17,7 @@ from orchestrator.host.config import Config
 from orchestrator.host.doctor import Verdict, checks, confinement, host, libvirt_log, passage, programs, reach
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import HOST, KVM, OUTSIDE_LINK, QEMU_USER, let_qemu_pass
-from tests.lab.harness.role import wait_until
+from tests.world.waiting import until
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def test_a_probe_goes_with_who_has_started_it(lab: Lab, settings: Config) -> Non
             assert probe_domain.of_process(pid).ids[0] == pwd.getpwnam(QEMU_USER).pw_uid
             assert len(lab.virsh("list", "--name").split()) == 2
             holder.kill()
-        wait_until(
-            "the probe is gone", lambda: lab.virsh("list", "--all", "--name").split() == ["vmrole-doctor"], 60.0
+        until(
+            lambda: lab.virsh("list", "--all", "--name").split() == ["vmrole-doctor"], 60.0, what="the probe is gone"
         )
         assert not Path(f"/proc/{pid}").exists()
         assert confinement.process(settings).verdict is Verdict.WARN

@@ -13,7 +13,8 @@ from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.model import Event
 from orchestrator.ports import Write
 from tests.lab.harness.lab import Lab
-from tests.lab.services import apply, instance, service, until
+from tests.lab.services import apply, instance, service
+from tests.world.waiting import until
 
 STATE_MIB = 64
 
@@ -88,7 +89,7 @@ def test_a_full_disk_is_told_and_waited_out(lab: Lab, small_state: Path, micro_i
         with filler.open("r+b") as file:
             file.truncate(filled - 96 * 1024)  # Enough for the records, not for an overlay of 192 KiB.
         apply(daemon, service(1), wait=False)
-        until("the reason", lambda: "no room for" in instance(daemon)["waiting"], 30.0)
+        until(lambda: "no room for" in instance(daemon)["waiting"], 30.0, what="the reason")
         assert instance(daemon)["phase"] == "requested"
         assert daemon.run("image", "add", str(micro_image), "--name", "again", check=False).returncode != 0
 

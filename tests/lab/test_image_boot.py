@@ -17,7 +17,7 @@ import pycdlib
 import pytest
 import vmrole_images
 
-from tests.lab.booted import MIB, SCRIPT_S, Guest, NoAnswer, guest, until
+from tests.lab.booted import MIB, SCRIPT_S, Guest, NoAnswer, answer_of, guest
 
 __all__ = ["guest"]  # fixtures
 
@@ -74,7 +74,7 @@ def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: 
     )
     disc = answer_disc(tmp_path / "answers.iso", user_data)
     with guest.running(disc):
-        first = until(guest.ready, _FIRST_BOOT_S, guest)
+        first = answer_of(guest.ready, _FIRST_BOOT_S, guest)
         setup_boot = guest.read("/var/lib/vmrole/setup-boot")
         assert setup_boot not in ("", first), "ready must be another boot than the setup boot"
         assert guest.read("/var/lib/vmrole/generation") == "1"
@@ -88,10 +88,10 @@ def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: 
         assert "ended with status 3" in guest.console.read_text(errors="replace")
         with contextlib.suppress(NoAnswer):
             guest.ask("guest-shutdown", mode="powerdown")
-        until(guest.ended, 30.0, guest)
+        answer_of(guest.ended, 30.0, guest)
 
     with guest.running(disc=None):
-        later = until(guest.ready, _LATER_BOOT_S, guest)
+        later = answer_of(guest.ready, _LATER_BOOT_S, guest)
         assert later not in (first, setup_boot)
         assert guest.read("/root/ran") == "once"
         assert guest.read("/local/cache/marker") == "kept"
@@ -100,7 +100,7 @@ def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: 
     guest.lay(micro_image)
     bare = answer_disc(tmp_path / "again.iso", "#!/bin/sh\necho again > /root/ran\n", restart=False, generation=2)
     with guest.running(bare):
-        boot = until(guest.ready, _FIRST_BOOT_S, guest)
+        boot = answer_of(guest.ready, _FIRST_BOOT_S, guest)
         assert guest.read("/var/lib/vmrole/setup-boot") == boot, "without a setup restart the setup boot serves"
         assert guest.read("/root/ran") == "again"
         assert guest.read("/local/cache/marker") == "kept"
@@ -110,22 +110,22 @@ def test_a_micro_guest_sets_up_once_restarts_and_serves(guest: Guest, tmp_path: 
 def test_a_power_cut_keeps_what_was_synced(guest: Guest) -> None:
     """A guest without a disc just boots; what it synced outlives a power cut; its power button ends it cleanly."""
     with guest.running(disc=None):
-        until(guest.ready, _LATER_BOOT_S, guest)
+        answer_of(guest.ready, _LATER_BOOT_S, guest)
         guest.sh("echo precious > /root/marker; echo precious > /local/cache/marker; sync")
     with guest.running(disc=None):
-        until(guest.ready, _LATER_BOOT_S, guest)
+        answer_of(guest.ready, _LATER_BOOT_S, guest)
         assert guest.read("/root/marker") == "precious"
         assert guest.read("/local/cache/marker") == "precious"
-        until(lambda: True if guest.sh("pidof acpid") else None, SCRIPT_S, guest)
+        answer_of(lambda: True if guest.sh("pidof acpid") else None, SCRIPT_S, guest)
         guest.press_power_button()
-        until(guest.ended, SCRIPT_S, guest)
+        answer_of(guest.ended, SCRIPT_S, guest)
 
 
 def test_switches_make_a_micro_guest_misbehave(guest: Guest, tmp_path: Path) -> None:
     """`no-exec` leaves an agent that refuses guest-exec, `hold` one that is never ready until it is lifted."""
     script = "#!/bin/sh\ntouch /etc/vmrole/no-exec /etc/vmrole/hold\n"
     with guest.running(answer_disc(tmp_path / "answers.iso", script)):
-        until(lambda: _second_boot(guest), _FIRST_BOOT_S, guest)
+        answer_of(lambda: _second_boot(guest), _FIRST_BOOT_S, guest)
         with pytest.raises(NoAnswer, match="disabled"):
             guest.sh("true")
         time.sleep(5)

@@ -11,7 +11,8 @@ from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
 from tests.lab.harness.role import RoleDaemon, kill_naming, processes_naming
-from tests.lab.services import URL, apply, instance, mark, markers, ready, service, until
+from tests.lab.services import SERVES_S, URL, apply, instance, mark, markers, ready, service
+from tests.world.waiting import until
 
 __all__ = ["ready"]  # fixtures
 
@@ -60,7 +61,7 @@ def test_a_whole_life(lab: Lab, ready: RoleDaemon, tmp_path: Path) -> None:
 def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
     """kill -9 of the daemon during a setup, then of HAProxy, libvirtd and QEMU: all goes on where it was."""
     apply(ready, service(1), wait=False)
-    until("the setup", lambda: instance(ready)["phase"] == "setup")
+    until(lambda: instance(ready)["phase"] == "setup", SERVES_S, what="the setup")
     ready.kill()
     ready.start()
     ready.run("wait", "shop", "--for=serving", "--timeout", "600")
@@ -79,14 +80,18 @@ def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
     answers.distinct(lab.client, URL, 1, 5.0)
 
     lab.host.run(["nft", "flush", "ruleset"])
-    until("the alarm", lambda: "nft table vmrole was removed" in ready.last_words())
-    until("the guards", lambda: lab.host.run(["nft", "list", "tables"]).stdout.count("vmrole") == 2)
+    until(lambda: "nft table vmrole was removed" in ready.last_words(), SERVES_S, what="the alarm")
+    until(lambda: lab.host.run(["nft", "list", "tables"]).stdout.count("vmrole") == 2, SERVES_S, what="the guards")
     answers.distinct(lab.client, URL, 1, 5.0)
 
     boot = instance(ready)["boot"]
     (qemu,) = processes_naming("guest=web-0.shop")
     os.kill(qemu, signal.SIGKILL)
-    until("the VM to come back", lambda: instance(ready)["boot"] > boot and instance(ready)["phase"] == "serving")
+    until(
+        lambda: instance(ready)["boot"] > boot and instance(ready)["phase"] == "serving",
+        SERVES_S,
+        what="the VM to come back",
+    )
     assert instance(ready)["generation"] == 1
     assert markers(lab, "web-0.shop").split() == ["kept", "kept"]
     answers.distinct(lab.client, URL, 1, 10.0)
@@ -95,7 +100,7 @@ def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
 def test_a_setup_that_never_ends(lab: Lab, ready: RoleDaemon) -> None:
     """Its deadline passes twice; then it has failed, says so in a sentence, and its evidence is kept."""
     apply(ready, service(1, script="sleep 100000", setup="25 s"), wait=False)
-    until("the failure", lambda: instance(ready)["phase"] == "failed")
+    until(lambda: instance(ready)["phase"] == "failed", SERVES_S, what="the failure")
 
     found = instance(ready)
     assert found["generation"] == 2
@@ -122,7 +127,11 @@ def test_libvirtd_is_not_running(lab: Lab, ready: RoleDaemon) -> None:
     """A service is accepted, says what it waits for, and comes up as soon as libvirtd does."""
     lab.kill_libvirtd()
     apply(ready, service(1), wait=False)
-    until("the reason", lambda: "libvirtd does not answer" in instance(ready)["waiting"] + ready.last_words())
+    until(
+        lambda: "libvirtd does not answer" in instance(ready)["waiting"] + ready.last_words(),
+        SERVES_S,
+        what="the reason",
+    )
     assert instance(ready)["phase"] != "failed"
     lab.start_libvirtd()
     ready.run("wait", "shop", "--for=serving", "--timeout", "600")

@@ -30,7 +30,6 @@ from orchestrator.ports import Held
 from orchestrator.rules import addressing
 from tests.contract.suites.network import NetworkContract, make_service
 from tests.contract.suites.vips import VipsContract
-from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, HOST_ADDRESS, OUTSIDE_LINK
 from tests.lab.stand_in import (
@@ -51,6 +50,7 @@ from tests.lab.stand_in import (
     serving,
     udp,
 )
+from tests.world.waiting import comes_true
 
 VIP = "203.0.113.10"
 STRANGER = "52:54:00:ba:d0:01"
@@ -233,10 +233,10 @@ def test_the_bridge_learns_no_false_place(
         return STRANGER in HOST.run(["bridge", "fdb", "show", "br", bridge]).stdout
 
     evil.send(lie)
-    assert not until(learned, GAP_S)
+    assert not comes_true(learned, GAP_S)
     HOST.run(["nft", "delete", "table", "bridge", "vmrole"])
     evil.send(lie)
-    assert until(learned, ARRIVES_S)
+    assert comes_true(learned, ARRIVES_S)
 
 
 def test_a_stranger_on_the_bridge_is_not_heard(
@@ -325,7 +325,7 @@ def test_a_guest_that_is_not_answered_is_told_of(
         HOST.run(["nft", f"add table ip theirs; {chain}; add rule ip theirs in udp dport 67 drop"])
         assert lease(guest, tmp_path) == ""
         told: list[Notice] = []
-        assert until(lambda: told.extend(network.lay(service, instances)) or told != [], 60.0)  # noqa: B023 - at once
+        assert comes_true(lambda: told.extend(network.lay(service, instances)) or told != [], 60.0)  # noqa: B023 - at once
         assert [(one.subject, "by DHCP, and no request" in one.message) for one in told] == [
             (instances[index].name, True)
         ]
@@ -361,10 +361,10 @@ def test_instances_find_each_other(
     for name in ("web-1", "web-1.shop"):
         assert one.asks(name) == other.address
     network.lay(service, instances[:1])
-    assert until(lambda: one.asks("web-1") == "", 60.0)
+    assert comes_true(lambda: one.asks("web-1") == "", 60.0)
     assert one.asks("web-0.shop") == one.address
     network.lay(service, instances)
-    assert until(lambda: one.asks("web-1") == other.address, 60.0)
+    assert comes_true(lambda: one.asks("web-1") == other.address, 60.0)
     assert asks(CLIENT_NAMESPACE, "web-1.shop", one.gateway) == ""
 
 
@@ -375,9 +375,9 @@ def test_a_dnsmasq_that_died_is_brought_back(
     one, other = pair
     os.kill(int(Path("/run/libvirt/network/vmrole-shop.pid").read_text()), signal.SIGKILL)
     one.configure()
-    assert until(lambda: one.asks("web-1") == "", 60.0)
+    assert comes_true(lambda: one.asks("web-1") == "", 60.0)
     network.lay(*shop)
-    assert until(lambda: one.asks("web-1") == other.address, 60.0)
+    assert comes_true(lambda: one.asks("web-1") == other.address, 60.0)
     assert lease(other, tmp_path).startswith(other.address)
 
 
@@ -441,7 +441,8 @@ def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tu
     guest.configure()
     with serving(CLIENT_NAMESPACE, 8080) as callers:
         assert guest.reaches(CLIENT_ADDRESS, 8080)
-        assert until(lambda: callers == [HOST_ADDRESS], ARRIVES_S), callers  # A connection may wait to be accepted.
+        # A connection may wait to be accepted.
+        assert comes_true(lambda: callers == [HOST_ADDRESS], ARRIVES_S), callers
     with serving("", 2222), serving("", 80, VIP):
         assert guest.reaches(VIP, 80)
         for address in (guest.gateway, HOST_ADDRESS, VIP):
@@ -454,7 +455,7 @@ def test_a_guest_reaches_outside_behind_the_host_and_little_of_the_host(pair: tu
 def told_of(network: HostNetwork, service: Service, instances: list[Instance]) -> list[str]:
     """Whom the next lay with anything for the ledger tells of."""
     told: list[Notice] = []
-    assert until(lambda: bool(told.extend(network.lay(service, instances)) or told), ARRIVES_S)
+    assert comes_true(lambda: bool(told.extend(network.lay(service, instances)) or told), ARRIVES_S)
     return [one.subject for one in told]
 
 
@@ -523,7 +524,7 @@ def test_a_guest_that_knocks_at_its_limit_is_counted_seldom(
         assert not noisy.reaches(CLIENT_ADDRESS, 8080)
         udp_stays(2)
         knock(tables.FLOWS_MAX)
-        assert until(lambda: noisy.reaches(CLIENT_ADDRESS, 8080), 3 * ARRIVES_S)
+        assert comes_true(lambda: noisy.reaches(CLIENT_ADDRESS, 8080), 3 * ARRIVES_S)
 
 
 def test_a_guest_takes_no_more_than_its_share_of_the_name_server(
@@ -542,7 +543,7 @@ def test_a_guest_takes_no_more_than_its_share_of_the_name_server(
         assert other.reaches(noisy.gateway, 53)
         assert noisy.asks("web-1") == other.asks("web-1") == other.address
         assert told_of(network, service, instances) == [instances[0].name]
-    assert until(lambda: noisy.reaches(noisy.gateway, 53), ARRIVES_S)
+    assert comes_true(lambda: noisy.reaches(noisy.gateway, 53), ARRIVES_S)
 
 
 def test_a_vip_answers_its_endpoints_and_an_echo_alone(
@@ -753,14 +754,14 @@ def test_what_somebody_changed_is_noticed_mended_and_told(
         assert one.reaches(other.address, 8080)
         assert woken == []
         HOST.run([word.format(**names) for word in broken])
-        assert until(lambda: woken != [], ARRIVES_S)
+        assert comes_true(lambda: woken != [], ARRIVES_S)
         assert network.missing(*shop)
         mended = network.lay(*shop)
         assert mended
         assert all(each.message.startswith("somebody ") for each in mended)
         assert network.missing(*shop) == ()
         # dnsmasq hears by itself that its address is back; a resolver asks more than once, too.
-        assert until(lambda: one.asks("web-1") == other.address, 60.0)
+        assert comes_true(lambda: one.asks("web-1") == other.address, 60.0)
         assert one.reaches(other.address, 8080)
         assert one.reaches(CLIENT_ADDRESS, 1) is False
     assert mends(network, shop) == []
@@ -857,8 +858,8 @@ def test_a_network_that_somebody_started_in_another_shape_is_made_anew(
     assert f"somebody gave network {name} another shape: made anew" in told
     assert network.missing(*shop) == ()
     with serving(other.namespace, 8080):
-        assert until(lambda: one.reaches(other.address, 8080), ARRIVES_S)
-    assert until(lambda: one.asks("web-1") == other.address, 60.0)
+        assert comes_true(lambda: one.reaches(other.address, 8080), ARRIVES_S)
+    assert comes_true(lambda: one.asks("web-1") == other.address, 60.0)
     assert mends(network, shop) == []
 
 
@@ -888,7 +889,7 @@ def test_removed_rules_are_told_and_nothing_else(network: HostNetwork, shop: tup
         for taken in ("flush chain bridge vmrole guard", "delete table inet vmrole", "flush ruleset"):
             assert told == []
             HOST.run(["nft", taken])
-            assert until(lambda: told != [], ARRIVES_S), taken
+            assert comes_true(lambda: told != [], ARRIVES_S), taken
             assert [why.endswith("of nft table vmrole was removed") for why in told] == [True]
             told.clear()
 
@@ -919,7 +920,7 @@ def test_a_vip_is_announced(vips: VipAddresses) -> None:
     client_link = json.loads(HOST.run(["ip", "-j", "link", "show", OUTSIDE_LINK]).stdout)[0]["address"]
     CLIENT.run(["ip", "neigh", "replace", "203.0.113.20", "lladdr", STRANGER, "dev", "up0", "nud", "stale"])
     vips.hold({"203.0.113.20"})
-    assert until(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, ARRIVES_S)
+    assert comes_true(lambda: client_link in CLIENT.run(["ip", "neigh", "show", "203.0.113.20"]).stdout, ARRIVES_S)
     assert "203.0.113.20/32" in HOST.run(["ip", "address", "show", "dev", OUTSIDE_LINK]).stdout
 
 
@@ -940,7 +941,7 @@ def test_foreign_addresses_are_refused(vips: VipAddresses) -> None:
     CLIENT.run(["ip", "address", "add", f"{VIP}/24", "dev", "up0"])
     assert "is in use by" in refusal(vips.hold({VIP}), VIP)
     CLIENT.run(["ip", "address", "del", f"{VIP}/24", "dev", "up0"])
-    assert until(lambda: not vips.hold({VIP}).refused, 4 * REFUSED_FOR_S)
+    assert comes_true(lambda: not vips.hold({VIP}).refused, 4 * REFUSED_FOR_S)
 
     own = ipaddress.ip_interface(HOST.run(["ip", "-4", "-br", "address", "show", OUTSIDE_LINK]).stdout.split()[2])
     for unfit in (str(own.network.network_address), str(own.network.broadcast_address)):
@@ -953,7 +954,7 @@ def test_a_vip_that_somebody_removed_is_told_and_put_back(vips: VipAddresses) ->
     vips.hold({VIP})
     with vips.watch(lambda vip, _: woken.append(vip)):
         HOST.run(["ip", "address", "flush", "dev", OUTSIDE_LINK, "label", f"{OUTSIDE_LINK}:vr"])
-        assert until(lambda: woken == [VIP], ARRIVES_S)
+        assert comes_true(lambda: woken == [VIP], ARRIVES_S)
         assert vips.hold({VIP}).put_back == {VIP}
     assert vips.held() == {VIP}
 

@@ -6,11 +6,11 @@ import functools
 import json
 from pathlib import Path
 
-from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT_NAMESPACE, HOST
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.stand_in import ARRIVES_S, reaches
+from tests.world.waiting import comes_true
 
 _SERVICE = """service: shop
 vip: 203.0.113.10
@@ -89,23 +89,23 @@ def test_what_somebody_does_to_the_network_costs_no_instance(lab: Lab, daemon: R
         (["sysctl", "-qw", "net.ipv4.ip_forward=0"], ("shop", "somebody switched net.ipv4.ip_forward off")),
     ):
         HOST.run(deed)
-        assert until(functools.partial(is_told, *told), ARRIVES_S), told
-        assert until(serves, ARRIVES_S), deed
-        assert until(is_as_recorded, ARRIVES_S), deed
+        assert comes_true(functools.partial(is_told, *told), ARRIVES_S), told
+        assert comes_true(serves, ARRIVES_S), deed
+        assert comes_true(is_as_recorded, ARRIVES_S), deed
     assert [(one["name"], one["generation"], one["boot"]) for one in daemon.json("get", "instances")] == before
     daemon.kill()
     HOST.run(["virsh", "net-destroy", "vmrole-shop"])
     daemon.start()
-    assert until(lambda: daemon.run("events", "web-0.shop").stdout.count("took its port off") == 3, ARRIVES_S)
-    assert until(serves, ARRIVES_S)
+    assert comes_true(lambda: daemon.run("events", "web-0.shop").stdout.count("took its port off") == 3, ARRIVES_S)
+    assert comes_true(serves, ARRIVES_S)
 
     lab.guest("web-1.shop", [*_SHELL, "echo kept >/kept; sync"])
     (port,) = HOST.run(["virsh", "domiflist", "web-1.shop"]).stdout.splitlines()[2:3]
     HOST.run(["ip", "link", "del", port.split()[0]])
-    assert until(lambda: "PORT-MISSING" in daemon.run("verify", check=False).stdout, ARRIVES_S)
-    assert until(functools.partial(is_told, "web-1.shop", "somebody deleted its port"), ARRIVES_S)
-    assert until(serves, STARTS_S)
-    assert until(is_as_recorded, STARTS_S)
+    assert comes_true(lambda: "PORT-MISSING" in daemon.run("verify", check=False).stdout, ARRIVES_S)
+    assert comes_true(functools.partial(is_told, "web-1.shop", "somebody deleted its port"), ARRIVES_S)
+    assert comes_true(serves, STARTS_S)
+    assert comes_true(is_as_recorded, STARTS_S)
     assert lab.guest("web-1.shop", [*_SHELL, "cat /kept"]) == "kept\n"
     assert [(one["name"], one["generation"]) for one in daemon.json("get", "instances")] == [
         one[:2] for one in before
@@ -125,7 +125,7 @@ def test_what_the_host_has_already_is_not_given_out(daemon: RoleDaemon, micro_im
         assert "vip 8.8.8.8 is not among the addresses for services (203.0.113.0/24)" in refused.stderr
         daemon.run("apply", "-f", "-", text=nobody)
         (service,) = daemon.json("get", "services")
-        assert until(lambda: "10.90.1.1/24" in HOST.run(["ip", "-4", "address"]).stdout, ARRIVES_S), service
+        assert comes_true(lambda: "10.90.1.1/24" in HOST.run(["ip", "-4", "address"]).stdout, ARRIVES_S), service
         assert "8.8.8.8" not in HOST.run(["ip", "-4", "address"]).stdout
     finally:
         HOST.run(["ip", "link", "del", "theirs"])

@@ -43,11 +43,11 @@ from orchestrator.ports import Balancer
 from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContract, patiently
 from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
-from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_network, reaches
 from tests.world.origin import Origin
+from tests.world.waiting import comes_true
 
 VIP: Final = "203.0.113.20"
 GATEWAY: Final = "10.91.0.1"
@@ -318,7 +318,7 @@ def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -
         says(talk)
         balancer.drain(ONE)
         assert balancer.seats()[ONE].connections == 1
-    assert until(lambda: balancer.seats()[ONE].connections == 0, WITHIN_S), "an ended connection still counts"
+    assert comes_true(lambda: balancer.seats()[ONE].connections == 0, WITHIN_S), "an ended connection still counts"
 
 
 @pytest.mark.usefixtures("members")
@@ -345,7 +345,7 @@ def test_members_and_host_reach_the_vip_as_well(begin: Begin) -> None:
     balancer = begin()
     balancer.shape([TCP, UDP])
     balancer.join(member(ZERO))
-    assert until(lambda: ask(SPACES[ZERO]).startswith("web-0"), WITHIN_S), (
+    assert comes_true(lambda: ask(SPACES[ZERO]).startswith("web-0"), WITHIN_S), (
         "a member that is alone does not answer itself"
     )
     balancer.join(member(ONE))
@@ -371,7 +371,7 @@ def test_a_client_keeps_its_member_for_a_time(begin: Begin) -> None:
     assert {ask() for _ in range(4)} == other
     balancer.join(member(mine, POOL))
     assert {ask() for _ in range(4)} == other
-    assert until(lambda: _rests(4.0) or ask() == first, WITHIN_S), "it is kept for ever"
+    assert comes_true(lambda: _rests(4.0) or ask() == first, WITHIN_S), "it is kept for ever"
 
 
 def _rests(seconds: float) -> bool:
@@ -390,17 +390,17 @@ def test_who_is_sick_gets_nothing_new_and_is_told(
         with Serving(ZERO):
             balancer.join(member(ZERO, POOL))
             balancer.join(member(ONE, POOL))
-            assert until(lambda: all(seat.checked for seat in balancer.seats().values()), WITHIN_S)
+            assert comes_true(lambda: all(seat.checked for seat in balancer.seats().values()), WITHIN_S)
             assert {ask() for _ in range(6)} == BOTH
-        assert until(lambda: balancer.seats()[ZERO].standing is Standing.DOWN, WITHIN_S)
-        assert until(lambda: ZERO in woken, WITHIN_S)
+        assert comes_true(lambda: balancer.seats()[ZERO].standing is Standing.DOWN, WITHIN_S)
+        assert comes_true(lambda: ZERO in woken, WITHIN_S)
         assert {ask() for _ in range(6)} == {f"web-1 {CLIENT_ADDRESS}"}
         balancer.drain(ZERO)
         assert balancer.seats()[ZERO].standing is Standing.DRAINING
         balancer.join(member(ZERO, POOL))
         with Serving(ZERO):
-            assert until(lambda: balancer.seats()[ZERO].standing is Standing.UP, WITHIN_S)
-            assert until(lambda: {ask() for _ in range(6)} == BOTH, WITHIN_S)
+            assert comes_true(lambda: balancer.seats()[ZERO].standing is Standing.UP, WITHIN_S)
+            assert comes_true(lambda: {ask() for _ in range(6)} == BOTH, WITHIN_S)
 
 
 @pytest.mark.usefixtures("members")
@@ -423,7 +423,7 @@ def test_changes_lose_no_connection(begin: Begin) -> None:
     for number in range(20):
         name = (ZERO, ONE)[number % 2]
         balancer.drain(name)
-        assert until(lambda name=name: balancer.seats()[name].connections == 0, WITHIN_S)
+        assert comes_true(lambda name=name: balancer.seats()[name].connections == 0, WITHIN_S)
         balancer.leave(name)
         balancer.shape([TCP, UDP] if number % 4 == 0 else [TCP])
         balancer.join(member(name, POOL))
@@ -459,8 +459,8 @@ def test_whoever_has_his_share_is_refused_at_once(begin: Begin, second_client: s
             assert says(third)
             assert ask(source=second_client) == "refused"
         assert says(first, "y") == f"web-0 {CLIENT_ADDRESS} y"
-    assert until(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
-    assert until(lambda: "ct count" not in elements(), WITHIN_S), "clients that are gone are remembered"
+    assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
+    assert comes_true(lambda: "ct count" not in elements(), WITHIN_S), "clients that are gone are remembered"
 
 
 def elements() -> str:
@@ -479,7 +479,7 @@ def test_a_table_that_somebody_took_away_is_laid_again(begin: Begin, harm: str) 
     with connect() as talk:
         assert says(talk)
         subprocess.run(["nft", *harm.split()], check=True)
-        assert until(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
+        assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
         assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
 
 
@@ -699,7 +699,7 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
             for space, sees in spaces.items():
                 assert (ask(space), ask_udp(space)) == (f"web-0 {sees}", f"web-0 {sees}")
             gateway = shop.network.gateway
-            assert until(lambda: ask(inside.namespace) == f"web-0 {gateway}", WITHIN_S)
+            assert comes_true(lambda: ask(inside.namespace) == f"web-0 {gateway}", WITHIN_S)
             assert not reaches(CLIENT_NAMESPACE, web.nic.address, 8080)
             assert not other.reaches(web.nic.address, 8080)
             assert not inside.reaches(LAN_ADDRESS, 80)

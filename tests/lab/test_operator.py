@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.lab.harness.lab import Lab
-from tests.lab.harness.role import RoleDaemon, wait_until
+from tests.lab.harness.role import RoleDaemon
+from tests.world.waiting import until
 
 WEB = "web-0.shop"
 SERVICE = """service: shop
@@ -84,7 +85,7 @@ def test_what_is_stopped_or_protected_is_left_so(lab: Lab, ready: RoleDaemon) ->
     refused = ready.run("reimage", WEB, check=False)
     assert refused.returncode == 5, refused.stdout + refused.stderr
     os.kill(int(Path(f"/run/libvirt/qemu/{WEB}.pid").read_text()), signal.SIGKILL)
-    wait_until("the VM's end", lambda: is_off(lab), COMES_S)
+    until(lambda: is_off(lab), COMES_S, what="the VM's end")
     time.sleep(LEFT_ALONE_S)
     assert is_off(lab)
     assert instance(ready)["protected"]

@@ -16,10 +16,10 @@ from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import Verdict, host, passage
 from tests.contract.suites.network import make_service
-from tests.lab.harness.daemons import until
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, private_network, reaches, serving
+from tests.world.waiting import comes_true
 
 VIP = "203.0.113.10"
 SHOP, (WEB,) = make_service("shop", VIP, 1)
@@ -187,7 +187,7 @@ def test_the_daemon_goes_by_its_configuration(lab: Lab, tmp_path: Path, micro_im
     try:
         daemon.run("image", "add", str(micro_image), "--name", "micro")
         daemon.run("apply", "-f", "-", text=_SERVICE)
-        assert until(lambda: FORWARDING.read_text() == "1\n" and "169.254.0.0/16" in rules(), STANDS_S)
+        assert comes_true(lambda: FORWARDING.read_text() == "1\n" and "169.254.0.0/16" in rules(), STANDS_S)
         assert "ip daddr { 169.254.0.0/16, 198.51.100.0, 198.51.100.2/31 }" in rules()
         assert (tables.NO_ROUTER in rules()) == (forwarding == "auto")
         daemon.run("delete", "service", "shop", "--wait")

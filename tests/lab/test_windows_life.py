@@ -19,7 +19,8 @@ from vmrole_images.setup_simulator.variant import variant
 
 from tests.lab.harness import answers, enter
 from tests.lab.harness.lab import Lab
-from tests.lab.harness.role import RoleDaemon, wait_until
+from tests.lab.harness.role import RoleDaemon
+from tests.world.waiting import until
 
 VIP = "203.0.113.10"
 PASSWORD = "pa55&<word>"
@@ -131,7 +132,7 @@ def until_said(daemon: RoleDaemon, name: str, words: str) -> str:
         said = daemon.run("why", name).stdout
         return words in said
 
-    wait_until(f"{words!r} in why of {name}; it says: {said}", says, DEADLINE_S)
+    until(says, DEADLINE_S, what=f"{words!r} in why of {name}; it says: {said}")
     return said
 
 
@@ -262,7 +263,7 @@ def test_no_secret_shows_itself(lab_session: Lab, shop: RoleDaemon) -> None:
 
 def test_a_failed_service_may_be_ignored(lab_session: Lab, shop: RoleDaemon) -> None:
     """What started slowly runs by now, what crashed still holds the instance up until its role says to ignore it."""
-    wait_until("the slow service", lambda: "SimulatedSlow" not in shop.run("why", "slow-0").stdout, DEADLINE_S)
+    until(lambda: "SimulatedSlow" not in shop.run("why", "slow-0").stdout, DEADLINE_S, what="the slow service")
     before = instance(shop, "slow-0")
     assert (before["phase"], before["boot"]) == ("starting", 2)
     shop.run("apply", "-f", "-", text=service("ignore: [Broken], "))

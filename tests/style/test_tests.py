@@ -59,6 +59,24 @@ def test_the_world_of_the_tests_knows_no_ring() -> None:
     assert not found
 
 
+def test_what_all_need_is_made_in_one_place() -> None:
+    """An instance, which gets a field now and then, and the waiting for what is to come true."""
+    trees = {path.relative_to(TESTS).as_posix(): ast.parse(path.read_text()) for path in sorted(TESTS.rglob("*.py"))}
+    makers = {path for path, tree in trees.items() if any(map(makes_an_instance, ast.walk(tree)))}
+    waiters = {path for path, tree in trees.items() if any(map(waits, tree.body))}
+    assert (makers, waiters) == ({"world/instances.py"}, {"world/waiting.py"})
+
+
+def makes_an_instance(node: ast.AST) -> bool:
+    """Whether it is a call of the class."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Instance"
+
+
+def waits(node: ast.stmt) -> bool:
+    """Whether it is a function that is called as one that waits."""
+    return isinstance(node, ast.FunctionDef) and node.name in {"until", "wait_until", "comes_true", "eventually"}
+
+
 def test_the_unit_tests_mirror_the_packages() -> None:
     """Each folder of tests/unit is called as the package that it is about."""
     product = {path.parent.relative_to(REPOSITORY / "orchestrator") for path in packages("orchestrator")}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from vmrole_unattend import iso, nocloud
 
-from tests.lab.booted import Guest, NoAnswer, until
+from tests.lab.booted import Guest, NoAnswer, answer_of
 from tests.lab.debian_guests import BOOT_S, KEPT_MIB, MAC, OFF_S, Debian, past_setup, settled
 
 _LOOK_S = 120.0
@@ -111,12 +111,12 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
     seen = []
     for inserted in (disc, None):
         with guest.running(inserted):
-            until(lambda: past_setup(guest), BOOT_S, guest)
-            until(lambda: settled(guest), BOOT_S, guest)
+            answer_of(lambda: past_setup(guest), BOOT_S, guest)
+            answer_of(lambda: settled(guest), BOOT_S, guest)
             seen.append(_facts(guest))
             with contextlib.suppress(NoAnswer):
                 guest.ask("guest-shutdown", mode="powerdown")
-            until(guest.ended, OFF_S, guest)
+            answer_of(guest.ended, OFF_S, guest)
     console = guest.console.read_text(errors="replace")
     return Life(answers.instance_id, console, seen[0], seen[1], time.monotonic() - started_s)
 
@@ -129,7 +129,7 @@ def _facts(guest: Guest) -> dict[str, str]:
     script = "".join(f"echo '== {name}'\n{command}\n" for name, command in _LOOK.items())
     # Not guest.sh: cloud-init alone takes a minute to say its state on a machine that runs ten guests.
     pid = guest.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
-    said = until(lambda: _ended(guest.ask("guest-exec-status", pid=pid)), _LOOK_S, guest)
+    said = answer_of(lambda: _ended(guest.ask("guest-exec-status", pid=pid)), _LOOK_S, guest)
     facts = {}
     for block in base64.b64decode(said["out-data"]).decode().split("== ")[1:]:
         name, _, text = block.partition("\n")

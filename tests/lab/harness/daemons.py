@@ -8,15 +8,14 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab.harness.places import HOST
+from tests.world.waiting import comes_true
 
 START_S = 30.0  # A cold libvirtd on a busy machine takes 3 s; a daemon of ours well under 2 s.
 STOP_S = 30.0
-_LOOK_S = 0.02
 
 
 class DaemonError(AssertionError):
@@ -42,7 +41,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **self.environment}
             )
-        if not until(lambda: not self.running() or accepts(self.socket), within_s) or not self.running():
+        if not comes_true(lambda: not self.running() or accepts(self.socket), within_s) or not self.running():
             self.kill()
             raise DaemonError(f"{self.name} did not come up within {within_s:.0f} s\n{self.last_words()}")
 
@@ -88,16 +87,6 @@ def accepts(path: Path) -> bool:
         probe.connect(str(path))
         return True
     return False
-
-
-def until(true: Callable[[], bool], within_s: float, look_s: float = _LOOK_S) -> bool:
-    """Looks every `look_s` seconds until `true()`; False when the time is over first."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(look_s)
-    return true()
 
 
 def answers_libvirt() -> bool:

@@ -17,6 +17,7 @@ from tests.lab.harness.daemons import DaemonError
 from tests.lab.harness.enter import ROOT_ENV, LabError
 from tests.lab.harness.leftovers import Thing
 from tests.lab.harness.role import RoleDaemon
+from tests.world.waiting import comes_true
 
 _SWEEP_S = 20.0
 
@@ -67,7 +68,7 @@ class Lab:
         """Starts virtlogd and libvirtd where they do not run, and waits until a call is answered."""
         self._virtlogd.start()
         self._libvirtd.start()
-        if not daemons.until(daemons.answers_libvirt, daemons.START_S):
+        if not comes_true(daemons.answers_libvirt, daemons.START_S):
             raise DaemonError(f"libvirtd takes connections but no calls\n{self._libvirtd.last_words()}")
 
     def kill_libvirtd(self) -> None:
@@ -98,7 +99,7 @@ class Lab:
 
         Processes that are just ending get `within_s` seconds to go. `state` adds every file below it.
         """
-        daemons.until(lambda: not self._new(state), within_s, look_s=0.25)
+        comes_true(lambda: not self._new(state), within_s, look_s=0.25)
         return sorted(thing.what for thing in self._new(state))
 
     def sweep(self, state: Path | None = None) -> None:
@@ -112,7 +113,7 @@ class Lab:
                 thing.remove()
             return not self._new(state)
 
-        if not daemons.until(swept, _SWEEP_S, look_s=0.25):
+        if not comes_true(swept, _SWEEP_S, look_s=0.25):
             raise AssertionError(f"cannot be swept: {self.leftovers(state)}")
 
     def _new(self, state: Path | None) -> frozenset[Thing]:
@@ -127,7 +128,7 @@ class Lab:
             status.update(self._agent(domain, "guest-exec-status", {"pid": started["pid"]}))
             return bool(status["exited"])
 
-        if not daemons.until(exited, within_s, look_s=0.1):
+        if not comes_true(exited, within_s, look_s=0.1):
             raise AssertionError(f"{domain}: {' '.join(argv)} did not end within {within_s:.0f} s")
         printed = _text(status.get("out-data", ""))
         if status.get("exitcode") != 0:

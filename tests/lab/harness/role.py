@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.lab.harness import daemons, places
+from tests.lab.harness import places
 from tests.lab.harness.daemons import Daemon
 from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 
@@ -132,8 +132,3 @@ def kill_naming(text: str) -> None:
     for pid in processes_naming(text):
         with contextlib.suppress(ProcessLookupError):  # It may end by itself, some when another one does.
             os.kill(pid, signal.SIGKILL)
-
-
-def wait_until(what: str, true: Callable[[], bool], within_s: float) -> None:
-    """AssertionError naming `what` when `true()` does not hold within the time."""
-    assert daemons.until(true, within_s, look_s=0.2), f"waited {within_s:.0f} s for {what}"

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import answers, daemons, enter, places
+from tests.lab.harness import answers, enter, places
 from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
 from tests.lab.harness.role import processes_naming
+from tests.world.waiting import comes_true
 
 LAB = (sys.executable, "-m", "tests.lab.harness", "--")
 GUEST = """<domain type='qemu'><name>plain</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
@@ -43,7 +44,7 @@ def test_a_lab_ends_whole(number: signal.Signals) -> None:
     assert processes_naming(word)
     owner.send_signal(number)
     owner.wait(timeout=30)
-    assert daemons.until(lambda: not processes_naming(word), within_s=10)
+    assert comes_true(lambda: not processes_naming(word), within_s=10)
     subprocess.run([*LAB, "true"], cwd=REPOSITORY, check=True, timeout=60)
     assert not root.exists()
 
@@ -118,11 +119,11 @@ def test_guest_outlives_libvirtd(lab: Lab, micro_image: Path, tmp_path: Path) ->
         except AssertionError:
             return ""  # The agent is not up yet, or not again.
 
-    assert daemons.until(lambda: boot() != "", within_s=120, look_s=0.5)
+    assert comes_true(lambda: boot() != "", within_s=120, look_s=0.5)
     before = boot()
     lab.kill_libvirtd()
     lab.start_libvirtd()
-    assert daemons.until(lambda: boot() != "", within_s=30, look_s=0.5)
+    assert comes_true(lambda: boot() != "", within_s=30, look_s=0.5)
     assert boot() == before
 
 
@@ -166,7 +167,7 @@ def test_load_accounts_for_every_request(lab: Lab, server: str, tmp_path: Path, 
     """A good server loses nothing; of one that breaks answers every broken one is counted, by its reason."""
     _Answer.breaks, _Answer.count = breaks, 0
     with Load(lab.client, server, 100.0, tmp_path / "load.json") as load:
-        assert daemons.until(lambda: _Answer.count >= 100, within_s=30)
+        assert comes_true(lambda: _Answer.count >= 100, within_s=30)
     account = load.account()
     failed, ok, reasons = account["failed"], account["ok"], account["reasons"]
     assert isinstance(failed, int)

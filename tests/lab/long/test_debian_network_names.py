@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from vmrole_unattend import iso, nocloud
 
-from tests.lab.booted import until
+from tests.lab.booted import answer_of
 from tests.lab.debian_guests import BOOT_S, MAC, OFF_S, Debian, past_setup, settled
 
 pytestmark = pytest.mark.timeout(5 * (BOOT_S + OFF_S))
@@ -49,7 +49,7 @@ def test_a_card_that_is_called_otherwise_has_its_network(tmp_path: Path, named: 
     disc = tmp_path / "answers.iso"
     disc.write_bytes(iso.write_iso(nocloud.files(answers), nocloud.LABEL))
     with guest.running(disc):
-        until(lambda: past_setup(guest), BOOT_S, guest)
-        until(lambda: settled(guest), BOOT_S, guest)
+        answer_of(lambda: past_setup(guest), BOOT_S, guest)
+        answer_of(lambda: settled(guest), BOOT_S, guest)
         assert guest.sh(_ADDRESS).split() == [_NAME, "10.0.2.15/24"]
         assert guest.sh("systemctl list-units --failed --no-legend --plain") == ""

@@ -12,7 +12,8 @@ from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.long import debian_disks
-from tests.lab.services import URL, apply, instance, mark, markers, until
+from tests.lab.services import URL, apply, instance, mark, markers
+from tests.world.waiting import until
 
 _SET_UP_S = 7200.0  # where others use the same two cores
 
@@ -98,6 +99,6 @@ def test_a_cloud_init_that_switched_itself_off_is_told(daemon: RoleDaemon, deaf_
     """In its first boot, with what helps, long before its time is over."""
     daemon.run("image", "add", str(deaf_image), "--name", "debian")
     apply(daemon, SERVICE, wait=False)
-    until("what cloud-init did", lambda: "found no data source" in instance(daemon)["waiting"], 1200.0)
+    until(lambda: "found no data source" in instance(daemon)["waiting"], 1200.0, what="what cloud-init did")
     assert "datasource_list: [NoCloud, None]" in daemon.run("why", "web-0.shop").stdout
     daemon.run("delete", "service", "shop", "--wait")

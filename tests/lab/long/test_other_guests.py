@@ -13,7 +13,8 @@ from tests.lab.edited_disk import edited
 from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon, processes_naming
-from tests.lab.services import URL, VIP, apply, instance, ready, until
+from tests.lab.services import SERVES_S, URL, VIP, apply, instance, ready
+from tests.world.waiting import until
 
 __all__ = ["ready"]
 SILENCE_S = 60.0
@@ -78,12 +79,16 @@ def test_a_stopped_qemu_and_a_frozen_guest_are_told_apart(lab: Lab, ready: RoleD
     lab.virsh("domfsfreeze", "w-1.work")
     frozen_at_s = time.monotonic()
     try:
-        until("what is wrong with QEMU", lambda: f"kill -CONT {qemu}" in instance(ready, "w-0")["waiting"], NOTICED_S)
+        until(
+            lambda: f"kill -CONT {qemu}" in instance(ready, "w-0")["waiting"],
+            NOTICED_S,
+            what="what is wrong with QEMU",
+        )
         assert f"kill -CONT {qemu}" in ready.run("why", "w-0.work").stdout
-        until("the freeze", lambda: "file systems are frozen" in instance(ready, "w-1")["waiting"], NOTICED_S)
+        until(lambda: "file systems are frozen" in instance(ready, "w-1")["waiting"], NOTICED_S, what="the freeze")
         ready.run("restart", "w-2.work", "--wait")
         assert instance(ready, "w-2")["boot"] == 3
-        until("a freeze longer than silence", lambda: time.monotonic() - frozen_at_s > 2.5 * SILENCE_S)
+        until(lambda: time.monotonic() - frozen_at_s > 2.5 * SILENCE_S, SERVES_S, what="a freeze longer than silence")
         assert "file systems are frozen" in instance(ready, "w-1")["waiting"]
         assert [instance(ready, name)["phase"] for name in before] == ["serving", "serving"]
     finally:
@@ -91,7 +96,7 @@ def test_a_stopped_qemu_and_a_frozen_guest_are_told_apart(lab: Lab, ready: RoleD
         lab.virsh("domfsthaw", "w-1.work")
         ready.run("unprotect", "w-0.work")
     for name, seen in before.items():
-        until(f"{name} to be well", lambda name=name: instance(ready, name)["waiting"] == "", NOTICED_S)
+        until(lambda name=name: instance(ready, name)["waiting"] == "", NOTICED_S, what=f"{name} to be well")
         now = instance(ready, name)
         assert (now["phase"], now["boot"], now["vm_uuid"]) == ("serving", seen["boot"], seen["vm_uuid"])
         assert lab.guest(f"{name}.work", ["/bin/sh", "-c", "echo well >/file; cat /file"]).strip() == "well"

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.log import Seldom
 from orchestrator.model import Agent, Instance, Silence
 from tests.world.api_daemon import SHOP, Daemon
+from tests.world.waiting import comes_true, until
 
 WITHIN_S = 60.0
 TRIES = 5
@@ -81,16 +82,6 @@ def rest_of(raw: socket.socket) -> bytes:
         while piece := raw.recv(65_536):
             answer += piece
     return answer
-
-
-def eventually(true: Callable[[], bool], within_s: float = WITHIN_S) -> bool:
-    """Whether it becomes true before the deadline."""
-    end = time.monotonic() + within_s
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.parametrize(
@@ -156,10 +147,10 @@ def test_who_does_not_read_is_hung_up_on(daemon: Daemon, monkeypatch: pytest.Mon
     monkeypatch.setattr(connections, "TAKE_WITHIN_S", LATE_S)
     watchers = daemon.app.state.watchers
     with connected(daemon.socket, b"GET /v1/events/watch?after=1 HTTP/1.1\r\nhost: x\r\n\r\n"):
-        assert eventually(lambda: watchers.places.taken == 1)
+        until(lambda: watchers.places.taken == 1, WITHIN_S)
         for _ in range(10):
             daemon.store.commit([], [event("x" * 4000) for _ in range(50)])
-        assert eventually(lambda: watchers.places.taken == 0)
+        until(lambda: watchers.places.taken == 0, WITHIN_S)
 
 
 def event(message: str) -> object:
@@ -176,7 +167,7 @@ def test_an_upload_keeps_a_pace(daemon: Daemon, monkeypatch: pytest.MonkeyPatch)
     with connected(daemon.socket, head) as raw:
         drip(raw)
         assert b"send at least 32 KiB a second" in rest_of(raw)
-    assert eventually(lambda: daemon.app.state.uploads.places.taken == 0)
+    until(lambda: daemon.app.state.uploads.places.taken == 0, WITHIN_S)
 
 
 def test_a_document_that_takes_long_is_not_an_upload_and_the_other_way_round(
@@ -228,7 +219,7 @@ def test_connections_of_one_user_keep_out_nobody_else(
             Client(str(path)).health()
         assert Client(str(other)).health()["status"] == "ok"
         first.close()
-        assert eventually(lambda: healthy(path))
+        until(lambda: healthy(path), WITHIN_S)
 
 
 def healthy(path: Path) -> bool:
@@ -271,7 +262,7 @@ def test_what_one_user_does_all_day_another_can_do(daemon: Daemon, somebody: Pat
         with contextlib.ExitStack() as held:
             for _ in range(most // 2):
                 held.enter_context(connected(somebody, asked))
-            if not eventually(is_refused, WITHIN_S / 2):
+            if not comes_true(is_refused, WITHIN_S / 2):
                 return False
             answer, health = answer_within(daemon.socket, refused, 2.0), Client(str(somebody)).health()
             if not is_refused():
@@ -342,7 +333,7 @@ def test_who_hangs_up_leaves_no_traceback(daemon: Daemon, sent: bytes, caplog: p
     for _ in range(5):
         with connected(daemon.socket, sent):
             time.sleep(0.05)
-    assert eventually(lambda: daemon.app.state.watchers.places.taken == 0)
+    until(lambda: daemon.app.state.watchers.places.taken == 0, WITHIN_S)
     daemon.client().health()
     assert [line for line in caplog.records if line.exc_info or line.levelno >= logging.ERROR] == []
 
@@ -377,7 +368,7 @@ print("all", flush=True); sys.stdin.read()
         for _ in range(10):
             run(["true"])
             time.sleep(0.1)
-        assert eventually(lambda: healthy(daemon.socket))
+        until(lambda: healthy(daemon.socket), WITHIN_S)
     told = [line.getMessage() for line in caplog.records]
     assert 1 <= len([line for line in told if "a connection is refused" in line]) < 10
     assert len(told) < 30
@@ -410,7 +401,7 @@ def test_where_not_even_the_daemon_has_a_descriptor_it_is_told_once(
                 held.enter_context(Path("/dev/null").open())
         raw.connect(str(daemon.socket))
         time.sleep(3.0)  # asyncio tries each second
-    assert eventually(lambda: healthy(daemon.socket))
+    until(lambda: healthy(daemon.socket), WITHIN_S)
     assert [one.getMessage() for one in caplog.records] == ["no connection can be taken: Too many open files"]
 
 

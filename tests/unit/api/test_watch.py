@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from orchestrator.control import records
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.model import Event
 from tests.world.api_daemon import SHOP, Daemon
+from tests.world.waiting import comes_true
 
 if TYPE_CHECKING:
     from orchestrator.client.transport import Message
@@ -170,18 +172,18 @@ def test_watches_have_a_limit(daemon: Daemon) -> None:
         next(daemon.client().watch_instances(until=soon()))
     assert daemon.client().health()["status"] == "ok"
     open_ones[0].close()  # type: ignore[attr-defined]
-    assert eventually(lambda: next(daemon.client().watch_instances(until=soon()))[0] == "instance")
+    assert succeeds_in_time(lambda: next(daemon.client().watch_instances(until=soon()))[0] == "instance")
 
 
-def eventually(call: Callable[[], Any]) -> bool:
+def succeeds_in_time(call: Callable[[], Any]) -> bool:
     """Whether the call succeeds before the deadline; Busy means try again."""
-    end = soon()
-    while time.monotonic() < end:
-        try:
+
+    def succeeds() -> bool:
+        with contextlib.suppress(Busy):
             return bool(call())
-        except Busy:
-            time.sleep(0.05)
-    return False
+        return False
+
+    return comes_true(succeeds, WITHIN_S)
 
 
 def test_many_watches_do_not_starve_requests(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
