@@ -250,7 +250,7 @@ class Client:
         found: wire.Image = self.call("POST", path, within_s=IMAGE_WITHIN_S)
         return found
 
-    def suggest(self, ref: str, deadlines: Mapping[str, float]) -> wire.Image:
+    def suggest(self, ref: str, deadlines: wire.Deadlines) -> wire.Image:
         """Keeps what an image's test measured; see model.Deadlines."""
         found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/suggested", deadlines, {})
         return found

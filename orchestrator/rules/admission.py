@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from orchestrator.model import AnswerFormat, Os
+from orchestrator.model import AnswerFormat, Deadlines, Os
 from orchestrator.rules import no_agent
 from orchestrator.rules.patience import STOP_WITHIN_S
 
@@ -95,12 +95,13 @@ def laps(events: Iterable[Mapping[str, Any]]) -> list[Lap]:
     return found
 
 
-def suggested(seen: Sequence[Lap]) -> dict[str, float]:
-    """Deadlines for the image, as model.Deadlines has them; `seen` holds at least one lap."""
-    return {
-        f"{kind}_s": max(LEAST_S, float(math.ceil(ROOM * max(lap.phases_s.get(phase, 0.0) for lap in seen))))
-        for kind, phase in (("setup", "setup"), ("ready", "starting"))
-    }
+def suggested(seen: Sequence[Lap]) -> Deadlines:
+    """Deadlines for the image; `seen` holds at least one lap."""
+    return Deadlines(setup_s=_with_room(seen, "setup"), ready_s=_with_room(seen, "starting"))
+
+
+def _with_room(seen: Sequence[Lap], phase: str) -> float:
+    return max(LEAST_S, float(math.ceil(ROOM * max(lap.phases_s.get(phase, 0.0) for lap in seen))))
 
 
 def shutdowns_s(events: Iterable[Mapping[str, Any]]) -> list[float]:

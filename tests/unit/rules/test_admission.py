@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import servicefile
+from orchestrator.model import Deadlines
 from orchestrator.rules import admission
 from orchestrator.rules.admission import Observation
 from tests.world.images import MICRO
@@ -68,9 +69,9 @@ def test_a_generation_that_never_served_is_no_lap() -> None:
 def test_deadlines_leave_room_and_are_never_tiny() -> None:
     """Three times the slowest, a minute at least: a busy host is slower than the one that was measured."""
     laps = admission.laps(LEDGER)
-    assert admission.suggested(laps) == {"setup_s": 60.0, "ready_s": 60.0}
+    assert admission.suggested(laps) == Deadlines(setup_s=60.0, ready_s=60.0)
     slow = [replace(laps[0], phases_s={"setup": 100.0, "starting": 30.1})]
-    assert admission.suggested([*laps, *slow]) == {"setup_s": 300.0, "ready_s": 91.0}
+    assert admission.suggested([*laps, *slow]) == Deadlines(setup_s=300.0, ready_s=91.0)
 
 
 def ledger(generations: int, *, boot: int = 2, stop_s: float = 4.0) -> list[dict[str, Any]]:
