@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,6 +12,7 @@ import click
 
 from orchestrator.cli import render
 from orchestrator.cli.options import config_option, examples
+from orchestrator.cli.whole_files import whole_or_none
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, Unreachable
 from orchestrator.model import records_copy
@@ -35,7 +34,7 @@ def backup(client: Client, file: Path, config: Path | None) -> None:
     host keys, and the secrets that service files name.
     """
     _may_be_replaced(file)
-    with _whole_or_none(file) as target:
+    with whole_or_none(file) as target:
         try:
             client.backup(target)
         except Unreachable:
@@ -66,24 +65,6 @@ def _may_be_replaced(file: Path) -> None:
         return
     except OSError as error:
         raise InvalidInput(f"{file}: {error.strerror}", hint="name a file to be made") from error
-
-
-@contextlib.contextmanager
-def _whole_or_none(file: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the name when the block ends well, and is on the disk then."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        handle = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(handle, "w+b") as target:
-                yield target
-                target.flush()
-                os.fsync(target.fileno())
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"{file}: {error.strerror}", hint="give a place that can be written, with room") from error
 
 
 def _seal(target: BinaryIO) -> Seal:
