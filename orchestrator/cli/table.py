@@ -41,6 +41,7 @@ _VERBS = (
     "answers",
     "import",
     "verify",
+    "support-bundle",
     "backup",
     "restore",
     "init",
