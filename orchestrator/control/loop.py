@@ -57,11 +57,11 @@ def hold_vips(present: Present, host: Host) -> Held:
     ledger of what somebody had taken off.
     """
     with _HOLDING:
-        of = {one.spec.vip: one.name for one in present.faced() if one.spec.vip}
+        of = present.vips()
         unread = any(aside.kind == records.kind_of(Service) for aside in present.set_aside())
         held = host.front.vips.hold(of.keys() | host.front.vips.held() if unread else of.keys())
     now_s = host.machine.clock.now_s()
-    for vip in sorted(held.put_back & of.keys()):
+    for vip in sorted(vip for vip in held.put_back if vip in of):
         log.warning("%s: somebody removed %s", of[vip], vip)
         told = f"somebody removed {vip} from the host: put back"
         present.commit([], [Event(at_s=now_s, subject=of[vip], message=told)])
@@ -163,10 +163,9 @@ class Reconciler:
 
     def wake_vip(self, vip: str, why: str) -> None:
         """Looks at the services of a virtual address."""
-        for service in self._present.all(Service):
-            if service.spec.vip == vip:
-                log.info("looking at service %s: %s", service.name, why)
-                self.wake("service", service.name)
+        if service := self._present.vips().get(vip):
+            log.info("looking at service %s: %s", service, why)
+            self.wake("service", service)
 
     def wake_all(self) -> None:
         """Looks at every record now: after a start, or when events may have been lost."""

@@ -8,7 +8,6 @@ a word and stops nothing else. Thread-safe: a reader sees everything that was co
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import threading
 from collections import Counter
@@ -33,7 +32,7 @@ from orchestrator.model import (
     Unknown,
 )
 from orchestrator.ports import Check, Document, Store, Write
-from orchestrator.rules.frontends import frontends_of
+from orchestrator.rules.frontends import Faced, faced_of, frontends_of
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +73,7 @@ class Present:
         self._named: dict[tuple[str, str], Sequence[str]] = {}  # the templates that a document names
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
         self._endpoints: dict[str, tuple[Frontend, ...]] = {}  # of each service
-        self._faced: tuple[Service, ...] | None = None  # until a service changes
-        self._frontends: tuple[Frontend, ...] | None = None  # of those
+        self._faced: Faced | None = None  # until a service changes, or the last instance of one that goes
         self.decoded = 0
 
     # Reading
@@ -141,29 +139,25 @@ class Present:
         """The services that clients see, by name: also one that is being removed, while it has instances whose
         connections may finish.
         """
-        self._look()
-        with self._lock:
-            return self._those_faced()
+        return self._those_faced().services
 
     def frontends(self) -> Sequence[Frontend]:
         """Every endpoint of the services that clients see: the same tuple until a service changes."""
+        return self._those_faced().frontends
+
+    def vips(self) -> Mapping[str, str]:
+        """Whose each virtual address is, of those services: the same mapping until a service changes."""
+        return self._those_faced().vips
+
+    def _those_faced(self) -> Faced:
+        """Made once: every turn of a service asks for it, and it is as long as there are services."""
         self._look()
         with self._lock:
-            faced = self._those_faced()
-            if self._frontends is None:
-                self._frontends = tuple(itertools.chain.from_iterable(self._endpoints[one.name] for one in faced))
-            return self._frontends
-
-    def _those_faced(self) -> tuple[Service, ...]:
-        """Kept only while none is being removed: of those, whoever comes or goes as an instance matters, too."""
-        if self._faced is None:
-            services = self._all(Service)
-            self._frontends = None
-            faced = tuple(one for one in services if not one.removing or one.name in self._of_service)
-            if any(one.removing for one in services):
-                return faced
-            self._faced = faced
-        return self._faced
+            if self._faced is None:
+                services = self._all(Service)
+                there = [one for one in services if not one.removing or one.name in self._of_service]
+                self._faced = faced_of(there, self._endpoints)
+            return self._faced
 
     def touched(self, after: int) -> Touched | None:
         """What was written after a revision. O(the changes); None when that is too long ago to be remembered."""
@@ -174,12 +168,11 @@ class Present:
         self._look()
         names = {change.key: None for change in changes if change.kind in self._halves}
         ids = {change.key: None for change in changes if change.kind in (records.OPERATION, records.ROLLOUT)}
-        instances = self._records.get("instance", {})
-        operations = {**self._records.get(records.OPERATION, {}), **self._rolling}
+        instances, operations = (self._records.get(kind, {}) for kind in ("instance", records.OPERATION))
         return Touched(
             revision=max([now, *(change.revision for change in changes)]),
             instances={InstanceName(name): _if(Instance, instances.get(name)) for name in names},
-            operations={of: _if(Operation, operations.get(of)) for of in ids},
+            operations={of: _if(Operation, self._rolling.get(of) or operations.get(of)) for of in ids},
         )
 
     def set_aside(self) -> Sequence[SetAside]:
@@ -343,6 +336,7 @@ class Present:
             case Instance():
                 self._of_service.setdefault(record.service, {})[record.name] = record
                 self._called.setdefault(record.hostname, {})[record.name] = record
+                self._come_or_gone(record)
             case Operation():
                 self._list_running(record)
             case Revision():
@@ -368,6 +362,7 @@ class Present:
             case Instance():
                 _remove(self._of_service, record.service, record.name)
                 _remove(self._called, record.hostname, record.name)
+                self._come_or_gone(record)
             case Operation():
                 _remove(self._running, record.service, record.id)
             case Revision():
@@ -378,6 +373,12 @@ class Present:
                 del self._rolling[record.id]
             case _:
                 pass
+
+    def _come_or_gone(self, instance: Instance) -> None:
+        """Clients see a service that goes as long as it has instances."""
+        service = self._records.get(records.kind_of(Service), {}).get(instance.service)
+        if isinstance(service, Service) and service.removing:
+            self._faced = None
 
 
 def _if(of: type[R], record: Record | None) -> R | None:

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from orchestrator.model import Endpoint, Frontend, Mode, PoolName, Role, Service, pool_name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Faced:
+    """What clients see of all services: these themselves, their endpoints, and whose each virtual address is."""
+
+    services: tuple[Service, ...]
+    frontends: tuple[Frontend, ...]
+    vips: Mapping[str, str]
+
+
+def faced_of(services: Sequence[Service], endpoints: Mapping[str, Sequence[Frontend]]) -> Faced:
+    """Of these services; `endpoints` are those of each, as `frontends_of` makes them, by its name."""
+    return Faced(
+        services=tuple(services),
+        frontends=tuple(itertools.chain.from_iterable(endpoints[one.name] for one in services)),
+        vips=MappingProxyType({one.spec.vip: one.name for one in services if one.spec.vip}),
+    )
 
 
 def frontends_of(service: Service) -> tuple[Frontend, ...]:

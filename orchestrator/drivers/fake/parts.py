@@ -128,6 +128,7 @@ class FakeBalancer:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._delays: tuple[tuple[Frontend, ...], Mapping[PoolName, float]] = ((), {})  # of whose first checks
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer."""
@@ -179,8 +180,12 @@ class FakeBalancer:
         return {name: self._now(name, seat) for name, seat in world.seats_taken.items()}
 
     def _first_check_s(self, seat: Seat) -> float:
-        probes = [end.probe for end in self._world.frontends if end.pool in seat.pools and end.probe is not None]
-        return CHECK_AFTER_S + max((probe.initial_delay_s or 0.0 for probe in probes), default=0.0)
+        frontends, delays = self._delays
+        if frontends is not self._world.frontends:
+            frontends = self._world.frontends
+            delays = {end.pool: end.probe.initial_delay_s or 0.0 for end in frontends if end.probe is not None}
+            self._delays = frontends, delays
+        return CHECK_AFTER_S + max((delays.get(pool, 0.0) for pool in seat.pools), default=0.0)
 
     def glance(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
@@ -230,6 +235,8 @@ class FakeVips:
         self._world.meet("vips")
         world = self._world
         with world.lock:
+            if self._wanted == set(vips) == world.vips and not world.faults.others_vips:
+                return Held()
             before, self._wanted = self._wanted, frozenset(vips)
             refused = self._wanted & world.faults.others_vips
             added = self._wanted - refused - world.vips

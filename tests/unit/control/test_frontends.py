@@ -43,9 +43,11 @@ def test_what_nothing_has_changed_is_made_once() -> None:
     """What instances do makes no endpoint anew; a file that is applied does. Who leaves is seen until he has left."""
     fabric = Fabric()
     fabric.deploy(web_role(instances=1))
-    before = fabric.present.frontends()
+    before, vips = fabric.present.frontends(), fabric.present.vips()
     fabric.until(fabric.quiet)
     assert fabric.present.frontends() is before
+    assert fabric.present.vips() is vips
+    assert vips == {"203.0.113.10": "shop"}
     assert [service.name for service in fabric.present.faced()] == ["shop"]
 
     fabric.deploy(replace(web_role(instances=1), endpoints=()))
@@ -55,5 +57,7 @@ def test_what_nothing_has_changed_is_made_once() -> None:
 
     fabric.remove()
     assert fabric.present.frontends() == before
+    assert fabric.present.frontends() is fabric.present.frontends()
     fabric.store.commit(records.drop_instance(fabric.instance()))
     assert fabric.present.frontends() == ()
+    assert fabric.present.vips() == {}
