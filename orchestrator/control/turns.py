@@ -16,6 +16,7 @@ from orchestrator.control.present import Present
 from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable
 from orchestrator.model import Cause, Event, Instance, Phase
 from orchestrator.model.cause import Kind, of_error
+from orchestrator.model.instance import learned
 from orchestrator.ports import Host
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import seating
@@ -50,12 +51,12 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
         case Done(seen, because, then):
             return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
         case Wait(seen, cause, again_s, True, note):
-            sick = replace(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
+            sick = learned(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
             return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
         case Wait(seen, cause, again_s, _, note):
             well = seen.phase is Phase.SERVING and not seen.unwell_since_s
             sick_s = 0.0 if well else blameless_s(before, now_s)
-            blamed = replace(seen, waits_for=cause, sick_s=sick_s, sick_since_s=0.0)
+            blamed = learned(seen, waits_for=cause, sick_s=sick_s, sick_since_s=0.0)
             if not well and (blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed)):
                 if note:  # What becomes of it now has a line of its own.
                     before = blamed = save(present, before, blamed, _event(blamed, now_s, note))
@@ -260,7 +261,7 @@ def _kept_for(instance: Instance) -> Kind | None:
 
 def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:
     """The record as it is now, written when it differs or there is a line for the ledger."""
-    if after == before and note is None:
+    if (after is before or after == before) and note is None:
         return before
     if note is not None:
         log.warning("%s", note.message)

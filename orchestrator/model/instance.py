@@ -181,3 +181,12 @@ class Instance:
     def stale(self) -> bool:
         """Whether its VM is built from something else than the service's file says by now."""
         return not self.role.builds_like(self.goal.role)
+
+
+def learned(instance: Instance, **facts: object) -> Instance:
+    """The record with what a look has shown: the very same where that is nothing new, as most looks at one who serves
+    show, for a record is long.
+    """
+    if all(getattr(instance, key) == value for key, value in facts.items()):
+        return instance
+    return dataclasses.replace(instance, **facts)  # type: ignore[arg-type]

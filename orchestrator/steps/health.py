@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from orchestrator.model import Identity, Instance, Power, Seat, Services, Silence, Standing
 from orchestrator.model.cause import Cause, Kind
+from orchestrator.model.instance import learned
 from orchestrator.ports import Machine
 from orchestrator.rules import pool
 from orchestrator.rules.patience import blameless_s
@@ -108,8 +109,8 @@ def _well(instance: Instance, host: Machine) -> Wait:
     """What is well gets the limits that its service's file says by now."""
     host.hypervisor.limit(instance)
     settled = host.clock.now_s() - instance.served_at_s > SETTLED_S
-    well = replace(instance, unwell_since_s=0.0, only_probe=False)
-    return Wait(replace(well, strikes=0, restarts=(), calms=0) if settled else well, None, HEALTH_S)
+    well = learned(instance, unwell_since_s=0.0, only_probe=False)
+    return Wait(learned(well, strikes=0, restarts=(), calms=0) if settled else well, None, HEALTH_S)
 
 
 def _unwell(instance: Instance, now_s: float, why: Cause, limit_s: float) -> Outcome:
