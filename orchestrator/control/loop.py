@@ -9,6 +9,7 @@ import contextlib
 import heapq
 import logging
 import threading
+import zlib
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 _STARTS = ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
 _KEPT_RUNNING = (Phase.SETUP, Phase.STARTING, Phase.RESTARTING)
+
+AHEAD_S = 10.0  # Who is woken goes before who is merely due, unless that one has waited so long already.
 
 _HOLDING = threading.Lock()  # Else an older set of addresses could be laid over a newer one.
 
@@ -108,6 +111,15 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
     return frozenset(), NEVER_S
 
 
+def _spread_s(key: Key, now_s: float) -> float:
+    """Until the next audit: each has a moment of its own in the time between two, wherever the last one was, so that
+    those who were all woken at once are not looked at at once ever after.
+    """
+    own_s = zlib.crc32(key[1].encode()) / 2**32 * AUDIT_S
+    left_s = AUDIT_S - (now_s - own_s) % AUDIT_S
+    return left_s if left_s > AUDIT_S / 100 else left_s + AUDIT_S
+
+
 class Reconciler:
     """The loop: a table of what is due when, a pool of threads, at most one turn in flight per record."""
 
@@ -127,6 +139,7 @@ class Reconciler:
         self._due: list[tuple[float, Key]] = []
         self._due_at: dict[Key, float] = {}
         self._in_flight: set[Key] = set()
+        self._workers = workers
         self._woken: set[Key] = set()  # woken while in flight: run again at once
         self._laid: dict[str, frozenset[str]] = {}  # for which uids this process has laid the network
         self._unlaid: dict[str, Cause] = {}  # why the network of a service could not be laid
@@ -153,7 +166,7 @@ class Reconciler:
     def wake(self, kind: Noun, key: str) -> None:
         """Looks at the record now: something may have changed."""
         with self._changed:
-            self._schedule((kind, key), 0.0)
+            self._schedule((kind, key), -AHEAD_S)
             self._changed.notify()
 
     def wake_instance(self, name: InstanceName, why: str) -> None:
@@ -170,13 +183,13 @@ class Reconciler:
     def wake_all(self) -> None:
         """Looks at every record now: after a start, or when events may have been lost."""
         self._laid.clear()
-        for service in self._present.all(Service):
-            self.wake("service", service.name)
-        for instance in self._present.all(Instance):
-            self.wake("instance", instance.name)
-        for operation in self._present.all(Operation):
-            if operation.progress is Progress.RUNNING:
-                self.wake("operation", operation.id)
+        keys: list[Key] = [("service", one.name) for one in self._present.all(Service)]
+        keys += [("instance", one.name) for one in self._present.all(Instance)]
+        keys += [("operation", one.id) for one in self._present.all(Operation) if one.progress is Progress.RUNNING]
+        with self._changed:
+            for key in keys:
+                self._schedule(key, 0.0)
+            self._changed.notify()
 
     def _schedule(self, key: Key, again_s: float) -> None:
         if key in self._in_flight:
@@ -193,12 +206,10 @@ class Reconciler:
         self._run()
 
     def _run(self) -> None:
-        clock = self._clock
         while True:
             with self._changed:
-                while not self._stopping and (not self._due or self._due[0][0] > clock.monotonic_s()):
-                    left_s = self._due[0][0] - clock.monotonic_s() if self._due else NEVER_S
-                    clock.wait(self._changed, max(left_s, 0.0))
+                while not self._stopping and (left_s := self._left_s()) > 0:
+                    self._clock.wait(self._changed, left_s)
                 if self._stopping:
                     return
                 due, key = heapq.heappop(self._due)
@@ -208,6 +219,12 @@ class Reconciler:
                 self._in_flight.add(key)
             self._pool.submit(self._one, key)
 
+    def _left_s(self) -> float:
+        """Until somebody can be attended to. What is handed out is not overtaken: no more than there are threads."""
+        if not self._due or len(self._in_flight) >= self._workers:
+            return NEVER_S
+        return self._due[0][0] - self._clock.monotonic_s()
+
     def _one(self, key: Key) -> None:
         again_s = AUDIT_S
         try:
@@ -216,13 +233,17 @@ class Reconciler:
         except Exception:  # A bug in one turn must not end the daemon: it is told in full, once a minute.
             log.exception("a bug: the turn of %s %s failed", *key)
         with self._changed:
+            waited_for = len(self._in_flight) >= self._workers
             self._in_flight.discard(key)
             if key in self._woken:
                 self._woken.discard(key)
                 again_s = 0.0
+            if AUDIT_S <= again_s < NEVER_S:
+                again_s = _spread_s(key, self._clock.monotonic_s())
             if again_s < NEVER_S:
-                self._schedule(key, again_s)
-            self._changed.notify()
+                self._schedule(key, again_s or -AHEAD_S)
+            if waited_for or (self._due and self._due[0][1] == key):  # Nothing else changes what is waited for.
+                self._changed.notify()
 
     def attend(self, key: Key) -> float:
         """One turn of a record, now and in this thread; returns when it wants the next one (seconds)."""
