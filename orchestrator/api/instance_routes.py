@@ -15,6 +15,7 @@ from orchestrator.api.guard import said
 from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLookout
 from orchestrator.api.peers import uid_of
 from orchestrator.api.places import Threads
+from orchestrator.api.shown import Shown
 from orchestrator.api.sse import EVENTS_MAX, Watchers
 from orchestrator.api.views import InstanceView, Protection, Selector, Why, Wish, view_instance
 from orchestrator.control.asking import selected
@@ -54,12 +55,14 @@ def _agent(control: Control, name: str) -> Agent:
 def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     questions = Threads("questions to guests", QUESTIONS_MAX)
 
-    @router.get("/instances", tags=["instances"])
-    def list_instances(subject: Subject = "", seats: bool = False, labels: Selector = "") -> list[InstanceView]:
+    shown = Shown()
+
+    @router.get("/instances", tags=["instances"], response_model=list[InstanceView])
+    def list_instances(subject: Subject = "", seats: bool = False, labels: Selector = "") -> Response:
         """Instances by service, role and number; with `seats`, how the balancer sees each."""
         found = selected(control.chosen(subject), labels)
         taken = (seats_of(control) if seats else None) or {}
-        return [view_instance(one, control.service_of(one), taken.get(one.name)) for one in found]
+        return Response(shown.listed(found, control, taken), media_type="application/json")
 
     @router.put("/protection", tags=["instances"])
     def protect(request: Request, wish: Protection) -> list[InstanceView]:
