@@ -112,10 +112,10 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
 
 
 def _spread_s(key: Key, now_s: float) -> float:
-    """Until the next audit: each has a moment of its own in the time between two, wherever the last one was, so that
-    those who were all woken at once are not looked at at once ever after.
+    """Until the next audit: each has a second of its own in the time between two, wherever the last one was, so that
+    those who were all woken at once are not looked at at once ever after; those of one second share a waking-up.
     """
-    own_s = zlib.crc32(key[1].encode()) / 2**32 * AUDIT_S
+    own_s = zlib.crc32(key[1].encode()) % AUDIT_S
     left_s = AUDIT_S - (now_s - own_s) % AUDIT_S
     return left_s if left_s > AUDIT_S / 100 else left_s + AUDIT_S
 
@@ -147,6 +147,7 @@ class Reconciler:
         self._changed = threading.Condition()
         self._stopping = False
         self._goes_back = goes_back
+        self._goes_on = pool is None  # whether a thread takes what is due next by itself
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -212,12 +213,18 @@ class Reconciler:
                     self._clock.wait(self._changed, left_s)
                 if self._stopping:
                     return
-                due, key = heapq.heappop(self._due)
-                if self._due_at.get(key) != due:
-                    continue  # An older entry of a key that was woken earlier than planned.
-                del self._due_at[key]
-                self._in_flight.add(key)
-            self._pool.submit(self._one, key)
+                key = self._take()
+            if key is not None:
+                self._pool.submit(self._turns, key)
+
+    def _take(self) -> Key | None:
+        """What is due first; None where that was woken earlier than planned, and has had its turn."""
+        due, key = heapq.heappop(self._due)
+        if self._due_at.get(key) != due:
+            return None
+        del self._due_at[key]
+        self._in_flight.add(key)
+        return key
 
     def _left_s(self) -> float:
         """Until somebody can be attended to. What is handed out is not overtaken: no more than there are threads."""
@@ -225,7 +232,14 @@ class Reconciler:
             return NEVER_S
         return self._due[0][0] - self._clock.monotonic_s()
 
-    def _one(self, key: Key) -> None:
+    def _turns(self, key: Key) -> None:
+        """Its turn, and those that are due then: to wake another thread for each costs more than most turns do."""
+        following: Key | None = key
+        while following is not None:
+            following = self._one(following)
+
+    def _one(self, key: Key) -> Key | None:
+        """Its turn; the record whose turn is next in this thread."""
         again_s = AUDIT_S
         try:
             with subject(key[1]):
@@ -242,8 +256,18 @@ class Reconciler:
                 again_s = _spread_s(key, self._clock.monotonic_s())
             if again_s < NEVER_S:
                 self._schedule(key, again_s or -AHEAD_S)
-            if waited_for or (self._due and self._due[0][1] == key):  # Nothing else changes what is waited for.
+            following = self._following() if self._goes_on else None
+            freed = waited_for and following is None
+            if freed or (self._due and self._due[0][1] == key):  # Nothing else changes what the loop waits for.
                 self._changed.notify()
+        return following
+
+    def _following(self) -> Key | None:
+        """Who is due by now."""
+        while not self._stopping and self._left_s() <= 0:
+            if (key := self._take()) is not None:
+                return key
+        return None
 
     def attend(self, key: Key) -> float:
         """One turn of a record, now and in this thread; returns when it wants the next one (seconds)."""

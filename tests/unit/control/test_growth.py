@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 
 from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
-from orchestrator.drivers.fake import FakeStore, fake_host
+from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.model import Instance, Service
 from tests.world import fleet
 from tests.world.simulation import Over, SimulatedWorld, Turns
+from tests.world.waiting import until
 
 FEW, MANY = 3 * fleet.OF_A_SERVICE, 60 * fleet.OF_A_SERVICE
 SERVICE: Key = ("service", "svc1")
@@ -131,6 +133,36 @@ def test_no_more_turns_are_handed_out_than_there_are_threads() -> None:
 
     daemon.live(waits)
     assert most == 4
+
+
+def test_a_thread_takes_what_is_due_next_by_itself() -> None:
+    """Of all who are due at a start few need another thread to be woken."""
+    submitted = []
+
+    class Threads(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            submitted.append(args)
+            return super().submit(fn, *args, **kwargs)
+
+    daemon = Daemon(FEW)
+    attended: set[object] = set()
+
+    class Listening(Reconciler):
+        def attend(self, key: Key) -> float:
+            again_s = super().attend(key)
+            attended.add(key)
+            return again_s
+
+    world = World()
+    fleet.people(world, daemon.present.all(Instance))
+    loop = Listening(daemon.store, fake_host(world), present=daemon.present, workers=2)
+    loop._pool = Threads(2)
+    loop.start()
+    try:
+        until(lambda: len(attended) == len(daemon.keys), 60.0)
+    finally:
+        loop.stop()
+    assert 0 < len(submitted) <= len(daemon.keys) / 2
 
 
 def test_who_is_woken_goes_before_all_who_are_due() -> None:
