@@ -36,7 +36,7 @@ class Balancer(Protocol):
         """Takes the member out of all pools, ending what is still open. An absent member is fine."""
 
     def seats(self) -> Mapping[InstanceName, Seat]:
-        """All members as they stood a moment ago: a millisecond for each, so that asking often costs little."""
+        """All members as they stood a moment ago: two milliseconds for each, so that asking often costs little."""
 
     def glance(self, name: InstanceName) -> Seat | None:
         """One member as it stood a moment ago: what `seats` says of it, at the same cost however many there are."""

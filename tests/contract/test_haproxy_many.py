@@ -17,7 +17,7 @@ from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections
 from orchestrator.drivers.balancer.haproxy_process import HaproxyProcess
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.errors import Busy, Unreachable
-from orchestrator.model import InstanceName, Member, PoolName, Standing
+from orchestrator.model import InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Clock
 from tests.world.endpoints import ADDRESSES, ADMIN, CORNER, HTTP, ONE, POOL, ZERO, member, patiently
 from tests.world.waiting import until
@@ -227,3 +227,17 @@ def test_haproxy_never_needs_more_descriptors_than_it_may_have(members: int, fil
 def test_the_more_there_are_the_slower_each_is_checked(members: int, every: str) -> None:
     """The kernel remembers each check for two minutes, and its memory is everybody's."""
     assert f"check inter {every} " in haproxy_config.server_options(HTTP, members, member(ZERO))
+
+
+def test_who_has_not_changed_has_the_seat_that_there_was() -> None:
+    """Everybody is looked at each second: what counts up beside what matters makes no seat anew."""
+    head = ",".join(["lastchg", *haproxy_stat.Row._fields, ""])
+
+    def look(second: int, connections: int) -> tuple[Seat, Seat]:
+        rows = [f"{second},p,web-{number},0,{number * connections},UP,1,L4OK,1.2.3.{number}:5," for number in (0, 1)]
+        seats = haproxy_stat.seats(haproxy_stat.parsed("\n".join([f"# {head}", *rows])), {})
+        return seats[InstanceName("web-0")], seats[InstanceName("web-1")]
+
+    before, after = look(1, 2), look(2, 3)
+    assert after[0] is before[0]
+    assert after[1] == replace(before[1], connections=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import threading
 import time
@@ -180,6 +181,28 @@ def test_who_is_well_is_spared_and_doubted_at_once(prober: Prober, member: Make)
     prober.watch({"m": replace(target(other, http=True), pace=spared)})
     until(lambda: not prober.health("m").up, WITHIN_S)
     assert asked.count == 1
+
+
+def test_who_is_spared_is_asked_together_with_others(member: Make) -> None:
+    """To wake up costs more than to ask: there are fewer wakings-up than checks."""
+
+    class Counting(selectors.DefaultSelector):
+        count = 0
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            self.count += 1
+            return super().select(timeout)
+
+    asked = member(b"")
+    spared = replace(QUICK, spared_s=0.5)
+    prober = Prober(lambda _: None, SystemClock())
+    prober._selector = selector = Counting()
+    with prober:
+        prober.watch({number: replace(target(asked), pace=spared) for number in range(200)})
+        until(lambda: asked.count >= 400, WITHIN_S)
+        woken, checks = selector.count, asked.count
+        until(lambda: asked.count >= checks + 600, WITHIN_S)
+        assert selector.count - woken < (asked.count - checks) / 4
 
 
 def test_another_pace_makes_nobody_think_anew(prober: Prober, member: Make) -> None:

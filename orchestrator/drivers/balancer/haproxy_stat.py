@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -50,6 +52,7 @@ Rows: TypeAlias = dict[tuple[PoolName, InstanceName], Row]
 _HEAD: Final = "# "
 _WHOLE: Final = "BACKEND"  # the line of the pool itself
 _COUNTED: Final = ("scur", "qcur", "stot", "bin", "bout", "econ", "eresp", "hrsp_4xx", "hrsp_5xx")
+SEATS_MAX: Final = 1 << 14
 
 
 def parsed(answer: str) -> Rows:
@@ -84,7 +87,7 @@ def _traffic(name: str, cells: Sequence[str]) -> Traffic:
     )
 
 
-def _cells(answer: str, fields: Sequence[str]) -> Iterator[list[str]]:
+def _cells(answer: str, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Those columns of each line."""
     lines = iter(answer.removeprefix(_HEAD).splitlines())
     columns = next(lines, "").split(",")
@@ -92,20 +95,21 @@ def _cells(answer: str, fields: Sequence[str]) -> Iterator[list[str]]:
         places = [columns.index(name) for name in fields]
     except ValueError as error:
         raise Unreachable(f"HAProxy's statistics have no such column: {error}", hint="it is asked again") from error
+    chosen, last = operator.itemgetter(*places), max(places)
     for line in lines:
         if line:
             # What a check has heard may hold anything, and stands in quotes then.
-            cells = next(csv.reader([line])) if '"' in line else line.split(",")
-            if len(cells) != len(columns):
+            quoted = next(csv.reader([line])) if '"' in line else None
+            if (len(quoted) if quoted else line.count(",") + 1) != len(columns):
                 raise Unreachable("HAProxy's answer ends in the middle of a line", hint="it is asked again")
-            yield [cells[place] for place in places]
+            yield chosen(quoted or line.split(",", last + 1))
 
 
 def seats(rows: Rows, old_connections: Mapping[InstanceName, int]) -> dict[InstanceName, Seat]:
     """The seats of all that are in the rows, and of those whose connections in former workers are still open."""
-    of: dict[InstanceName, list[tuple[PoolName, Row]]] = {}
-    for (pool, name), row in rows.items():
-        of.setdefault(name, []).append((pool, row))
+    of: dict[InstanceName, tuple[Row, ...]] = {}
+    for (_, name), row in rows.items():
+        of[name] = (*of.get(name, ()), row)
     taken = {name: _seat(places, old_connections.get(name, 0)) for name, places in of.items()}
     for name, open_ones in old_connections.items():
         if open_ones and name not in taken:  # Its endpoints have gone; what was open goes on until it leaves.
@@ -122,18 +126,22 @@ def connections(answers: Iterable[str]) -> dict[InstanceName, int]:
     return count
 
 
-def _seat(rows: list[tuple[PoolName, Row]], old_connections: int) -> Seat:
-    """One member over all its pools: draining when draining in any, up only when up in all."""
-    if not all(row.in_rotation for _, row in rows):
+@functools.lru_cache(maxsize=SEATS_MAX)
+def _seat(rows: tuple[Row, ...], old_connections: int) -> Seat:
+    """One member over all its pools: draining when draining in any, up only when up in all.
+
+    Remembered: each second everybody is looked at, and next to nobody has changed.
+    """
+    if not all(row.in_rotation for row in rows):
         standing = Standing.DRAINING
-    elif all(row.up for _, row in rows):
+    elif all(row.up for row in rows):
         standing = Standing.UP
     else:
         standing = Standing.DOWN
     return Seat(
-        address=rows[0][1].addr.rpartition(":")[0],
+        address=rows[0].addr.rpartition(":")[0],
         standing=standing,
-        connections=sum(row.connections for _, row in rows) + old_connections,
-        pools=tuple(pool for pool, _ in rows),
-        checked=all(row.checked for _, row in rows),
+        connections=sum(row.connections for row in rows) + old_connections,
+        pools=tuple(PoolName(row.pxname) for row in rows),
+        checked=all(row.checked for row in rows),
     )

@@ -61,6 +61,7 @@ class PerEndpoint:
         self._stack = contextlib.ExitStack()
         self._prober = prober
         self._asked = Shape()  # whose members the prober asks
+        self._parted: tuple[tuple[Frontend, ...], Mapping[Carrier, Sequence[Frontend]]] | None = None  # as of last
 
     def __enter__(self) -> Self:
         if self._prober is None:  # A change is acted on with the next look: whom a check wakes has nothing to do.
@@ -103,14 +104,23 @@ class PerEndpoint:
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer. HAProxy first: it lets go of the ports that the kernel shall have."""
         refused: list[EndpointRefused] = []
+        parts = self._parts(tuple(frontends))
         for carrier, balancer in ((Carrier.HAPROXY, self._haproxy), (Carrier.NFTABLES, self._nftables)):
             try:
-                balancer.shape([frontend for frontend in frontends if frontend.carrier is carrier])
+                balancer.shape(parts[carrier])
             except EndpointRefused as error:
                 refused.append(error)
         if refused:
             pools = frozenset(pool for error in refused for pool in error.pools)
             raise EndpointRefused("; ".join(map(str, refused)), pools=pools, hint=refused[0].hint)
+
+    def _parts(self, frontends: tuple[Frontend, ...]) -> Mapping[Carrier, Sequence[Frontend]]:
+        """By who carries them. Every service's turn asks for all anew, and next to never is one another."""
+        parted = self._parted
+        if parted is None or parted[0] != frontends:
+            parts = {carrier: tuple(one for one in frontends if one.carrier is carrier) for carrier in Carrier}
+            parted = self._parted = frontends, parts
+        return parted[1]
 
     @_balancers()
     def join(self, member: Member) -> None:

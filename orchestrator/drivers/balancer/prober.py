@@ -37,6 +37,7 @@ from orchestrator.ports import Clock
 log = logging.getLogger(__name__)
 SICK_AGAIN_S: Final = 5.0  # at most, where those who are well are asked less often
 IDLE_S: Final = 0.2  # How late a new member's first check may be, beside those of others.
+TOGETHER_S: Final = 1.0  # Who can wait is asked together with others: to wake up costs more than to ask.
 AT_A_TIME: Final = 256  # checks in flight: each holds a descriptor
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
 _STATUS_BYTES: Final = 16
@@ -247,8 +248,8 @@ class Prober:
                 check.asked = True
                 # It may have been held up.
                 check.ends_at = self._clock.monotonic_s() + check.of.target.pace.timeout_s
-                check.talk.send(_PROXY if check.of.target.proxied else b"")
-                check.talk.send(f"GET {probe.path} HTTP/1.0\r\n\r\n".encode("ascii"))
+                request = f"GET {probe.path} HTTP/1.0\r\n\r\n".encode("ascii")
+                check.talk.send((_PROXY if check.of.target.proxied else b"") + request)
                 self._selector.modify(check.talk, selectors.EVENT_READ, check)
                 return
             chunk = check.talk.recv(_STATUS_BYTES - len(check.heard))
@@ -290,7 +291,10 @@ class Prober:
             watched.run = 0 if turned else watched.run
             spared_s = pace.spared_s if up else min(pace.spared_s, SICK_AGAIN_S)
             pause_s = pace.interval_s / 4 if contradicts and not turned else max(pace.interval_s, spared_s)
-            self._plan(self._clock.monotonic_s() + pause_s * random.uniform(0.9, 1.1), check.key, watched)  # noqa: S311
+            at = self._clock.monotonic_s() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+            if spared_s > pace.interval_s and not contradicts:
+                at = math.ceil(at / TOGETHER_S) * TOGETHER_S
+            self._plan(at, check.key, watched)
             changed = before.up is not up
         if changed:
             self._hear(check.key)

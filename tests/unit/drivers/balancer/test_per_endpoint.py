@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,21 @@ def test_who_knows_better_says_so(place: Path, tmp_path: Path, error: WorldError
         with pytest.raises(type(error)) as raised:
             PerEndpoint(haproxy, kernel, SystemClock()).shape([FRONTEND])
         assert raised.value.whose is whose
+
+
+def test_the_endpoints_of_all_are_parted_once(place: Path, tmp_path: Path) -> None:
+    """Each service's turn asks for all of them, and each balancer is asked for what it was asked for before."""
+    asked: list[object] = []
+
+    class Listening(HaproxyBalancer):
+        def shape(self, frontends: object) -> None:
+            asked.append(frontends)
+
+    haproxy = Listening(place, "haproxy", lambda *_: None, SystemClock())
+    kernel = NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock())
+    balancer = PerEndpoint(haproxy, kernel, SystemClock())
+    other = replace(FRONTEND, port=81)
+    for frontends in ((FRONTEND,), (FRONTEND,), [FRONTEND, other], (), ()):
+        balancer.shape(frontends)
+    assert asked == [(FRONTEND,), (FRONTEND,), (FRONTEND, other), (), ()]
+    assert asked[0] is asked[1]
