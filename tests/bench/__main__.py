@@ -15,6 +15,7 @@ import vmrole_images
 
 from tests.bench import answers, growth
 from tests.bench.convert import convert_ratio
+from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
 from tests.bench.mended import mended_s
 from tests.lab.harness import enter
@@ -237,6 +238,8 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "mended_s": bench.mended_s,
         "reimage_ratio": bench.reimage_ratio,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
+        "dead_member_s": lambda: ("s", 2.0, out_of_the_pool_s(silent=False)),
+        "silent_member_s": lambda: ("s", SILENT_WITHIN_S, out_of_the_pool_s(silent=True)),
         "convert_ratio": convert_ratio,
         "answers_per_s": lambda: ("1/s", 100.0, answers.answers_per_s()),
         "validate_file_ms": lambda: ("ms", 30.0, answers.validate_file_ms()),
