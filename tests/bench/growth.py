@@ -28,6 +28,15 @@ SPEED = 5.0  # of the world, where something is deployed or restarted
 SETTLED_WITHIN_S = 900.0
 IDLE_S = 60.0  # what is at rest is looked at once a minute
 SIGNS_OF_LIFE_BYTES = 100  # of a watch in which nothing changes; an instance takes more
+# A network in which each address of a guest, and each VIP, is this host's: all are answered for by one server.
+ALONE = f"""ip link set lo up
+ip route add local {fleet.POOL} dev lo
+ip route add local 198.18.0.0/15 dev lo
+"$1" -m tests.bench.guests & guests=$!
+trap 'kill $guests' EXIT
+shift
+"$@"
+"""
 Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
 VMROLE = str(Path(sys.executable).with_name("vmrole"))
 
@@ -35,20 +44,24 @@ VMROLE = str(Path(sys.executable).with_name("vmrole"))
 class Fleet:
     """A `with` around a daemon that has so many instances which serve."""
 
-    def __init__(self, instances: int, *, speed: float = SPEED) -> None:
+    def __init__(self, instances: int, *, speed: float = SPEED, haproxy: bool = False) -> None:
+        """`haproxy`: behind the real balancers, in a network of their own. Needs root."""
         self.instances = instances
         self._speed = speed
+        self._haproxy = haproxy
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmrole-growth-")))
+            self.place = place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmrole-growth-")))
             with SqliteStore(place / "vmrole.db") as store:
                 fleet.record(store, self.instances, time.time())
                 store.commit([fleet.image_put(time.time())])
             self.socket = str(place / "s.sock")
             self.client = Client(self.socket)
             argv = [sys.executable, "-m", "tests.bench.simulated", str(place), str(self._speed)]
+            if self._haproxy:
+                argv = ["unshare", "--net", "sh", "-ec", ALONE, "sh", sys.executable, *argv, "haproxy"]
             self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             stack.callback(self._end)
             assert self._process.stdout is not None
@@ -212,6 +225,20 @@ def rest(sizes: Sequence[int] = SIZES) -> dict[str, Samples]:
     return found
 
 
+def balanced(size: int = 1_000, rounds: int = 3) -> dict[str, Samples]:
+    """The same behind a real HAProxy, which asks each of them, as the daemon's own probers do."""
+    with Fleet(size, speed=1.0, haproxy=True) as whole:
+        whole.settle()
+        whole.until(lambda: all(one["standing"] == "up" for one in whole.client.instances(seats=True)), every_s=5.0)
+        time.sleep(IDLE_S / 2)  # Who has just joined is asked more often at first.
+        shares = []
+        for _ in range(rounds):
+            before, began_s = whole.account(), time.monotonic()
+            time.sleep(IDLE_S)
+            shares.append((whole.account()["cpu_s"] - before["cpu_s"]) / (time.monotonic() - began_s) * 100)
+    return {at("idle_cpu_percent_behind_haproxy", size): ("%", 2.0, shares)}
+
+
 def starts(sizes: Sequence[int] = SIZES, times: int = 3) -> dict[str, Samples]:
     """Processor time of the daemon until it has answered its first request, against that with the fewest.
 
@@ -290,13 +317,16 @@ def watches(size: int = 1_000, times: int = 5) -> dict[str, Samples]:
 
 
 def asks(sizes: Sequence[int] = SIZES[:2], times: int = 15) -> dict[str, Samples]:
-    """`vmrole get instances` as a whole process, and its answer in the daemon, against `python3 -c pass`."""
+    """`vmrole get instances` as a whole process, and its answer in the daemon, against `python3 -c pass`.
+
+    As it is installed, compiled: the first of each compiles, and is not counted.
+    """
     found: dict[str, Samples] = {}
     for size in sizes:
         with Fleet(size, speed=1.0) as whole:
             whole.settle()
             every = limit_of(size, 1_000, 6.0)
-            found[at("get_ratio", size)] = "ratio", every, [ask(whole, []) for _ in range(times)]
+            found[at("get_ratio", size)] = "ratio", every, [ask(whole, []) for _ in range(times + 1)][1:]
             found[at("get_one_ratio", size)] = "ratio", 3.0, [ask(whole, ["web-0.svc0"]) for _ in range(times)]
     return found
 
@@ -309,11 +339,12 @@ def limit_of(size: int, known: int, limit: float) -> float | None:
 def ask(whole: Fleet, words: list[str]) -> float:
     """One pair, in processor time; the turns that the daemon has meanwhile are no part of it."""
     before = whole.account()
-    argv = [VMROLE, "get", "instances", *words]
-    client_s = children_s(["env", f"VMROLE_SOCKET={whole.socket}", *argv])
+    env = ["env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={whole.place / 'compiled'}"]
+    env.append(f"VMROLE_SOCKET={whole.socket}")
+    client_s = children_s([*env, VMROLE, "get", "instances", *words])
     after = whole.account()
     served_s = after["cpu_s"] - before["cpu_s"] - (after["turns_s"] - before["turns_s"])
-    nothing_s = children_s(["env", f"VMROLE_SOCKET={whole.socket}", sys.executable, "-c", "pass"])
+    nothing_s = children_s([*env, sys.executable, "-c", "pass"])
     return float((client_s + served_s) / nothing_s)
 
 
@@ -328,6 +359,7 @@ def children_s(argv: list[str]) -> float:
 MEASURES: dict[str, Callable[[], dict[str, Samples]]] = {
     "growth.turns": turns,
     "growth.rest": rest,
+    "growth.balanced": balanced,
     "growth.starts": starts,
     "growth.watches": watches,
     "growth.asks": asks,

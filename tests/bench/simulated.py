@@ -1,14 +1,17 @@
 """A daemon over a simulated world that lives in real time: the loop, SQLite, the core and the API are the real ones.
 
-    python -m tests.bench.simulated DIRECTORY SPEED
+    python -m tests.bench.simulated DIRECTORY SPEED [haproxy]
 
-Its world lives SPEED times as fast as ours. It prints one line when it serves; to each line with the name of a
-service it answers with an account (JSON): what it has cost so far, and that service's part. It ends with its input.
+Its world lives SPEED times as fast as ours. With `haproxy` the balancers are the real ones as well, in the network
+that they are started in; who it asks there is everybody's guest. It prints one line when it serves; to each line with
+the name of a service it answers with an account (JSON): what it has cost so far, and that service's part. It ends
+with its input.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator import ports
 from orchestrator.api import Listener, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.control.catalogue import Catalogue
@@ -26,6 +30,10 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.drivers.balancer.nftables import NftablesBalancer
+from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeMachine, World, fake_host
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
@@ -128,11 +136,11 @@ class Accounted(Reconciler):
         super().__init__(*args, **kwargs)
         self.cost_s: collections.defaultdict[Key, float] = collections.defaultdict(float)
 
-    def attend(self, key: Key) -> float:
-        """See Reconciler."""
+    def _one(self, key: Key) -> Key | None:
+        """See Reconciler. What follows a turn is part of it."""
         began_s = time.thread_time()
         try:
-            return super().attend(key)
+            return super()._one(key)
         finally:  # A key has at most one turn at a time.
             self.cost_s[key] += time.thread_time() - began_s
 
@@ -143,7 +151,21 @@ def rss_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
-def main(directory: Path, speed: float) -> None:
+def real_balancer(place: Path, reconciler: list[Reconciler], stack: contextlib.ExitStack) -> ports.Balancer:
+    """HAProxy and the kernel's, each with its prober, as the daemon has them; they wake the loop as soon as it is."""
+    clock = SystemClock()
+
+    def wake(name: InstanceName, why: str) -> None:
+        for loop in reconciler:
+            loop.wake_instance(name, why)
+
+    haproxy = stack.enter_context(HaproxyBalancer(place / "haproxy", "haproxy", wake, clock))
+    kernel = stack.enter_context(NftablesBalancer(place / "pools", wake, clock))
+    stack.callback(haproxy.shape, [])
+    return stack.enter_context(PerEndpoint(haproxy, kernel, clock))
+
+
+def main(directory: Path, speed: float, *, haproxy: bool) -> None:
     """Serves until the input ends."""
     imports_s = time.process_time()
     store = SqliteStore(directory / "vmrole.db")
@@ -153,8 +175,12 @@ def main(directory: Path, speed: float) -> None:
     staging_s = time.process_time() - before_s  # The world is no part of the daemon.
     present = Present(store)
     host = fake_host(world)
-    host = dataclasses.replace(host, front=dataclasses.replace(host.front, balancer=WatchedBalancer(world)))
+    loops: list[Reconciler] = []
+    stack = contextlib.ExitStack()
+    balancer = real_balancer(directory, loops, stack) if haproxy else WatchedBalancer(world)
+    host = dataclasses.replace(host, front=dataclasses.replace(host.front, balancer=balancer))
     reconciler = Accounted(store, host, present=present)
+    loops.append(reconciler)
     layout = Layout(directory / "state", directory / "run")
     layout.state.mkdir(exist_ok=True)
     images = Catalogue(present, world, LocalImageFiles(layout, virtual_size_max=1 << 40))
@@ -173,10 +199,11 @@ def main(directory: Path, speed: float) -> None:
     reconciler.start()
     server = serve(app, listener)
     print("serves", flush=True)
+    began_s = time.thread_time()
     for line in sys.stdin:
-        cpu_s = time.process_time() - staging_s
+        cpu_s = time.process_time() - staging_s - (time.thread_time() - began_s)  # No account is part of the daemon.
         service = line.strip()
-        costs = list(reconciler.cost_s.items())
+        costs = list(reconciler.cost_s.copy().items())  # New ones may come meanwhile.
         drained = world.seats_taken.drained if isinstance(world.seats_taken, Seats) else {}
         account = {
             "cpu_s": cpu_s,
@@ -191,13 +218,14 @@ def main(directory: Path, speed: float) -> None:
             "decoded": present.decoded,
             "rss_mib": rss_mib(),
             "serving": sum(one.phase is Phase.SERVING for one in present.instances_of(service).values()),
-            "drained": {name: at for name, at in list(drained.items()) if name.endswith(f".{service}")},
+            "drained": {name: at for name, at in drained.copy().items() if name.endswith(f".{service}")},
         }
         print(json.dumps(account), flush=True)
     server.stop()
     reconciler.stop()
+    stack.close()
     os._exit(0)  # Threads that wait for nothing any more hold nobody up.
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]))
+    main(Path(sys.argv[1]), float(sys.argv[2]), haproxy=sys.argv[3:] == ["haproxy"])

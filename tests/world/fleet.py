@@ -32,6 +32,7 @@ from tests.world.instances import instance_of
 
 OF_A_SERVICE = 10
 POOL = "10.0.0.0/9"
+TARGET = 8080  # where each one serves
 SERVED_FOR_S = 3600.0
 
 
@@ -42,7 +43,7 @@ def _service(number: int, now_s: float) -> Service:
         image_sha256=DIGEST,
         instances=OF_A_SERVICE,
         size=Size(vcpus=1, memory_mib=128),
-        endpoints=(Endpoint(name="http", port=80, target=8080, mode=Mode.HTTP, probe=HttpProbe(path="/healthz")),),
+        endpoints=(Endpoint(name="http", port=80, target=TARGET, mode=Mode.HTTP, probe=HttpProbe(path="/healthz")),),
         local_storage=(LocalStorage(name="cache", size_mib=64),),
         user_data="#cloud-config\npackages: [nginx]\n",
         drain_s=2.0,
