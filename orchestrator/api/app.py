@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import anyio
 import anyio.to_thread
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from orchestrator import __version__
-from orchestrator.api import problems
+from orchestrator.api import heeded, problems
 from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.instance_routes import instance_routes
@@ -53,6 +53,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": problems.ProblemBody}, "5XX": {"model": problems.ProblemBody}},
+        dependencies=[Depends(heeded.query_is_heeded)],
         generate_unique_id_function=lambda route: route.name,
     )
     watchers = Watchers(control)

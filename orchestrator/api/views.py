@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import Field, StrictBool, StrictInt
 
+from orchestrator.api import heeded
 from orchestrator.api.causes import CauseView, view_cause
 from orchestrator.api.comparison import Compared
 from orchestrator.api.problems import ProblemBody, body_of
@@ -140,6 +141,8 @@ class RolloutView:
 class Undo:
     """The body that goes back to a revision; `to` null: to the one before the last."""
 
+    __pydantic_config__ = heeded.WHOLE_BODY
+
     to: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
@@ -147,12 +150,16 @@ class Undo:
 class Pause:
     """The body that pauses the rollout that runs, or goes on with it."""
 
+    __pydantic_config__ = heeded.WHOLE_BODY
+
     paused: StrictBool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
     """The body that asks what applying several documents would do, one service each."""
+
+    __pydantic_config__ = heeded.WHOLE_BODY
 
     documents: Annotated[tuple[str, ...], Field(min_length=1, max_length=DOCUMENTS_MAX)]
 
@@ -186,6 +193,8 @@ class Why:
 class Wish:
     """The body that asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
 
+    __pydantic_config__ = heeded.WHOLE_BODY
+
     verb: Verb
     subject: str
     together: int | None = None  # null: as the service's file says, of a stop or start one
@@ -196,6 +205,8 @@ class Wish:
 class Protection:
     """The body that protects an instance, a role or a service, or ends that."""
 
+    __pydantic_config__ = heeded.WHOLE_BODY
+
     subject: str
     protected: bool = True
     labels: str = ""  # of the subject's instances those that this selects: "tier=front,env!=prod"
@@ -204,6 +215,8 @@ class Protection:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """The body that scales roles: the number of instances by role."""
+
+    __pydantic_config__ = heeded.WHOLE_BODY
 
     roles: dict[str, StrictInt]
 
