@@ -260,12 +260,12 @@ def view_service(
         removing=service.removing,
         created_at_s=service.created_at_s,
         instances=len(instances),
-        serving=sum(one.phase is Phase.SERVING for one in instances),
+        serving=sum(one.serving for one in instances),
         up=None
         if seats is None
         else sum(one.name in seats and seats[one.name].standing is Standing.UP for one in instances),
         labels=dict(service.spec.labels),
-        stopped=sum(one.phase is Phase.STOPPED for one in instances),
+        stopped=sum(one.is_off for one in instances),
         file_revision=service.file_revision,
         revision=service.revision,
     )

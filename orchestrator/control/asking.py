@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.errors import Conflict, NotFound, StaleRevision
-from orchestrator.model import Event, Instance, Operation, Phase, Service, ServiceSpec, Verb
+from orchestrator.model import Event, Instance, Operation, Service, ServiceSpec, Verb
 from orchestrator.rules import selector, targets
 from orchestrator.servicefile.difference import Change
 
@@ -94,7 +94,7 @@ def _check_restart(subject: str, chosen: Sequence[Instance]) -> None:
     """Raises Conflict when a restart is nothing for what was chosen."""
     if not any(_restarts(one) for one in chosen):
         raise Conflict(f"{subject} is stopped", hint=f"run: vmrole start {subject}")
-    half = [one.name for one in chosen if one.phase is Phase.FAILED and not one.set_up and _restarts(one)]
+    half = [one.name for one in chosen if one.has_failed and not one.set_up and _restarts(one)]
     if half:
         why_not = f"{', '.join(half)} failed before setup was complete, which no restart makes up for"
         raise Conflict(why_not, hint=f"run: vmrole reimage {half[0]}")
@@ -105,9 +105,6 @@ def _restarts(instance: Instance) -> bool:
 
 
 # Protection --------------------------------------------------------------------------------------------------
-
-_NOT_BEGUN = (Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.FAILED)
-
 
 _AT_ONCE = 20  # wishes with their checks and lines in one commit
 
@@ -127,7 +124,7 @@ def protection_told(instances: Iterable[Instance], now_s: float, *, on: bool) ->
 def _protected(instance: Instance, *, on: bool) -> Instance:
     """The instance with its protection on or off. On, it takes back what was asked for and has not begun."""
     goal = replace(instance.goal, protected=on)
-    if on and instance.phase in _NOT_BEGUN:
+    if on and instance.phase.traits.wishes_wait:
         wanted = min(goal.wanted, instance.at)
         goal = replace(goal, wanted=wanted, storage=instance.storage, halts=goal.halts + (not goal.runs))
     return replace(instance, goal=goal)

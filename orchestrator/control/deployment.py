@@ -20,7 +20,6 @@ from orchestrator.model import (
     InstanceName,
     Nic,
     Operation,
-    Phase,
     Progress,
     Role,
     Rollout,
@@ -184,7 +183,7 @@ def stale(spec: ServiceSpec, instances: Sequence[Instance], running: Sequence[Op
         if not _builds(spec, one, one.role) and (wished_anew(one, spec) or one.name not in awaited)
     }
     halted = {one.role_name for one in staying if one.name in found and not wished_anew(one, spec)}
-    failed = {one.name for one in staying if one.phase is Phase.FAILED and one.goal.serve and one.role_name in halted}
+    failed = {one.name for one in staying if one.has_failed and one.goal.serve and one.role_name in halted}
     return [one for one in staying if one.name in found | failed]
 
 
@@ -195,7 +194,7 @@ def failed(rollouts: Sequence[Rollout], service: Service, present: Mapping[Insta
     if last is None or last.progress is not Progress.FAILED:
         return []
     left = [present[name] for name, _ in last.targets if name in present]
-    return [one for one in left if one.phase is Phase.FAILED and one.goal.serve and one.goal.wanted <= one.at]
+    return [one for one in left if one.has_failed and one.goal.serve and one.goal.wanted <= one.at]
 
 
 def wished_anew(instance: Instance, spec: ServiceSpec) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from orchestrator import lifecycle
-from orchestrator.model import Event, Instance, Phase, Rollout
+from orchestrator.model import Event, Instance, Rollout
 from orchestrator.model.cause import TURN
 from orchestrator.rules import patience
 
@@ -38,7 +38,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevis
         lines.append(f"It is protected: no verb and no healing touches it until: vmrole unprotect {instance.name}.")
     if not instance.goal.serve:
         lines.append("Its removal was asked for.")
-    elif not instance.goal.runs and instance.phase is not Phase.STOPPED:
+    elif not instance.goal.runs and not instance.is_off:
         lines.append("Its stop was asked for.")
     elif instance.goal.wanted > instance.at:
         wanted = instance.goal.wanted
@@ -53,7 +53,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevis
         until = f"since {_clock(instance.sick_since_s)}" if instance.sick_since_s else "now over"
         told = duration(patience.blameless_s(instance, now_s))
         lines.append(f"For {told} of this phase it could not help waiting ({until}): that time does not count.")
-    if instance.failure and instance.phase is not Phase.FAILED:
+    if instance.failure and not instance.has_failed:
         lines.append(f"The last failure: {instance.failure}.")
     lines += [f"  {_clock(event.at_s)}  {event.message}" for event in past]
     return tuple(lines)
@@ -74,15 +74,15 @@ def _behind(instance: Instance, behind: OfRevision | None) -> str:
 
 
 def _reason(instance: Instance) -> str:
-    if instance.phase is Phase.FAILED:
+    if instance.has_failed:
         keeps = f"vmrole restart {instance.name} (keeps everything), or: " if instance.set_up else ""
         again = f"It is tried again at {_clock(instance.again_at_s)}. " if instance.again_at_s else ""
         return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
-    if instance.phase is Phase.STOPPED and not instance.goal.runs:
+    if instance.is_off and not instance.goal.runs:
         anew = instance.going or not instance.set_up
         how = "it is made anew then" if anew else "it boots then, as it is"
         return f"It was stopped, and nothing starts or heals it until: vmrole start {instance.name} ({how})."
-    if instance.phase is Phase.SERVING and not instance.waiting:
+    if instance.serving and not instance.waiting:
         where = "is in rotation" if instance.goal.role.endpoints else "serves, is in no rotation"
         return f"It {where} and waits for nothing."
     waiting = instance.waiting or lifecycle.TABLE[instance.phase].words
@@ -90,19 +90,18 @@ def _reason(instance: Instance) -> str:
 
 
 def _next_rung(instance: Instance) -> str:
-    match lifecycle.heal(instance):
-        case Phase.RESTARTING:
-            return "it is restarted"
-        case Phase.STOPPING:
-            return "it is reimaged"
-        case _ if instance.phase in lifecycle.ENDING:
-            return "it is failed, and tried again later"
-        case _ if instance.by_request and instance.phase in lifecycle.BOOTING:
-            return "it is failed, keeps everything, and is looked at again; its restart was asked for"
-        case _ if instance.only_probe:
-            return "it is failed and looked at again; only a probe speaks against it, so it is not reimaged"
-        case _:
-            return "it is failed and left to you"
+    here, rung = instance.phase.traits, lifecycle.heal(instance).traits
+    if rung.restarts:
+        return "it is restarted"
+    if rung.leaves:
+        return "it is reimaged"
+    if here.ends:
+        return "it is failed, and tried again later"
+    if here.boots and instance.by_request:
+        return "it is failed, keeps everything, and is looked at again; its restart was asked for"
+    if instance.only_probe:
+        return "it is failed and looked at again; only a probe speaks against it, so it is not reimaged"
+    return "it is failed and left to you"
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable
 
 from orchestrator import lifecycle
-from orchestrator.model import Cause, Instance, InstanceName, Phase
+from orchestrator.model import Cause, Instance, InstanceName
 from orchestrator.model.cause import Kind
 
 _NAMED_MOST = 3  # in a sentence
@@ -64,23 +64,22 @@ def together(ill: int, size: int) -> bool:
 
 def is_ill(instance: Instance, now_s: float) -> bool:
     """Whether it is out of rotation and nobody has asked for that, or is late on its way into it."""
-    match instance.phase:
-        case Phase.SERVING:
-            return instance.unwell_since_s > 0
-        case Phase.FAILED:
-            return now_s - instance.phase_since_s < TOGETHER_S
-        case Phase.HALTING | Phase.STOPPED:
-            return False
-        case Phase.DRAINING | Phase.STARTING | Phase.READY | Phase.RESTARTING if instance.served_at_s:
-            return not instance.restart_asked and not instance.going
-        case _:
-            return in_healing(instance) or now_s >= lifecycle.deadline_s(instance)
+    here = instance.phase.traits
+    if here.serves:
+        return instance.unwell_since_s > 0
+    if here.has_failed:
+        return now_s - instance.phase_since_s < TOGETHER_S
+    if here.goes_off:
+        return False
+    if (here.boots or here.drains) and instance.served_at_s:
+        return not instance.restart_asked and not instance.going
+    return in_healing(instance) or now_s >= lifecycle.deadline_s(instance)
 
 
 def in_healing(instance: Instance) -> bool:
     """Whether the ladder has taken it out and it has yet to come back."""
-    over = (Phase.SERVING, Phase.FAILED, Phase.HALTING, Phase.STOPPED, Phase.GONE)
-    return instance.strikes > 0 and instance.phase not in over and not instance.going and not instance.sick_since_s
+    under_way = not instance.phase.traits.is_settled
+    return instance.strikes > 0 and under_way and not instance.going and not instance.sick_since_s
 
 
 def together_ill(judgement: Judgement, instance: Instance) -> Cause:

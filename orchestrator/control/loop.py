@@ -33,7 +33,6 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Operation,
-    Phase,
     Power,
     Progress,
     Service,
@@ -43,9 +42,6 @@ from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host, Store
 from orchestrator.rules.frontends import frontends_of
 
 log = logging.getLogger(__name__)
-
-_STARTS = ((Phase.ANSWERED, None), (Phase.STOPPED, Phase.RESTARTING))
-_KEPT_RUNNING = (Phase.SETUP, Phase.STARTING, Phase.RESTARTING)
 
 AHEAD_S = 10.0  # Who is woken goes before who is merely due, unless that one has waited so long already.
 
@@ -317,10 +313,11 @@ class Reconciler:
 
     def _may_start(self, instance: Instance) -> bool:
         """Whether its next turn may start its VM: the phases in which it runs start it again when it is off."""
-        if (instance.phase, lifecycle.detour(instance)) in _STARTS:
-            return True
-        if instance.phase not in _KEPT_RUNNING or lifecycle.detour(instance) is not None:
-            return False
+        here, called_for = instance.phase.traits, lifecycle.detour(instance)
+        if called_for is not None:
+            return here.is_off and called_for.traits.keeps_vm
+        if not here.keeps_vm:
+            return here.starts_vm
         try:
             domain = self._host.machine.hypervisor.look(instance.name)
         except Foreign:

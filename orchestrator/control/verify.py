@@ -18,7 +18,6 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Part,
-    Phase,
     Power,
     Service,
     ServiceNetwork,
@@ -29,15 +28,6 @@ from orchestrator.rules import addressing
 
 UNCLAIMED = "DOMAIN-UNCLAIMED"
 VIP_STRAY = "VIP-STRAY"
-_HAS_VM = (Phase.SETUP, Phase.STARTING, Phase.READY, Phase.SERVING, Phase.DRAINING, Phase.RESTARTING)
-_HAS_OVERLAY = (*_HAS_VM, Phase.LAYERED, Phase.ANSWERED, Phase.STOPPING)
-_MAY_BE_OFF = (Phase.HALTING, Phase.STOPPED)  # and has its overlay as well, once its setup is complete
-_CONTRADICT = {
-    Phase.STOPPED: frozenset(Power) - {Power.OFF},
-    Phase.SERVING: frozenset(Power) - {Power.RUNNING},
-    Phase.READY: frozenset(Power) - {Power.RUNNING},
-}
-_MAY_BE_IN_POOL = (Phase.READY, Phase.SERVING, Phase.DRAINING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +134,10 @@ def _domains(domains: Mapping[InstanceName, Domain], known: Mapping[InstanceName
         elif domain.uuid != instance.vm_uuid:
             told = f"runs as generation {domain.generation}; the record says {instance.generation}"
             found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))
-        elif domain.power in _CONTRADICT.get(instance.phase, ()):
+        elif domain.power in instance.phase.traits.contradicts:
             found.append(Finding(code="DOMAIN-POWER", subject=name, message=f"{instance.phase}, but {domain.power}"))
     for name, instance in known.items():
-        if instance.phase in _HAS_VM and name not in domains:
+        if instance.phase.traits.has_vm and name not in domains:
             found.append(Finding(code="DOMAIN-MISSING", subject=name, message=f"{instance.phase}, but has no VM"))
     return found
 
@@ -170,7 +160,7 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
             found.append(Finding(code="DISK-OLD", subject=name, message=f"{part} is not of this generation"))
     for name, instance in known.items():
         overlay = f"overlay:{instance.generation}"
-        laid = instance.phase in _HAS_OVERLAY or (instance.set_up and instance.phase in _MAY_BE_OFF)
+        laid = instance.phase.traits.has_overlay or (instance.set_up and instance.phase.traits.goes_off)
         if laid and overlay not in disks.get(name, frozenset()):
             found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
     return found
@@ -182,7 +172,7 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
         instance = known.get(name)
         if instance is None:
             found.append(_stray("MEMBER-STRAY", name, "a pool member of no instance"))
-        elif instance.phase not in _MAY_BE_IN_POOL:
+        elif not instance.phase.traits.may_be_in_pool:
             found.append(Finding(code="MEMBER-PHASE", subject=name, message=f"in the pool while {instance.phase}"))
         elif seat.address != instance.nic.address:
             told = f"in the pool as {seat.address}; its address is {instance.nic.address}"
@@ -193,7 +183,7 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
 def _network(
     host: Host, service: Service, instances: Sequence[Instance], running: Collection[InstanceName]
 ) -> list[Finding]:
-    with_vm = [one for one in instances if one.phase in _HAS_VM]
+    with_vm = [one for one in instances if one.phase.traits.has_vm]
     if not with_vm:
         return []  # It is laid before the first VM starts.
     missing = host.machine.network.missing(service, [one for one in with_vm if one.name in running])
@@ -204,7 +194,7 @@ def _vips(host: Host, services: Sequence[Service], instances: Sequence[Instance]
     of = {service.spec.vip: service for service in services if service.spec.vip}
     held = host.front.vips.held()
     found = [_stray(VIP_STRAY, vip, "an address of no service") for vip in held - of.keys()]
-    laid = {one.service for one in instances if one.phase in _HAS_VM}
+    laid = {one.service for one in instances if one.phase.traits.has_vm}
     for vip in of.keys() - held:
         if of[vip].name in laid and not of[vip].removing:
             found.append(Finding(code=Part.VIP, subject=of[vip].name, message=f"{vip} is not on the host"))

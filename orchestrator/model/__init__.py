@@ -7,6 +7,7 @@ template: what the user writes of a service and its roles.
 revision: that, as it was applied, numbered.
 cause: why one waits or has failed, and whose turn it is.
 allocation: what we allocate for a service: its private network, its instances' cards.
+phase: how far an instance may be, and what is so then.
 instance: what is wanted of one, and how far it is.
 world: what the world shows: VMs, guests, members of pools.
 work: the ledger and long work.
@@ -15,7 +16,7 @@ work: the ledger and long work.
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
 from orchestrator.model.cause import Cause
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
-from orchestrator.model.instance import Goal, Incarnation, Instance, Phase
+from orchestrator.model.instance import Goal, Incarnation, Instance
 from orchestrator.model.naming import (
     BRIDGE_PREFIX,
     INSTANCES_MAX,
@@ -33,6 +34,7 @@ from orchestrator.model.naming import (
     place_of,
     pool_name,
 )
+from orchestrator.model.phase import Phase
 from orchestrator.model.revision import Revision
 from orchestrator.model.template import (
     PROBE_FALL,

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import uuid
 
 from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import Cause
 from orchestrator.model.naming import InstanceName
+from orchestrator.model.phase import FIRST, Phase
 from orchestrator.model.template import Role
 from orchestrator.model.world import Unit
-
-
-class Phase(enum.StrEnum):
-    """How far an instance has come. Only the reconciler writes it; `lifecycle` says what each one does."""
-
-    REQUESTED = "requested"  # recorded; nothing of this generation exists on the host yet
-    LAYERED = "layered"  # the overlay lies on the image
-    ANSWERED = "answered"  # the answer disc is written
-    SETUP = "setup"  # the VM runs; setup goes through its restart
-    STARTING = "starting"  # setup is complete; auto-start services are starting
-    READY = "ready"  # all have started; joining the pool
-    SERVING = "serving"  # in rotation
-    DRAINING = "draining"  # out of rotation; open connections finish
-    RESTARTING = "restarting"  # the guest goes through a restart
-    STOPPING = "stopping"  # the VM is being shut down
-    HALTING = "halting"  # the same, of one that shall be off and stay as it is
-    STOPPED = "stopped"  # off, because somebody asked for that, until somebody starts it
-    ERASING = "erasing"  # VM, overlay and disc are being removed
-    FAILED = "failed"  # keeps its evidence until a human or the healing ladder acts
-    GONE = "gone"  # nothing is left; the record goes with the last save
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -72,7 +52,7 @@ class Instance:
     nic: Nic
     goal: Goal
 
-    phase: Phase = Phase.REQUESTED
+    phase: Phase = FIRST
     phase_since_s: float = 0.0  # seconds since the epoch
     role: Role  # what the present generation is built from
     generation: int = 1
@@ -137,9 +117,24 @@ class Instance:
         return world.failed(self.units)
 
     @property
+    def serving(self) -> bool:
+        """Whether it serves, well or not."""
+        return self.phase.traits.serves
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it is off, because somebody asked for that."""
+        return self.phase.traits.is_off
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it keeps its evidence until somebody acts, or until it is tried again."""
+        return self.phase.traits.has_failed
+
+    @property
     def cause(self) -> Cause | None:
         """What is the matter with it now: what has made it fail, else what it waits for."""
-        now = self.failed_by if self.phase is Phase.FAILED else self.waits_for
+        now = self.failed_by if self.has_failed else self.waits_for
         return now.root if now else None
 
     @property

@@ -9,10 +9,11 @@ import dataclasses
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from orchestrator.model import AnswerFormat, Deadlines, Os
+from orchestrator.model.phase import FIRST, Traits, traits_of
 from orchestrator.rules import no_agent
 from orchestrator.rules.patience import STOP_WITHIN_S
 
@@ -82,11 +83,11 @@ def laps(events: Iterable[Mapping[str, Any]]) -> list[Lap]:
     for event in events:
         if not event["phase"]:
             continue
-        if event["phase"] == "requested" or (last is not None and event["generation"] != last["generation"]):
+        if event["phase"] == FIRST or (last is not None and event["generation"] != last["generation"]):
             phases_s, last = {}, None
         if last is not None and event["phase"] != last["phase"]:
             phases_s[last["phase"]] = phases_s.get(last["phase"], 0.0) + event["at_s"] - last["at_s"]
-        if event["phase"] == "serving" and phases_s:
+        if traits_of(event["phase"]).serves and phases_s:
             found.append(Lap(generation=event["generation"], phases_s=phases_s, boots=event["boot"]))
             phases_s, last = {}, None
             continue
@@ -97,11 +98,17 @@ def laps(events: Iterable[Mapping[str, Any]]) -> list[Lap]:
 
 def suggested(seen: Sequence[Lap]) -> Deadlines:
     """Deadlines for the image; `seen` holds at least one lap."""
-    return Deadlines(setup_s=_with_room(seen, "setup"), ready_s=_with_room(seen, "starting"))
+    setup_s = max(_in_s(lap, lambda traits: traits.sets_up) for lap in seen)
+    ready_s = max(_in_s(lap, lambda traits: traits.awaits_services) for lap in seen)
+    return Deadlines(setup_s=_with_room(setup_s), ready_s=_with_room(ready_s))
 
 
-def _with_room(seen: Sequence[Lap], phase: str) -> float:
-    return max(LEAST_S, float(math.ceil(ROOM * max(lap.phases_s.get(phase, 0.0) for lap in seen))))
+def _in_s(lap: Lap, counts: Callable[[Traits], bool]) -> float:
+    return sum(took_s for phase, took_s in lap.phases_s.items() if counts(traits_of(phase)))
+
+
+def _with_room(slowest_s: float) -> float:
+    return max(LEAST_S, float(math.ceil(ROOM * slowest_s)))
 
 
 def shutdowns_s(events: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -109,10 +116,10 @@ def shutdowns_s(events: Iterable[Mapping[str, Any]]) -> list[float]:
     found = []
     asked_at_s = None
     for event in events:
-        if event["phase"] == "stopping":
+        if traits_of(event["phase"]).shuts_down:
             asked_at_s = event["at_s"] if asked_at_s is None else asked_at_s
         elif event["phase"]:
-            if event["phase"] == "erasing" and asked_at_s is not None:
+            if traits_of(event["phase"]).erases and asked_at_s is not None:
                 found.append(event["at_s"] - asked_at_s)
             asked_at_s = None
     return found

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from orchestrator.model import Instance, Member, Phase, Seat, Standing, pool_name
+from orchestrator.model import Instance, Member, Seat, Standing, pool_name
+from orchestrator.model.phase import Seating
 from orchestrator.rules.patience import in_phase_s
-
-AWAY = (Phase.RESTARTING, Phase.HALTING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED)
-SEATED = (Phase.READY, Phase.SERVING, Phase.DRAINING)
 
 
 class Wanted(enum.Enum):
@@ -25,17 +23,19 @@ def wanted(instance: Instance, runs: bool, seat: Seat | None, now_s: float) -> W
     `runs`: its VM does, so that it can be reached. What begins to drain drains first, also while nothing of it is
     open: the next connection may be on its way. A serving one that does not run any more drains next.
     """
-    match instance.phase:
-        case Phase.READY if not runs:
+    match instance.phase.traits.seat:
+        case Seating.TAKEN if not runs:
             return Wanted.AWAY
-        case Phase.READY | Phase.SERVING:
+        case Seating.TAKEN | Seating.KEPT:
             return Wanted.IN if runs and instance.goal.role.endpoints else None
-        case Phase.DRAINING:
+        case Seating.GIVEN_UP:
             late = in_phase_s(instance, now_s) >= instance.goal.role.drain_s
             idle = seat is None or (seat.standing is Standing.DRAINING and not seat.connections)
             return Wanted.AWAY if late or idle or not runs else Wanted.OUT
-        case phase:
-            return Wanted.AWAY if phase in AWAY else None
+        case Seating.NONE:
+            return Wanted.AWAY
+        case None:
+            return None
 
 
 def member_of(instance: Instance) -> Member:

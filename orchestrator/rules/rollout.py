@@ -16,7 +16,6 @@ from orchestrator.model import (
     InstanceName,
     OnFailure,
     Operation,
-    Phase,
     Progress,
     Upgrade,
     Verb,
@@ -149,7 +148,7 @@ def _next(
     waiting = [one for one in part if one.at is At.WAITING]
     if upgrade.walking is Walking.AUTO and name != "the canary":
         later = [one for _, after in walk[front + 1 :] for one in after if one.at is At.WAITING]
-        waiting += [one for one in later if one.instance and one.instance.phase is Phase.FAILED]
+        waiting += [one for one in later if one.instance and one.instance.has_failed]
     waiting.sort(key=lambda one: not serves_nobody(one))  # Those that serve nobody go first: nobody misses them.
     going, out = _within_budget(operation, waiting, seen, instances, course)
     watched = [one for one in seen if one.at is At.SOAKING]
@@ -203,12 +202,12 @@ def _out_by_others(
         and one.goal.runs
         and not one.goal.protected
         and is_out(one)
-        and (counts_failed or one.phase is not Phase.FAILED or one.goal.wanted > one.at)
+        and (counts_failed or not one.has_failed or one.goal.wanted > one.at)
     }
 
 
 def _hint(out: Sequence[InstanceName], instances: Mapping[InstanceName, Instance]) -> str:
-    failed = next((name for name in out if instances[name].phase is Phase.FAILED), None)
+    failed = next((name for name in out if instances[name].has_failed), None)
     if failed is None:
         return ""
     return f" ({failed} has failed: vmrole reimage {failed}, or raise upgrade.maxUnavailable)"
@@ -292,7 +291,7 @@ def _whose(bad: Sequence[Target], seen: Sequence[Target], instances: Mapping[Ins
         one.name
         for one in instances.values()
         if one.role_name in roles and one.name not in changed and one.goal.serve and one.goal.runs
-        if one.phase is Phase.FAILED or one.unwell_since_s
+        if one.has_failed or one.unwell_since_s
     ]
     if alike:
         return f"It is hardly the change: {_named(alike)} is ill as well, and was not changed"

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.model import Goal, Instance, InstanceName, Operation, Order, Phase, Upgrade, Walked, place_of
+from orchestrator.model import Goal, Instance, InstanceName, Operation, Order, Upgrade, Walked, place_of
 from orchestrator.rules import targets
 
 
@@ -121,7 +121,7 @@ def _target(
     done = before is not None and before.done
     if goal != instance.goal and not done:
         return target
-    if instance.phase is Phase.FAILED and _in_vain(operation, instance):
+    if instance.has_failed and _in_vain(operation, instance):
         return replace(target, at=At.FAILED)
     if done:
         return replace(target, at=At.DONE)
@@ -179,7 +179,7 @@ def in_order(seen: Sequence[Target], upgrade: Upgrade) -> list[Target]:
 def is_out(instance: Instance) -> bool:
     """Whether it serves nobody, or will not in a moment: its next turn takes it out."""
     called_away = instance.goal.wanted > instance.at and not instance.goal.protected
-    return instance.phase is not Phase.SERVING or called_away or instance.unwell_since_s > 0
+    return not instance.serving or called_away or instance.unwell_since_s > 0
 
 
 def serves_nobody(target: Target) -> bool:

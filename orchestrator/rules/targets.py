@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.model import Goal, Incarnation, Instance, Operation, Phase, Verb
+from orchestrator.model import Goal, Incarnation, Instance, Operation, Verb
 
 
 def goal(operation: Operation, number: int, instance: Instance) -> Goal:
@@ -35,8 +35,8 @@ def left_off(operation: Operation, number: int, instance: Instance) -> bool:
 def reached(operation: Operation, number: int, instance: Instance) -> bool:
     """Whether the instance is where the operation wants it."""
     if operation.verb is Verb.STOP:
-        return instance.phase is Phase.STOPPED
-    if instance.phase is not Phase.SERVING:
+        return instance.is_off
+    if not instance.serving:
         return False
     if operation.verb is Verb.START:
         return True
@@ -67,7 +67,7 @@ def target(verb: Verb, instance: Instance) -> Incarnation:
     if verb is Verb.STOP:
         return instance.at
     if verb is Verb.START:
-        runs = instance.goal.runs and instance.phase not in (Phase.HALTING, Phase.STOPPED)
+        runs = instance.goal.runs and not instance.phase.traits.goes_off
         return instance.at if runs else Incarnation(instance.generation, instance.boot + 1)
     if verb is Verb.RESTART:
         return Incarnation(instance.generation, max(instance.boot, 1) + 1)

@@ -232,7 +232,7 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
 
     A VM that somebody has paused is ended at once when that was asked for, and left alone when it was not.
     """
-    halts = instance.phase is Phase.HALTING
+    halts = instance.phase.traits.goes_off
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is Power.OFF:
         return Done(instance)
@@ -300,7 +300,7 @@ def nothing(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:  
 def _revive(instance: Instance, domain: Domain | None, host: Machine) -> Wait | None:
     """What to do first when the VM does not run, or has no port: powers it on again. None when all is well."""
     off = domain is None or domain.power in (Power.OFF, Power.CRASHED)
-    if instance.held and off and instance.phase is not Phase.SETUP:
+    if instance.held and off and not instance.phase.traits.sets_up:
         how = domain.power if domain is not None else "not there"
         return Wait(instance, Cause(Kind.VM_DOWN, detail=how, also=PROTECTED), HEALTH_S, blameless=True)
     if not instance.held and (lost := cut_off.lost(instance, domain, host)) is not None:
@@ -310,7 +310,7 @@ def _revive(instance: Instance, domain: Domain | None, host: Machine) -> Wait | 
             if domain is None or domain.disc:
                 host.media.write(instance)  # Discs lie in memory: a restart of the host has taken this one away.
             host.hypervisor.start(instance)
-            if instance.phase is not Phase.RESTARTING:  # Nothing is asked of this VM yet.
+            if not instance.phase.traits.restarts:  # Nothing is asked of this VM yet.
                 instance = replace(instance, asked_at_s=0.0, asks=0, forced=False)
             return Wait(instance, Cause(Kind.VM_STARTED_AGAIN), SHORTLY_S)
         case Domain(power=Power.CRASHED):

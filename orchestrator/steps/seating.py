@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import Transient, Unreachable
-from orchestrator.model import Instance, Phase, Power, Seat, Standing
+from orchestrator.model import Instance, Power, Seat, Standing
 from orchestrator.ports import Front, Machine
 from orchestrator.rules import pool
 from orchestrator.rules.pool import Wanted
@@ -17,7 +17,7 @@ def seat(instance: Instance, host: Machine, front: Front) -> tuple[Seat | None, 
     None: it has no seat, or its phase has to do with none. Raises what the balancer does: no step is taken then, so
     that no VM is stopped that may still be in a pool.
     """
-    runs = instance.phase in pool.SEATED and _runs(instance, host)
+    runs = instance.phase.traits.may_be_in_pool and _runs(instance, host)
     taken = _look(instance, runs, front)
     match pool.wanted(instance, runs, taken, host.clock.now_s()):
         case Wanted.IN:
@@ -40,14 +40,14 @@ def _runs(instance: Instance, host: Machine) -> bool:
     domain = host.hypervisor.look(instance.name)
     if domain is None or domain.power is not Power.RUNNING:
         return False
-    return instance.phase is Phase.DRAINING or (not domain.stuck and host.network.has_port(instance))
+    return instance.phase.traits.drains or (not domain.stuck and host.network.has_port(instance))
 
 
 def _look(instance: Instance, runs: bool, front: Front) -> Seat | None:
     """The seat where something depends on it. That of one who serves is asked for all the time, and so cheaply."""
-    if instance.phase is Phase.DRAINING:
+    if instance.phase.traits.drains:
         return front.balancer.seat(instance.name)
-    if instance.phase is Phase.SERVING and runs and instance.goal.role.endpoints:
+    if instance.serving and runs and instance.goal.role.endpoints:
         return front.balancer.glance(instance.name)
     return None
 

@@ -24,7 +24,7 @@ from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, A
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent, Whose
-from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Phase, Ready, Services, Unit, UnitState
+from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Services, Unit, UnitState
 from orchestrator.ports import Clock
 
 STATE_INI: Final = r"C:\Windows\Setup\State\State.ini"
@@ -45,7 +45,6 @@ GRACE_S = 60.0  # How long a service that nobody has tried to start is waited fo
 FORGOTTEN_S = 300.0  # A first PowerShell on a slow host takes minutes; a second one beside it would not be quicker.
 REFUSED_S = 60.0  # How long a guest that cannot start PowerShell is asked without it.
 _SC_BYTES = 1024 * 1024
-_OUTLASTED: Final = (Phase.SETUP, Phase.RESTARTING)  # Here a boot may end at any moment.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -305,7 +304,7 @@ class WindowsGuest:
 
 def _stands_for_s(look: _Look, instance: Instance) -> float:
     """How long what was seen is taken to be so, while the agent answers and the monitor sees no reset."""
-    if not look.identity.unfinished and instance.phase not in _OUTLASTED:
+    if not look.identity.unfinished and not instance.phase.traits.boot_may_end:
         return BELIEVED_S
     return min(max(look.took_s, AGAIN_S), LEFT_ALONE_MAX_S)
 
