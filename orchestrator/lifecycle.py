@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
-from orchestrator.model import Instance, Phase, Seat
+from orchestrator.model import Cause, Instance, Phase, Seat
+from orchestrator.model.cause import Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import patience
-from orchestrator.steps import health
+from orchestrator.steps import anew, health
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Outcome
 
@@ -23,45 +25,50 @@ ROOM_S = 2 * MINUTE  # for what we do ourselves around a guest's shutdown
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """While in a phase: `do` this until it is done, within `within_s` seconds, then go to (one of) `then`."""
+    """While in a phase: `do` this until it is done, within `within_s` seconds, then go to (one of) `then`. `anew`: what
+    of the record begins anew as it is entered, besides what does so in every phase.
+    """
 
     do: Callable[[Instance, Machine, Seat | None], Outcome]
     within_s: float | Callable[[Instance], float]
     then: tuple[Phase, ...]
     words: str
+    anew: Callable[[Instance], Instance] | None = None
 
 
 P = Phase
 # fmt: off
 TABLE: dict[Phase, Line] = {
-    P.REQUESTED:  Line(steps.lay_overlay,    2 * MINUTE, (P.LAYERED,),    "creates an additional, ephemeral VHD that it can write to"),
+    P.REQUESTED:  Line(steps.lay_overlay,    2 * MINUTE, (P.LAYERED,),    "creates an additional, ephemeral VHD that it can write to", anew.generation),
     P.LAYERED:    Line(steps.write_answers,  1 * MINUTE, (P.ANSWERED,),   "information provided in the answer file"),
     P.ANSWERED:   Line(steps.start_vm,       2 * MINUTE, (P.SETUP,),      "creates a virtual machine and starts the operating system for the first time"),
     P.SETUP:      Line(steps.watch_setup,    lambda i: i.goal.role.setup.within_s,
                                                          (P.STARTING,),   "restarts automatically to complete the setup process"),
     P.STARTING:   Line(steps.await_services, lambda i: i.goal.role.ready.within_s,
-                                                         (P.READY,),      "auto-start services are started"),
+                                                         (P.READY,),      "auto-start services are started", anew.setup_complete),
     P.READY:      Line(steps.join_pool,      lambda i: 2 * MINUTE + patience.first_check_s(i),
                                                          (P.SERVING, P.STARTING), "brings the instance into load balancer rotation"),
-    P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic"),
+    P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic", anew.request),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
-                                                         (P.STARTING, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish"),
+                                                         (P.STARTING, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish", anew.warning),
     P.RESTARTING: Line(steps.restart_guest,  lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
-                                                         (P.STARTING,),   "can be restarted any number of times; all data persists"),
+                                                         (P.STARTING,),   "can be restarted any number of times; all data persists", anew.boot),
     P.HALTING:    Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
-                                                         (P.STOPPED,),    "the virtual machine is shut down, and kept"),
-    P.STOPPED:    Line(steps.stay_off,       FOREVER,    (P.HALTING, P.RESTARTING, P.STOPPING), "it is off until somebody starts it"),
+                                                         (P.STOPPED,),    "the virtual machine is shut down, and kept", anew.warning),
+    P.STOPPED:    Line(steps.stay_off,       FOREVER,    (P.HALTING, P.RESTARTING, P.STOPPING), "it is off until somebody starts it", anew.agent),
     P.STOPPING:   Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
-                                                         (P.ERASING,),    "the virtual machine is shut down"),
-    P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.STOPPED, P.GONE), "all state that has not been persisted is lost"),
-    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING, P.HALTING), "keeps the evidence until someone acts"),
-    P.GONE:       Line(steps.nothing,        FOREVER,    (P.REQUESTED,),  "nothing is left"),
+                                                         (P.ERASING,),    "the virtual machine is shut down", anew.warning),
+    P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.STOPPED, P.GONE), "all state that has not been persisted is lost", anew.setup_lost),
+    P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING, P.HALTING), "keeps the evidence until someone acts", anew.agent),
+    P.GONE:       Line(steps.nothing,        FOREVER,    (P.REQUESTED,),  "nothing is left", anew.agent),
 }
 # fmt: on
 
-LEAVING = (P.STOPPING, P.ERASING, P.GONE)
-BOOTING = (P.RESTARTING, P.STARTING, P.READY)
-ENDING = (*LEAVING, P.HALTING, P.STOPPED)  # What fails here is not healed by more of the same.
+
+def entered(seen: Instance, phase: Phase, now_s: float) -> Instance:
+    """The record as it enters the phase: what begins anew in each, and what the table says of this one."""
+    begin = TABLE[phase].anew
+    return anew.phase(begin(seen) if begin else seen, phase, now_s)
 
 
 def onward(instance: Instance) -> Phase:
@@ -86,7 +93,7 @@ def detour(instance: Instance) -> Phase | None:
     if instance.phase is P.GONE:
         return P.REQUESTED if instance.goal.serve else None
     called_for = _calls_for(instance)
-    if called_for is None or instance.phase in LEAVING or instance.phase in (P.DRAINING, called_for):
+    if called_for is None or instance.phase.traits.leaves or instance.phase in (P.DRAINING, called_for):
         return None
     if instance.phase in (P.READY, P.SERVING):
         return P.DRAINING
@@ -128,14 +135,52 @@ def heal(instance: Instance) -> Phase:
     for keeps everything until it serves: what is done next is his to say. Where a probe alone speaks against it, the
     cause may well lie elsewhere, and no reimage follows the restart.
     """
-    if instance.phase in ENDING or (instance.phase is P.RESTARTING and instance.restart_asked):
+    here = instance.phase.traits
+    if here.ends or (here.restarts and instance.restart_asked):
         return P.FAILED
-    if instance.by_request and instance.phase in BOOTING:
+    if instance.by_request and here.boots:
         return P.FAILED
     rung = max(instance.strikes, 0 if instance.set_up else 1)
     if instance.only_probe and rung:
         return P.FAILED
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]
+
+
+def struck(instance: Instance, cause: Cause, now_s: float, *, leave: bool) -> tuple[Instance, Phase]:
+    """One rung up the ladder: the record as the failure leaves it, and the phase that follows. `leave`: it is failed
+    whatever the rung, and looked at again.
+    """
+    here, phase = instance.phase.traits, P.FAILED if leave else heal(instance)
+    reimaged = phase is P.STOPPING
+    rung = 2 if reimaged else instance.strikes + 1
+    left = replace(instance, strikes=rung, failed_by=cause, set_up=instance.set_up and not reimaged)
+    if phase is P.FAILED and instance.restart_asked:  # It was tried: the wish is not renewed by itself.
+        left = replace(left, boot=instance.goal.wanted.boot, by_request=instance.set_up)
+    if here.goes_off:  # Its next boot is that of a start, whenever that comes.
+        left = replace(left, by_request=instance.set_up)
+    again_at_s = now_s + retry_after_s(instance.strikes)
+    if here.ends:
+        left = replace(left, retry_at_s=again_at_s)
+    elif leave or (phase is P.FAILED and (instance.only_probe or left.by_request)):
+        left = replace(left, revisit_at_s=again_at_s)
+    if phase is P.FAILED and not leave and (kept_for := _kept_for(instance)):
+        left = replace(left, failed_by=cause.besides(Cause(kept_for)))
+    return left, phase
+
+
+def _kept_for(instance: Instance) -> Kind | None:
+    """Why the ladder goes no further than to a failure; None where it has come to its end."""
+    here = instance.phase.traits
+    if here.restarts and (instance.restart_asked or instance.by_request):
+        return Kind.RESTART_KEEPS
+    if here.arrives and instance.by_request:
+        return Kind.BOOT_KEEPS
+    return Kind.PROBE_KEEPS if instance.only_probe else None
+
+
+def revisited(failed: Instance) -> Phase:
+    """Where another try begins, unasked: with a look; without a complete setup, with a new one."""
+    return P.STARTING if failed.set_up else P.STOPPING
 
 
 def retry_after_s(strikes: int) -> float:

@@ -42,10 +42,10 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
     called_for = lifecycle.detour(before)
     if called_for is not None and now_s >= before.retry_at_s:
         return _enter(present, before, called_for, now_s, because=_wish(before)), 0.0
-    if before.phase is Phase.GONE:
+    if before.phase.traits.is_gone:
         present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
         return None, NEVER_S
-    if before.phase is Phase.FAILED and not before.held and 0 < before.again_at_s <= now_s:
+    if before.has_failed and not before.held and 0 < before.again_at_s <= now_s:
         return _revisit(present, host, before)
     match _attempt(before, host):
         case Done(seen, because, then):
@@ -54,13 +54,13 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
             sick = learned(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
             return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
         case Wait(seen, cause, again_s, _, note):
-            well = seen.phase is Phase.SERVING and not seen.unwell_since_s
+            well = seen.serving and not seen.unwell_since_s
             sick_s = 0.0 if well else blameless_s(before, now_s)
             blamed = learned(seen, waits_for=cause, sick_s=sick_s, sick_since_s=0.0)
-            if not well and (blamed.phase is Phase.SERVING or now_s >= lifecycle.deadline_s(blamed)):
+            if not well and (blamed.serving or now_s >= lifecycle.deadline_s(blamed)):
                 if note:  # What becomes of it now has a line of its own.
                     before = blamed = save(present, before, blamed, _event(blamed, now_s, note))
-                late = blamed.phase is not Phase.SERVING
+                late = not blamed.serving
                 overdue = Cause(Kind.OVERDUE, subject=seen.phase, reason=cause)
                 return _ail(present, host, before, blamed, overdue if late else None)
             return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
@@ -108,9 +108,9 @@ def _ail(
         kept_back = replace(waits, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
         note = None if before.sick_since_s else _event(ill, now_s, kept_back.waiting)
         return save(present, before, kept_back, note), HELD_S
-    last_rung = lifecycle.heal(ill) is Phase.FAILED
+    last_rung = lifecycle.heal(ill).traits.has_failed
     with _HEALING:  # Two at once would each see the other well.
-        if cause and last_rung and (ill.phase in lifecycle.ENDING or ill.restart_asked or ill.by_request):
+        if cause and last_rung and (ill.phase.traits.ends or ill.restart_asked or ill.by_request):
             return _heal(present, host, ill, cause), 0.0
         judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
         match judgement.verdict:
@@ -123,7 +123,7 @@ def _ail(
                 return save(present, before, held, note), HELD_S
             case _ if cause is None:
                 return save(present, before, ill), HELD_S
-            case _ if before.sick_since_s and ill.phase in (Phase.STARTING, Phase.READY):
+            case _ if before.sick_since_s and ill.phase.traits.arrives:
                 return _enter(
                     present, ill, ill.phase, now_s, because="its role is well again: it has its time anew"
                 ), 0.0
@@ -143,11 +143,10 @@ def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, 
     """
     now_s = host.machine.clock.now_s()
     with _HEALING:
-        if failed.set_up:
-            return _enter(present, failed, Phase.STARTING, now_s, because="it is looked at again"), 0.0
-        if healing.ahead(failed, present.instances_of(failed.service).values()):
+        if not failed.set_up and healing.ahead(failed, present.instances_of(failed.service).values()):
             return failed, HELD_S
-        return _enter(present, failed, Phase.STOPPING, now_s, because="it is tried again"), 0.0
+        because = "it is looked at again" if failed.set_up else "it is tried again"
+        return _enter(present, failed, lifecycle.revisited(failed), now_s, because=because), 0.0
 
 
 def _follow_goal(instance: Instance) -> Instance:
@@ -164,11 +163,11 @@ def _follow_goal(instance: Instance) -> Instance:
 def _wish(instance: Instance) -> str:
     if not instance.goal.serve:
         return "removal was asked for"
-    if instance.phase is Phase.GONE:
+    if instance.phase.traits.is_gone:
         return "it is wanted again"
     if not instance.goal.runs:
         return "a stop was asked for"
-    if instance.phase is Phase.STOPPED:
+    if instance.is_off:
         return "a start was asked for"
     new = instance.goal.wanted.generation > instance.generation
     return "a reimage was asked for" if new else "a restart was asked for"
@@ -178,44 +177,7 @@ def _enter(
     present: Present, seen: Instance, phase: Phase, now_s: float, *, because: str = "", note: str = ""
 ) -> Instance:
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
-    entered = replace(seen, phase=phase, phase_since_s=now_s, waits_for=None, unwell_since_s=0.0)
-    entered = replace(entered, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
-    entered = replace(entered, frozen_since_s=0.0, only_probe=False, powered_on=seen.phase is Phase.STOPPED)
-    if phase in (Phase.DRAINING, Phase.RESTARTING, Phase.HALTING, Phase.STOPPING):
-        entered = replace(entered, warning="")
-    if phase in (Phase.STOPPED, Phase.FAILED, Phase.GONE):  # Nobody asks its agent any more.
-        entered = replace(entered, agent_fault="", agent_fault_since_s=0.0)
-    if phase is Phase.SERVING:
-        entered = replace(entered, by_request=False)
-    if phase is not Phase.FAILED:
-        entered = replace(entered, retry_at_s=0.0, revisit_at_s=0.0)
-    if phase is Phase.REQUESTED:
-        asked_for = seen.goal.wanted.generation > seen.generation
-        entered = replace(
-            entered,
-            generation=seen.generation + 1,
-            boot=0,
-            boot_id="",
-            resets=0,
-            units=(),
-            agent_fault="",
-            agent_fault_since_s=0.0,
-            role=seen.goal.role
-            if asked_for or seen.phase is Phase.GONE
-            else seen.role,  # Healing changes no template.
-            served_at_s=0.0,
-            by_request=False,
-            restarts=(),
-            calms=0,
-            calm_until_s=0.0,
-            strikes=0 if asked_for else seen.strikes,
-            failed_by=None if asked_for else seen.failed_by,
-        )
-    elif phase is Phase.RESTARTING:
-        asked = seen.restart_asked or seen.phase is Phase.STOPPED
-        entered = replace(entered, failed_by=None, by_request=asked)
-    elif phase in (Phase.STARTING, Phase.ERASING):
-        entered = replace(entered, set_up=phase is Phase.STARTING, units=())
+    entered = lifecycle.entered(seen, phase, now_s)
     after_s = now_s - seen.phase_since_s if seen.phase_since_s else 0.0
     told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
     log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)
@@ -227,36 +189,11 @@ def _enter(
 
 def _heal(present: Present, host: Host, instance: Instance, cause: Cause, *, leave: bool = False) -> Instance:
     """One rung up the healing ladder, or failed: the evidence is kept in either case. `leave`: failed for a while."""
-    phase = Phase.FAILED if leave else lifecycle.heal(instance)
-    rung = 2 if phase is Phase.STOPPING else instance.strikes + 1
     note = kept(instance, host.machine)
-    log.warning("%s; now %s", cause, phase)
-    struck = replace(instance, strikes=rung, failed_by=cause, set_up=instance.set_up and phase is not Phase.STOPPING)
     now_s = host.machine.clock.now_s()
-    if phase is Phase.FAILED and instance.restart_asked:  # It was tried: the wish is not renewed by itself.
-        struck = replace(struck, boot=instance.goal.wanted.boot, by_request=instance.set_up)
-    if instance.phase in (Phase.HALTING, Phase.STOPPED):  # Its next boot is that of a start, whenever that comes.
-        struck = replace(struck, by_request=instance.set_up)
-    if instance.phase in lifecycle.ENDING:
-        struck = replace(struck, retry_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
-    elif leave or (phase is Phase.FAILED and (instance.only_probe or struck.by_request)):
-        struck = replace(struck, revisit_at_s=now_s + lifecycle.retry_after_s(instance.strikes))
-    if phase is Phase.FAILED and not leave and (kept_for := _kept_for(instance)):
-        struck = replace(struck, failed_by=cause.besides(Cause(kept_for)))
+    struck, phase = lifecycle.struck(instance, cause, now_s, leave=leave)
+    log.warning("%s; now %s", cause, phase)
     return _enter(present, struck, phase, now_s, because=str(cause), note=note)
-
-
-def _kept_for(instance: Instance) -> Kind | None:
-    """Why the ladder goes no further than to a failure; None where it has come to its end."""
-    match instance.phase:
-        case Phase.RESTARTING if instance.restart_asked or instance.by_request:
-            return Kind.RESTART_KEEPS
-        case Phase.STARTING | Phase.READY if instance.by_request:
-            return Kind.BOOT_KEEPS
-        case _ if instance.only_probe:
-            return Kind.PROBE_KEEPS
-        case _:
-            return None
 
 
 def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:
