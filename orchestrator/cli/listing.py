@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from orchestrator.cli import render
 from orchestrator.cli.render import ago, clock, size
+from orchestrator.client import states
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ KINDS = ("services", "instances", "images", "operations", "events")
 
 
 def _waits(row: wire.InstanceView) -> str:
-    told = row["failure"] if row["phase"] == "failed" else row["waiting"]
+    told = row["failure"] if states.has_failed(row["phase"]) else row["waiting"]
     return told or ("a rollout: its VM is not as the file says" if row["stale"] else "")
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.cli import render
+from orchestrator.client import states
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
 
     from orchestrator.client import wire
 
-_STYLES = {
-    "serving": "green",
-    "failed": "bold red",
-    "draining": "yellow",
-    "erasing": "yellow",
-    "gone": "dim",
-    "stopped": "dim",
-}
 _REFRESH_PER_S = 4
 
 
@@ -71,7 +64,7 @@ class Lines:
             return
         self._told[row["name"]] = state
         at = f"generation {row['generation']}, boot {row['boot']}"
-        failure = f": {render.plain(row['failure'])}" if row["phase"] == "failed" else ""
+        failure = f": {render.plain(row['failure'])}" if states.has_failed(row["phase"]) else ""
         render.say(f"{time.strftime('%H:%M:%S')}  {row['name']:<18} {row['phase']:<10} {at}{failure}")
 
     def __enter__(self) -> Lines:
@@ -115,11 +108,21 @@ class Board:
 
         drawn = Table.grid(padding=(0, 3))
         for row in self._rows.values():
-            waits = row["failure"] if row["phase"] == "failed" else row["waiting"]
+            waits = row["failure"] if states.has_failed(row["phase"]) else row["waiting"]
             at = f"generation {row['generation']}, boot {row['boot']}"
-            phase = Text(row["phase"], style=_STYLES.get(row["phase"], ""))
+            phase = Text(row["phase"], style=_style(row["phase"]))
             drawn.add_row(row["name"], phase, render.ago(row["phase_since_s"]), at, escape(render.plain(waits)))
         return drawn
+
+
+def _style(phase: str) -> str:
+    if states.serves(phase):
+        return "green"
+    if states.has_failed(phase):
+        return "bold red"
+    if states.winds_down(phase):
+        return "yellow"
+    return "dim" if states.is_off(phase) or phase == states.GONE else ""
 
 
 def progress() -> Progress:

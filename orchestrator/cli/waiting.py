@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import render
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.progress import progress as new_progress
-from orchestrator.client import clock
+from orchestrator.client import clock, states
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
 
@@ -28,17 +28,17 @@ def settled(row: wire.InstanceView) -> bool:
     """
     if row["stop_asked"]:
         return off(row)
-    return row["phase"] == "serving" and not _behind(row) and not row["removing"]
+    return states.serves(row["phase"]) and not _behind(row) and not row["removing"]
 
 
 def off(row: wire.InstanceView) -> bool:
     """Whether an instance is stopped because somebody asked for that."""
-    return row["phase"] == "stopped" and row["stop_asked"] and not row["removing"]
+    return states.is_off(row["phase"]) and row["stop_asked"] and not row["removing"]
 
 
 def hopeless(row: wire.InstanceView) -> bool:
     """Whether an instance has failed and nobody has asked for another try: waiting cannot help."""
-    return row["phase"] == "failed" and not _behind(row) and not row["removing"] and not row["stop_asked"]
+    return states.has_failed(row["phase"]) and not _behind(row) and not row["removing"] and not row["stop_asked"]
 
 
 def _behind(row: wire.InstanceView) -> bool:
@@ -157,7 +157,8 @@ def until_over(client: Client, operation: wire.Operation, until: float | None, p
     what = f"{last['verb']} of {last['subject']}"
     if last["progress"] == "failed":
         ill = next(
-            (f"why {name}" for name, row in rows.items() if row["phase"] == "failed"), f"events {last['subject']}"
+            (f"why {name}" for name, row in rows.items() if states.has_failed(row["phase"])),
+            f"events {last['subject']}",
         )
         raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole {ill}")
     if last["progress"] == "superseded":
@@ -198,7 +199,7 @@ def _take(rows: dict[str, wire.InstanceView], kind: str, value: Json, progress: 
         progress.tell(value)
     elif kind == "gone":
         rows.pop(value["name"], None)
-        progress.tell(value | {"phase": "gone", "waiting": ""})
+        progress.tell(value | {"phase": states.GONE, "waiting": ""})
     elif kind == "again":
         rows.clear()
     return kind == "current"

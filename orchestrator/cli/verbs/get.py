@@ -11,6 +11,7 @@ from orchestrator.cli import render
 from orchestrator.cli.listing import KINDS, LABELLED, columns, name_of, print_list
 from orchestrator.cli.names import any_name
 from orchestrator.cli.options import examples, output_option, selector_option
+from orchestrator.client import states
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
 
@@ -36,7 +37,7 @@ def changes(client: Client, kind: str, name: str, selector: str) -> Iterator[Row
         if told == kind.removesuffix("s"):
             yield value
         elif told == "gone" and kind == "instances":
-            yield value | {"phase": "gone"}
+            yield value | {"phase": states.GONE}
         elif told == "end" and isinstance(value, str):
             raise NotFound(value)
 

@@ -12,6 +12,7 @@ from orchestrator.cli.groups import Group
 from orchestrator.cli.listing import progress_of
 from orchestrator.cli.options import examples, wait_options
 from orchestrator.cli.waiting import end_of
+from orchestrator.client import states
 from orchestrator.client.client import Client
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _INSTANCES: list[_Has] = [
     ("INSTANCE", lambda has: has[0]["name"]),
     ("REVISION", lambda has: str(has[1] or "?")),
     ("PHASE", lambda has: has[0]["phase"]),
-    ("WAITS FOR", lambda has: has[0]["failure"] if has[0]["phase"] == "failed" else has[0]["waiting"]),
+    ("WAITS FOR", lambda has: has[0]["failure"] if states.has_failed(has[0]["phase"]) else has[0]["waiting"]),
 ]
 
 

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli import names
 from orchestrator.cli.options import examples
 from orchestrator.cli.verbs.ssh_config import user_option
+from orchestrator.client import states
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, RequestError
 
@@ -24,7 +25,7 @@ from orchestrator.errors import Conflict, InvalidInput, RequestError
 def ssh(client: Client, instance: str, command: tuple[str, ...], user: str | None) -> None:
     """Runs ssh to an instance: a login, or the COMMAND behind its name. The exit status is ssh's."""
     found = client.instance(instance)
-    if found["phase"] in ("stopped", "requested"):
+    if not states.is_there(found["phase"]):
         raise Conflict(
             f"{found['name']} is {found['phase']}: nothing answers there", hint=f"vmrole why {found['name']}"
         )
