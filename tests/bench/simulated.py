@@ -96,7 +96,9 @@ class LiveWorld(World):
         changed.wait(within_s / self._speed)
 
     def live(self, machine: FakeMachine) -> None:
-        """Up to now."""
+        """Up to now. Of one that has gone through its setup's restart nothing becomes by itself."""
+        if machine.going_down_at_s is None and "" != machine.setup_boot_id != machine.boot_id:
+            return
         with self.lock:
             self._live(machine)
 
