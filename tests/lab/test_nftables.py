@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -461,6 +462,56 @@ def test_whoever_has_his_share_is_refused_at_once(begin: Begin, second_client: s
         assert says(first, "y") == f"web-0 {CLIENT_ADDRESS} y"
     assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
     assert comes_true(lambda: "ct count" not in elements(), WITHIN_S), "clients that are gone are remembered"
+
+
+@pytest.mark.usefixtures("wire")
+@pytest.mark.parametrize(("most", "his"), [(None, 40), (40, 80)], ids=["his", "of all"])
+def test_whoever_knocks_at_a_limit_is_counted_seldom(most: int | None, his: int) -> None:
+    """Each count is a walk through all that is open: what knocks on is refused without, by the rules themselves."""
+    place = nft_pools.Place(pool=DNS, address=DIPS[ZERO], port=5353)
+    endpoint = replace(UDP, connections_max=most, client_connections_max=his)
+    text = nft_pools.transaction(nft_pools.pools([endpoint], [place], [place]), nft_pools.Names())
+    HOST.run(["nft", "-f", "-"], text=text.replace(" return\n", " counter return\n"))
+    ports = iter(range(20_000, 60_000))
+    try:
+        began_s = time.monotonic()
+        knock(itertools.islice(ports, 4000))
+        took_s = time.monotonic() - began_s
+        unseen, counted = passed("limit rate over"), passed("ct count over")
+        assert unseen + counted >= 3900
+        assert counted <= nft_pools.KNOCKS_PER_S * (took_s + 2)
+        conntrack.cut(lambda _: True)
+        assert comes_true(lambda: gets_in(next(ports)), WITHIN_S), "nobody gets what is free"
+        known = len(conntrack.flows())
+        knock(itertools.islice(ports, 20))
+        assert len(conntrack.flows()) == known + 20
+    finally:
+        HOST.run(["nft", "-f", "-"], text=nft_pools.removal())
+
+
+def knock(ports: Iterable[int]) -> None:
+    """A datagram from each of these ports to the endpoint."""
+
+    def send() -> None:
+        for port in ports:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as fresh:
+                fresh.bind(("", port))
+                fresh.sendto(b"x", (VIP, 53))
+
+    in_namespace(CLIENT_NAMESPACE, send)
+
+
+def gets_in(port: int) -> bool:
+    """Whether the first datagram of all is let through."""
+    knock([port])
+    return bool(conntrack.flows())
+
+
+def passed(words: str) -> int:
+    """How many packets rules with these words have counted."""
+    rules = HOST.run(["nft", "list", "table", "ip", nft_pools.TABLE]).stdout.splitlines()
+    counts = [rule.partition("counter packets ")[2] for rule in rules if words in rule]
+    return sum(int(count.split()[0]) for count in counts if count)
 
 
 def elements() -> str:

@@ -6,7 +6,8 @@ What reaches the host for an endpoint is for a pool without members, belongs to 
 beyond a limit: it is refused at once.
 
 Limits are counted by conntrack in sets of the table, which stay while members come and go. A set is named after its
-limit, too: what it holds of a client remembers the number that held when it came.
+limit, too: what it holds of a client remembers the number that held when it came. A count is a walk through all that
+it counts, so whoever has met a limit and knocks on is counted seldom, and refused without in between.
 
 Names of chains and sets are digests: nothing that a user wrote stands in the text, only addresses and ports.
 """
@@ -27,6 +28,8 @@ CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers,
 # By TCP, from one address to an endpoint that says no number. The kernel has room for 262,144 of all, and looks at
 # each that it counts when another is begun, though not more often than once a tick: for so many, for a millisecond.
 CLIENT_CONNECTIONS: Final = 4_096
+KNOCKS_PER_S: Final = 50  # for so many of those who are beyond a limit, it is looked whether there is room again
+_FULL_S: Final = 5  # Whoever has been quiet for so long is counted as if he had never met the limit.
 _BEFORE_FILTERS, _DSTNAT, _BEFORE_SRCNAT = -10, -100, 99
 _SUBNET_BITS: Final = 24  # what a service's network has
 
@@ -72,12 +75,14 @@ def pools(frontends: Sequence[Frontend], takers: Collection[Place], known: Colle
         element = _element(frontend)
         served.append(element)
         limits = _limits(frontend)
-        sets |= {limit.name: f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic;" for limit in limits}
+        for limit in limits:
+            sets |= limit.sets()
         places = sorted((one for one in takers if one.pool == frontend.pool), key=lambda one: (one.address, one.port))
         if not places:
             continue
         deal = [f"{number} : goto {_name('m', one)}" for number, one in enumerate(places)]
-        rules = [f"add @{one.name} {{ {one.key} ct count over {one.most} }} return" for one in limits]
+        rules = [limit.refuse_unseen() for limit in limits]
+        rules += [rule for limit in limits for rule in limit.count()]
         for one in places:
             member = _name("m", one)
             own = [
@@ -107,6 +112,33 @@ class _Limit:
     name: str
     key: str
     most: int
+
+    @property
+    def _full(self) -> str:
+        return f"{self.name}f"
+
+    @property
+    def _knocks(self) -> str:
+        return f"{self.name}k"
+
+    def sets(self) -> dict[str, str]:
+        """What is counted, who has met the limit, and how often those knock."""
+        kind = f"type ipv4_addr; size {CLIENTS_KNOWN};"
+        fades = f"{kind} flags dynamic,timeout; timeout {_FULL_S}s;"
+        return {self.name: f"{kind} flags dynamic;", self._full: fades, self._knocks: fades}
+
+    def refuse_unseen(self) -> str:
+        """Whoever has met the limit, without a count."""
+        often = f"limit rate over {KNOCKS_PER_S}/second burst {KNOCKS_PER_S} packets"
+        return f"{self.key} @{self._full} update @{self._knocks} {{ {self.key} {often} }} return"
+
+    def count(self) -> tuple[str, str]:
+        """Whoever is beyond the limit is refused; for whom there is room is as one that has never met it."""
+        return (
+            f"add @{self.name} {{ {self.key} ct count over {self.most} }} "
+            f"update @{self._full} {{ {self.key} }} return",
+            f"{self.key} @{self._full} delete @{self._full} {{ {self.key} }}",
+        )
 
 
 def _limits(frontend: Frontend) -> list[_Limit]:

@@ -39,5 +39,16 @@ def test_which_connections_are_counted(
 def test_another_number_is_another_set() -> None:
     """What a set holds of a client remembers the number that held when he came."""
     few, many = (pools([dataclasses.replace(TCP, connections_max=most)], [], []).names for most in (10, 20))
-    assert len(few.sets) == len(many.sets) == 2
+    assert len(few.sets) == len(many.sets) == 6
     assert not few.sets & many.sets
+
+
+def test_whoever_has_met_a_limit_is_refused_before_he_is_counted_for_any() -> None:
+    """A count of one limit is as long a walk as that of the other."""
+    limited = dataclasses.replace(TCP, connections_max=9)
+    place = Place(pool=TCP.pool, address="10.90.0.10", port=5432)
+    rules = next(rules for rules in pools([limited], [place], [place]).chains.values() if "ct count" in str(rules))
+    unseen = [number for number, rule in enumerate(rules) if "limit rate over" in rule]
+    counted = [number for number, rule in enumerate(rules) if "ct count" in rule]
+    assert len(unseen) == len(counted) == 2
+    assert max(unseen) < min(counted)
