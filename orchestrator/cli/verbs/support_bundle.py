@@ -18,6 +18,7 @@ from orchestrator import __version__
 from orchestrator.cli import render
 from orchestrator.cli.options import config_option, examples
 from orchestrator.cli.whole_files import whole_or_none
+from orchestrator.client import states
 from orchestrator.client.client import Client
 from orchestrator.client.clock import now_s
 from orchestrator.errors import Conflict, NotFound, Unreachable, VmroleError
@@ -118,7 +119,7 @@ def _versions(asked: _Asked) -> str:
 
 def _why(asked: _Asked) -> str:
     """Sentences about those that do not serve."""
-    ill = [each["name"] for each in asked.client.instances() if each["phase"] != "serving"]
+    ill = [each["name"] for each in asked.client.instances() if not states.serves(each["phase"])]
     lines = []
     for name in ill[:WHY_MOST]:
         try:
