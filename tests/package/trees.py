@@ -96,7 +96,8 @@ def make(suite: str, archive: Path) -> None:
     proxies = {scheme: _proxy(scheme) for scheme in ("http", "https")}
     options = [f'--aptopt=Acquire::{scheme}::Proxy "{proxy}"' for scheme, proxy in proxies.items() if proxy]
     keyring = f"/usr/share/keyrings/{'ubuntu' if suite == 'noble' else 'debian'}-archive-keyring.gpg"
-    command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=ca-certificates,make,python3", *options]
+    apart = ["unshare", "--mount", "--propagation", "private"]  # What it mounts goes with it, also when it is killed.
+    command = [*apart, "mmdebstrap", "--quiet", "--variant=apt", "--include=ca-certificates,make,python3", *options]
     command += [f"--keyring={keyring}", suite, str(archive), *_SOURCES[suite]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
     assert done.returncode == 0, done.stderr

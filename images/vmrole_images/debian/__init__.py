@@ -17,7 +17,7 @@ from vmrole_images import kernel as kernels
 from vmrole_images.disk import DiskPlan
 from vmrole_images.packages import cache_dir, copy_file, fetch, program, unpack
 from vmrole_images.report import BuildError, Contents
-from vmrole_images.tools import run
+from vmrole_images.tools import locate, run
 
 SUITE = "bookworm"
 UUID = "64656269-616e-4c1b-9e57-766d726f6c65"
@@ -44,6 +44,8 @@ PLACES = {
     "fast-scan.conf": "etc/modprobe.d/vmrole-scsi.conf",
 }
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# mmdebstrap mounts /dev and others of the host in the tree: of one that was killed none is left there for an `rm -r`.
+_APART = ("unshare", "--mount", "--propagation", "private")
 _ARCHIVE_PROBLEM = "is http://deb.debian.org reachable? (a proxy is taken from apt's own configuration)"
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
 _EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/debconf", "tmp", "run")
@@ -102,7 +104,7 @@ def _bootstrap(tree: Path) -> None:
             options.append(f'--aptopt=Acquire::{scheme}::Proxy "{proxy}"')
     # fmt: off
     command = [
-        "mmdebstrap", "--quiet", "--variant=minbase", "--format=directory",
+        *_APART, locate("mmdebstrap"), "--quiet", "--variant=minbase", "--format=directory",
         "--include", ",".join(PACKAGES), "--components=main", "--keyring", str(_KEYRING),
         "--skip=cleanup/apt/lists",
         *options,

@@ -7,9 +7,12 @@ import email.mime.multipart
 import email.mime.text
 import json
 import os
+import shutil
+import signal
 import stat
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from typing import Any
 import pytest
 from vmrole_images import BuildError, builder, disk, elf, initramfs, kernel, micro, tools
 from vmrole_images.kernel import Kernel
+
+from tests.world.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -267,3 +272,36 @@ def test_the_guests_scripts_are_sound() -> None:
     command = ["shellcheck", "-s", "sh", "-e", "SC1091,SC2154,SC2034", *map(str, scripts)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_build_that_is_killed_leaves_no_mount(tmp_path: Path) -> None:
+    """What is mounted in the tree of a distribution is seen by the build alone, and gone with it."""
+    (tmp_path / "bin").mkdir()
+    installer = tmp_path / "bin" / "mmdebstrap"
+    installer.write_text(_INSTALLER)
+    installer.chmod(0o755)
+    program = (
+        "import sys, pathlib; from vmrole_images import debian; debian.build(*map(pathlib.Path, sys.argv[1:]), print)"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path / "out"), str(tmp_path / "work")]
+    (tmp_path / "work").mkdir()
+    path = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = subprocess.Popen(argv, env={**os.environ, **path}, start_new_session=True)
+    try:
+        until((tmp_path / "work" / "mounted").exists, 60.0)
+        assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    assert list((tmp_path / "work" / "tree" / "dev").iterdir()) == []
+    shutil.rmtree(tmp_path / "work")
+
+
+_INSTALLER = """\
+#!/bin/sh
+for tree; do :; done
+mkdir -p "$tree/dev"
+mount -t tmpfs none "$tree/dev" && touch "$tree/dev/null" "$tree/../mounted"
+sleep 600
+"""
