@@ -151,7 +151,12 @@ def _log(_asked: _Asked) -> str:
     """The end of what the journal has of the daemon's unit."""
     try:
         done = subprocess.run(
-            _JOURNAL, capture_output=True, timeout=_JOURNAL_WITHIN_S, check=False, stdin=subprocess.DEVNULL
+            _JOURNAL,
+            capture_output=True,
+            timeout=_JOURNAL_WITHIN_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
         )
     except FileNotFoundError as error:
         raise Unreachable("there is no journal", hint="add what the daemon wrote to its stderr by hand") from error

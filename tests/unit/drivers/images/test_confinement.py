@@ -166,14 +166,13 @@ qemu_img.convert(source, found, out, lambda _: None, most_bytes=1 << 40)
 
 def descendants(of: int) -> Iterator[int]:
     """Numbers of the processes that a process has started, and those have started."""
-    for path in Path(f"/proc/{of}/task").glob("*/children"):
-        try:
-            numbers = [int(word) for word in path.read_text().split()]
-        except OSError:
-            continue  # It has ended meanwhile.
-        for number in numbers:
-            yield number
-            yield from descendants(number)
+    numbers: list[int] = []
+    with contextlib.suppress(OSError):  # It, or a thread of it, has ended meanwhile.
+        for thread in Path(f"/proc/{of}/task").iterdir():
+            numbers += map(int, (thread / "children").read_text().split())
+    for number in numbers:
+        yield number
+        yield from descendants(number)
 
 
 def seen_of(daemon: subprocess.Popen[bytes], program: str) -> list[dict[str, str]]:
