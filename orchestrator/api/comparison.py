@@ -9,6 +9,7 @@ from orchestrator.control.requests import Control
 from orchestrator.errors import Transient
 from orchestrator.model import (
     Carried,
+    Endpoint,
     Instance,
     InstanceName,
     PoolName,
@@ -56,15 +57,19 @@ Asked = Callable[[Sequence[PoolName]], Mapping[PoolName, Carried]]  # see ports.
 
 def view_endpoints(service: Service, asked: Asked) -> list[EndpointView]:
     """All endpoints of a service, by role, as shown."""
-    ends = [(role.name, end) for role in service.spec.roles for end in role.endpoints]
-    carried = asked([pool_name(service.name, role, end.name) for role, end in ends])
-    shown = []
-    for role, end in ends:
-        of_it = carried.get(pool_name(service.name, role, end.name))
-        members = {} if of_it is None else {name: of_it.members[name] for name in sorted(of_it.members)}
-        whole = None if of_it is None else of_it.whole
-        shown.append(EndpointView(role=role, name=end.name, port=end.port, whole=whole, members=members))
-    return shown
+    ends = {
+        pool_name(service.name, role.name, end.name): (role.name, end)
+        for role in service.spec.roles
+        for end in role.endpoints
+    }
+    carried = asked(list(ends))
+    return [_endpoint(role, end, carried.get(pool)) for pool, (role, end) in ends.items()]
+
+
+def _endpoint(role: str, end: Endpoint, carried: Carried | None) -> EndpointView:
+    members = dict(sorted(carried.members.items())) if carried else {}
+    whole = carried.whole if carried else None
+    return EndpointView(role=role, name=end.name, port=end.port, whole=whole, members=members)
 
 
 def view_compared(

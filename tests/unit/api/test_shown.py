@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
 from typing import Any
 
 from orchestrator.api.comparison import seats_of
@@ -14,6 +11,7 @@ from orchestrator.api.shown import Shown
 from orchestrator.api.views import InstanceView
 from orchestrator.control import records
 from orchestrator.model import Upgrade, Verb
+from tests.world.counted import made
 from tests.world.fabric import Fabric, web_role
 
 
@@ -43,29 +41,13 @@ class List:
         return rows
 
 
-def made(of: Callable[[], object]) -> int:
-    """How many views are made meanwhile."""
-    number = 0
-
-    def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal number
-        number += event == "call" and frame.f_code is InstanceView.__init__.__code__
-
-    sys.setprofile(count)
-    try:
-        of()
-    finally:
-        sys.setprofile(None)
-    return number
-
-
 def test_what_has_not_changed_is_encoded_once() -> None:
     """Of five the first list encodes all, the next none, and one after a change that one alone."""
     fabric = deployed(5)
     shown = List(fabric)
-    assert [made(shown.text) for _ in range(3)] == [5, 0, 0]
+    assert [made(InstanceView, shown.text) for _ in range(3)] == [5, 0, 0]
     fabric.store.commit([records.put_state(replace(fabric.instance("web-3.shop"), warning="a test"))])
-    assert made(shown.text) == 1
+    assert made(InstanceView, shown.text) == 1
     assert [row["warning"] for row in shown.rows()] == ["", "", "", "a test", ""]
 
 

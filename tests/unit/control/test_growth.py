@@ -16,6 +16,7 @@ from orchestrator.control.present import Present
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.model import Instance, Service
 from tests.world import fleet
+from tests.world.counted import made
 from tests.world.simulation import Over, SimulatedWorld, Turns
 from tests.world.waiting import until
 
@@ -73,22 +74,6 @@ def lines(of: Callable[[], object]) -> Counter[str]:
     return counted
 
 
-def made(of: Callable[[], object]) -> int:
-    """How many records of instances are made meanwhile."""
-    number = 0
-
-    def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal number
-        number += event == "call" and frame.f_code is Instance.__init__.__code__
-
-    sys.setprofile(count)
-    try:
-        of()
-    finally:
-        sys.setprofile(None)
-    return number
-
-
 @pytest.mark.parametrize("key", [SERVICE, INSTANCE], ids=["service", "instance"])
 def test_a_look_costs_the_same_among_many(key: Key) -> None:
     """Nothing in it goes through the services, or the instances, of all."""
@@ -116,7 +101,7 @@ def test_a_look_at_one_who_serves_makes_no_record() -> None:
     """Nothing new is learned by it."""
     daemon = Daemon(FEW)
     daemon.loop.attend(INSTANCE)  # It notes that the instance is healed of all that came before.
-    assert made(lambda: daemon.loop.attend(INSTANCE)) == 0
+    assert made(Instance, lambda: daemon.loop.attend(INSTANCE)) == 0
 
 
 def test_no_more_turns_are_handed_out_than_there_are_threads() -> None:
