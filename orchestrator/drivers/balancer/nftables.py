@@ -13,7 +13,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -36,6 +36,15 @@ STOP_S: Final = 5.0
 _NET: Final = Path("/sys/class/net")
 _FILTERED: Final = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 COUNT_SHARE: Final = 10  # Counting open connections takes a tenth of a core at most, however many there are.
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Open connections as they were counted, and until when that is good enough."""
+
+    until_s: float = 0.0
+    by_member: Mapping[str, int] = field(default_factory=dict)  # by its address
+    by_place: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by an endpoint's place and that
 
 
 class NftablesBalancer:
@@ -63,8 +72,7 @@ class NftablesBalancer:
         self._shown: str | None = None  # what the kernel showed right after the last transaction
         self._suspect = threading.Event()  # whether the table, or who is well, may have changed
         self._audit_at = 0.0
-        self._by_place: Mapping[tuple[str, str], int] = {}  # as counted, of each endpoint
-        self._counted: tuple[float, Mapping[str, int]] = (0.0, {})  # until when, and open connections by address
+        self._counted = _Open()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -109,10 +117,11 @@ class NftablesBalancer:
                 raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
 
     def _shape_to(self, served: tuple[Frontend, ...]) -> None:
-        open_ones = self._open_connections(fresh=True) if self.desired.shape.members else {}
+        counted = self._open_connections(fresh=True) if self.desired.shape.members else _Open()
         shape = self.desired.shape.with_frontends(served)
         for name, member in self.desired.shape.members.items():
-            if name not in shape.members and open_ones.get(member.address):  # What is open goes on until it leaves.
+            # What is open goes on until it leaves.
+            if name not in shape.members and counted.by_member.get(member.address):
                 shape = shape.with_member(member)
         self._lay(shape)
         self.desired.keep(shape)
@@ -150,7 +159,7 @@ class NftablesBalancer:
             if name not in self.desired.shape.draining:
                 self.desired.keep(self.desired.shape.with_draining(name))
             self._lay(self.desired.shape)
-            self._counted = (0.0, {})  # What was counted before may miss what has begun since.
+            self._counted = _Open()  # What was counted before may miss what has begun since.
 
     def heed(self, name: InstanceName, *, well: bool) -> None:
         """See ports.Balancer. Beside what its own prober thinks."""
@@ -177,8 +186,8 @@ class NftablesBalancer:
         shape = self.desired.shape
         if not shape.members:
             return {}
-        open_ones = self._open_connections()
-        return {InstanceName(name): self._seat(shape, member, open_ones) for name, member in shape.members.items()}
+        counted = self._open_connections()
+        return {InstanceName(name): self._seat(shape, member, counted) for name, member in shape.members.items()}
 
     def glance(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
@@ -193,18 +202,8 @@ class NftablesBalancer:
     def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
         """See ports.Balancer. The kernel's table knows what is open."""
         shape, wanted = self.desired.shape, set(pools)
-        self._open_connections()
-        return {one.pool: self._carried(one, shape) for one in shape.frontends if one.pool in wanted}
-
-    def _carried(self, frontend: Frontend, shape: Shape) -> Carried:
-        place = places.place(frontend)
-        return Carried.by(
-            {
-                InstanceName(name): Traffic(open=self._by_place.get((place, member.address), 0))
-                for name, member in shape.members.items()
-                if any(pool == frontend.pool for pool, _ in member.pools)
-            }
-        )
+        counted = self._open_connections()
+        return {one.pool: _carried(one, shape, counted) for one in shape.frontends if one.pool in wanted}
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
@@ -214,7 +213,7 @@ class NftablesBalancer:
 
     # Members ---------------------------------------------------------------------------------------------------
 
-    def _seat(self, shape: Shape, member: Member, open_ones: Mapping[str, int]) -> Seat:
+    def _seat(self, shape: Shape, member: Member, counted: _Open) -> Seat:
         pools = tuple(pool for pool, _ in member.pools if pool in shape.pools)
         healths = [self._prober.health((pool, member.name)) for pool in pools]
         if member.name in shape.draining or not pools:
@@ -225,26 +224,24 @@ class NftablesBalancer:
         return Seat(
             address=member.address if pools else "",
             standing=standing,
-            connections=open_ones.get(member.address, 0),
+            connections=counted.by_member.get(member.address, 0),
             pools=pools,
             checked=all(health.checked for health in healths),
         )
 
-    def _open_connections(self, *, fresh: bool = False) -> Mapping[str, int]:
-        until, counted = self._counted
-        began = self._clock.monotonic_s()
-        if not fresh and began < until:
+    def _open_connections(self, *, fresh: bool = False) -> _Open:
+        counted, began = self._counted, self._clock.monotonic_s()
+        if not fresh and began < counted.until_s:
             return counted
-        count: Counter[str] = Counter()
+        by_member: Counter[str] = Counter()
         by_place: Counter[tuple[str, str]] = Counter()
         for flow in conntrack.flows():
             if flow.open:
-                count[flow.member] += 1
+                by_member[flow.member] += 1
                 by_place[places.at(flow.vip, flow.port, udp=flow.protocol == socket.IPPROTO_UDP), flow.member] += 1
-        self._by_place = by_place
         ended = self._clock.monotonic_s()
-        self._counted = (ended + (ended - began) * (COUNT_SHARE - 1), count)
-        return count
+        self._counted = _Open(ended + (ended - began) * (COUNT_SHARE - 1), by_member, by_place)
+        return self._counted
 
     def _cut(self, address: str) -> None:
         for _ in range(CUTS_MOST):
@@ -350,3 +347,14 @@ def _bridges_are_filtered() -> bool:
         return _FILTERED.read_text().strip() == "1"
     except OSError:
         return False
+
+
+def _carried(frontend: Frontend, shape: Shape, counted: _Open) -> Carried:
+    place = places.place(frontend)
+    return Carried.by(
+        {
+            InstanceName(name): Traffic(open=counted.by_place.get((place, member.address), 0))
+            for name, member in shape.members.items()
+            if any(pool == frontend.pool for pool, _ in member.pools)
+        }
+    )
