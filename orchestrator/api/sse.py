@@ -22,6 +22,7 @@ from orchestrator.api.frames import Frame, frame
 from orchestrator.api.lookouts import Lookout, Topic, frame_of, frame_of_event, subjects_of, topics_of
 from orchestrator.api.places import Places
 from orchestrator.control.requests import Control
+from orchestrator.control.touched import Touched
 from orchestrator.errors import Busy, VmroleError
 from orchestrator.model import Event, Instance, InstanceName, Operation, Progress
 
@@ -203,7 +204,7 @@ class Watchers:
         parcels: dict[Watch, list[Frame]] = {}
         self._tell_events(events, parcels)
         self._tell_operations(touched.operations, parcels)
-        self._tell_instances(touched.instances, parcels)
+        self._tell_instances(touched, parcels)
         self._seen = touched.revision
         for watch, frames in parcels.items():
             frames.sort(key=lambda one: one.last)  # What ends a watch comes last.
@@ -230,11 +231,10 @@ class Watchers:
             for watch in watches:
                 parcels.setdefault(watch, []).extend(frames)
 
-    def _tell_instances(
-        self, instances: Mapping[InstanceName, Instance | None], parcels: dict[Watch, list[Frame]]
-    ) -> None:
-        for name, after in instances.items():
+    def _tell_instances(self, touched: Touched, parcels: dict[Watch, list[Frame]]) -> None:
+        for name, after in touched.instances.items():
             before = self._known.pop(name, None)
+            before = touched.departed.get(name, before)  # It may have changed and gone since the last look.
             if after is not None:
                 self._known[name] = after
             present = after or before

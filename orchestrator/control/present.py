@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from orchestrator.control import other_versions, records
 from orchestrator.control.records import Record, SetAside
+from orchestrator.control.touched import Departed, Touched
 from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import (
     Event,
@@ -40,15 +41,6 @@ R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout)
 _NOBODY: Mapping[InstanceName, Instance] = {}
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
-    """What commits up to `revision` have written, as it stands now; None is gone, or cannot be read."""
-
-    revision: int
-    instances: Mapping[InstanceName, Instance | None]
-    operations: Mapping[str, Operation | None]
-
-
 class Present:
     """All records as they stand. `decoded` counts what has been decoded since the start, for those who measure."""
 
@@ -63,6 +55,7 @@ class Present:
         self._halves: dict[str, dict[str, Document]] = {records.WISH: {}, records.STATE: {}}
         self._set_aside: dict[tuple[str, str], SetAside] = {}
         self._shadows: dict[str, Instance] = {}  # instances set aside, as far as their wishes can be read
+        self._departed = Departed()
         self._of_service: dict[str, dict[InstanceName, Instance]] = {}
         self._called: dict[str, dict[InstanceName, Instance]] = {}  # by host name, "web-0"
         self._running: dict[str, dict[str, Operation]] = {}
@@ -166,12 +159,14 @@ class Present:
         if changes is None:
             return None
         self._look()
-        names = {change.key: None for change in changes if change.kind in self._halves}
+        names = {InstanceName(change.key): None for change in changes if change.kind in self._halves}
         ids = {change.key: None for change in changes if change.kind in (records.OPERATION, records.ROLLOUT)}
         instances, operations = (self._records.get(kind, {}) for kind in ("instance", records.OPERATION))
+        stand = {name: _if(Instance, instances.get(name)) for name in names}
         return Touched(
             revision=max([now, *(change.revision for change in changes)]),
-            instances={InstanceName(name): _if(Instance, instances.get(name)) for name in names},
+            instances=stand,
+            departed=self._departed.of(name for name, instance in stand.items() if instance is None),
             operations={of: _if(Operation, self._rolling.get(of) or operations.get(of)) for of in ids},
         )
 
@@ -322,6 +317,8 @@ class Present:
         if before is not None and (after is None or _group(before) != _group(after)):
             self._unlist(before)
         if after is None:
+            if isinstance(before, Instance):
+                self._departed.add(before)
             of_kind.pop(key, None)
             return
         self.decoded += 1

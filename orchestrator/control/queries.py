@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orchestrator.control import asking, explain, revisions
-from orchestrator.control.present import Present, Touched
+from orchestrator.control.present import Present
+from orchestrator.control.touched import Touched
 from orchestrator.errors import Conflict
 from orchestrator.model import Event, Image, Instance, Operation, Progress, Revision, Rollout, Service
 from orchestrator.ports import Clock, Store

@@ -73,6 +73,8 @@ class Forgetful(MemoryStore):
         self.forgets = False
         self.ill: Exception | None = None
         self.listings = 0
+        self.told = threading.Event()  # Who waits for changes hears of none while it is not set.
+        self.told.set()
 
     def all(self, kind: str) -> Sequence[Document]:
         """See ports.Store."""
@@ -88,6 +90,10 @@ class Forgetful(MemoryStore):
         if self.ill is not None and timeout_s:  # Who asks what there is now has an answer.
             ill, self.ill = self.ill, None
             raise ill
+        if timeout_s:
+            super().wait(after, timeout_s)
+            self.told.wait(WITHIN_S)
+            timeout_s = 0.0
         return super().wait(after, timeout_s)
 
 
@@ -115,6 +121,32 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 def threads() -> list[threading.Thread]:
     """That feed watches."""
     return [one for one in threading.enumerate() if one.name == "watches"]
+
+
+@pytest.mark.parametrize("lookout", [InstanceLookout("shop"), "operation"])
+def test_what_changed_and_went_between_two_looks_is_told_as_it_was_last(
+    fabric: Fabric, lookout: Lookout | str
+) -> None:
+    """A guest that had to be ended, and is gone before a watch has looked again: its warning reaches who waits."""
+    store = cast("Forgetful", fabric.store)
+    watched = lookout
+    if isinstance(watched, str):
+        watched = OperationLookout(fabric.control.act(Verb.RESTART, "web-1.shop").id)
+
+    async def test() -> None:
+        watchers = Watchers(fabric.control)
+        reader = Reader(watchers, watched)
+        await reader.until(lambda: "current" in reader.kinds)
+        store.told.clear()
+        last = dataclasses.replace(fabric.instance("web-1.shop"), warning="ended it")
+        fabric.present.commit([records.put_state(last)])
+        fabric.present.commit(records.drop_instance(fabric.instance("web-1.shop")))
+        store.told.set()
+        await reader.until(lambda: "gone" in reader.kinds)
+        assert (reader.values[-1]["name"], reader.values[-1]["warning"]) == ("web-1.shop", "ended it")
+        watchers.end()
+
+    run(test())
 
 
 @pytest.mark.parametrize(

@@ -251,8 +251,7 @@ def test_what_a_restart_cost_is_said(run: Run, daemon: Daemon, tmp_path: Path) -
     assert err.count("warning: web-0.slow: the guest did not shut down within 20 s") == 1
     status, _, err = run("delete", "service", "slow", "--wait", "--timeout", "90s")
     assert status == 0
-    # One that is gone before a watch has looked again warns nobody any more: the ledger has it for certain.
-    assert err.count("warning: ") == err.count("ended it")
+    assert err.count("warning: ") == err.count("ended it") == 1
     assert run("events", "web-0.slow")[1].count("ended it") == 1
 
 
