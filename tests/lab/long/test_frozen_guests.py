@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.rules.patience import THAW_WITHIN_S
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.services import URL, VIP, apply, instance, ready
@@ -143,3 +144,44 @@ def test_a_frozen_guest_neither_serves_nor_goes_down_before_its_thaw(lab: Lab, r
         assert_whole(lab, name, 2)
     assert answers(lab)
     ready.run("delete", "service", "shop", "--wait")
+
+
+@pytest.mark.timeout(5400)
+def test_a_guest_that_nobody_thaws_is_ended_when_no_backup_lasts_longer(lab: Lab, ready: RoleDaemon) -> None:
+    """Not before, with a word, and what it had written before the freeze is there in the boots after it; one that is
+    deleted while it is frozen goes, too.
+    """
+    names = starting(ready)
+    before = {name: serve(lab, ready, name) for name in names}
+    for name in names:
+        lab.guest(f"{name}.shop", ["/bin/sh", "-c", "echo kept > /local/cache/kept; sync"], 60.0)
+        lab.virsh("domfsfreeze", f"{name}.shop")
+    asked_s = time.monotonic()
+    ready.run("restart", "web-0")
+    ready.run("stop", "web-1")
+    for name in names:
+        until(
+            lambda name=name: instance(ready, name)["warning"],
+            THAW_WITHIN_S + STOP_WITHIN_S + COMES_S,
+            what=f"{name} to be ended",
+        )
+        assert time.monotonic() - asked_s >= THAW_WITHIN_S + STOP_WITHIN_S
+        warning = instance(ready, name)["warning"]
+        assert "a backup had frozen its file systems" in warning
+        assert warning in ready.run("events", f"{name}.shop").stdout
+    until(lambda: instance(ready, "web-1")["phase"] == "stopped", COMES_S, what="web-1 to be stopped")
+    ready.run("start", "web-1")
+    for name in names:
+        now = serve(lab, ready, name)
+        assert (now["generation"], now["boot"], now["vm_uuid"]) == (
+            before[name]["generation"],
+            before[name]["boot"] + 1,
+            before[name]["vm_uuid"],
+        )
+        assert lab.guest(f"{name}.shop", ["/bin/cat", "/local/cache/kept"], 60.0).strip() == "kept"
+    assert answers(lab)
+
+    lab.virsh("domfsfreeze", "web-1.shop")
+    done = ready.run("delete", "service", "shop", "--wait", "--timeout", "90m", timeout_s=5400.0)
+    assert "warning: web-1.shop: " in done.stderr
+    assert lab.virsh("list", "--all", "--name").strip() == ""
