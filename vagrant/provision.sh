@@ -95,6 +95,7 @@ libarchive-tools: bsdtar, their third
 libxml2-utils: xmllint, the tests' second opinion on domain XML
 iputils-ping: reachability in the tests
 procps: what runs, for people who look into a lab
+wrk: the load of the benchmarks
 shellcheck: style of the shell scripts
 groff-base: groff prints the manual pages in the tests
 cloud-init: reads our answer files in the tests; made inert on this host before it comes
