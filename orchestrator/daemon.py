@@ -145,6 +145,7 @@ def running(settings: Config) -> Iterator[None]:
             wake=reconciler.wake,
             seats=host.front.balancer.seats,
             traffic=host.front.balancer.traffic,
+            probed=host.front.balancer.probed,
             agent=host.machine.guest.agent,
             present=present,
         )

@@ -13,6 +13,7 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     PoolName,
+    Probed,
     Rollout,
     Seat,
     Service,
@@ -25,13 +26,17 @@ from orchestrator.model import (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointView:
-    """What one endpoint carries, and each member of its pool. `whole` null: the balancer does not carry it now."""
+    """What one endpoint carries, and each member of its pool. `whole` null: the balancer does not carry it now.
+
+    `probed`: the last results of our own checks of each member, oldest first, as far as there are any.
+    """
 
     role: str
     name: str
     port: int
     whole: Traffic | None
     members: dict[InstanceName, Traffic]
+    probed: dict[InstanceName, tuple[Probed, ...]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +58,27 @@ class Compared:
 
 
 Asked = Callable[[Sequence[PoolName]], Mapping[PoolName, Carried]]  # see ports.Balancer.traffic
+Results = Callable[[Sequence[PoolName]], Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]]  # its `probed`
 
 
-def view_endpoints(service: Service, asked: Asked) -> list[EndpointView]:
+def view_endpoints(service: Service, asked: Asked, probed: Results) -> list[EndpointView]:
     """All endpoints of a service, by role, as shown."""
     ends = {
         pool_name(service.name, role.name, end.name): (role.name, end)
         for role in service.spec.roles
         for end in role.endpoints
     }
-    carried = asked(list(ends))
-    return [_endpoint(role, end, carried.get(pool)) for pool, (role, end) in ends.items()]
+    carried, results = asked(list(ends)), probed(list(ends))
+    return [_endpoint(role, end, carried.get(pool), results.get(pool, {})) for pool, (role, end) in ends.items()]
 
 
-def _endpoint(role: str, end: Endpoint, carried: Carried | None) -> EndpointView:
+def _endpoint(
+    role: str, end: Endpoint, carried: Carried | None, probed: Mapping[InstanceName, Sequence[Probed]]
+) -> EndpointView:
     members = dict(sorted(carried.members.items())) if carried else {}
     whole = carried.whole if carried else None
-    return EndpointView(role=role, name=end.name, port=end.port, whole=whole, members=members)
+    results = {name: tuple(of_it) for name, of_it in sorted(probed.items())}
+    return EndpointView(role=role, name=end.name, port=end.port, whole=whole, members=members, probed=results)
 
 
 def view_compared(
@@ -122,6 +131,18 @@ def traffic_of(control: Control) -> Asked:
             return {}
 
     return asked
+
+
+def probed_of(control: Control) -> Results:
+    """What checks of members have met; nothing while the balancer does not answer."""
+
+    def probed(pools: Sequence[PoolName]) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
+        try:
+            return control.probed(pools)
+        except Transient:
+            return {}
+
+    return probed
 
 
 def seats_of(control: Control) -> Mapping[InstanceName, Seat] | None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from orchestrator.api.comparison import (
     Compared,
     EndpointView,
+    probed_of,
     seats_of,
     traffic_of,
     view_compared,
@@ -123,8 +124,10 @@ def service_routes(control: Control) -> APIRouter:
 
     @router.get("/{name}/endpoints")
     def list_endpoints(name: str) -> list[EndpointView]:
-        """What the service's endpoints carry, and have carried since the balancer was loaded last."""
-        return view_endpoints(control.service(name), traffic_of(control))
+        """What the service's endpoints carry, and have carried since the balancer was loaded last; and how the last
+        checks of their members went.
+        """
+        return view_endpoints(control.service(name), traffic_of(control), probed_of(control))
 
     @router.get("/{name}/file")
     def get_service_file(name: str) -> ServiceFile:

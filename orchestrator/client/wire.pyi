@@ -140,6 +140,7 @@ class EndpointView(TypedDict):
     port: int
     whole: Traffic | None
     members: dict[str, Traffic]
+    probed: dict[str, list[Probed]]
 
 class Event(TypedDict):
     at_s: float
@@ -376,6 +377,10 @@ Phase = Literal[
     "failed",
     "gone",
 ]
+
+class Probed(TypedDict):
+    at_s: float
+    why: str
 
 class Problem(TypedDict):
     message: str

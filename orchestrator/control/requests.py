@@ -29,6 +29,7 @@ from orchestrator.model import (
     InstanceName,
     Operation,
     PoolName,
+    Probed,
     Progress,
     Role,
     Rollout,
@@ -64,6 +65,9 @@ class Control(Rolling):
         wake: Callable[[Noun, str], None],
         seats: Callable[[], Mapping[InstanceName, Seat]],
         traffic: Callable[[Collection[PoolName]], Mapping[PoolName, Carried]] = lambda _: {},
+        probed: Callable[
+            [Collection[PoolName]], Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]
+        ] = lambda _: {},
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
         present: Present | None = None,
     ) -> None:
@@ -73,6 +77,7 @@ class Control(Rolling):
         self._wake = wake
         self.seats = seats
         self.traffic = traffic
+        self.probed = probed
         self.agent = agent
         self._applying = threading.Lock()  # Addresses and memory are given out over all services.
 

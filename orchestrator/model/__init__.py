@@ -65,6 +65,7 @@ from orchestrator.model.template import (
 from orchestrator.model.tls import Certificate, Tls
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
+    PROBES_KEPT,
     Agent,
     Carried,
     Domain,
@@ -76,6 +77,7 @@ from orchestrator.model.world import (
     Part,
     PausedBy,
     Power,
+    Probed,
     Seat,
     Services,
     Silence,
@@ -90,6 +92,7 @@ __all__ = [
     "BRIDGE_PREFIX",
     "INSTANCES_MAX",
     "MAC_PREFIX",
+    "PROBES_KEPT",
     "PROBE_FALL",
     "PROBE_INTERVAL_S",
     "PROBE_RISE",
@@ -137,6 +140,7 @@ __all__ = [
     "PoolName",
     "Power",
     "Probe",
+    "Probed",
     "Progress",
     "Ready",
     "Restart",

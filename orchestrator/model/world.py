@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from orchestrator.model.naming import InstanceName, PoolName
 from orchestrator.model.template import Carrier, Mode, Probe
@@ -215,6 +216,17 @@ class Carried:
     def by(cls, members: Mapping[InstanceName, Traffic]) -> Carried:
         """Where nothing but the members is counted."""
         return cls(whole=total(members.values()), members=members)
+
+
+PROBES_KEPT: Final = 10  # results of each member of a pool that are remembered
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """One result of our own check of a member. `why` "": it passed."""
+
+    at_s: float  # since the epoch
+    why: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.errors import VmroleError
-from orchestrator.model import Carried, Frontend, InstanceName, Member, PoolName, Seat
+from orchestrator.model import Carried, Frontend, InstanceName, Member, PoolName, Probed, Seat
 
 
 class Balancer(Protocol):
@@ -46,6 +46,11 @@ class Balancer(Protocol):
 
     def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
         """What goes and went through those pools; nothing of one that is not served. It costs by what they hold."""
+
+    def probed(self, pools: Collection[PoolName]) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
+        """The last results of our own checks of those pools' members, oldest first, `PROBES_KEPT` at most; nothing of
+        a pool that is not served, and of a member that has not been asked yet, or that only the balancer itself asks.
+        """
 
     def faults(self) -> Sequence[str]:
         """What is not as it should be with the balancer itself, in sentences that say what helps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.balancer.prober import Health, Target
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.model import InstanceName, Standing
-from tests.contract.suites.balancer import HTTP, ZERO, member
+from orchestrator.model import HttpProbe, InstanceName, PoolName, Probed, Standing
+from tests.contract.suites.balancer import HTTP, ZERO, member, patiently
 from tests.world.balancing import answered, ask, haproxy, kill_all, origins, woken
 from tests.world.origin import Origin
 from tests.world.waiting import until
@@ -35,6 +36,10 @@ class Thinks:
     def healths(self) -> dict[Hashable, Health]:
         """See the class."""
         return dict.fromkeys(self.targets, self.health_of_all)
+
+    def results(self) -> dict[Hashable, tuple[Probed, ...]]:
+        """None: nobody is asked."""
+        return {}
 
 
 @pytest.fixture
@@ -87,3 +92,25 @@ def test_a_member_that_dies_and_comes_back_is_asked(
         sick.healthy = True
         until(lambda: not haproxy.desired.shape.unwell, 30.0)
         until(lambda: both.seats()[ZERO].standing is Standing.UP, 30.0)
+
+
+def test_the_last_checks_are_told(
+    haproxy: HaproxyBalancer, tmp_path: Path, origins: dict[InstanceName, Origin]
+) -> None:
+    """Of the pools asked for, with what they met; of who has left, nothing."""
+    sick = origins[ZERO]
+    clock = SystemClock()
+    http = replace(HTTP, probe=HttpProbe(path="/healthz", interval_s=0.1))
+    with PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None, clock), clock) as both:
+        both.shape([http])
+        assert both.probed([HTTP.pool]) == {}
+        both.join(member(ZERO))
+        until(lambda: bool(both.probed([HTTP.pool])), 30.0)
+        [first, *_] = both.probed([HTTP.pool])[HTTP.pool][ZERO]
+        assert (first.why, abs(first.at_s - clock.now_s()) < 30.0) == ("", True)
+        sick.healthy = False
+        until(lambda: both.probed([HTTP.pool])[HTTP.pool][ZERO][-1].why == "the answer is 503", 30.0)
+        assert both.probed([PoolName("shop.web.other")]) == {}
+        patiently(lambda: both.leave(ZERO))
+        both.heed_health()
+        assert both.probed([HTTP.pool]) == {}

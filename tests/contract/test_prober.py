@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target, pace_of
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.model import HttpProbe, Probe, TcpProbe
+from orchestrator.model import PROBES_KEPT, HttpProbe, Probe, TcpProbe
 from tests.world.endpoints import CORNER
 from tests.world.waiting import until
 
@@ -257,3 +257,20 @@ def test_one_that_is_silent_holds_up_nobody(prober: Prober, member: Make) -> Non
     until(lambda: prober.health("good").checked and good.count > 3, WITHIN_S)
     until(lambda: not any(prober.health(number).up for number in range(300)), 60.0)
     assert prober.health("good").up
+
+
+def test_the_last_results_are_kept_and_no_more(prober: Prober, member: Make) -> None:
+    """Ten of each, the oldest first, with the time and what was met; another member begins with none."""
+    asked, began = member(b"HTTP/1.1 200 OK\r\n"), time.time()
+    prober.watch({"m": target(asked, http=True)})
+    until(lambda: len(prober.results()["m"]) == PROBES_KEPT, WITHIN_S)
+    asked.answer = b"HTTP/1.1 500 no\r\n"
+    until(lambda: prober.results()["m"][-1].why != "", WITHIN_S)
+    results = prober.results()["m"]
+    assert (len(results), results[-1].why) == (PROBES_KEPT, "the answer is 500")
+    times = [one.at_s for one in results]
+    assert times == sorted(times)
+    assert began <= times[0] <= times[-1] <= time.time()
+    prober.watch({"m": replace(target(asked, http=True), port=asked.port + 1)})
+    until(lambda: bool(prober.results()["m"]), WITHIN_S)
+    assert "refused" in prober.results()["m"][0].why

@@ -81,6 +81,7 @@ class Daemon:
                 wake=self.reconciler.wake if self._alive else lambda _kind, _key: None,
                 seats=host.front.balancer.seats,
                 traffic=host.front.balancer.traffic,
+                probed=host.front.balancer.probed,
                 agent=host.machine.guest.agent,
                 present=self.present,
             )

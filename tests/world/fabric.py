@@ -163,6 +163,7 @@ class Fabric:
             wake=lambda _kind, _key: None,
             seats=plain.front.balancer.seats,
             traffic=plain.front.balancer.traffic,
+            probed=plain.front.balancer.probed,
             present=self.present,
         )
         self.deaths = 0

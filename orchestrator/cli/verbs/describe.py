@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.render import Column
     from orchestrator.client import wire
 
+    _Asked = Column[tuple[str, str, list[wire.Probed]]]  # the same, and how its last checks went
+    _Met = Column[tuple[str, wire.Probed]]  # an endpoint, and one check behind it
     _Carries = Column[tuple[str, str, wire.Traffic]]  # an endpoint or a member of one, and what that carries
 
 EVENTS_SHOWN = 10
@@ -63,9 +65,11 @@ def _service(client: Client, name: str) -> list[str]:
     told = [*_fields(head), *comparison(rolls)]
     for role in service["roles"]:
         told += ["", f"Role {role['name']}:", *_fields(_role(role), "  ")]
+    endpoints = client.endpoints(name)
     return [
         *told,
-        *_traffic(client.endpoints(name)),
+        *_traffic(endpoints),
+        *_checks(endpoints),
         "",
         *_section("Instances", lines("instances", client.instances(name), "table")),
         *_past(client, name),
@@ -92,6 +96,43 @@ def _traffic(endpoints: Sequence[wire.EndpointView]) -> list[str]:
             rows.append((f"{end['role']}.{end['name']}", "", end["whole"]))
             rows += [("", member, of_it) for member, of_it in end["members"].items()]
     return ["", *_section("Traffic", render.table(_TRAFFIC, rows))] if rows else []
+
+
+_CHECKS: list[_Asked] = [
+    ("ENDPOINT", lambda has: has[0]),
+    ("MEMBER", lambda has: has[1]),
+    ("PASSED", lambda has: f"{sum(not one['why'] for one in has[2])} of {len(has[2])}"),
+    ("LAST", lambda has: render.clock(has[2][-1]["at_s"])),
+    ("FAILED LAST", lambda has: next((_met(one) for one in reversed(has[2]) if one["why"]), "")),
+]
+
+
+def _checks(endpoints: Sequence[wire.EndpointView]) -> list[str]:
+    """How the last checks of each member went, a line for each."""
+    rows = [(f"{end['role']}.{end['name']}", *asked) for end in endpoints for asked in end["probed"].items()]
+    return ["", *_section("Probes", render.table(_CHECKS, rows))] if rows else []
+
+
+def _met(check: wire.Probed) -> str:
+    return f"{render.clock(check['at_s'])} {check['why']}"
+
+
+_EACH: list[_Met] = [
+    ("TIME", lambda has: render.clock(has[1]["at_s"])),
+    ("ENDPOINT", lambda has: has[0]),
+    ("RESULT", lambda has: has[1]["why"] or "passed"),
+]
+
+
+def _each_check(client: Client, row: wire.InstanceView) -> list[str]:
+    """Every check of an instance that is remembered, the oldest first; nothing of a service that is gone by now."""
+    try:
+        endpoints = client.endpoints(row["service"])
+    except NotFound:
+        return []
+    rows = [(end["name"], one) for end in endpoints for one in end["probed"].get(row["name"], ())]
+    rows.sort(key=lambda has: has[1]["at_s"])
+    return ["", *_section("Probes", render.table(_EACH, rows))] if rows else []
 
 
 def _count(number: int | None) -> str:
@@ -176,7 +217,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Strikes", row["strikes"] or ""),
         ("Revision", row["revision"]),
     ]
-    return [*_fields(pairs), *_past(client, row["name"])]
+    return [*_fields(pairs), *_each_check(client, row), *_past(client, row["name"])]
 
 
 def _file(client: Client, row: wire.InstanceView) -> str:

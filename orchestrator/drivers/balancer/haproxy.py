@@ -10,7 +10,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,13 +18,13 @@ from vmrole_unattend.secret import Reveal
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
-from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE_S, Members
+from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE_S, Members, judged
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, HaproxyProcess
 from orchestrator.drivers.balancer.haproxy_tls import Certificates, no_secrets
 from orchestrator.drivers.balancer.watch import Snapshot, watching
 from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import Carried, Frontend, InstanceName, Member, PoolName, Seat, Standing
+from orchestrator.model import Carried, Frontend, InstanceName, Member, PoolName, Probed, Seat
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -192,6 +191,13 @@ class HaproxyBalancer:
         asked = {pool: self.members.carried(pool) for pool in self.desired.shape.pools & set(pools)}
         return {pool: carried for pool, carried in asked.items() if carried is not None}
 
+    def probed(
+        self,
+        pools: Collection[PoolName],  # noqa: ARG002 - the port's shape
+    ) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
+        """See ports.Balancer. HAProxy remembers no checks but the last: who asks beside it tells of his own."""
+        return {}
+
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         why = self.process.outdated()
@@ -207,18 +213,7 @@ class HaproxyBalancer:
         return list(dict.fromkeys([*pools, *self._seen.pools_of(name, self._everywhere)]))
 
     def _everywhere(self) -> Mapping[InstanceName, Seat]:
-        return {} if self.process.pid() is None else self._judged(self.members.seats())
-
-    def _judged(self, seats: Mapping[InstanceName, Seat]) -> Mapping[InstanceName, Seat]:
-        """What HAProxy shows does not tell who drains from who is not well."""
-        shape = self.desired.shape
-        unwell = [name for name in shape.unwell - shape.draining if name in seats]
-        if not unwell:
-            return seats
-        down = {
-            name: replace(seats[InstanceName(name)], standing=Standing.DOWN) for name in map(InstanceName, unwell)
-        }
-        return {**seats, **down}
+        return {} if self.process.pid() is None else judged(self.desired.shape, self.members.seats())
 
     def _see(self, name: InstanceName) -> Seat | None:
         """Reads one member's seat and notes it among the others'."""
@@ -227,7 +222,7 @@ class HaproxyBalancer:
             return None
         seat = self.members.seat(name, pools)
         if seat is not None:
-            seat = self._judged({name: seat})[name]
+            seat = judged(self.desired.shape, {name: seat})[name]
         self._seen.note(name, seat)
         return seat
 
@@ -326,7 +321,7 @@ class HaproxyBalancer:
                 self._seen.take({})
                 return {}
             self._check_due()
-            return self._seen.take(self._judged(self.members.seats()))
+            return self._seen.take(judged(self.desired.shape, self.members.seats()))
 
     def revive_in_turn(self) -> None:
         """As `revive`, when nobody else is at it."""

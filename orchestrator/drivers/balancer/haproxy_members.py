@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
 from orchestrator.drivers.balancer import haproxy_stat
+from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_stat import Rows
 from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Busy
-from orchestrator.model import Carried, InstanceName, PoolName, Seat
+from orchestrator.model import Carried, InstanceName, PoolName, Seat, Standing
 from orchestrator.ports import Clock
 
 REMOVE_S: Final = 1.0  # Idle connections to a member are gone 200 ms after its last request.
@@ -179,3 +181,9 @@ class Members:
             for session, _, of in _SESSION.findall(sessions):
                 if of == name:
                     self._runtime.tell_old(pid, f"shutdown session {session}")
+
+
+def judged(shape: Shape, seats: Mapping[InstanceName, Seat]) -> Mapping[InstanceName, Seat]:
+    """What HAProxy shows does not tell who drains from who is not well."""
+    unwell = [name for name in map(InstanceName, shape.unwell - shape.draining) if name in seats]
+    return {**seats, **{name: replace(seats[name], standing=Standing.DOWN) for name in unwell}} if unwell else seats

@@ -20,12 +20,23 @@ from typing import Any, Final, Self
 from orchestrator.drivers.balancer import conntrack, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
-from orchestrator.drivers.balancer.prober import Prober, targets_of
+from orchestrator.drivers.balancer.prober import Prober, results_in, targets_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
-from orchestrator.model import TAP_PREFIX, Carried, Frontend, InstanceName, Member, PoolName, Seat, Standing, Traffic
+from orchestrator.model import (
+    TAP_PREFIX,
+    Carried,
+    Frontend,
+    InstanceName,
+    Member,
+    PoolName,
+    Probed,
+    Seat,
+    Standing,
+    Traffic,
+)
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -204,6 +215,10 @@ class NftablesBalancer:
         shape, wanted = self.desired.shape, set(pools)
         counted = self._open_connections()
         return {one.pool: _carried(one, shape, counted) for one in shape.frontends if one.pool in wanted}
+
+    def probed(self, pools: Collection[PoolName]) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
+        """See ports.Balancer."""
+        return results_in(set(pools), self._prober.results())
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

@@ -14,10 +14,10 @@ from typing import Final, Protocol, Self
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
-from orchestrator.drivers.balancer.prober import Health, Prober, Target, targets_of
+from orchestrator.drivers.balancer.prober import Health, Prober, Target, results_in, targets_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.errors import EndpointRefused, NoSpace, Transient, Whose, WorldError
-from orchestrator.model import Carried, Carrier, Frontend, InstanceName, Member, PoolName, Seat, Standing
+from orchestrator.model import Carried, Carrier, Frontend, InstanceName, Member, PoolName, Probed, Seat, Standing
 from orchestrator.ports import Clock
 
 # Of those who are well, all together: a check costs some 0.3 ms, and HAProxy's own are the fast ones.
@@ -33,6 +33,9 @@ class Asking(Protocol):
 
     def healths(self) -> Mapping[Hashable, Health]:
         """What is thought of them."""
+
+    def results(self) -> Mapping[Hashable, Sequence[Probed]]:
+        """The last answers of each."""
 
 
 @contextlib.contextmanager
@@ -182,6 +185,11 @@ class PerEndpoint:
     def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
         """See ports.Balancer."""
         return {**self._haproxy.traffic(pools), **self._nftables.traffic(pools)}
+
+    def probed(self, pools: Collection[PoolName]) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
+        """See ports.Balancer."""
+        haproxys = {} if self._prober is None else results_in(set(pools), self._prober.results())
+        return {**haproxys, **self._nftables.probed(pools)}
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

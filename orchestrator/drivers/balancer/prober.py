@@ -16,7 +16,8 @@ import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -27,9 +28,13 @@ from orchestrator.model import (
     PROBE_INTERVAL_S,
     PROBE_RISE,
     PROBE_TIMEOUT_S,
+    PROBES_KEPT,
     HttpProbe,
+    InstanceName,
     Mode,
+    PoolName,
     Probe,
+    Probed,
     TcpProbe,
 )
 from orchestrator.ports import Clock
@@ -109,6 +114,19 @@ def targets_of(shape: Shape, checks_each_second: float = math.inf) -> dict[Hasha
     }
 
 
+def results_in(
+    pools: Collection[PoolName], results: Mapping[Hashable, Sequence[Probed]]
+) -> dict[PoolName, dict[InstanceName, Sequence[Probed]]]:
+    """Those of the members of these pools, of a prober whose targets are as `targets_of` makes them."""
+    found: dict[PoolName, dict[InstanceName, Sequence[Probed]]] = {}
+    for key, of_it in results.items():
+        assert isinstance(key, tuple)
+        pool, name = key
+        if of_it and pool in pools:
+            found.setdefault(PoolName(pool), {})[InstanceName(name)] = of_it
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What is thought of a member: up until a check has shown otherwise."""
@@ -123,6 +141,7 @@ class _Watched:
     target: Target
     health: Health = field(default_factory=Health)
     run: int = 0  # checks in a row that contradict `health`
+    results: deque[Probed] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
     gone: bool = False
 
 
@@ -184,6 +203,11 @@ class Prober:
         """What is thought of everybody who is asked."""
         with self._lock:
             return {key: watched.health for key, watched in self._watched.items()}
+
+    def results(self) -> dict[Hashable, tuple[Probed, ...]]:
+        """The last results of everybody who is asked, oldest first."""
+        with self._lock:
+            return {key: tuple(watched.results) for key, watched in self._watched.items()}
 
     def _plan(self, at: float, key: Hashable, watched: _Watched) -> None:
         self._number += 1
@@ -281,6 +305,7 @@ class Prober:
         with self._lock:
             if watched.gone:
                 return
+            watched.results.append(Probed(at_s=self._clock.now_s(), why=fault))
             before = watched.health
             contradicts = before.up is bool(fault)
             watched.run = watched.run + 1 if contradicts else 0

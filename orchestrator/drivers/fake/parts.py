@@ -19,6 +19,7 @@ from orchestrator.model import (
     Part,
     PoolName,
     Power,
+    Probed,
     Seat,
     Service,
     Standing,
@@ -217,6 +218,26 @@ class FakeBalancer:
             )
             for pool in served
         }
+
+    def probed(self, pools: Collection[PoolName]) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
+        """See ports.Balancer. Its members were asked once, a moment after they had joined."""
+        self._world.meet("balancer")
+        world = self._world
+        served = {end.pool for end in world.frontends} & set(pools)
+        results = {
+            name: (Probed(at_s=world.now_s(), why="" if world.is_reachable(name) else "the answer is 503"),)
+            for name, seat in world.seats_taken.items()
+            if self._now(name, seat).checked
+        }
+        members = {
+            pool: {
+                name: results[name]
+                for name, seat in world.seats_taken.items()
+                if pool in seat.pools and name in results
+            }
+            for pool in served
+        }
+        return {pool: of_it for pool, of_it in members.items() if of_it}
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""

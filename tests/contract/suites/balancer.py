@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import Busy
-from orchestrator.model import InstanceName, PoolName, Standing
+from orchestrator.model import PROBES_KEPT, InstanceName, PoolName, Standing
 from orchestrator.ports import Balancer
 from tests.world.endpoints import (
     ADDRESSES,
@@ -175,3 +175,18 @@ class BalancerContract:
         balancer.join(member(ONE))
         patiently(lambda: balancer.leave(ZERO))
         assert set(balancer.seats()) == {ONE}
+
+    def test_the_last_checks_are_told_of_who_is_in_the_pools_asked_for(self, balancer: Balancer) -> None:
+        """As far as anybody but the balancer itself asks: so many at most, and nothing of who has left."""
+        assert balancer.probed([POOL]) == {}
+        balancer.shape([HTTP, ADMIN])
+        balancer.join(member(ZERO, POOL, OTHER_POOL))
+        until(lambda: balancer.seats()[ZERO].checked, 30.0)
+        probed = balancer.probed([POOL, PoolName("shop.web.none")])
+        assert set(probed) <= {POOL}
+        for results in probed.values():
+            assert set(results) == {ZERO}
+            assert 1 <= len(results[ZERO]) <= PROBES_KEPT
+            assert {one.why for one in results[ZERO]} == {""}
+        patiently(lambda: balancer.leave(ZERO))
+        assert balancer.probed([POOL]) == {}

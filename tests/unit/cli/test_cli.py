@@ -18,6 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from orchestrator import errors
+from orchestrator.cli import render
 from orchestrator.cli.main import main
 from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
@@ -149,6 +150,36 @@ def test_a_service_shows_what_its_endpoints_carry(run: Run, daemon: Daemon) -> N
     daemon.world.faults.refuses["balancer"] = errors.Busy("not now")
     assert daemon.client().endpoints("shop")[0]["whole"] is None
     assert "Traffic" not in run("describe", "shop")[1]
+    daemon.world.faults.check_fails = set()
+    daemon.world.seats_taken.clear()
+    daemon.world.machines.clear()
+
+
+def test_describe_shows_how_the_last_checks_went(run: Run, daemon: Daemon) -> None:
+    """A line for each member of a service, every check of an instance; nothing while the balancer says nothing."""
+    pool = PoolName("shop.web.http")
+    daemon.world.frontends = (Frontend(pool=pool, vip="203.0.113.10", port=80, mode=Mode.HTTP, probe=None),)
+    for instance in daemon.control.instances("shop")[:2]:
+        daemon.world.seats_taken[instance.name] = Seat(address="", standing=Standing.UP, connections=0, pools=(pool,))
+        daemon.world.machines[instance.name] = FakeMachine(instance, power=Power.RUNNING, has_port=True)
+        daemon.world.joined_at_s[instance.name] = daemon.world.time_s - 100.0
+    daemon.world.faults.check_fails = {"web-1.shop"}
+    at = render.clock(daemon.world.now_s())
+    [_, table] = run("describe", "shop")[1].split("\nProbes:\n")
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.split("\n\n")[0].splitlines()]
+    assert rows == [
+        ["ENDPOINT", "MEMBER", "PASSED", "LAST", "FAILED LAST"],
+        ["web.http", "web-0.shop", "1 of 1", at, "-"],
+        ["web.http", "web-1.shop", "0 of 1", at, f"{at} the answer is 503"],
+    ]
+    for name, result in (("web-0", "passed"), ("web-1", "the answer is 503")):
+        [_, table] = run("describe", name)[1].split("\nProbes:\n")
+        assert re.split(r"\s{2,}", table.splitlines()[1].strip()) == [at, "http", result]
+    [http] = daemon.client().endpoints("shop")
+    assert http["probed"]["web-1.shop"] == [{"at_s": daemon.world.now_s(), "why": "the answer is 503"}]
+    daemon.world.faults.refuses["balancer"] = errors.Busy("not now")
+    assert daemon.client().endpoints("shop")[0]["probed"] == {}
+    assert "Probes" not in run("describe", "shop")[1]
     daemon.world.faults.check_fails = set()
     daemon.world.seats_taken.clear()
     daemon.world.machines.clear()
