@@ -99,7 +99,7 @@ class Connection(H11Protocol):
             caller = self.doors.caller(transport)
             self.doors.check_room(transport)
             if caller is not None:
-                self._held.enter_context(self.doors.places.place(caller.peer.uid))
+                self._held.enter_context(self.doors.places.place(caller.party))
                 self.app_state = {**self.app_state, "caller": caller}
         except Unreachable:
             transport.abort()

@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, how much they may send, and a log line for each write."""
+"""What stands before every request: who may ask for it, how much they may send, and a log line for each write."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.api import problems
-from orchestrator.api.peers import Access, Caller
+from orchestrator.api import problems, rights
+from orchestrator.api.peers import Caller
 from orchestrator.api.places import Places
 from orchestrator.errors import Busy, Denied, InvalidInput
 from orchestrator.log import Seldom
+from orchestrator.model.right import Right
 
 BODY_MAX_BYTES = (
     1 << 20
@@ -25,33 +26,6 @@ WRITES_MAX = 64  # each may hold a whole body in memory
 _REFUSALS_TOLD_EVERY_S = 1.0
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNCAPPED = ("POST", "/v1/images")
-# What a caller who may only look may GET, a `*` for one part of the path. Whatever is not here is refused to him, so
-# that a new route with secrets in its answer is closed until somebody opens it: a console shows what a guest prints.
-FOR_LOOKING = (
-    "/healthz",
-    "/openapi.json",
-    "/v1/verify",
-    "/v1/services",
-    "/v1/services/*",
-    "/v1/services/*/endpoints",
-    "/v1/services/*/revisions",
-    "/v1/services/*/rollout",
-    "/v1/services/*/file",
-    "/v1/instances",
-    "/v1/instances/watch",
-    "/v1/instances/*",
-    "/v1/instances/*/why",
-    "/v1/instances/*/agent",
-    "/v1/operations",
-    "/v1/operations/*",
-    "/v1/operations/*/watch",
-    "/v1/events",
-    "/v1/events/watch",
-    "/v1/images",
-    "/v1/images/*",
-    "/v1/incoming",
-    "/v1/unused-images",
-)
 
 _PLAIN = re.compile(r"[A-Za-z0-9._@:=,-]{1,80}")
 _WORD_MAX_CHARS = 80
@@ -76,12 +50,12 @@ class Guard:
         try:
             caller = _admitted(scope, caller)
         except Denied as denied:
-            self._refusals.warning("%s %s by %s: refused", scope["method"], _path(scope), _who(caller))
+            self._refusals.warning("%s %s by %s: refused", scope["method"], _path(scope), caller or "an unknown peer")
             await problems.answer(denied)(scope, receive, send)
             return
         writes = scope["method"] not in _READS
         if writes:
-            send = _logging(scope, send, _who(caller))
+            send = _logging(scope, send, str(caller))
         if is_upload(scope):
             await self._app(scope, receive, send)
             return
@@ -92,7 +66,7 @@ class Guard:
         with contextlib.ExitStack() as held:
             try:
                 if writes:
-                    held.enter_context(self._writes.place(caller.peer.uid))
+                    held.enter_context(self._writes.place(caller.party))
             except Busy as busy:
                 await problems.answer(busy)(scope, receive, send)
                 return
@@ -108,29 +82,18 @@ def _admitted(scope: Scope, caller: Caller | None) -> Caller:
     """The caller, who may ask this; raises Denied when he may not, or when nobody says who he is."""
     if caller is None:
         raise Denied("this connection does not say who asks", hint="use the daemon's socket")
-    hint = "be root or a member of the daemon's group"
-    match caller.access:
-        case Access.ALL:
-            return caller
-        case Access.LOOK:
-            if scope["method"] == "GET" and _is_for_looking(scope["path"]):
-                return caller
+    at_socket = "be root or a member of the daemon's group"
+    if caller.right is None:
+        raise Denied(f"{caller.party} may not use this daemon", hint=at_socket)
+    needed = rights.needed(scope["method"], scope["path"])
+    if caller.right.holds(needed):
+        return caller
+    hint = at_socket if caller.uid is not None else f"come with the right of an {needed}"
+    match caller.right:
+        case Right.VIEWER:
             raise Denied("here one may only look", hint=hint)
-        case Access.NOTHING:
-            raise Denied(f"uid {caller.peer.uid} may not use this daemon", hint=hint)
-
-
-def _is_for_looking(path: str) -> bool:
-    parts = path.split("/")
-    return any(
-        len(parts) == len(pattern)
-        and all(of in (part, "*") and part for part, of in zip(parts[1:], pattern[1:], strict=True))
-        for pattern in (one.split("/") for one in FOR_LOOKING)
-    )
-
-
-def _who(caller: Caller | None) -> str:
-    return f"uid {caller.peer.uid} (pid {caller.peer.pid})" if caller else "an unknown peer"
+        case Right.OPERATOR | Right.ADMIN:
+            raise Denied(f"this is for an {needed} alone, and {caller.party} is an {caller.right}", hint=hint)
 
 
 def _path(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.requests import ClientDisconnect
 
 from orchestrator.api.guard import said
-from orchestrator.api.peers import uid_of
+from orchestrator.api.peers import caller_of
 from orchestrator.api.places import Places, Threads
 from orchestrator.control.catalogue import Tagged
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
@@ -173,7 +173,7 @@ class Upload(io.RawIOBase):
 async def upload(request: Request) -> AsyncIterator[Upload]:
     """The body of the request; raises Busy when there are too many."""
     uploads: Uploads = request.app.state.uploads
-    with uploads.places.place(uid_of(request)):
+    with uploads.places.place(caller_of(request).party):
         yield Upload(uploads, request)
 
 
@@ -246,7 +246,7 @@ def image_routes(images: Images) -> APIRouter:
     async def verify_image(request: Request, ref: str) -> Image:
         """Reads every byte again; 503 when one differs."""
         said(request, "image-verify", ref)
-        return await checks.run(uid_of(request), lambda: images.verify(ref))
+        return await checks.run(caller_of(request).party, lambda: images.verify(ref))
 
     @router.delete("/images/{ref}", status_code=204)
     def remove_image(request: Request, ref: str) -> None:

@@ -13,7 +13,7 @@ from orchestrator.api import console_log, sse
 from orchestrator.api.comparison import seats_of
 from orchestrator.api.guard import said
 from orchestrator.api.lookouts import EventLookout, InstanceLookout, OperationLookout
-from orchestrator.api.peers import uid_of
+from orchestrator.api.peers import caller_of
 from orchestrator.api.places import Threads
 from orchestrator.api.shown import Shown
 from orchestrator.api.sse import EVENTS_MAX, Watchers
@@ -79,7 +79,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
 
         The subject need not exist (yet, or any more). Whose labels come to be others goes, or comes, as well.
         """
-        return watchers.respond(InstanceLookout(subject, labels), uid_of(request))
+        return watchers.respond(InstanceLookout(subject, labels), caller_of(request).party)
 
     @router.get("/instances/{name}", tags=["instances"])
     def get_instance(name: str) -> InstanceView:
@@ -96,7 +96,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     @router.get("/instances/{name}/agent", tags=["instances"])
     async def get_agent(request: Request, name: str) -> Agent:
         """What the guest's agent says of itself and of its system, asked now; 503 while it is silent."""
-        return await questions.run(uid_of(request), lambda: _agent(control, name))
+        return await questions.run(caller_of(request).party, lambda: _agent(control, name))
 
 
 def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:
@@ -141,7 +141,7 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
     @router.get("/operations/{operation_id}/watch", tags=["operations"], response_class=Response, responses=_STREAM)
     async def watch_operation(request: Request, operation_id: str) -> Response:
         """`operation` and `instance` at each change, and `end` when it is over."""
-        return watchers.respond(OperationLookout(operation_id), uid_of(request))
+        return watchers.respond(OperationLookout(operation_id), caller_of(request).party)
 
 
 def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
@@ -163,7 +163,7 @@ def _events(router: APIRouter, control: Control, watchers: Watchers) -> None:
     ) -> Response:
         """Each event as it is told; `gap` to a reader that has fallen too far behind."""
         lookout = EventLookout(subject, max(after, _number(last_event_id)), sse.EVENTS_MAX)
-        return watchers.respond(lookout, uid_of(request))
+        return watchers.respond(lookout, caller_of(request).party)
 
 
 def _number(last_event_id: str | None) -> int:

@@ -1,9 +1,8 @@
-"""Who is on the other end of the socket, as the kernel says, and who may be. Nothing a client sends counts."""
+"""Who asks, and what he may do. At a unix socket the kernel says who it is: nothing that a client sends counts."""
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import os
 import socket
 import struct
@@ -12,6 +11,7 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 
 from orchestrator.errors import Unreachable
+from orchestrator.model.right import Right
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid; unix(7), SO_PEERCRED
 _SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)  # Linux 4.13; Python has no name for it yet
@@ -34,26 +34,23 @@ class Peer:
     groups: frozenset[int]  # the primary one included
 
 
-class Access(enum.Enum):
-    """What a caller may do."""
-
-    NOTHING = "nothing"
-    LOOK = "look"  # GET what holds no secret; see `guard`
-    ALL = "all"
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, and what he may do at the listener that he came by."""
+    """Who asks, and what he may do at the door that he came by."""
 
-    peer: Peer
-    access: Access
+    party: str  # as which he takes places: "uid 1000"
+    whence: str  # with the party, how the log names him: "pid 4711"
+    right: Right | None  # None: he may do nothing here
+    uid: int | None = None  # None: he is no user of this host
+
+    def __str__(self) -> str:
+        return f"{self.party} ({self.whence})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Who may do what at one listener: root, the daemon's own user and members of `group` (None: nobody else) may do
-    everything, or only look where the listener is `for_looking`; members of `readers` (None: nobody) may look.
+    """Who may do what at one listener: root, the daemon's own user and members of `group` (None: nobody else) are
+    admins, or viewers where the listener is `for_looking`; members of `readers` (None: nobody) are viewers.
     """
 
     group: int | None = None
@@ -63,14 +60,19 @@ class Admission:
     def caller(self, peer: Peer) -> Caller:
         """The peer, and what he may do."""
         if peer.uid in (0, os.geteuid()) or self.group in peer.groups:
-            return Caller(peer=peer, access=Access.LOOK if self.for_looking else Access.ALL)
-        return Caller(peer=peer, access=Access.LOOK if self.readers in peer.groups else Access.NOTHING)
+            return local(peer, Right.VIEWER if self.for_looking else Right.ADMIN)
+        return local(peer, Right.VIEWER if self.readers in peer.groups else None)
 
 
-def uid_of(request: HTTPConnection) -> int:
-    """Whose request it is; the guard lets none pass without a caller."""
+def local(peer: Peer, right: Right | None) -> Caller:
+    """A process of this host with that right."""
+    return Caller(party=f"uid {peer.uid}", whence=f"pid {peer.pid}", right=right, uid=peer.uid)
+
+
+def caller_of(request: HTTPConnection) -> Caller:
+    """Whose request it is; the guard lets none pass without one."""
     caller: Caller = request.state.caller
-    return caller.peer.uid
+    return caller
 
 
 def peer_of(connection: PeerSocket) -> Peer:

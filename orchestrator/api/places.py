@@ -1,4 +1,4 @@
-"""Room for so many at once, and for one user at most half of it, so that nobody can keep all others out."""
+"""Room for so many at once, and for one party at most half of it, so that nobody can keep all others out."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ class Places:
     def __init__(self, what: str, most: int) -> None:
         self.what = what
         self.most = most
-        self._taken: collections.Counter[int] = collections.Counter()  # by uid
+        self._taken: collections.Counter[str] = collections.Counter()  # by party: who comes as one is one
 
     @property
     def taken(self) -> int:
         """How many are taken."""
         return self._taken.total()
 
-    def check(self, uid: int) -> None:
-        """Raises Busy when there is no place for the user now."""
+    def check(self, party: str) -> None:
+        """Raises Busy when there is no place for the party now."""
         if self.taken >= self.most:
             raise Busy(f"{self.most} {self.what} are under way", hint="try again when one of them has ended")
-        if self._taken[uid] >= max(1, self.most // 2):
-            told = f"{self._taken[uid]} {self.what} of uid {uid} are under way"
-            raise Busy(told, hint="one user can have half of all places; end one of them, or try again later")
+        if self._taken[party] >= max(1, self.most // 2):
+            told = f"{self._taken[party]} {self.what} of {party} are under way"
+            raise Busy(told, hint="one can have half of all places; end one of them, or try again later")
 
     @contextlib.contextmanager
-    def place(self, uid: int) -> Iterator[None]:
+    def place(self, party: str) -> Iterator[None]:
         """A place for one; raises Busy as `check` does."""
-        self.check(uid)
-        self._taken[uid] += 1
+        self.check(party)
+        self._taken[party] += 1
         try:
             yield
         finally:
-            self._taken[uid] -= 1
-            if not self._taken[uid]:
-                del self._taken[uid]
+            self._taken[party] -= 1
+            if not self._taken[party]:
+                del self._taken[party]
 
 
 class Threads:
@@ -56,7 +56,7 @@ class Threads:
         self.places = Places(what, most)
         self._limiter = anyio.CapacityLimiter(most)
 
-    async def run(self, uid: int, call: Callable[[], T]) -> T:
-        """The call's result; raises Busy when there is no place for the user."""
-        with self.places.place(uid):
+    async def run(self, party: str, call: Callable[[], T]) -> T:
+        """The call's result; raises Busy when there is no place for the party."""
+        with self.places.place(party):
             return await anyio.to_thread.run_sync(call, limiter=self._limiter)

@@ -17,7 +17,7 @@ from orchestrator.api.comparison import (
     view_endpoints,
 )
 from orchestrator.api.guard import said
-from orchestrator.api.peers import uid_of
+from orchestrator.api.peers import caller_of
 from orchestrator.api.views import (
     AppliedView,
     CheckedView,
@@ -104,7 +104,7 @@ def service_routes(control: Control) -> APIRouter:
     ) -> AppliedView:
         """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells."""
         said(request, "dry-run" if dry_run else "apply", _name_in(text))
-        applied = control.apply(text, dry_run=dry_run, expected=expected, by=uid_of(request))
+        applied = control.apply(text, dry_run=dry_run, expected=expected, by=caller_of(request).uid)
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
         return view_applied(applied, control.instances)
@@ -178,7 +178,7 @@ def _rollouts(router: APIRouter, control: Control) -> None:
         if wish.paused:
             control.pause(name)
         else:
-            control.resume(name, by=uid_of(request))
+            control.resume(name, by=caller_of(request).uid)
         return standing(name)
 
     @router.post("/{name}/rollout/next", tags=["rollouts"])
@@ -195,7 +195,7 @@ def _rollouts(router: APIRouter, control: Control) -> None:
         """Applies an old revision again, as a new one; a rollout that runs is superseded. A dry run only tells."""
         back = () if wish.to is None else ("--to", str(wish.to))
         said(request, "rollout", "undo", name, *back, *(("--dry-run",) if dry_run else ()))
-        by = uid_of(request)
+        by = caller_of(request).uid
         applied = control.undo(name, to=wish.to, dry_run=dry_run, expected=expected, by=by)
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'

@@ -89,11 +89,11 @@ class Watchers:
         self._event = 0  # likewise, the number of an event
         self._astray = False  # something was not told
 
-    def respond(self, lookout: Lookout, uid: int) -> StreamingResponse:
+    def respond(self, lookout: Lookout, party: str) -> StreamingResponse:
         """The watch as a response; raises Busy when there are too many. Called in the event loop."""
-        self.places.check(uid)
+        self.places.check(party)
         headers = {"cache-control": "no-store"}
-        return StreamingResponse(self._frames(lookout, uid), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._frames(lookout, party), media_type="text/event-stream", headers=headers)
 
     def end(self) -> None:
         """Ends them all. Called in the event loop."""
@@ -103,11 +103,11 @@ class Watchers:
 
     # In the event loop
 
-    async def _frames(self, lookout: Lookout, uid: int) -> AsyncIterator[bytes]:
+    async def _frames(self, lookout: Lookout, party: str) -> AsyncIterator[bytes]:
         watch = Watch(lookout)
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(self.places.place(uid))
+                held.enter_context(self.places.place(party))
             except Busy:  # Somebody took the last one since `respond`; the client tries again and hears why.
                 return
             self._open.add(watch)

@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.api import connections, guard, image_routes
 from orchestrator.api.listening import Listener, bind
-from orchestrator.api.peers import Access, Admission, Caller, Peer
+from orchestrator.api.peers import Admission, Caller, Peer, local
 from orchestrator.api.places import Places
 from orchestrator.api.server import serve
 from orchestrator.client.client import Client
@@ -28,6 +28,7 @@ from orchestrator.drivers.tools.command import run
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.log import Seldom
 from orchestrator.model import Agent, Instance, Silence
+from orchestrator.model.right import Right
 from tests.world.api_daemon import SHOP, Daemon
 from tests.world.waiting import comes_true, until
 
@@ -45,7 +46,7 @@ class As(Admission):
 
     def caller(self, peer: Peer) -> Caller:
         """Him."""
-        return Caller(peer=dataclasses.replace(peer, uid=self.uid), access=Access.ALL)
+        return local(dataclasses.replace(peer, uid=self.uid), Right.ADMIN)
 
 
 @pytest.fixture
@@ -188,15 +189,15 @@ def test_one_user_cannot_have_all_places() -> None:
     places = Places("uploads", 4)
     with contextlib.ExitStack() as held:
         for _ in range(2):
-            held.enter_context(places.place(1))
+            held.enter_context(places.place("uid 1"))
         with pytest.raises(Busy, match="2 uploads of uid 1"):
-            places.check(1)
-        held.enter_context(places.place(2))
-        held.enter_context(places.place(3))
+            places.check("uid 1")
+        held.enter_context(places.place("uid 2"))
+        held.enter_context(places.place("uid 3"))
         with pytest.raises(Busy, match="4 uploads are under way"):
-            places.check(4)
+            places.check("uid 4")
     assert places.taken == 0
-    with Places("uploads", 1).place(1):
+    with Places("uploads", 1).place("uid 1"):
         pass
 
 

@@ -1,0 +1,76 @@
+"""Which right each request needs: THE table, for all doors of the daemon.
+
+What is not in it needs the right of an admin, so that a new route is closed to all others until somebody opens it
+here; a test compares the table with the routes of the app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from orchestrator.model.right import Right
+
+# A viewer sees nothing with a secret in it: a console shows what a guest prints. An operator changes what runs, with
+# the files, images and old revisions that an admin has brought; what he asks for can name no secret of the host.
+NEEDS: Final[Mapping[str, Right]] = {
+    "GET /healthz": Right.VIEWER,
+    "GET /openapi.json": Right.VIEWER,
+    "GET /v1/verify": Right.VIEWER,
+    "GET /v1/services": Right.VIEWER,
+    "GET /v1/services/*": Right.VIEWER,
+    "GET /v1/services/*/endpoints": Right.VIEWER,
+    "GET /v1/services/*/revisions": Right.VIEWER,
+    "GET /v1/services/*/rollout": Right.VIEWER,
+    "GET /v1/services/*/file": Right.VIEWER,
+    "GET /v1/instances": Right.VIEWER,
+    "GET /v1/instances/watch": Right.VIEWER,
+    "GET /v1/instances/*": Right.VIEWER,
+    "GET /v1/instances/*/why": Right.VIEWER,
+    "GET /v1/instances/*/agent": Right.VIEWER,
+    "GET /v1/operations": Right.VIEWER,
+    "GET /v1/operations/*": Right.VIEWER,
+    "GET /v1/operations/*/watch": Right.VIEWER,
+    "GET /v1/events": Right.VIEWER,
+    "GET /v1/events/watch": Right.VIEWER,
+    "GET /v1/images": Right.VIEWER,
+    "GET /v1/images/*": Right.VIEWER,
+    "GET /v1/incoming": Right.VIEWER,
+    "GET /v1/unused-images": Right.VIEWER,
+    "GET /v1/instances/*/console": Right.OPERATOR,
+    "POST /v1/operations": Right.OPERATOR,
+    "PUT /v1/protection": Right.OPERATOR,
+    "PUT /v1/services/*/instances": Right.OPERATOR,
+    "PUT /v1/services/*/rollout": Right.OPERATOR,
+    "POST /v1/services/*/rollout/next": Right.OPERATOR,
+    "POST /v1/services/*/rollout/undo": Right.OPERATOR,
+    "POST /v1/services": Right.ADMIN,
+    "POST /v1/services/check": Right.ADMIN,
+    "DELETE /v1/services/*": Right.ADMIN,
+    "POST /v1/images": Right.ADMIN,
+    "POST /v1/images/*/verify": Right.ADMIN,
+    "PUT /v1/images/*/suggested": Right.ADMIN,
+    "PUT /v1/images/*/names/*": Right.ADMIN,
+    "DELETE /v1/images/*": Right.ADMIN,
+    "DELETE /v1/unused-images": Right.ADMIN,
+    "POST /v1/verify/repair": Right.ADMIN,
+    "POST /v1/backup": Right.ADMIN,
+}
+
+
+def needed(method: str, path: str) -> Right:
+    """The right that a request needs; where several lines of the table mean it, the highest of theirs."""
+    asked = "GET" if method == "HEAD" else method
+    rights = [right for line, right in NEEDS.items() if _means(line, asked, path)]
+    return max(rights, key=list(Right).index, default=Right.ADMIN)
+
+
+def _means(line: str, method: str, path: str) -> bool:
+    """Whether a line of the table means the request: `*` is one part of a path, whatever it is, but not none."""
+    of, _, pattern = line.partition(" ")
+    parts, wanted = path.split("/"), pattern.split("/")
+    return (
+        of == method
+        and len(parts) == len(wanted)
+        and all(want in (part, "*") and part for part, want in zip(parts[1:], wanted[1:], strict=True))
+    )
