@@ -53,7 +53,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": problems.ProblemBody}, "5XX": {"model": problems.ProblemBody}},
-        dependencies=[Depends(heeded.query_is_heeded)],
+        dependencies=[Depends(heeded.query_is_heeded), Depends(heeded.body_is_heeded)],
         generate_unique_id_function=lambda route: route.name,
     )
     watchers = Watchers(control)

@@ -43,6 +43,11 @@ class Doors:
         self._admissions = {str(listener.path): listener.admission for listener in listeners}
         self.places = Places("connections", CONNECTIONS_MAX)
         self.refusals = Seldom(log, TOLD_EVERY_S)
+        self._ended = False
+
+    def end(self) -> None:
+        """The server stops: who was let in a moment ago and is met only now would be waited for by nobody."""
+        self._ended = True
 
     def caller(self, transport: asyncio.Transport) -> Caller | None:
         """Who came; None by a listener that is none of ours. Raises Unreachable when he is gone already."""
@@ -50,7 +55,12 @@ class Doors:
         return None if admission is None else admission.caller(peer_of(transport.get_extra_info("socket")))
 
     def check_room(self, transport: asyncio.Transport) -> None:
-        """Raises Busy when this connection has one of the last descriptors: it has got the lowest that was free."""
+        """Raises Busy when this connection has one of the last descriptors: it has got the lowest that was free.
+
+        And when the server stops.
+        """
+        if self._ended:
+            raise Busy("the daemon is being stopped", hint="ask again when it is back")
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         kept = min(DESCRIPTORS_KEPT, limit // 4)
         self.places.most = min(CONNECTIONS_MAX, max(2, (limit - kept) // 2))

@@ -60,9 +60,10 @@ class Server:
     """A running API. `stop` ends it, its watches and its socket files."""
 
     def __init__(self, app: FastAPI, listeners: Sequence[Listener]) -> None:
+        self._connection = connection_of(listeners)
         config = uvicorn.Config(
             app,
-            http=connection_of(listeners),
+            http=self._connection,
             ws="none",
             backlog=BACKLOG,
             loop="asyncio",
@@ -87,9 +88,13 @@ class Server:
         if not self._server.ready.wait(START_WITHIN_S):
             raise WaitedTooLong(f"the API did not start within {START_WITHIN_S:.0f} s", hint="see the log")
 
+    def end(self) -> None:
+        """Begins to end it, and waits for nothing. From any thread."""
+        self._server.end()
+
     def stop(self) -> None:
         """Ends it; repeating that is fine. Raises WaitedTooLong when a request does not end."""
-        self._server.end()
+        self.end()
         self._thread.join(STOP_WITHIN_S)
         for path in self._paths:
             path.unlink(missing_ok=True)
@@ -97,6 +102,7 @@ class Server:
             raise WaitedTooLong(f"the API did not stop within {STOP_WITHIN_S:.0f} s", hint="see the log")
 
     def _end_what_lasts(self) -> None:
+        self._connection.doors.end()
         self._app.state.uploads.end()
         self._app.state.watchers.end()
 

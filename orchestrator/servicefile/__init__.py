@@ -7,9 +7,9 @@ images, secrets and records that it names are looked up in a step of its own, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from orchestrator.errors import InvalidInput
+from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import Image, ServiceSpec
 from orchestrator.servicefile.answers import computer_faults as computer_faults
 from orchestrator.servicefile.draft import STORAGE_NAME_MAX as STORAGE_NAME_MAX
@@ -20,12 +20,16 @@ from orchestrator.servicefile.resolution import Known as Known
 from orchestrator.servicefile.resolution import RoleNow, SecretFault, no_fault, no_role
 from orchestrator.servicefile.resolution import resolve as resolve
 from orchestrator.servicefile.resolution import role_faults as role_faults
-from orchestrator.servicefile.tree import line_in, read_tree
+from orchestrator.servicefile.tree import Map, line_in, read_tree
 
 
 def read(source: str) -> Draft:
     """What the file says by itself. Pure; raises InvalidInput only for a text that is no tree of values."""
-    tree, faults = read_tree(source)
+    return draft_of(*read_tree(source))
+
+
+def draft_of(tree: Map, faults: Sequence[Problem]) -> Draft:
+    """What a tree that was read, with `faults` in it, says by itself. Pure."""
     reader = Reader(tree)
     reader.problems.extend(faults)
     return read_draft(reader)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.errors import InvalidInput
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os, ServiceSpec
-from orchestrator.servicefile import parse
+from orchestrator.servicefile import draft_of
+from orchestrator.servicefile.resolution import Known, no_fault, no_role, resolve
 from orchestrator.servicefile.tree import Map, read_tree
 
 _OF_WINDOWS = ("services", "delayed")  # below `ready`; Linux has units
@@ -17,16 +17,18 @@ _OF_WINDOWS = ("services", "delayed")  # below `ready`; Linux has units
 
 def check(source: str) -> ServiceSpec:
     """The service that the file describes; raises InvalidInput with every fault that needs no host to be seen."""
-    kinds = dict(_kinds(source))
-    return parse(source, lambda reference: _stand_in(kinds.get(reference, (Os.LINUX, AnswerFormat.NOCLOUD))))
+    tree, faults = read_tree(source)  # once: a large text costs a second
+    kinds = dict(_kinds(tree))
+
+    def find_image(reference: str) -> Image:
+        return _stand_in(kinds.get(reference, (Os.LINUX, AnswerFormat.NOCLOUD)))
+
+    return resolve(draft_of(tree, faults), Known(find_image=find_image, secret_fault=no_fault, role_now=no_role))
 
 
-def _kinds(source: str) -> Iterator[tuple[str, tuple[Os, AnswerFormat]]]:
+def _kinds(tree: Map) -> Iterator[tuple[str, tuple[Os, AnswerFormat]]]:
     """What the roles say of the images that they name; of two that differ one is wrong, and the last is believed."""
-    try:
-        roles = read_tree(source)[0].get("roles")
-    except InvalidInput:
-        return  # It is told when the file is read.
+    roles = tree.get("roles")
     for role in roles.values() if isinstance(roles, Map) else ():
         if isinstance(role, Map) and isinstance(reference := role.get("image"), str):
             kind = _kind(_below(role, "answers"), _below(role, "ready"))

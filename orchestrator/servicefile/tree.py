@@ -24,6 +24,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
     SequenceStartEvent,
 )
+from vmrole_unattend.yaml_tags import BoundedScanner
 
 from orchestrator.errors import InvalidInput, Problem
 
@@ -59,6 +60,7 @@ _SYNTAX = (
     ("sequence entries are not allowed here", "a list that begins behind its key", "begin it on the next line"),
     ("expected the node content, but found '<stream end>'", "an end before the value", "close every [, { and quote"),
     ("expected the node content", "no value where one should stand", "write one; a text of such signs in quotes"),
+    ("the tag ", "", "remove it"),
     ("found unknown escape character", "", "use single quotes, in which a \\ is a \\"),
 )
 _STRING_TAGS = (None, "!", "tag:yaml.org,2002:str")
@@ -120,6 +122,7 @@ def read_tree(source: str) -> tuple[Map, tuple[Problem, ...]]:
 def _events(source: str) -> Iterator[Event]:
     # Typ "safe" skips comments instead of keeping them: a file of nothing else is read in a fraction of the time.
     yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner = BoundedScanner
     yield from yaml.parse(source)
 
 

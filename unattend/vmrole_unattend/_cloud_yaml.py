@@ -11,9 +11,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from vmrole_unattend.yaml_tags import BoundedScanner
+
 Path = tuple[str | int, ...]
 
 _NODES_MAX = 50_000  # aliases counted as often as they stand: a few lines can name each other a billion times
+_INTEGER_BITS_MAX = 4096
 _TAG = "tag:yaml.org,2002:"
 _UNSIGNED = re.compile(r"[eE][0-9]")
 _QUOTED = re.compile(
@@ -48,6 +51,7 @@ class CloudYaml:
 def read(text: str) -> CloudYaml:
     """The one document of a text. Raises Broken."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner = BoundedScanner
     yaml.version = (1, 1)  # `yes` is true, 0644 is octal
     builder = _Builder(yaml)
     try:
@@ -61,7 +65,7 @@ def read(text: str) -> CloudYaml:
         raise Broken(_QUOTED.sub("'…'", problem), mark.line + 1 if mark else 1) from error
     except RecursionError as error:
         raise Broken("nested too deeply", 1) from error
-    except ValueError as error:  # a number or date that only looks like one
+    except (ValueError, OverflowError) as error:  # a number or date that only looks like one
         raise Broken("a value cannot be read as the number or date that it looks like", builder.line) from error
     return CloudYaml(value, builder.lines, tuple(builder.twice))
 
@@ -119,4 +123,7 @@ class _Builder:
             return node.value
         if node.tag == f"{_TAG}float" and ("." not in node.value or _UNSIGNED.search(node.value)):
             return node.value
-        return self._yaml.constructor.construct_object(node)
+        value: object = self._yaml.constructor.construct_object(node)
+        if isinstance(value, int) and value.bit_length() > _INTEGER_BITS_MAX:
+            raise ValueError  # as Python itself refuses to read or write so many decimal digits
+        return value

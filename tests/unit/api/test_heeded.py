@@ -53,6 +53,48 @@ def test_a_key_that_a_body_has_not_is_refused(daemon: Daemon, method: str, path:
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "key"),
+    [
+        ("POST", "/v1/operations", '{"verb": "restart", "subject": "shop", "verb": "rebuild"}', "verb"),
+        ("POST", "/v1/operations", '{"verb": "rebuild", "subject": "web-0.shop", "subject": "shop"}', "subject"),
+        ("POST", "/v1/operations", '{"verb": "rebuild", "subject": "shop", "s\\u0075bject": "shop"}', "subject"),
+        ("PUT", "/v1/services/shop/instances", '{"roles": {"web": 3}, "roles": {"web": 0}}', "roles"),
+        ("PUT", "/v1/services/shop/instances", '{"roles": {"web": 3, "web": 0}}', "roles.web"),
+        ("PUT", "/v1/services/shop/rollout", '{"paused": true, "paused": false}', "paused"),
+        ("PUT", "/v1/protection", '{"subject": "shop", "protected": true, "protected": false}', "protected"),
+        ("POST", "/v1/services/check", '{"documents": [{"a": {"b": 1, "b": 2}}]}', "documents.0.a.b"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "application/x+json"])
+def test_a_key_of_a_body_that_is_there_twice_is_refused(
+    daemon: Daemon, method: str, path: str, body: str, key: str, kind: str
+) -> None:
+    """Readers of JSON take the last, in silence: a wish that was corrected by hand must not be the other one."""
+    before = daemon.present.all(Service), daemon.present.all(Operation)
+    status, told = ask(daemon, method, path, body.encode(), kind)
+    assert (status, "it is there twice" in told, f'"body.{key}"' in told) == (422, True, True), told
+    assert (daemon.present.all(Service), daemon.present.all(Operation)) == before
+
+
+def test_a_condition_that_is_there_twice_is_refused(daemon: Daemon) -> None:
+    """Of two revisions the caller has read one at most."""
+    revision = daemon.control.service("shop").revision
+    body = b'{"roles": {"web": 2}}'
+    head = f'PUT /v1/services/shop/instances HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-Match: "{revision}"\r\n'
+    for more, status in (('If-Match: "1"\r\n', b"422"), ("", b"200")):
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        answer = exchange(daemon.socket, f"{head}{more}{kind}".encode() + body)
+        assert answer.split()[1] == status, answer
+
+
+def test_no_depth_of_a_body_is_too_much(daemon: Daemon) -> None:
+    """A body that no reader takes is refused as that; one that says everything once is heeded."""
+    for body in (b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b'{"documents": [' + b"[" * 900 + b"]" * 900 + b"]}"):
+        assert ask(daemon, "POST", "/v1/services/check", body)[0] in (400, 422)
+    assert ask(daemon, "PUT", "/v1/services/shop/instances", b'{"roles": {"web": 2}}')[0] == 200
+
+
+@pytest.mark.parametrize(
     ("method", "path", "hint"),
     [
         ("POST", "/v1/services?dryRun=true", "did you mean dry_run?"),

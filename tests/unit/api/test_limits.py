@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -413,3 +414,24 @@ def test_what_is_no_request_is_answered_as_an_error_of_ours(daemon: Daemon, monk
     for sent, error in ((half, WaitedTooLong), (b"rubbish\r\n\r\n", InvalidInput)):
         with connected(daemon.socket, sent) as raw, Answer(raw) as answer, pytest.raises(error):
             decoded(answer)
+
+
+def test_who_comes_while_it_stops_is_hung_up_on(daemon: Daemon) -> None:
+    """Also one that the loop has let in and not met yet: nobody else would close it, nor wait for it."""
+    knocked = threading.Event()
+    blocked = threading.Event()
+
+    @daemon.app.get("/block")
+    async def block() -> None:
+        """Keeps the loop from its sockets; the server ends between letting the other in and meeting him."""
+        blocked.set()
+        assert knocked.wait(WITHIN_S)
+        asyncio.get_running_loop().call_soon(daemon.server.end)
+
+    with connected(daemon.socket, b"GET /block HTTP/1.1\r\nhost: x\r\n\r\n") as first:
+        assert blocked.wait(WITHIN_S)
+        with connected(daemon.socket) as late:
+            knocked.set()
+            late.settimeout(connections.HEADERS_WITHIN_S / 2)
+            assert b"the daemon is being stopped" in rest_of(late)
+        assert rest_of(first).startswith(b"HTTP/1.1 200")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from vmrole_unattend import _cloud_yaml
 
@@ -37,3 +39,27 @@ def test_tags_and_merges_are_user_datas() -> None:
     text = "base: &base\n  one: 1\nkey:\n  <<: *base\n  two: 2\n"
     assert read_tree(text)[0]["key"] == {"<<": {"one": 1}, "two": 2}
     assert _cloud_yaml.read(text).value == {"base": {"one": 1}, "key": {"one": 1, "two": 2}}
+
+
+@pytest.mark.parametrize("around", ["key: !{} x\n", "key: !<{}> x\n", "!{} key: x\n", "key: [!{} x]\n"])
+def test_a_long_tag_costs_no_more_than_a_long_word(around: str) -> None:
+    """It is refused at its first characters: decoded, one of a megabyte would take a quarter of a minute."""
+    name = "a" * 100_000
+    began = time.process_time()
+    read_tree(f"key: {name}\n")
+    word_s = time.process_time() - began
+    began = time.process_time()
+    with pytest.raises(InvalidInput, match="no meaning here") as caught:
+        read_tree(around.format(name))
+    assert caught.value.hint == "remove it"
+    with pytest.raises(_cloud_yaml.Broken, match="no meaning here"):
+        _cloud_yaml.read(around.format(name))
+    assert time.process_time() - began < 2 * word_s + 0.05
+
+
+@pytest.mark.parametrize("number", ["1:" * 3_000 + "1.5", "0x" + "f" * 5_000, "1" * 5_000, "1:" * 3_000 + "1"])
+def test_a_number_that_nobody_can_show_is_refused(number: str) -> None:
+    """In user-data, where base 60 and 16 make numbers that Python does not write in decimals, nor keep as a float."""
+    with pytest.raises(_cloud_yaml.Broken, match="cannot be read as the number"):
+        _cloud_yaml.read(f"key: {number}\n")
+    assert isinstance(read_tree(f"key: {number}\n")[0]["key"], str)

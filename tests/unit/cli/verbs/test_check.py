@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InvalidInput
 from orchestrator.servicefile import offline
+from orchestrator.servicefile.tree import read_tree
 from tests.unit.cli.verbs.service_files import A, B, service, write
 from tests.world.command_line import Run, runner
 from tests.world.places import REPOSITORY
@@ -36,6 +38,19 @@ def test_what_is_sound_is_said_to_be_so_without_a_daemon(run: Run) -> None:
         assert run(str(REPOSITORY / "docs" / "examples" / example))[0] == 0
     write(a_yaml=f"{A}---\n{B}")
     assert run("-f", "a.yaml") == (0, "", "2 documents: no fault\n")
+
+
+def test_a_large_file_is_read_once() -> None:
+    """What the roles say of their images is taken from the same tree: a text of a megabyte costs a second to read."""
+    text = A.replace("image: micro", "image: micro\n    drain: " + "a word " * 60_000)
+    began = time.process_time()
+    tree, _faults = read_tree(text)
+    once_s = time.process_time() - began
+    assert "roles" in tree
+    began = time.process_time()
+    with pytest.raises(InvalidInput):
+        offline.check(text)
+    assert time.process_time() - began < 1.5 * once_s
 
 
 def test_all_faults_of_all_files_are_told_with_their_places(run: Run, tmp_path: Path) -> None:
