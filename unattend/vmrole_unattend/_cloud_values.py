@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import functools
 import itertools
 import re
 import zoneinfo
@@ -25,6 +26,9 @@ _KEY_TYPE = re.compile(
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _LABELS = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 _OPERATORS = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "<<", "2>", "2>&1", "&>", "1>&2", ">&2"})
+_SEPARATORS = frozenset({"|", ";", "&", "<", ">"})
+_BEFORE_A_PROGRAM = re.compile(r"(/usr)?(/bin/)?(sudo|env|nice|nohup|time)|cloud-init-per|-\w+|[A-Z_]+=.*")
+_OWN_OPERATORS = frozenset({"[", "test", "expr", "grep", "egrep", "fgrep", "sed", "awk", "tr"})  # read such words
 _ENDS = re.compile(
     r"(sudo\s+)?((/usr)?/s?bin/)?(systemctl\s+)?(reboot|poweroff|halt|shutdown)(?![\w.-])(?!\s+(-c|--help))|init\s+[06]"
 )
@@ -200,7 +204,7 @@ def _commands(commands: object, key: str) -> Iterator[Fault]:
     for number, command in enumerate(commands if isinstance(commands, list) else ()):
         words = [str(word) for word in command] if isinstance(command, list) else []
         at = (key, number)
-        if words[:1] != ["sh"] and any(word in _OPERATORS for word in words[1:]):
+        if _meant_for_a_shell(words):
             message = "is a list, so no shell reads it: what is meant for one is an argument"
             yield Fault(at, "no-shell", message, "write it as one text, or [sh, -c, '…']")
         if len(words) == 1 and re.search(r"\s", words[0].strip()):
@@ -211,19 +215,40 @@ def _commands(commands: object, key: str) -> Iterator[Fault]:
             yield Fault(at, "restarts", message, "leave it out: setup ends in a restart by itself", note=True)
 
 
+def _meant_for_a_shell(words: Sequence[str]) -> bool:
+    """Whether an argument is an operator of a shell's, and not a word of the program itself."""
+    at = next((number for number, word in enumerate(words) if not _BEFORE_A_PROGRAM.fullmatch(word)), 0)
+    program = words[at].rpartition("/")[2] if words else ""
+    if program in _OWN_OPERATORS or words[:1] == ["sh"]:
+        return False
+    for before, word in itertools.pairwise(words[at:]):
+        if word not in _OPERATORS or (before.startswith("-") and word in _SEPARATORS):
+            continue  # the separator of `cut -d ;`
+        if word == ";" and program == "find":
+            continue
+        return True
+    return False
+
+
 def _names(config: Mapping[str, object]) -> Iterator[Fault]:
     for key in ("hostname", "fqdn"):
         name = _text(config.get(key))
         if name and not _LABELS.fullmatch(name):
             yield Fault((key,), "name", "is no name of a host", "labels of letters, digits and '-'")
     zone = _text(config.get("timezone"))
-    known = zoneinfo.available_timezones()
+    known = _zones() if zone else frozenset()
     if zone and known and zone not in known and not _MOVED_ZONES.match(zone) and not zone.startswith("/"):
         yield Fault(("timezone",), "zone", "is no time zone that this host knows", "like Europe/Berlin or UTC")
     for kind in ("servers", "pools"):
         for number, server in enumerate(_list(_mapping(config.get("ntp")).get(kind))):
             if "://" in _text(server) or re.search(r"\s", _text(server)):
                 yield Fault(("ntp", kind, number), "name", "is neither a name nor an address", "without a scheme")
+
+
+@functools.cache
+def _zones() -> frozenset[str]:
+    """Of this host: looking is a walk through a thousand files."""
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _packages(packages: object) -> Iterator[Fault]:

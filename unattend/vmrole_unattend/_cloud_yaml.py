@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.scanner import ScannerError
 
 from vmrole_unattend.yaml_tags import BoundedScanner
 
@@ -18,6 +19,9 @@ Path = tuple[str | int, ...]
 _NODES_MAX = 50_000  # aliases counted as often as they stand: a few lines can name each other a billion times
 _INTEGER_BITS_MAX = 4096
 _TAG = "tag:yaml.org,2002:"
+_GROUPS = frozenset(f"{_TAG}{name}" for name in ("seq", "map", "omap", "pairs", "set")) | {"!"}
+_PYTHON2_TEXT = f"{_TAG}python/unicode"  # cloud-init's own addition (cloudinit/safeyaml.py)
+_COMMENTS = re.compile(r"#[^\n]*")
 _UNSIGNED = re.compile(r"[eE][0-9]")
 _QUOTED = re.compile(
     r"'(?!<)[^']{3,}'"
@@ -31,6 +35,21 @@ class Broken(Exception):
         super().__init__(problem)
         self.problem = problem
         self.line = line
+
+
+class TooMuch(Broken):
+    """More than is looked at here; cloud-init may take it."""
+
+
+class _Scanner(BoundedScanner):
+    """Takes no tab for a blank between brackets; PyYAML does not, and JSON is often indented by tabs."""
+
+    def scan_to_next_token(self) -> None:
+        reader, start = self.reader, self.reader.pointer
+        super().scan_to_next_token()
+        between = reader.buffer[start : reader.pointer]
+        if "\t" in between and "\t" in _COMMENTS.sub("", between):
+            raise ScannerError(None, None, "found a tab where only blanks may stand", reader.get_mark())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,9 +68,9 @@ class CloudYaml:
 
 
 def read(text: str) -> CloudYaml:
-    """The one document of a text. Raises Broken."""
+    """The one document of a text. Raises Broken, and TooMuch where it has no end that is worth waiting for."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.Scanner = BoundedScanner
+    yaml.Scanner = _Scanner
     yaml.version = (1, 1)  # `yes` is true, 0644 is octal
     builder = _Builder(yaml)
     try:
@@ -65,7 +84,7 @@ def read(text: str) -> CloudYaml:
         raise Broken(_QUOTED.sub("'…'", problem), mark.line + 1 if mark else 1) from error
     except RecursionError as error:
         raise Broken("nested too deeply", 1) from error
-    except (ValueError, OverflowError) as error:  # a number or date that only looks like one
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:  # by a tag of its own, too
         raise Broken("a value cannot be read as the number or date that it looks like", builder.line) from error
     return CloudYaml(value, builder.lines, tuple(builder.twice))
 
@@ -85,10 +104,12 @@ class _Builder:
         self._nodes += 1
         self.line = node.start_mark.line + 1
         if self._nodes > _NODES_MAX:
-            raise Broken(f"more than {_NODES_MAX} entries, aliases counted", self.line)
+            raise TooMuch(f"more than {_NODES_MAX} entries, aliases counted", self.line)
         self.lines.setdefault(path, self.line)
         if isinstance(node, ScalarNode):
             return self._scalar(node)
+        if isinstance(node, SequenceNode | MappingNode) and node.tag not in _GROUPS:
+            raise Broken("a tag that cloud-init's reader does not know", self.line)
         if isinstance(node, SequenceNode):
             return [self.build(child, (*path, number)) for number, child in enumerate(node.value)]
         assert isinstance(node, MappingNode), node
@@ -109,12 +130,16 @@ class _Builder:
         for key, child in node.value:
             if key.tag == f"{_TAG}merge":
                 for merged in child.value if isinstance(child, SequenceNode) else (child,):
-                    if isinstance(merged, MappingNode):
-                        yield from ((name, None, value) for name, _, value in self._pairs(merged))
+                    if not isinstance(merged, MappingNode):
+                        raise Broken("what is merged is no mapping", merged.start_mark.line + 1)
+                    yield from ((name, None, value) for name, _, value in self._pairs(merged))
         for key, child in node.value:
             if key.tag != f"{_TAG}merge":
                 if not isinstance(key, ScalarNode):
                     raise Broken("a key is not a text", key.start_mark.line + 1)
+                self.line = key.start_mark.line + 1
+                if key.tag != f"{_TAG}value":  # "=" is a key like any other
+                    self._scalar(key)  # for its tag, or the date that it looks like, may be none
                 yield str(key.value), key, child
 
     def _scalar(self, node: ScalarNode) -> object:
@@ -123,6 +148,8 @@ class _Builder:
             return node.value
         if node.tag == f"{_TAG}float" and ("." not in node.value or _UNSIGNED.search(node.value)):
             return node.value
+        if node.tag == _PYTHON2_TEXT:
+            return str(node.value)
         value: object = self._yaml.constructor.construct_object(node)
         if isinstance(value, int) and value.bit_length() > _INTEGER_BITS_MAX:
             raise ValueError  # as Python itself refuses to read or write so many decimal digits

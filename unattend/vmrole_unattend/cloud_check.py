@@ -11,6 +11,7 @@ import dataclasses
 import email
 import email.message
 import enum
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from vmrole_unattend import _cloud_schema, _cloud_values, _cloud_yaml, multipart
 from vmrole_unattend.errors import AnswersInvalid
 
+FINDINGS_MAX = 200  # a person reads no more, and hostile text has no end
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\$\{\w+\}|%\{\s?(if|for)\b")
 _INVISIBLE = re.compile("[\u00ad\u200b\u202a-\u202e\u2060\u2066-\u2069]|(?<=\n)[ \t]*\u00a0|(?<!^)\ufeff")
 _ENV_WITH_MORE = re.compile(r"#!\s*\S*/env\s+(?!-)[^\s=]+\s+\S")
@@ -85,7 +87,7 @@ def check(user_data: str, *, where: str = "user-data", schema_file: Path | None 
         if not handled and content_type not in _HANDLED:
             message = f"{_cloud_schema.shown(content_type)} means nothing to cloud-init, which passes over the part"
             found.append(_warning(name, 0, "no-handler", message, "like text/cloud-config or text/x-shellscript"))
-        found += _part(content_type, text, name, schema_file)
+        found += itertools.islice(_part(content_type, text, name, schema_file), FINDINGS_MAX + 1 - len(found))
     return _with_one_note_each(found, where)
 
 
@@ -94,7 +96,8 @@ def _part(content_type: str, text: str, where: str, schema_file: Path | None) ->
     yield from _invisible(text, where)
     match content_type:
         case "text/cloud-config":
-            yield from sorted(_cloud_config(text, where, schema_file), key=lambda finding: finding.line)
+            findings = itertools.islice(_cloud_config(text, where, schema_file), FINDINGS_MAX + 1)
+            yield from sorted(findings, key=lambda finding: finding.line)
         case "text/cloud-config-archive":
             yield from _archive(text, where, schema_file)
         case "text/cloud-config-jsonp":
@@ -113,7 +116,7 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[D
     try:
         document = _cloud_yaml.read(text)
     except _cloud_yaml.Broken as error:
-        yield _warning(where, error.line, "yaml", error.problem, _broken(text))
+        yield _warning(where, error.line, "yaml", error.problem, _broken(text, error))
         return
     for line, path in document.twice:
         yield _warning(where, line, "twice", "is given again, and what stood there before is lost", path=path)
@@ -157,8 +160,10 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[D
         yield _by_schema(where, schema_file)
 
 
-def _broken(text: str) -> str:
+def _broken(text: str, error: _cloud_yaml.Broken) -> str:
     """What is to be done about a text that is no YAML."""
+    if isinstance(error, _cloud_yaml.TooMuch):
+        return "nothing of it was looked at: make it smaller, or put the data into a file of its own"
     if _TEMPLATE.search(text):
         return "this is a template: fill it in first"
     return "cloud-init would pass over the whole part"
@@ -169,7 +174,7 @@ def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Diagno
     try:
         document = _cloud_yaml.read(text)
     except _cloud_yaml.Broken as error:
-        yield _warning(where, error.line, "yaml", error.problem, _broken(text))
+        yield _warning(where, error.line, "yaml", error.problem, _broken(text, error))
         return
     entries = document.value
     if not isinstance(entries, list):
@@ -253,7 +258,7 @@ def _handler(text: str, where: str) -> Iterator[Diagnostic]:
 
 
 def _script(text: str, where: str) -> Iterator[Diagnostic]:
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")  # as cloud-init does, where the first line ends so (dos2unix)
     at = 1 if lines[0].startswith("#cloud-boothook") and len(lines) > 1 else 0
     first = lines[at]
     if not first.startswith("#!"):
@@ -264,10 +269,7 @@ def _script(text: str, where: str) -> Iterator[Diagnostic]:
             message = "has no #!, and the kernel runs no such file"
             yield _warning(where, at + 1, "interpreter", message, "let #!/bin/sh follow the first line")
         return
-    if first.endswith("\r"):
-        message = "ends as on Windows: the kernel would look for an interpreter whose name ends in a carriage return"
-        yield _warning(where, at + 1, "line-end", message, "save it with line ends of Unix")
-    elif not first[2:].strip().startswith("/"):
+    if not first[2:].strip().startswith("/"):
         yield _warning(where, at + 1, "interpreter", "names no interpreter by its whole path", "like #!/bin/sh")
     elif _ENV_WITH_MORE.match(first):
         message = "hands env all that follows as one name, and no program is called so"
@@ -293,6 +295,9 @@ def _with_one_note_each(found: list[Diagnostic], where: str) -> list[Diagnostic]
     said = [finding for finding in found if finding.code not in (_SCHEMA, _UNCHECKED)]
     schema = [dataclasses.replace(finding, part=where) for finding in found if finding.code == _SCHEMA]
     unchecked = [finding for finding in found if finding.code == _UNCHECKED]
+    if len(found) > FINDINGS_MAX:
+        more = _warning(where, 0, "more", "there is more to be said of it", "mend these, and look again")
+        said[FINDINGS_MAX:] = [dataclasses.replace(more, severity=Severity.NOTE)]
     return said + schema[:1] + unchecked[:1]
 
 

@@ -14,6 +14,7 @@ import email.message
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from email import errors
 
 from vmrole_unattend.errors import AnswersInvalid
 
@@ -214,28 +215,34 @@ def _first_line(text: str, reader: Reader) -> str:
 
 def _leaves(user_data: str, where: str, reader: Reader) -> Iterator[Part]:
     """The parts of a MIME message that are not containers, each checked."""
-    message = email.message_from_string(user_data)
+    try:
+        found_parts = list(email.message_from_string(user_data).walk())
+    except RecursionError as error:
+        hint = "put the parts beside each other: cloud-init runs them in the order in which they stand"
+        raise AnswersInvalid("MIME messages within MIME messages, too deep", where=where, hint=hint) from error
     leaves = 0
-    for number, found in enumerate(message.walk()):
+    for number, found in enumerate(found_parts):
         place = f"{where}: MIME part {number}" if number else f"{where}: MIME"
         _refuse_defects(found, place)
         if found.get_content_maintype() != "multipart":
             leaves += 1
             yield _leaf(found, place, reader)
     if not leaves:
-        raise AnswersInvalid("a MIME message without a part", where=where)
+        raise AnswersInvalid("a MIME message without a part", where=where, hint="begin each with the line --BOUNDARY")
 
 
 def _leaf(found: email.message.Message, where: str, reader: Reader) -> Part:
     content_type = found.get_content_type()
     if found.is_multipart() or content_type in reader.deaf_to:
-        raise AnswersInvalid(f"{content_type} means nothing to {reader.name}", where=where)
+        hint = "like text/cloud-config or text/x-shellscript"
+        raise AnswersInvalid(f"{content_type} means nothing to {reader.name}", where=where, hint=hint)
     if _COMPRESSED.fullmatch(content_type):
         raise AnswersInvalid(f"{content_type}: compressed parts are refused", where=where, hint="send it as it is")
     headers = tuple((name, str(value)) for name, value in found.raw_items())
     for name, value in headers:
         if not (name + value).isascii():
-            raise AnswersInvalid(f"header {name[:40]!r} is not ASCII", where=where)
+            hint = "write it in letters without accents"
+            raise AnswersInvalid(f"header {name[:40]!r} is not ASCII", where=where, hint=hint)
     body = found.get_payload()
     assert isinstance(body, str), type(body)
     if found.get_content_maintype() != "text":
@@ -273,7 +280,30 @@ def _decoded(found: email.message.Message, body: str, where: str) -> str:
 def _refuse_defects(found: email.message.Message, where: str) -> None:
     for defect in found.defects:
         reason = " ".join((type(defect).__doc__ or type(defect).__name__).split())
-        raise AnswersInvalid(f"broken MIME: {reason}", where=where)
+        raise AnswersInvalid(f"broken MIME: {reason}", where=where, hint=_remedy(defect))
+
+
+def _remedy(defect: errors.MessageDefect) -> str:
+    """What to do about what Python's reader of mail finds."""
+    match defect:
+        case errors.CloseBoundaryNotFoundDefect():
+            return "end it with the line --BOUNDARY--; without it nobody knows whether something was cut off"
+        case errors.NoBoundaryInMultipartDefect():
+            return 'name the line between the parts: Content-Type: multipart/mixed; boundary="BOUNDARY"'
+        case errors.StartBoundaryNotFoundDefect() | errors.MultipartInvariantViolationDefect():
+            return "begin each part with the line --BOUNDARY, spelt as behind boundary="
+        case (
+            errors.InvalidBase64PaddingDefect()
+            | errors.InvalidBase64CharactersDefect()
+            | errors.InvalidBase64LengthDefect()
+        ):
+            return "encode the part anew: base64 FILE"
+        case errors.InvalidMultipartContentTransferEncodingDefect():
+            return "say the encoding in each part, not for all of them"
+        case errors.FirstHeaderLineIsContinuationDefect() | errors.MissingHeaderBodySeparatorDefect():
+            return "write each header as NAME: VALUE, and an empty line below them"
+        case _:
+            return "make it anew: cloud-init devel make-mime, or write one cloud-config"
 
 
 def _refuse_compressed(user_data: str, where: str) -> None:

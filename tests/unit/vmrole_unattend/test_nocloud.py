@@ -27,6 +27,8 @@ ANSWERS = nocloud.Answers(
 )
 _SIZE = multipart.SIZE_MAX_BYTES
 _MIME = 'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n'
+_LEVELS = "".join(f'--b{n}\nContent-Type: multipart/mixed; boundary="b{n + 1}"\n\n' for n in range(3_000))
+_DEEP = f'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b0"\n\n{_LEVELS}'
 
 
 def _mime(*parts: str) -> str:
@@ -71,6 +73,7 @@ def _parts(user_data: bytes) -> list[tuple[str, str]]:
         (_MIME, "MIME", "broken MIME"),
         (_MIME + "--b\nContent-Type: text/cloud-config\n\na: 1\n", "MIME", "broken MIME"),
         ("MIME-Version: 1.0\nContent-Type: multipart/mixed\n\nx", "MIME", "broken MIME"),
+        (_DEEP, "user-data", "too deep"),
         (_mime("Content-Type: text/plain\n\nhello"), "MIME part 1", "names no type"),
         (_mime("Content-Type: text/jinja2\n\n## template: jinja\n#cloud-config\n"), "MIME part 1", "templates"),
         (_mime("Content-Type: text/cloud-config\n\n## template: jinja\n"), "MIME part 1", "templates"),
@@ -102,6 +105,7 @@ def test_user_data_that_cannot_be_meant_is_refused(user_data: str, where: str, w
             refuse(user_data)
         assert where in refused.value.where
         assert what in refused.value.message
+        assert refused.value.hint or "U+" in what
         assert "hello" not in str(refused.value), "user-data may be a secret"
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", str(refused.value))
 
