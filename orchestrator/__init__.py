@@ -21,6 +21,7 @@ Beside them, each with a contract of its own:
     drivers       who answers the ports: families that know no other, on tools/
     host          configuration, and the doctor
     imagefiles    our readers of disk formats
+    testing       fixtures of pytest, for other people's images and services
 """
 
 __version__ = "0.1.0"

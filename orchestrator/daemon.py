@@ -147,6 +147,7 @@ def running(settings: Config) -> Iterator[None]:
             traffic=host.front.balancer.traffic,
             probed=host.front.balancer.probed,
             agent=host.machine.guest.agent,
+            inside=host.machine.inside,
             present=present,
         )
         app = create_app(
@@ -225,6 +226,7 @@ def _host(
                 media=AnswerDiscs(layout, secrets.of),
                 hypervisor=machines.hypervisor,
                 guest=machines.guest,
+                inside=machines.inside,
                 network=network,
                 clock=clock,
             ),

@@ -16,6 +16,7 @@ from orchestrator import __version__
 from orchestrator.api import heeded, problems
 from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
+from orchestrator.api.inside_routes import inside_routes
 from orchestrator.api.instance_routes import instance_routes
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
@@ -93,6 +94,7 @@ def create_app(
 
     app.include_router(service_routes(control))
     app.include_router(instance_routes(control, watchers, console))
+    app.include_router(inside_routes(control))
     app.include_router(image_routes(images))
     return app
 

@@ -34,6 +34,7 @@ _VERBS = (
     "why",
     "events",
     "console",
+    "exec",
     "ssh",
     "ssh-config",
     "inventory",

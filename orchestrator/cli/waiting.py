@@ -11,6 +11,7 @@ from orchestrator.cli.progress import Progress
 from orchestrator.cli.progress import progress as new_progress
 from orchestrator.client import clock, states
 from orchestrator.client.client import Client
+from orchestrator.client.states import hopeless, off, settled
 from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
 
 if TYPE_CHECKING:
@@ -20,29 +21,6 @@ if TYPE_CHECKING:
     Test = Callable[[wire.InstanceView], bool]
 
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
-
-
-def settled(row: wire.InstanceView) -> bool:
-    """Whether an instance serves, at least as new as it was asked to be, or is off as it was asked to be; one that is
-    to go is not settled yet.
-    """
-    if row["stop_asked"]:
-        return off(row)
-    return states.serves(row["phase"]) and not _behind(row) and not row["removing"]
-
-
-def off(row: wire.InstanceView) -> bool:
-    """Whether an instance is stopped because somebody asked for that."""
-    return states.is_off(row["phase"]) and row["stop_asked"] and not row["removing"]
-
-
-def hopeless(row: wire.InstanceView) -> bool:
-    """Whether an instance has failed and nobody has asked for another try: waiting cannot help."""
-    return states.has_failed(row["phase"]) and not _behind(row) and not row["removing"] and not row["stop_asked"]
-
-
-def _behind(row: wire.InstanceView) -> bool:
-    return (row["generation"], row["boot"]) < (row["wanted_generation"], row["wanted_boot"])
 
 
 def end_of(timeout_s: float | None) -> float | None:

@@ -161,6 +161,32 @@ class Client:
                     transport.decoded(answer)
                 return answer.body(), transport.Told(answer.headers)["console-place"]
 
+    def begin_command(self, name: str, command: Sequence[str], given: bytes = b"") -> wire.CommandView:
+        """Has a program started in a guest; `given` is its standard input."""
+        import base64
+
+        wish: wire.CommandWish = {"command": list(command), "input": base64.b64encode(given).decode()}
+        found: wire.CommandView = self._json("POST", f"/v1/instances/{transport.part(name)}/commands", wish, {})
+        return found
+
+    def command(self, name: str, command_id: str) -> wire.CommandView:
+        """How a program in a guest has ended, or that it runs."""
+        path = f"/v1/instances/{transport.part(name)}/commands/{transport.part(command_id)}"
+        found: wire.CommandView = self.call("GET", path)
+        return found
+
+    def file_part(self, name: str, path: str, offset: int, size_bytes: int) -> bytes:
+        """A part of a file in a guest; less than was asked for is its end."""
+        query = {"path": path, "offset": offset, "size_bytes": size_bytes}
+        found: bytes = self.call("GET", f"/v1/instances/{transport.part(name)}/file", query, raw=True)
+        return found
+
+    def put_file_part(self, name: str, path: str, offset: int, data: bytes) -> None:
+        """Puts bytes to a place of a file in a guest; at 0 into a new or an emptied one."""
+        headers = {"content-type": "application/octet-stream"}
+        query = {"path": path, "offset": offset}
+        self.call("PUT", f"/v1/instances/{transport.part(name)}/file", query, body=data, headers=headers)
+
     def act(self, verb: wire.Verb, subject: str, *, together: int | None = None, labels: str = "") -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
         wish: wire.Wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}

@@ -90,6 +90,18 @@ class Command(TypedDict):
     description: str
     restart: AnswersRestart
 
+class CommandView(TypedDict):
+    id: str
+    ended: bool
+    status: int | None
+    output: str
+    errors: str
+    whole: bool
+
+class CommandWish(TypedDict):
+    command: list[str]
+    input: NotRequired[str]
+
 class Compared(TypedDict):
     name: str
     instances: int

@@ -39,7 +39,7 @@ from orchestrator.model import (
     Silence,
     Verb,
 )
-from orchestrator.ports import Clock, Store, Write
+from orchestrator.ports import Clock, Inside, Store, Write
 from orchestrator.rules import addressing
 from orchestrator.servicefile.difference import Change, difference, unfinished
 from orchestrator.servicefile.resolution import SecretFault, no_fault
@@ -69,6 +69,7 @@ class Control(Rolling):
             [Collection[PoolName]], Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]
         ] = lambda _: {},
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
+        inside: Inside | None = None,
         present: Present | None = None,
     ) -> None:
         super().__init__(store, present or Present(store), clock, find_image)
@@ -79,6 +80,7 @@ class Control(Rolling):
         self.traffic = traffic
         self.probed = probed
         self.agent = agent
+        self.inside = inside
         self._applying = threading.Lock()  # Addresses and memory are given out over all services.
 
     # Services

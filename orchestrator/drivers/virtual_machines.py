@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from orchestrator.drivers.evidence import Evidence, Transcript
+from orchestrator.drivers.guest.agent_inside import AgentInside
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
@@ -27,6 +28,7 @@ class VirtualMachines:
     connection: LibvirtConnection  # shared with whoever else talks to the same libvirtd
     hypervisor: LibvirtHypervisor
     guest: LibvirtGuest
+    inside: AgentInside
     evidence: Evidence
 
 
@@ -78,6 +80,7 @@ def _opened(
             connection=connection,
             hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine, guest.forget),
             guest=guest,
+            inside=AgentInside(channel),
             evidence=evidence,
         )
     finally:

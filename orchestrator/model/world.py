@@ -62,6 +62,16 @@ class Silence:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a command ended that somebody had run in a guest, and what it printed."""
+
+    status: int  # exit status; -1 when a signal ended it
+    output: bytes = b""
+    errors: bytes = b""
+    whole: bool = True  # False: it printed more than is kept
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Which boot the guest is in. Ids are lower-case UUIDs, checked by the driver; "" where unknown."""
 

@@ -13,7 +13,7 @@ import dataclasses
 
 from orchestrator.ports.front import Balancer, Front, Held, Vips
 from orchestrator.ports.images import ImageFiles, Received
-from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Machine, Network
+from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Inside, Machine, Network
 from orchestrator.ports.store import (
     CHANGES_KEPT,
     COMMIT_BYTES_MAX,
@@ -45,6 +45,7 @@ __all__ = [
     "Host",
     "Hypervisor",
     "ImageFiles",
+    "Inside",
     "Machine",
     "Network",
     "Received",

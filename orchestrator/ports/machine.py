@@ -15,6 +15,7 @@ from orchestrator.model import (
     Missing,
     Notice,
     Probe,
+    Ran,
     Service,
     Services,
     Silence,
@@ -122,6 +123,29 @@ class Guest(Protocol):
         """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""
 
 
+class Inside(Protocol):
+    """What people have done in a guest through its agent; nothing is decided by it. Answers are checked here.
+
+    Raises Transient while the agent is silent, Conflict for what it does not allow or cannot do, NotFound for a
+    program or file that the guest does not have.
+    """
+
+    def begin(self, instance: Instance, argv: Sequence[str], given: bytes) -> int:
+        """Starts a program with `given` as its standard input; returns its number in this boot of the guest.
+
+        The one verb that is not safe to repeat, but after Transient; Permanent: it may have begun.
+        """
+
+    def ended(self, instance: Instance, pid: int) -> Ran | None:
+        """How it ended; None while it runs. The last ones can be asked for again."""
+
+    def read(self, instance: Instance, path: str, offset: int, size_bytes: int) -> bytes:
+        """So many bytes of a file from an offset on; fewer at its end."""
+
+    def write(self, instance: Instance, path: str, offset: int, data: bytes) -> None:
+        """Puts bytes to a place of a file; at offset 0 into a new or an emptied one."""
+
+
 class Network(Protocol):
     """Private networks, reservations, and guards: against spoofing, and around the service's VIP."""
 
@@ -162,5 +186,6 @@ class Machine:
     media: AnswerMedia
     hypervisor: Hypervisor
     guest: Guest
+    inside: Inside
     network: Network
     clock: Clock

@@ -20,7 +20,7 @@ from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machines
 from orchestrator.model import DiskFormat, Instance, InstanceName
-from orchestrator.ports import Guest, Hypervisor
+from orchestrator.ports import Guest, Hypervisor, Inside
 from tests.contract.suites.stage import NETWORK, SUBNET, make_instance
 from tests.lab.harness import places
 from tests.lab.harness.lab import Lab
@@ -54,6 +54,7 @@ class RealStage:
         self.image_sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
         self.hypervisor: Hypervisor = machines.hypervisor
         self.guest: Guest = machines.guest
+        self.inside: Inside = machines.inside
         self.woken = woken
         self._opened = opened
         self._disks = QemuImgDisks(layout)

@@ -83,6 +83,7 @@ class Daemon:
                 traffic=host.front.balancer.traffic,
                 probed=host.front.balancer.probed,
                 agent=host.machine.guest.agent,
+                inside=host.machine.inside,
                 present=self.present,
             )
             self.app = self._made()

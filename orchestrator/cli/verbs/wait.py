@@ -7,8 +7,9 @@ import click
 from orchestrator.cli import names
 from orchestrator.cli.options import Duration, examples
 from orchestrator.cli.progress import progress
-from orchestrator.cli.waiting import end_of, full_subject, off, until_gone, until_serving, until_settled
+from orchestrator.cli.waiting import end_of, full_subject, until_gone, until_serving, until_settled
 from orchestrator.client.client import Client
+from orchestrator.client.states import off
 from orchestrator.errors import Conflict, NotFound
 
 

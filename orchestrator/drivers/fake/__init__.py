@@ -7,12 +7,13 @@ setup, answers nothing while it boots, and every call that would break an invari
 from __future__ import annotations
 
 from orchestrator import ports
+from orchestrator.drivers.fake.inside import FakeInside
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork, FakeVips
 from orchestrator.drivers.fake.world import FakeMachine, Faults, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
-__all__ = ["FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
+__all__ = ["FakeInside", "FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
 
 
 def fake_host(world: World) -> ports.Host:
@@ -22,6 +23,7 @@ def fake_host(world: World) -> ports.Host:
         media=FakeMedia(world),
         hypervisor=FakeHypervisor(world),
         guest=FakeGuest(world),
+        inside=FakeInside(world),
         network=FakeNetwork(world),
         clock=world,
     )

@@ -54,13 +54,15 @@ _NOT_CONNECTED: Final = re.compile(r"not connected|not running|disappeared")  # 
 _FROZEN: Final = re.compile(r"frozen state")
 # libvirt's words around an agent's error, whose code and beginning differ by release.
 _ANSWERED_NO: Final = re.compile(r"QEMU agent command '[a-z-]+': (.*)", re.DOTALL)
-RIGHTS: Final = (  # The commands that are asked for while a guest is watched; of no other is a right remembered.
+RIGHTS: Final = (  # The commands that are asked for; of no other is a right remembered.
     "guest-exec",
     "guest-exec-status",
     "guest-file-open",
     "guest-file-read",
     "guest-file-seek",
     "guest-file-close",
+    "guest-file-write",
+    "guest-file-flush",
     "guest-get-host-name",
     "guest-get-osinfo",
     "guest-ping",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from orchestrator.model import Instance, InstanceName, Nic, Role, Setup, Size
-from orchestrator.ports import Guest, Hypervisor
+from orchestrator.ports import Guest, Hypervisor, Inside
 from tests.world.instances import instance_of
 
 SERVICE = "shop"
@@ -21,6 +21,7 @@ class Stage(Protocol):
 
     hypervisor: Hypervisor
     guest: Guest
+    inside: Inside
     image_sha256: str
 
     def lay(self, instance: Instance, *, disc: bool = True) -> None:

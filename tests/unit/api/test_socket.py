@@ -155,6 +155,10 @@ def test_who_may_look_sees_no_console_and_changes_nothing(tmp_path: Path) -> Non
         assert client.why("web-0")
         for refused in (
             lambda: client.console("web-0", 10),
+            lambda: client.begin_command("web-0", ["id"]),
+            lambda: client.command("web-0", "1-1-1"),
+            lambda: client.file_part("web-0", "/etc/shadow", 0, 10),
+            lambda: client.put_file_part("web-0", "/x", 0, b""),
             lambda: client.apply(SHOP, dry_run=True),
             lambda: client.act("restart", "web-0"),
             lambda: client.remove("shop"),

@@ -34,6 +34,7 @@ GIVEN: dict[str, object] = {  # by the type of a parameter
     "bool": True,
     "int | None": NUMBER,
     "Sequence[str]": [WORD],
+    "bytes": b"x",
     "Mapping[str, int]": {WORD: NUMBER},
     "wire.Deadlines": {"setup_s": 1.0, "ready_s": 1.0},
     "BinaryIO": io.BytesIO(),

@@ -1,0 +1,55 @@
+"""`vmrole exec`: a command in a guest, through its agent."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+import click
+
+from orchestrator.cli import names, render
+from orchestrator.cli.options import Duration, examples
+from orchestrator.client import commands
+from orchestrator.client.client import Client
+from orchestrator.errors import InvalidInput
+
+INPUT_MAX_BYTES = 512 * 1024
+BY_SIGNAL = 255
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples("vmrole exec web-0.shop uname -a", "vmrole exec web-0 /bin/sh -c 'df / | tail -n 1'"),
+)
+@click.argument("instance", shell_complete=names.subject)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("-i", "--stdin", "reads", is_flag=True, help="Give it what stands on standard input, at most 512 KiB.")
+@click.option("--timeout", type=Duration(), help="Wait at most so long: 90s, 10m. Exit status 4 then; it goes on.")
+@click.pass_obj
+def exec(client: Client, instance: str, command: tuple[str, ...], reads: bool, timeout: float | None) -> int:
+    """Runs COMMAND in a guest as the user of its agent (root), without network; the exit status is the command's.
+
+    It is no terminal: what is printed comes when it has ended, the first MiB of it. No shell reads the words: for a
+    pipe, run /bin/sh -c. A command that a signal ended has the exit status 255.
+    """
+    given = sys.stdin.buffer.read(INPUT_MAX_BYTES + 1) if reads else b""
+    if len(given) > INPUT_MAX_BYTES:
+        raise InvalidInput(f"standard input has more than {INPUT_MAX_BYTES} bytes", hint="bring a file: vmrole cp")
+    name = client.instance(instance)["name"]
+    ended = commands.run(client, name, command, given=given, within_s=timeout)
+    _print(sys.stdout, ended.output)
+    _print(sys.stderr, ended.errors)
+    if not ended.whole:
+        render.say("it printed more than is kept; let it write to a file, and fetch that: vmrole cp")
+    return ended.status if 0 <= ended.status < BY_SIGNAL else BY_SIGNAL
+
+
+def _print(stream: TextIO, text: bytes) -> None:
+    """As it is into files and pipes; on a terminal without what a terminal obeys."""
+    if stream.isatty():
+        lines = text.decode(errors="replace").replace("\t", "    ").split("\n")
+        stream.write("\n".join(render.plain(line) for line in lines))
+    else:
+        stream.flush()
+        stream.buffer.write(text)
+    stream.flush()
