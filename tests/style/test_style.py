@@ -35,7 +35,7 @@ SHELL = sorted(
     for path in [
         *REPOSITORY.glob("vagrant/**/*.sh"),
         *(REPOSITORY / "vagrant" / "deb" / name for name in ("postinst", "prerm", "postrm")),
-        REPOSITORY / ".ci" / "run",
+        *(REPOSITORY / ".ci" / name for name in ("run", "kvm", "up")),
         *REPOSITORY.glob("images/**/*.sh"),
     ]
     if path.exists()
