@@ -46,6 +46,7 @@ class ServiceView:
 
     name: str
     vip: str
+    shared_vip: bool
     roles: tuple[Role, ...]
     network: ServiceNetwork
     removing: bool
@@ -255,6 +256,7 @@ def view_service(
     return ServiceView(
         name=service.name,
         vip=service.spec.vip,
+        shared_vip=service.spec.shared_vip,
         roles=tuple(masked(role) for role in service.spec.roles),
         network=service.network,
         removing=service.removing,

@@ -509,6 +509,7 @@ class ServiceNetwork(TypedDict):
 class ServiceView(TypedDict):
     name: str
     vip: str
+    shared_vip: bool
     roles: list[Role]
     network: ServiceNetwork
     removing: bool

@@ -31,7 +31,7 @@ from orchestrator.model import (
     instance_name,
 )
 from orchestrator.ports import COMMIT_BYTES_MAX
-from orchestrator.rules import addressing, quotas
+from orchestrator.rules import addressing, quotas, sharing
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.rules.standing import At, Course, Target, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
@@ -68,10 +68,10 @@ def check(
         raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
     _check_records(spec)
     for other in others:
-        if spec.vip and other.spec.vip == spec.vip:
-            raise Conflict(
-                f"vip: {spec.vip} is already the VIP of service {other.name}", hint="each service has its own"
-            )
+        if (fault := sharing.clash(spec, other.spec)) is not None:
+            if fault.key == "vip":
+                raise Conflict(f"vip: {fault.message}", hint=fault.hint)
+            raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
     if spec.vip:
         kept = before is not None and spec.vip == before.vip
         addressing.check_vip(spec.vip, capacity.pool, None if kept else capacity.vip_pool())

@@ -60,10 +60,11 @@ def hold_vips(present: Present, host: Host) -> Held:
         unread = any(aside.kind == records.kind_of(Service) for aside in present.set_aside())
         held = host.front.vips.hold(of.keys() | host.front.vips.held() if unread else of.keys())
     now_s = host.machine.clock.now_s()
-    for vip in sorted(vip for vip in held.put_back if vip in of):
-        log.warning("%s: somebody removed %s", of[vip], vip)
+    for vip in sorted(held.put_back):
         told = f"somebody removed {vip} from the host: put back"
-        present.commit([], [Event(at_s=now_s, subject=of[vip], message=told)])
+        for name in of.get(vip, ()):
+            log.warning("%s: somebody removed %s", name, vip)
+            present.commit([], [Event(at_s=now_s, subject=name, message=told)])
     return held
 
 
@@ -173,7 +174,7 @@ class Reconciler:
 
     def wake_vip(self, vip: str, why: str) -> None:
         """Looks at the services of a virtual address."""
-        if service := self._present.vips().get(vip):
+        for service in self._present.vips().get(vip, ()):
             log.info("looking at service %s: %s", service, why)
             self.wake("service", service)
 

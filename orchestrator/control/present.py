@@ -138,7 +138,7 @@ class Present:
         """Every endpoint of the services that clients see: the same tuple until a service changes."""
         return self._those_faced().frontends
 
-    def vips(self) -> Mapping[str, str]:
+    def vips(self) -> Mapping[str, tuple[str, ...]]:
         """Whose each virtual address is, of those services: the same mapping until a service changes."""
         return self._those_faced().vips
 

@@ -191,13 +191,17 @@ def _network(
 
 
 def _vips(host: Host, services: Sequence[Service], instances: Sequence[Instance]) -> list[Finding]:
-    of = {service.spec.vip: service for service in services if service.spec.vip}
+    of: defaultdict[str, list[Service]] = defaultdict(list)
+    for service in services:
+        if service.spec.vip:
+            of[service.spec.vip].append(service)
     held = host.front.vips.held()
     found = [_stray(VIP_STRAY, vip, "an address of no service") for vip in held - of.keys()]
     laid = {one.service for one in instances if one.phase.traits.has_vm}
     for vip in of.keys() - held:
-        if of[vip].name in laid and not of[vip].removing:
-            found.append(Finding(code=Part.VIP, subject=of[vip].name, message=f"{vip} is not on the host"))
+        for service in of[vip]:
+            if service.name in laid and not service.removing:
+                found.append(Finding(code=Part.VIP, subject=service.name, message=f"{vip} is not on the host"))
     return found
 
 

@@ -309,6 +309,7 @@ class ServiceSpec:
     roles: tuple[Role, ...]
     labels: Labels = ()
     upgrade: Upgrade = Upgrade()
+    shared_vip: bool = False  # whether other services that say so may have endpoints at the same address
 
     def role(self, name: str) -> Role | None:
         """The role called `name`, if there is one."""

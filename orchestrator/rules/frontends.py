@@ -16,15 +16,19 @@ class Faced:
 
     services: tuple[Service, ...]
     frontends: tuple[Frontend, ...]
-    vips: Mapping[str, str]
+    vips: Mapping[str, tuple[str, ...]]
 
 
 def faced_of(services: Sequence[Service], endpoints: Mapping[str, Sequence[Frontend]]) -> Faced:
     """Of these services; `endpoints` are those of each, as `frontends_of` makes them, by its name."""
+    vips: dict[str, tuple[str, ...]] = {}
+    for one in services:
+        if one.spec.vip:
+            vips[one.spec.vip] = (*vips.get(one.spec.vip, ()), one.name)
     return Faced(
         services=tuple(services),
         frontends=tuple(itertools.chain.from_iterable(endpoints[one.name] for one in services)),
-        vips=MappingProxyType({one.spec.vip: one.name for one in services if one.spec.vip}),
+        vips=MappingProxyType(vips),
     )
 
 

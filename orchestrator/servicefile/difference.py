@@ -39,6 +39,9 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     changes = []
     if before.vip != after.vip:
         changes.append(Change(key="vip", before=before.vip, after=after.vip, effect="the address moves; no restart"))
+    if before.shared_vip != after.shared_vip:
+        was, is_now = (str(one.shared_vip).lower() for one in (before, after))
+        changes.append(Change(key="sharedVip", before=was, after=is_now, effect="no restart"))
     if before.labels != after.labels:  # Each role has them, and tells of them.
         olds, news = (",".join(f"{key}={text}" for key, text in spec.labels) for spec in (before, after))
         changes.append(Change(key="labels", before=olds, after=news, effect="no restart"))

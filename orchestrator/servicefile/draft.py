@@ -78,6 +78,7 @@ class Draft:
     tree: Map
     name: str
     vip: str
+    shared_vip: bool
     labels: Labels
     upgrade: Upgrade
     roles: tuple[RoleDraft, ...]
@@ -88,9 +89,10 @@ class Draft:
 def read_draft(reader: Reader) -> Draft:
     """The service in the reader's tree; what the reader has noted is in the draft's faults."""
     tree = reader.tree
-    top = reader.keys(tree, "", ("service", "vip", "labels", "upgrade", "roles"), ("service", "roles"))
+    top = reader.keys(tree, "", ("service", "vip", "sharedVip", "labels", "upgrade", "roles"), ("service", "roles"))
     name = reader.take(top, "", "service", _name)
     vip: str = reader.take(top, "", "vip", _address, "")
+    shared_vip: bool = reader.take(top, "", "sharedVip", boolean, False)
     labels = read_labels(reader, top, "")
     upgrade = read_upgrade(reader, top)
     roles: list[RoleDraft] = reader.members(top, "", "roles", functools.partial(_role, reader, labels))
@@ -100,10 +102,15 @@ def read_draft(reader: Reader) -> Draft:
     _unique_ports(reader, [draft.role for draft in roles])
     if "vip" not in top and any(draft.role.endpoints for draft in roles):
         reader.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
+    if shared_vip and not any(draft.role.endpoints for draft in roles):
+        reader.fault(
+            "sharedVip", "there is no endpoint that could be at a shared VIP", "leave it out, or add endpoints"
+        )
     return Draft(
         tree=tree,
         name=name or "",
         vip=vip,
+        shared_vip=shared_vip,
         labels=labels,
         upgrade=upgrade,
         roles=tuple(roles),

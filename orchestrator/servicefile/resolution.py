@@ -79,7 +79,14 @@ def read_service(reader: Reader, draft: Draft, known: Known) -> ServiceSpec:
         for problem in (*role_faults(roles), *computer_faults(draft.name, roles)):
             reader.fault(problem.key, problem.message, problem.hint)
         check_canary(reader, draft.upgrade, roles)
-    return ServiceSpec(name=draft.name, vip=draft.vip, roles=tuple(roles), labels=draft.labels, upgrade=draft.upgrade)
+    return ServiceSpec(
+        name=draft.name,
+        vip=draft.vip,
+        roles=tuple(roles),
+        labels=draft.labels,
+        upgrade=draft.upgrade,
+        shared_vip=draft.shared_vip,
+    )
 
 
 def role_faults(roles: Sequence[Role]) -> Iterator[Problem]:

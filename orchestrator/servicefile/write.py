@@ -26,6 +26,8 @@ def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str
     top: Node = {"service": spec.name}
     if spec.vip:
         top["vip"] = spec.vip
+    if spec.shared_vip:
+        top["sharedVip"] = True
     if spec.labels:
         top["labels"] = dict(spec.labels)
     if upgrade := _upgrade(spec):

@@ -576,6 +576,35 @@ def test_a_vip_answers_its_endpoints_and_an_echo_alone(
     HOST.run(["nft", "delete", "table", "ip", "theirs"])
 
 
+def test_a_shared_vip_answers_the_endpoints_of_all_and_an_echo_alone(
+    network: HostNetwork, shop: tuple[Service, list[Instance]]
+) -> None:
+    """Of those who share it, in whichever order they come, and of nobody who has gone; it is guarded all the time."""
+    service, instances = shop
+    blog, posts = make_service("blog", VIP, 1, [service])
+    blog = with_port(blog, 8082)
+
+    def answers() -> set[int]:
+        return {port for port in (80, 8082, 2222) if reaches(CLIENT_NAMESPACE, VIP, port)}
+
+    with serving("", 2222), serving("", 80, VIP), serving("", 8082, VIP):
+        assert answers() == {80}
+        network.lay(blog, posts)
+        assert answers() == {80, 8082}
+        for one, its in ((service, instances), (blog, posts)):
+            assert "FIREWALL-MISSING" not in {missing.part for missing in network.missing(one, its)}
+            network.lay(one, its)
+            assert answers() == {80, 8082}
+        network.lift(service)
+        assert answers() == {8082}
+        assert "FIREWALL-MISSING" not in {missing.part for missing in network.missing(blog, posts)}
+        network.lay(service, instances)
+        assert answers() == {80, 8082}
+        network.lift(blog)
+        assert answers() == {80}
+        assert CLIENT.run(["busybox", "ping", "-c1", "-W2", VIP], check=False).returncode == 0
+
+
 def test_what_a_vip_has_begun_goes_on(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
     """A connection to an endpoint that is gone meanwhile is not cut, nor one that the host opened from the VIP."""
     service, instances = shop

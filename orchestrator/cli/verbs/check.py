@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from orchestrator.cli.gathering import Fault, Given
 from orchestrator.cli.options import examples, format_option
 from orchestrator.cli.refusals import exit_status, problem_line
 from orchestrator.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from orchestrator.model import ServiceSpec
 
 
 @click.command(epilog=examples("vmrole check shop.yaml", "vmrole check services/ -o json"))
@@ -42,20 +46,24 @@ def check(files: tuple[str, ...], more: tuple[str, ...], form: str) -> int:
 
 def _faults(given: Sequence[Given]) -> Iterator[Fault]:
     """What each document says wrong, and what two of them cannot both have."""
+    from orchestrator.rules import sharing
     from orchestrator.servicefile import line_of, offline
 
-    vips: dict[str, Given] = {}
+    checked: list[tuple[Given, ServiceSpec]] = []
     for one in given:
         try:
             spec = offline.check(one.text)
         except InvalidInput as error:
             yield Fault(of=one, error=error)
             continue
-        if spec.vip and (other := vips.setdefault(spec.vip, one)) is not one and other.service != one.service:
-            told = f"{spec.vip} is already the VIP of service {other.service}, {other.place()}"
-            line = line_of(one.text, "vip")
-            problem = Problem(told, key="vip", line=line, hint="each service has its own")
-            yield Fault(of=one, error=InvalidInput(told, problems=(problem,)))
+        clashes = ((other, sharing.clash(spec, its)) for other, its in checked if other.service != one.service)
+        for other, clash in clashes:
+            if clash is not None:
+                told = f"{clash.message}, {other.place()}"
+                problem = replace(clash, message=told, line=line_of(one.text, clash.key))
+                yield Fault(of=one, error=InvalidInput(told, problems=(problem,)))
+                break
+        checked.append((one, spec))
 
 
 def _lines(given: Sequence[Given], faults: Sequence[Fault]) -> Iterator[str]:

@@ -52,7 +52,7 @@ def _service(client: Client, name: str) -> list[str]:
     state = "being deleted" if service["removing"] else serve
     head: list[tuple[str, object]] = [
         ("Service", service["name"]),
-        ("VIP", service["vip"]),
+        ("VIP", service["vip"] + (" (may be shared)" if service["shared_vip"] else "")),
         ("State", state),
         ("Labels", labels_of(service)),
         ("Network", f"{service['network']['subnet']} on {service['network']['bridge']}"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from orchestrator.drivers.network import shared_vips
 from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET, inet
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import Key, Set
@@ -65,9 +66,11 @@ class Firewall:
                 now = found.elements if found is not None else {}
                 elements = dict(now)
                 for one in _ours(table):
-                    want = wanted[table.family, one.name]
-                    commands += nft.change(table, one.name, now.get(one.name, {}), want, owner)
-                    elements[one.name] = nft.changed(now.get(one.name, {}), want, owner)
+                    there = now.get(one.name, {})
+                    for whose, want in _owned(one, elements, wanted[table.family, one.name], owner):
+                        commands += nft.change(table, one.name, there, want, whose)
+                        there = nft.changed(there, want, whose)
+                    elements[one.name] = there
                 if found is not None:
                     after[table.family] = dataclasses.replace(found, elements=elements)
             self._write(commands, {} if remade else after)
@@ -83,8 +86,9 @@ class Firewall:
                 if found is None or self._fixed.get(table.family, found.fixed) != found.fixed:
                     return True
                 for one in _ours(table):
-                    now, want = found.elements.get(one.name, {}), wanted[table.family, one.name]
-                    if nft.change(table, one.name, now, want, service.name):
+                    now = found.elements.get(one.name, {})
+                    owned = _owned(one, found.elements, wanted[table.family, one.name], service.name)
+                    if any(nft.change(table, one.name, now, want, owner) for owner, want in owned):
                         return True
         return False
 
@@ -102,7 +106,10 @@ class Firewall:
                     self._fixed.pop(table.family, None)
                     continue
                 for one in _ours(table):
-                    commands += nft.change(table, one.name, found.elements.get(one.name, {}), (), service_name)
+                    there = found.elements.get(one.name, {})
+                    for owner, want in _owned(one, found.elements, (), service_name):
+                        commands += nft.change(table, one.name, there, want, owner)
+                        there = nft.changed(there, want, owner)
             self._write(commands, {})
 
     def crowding(self) -> frozenset[str]:
@@ -156,6 +163,16 @@ class Firewall:
 def _ours(table: nft.Table) -> tuple[Set, ...]:
     """The sets that we fill."""
     return tuple(one for one in table.sets if not one.filled)
+
+
+def _owned(
+    one: Set, elements: Mapping[str, Mapping[Key, str]], want: Collection[Key], owner: str
+) -> list[tuple[str, frozenset[Key]]]:
+    """Which elements of the set are to be whose, when the owner wants these; all but VIPs are one service's alone."""
+    if one.name != "vips":
+        return [(owner, frozenset(want))]
+    ends = [end for name in ("endpoints", "datagrams") for end in elements.get(name, {}).items()]
+    return shared_vips.owned(elements.get(one.name, {}), ends, want, owner)
 
 
 def _marks(mac: str) -> tuple[str, str]:

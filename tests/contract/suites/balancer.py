@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.errors import Busy
-from orchestrator.model import PROBES_KEPT, InstanceName, PoolName, Standing
+from orchestrator.model import PROBES_KEPT, InstanceName, Member, PoolName, Standing
 from orchestrator.ports import Balancer
 from tests.world.endpoints import (
     ADDRESSES,
@@ -190,3 +192,19 @@ class BalancerContract:
             assert {one.why for one in results[ZERO]} == {""}
         patiently(lambda: balancer.leave(ZERO))
         assert balancer.probed([POOL]) == {}
+
+    def test_services_share_an_address(self, balancer: Balancer) -> None:
+        """Each has its endpoints at it; one comes and goes without the other's being disturbed."""
+        theirs = replace(ADMIN, pool=PoolName("blog.web.http"), service="blog")
+        blog = Member(name=InstanceName("web-0.blog"), address=ADDRESSES[ONE], pools=((theirs.pool, 8077),))
+        balancer.shape([HTTP])
+        balancer.join(member(ZERO))
+        patiently(lambda: balancer.shape([HTTP, theirs]))
+        balancer.join(blog)
+        assert {name: seat.pools for name, seat in balancer.seats().items()} == {
+            ZERO: (POOL,),
+            blog.name: (theirs.pool,),
+        }
+        patiently(lambda: balancer.leave(ZERO))
+        patiently(lambda: balancer.shape([theirs]))
+        assert {name: seat.standing for name, seat in balancer.seats().items()} == {blog.name: Standing.UP}

@@ -47,7 +47,7 @@ def test_what_nothing_has_changed_is_made_once() -> None:
     fabric.until(fabric.quiet)
     assert fabric.present.frontends() is before
     assert fabric.present.vips() is vips
-    assert vips == {"203.0.113.10": "shop"}
+    assert vips == {"203.0.113.10": ("shop",)}
     assert [service.name for service in fabric.present.faced()] == ["shop"]
 
     fabric.deploy(replace(web_role(instances=1), endpoints=()))

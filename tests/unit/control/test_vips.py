@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from orchestrator.control import records, verify
+from orchestrator.errors import Conflict, InvalidInput
 from orchestrator.model import Instance, Phase, Service, ServiceSpec
 from orchestrator.ports import Document, Write
 from tests.unit.control.fleet import deployed
@@ -82,6 +87,66 @@ def test_what_nobody_can_read_keeps_its_address() -> None:
         fabric.round()
     assert fabric.world.vips == {MINE, THEIRS}
     assert fabric.world.vips_taken_off == []
+
+
+def sharing(fabric: Fabric, name: str, port: int, **more: bool) -> None:
+    """Applies a service with one endpoint at the address that all of these share."""
+    role = web_role(instances=1)
+    [end] = role.endpoints
+    role = replace(role, endpoints=(replace(end, port=port),))
+    fabric.control.apply_spec(ServiceSpec(name=name, vip=MINE, roles=(role,), **{"shared_vip": True, **more}))
+
+
+def test_services_share_an_address_while_any_needs_it() -> None:
+    """Never taken off before the last has gone; each has its endpoints at it, and goes without the other's."""
+    fabric = Fabric()
+    sharing(fabric, "shop", 80)
+    sharing(fabric, "blog", 81)
+    fabric.until(fabric.quiet)
+    assert {(one.pool.split(".")[0], one.vip, one.port) for one in fabric.world.frontends} == {
+        ("shop", MINE, 80),
+        ("blog", MINE, 81),
+    }
+    assert fabric.present.vips() == {MINE: ("blog", "shop")}
+    fabric.remove()
+    fabric.until(lambda: fabric.present.find(Service, "shop") is None)
+    assert (fabric.world.vips, fabric.world.vips_taken_off) == ({MINE}, [])
+    assert [one.port for one in fabric.world.frontends] == [81]
+    fabric.control.remove("blog")
+    fabric.until(lambda: fabric.present.find(Service, "blog") is None)
+    assert (fabric.world.vips, fabric.world.vips_taken_off) == (set(), [MINE])
+
+
+def test_what_becomes_of_a_shared_address_is_told_of_all_who_need_it() -> None:
+    """In the ledger, by `verify`, and whoever holds it wakes them."""
+    fabric = Fabric()
+    sharing(fabric, "shop", 80)
+    sharing(fabric, "blog", 81)
+    fabric.until(fabric.quiet)
+    fabric.world.vips.clear()
+    found = verify.findings(fabric.host, fabric.present.all(Service), fabric.present.all(Instance))
+    assert [(one.code, one.subject) for one in found] == [("VIP-MISSING", "blog"), ("VIP-MISSING", "shop")]
+    fabric.daemon.attend(("service", "shop"))
+    told = {one.subject for one in fabric.store.events(after=0) if "somebody removed" in one.message}
+    assert told == {"blog", "shop"}
+
+
+def test_a_shared_address_has_each_port_once_and_only_for_those_who_share() -> None:
+    """The key of the port is named, or that of the address with who has to say more; nothing is changed."""
+    fabric = Fabric()
+    sharing(fabric, "shop", 80)
+    with pytest.raises(InvalidInput, match="is taken by service shop") as refused:
+        sharing(fabric, "blog", 80)
+    assert [one.key for one in refused.value.problems] == ["roles.web.endpoints.http.port"]
+    with pytest.raises(Conflict, match="already the VIP of service shop") as conflict:
+        sharing(fabric, "blog", 81, shared_vip=False)
+    assert "in the file of blog" in conflict.value.hint
+    sharing(fabric, "blog", 81)
+    with pytest.raises(Conflict, match="already the VIP of service blog"):
+        sharing(fabric, "shop", 80, shared_vip=False)
+    with pytest.raises(InvalidInput, match="port 81"):
+        sharing(fabric, "shop", 81)
+    sharing(fabric, "shop", 82)
 
 
 def _revision(fabric: Fabric, name: str) -> int:

@@ -91,8 +91,30 @@ def test_what_two_files_cannot_have_both_is_a_fault(run: Run) -> None:
     write(a_yaml=A, b_yaml=service("b", 11), c_yaml=f"# again\n{A}")
     status, out, _ = run(".")
     assert status == 2
-    assert "b.yaml:2: vip: 203.0.113.11 is already the VIP of service a, a.yaml:1 (each service has its own)" in out
+    assert "b.yaml:2: vip: 203.0.113.11 is already the VIP of service a, a.yaml:1 (choose another, or" in out
     assert "c.yaml:2: service: a stands in a.yaml:1 as well (keep one of the two)" in out
+
+
+def test_two_files_may_share_a_vip_when_both_say_so(run: Run) -> None:
+    """With ports of their own: else the line of the port has the fault, and of who says nothing that of the vip."""
+    ends = "    endpoints: {http: {port: 80}}\n"
+    shared = "sharedVip: true\nroles:"
+    a, b = (service(name, 11, more=ends).replace("roles:", shared) for name in "ab")
+    write(a_yaml=a, b_yaml=b.replace("80", "81"))
+    assert run(".")[0] == 0
+    write(b_yaml=b)
+    status, out, _ = run(".")
+    assert status == 2
+    line = b.splitlines().index("    endpoints: {http: {port: 80}}") + 1
+    told = (
+        "roles.web.endpoints.http.port: port 80 of 203.0.113.11 is taken by service a (roles.web.endpoints.http.port)"
+    )
+    assert f"b.yaml:{line}: {told}, a.yaml:1 (each port of a shared VIP once" in out
+    write(b_yaml=b.replace("80", "81").replace("sharedVip: true\n", ""))
+    status, out, _ = run(".")
+    assert (status, "say sharedVip: true in the file of b" in out) == (2, True)
+    write(b_yaml=b.replace(ends, ""))
+    assert "b.yaml:3: sharedVip: there is no endpoint that could be at a shared VIP" in run(".")[1]
 
 
 @pytest.mark.parametrize(
