@@ -4,7 +4,7 @@ The floors, top to bottom; imports go down them. pyproject.toml holds the same p
 
     cli           the command; verbs/ has its verbs
     daemon        the composition root: the only one who picks drivers
-    api           HTTP on a unix socket
+    api           HTTP on unix sockets, and by TLS
     control       the only writers: requests, turns, operations, the loop, and the present that everybody reads
     lifecycle     THE table: phase, step, next phase, deadline
     steps         a function for each phase: look, do the least that is missing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -15,12 +16,14 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator import log, ports
 from orchestrator.api.app import create_app
+from orchestrator.api.gate import Gate
 from orchestrator.api.listening import Listener, bind, group_id
+from orchestrator.api.network import Network, listen
 from orchestrator.api.peers import Admission
 from orchestrator.api.server import serve
 from orchestrator.client.transport import for_looking
@@ -31,6 +34,7 @@ from orchestrator.control.installation import installation_id
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
+from orchestrator.control.tokens import Tokens
 from orchestrator.control.upgrade import upgrade
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
@@ -53,10 +57,12 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.drivers.tools.room import Room
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
+from orchestrator.drivers.tools.server_tls import ServerTls
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
 from orchestrator.host import config
 from orchestrator.host.config import Config
+from orchestrator.host.config_keys import address_and_port
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Front, Host
 
@@ -108,6 +114,7 @@ def running(settings: Config) -> Iterator[None]:
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         stack.enter_context(sole_daemon(settings.libvirt_uri))
+        door = _door(settings, stack)
         store = stack.enter_context(SqliteStore(layout.records))
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
@@ -150,9 +157,11 @@ def running(settings: Config) -> Iterator[None]:
             inside=host.machine.inside,
             present=present,
         )
+        tokens = Tokens(present, clock)
         app = create_app(
             control,
             images,
+            tokens=tokens,
             console=layout.console,
             findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(present, host)],
             repair=lambda: _repair(present, host),
@@ -162,7 +171,7 @@ def running(settings: Config) -> Iterator[None]:
         bell.connect(reconciler)
         reconciler.start()
         stack.callback(reconciler.stop)
-        server = serve(app, *listeners)
+        server = serve(app, *listeners, network=door(Gate(tokens, clock)) if door else None)
         stack.callback(server.stop)
         yield
 
@@ -185,6 +194,19 @@ def _directories(settings: Config) -> Layout:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o711)  # Former versions let everybody list them.
     return layout
+
+
+def _door(settings: Config, stack: contextlib.ExitStack) -> Callable[[Gate], Network] | None:
+    """That to the network, where the host's owner wants one; it lacks who lets people in."""
+    if not settings.api_listen:
+        return None
+    if not settings.api_certificate:
+        hint = "api_certificate: a file with its certificate and private key"
+        raise ConfigError("api_listen: it is not said what the daemon proves itself with", hint=hint)
+    key, ca = (Path(name) if name else None for name in (settings.api_key, settings.api_client_ca))
+    tls = ServerTls(Path(settings.api_certificate), key, ca)
+    listener = stack.enter_context(listen(*address_and_port(settings.api_listen)))
+    return functools.partial(Network, listener, tls.context)
 
 
 def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:
@@ -312,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         with running(settings):
-            logger.info("listening on %s", settings.socket)
+            logger.info("listening on %s", " and ".join(filter(None, (str(settings.socket), settings.api_listen))))
             _tell_systemd("READY=1")
             stop.wait()
             logger.info("stopping; guests and the balancer go on")

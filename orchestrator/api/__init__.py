@@ -1,4 +1,4 @@
-"""The HTTP API on a unix socket: `bind` the socket, `create_app` over the core, `serve` it. No decisions here.
+"""The HTTP API on unix sockets, and to the network where it is let: `create_app` over the core, and `serve` it.
 
 What a request means is decided in `control`; what an error is worth is decided in `problems`.
 """

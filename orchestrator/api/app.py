@@ -20,8 +20,10 @@ from orchestrator.api.inside_routes import inside_routes
 from orchestrator.api.instance_routes import instance_routes
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
+from orchestrator.api.token_routes import token_routes
 from orchestrator.api.views import Health
 from orchestrator.control.requests import Control
+from orchestrator.control.tokens import Tokens
 from orchestrator.control.verify import Finding
 from orchestrator.model import InstanceName
 
@@ -36,6 +38,7 @@ def create_app(
     control: Control,
     images: Images,
     *,
+    tokens: Tokens,
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
@@ -43,9 +46,9 @@ def create_app(
 ) -> FastAPI:
     """The API over the core.
 
-    `console` says where the console log of an instance lies, `findings` compares the host with the records, and
-    `repair` removes what no record knows and tells what that was. `backup` is all records as they are now. Who may
-    ask is the listeners' to say (`serve`).
+    `tokens` are those that the API makes and takes away. `console` says where the console log of an instance lies,
+    `findings` compares the host with the records, and `repair` removes what no record knows and tells what that was.
+    `backup` is all records as they are now. Who may ask is the listeners' to say (`serve`).
     """
     app = FastAPI(
         title="vmrole",
@@ -96,6 +99,7 @@ def create_app(
     app.include_router(instance_routes(control, watchers, console))
     app.include_router(inside_routes(control))
     app.include_router(image_routes(images))
+    app.include_router(token_routes(tokens))
     return app
 
 

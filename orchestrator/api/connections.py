@@ -16,6 +16,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.api import problems
+from orchestrator.api.gate import Visitor
 from orchestrator.api.guard import is_upload
 from orchestrator.api.listening import Listener
 from orchestrator.api.peers import Caller, peer_of
@@ -91,20 +92,27 @@ class _Coarse(h11.Connection):
 
 
 class Connection(H11Protocol):
-    """HTTP/1.1 over a unix socket, with the caller in the state of every request: the peer, and what the listener
-    that he came by lets him do. A connection by any other listener has no caller, and the guard refuses it.
+    """HTTP/1.1 with the caller in the state of every request: the peer at a unix socket, and what the listener that
+    he came by lets him do. From the network there is a visitor instead, whose requests say one by one who asks. A
+    connection with neither is refused by the guard.
     """
 
     doors: Doors  # set by `connection_of`
+    visitor: Visitor | None = None  # of a connection from the network, which has TLS by now
+    place: contextlib.ExitStack | None = None  # what it has held since before the handshake
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Reads the credentials once: they are those of the moment of connect(2)."""
         super().connection_made(transport)
         self.conn = _Coarse(h11.SERVER, HEADERS_BYTES_MAX)
-        self._held = contextlib.ExitStack()
+        self._held = self.place or contextlib.ExitStack()
         self._waits_for = ""
         self._deadline: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
+        if self.visitor is not None:
+            self.app_state = {**self.app_state, "visitor": self.visitor}
+            self._set_deadline()
+            return
         try:
             caller = self.doors.caller(transport)
             self.doors.check_room(transport)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api import problems, rights
+from orchestrator.api.gate import Visitor
 from orchestrator.api.peers import Caller
 from orchestrator.api.places import Places
 from orchestrator.errors import Busy, Denied, InvalidInput
@@ -46,12 +47,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        caller: Caller | None = scope.get("state", {}).get("caller")
+        state = scope.setdefault("state", {})
+        caller: Caller | None = state.get("caller")
+        visitor: Visitor | None = state.get("visitor")
         try:
+            if visitor is not None:
+                caller = state["caller"] = visitor.caller(scope["headers"])
+                receive, send = _while_he_stands(caller, visitor, receive, send)
             caller = _admitted(scope, caller)
-        except Denied as denied:
-            self._refusals.warning("%s %s by %s: refused", scope["method"], _path(scope), caller or "an unknown peer")
-            await problems.answer(denied)(scope, receive, send)
+        except (Denied, Busy) as refused:
+            who = caller or visitor or "an unknown peer"
+            self._refusals.warning("%s %s by %s: refused", scope["method"], _path(scope), who)
+            await _refusal(refused, known=caller is not None or visitor is None)(scope, receive, send)
             return
         writes = scope["method"] not in _READS
         if writes:
@@ -73,6 +80,38 @@ class Guard:
             await self._app(scope, _capped(receive), send)
 
 
+def _while_he_stands(caller: Caller, visitor: Visitor, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Nothing more goes to a caller whose token was taken away or has expired, or comes from him: a watch and an
+    upload would outlast it.
+    """
+
+    async def take() -> Message:
+        message = await receive()
+        if caller.stands():
+            return message
+        visitor.hang_up()
+        return {"type": "http.disconnect"}
+
+    async def give(message: Message) -> None:
+        if caller.stands():
+            await send(message)
+        else:
+            visitor.hang_up()
+
+    return take, give
+
+
+def _refusal(error: Denied | Busy, *, known: bool) -> ASGIApp:
+    """403 for somebody who may not; 401 and 429 for nobody knows whom, who goes on sending for nothing."""
+    if known:
+        return problems.answer(error)
+    answer = problems.answer(error, 401 if isinstance(error, Denied) else 429)
+    if isinstance(error, Denied):
+        answer.headers["www-authenticate"] = "Bearer"
+    answer.headers["connection"] = "close"
+    return answer
+
+
 def is_upload(scope: Mapping[str, Any]) -> bool:
     """Whether the request brings an image, which is streamed, and not a document."""
     return (scope["method"], scope["path"]) == _UNCAPPED
@@ -85,6 +124,8 @@ def _admitted(scope: Scope, caller: Caller | None) -> Caller:
     at_socket = "be root or a member of the daemon's group"
     if caller.right is None:
         raise Denied(f"{caller.party} may not use this daemon", hint=at_socket)
+    if caller.uid is None and rights.is_local(scope["method"], scope["path"]):
+        raise Denied("this is done on the host itself", hint="vmrole token create, there")
     needed = rights.needed(scope["method"], scope["path"])
     if caller.right.holds(needed):
         return caller

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.requests import HTTPConnection
@@ -41,7 +42,10 @@ class Caller:
     party: str  # as which he takes places: "uid 1000"
     whence: str  # with the party, how the log names him: "pid 4711"
     right: Right | None  # None: he may do nothing here
-    uid: int | None = None  # None: he is no user of this host
+    uid: int | None = None  # None: he comes from the network, and is no user of this host
+    stands: Callable[[], bool] = dataclasses.field(
+        default=lambda: True, repr=False, compare=False
+    )  # his right, still
 
     def __str__(self) -> str:
         return f"{self.party} ({self.whence})"

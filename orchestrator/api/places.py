@@ -18,9 +18,10 @@ T = TypeVar("T")
 class Places:
     """Places for `what` ("uploads"), `most` of them. For the event loop alone."""
 
-    def __init__(self, what: str, most: int) -> None:
+    def __init__(self, what: str, most: int, *, each: int | None = None) -> None:
         self.what = what
         self.most = most
+        self._each = each  # for one party; None: half
         self._taken: collections.Counter[str] = collections.Counter()  # by party: who comes as one is one
 
     @property
@@ -32,9 +33,9 @@ class Places:
         """Raises Busy when there is no place for the party now."""
         if self.taken >= self.most:
             raise Busy(f"{self.most} {self.what} are under way", hint="try again when one of them has ended")
-        if self._taken[party] >= max(1, self.most // 2):
+        if self._taken[party] >= (self._each or max(1, self.most // 2)):
             told = f"{self._taken[party]} {self.what} of {party} are under way"
-            raise Busy(told, hint="one can have half of all places; end one of them, or try again later")
+            raise Busy(told, hint="one party cannot have all places; end one of them, or try again later")
 
     @contextlib.contextmanager
     def place(self, party: str) -> Iterator[None]:

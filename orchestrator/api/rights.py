@@ -59,7 +59,12 @@ NEEDS: Final[Mapping[str, Right]] = {
     "DELETE /v1/unused-images": Right.ADMIN,
     "POST /v1/verify/repair": Right.ADMIN,
     "POST /v1/backup": Right.ADMIN,
+    "GET /v1/tokens": Right.ADMIN,
+    "POST /v1/tokens": Right.ADMIN,
+    "DELETE /v1/tokens/*": Right.ADMIN,
 }
+# Of nobody from the network, whatever his right: a token that was stolen could make another that outlives it.
+LOCAL: Final = ("POST /v1/tokens",)
 
 
 def needed(method: str, path: str) -> Right:
@@ -67,6 +72,11 @@ def needed(method: str, path: str) -> Right:
     asked = "GET" if method == "HEAD" else method
     rights = [right for line, right in NEEDS.items() if _means(line, asked, path)]
     return max(rights, key=list(Right).index, default=Right.ADMIN)
+
+
+def is_local(method: str, path: str) -> bool:
+    """Whether a request may come by the host's own socket alone."""
+    return any(_means(line, method, path) for line in LOCAL)
 
 
 def _means(line: str, method: str, path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from orchestrator.api.connections import TOLD_EVERY_S, connection_of
+from orchestrator.api.connections import TOLD_EVERY_S, Connection, connection_of
 from orchestrator.api.listening import BACKLOG, Listener
+from orchestrator.api.network import Doorway, Network, opened
 from orchestrator.errors import WaitedTooLong
 from orchestrator.log import Seldom
 
@@ -26,19 +28,36 @@ GRACE_S = 5  # for requests in flight; watches and uploads are ended at once
 class _Loop(uvicorn.Server):
     """uvicorn's server, waiting for an event instead of looking ten times a second whether to stop."""
 
-    def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, network: Network | None, before_end: Callable[[], None]) -> None:
         super().__init__(config)
+        self._network = network
+        self._doorway: Doorway | None = None
         self._before_end = before_end
         self._exhausted = Seldom(logging.getLogger(__name__), TOLD_EVERY_S)
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._network is not None:
+            self._doorway, server = await opened(self._network, self._connection)
+            self.servers.append(server)
+
+    def _connection(self) -> Connection:
+        """As uvicorn makes one for the unix sockets."""
+        protocol: Any = self.config.http_protocol_class
+        made = protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        assert isinstance(made, Connection)
+        return made
+
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._heard)
         self.ready.set()
         await self._end.wait()
+        if self._doorway is not None:
+            self._doorway.end()
         self._before_end()
 
     def _heard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -59,7 +78,7 @@ class _Loop(uvicorn.Server):
 class Server:
     """A running API. `stop` ends it, its watches and its socket files."""
 
-    def __init__(self, app: FastAPI, listeners: Sequence[Listener]) -> None:
+    def __init__(self, app: FastAPI, listeners: Sequence[Listener], network: Network | None) -> None:
         self._connection = connection_of(listeners)
         config = uvicorn.Config(
             app,
@@ -77,7 +96,7 @@ class Server:
         )
         self._app = app
         self._paths = [listener.path for listener in listeners]
-        self._server = _Loop(config, self._end_what_lasts)
+        self._server = _Loop(config, network, self._end_what_lasts)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener.socket for listener in listeners],), name="api", daemon=True
         )
@@ -113,8 +132,10 @@ class Server:
         self.stop()
 
 
-def serve(app: FastAPI, *listeners: Listener) -> Server:
-    """Serves the app on listening unix sockets (see `listening.bind`), in a thread of its own."""
-    server = Server(app, listeners)
+def serve(app: FastAPI, *listeners: Listener, network: Network | None = None) -> Server:
+    """Serves the app on listening unix sockets (see `listening.bind`), and to the network if it is given one, in a
+    thread of its own.
+    """
+    server = Server(app, listeners, network)
     server.start()
     return server

@@ -68,3 +68,16 @@ def service(ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 def image(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Images."""
     return _found(ctx, "images", incomplete)
+
+
+def token(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Tokens."""
+    from orchestrator.errors import VmroleError
+
+    socket = ctx.find_root().params.get("socket") or ""
+    try:
+        with _deadline():
+            rows = Client(str(socket), connect_within_s=0.0).tokens()
+    except VmroleError:
+        return []
+    return [row["name"] for row in rows if row["name"].startswith(incomplete)]

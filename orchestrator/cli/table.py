@@ -42,6 +42,7 @@ _VERBS = (
     "answers",
     "import",
     "verify",
+    "token",
     "support-bundle",
     "backup",
     "restore",

@@ -301,6 +301,21 @@ class Client:
         """Removes an image."""
         self.call("DELETE", f"/v1/images/{transport.part(ref)}")
 
+    def tokens(self) -> list[wire.TokenView]:
+        """Who may come from the network."""
+        found: list[wire.TokenView] = self.call("GET", "/v1/tokens")
+        return found
+
+    def create_token(self, wish: wire.TokenWish) -> wire.NewToken:
+        """Makes a token; its secret is in the answer, and nowhere else."""
+        found: wire.NewToken = self._json("POST", "/v1/tokens", wish, {})
+        return found
+
+    def remove_token(self, name: str) -> wire.TokenView:
+        """Takes a token away."""
+        found: wire.TokenView = self.call("DELETE", f"/v1/tokens/{transport.part(name)}")
+        return found
+
     # Watching: kinds and values are those of api.sse; ("again", None, "") says that what was told before is void.
 
     def watch_instances(

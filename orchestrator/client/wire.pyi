@@ -347,6 +347,10 @@ class LocalStorage(TypedDict):
 
 Mode = Literal["tcp", "http", "udp"]
 
+class NewToken(TypedDict):
+    token: TokenView
+    secret: str
+
 OnFailure = Literal["halt", "undo"]
 
 class Operation(TypedDict):
@@ -431,6 +435,8 @@ class RevisionView(TypedDict):
     restores: int
     changes: list[Change]
     instances: list[str]
+
+Right = Literal["viewer", "operator", "admin"]
 
 class Role(TypedDict):
     name: str
@@ -561,6 +567,20 @@ class Tls(TypedDict):
     key: SecretRef | None
     more: list[Certificate]
     redirect_from: int | None
+
+class TokenView(TypedDict):
+    name: str
+    right: Right
+    certificate: bool
+    made_at_s: float
+    made_by: str
+    expires_at_s: float
+
+class TokenWish(TypedDict):
+    name: str
+    right: Right
+    life_s: float
+    certificate: NotRequired[bool]
 
 class Traffic(TypedDict):
     open: int

@@ -32,12 +32,13 @@ from orchestrator.model import (
     Service,
     Unknown,
 )
+from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Store, Write
 from orchestrator.rules.frontends import Faced, faced_of, frontends_of
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout)
+R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token)
 _NOBODY: Mapping[InstanceName, Instance] = {}
 
 
@@ -384,7 +385,7 @@ def _if(of: type[R], record: Record | None) -> R | None:
 
 def _group(record: Record) -> tuple[str, str]:
     """What the indexes find it by, beside its key."""
-    if isinstance(record, Image | Service):
+    if isinstance(record, Image | Service | Token):
         return "", ""
     return record.service, record.hostname if isinstance(record, Instance) else ""
 

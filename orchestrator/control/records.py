@@ -8,6 +8,7 @@
     state/INSTANCE      how far it is; its turn alone writes it
     operation/ID        long work over several instances
     rollout/ID          the same that an apply has made, from one revision to another
+    token/NAME          who may come from the network, by the digest of a secret
 
 In memory an `Instance` is its wish and its state in one value. A field that a newer version has written, and that
 this one does not know, stays where it was when the record is written again.
@@ -37,12 +38,13 @@ from orchestrator.model import (
     Unknown,
     Upgrade,
 )
+from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Write
 
-Whole = Image | Service | Revision | Operation | Rollout  # a document each
+Whole = Image | Service | Revision | Operation | Rollout | Token  # a document each
 Record = Whole | Instance
 
-IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT = KINDS = (
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN = KINDS = (
     "image",
     "template",
     "service",
@@ -51,6 +53,7 @@ IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT = KINDS = (
     "state",
     "operation",
     "rollout",
+    "token",
 )
 FIRST_INSTANCE = "instance"  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {
@@ -60,6 +63,7 @@ _KIND: dict[type[Any], str] = {
     Instance: "instance",
     Operation: OPERATION,
     Rollout: ROLLOUT,
+    Token: TOKEN,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
@@ -101,6 +105,8 @@ def key_of(record: Record) -> str:
             return record.name
         case Operation() | Rollout():
             return record.id
+        case Token():
+            return record.name
 
 
 # Templates ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.host.config_keys import KEYS, NETWORK_LISTS, network_fault
+from orchestrator.host.config_keys import KEYS, NETWORK_LISTS, api_fault, network_fault
 
 DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
 DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
@@ -50,6 +50,10 @@ class Config:
     socket: Path = DEFAULT_SOCKET
     socket_group: str = "vmrole"
     readers_group: str = "vmrole-read"
+    api_listen: str = ""
+    api_certificate: str = ""
+    api_key: str = ""
+    api_client_ca: str = ""
     secrets_dir: Path = Path("/etc/vmrole/secrets")
     secrets_env: tuple[str, ...] = ()
     libvirt_uri: str = "qemu:///system"
@@ -251,4 +255,4 @@ def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str
         return shown, f"use one of: {', '.join(KEYS[key].choices)}"
     if isinstance(default, Path) and not Path(value).is_absolute():
         return shown, "use an absolute path"
-    return network_fault(key, value)
+    return network_fault(key, value) or api_fault(key, value)

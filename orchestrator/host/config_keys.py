@@ -91,6 +91,32 @@ KEYS: Final[dict[str, Key]] = {
     "readers_group": Key(
         about="Members may look, by vmrole-read.sock beside the socket: no console, no change.",
     ),
+    "api_listen": Key(
+        about=(
+            "Where the daemon listens to the network besides its socket, by TLS alone: ADDRESS:PORT, of IPv6 "
+            "[ADDRESS]:PORT. Without it no one reaches it from another host. Who may ask for what is said by tokens: "
+            "`vmrole token create`."
+        ),
+        sample='"203.0.113.1:8443"',
+    ),
+    "api_certificate": Key(
+        about=(
+            "What it proves itself with there: a file with its certificate, the chain behind it, and behind that the "
+            "private key unless api_key has it. It is root's, and read anew when it changes."
+        ),
+        sample='"/etc/vmrole/api.pem"',
+    ),
+    "api_key": Key(
+        about="The private key of that certificate; a file that root alone can read.",
+        sample='"/etc/vmrole/api.key"',
+    ),
+    "api_client_ca": Key(
+        about=(
+            "Who signs certificates of clients: a file with one or more. A certificate alone opens nothing: its "
+            "common name is given a right by `vmrole token create NAME --certificate`."
+        ),
+        sample='"/etc/vmrole/clients-ca.pem"',
+    ),
     "secrets_dir": Key(
         about=(
             "What a service file names {secret: NAME} is the file NAME in SERVICE/ of this directory, which only "
@@ -142,6 +168,7 @@ KEYS: Final[dict[str, Key]] = {
         choices=("debug", "info", "warning", "error"),
     ),
 }
+API_FILES = ("api_certificate", "api_key", "api_client_ca")
 NETWORK_LISTS = ("egress_deny", "egress_allow")
 _NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
 
@@ -150,6 +177,31 @@ def block(key: str, written: str, *, takes_effect: bool) -> str:
     """The lines of a key in a file: its words, then `key = written`, as a comment unless it takes effect."""
     words = textwrap.fill(KEYS[key].about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
     return f"{words}\n{'' if takes_effect else '#'}{key} = {written}\n"
+
+
+def api_fault(key: str, text: str) -> tuple[str, str] | None:
+    """What is wrong with a key of the listener for the network, and what would be right; None when nothing is."""
+    if key in API_FILES:
+        return None if not text or text.startswith("/") else (text, "use an absolute path")
+    if key != "api_listen" or not text:
+        return None
+    try:
+        address_and_port(text)
+    except ValueError:
+        return f"{text[:80]!r} is no address and port", "write 203.0.113.1:8443, or [2001:db8::1]:8443"
+    return None
+
+
+def address_and_port(text: str) -> tuple[str, int]:
+    """Of `203.0.113.1:8443` or `[2001:db8::1]:8443`. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    if bracketed != (address.version == 6):
+        raise ValueError(text)
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        raise ValueError(text)
+    return str(address), int(port)
 
 
 def network_fault(key: str, value: str | Sequence[str]) -> tuple[str, str] | None:

@@ -30,6 +30,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
+from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
@@ -196,7 +197,10 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
         agent=host.machine.guest.agent,
         present=present,
     )
-    app = create_app(control, images, console=layout.console, findings=list, repair=list, backup=store.backup)
+    tokens = Tokens(present, world)
+    app = create_app(
+        control, images, tokens=tokens, console=layout.console, findings=list, repair=list, backup=store.backup
+    )
     listener = Listener(bind(directory / "s.sock", None), Admission())
     reconciler.start()
     server = serve(app, listener)

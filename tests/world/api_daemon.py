@@ -20,6 +20,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
+from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.secrets import HostSecrets
@@ -70,6 +71,7 @@ class Daemon:
             self.store = stack.enter_context(SqliteStore(self.layout.state / "vmrole.db"))
             self.present = Present(self.store)
             self.images = Catalogue(self.present, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
+            self.tokens = Tokens(self.present, self.world)
             self._host = host = fake_host(self.world)
             self.reconciler = Reconciler(self.store, host, present=self.present, workers=4)
             self.control = Control(
@@ -106,6 +108,7 @@ class Daemon:
         return create_app(
             self.control,
             self.images,
+            tokens=self.tokens,
             console=self.layout.console,
             findings=self._findings,
             repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),

@@ -201,6 +201,8 @@ def _checked(new: Path, backup: Path) -> Mapping[str, int]:
         try:
             prepare(db, backup)
             damaged = next(_damage(db), "")
+            if not damaged:
+                _take_tokens_out(db)
             kinds = Counter(kind for (kind,) in db.execute("SELECT kind FROM documents"))
         finally:
             db.close()
@@ -209,6 +211,15 @@ def _checked(new: Path, backup: Path) -> Mapping[str, int]:
     if damaged:
         raise InvalidInput(f"{backup}: the backup is damaged: {damaged}", hint=_TRY_ANOTHER)
     return kinds
+
+
+def _take_tokens_out(db: sqlite3.Connection) -> None:
+    """One that was taken away since the backup was made would open the daemon again: none comes back."""
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("DELETE FROM documents WHERE kind = 'token'")
+    db.execute("UPDATE counter SET documents = (SELECT count(*) FROM documents)")
+    db.execute("UPDATE counter SET digest = digest(revision, documents)")
+    db.execute("COMMIT")
 
 
 def _put_aside(records: Path) -> Path | None:

@@ -100,7 +100,7 @@ def _trouble(pem: Secret, first: str) -> Trouble | None:
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        _load(server, pem)
+        load(server, pem)
         client.load_verify_locations(cadata=first)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
@@ -117,8 +117,8 @@ def _trouble(pem: Secret, first: str) -> Trouble | None:
     return None
 
 
-def _load(server: ssl.SSLContext, pem: Secret) -> None:
-    """From memory: the module reads files alone."""
+def load(server: ssl.SSLContext, pem: Secret) -> None:
+    """Certificate and key into a context, from memory, though the module reads files alone. Raises ssl.SSLError."""
     file = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         os.write(file, pem.reveal().encode())

@@ -16,6 +16,7 @@ from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
+from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.tools.layout import Layout
@@ -29,7 +30,8 @@ TYPES = REPOSITORY / "orchestrator" / "client" / "wire.pyi"
 def described(directory: Path) -> dict[str, Any]:
     """What the app says of itself; no request is made, so nothing real is needed behind it."""
     store, world, layout = FakeStore(), World(), Layout(directory / "state", directory / "run")
-    images = Catalogue(Present(store), world, LocalImageFiles(layout, virtual_size_max=1 << 40))
+    present = Present(store)
+    images = Catalogue(present, world, LocalImageFiles(layout, virtual_size_max=1 << 40))
     control = Control(
         store,
         find_image=images.find,
@@ -38,9 +40,11 @@ def described(directory: Path) -> dict[str, Any]:
         wake=lambda _kind, _key: None,
         seats=dict,
     )
-    return description(
-        create_app(control, images, console=layout.console, findings=list, repair=list, backup=io.BytesIO)
+    tokens = Tokens(present, world)
+    app = create_app(
+        control, images, tokens=tokens, console=layout.console, findings=list, repair=list, backup=io.BytesIO
     )
+    return description(app)
 
 
 def text(value: dict[str, Any]) -> str:

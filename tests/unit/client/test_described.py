@@ -37,6 +37,7 @@ GIVEN: dict[str, object] = {  # by the type of a parameter
     "bytes": b"x",
     "Mapping[str, int]": {WORD: NUMBER},
     "wire.Deadlines": {"setup_s": 1.0, "ready_s": 1.0},
+    "wire.TokenWish": {"name": WORD, "right": "viewer", "life_s": 60.0},
     "BinaryIO": io.BytesIO(),
     "Sequence[tuple[BinaryIO, int]]": [(io.BytesIO(b"x"), 1)],
     "Intake": Intake(name=WORD, os=Os.LINUX, convert=True, parts=(1,), sha256="0" * 64),

@@ -17,6 +17,7 @@ from orchestrator.host import config, config_file, config_keys
 from tests.world.places import REPOSITORY
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "vmrole.toml"
+SHOWN = ("vip_interface", "vip_pool", "api_listen", "api_certificate", "api_key", "api_client_ca")  # by a sample
 
 
 def loaded(tmp_path: Path, text: str, **environment: str) -> config.Config:
@@ -85,6 +86,17 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('egress_allow = ["192.168.1.0/24", "the LAN"]', "egress_allow: 'the LAN' is not an IPv4 network"),
         ('egress_allow = ["fd00::/8"]', "192.168.1.0/24"),
         ('egress_allow = ["10.0.0.0/33"]', "not an IPv4 network"),
+        ('api_listen = "8443"', "write 203.0.113.1:8443"),
+        ('api_listen = "host:8443"', "is no address and port"),
+        ('api_listen = "203.0.113.1"', "is no address and port"),
+        ('api_listen = "203.0.113.1:0"', "is no address and port"),
+        ('api_listen = "203.0.113.1:65536"', "is no address and port"),
+        ('api_listen = "2001:db8::1:8443"', "[2001:db8::1]:8443"),
+        ('api_listen = "[203.0.113.1]:8443"', "is no address and port"),
+        ("api_listen = 8443", "not a string"),
+        ('api_certificate = "api.pem"', "absolute path"),
+        ('api_key = "api.key"', "absolute path"),
+        ('api_client_ca = "~/ca.pem"', "absolute path"),
         ("workers", "not TOML"),
         ("a = " + "[" * 5000, "not TOML"),
     ],
@@ -95,6 +107,13 @@ def test_a_fault_names_file_key_and_remedy(tmp_path: Path, text: str, word: str)
         loaded(tmp_path, text)
     assert "vmrole.toml" in str(caught.value)
     assert word in f"{caught.value} {caught.value.hint}"
+
+
+def test_where_to_listen_is_an_address_and_a_port(tmp_path: Path) -> None:
+    """Of both kinds; none is the default: nobody reaches the daemon from the network."""
+    assert config.Config().api_listen == ""
+    for text, pair in (("0.0.0.0:1", ("0.0.0.0", 1)), ("[2001:DB8::1]:65535", ("2001:db8::1", 65535))):
+        assert config_keys.address_and_port(loaded(tmp_path, f'api_listen = "{text}"').api_listen) == pair
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -124,13 +143,13 @@ secrets_env = "ADMIN"
 
 
 def test_the_example_has_every_key_with_its_default(tmp_path: Path) -> None:
-    """Its lines can be taken as they are; all but those about VIPs say what holds without them."""
+    """Its lines can be taken as they are; all but those that show a sample say what holds without them."""
     text = EXAMPLE.read_text()
     assert loaded(tmp_path, text) == config.Config()
     switched_on = re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)
     found = loaded(tmp_path, switched_on)
     assert set(tomllib.loads(switched_on)) == set(config.Config.__dataclass_fields__)
-    assert dataclasses.replace(found, vip_interface="", vip_pool="") == config.Config()
+    assert dataclasses.replace(found, **dict.fromkeys(SHOWN, "")) == config.Config()
     blocks = text.split("\n\n")
     assert [block for block in blocks if "\n#" in block and not block.startswith("# ")] == []
 
