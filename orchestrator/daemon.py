@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import functools
 import logging
 import os
@@ -70,6 +71,7 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 EXIT_CONFIG = 78
+STALLED_MOST_S = 600.0  # Every wait of a turn has an end, and none is nearly as long.
 
 
 class Bell:
@@ -108,8 +110,11 @@ class Bell:
 
 
 @contextlib.contextmanager
-def running(settings: Config) -> Iterator[None]:
-    """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched."""
+def running(settings: Config) -> Iterator[Callable[[], float]]:
+    """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched.
+
+    Gives what says how long it has not gone on with anything (seconds).
+    """
     layout = _directories(settings)
     bell, clock = Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
@@ -173,7 +178,7 @@ def running(settings: Config) -> Iterator[None]:
         stack.callback(reconciler.stop)
         server = serve(app, *listeners, network=door(Gate(tokens, clock)) if door else None)
         stack.callback(server.stop)
-        yield
+        yield reconciler.stalled_s
 
 
 def _directories(settings: Config) -> Layout:
@@ -307,6 +312,20 @@ def _tell_systemd(state: str) -> None:
         notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def attend(stop: threading.Event, stalled_s: Callable[[], float]) -> None:
+    """Waits to be stopped; tells systemd meanwhile that all goes on, where its unit has a WatchdogSec.
+
+    One that has come to a standstill is silent, and systemd starts another: it resumes what was begun.
+    """
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    every_s = int(usec) / 2_000_000 if usec.isdecimal() and int(usec) else None
+    while not stop.wait(every_s):
+        if (for_s := stalled_s()) < STALLED_MOST_S:
+            _tell_systemd("WATCHDOG=1")
+        else:
+            logger.error("nothing has gone on for %.0f s: systemd is not told that all is well", for_s)
+
+
 def raise_descriptor_limit() -> int:
     """Lets this process have as many descriptors as the host allows, and returns how many: a VM costs two.
 
@@ -333,10 +352,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        with running(settings):
+        with contextlib.suppress(OSError, RuntimeError):  # a stderr that is closed
+            faulthandler.enable()  # Where each thread was, when the watchdog ends it.
+        with running(settings) as stalled_s:
             logger.info("listening on %s", " and ".join(filter(None, (str(settings.socket), settings.api_listen))))
             _tell_systemd("READY=1")
-            stop.wait()
+            attend(stop, stalled_s)
             logger.info("stopping; guests and the balancer go on")
             _tell_systemd("STOPPING=1")
     except ConfigError as error:

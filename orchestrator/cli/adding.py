@@ -53,7 +53,7 @@ def fetching_bar(name: str) -> Callable[[int, int | None], None]:
 
     def advance(here: int, total: int | None) -> None:
         of = f" of {total >> 20} MiB" if total is not None else ""
-        click.echo(f"\rfetching {name}: {here >> 20} MiB{of} ", nl=here == total, err=True)
+        click.echo(f"\rfetching {render.plain(name)}: {here >> 20} MiB{of} ", nl=here == total, err=True)
 
     return advance
 

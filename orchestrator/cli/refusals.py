@@ -56,7 +56,8 @@ def exit_status(error: VmroleError) -> int:
 
 def report(error: VmroleError) -> None:
     """Says on stderr what went wrong, then what to do."""
-    render.say(f"error: {error}")
+    told = str(error)  # Of a configuration a line for each fault; of all else one, whatever a file is called.
+    render.say(f"error: {told if isinstance(error, ConfigError) else render.plain(told)}")
     if isinstance(error, InvalidInput) and not (len(error.problems) == 1 and error.problems[0].message == str(error)):
         report_problems(error, "")
     if error.hint:
@@ -66,7 +67,7 @@ def report(error: VmroleError) -> None:
 def report_problems(error: InvalidInput, file: str, document: str = "") -> None:
     """A line for each problem, in the manner of compilers: `shop.yaml:12: roles.web.size: what is wrong`."""
     for one in error.problems:
-        render.say(problem_line(one, file, document))
+        render.say(render.plain(problem_line(one, file, document)))
 
 
 def problem_line(problem: Problem, file: str, document: str = "") -> str:

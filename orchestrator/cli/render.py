@@ -95,11 +95,14 @@ def abandon(stream: TextIO) -> None:
 
 
 def say(line: str) -> None:
-    """Prints talk. Where stderr takes none, the work goes on without, and the exit status stays what it is."""
+    """Prints talk, one line or several, as `plain` has them: it names files, and says what others have said. Where
+    stderr takes none, the work goes on without, and the exit status stays what it is.
+    """
     if sys.stderr is None:
         return  # print would take stdout instead
+    harmless = "\n".join(map(plain, line.replace("\t", " ").split("\n")))
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(harmless, file=sys.stderr, flush=True)
     except OSError:
         abandon(sys.stderr)
 

@@ -137,6 +137,7 @@ class Reconciler:
         self._due_at: dict[Key, float] = {}
         self._in_flight: set[Key] = set()
         self._workers = workers
+        self._went_on_s = self._clock.monotonic_s()  # when a turn ended last, or began while there was no other
         self._woken: set[Key] = set()  # woken while in flight: run again at once
         self._laid: dict[str, frozenset[str]] = {}  # for which uids this process has laid the network
         self._unlaid: dict[str, Cause] = {}  # why the network of a service could not be laid
@@ -160,6 +161,14 @@ class Reconciler:
             self._changed.notify()
         self._thread.join(within_s)
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def stalled_s(self) -> float:
+        """How long no turn has ended although there are some under way, or nobody has begun what is due (seconds)."""
+        with self._changed:
+            now_s = self._clock.monotonic_s()
+            if self._in_flight:
+                return now_s - self._went_on_s
+            return max(0.0, now_s - self._due[0][0]) if self._due else 0.0
 
     def wake(self, kind: Noun, key: str) -> None:
         """Looks at the record now: something may have changed."""
@@ -220,6 +229,8 @@ class Reconciler:
         if self._due_at.get(key) != due:
             return None
         del self._due_at[key]
+        if not self._in_flight:
+            self._went_on_s = self._clock.monotonic_s()
         self._in_flight.add(key)
         return key
 
@@ -245,6 +256,7 @@ class Reconciler:
             log.exception("a bug: the turn of %s %s failed", *key)
         with self._changed:
             waited_for = len(self._in_flight) >= self._workers
+            self._went_on_s = self._clock.monotonic_s()
             self._in_flight.discard(key)
             if key in self._woken:
                 self._woken.discard(key)

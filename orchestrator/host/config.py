@@ -178,11 +178,11 @@ def _text(file: Path, *, may_be_absent: bool) -> str:
     except FileNotFoundError as error:
         if may_be_absent:
             return ""
-        raise ConfigError(f"there is no file {file}", hint="name a file that can be read") from error
+        raise ConfigError(f"there is no file {_shown(file)}", hint="name a file that can be read") from error
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}", hint="name a file that can be read") from error
+        raise ConfigError(f"{_shown(file)}: {error.strerror}", hint="name a file that can be read") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not TOML: it is not UTF-8", hint="save it as UTF-8") from error
+        raise ConfigError(f"{_shown(file)}: not TOML: it is not UTF-8", hint="save it as UTF-8") from error
 
 
 def _merged(layers: list[_Layer], faults: list[tuple[str, Problem]]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -221,14 +221,19 @@ def _error(faults: list[tuple[str, Problem]], files: list[str]) -> ConfigError:
 
     ordered = sorted(faults, key=place_in_order)
     lines = [
-        f"{place}{f':{problem.line}' if problem.line else ''}: "
-        f"{f'{problem.key}: ' if problem.key else ''}{problem.message}"
+        f"{_shown(place)}{f':{problem.line}' if problem.line else ''}: "
+        f"{f'{_shown(problem.key)}: ' if problem.key else ''}{problem.message}"
         for place, problem in ordered
     ]
     if len(lines) == 1:
         return ConfigError(lines[0], hint=ordered[0][1].hint)
     hinted = [f"{line} ({problem.hint})" for line, (_, problem) in zip(lines, ordered, strict=True)]
     return ConfigError("\n".join(hinted))
+
+
+def _shown(name: object) -> str:
+    """A name of a file or key in a line of its own: what no line can have is written as an escape."""
+    return str(name) if str(name).isprintable() else ascii(str(name))
 
 
 def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str] | None:

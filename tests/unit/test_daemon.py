@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
-from orchestrator.daemon import Bell, vip_pool
+from orchestrator.daemon import STALLED_MOST_S, Bell, attend, vip_pool
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import InvalidInput, NoSpace
@@ -139,3 +141,33 @@ def test_no_service_is_taken_whose_vip_has_nowhere_to_go() -> None:
     deployment.check(quiet, [], capacity)
     somewhere = Config(vip_interface="lo", vip_pool="203.0.113.0/28 198.51.100.0/24")
     assert vip_pool(somewhere) == ["203.0.113.0/28", "198.51.100.0/24"]
+
+
+def test_one_that_stands_still_does_not_say_that_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd hears from it while turns end, and nothing while none does, so that it starts another."""
+    stop, still_s = threading.Event(), [0.0]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(UP_S)
+        systemd.bind(str(place / "notify"))
+
+        def hears() -> bool:
+            with contextlib.suppress(TimeoutError):
+                return systemd.recv(100) == b"WATCHDOG=1"
+            return False
+
+        monkeypatch.setenv("NOTIFY_SOCKET", str(place / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        attending = threading.Thread(target=attend, args=(stop, lambda: still_s[0]))
+        attending.start()
+        try:
+            assert all(hears() for _ in range(3))
+            still_s[0] = STALLED_MOST_S
+            systemd.settimeout(0.5)
+            assert not all(hears() for _ in range(5))
+            still_s[0] = STALLED_MOST_S - 1
+            systemd.settimeout(UP_S)
+            assert hears()
+        finally:
+            stop.set()
+            attending.join(UP_S)
+    assert not attending.is_alive()

@@ -42,7 +42,8 @@ def backup(client: Client, file: Path, config: Path | None) -> None:
                 raise
             _of_no_daemon(target, config)
         seal = _seal(target)
-    render.show([f"{file}: {seal.size_bytes} bytes of records, for your eyes alone: user-data may hold secrets"])
+    told = f"{file}: {seal.size_bytes} bytes of records, for your eyes alone: user-data may hold secrets"
+    render.show([render.plain(told)])
 
 
 def _of_no_daemon(target: BinaryIO, config: Path | None) -> None:

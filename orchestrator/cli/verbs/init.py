@@ -61,7 +61,7 @@ def init(file: Path | None, **flags: str | None) -> None:
     answers = given if "vip_interface" in given else _asked(given)
     unsaid = config.defaults()
     _write(target, config_file.text({key: answers[key] for key in answers if answers[key] != str(unsaid[key])}))
-    render.show([f"{target} is written. Whether the host is fit: {_doctor(file)}"])
+    render.show([render.plain(f"{target} is written. Whether the host is fit: {_doctor(file)}")])
 
 
 def _asked(given: dict[str, str]) -> dict[str, str]:

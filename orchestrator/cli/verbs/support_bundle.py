@@ -86,7 +86,7 @@ def support_bundle(client: Client, file: Path, config: Path | None) -> None:
         _add(bundle, "missing.txt", "".join(f"{line}\n" for line in missing))
     for line in missing:
         render.say(f"missing: {render.plain(line)}")
-    render.show([f"{file}: {file.stat().st_size} bytes; look through it before you give it away"])
+    render.show([f"{render.plain(str(file))}: {file.stat().st_size} bytes; look through it before you give it away"])
 
 
 def _add(bundle: tarfile.TarFile, name: str, text: str) -> None:

@@ -603,6 +603,57 @@ def test_odd_words_and_files_end_in_a_sentence(
     assert said in done.stderr
 
 
+HOSTILE = "a\x1b[31m\nerror: forged\u202e"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "apply -f",
+        "check",
+        "diff -f",
+        "delete -f",
+        "image add --name x",
+        "image add --name",
+        "image show",
+        "image test",
+        "answers check",
+        "answers diff",
+        "answers check /dev/null --schema",
+        "import",
+        "get instances",
+        "restart",
+        "scale",
+        "restore",
+        "config show --config",
+        "daemon --config",
+        "init --vip-interface lo --config",
+        "--socket",
+        "get -o",
+        "",
+    ],
+)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_no_name_commands_the_terminal_or_forges_a_line(
+    words: str,
+    is_there: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Files are called whatever whoever made them liked: an archive that was unpacked, a home of somebody else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VMROLE_SOCKET", str(tmp_path / "nobody"))
+    if is_there:
+        (tmp_path / HOSTILE).write_bytes(b"\xff\x1b[31m: [")
+    main([*words.split(), HOSTILE])
+    told = "".join([*capfd.readouterr(), *(f"{one.getMessage()}\n" for one in caplog.records)])
+    assert told
+    assert [char for char in told if not char.isprintable() and char != "\n"] == []
+    assert not [line for line in told.splitlines() if line.startswith("error: forged")]
+
+
 @pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
 @pytest.mark.parametrize(
     ("words", "status"),

@@ -210,3 +210,27 @@ def test_those_who_were_looked_at_at_once_are_not_again() -> None:
     daemon.live(waits)
     assert sum(each_second.values()) > 2 * len(daemon.keys)
     assert max(each_second.values()) < len(daemon.keys) / 10
+
+
+def test_a_standstill_is_told_from_work_and_from_rest() -> None:
+    """Turns that end are none, however many wait; none that ends is, and so is a loop that begins nothing."""
+    daemon = Daemon(FEW)
+    assert daemon.loop.stalled_s() == 0.0
+    told: list[float] = []
+
+    def waits(_: float) -> None:
+        if len(daemon.turns.done) < len(daemon.keys):
+            daemon.world.pass_time(100.0)
+            told.append(daemon.loop.stalled_s())
+            daemon.turn()
+            told.append(daemon.loop.stalled_s())
+        elif daemon.turns.waiting:
+            daemon.turn()
+        else:
+            assert daemon.loop.stalled_s() == 0.0  # Nobody is due.
+            raise Over
+
+    daemon.live(waits)
+    assert set(told) == {100.0, 0.0}
+    daemon.world.pass_time(1_000.0)
+    assert daemon.loop.stalled_s() > 900.0  # The loop has ended, and the audits are due.

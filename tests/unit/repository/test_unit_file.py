@@ -34,5 +34,7 @@ def test_it_has_what_the_daemon_needs() -> None:
     assert (values("KillMode"), values("RuntimeDirectoryPreserve")) == (["process"], ["yes"])
     assert len(values("CapabilityBoundingSet")) == 7 + 3
     assert values("NoNewPrivileges") == ["yes"]
+    assert (values("Type"), values("Restart"), values("WatchdogSec")) == (["notify"], ["on-failure"], ["5min"])
+    assert int(values("OOMScoreAdjust")[0]) < 0
     assert {"libvirtd.service", "virtqemud.socket", "virtnetworkd.socket"} <= {*values("After")} & {*values("Wants")}
     assert "ProtectKernelTunables" not in {line.split("=")[0] for line in UNIT.read_text().splitlines()}
