@@ -270,6 +270,34 @@ def test_what_no_standard_allows_reaches_no_member(begin: Begin, head: bytes) ->
         assert b" 200 " in raw(b"GET /good HTTP/1.1\r\nHost: x\r\nA: \tb \xc3\xa4\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    "ambiguous",
+    [
+        b"Content-Length: 0\r\nContent-Length: 37",
+        b"Content-Length: 37, 0",
+        b"Content-Length:",
+        b"Content-Length: +37",
+        b"Content-Length: 0x25",
+        b"Content-Length: 3 7",
+        b"Content-Length : 0",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    ],
+)
+def test_no_request_is_hidden_in_another(begin: Begin, ambiguous: bytes) -> None:
+    """What two readers could take for bodies of two lengths reaches no member, nor does what stands behind it."""
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: shop\r\n\r\n"
+    with RawServer(ADDRESSES[ZERO], 8077, fine) as server:
+        balancer = begin()
+        balancer.shape([UNCHECKED])
+        balancer.join(member(ZERO))
+        answer = raw(b"POST /bad HTTP/1.1\r\nHost: shop\r\n" + ambiguous + b"\r\n\r\n" + hidden)
+        assert answer.split(b"\r\n")[0].endswith(b"400 Bad request")
+        assert b" 200 " in raw(b"POST /good HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\n\r\nx")
+        assert [one.split()[1] for one in server.heard] == [b"/good"]
+
+
 def test_nobody_speaks_http_2_to_it(begin: Begin) -> None:
     """It is configured nowhere, and a client's preface does not switch it on."""
     balancer = begin()
