@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,11 @@ from orchestrator.cli import render
 from orchestrator.cli.reading import FILE_MAX_BYTES, read_text
 from orchestrator.cli.refusals import exit_status, report_problems
 from orchestrator.errors import InvalidInput, NotFound, Problem, Unreachable, VmroleError
+
+if TYPE_CHECKING:
+    from orchestrator.servicefile.tree import Map
+
+    Read = tuple[Map, tuple[Problem, ...]]  # a document's tree, and its faults
 
 ENDINGS = (".yaml", ".yml", ".json")
 STDIN = "-"
@@ -31,6 +37,7 @@ class Given:
     line: int
     text: str
     service: str  # "" when none can be read; then it has faults
+    tree: Read | None = None  # None where it is not read, or cannot be: to read a large one takes a second
 
     @property
     def name(self) -> str:
@@ -202,19 +209,25 @@ def _documents(file: str) -> list[Given]:
             number=one.number if len(found) > 1 else 0,
             line=one.line,
             text=one.text,
-            service=_service(one.text),
+            service=_service(tree),
+            tree=tree,
         )
         for one in found
+        for tree in (_read(one.text),)
     ]
 
 
-def _service(text: str) -> str:
+def _read(text: str) -> Read | None:
     from orchestrator.servicefile.tree import read_tree
 
     try:
-        name = read_tree(text)[0].get("service")
+        return read_tree(text)
     except InvalidInput:
-        return ""
+        return None
+
+
+def _service(tree: Read | None) -> str:
+    name = None if tree is None else tree[0].get("service")
     return name if isinstance(name, str) else ""
 
 
@@ -232,8 +245,4 @@ def _doubles(found: Iterable[Given]) -> list[Fault]:
 
 
 def _line_of_name(document: Given) -> int | None:
-    from orchestrator.servicefile.tree import Map, read_tree
-
-    tree = read_tree(document.text)[0]
-    assert isinstance(tree, Map)
-    return tree.lines.get("service")
+    return None if document.tree is None else document.tree[0].lines.get("service")

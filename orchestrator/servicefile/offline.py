@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.errors import Problem
 from orchestrator.model import AnswerFormat, DiskFormat, Image, Os, ServiceSpec
 from orchestrator.servicefile import draft_of
 from orchestrator.servicefile.resolution import Known, no_fault, no_role, resolve
@@ -15,9 +16,12 @@ from orchestrator.servicefile.tree import Map, read_tree
 _OF_WINDOWS = ("services", "delayed")  # below `ready`; Linux has units
 
 
-def check(source: str) -> ServiceSpec:
-    """The service that the file describes; raises InvalidInput with every fault that needs no host to be seen."""
-    tree, faults = read_tree(source)  # once: a large text costs a second
+def check(source: str, read: tuple[Map, tuple[Problem, ...]] | None = None) -> ServiceSpec:
+    """The service that the file describes; raises InvalidInput with every fault that needs no host to be seen.
+
+    `read` is what `read_tree` made of the text, where somebody has asked that already.
+    """
+    tree, faults = read or read_tree(source)  # once: a large text costs a second
     kinds = dict(_kinds(tree))
 
     def find_image(reference: str) -> Image:

@@ -52,7 +52,7 @@ def _faults(given: Sequence[Given]) -> Iterator[Fault]:
     checked: list[tuple[Given, ServiceSpec]] = []
     for one in given:
         try:
-            spec = offline.check(one.text)
+            spec = offline.check(one.text, one.tree)
         except InvalidInput as error:
             yield Fault(of=one, error=error)
             continue
