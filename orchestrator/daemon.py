@@ -257,7 +257,9 @@ def _host(
                 network=network,
                 clock=clock,
             ),
-            front=Front(balancer=stack.enter_context(PerEndpoint(haproxy, nftables, clock)), vips=vips),
+            front=Front(
+                balancer=stack.enter_context(PerEndpoint(haproxy, nftables, clock)), doors=nftables, vips=vips
+            ),
         )
 
 

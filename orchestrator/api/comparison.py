@@ -11,14 +11,17 @@ from orchestrator.model import (
     Carried,
     Endpoint,
     Instance,
+    InstanceEndpoint,
     InstanceName,
     PoolName,
     Probed,
+    Role,
     Rollout,
     Seat,
     Service,
     Standing,
     Traffic,
+    instance_name,
     pool_name,
     total,
 )
@@ -29,14 +32,16 @@ class EndpointView:
     """What one endpoint carries, and each member of its pool. `whole` null: the balancer does not carry it now.
 
     `probed`: the last results of our own checks of each member, oldest first, as far as there are any.
+    One each of whose ports leads to one instance has no pool: its `doors` say which is whose.
     """
 
     role: str
     name: str
-    port: int
+    port: int  # of several the first
     whole: Traffic | None
     members: dict[InstanceName, Traffic]
     probed: dict[InstanceName, tuple[Probed, ...]]
+    doors: dict[InstanceName, int]  # ports of the VIP
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,18 @@ def view_endpoints(service: Service, asked: Asked, probed: Results) -> list[Endp
         for end in role.endpoints
     }
     carried, results = asked(list(ends)), probed(list(ends))
-    return [_endpoint(role, end, carried.get(pool), results.get(pool, {})) for pool, (role, end) in ends.items()]
+    pools = [_endpoint(role, end, carried.get(pool), results.get(pool, {})) for pool, (role, end) in ends.items()]
+    return pools + [
+        _of_instances(service.name, role, end) for role in service.spec.roles for end in role.instance_endpoints
+    ]
+
+
+def _of_instances(service: str, role: Role, end: InstanceEndpoint) -> EndpointView:
+    names = (instance_name(service, role.name, index) for index in range(role.instances))
+    doors = dict(zip(names, end.ports, strict=False))
+    return EndpointView(
+        role=role.name, name=end.name, port=end.ports.first, whole=None, members={}, probed={}, doors=doors
+    )
 
 
 def _endpoint(
@@ -78,7 +94,9 @@ def _endpoint(
     members = dict(sorted(carried.members.items())) if carried else {}
     whole = carried.whole if carried else None
     results = {name: tuple(of_it) for name, of_it in sorted(probed.items())}
-    return EndpointView(role=role, name=end.name, port=end.port, whole=whole, members=members, probed=results)
+    return EndpointView(
+        role=role, name=end.name, port=end.port, whole=whole, members=members, probed=results, doors={}
+    )
 
 
 def view_compared(

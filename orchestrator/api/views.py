@@ -33,6 +33,7 @@ from orchestrator.model import (
     Upgrade,
     Verb,
 )
+from orchestrator.rules.frontends import doors_of
 from orchestrator.servicefile.difference import Change, difference
 
 MASK = "***"
@@ -100,6 +101,7 @@ class InstanceView:
     served_at_s: float
     unwell_since_s: float
     domain: int | None = None  # of its service's upgrade domains; None when there are none
+    doors: dict[str, str]  # ADDRESS:PORT of the VIP that leads to it alone, by endpoint; of udp with /udp behind
     standing: Standing | None = None  # at the balancer; None when not a member, or not asked for
     connections: int | None = None
     revision: int
@@ -312,6 +314,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         served_at_s=instance.served_at_s,
         unwell_since_s=instance.unwell_since_s,
         domain=service.spec.upgrade.domain(instance.index) if service else None,
+        doors=doors_of(instance.goal.role, service.spec.vip, instance.index) if service else {},
         standing=seat.standing if seat else None,
         connections=seat.connections if seat else None,
         revision=instance.revision,

@@ -99,6 +99,7 @@ _INSTANCES: Columns[wire.InstanceView] = (
         ("IMAGE", lambda row: row["image"]),
         ("MAC", lambda row: row["mac"]),
         ("DOMAIN", lambda row: "" if row["domain"] is None else str(row["domain"])),
+        ("DOORS", lambda row: ",".join(f"{end}={place}" for end, place in row["doors"].items())),
         ("WAITS FOR", _waits),
         ("WARNING", warnings),
     ],

@@ -133,6 +133,7 @@ class Endpoint(TypedDict):
     name: str
     port: int
     target: int
+    range: Ports | None
     mode: Mode
     probe: TcpProbe | HttpProbe | None
     timeout_s: float | None
@@ -153,6 +154,7 @@ class EndpointView(TypedDict):
     whole: Traffic | None
     members: dict[str, Traffic]
     probed: dict[str, list[Probed]]
+    doors: dict[str, int]
 
 class Event(TypedDict):
     at_s: float
@@ -209,6 +211,12 @@ class Incarnation(TypedDict):
     generation: int
     boot: int
 
+class InstanceEndpoint(TypedDict):
+    name: str
+    ports: Ports
+    target: int
+    mode: Mode
+
 class InstanceView(TypedDict):
     name: str
     service: str
@@ -246,9 +254,16 @@ class InstanceView(TypedDict):
     served_at_s: float
     unwell_since_s: float
     domain: int | None
+    doors: dict[str, str]
     standing: Standing | None
     connections: int | None
     revision: int
+
+class InternalEndpoint(TypedDict):
+    name: str
+    ports: Ports | None
+    mode: Mode | None
+    callers: list[str]
 
 class Join(TypedDict):
     domain: str
@@ -394,6 +409,10 @@ Phase = Literal[
     "gone",
 ]
 
+class Ports(TypedDict):
+    first: int
+    last: int
+
 class Probed(TypedDict):
     at_s: float
     why: str
@@ -451,6 +470,8 @@ class Role(TypedDict):
     size: Size
     limits: Limits
     endpoints: list[Endpoint]
+    instance_endpoints: list[InstanceEndpoint]
+    internal_endpoints: list[InternalEndpoint]
     local_storage: list[LocalStorage]
     user_data: str
     user_data_from: SecretRef | None

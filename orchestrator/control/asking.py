@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.errors import Conflict, NotFound, StaleRevision
-from orchestrator.model import Event, Instance, Operation, Service, ServiceSpec, Verb
+from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
+from orchestrator.model import Event, Instance, Operation, Role, Service, ServiceSpec, Verb
 from orchestrator.rules import selector, targets
 from orchestrator.servicefile.difference import Change
 
@@ -53,6 +53,16 @@ def expect(service: Service | None, revision: int | None, name: str) -> None:
     present = f"is at revision {service.revision}" if service else "does not exist"
     expected = f"revision {revision} was expected" if revision else "none was expected"
     raise StaleRevision(f"service {name} {present}; {expected}", hint="read it again, then try again")
+
+
+def check_doors(roles: Iterable[Role]) -> None:
+    """Raises InvalidInput when a role has more instances than one of its endpoints has ports for."""
+    for role in roles:
+        for end in role.instance_endpoints:
+            if end.ports.number < role.instances:
+                told = f"role {role.name} cannot have {role.instances} instances"
+                why = f"its endpoint {end.name} has a port for {end.ports.number} ({end.ports})"
+                raise InvalidInput(f"{told}: {why}", hint="apply a file that gives it more ports first")
 
 
 def operation(

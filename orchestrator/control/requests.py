@@ -235,6 +235,7 @@ class Control(Rolling):
                 if before.spec.role(role) is None:
                     raise NotFound(f"service {service} has no role {role!r}", hint=f"run: vmrole describe {service}")
             roles = tuple(replace(one, instances=counts.get(one.name, one.instances)) for one in before.spec.roles)
+            asking.check_doors(roles)
             wanted = before.revision if expected is None else expected
             applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, Author(scales=True))
             return applied.service or before

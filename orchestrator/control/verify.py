@@ -17,6 +17,7 @@ from orchestrator.model import (
     Image,
     Instance,
     InstanceName,
+    Member,
     Part,
     Power,
     Service,
@@ -97,6 +98,7 @@ def _remove(host: Host, stray: Finding) -> None:
         return
     name = InstanceName(stray.subject)
     host.front.balancer.leave(name)
+    host.front.doors.reach(Member(name=name, address="", pools=()))
     host.machine.hypervisor.power_off(name)
     host.machine.hypervisor.undefine(name)
     host.machine.media.erase(name)
@@ -177,7 +179,8 @@ def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
         elif seat.address != instance.nic.address:
             told = f"in the pool as {seat.address}; its address is {instance.nic.address}"
             found.append(Finding(code="MEMBER-ADDRESS", subject=name, message=told))
-    return found
+    strays = set(host.front.doors.reached()) - known.keys()
+    return found + [_stray("DOOR-STRAY", name, "ports of a VIP lead to no instance") for name in strays]
 
 
 def _network(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import operator
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from vmrole_unattend.secret import SecretRef
@@ -104,13 +105,33 @@ class HttpProbe(_Probe):
 Probe = TcpProbe | HttpProbe
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports that follow each other."""
+
+    first: int
+    last: int
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return self.last - self.first + 1
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last + 1))
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}" if self.last > self.first else str(self.first)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A port of the VIP and the port of the instances behind it."""
+    """A port of the VIP and the port of the instances behind it, or several that follow each other."""
 
     name: str
-    port: int
-    target: int
+    port: int  # the first
+    target: int  # that of the first; the others follow
+    range: Ports | None = None  # of the VIP; None: one port
     mode: Mode = Mode.TCP
     probe: Probe | None = None
     timeout_s: float | None = None  # how long either side may be silent; None: 60 s for http, an hour for tcp
@@ -133,7 +154,27 @@ class Endpoint:
     def ports(self) -> tuple[int, ...]:
         """Those of the VIP that it takes."""
         redirect = self.tls and self.tls.redirect_from
-        return (self.port, redirect) if redirect else (self.port,)
+        return (*(self.range or (self.port,)), *((redirect,) if redirect else ()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceEndpoint:
+    """A port of the VIP for each instance of the role: the first of `ports` leads to the one of index 0."""
+
+    name: str
+    ports: Ports
+    target: int  # of the instance
+    mode: Mode = Mode.TCP  # or UDP
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InternalEndpoint:
+    """What instances of other roles of the service reach of the role's instances, by their own addresses."""
+
+    name: str
+    ports: Ports | None = None  # None: all
+    mode: Mode | None = None  # TCP or UDP; None: both, and all else
+    callers: tuple[str, ...] = ()  # the roles that reach it; (): all
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +237,8 @@ class Role:
     size: Size = Size()
     limits: Limits = Limits()
     endpoints: tuple[Endpoint, ...] = ()
+    instance_endpoints: tuple[InstanceEndpoint, ...] = ()
+    internal_endpoints: tuple[InternalEndpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
     user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
@@ -212,6 +255,11 @@ class Role:
     restart: Restart = Restart()
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
+
+    @property
+    def faces(self) -> tuple[Endpoint | InstanceEndpoint, ...]:
+        """Those of its endpoints that clients reach at the VIP."""
+        return (*self.endpoints, *self.instance_endpoints)
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -240,6 +288,8 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "instances": 0,
     "limits": Limits(),
     "endpoints": (),
+    "instance_endpoints": (),
+    "internal_endpoints": (),
     "ready": Ready(),
     "drain_s": 0,
     "stop": Stop(),

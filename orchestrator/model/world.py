@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from orchestrator.model.naming import InstanceName, PoolName
-from orchestrator.model.template import Carrier, Mode, Probe
+from orchestrator.model.template import Carrier, Mode, Ports, Probe
 from orchestrator.model.tls import Certificate
 
 
@@ -160,7 +160,7 @@ class Member:
 
     name: InstanceName
     address: str
-    pools: tuple[tuple[PoolName, int], ...]  # pool, port on the instance
+    pools: tuple[tuple[PoolName, int], ...]  # pool, port on the instance; of several the first
 
 
 class Standing(enum.StrEnum):
@@ -241,7 +241,7 @@ class Probed:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Frontend:
-    """A port of a VIP that the balancer listens on."""
+    """A port of a VIP that the balancer listens on, or several."""
 
     pool: PoolName
     vip: str
@@ -260,6 +260,13 @@ class Frontend:
     proxy_protocol: bool = False
     member_connections: int | None = None
     redirect_to: int | None = None  # it has no members and sends clients on to https at this port
+    range: Ports | None = None  # all ports that it listens on; the first is `port`
+    each: bool = False  # of these each leads to one instance by itself, the first to that of index 0
+
+    @property
+    def ports(self) -> Collection[int]:
+        """Those that it listens on."""
+        return (self.port,) if self.range is None else tuple(self.range)
 
     @property
     def probed_by_proxy(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.ports.front import Balancer, Front, Held, Vips
+from orchestrator.ports.front import Balancer, Doors, Front, Held, Vips
 from orchestrator.ports.images import ImageFiles, Received
 from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Inside, Machine, Network
 from orchestrator.ports.store import (
@@ -39,6 +39,7 @@ __all__ = [
     "Clock",
     "Disks",
     "Document",
+    "Doors",
     "Front",
     "Guest",
     "Held",

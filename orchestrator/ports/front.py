@@ -56,6 +56,25 @@ class Balancer(Protocol):
         """What is not as it should be with the balancer itself, in sentences that say what helps."""
 
 
+class Doors(Protocol):
+    """Ports of virtual addresses that lead to one instance each: those of endpoints that have `each`.
+
+    `Balancer.shape` sets them up, as all endpoints. A door is no seat: neither a drain nor health has to do with it,
+    and what is open there counts nowhere.
+    """
+
+    def reach(self, member: Member) -> None:
+        """Opens the member's own doors, by its index, in exactly the pools that it says; what is open at others that
+        it had is cut.
+
+        Busy while one of the endpoints is not set up yet; one that is refused is left out. Asking again costs next
+        to nothing.
+        """
+
+    def reached(self) -> Collection[InstanceName]:
+        """Who has one that is open."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """What became of the virtual addresses that were to be held: by address."""
@@ -82,4 +101,5 @@ class Front:
     """What one host faces clients with."""
 
     balancer: Balancer
+    doors: Doors
     vips: Vips

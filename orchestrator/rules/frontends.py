@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from orchestrator.model import Endpoint, Frontend, Mode, PoolName, Role, Service, pool_name
+from orchestrator.model import Carrier, Endpoint, Frontend, Mode, PoolName, Role, Service, pool_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,12 +34,32 @@ def faced_of(services: Sequence[Service], endpoints: Mapping[str, Sequence[Front
 
 def frontends_of(service: Service) -> tuple[Frontend, ...]:
     """Every endpoint of the service's roles, and where clients are sent on from, in the order of its file."""
-    return tuple(
-        frontend
-        for role in service.spec.roles
-        for end in role.endpoints
-        for frontend in _listened(service, role, end)
-    )
+    pooled = (one for role in service.spec.roles for end in role.endpoints for one in _listened(service, role, end))
+    return *pooled, *(one for role in service.spec.roles for one in _of_instances(service, role))
+
+
+def doors_of(role: Role, vip: str, index: int) -> dict[str, str]:
+    """ADDRESS:PORT by which clients reach one instance by itself, by endpoint; of udp with /udp behind."""
+    return {
+        end.name: f"{vip}:{end.ports.first + index}" + ("/udp" if end.mode is Mode.UDP else "")
+        for end in role.instance_endpoints
+        if vip and index < end.ports.number
+    }
+
+
+def _of_instances(service: Service, role: Role) -> Iterator[Frontend]:
+    """Where each instance is reached by itself. The kernel leads there: nobody is chosen, and nothing is asked."""
+    for end in role.instance_endpoints:
+        yield Frontend(
+            pool=pool_name(service.name, role.name, end.name),
+            vip=service.spec.vip,
+            port=end.ports.first,
+            range=end.ports,
+            each=True,
+            mode=end.mode,
+            probe=None,
+            carrier=Carrier.NFTABLES,
+        )
 
 
 def _listened(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]:
@@ -48,6 +68,7 @@ def _listened(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]
         pool=pool,
         vip=service.spec.vip,
         port=end.port,
+        range=end.range,
         mode=end.mode,
         probe=end.probe,
         timeout_s=end.timeout_s,

@@ -38,6 +38,18 @@ def wanted(instance: Instance, runs: bool, seat: Seat | None, now_s: float) -> W
             return None
 
 
+def reached(instance: Instance, runs: bool) -> Member:
+    """The instance as clients reach it by itself: by its own doors at the VIP, or by none.
+
+    By all of them from when its setup is complete until its VM is to be stopped, whatever its pools, its probes and
+    its services say of it: who wants to know why it does not serve gets in.
+    """
+    role, here = instance.goal.role, instance.phase.traits
+    ends = role.instance_endpoints if runs and instance.set_up and not here.ends else ()
+    pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in ends)
+    return Member(name=instance.name, address=instance.nic.address, pools=pools)
+
+
 def member_of(instance: Instance) -> Member:
     """The instance as the balancer shall know it. Endpoints follow the goal: they need no new generation."""
     role = instance.goal.role

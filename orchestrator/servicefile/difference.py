@@ -12,7 +12,7 @@ from typing import Any
 
 from vmrole_unattend.secret import SecretRef
 
-from orchestrator.model import Instance, Role, ServiceSpec, Upgrade
+from orchestrator.model import Instance, Ports, Role, ServiceSpec, Upgrade
 from orchestrator.servicefile.spelling import unit_of, word_of
 
 
@@ -184,7 +184,7 @@ def _flat(key: str, value: Any, unit: str = "") -> dict[str, str]:  # noqa: ANN4
             return {key: f"{value:g}{unit}"}
         case int():
             return {key: f"{value}{unit}"}
-        case SecretRef():
+        case SecretRef() | Ports():
             return {key: str(value)}
         case tuple() if all(isinstance(one, str) for one in value):
             return {key: ", ".join(value)}

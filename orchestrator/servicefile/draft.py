@@ -16,7 +16,6 @@ from orchestrator.model import (
     INSTANCES_MAX,
     Labels,
     LocalStorage,
-    Mode,
     Restart,
     Role,
     Stop,
@@ -25,7 +24,7 @@ from orchestrator.model import (
     is_sha256,
     label,
 )
-from orchestrator.servicefile.endpoints import read_endpoint
+from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, shaped, size_mib, text
 from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
@@ -99,8 +98,8 @@ def read_draft(reader: Reader) -> Draft:
     if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
         reader.fault("roles", "a service has at least one role", SEE)
     alone = len(reader.problems)
-    _unique_ports(reader, [draft.role for draft in roles])
-    if "vip" not in top and any(draft.role.endpoints for draft in roles):
+    check_between(reader, [draft.role for draft in roles])
+    if "vip" not in top and any(draft.role.faces for draft in roles):
         reader.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
     if shared_vip and not any(draft.role.endpoints for draft in roles):
         reader.fault(
@@ -124,7 +123,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
     node = reader.keys(node, at, (*keys, "drain", "stop", "restart", "identity", "labels"), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
-    endpoints = tuple(reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader)))
+    endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
     instances = reader.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
     labels = dict(of_service) | dict(read_labels(reader, node, at))
     role = Role(
@@ -135,7 +134,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         instances=instances,
         size=size,
         limits=limits,
-        endpoints=endpoints,
+        **sorted_by_type(endpoints),
         local_storage=tuple(reader.members(node, at, "localStorage", functools.partial(_storage, reader))),
         keep_ssh_host_keys=_identity(reader, node, at),
         drain_s=reader.take(node, at, "drain", duration_s(0, 3600), 30.0),
@@ -172,18 +171,6 @@ def _storage(reader: Reader, name: str, node: object, at: str) -> LocalStorage:
         reader.fault(at, f"{name!r} is too long", f"use at most {STORAGE_NAME_MAX} characters")
     node = reader.keys(node, at, ("size",), ("size",))
     return LocalStorage(name=name, size_mib=reader.take(node, at, "size", size_mib(1, 64 * 1024 * 1024), 1))
-
-
-def _unique_ports(reader: Reader, roles: list[Role]) -> None:
-    seen: dict[tuple[int, bool], str] = {}
-    for role in roles:
-        for end in role.endpoints:
-            for port, own in zip(end.ports, ("port", "tls.redirectFrom"), strict=False):
-                key = f"roles.{role.name}.endpoints.{end.name}.{own}"
-                place = port, end.mode is Mode.UDP
-                if port and place in seen:
-                    reader.fault(key, f"port {port} is taken by {seen[place]}", "each port of the VIP once")
-                seen.setdefault(place, key)
 
 
 @shaped(type="string", minLength=1)

@@ -5,12 +5,23 @@ from __future__ import annotations
 import enum
 from typing import Any, Final
 
-from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Probe, TcpProbe
+from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Ports, Probe, TcpProbe
 from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults
-from orchestrator.servicefile.fields import boolean, choice, duration_s, integer, networks, port, statuses, url_path
+from orchestrator.servicefile.fields import (
+    PORT_LAST,
+    boolean,
+    choice,
+    duration_s,
+    integer,
+    networks,
+    port,
+    port_range,
+    statuses,
+    url_path,
+)
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tls import read_tls
-from orchestrator.servicefile.tree import Map
+from orchestrator.servicefile.tree import SEE, Map
 
 AFFINITY_S: Final = 3 * 3600.0
 TIMES: Final = ("interval", "timeout", "rise", "fall", "initialDelay")
@@ -18,6 +29,7 @@ PROBE_TIME_MOST_S: Final = 3600.0
 PROBE_RUN_MOST: Final = 100
 NETWORKS_MOST: Final = 256
 ENDPOINT_CONNECTIONS_MOST: Final = 200_000  # of an endpoint at a time
+PORTS_MOST: Final = 1000  # of the VIP, of one endpoint: each is opened by itself
 
 
 class Affinity(enum.StrEnum):
@@ -27,11 +39,11 @@ class Affinity(enum.StrEnum):
     SOURCE = "source"
 
 
-def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
-    """One endpoint of a role; faults are noted."""
-    known = ("port", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *AFFINITY)
-    node = reader.keys(node, at, known, ("port",))
-    outside = reader.take(node, at, "port", port, 0)
+def read_input_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
+    """One endpoint that clients reach at the VIP, whichever member answers; faults are noted."""
+    known = ("type", "port", "ports", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *AFFINITY)
+    node = reader.keys(node, at, known)
+    outside, several = read_ports(reader, node, at)
     mode = reader.take(node, at, "protocol", choice(Mode), Mode.TCP)
     probe = read_probe(reader, node, at, TIMES)
     most = reader.take(node, at, "maxConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
@@ -45,7 +57,8 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
     endpoint = Endpoint(
         name=name,
         port=outside,
-        target=reader.take(node, at, "target", port, outside),
+        target=_target(reader, node, at, outside, several),
+        range=several,
         mode=mode,
         probe=probe,
         timeout_s=reader.take(node, at, "timeout", duration_s(1, 24 * 3600), None),
@@ -62,6 +75,25 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
     for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
         reader.fault(f"{at}.{key}", told, hint)
     return endpoint
+
+
+def read_ports(reader: Reader, node: Map, at: str) -> tuple[int, Ports | None]:
+    """The first port of an endpoint, and all where it says several; faults are noted."""
+    several: Ports | None = reader.take(node, at, "ports", port_range(PORTS_MOST), None)
+    first: int = reader.take(node, at, "port", port, several.first if several else 0)
+    if "port" in node and "ports" in node:
+        reader.fault(f"{at}.ports", "there is a port already", "say port for one, or ports for several")
+    if "port" not in node and "ports" not in node:
+        reader.fault(f"{at}.port", "is missing", SEE)
+    return first, several
+
+
+def _target(reader: Reader, node: Map, at: str, outside: int, several: Ports | None) -> int:
+    first: int = reader.take(node, at, "target", port, outside)
+    if several is not None and first + several.number - 1 > PORT_LAST:
+        told = f"of {several.number} ports from {first} on the last is beyond {PORT_LAST}"
+        reader.fault(f"{at}.target", told, f"{PORT_LAST - several.number + 1} or less")
+    return first
 
 
 def read_probe(reader: Reader, node: Map, at: str, times: tuple[str, ...] = ()) -> Probe | None:

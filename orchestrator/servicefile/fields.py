@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeVar
 
 from orchestrator.errors import Problem
+from orchestrator.model import Ports
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.StrEnum)
@@ -73,7 +74,29 @@ def integer(least: int, most: int) -> Callable[[object], Answer[int]]:
     return read
 
 
-port = integer(1, 65535)
+PORT_LAST: Final = 65535
+port = integer(1, PORT_LAST)
+
+
+def port_range(most: int) -> Callable[[object], Answer[Ports]]:
+    """Ports that follow each other, `most` at the most; one is a range, too."""
+
+    @shaped(anyOf=[{"type": "string", "pattern": "^[0-9]{1,5} ?- ?[0-9]{1,5}$"}, shape_of(port)])
+    def read(node: object) -> Answer[Ports]:
+        if isinstance(single := port(node), int):
+            return Ports(single, single)
+        found = re.fullmatch("([0-9]{1,5}) ?- ?([0-9]{1,5})", node) if isinstance(node, str) else None
+        if found is None:
+            hint = "the first and the last, such as 8000-8010"
+            return Problem(f"{_shown(node)} is no range of ports", hint=hint)
+        ports = Ports(int(found[1]), int(found[2]))
+        if not 1 <= ports.first <= ports.last <= PORT_LAST:
+            return Problem(f"{found[0]} is no range of ports", hint=f"within 1-{PORT_LAST}, the first port first")
+        if ports.number > most:
+            return Problem(f"{ports} are {ports.number} ports", hint=f"{most} at the most")
+        return ports
+
+    return read
 
 
 def size_mib(least: int, most: int) -> Callable[[object], Answer[int]]:

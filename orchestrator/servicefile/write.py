@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, Join
 
-from orchestrator.model import AnswerFormat, Endpoint, Image, Os, Role, ServiceSpec, Upgrade
+from orchestrator.model import AnswerFormat, Endpoint, Image, InternalEndpoint, Os, Ports, Role, ServiceSpec, Upgrade
 from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
 from orchestrator.servicefile.spelling import unit_of, word_of
 from orchestrator.servicefile.yaml_text import yaml_text
@@ -49,7 +49,9 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "image": role.image if image is not None and image.sha256 == role.image_sha256 else role.image_sha256,
         "instances": role.instances,
         "size": _node(role.size) | _node(role.limits),
-        "endpoints": {end.name: _endpoint(end) for end in role.endpoints},
+        "endpoints": {end.name: _endpoint(end) for end in role.endpoints}
+        | {own.name: {"type": "instance"} | _node(own) for own in role.instance_endpoints}
+        | {inner.name: _internal(inner) for inner in role.internal_endpoints},
         "localStorage": {storage.name: _node(storage) for storage in role.local_storage},
         "answers": _answers(role),
         "identity": {"sshHostKeys": "keep"} if role.keep_ssh_host_keys else {},
@@ -69,7 +71,16 @@ def _endpoint(end: Endpoint) -> Node:
     node = _node(end)
     if end.affinity_s is not None:
         node["affinity"] = "source"
+    if end.range is not None:
+        del node["port"]
     return node
+
+
+def _internal(inner: InternalEndpoint) -> Node:
+    node: Node = {"type": "internal"}
+    if inner.ports is not None and inner.ports.number == 1:
+        node["port"] = inner.ports.first
+    return node | {key: said for key, said in _node(inner).items() if not (key == "ports" and "port" in node)}
 
 
 def _answers(role: Role) -> Node | str:
@@ -125,6 +136,8 @@ def _value(held: Any, unit: str = "") -> Any:  # noqa: ANN401
             return f"{held:.15g} s" if round(held, 3) == held else f"{round(held * 1000, 3):.15g} ms"
         case int() | float() if unit:
             return f"{int(held)}{unit}"
+        case Ports():
+            return str(held) if held.number > 1 else held.first
         case SecretRef():
             return {held.source.value: held.name}
         case enum.Enum():

@@ -1,4 +1,7 @@
-"""The one place where instances come into their pools and leave them: before each step, as `rules.pool` wants it."""
+"""The one place where instances come into their pools and leave them: before each step, as `rules.pool` wants it.
+
+So are their own doors opened and shut.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ def seat(instance: Instance, host: Machine, front: Front) -> tuple[Seat | None, 
     that no VM is stopped that may still be in a pool.
     """
     runs = instance.phase.traits.may_be_in_pool and _runs(instance, host)
+    _reach(instance, host, front)
     taken = _look(instance, runs, front)
     match pool.wanted(instance, runs, taken, host.clock.now_s()):
         case Wanted.IN:
@@ -33,6 +37,15 @@ def seat(instance: Instance, host: Machine, front: Front) -> tuple[Seat | None, 
             pass
     front.balancer.leave(instance.name)
     return None, CUT if taken is not None and taken.connections else ""
+
+
+def _reach(instance: Instance, host: Machine, front: Front) -> None:
+    """Its own doors."""
+    may = bool(pool.reached(instance, runs=True).pools)
+    domain = host.hypervisor.look(instance.name) if may else None
+    member = pool.reached(instance, runs=domain is not None and domain.power is Power.RUNNING)
+    if member.pools or instance.name in front.doors.reached():
+        front.doors.reach(member)
 
 
 def _runs(instance: Instance, host: Machine) -> bool:

@@ -55,6 +55,7 @@ EFFECTS = frozenset(
         "drain",
         "heed",
         "leave",
+        "reach",
         "lay",
         "lift",
         "hold",

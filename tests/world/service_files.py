@@ -30,7 +30,43 @@ roles:
 """
 
 # What is changed into what, and the line, the key and a word of what is then said.
+_END = "roles.web.endpoints.http"
+ENDPOINT_FAULTS = [
+    ("port: 80, target: 8080,", "ports: 80-90, target: 65530,", 9, f"{_END}.target", "65525 or less"),
+    ("port: 80,", "port: 80, ports: 81-82,", 9, f"{_END}.ports", "say port for one"),
+    ("port: 80, target: 8080,", "target: 8080,", 9, f"{_END}.port", "is missing"),
+    ("port: 80,", "ports: 90-80,", 9, f"{_END}.ports", "the first port first"),
+    ("port: 80,", "ports: 80-99999,", 9, f"{_END}.ports", "within 1-65535"),
+    ("port: 80,", "ports: 1000-2000,", 9, f"{_END}.ports", "1000 at the most"),
+    ("port: 80,", "ports: some,", 9, f"{_END}.ports", "such as 8000-8010"),
+    ("port: 80,", "port: 80, type: inner,", 9, f"{_END}.type", "input, instance, internal"),
+    *(
+        (
+            "protocol: http, probe: {path: /healthz}}",
+            f"protocol: http}}\n      more: {{{more}}}",
+            10,
+            f"{_END[:-4]}{key}",
+            word,
+        )
+        for more, key, word in (
+            ("ports: 75-85", "more.ports", "port 80 is taken by roles.web.endpoints.http.port"),
+            ("type: instance, ports: 79-82, target: 22", "more.ports", "port 80 is taken by"),
+            ("type: instance, ports: 10022-10023, target: 22", "more.ports", "10022-10024 or more"),
+            ("type: instance, ports: 65534-65535, target: 22", "more.ports", "begins lower"),
+            ("type: instance, ports: 10022-10041", "more.target", "is missing"),
+            ("type: instance, target: 22", "more.ports", "is missing"),
+            ("type: instance, ports: 10022-10041, target: 22, probe: {}", "more.probe", "keys are: type, ports"),
+            ("type: instance, ports: 10022-10041, target: 22, protocol: http", "more.protocol", "tcp, udp"),
+            ("type: internal, port: 3306, from: [db]", "more.from", "roles are: web"),
+            ("type: internal, port: 3306, from: web", "more.from", "write [first, second]"),
+            ("type: internal, port: 3306, ports: 1-2", "more.ports", "say port for one"),
+            ("type: internal, protocol: udp", "more.protocol", "say port or ports"),
+            ("type: internal, port: 3306, target: 3", "more.target", "there is no such key"),
+        )
+    ),
+]
 FAULTS = [
+    *ENDPOINT_FAULTS,
     ("instances: 3", "instancez: 3", 6, "roles.web.instancez", "did you mean instances?"),
     ("instances: 3", "instances: three", 6, "roles.web.instances", "not a whole number"),
     ("instances: 3", "instances: true", 6, "roles.web.instances", "not a whole number"),

@@ -173,20 +173,42 @@ def _rollout(found: wire.RolloutView) -> str:
 
 def _role(role: wire.Role) -> list[tuple[str, object]]:
     size, setup, ready = role["size"], role["setup"], role["ready"]
-    endpoints = [f"{one['name']} {one['port']} -> {one['target']} ({one['mode']})" for one in role["endpoints"]]
     storage = [f"{one['name']} {one['size_mib']} MiB" for one in role["local_storage"]]
     waits = [*ready["units"], *([" ".join(ready["command"])] if ready["command"] else [])]
     return [
         ("Image", f"{role['image']} ({role['image_sha256'][:12]}, {role['os']})"),
         ("Instances", role["instances"]),
         ("Size", f"{size['vcpus']} vCPU, {size['memory_mib']} MiB"),
-        ("Endpoints", ", ".join(endpoints)),
+        ("Endpoints", ", ".join(_endpoints(role))),
         ("Local storage", ", ".join(storage)),
         ("User data", "given (not shown)" if role["user_data"] or role["user_data_from"] else ""),
         ("Setup", f"{'with' if setup['restart'] else 'without'} restart, within {setup['within_s']:.0f} s"),
         ("Ready", ", ".join(["all auto-start services", *waits]) + f", within {ready['within_s']:.0f} s"),
         ("Drain", f"{role['drain_s']:.0f} s"),
     ]
+
+
+def _endpoints(role: wire.Role) -> list[str]:
+    """Each in a few words: what clients reach, of all instances or of each, and what other roles do."""
+    told = [f"{one['name']} {_ports(one)} -> {one['target']} ({one['mode']})" for one in role["endpoints"]]
+    told += [
+        f"{one['name']} {_several(one['ports'])} -> {one['target']} of each ({one['mode']})"
+        for one in role["instance_endpoints"]
+    ]
+    return told + [
+        f"{one['name']} {_several(one['ports']) if one['ports'] else 'all ports'}"
+        + (f" ({one['mode']})" if one["mode"] else "")
+        + f" from {', '.join(one['callers']) or 'all roles'}"
+        for one in role["internal_endpoints"]
+    ]
+
+
+def _ports(end: wire.Endpoint) -> str:
+    return _several(end["range"]) if end["range"] else str(end["port"])
+
+
+def _several(ports: wire.Ports) -> str:
+    return f"{ports['first']}-{ports['last']}" if ports["last"] > ports["first"] else str(ports["first"])
 
 
 def _instance(client: Client, name: str) -> list[str]:
@@ -208,6 +230,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Domain", "" if row["domain"] is None else row["domain"]),
         ("Labels", labels_of(row)),
         ("Address", f"{row['address']} ({row['mac']})"),
+        *((f"Reached by {end}", place) for end, place in row["doors"].items()),
         ("Pool", pool),
         ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),
         ("Size", f"{row['vcpus']} vCPU, {row['memory_mib']} MiB"),

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from orchestrator.drivers.tools.file_errors import file_faults
-from orchestrator.model import Frontend, InstanceName, Member, PoolName
+from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName
 
 log = logging.getLogger(__name__)
 WRITABLE: Final = "the balancer's directory must be writable for the daemon"
@@ -27,11 +27,30 @@ class Shape:
     members: Mapping[str, Member] = dataclasses.field(default_factory=dict)
     draining: frozenset[str] = frozenset()
     unwell: frozenset[str] = frozenset()  # as somebody beside the balancer says
+    reached: Mapping[str, Member] = dataclasses.field(default_factory=dict)  # by themselves, at ports of their own
 
     @functools.cached_property
     def pools(self) -> frozenset[PoolName]:
         """Those that some endpoint has."""
         return frozenset(frontend.pool for frontend in self.frontends)
+
+    @functools.cached_property
+    def by_place(self) -> Mapping[tuple[str, int, bool], Frontend]:
+        """Which endpoint has a port of a VIP, by tcp or, True, by udp."""
+        return {
+            (frontend.vip, port, frontend.mode is Mode.UDP): frontend
+            for frontend in self.frontends
+            for port in frontend.ports
+        }
+
+    @functools.cached_property
+    def _doors(self) -> Mapping[PoolName, int]:
+        """How many doors each endpoint has that has any."""
+        return {frontend.pool: len(frontend.ports) for frontend in self.frontends if frontend.each}
+
+    def door(self, pool: PoolName, index: int) -> bool:
+        """Whether an endpoint has one for the instance of that index."""
+        return index < self._doors.get(pool, 0)
 
     def closed(self, name: str) -> bool:
         """Whether the member gets no new connections, whatever the balancer itself thinks of it."""
@@ -40,15 +59,22 @@ class Shape:
     def with_frontends(self, frontends: tuple[Frontend, ...]) -> Shape:
         """These endpoints, and the members that have a place behind one of them."""
         pools = frozenset(frontend.pool for frontend in frontends)
-        members = {
-            name: member for name, member in self.members.items() if any(pool in pools for pool, _ in member.pools)
-        }
+        members, reached = (
+            {name: member for name, member in known.items() if any(pool in pools for pool, _ in member.pools)}
+            for known in (self.members, self.reached)
+        )
         return Shape(
             frontends=frontends,
             members=members,
             draining=self.draining.intersection(members),
             unwell=self.unwell.intersection(members),
+            reached=reached,
         )
+
+    def with_reached(self, member: Member) -> Shape:
+        """The same, with a member that is reached at these ports of its own, or at none."""
+        others = {name: other for name, other in self.reached.items() if name != member.name}
+        return dataclasses.replace(self, reached=others | ({member.name: member} if member.pools else {}))
 
     def with_member(self, member: Member) -> Shape:
         """The member among the others, not draining; as well as it was, unless it is another one by now."""

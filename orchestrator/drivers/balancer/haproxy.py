@@ -18,7 +18,7 @@ from vmrole_unattend.secret import Reveal
 from orchestrator.drivers.balancer import haproxy_config, haproxy_host, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
-from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE_S, Members, judged
+from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE_S, Members, is_at, judged
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, HaproxyProcess
 from orchestrator.drivers.balancer.haproxy_tls import Certificates, no_secrets
 from orchestrator.drivers.balancer.watch import Snapshot, watching
@@ -109,9 +109,9 @@ class HaproxyBalancer:
     def join(self, member: Member) -> None:
         """See ports.Balancer. Busy while an endpoint is not set up yet, and in all others by then."""
         haproxy_config.checked_name(member.name)
-        wanted = {pool: haproxy_config.server_address(member, port) for pool, port in member.pools}
         with self._turn():
             frontends = {frontend.pool: frontend for frontend in self.desired.shape.frontends}
+            wanted = haproxy_config.server_addresses(member, frontends)
             served = {pool: address for pool, address in wanted.items() if pool in frontends}
             missing = [pool for pool in wanted if pool not in frontends]
             if served:
@@ -239,7 +239,7 @@ class HaproxyBalancer:
         count = len(self.desired.shape.members)
         for pool, address in wanted.items():
             there = rows.get((pool, name))
-            if there is None or there.addr != address:
+            if there is None or not is_at(there.addr, address):
                 self._add(pool, member, address, frontends[pool], count)
             elif name in self.desired.shape.draining or not there.in_rotation:
                 self.members.take_back(pool, name, well=not unwell)
@@ -297,7 +297,7 @@ class HaproxyBalancer:
         patience = Patience(self._clock, LET_GO_S)
         while True:
             refused = places.refusals(wanted, ())
-            was_ours = any(one.pool in refused and places.place(one) in ours for one in wanted)
+            was_ours = any(one.pool in refused and not ours.isdisjoint(places.places(one)) for one in wanted)
             if patience.over or not was_ours:
                 return refused
             patience.pause(POLL_S)

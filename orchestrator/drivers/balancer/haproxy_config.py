@@ -114,9 +114,19 @@ def checked_port(port: int) -> int:
     return port
 
 
-def server_address(member: Member, port: int) -> str:
-    """ADDRESS:PORT as HAProxy takes it."""
-    return f"{ipaddress.IPv4Address(member.address)}:{checked_port(port)}"
+def server_address(member: Member, port: int, frontend: Frontend | None = None) -> str:
+    """ADDRESS:PORT as HAProxy takes it; behind several ports ADDRESS:+DISTANCE, from the client's port to ours."""
+    address = ipaddress.IPv4Address(member.address)
+    checked_port(port)
+    if frontend is None or frontend.range is None:
+        return f"{address}:{port}"
+    checked_port(port + frontend.range.number - 1)
+    return f"{address}:{port - frontend.port:+d}"
+
+
+def server_addresses(member: Member, frontends: Mapping[PoolName, Frontend]) -> dict[PoolName, str]:
+    """The same in each of its pools; of one that is not set up yet by its port alone."""
+    return {pool: server_address(member, port, frontends.get(pool)) for pool, port in member.pools}
 
 
 def render(
@@ -166,8 +176,11 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
     lines = [
         f"frontend to.{pool}",  # A pool is found by its name: that is its backend's alone.
         f"    mode {frontend.mode}",
-        f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(frontend.port)} transparent"
-        f"{_tls(frontend, certificates)}",
+        *(
+            f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(port)} transparent"
+            f"{_tls(frontend, certificates)}"
+            for port in frontend.ports
+        ),
         f"    maxconn {most}",
         *_allowed(frontend),
         "    stick-table type ip size 100k expire 60s store conn_cur",
@@ -249,7 +262,8 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
                 state = " weight 0" if name in shape.draining else ""
                 state += " disabled" if name in shape.unwell else ""
                 options = server_options(frontend, len(shape.members), member)
-                lines.append(f"    server {checked_name(name)} {server_address(member, port)} {options}{state}")
+                address = server_address(member, port, frontend)
+                lines.append(f"    server {checked_name(name)} {address} {options}{state}")
     return "\n".join(lines) + "\n"
 
 
@@ -300,6 +314,7 @@ def server_options(frontend: Frontend, members: int, member: Member) -> str:
         options += " send-proxy-v2" + (" check-send-proxy" if frontend.probed_by_proxy else "")
     if frontend.member_connections is not None:
         options += f" maxconn {frontend.member_connections}"
-    if probe.port is not None:
-        return f"{options} port {checked_port(probe.port)}"
-    return options
+    asked = probe.port
+    if asked is None and frontend.range is not None:  # A distance is no port that could be asked.
+        asked = next(port for pool, port in member.pools if pool == frontend.pool)
+    return f"{options} port {checked_port(asked)}" if asked is not None else options

@@ -45,6 +45,11 @@ class Runtime(Protocol):
         """One command to one of them."""
 
 
+def is_at(shown: str, address: str) -> bool:
+    """Whether what HAProxy shows of a member's place is what it was given: it may leave out a sign."""
+    return shown.replace(":+", ":") == address.replace(":+", ":")
+
+
 class Members:
     """See the module. Not thread-safe but for what only looks."""
 
@@ -106,7 +111,7 @@ class Members:
             self.check(pool, name)
         self._runtime.ask(f"enable server {pool}/{name}")
         row = self.rows_of(name, [pool]).get((pool, name))
-        if row is None or row.addr != address:
+        if row is None or not is_at(row.addr, address):
             raise Busy(f"HAProxy shows {name} in {pool} as {row.addr if row else 'absent'}, not {address}")
 
     def check(self, pool: PoolName, name: InstanceName) -> None:

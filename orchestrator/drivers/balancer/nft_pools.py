@@ -36,11 +36,15 @@ _SUBNET_BITS: Final = 24  # what a service's network has
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A member behind an endpoint."""
+    """A member behind an endpoint; of one with several ports, `port` is what the first becomes.
+
+    `index`: behind an endpoint each of whose ports is one member's, which of them is.
+    """
 
     pool: PoolName
     address: str
     port: int
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +76,54 @@ def pools(frontends: Sequence[Frontend], takers: Collection[Place], known: Colle
     sets: dict[str, str] = {}
     served, leads = [], []
     for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
-        element = _element(frontend)
-        served.append(element)
+        served += _elements(frontend, frontend.ports)
         limits = _limits(frontend)
         for limit in limits:
             sets |= limit.sets()
-        places = sorted((one for one in takers if one.pool == frontend.pool), key=lambda one: (one.address, one.port))
+        places = sorted(
+            (one for one in takers if one.pool == frontend.pool), key=lambda one: (one.index, one.address, one.port)
+        )
         if not places:
             continue
-        deal = [f"{number} : goto {_name('m', one)}" for number, one in enumerate(places)]
         rules = [limit.refuse_unseen() for limit in limits]
         rules += [rule for limit in limits for rule in limit.count()]
         for one in places:
-            member = _name("m", one)
-            own = [
-                f"meta l4proto {_protocol(frontend)} dnat to {ipaddress.IPv4Address(one.address)}:{_port(one.port)}"
-            ]
+            own = [_led(frontend, one)]
             if frontend.affinity_s is not None:
                 kept = _name("a", one)
                 sets[kept] = (
                     f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic,timeout; "
                     f"timeout {max(1, round(frontend.affinity_s))}s;"
                 )
-                rules.append(f"ip saddr @{kept} goto {member}")
+                rules.append(f"ip saddr @{kept} goto {_name('m', one)}")
                 own.insert(0, f"update @{kept} {{ ip saddr }}")
-            chains[member] = tuple(own)
-        rules.append(f"numgen inc mod {len(places)} vmap {{ {', '.join(deal)} }}")
+            chains[_name("m", one)] = tuple(own)
         chain = "p" + _digest(frontend.pool)
-        chains[chain] = tuple(rules)
-        leads.append(f"{element} : goto {chain}")
+        chains[chain] = (*rules, _dealt(frontend, places))
+        ports = [frontend.port + one.index for one in places] if frontend.each else frontend.ports
+        leads += [f"{element} : goto {chain}" for element in _elements(frontend, ports)]
     chains |= _fixed({one.address for one in known})
     return Pools(chains, sets, tuple(served), tuple(leads))
+
+
+def _led(frontend: Frontend, place: Place) -> str:
+    """To the member. What the kernel is not told to change of a port it leaves as it is."""
+    to = f"meta l4proto {_protocol(frontend)} dnat to {ipaddress.IPv4Address(place.address)}"
+    first = _port(place.port)
+    if frontend.each or frontend.range is None:
+        return f"{to}:{first}"
+    if first == frontend.port:
+        return to
+    moved = ", ".join(f"{_port(port)} : {_port(first + port - frontend.port)}" for port in frontend.range)
+    return f"{to} : {_protocol(frontend)} dport map {{ {moved} }}"
+
+
+def _dealt(frontend: Frontend, places: Sequence[Place]) -> str:
+    """To one after the other; to whose port it is, where each has its own."""
+    by = f"{_protocol(frontend)} dport" if frontend.each else f"numgen inc mod {len(places)}"
+    numbers = [_port(frontend.port + one.index) if frontend.each else at for at, one in enumerate(places)]
+    deal = ", ".join(f"{number} : goto {_name('m', one)}" for number, one in zip(numbers, places, strict=True))
+    return f"{by} vmap {{ {deal} }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +233,9 @@ def removal() -> str:
     return f"add table ip {TABLE}\ndelete table ip {TABLE}\n"
 
 
-def _element(frontend: Frontend) -> str:
-    return f"{ipaddress.IPv4Address(frontend.vip)} . {_protocol(frontend)} . {_port(frontend.port)}"
+def _elements(frontend: Frontend, ports: Iterable[int]) -> list[str]:
+    place = f"{ipaddress.IPv4Address(frontend.vip)} . {_protocol(frontend)}"
+    return [f"{place} . {_port(port)}" for port in ports]
 
 
 def _protocol(frontend: Frontend) -> str:

@@ -7,7 +7,6 @@ it again from what was kept; what affinity remembers and what is open stays.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
 import threading
@@ -15,11 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self, cast
 
-from orchestrator.drivers.balancer import conntrack, nft_pools, places
+from orchestrator.drivers.balancer import conntrack, kernel_pools, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
-from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
+from orchestrator.drivers.balancer.nft_pools import Place, Pools
 from orchestrator.drivers.balancer.prober import Prober, results_in, targets_of
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools.command import run
@@ -36,6 +35,7 @@ from orchestrator.model import (
     Seat,
     Standing,
     Traffic,
+    place_of,
 )
 from orchestrator.ports import Clock
 
@@ -55,11 +55,14 @@ class _Open:
 
     until_s: float = 0.0
     by_member: Mapping[str, int] = field(default_factory=dict)  # by its address
-    by_place: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by an endpoint's place and that
+    by_pool: Mapping[tuple[PoolName, str], int] = field(default_factory=dict)  # by an endpoint's pool and that
 
 
 class NftablesBalancer:
-    """See ports.Balancer. Thread-safe; needs CAP_NET_ADMIN. `with` watches members and table; its end leaves both."""
+    """See ports.Balancer and ports.Doors. Thread-safe; needs CAP_NET_ADMIN.
+
+    `with` watches members and table; its end leaves both.
+    """
 
     def __init__(
         self,
@@ -118,7 +121,7 @@ class NftablesBalancer:
         """See ports.Balancer."""
         wanted = tuple(sorted(frontends, key=lambda frontend: frontend.pool))
         with self._turn():
-            ours = {places.place(one) for one in self.desired.shape.frontends}
+            ours = {place for one in self.desired.shape.frontends for place in places.places(one)}
             self._refused = places.refusals(wanted, ours)
             served = tuple(one for one in wanted if one.pool not in self._refused)
             if served != self.desired.shape.frontends or (served and self._laid is None):
@@ -222,9 +225,33 @@ class NftablesBalancer:
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
-        if self._laid is not None and self._show() != self._shown:
+        if self._laid is not None and kernel_pools.shown() != self._shown:
             return ["the nft table of the pools is not as it was laid; it is laid again within a minute"]
         return ()
+
+    def reach(self, member: Member) -> None:
+        """See ports.Doors."""
+        shape = self.desired.shape
+        index = place_of(member.name)[1]
+        served = replace(member, pools=tuple((pool, port) for pool, port in member.pools if shape.door(pool, index)))
+        if shape.reached.get(member.name, replace(member, pools=())) != served:
+            with self._turn():
+                self._reach(served)
+        missing = [pool for pool, _ in member.pools if not self.carries(pool)]
+        if missing:
+            raise Busy(f"the endpoint {missing[0]} is not set up yet")
+
+    def _reach(self, member: Member) -> None:
+        before = self.desired.shape.reached.get(member.name)
+        shape = self.desired.shape.with_reached(member)
+        self._lay(shape)
+        if before is not None and before != member:
+            self._cut(before.address, each=True)
+        self.desired.keep(shape)
+
+    def reached(self) -> Collection[InstanceName]:
+        """See ports.Doors."""
+        return cast("Collection[InstanceName]", self.desired.shape.reached.keys())
 
     # Members ---------------------------------------------------------------------------------------------------
 
@@ -249,18 +276,29 @@ class NftablesBalancer:
         if not fresh and began < counted.until_s:
             return counted
         by_member: Counter[str] = Counter()
-        by_place: Counter[tuple[str, str]] = Counter()
+        by_pool: Counter[tuple[PoolName, str]] = Counter()
         for flow in conntrack.flows():
-            if flow.open:
+            at = self._endpoint_of(flow)
+            if flow.open and not (at and at.each):
                 by_member[flow.member] += 1
-                by_place[places.at(flow.vip, flow.port, udp=flow.protocol == socket.IPPROTO_UDP), flow.member] += 1
+                if at is not None:
+                    by_pool[at.pool, flow.member] += 1
         ended = self._clock.monotonic_s()
-        self._counted = _Open(ended + (ended - began) * (COUNT_SHARE - 1), by_member, by_place)
+        self._counted = _Open(ended + (ended - began) * (COUNT_SHARE - 1), by_member, by_pool)
         return self._counted
 
-    def _cut(self, address: str) -> None:
+    def _endpoint_of(self, flow: conntrack.Flow) -> Frontend | None:
+        return self.desired.shape.by_place.get((flow.vip, flow.port, flow.protocol == socket.IPPROTO_UDP))
+
+    def _cut(self, address: str, *, each: bool = False) -> None:
+        """What is open through pools; `each`: through ports that are the member's own."""
+
+        def of_it(flow: conntrack.Flow) -> bool:
+            at = self._endpoint_of(flow)
+            return flow.member == address and each is (at is not None and at.each)
+
         for _ in range(CUTS_MOST):
-            if conntrack.cut(lambda flow: flow.member == address) == 0:
+            if conntrack.cut(of_it) == 0:
                 return
         raise Busy(f"connections to {address} go on though they were cut")
 
@@ -281,14 +319,20 @@ class NftablesBalancer:
         takers = [
             place for name, place in known if not shape.closed(name) and self._prober.health((place.pool, name)).up
         ]
-        wanted = nft_pools.pools(shape.frontends, takers, [place for _, place in known])
+        own = [
+            Place(pool=pool, address=member.address, port=port, index=place_of(member.name)[1])
+            for member in shape.reached.values()
+            for pool, port in member.pools
+            if shape.door(pool, place_of(member.name)[1])
+        ]
+        wanted = nft_pools.pools(shape.frontends, [*takers, *own], [*(place for _, place in known), *own])
         if wanted != self._laid or self._shown is None:
-            now = self._laid.names if self._laid is not None and self._shown is not None else self._names()
+            now = self._laid.names if self._laid is not None and self._shown is not None else kernel_pools.names()
             try:
                 self._apply(nft_pools.transaction(wanted, now))
             except CommandFailed:  # Somebody has changed the table since: what it holds now is looked at.
-                self._apply(nft_pools.transaction(wanted, self._names()))
-            self._laid, self._shown = wanted, self._show()
+                self._apply(nft_pools.transaction(wanted, kernel_pools.names()))
+            self._laid, self._shown = wanted, kernel_pools.shown()
 
     def revive(self) -> None:
         """Lays the table again where it is not as it was laid, and anew where members' health has changed."""
@@ -300,7 +344,7 @@ class NftablesBalancer:
         with self._turn():
             self._suspect.clear()
             self._audit_at = self._clock.monotonic_s() + AUDIT_S
-            if self._laid is not None and self._show() != self._shown:
+            if self._laid is not None and kernel_pools.shown() != self._shown:
                 log.warning("somebody changed the nft table ip %s; laid again", nft_pools.TABLE)
                 self._shown = None
             try:
@@ -313,7 +357,7 @@ class NftablesBalancer:
         """Where frames on bridges are filtered as packets (br_netfilter), what a member asks of its own VIP is sent
         back by the bridge itself, which does that only for a port that is told to.
         """
-        if not self.desired.shape.members or not _bridges_are_filtered():
+        if not (self.desired.shape.members or self.desired.shape.reached) or not _bridges_are_filtered():
             return
         for port in _NET.glob(f"{TAP_PREFIX}*/brport/hairpin_mode"):
             with contextlib.suppress(OSError):  # Its VM has ended meanwhile.
@@ -331,31 +375,6 @@ class NftablesBalancer:
             up = all(self._prober.health((pool, name)).up for pool, _ in seat.pools)
             self._wake(InstanceName(name), f"the balancer's check: {Standing.UP if up else Standing.DOWN}")
 
-    def _names(self) -> Names:
-        listed = self._list()
-        chains = frozenset(item["chain"]["name"] for item in listed if "chain" in item)
-        sets = frozenset(item["set"]["name"] for item in listed if "set" in item)
-        return Names(chains, sets - {"served"})
-
-    def _show(self) -> str | None:
-        """The table, but for what affinity has learned; None when there is none."""
-        listed = self._list()
-        for item in listed:
-            for body in item.values():
-                body.pop("handle", None)
-            if "set" in item and item["set"]["name"] != "served":
-                item["set"].pop("elem", None)
-        return json.dumps(listed, sort_keys=True) if listed else None
-
-    def _list(self) -> list[dict[str, dict[str, Any]]]:
-        try:
-            listed = json.loads(run(["nft", "-j", "list", "table", "ip", nft_pools.TABLE]))["nftables"]
-        except CommandFailed as error:
-            if "No such file or directory" in error.stderr:
-                return []
-            raise
-        return [item for item in listed if "metainfo" not in item]
-
 
 def _bridges_are_filtered() -> bool:
     try:
@@ -365,10 +384,9 @@ def _bridges_are_filtered() -> bool:
 
 
 def _carried(frontend: Frontend, shape: Shape, counted: _Open) -> Carried:
-    place = places.place(frontend)
     return Carried.by(
         {
-            InstanceName(name): Traffic(open=counted.by_place.get((place, member.address), 0))
+            InstanceName(name): Traffic(open=counted.by_pool.get((frontend.pool, member.address), 0))
             for name, member in shape.members.items()
             if any(pool == frontend.pool for pool, _ in member.pools)
         }

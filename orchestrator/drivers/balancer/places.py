@@ -5,42 +5,40 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from orchestrator.errors import Permanent
 from orchestrator.model import Frontend, Mode, PoolName
 
 
-def place(frontend: Frontend) -> str:
-    """ADDRESS:PORT, and /udp where it is that."""
-    return at(frontend.vip, frontend.port, udp=frontend.mode is Mode.UDP)
-
-
-def at(vip: str, port: int, *, udp: bool) -> str:
-    """As `place`, by its parts."""
-    return f"{vip}:{port}" + ("/udp" if udp else "")
+def places(frontend: Frontend) -> Iterator[str]:
+    """ADDRESS:PORT of each of its ports, and /udp where it is that."""
+    for port in frontend.ports:
+        yield f"{frontend.vip}:{port}" + ("/udp" if frontend.mode is Mode.UDP else "")
 
 
 def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName, str]:
     """Why nobody could listen on some of them, a sentence each; places in `ours` are free to us."""
     refused = {}
     for frontend in wanted:
-        if place(frontend) not in ours and (why := _refusal(frontend)):
-            refused[frontend.pool] = why
+        for port, place in zip(frontend.ports, places(frontend), strict=True):
+            if place not in ours and (why := _refusal(frontend, port, place)):
+                refused[frontend.pool] = why
+                break
     return refused
 
 
-def _refusal(frontend: Frontend) -> str:
+def _refusal(frontend: Frontend, port: int, place: str) -> str:
     kind = socket.SOCK_DGRAM if frontend.mode is Mode.UDP else socket.SOCK_STREAM
     with contextlib.closing(socket.socket(socket.AF_INET, kind)) as probe:
         if kind == socket.SOCK_STREAM:  # What was open there a minute ago holds nothing any more.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((frontend.vip, frontend.port))
+            probe.bind((frontend.vip, port))
         except PermissionError as error:
-            raise Permanent(f"no right to listen on {place(frontend)}", hint="run the daemon as root") from error
+            raise Permanent(f"no right to listen on {place}", hint="run the daemon as root") from error
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 return f"the VIP {frontend.vip} is not on this host yet"
-            return f"port {frontend.port} of {frontend.vip} is taken by another program"
+            return f"port {port} of {frontend.vip} is taken by another program"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from orchestrator import ports
 from orchestrator.drivers.fake.inside import FakeInside
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
-from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeMedia, FakeNetwork, FakeVips
+from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeDoors, FakeMedia, FakeNetwork, FakeVips
 from orchestrator.drivers.fake.world import FakeMachine, Faults, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
@@ -27,4 +27,5 @@ def fake_host(world: World) -> ports.Host:
         network=FakeNetwork(world),
         clock=world,
     )
-    return ports.Host(machine=machine, front=ports.Front(balancer=FakeBalancer(world), vips=FakeVips(world)))
+    front = ports.Front(balancer=FakeBalancer(world), doors=FakeDoors(world), vips=FakeVips(world))
+    return ports.Host(machine=machine, front=front)

@@ -23,6 +23,7 @@ from orchestrator.model import (
     Seat,
     Service,
     Standing,
+    place_of,
 )
 from orchestrator.ports import Held
 
@@ -134,7 +135,10 @@ class FakeBalancer:
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer."""
         self._world.meet("balancer")
-        self._world.frontends = tuple(frontends)
+        world = self._world
+        world.frontends = tuple(frontends)
+        there = {end.pool for end in frontends}
+        world.doors = {name: pools & there for name, pools in world.doors.items() if pools & there}
 
     def join(self, member: Member) -> None:
         """See ports.Balancer."""
@@ -242,6 +246,29 @@ class FakeBalancer:
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
         return tuple(self._world.faults.balancer)
+
+
+class FakeDoors:
+    """Doors in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def reach(self, member: Member) -> None:
+        """See ports.Doors."""
+        self._world.meet("doors")
+        there = {end.pool: len(end.ports) for end in self._world.frontends if end.each}
+        index = place_of(member.name)[1]
+        if pools := frozenset(pool for pool, _ in member.pools if index < there.get(pool, 0)):
+            self._world.doors[member.name] = pools
+        else:
+            self._world.doors.pop(member.name, None)
+        if missing := [pool for pool, _ in member.pools if pool not in there]:
+            raise Busy(f"the endpoint {missing[0]} is not set up yet")
+
+    def reached(self) -> Collection[InstanceName]:
+        """See ports.Doors."""
+        return frozenset(self._world.doors)
 
 
 class FakeVips:

@@ -14,6 +14,7 @@ from orchestrator.model import (
     InstanceName,
     Limits,
     PausedBy,
+    PoolName,
     Power,
     Seat,
     Standing,
@@ -117,6 +118,7 @@ class World:
         self.told_unwell: set[InstanceName] = set()  # by whom the balancer heeds
         self.joined_at_s: dict[InstanceName, float] = {}
         self.connections: dict[InstanceName, int] = {}
+        self.doors: dict[InstanceName, frozenset[PoolName]] = {}  # that lead to it
         self.traffic: dict[InstanceName, Traffic] = {}  # what each has carried; of others nothing is counted
         self.frontends: tuple[Frontend, ...] = ()
         self.networks: dict[str, frozenset[InstanceName]] = {}
@@ -211,6 +213,7 @@ class World:
         self.unplugged.clear()
         self.discs.clear()
         self.frontends = ()
+        self.doors.clear()
 
     def delete_port(self, name: InstanceName) -> None:
         """What `ip link del` does to the port of a VM: nothing brings it back while the VM runs."""
@@ -255,12 +258,17 @@ class World:
             if machine is not None and machine.power is Power.RUNNING and seat.standing is Standing.UP:
                 alone = machine.instance.role.answers is AnswerFormat.NONE
                 assert machine.setup_boot_id or alone, f"{name} is in the pool before its setup"
+        for name in self.doors:
+            machine = self.machines.get(name)
+            assert machine is not None, f"{name} is reached without a VM"
+            alone = machine.instance.role.answers is AnswerFormat.NONE
+            assert machine.setup_boot_id or alone, f"{name} is reached before its setup"
         for name, machine in self.machines.items():
             assert machine.instance.generation in self.overlays.get(name, set()), f"{name}: a domain without overlay"
 
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
         on_disk = (self.overlays, self.storage, self.discs, self.identities, self.evidence)
-        leftovers = (*on_disk, self.machines, self.seats_taken, self.networks, self.vips)
+        leftovers = (*on_disk, self.machines, self.seats_taken, self.doors, self.networks, self.vips)
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends

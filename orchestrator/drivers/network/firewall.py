@@ -187,16 +187,15 @@ def _owners(found: nft.Found) -> frozenset[str]:
 def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
     network, vip = service.network, service.spec.vip
     bridge = frozenset({(network.bridge,)})
-    ends = [end for role in service.spec.roles for end in role.endpoints]
+    faces = [end for role in service.spec.roles for end in role.faces]
+    ends = [(end.mode is Mode.UDP, str(port)) for end in faces for port in end.ports]
     return {
         ("inet", "bridges"): bridge,
         ("inet", "same"): frozenset({(network.bridge, network.bridge)}),
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
-        ("inet", "endpoints"): frozenset(
-            (vip, str(port)) for end in ends if vip and end.mode is not Mode.UDP for port in end.ports
-        ),
-        ("inet", "datagrams"): frozenset((vip, str(end.port)) for end in ends if vip and end.mode is Mode.UDP),
+        ("inet", "endpoints"): frozenset((vip, port) for udp, port in ends if vip and not udp),
+        ("inet", "datagrams"): frozenset((vip, port) for udp, port in ends if vip and udp),
         ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
         ("bridge", "cards"): frozenset((one.nic.tap, mark) for one in instances for mark in _marks(one.nic.mac)),

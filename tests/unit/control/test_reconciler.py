@@ -31,7 +31,7 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
-from orchestrator.ports import Document, Front
+from orchestrator.ports import Document
 from tests.unit.control.fleet import WEB, deployed
 from tests.world.fabric import Fabric, web_role
 
@@ -446,7 +446,8 @@ def test_an_endpoint_that_cannot_be_listened_on_holds_up_nobody_else() -> None:
             if bad := {one.pool for one in frontends if one.vip == "203.0.113.66"}:
                 raise EndpointRefused("port 80 of 203.0.113.66 is taken", pools=frozenset(bad))
 
-    fabric.host = dataclasses.replace(fabric.host, front=Front(balancer=Refusing(), vips=fabric.host.front.vips))  # type: ignore[arg-type]
+    front = dataclasses.replace(fabric.host.front, balancer=Refusing())  # type: ignore[arg-type]
+    fabric.host = dataclasses.replace(fabric.host, front=front)
     fabric._start()
     fabric.control.apply_spec(ServiceSpec(name="bad", vip="203.0.113.66", roles=(web_role(instances=1),)))
     fabric.deploy(web_role(instances=1))

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator.model import Instance, Phase, PoolName, Seat, Standing
+from orchestrator.model import Instance, InstanceEndpoint, Phase, PoolName, Ports, Seat, Standing
 from orchestrator.rules import pool
 from orchestrator.rules.pool import Wanted
 from tests.unit.control.fleet import deployed
@@ -71,6 +71,20 @@ def test_a_role_without_endpoints_has_no_seat(one: Instance) -> None:
     bare = dataclasses.replace(one, goal=dataclasses.replace(one.goal, role=role))
     for phase in (Phase.READY, Phase.SERVING):
         assert pool.wanted(at(bare, phase), True, None, NOW_S) is None
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("set_up", [True, False])
+@pytest.mark.parametrize("runs", [True, False])
+def test_who_is_set_up_and_runs_is_reached_by_itself(one: Instance, phase: Phase, set_up: bool, runs: bool) -> None:
+    """Whether it serves, drains or has failed; nobody who is on his way off, or whose setup is not complete."""
+    ends = (InstanceEndpoint(name="ssh", ports=Ports(10022, 10024), target=22),)
+    role = dataclasses.replace(one.goal.role, instance_endpoints=ends)
+    there = dataclasses.replace(at(one, phase), set_up=set_up, goal=dataclasses.replace(one.goal, role=role))
+    member = pool.reached(there, runs)
+    leaves = phase in (Phase.STOPPING, Phase.ERASING, Phase.GONE, Phase.HALTING, Phase.STOPPED)
+    expected = ((PoolName("shop.web.ssh"), 22),) if runs and set_up and not leaves else ()
+    assert (member.name, member.pools) == (one.name, expected)
 
 
 def test_a_seat_fits_in_all_pools_or_not(one: Instance) -> None:

@@ -20,15 +20,19 @@ from orchestrator.model import (
     Endpoint,
     HttpProbe,
     Image,
+    InstanceEndpoint,
+    InternalEndpoint,
     LocalStorage,
     Mode,
     Os,
+    Ports,
     Role,
     ServiceSpec,
     Setup,
     Size,
     TcpProbe,
 )
+from orchestrator.servicefile.write import written
 from tests.world.images import DIGEST, MICRO
 from tests.world.service_files import FAULTS, GOOD, find
 
@@ -106,6 +110,40 @@ def test_all_faults_are_told_at_once() -> None:
         GOOD.replace("micro", "nope").replace("port: 80,", "port: 0,").replace("drain: 5 s", "drain: 5")
     )
     assert [fault.key for fault in faults] == ["roles.web.image", "roles.web.endpoints.http.port", "roles.web.drain"]
+
+
+def test_what_others_reach_is_read() -> None:
+    """Several ports, a port of each instance, and what other roles reach; all of it is written again as it was."""
+    more = """      ftp: {ports: 8000-8010, target: 9000}
+      ssh: {type: instance, ports: 10022-10041, target: 22}
+      wake: {type: instance, ports: 10022-10024, target: 9, protocol: udp}
+      sql: {type: internal, port: 3306, from: [web]}
+      rpc: {type: internal, ports: 5000-5999, protocol: udp}
+      rest: {type: internal}
+"""
+    spec = servicefile.parse(GOOD.replace("    localStorage:", f"{more}    localStorage:"), find)
+    (role,) = spec.roles
+    assert role.endpoints[1] == Endpoint(name="ftp", port=8000, target=9000, range=Ports(8000, 8010))
+    assert role.instance_endpoints == (
+        InstanceEndpoint(name="ssh", ports=Ports(10022, 10041), target=22),
+        InstanceEndpoint(name="wake", ports=Ports(10022, 10024), target=9, mode=Mode.UDP),
+    )
+    assert role.internal_endpoints == (
+        InternalEndpoint(name="sql", ports=Ports(3306, 3306), mode=Mode.TCP, callers=("web",)),
+        InternalEndpoint(name="rpc", ports=Ports(5000, 5999), mode=Mode.UDP),
+        InternalEndpoint(name="rest"),
+    )
+    again = servicefile.parse(written(spec, find).replace("kept:", "userData: ''  #").replace("- userData", ""), find)
+    for field in ("endpoints", "instance_endpoints", "internal_endpoints"):
+        assert getattr(again.roles[0], field) == getattr(role, field)
+
+
+def test_ports_of_each_instance_need_a_vip_and_inner_ones_none() -> None:
+    """Clients come by the one, and no client by the other."""
+    file = "service: lab\nroles:\n  web: {{image: micro, endpoints: {{ssh: {{type: {}}}}}}}\n"
+    (fault,) = problems(file.format("instance, ports: 1-9, target: 22"))
+    assert (fault.key, fault.message) == ("vip", "is missing")
+    assert servicefile.parse(file.format("internal, port: 22"), find).roles[0].internal_endpoints
 
 
 def test_who_carries_an_endpoint_is_read() -> None:

@@ -54,6 +54,11 @@ roles:
       safe: {port: 443, protocol: http, tls: {certificate: {secret: a.crt}, key: {secret: a.key},
              more: [{certificate: {secret: b}}, {certificate: {secret: c}, key: {env: D}}], redirectFrom: 59}}
       other: {port: 55, balancer: nftables, probe: {port: 56}}
+      several: {ports: 8000-8010, target: 9000}
+      own: {type: instance, ports: 10022-10041, target: 22}
+      inner: {type: internal, port: 3306, protocol: udp, from: [db]}
+      inners: {type: internal, ports: 3307-3310}
+      all: {type: internal}
     localStorage: {cache: {size: 1 GiB}, logs: {size: 3 MiB}}
     answers: {vendorData: "#cloud-config\\na: 1\\n", userData: {secret: a}, installAgent: true,
               publicKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGaBnhmCXqDTZyqyfMkMm4RHhBhP3o3WqLmpHbV8QbHr you]}

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from orchestrator.drivers.balancer.nft_pools import CLIENT_CONNECTIONS, Names, Place, pools, transaction
-from orchestrator.model import Frontend, Mode, PoolName
+from orchestrator.model import Frontend, Mode, PoolName, Ports
 
 TCP = Frontend(pool=PoolName("shop.web.sql"), vip="203.0.113.10", port=5432, mode=Mode.TCP, probe=None)
 UDP = dataclasses.replace(TCP, mode=Mode.UDP)
@@ -52,3 +52,27 @@ def test_whoever_has_met_a_limit_is_refused_before_he_is_counted_for_any() -> No
     counted = [number for number, rule in enumerate(rules) if "ct count" in rule]
     assert len(unseen) == len(counted) == 2
     assert max(unseen) < min(counted)
+
+
+def test_several_ports_lead_to_a_pool_and_keep_their_distance() -> None:
+    """All are served; what a port becomes is said only where it becomes another."""
+    several = dataclasses.replace(TCP, port=8000, range=Ports(8000, 8002))
+    place = Place(pool=TCP.pool, address="10.90.0.10", port=8000)
+    moved = dataclasses.replace(place, port=9000)
+    same, other = (transaction(pools([several], [one], [one]), Names()) for one in (place, moved))
+    for text in (same, other):
+        assert text.count("203.0.113.10 . tcp . 800") == 6  # served, and leading somewhere
+    assert "dnat to 10.90.0.10\n" in same
+    assert "dnat to 10.90.0.10 : tcp dport map { 8000 : 9000, 8001 : 9001, 8002 : 9002 }" in other
+
+
+def test_each_port_leads_to_one_member_where_each_is_one_s() -> None:
+    """By its index; the port of who is not there is served, and leads nowhere."""
+    doors = dataclasses.replace(TCP, port=10022, range=Ports(10022, 10024), each=True)
+    places = [Place(pool=TCP.pool, address=f"10.90.0.1{index}", port=22, index=index) for index in (2, 0)]
+    text = transaction(pools([doors], places, places), Names())
+    assert "add element ip vmrole_pools served { 203.0.113.10 . tcp . 10022, " in text
+    assert "tcp . 10023 : goto" not in text
+    assert text.count("tcp dport vmap { 10022 : goto m") == 1
+    assert "dnat to 10.90.0.10:22\n" in text
+    assert "dnat to 10.90.0.12:22\n" in text

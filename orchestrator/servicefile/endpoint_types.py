@@ -1,0 +1,134 @@
+"""Which kind of endpoint stands there: clients reach a role (input), each instance (instance), or other roles do."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from orchestrator.model import Endpoint, InstanceEndpoint, InternalEndpoint, Mode, Ports, Role
+from orchestrator.servicefile.endpoints import PORTS_MOST, read_input_endpoint
+from orchestrator.servicefile.fields import PORT_LAST, choice, port, port_range, words
+from orchestrator.servicefile.reader import Reader
+from orchestrator.servicefile.tree import SEE, Map
+
+AnyEndpoint = Endpoint | InstanceEndpoint | InternalEndpoint
+
+
+class Type(enum.StrEnum):
+    """Who reaches what by an endpoint."""
+
+    INPUT = "input"  # clients, the role: whichever instance answers
+    INSTANCE = "instance"  # clients, each instance at a port of its own
+    INTERNAL = "internal"  # other roles of the service, the instances' own addresses
+
+
+class _Transport(enum.StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+def read_endpoint(reader: Reader, name: str, node: object, at: str) -> AnyEndpoint:
+    """One endpoint of a role; faults are noted."""
+    match reader.take(node, at, "type", choice(Type), Type.INPUT) if isinstance(node, Map) else Type.INPUT:
+        case Type.INSTANCE:
+            return _of_instances(reader, name, node, at)
+        case Type.INTERNAL:
+            return _internal(reader, name, node, at)
+        case _:
+            return read_input_endpoint(reader, name, node, at)
+
+
+def _of_instances(reader: Reader, name: str, node: object, at: str) -> InstanceEndpoint:
+    node = reader.keys(node, at, ("type", "ports", "target", "protocol"))
+    for key in ("ports", "target"):
+        if key not in node:
+            reader.fault(f"{at}.{key}", "is missing", SEE)
+    return InstanceEndpoint(
+        name=name,
+        ports=reader.take(node, at, "ports", port_range(PORTS_MOST), NO_PORTS),
+        target=reader.take(node, at, "target", port, 0),
+        mode=_mode(reader, node, at) or Mode.TCP,
+    )
+
+
+def _internal(reader: Reader, name: str, node: object, at: str) -> InternalEndpoint:
+    node = reader.keys(node, at, ("type", "port", "ports", "protocol", "from"))
+    several: Ports | None = reader.take(node, at, "ports", port_range(PORT_LAST), None)
+    single = reader.take(node, at, "port", port, None)
+    if "port" in node and "ports" in node:
+        reader.fault(f"{at}.ports", "there is a port already", "say port for one, or ports for several")
+    some = "port" in node or "ports" in node
+    if "protocol" in node and not some:
+        told = "without a port all of them are open, by every protocol"
+        reader.fault(f"{at}.protocol", told, "leave it out, or say port or ports")
+    mode = _mode(reader, node, at)
+    return InternalEndpoint(
+        name=name,
+        ports=Ports(single, single) if single is not None else several,
+        mode=(mode or Mode.TCP) if some else None,
+        callers=reader.take(node, at, "from", words, ()),
+    )
+
+
+def _mode(reader: Reader, node: Map, at: str) -> Mode | None:
+    said: _Transport | None = reader.take(node, at, "protocol", choice(_Transport), None)
+    return None if said is None else Mode(said.value)
+
+
+NO_PORTS: Final = Ports(0, 0)  # of one whose fault is noted
+
+
+def sorted_by_type(ends: Sequence[AnyEndpoint]) -> dict[str, Any]:
+    """The fields of a role that keep its endpoints."""
+    return {
+        "endpoints": tuple(end for end in ends if isinstance(end, Endpoint)),
+        "instance_endpoints": tuple(end for end in ends if isinstance(end, InstanceEndpoint)),
+        "internal_endpoints": tuple(end for end in ends if isinstance(end, InternalEndpoint)),
+    }
+
+
+def check_between(reader: Reader, roles: Sequence[Role]) -> None:
+    """Notes what no endpoint shows by itself: ports of the VIP that two take, and callers that are not there."""
+    _unique_ports(reader, roles)
+    names = [role.name for role in roles]
+    for role in roles:
+        for end in role.instance_endpoints:
+            if end.ports != NO_PORTS and end.ports.number < role.instances:
+                _short(reader, role, end)
+        for inner in role.internal_endpoints:
+            for caller in inner.callers:
+                if caller not in names:
+                    key = f"roles.{role.name}.endpoints.{inner.name}.from"
+                    reader.fault(key, f"there is no role {caller!r:.60}", f"roles are: {', '.join(names)}")
+
+
+def _short(reader: Reader, role: Role, end: InstanceEndpoint) -> None:
+    told = f"{end.ports} is not enough for {role.instances} instances: the first is that of {role.name}-0"
+    last = end.ports.first + role.instances - 1
+    room = f"{end.ports.first}-{last} or more" if last <= PORT_LAST else "a range that begins lower"
+    reader.fault(f"roles.{role.name}.endpoints.{end.name}.ports", told, room)
+
+
+def _unique_ports(reader: Reader, roles: Sequence[Role]) -> None:
+    seen: dict[tuple[int, bool], str] = {}
+    for role in roles:
+        for key, ports, udp in _taken(role):
+            key = f"roles.{role.name}.endpoints.{key}"
+            clash = next((number for number in ports if number and (number, udp) in seen), None)
+            if clash is not None:
+                told = f"port {clash} is taken by {seen[clash, udp]}"
+                reader.fault(key, told, "each port of the VIP once")
+            for number in ports:
+                seen.setdefault((number, udp), key)
+
+
+def _taken(role: Role) -> Iterator[tuple[str, Sequence[int] | Ports, bool]]:
+    """Which key of an endpoint takes which ports of the VIP, and whether by udp."""
+    for end in role.endpoints:
+        udp = end.mode is Mode.UDP
+        yield (f"{end.name}.ports", end.range, udp) if end.range else (f"{end.name}.port", (end.port,), udp)
+        if end.tls is not None and end.tls.redirect_from is not None:
+            yield f"{end.name}.tls.redirectFrom", (end.tls.redirect_from,), udp
+    for own in role.instance_endpoints:
+        yield f"{own.name}.ports", own.ports, own.mode is Mode.UDP
