@@ -172,8 +172,8 @@ class InternalEndpoint:
     """What instances of other roles of the service reach of the role's instances, by their own addresses."""
 
     name: str
-    ports: Ports | None = None  # None: all
-    mode: Mode | None = None  # TCP or UDP; None: both, and all else
+    ports: Ports | None = None  # None: all, of all protocols
+    mode: Mode | None = None  # TCP or UDP; None: both
     callers: tuple[str, ...] = ()  # the roles that reach it; (): all
 
 

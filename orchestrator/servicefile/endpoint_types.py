@@ -28,6 +28,12 @@ class _Transport(enum.StrEnum):
     UDP = "udp"
 
 
+class _Inner(enum.StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+    ANY = "any"
+
+
 def read_endpoint(reader: Reader, name: str, node: object, at: str) -> AnyEndpoint:
     """One endpoint of a role; faults are noted."""
     match reader.take(node, at, "type", choice(Type), Type.INPUT) if isinstance(node, Map) else Type.INPUT:
@@ -48,7 +54,7 @@ def _of_instances(reader: Reader, name: str, node: object, at: str) -> InstanceE
         name=name,
         ports=reader.take(node, at, "ports", port_range(PORTS_MOST), NO_PORTS),
         target=reader.take(node, at, "target", port, 0),
-        mode=_mode(reader, node, at) or Mode.TCP,
+        mode=Mode(reader.take(node, at, "protocol", choice(_Transport), _Transport.TCP).value),
     )
 
 
@@ -59,21 +65,18 @@ def _internal(reader: Reader, name: str, node: object, at: str) -> InternalEndpo
     if "port" in node and "ports" in node:
         reader.fault(f"{at}.ports", "there is a port already", "say port for one, or ports for several")
     some = "port" in node or "ports" in node
-    if "protocol" in node and not some:
+    said: _Inner = reader.take(node, at, "protocol", choice(_Inner), _Inner.TCP if some else _Inner.ANY)
+    if said is not _Inner.ANY and not some:
         told = "without a port all of them are open, by every protocol"
         reader.fault(f"{at}.protocol", told, "leave it out, or say port or ports")
-    mode = _mode(reader, node, at)
+    if node.get("from") == []:
+        reader.fault(f"{at}.from", "nobody would reach it", "name roles, or leave the endpoint out")
     return InternalEndpoint(
         name=name,
         ports=Ports(single, single) if single is not None else several,
-        mode=(mode or Mode.TCP) if some else None,
+        mode=None if said is _Inner.ANY else Mode(said.value),
         callers=reader.take(node, at, "from", words, ()),
     )
-
-
-def _mode(reader: Reader, node: Map, at: str) -> Mode | None:
-    said: _Transport | None = reader.take(node, at, "protocol", choice(_Transport), None)
-    return None if said is None else Mode(said.value)
 
 
 NO_PORTS: Final = Ports(0, 0)  # of one whose fault is noted
@@ -96,11 +99,30 @@ def check_between(reader: Reader, roles: Sequence[Role]) -> None:
         for end in role.instance_endpoints:
             if end.ports != NO_PORTS and end.ports.number < role.instances:
                 _short(reader, role, end)
+        _unique_inside(reader, role)
         for inner in role.internal_endpoints:
             for caller in inner.callers:
                 if caller not in names:
                     key = f"roles.{role.name}.endpoints.{inner.name}.from"
                     reader.fault(key, f"there is no role {caller!r:.60}", f"roles are: {', '.join(names)}")
+
+
+def _unique_inside(reader: Reader, role: Role) -> None:
+    seen: list[InternalEndpoint] = []
+    for end in role.internal_endpoints:
+        clash = next((one for one in seen if _meet(one, end)), None)
+        if clash is not None:
+            word = "ports" if end.ports and end.ports.number > 1 else "port"
+            key = f"roles.{role.name}.endpoints.{end.name}.{word}"
+            told = f"{end.ports} meets {clash.ports} of roles.{role.name}.endpoints.{clash.name}"
+            reader.fault(key, told, "each port once, with all roles that reach it in `from`")
+        seen.append(end)
+
+
+def _meet(one: InternalEndpoint, other: InternalEndpoint) -> bool:
+    if one.ports is None or other.ports is None or (one.mode and other.mode and one.mode is not other.mode):
+        return False
+    return one.ports.first <= other.ports.last and other.ports.first <= one.ports.last
 
 
 def _short(reader: Reader, role: Role, end: InstanceEndpoint) -> None:

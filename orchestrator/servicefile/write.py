@@ -80,6 +80,8 @@ def _internal(inner: InternalEndpoint) -> Node:
     node: Node = {"type": "internal"}
     if inner.ports is not None and inner.ports.number == 1:
         node["port"] = inner.ports.first
+    if inner.ports is not None and inner.mode is None:
+        node["protocol"] = "any"
     return node | {key: said for key, said in _node(inner).items() if not (key == "ports" and "port" in node)}
 
 

@@ -61,6 +61,13 @@ ENDPOINT_FAULTS = [
             ("type: internal, port: 3306, from: web", "more.from", "write [first, second]"),
             ("type: internal, port: 3306, ports: 1-2", "more.ports", "say port for one"),
             ("type: internal, protocol: udp", "more.protocol", "say port or ports"),
+            ("type: internal, port: 3306, from: []", "more.from", "nobody would reach it"),
+            ("type: internal, ports: 1-9}\n      same: {type: internal, port: 9", "same.port", "each port once"),
+            (
+                "type: internal, ports: 1-9, protocol: any}\n      same: {type: internal, ports: 9-10, protocol: udp",
+                "same.ports",
+                "9-10 meets 1-9",
+            ),
             ("type: internal, port: 3306, target: 3", "more.target", "there is no such key"),
         )
     ),

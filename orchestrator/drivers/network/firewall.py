@@ -184,6 +184,32 @@ def _owners(found: nft.Found) -> frozenset[str]:
     return frozenset(owner for elements in found.elements.values() for owner in elements.values() if owner)
 
 
+def _between_roles(service: Service, instances: Sequence[Instance]) -> _Wanted:
+    """Who reaches whom of a service's instances; nothing where no role says so: all reach all then."""
+    inner = {role.name: role.internal_endpoints for role in service.spec.roles}
+    said = instances if any(inner.values()) else ()
+    names = dict.fromkeys([*inner, *(one.role_name for one in said)])  # of a role that goes there are some, too
+    number = {name: str(at) for at, name in enumerate(names, 1)}
+    peers = {(number[one.role_name], one.nic.tap) for one in said}
+    ports: dict[Mode, set[Key]] = {Mode.TCP: set(), Mode.UDP: set()}
+    for one in said:
+        for end in inner.get(one.role_name, ()):
+            for caller in end.callers or inner:
+                place = number[caller], one.nic.tap
+                if end.ports is None:
+                    peers.add(place)
+                    continue
+                for mode in ports if end.mode is None else (end.mode,):
+                    ports[mode].add((*place, str(end.ports)))
+    return {
+        ("bridge", "callers"): frozenset((one.nic.tap, number[one.role_name]) for one in said),
+        ("bridge", "peers"): frozenset(peers),
+        ("bridge", "connections"): frozenset(ports[Mode.TCP]),
+        ("bridge", "datagrams"): frozenset(ports[Mode.UDP]),
+        ("bridge", "inner"): frozenset((one.nic.address,) for one in said),
+    }
+
+
 def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
     network, vip = service.network, service.spec.vip
     bridge = frozenset({(network.bridge,)})
@@ -200,4 +226,5 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
         ("bridge", "cards"): frozenset((one.nic.tap, mark) for one in instances for mark in _marks(one.nic.mac)),
         ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),
+        **_between_roles(service, instances),
     }

@@ -31,7 +31,9 @@ from orchestrator.drivers.tools.nft import (
     counted,
     drop,
     field,
+    given,
     jump,
+    masked,
     match,
     meta,
     oftener,
@@ -257,6 +259,38 @@ def inet(denied: Sequence[str], *, routes_for_others: bool = True) -> Table:
     return dataclasses.replace(INET, sets=(*INET.sets, _LOOPS), chains=(*chains.values(), _OTHERS))
 
 
+# Which roles of a service reach which, where one of them says so by an internal endpoint. Without a memory of
+# connections (the bridge has none of its own, and ours is not to be filled by neighbours): of TCP the packet that
+# begins a connection is looked at, of UDP who may ask is answered for a while. Frames are judged by the ports of the
+# bridge that they leave by, so that a broadcast reaches whom it may reach. `@callers` gives the number of a role.
+ANSWERED_S: Final = 180  # as long as conntrack remembers a UDP stream
+_TAP_PORT, _DATAGRAM_PORT = field("tcp", "dport"), field("udp", "dport")
+_BEGINS = match(masked(field("tcp", "flags"), 0x12), 0x02)  # SYN without ACK
+_IS_ASKED = match(both(_MARK, _OUT, _DATAGRAM_PORT), "@datagrams")
+
+
+def _let(*conditions: nft.Json) -> tuple[nft.Json, ...]:
+    return (*conditions, put(_MARK, 0), ACCEPT)
+
+
+_ROLES: Final = Chain(
+    name="roles",
+    rules=(
+        _let(match(meta("protocol"), "ip", "!=")),
+        _let(match(both(_MARK, _OUT), "@peers")),
+        _let(match(meta("l4proto"), "icmp")),
+        _let(
+            match(masked(field("ip", "frag-off"), 0x1FFF), 0, "!=")
+        ),  # of a datagram whose first part was let through
+        _let(match(masked(field("tcp", "flags"), 0x12), 0x02, "!=")),
+        _let(_BEGINS, match(both(_MARK, _OUT, _TAP_PORT), "@connections")),
+        _let(match(both(field("ip", "saddr"), field("udp", "sport"), field("ip", "daddr")), "@answers")),
+        (_IS_ASKED, remember(both(field("ip", "daddr"), _DATAGRAM_PORT, field("ip", "saddr")), "answers")),
+        _let(_IS_ASKED),
+        drop("what another role may not reach"),
+    ),
+)
+
 BRIDGE: Final = Table(
     family="bridge",
     name="vmrole",
@@ -265,6 +299,12 @@ BRIDGE: Final = Table(
         Set(name="cards", type=("ifname", "mark")),
         Set(name="guests", type=("ifname", "ether_addr", "ipv4_addr")),
         Set(name="asking", type=("ether_addr",), filled=True, timeout_s=ASKED_S),
+        Set(name="callers", type=("ifname",), gives="mark"),
+        Set(name="peers", type=("mark", "ifname")),
+        Set(name="connections", type=("mark", "ifname", "inet_service"), interval=True),
+        Set(name="datagrams", type=("mark", "ifname", "inet_service"), interval=True),
+        Set(name="answers", type=("ipv4_addr", "inet_service", "ipv4_addr"), filled=True, timeout_s=ANSWERED_S),
+        Set(name="inner", type=("ipv4_addr",)),
     ),
     chains=(
         Chain(
@@ -278,14 +318,21 @@ BRIDGE: Final = Table(
             name="input",
             hook="input",
             priority=_RAW,
-            rules=((_FROM_TAP, match(_TAP_MAC, "@macs", "!="), *drop("another MAC to the bridge")),),
+            rules=(
+                (_FROM_TAP, match(_TAP_MAC, "@macs", "!="), *drop("another MAC to the bridge")),
+                (_FROM_TAP, match(field("ip", "daddr"), "@inner"), *drop("another instance, by way of the host")),
+            ),
         ),
         Chain(
             name="forward",
             hook="forward",
             priority=_RAW,
-            rules=((match(_IN, _ANY_TAP, "!="), match(_OUT, _ANY_TAP), *drop("a port that is no instance's")),),
+            rules=(
+                (match(_IN, _ANY_TAP, "!="), match(_OUT, _ANY_TAP), *drop("a port that is no instance's")),
+                (put(_MARK, given(_IN, "callers")), jump("roles")),
+            ),
         ),
+        _ROLES,
         Chain(
             name="guard",
             rules=(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from orchestrator.errors import CommandFailed
 
 Json = dict[str, Any]
 Value = Json | str | int
-Key = tuple[str, ...]  # an element of a set, in the order of the set's type; one item for a plain type
+Key = tuple[str, ...]  # an element of a set, in the order of the set's type; of a map with what it gives behind
 _GENERATION_S: Final = 1.0
 _GET_GENERATION: Final = struct.pack("=IHHIIBBH", 20, 10 << 8 | 16, 1, 1, 0, 0, 0, 0)  # nlmsghdr, nfgenmsg
 _GENERATION_AT: Final = 24  # behind both headers and that of the attribute NFTA_GEN_ID
@@ -32,7 +33,8 @@ class Set:
 
     name: str
     type: tuple[str, ...]
-    interval: bool = False  # elements may be prefixes
+    interval: bool = False  # elements may be prefixes, or ranges such as 8000-8010
+    gives: str = ""  # of a map: the type of what each element gives
     filled: bool = False  # by rules (`remember`) and not by us
     timeout_s: int = 0  # how long an element of a filled set stays after its last use
 
@@ -82,7 +84,7 @@ def look(table: Table) -> Found | None:
         ((kind, body),) = item.items()
         if kind == "metainfo":
             continue
-        if kind == "set":
+        if kind in ("set", "map"):
             elements[body["name"]] = dict(_element(one) for one in body.pop("elem", ()))
         if kind == "rule":
             for part in body["expr"]:
@@ -130,7 +132,10 @@ def remake(table: Table, found: Found | None) -> list[Json]:
             more: Json = {"flags": ["interval"]} if one.interval else {}
             more |= {"size": _FILLED_MAX} if one.filled else {}  # That rules may write into it, nft adds by itself.
             more |= {"flags": ["timeout"], "timeout": one.timeout_s} if one.timeout_s else {}
-            commands.append({"add": {"set": {**place, "name": one.name, "type": kind, **more}}})
+            more |= {"map": one.gives} if one.gives else {}
+            commands.append(
+                {"add": {"map" if one.gives else "set": {**place, "name": one.name, "type": kind, **more}}}
+            )
     for chain in table.chains:
         body: Json = {**place, "name": chain.name}
         if chain.hook:
@@ -153,14 +158,15 @@ def change(table: Table, name: str, now: Mapping[Key, str], wanted: Iterable[Key
     Those of others stay, unless `owner` wants them: the record gives each to one service, so the other is gone.
     """
     place = {"family": table.family, "table": table.name, "name": name}
+    kind = next(one for one in table.sets if one.name == name)
     want = set(wanted)
     stale = sorted(key for key, holder in now.items() if (holder == owner) != (key in want))
     fresh = sorted(key for key in want if now.get(key) != owner)
     commands: list[Json] = []
     if stale:
-        commands.append({"delete": {"element": {**place, "elem": [_value(key) for key in stale]}}})
+        commands.append({"delete": {"element": {**place, "elem": [_shaped(kind, key) for key in stale]}}})
     if fresh:
-        elem = [{"elem": {"val": _value(key), "comment": owner}} for key in fresh]
+        elem = [_shaped(kind, key, owner) for key in fresh]
         commands.append({"add": {"element": {**place, "elem": elem}}})
     return commands
 
@@ -179,7 +185,23 @@ def apply(commands: Sequence[Json]) -> None:
         run(["nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": list(commands)}))
 
 
+def _shaped(kind: Set, key: Key, owner: str = "") -> Value | list[Value]:
+    """An element as nft takes it; `owner` as its comment.
+
+    Of a concatenation with ranges nft 1.0.6 finds a single port again only where it is a range of one.
+    """
+    parts = [_part(one) for one in (key[:-1] if kind.gives else key)]
+    if kind.interval and len(parts) > 1 and isinstance(parts[-1], int):
+        parts[-1] = {"range": [parts[-1], parts[-1]]}
+    value: Value = {"concat": parts} if len(parts) > 1 else parts[0]
+    said: Value = {"elem": {"val": value, "comment": owner}} if owner else value
+    return [said, _part(key[-1])] if kind.gives else said
+
+
 def _element(one: object) -> tuple[Key, str]:
+    if isinstance(one, list):  # of a map
+        key, owner = _element(one[0])
+        return (*key, _text(one[1])), owner
     owner = ""
     if isinstance(one, dict) and "elem" in one:
         owner, one = one["elem"].get("comment", ""), one["elem"]["val"]
@@ -190,17 +212,16 @@ def _element(one: object) -> tuple[Key, str]:
 def _text(part: object) -> str:
     if isinstance(part, dict) and "prefix" in part:
         return f"{part['prefix']['addr']}/{part['prefix']['len']}"
+    if isinstance(part, dict) and "range" in part:
+        return "-".join(map(str, part["range"]))
     return str(part)
-
-
-def _value(key: Key) -> Value:
-    parts = [_part(one) for one in key]
-    return {"concat": parts} if len(parts) > 1 else parts[0]
 
 
 def _part(text: str) -> Value:
     if "/" in text:
         return prefix(text)
+    if ends := re.fullmatch("([0-9]+)-([0-9]+)", text):
+        return {"range": [int(ends[1]), int(ends[2])]}
     return int(text) if text.isdecimal() else text
 
 
@@ -225,6 +246,16 @@ def raw(base: str, first_bit: int, bits: int) -> Json:
 def put(into: Json, value: Json | int) -> Json:
     """Writes into what the kernel knows about the packet, e.g. `meta("mark")`."""
     return {"mangle": {"key": into, "value": value}}
+
+
+def given(key: Json, name: str) -> Json:
+    """What the map `name` gives for the key; a rule goes no further where it has none."""
+    return {"map": {"key": key, "data": f"@{name}"}}
+
+
+def masked(value: Json, mask: int) -> Json:
+    """Some of its bits."""
+    return {"&": [value, mask]}
 
 
 def both(*parts: Json) -> Json:

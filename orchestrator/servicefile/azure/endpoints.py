@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Problem
 from orchestrator.servicefile.azure.definition import Element, plain
 from orchestrator.servicefile.azure.ledger import Ledger, title
 from orchestrator.servicefile.azure.naming import Names
-from orchestrator.servicefile.endpoints import PROBE_RUN_MOST, PROBE_TIME_MOST_S
+from orchestrator.servicefile.endpoints import PORTS_MOST, PROBE_RUN_MOST, PROBE_TIME_MOST_S
 
 _NO_PORT = 0  # of one that is refused
 _INTERVAL_S, _TIMEOUT_S = 15, 31  # what Azure takes where only the other one is said
-_MODES = {"http": "http", "https": "tcp", "tcp": "tcp"}  # TLS ends in the instance, here as on Azure
+_MODES = {"http": "http", "https": "tcp", "tcp": "tcp", "udp": "udp"}  # TLS ends in the instance, as on Azure
+_INNER_MODES = {"http": "tcp", "tcp": "tcp", "udp": "udp", "any": "any"}
+_ANY_PORT = (None, "", "*")  # Azure chooses one
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -89,37 +92,107 @@ class Endpoints:
         self._ledger = ledger
         self._faults = faults
         self._ports: dict[int, Element] = {}
+        self.inner: dict[tuple[str, str], dict[str, Any]] = {}  # see traffic.Inner
 
-    def read(self, role: Element, label: str) -> dict[str, Any]:
-        """The endpoints of a role that the service file can say; the others are listed."""
+    def read(self, role: Element, instances: int) -> dict[str, Any]:
+        """The endpoints of a role as the service file says them."""
         names, found = Names(self._ledger, self._faults), dict[str, Any]()
         for group in role.all("Endpoints"):
             self._ledger.use(group)
         for one in role.all("Endpoints", "InputEndpoint"):
-            protocol = one.get("protocol")
-            if protocol == "udp":
-                self._ledger.drop(one, "the balancer carries TCP and HTTP only")
-                continue
-            if protocol not in _MODES:
-                message = f"{one.place}: protocol {plain(protocol or '')!r} of an endpoint is not known"
-                self._faults.append(Problem(message, hint="http, https, tcp or udp"))
-            found[names.label(one, 40)] = self._endpoint(one, _MODES.get(protocol or "", "tcp"))
-        for one in role.all("Endpoints", "InternalEndpoint"):
-            ports = "any port" if one.get("port") in (None, "*") else f"port {plain(one.get('port') or '')}"
-            why = f"instances of a service reach each other by name, such as {label}-0, at {ports}"
-            self._ledger.drop(one, why)
+            mode = self._mode(one, _MODES)
+            self._add(found, names, one, self._endpoint(one, mode))
         for one in role.all("Endpoints", "InstanceInputEndpoint"):
-            self._ledger.drop(one, "the address of the service has no port for a single instance")
+            self._add(found, names, one, self._of_instances(one, instances))
+        for one in role.all("Endpoints", "InternalEndpoint"):
+            said = self._internal(one)
+            self.inner[role.get("name") or "", one.get("name") or ""] = said
+            self._add(found, names, one, said)
         return found
+
+    def _add(self, found: dict[str, Any], names: Names, one: Element, said: dict[str, Any]) -> None:
+        label = names.label(one, 40)
+        if label in found and label != "nameless":
+            message = f"{one.place}: two endpoints of the role are both {label!r} here"
+            self._faults.append(Problem(message, hint="rename one of them"))
+        found[label] = said
+
+    def _mode(self, one: Element, modes: Mapping[str, str]) -> str:
+        protocol = one.get("protocol") or ""
+        if protocol not in modes:
+            message = f"{one.place}: protocol {plain(protocol)!r} of an endpoint is not known"
+            self._faults.append(Problem(message, hint=f"one of: {', '.join(modes)}"))
+        return modes.get(protocol, "tcp")
+
+    def _take(self, one: Element, ports: range) -> None:
+        """Ports of the service's address: each is given once."""
+        for port in ports:
+            if port != _NO_PORT and (other := self._ports.setdefault(port, one)) is not one:
+                message = f"{one.place}: port {port} is taken by line {other.line}"
+                self._faults.append(Problem(message, hint="give each port of the service's address once"))
+                return
+
+    def _of_instances(self, one: Element, instances: int) -> dict[str, Any]:
+        """A port of the address for each instance."""
+        self._ledger.use(one, "name", "protocol", "localPort")
+        for group in one.all("AllocatePublicPortFrom"):
+            self._ledger.use(group)
+        outside = self._range(one.all("AllocatePublicPortFrom", "FixedPortRange"))
+        if outside is None:
+            message = f"{one.place}: {title(one)} says no ports of the address"
+            hint = 'add <AllocatePublicPortFrom><FixedPortRange min="…" max="…"/></AllocatePublicPortFrom>'
+            self._faults.append(Problem(message, hint=hint))
+            outside = range(1)
+        elif len(outside) > PORTS_MOST:
+            message = f"{one.place}: {title(one)} has {len(outside)} ports"
+            self._faults.append(Problem(message, hint=f"at most {PORTS_MOST}; each instance needs one"))
+        elif len(outside) < instances:
+            message = f"{one.place}: {title(one)} has ports for {len(outside)} of {instances} instances"
+            self._faults.append(Problem(message, hint="give its FixedPortRange one for each, or lower the count"))
+        self._take(one, outside)
+        mode = self._mode(one, {"tcp": "tcp", "udp": "udp"})
+        said = {"type": "instance", "ports": _spelt(outside), "target": _port(one, "localPort", self._faults)}
+        return said | {"protocol": mode}
+
+    def _internal(self, one: Element) -> dict[str, Any]:
+        """What other roles reach: a port, several, or all where Azure was to choose one."""
+        ledger, mode = self._ledger, self._mode(one, _INNER_MODES)
+        ledger.use(one, "name", "protocol")
+        fixed, inside = one.all("FixedPort"), self._range(one.all("FixedPortRange"))
+        said: dict[str, Any] = {"type": "internal"}
+        if inside is not None:
+            said |= {"ports": _spelt(inside), "protocol": mode}
+            ledger.drop_attribute(one, "port", "the range says which ports")
+        elif fixed:
+            ledger.use(fixed[0], "port")
+            said |= {"port": _port(fixed[0], "port", self._faults), "protocol": mode}
+            ledger.drop_attribute(one, "port", "its FixedPort says which")
+        elif one.get("port") not in _ANY_PORT:
+            ledger.use(one, "port")
+            said |= {"port": _port(one, "port", self._faults), "protocol": mode}
+        else:
+            ledger.use(one, "port")
+            why = "the file leaves the port to Azure, and instances here are told of none; say a port to narrow it"
+            ledger.change(one, "opens all ports", why)
+        return said
+
+    def _range(self, found: list[Element]) -> range | None:
+        """The ports of the first FixedPortRange, if there is one."""
+        if not found:
+            return None
+        self._ledger.use(found[0], "min", "max")
+        first, last = (_port(found[0], name, self._faults) for name in ("min", "max"))
+        if first > last != _NO_PORT:
+            message = f"{found[0].place}: a range from {first} to {last} holds no port"
+            self._faults.append(Problem(message, hint="the smaller one is its min"))
+        return range(min(first, last), max(first, last) + 1)
 
     def _endpoint(self, one: Element, mode: str) -> dict[str, Any]:
         ledger = self._ledger
         ledger.use(one, "name", "protocol", "port")
         said: dict[str, Any] = {"port": _port(one, "port", self._faults)}
-        if said["port"] != _NO_PORT and (other := self._ports.setdefault(said["port"], one)) is not one:
-            message = f"{one.place}: port {plain(one.get('port') or '')} is taken by line {other.line}"
-            self._faults.append(Problem(message, hint="give each input endpoint of the service its own port"))
-        if one.get("localPort") in (None, "", "*"):
+        self._take(one, range(said["port"], said["port"] + 1))
+        if one.get("localPort") in _ANY_PORT:
             said["target"] = said["port"]
             what = f"has target {said['port']}"
             ledger.drop_attribute(one, "localPort", "Azure chooses a port; here it is the outer one")
@@ -149,6 +222,10 @@ class Endpoints:
         probe.used = True
         self._ledger.use(one, "loadBalancerProbe")
         said["probe"] = dict(probe.said)
+
+
+def _spelt(ports: range) -> str | int:
+    return f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else ports[0]
 
 
 def _seconds(one: Element, attribute: str, least: int, default: int, faults: list[Problem]) -> int:

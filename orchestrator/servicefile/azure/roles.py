@@ -45,7 +45,7 @@ def role(
         "instances": _instances(configured, ledger, faults),
         "size": _size(defined, ledger, faults),
     }
-    if (ends := endpoints.read(defined, source.label)) != {}:
+    if (ends := endpoints.read(defined, said["instances"])) != {}:
         said["endpoints"] = ends
     if (storage := _storage(defined, ledger, faults)) != {}:
         said["localStorage"] = storage

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Problem
-from orchestrator.servicefile.azure import endpoints, roles
+from orchestrator.servicefile.azure import endpoints, roles, traffic
 from orchestrator.servicefile.azure.definition import Element, plain, refusals
 from orchestrator.servicefile.azure.ledger import Ledger, Note, Part
 from orchestrator.servicefile.azure.naming import Names
@@ -43,15 +43,15 @@ def translate(definition: Element, configuration: Element, wishes: Wishes) -> Im
     probes = endpoints.probes(definition, ledger, faults)
     ends = endpoints.Endpoints(probes, ledger, faults)
     tree: dict[str, Any] = {}
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for role in definition.all("VirtualMachineRole"):
         name = role.get("name") or ""
         if name in seen or (one := configured.get(name)) is None:
             continue  # said already
-        seen.add(name)
-        label = names.label(role, 40)
+        label = seen[name] = names.label(role, 40)
         tree[label] = roles.role(roles.Source(role, one, len(tree) + 1, label), ends, wishes, ledger, faults)
     endpoints.unused(probes, ledger)
+    traffic.restrict(definition, ends.inner, seen, ledger, faults)
     _check_wishes(definition, wishes, tree, faults)
     upgrade = _upgrade(definition, tree, ledger)
     _drop_the_rest(definition, configuration, ledger)
@@ -138,7 +138,8 @@ def _check_wishes(definition: Element, wishes: Wishes, tree: Mapping[str, Any], 
         if name not in known:
             message = f"{definition.place}: there is no VirtualMachineRole {plain(name)!r} to give an image to"
             faults.append(Problem(message, hint="write the name as it stands in the file"))
-    if not wishes.vip and any("endpoints" in role for role in tree.values()):
+    ends = [end for role in tree.values() for end in role.get("endpoints", {}).values()]
+    if not wishes.vip and any(end.get("type") != "internal" for end in ends):
         message = f"{definition.place}: the service has input endpoints, and neither file says its address"
         faults.append(Problem(message, hint="say it: --vip ADDRESS"))
 
@@ -159,8 +160,6 @@ def _drop_the_rest(definition: Element, configuration: Element, ledger: Ledger) 
     ledger.drop_attribute(
         definition, "topologyChangeDiscovery", "instances are not told of changes; they ask the service's DNS"
     )
-    for one in definition.all("NetworkTrafficRules"):
-        ledger.drop(one, "all instances of a service reach each other, and no other service's do")
     for network in configuration.all("NetworkConfiguration"):
         ledger.use(network)
         for one in network.all("AccessControls"):

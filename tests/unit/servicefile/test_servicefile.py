@@ -119,6 +119,7 @@ def test_what_others_reach_is_read() -> None:
       wake: {type: instance, ports: 10022-10024, target: 9, protocol: udp}
       sql: {type: internal, port: 3306, from: [web]}
       rpc: {type: internal, ports: 5000-5999, protocol: udp}
+      both: {type: internal, port: 6000, protocol: any}
       rest: {type: internal}
 """
     spec = servicefile.parse(GOOD.replace("    localStorage:", f"{more}    localStorage:"), find)
@@ -131,6 +132,7 @@ def test_what_others_reach_is_read() -> None:
     assert role.internal_endpoints == (
         InternalEndpoint(name="sql", ports=Ports(3306, 3306), mode=Mode.TCP, callers=("web",)),
         InternalEndpoint(name="rpc", ports=Ports(5000, 5999), mode=Mode.UDP),
+        InternalEndpoint(name="both", ports=Ports(6000, 6000)),
         InternalEndpoint(name="rest"),
     )
     again = servicefile.parse(written(spec, find).replace("kept:", "userData: ''  #").replace("- userData", ""), find)

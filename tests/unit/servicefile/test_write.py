@@ -58,6 +58,7 @@ roles:
       own: {type: instance, ports: 10022-10041, target: 22}
       inner: {type: internal, port: 3306, protocol: udp, from: [db]}
       inners: {type: internal, ports: 3307-3310}
+      any: {type: internal, port: 3320, protocol: any}
       all: {type: internal}
     localStorage: {cache: {size: 1 GiB}, logs: {size: 3 MiB}}
     answers: {vendorData: "#cloud-config\\na: 1\\n", userData: {secret: a}, installAgent: true,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,18 @@ from vmrole_unattend.secret import SecretRef, SecretSource
 from vmrole_unattend.windows.answers import Windows
 
 from orchestrator.errors import InvalidInput
-from orchestrator.model import AnswerFormat, HttpProbe, Mode, Size, TcpProbe, Upgrade
+from orchestrator.model import (
+    AnswerFormat,
+    Carrier,
+    HttpProbe,
+    InstanceEndpoint,
+    InternalEndpoint,
+    Mode,
+    Ports,
+    Size,
+    TcpProbe,
+    Upgrade,
+)
 from orchestrator.servicefile.azure.definition import Element, Schema
 from orchestrator.servicefile.azure.sizes import SIZES
 from orchestrator.servicefile.azure.translate import Imported, translate
@@ -37,10 +48,15 @@ def test_the_sample_becomes_a_service() -> None:
     assert (spec.name, spec.vip) == ("orderservice", "203.0.113.20")
     assert (front.name, front.image, front.instances) == ("frontend", "front_end-v3", 3)
     assert front.size == Size(vcpus=2, memory_mib=3584)
-    http, https = front.endpoints
+    http, https, voice = front.endpoints
     assert (http.name, http.port, http.target, http.mode) == ("http", 80, 8080, Mode.HTTP)
     assert http.probe == HttpProbe(path="/health/live.aspx", port=8081, interval_s=15.0, fall=2)
     assert (https.port, https.target, https.mode, https.probe) == (443, 443, Mode.TCP, TcpProbe())
+    assert (voice.port, voice.target, voice.mode, voice.carrier) == (5060, 5060, Mode.UDP, Carrier.NFTABLES)
+    assert front.instance_endpoints == (InstanceEndpoint(name="debug", ports=Ports(10110, 10120), target=4022),)
+    cache = InternalEndpoint(name="cache", ports=Ports(11211, 11219), mode=Mode.TCP, callers=("generalledgerkeeper",))
+    assert front.internal_endpoints == (cache,)
+    assert ledger.internal_endpoints == (InternalEndpoint(name="books"),)
     assert [(one.name, one.size_mib) for one in front.local_storage] == [
         ("uploads", 2048),
         ("temp-files", 100),
@@ -53,6 +69,94 @@ def test_the_sample_becomes_a_service() -> None:
     assert ledger.unattend.administrator_password == SecretRef(
         source=SecretSource.CREDENTIAL, name="administrator-password"
     )
+
+
+_DEBUG = (
+    '<InstanceInputEndpoint name="d" protocol="{protocol}" localPort="1"><AllocatePublicPortFrom>'
+    '<FixedPortRange min="{first}" max="{last}"/></AllocatePublicPortFrom></InstanceInputEndpoint>'
+)
+TIERS = f"""<ServiceDefinition name="shop" xmlns="{Schema.DEFINITION.namespace}">
+  <VirtualMachineRole name="web"/>
+  <VirtualMachineRole name="Job"/>
+  <VirtualMachineRole name="db">
+    <Endpoints>
+      <InternalEndpoint name="Sql" protocol="tcp"><FixedPort port="1433"/></InternalEndpoint>
+      <InternalEndpoint name="names" protocol="any" port="53"/>
+    </Endpoints>
+  </VirtualMachineRole>
+  <NetworkTrafficRules>RULES</NetworkTrafficRules>
+</ServiceDefinition>"""
+TIERS_CSCFG = f"""<ServiceConfiguration serviceName="shop" xmlns="{Schema.CONFIGURATION.namespace}">
+  {"".join(f'<Role name="{name}"><Instances count="1"/><OsImage href="a"/></Role>' for name in ("web", "Job", "db"))}
+</ServiceConfiguration>"""
+
+
+def _rule(*callers: str, ends: Sequence[str] = ("Sql",), more: str = "") -> str:
+    """One rule of roles that reach endpoints of the db."""
+    to = "".join(f'<RoleEndpoint endpointName="{end}" roleName="db"/>' for end in ends)
+    of = "".join(f'<FromRole roleName="{caller}"/>' for caller in callers)
+    when = f'<WhenSource matches="AnyRule">{of}</WhenSource>' if callers else ""
+    return f"<OnlyAllowTrafficTo><Destinations>{to}</Destinations>{more}{when}</OnlyAllowTrafficTo>"
+
+
+@pytest.mark.parametrize(
+    ("rules", "sql", "names"),
+    [
+        ("", (), ()),
+        (_rule("web"), ("web",), ()),
+        (_rule("web", ends=["Sql", "names"]) + _rule("Job"), ("web", "job"), ("web",)),
+        (_rule("web") + _rule(more="<AllowAllTraffic/>"), (), ()),
+        (_rule("db", "Job"), ("db", "job"), ()),
+    ],
+)
+def test_rules_say_who_reaches_an_internal_endpoint(rules: str, sql: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """All roles where none is named; of several rules each adds; and a service of none but these needs no address."""
+    text = imported(TIERS.replace("RULES", rules), TIERS_CSCFG, dataclasses.replace(WISHES, vip="")).text
+    *_, db = parsed(text).roles
+    assert db.internal_endpoints == (
+        InternalEndpoint(name="sql", ports=Ports(1433, 1433), mode=Mode.TCP, callers=sql),
+        InternalEndpoint(name="names", ports=Ports(53, 53), callers=names),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "word", "hint"),
+    [
+        (_rule("Web"), "no VirtualMachineRole 'Web'", "web, Job, db"),
+        (_rule("web", ends=["Tds"]), "no InternalEndpoint 'Tds'", "Sql of db, names of db"),
+        (_rule(), "names nobody", "AllowAllTraffic"),
+        (_rule("web").replace("AnyRule", "All"), "'All' is not known", "AnyRule"),
+    ],
+)
+def test_a_rule_that_means_nothing_is_a_fault(rules: str, word: str, hint: str) -> None:
+    """A rule that was dropped would leave something open."""
+    with pytest.raises(InvalidInput) as refused:
+        imported(TIERS.replace("RULES", rules), TIERS_CSCFG)
+    (problem,) = refused.value.problems
+    assert word in problem.message
+    assert problem.message.startswith("shop.csdef:")
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("end", "word"),
+    [
+        ('<InstanceInputEndpoint name="d" protocol="tcp" localPort="1"/>', "says no ports"),
+        (_DEBUG.format(protocol="tcp", first=10, last=10), "has ports for 1 of 2 instances"),
+        (_DEBUG.format(protocol="tcp", first=79, last=81), "port 80 is taken by line 4"),
+        (_DEBUG.format(protocol="tcp", first=1000, last=2000), "has 1001 ports"),
+        (_DEBUG.format(protocol="tcp", first=30, last=20), "holds no port"),
+        (_DEBUG.format(protocol="http", first=20, last=30), "protocol 'http'"),
+        ('<InternalEndpoint name="http" protocol="tcp" port="1"/>', "both 'http' here"),
+        ('<InternalEndpoint name="d" protocol="icmp" port="1"/>', "protocol 'icmp'"),
+        ('<InternalEndpoint name="d" protocol="tcp" port="0"/>', "not a port"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_is_a_fault(end: str, word: str) -> None:
+    """With its line, and no service file."""
+    with pytest.raises(InvalidInput, match=word) as refused:
+        imported(SMALL_CSDEF.replace("    </Endpoints>", f"      {end}\n    </Endpoints>"))
+    assert all(one.message.startswith("shop.csdef:5: ") and one.hint for one in refused.value.problems)
 
 
 @pytest.mark.parametrize(
