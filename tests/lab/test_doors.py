@@ -15,18 +15,16 @@ from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.errors import Busy, EndpointRefused
 from orchestrator.model import Carrier, Frontend, InstanceEndpoint, InstanceName, Member, Mode, PoolName, Ports
 from orchestrator.rules.frontends import frontends_of
+from tests.contract.suites.balancer import ONE, ZERO
 from tests.contract.suites.network import make_service
 from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
-from tests.lab.stand_in import StandIn
-from tests.lab.test_nftables import (
+from tests.lab.kernel_pools import (
     DIPS,
-    ONE,
     POOL,
     SPACES,
     TCP,
     VIP,
     WITHIN_S,
-    ZERO,
     Begin,
     Serving,
     begin,
@@ -38,6 +36,7 @@ from tests.lab.test_nftables import (
     wire,
     woken,
 )
+from tests.lab.stand_in import StandIn
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -22,12 +21,9 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.network import egress
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
-from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Busy, EndpointRefused
-from orchestrator.host.config import Config
 from orchestrator.model import (
     Carrier,
     Endpoint,
@@ -44,20 +40,32 @@ from orchestrator.ports import Balancer
 from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContract, patiently
 from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
-from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
+from tests.lab.kernel_pools import (
+    DIPS,
+    DNS,
+    POOL,
+    SPACES,
+    TCP,
+    UDP,
+    VIP,
+    WITHIN_S,
+    Begin,
+    Serving,
+    begin,
+    connect,
+    member,
+    members,
+    network,
+    says,
+    wire,
+    woken,
+)
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_network, reaches
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 
-VIP: Final = "203.0.113.20"
-GATEWAY: Final = "10.91.0.1"
-DIPS: Final = {ZERO: "10.91.0.10", ONE: "10.91.0.11"}
-SPACES: Final = {ZERO: "member0", ONE: "member1"}
-POOL, DNS = PoolName("shop.web.tcp"), PoolName("shop.web.dns")
-TCP = Frontend(pool=POOL, vip=VIP, port=80, mode=Mode.TCP, probe=TcpProbe(), carrier=Carrier.NFTABLES)
-UDP = Frontend(pool=DNS, vip=VIP, port=53, mode=Mode.UDP, probe=None, carrier=Carrier.NFTABLES)
-WITHIN_S = 30.0
+__all__ = ["begin", "members", "network", "wire", "woken"]  # fixtures
 
 
 class TestNftables(BalancerContract):
@@ -101,146 +109,9 @@ def second_client() -> Iterator[str]:
     CLIENT.run(["ip", "address", "del", f"{address}/24", "dev", "up0"])
 
 
-@pytest.fixture
-def wire() -> Iterator[None]:
-    """The VIP, a bridge, and a namespace for each member."""
-    HOST.run(["ip", "address", "add", f"{VIP}/32", "dev", OUTSIDE_LINK])
-    HOST.run(["ip", "link", "add", "pb0", "type", "bridge"])
-    HOST.run(["ip", "address", "add", f"{GATEWAY}/24", "dev", "pb0"])
-    HOST.run(["ip", "link", "set", "pb0", "up"])
-    for name, space in SPACES.items():
-        HOST.run(["ip", "netns", "add", space])
-        HOST.run(["ip", "link", "add", f"vrt-{space}", "type", "veth", "peer", "name", "eth0", "netns", space])
-        HOST.run(["ip", "link", "set", f"vrt-{space}", "master", "pb0", "up"])
-        for command in ("link set lo up", "link set eth0 up", f"addr add {DIPS[name]}/24 dev eth0"):
-            HOST.run(["ip", "-n", space, *command.split()])
-        HOST.run(["ip", "-n", space, "route", "add", "default", "via", GATEWAY])
-    yield
-    for space in SPACES.values():
-        HOST.run(
-            ["ip", "link", "del", f"vrt-{space}"]
-        )  # A socket that is still open would keep it with its namespace.
-        HOST.run(["ip", "netns", "del", space])
-    HOST.run(["ip", "link", "del", "pb0"])
-    HOST.run(["ip", "address", "del", f"{VIP}/32", "dev", OUTSIDE_LINK])
-
-
-Begin = Callable[[], NftablesBalancer]
-
-
-@pytest.fixture
-def woken() -> list[str]:
-    """Whom the watch has woken."""
-    return []
-
-
-@pytest.fixture
-def begin(wire: None, tmp_path: Path, woken: list[str]) -> Iterator[Begin]:
-    """Begins a daemon's balancer; each call is the next daemon."""
-    with contextlib.ExitStack() as stack:
-
-        def begun() -> NftablesBalancer:
-            return stack.enter_context(
-                NftablesBalancer(tmp_path / "pools", lambda name, _: woken.append(name), SystemClock())
-            )
-
-        yield begun
-    NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()).shape([])
-    conntrack.cut(lambda _: True)
-
-
-@pytest.fixture
-def members(wire: None) -> Iterator[dict[InstanceName, Serving]]:
-    """Both members serve."""
-    with Serving(ZERO) as zero, Serving(ONE) as one:
-        yield {ZERO: zero, ONE: one}
-
-
-class Serving:
-    """A member's TCP and UDP servers: what they hear comes back behind the member's name and the client's address."""
-
-    def __init__(self, name: InstanceName, port: int = 8080) -> None:
-        self._name = name.partition(".")[0]
-        self._space = SPACES[name]
-        self._port = port
-        self._open: list[socket.socket] = []
-
-    def __enter__(self) -> Serving:
-        self._tcp = in_namespace(self._space, lambda: socket.create_server(("0.0.0.0", self._port)))
-        self._udp = in_namespace(self._space, self._datagrams)
-        for serve in (self._accept, self._answer):
-            threading.Thread(target=serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Its process ends."""
-        for one in (self._tcp, self._udp):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _datagrams(self) -> socket.socket:
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("0.0.0.0", 5353))
-        return udp
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                talk, (client, _) = self._tcp.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=(talk, client), daemon=True).start()
-
-    def _talk(self, talk: socket.socket, client: str) -> None:
-        with talk, contextlib.suppress(OSError):
-            heard = talk.recv(100)
-            if heard.startswith(b"GET "):
-                talk.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
-                return
-            while heard:
-                talk.sendall(f"{self._name} {client} ".encode() + heard)
-                heard = talk.recv(100)
-
-    def _answer(self) -> None:
-        while True:
-            try:
-                heard, client = self._udp.recvfrom(100)
-            except OSError:
-                return
-            if not client:  # It was shut down.
-                return
-            with contextlib.suppress(OSError):
-                self._udp.sendto(f"{self._name} {client[0]} ".encode() + heard, client)
-
-
-def member(name: InstanceName, *pools: PoolName) -> Member:
-    """A member of both endpoints."""
-    ports = {POOL: 8080, DNS: 5353}
-    return Member(name=name, address=DIPS[name], pools=tuple((pool, ports[pool]) for pool in pools or (POOL, DNS)))
-
-
-def connect(space: str = CLIENT_NAMESPACE, port: int = 80, source: str = "") -> socket.socket:
-    """A TCP connection to the VIP."""
-    origin = (source, 0) if source else None
-    return in_namespace(space, lambda: socket.create_connection((VIP, port), timeout=5, source_address=origin))
-
-
 def opened(balancer: NftablesBalancer, pool: PoolName) -> dict[InstanceName, int]:
     """How many connections each member of a pool has open."""
     return {name: one.open for name, one in balancer.traffic([pool])[pool].members.items()}
-
-
-def says(talk: socket.socket, word: str = "x") -> str:
-    """What comes back; "" when the connection was cut."""
-    try:
-        talk.sendall(word.encode())
-        return talk.recv(100).decode()
-    except OSError:
-        return ""
 
 
 def ask(space: str = CLIENT_NAMESPACE, source: str = "") -> str:
@@ -705,17 +576,6 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
 
 
 # With the firewall of a service --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def network(lab: Lab) -> Iterator[HostNetwork]:
-    """The network's driver, connected to the lab's libvirtd."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
-    connection.open()
-    settings = Config()
-    denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, SystemClock(), denied=denied)
-    connection.close()
 
 
 def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
