@@ -9,22 +9,31 @@ import click
 from orchestrator.cli import render
 from orchestrator.cli.options import examples, finding, format_option
 from orchestrator.client.client import Client
+from orchestrator.errors import Conflict
 
 if TYPE_CHECKING:
     from orchestrator.cli.render import Column
     from orchestrator.client import wire
 
 
-@click.command(epilog=examples("vmrole verify", "vmrole verify --repair"))
+@click.command(epilog=examples("vmrole verify", "vmrole verify --repair", "vmrole verify --repair --yes"))
 @format_option("table", "json", "yaml")
 @click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
+@click.option("--yes", is_flag=True, help="Remove VMs as well.")
 @click.pass_obj
 @finding
-def verify(client: Client, form: str, repair: bool) -> int:
+def verify(client: Client, form: str, repair: bool, yes: bool) -> int:
     """Compares this host with the records: VMs, disks, discs, networks, pool members.
 
     Exit status 1 on a finding, more when it cannot tell.
     """
+    if repair and not yes and (machines := _machines(client)):
+        names = ", ".join(machines)
+        raise Conflict(
+            f"VMs would be ended and erased: {names}; nothing was removed",
+            hint="records that came back from a backup do not know what was applied later: apply that again. If they "
+            "are nobody's: vmrole verify --repair --yes",
+        )
     for one in client.repair() if repair else ():
         render.say(f"removed {one['subject']}: {one['message']}")
     found = client.findings()
@@ -40,3 +49,8 @@ def verify(client: Client, form: str, repair: bool) -> int:
     else:
         render.say("all is as recorded")
     return 1 if found else 0
+
+
+def _machines(client: Client) -> list[str]:
+    """The VMs that a repair would take away."""
+    return [one["subject"] for one in client.findings() if one["stray"] and one["code"] == "DOMAIN-STRAY"]

@@ -25,6 +25,7 @@ from orchestrator.control import records
 from orchestrator.drivers.fake.world import FakeMachine
 from orchestrator.model import (
     Frontend,
+    InstanceName,
     Mode,
     Phase,
     PoolName,
@@ -462,6 +463,24 @@ def test_verify_says_what_it_finds(run: Run, daemon: Daemon) -> None:
     del daemon.world.networks["ghost"]
     assert status == 1
     assert "NETWORK-STRAY   ghost" in out
+
+
+def test_no_vm_is_removed_without_a_yes(run: Run, daemon: Daemon) -> None:
+    """After records came back from a backup, what was applied later is running and known to none of them."""
+    served = daemon.control.instances()[0]
+    stranger = dataclasses.replace(served, name=InstanceName("web-0.later"))
+    daemon.world.networks["ghost"] = frozenset()
+    daemon.world.machines[stranger.name] = FakeMachine(stranger, power=Power.RUNNING, has_port=True)
+    status, out, err = run("verify", "--repair")
+    assert (status, out) == (5, "")
+    assert "VMs would be ended and erased: web-0.later; nothing was removed" in err
+    assert "apply that again" in err
+    assert (stranger.name in daemon.world.machines, "ghost" in daemon.world.networks) == (True, True)
+    status, _, err = run("verify", "--repair", "--yes")
+    assert "removed web-0.later: a VM of no instance" in err
+    assert (stranger.name in daemon.world.machines, "ghost" in daemon.world.networks) == (False, False)
+    daemon.world.networks["ghost"] = frozenset()
+    assert "removed ghost" in run("verify", "--repair")[2]
 
 
 def test_images_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
