@@ -35,6 +35,7 @@ _VERBS = (
     "events",
     "console",
     "exec",
+    "cp",
     "ssh",
     "ssh-config",
     "inventory",

@@ -249,7 +249,7 @@ class Present:
                 self._note_later(kind, key, record, document)
                 self._put(kind, key, record)
             elif document is not None and (document.damage or kind == records.FIRST_INSTANCE):
-                self._set_aside[kind, key] = SetAside(kind, key, document.damage or "no such kind is known")
+                self._set_aside[kind, key] = records.unread(document)
         for key in halves:
             wish, state = (self._halves[kind].get(key) for kind in (records.WISH, records.STATE))
             instance = records.decode_instance(wish, state, self._templates) if wish else None

@@ -87,6 +87,15 @@ class SetAside:
         return f"the stored {self.kind} {self.key!r} cannot be read: {self.fault}"
 
 
+def unread(document: Document) -> SetAside:
+    """What is told of one that is damaged, or that `upgrade` could not bring over from the first version."""
+    if document.damage:
+        return SetAside(document.kind, document.key, document.damage)
+    hint = "run the vmrole that wrote it once more and see what it says of it, or restore a backup"
+    fault = "it is of the first version, and lacks what an instance has to have"
+    return SetAside(document.kind, document.key, fault, hint=hint)
+
+
 def kind_of(of: type[Record]) -> str:
     """What people call the records of a type."""
     return _KIND[of]

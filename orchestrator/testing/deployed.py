@@ -81,6 +81,7 @@ class Instance:
 
         Raises CommandFailed when it has another exit status than 0 and `check`, WaitedTooLong after `timeout_s`.
         """
+        __tracebackhide__ = True
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         ended = commands.run(self._client, self.name, words, given=stdin.encode(), within_s=timeout_s)
         outcome = Outcome(ended.status, ended.output.decode(errors="replace"), ended.errors.decode(errors="replace"))
@@ -127,6 +128,7 @@ class Instance:
         return "\n".join(_plain(line) for line in text.splitlines())
 
     def _operate(self, verb: wire.Verb, timeout_s: float | None) -> None:
+        __tracebackhide__ = True
         until = self._end(timeout_s)
         operation = self._client.act(verb, self.name)
         with _told(self._client, self.name):
@@ -207,6 +209,7 @@ def deploy(client: Client, text: str, within_s: float, *, suffix: str = "") -> S
 
 
 def _until(client: Client, subject: str, true: Callable[[wire.InstanceView], bool], until: float) -> None:
+    __tracebackhide__ = True
     rows: dict[str, wire.InstanceView] = {}
     complete = False
     with _told(client, subject):
@@ -237,6 +240,7 @@ class _told:  # noqa: N801 - it is used as a function
         return
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        __tracebackhide__ = True
         if isinstance(error, WaitedTooLong):
             rows = [row for row in self._client.instances(self._subject) if not states.settled(row)]
             late = ", ".join(f"{row['name']} is {row['phase']}" for row in rows)

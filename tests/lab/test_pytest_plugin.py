@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_fixtures_deploy_and_delete_real_guests(ready: RoleDaemon, tmp_path: Pat
         command, cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "exit status 3\nE         trouble" in done.stdout, done.stdout
+    assert re.search(r"has exit status 3\nE +trouble", done.stdout), done.stdout
     assert "vmrole: web-0.nested-" in done.stdout
     assert "is serving (generation 2, boot 2)" in done.stdout
     assert ready.json("get", "services") == []

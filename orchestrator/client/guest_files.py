@@ -1,0 +1,111 @@
+"""Files that go into a guest and come out of it, in parts, through its agent; it is believed nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import BinaryIO
+
+from orchestrator.client.client import Client
+from orchestrator.client.commands import patiently, run
+from orchestrator.errors import Conflict, NotFound, RequestError, WaitedTooLong
+
+PART_BYTES = 512 * 1024
+MODE_BITS = 0o777  # no more of a mode goes over the border
+ASKED_S = 30.0  # how long the guest may take to say what a file is
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Described:
+    """What a guest says of a file of its own; `size_bytes` is None where it does not, or where that means nothing."""
+
+    mode: int | None
+    size_bytes: int | None
+
+
+UNKNOWN = Described(None, None)
+
+
+def describe(client: Client, name: str, path: str) -> Described:
+    """What the guest says of a file, as far as it may be asked. Raises Conflict for a directory."""
+    try:
+        told = run(client, name, ["stat", "-L", "-c", "%a %s %F", path], within_s=ASKED_S)
+    except (RequestError, WaitedTooLong):  # It forbids commands, or is a Windows: the file itself will tell.
+        return UNKNOWN
+    words = told.output.decode(errors="replace").split(maxsplit=2)
+    if told.status != 0 or len(words) != 3:
+        return UNKNOWN
+    mode, size, kind = words
+    if kind.startswith("directory"):
+        hint = f"pack it first: vmrole exec {name} tar -C {path} -cf /tmp/packed.tar ."
+        raise Conflict(f"{name}:{path} is a directory", hint=hint)
+    known = kind.startswith("regular") and size.isascii() and size.isdigit() and len(size) < 16
+    # Files of /proc are 0 bytes long, and are not empty.
+    bits = int(mode, 8) & MODE_BITS if mode and set(mode) <= set("01234567") and len(mode) <= 5 else None
+    return Described(
+        bits, (int(size) or None) if known else None
+    )  # Those of /proc are 0 bytes long, and are not empty.
+
+
+def fetch(
+    client: Client, name: str, path: str, target: BinaryIO, *, size_bytes: int | None, most_bytes: int, told: Progress
+) -> int:
+    """Writes a guest's file to `target`: `size_bytes` of it, or all until its end; returns how many that were.
+
+    Raises Conflict for one that is larger than `most_bytes`, or has become shorter.
+    """
+    if size_bytes is not None and size_bytes > most_bytes:
+        raise _too_large(name, path, most_bytes)
+    taken = 0
+    while size_bytes is None or taken < size_bytes:
+        wanted = PART_BYTES if size_bytes is None else min(PART_BYTES, size_bytes - taken)
+        offset = taken
+        part = patiently(lambda: client.file_part(name, path, offset, wanted))  # noqa: B023 - it is called here
+        target.write(part)
+        taken += len(part)
+        told(taken)
+        if taken > most_bytes:
+            raise _too_large(name, path, most_bytes)
+        if len(part) < wanted:
+            break
+    if size_bytes is not None and taken < size_bytes:
+        shorter = f"{name}:{path} became shorter: it had {size_bytes} bytes, and ends after {taken}"
+        raise Conflict(shorter, hint="wait until nothing writes to it any more, then try again")
+    return taken
+
+
+def bring(client: Client, name: str, source: BinaryIO, path: str, told: Progress) -> int:
+    """Writes all of `source` to a guest's file, which is made anew; returns how many bytes that were."""
+    taken = 0
+    while True:
+        part = _read(source)
+        if part or not taken:  # An empty one is made, too.
+            offset = taken
+            patiently(lambda: client.put_file_part(name, path, offset, part))  # noqa: B023 - it is called here
+        taken += len(part)
+        told(taken)
+        if len(part) < PART_BYTES:
+            return taken
+
+
+def give_mode(client: Client, name: str, path: str, mode: int) -> str:
+    """Gives a guest's file a mode; returns why it has kept its own, "" when it has the new one."""
+    try:
+        done = run(client, name, ["chmod", f"{mode & MODE_BITS:o}", path], within_s=ASKED_S)
+    except (Conflict, NotFound, WaitedTooLong) as error:
+        return str(error)
+    return "" if done.status == 0 else done.errors.decode(errors="replace").strip()[:200]
+
+
+def _read(source: BinaryIO) -> bytes:
+    """A whole part, where a pipe gives it in pieces; less at the end."""
+    parts, left = list[bytes](), PART_BYTES
+    while left and (piece := source.read(left)):
+        parts.append(piece)
+        left -= len(piece)
+    return b"".join(parts)
+
+
+def _too_large(name: str, path: str, most_bytes: int) -> Conflict:
+    return Conflict(f"{name}:{path} has more than {most_bytes >> 20} MiB", hint="let more in: --limit MIB")
