@@ -212,9 +212,9 @@ def network_fault(key: str, value: str | Sequence[str]) -> tuple[str, str] | Non
     if key == "vip_pool":
         for each in text.split():
             try:
-                ipaddress.IPv4Network(each)
+                ipaddress.ip_network(each)
             except ValueError as error:
-                return str(error), "IPv4 networks, with a blank between them, such as 203.0.113.0/28"
+                return str(error), "networks, with a blank between them, such as 203.0.113.0/28"
     return _pool_fault(text) if key == "network_pool" else None
 
 

@@ -95,16 +95,17 @@ def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None) -> str
     Raises InvalidInput. Whether somebody else has the address is for the host to find out.
     """
     try:
-        address = ipaddress.IPv4Address(vip)
+        address = ipaddress.ip_address(vip)
     except ValueError as error:
-        raise _unfit(f"vip {vip[:40]!r} is not an IPv4 address", "four numbers, such as 203.0.113.10") from error
+        raise _unfit(f"vip {vip[:40]!r} is no IP address", "such as 203.0.113.10 or 2001:db8::10") from error
     # RFC 6890: 0.0.0.0/8 and 240.0.0.0/4 (with the broadcast address) name no host anywhere.
     for unfit, why in (
-        (address in ipaddress.IPv4Network(pool), f"lies in {pool}, from which private networks are cut"),
+        (address in ipaddress.ip_network(pool), f"lies in {pool}, from which private networks are cut"),
         (address in _THIS_NETWORK, "means 'this network'"),
         (address.is_loopback, "is a loopback address"),
         (address.is_link_local, "is a link-local address"),
         (address.is_multicast, "is a multicast address"),
+        (address.is_unspecified, "is no address of anybody"),
         (address.is_reserved, "is reserved"),
     ):
         if unfit:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.errors import Problem
-from orchestrator.model import Mode, ServiceSpec
+from orchestrator.model import Mode, Ports, Role, ServiceSpec
 
 
 def clash(spec: ServiceSpec, other: ServiceSpec) -> Problem | None:
@@ -16,12 +16,12 @@ def clash(spec: ServiceSpec, other: ServiceSpec) -> Problem | None:
         lacking = " and ".join(one.name for one in (spec, other) if not one.shared_vip)
         hint = f"choose another, or say sharedVip: true in the file of {lacking}"
         return Problem(f"{spec.vip} is already the VIP of service {other.name}", key="vip", hint=hint)
-    taken = dict(_places(other))
+    theirs = dict(_places(other))
     for place, key in _places(spec):
-        if place in taken:
+        if place in theirs:
             port, udp = place
             told = (
-                f"port {port}{'/udp' if udp else ''} of {spec.vip} is taken by service {other.name} ({taken[place]})"
+                f"port {port}{'/udp' if udp else ''} of {spec.vip} is taken by service {other.name} ({theirs[place]})"
             )
             return Problem(told, key=key, hint="each port of a shared VIP once; choose another")
     return None
@@ -30,6 +30,17 @@ def clash(spec: ServiceSpec, other: ServiceSpec) -> Problem | None:
 def _places(spec: ServiceSpec) -> Iterator[tuple[tuple[int, bool], str]]:
     """Each port of the VIP, whether it is of udp, and the key that says so."""
     for role in spec.roles:
-        for end in role.endpoints:
-            for port, own in zip(end.ports, ("port", "tls.redirectFrom"), strict=False):
-                yield (port, end.mode is Mode.UDP), f"roles.{role.name}.endpoints.{end.name}.{own}"
+        for key, ports, udp in taken(role):
+            for port in ports:
+                yield (port, udp), f"roles.{role.name}.endpoints.{key}"
+
+
+def taken(role: Role) -> Iterator[tuple[str, Sequence[int] | Ports, bool]]:
+    """Which key of an endpoint takes which ports of the VIP, and whether by udp."""
+    for end in role.endpoints:
+        udp = end.mode is Mode.UDP
+        yield (f"{end.name}.ports", end.range, udp) if end.range else (f"{end.name}.port", (end.port,), udp)
+        if end.tls is not None and end.tls.redirect_from is not None:
+            yield f"{end.name}.tls.redirectFrom", (end.tls.redirect_from,), udp
+    for own in role.instance_endpoints:
+        yield f"{own.name}.ports", own.ports, own.mode is Mode.UDP

@@ -14,8 +14,10 @@ from typing import Final
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     INSTANCES_MAX,
+    Carrier,
     Labels,
     LocalStorage,
+    Mode,
     Restart,
     Role,
     Stop,
@@ -101,7 +103,9 @@ def read_draft(reader: Reader) -> Draft:
     check_between(reader, [draft.role for draft in roles])
     if "vip" not in top and any(draft.role.faces for draft in roles):
         reader.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
-    if shared_vip and not any(draft.role.endpoints for draft in roles):
+    for draft in roles if vip else ():
+        _fits_family(reader, vip, draft.role)
+    if shared_vip and not any(draft.role.faces for draft in roles):
         reader.fault(
             "sharedVip", "there is no endpoint that could be at a shared VIP", "leave it out, or add endpoints"
         )
@@ -198,15 +202,34 @@ def _name(node: object) -> Answer[str]:
         return Problem(str(error), hint=error.hint)
 
 
-@shaped(type="string", pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")
+@shaped(type="string", pattern=r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$")
 def _address(node: object) -> Answer[str]:
     said = text(node)
     if isinstance(said, Problem):
         return said
     try:
-        address = ipaddress.IPv4Address(said)
+        address = ipaddress.ip_address(said)
     except ValueError:
-        return Problem(f"{said[:60]!r} is not an IPv4 address", hint="four numbers, such as 203.0.113.10")
+        return Problem(f"{said[:60]!r} is no IP address", hint="such as 203.0.113.10 or 2001:db8::10")
+    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
+        return Problem(f"{said[:60]} is of one interface, or of IPv4", hint="such as 203.0.113.10 or 2001:db8::10")
     if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_loopback:
         return Problem(f"{address} cannot be a VIP", hint="use an address that clients can reach")
     return str(address)
+
+
+def _fits_family(reader: Reader, vip: str, role: Role) -> None:
+    """Notes what an endpoint says that is nothing at an address of that family."""
+    version = 6 if ":" in vip else 4
+    for end in role.endpoints:
+        key = f"roles.{role.name}.endpoints.{end.name}"
+        if version == 6 and end.mode is Mode.UDP:
+            reader.fault(f"{key}.protocol", "udp is not carried at a VIP of IPv6", "use a VIP of IPv4 for it")
+        elif version == 6 and end.carrier is Carrier.NFTABLES:
+            reader.fault(f"{key}.balancer", "nftables carries nothing at a VIP of IPv6", "say balancer: haproxy")
+        if end.allow and all(ipaddress.ip_network(one).version != version for one in end.allow):
+            told = f"nobody from there has an address of IPv{version}, as the VIP is"
+            reader.fault(f"{key}.allow", told, f"name networks of IPv{version}, or leave it out for all clients")
+    for own in role.instance_endpoints if version == 6 else ():
+        key = f"roles.{role.name}.endpoints.{own.name}"
+        reader.fault(key, "no port of an instance's own is carried at a VIP of IPv6", "use a VIP of IPv4 for it")

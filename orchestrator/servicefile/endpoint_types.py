@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from orchestrator.model import Endpoint, InstanceEndpoint, InternalEndpoint, Mode, Ports, Role
+from orchestrator.rules.sharing import taken
 from orchestrator.servicefile.endpoints import PORTS_MOST, read_input_endpoint
 from orchestrator.servicefile.fields import PORT_LAST, choice, port, port_range, words
 from orchestrator.servicefile.reader import Reader
@@ -135,7 +136,7 @@ def _short(reader: Reader, role: Role, end: InstanceEndpoint) -> None:
 def _unique_ports(reader: Reader, roles: Sequence[Role]) -> None:
     seen: dict[tuple[int, bool], str] = {}
     for role in roles:
-        for key, ports, udp in _taken(role):
+        for key, ports, udp in taken(role):
             key = f"roles.{role.name}.endpoints.{key}"
             clash = next((number for number in ports if number and (number, udp) in seen), None)
             if clash is not None:
@@ -143,14 +144,3 @@ def _unique_ports(reader: Reader, roles: Sequence[Role]) -> None:
                 reader.fault(key, told, "each port of the VIP once")
             for number in ports:
                 seen.setdefault((number, udp), key)
-
-
-def _taken(role: Role) -> Iterator[tuple[str, Sequence[int] | Ports, bool]]:
-    """Which key of an endpoint takes which ports of the VIP, and whether by udp."""
-    for end in role.endpoints:
-        udp = end.mode is Mode.UDP
-        yield (f"{end.name}.ports", end.range, udp) if end.range else (f"{end.name}.port", (end.port,), udp)
-        if end.tls is not None and end.tls.redirect_from is not None:
-            yield f"{end.name}.tls.redirectFrom", (end.tls.redirect_from,), udp
-    for own in role.instance_endpoints:
-        yield f"{own.name}.ports", own.ports, own.mode is Mode.UDP

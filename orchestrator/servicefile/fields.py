@@ -183,7 +183,7 @@ def words(node: object) -> Answer[tuple[str, ...]]:
 
 
 def networks(most: int) -> Callable[[object], Answer[tuple[str, ...]]]:
-    """IPv4 networks as CIDR; an address is a network of its own."""
+    """Networks as CIDR; an address is a network of its own."""
 
     @shaped(type="array", items={"type": "string", "minLength": 1}, minItems=1, maxItems=most)
     def read(node: object) -> Answer[tuple[str, ...]]:
@@ -195,9 +195,9 @@ def networks(most: int) -> Callable[[object], Answer[tuple[str, ...]]]:
         named = []
         for one in node:
             try:
-                network = ipaddress.IPv4Network(one if isinstance(one, str) else "", strict=False)
+                network = ipaddress.ip_network(one if isinstance(one, str) else "", strict=False)
             except ValueError:
-                return Problem(f"{_shown(one)} is not an IPv4 network", hint=hint)
+                return Problem(f"{_shown(one)} is no network", hint=hint)
             if isinstance(one, str) and "/" in one and str(network) != one:
                 return Problem(f"{one} is not the network's own address", hint=f"write {network}")
             named.append(str(network))

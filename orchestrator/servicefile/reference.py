@@ -144,4 +144,4 @@ def _pattern(pattern: str) -> str:
         return "several: `200-299,401`"
     if pattern.startswith("^/"):
         return "a path: `/healthz`"
-    return "an IPv4 address" if re.match(pattern, "203.0.113.10") and not re.match(pattern, "web") else "a name"
+    return "an IP address" if re.match(pattern, "203.0.113.10") and not re.match(pattern, "web") else "a name"

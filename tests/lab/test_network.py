@@ -988,6 +988,72 @@ def test_a_vip_that_somebody_removed_is_told_and_put_back(vips: VipAddresses) ->
     assert vips.held() == {VIP}
 
 
+VIP6, NETWORK6 = "2001:db8:113::20", "2001:db8:113::"
+
+
+@pytest.fixture
+def with_ipv6() -> Iterator[None]:
+    """The host and its client have addresses of IPv6 in one network."""
+    for run, number, link in ((HOST.run, 1, OUTSIDE_LINK), (CLIENT.run, 2, "up0")):
+        run(["ip", "address", "add", f"{NETWORK6}{number}/64", "dev", link, "nodad"])
+    yield
+    for run, number, link in ((HOST.run, 1, OUTSIDE_LINK), (CLIENT.run, 2, "up0")):
+        run(["ip", "address", "del", f"{NETWORK6}{number}/64", "dev", link])
+
+
+@pytest.mark.usefixtures("with_ipv6")
+def test_a_vip_of_ipv6_is_announced_and_begins_nothing(vips: VipAddresses) -> None:
+    """Neighbours learn its place unasked; the host's own connections go on to come from its own address."""
+    client_link = json.loads(HOST.run(["ip", "-j", "link", "show", OUTSIDE_LINK]).stdout)[0]["address"]
+    CLIENT.run(["ip", "neigh", "replace", VIP6, "lladdr", STRANGER, "dev", "up0", "nud", "stale"])
+    assert vips.hold({VIP6}).refused == {}
+    assert comes_true(lambda: client_link in CLIENT.run(["ip", "neigh", "show", VIP6]).stdout, ARRIVES_S)
+    assert f"src {NETWORK6}1 " in HOST.run(["ip", "-6", "route", "get", f"{NETWORK6}2"]).stdout
+
+
+@pytest.mark.usefixtures("with_ipv6")
+def test_foreign_addresses_of_ipv6_are_refused(vips: VipAddresses) -> None:
+    """Of the host, of a neighbour, of all routers of the network; and where the interface speaks no IPv6."""
+    assert "already an address" in refusal(vips.hold({f"{NETWORK6}1"}), f"{NETWORK6}1")
+    assert "of no machine" in refusal(vips.hold({NETWORK6}), NETWORK6)
+    CLIENT.run(["ip", "address", "add", f"{VIP6}/64", "dev", "up0", "nodad"])
+    assert "is in use by" in refusal(vips.hold({VIP6}), VIP6)
+    CLIENT.run(["ip", "address", "del", f"{VIP6}/64", "dev", "up0"])
+    assert comes_true(lambda: not vips.hold({VIP6}).refused, 4 * REFUSED_FOR_S)
+    assert vips.held() == {VIP6}
+
+
+@pytest.mark.usefixtures("with_ipv6")
+def test_a_vip_of_ipv6_that_somebody_removed_is_told_and_put_back(vips: VipAddresses) -> None:
+    """At once, as one of IPv4."""
+    woken: list[str] = []
+    vips.hold({VIP6})
+    with vips.watch(lambda vip, _: woken.append(vip)):
+        HOST.run(["ip", "address", "del", f"{VIP6}/128", "dev", OUTSIDE_LINK])
+        assert comes_true(lambda: woken == [VIP6], ARRIVES_S)
+        assert vips.hold({VIP6}).put_back == {VIP6}
+    assert vips.held() == {VIP6}
+
+
+@pytest.mark.usefixtures("with_ipv6")
+def test_a_vip_of_ipv6_answers_its_endpoints_and_an_echo_alone(network: HostNetwork, vips: VipAddresses) -> None:
+    """And neighbours that look for it; whatever else listens on the host is not to be had there."""
+    service, instances = make_service("shop", VIP6, 1)
+    network.lay(service, instances)
+    vips.hold({VIP6})
+    with serving("", 2222, VIP6), serving("", 80, VIP6), serving("", 2222, f"{NETWORK6}1"):
+        assert reaches(CLIENT_NAMESPACE, f"{NETWORK6}1", 2222)
+        for _ in range(2):
+            assert reaches(CLIENT_NAMESPACE, VIP6, 80)
+            assert not reaches(CLIENT_NAMESPACE, VIP6, 2222)
+            CLIENT.run(["ip", "neigh", "flush", "dev", "up0"])
+        assert CLIENT.run(["busybox", "ping", "-6", "-c1", "-W2", VIP6], check=False).returncode == 0
+        assert network.drops()["a VIP of IPv6, but no endpoint"] >= 2
+        network.lay(with_port(service, 2222), instances)
+        assert not reaches(CLIENT_NAMESPACE, VIP6, 80)
+        assert reaches(CLIENT_NAMESPACE, VIP6, 2222)
+
+
 def test_no_interface_for_vips() -> None:
     """Without a usable vip_interface no VIP is held, and the message says which key to set."""
     for interface, why in (

@@ -142,9 +142,9 @@ def _vip(address: str) -> str:
     import ipaddress
 
     try:
-        return str(ipaddress.IPv4Address(address)) if address else ""
+        return str(ipaddress.ip_address(address)) if address else ""
     except ValueError as error:
-        raise click.UsageError(f"{address!r} is not an IPv4 address") from error
+        raise click.UsageError(f"{address!r} is no IP address") from error
 
 
 def _secret(word: str) -> SecretRef:

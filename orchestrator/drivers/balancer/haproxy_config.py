@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.balancer import places
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.errors import Permanent
@@ -177,14 +178,14 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
         f"frontend to.{pool}",  # A pool is found by its name: that is its backend's alone.
         f"    mode {frontend.mode}",
         *(
-            f"    bind {ipaddress.IPv4Address(frontend.vip)}:{checked_port(port)} transparent"
-            f"{_tls(frontend, certificates)}"
+            f"    bind {places.at(_vip(frontend), checked_port(port))} transparent{_tls(frontend, certificates)}"
             for port in frontend.ports
         ),
         f"    maxconn {most}",
         *_allowed(frontend),
-        "    stick-table type ip size 100k expire 60s store conn_cur",
-        "    tcp-request connection track-sc0 src",
+        f"    stick-table type {_client(frontend)} size 100k expire 60s store conn_cur",
+        # Who has one address of IPv6 has all of its network's.
+        "    tcp-request connection track-sc0 src" + (",ipmask(32,64)" if _is_ipv6(frontend) else ""),
         f"    tcp-request connection reject if {{ sc0_conn_cur gt {of_a_client} }}",
     ]
     if frontend.redirect_to is None:
@@ -207,11 +208,24 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
     return "\n".join(lines) + "\n"
 
 
+def _is_ipv6(frontend: Frontend) -> bool:
+    return ipaddress.ip_address(frontend.vip).version == 6
+
+
+def _vip(frontend: Frontend) -> str:
+    return str(ipaddress.ip_address(frontend.vip))
+
+
+def _client(frontend: Frontend) -> str:
+    """What kind of address HAProxy remembers clients by."""
+    return "ipv6" if _is_ipv6(frontend) else "ip"
+
+
 def _allowed(frontend: Frontend) -> list[str]:
     """Who comes from elsewhere is refused before anything of him is read or counted."""
     if not frontend.allow:
         return []
-    networks = [f"    acl allowed src {ipaddress.IPv4Network(network)}" for network in frontend.allow]
+    networks = [f"    acl allowed src {ipaddress.ip_network(network)}" for network in frontend.allow]
     return [*networks, "    tcp-request connection reject unless allowed"]
 
 
@@ -274,7 +288,7 @@ def _affinity(frontend: Frontend) -> list[str]:
         return [
             "    balance source",
             "    hash-type consistent",
-            f"    stick-table type ip size {CLIENTS_KNOWN} expire {_ms(frontend.affinity_s)}",
+            f"    stick-table type {_client(frontend)} size {CLIENTS_KNOWN} expire {_ms(frontend.affinity_s)}",
             "    stick on src",
         ]
     if not frontend.affinity_cookie:

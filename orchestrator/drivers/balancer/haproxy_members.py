@@ -23,7 +23,7 @@ REMOVE_AGAIN_S: Final = 0.02
 _BACKEND, _SERVERS = 2, 4  # what of a proxy is asked for
 _EVERYBODY: Final = "show stat -1 4 -1"  # of all proxies the servers, all of them
 # Peers, HAProxy's own way, were not seen to pass anything on where a second reload came seconds after the first.
-_CLIENT = re.compile(r" key=([0-9.]+) .*\bserver_id=([1-9][0-9]*)")
+_CLIENT = re.compile(r" key=([0-9a-f.:]+) .*\bserver_id=([1-9][0-9]*)")
 TAUGHT_AT_A_TIME: Final = 100  # lines: HAProxy takes 16 KiB at once
 Clients: TypeAlias = Mapping[PoolName, Mapping[str, str]]
 _SESSION = re.compile(r"^(0x[0-9a-f]+): .*? be=(\S+) srv=(\S+) ", re.MULTILINE)

@@ -14,7 +14,12 @@ from orchestrator.model import Frontend, Mode, PoolName
 def places(frontend: Frontend) -> Iterator[str]:
     """ADDRESS:PORT of each of its ports, and /udp where it is that."""
     for port in frontend.ports:
-        yield f"{frontend.vip}:{port}" + ("/udp" if frontend.mode is Mode.UDP else "")
+        yield at(frontend.vip, port) + ("/udp" if frontend.mode is Mode.UDP else "")
+
+
+def at(vip: str, port: int) -> str:
+    """ADDRESS:PORT; an address of IPv6 stands in brackets."""
+    return f"[{vip}]:{port}" if ":" in vip else f"{vip}:{port}"
 
 
 def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName, str]:
@@ -30,7 +35,8 @@ def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName
 
 def _refusal(frontend: Frontend, port: int, place: str) -> str:
     kind = socket.SOCK_DGRAM if frontend.mode is Mode.UDP else socket.SOCK_STREAM
-    with contextlib.closing(socket.socket(socket.AF_INET, kind)) as probe:
+    family = socket.AF_INET6 if ":" in frontend.vip else socket.AF_INET
+    with contextlib.closing(socket.socket(family, kind)) as probe:
         if kind == socket.SOCK_STREAM:  # What was open there a minute ago holds nothing any more.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -15,6 +15,7 @@ from orchestrator.drivers.tools.nft import Key, Set
 from orchestrator.model import Instance, Mode, Service
 from orchestrator.ports import Clock
 
+_ENDS: Final = {"vips": ("endpoints", "datagrams"), "vips6": ("endpoints6",)}  # where each has its endpoints
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
 _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
 
@@ -169,9 +170,9 @@ def _owned(
     one: Set, elements: Mapping[str, Mapping[Key, str]], want: Collection[Key], owner: str
 ) -> list[tuple[str, frozenset[Key]]]:
     """Which elements of the set are to be whose, when the owner wants these; all but VIPs are one service's alone."""
-    if one.name != "vips":
+    if one.name not in _ENDS:
         return [(owner, frozenset(want))]
-    ends = [end for name in ("endpoints", "datagrams") for end in elements.get(name, {}).items()]
+    ends = [end for name in _ENDS[one.name] for end in elements.get(name, {}).items()]
     return shared_vips.owned(elements.get(one.name, {}), ends, want, owner)
 
 
@@ -210,19 +211,31 @@ def _between_roles(service: Service, instances: Sequence[Instance]) -> _Wanted:
     }
 
 
-def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
-    network, vip = service.network, service.spec.vip
-    bridge = frozenset({(network.bridge,)})
-    faces = [end for role in service.spec.roles for end in role.faces]
-    ends = [(end.mode is Mode.UDP, str(port)) for end in faces for port in end.ports]
+def _faced(service: Service) -> _Wanted:
+    """What clients reach of it: IPv4's and IPv6's are elements of sets of their own."""
+    vip, faces = service.spec.vip, [end for role in service.spec.roles for end in role.faces]
+    streams = frozenset((vip, str(port)) for end in faces if end.mode is not Mode.UDP for port in end.ports)
+    datagrams = frozenset((vip, str(port)) for end in faces if end.mode is Mode.UDP for port in end.ports)
+    held, nothing = frozenset({(vip,)}), frozenset[Key]()
+    ipv4, ipv6 = vip != "" and ":" not in vip, ":" in vip
     return {
+        ("inet", "endpoints"): streams if ipv4 else nothing,
+        ("inet", "datagrams"): datagrams if ipv4 else nothing,
+        ("inet", "vips"): held if ipv4 else nothing,
+        ("inet", "endpoints6"): streams if ipv6 else nothing,
+        ("inet", "vips6"): held if ipv6 else nothing,
+    }
+
+
+def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
+    network = service.network
+    bridge = frozenset({(network.bridge,)})
+    return {
+        **_faced(service),
         ("inet", "bridges"): bridge,
         ("inet", "same"): frozenset({(network.bridge, network.bridge)}),
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
-        ("inet", "endpoints"): frozenset((vip, port) for udp, port in ends if vip and not udp),
-        ("inet", "datagrams"): frozenset((vip, port) for udp, port in ends if vip and udp),
-        ("inet", "vips"): frozenset({(vip,)} if vip else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
         ("bridge", "cards"): frozenset((one.nic.tap, mark) for one in instances for mark in _marks(one.nic.mac)),
         ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),

@@ -13,8 +13,8 @@ from typing import Final
 
 from orchestrator.drivers.tools import netlink
 
-# linux/rtnetlink.h: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF
-_GROUPS: Final = 1 << (1 - 1) | 1 << (5 - 1) | 1 << (24 - 1)
+# linux/rtnetlink.h: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_NETCONF
+_GROUPS: Final = 1 << (1 - 1) | 1 << (5 - 1) | 1 << (9 - 1) | 1 << (24 - 1)
 _NEW_LINK, _DEL_LINK, _DEL_ADDRESS, _NEW_NETCONF = 16, 17, 21, 80
 _LINK_BYTES: Final = 16  # ifinfomsg
 _LINK_NAME: Final = 3  # IFLA_IFNAME

@@ -60,7 +60,9 @@ _RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter 
 _IN, _OUT = meta("iifname"), meta("oifname")
 _ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
 _NEW = match({"ct": {"key": "state"}}, ["new"], "in")
-_RELATED_ICMP = (match({"ct": {"key": "state"}}, ["related"], "in"), match(meta("l4proto"), "icmp"))
+_RELATED = match({"ct": {"key": "state"}}, ["related"], "in")
+_RELATED_ICMP = (_RELATED, match(meta("l4proto"), "icmp"))
+_RELATED_ICMPV6 = (_RELATED, match(meta("l4proto"), "ipv6-icmp"))
 _SENT_ON_BY_A_VIP = (  # The kernel's own pools: what was asked of a VIP's endpoint reaches a member of it.
     match({"ct": {"key": "status"}}, "dnat", "in"),
     match({"ct": {"key": "ip daddr", "dir": "original"}}, "@vips"),
@@ -109,6 +111,8 @@ INET: Final = Table(
         Set(name="endpoints", type=("ipv4_addr", "inet_service")),
         Set(name="datagrams", type=("ipv4_addr", "inet_service")),  # endpoints of udp
         Set(name="vips", type=("ipv4_addr",)),
+        Set(name="endpoints6", type=("ipv6_addr", "inet_service")),
+        Set(name="vips6", type=("ipv6_addr",)),
         Set(name="flows", type=("ipv4_addr",), filled=True),
         Set(name="full", type=("ipv4_addr",), filled=True, timeout_s=FULL_S),
         Set(name="knocks", type=("ipv4_addr",), filled=True, timeout_s=FULL_S),
@@ -161,7 +165,10 @@ INET: Final = Table(
             name="vips",
             hook="prerouting",
             priority=_MANGLE,
-            rules=((match(_IN, "lo", "!="), match(field("ip", "daddr"), "@vips"), jump("vip")),),
+            rules=(
+                (match(_IN, "lo", "!="), match(field("ip", "daddr"), "@vips"), jump("vip")),
+                (match(_IN, "lo", "!="), match(field("ip6", "daddr"), "@vips6"), jump("vip6")),
+            ),
         ),
         Chain(
             name="vip",
@@ -172,6 +179,21 @@ INET: Final = Table(
                 (match(both(field("ip", "daddr"), field("udp", "dport")), "@datagrams"), ACCEPT),
                 (match(field("icmp", "type"), "echo-request"), ACCEPT),
                 drop("a VIP, but no endpoint"),
+            ),
+        ),
+        Chain(  # Neighbours ask an address whether it is there yet, too, and answer it.
+            name="vip6",
+            rules=(
+                (_ESTABLISHED, ACCEPT),
+                (*_RELATED_ICMPV6, ACCEPT),
+                (match(both(field("ip6", "daddr"), field("tcp", "dport")), "@endpoints6"), ACCEPT),
+                (match(field("icmpv6", "type"), "echo-request"), ACCEPT),
+                (
+                    match(field("icmpv6", "type"), any_of("nd-neighbor-solicit", "nd-neighbor-advert")),
+                    match(field("ip6", "hoplimit"), 255),
+                    ACCEPT,
+                ),
+                drop("a VIP of IPv6, but no endpoint"),
             ),
         ),
         Chain(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.ports import Vips
 
 ONE, OTHER = "203.0.113.31", "203.0.113.32"
+SIX = "2001:db8:113::31"
 
 
 class VipsContract:
@@ -12,7 +13,7 @@ class VipsContract:
 
     def test_exactly_those_are_held(self, vips: Vips) -> None:
         """What is missing comes, what is too many goes, and it may be said twice."""
-        for wanted in ({ONE}, {ONE, OTHER}, {OTHER}, set[str](), {ONE}):
+        for wanted in ({ONE}, {ONE, OTHER}, {OTHER, SIX}, {SIX}, set[str](), {ONE, SIX}):
             for _ in range(2):
                 held = vips.hold(wanted)
                 assert (held.put_back, held.refused) == (frozenset(), {})

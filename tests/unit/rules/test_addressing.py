@@ -105,11 +105,11 @@ def test_a_full_pool_and_a_full_network_say_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("vip", "why"),
     [
-        ("", "not an IPv4 address"),
-        ("203.0.113", "not an IPv4 address"),
-        ("203.0.113.10/32", "not an IPv4 address"),
-        ("203.0.113.010", "not an IPv4 address"),
-        ("::1", "not an IPv4 address"),
+        ("", "no IP address"),
+        ("203.0.113", "no IP address"),
+        ("203.0.113.10/32", "no IP address"),
+        ("203.0.113.010", "no IP address"),
+        ("::1", "loopback"),
         ("10.90.3.4", "lies in 10.90.0.0/16"),
         ("0.0.0.0", "this network"),
         ("0.1.2.3", "this network"),
@@ -121,7 +121,7 @@ def test_a_full_pool_and_a_full_network_say_what_to_do() -> None:
     ],
 )
 def test_an_address_that_cannot_be_a_vip_is_refused(vip: str, why: str) -> None:
-    """A VIP is one IPv4 address that a host can have, outside the private networks."""
+    """A VIP is an address that a host can have, outside the private networks."""
     with pytest.raises(InvalidInput, match=why):
         addressing.check_vip(vip, POOL)
 
@@ -151,3 +151,14 @@ def test_no_network_is_cut_where_the_host_is_routed_already() -> None:
 def test_an_ordinary_address_can_be_a_vip(vip: str) -> None:
     """Public and private addresses outside the pool are fine."""
     assert addressing.check_vip(vip, POOL) == vip
+
+
+def test_a_vip_may_be_of_ipv6() -> None:
+    """Taken from the networks of its family; what names no host of everybody's is refused."""
+    pools = ("203.0.113.0/28", "2001:db8::/64")
+    assert addressing.check_vip("2001:db8::10", POOL, pools) == "2001:db8::10"
+    with pytest.raises(InvalidInput, match="is not among"):
+        addressing.check_vip("2001:db9::10", POOL, pools)
+    for unfit in ("::1", "::", "fe80::1", "ff02::1"):
+        with pytest.raises(InvalidInput):
+            addressing.check_vip(unfit, POOL)

@@ -79,7 +79,7 @@ def test_an_image_may_be_named_in_three_ways(reference: str) -> None:
 def test_a_mac_address_stays_a_string() -> None:
     """YAML 1.1 would read 52:54:00:12:34:56 as a number in base 60."""
     (fault,) = problems(GOOD.replace("203.0.113.10", "52:54:00:12:34:56"))
-    assert "'52:54:00:12:34:56' is not an IPv4 address" in str(fault)
+    assert "'52:54:00:12:34:56' is no IP address" in str(fault)
 
 
 def test_user_data_that_no_guest_would_understand_is_refused() -> None:
@@ -458,3 +458,47 @@ def test_what_an_instance_keeps_and_who_installs_its_agent_is_part_of_the_templa
     for lines in ("identity: {sshHostKeys: keep}", "answers: {installAgent: true}"):
         assert role(lines).template() != plain.template()
     assert role("identity: {sshHostKeys: new}") == plain
+
+
+IPV6 = """service: shop
+vip: 2001:DB8:0::10
+roles:
+  web:
+    image: micro
+    endpoints:
+      http: {port: 80}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "key", "hint"),
+    [
+        ("{port: 80, balancer: nftables}", "balancer", "say balancer: haproxy"),
+        ("{port: 80, protocol: udp}", "protocol", "use a VIP of IPv4 for it"),
+        ("{port: 80, allow: [203.0.113.0/24]}", "allow", "name networks of IPv6, or leave it out for all clients"),
+    ],
+)
+def test_what_a_vip_of_ipv6_does_not_carry_is_told(end: str, key: str, hint: str) -> None:
+    """With its line and what to say instead; an address that is written otherwise is the same."""
+    assert servicefile.parse(IPV6, find).vip == "2001:db8::10"
+    allowed = IPV6.replace("{port: 80}", "{port: 80, allow: [203.0.113.0/24, 2001:db8::/32]}")
+    assert servicefile.parse(allowed, find).roles[0].endpoints[0].allow == ("203.0.113.0/24", "2001:db8::/32")
+    (problem,) = problems(IPV6.replace("{port: 80}", end))
+    assert (problem.key, problem.line, problem.hint) == (f"roles.web.endpoints.http.{key}", 7, hint)
+
+
+@pytest.mark.parametrize(
+    "vip", ["fe80::1", "fe80::1%eth0", "::1", "ff02::1", "'::'", "'::ffff:203.0.113.10'", "2001::db8::1"]
+)
+def test_no_vip_is_of_one_link_or_of_nobody(vip: str) -> None:
+    """Of IPv6 as of IPv4."""
+    (problem,) = problems(IPV6.replace("2001:DB8:0::10", vip))
+    assert (problem.key, problem.line) == ("vip", 2)
+
+
+def test_networks_of_ipv6_alone_let_nobody_to_a_vip_of_ipv4() -> None:
+    """It is told before everybody is shut out."""
+    source = IPV6.replace("2001:DB8:0::10", "203.0.113.10").replace(
+        "{port: 80}", "{port: 80, allow: [2001:db8::/32]}"
+    )
+    assert [one.key for one in problems(source)] == ["roles.web.endpoints.http.allow"]
