@@ -18,25 +18,30 @@ import os
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from orchestrator.cli import render
 from orchestrator.client import clock
 from orchestrator.errors import InvalidInput, NotFound, RequestError, Transient, VmroleError
 
 CONNECT_WITHIN_S = 30.0
 READ_WITHIN_S = 60.0
+HEAD_WITHIN_S = 120.0  # whom to trust, and what the answer begins with: however slowly it drips
 WITHIN_S = 24 * 3600.0
 TRIES_MOST = 6  # without a byte more than before
 PAUSE_S = 1.0
 _REDIRECTS_MOST = 5
+_SAID_MAX = 200  # characters of a server's own words
 _CHUNK_BYTES = 1 << 20
 _RESERVE_BYTES, _RESERVE_PART = 1 << 30, 20
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
+_LENGTH = re.compile(r"[0-9]{1,19}")
 _REST = re.compile(r"bytes \*/([0-9]{1,19})")
 _REDIRECTS = (301, 302, 303, 307, 308)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -122,7 +127,7 @@ class _Fetch:
                 tries = 0 if self._here() > most else tries + 1
                 most = max(most, self._here())
                 if tries >= TRIES_MOST or clock.monotonic_s() > end:
-                    why = str(error) or type(error).__name__
+                    why = _harmless(str(error)) or type(error).__name__
                     told = f"{self.start.geturl()} was cut off after {self._here()} bytes: {why}"
                     raise Transient(told, hint="run the command again: it goes on where it stopped") from error
                 clock.pause(PAUSE_S)
@@ -143,14 +148,14 @@ class _Fetch:
         """One answer, as far as it comes."""
         url, here = self.start, self._here()
         for _ in range(_REDIRECTS_MOST + 1):
-            with contextlib.closing(_connected(url, self.start)) as connection:
+            with _connected(url, self.start) as (connection, patience):
                 connection.request("GET", _target(url), headers=self._headers(url, here))
-                answer = connection.getresponse()
-                if answer.status in _REDIRECTS:
+                with contextlib.closing(connection.getresponse()) as answer:
+                    patience.end()
+                    if answer.status not in _REDIRECTS:
+                        self._read(answer, here, end)
+                        return
                     url = self._redirected(url, answer.getheader("location", ""))
-                    continue
-                self._read(answer, here, end)
-                return
         raise RequestError(f"{self.start.geturl()} sends us on and on", hint="give the URL of the file itself")
 
     def _headers(self, url: SplitResult, here: int) -> Mapping[str, str]:
@@ -168,7 +173,14 @@ class _Fetch:
         return headers
 
     def _redirected(self, url: SplitResult, location: str) -> SplitResult:
-        return _checked(urljoin(url.geturl(), location), self.sha256)
+        try:
+            there = urljoin(url.geturl(), location)
+        except ValueError as error:
+            hint = "give the URL of the file itself"
+            raise InvalidInput(
+                f"a redirect leads to {location[:200]!r}, which is no URL: {error}", hint=hint
+            ) from error
+        return _checked(there, self.sha256)
 
     def _read(self, answer: http.client.HTTPResponse, here: int, end: float) -> None:
         total = self._total(answer, here)
@@ -177,10 +189,8 @@ class _Fetch:
         self._require(0 if total is None else total - self._here())
         while True:
             try:
-                chunk = answer.read(_CHUNK_BYTES)
+                chunk = answer.read1(_CHUNK_BYTES)  # what is there: `read` would wait for all of it, and keep it
             except http.client.IncompleteRead as error:
-                self.file.write(error.partial)
-                self.file.flush()
                 raise _Broken("the server hung up") from error
             if not chunk:
                 break
@@ -197,7 +207,7 @@ class _Fetch:
         """How many bytes the file will have; forgets what we have when it does not belong to it."""
         length = answer.getheader("content-length", "")
         encoding = answer.getheader("content-encoding", "identity")
-        if encoding != "identity":
+        if encoding.strip().casefold() not in ("", "identity"):
             raise RequestError(
                 f"the server packs the file ({encoding[:40]!r}) unasked", hint="fetch it by other means"
             )
@@ -207,7 +217,7 @@ class _Fetch:
                 validator = answer.getheader("etag", "")
                 strong = validator if validator and not validator.startswith("W/") else ""
                 self.notes.write_text(json.dumps(strong or answer.getheader("last-modified", "")))
-                return int(length) if length.isdecimal() else None
+                return int(length) if _LENGTH.fullmatch(length) else None
             case 206 if found := _RANGE.fullmatch(answer.getheader("content-range", "")):
                 if int(found[1]) != here:
                     self.file.truncate(0)
@@ -219,11 +229,12 @@ class _Fetch:
                 self.file.truncate(0)
                 raise _Broken("what was here does not belong to the file any more")
             case 404 | 410:
-                raise NotFound(f"{self.start.geturl()}: {answer.status} {answer.reason}", hint="look at the address")
+                told = f"{self.start.geturl()}: {answer.status} {_harmless(answer.reason)}"
+                raise NotFound(told, hint="look at the address")
             case status if status >= 500 or status == 429:
                 raise _Broken(f"the server says {status} {answer.reason}")
             case status:
-                told = f"{self.start.geturl()}: the server says {status} {answer.reason}"
+                told = f"{self.start.geturl()}: the server says {status} {_harmless(answer.reason)}"
                 raise RequestError(told, hint="fetch it by other means, and add the file")
 
     def _require(self, count: int) -> None:
@@ -235,30 +246,63 @@ class _Fetch:
             raise RequestError(told, hint="make room, or set XDG_CACHE_HOME to a place that has some")
 
 
+def _harmless(text: str) -> str:
+    """What a server said, for a terminal."""
+    return render.plain(text.strip()[:_SAID_MAX])
+
+
 def _target(url: SplitResult) -> str:
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
-def _connected(url: SplitResult, start: SplitResult) -> http.client.HTTPConnection:
+class _Patience:
+    """Hangs up on who has not said in time what his answer begins with: each byte may come in time, and never all."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection.dup()  # for `wrap_socket` takes the other away
+        self._over = False
+        self._timer = threading.Timer(HEAD_WITHIN_S, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _hang_up(self) -> None:
+        self._over = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """All is there. Raises _Broken where it was cut off, which looks like an answer."""
+        self.close()
+        if self._over:
+            raise _Broken(f"it did not begin to answer within {HEAD_WITHIN_S:.0f} s")
+
+    def close(self) -> None:
+        """Whatever has come."""
+        self._timer.cancel()
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def _connected(url: SplitResult, start: SplitResult) -> Iterator[tuple[http.client.HTTPConnection, _Patience]]:
     """A connection to an address of the host that may be used; the name is looked up once, here."""
     host, port = url.hostname or "", url.port or _PORTS[url.scheme]
     is_start = (url.hostname, port) == (start.hostname, start.port or _PORTS[start.scheme])
     address = _address(host, port, is_start=is_start)
-    plain = socket.create_connection((str(address), port), CONNECT_WITHIN_S)
-    plain.settimeout(READ_WITHIN_S)
-    connection = http.client.HTTPConnection(host, port)
-    connection.sock = plain
-    if url.scheme == "https":
-        try:
-            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-        except ssl.SSLCertVerificationError as error:
-            plain.close()
-            hint = "an authority of your own: name its certificate in SSL_CERT_FILE"
-            raise RequestError(f"{host} is not who it says it is: {error.verify_message}", hint=hint) from error
-        except OSError:
-            plain.close()
-            raise
-    return connection
+    with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(socket.create_connection((str(address), port), CONNECT_WITHIN_S))
+        plain.settimeout(READ_WITHIN_S)
+        patience = stack.enter_context(contextlib.closing(_Patience(plain)))
+        connection = stack.enter_context(contextlib.closing(http.client.HTTPConnection(host, port)))
+        connection.sock = _trusted(plain, host) if url.scheme == "https" else plain
+        yield connection, patience
+
+
+def _trusted(plain: socket.socket, host: str) -> ssl.SSLSocket:
+    try:
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        hint = "an authority of your own: name its certificate in SSL_CERT_FILE"
+        raise RequestError(f"{host} is not who it says it is: {error.verify_message}", hint=hint) from error
 
 
 def _address(host: str, port: int, *, is_start: bool) -> Address:
@@ -266,7 +310,7 @@ def _address(host: str, port: int, *, is_start: bool) -> Address:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise Transient(f"{host}: {error}", hint="look at the name, and at this host's DNS") from error
+        raise Transient(f"{host[:253]}: {error}", hint="look at the name, and at this host's DNS") from error
     addresses = [ipaddress.ip_address(one[4][0].partition("%")[0]) for one in found if isinstance(one[4][0], str)]
     for address in addresses:
         if not _may_be_used(address, is_start=is_start):

@@ -61,7 +61,7 @@ def report(error: VmroleError) -> None:
     if isinstance(error, InvalidInput) and not (len(error.problems) == 1 and error.problems[0].message == str(error)):
         report_problems(error, "")
     if error.hint:
-        render.say(f"hint: {error.hint}")
+        render.say(f"hint: {render.plain(error.hint)}")
 
 
 def report_problems(error: InvalidInput, file: str, document: str = "") -> None:

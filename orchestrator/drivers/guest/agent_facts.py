@@ -35,7 +35,7 @@ def ask(agents: Agents, name: InstanceName) -> Agent:
     info = _object(agents, name, "guest-info")
     commands = info.get("supported_commands")
     enabled = {
-        one.get("name")
+        _text(one, "name")
         for one in (commands if isinstance(commands, list) else ())
         if isinstance(one, dict) and one.get("enabled") is True
     }
