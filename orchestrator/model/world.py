@@ -241,10 +241,10 @@ class Probed:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Frontend:
-    """A port of a VIP that the balancer listens on, or several."""
+    """A port of a VIP that the balancer listens on, or several; without a VIP a pool that no client reaches."""
 
     pool: PoolName
-    vip: str
+    vip: str  # "": nobody listens, and members are asked how they are as ever
     port: int
     mode: Mode
     probe: Probe | None

@@ -38,6 +38,7 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Balancer
 from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContract, patiently
+from tests.contract.suites.exchange import NEW, OLD, ExchangeContract, Pair, Talk
 from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
@@ -631,3 +632,52 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
     vips.hold(())
     network.lift(shop)
     network.lift(blog)
+
+
+class Said(Talk):
+    """A connection on which a word follows another."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = connect(port=port)
+
+    def __enter__(self) -> Said:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def says(self) -> str:
+        """See Talk."""
+        return _deployment(says(self._socket))
+
+
+def _deployment(said: str) -> str:
+    return {"web-0": "old", "web-1": "new", "": ""}[said.partition(" ")[0]]
+
+
+def _ask_port(port: int) -> str:
+    with connect(port=port) as talk:
+        if not (said := says(talk)):
+            raise ConnectionResetError(f"cut at port {port}")
+        return _deployment(said)
+
+
+class TestExchange(ExchangeContract):
+    """Two deployments exchange their VIP in the kernel."""
+
+    @pytest.fixture
+    def pair(self, begin: Begin, members: dict[InstanceName, Serving]) -> Pair:
+        """By two endpoints of tcp; the members are on one bridge, which balancers do not see."""
+        old = (TCP, replace(TCP, port=81, pool=PoolName("shop.web.more")))
+        new = tuple(replace(one, pool=PoolName(one.pool.replace("shop.", "shop--b."))) for one in old)
+        return Pair(
+            balancer=begin(),
+            old=old,
+            new=new,
+            members=tuple(
+                Member(name=name, address=DIPS[at], pools=tuple((one.pool, 8080) for one in ends))
+                for name, at, ends in ((OLD, ZERO, old), (NEW, ONE, new))
+            ),
+            ask=_ask_port,
+            talk=Said,
+        )

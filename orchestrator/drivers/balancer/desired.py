@@ -35,12 +35,17 @@ class Shape:
         return frozenset(frontend.pool for frontend in self.frontends)
 
     @functools.cached_property
-    def by_place(self) -> Mapping[tuple[str, int, bool], Frontend]:
-        """Which endpoint has a port of a VIP, by tcp or, True, by udp."""
+    def by_way(self) -> Mapping[tuple[str, int, bool], Frontend]:
+        """Which endpoint leads from a port, of tcp or, True, of udp, to a member's address: at whatever VIP, for it
+        may have another by now than what is open was begun at.
+        """
+        ends = {frontend.pool: frontend for frontend in self.frontends}
         return {
-            (frontend.vip, port, frontend.mode is Mode.UDP): frontend
-            for frontend in self.frontends
-            for port in frontend.ports
+            (member.address, port, ends[pool].mode is Mode.UDP): ends[pool]
+            for member in (*self.members.values(), *self.reached.values())
+            for pool, _ in member.pools
+            if pool in ends
+            for port in ends[pool].ports
         }
 
     @functools.cached_property

@@ -135,7 +135,7 @@ def render(
 ) -> str:
     """The whole configuration. `certificates`: files of those endpoints that have any."""
     connections = connections_with(host, len(shape.members))
-    share = max(SHARE_LEAST, connections // max(2, len(shape.frontends)))
+    share = max(SHARE_LEAST, connections // max(2, sum(one.vip != "" for one in shape.frontends)))
     user = f"    user {host.user}\n    group {host.group}\n" if host.user else ""
     jail = f"    chroot {host.jail}\n" if host.jail else ""
     head = _HEAD.format(
@@ -147,7 +147,8 @@ def render(
     )
     parts = [head]
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
-        parts.append(_frontend(frontend, share, (certificates or {}).get(frontend.pool, ())))
+        if frontend.vip:
+            parts.append(_frontend(frontend, share, (certificates or {}).get(frontend.pool, ())))
         if frontend.redirect_to is None:
             parts.append(_backend(frontend, shape))
     return "\n".join(parts)

@@ -234,6 +234,8 @@ def removal() -> str:
 
 
 def _elements(frontend: Frontend, ports: Iterable[int]) -> list[str]:
+    if not frontend.vip:
+        return []
     place = f"{ipaddress.IPv4Address(frontend.vip)} . {_protocol(frontend)}"
     return [f"{place} . {_port(port)}" for port in ports]
 

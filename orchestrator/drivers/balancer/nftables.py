@@ -288,7 +288,7 @@ class NftablesBalancer:
         return self._counted
 
     def _endpoint_of(self, flow: conntrack.Flow) -> Frontend | None:
-        return self.desired.shape.by_place.get((flow.vip, flow.port, flow.protocol == socket.IPPROTO_UDP))
+        return self.desired.shape.by_way.get((flow.member, flow.port, flow.protocol == socket.IPPROTO_UDP))
 
     def _cut(self, address: str, *, each: bool = False) -> None:
         """What is open through pools; `each`: through ports that are the member's own."""

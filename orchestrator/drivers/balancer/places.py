@@ -26,7 +26,7 @@ def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName
     """Why nobody could listen on some of them, a sentence each; places in `ours` are free to us."""
     refused = {}
     for frontend in wanted:
-        for port, place in zip(frontend.ports, places(frontend), strict=True):
+        for port, place in zip(frontend.ports, places(frontend), strict=True) if frontend.vip else ():
             if place not in ours and (why := _refusal(frontend, port, place)):
                 refused[frontend.pool] = why
                 break

@@ -1,0 +1,82 @@
+"""Two deployments exchange their VIP on a real HAProxy: by tcp and by http, and on connections that clients keep."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Self
+
+import pytest
+
+from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
+from orchestrator.model import HttpProbe, InstanceName, Member, Mode, PoolName
+from tests.contract.suites.balancer import ADDRESSES, ADMIN, HTTP, ONE, PORT, VIP, ZERO
+from tests.contract.suites.exchange import NEW, OLD, ExchangeContract, Pair, Talk
+from tests.world.balancing import haproxy, woken
+from tests.world.origin import Origin
+
+__all__ = ["haproxy", "woken"]  # fixtures
+
+SECURE = replace(HTTP, probe=HttpProbe(path="/healthz"), port=PORT + 2, pool=PoolName("shop.web.more"), mode=Mode.TCP)
+
+
+class Kept(Talk):
+    """A connection on which a request follows another."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection(VIP, port, timeout=5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def says(self) -> str:
+        """See Talk."""
+        try:
+            self._connection.request("GET", "/")
+            return self._connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException):
+            return ""
+
+
+def ask(port: int) -> str:
+    """Who answers a new connection; OSError when nobody does, or with another status."""
+    with contextlib.closing(http.client.HTTPConnection(VIP, port, timeout=5)) as fresh:
+        try:
+            fresh.request("GET", "/")
+            answer = fresh.getresponse()
+            text = answer.read().decode()
+        except http.client.HTTPException as error:
+            raise OSError(repr(error)) from error
+        if answer.status != 200:
+            raise OSError(f"status {answer.status}")
+        return text
+
+
+def at(name: InstanceName, address: str, service: str) -> Member:
+    """A member of every pool of a deployment."""
+    pools = tuple((PoolName(f"{service}.{pool}"), 8077) for pool in ("web.http", "web.admin", "web.more"))
+    return Member(name=name, address=address, pools=pools)
+
+
+class TestHaproxy(ExchangeContract):
+    """HAProxy itself."""
+
+    @pytest.fixture
+    def pair(self, haproxy: HaproxyBalancer) -> Iterator[Pair]:
+        """By http, and by tcp."""
+        old = (HTTP, ADMIN, SECURE)
+        new = tuple(replace(one, pool=PoolName(one.pool.replace("shop.", "shop--b."))) for one in old)
+        with Origin("old", ADDRESSES[ZERO], 8077), Origin("new", ADDRESSES[ONE], 8077):
+            yield Pair(
+                balancer=haproxy,
+                old=old,
+                new=new,
+                members=(at(OLD, ADDRESSES[ZERO], "shop"), at(NEW, ADDRESSES[ONE], "shop--b")),
+                ask=ask,
+                talk=Kept,
+            )
