@@ -50,6 +50,7 @@ class EventLookout:
 
     def begin(self, control: Control, known: Known, after: int) -> Iterable[Frame]:  # noqa: ARG002 - the shape
         """See Lookout."""
+        self.topics = [("events", control.named(self._subject))]
         after = max(self._after, after)
         events = control.events(self._subject, after, self._most)
         gap = []
@@ -84,7 +85,9 @@ class InstanceLookout:
         """See Lookout."""
         again = [AGAIN] if self._begun else []
         self._begun = True
-        selected = [one for one in chosen(known, self._subject) if self._selects(one)]
+        named = control.named(self._subject)
+        self.topics = [("instances", named)]
+        selected = [one for one in chosen(known, named) if self._selects(one)]
         return itertools.chain(again, _all(selected, control))
 
     def wants(self, event: Event) -> bool:  # noqa: ARG002 - the shape

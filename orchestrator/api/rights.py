@@ -44,6 +44,7 @@ NEEDS: Final[Mapping[str, Right]] = {
     "PUT /v1/services/*/rollout": Right.OPERATOR,
     "POST /v1/services/*/rollout/next": Right.OPERATOR,
     "POST /v1/services/*/rollout/undo": Right.OPERATOR,
+    "POST /v1/services/*/swap": Right.OPERATOR,
     "POST /v1/instances/*/commands": Right.ADMIN,  # whoever is root in a guest sees what it was told
     "GET /v1/instances/*/commands/*": Right.ADMIN,
     "GET /v1/instances/*/file": Right.ADMIN,

@@ -29,6 +29,7 @@ from orchestrator.api.views import (
     Selector,
     ServiceFile,
     ServiceView,
+    Swap,
     Undo,
     view_applied,
     view_checked,
@@ -39,7 +40,7 @@ from orchestrator.api.views import (
 from orchestrator.control.asking import labelled
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput
-from orchestrator.model import Progress
+from orchestrator.model import Progress, Slot
 
 _DOCUMENT = {
     "requestBody": {
@@ -96,15 +97,24 @@ def service_routes(control: Control) -> APIRouter:
         """Services, by name; with `seats`, how many members the balancer has up. User data is never shown."""
         found = labelled(control.services(), labels)
         taken = seats_of(control) if seats else None
-        return [view_service(one, control.instances(one.name), taken) for one in found]
+        return [view_service(one, control.instances(one.address), taken) for one in found]
 
     @router.post("", openapi_extra=_DOCUMENT)
     def apply_service(
-        request: Request, text: DocumentText, expected: Expected, response: Response, dry_run: bool = False
+        request: Request,
+        text: DocumentText,
+        expected: Expected,
+        response: Response,
+        dry_run: bool = False,
+        slot: Slot = Slot.PRODUCTION,
     ) -> AppliedView:
-        """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells."""
-        said(request, "dry-run" if dry_run else "apply", _name_in(text))
-        applied = control.apply(text, dry_run=dry_run, expected=expected, by=caller_of(request).uid)
+        """Makes the service as the document says: new, changed, or nothing at all. A dry run only tells.
+
+        In the staging slot it is a deployment of its own, beside what is in production.
+        """
+        where = () if slot is Slot.PRODUCTION else ("--slot", slot)
+        said(request, "dry-run" if dry_run else "apply", _name_in(text), *where)
+        applied = control.apply(text, slot=slot, dry_run=dry_run, expected=expected, by=caller_of(request).uid)
         if applied.service is not None:
             response.headers["etag"] = f'"{applied.service.revision}"'
         return view_applied(applied, control.instances)
@@ -113,14 +123,14 @@ def service_routes(control: Control) -> APIRouter:
     def check_services(request: Request, wish: Documents) -> list[CheckedView]:
         """What applying the documents one after the other would do, each to what those before it leave."""
         said(request, "check", *(_name_in(text) for text in wish.documents[:_NAMES_LOGGED]))
-        return [view_checked(one) for one in control.check(wish.documents)]
+        return [view_checked(one) for one in control.check(wish.documents, wish.slot)]
 
     @router.get("/{name}")
     def get_service(name: str, response: Response, seats: bool = False) -> ServiceView:
-        """One service; its ETag is its revision."""
+        """One service: what is in production of it, or SERVICE@staging; its ETag is its revision."""
         service = control.service(name)
         response.headers["etag"] = f'"{service.revision}"'
-        return view_service(service, control.instances(name), seats_of(control) if seats else None)
+        return view_service(service, control.instances(service.address), seats_of(control) if seats else None)
 
     @router.get("/{name}/endpoints")
     def list_endpoints(name: str) -> list[EndpointView]:
@@ -139,17 +149,34 @@ def service_routes(control: Control) -> APIRouter:
         """Changes how many instances roles have: all that are named, or none."""
         said(request, "scale", name, *(f"{role}={count}" for role, count in counts.roles.items()))
         service = control.scale(name, counts.roles, expected=expected)
-        return view_service(service, control.instances(name))
+        return view_service(service, control.instances(service.address))
 
+    _slots(router, control)
     _rollouts(router, control)
+
+    return router
+
+
+def _slots(router: APIRouter, control: Control) -> None:
+    @router.post("/{name}/swap")
+    def swap_service(request: Request, name: str, wish: Swap) -> list[ServiceView]:
+        """Exchanges what is in production and what is in staging, and with it their VIPs; what is open stays.
+
+        409 where clients would notice, unless it is forced: nothing in staging, or nobody there who serves.
+        """
+        said(request, "swap", name, *(("--force",) if wish.force else ()))
+        swapped = control.swap(name, force=wish.force)
+        return [view_service(one, control.instances(one.address)) for one in swapped]
 
     @router.delete("/{name}", status_code=202)
     def delete_service(request: Request, name: str, expected: Expected) -> ServiceView:
-        """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone."""
-        said(request, "delete", name)
-        return view_service(control.remove(name, expected=expected), control.instances(name))
+        """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone.
 
-    return router
+        What is in staging goes as well; SERVICE@staging and SERVICE@production are one of them alone.
+        """
+        said(request, "delete", name)
+        service = control.remove(name, expected=expected)
+        return view_service(service, control.instances(service.address))
 
 
 def _rollouts(router: APIRouter, control: Control) -> None:

@@ -28,6 +28,7 @@ from orchestrator.model import (
     Seat,
     Service,
     ServiceNetwork,
+    Slot,
     Standing,
     Unit,
     Upgrade,
@@ -45,8 +46,11 @@ Selector = Annotated[str, Query(description='those with these labels: "tier=fron
 class ServiceView:
     """A service as recorded, with user data masked, and how many of its instances are in rotation."""
 
-    name: str
-    vip: str
+    name: str  # what other requests take for it: "shop", or "shop@staging"
+    service: str
+    slot: Slot
+    deployment: str  # what its instances are named after; "shop--b" is the second of shop, in either slot
+    vip: str  # of its slot; "": that has none
     shared_vip: bool
     roles: tuple[Role, ...]
     network: ServiceNetwork
@@ -159,12 +163,22 @@ class Pause:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """The body that exchanges what is in production and what is in staging; `force`: though clients would notice."""
+
+    __pydantic_config__ = heeded.WHOLE_BODY
+
+    force: StrictBool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
     """The body that asks what applying several documents would do, one service each."""
 
     __pydantic_config__ = heeded.WHOLE_BODY
 
     documents: Annotated[tuple[str, ...], Field(min_length=1, max_length=DOCUMENTS_MAX)]
+    slot: Slot = Slot.PRODUCTION
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,8 +270,11 @@ def view_service(
 ) -> ServiceView:
     """The service as shown; `instances` are its own, `seats` may be those of all services."""
     return ServiceView(
-        name=service.name,
-        vip=service.spec.vip,
+        name=service.address,
+        service=service.service,
+        slot=service.slot,
+        deployment=service.name,
+        vip=service.vip,
         shared_vip=service.spec.shared_vip,
         roles=tuple(masked(role) for role in service.spec.roles),
         network=service.network,
@@ -279,7 +296,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
     """The instance as shown; `service` is its own, None when that is gone meanwhile."""
     return InstanceView(
         name=instance.name,
-        service=instance.service,
+        service=service.address if service is not None else instance.service,
         role=instance.role_name,
         index=instance.index,
         hostname=instance.hostname,
@@ -314,7 +331,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         served_at_s=instance.served_at_s,
         unwell_since_s=instance.unwell_since_s,
         domain=service.spec.upgrade.domain(instance.index) if service else None,
-        doors=doors_of(instance.goal.role, service.spec.vip, instance.index) if service else {},
+        doors=doors_of(instance.goal.role, service.vip, instance.index) if service else {},
         standing=seat.standing if seat else None,
         connections=seat.connections if seat else None,
         revision=instance.revision,
@@ -325,7 +342,7 @@ def view_applied(applied: Applied, instances_of: Callable[[str], Sequence[Instan
     """What an apply did, as shown."""
     service = None
     if applied.service is not None:
-        service = view_service(applied.service, instances_of(applied.service.name))
+        service = view_service(applied.service, instances_of(applied.service.address))
     return AppliedView(service=service, changes=applied.changes, operation=applied.operation)
 
 
@@ -334,7 +351,7 @@ def view_checked(checked: Applied | VmroleError) -> CheckedView:
     if isinstance(checked, VmroleError):
         return CheckedView(service="", changes=(), refusal=body_of(checked))
     assert checked.service is not None  # as it would be
-    return CheckedView(service=checked.service.name, changes=checked.changes, refusal=None)
+    return CheckedView(service=checked.service.address, changes=checked.changes, refusal=None)
 
 
 def view_revisions(known: Sequence[Revision], instances: Sequence[Instance]) -> list[RevisionView]:
@@ -363,7 +380,7 @@ def view_rollout(
 ) -> RolloutView:
     """How far a service's rollout is, as shown."""
     return RolloutView(
-        service=known[-1].service,
+        service=service.address,
         file_revision=known[-1].number,
         rollout=rollouts[-1] if rollouts else None,
         upgrade=service.spec.upgrade,

@@ -12,7 +12,7 @@ from orchestrator.cli.gathering import Fault, Given, refuse
 from orchestrator.cli.progress import progress
 from orchestrator.cli.refusals import report
 from orchestrator.cli.waiting import until_over, until_settled
-from orchestrator.client.client import Client
+from orchestrator.client.client import PRODUCTION, SLOTS, Client
 from orchestrator.client.transport import refused
 from orchestrator.errors import VmroleError
 
@@ -43,6 +43,15 @@ files_option = click.option(
 )
 
 
+slot_option = click.option(
+    "--slot",
+    type=click.Choice(SLOTS),
+    default=PRODUCTION,
+    show_default=True,
+    help="Where: in staging, beside what is in production, until they are swapped.",
+)
+
+
 def changed(changes: Iterable[wire.Change]) -> list[str]:
     """A line for each change: what, from, to, and what that does."""
     lines = []
@@ -62,7 +71,13 @@ def gathered(files: tuple[str, ...]) -> tuple[list[Given], list[Fault]]:
 
 
 def checked_files(
-    client: Client, given: list[Given], faults: list[Fault], expect: int | None = None, *, alone: bool = True
+    client: Client,
+    given: list[Given],
+    faults: list[Fault],
+    expect: int | None = None,
+    *,
+    slot: wire.Slot = PRODUCTION,
+    alone: bool = True,
 ) -> list[list[wire.Change]] | int:
     """What each document would change; or the exit status, when there are faults and they have been told.
 
@@ -72,11 +87,11 @@ def checked_files(
         if not alone:
             return []
         try:
-            return [client.apply(given[0].text, dry_run=True, expected=expect)["changes"]]
+            return [client.apply(given[0].text, slot=slot, dry_run=True, expected=expect)["changes"]]
         except VmroleError as error:
             return refuse([Fault(of=given[0], error=error)], 1)
     gathering.bounded(given)
-    checked = client.check([one.text for one in given]) if given else []
+    checked = client.check([one.text for one in given], slot) if given else []
     doubled = {id(fault.of) for fault in faults}
     for one, answer in zip(given, checked, strict=True):
         if answer["refusal"] is not None and id(one) not in doubled:

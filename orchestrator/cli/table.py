@@ -21,6 +21,7 @@ _VERBS = (
     "scale",
     "delete",
     "rollout",
+    "swap",
     "get",
     "describe",
     "wait",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import render
@@ -66,23 +66,21 @@ def until_settled(client: Client, subject: str, until: float | None) -> None:
 
     An instance that a rollout has yet to reach serves, too, but not what was asked for. Raises as the two waits do.
     """
-    while running := [one for one in client.operations() if one["progress"] == "running" and _concerns(one, subject)]:
+
+    def running() -> list[wire.Operation]:
+        operations = [one for one in client.operations() if one["progress"] == "running"]
+        instances = {row["name"] for row in client.instances(subject)} if operations else set()
+        return [one for one in operations if _concerns(one, instances)]
+
+    while first := running()[:1]:
         with contextlib.suppress(Conflict):  # The operation that supersedes it is the next.
-            until_over(client, running[0], until, new_progress())
+            until_over(client, first[0], until, new_progress())
     until_serving(client, subject, until, new_progress())
 
 
-def _concerns(operation: wire.Operation, subject: str) -> bool:
-    """Whether the operation changes an instance of the subject: an instance's name, ROLE.SERVICE or SERVICE."""
-    if subject == operation["service"]:
-        return True
-    names = [name for name, _ in operation["targets"]]
-    return subject in names or subject in (f"{_role(name)}.{operation['service']}" for name in names)
-
-
-def _role(instance: str) -> str:
-    """`web` of `web-0.my-shop`."""
-    return instance.partition(".")[0].rpartition("-")[0]
+def _concerns(operation: wire.Operation, instances: Collection[str]) -> bool:
+    """Whether the operation changes one of those instances."""
+    return any(name in instances for name, _ in operation["targets"])
 
 
 def until_gone(
@@ -123,11 +121,13 @@ def until_over(client: Client, operation: wire.Operation, until: float | None, p
             _take(rows, kind, value, progress)
             if kind == "operation" and value["paused"] is not is_paused:
                 is_paused = value["paused"]
-                state = f"paused until: vmrole rollout resume {value['service']}" if is_paused else "resumed"
-                render.say(f"{value['service']}: its rollout is {state}")
+                called = _called(client, value)
+                state = f"paused until: vmrole rollout resume {called}" if is_paused else "resumed"
+                render.say(f"{called}: its rollout is {state}")
             if kind == "operation" and _held(value) != waits:
-                waits = _held(value)
-                render.say(f"{value['service']}: {waits}" if waits else f"{value['service']}: its rollout goes on")
+                waits, called = _held(value), _called(client, value)
+                until_next = f"{waits} waits for: vmrole rollout next {called}" if waits else "its rollout goes on"
+                render.say(f"{called}: {until_next}")
             if kind == "end":
                 last = value
     if isinstance(last, str):
@@ -144,9 +144,14 @@ def until_over(client: Client, operation: wire.Operation, until: float | None, p
 
 
 def _held(operation: wire.Operation) -> str:
-    """What of a rollout waits for whose word; "" for one that goes on."""
-    part = operation["walk"]["unreleased"]
-    return f"{part} waits for: vmrole rollout next {operation['service']}" if part else ""
+    """What of a rollout waits for somebody's word; "" for one that goes on."""
+    return operation["walk"]["unreleased"]
+
+
+def _called(client: Client, operation: wire.Operation) -> str:
+    """What its service is called now: an operation knows the deployment, which a swap may have put elsewhere."""
+    names = {one["deployment"]: one["name"] for one in client.services()}
+    return names.get(operation["service"], operation["service"])
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.model.intake import Intake
 
 DEFAULT_SOCKET = "/run/vmrole/vmrole.sock"
+PRODUCTION: wire.Slot = "production"
+SLOTS: tuple[wire.Slot, ...] = (PRODUCTION, "staging")
 CONNECT_WITHIN_S = 1.0  # a daemon that is being started again is back by then, or says so
 RECONNECT_WITHIN_S = 30.0  # a watch outlives a restart of the daemon
 ANSWER_WITHIN_S = 60.0
@@ -58,16 +60,20 @@ class Client:
         found: wire.ServiceFile = self.call("GET", f"/v1/services/{transport.part(name)}/file")
         return found["text"]
 
-    def apply(self, text: str, *, dry_run: bool = False, expected: int | None = None) -> wire.AppliedView:
+    def apply(
+        self, text: str, *, slot: wire.Slot = PRODUCTION, dry_run: bool = False, expected: int | None = None
+    ) -> wire.AppliedView:
         """Applies a document; `expected` is the revision that was read, 0 for "there is none yet"."""
         headers = {"content-type": "application/yaml", **_expecting(expected)}
-        query = {"dry_run": dry_run}
+        query = {"dry_run": dry_run} | ({} if slot == PRODUCTION else {"slot": slot})
         found: wire.AppliedView = self.call("POST", "/v1/services", query, body=text.encode(), headers=headers)
         return found
 
-    def check(self, texts: Sequence[str]) -> list[wire.CheckedView]:
+    def check(self, texts: Sequence[str], slot: wire.Slot = PRODUCTION) -> list[wire.CheckedView]:
         """What applying the documents one after the other would do; nothing is done."""
         wish: wire.Documents = {"documents": list(texts)}
+        if slot != PRODUCTION:
+            wish["slot"] = slot
         found: list[wire.CheckedView] = self._json("POST", "/v1/services/check", wish, {})
         return found
 
@@ -76,6 +82,13 @@ class Client:
         path = f"/v1/services/{transport.part(service)}/instances"
         wish: wire.Counts = {"roles": dict(counts)}
         found: wire.ServiceView = self._json("PUT", path, wish, _expecting(expected))
+        return found
+
+    def swap(self, service: str, *, force: bool = False) -> list[wire.ServiceView]:
+        """Exchanges what is in production and what is in staging; what there is, production first."""
+        wish: wire.Swap = {"force": force}
+        path = f"/v1/services/{transport.part(service)}/swap"
+        found: list[wire.ServiceView] = self._json("POST", path, wish, {})
         return found
 
     def remove(self, service: str, *, expected: int | None = None) -> wire.ServiceView:

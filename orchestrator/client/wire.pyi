@@ -126,6 +126,7 @@ DiskFormat = Literal["qcow2", "raw"]
 
 class Documents(TypedDict):
     documents: list[str]
+    slot: NotRequired[Slot]
 
 Edition = Literal["server", "client"]
 
@@ -535,6 +536,9 @@ class ServiceNetwork(TypedDict):
 
 class ServiceView(TypedDict):
     name: str
+    service: str
+    slot: Slot
+    deployment: str
     vip: str
     shared_vip: bool
     roles: list[Role]
@@ -558,6 +562,8 @@ class Size(TypedDict):
     memory_mib: int
     disk_mib: int | None
 
+Slot = Literal["production", "staging"]
+
 SourceFormat = Literal["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 
 Standing = Literal["up", "down", "draining"]
@@ -566,6 +572,9 @@ Step = Literal["copying", "unpacking", "converting", "checking"]
 
 class Stop(TypedDict):
     within_s: float | None
+
+class Swap(TypedDict):
+    force: NotRequired[bool]
 
 class Tagged(TypedDict):
     image: Image

@@ -11,8 +11,9 @@ import tenacity
 
 from orchestrator import servicefile
 from orchestrator.control.present import Present
+from orchestrator.control.slots import deployed
 from orchestrator.errors import InvalidInput, Overtaken, StaleRevision
-from orchestrator.model import Instance, Operation, Role, Rollout, Service
+from orchestrator.model import Instance, Operation, Role, Rollout, Service, Slot
 from orchestrator.servicefile.difference import Change
 
 TRIES = 20  # of one request; the reconciler seldom wins twice, for a turn does more than write
@@ -46,6 +47,7 @@ class Author:
     scales: bool = False  # numbers of instances alone, which take up no rollout
     resumes: bool = False  # what a halted rollout has left, alone
     restores: int = 0  # the revision of this number again
+    slot: Slot = Slot.PRODUCTION  # of what is not deployed yet
 
     @property
     def has_a_file(self) -> bool:
@@ -65,11 +67,12 @@ class Memory:
     """What files may keep of services that there are, and as of which revision one did."""
 
     present: Present
+    slot: Slot = Slot.PRODUCTION
     revision: int | None = None  # the oldest that was asked; None: none was
 
     def role(self, service: str, role: str) -> Role | None:
         """A role as its service has it, by both names; None when there is none."""
-        known = self.present.find(Service, service)
+        known = deployed(self.present, service, self.slot)
         if known is None:
             return None
         self.revision = known.revision if self.revision is None else self.revision

@@ -29,9 +29,10 @@ from orchestrator.model import (
     Verb,
     Walk,
     instance_name,
+    service_of,
 )
 from orchestrator.ports import COMMIT_BYTES_MAX
-from orchestrator.rules import addressing, quotas, sharing
+from orchestrator.rules import addressing, quotas, sharing, swap
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.rules.standing import At, Course, Target, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
@@ -64,17 +65,18 @@ def check(
 
     What the service has already (`before`) it keeps: its VIP, wherever VIPs are taken from by now, and its size.
     """
-    if faults := (*servicefile.role_faults(spec.roles), *computer_faults(spec.name, spec.roles)):
+    service = service_of(spec.name)
+    if faults := (*servicefile.role_faults(spec.roles), *computer_faults(service, spec.roles)):
         raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
     _check_records(spec)
     for other in others:
-        if (fault := sharing.clash(spec, other.spec)) is not None:
-            if fault.key == "vip":
-                raise Conflict(f"vip: {fault.message}", hint=fault.hint)
+        if other.service == service:
+            swap.check_alike(spec, other)
+        elif (fault := sharing.clash(spec, other.spec)) is not None:
+            if fault.key in ("vip", "stagingVip"):
+                raise Conflict(f"{fault.key}: {fault.message}", hint=fault.hint)
             raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
-    if spec.vip:
-        kept = before is not None and spec.vip == before.vip
-        addressing.check_vip(spec.vip, capacity.pool, None if kept else capacity.vip_pool())
+    _check_vips(spec, others, capacity, before)
     specs = [other.spec for other in others]
     for quota, limit in (
         (quotas.MEMORY, capacity.memory_mib),
@@ -84,6 +86,15 @@ def check(
         quotas.refuse(quota, spec, before, specs, limit)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
         capacity.require_room()
+
+
+def _check_vips(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, before: ServiceSpec | None) -> None:
+    service = service_of(spec.name)
+    kept = {vip for one in others if one.service == service for vip in (one.spec.vip, one.spec.staging_vip)}
+    kept |= {before.vip, before.staging_vip} if before is not None else set()
+    for key, vip in (("vip", spec.vip), ("stagingVip", spec.staging_vip)):
+        if vip:
+            addressing.check_vip(vip, capacity.pool, None if vip in kept else capacity.vip_pool(), key=key)
 
 
 def _check_records(spec: ServiceSpec) -> None:

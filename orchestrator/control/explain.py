@@ -20,6 +20,7 @@ class OfRevision:
     number: int
     newest: int
     rollout: Rollout | None
+    service: str = ""  # what its user calls it
 
 
 def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevision | None = None) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevis
         wanted = instance.goal.wanted
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
     elif instance.stale:
-        lines.append(f"Its VM is not yet what the service file says{_behind(instance, behind)}.")
+        lines.append(f"Its VM is not yet what the service file says{_behind(behind)}.")
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
     if instance.agent_fault:
@@ -59,16 +60,16 @@ def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevis
     return tuple(lines)
 
 
-def _behind(instance: Instance, behind: OfRevision | None) -> str:
+def _behind(behind: OfRevision | None) -> str:
     """Of which revision its VM is, and what it awaits."""
     if behind is None:
         return ": it awaits a rollout, or: vmrole apply"
     of = f" (revision {behind.number or 'that is no longer kept'}, and {behind.newest} is the newest)"
     match behind.rollout:
         case None:
-            return f"{of}: it awaits a rollout: vmrole rollout resume {instance.service}, or undo, or: vmrole apply"
+            return f"{of}: it awaits a rollout: vmrole rollout resume {behind.service}, or undo, or: vmrole apply"
         case Rollout(paused=True):
-            return f"{of}: its rollout is paused until: vmrole rollout resume {instance.service}"
+            return f"{of}: its rollout is paused until: vmrole rollout resume {behind.service}"
         case _:
             return f"{of}: it awaits its turn in the rollout"
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator import lifecycle
-from orchestrator.control import records
+from orchestrator.control import records, slots
 from orchestrator.control.present import Present
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, turn
 from orchestrator.control.unfolding import unfold
@@ -78,15 +78,16 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         return frozenset(), NEVER_S
     instances = list(present.instances_of(name).values())
     if not service.removing:
-        notices = host.machine.network.lay(service, [*instances, *present.shadows_of(name).values()])
+        others = [*instances, *present.shadows_of(name).values()]
+        notices = host.machine.network.lay(service, others, slots.beside(present, name))
         now_s = host.machine.clock.now_s()
         events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]
         for first in range(0, len(events), COMMIT_PARTS_MAX):
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
         laid = frozenset(one.uid for one in instances)
         held = hold_vips(present, host)  # Its guards stand: nothing but its endpoints is to be had there.
-        if service.spec.vip in held.refused:
-            raise held.refused[service.spec.vip]
+        if service.vip in held.refused:
+            raise held.refused[service.vip]
         try:
             host.front.balancer.shape(present.frontends())
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.

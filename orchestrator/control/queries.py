@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.control import asking, explain, revisions
+from orchestrator.control import asking, explain, revisions, slots
 from orchestrator.control.present import Present
 from orchestrator.control.touched import Touched
 from orchestrator.errors import Conflict
@@ -29,8 +29,8 @@ class Queries:
         return self._present.all(Service)
 
     def service(self, name: str) -> Service:
-        """The service; raises NotFound."""
-        return self._present.load(Service, name)
+        """What is in production of the service, or SERVICE@SLOT; raises NotFound, InvalidInput."""
+        return slots.meant(self._present, name)
 
     def service_of(self, instance: Instance) -> Service | None:
         """The instance's service; None when it is gone meanwhile."""
@@ -42,18 +42,20 @@ class Queries:
 
     def revisions(self, service: str) -> list[Revision]:
         """The last versions of the service's file, the newest last; raises NotFound."""
-        return revisions.known(self.service(service), self._present.revisions_of(service))
+        there = self.service(service)
+        return revisions.known(there, self._present.revisions_of(there.name))
 
     def rollouts(self, service: str) -> list[Rollout]:
         """The service's rollouts that are known, the one that runs last, else the newest; raises NotFound."""
-        uid = self.service(service).uid
-        own = [one for one in self._present.rollouts_of(service) if one.service_uid == uid]
+        there = self.service(service)
+        own = [one for one in self._present.rollouts_of(there.name) if one.service_uid == there.uid]
         return sorted(own, key=lambda one: (one.progress is Progress.RUNNING, one.to_revision, one.created_at_s))
 
     def instances(self, subject: str = "") -> list[Instance]:
-        """All instances, or those of a service ("shop"), a role ("web.shop") or the one named."""
+        """All instances, or those of a service ("shop", "shop@staging"), a role ("web.shop") or the one named."""
         if not subject:
             return sorted(self._present.all(Instance), key=by_role_and_number)
+        subject = self.named(subject)
         if (instance := self._present.find(Instance, subject)) is not None:
             return [instance]
         role, dot, service = subject.rpartition(".")
@@ -68,7 +70,7 @@ class Queries:
         found = self.instances(subject)
         if found or not subject:
             return found
-        role, dot, name = subject.rpartition(".")
+        role, dot, name = self.named(subject).rpartition(".")
         known = self._present.find(Service, name)
         if known is not None and (not dot or known.spec.role(role) is not None):
             return []
@@ -78,10 +80,11 @@ class Queries:
 
     def instance(self, name: str) -> Instance:
         """The instance `web-0.shop`, or `web-0` when only one service has it; raises NotFound or Conflict."""
-        whole = self._present.find(Instance, name)
+        named = self.named(name)
+        whole = self._present.find(Instance, named)
         found = [whole] if whole is not None else self._present.instances_called(name)
         if not found:
-            role, _, service = name.rpartition(".")
+            role, _, service = named.rpartition(".")
             raise asking.no_instance(name, role, self._present.find(Service, service), self.instances(name))
         if len(found) > 1:
             names = ", ".join(one.name for one in found)
@@ -98,12 +101,16 @@ class Queries:
 
     def events(self, subject: str = "", after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """The ledger, oldest first (see ports.Store.events); the short name of an instance will do."""
-        return self._store.events(subject=self.in_ledger(subject), after=after, limit=limit)
+        return self._store.events(subject=self.in_ledger(self.named(subject)), after=after, limit=limit)
 
     def in_ledger(self, subject: str) -> str:
         """What the ledger calls a subject: the whole name of the only instance that has this short one."""
         matches = self._present.instances_called(subject)
         return matches[0].name if len(matches) == 1 else subject
+
+    def named(self, subject: str) -> str:
+        """What a user names, by the deployment's own name, which no swap changes; see `slots.subject`."""
+        return slots.subject(self._present, subject) if subject else ""
 
     def touched(self, after: int) -> Touched | None:
         """What was written after a revision; see Present."""
@@ -125,10 +132,10 @@ class Queries:
         if service is None or not instance.stale:
             return None
         known = revisions.known(service, self._present.revisions_of(service.name))
-        rollouts = self.rollouts(service.name)
+        rollouts = self.rollouts(service.address)
         running = rollouts[-1] if rollouts and rollouts[-1].progress is Progress.RUNNING else None
         number = revisions.of_instance(instance, known)
-        return explain.OfRevision(number=number, newest=known[-1].number, rollout=running)
+        return explain.OfRevision(number=number, newest=known[-1].number, rollout=running, service=service.address)
 
 
 def by_role_and_number(instance: Instance) -> tuple[str, str, int]:

@@ -184,6 +184,9 @@ def _spec_body(spec: ServiceSpec) -> dict[str, Any]:
     body = to_json(dataclasses.replace(spec, roles=()))
     if spec.upgrade == Upgrade():
         del body["upgrade"]  # A file that says nothing of it is the same file as before there was such a key.
+    for key in ("shared_vip", "staging_vip"):
+        if not body[key]:
+            del body[key]
     roles = [{"template": digest(role), "instances": role.instances} for role in spec.roles]
     return {**body, "roles": roles}
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
-from orchestrator.control import asking, deployment, records, revisions
+from orchestrator.control import asking, deployment, records, revisions, slots
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, placed_in, read_again
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Noun
 from orchestrator.control.present import Present
-from orchestrator.control.rolling import Rolling
+from orchestrator.control.swapping import Swapping
 from orchestrator.control.unfolding import unfold
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
@@ -37,6 +37,7 @@ from orchestrator.model import (
     Service,
     ServiceSpec,
     Silence,
+    Slot,
     Verb,
 )
 from orchestrator.ports import Clock, Inside, Store, Write
@@ -48,7 +49,7 @@ OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
 
 
-class Control(Rolling):
+class Control(Swapping):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
     meanwhile refuses no request: only a revision that the caller named can be stale.
@@ -87,13 +88,21 @@ class Control(Rolling):
 
     @read_again
     def apply(
-        self, text: str, *, dry_run: bool = False, expected: int | None = None, by: int | None = None
+        self,
+        text: str,
+        *,
+        slot: Slot = Slot.PRODUCTION,
+        dry_run: bool = False,
+        expected: int | None = None,
+        by: int | None = None,
     ) -> Applied:
-        """Records the service of the file `text`; raises InvalidInput (with lines), Conflict or StaleRevision."""
-        memory = Memory(self._present)
+        """Records the service of the file `text`, in a slot; raises InvalidInput (with lines), Conflict or
+        StaleRevision.
+        """
+        memory = Memory(self._present, slot)
         spec = self._parsed(text, memory)
         with placed_in(text):
-            return self.apply_spec(spec, dry_run=dry_run, expected=expected, by=by, memory=memory)
+            return self.apply_spec(spec, slot=slot, dry_run=dry_run, expected=expected, by=by, memory=memory)
 
     def _parsed(self, text: str, memory: Memory) -> ServiceSpec:
         return servicefile.parse(text, self._find_image, self._secret_fault, memory.role)
@@ -102,7 +111,7 @@ class Control(Rolling):
         """What apply would change."""
         return self.apply(text, dry_run=True).changes
 
-    def check(self, texts: Sequence[str]) -> tuple[Applied | VmroleError, ...]:
+    def check(self, texts: Sequence[str], slot: Slot = Slot.PRODUCTION) -> tuple[Applied | VmroleError, ...]:
         """What applying the files one after the other would do, each to what those before it leave; nothing is done.
 
         In the place of what cannot be done stands the error that `apply` would raise.
@@ -112,9 +121,9 @@ class Control(Rolling):
         with self._applying:
             for text in texts:
                 try:
-                    spec = self._parsed(text, Memory(self._present))
+                    spec = self._in_slot(self._parsed(text, Memory(self._present, slot)), slot)
                     with placed_in(text):
-                        plan = self._planned(spec, None, planned)
+                        plan = self._planned(spec, None, planned, slot=slot)
                 except VmroleError as error:
                     found.append(error)
                 else:
@@ -127,24 +136,30 @@ class Control(Rolling):
         self,
         spec: ServiceSpec,
         *,
+        slot: Slot = Slot.PRODUCTION,
         dry_run: bool = False,
         expected: int | None = None,
         by: int | None = None,
         memory: Memory | None = None,
     ) -> Applied:
-        """Records the service; changes of what a VM is built from are rolled out one instance at a time.
+        """Records the service, in a slot; changes of what a VM is built from are rolled out one instance at a time.
 
         `expected` is the revision that the caller has read (0: there must be none); raises StaleRevision else, and
         Overtaken when what the spec keeps by its `memory` stands no more.
         """
         with self._applying:
+            spec = self._in_slot(spec, slot)
             if memory is not None:
                 memory.check(spec.name)
-            return self._apply_spec(spec, dry_run, expected, Author(uid=by))
+            return self._apply_spec(spec, dry_run, expected, Author(uid=by, slot=slot))
+
+    def _in_slot(self, spec: ServiceSpec, slot: Slot) -> ServiceSpec:
+        """The service of a file, as what is in that slot, or would be."""
+        return replace(spec, name=slots.place(self._present, spec.name, slot))
 
     def _apply_spec(self, spec: ServiceSpec, dry_run: bool, expected: int | None, author: Author) -> Applied:
         """Instances that a halted rollout has not reached are part of what there is to do, unless one only scales."""
-        plan = self._planned(spec, expected, {}, resumes=not author.scales, retries=author.resumes)
+        plan = self._planned(spec, expected, {}, slot=author.slot, resumes=not author.scales, retries=author.resumes)
         if dry_run or not plan.changes:
             return Applied(service=plan.old, changes=plan.changes, operation=None)
         keys = "; ".join(one.key for one in plan.changes)
@@ -188,6 +203,7 @@ class Control(Rolling):
         expected: int | None,
         planned: Mapping[str, Service],
         *,
+        slot: Slot = Slot.PRODUCTION,
         resumes: bool = True,
         retries: bool = False,
     ) -> Plan:
@@ -197,7 +213,8 @@ class Control(Rolling):
         asking.expect(old, expected, spec.name)
         if old is not None and old.removing:
             raise Conflict(
-                f"service {spec.name} is being deleted", hint=f"run: vmrole wait {spec.name} --for=gone; then apply"
+                f"service {old.address} is being deleted",
+                hint=f"run: vmrole wait {old.address} --for=gone; then apply",
             )
         others = list(services.values())
         deployment.check(spec, others, self._capacity, before=old.spec if old else None)
@@ -217,7 +234,7 @@ class Control(Rolling):
         if old is None:
             taken = [one.network for one in others]
             network = addressing.allocate_network(spec.name, self._capacity.pool, taken, self._capacity.routed())
-            service = Service(spec=spec, network=network, created_at_s=self._now_s())
+            service = Service(spec=spec, network=network, created_at_s=self._now_s(), slot=slot)
         else:
             service = replace(old, spec=spec)
         return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
@@ -242,22 +259,27 @@ class Control(Rolling):
 
     @afresh
     def remove(self, service: str, *, expected: int | None = None) -> Service:
-        """Asks for the removal of a service with all its instances; asking again changes nothing.
+        """Asks for the removal of a service with all its instances, SERVICE@SLOT for one of its deployments alone;
+        asking again changes nothing.
 
         Raises NotFound, and StaleRevision when it is no longer at the revision that the caller has read.
         """
-        before = self.service(service)
-        asking.expect(before, expected, service)
-        if before.removing:
-            return before
-        told = Event(at_s=self._now_s(), subject=service, message="deletion was asked for")
+        there = slots.to_remove(self._present, service)
+        asking.expect(there[0], expected, service)
+        going = [one for one in there if not one.removing]
+        if not going:
+            return there[0]
+        told = [Event(at_s=self._now_s(), subject=one.name, message="deletion was asked for") for one in going]
         with self._applying:
-            asking.check_removal(self._present.instances_of(service).values())
-            self._store_templates(before.spec)
-            with self._waking("service", service):
-                revision = self._present.commit([records.put(replace(before, removing=True))], [told])
-                self._unfold(service)
-        return replace(before, removing=True, revision=revision)
+            for one in going:
+                asking.check_removal(self._present.instances_of(one.name).values())
+                self._store_templates(one.spec)
+            with self._waking("service", *(one.name for one in going)):
+                writes = [records.put(replace(one, removing=True)) for one in going]
+                revision = self._present.commit(writes, told)
+                for one in going:
+                    self._unfold(one.name)
+        return replace(there[0], removing=True, revision=revision)
 
     # Instances
 

@@ -11,7 +11,7 @@ from vmrole_unattend.secret import SecretRef
 
 from orchestrator.control import records
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.model import Certificate, Image, Instance, Revision, Service, ServiceSpec
+from orchestrator.model import Certificate, Image, Instance, Revision, Service, ServiceSpec, service_of
 from orchestrator.servicefile.resolution import SecretFault
 
 KEPT = 10  # of each service, the newest
@@ -113,7 +113,7 @@ def check_whole(wanted: Revision, find_image: Callable[[str], Image | None], sec
             )
         secrets: tuple[SecretRef | Certificate, ...] = (*role.secrets, *role.certificates)
         for secret in secrets:
-            if why_not := secret_fault(wanted.service, secret):
+            if why_not := secret_fault(service_of(wanted.service), secret):
                 raise Conflict(
                     f"{named} needs {secret}: {why_not}", hint="give the secret back, or apply another file"
                 )

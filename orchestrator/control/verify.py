@@ -196,8 +196,8 @@ def _network(
 def _vips(host: Host, services: Sequence[Service], instances: Sequence[Instance]) -> list[Finding]:
     of: defaultdict[str, list[Service]] = defaultdict(list)
     for service in services:
-        if service.spec.vip:
-            of[service.spec.vip].append(service)
+        if service.vip:
+            of[service.vip].append(service)
     held = host.front.vips.held()
     found = [_stray(VIP_STRAY, vip, "an address of no service") for vip in held - of.keys()]
     laid = {one.service for one in instances if one.phase.traits.has_vm}

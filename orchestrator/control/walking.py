@@ -70,7 +70,13 @@ def course_of(operation: Operation | Rollout, present: Present) -> Course:
     if isinstance(operation, Rollout):
         if operation.restores:
             upgrade = replace(upgrade, walking=Walking.AUTO, on_failure=OnFailure.HALT)
-        return Course(upgrade=upgrade, counts=counts, rolls_to=operation.to_revision, back_to=operation.from_revision)
+        return Course(
+            upgrade=upgrade,
+            counts=counts,
+            rolls_to=operation.to_revision,
+            back_to=operation.from_revision,
+            service=service.address if service else "",
+        )
     if operation.halts:
         return Course(upgrade=Upgrade(max_unavailable=operation.together))
     asked = replace(
@@ -95,9 +101,10 @@ def _told(before: Operation, after: Operation, now_s: float) -> list[Event]:
 def _go_back(present: Present, host: Host, broken: Rollout, goes_back: GoesBack | None) -> float:
     """Has the service taken back, which ends the rollout; else it is halted. Returns when to look again (seconds)."""
     why_not = "nobody takes it back"
-    if goes_back is not None:
+    service = present.find(Service, broken.service)
+    if goes_back is not None and service is not None:
         try:
-            goes_back(broken.service, broken.from_revision)
+            goes_back(service.address, broken.from_revision)
         except StaleRevision:
             return 0.0
         except (Conflict, NotFound, InvalidInput) as error:

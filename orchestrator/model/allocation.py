@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 
+from orchestrator.model.naming import Slot, service_of
 from orchestrator.model.template import ServiceSpec
 
 
@@ -36,14 +37,16 @@ class Nic:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service as recorded: the spec belongs to the API, so does `removing`; the network is allocated once.
+    """A service as recorded, or its second deployment, which has a network and instances of its own.
 
-    `uid` is another when a service of the same name is deployed again.
+    The spec belongs to the API, so do `removing` and `slot`; the network is allocated once. `uid` is another when a
+    service of the same name is deployed again.
     """
 
-    spec: ServiceSpec
+    spec: ServiceSpec  # its name is the deployment's
     network: ServiceNetwork
     removing: bool = False
+    slot: Slot = Slot.PRODUCTION
     created_at_s: float = 0.0
     uid: str = ""  # "": an earlier version has recorded it, and nobody has applied it since
     file_revision: int = 0  # the number of the newest `Revision`, which is what the spec is; 0: none is kept yet
@@ -51,5 +54,20 @@ class Service:
 
     @property
     def name(self) -> str:
-        """The name under which everything of the service is found."""
+        """The name under which everything of the deployment is found, whichever slot it is in."""
         return self.spec.name
+
+    @property
+    def service(self) -> str:
+        """The name that its user gave to the service."""
+        return service_of(self.name)
+
+    @property
+    def address(self) -> str:
+        """What the user calls it now: a service's name alone is what is in production."""
+        return self.service if self.slot is Slot.PRODUCTION else f"{self.service}@{self.slot}"
+
+    @property
+    def vip(self) -> str:
+        """The virtual address of its slot; "" when that has none: its pools stand, and no client reaches them."""
+        return self.spec.vip if self.slot is Slot.PRODUCTION else self.spec.staging_vip

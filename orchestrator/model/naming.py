@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from typing import NewType
 
@@ -20,6 +21,7 @@ Unknown = tuple[tuple[Path, str], ...]  # where in a record a newer version has 
 BRIDGE_PREFIX = "vrb-"
 TAP_PREFIX = "vrt-"
 MAC_PREFIX = "52:54:00"  # QEMU's own, locally administered
+SECOND = "--b"  # what marks a service's second deployment, in its name and in those of its instances
 INSTANCES_MAX = 100  # per role; the DHCP range of a service has room for 250
 
 
@@ -31,6 +33,39 @@ def label(text: str, what: str = "name") -> str:
             hint="use 1 to 40 lower-case letters, digits and '-', beginning and ending with a letter or digit",
         )
     return text
+
+
+class Slot(enum.StrEnum):
+    """What a deployment is to clients: a service has one of each at most, and a swap exchanges them."""
+
+    PRODUCTION = "production"
+    STAGING = "staging"
+
+
+def service_name(text: str) -> str:
+    """As `label`, of a service: what its second deployment is called is nobody's to take."""
+    name = label(text)
+    if name.endswith(SECOND):
+        raise InvalidInput(
+            f"name {text[:80]!r} cannot be used: {SECOND!r} at the end marks the second deployment of a service",
+            hint=f"choose another; to deploy {name.removesuffix(SECOND)} beside itself: vmrole apply --slot staging",
+        )
+    return name
+
+
+def deployments_of(service: str) -> tuple[str, str]:
+    """What the deployments of a service are called, whichever slots they are in: the first has its very name."""
+    return service, service + SECOND
+
+
+def service_of(deployment: str) -> str:
+    """The service that a deployment is of, by its name."""
+    return deployment.removesuffix(SECOND)
+
+
+def other_deployment(deployment: str) -> str:
+    """What the other deployment of the same service is called."""
+    return service_of(deployment) if deployment.endswith(SECOND) else deployment + SECOND
 
 
 def image_name(text: str) -> str:

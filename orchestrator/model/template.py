@@ -360,6 +360,7 @@ class ServiceSpec:
     labels: Labels = ()
     upgrade: Upgrade = Upgrade()
     shared_vip: bool = False  # whether other services that say so may have endpoints at the same address
+    staging_vip: str = ""  # of the deployment in the staging slot; "": that has none
 
     def role(self, name: str) -> Role | None:
         """The role called `name`, if there is one."""

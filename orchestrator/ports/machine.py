@@ -149,8 +149,11 @@ class Inside(Protocol):
 class Network(Protocol):
     """Private networks, reservations, and guards: against spoofing, and around the service's VIP."""
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> Sequence[Notice]:
+    def lay(self, service: Service, instances: Sequence[Instance], beside: Service | None = None) -> Sequence[Notice]:
         """Makes the service's network, its firewall and a reservation, name and guard per instance.
+
+        `beside` is its other deployment, if clients see that: of what the guards let through to the VIPs of both, no
+        moment shows half. None: there is none, and nothing is let through to one.
 
         Repeating it with other instances adds and removes what differs and disturbs nobody else. Ports of running VMs
         that are not on the network are put back. Returns what is for the ledger: what somebody else had changed, and

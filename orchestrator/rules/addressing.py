@@ -87,17 +87,18 @@ def allocate_nic(network: ServiceNetwork, nics: Iterable[Nic] | TakenNics, insta
     )
 
 
-def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None) -> str:
+def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None, *, key: str = "vip") -> str:
     """`vip` when it can be a service's virtual address beside the private networks of `pool` (CIDR).
 
-    `vip_pool` are the networks (CIDR) that VIPs are taken from; None: any.
+    `key` is what it stands under in the service's file; `vip_pool` are the networks (CIDR) that VIPs are taken from,
+    None for any.
 
     Raises InvalidInput. Whether somebody else has the address is for the host to find out.
     """
     try:
         address = ipaddress.ip_address(vip)
     except ValueError as error:
-        raise _unfit(f"vip {vip[:40]!r} is no IP address", "such as 203.0.113.10 or 2001:db8::10") from error
+        raise _unfit(key, f"{vip[:40]!r} is no IP address", "such as 203.0.113.10 or 2001:db8::10") from error
     # RFC 6890: 0.0.0.0/8 and 240.0.0.0/4 (with the broadcast address) name no host anywhere.
     for unfit, why in (
         (address in ipaddress.ip_network(pool), f"lies in {pool}, from which private networks are cut"),
@@ -109,18 +110,20 @@ def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None) -> str
         (address.is_reserved, "is reserved"),
     ):
         if unfit:
-            raise _unfit(f"vip {vip} {why}", "choose an address of the network that clients are in")
+            raise _unfit(key, f"{vip} {why}", "choose an address of the network that clients are in")
     if vip_pool is not None and not any(address in ipaddress.ip_network(one) for one in vip_pool):
         among = ", ".join(vip_pool) or "none, for vip_interface is in no network"
         raise _unfit(
-            f"vip {vip} is not among the addresses for services ({among})",
+            key,
+            f"{vip} is not among the addresses for services ({among})",
             "choose one of them, or set vip_pool in the configuration of the daemon",
         )
     return str(address)
 
 
-def _unfit(fault: str, hint: str) -> InvalidInput:
-    return InvalidInput(fault, problems=(Problem(fault, key="vip", hint=hint),))
+def _unfit(key: str, fault: str, hint: str) -> InvalidInput:
+    fault = f"{key} {fault}"
+    return InvalidInput(fault, problems=(Problem(fault, key=key, hint=hint),))
 
 
 def _unique(prefix: str, seed: str, taken: set[str]) -> str:

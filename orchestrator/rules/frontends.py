@@ -23,8 +23,8 @@ def faced_of(services: Sequence[Service], endpoints: Mapping[str, Sequence[Front
     """Of these services; `endpoints` are those of each, as `frontends_of` makes them, by its name."""
     vips: dict[str, tuple[str, ...]] = {}
     for one in services:
-        if one.spec.vip:
-            vips[one.spec.vip] = (*vips.get(one.spec.vip, ()), one.name)
+        if one.vip:
+            vips[one.vip] = (*vips.get(one.vip, ()), one.name)
     return Faced(
         services=tuple(services),
         frontends=tuple(itertools.chain.from_iterable(endpoints[one.name] for one in services)),
@@ -33,7 +33,10 @@ def faced_of(services: Sequence[Service], endpoints: Mapping[str, Sequence[Front
 
 
 def frontends_of(service: Service) -> tuple[Frontend, ...]:
-    """Every endpoint of the service's roles, and where clients are sent on from, in the order of its file."""
+    """Every endpoint of the service's roles, and where clients are sent on from, in the order of its file.
+
+    Without a VIP its pools are there all the same, with their members: a swap makes them nothing but reachable.
+    """
     pooled = (one for role in service.spec.roles for end in role.endpoints for one in _listened(service, role, end))
     return *pooled, *(one for role in service.spec.roles for one in _of_instances(service, role))
 
@@ -52,7 +55,7 @@ def _of_instances(service: Service, role: Role) -> Iterator[Frontend]:
     for end in role.instance_endpoints:
         yield Frontend(
             pool=pool_name(service.name, role.name, end.name),
-            vip=service.spec.vip,
+            vip=service.vip,
             port=end.ports.first,
             range=end.ports,
             each=True,
@@ -66,7 +69,7 @@ def _listened(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]
     pool = pool_name(service.name, role.name, end.name)
     yield Frontend(
         pool=pool,
-        vip=service.spec.vip,
+        vip=service.vip,
         port=end.port,
         range=end.range,
         mode=end.mode,
@@ -77,16 +80,16 @@ def _listened(service: Service, role: Role, end: Endpoint) -> Iterator[Frontend]
         carrier=end.carrier,
         affinity_s=end.affinity_s,
         affinity_cookie=end.kept_by is not None,
-        service=service.name,
+        service=service.service,
         certificates=end.tls.certificates if end.tls is not None else (),
         allow=end.allow,
         proxy_protocol=end.proxy_protocol is True,
         member_connections=end.member_connections,
     )
-    if end.tls is not None and end.tls.redirect_from is not None:
+    if end.tls is not None and end.tls.redirect_from is not None and service.vip:
         yield Frontend(
             pool=PoolName(f"{pool}.redirect"),
-            vip=service.spec.vip,
+            vip=service.vip,
             port=end.tls.redirect_from,
             mode=Mode.HTTP,
             probe=None,

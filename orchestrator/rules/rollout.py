@@ -85,14 +85,14 @@ def _decided(
     if operation.paused and (waiting or asleep):
         return replace(operation, message=f"{so_far}; paused, {len(waiting) + len(asleep)} not begun"), ()
     if waiting and _tried_out(operation, seen, course):
-        return _asking(operation, so_far, len(waiting)), ()
+        return _asking(operation, so_far, len(waiting), course), ()
     walk = parts(operation, seen, course.upgrade)
     front = _front(walk)
     if front is None:
         return replace(operation, progress=Progress.DONE, message=so_far), tuple(asleep)
     unreleased = course.upgrade.walking is Walking.MANUAL and front >= operation.walk.released
     if unreleased and _waits(walk[front][1]):
-        return _unreleased(operation, so_far, *walk[front]), tuple(asleep)
+        return _unreleased(operation, so_far, *walk[front], course), tuple(asleep)
     going, held_up = _next(operation, walk, front, seen, instances, course)
     changed = [replace(one.instance, goal=one.goal) for one in going if one.instance and one.goal]
     return replace(operation, message=so_far + held_up), (*changed, *asleep)
@@ -224,14 +224,19 @@ def _tried_out(operation: Operation, seen: Sequence[Target], course: Course) -> 
     return all(one.at in OVER for one in seen if one.name in walk.canaries)
 
 
-def _asking(operation: Operation, so_far: str, left: int) -> Operation:
-    words = f"{so_far}; the canary serves; paused, {left} not begun until: vmrole rollout resume {operation.service}"
+def _called(operation: Operation, course: Course) -> str:
+    return course.service or operation.service
+
+
+def _asking(operation: Operation, so_far: str, left: int, course: Course) -> Operation:
+    resume = f"vmrole rollout resume {_called(operation, course)}"
+    words = f"{so_far}; the canary serves; paused, {left} not begun until: {resume}"
     return replace(operation, paused=True, walk=replace(operation.walk, asks=True), message=words)
 
 
-def _unreleased(operation: Operation, so_far: str, name: str, part: Sequence[Target]) -> Operation:
+def _unreleased(operation: Operation, so_far: str, name: str, part: Sequence[Target], course: Course) -> Operation:
     waiting = [one for one in part if one.at is At.WAITING]
-    words = f"{so_far}; {name} ({_names(waiting)}) waits for: vmrole rollout next {operation.service}"
+    words = f"{so_far}; {name} ({_names(waiting)}) waits for: vmrole rollout next {_called(operation, course)}"
     return replace(operation, walk=replace(operation.walk, unreleased=name), message=words)
 
 
@@ -265,8 +270,9 @@ def _broken_off(
         return replace(operation, walk=replace(operation.walk, broken=because), message=f"{because}; it goes back")
     left = sum(one.at is At.WAITING for one in seen)
     changed = sum(one.at not in (At.WAITING, At.REMOVED, At.PROTECTED, At.OFF) for one in seen)
-    resume = f"vmrole rollout resume {operation.service} takes up the failed, then the {left} that are left"
-    undo = f"vmrole rollout undo {operation.service} takes the {changed} that were changed back"
+    service = _called(operation, course)
+    resume = f"vmrole rollout resume {service} takes up the failed, then the {left} that are left"
+    undo = f"vmrole rollout undo {service} takes the {changed} that were changed back"
     undo += f" to revision {course.back_to}" if course.back_to else ""
     return replace(operation, progress=Progress.FAILED, message=f"{because}; {resume}; {undo}")
 
@@ -332,7 +338,7 @@ def release(
     operation: Operation, instances: Mapping[InstanceName, Instance], course: Course, now_s: float
 ) -> tuple[str, Operation]:
     """The operation with its next part let go, and what that part is called; raises Conflict where none waits."""
-    service = operation.service
+    service = _called(operation, course)
     if course.upgrade.walking is not Walking.MANUAL:
         hint = f"to have it wait before each domain: upgrade: {{mode: manual}}; or: vmrole rollout pause {service}"
         raise Conflict(f"the rollout of service {service} goes on by itself", hint=hint)

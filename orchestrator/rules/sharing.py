@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchestrator.errors import Problem
-from orchestrator.model import Mode, Ports, Role, ServiceSpec
+from orchestrator.model import Mode, Ports, Role, ServiceSpec, service_of
 
 
 def clash(spec: ServiceSpec, other: ServiceSpec) -> Problem | None:
-    """Why both cannot have their addresses, as a fault of `spec`; None when they can."""
+    """Why both cannot have their addresses, as a fault of `spec`; None when they can.
+
+    That of a staging slot is shared with nobody.
+    """
+    for key, vip in (("vip", spec.vip), ("stagingVip", spec.staging_vip)):
+        if vip and (vip == other.staging_vip or (key == "stagingVip" and vip == other.vip)):
+            told = f"{vip} is already the VIP of service {service_of(other.name)}"
+            return Problem(told, key=key, hint="each service has its own for what is in staging; choose another")
     if not spec.vip or spec.vip != other.vip:
         return None
     if not (spec.shared_vip and other.shared_vip):
-        lacking = " and ".join(one.name for one in (spec, other) if not one.shared_vip)
+        lacking = " and ".join(service_of(one.name) for one in (spec, other) if not one.shared_vip)
         hint = f"choose another, or say sharedVip: true in the file of {lacking}"
-        return Problem(f"{spec.vip} is already the VIP of service {other.name}", key="vip", hint=hint)
+        told = f"{spec.vip} is already the VIP of service {service_of(other.name)}"
+        return Problem(told, key="vip", hint=hint)
     theirs = dict(_places(other))
     for place, key in _places(spec):
         if place in theirs:

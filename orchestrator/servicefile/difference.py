@@ -42,6 +42,9 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     if before.shared_vip != after.shared_vip:
         was, is_now = (str(one.shared_vip).lower() for one in (before, after))
         changes.append(Change(key="sharedVip", before=was, after=is_now, effect="no restart"))
+    if before.staging_vip != after.staging_vip:
+        moves = "the address of what is in staging moves; no restart"
+        changes.append(Change(key="stagingVip", before=before.staging_vip, after=after.staging_vip, effect=moves))
     if before.labels != after.labels:  # Each role has them, and tells of them.
         olds, news = (",".join(f"{key}={text}" for key, text in spec.labels) for spec in (before, after))
         changes.append(Change(key="labels", before=olds, after=news, effect="no restart"))

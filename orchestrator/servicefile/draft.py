@@ -24,7 +24,7 @@ from orchestrator.model import (
     Upgrade,
     image_name,
     is_sha256,
-    label,
+    service_name,
 )
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, shaped, size_mib, text
@@ -80,6 +80,7 @@ class Draft:
     name: str
     vip: str
     shared_vip: bool
+    staging_vip: str
     labels: Labels
     upgrade: Upgrade
     roles: tuple[RoleDraft, ...]
@@ -90,10 +91,12 @@ class Draft:
 def read_draft(reader: Reader) -> Draft:
     """The service in the reader's tree; what the reader has noted is in the draft's faults."""
     tree = reader.tree
-    top = reader.keys(tree, "", ("service", "vip", "sharedVip", "labels", "upgrade", "roles"), ("service", "roles"))
+    keys = ("service", "vip", "sharedVip", "stagingVip", "labels", "upgrade", "roles")
+    top = reader.keys(tree, "", keys, ("service", "roles"))
     name = reader.take(top, "", "service", _name)
     vip: str = reader.take(top, "", "vip", _address, "")
     shared_vip: bool = reader.take(top, "", "sharedVip", boolean, False)
+    staging_vip: str = reader.take(top, "", "stagingVip", _address, "")
     labels = read_labels(reader, top, "")
     upgrade = read_upgrade(reader, top)
     roles: list[RoleDraft] = reader.members(top, "", "roles", functools.partial(_role, reader, labels))
@@ -109,11 +112,20 @@ def read_draft(reader: Reader) -> Draft:
         reader.fault(
             "sharedVip", "there is no endpoint that could be at a shared VIP", "leave it out, or add endpoints"
         )
+    if staging_vip and "vip" not in top:
+        reader.fault("stagingVip", "there is no vip that a swap could exchange it for", "write: vip: ADDRESS, too")
+    elif staging_vip and (":" in staging_vip) is not (":" in vip):
+        reader.fault(
+            "stagingVip", f"{staging_vip} and {vip} are not both IPv4, or both IPv6", "a swap exchanges them"
+        )
+    elif staging_vip and staging_vip == vip:
+        reader.fault("stagingVip", f"{vip} is the vip as well", "choose another, or none: staging needs no address")
     return Draft(
         tree=tree,
         name=name or "",
         vip=vip,
         shared_vip=shared_vip,
+        staging_vip=staging_vip,
         labels=labels,
         upgrade=upgrade,
         roles=tuple(roles),
@@ -197,7 +209,7 @@ def _reference(node: object) -> Answer[str]:
 def _name(node: object) -> Answer[str]:
     said = text(node)
     try:
-        return said if isinstance(said, Problem) else label(said)
+        return said if isinstance(said, Problem) else service_name(said)
     except InvalidInput as error:
         return Problem(str(error), hint=error.hint)
 

@@ -165,6 +165,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "service": Key("its name: at most 40 lower-case letters, digits and hyphens"),
     "vip": Key("the virtual address of its endpoints; a service without endpoints needs none"),
     "sharedVip": Key("whether services that say so, too, may have other ports of the same vip", "false"),
+    "stagingVip": Key("that of what is in staging: vmrole apply --slot staging; a swap exchanges both", "none"),
     "labels": Key("of all its roles", "none"),
     "labels.NAME": Key("as Kubernetes has them"),
     "upgrade": Key("how its instances are made anew when a rollout, a restart, a reimage or a rebuild is of several"),

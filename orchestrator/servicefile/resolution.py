@@ -86,6 +86,7 @@ def read_service(reader: Reader, draft: Draft, known: Known) -> ServiceSpec:
         labels=draft.labels,
         upgrade=draft.upgrade,
         shared_vip=draft.shared_vip,
+        staging_vip=draft.staging_vip,
     )
 
 

@@ -13,7 +13,18 @@ from typing import Any, TypeAlias
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, Join
 
-from orchestrator.model import AnswerFormat, Endpoint, Image, InternalEndpoint, Os, Ports, Role, ServiceSpec, Upgrade
+from orchestrator.model import (
+    AnswerFormat,
+    Endpoint,
+    Image,
+    InternalEndpoint,
+    Os,
+    Ports,
+    Role,
+    ServiceSpec,
+    Upgrade,
+    service_of,
+)
 from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
 from orchestrator.servicefile.spelling import unit_of, word_of
 from orchestrator.servicefile.yaml_text import yaml_text
@@ -23,11 +34,13 @@ Node: TypeAlias = dict[str, Any]
 
 def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str:
     """The file's text. An image whose name has moved on since is named by its digest."""
-    top: Node = {"service": spec.name}
+    top: Node = {"service": service_of(spec.name)}
     if spec.vip:
         top["vip"] = spec.vip
     if spec.shared_vip:
         top["sharedVip"] = True
+    if spec.staging_vip:
+        top["stagingVip"] = spec.staging_vip
     if spec.labels:
         top["labels"] = dict(spec.labels)
     if upgrade := _upgrade(spec):

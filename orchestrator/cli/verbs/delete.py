@@ -13,7 +13,7 @@ from orchestrator.cli.options import examples, selector_option, wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.refusals import exit_status, report
 from orchestrator.cli.waiting import end_of, until_gone
-from orchestrator.client.client import Client
+from orchestrator.client.client import SLOTS, Client
 from orchestrator.errors import Conflict, InvalidInput, NotFound
 
 _NAMELESS = InvalidInput("names no service", hint="write: service: NAME")
@@ -21,13 +21,14 @@ _NAMELESS = InvalidInput("names no service", hint="write: service: NAME")
 
 @click.command(
     epilog=examples(
-        "vmrole delete service shop --wait", "vmrole delete service -l env=test", "vmrole delete -f services/"
+        "vmrole delete service shop --wait", "vmrole delete service shop --slot staging", "vmrole delete -f services/"
     )
 )
 @click.argument("kind", metavar="[service]", required=False)
 @click.argument("name", shell_complete=names.service, required=False)
 @files_option
 @selector_option("services")
+@click.option("--slot", type=click.Choice(SLOTS), help="What is in that slot alone; of a service both unless given.")
 @wait_options
 @click.pass_obj
 def delete(
@@ -36,30 +37,32 @@ def delete(
     name: str | None,
     files: tuple[str, ...],
     selector: str | None,
+    slot: str | None,
     waits: bool,
     timeout: float | None,
 ) -> int:
     """Removes services with all their instances, local storage included: one by its name, or those of files.
 
     There is no question: what is deleted is named in the command. Of files only the names of services are read. -l
-    goes by the labels of services, not by those of roles.
+    goes by the labels of services, not by those of roles. What is in staging goes as well, unless a slot is named.
     """
     until = end_of(timeout)
     ways = [name is not None, bool(files), selector is not None]
     if ways.count(True) != 1 or (kind == "service") is bool(files) or kind not in (None, "service"):
         raise click.UsageError(f"write: delete service {name or _named(kind)}, or: service -l LABELS, or: -f FILE")
+    at = f"@{slot}" if slot else ""
+    if selector is not None and slot:
+        raise click.UsageError("-l selects among what is in either slot: leave --slot out")
     if selector is not None:
         services, missing = _removed_by_labels(client, selector), 0
     elif name is not None:
-        client.remove(name)
-        services, missing = [name], 0
-        render.show([f"{name}: being deleted"])
+        services, missing = _asked_to_go(client, name + at), 0
     else:
         given, faults = gathering.given(files)
         faults += [Fault(of=one, error=_NAMELESS) for one in given if not one.service]
         if faults:
             return refuse(faults, len(given) + sum(isinstance(fault.of, str) for fault in faults))
-        services, missing = _removed(client, [one.service for one in given])
+        services, missing = _removed(client, [one.service + at for one in given])
     for service in services if waits else ():
         until_gone(client, service, until, progress(), removed=True)
         render.show([f"{service}: gone"])
@@ -73,9 +76,17 @@ def _removed_by_labels(client: Client, selector: str) -> list[str]:
         told = f"no service has the labels {selector[:80]!r}"
         raise Conflict(told, hint="run: vmrole get services --show-labels")
     for one in found:
-        client.remove(one["name"], expected=one["revision"])
+        client.remove(f"{one['service']}@{one['slot']}", expected=one["revision"])
         render.show([f"{one['name']}: being deleted"])
     return [one["name"] for one in found]
+
+
+def _asked_to_go(client: Client, name: str) -> list[str]:
+    """Asks for the removal of a service, or of what is in a slot of it; what goes by that, by its names."""
+    going = [one["name"] for one in client.services() if one["service"] == name] or [name]
+    client.remove(name)
+    render.show([f"{one}: being deleted" for one in going])
+    return going
 
 
 def _named(word: str | None) -> str:
@@ -87,11 +98,8 @@ def _removed(client: Client, services: Iterable[str]) -> tuple[list[str], int]:
     asked, status = [], 0
     for name in services:
         try:
-            client.remove(name)
+            asked += _asked_to_go(client, name)
         except NotFound as error:
             report(error)
             status = exit_status(error)
-        else:
-            asked.append(name)
-            render.show([f"{name}: being deleted"])
     return asked, status

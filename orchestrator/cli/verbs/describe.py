@@ -52,6 +52,7 @@ def _service(client: Client, name: str) -> list[str]:
     state = "being deleted" if service["removing"] else serve
     head: list[tuple[str, object]] = [
         ("Service", service["name"]),
+        *([("Deployment", service["deployment"])] if service["deployment"] != service["name"] else []),
         ("VIP", service["vip"] + (" (may be shared)" if service["shared_vip"] else "")),
         ("State", state),
         ("Labels", labels_of(service)),

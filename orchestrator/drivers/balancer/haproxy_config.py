@@ -210,7 +210,7 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
 
 
 def _is_ipv6(frontend: Frontend) -> bool:
-    return ipaddress.ip_address(frontend.vip).version == 6
+    return ":" in frontend.vip
 
 
 def _vip(frontend: Frontend) -> str:

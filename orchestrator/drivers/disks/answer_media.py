@@ -24,7 +24,7 @@ from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent, Whose
-from orchestrator.model import AnswerFormat, Instance, InstanceName
+from orchestrator.model import AnswerFormat, Instance, InstanceName, service_of
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711
@@ -56,7 +56,9 @@ class AnswerDiscs:
                 folder.chmod(_DIRECTORY_MODE)
             if instance.role.secrets or keys:
                 _must_be_memory(path.parent, self._mounts)
-            _write_whole(path, _content(instance, self._secrets_of(instance.service), keys, self._blank(instance)))
+            _write_whole(
+                path, _content(instance, self._secrets_of(service_of(instance.service)), keys, self._blank(instance))
+            )
 
     def _blank(self, instance: Instance) -> tuple[str, ...]:
         """Names of the local storage that nothing has been written to."""
@@ -121,7 +123,7 @@ def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
     return nocloud.Answers(
         instance_id=instance.vm_uuid,
         hostname=instance.hostname,
-        service=instance.service,
+        service=service_of(instance.service),
         instance=instance.name,
         generation=instance.generation,
         mac=instance.nic.mac,

@@ -307,7 +307,12 @@ class FakeNetwork:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
+    def lay(
+        self,
+        service: Service,
+        instances: Sequence[Instance],
+        beside: Service | None = None,  # noqa: ARG002 - the port's
+    ) -> tuple[Notice, ...]:
         """See ports.Network."""
         self._world.meet("network")
         world = self._world

@@ -12,10 +12,11 @@ from orchestrator.drivers.network import shared_vips
 from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET, inet
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import Key, Set
-from orchestrator.model import Instance, Mode, Service
+from orchestrator.model import Instance, Mode, Service, other_deployment
 from orchestrator.ports import Clock
 
 _ENDS: Final = {"vips": ("endpoints", "datagrams"), "vips6": ("endpoints6",)}  # where each has its endpoints
+FACED: Final = frozenset(("inet", name) for vips, ends in _ENDS.items() for name in (vips, *ends))
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
 _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
 
@@ -47,12 +48,15 @@ class Firewall:
                 self._tables = (inet(self._denied, routes_for_others=routes), BRIDGE)
                 self._fixed.pop(INET.family, None)
 
-    def allow(self, service: Service, instances: Sequence[Instance]) -> list[str]:
+    def allow(self, service: Service, instances: Sequence[Instance], beside: Service | None = None) -> list[str]:
         """Makes the service's elements exactly what it and its instances need; writes only what differs.
 
+        `beside` is its other deployment. What clients reach of both changes together: a swap that gave one the VIP
+        of the other, and the other's to nobody for a moment, would lose what is begun then.
         Returns in sentences what somebody else had changed of the tables.
         """
-        owner, wanted = service.name, _wanted(service, instances)
+        wanted = _wanted(service, instances)
+        twin, faced = other_deployment(service.name), _faced(beside) if beside is not None else {}
         with self._lock:
             commands: list[nft.Json] = []
             after: dict[str, nft.Found] = {}
@@ -67,10 +71,14 @@ class Firewall:
                 now = found.elements if found is not None else {}
                 elements = dict(now)
                 for one in _ours(table):
-                    there = now.get(one.name, {})
-                    for whose, want in _owned(one, elements, wanted[table.family, one.name], owner):
-                        commands += nft.change(table, one.name, there, want, whose)
-                        there = nft.changed(there, want, whose)
+                    there, place = now.get(one.name, {}), (table.family, one.name)
+                    owners = [(service.name, wanted[place])]
+                    if place in FACED:
+                        owners.append((twin, faced.get(place, frozenset())))
+                    for owner, want in owners:
+                        for whose, elems in _owned(one, {**elements, one.name: there}, want, owner):
+                            commands += nft.change(table, one.name, there, elems, whose)
+                            there = nft.changed(there, elems, whose)
                     elements[one.name] = there
                 if found is not None:
                     after[table.family] = dataclasses.replace(found, elements=elements)
@@ -213,7 +221,7 @@ def _between_roles(service: Service, instances: Sequence[Instance]) -> _Wanted:
 
 def _faced(service: Service) -> _Wanted:
     """What clients reach of it: IPv4's and IPv6's are elements of sets of their own."""
-    vip, faces = service.spec.vip, [end for role in service.spec.roles for end in role.faces]
+    vip, faces = service.vip, [end for role in service.spec.roles for end in role.faces]
     streams = frozenset((vip, str(port)) for end in faces if end.mode is not Mode.UDP for port in end.ports)
     datagrams = frozenset((vip, str(port)) for end in faces if end.mode is Mode.UDP for port in end.ports)
     held, nothing = frozenset({(vip,)}), frozenset[Key]()

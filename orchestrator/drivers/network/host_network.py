@@ -87,7 +87,9 @@ class HostNetwork:
             return dataclasses.replace(described, service="")
         return described
 
-    def lay(self, service: Service, instances: Sequence[Instance]) -> tuple[Notice, ...]:
+    def lay(
+        self, service: Service, instances: Sequence[Instance], beside: Service | None = None
+    ) -> tuple[Notice, ...]:
         """See ports.Network. Raises Foreign when the network or its bridge is somebody else's."""
         with self._locks.setdefault(service.name, threading.Lock()):
             before = self._laid.get(service.name)
@@ -96,7 +98,7 @@ class HostNetwork:
             if self._before is not None:
                 self._before.begin(service.name)
                 self._firewall.route_for_others(not self._before.was_off)
-            notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances)]
+            notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances, beside)]
             self._lay_network(service, instances, notices if before else [])
             _guard_all_frames(service.network.bridge)
             for instance in self._ports.mend(instances, service.network.bridge):

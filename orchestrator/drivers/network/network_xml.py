@@ -19,7 +19,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.model import Instance, Service
+from orchestrator.model import Instance, Service, service_of
 
 NAMESPACE: Final = "https://vmrole.dev/network/1"  # of our metadata; a name, never fetched
 _PREFIX: Final = "vmrole"
@@ -71,10 +71,13 @@ class Described:
 
 
 def reservation(instance: Instance) -> Reservation:
-    """`web-0` at its MAC and DIP, found as `web-0` and as `web-0.shop`."""
-    return Reservation(
-        instance.nic.mac, instance.nic.address, instance.hostname, (instance.hostname, str(instance.name))
-    )
+    """`web-0` at its MAC and DIP, found as `web-0` and as `web-0.shop`.
+
+    So in a second deployment as well, whose instances are called `web-0.shop--b`: what a file tells guests of each
+    other means those of their own deployment in both.
+    """
+    names = (instance.hostname, f"{instance.hostname}.{service_of(instance.service)}", str(instance.name))
+    return Reservation(instance.nic.mac, instance.nic.address, instance.hostname, tuple(dict.fromkeys(names)))
 
 
 def render(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmrole_unattend.windows.answers import Machine
 
-from orchestrator.model import Instance
+from orchestrator.model import Instance, service_of
 
 
 def windows_machine(instance: Instance) -> Machine:
@@ -13,7 +13,7 @@ def windows_machine(instance: Instance) -> Machine:
     return Machine(
         role=instance.role_name,
         index=instance.index,
-        service=instance.service,
+        service=service_of(instance.service),
         instance=instance.name,
         generation=instance.generation,
         instance_id=instance.vm_uuid,

@@ -65,6 +65,7 @@ def test_what_each_right_is_for() -> None:
         "PUT /v1/services/*/rollout",
         "POST /v1/services/*/rollout/next",
         "POST /v1/services/*/rollout/undo",
+        "POST /v1/services/*/swap",
     }
 
 

@@ -95,6 +95,8 @@ def test_what_two_files_cannot_have_both_is_a_fault(run: Run) -> None:
     assert status == 2
     assert "b.yaml:2: vip: 203.0.113.11 is already the VIP of service a, a.yaml:1 (choose another, or" in out
     assert "c.yaml:2: service: a stands in a.yaml:1 as well (keep one of the two)" in out
+    write(b_yaml=service("b", 12).replace("\nroles:", "\nstagingVip: 203.0.113.11\nroles:"))
+    assert "b.yaml:3: stagingVip: 203.0.113.11 is already the VIP of service a, a.yaml:1" in run(".")[1]
 
 
 def test_two_files_may_share_a_vip_when_both_say_so(run: Run) -> None:
