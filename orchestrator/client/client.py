@@ -388,7 +388,9 @@ class Client:
 
     def _json(self, method: str, path: str, value: object, headers: Mapping[str, str]) -> Json:
         headers = {"content-type": "application/json", **headers}
-        return self.call(method, path, body=json.dumps(value, ensure_ascii=False).encode(), headers=headers)
+        # A word of the command line may be no text at all: its bytes go as escapes, and nothing is called so.
+        body = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")
+        return self.call(method, path, body=body, headers=headers)
 
 
 def _expecting(expected: int | None) -> dict[str, str]:
