@@ -12,7 +12,7 @@ from tests.world.command_line import Run, commands
 
 NO_TEXT = "\udcff\x1b[31m"
 """As Python gives a program the byte FF, and what colours a terminal."""
-_APART = ("daemon", "init", "backup", "restore")  # they run, or a file may be called anything
+_APART = ("daemon", "init", "backup", "restore", "support-bundle")  # they run, or a file may be called anything
 CALLS = [
     [*words.split()[1:], *(NO_TEXT for one in command.params if isinstance(one, click.Argument))]
     for words, command in commands()
