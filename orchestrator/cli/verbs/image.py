@@ -178,7 +178,7 @@ def _disk(source: BinaryIO, size: int, intake: Intake, name: str) -> tuple[Binar
     if intake.sha256 is not None and intake.sha256 != (whole := image_appliance.digest(source)):
         told = f"the digest of {name} is {whole}, not {intake.sha256}"
         raise ImageRejected(told, reason="digest", hint="the file is not the one you mean")
-    render.say(f"adding {found.name} of {name}")
+    render.say(f"adding {render.plain(found.name[:200])} of {name}")
     convert = intake.convert or found.is_to_convert
     part = io.BufferedReader(image_appliance.Part(source, found), _CHUNK_BYTES)
     return part, found.size_bytes, dataclasses.replace(intake, sha256=found.sha256, convert=convert)

@@ -17,6 +17,7 @@ _TO_CONVERT = (".vmdk", ".vhd", ".vhdx")
 _DISKS = (*_TO_CONVERT, ".qcow2", ".img", ".raw", ".vdi")
 _PACKED = (".gz", ".xz", ".zst", ".bz2")
 _MEMBERS_MOST = 1000
+_NAMED_MOST, _SHOWN_MAX = 10, 200  # names, characters of each
 _MANIFEST_BYTES_MOST = 1 << 20
 _SUM = re.compile(r"SHA256 ?\(([^()]{1,255})\) ?= ?([0-9A-Fa-f]{64})")
 
@@ -67,15 +68,25 @@ class Part(io.RawIOBase):
 
 def disk_in(file: BinaryIO, name: str) -> Disk | None:
     """The disk in an appliance; None when the file is none. Raises InvalidInput unless there is exactly one."""
-    if "tar" not in looks_like(Source(file)):
+    try:
+        looks = looks_like(Source(file))
+    except OSError as error:  # Some that are called regular files have no size, or no beginning.
+        raise InvalidInput(f"{name} cannot be read: {error.strerror}", hint="name the image's file itself") from error
+    if "tar" not in looks:
         return None
     file.seek(0)
     disks, sums, others = _members(file, name)
     if len(disks) != 1:
-        names = ", ".join(disk.name for disk in disks) or "none of the kinds " + " ".join(_DISKS)
+        names = ", ".join(disk.name[:_SHOWN_MAX] for disk in disks[:_NAMED_MOST]) or "none of the kinds " + " ".join(
+            _DISKS
+        )
         told = f"{name} is an archive of {len(disks) + others} files, and not of one disk: {names}"
         raise InvalidInput(told, hint=f"unpack it and add the one you mean: tar xf {name}")
     (disk,) = disks
+    file.seek(0, io.SEEK_END)
+    if disk.size_bytes < 0 or disk.at + disk.size_bytes > file.tell():
+        told = f"{name} is a damaged archive: its disk has {disk.size_bytes} bytes from byte {disk.at} on"
+        raise InvalidInput(told, hint="copy the file again")
     return dataclasses.replace(disk, sha256=sums.get(disk.name))
 
 
@@ -105,7 +116,7 @@ def _members(file: BinaryIO, name: str) -> tuple[list[Disk], dict[str, str], int
                     assert text is not None  # It is a regular file.
                     found_sums = _SUM.findall(text.read().decode("utf-8", "replace"))
                     sums |= {which: digest.lower() for which, digest in found_sums}
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:  # what tarfile does not foresee
         raise InvalidInput(f"{name} is a damaged archive: {error}", hint="copy the file again") from error
     return disks, sums, others
 
