@@ -109,7 +109,8 @@ def stage(lab: Lab, place: Path) -> Iterator[Stage]:
         )
         fake = fake_host(World())
         host = Host(
-            machine=replace(fake.machine, network=network, clock=clock), front=Front(balancer=balancer, vips=vips)
+            machine=replace(fake.machine, network=network, clock=clock),
+            front=Front(balancer=balancer, doors=kernel, vips=vips),
         )
         stage = Stage(control, present, host)
         spec = ServiceSpec(
@@ -265,6 +266,16 @@ def test_all_endpoints_go_together(stage: Stage, ports: tuple[int, ...]) -> None
         assert not seen.lost
         print(f"overlap {1000 * overlap_s(seen, wanted):.3f} ms")
         assert overlap_s(seen, wanted) <= TOGETHER_S
+
+
+def test_both_balancers_go_without_a_loss(stage: Stage) -> None:
+    """A service with endpoints on both: each balancer goes at one moment, and nothing is lost between the two."""
+    with load(80, 81, 82, 83) as seen:
+        time.sleep(0.3)
+        stage.swap()
+        until(lambda: {who(port) for port in (80, 81, 82, 83)} == {"shop--b"}, 30.0)
+    assert not seen.lost
+    print(f"overlap of both balancers {1000 * overlap_s(seen, 'shop--b'):.0f} ms")
 
 
 def test_the_staging_vip_goes_the_other_way(stage: Stage) -> None:
