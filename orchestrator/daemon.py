@@ -31,6 +31,7 @@ from orchestrator.client.transport import for_looking
 from orchestrator.control import verify
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.first_reading import read_all
 from orchestrator.control.installation import installation_id
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
@@ -124,6 +125,7 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
         present = Present(store)
+        read_all(present)
         files = LocalImageFiles(
             layout,
             virtual_size_max=settings.image_virtual_size_max_gib * GIB,

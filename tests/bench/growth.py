@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from orchestrator.client.client import Client
 from orchestrator.drivers.store.sqlite import SqliteStore
@@ -27,6 +27,7 @@ SIZES = (100, 1_000, 10_000)
 SPEED = 5.0  # of the world, where something is deployed or restarted
 SETTLED_WITHIN_S = 900.0
 IDLE_S = 60.0  # what is at rest is looked at once a minute
+AT_REST_S = 12.0  # and where the world lives faster, in so much of our time
 SIGNS_OF_LIFE_BYTES = 100  # of a watch in which nothing changes; an instance takes more
 # A network in which each address of a guest, and each VIP, is this host's: all are answered for by one server.
 ALONE = f"""ip link set lo up
@@ -41,6 +42,14 @@ Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit),
 VMROLE = str(Path(sys.executable).with_name("vmrole"))
 
 
+class Cost(NamedTuple):
+    """Of something that was asked for among those who serve."""
+
+    cpu_s: float  # of the processor
+    with_rest_s: float  # the same with what the loop would have cost meanwhile, but for turns of others
+    decoded: int  # records
+
+
 class Fleet:
     """A `with` around a daemon that has so many instances which serve."""
 
@@ -50,6 +59,7 @@ class Fleet:
         self._speed = speed
         self._haproxy = haproxy
         self._stack = contextlib.ExitStack()
+        self._at_rest = 0.0  # the share of a core that it takes beside its turns when nobody asks for anything
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -97,6 +107,14 @@ class Fleet:
         """Waits until each instance has been looked at since the start."""
         self.until(lambda: self.account()["attended"] >= self.instances, every_s=0.5)
 
+    def rest(self) -> None:
+        """Finds out what it costs at rest beside its turns: that is no part of what is done meanwhile."""
+        before, began_s = self.account(), time.monotonic()
+        time.sleep(AT_REST_S)
+        after, lasted_s = self.account(), time.monotonic() - began_s
+        of_turns_s = after["turns_s"] - before["turns_s"]
+        self._at_rest = (after["cpu_s"] - before["cpu_s"] - of_turns_s) / lasted_s
+
     def until(self, there: Callable[[], bool], *, every_s: float = 0.1) -> None:
         """Waits for it."""
         deadline_s = time.monotonic() + SETTLED_WITHIN_S
@@ -104,13 +122,14 @@ class Fleet:
             assert time.monotonic() < deadline_s, f"not within {SETTLED_WITHIN_S:g} s"
             time.sleep(every_s)
 
-    def cost_of(self, what: Callable[[], None], service: str) -> tuple[float, int]:
-        """What it costs of the processor (s) without turns of other services, and how many records it decodes."""
-        before = self.account(service)
+    def cost_of(self, what: Callable[[], None], service: str) -> Cost:
+        """What it costs of the processor, without what the others would have cost anyhow."""
+        before, began_s = self.account(service), time.monotonic()
         what()
-        after = self.account(service)
+        after, lasted_s = self.account(service), time.monotonic() - began_s
         whole = {key: after[key] - before[key] for key in ("cpu_s", "turns_s", "own_s", "decoded")}
-        return whole["cpu_s"] - (whole["turns_s"] - whole["own_s"]), whole["decoded"]
+        beside_others_s = whole["cpu_s"] - (whole["turns_s"] - whole["own_s"])
+        return Cost(beside_others_s - self._at_rest * lasted_s, beside_others_s, whole["decoded"])
 
     def act(self, verb: str, name: str) -> None:
         """Asks for it, and waits until it is done."""
@@ -127,34 +146,43 @@ class Fleet:
 
 def turns(sizes: Sequence[int] = SIZES, times: int = 5) -> dict[str, Samples]:
     """One reimage and 100 new ones among N, and the time from a request to its first effect."""
-    reimages: dict[int, list[float]] = {}
-    decoded: dict[int, list[float]] = {}
+    reimages: dict[int, list[Cost]] = {}
     deploys: dict[int, float] = {}
     found: dict[str, Samples] = {}
     for size in sizes:
         with Fleet(size) as whole:
             whole.settle()
-            costs = [reimage_cost(whole, number) for number in range(times + 1)][1:]  # The first warms up.
-            reimages[size] = [cost for cost, _ in costs]
-            decoded[size] = [float(count) for _, count in costs]
+            whole.rest()
+            reimages[size] = [reimage_cost(whole, number) for number in range(times + 1)][1:]  # The first warms up.
             deploys[size] = deploy_cost_ms(whole)
             effects = effect_ms(whole, times=100 if size == max(sizes) else 15)
-        median_ms = statistics.median(reimages[size]) * 1000
+        median_ms = statistics.median(cost.cpu_s for cost in reimages[size]) * 1000
         print(f"  {size}: reimage {median_ms:.0f} ms, deploy {deploys[size]:.1f} ms each", flush=True)
-        found[at("decoded", size)] = "records", None, decoded[size]
+        found[at("decoded", size)] = "records", None, [float(cost.decoded) for cost in reimages[size]]
         limit = None if size < 10_000 else 1.2 * deploys[1_000] if 1_000 in deploys else None
         found[at("deploy_cost_ms", size)] = "ms", limit, [deploys[size]]
         found[at("effect_ms", size)] = "ms", 50.0, effects
         if size == max(sizes):
             found[at("effect_p99_ms", size)] = "ms", 500.0, [statistics.quantiles(effects, n=100)[-1]]
-    least = min(sizes)
+    least = reimages[min(sizes)]
     for size in sizes:
-        if size != least:
-            ratios = [cost / statistics.median(reimages[least]) for cost in reimages[size]]
-            found[at("turn_cost_growth", size)] = "ratio", 1.2, ratios
-            median = statistics.median(decoded[least])
-            found[at("records_decoded_growth", size)] = "ratio", 1.1, [count / median for count in decoded[size]]
+        if size != min(sizes):
+            of = reimages[size]
+            found[at("turn_cost_growth", size)] = (
+                "ratio",
+                1.2,
+                over([one.cpu_s for one in of], [one.cpu_s for one in least]),
+            )
+            with_rest = over([one.with_rest_s for one in of], [one.with_rest_s for one in least])
+            found[at("turn_cost_growth_with_rest", size)] = "ratio", None, with_rest
+            growth = over([one.decoded for one in of], [one.decoded for one in least])
+            found[at("records_decoded_growth", size)] = "ratio", 1.1, growth
     return found
+
+
+def over(those: Sequence[float], least: Sequence[float]) -> list[float]:
+    """Each of them, as so many times what is usual where there are fewest."""
+    return [one / statistics.median(least) for one in those]
 
 
 def at(name: str, size: int) -> str:
@@ -162,8 +190,8 @@ def at(name: str, size: int) -> str:
     return f"{name}_{size}"
 
 
-def reimage_cost(whole: Fleet, number: int) -> tuple[float, int]:
-    """Processor time (s) of one, and the records that are decoded meanwhile."""
+def reimage_cost(whole: Fleet, number: int) -> Cost:
+    """Of one."""
     service = whole.service_of(number)
     return whole.cost_of(lambda: whole.act("reimage", f"web-0.{service}"), service)
 
@@ -190,7 +218,7 @@ def deploy_cost_ms(whole: Fleet) -> float:
         whole.client.apply(_NEW)
         whole.until(lambda: whole.account("new")["serving"] == 100, every_s=0.5)
 
-    return whole.cost_of(deploy, "new")[0] * 1000 / 100
+    return whole.cost_of(deploy, "new").cpu_s * 1000 / 100
 
 
 def effect_ms(whole: Fleet, times: int) -> list[float]:
@@ -306,11 +334,11 @@ def watches(size: int = 1_000, times: int = 5) -> dict[str, Samples]:
                 costs[watching] = []
                 for number in range(times):
                     service = whole.service_of(number)
-                    cost, _ = whole.cost_of(
+                    cost = whole.cost_of(
                         lambda of=service: whole.act("restart", f"web-0.{of}"),  # type: ignore[misc]
                         service,
                     )
-                    costs[watching].append(cost)
+                    costs[watching].append(cost.cpu_s)
     print(f"  restart with 1 and 50 watchers: {[round(statistics.median(one) * 1000) for one in costs.values()]} ms")
     one = statistics.median(costs[1])
     return {"watch_cost": ("ratio", 2.0, [cost / one for cost in costs[50]])}

@@ -27,6 +27,7 @@ from orchestrator.api import Listener, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.first_reading import read_all
 from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
@@ -177,6 +178,7 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
     fleet.people(world, Present(store).all(Instance))
     staging_s = time.process_time() - before_s  # The world is no part of the daemon.
     present = Present(store)
+    read_all(present)
     host = fake_host(world)
     loops: list[Reconciler] = []
     stack = contextlib.ExitStack()
