@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import tenacity
 
-from orchestrator import servicefile
 from orchestrator.control.present import Present
 from orchestrator.control.slots import deployed
-from orchestrator.errors import InvalidInput, Overtaken, StaleRevision
+from orchestrator.errors import Overtaken, StaleRevision
 from orchestrator.model import Instance, Operation, Role, Rollout, Service, Slot
 from orchestrator.servicefile.difference import Change
 
@@ -91,13 +88,3 @@ afresh = tenacity.retry(  # Reads, decides and commits anew when a record was wr
 read_again = tenacity.retry(  # What a file keeps is kept as it is at the commit.
     retry=tenacity.retry_if_exception_type(Overtaken), stop=tenacity.stop_after_attempt(TRIES), reraise=True
 )
-
-
-@contextlib.contextmanager
-def placed_in(text: str) -> Iterator[None]:
-    """What is wrong with a service gets the lines of its file."""
-    try:
-        yield
-    except InvalidInput as error:
-        placed = tuple(replace(one, line=servicefile.line_of(text, one.key)) for one in error.problems)
-        raise InvalidInput(str(error), problems=placed, hint=error.hint) from error

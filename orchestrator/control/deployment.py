@@ -65,10 +65,10 @@ def check(
 
     What the service has already (`before`) it keeps: its VIP, wherever VIPs are taken from by now, and its size.
     """
+    _check_records(spec)
     service = service_of(spec.name)
     if faults := (*servicefile.role_faults(spec.roles), *computer_faults(service, spec.roles)):
         raise InvalidInput(faults[0].message, problems=faults, hint=faults[0].hint)
-    _check_records(spec)
     for other in others:
         if other.service == service:
             swap.check_alike(spec, other)
@@ -110,17 +110,6 @@ def _check_records(spec: ServiceSpec) -> None:
         fault = f"{len(images)} images; a service may have {IMAGES_MAX}"
         key = f"roles.{list(images.values())[IMAGES_MAX]}.image"
         raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="make it several services"),))
-
-
-def check_room(spec: ServiceSpec, present: Mapping[InstanceName, Instance]) -> None:
-    """Raises Conflict when the service's network has not an address for each: those that leave have theirs still."""
-    wanted = {instance_name(spec.name, role.name, index) for role in spec.roles for index in range(role.instances)}
-    room = addressing.LAST_HOST - addressing.FIRST_HOST + 1
-    if len(wanted | present.keys()) > room:
-        raise Conflict(
-            f"no address is left for {len(wanted | present.keys())} instances of service {spec.name}",
-            hint=f"a service has room for {room} instances: scale down or use another service",
-        )
 
 
 def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: float) -> list[Instance]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions, slots
-from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, placed_in, read_again
+from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, read_again
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Noun
 from orchestrator.control.present import Present
@@ -101,7 +101,7 @@ class Control(Swapping):
         """
         memory = Memory(self._present, slot)
         spec = self._parsed(text, memory)
-        with placed_in(text):
+        with servicefile.placed_in(text):
             return self.apply_spec(spec, slot=slot, dry_run=dry_run, expected=expected, by=by, memory=memory)
 
     def _parsed(self, text: str, memory: Memory) -> ServiceSpec:
@@ -122,7 +122,7 @@ class Control(Swapping):
             for text in texts:
                 try:
                     spec = self._in_slot(self._parsed(text, Memory(self._present, slot)), slot)
-                    with placed_in(text):
+                    with servicefile.placed_in(text):
                         plan = self._planned(spec, None, planned, slot=slot)
                 except VmroleError as error:
                     found.append(error)
@@ -227,10 +227,11 @@ class Control(Swapping):
         stale += [one for one in failed if one not in stale]
         asking.check_staying(spec, present.values())
         left = [one for one in stale if not deployment.wished_anew(one, spec) and not one.goal.protected]
+        spared = asking.left_as_they_are(spec, present.values())
         changes = difference(old.spec if old else None, spec) + unfinished(left, spec.upgrade)
         if changes:
-            changes += asking.left_as_they_are(spec, present.values())
-            deployment.check_room(spec, present)
+            changes += spared
+            addressing.check_room(spec, present)
         if old is None:
             taken = [one.network for one in others]
             network = addressing.allocate_network(spec.name, self._capacity.pool, taken, self._capacity.routed())

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from orchestrator.errors import Conflict, InvalidInput, Problem
-from orchestrator.model import BRIDGE_PREFIX, MAC_PREFIX, TAP_PREFIX, Nic, ServiceNetwork
+from orchestrator.model import (
+    BRIDGE_PREFIX,
+    MAC_PREFIX,
+    TAP_PREFIX,
+    InstanceName,
+    Nic,
+    ServiceNetwork,
+    ServiceSpec,
+    instance_name,
+)
 
 SERVICE_PREFIX = 24
 FIRST_HOST = 10  # .1 is the host itself; .2 to .9 stay free for what a service may once need
@@ -47,6 +56,17 @@ def allocate_network(
         f"no private network is left for service {service} in {pool}",
         hint="delete a service, or set a network_pool that is larger or that no route of the host leads into",
     )
+
+
+def check_room(spec: ServiceSpec, present: Collection[InstanceName]) -> None:
+    """Raises Conflict when the service's network has not an address for each: those that leave have theirs still."""
+    wanted = {instance_name(spec.name, role.name, index) for role in spec.roles for index in range(role.instances)}
+    number, room = len(wanted.union(present)), LAST_HOST - FIRST_HOST + 1
+    if number > room:
+        raise Conflict(
+            f"no address is left for {number} instances of service {spec.name}",
+            hint=f"a service has room for {room} instances: scale down or use another service",
+        )
 
 
 class TakenNics:

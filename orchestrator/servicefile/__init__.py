@@ -7,7 +7,9 @@ images, secrets and records that it names are looked up in a step of its own, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import Image, ServiceSpec
@@ -51,3 +53,13 @@ def line_of(source: str, key: str) -> int | None:
         return line_in(read_tree(source)[0], key)
     except InvalidInput:
         return None
+
+
+@contextlib.contextmanager
+def placed_in(text: str) -> Iterator[None]:
+    """What is wrong with a service gets the lines of its file."""
+    try:
+        yield
+    except InvalidInput as error:
+        placed = tuple(replace(one, line=line_of(text, one.key)) for one in error.problems)
+        raise InvalidInput(str(error), problems=placed, hint=error.hint) from error
