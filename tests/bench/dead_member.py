@@ -19,7 +19,7 @@ from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import Standing
 from tests.world.endpoints import ADDRESSES, HTTP, ONE, ZERO, member, patiently
-from tests.world.waiting import until
+from tests.world.waiting import comes_true, until
 
 ROUNDS = 7
 WITHIN_S = 60.0
@@ -88,9 +88,7 @@ def out_of_the_pool_s(*, silent: bool) -> list[float]:
                 if not silent:
                     service.__exit__()
                 began = time.monotonic()
-                while stands(balancer) is not Standing.DOWN:
-                    assert time.monotonic() < began + WITHIN_S, "it stays in the pool"
-                    time.sleep(LOOK_S)
+                assert comes_true(lambda: stands(balancer) is Standing.DOWN, WITHIN_S, LOOK_S), "it stays in the pool"
                 taken.append(time.monotonic() - began)
             patiently(lambda: balancer.leave(ZERO))
     return taken

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 from orchestrator.client.client import Client
 from orchestrator.drivers.store.sqlite import SqliteStore
 from tests.world import fleet
+from tests.world.waiting import comes_true, until
 
 SIZES = (100, 1_000, 10_000)
 SPEED = 5.0  # of the world, where something is deployed or restarted
@@ -117,10 +118,7 @@ class Fleet:
 
     def until(self, there: Callable[[], bool], *, every_s: float = 0.1) -> None:
         """Waits for it."""
-        deadline_s = time.monotonic() + SETTLED_WITHIN_S
-        while not there():
-            assert time.monotonic() < deadline_s, f"not within {SETTLED_WITHIN_S:g} s"
-            time.sleep(every_s)
+        assert comes_true(there, SETTLED_WITHIN_S, every_s), f"not within {SETTLED_WITHIN_S:g} s"
 
     def cost_of(self, what: Callable[[], None], service: str) -> Cost:
         """What it costs of the processor, without what the others would have cost anyhow."""
@@ -308,10 +306,13 @@ def watchers(whole: Fleet, number: int) -> Iterator[None]:
         thread.start()
         connections.append(connection)
         threads.append(thread)
-    before = 0
-    while not taken[0] or taken[0] - before > SIGNS_OF_LIFE_BYTES * number:  # All of them are told first.
+
+    def quiet() -> bool:
         before = taken[0]
         time.sleep(3.0)
+        return 0 < taken[0] <= before + SIGNS_OF_LIFE_BYTES * number
+
+    until(quiet, SETTLED_WITHIN_S, what="all of them to be told")
     try:
         yield
     finally:

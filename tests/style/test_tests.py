@@ -77,6 +77,30 @@ def waits(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef) and node.name in {"until", "wait_until", "comes_true", "eventually"}
 
 
+# What is measured there is disturbed by each look, or has no tests beside it.
+WAIT_BY_THEMSELVES = {"bench/floor.py", "bench/first_answer.py"}
+
+
+def test_who_waits_does_so_by_the_one_that_all_have() -> None:
+    """A loop that sleeps between two looks has no end, or says nothing at it."""
+    paths = [path for ring in ("world", "unit", "bench") for path in sorted((TESTS / ring).rglob("*.py"))]
+    loops = {path.relative_to(TESTS).as_posix() for path in paths if sleeps_in_a_loop(path.read_text())}
+    assert loops == {"world/waiting.py", *WAIT_BY_THEMSELVES}
+
+
+def test_a_loop_of_ones_own_is_seen() -> None:
+    """With whatever condition; a server that answers slowly waits for nothing."""
+    own = "import time\nwhile not there():\n    time.sleep(0.1)\n"
+    server = "import time\nwhile True:\n    with accept() as talk:\n        time.sleep(1)\n"
+    assert (sleeps_in_a_loop(own), sleeps_in_a_loop(server)) == (True, False)
+
+
+def sleeps_in_a_loop(text: str) -> bool:
+    """Whether a `while` has a sleep among its own statements."""
+    loops = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.While)]
+    return any(ast.unparse(step).startswith("time.sleep(") for loop in loops for step in loop.body)
+
+
 def test_the_unit_tests_mirror_the_packages() -> None:
     """Each folder of tests/unit is called as the package that it is about."""
     product = {path.parent.relative_to(REPOSITORY / "orchestrator") for path in packages("orchestrator")}

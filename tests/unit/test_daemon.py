@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from orchestrator.host.config import Config
 from orchestrator.ports import Document
 from tests.world.daemons import UP_S, configured
 from tests.world.fabric import Fabric, web_role
+from tests.world.waiting import comes_true
 
 DAEMON = (sys.executable, "-m", "orchestrator.cli", "daemon", "--config")
 
@@ -97,10 +97,9 @@ def test_a_strict_umask_locks_nobody_out(place: Path) -> None:
     (place / "state").chmod(0o711)
     with subprocess.Popen([*DAEMON, str(file)], umask=0o077, stderr=subprocess.PIPE) as daemon:
         try:
-            end = time.monotonic() + UP_S
-            while not _answers(place / "run" / "vmrole.sock"):
-                assert (daemon.poll(), time.monotonic() < end) == (None, True)
-                time.sleep(0.1)
+            socket_ = place / "run" / "vmrole.sock"
+            up = comes_true(lambda: daemon.poll() is not None or _answers(socket_), UP_S)
+            assert (daemon.poll(), up) == (None, True)
             modes = {str(path.relative_to(place)): _mode(path) for path in place.rglob("*")}
         finally:
             daemon.send_signal(signal.SIGTERM)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 
 from orchestrator.errors import Transient
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Seat
 from orchestrator.ports import Balancer
+from tests.world.waiting import comes_true
 
 # Loopback is a /8: each run of the tests has a corner of its own, so that two at a time do not meet.
 CORNER = f"127.{1 + os.getpid() // 250 % 250}.{os.getpid() % 250}"
@@ -29,16 +29,18 @@ def member(name: InstanceName, *pools: PoolName) -> Member:
 
 def patiently(call: Callable[[], None], within_s: float = 5.0) -> None:
     """As the reconciler does it: again while the world says that waiting helps."""
-    end = time.monotonic() + within_s
-    while True:
+    troubles: list[Transient] = []
+
+    def works() -> bool:
         try:
             call()
-        except Transient:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+        except Transient as error:
+            troubles.append(error)
+            return False
+        return True
+
+    if not comes_true(works, within_s):
+        raise troubles[-1]
 
 
 def looked(balancer: Balancer) -> dict[InstanceName, Seat]:

@@ -24,7 +24,7 @@ from orchestrator.model import DiskBus, Firmware, Hardware, Os
 from orchestrator.model.intake import Intake
 from tests.world.api_daemon import SHOP, Daemon, exchange
 from tests.world.disk_files import SIZE, Vhd, content, dynamic
-from tests.world.waiting import until
+from tests.world.waiting import comes_true, until
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def nothing_is_left(daemon: Daemon) -> bool:
     """Whether neither a record, an image nor a copy is there."""
-    end = time.monotonic() + 10
-    while any(daemon.layout.incoming.iterdir()) and time.monotonic() < end:
-        time.sleep(0.02)
+    comes_true(lambda: not any(daemon.layout.incoming.iterdir()), 10)
     files = [*daemon.layout.incoming.iterdir(), *daemon.layout.images.iterdir()]
     return not files and daemon.images.all() == []
 
@@ -113,9 +111,7 @@ def test_an_upload_does_not_hold_up_the_end(
         raw.settimeout(10)
         raw.connect(str(daemon.socket))
         raw.sendall(head + disk[:1000])
-        end = time.monotonic() + 10
-        while not any(daemon.layout.incoming.iterdir()) and time.monotonic() < end:
-            time.sleep(0.02)
+        until(lambda: any(daemon.layout.incoming.iterdir()), 10)
         daemon.server.stop()
         assert b" 503 " in raw.recv(65_536)
         assert nothing_is_left(daemon)
@@ -130,21 +126,20 @@ def test_uploads_have_a_limit(daemon: Daemon, disk: bytes) -> None:
         for raw in (first, second):
             raw.connect(str(daemon.socket))
             raw.sendall(head + disk[:1000])
-        end = time.monotonic() + 10
-        while len([*daemon.layout.incoming.iterdir()]) < 2 and time.monotonic() < end:
-            time.sleep(0.02)
+        until(lambda: len([*daemon.layout.incoming.iterdir()]) == 2, 10)
         with pytest.raises(Busy, match="2 uploads"):
             daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="third"))
         assert daemon.client().images() == []
     assert nothing_is_left(daemon)
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
+    added: list[list[str]] = []
+
+    def adds() -> bool:
         with contextlib.suppress(Busy):
-            assert daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="third"))["names"] == [
-                "third"
-            ]
-            return
-    pytest.fail("no place became free")
+            added.append(daemon.client().add_image([(io.BytesIO(disk), len(disk))], Intake(name="third"))["names"])
+        return bool(added)
+
+    until(adds, 10, what="a place that becomes free")
+    assert added == [["third"]]
 
 
 def test_a_refusal_reaches_a_client_that_is_still_sending(daemon: Daemon, disk: bytes) -> None:
@@ -199,9 +194,7 @@ def test_what_is_on_its_way_is_told(daemon: Daemon, disk: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(daemon.socket))
         raw.sendall(head + disk)
-        end = time.monotonic() + 10
-        while not [one for one in daemon.client().arrivals() if one["copied_bytes"]] and time.monotonic() < end:
-            time.sleep(0.02)
+        until(lambda: any(one["copied_bytes"] for one in daemon.client().arrivals()), 10)
         (arrival,) = daemon.client().arrivals()
     assert (arrival["name"], arrival["step"], arrival["percent"]) == ("slow", "copying", None)
     assert arrival["copied_bytes"] > 0
@@ -232,9 +225,7 @@ def test_a_conversion_does_not_hold_up_the_end(
     with Daemon(tmp_path) as running:
         client = threading.Thread(target=wait)
         client.start()
-        end = time.monotonic() + 20
-        while not started.exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        until(started.exists, 20)
         assert running.client().arrivals()[0]["step"] == "converting"
         running.server.stop()
         client.join(10)
@@ -291,15 +282,10 @@ def test_a_client_that_goes_away_gets_no_image(
         with socket.socket(socket.AF_UNIX) as raw:
             raw.connect(str(running.socket))
             raw.sendall(head + data)
-            end = time.monotonic() + 60
-            while not started.exists() and time.monotonic() < end:
-                time.sleep(0.02)
+            until(started.exists, 60)
             assert running.client().arrivals()[0]["step"] == "converting"
         assert nothing_is_left(running)
-        end = time.monotonic() + 60
-        while running.client().arrivals() and time.monotonic() < end:
-            time.sleep(0.02)
-        assert running.client().arrivals() == []
+        until(lambda: running.client().arrivals() == [], 60)
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
@@ -309,7 +295,5 @@ def test_a_file_that_shrinks_while_it_is_sent_is_told_at_once(daemon: Daemon, di
         daemon.client().add_image([(io.BytesIO(disk[:100_000]), len(disk))], Intake(name="micro"))
     assert str(len(disk)) in str(caught.value)
     assert nothing_is_left(daemon)
-    end = time.monotonic() + 10
-    while daemon.client().arrivals() and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: daemon.client().arrivals() == [], 10)
     assert daemon.client().images() == []

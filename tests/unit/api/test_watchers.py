@@ -8,7 +8,6 @@ import json
 import logging
 import random
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
@@ -25,6 +24,7 @@ from orchestrator.model import Event, Instance, Progress, Service, Verb
 from orchestrator.model.cause import recorded
 from orchestrator.ports import Change, Document
 from tests.world.fabric import Fabric, web_role
+from tests.world.waiting import until
 
 ROOT = 0
 WITHIN_S = 60.0
@@ -350,8 +350,7 @@ def test_an_operation_of_long_ago_ends_its_watch_at_once(fabric: Fabric) -> None
 def test_the_thread_ends_with_the_last_watch(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
     """And is there again for the next."""
     monkeypatch.setattr(sse, "LOOK_EVERY_S", 0.02)
-    while threads():  # Those of other tests end within their last look.
-        time.sleep(0.05)
+    until(lambda: not threads(), what="the last look of the threads of other tests")
 
     async def test() -> None:
         watchers = Watchers(fabric.control)

@@ -25,6 +25,7 @@ from orchestrator.model import Incarnation, InstanceName, Phase
 from tests.world.api_daemon import SHOP, Daemon
 from tests.world.command_line import Run
 from tests.world.places import REPOSITORY
+from tests.world.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -285,9 +286,7 @@ def test_a_rollout_that_is_superseded_is_a_conflict(run: Run, daemon: Daemon, tm
         text=True,
         env=os.environ | {"VMROLE_SOCKET": str(daemon.socket)},
     ) as first:
-        end = time.monotonic() + 30
-        while not any(one.service == "race" for one in daemon.control.operations()) and time.monotonic() < end:
-            time.sleep(0.02)
+        until(lambda: any(one.service == "race" for one in daemon.control.operations()), 30)
         file.write_text(newer)
         assert run("apply", "-f", str(file))[0] == 0
         daemon.world.faults.services_never_start.clear()
@@ -334,9 +333,7 @@ def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -
         env=os.environ | {"VMROLE_SOCKET": str(daemon.socket)},
     ) as watch:
         assert watch.stdout is not None
-        end = time.monotonic() + 30
-        while daemon.app.state.watchers.places.taken == 0 and time.monotonic() < end:
-            time.sleep(0.02)
+        until(lambda: daemon.app.state.watchers.places.taken > 0, 30)
         assert run("apply", "-f", file)[0] == 0
         phases = []
         killer = threading.Timer(60, watch.kill)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import venv
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from packaging.utils import canonicalize_name
 from orchestrator import __version__
 from tests.world.daemons import UP_S, configured
 from tests.world.places import REPOSITORY
+from tests.world.waiting import SELDOM_S, comes_true
 
 ANSWERS = REPOSITORY / "tests" / "golden" / "answers" / "generalized.xml"
 AZURE = REPOSITORY / "tests" / "golden" / "azure"
@@ -156,12 +156,13 @@ def test_the_daemon_of_the_wheel_starts(installed: Path, tmp_path_factory: pytes
         file = configured(place)
         with subprocess.Popen([installed / "vmrole", "daemon", "--config", file], cwd=place) as daemon:
             try:
-                end = time.monotonic() + UP_S
-                while vmrole(
-                    installed, place, "--socket", str(place / "run" / "vmrole.sock"), "get", "services"
-                ).returncode:
-                    assert (daemon.poll(), time.monotonic() < end) == (None, True)
-                    time.sleep(0.2)
+                asks = ("--socket", str(place / "run" / "vmrole.sock"), "get", "services")
+                up = comes_true(
+                    lambda: daemon.poll() is not None or not vmrole(installed, place, *asks).returncode,
+                    UP_S,
+                    SELDOM_S,
+                )
+                assert (daemon.poll(), up) == (None, True)
             finally:
                 daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(UP_S) == 0
