@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
+
+MessageKind = Literal["instance", "gone", "operation", "event", "gap", "current", "again", "end"]
+"""What a message says of its value. "gap": an event that tells of those left out; "current": how many there were when
+the watch began, all of which have been told; "again": what was told before is void; "end": none follows.
+"""
 
 _JSON: dict[type[Any], TypeAdapter[Any]] = {}
 
@@ -19,7 +24,7 @@ class Frame:
     last: bool = False
 
 
-def frame(kind: str, value: object, *, number: int = 0) -> Frame:
+def frame(kind: MessageKind, value: object, *, number: int = 0) -> Frame:
     """A message of this kind with a value to be shown as JSON, which holds no line ends."""
     if type(value) not in _JSON:
         _JSON[type(value)] = TypeAdapter(type(value))

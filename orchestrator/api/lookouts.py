@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
-from orchestrator.api.frames import Frame, frame
+from orchestrator.api.frames import Frame, MessageKind, frame
 from orchestrator.api.views import view_instance
 from orchestrator.control.queries import by_role_and_number
 from orchestrator.control.requests import Control
@@ -139,7 +139,7 @@ class OperationLookout:
         return "instance" if after else "gone"
 
 
-def frame_of(instance: Instance, control: Control, kind: str = "instance") -> Frame:
+def frame_of(instance: Instance, control: Control, kind: MessageKind = "instance") -> Frame:
     """An instance as it is shown."""
     return frame(kind, view_instance(instance, control.service_of(instance)))
 

@@ -175,7 +175,7 @@ def _in_time(rows: Mapping[str, wire.InstanceView], is_there: Test) -> Iterator[
         raise WaitedTooLong(told, hint=hint) from error
 
 
-def _take(rows: dict[str, wire.InstanceView], kind: str, value: Json, progress: Progress) -> bool:
+def _take(rows: dict[str, wire.InstanceView], kind: wire.MessageKind, value: Json, progress: Progress) -> bool:
     """Notes a message of a watch; whether the rows are complete from now on."""
     if kind == "instance":
         rows[value["name"]] = value

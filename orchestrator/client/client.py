@@ -329,7 +329,7 @@ class Client:
         found: wire.TokenView = self.call("DELETE", f"/v1/tokens/{transport.part(name)}")
         return found
 
-    # Watching: kinds and values are those of api.sse; ("again", None, "") says that what was told before is void.
+    # Watching: kinds and values are those of api.frames; ("again", None, "") says that what was told before is void.
 
     def watch_instances(
         self, subject: str = "", *, labels: str = "", until: float | None = None

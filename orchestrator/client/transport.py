@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, BinaryIO
 
+    from orchestrator.client import wire
     from orchestrator.errors import VmroleError
 
     Json = Any  # what json.loads gives; the client's methods say what it is
-    Message = tuple[str, Json, str]  # kind, value, id
+    Message = tuple[wire.MessageKind, Json, str]  # kind, value, id
 
 READ_WITHIN_S = 45.0  # a watch says something every 15 s
 RETRY_EVERY_S = 0.05
@@ -157,7 +158,8 @@ def save(answer: Answer, target: BinaryIO) -> None:
 
 def messages(connection: socket.socket, stream: BinaryIO, until: float | None) -> Iterator[Message]:
     """The events of one connection, until it ends."""
-    kind, value, number = "", b"", ""
+    kind: wire.MessageKind | None = None
+    value, number = b"", ""
     while True:
         if until is not None:
             connection.settimeout(max(0.001, min(READ_WITHIN_S, until - clock.monotonic_s())))
@@ -173,14 +175,14 @@ def messages(connection: socket.socket, stream: BinaryIO, until: float | None) -
             return
         key, _, rest = line.rstrip(b"\r\n").partition(b": ")
         if key == b"event":
-            kind = rest.decode()
+            kind = rest.decode()  # type: ignore[assignment] # A newer daemon's may be another, which nobody heeds.
         elif key == b"id":
             number = rest.decode()
         elif key == b"data":
             value = rest
         elif not key and kind:
             yield kind, json.loads(value, object_hook=Told), number
-            kind, value = "", b""
+            kind, value = None, b""
 
 
 def reading(source: BinaryIO, size_bytes: int, progress: Callable[[int], None]) -> Iterator[bytes]:

@@ -673,3 +673,5 @@ class Wish(TypedDict):
     subject: str
     together: NotRequired[int | None]
     labels: NotRequired[str]
+
+MessageKind = Literal["instance", "gone", "operation", "event", "gap", "current", "again", "end"]

@@ -7,11 +7,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from orchestrator.api.app import create_app, description
+from orchestrator.api.frames import MessageKind
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.present import Present
@@ -54,8 +55,11 @@ def text(value: dict[str, Any]) -> str:
 
 def types(value: dict[str, Any]) -> str:
     """As the client's type checker has them, in the form of all our files."""
+    kinds = ", ".join(f'"{kind}"' for kind in get_args(MessageKind))  # of a watch, which OpenAPI has no words for
     ruff = [str(Path(sys.executable).parent / "ruff"), "format", "--stdin-filename", str(TYPES), "-"]
-    return subprocess.run(ruff, input=stub(value), capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ruff, input=f"{stub(value)}\nMessageKind = Literal[{kinds}]\n", capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")
