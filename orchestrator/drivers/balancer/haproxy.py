@@ -59,7 +59,7 @@ class HaproxyBalancer:
         self._surroundings = surroundings
         self._lock = threading.RLock()
         self._refused: dict[PoolName, str] = {}
-        self._check_at: dict[tuple[PoolName, InstanceName], float] = {}  # members whose first check is put off
+        self._shaped: Sequence[Frontend] | None = None  # as every turn of a service asks for them anew
         self._renewed = False  # whether what runs is of this version of ours, and of the installed HAProxy
         self._seen = Snapshot(wake, clock)
         self._stack = contextlib.ExitStack()
@@ -71,7 +71,7 @@ class HaproxyBalancer:
             except WorldError as error:  # Guests can be looked after without it, and the watcher goes on trying.
                 log.warning("%s", error)
         self._stack.enter_context(
-            watching("HAProxy", self.revive_in_turn, self.look, clock=self._clock, join_s=STOP_S)
+            watching("HAProxy", self.revive_in_turn, self.look_in_time, clock=self._clock, join_s=STOP_S)
         )
         return self
 
@@ -94,10 +94,13 @@ class HaproxyBalancer:
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer. Permanent when HAProxy refuses them; what there was goes on then."""
+        if frontends is self._shaped and self.process.pid() is not None:
+            return
         wanted = tuple(sorted(frontends, key=lambda frontend: frontend.pool))
         with self._turn():
+            self._shaped = None
             if wanted and wanted == self.desired.shape.frontends and self.process.pid() is not None:
-                self._refused = {}
+                self._refused, self._shaped = {}, frontends
                 return
             self._certificates.renew(wanted)
             self._refused = self._refusals(wanted)
@@ -175,7 +178,8 @@ class HaproxyBalancer:
 
     def glance(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer. Of the last look at all of them, which is one for everybody."""
-        return self.seats().get(name)
+        seen = self._seen.recent()
+        return (self.seats() if seen is None else seen).get(name)
 
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer. Busy during a reload: connections to the worker that goes would not be counted."""
@@ -252,16 +256,7 @@ class HaproxyBalancer:
     def _add(self, pool: PoolName, member: Member, address: str, frontend: Frontend, count: int) -> None:
         name, options = member.name, haproxy_config.server_options(frontend, count, member)
         delay_s = (frontend.probe and frontend.probe.initial_delay_s) or 0.0
-        self.members.add(pool, name, address, options, checked=not delay_s)
-        if delay_s:
-            self._check_at[pool, name] = self._clock.monotonic_s() + delay_s
-
-    def _check_due(self) -> None:
-        """Begins the checks of those for whom it is time."""
-        for (pool, name), at in list(self._check_at.items()):
-            if self._clock.monotonic_s() >= at:
-                self.members.check(pool, name)
-                self._check_at.pop((pool, name))
+        self.members.add(pool, name, address, options, check_in_s=delay_s)
 
     def _try_leave(self, name: InstanceName) -> str:
         """ "" when the member is out; else what still holds it. The turn of others comes in between."""
@@ -276,7 +271,7 @@ class HaproxyBalancer:
                     if (holds := self.members.try_remove(pool, name)) != "":
                         return holds
                 self.members.cut_old(name)
-            self._check_at = {key: at for key, at in self._check_at.items() if key[1] != name}
+            self.members.forget(name)
             self._seen.note(name, None)
             return ""
 
@@ -320,14 +315,20 @@ class HaproxyBalancer:
             if self.process.pid() is None:
                 self._seen.take({})
                 return {}
-            self._check_due()
             return self._seen.take(judged(self.desired.shape, self.members.seats()))
+
+    def look_in_time(self) -> None:
+        """As `look`, as often as so many members bear it."""
+        if self._seen.is_due():
+            self.look()
 
     def revive_in_turn(self) -> None:
         """As `revive`, when nobody else is at it."""
         with self._turn():
             self.revive()
             self._renew_certificates()
+            if self.process.pid() is not None:
+                self.members.check_due()
 
     def _renew_certificates(self) -> None:
         """Looks at the secrets of those that run, and reloads where one has changed. No connection is lost by it."""
@@ -351,6 +352,7 @@ class HaproxyBalancer:
             return
         if self.process.pid() is None:
             log.warning("HAProxy does not run; starting it with %d members", len(shape.members))
+            self._seen.clear()
             self.load(shape)
         elif not self._renewed:
             self._renew(shape)
@@ -384,8 +386,7 @@ class HaproxyBalancer:
         self.process.load(text)
         self._certificates.sweep(shape.frontends)
         self.members.teach(clients)
-        for pool, name in self._check_at:
-            self.members.check_later(pool, name)
+        self.members.put_checks_off()
 
     def _text(self, shape: Shape) -> str:
         """Without an endpoint whose certificate is nowhere any more: the others are served."""

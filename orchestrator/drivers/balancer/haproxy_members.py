@@ -56,6 +56,7 @@ class Members:
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime = runtime
         self._clock = clock
+        self._check_at: dict[tuple[PoolName, InstanceName], float] = {}  # those whose first check is put off
 
     # Looking ---------------------------------------------------------------------------------------------------
 
@@ -99,29 +100,43 @@ class Members:
 
     # Changing --------------------------------------------------------------------------------------------------
 
-    def add(self, pool: PoolName, name: InstanceName, address: str, options: str, *, checked: bool = True) -> None:
-        """Puts the member into the pool, ready for traffic. Busy when HAProxy does not show it then.
+    def add(self, pool: PoolName, name: InstanceName, address: str, options: str, *, check_in_s: float = 0.0) -> None:
+        """Puts the member into the pool, ready for traffic, and has it checked from then on (seconds).
 
-        It is not `checked` before `check` says so.
+        Busy when HAProxy does not show it then.
         """
         answer = self._runtime.ask(f"add server {pool}/{name} {address} {options}")
         if "registered" not in answer and "exists" not in answer:
             raise Busy(f"HAProxy does not take {name} into {pool}: {answer}")
-        if checked:
+        if not check_in_s:
             self.check(pool, name)
         self._runtime.ask(f"enable server {pool}/{name}")
         row = self.rows_of(name, [pool]).get((pool, name))
         if row is None or not is_at(row.addr, address):
             raise Busy(f"HAProxy shows {name} in {pool} as {row.addr if row else 'absent'}, not {address}")
+        if check_in_s:
+            self._check_at[pool, name] = self._clock.monotonic_s() + check_in_s
 
     def check(self, pool: PoolName, name: InstanceName) -> None:
         """Begins the member's checks."""
         self._runtime.ask(f"enable health {pool}/{name}")
 
-    def check_later(self, pool: PoolName, name: InstanceName) -> None:
-        """Puts off checks that a reload has begun; the member counts as up, whatever the first one said."""
-        self._runtime.ask(f"disable health {pool}/{name}")
-        self._runtime.ask(f"set server {pool}/{name} health up")
+    def check_due(self) -> None:
+        """Begins the checks of those for whom it is time."""
+        for (pool, name), at in list(self._check_at.items()):
+            if self._clock.monotonic_s() >= at:
+                self.check(pool, name)
+                self._check_at.pop((pool, name))
+
+    def put_checks_off(self) -> None:
+        """Those that a reload has begun too early; the members count as up, whatever the first ones said."""
+        for pool, name in self._check_at:
+            self._runtime.ask(f"disable health {pool}/{name}")
+            self._runtime.ask(f"set server {pool}/{name} health up")
+
+    def forget(self, name: InstanceName) -> None:
+        """The member has left: no check of it is still to begin."""
+        self._check_at = {key: at for key, at in self._check_at.items() if key[1] != name}
 
     def teach(self, clients: Clients) -> None:
         """Has a new worker remember what `clients` has told of the one before."""

@@ -113,11 +113,10 @@ class HaproxyProcess:
         A reload takes the pid file away and writes it anew with the same number: whoever was the master is it while
         it lives.
         """
-        for one in (self._known, self._noted()):
-            if one is not None and self._is_ours(one):
-                self._known = one
-                return one
-        return None
+        if self._known is None or not self._is_ours(self._known):
+            noted = self._noted()
+            self._known = noted if noted is not None and self._is_ours(noted) else None
+        return self._known
 
     def _noted(self) -> int | None:
         noted = _text_of(self._pid_file).strip()

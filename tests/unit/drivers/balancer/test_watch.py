@@ -65,3 +65,38 @@ def test_a_start_that_failed_is_tried_again_later(*, fails: bool) -> None:
     pauses_s = [after - before for before, after in itertools.pairwise(looked_at[:3])]
     wanted_s = watch.START_AGAIN_S if fails else watch.ALIVE_EVERY_S
     assert pauses_s == pytest.approx([wanted_s, wanted_s], abs=watch.ALIVE_EVERY_S)
+
+
+@pytest.mark.parametrize(("members", "between_s"), [(1, 0.0), (500, 0.0), (1000, 2.0), (10_000, 20.0)])
+def test_the_more_members_there_are_the_less_often_all_are_looked_at(members: int, between_s: float) -> None:
+    """A look costs so much for each; few are looked at whenever the watch comes by."""
+    clock = HurriedClock()
+    seen = Snapshot(lambda *_: None, clock)
+    assert seen.is_due()
+    seen.take({instance_name("shop", "web", index): SEAT for index in range(members)})
+    assert seen.is_due() is not bool(between_s)
+    clock.time_s += between_s * 0.9
+    assert seen.is_due() is not bool(between_s)
+    clock.time_s += between_s * 0.2
+    assert seen.is_due()
+
+
+def test_who_asks_for_one_member_has_nobody_look_at_all_while_the_watch_does() -> None:
+    """Where it is in trouble, what it has seen says little."""
+    clock = HurriedClock()
+    seen = Snapshot(lambda *_: None, clock)
+    assert seen.recent() is None
+    seen.take({instance_name("shop", "web", index): SEAT for index in range(10_000)})
+    clock.time_s += 20.0 + watch.STALE_S * 0.9
+    assert seen.recent() is not None
+    clock.time_s += watch.STALE_S * 0.2
+    assert seen.recent() is None
+
+
+def test_what_holds_no_more_is_looked_at_again_at_once() -> None:
+    """The endpoints have changed, or the balancer has ended."""
+    seen = Snapshot(lambda *_: None, HurriedClock())
+    seen.take({instance_name("shop", "web", index): SEAT for index in range(MEMBERS)})
+    assert not seen.is_due()
+    seen.clear()
+    assert (seen.is_due(), seen.recent()) == (True, None)
