@@ -10,7 +10,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, Literal, TypedDict
 
 from orchestrator.model import AnswerFormat, Deadlines, Os
 from orchestrator.model.phase import FIRST, Traits, traits_of
@@ -21,6 +21,36 @@ ROOM = 3.0  # A suggested deadline is so many times what the slowest canary took
 LEAST_S = 60.0
 GENERATIONS = 3  # the first deployment and two reimages
 CANARY = "canary"
+
+
+# As the API tells of them, and no more than is read here: the client's own types have these keys and others.
+
+
+class Told(TypedDict):
+    """A line of the canary's ledger; see model.Event. An empty phase: it tells of none."""
+
+    at_s: float
+    phase: str
+    generation: int
+    boot: int
+
+
+class Tested(TypedDict):
+    """The image that is tested; see model.Image."""
+
+    sha256: str
+    os: Literal["linux", "windows"]
+    answers: Literal["nocloud", "configdrive", "unattend", "none"]
+
+
+class Heard(TypedDict):
+    """What the agent said of itself and of its guest; see model.Agent."""
+
+    host_name: str
+    system: str
+    version: str
+    forbidden: list[str]
+    marks: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +77,7 @@ class Observation:
     advice: str = ""
 
 
-def service_file(
-    service: str, image: Mapping[str, Any], *, vcpus: int, memory: str, within: str = "", answers: str = ""
-) -> str:
+def service_file(service: str, image: Tested, *, vcpus: int, memory: str, within: str = "", answers: str = "") -> str:
     """A service of one instance without endpoints: it runs off rotation. `answers` is YAML, as below `answers:`.
 
     Its guest may take much longer to shut down than those of a role that says nothing: that is to be measured.
@@ -71,7 +99,7 @@ def service_file(
     return "\n".join(lines) + "\n"
 
 
-def laps(events: Iterable[Mapping[str, Any]]) -> list[Lap]:
+def laps(events: Iterable[Told]) -> list[Lap]:
     """One for each generation that came to serve; `events` are the canary's, oldest first (see model.Event).
 
     An event tells of the phase that was entered at its time. What came before the overlay, the stop and the erasing
@@ -79,7 +107,7 @@ def laps(events: Iterable[Mapping[str, Any]]) -> list[Lap]:
     """
     found: list[Lap] = []
     phases_s: dict[str, float] = {}
-    last: Mapping[str, Any] | None = None
+    last: Told | None = None
     for event in events:
         if not event["phase"]:
             continue
@@ -111,7 +139,7 @@ def _with_room(slowest_s: float) -> float:
     return max(LEAST_S, float(math.ceil(ROOM * slowest_s)))
 
 
-def shutdowns_s(events: Iterable[Mapping[str, Any]]) -> list[float]:
+def shutdowns_s(events: Iterable[Told]) -> list[float]:
     """How long each planned stop took (seconds), from the asking to the end of the VM; `events` as for `laps`."""
     found = []
     asked_at_s = None
@@ -126,10 +154,10 @@ def shutdowns_s(events: Iterable[Mapping[str, Any]]) -> list[float]:
 
 
 def findings(
-    image: Mapping[str, Any],
+    image: Tested,
     hostname: str,
-    agents: Sequence[Mapping[str, Any]],
-    events: Sequence[Mapping[str, Any]],
+    agents: Sequence[Heard],
+    events: Sequence[Told],
     restarts: bool,
 ) -> list[Observation]:
     """The verdicts: was the answer file honoured, did setup end, was it the same twice more, what may be asked, what
@@ -169,7 +197,7 @@ def _calls(forbidden: str) -> str:
     return f"forbidden or unknown: {forbidden}" if forbidden else "all that vmrole uses are allowed"
 
 
-def mute(image: Mapping[str, Any]) -> Observation:
+def mute(image: Tested) -> Observation:
     """The verdict on an image whose canary no agent has spoken for: what is missing, and the line that puts it in."""
     return Observation(
         subject="agent",
@@ -190,15 +218,15 @@ _BAKED: Final = (
 )
 
 
-def _has_setup(image: Mapping[str, Any]) -> bool:
-    return bool(image["answers"] != AnswerFormat.NONE)
+def _has_setup(image: Tested) -> bool:
+    return AnswerFormat(image["answers"]) is not AnswerFormat.NONE
 
 
-def _own(image: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> list[Observation]:
+def _own(image: Tested, marks: Sequence[Mapping[str, str]]) -> list[Observation]:
     """Whether each generation has a mark of its own; what two of them share, they have from their image."""
     found = []
     for subject, prefix, advice in _BAKED:
-        if subject == "machine-id" and image["os"] == Os.WINDOWS:
+        if subject == "machine-id" and Os(image["os"]) is Os.WINDOWS:
             continue
         mine = [{kind: mark for kind, mark in one.items() if kind.startswith(prefix)} for one in marks]
         shared = sorted(
@@ -221,7 +249,7 @@ def _own(image: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> list[O
     return found
 
 
-def _shutdown(image: Mapping[str, Any], took_s: Sequence[float]) -> Observation:
+def _shutdown(image: Tested, took_s: Sequence[float]) -> Observation:
     """How long the guest takes to shut down, beside the time that it has in a role that says nothing."""
     within_s = STOP_WITHIN_S[Os(image["os"])]
     if not took_s:
