@@ -26,7 +26,23 @@ WAITS = {
     "orchestrator/drivers/fake/world.py": "it is ports.Clock",
     "orchestrator/drivers/store/memory.py": "whoever watches a store says how long",
     "orchestrator/drivers/store/sqlite.py": "whoever watches a store says how long",
-    "orchestrator/drivers/hypervisor/qmp_watch.py": "the end of an event loop is waited for",
+    "orchestrator/drivers/hypervisor/qmp_watch.py": "an event loop has timers of its own; its end is waited for",
+    "orchestrator/drivers/balancer/prober.py": "the end of its thread is waited for",
+    "orchestrator/drivers/balancer/watch.py": "the end of its thread is waited for",
+    "orchestrator/drivers/tools/libvirt_connection.py": "the end of its thread is waited for",
+    "orchestrator/drivers/tools/netlink.py": "the end of its thread is waited for",
+    "orchestrator/drivers/balancer/haproxy.py": "a lock, which knows no other clock; nothing is judged by it",
+    "orchestrator/drivers/balancer/nftables.py": "a lock, which knows no other clock; nothing is judged by it",
+    "orchestrator/drivers/tools/agent_channel.py": "a lock, which knows no other clock; nothing is judged by it",
+}
+# Who measures by it for the kernel, and what.
+DEADLINES = {
+    "orchestrator/drivers/tools/command.py": "how long a program may take",
+    "orchestrator/drivers/hypervisor/accelerator.py": "how long a QEMU that is tried may take",
+    "orchestrator/drivers/images/confinement.py": "how long a trial is believed; who asks has no clock",
+    "orchestrator/drivers/guest/host_probe.py": "how long a socket may be silent",
+    "orchestrator/drivers/network/vip.py": "how long a neighbour may be silent",
+    "orchestrator/drivers/tools/netlink.py": "how long a burst on a socket may be",
 }
 ONLY_WRITTEN = ("strftime", "strptime", "mktime", "struct_time")  # Times that somebody else has read.
 TIMES = ("localtime", "gmtime")  # likewise, of a time that is given
@@ -109,6 +125,7 @@ def test_time_comes_from_the_clock() -> None:
     texts = {path: (REPOSITORY / path).read_text() for path in daemon_sources()}
     assert {path.as_posix() for path, text in texts.items() if machines_time(text)} == CLOCKS.keys()
     assert {path.as_posix() for path, text in texts.items() if waits(path, text)} == WAITS.keys()
+    assert {path.as_posix() for path, text in texts.items() if "tools.deadline import" in text} == DEADLINES.keys()
 
 
 @pytest.mark.parametrize(
@@ -131,12 +148,26 @@ def test_a_look_at_the_machines_clock_is_seen(line: str) -> None:
     assert not machines_time("time.strftime('%H', time.gmtime(at_s)); datetime.fromtimestamp(at_s, UTC)")
 
 
-@pytest.mark.parametrize("line", ["ending.wait(0.2)", "ending.wait(timeout=PAUSE_S)", "changed.wait_for(true, 5)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ending.wait(0.2)",
+        "ending.wait(timeout=PAUSE_S)",
+        "changed.wait_for(true, 5)",
+        "self._thread.join(IDLE_S * 10)",
+        "thread.join(timeout=join_s)",
+        "lock.acquire(timeout=5)",
+        "loop.call_later(1.0, look)",
+    ],
+)
 def test_a_drivers_wait_by_the_machines_clock_is_seen(line: str) -> None:
-    """Of an event or a condition; one without an end of its own, for what must come, is none, nor is the clock's."""
+    """Of an event or a condition, a thread, a lock or an event loop; one without an end of its own, for what must
+    come, is none, nor is the clock's.
+    """
     driver = Path("orchestrator/drivers/any.py")
     assert waits(driver, line)
     assert not waits(driver, "lost.wait(); clock.wait(changed, 1); self._clock.wait(changed, 1)")
+    assert not waits(driver, "lock.acquire(); thread.join(); ', '.join(names); balancer.join(member)")
 
 
 def machines_time(text: str) -> list[str]:
@@ -161,7 +192,7 @@ def _of_the_machine(node: ast.Attribute) -> bool:
 
 
 def waits(path: Path, text: str) -> list[str]:
-    """Where a driver waits for an event or a condition with an end that the machine's clock says."""
+    """Where a driver waits for something with an end that the machine's clock says."""
     if not path.is_relative_to("orchestrator/drivers"):
         return []
     nodes = ast.walk(ast.parse(text))
@@ -170,9 +201,17 @@ def waits(path: Path, text: str) -> list[str]:
         ast.unparse(call)
         for call in calls
         if isinstance(call.func, ast.Attribute)
-        and call.func.attr in {"wait", "wait_for"}
+        and (call.func.attr in {"wait", "wait_for", "call_later"} or _ends_in_time(call.func.attr, call))
         and ast.unparse(call.func.value).rpartition(".")[2] not in {"clock", "_clock"}
     ]
+
+
+def _ends_in_time(verb: str, call: ast.Call) -> bool:
+    """Whether a thread's end, or a lock, is waited for so long and no longer; strings and balancers join as well."""
+    if any(keyword.arg == "timeout" for keyword in call.keywords):
+        return verb in {"join", "acquire"}
+    names = [node.id for node in ast.walk(call) if isinstance(node, ast.Name)]
+    return verb == "join" and any(name.endswith(("_s", "_S")) for name in names)
 
 
 def test_nothing_of_ours_is_mocked() -> None:
