@@ -41,7 +41,7 @@ DEADLINES = {
     "orchestrator/drivers/hypervisor/accelerator.py": "how long a QEMU that is tried may take",
     "orchestrator/drivers/images/confinement.py": "how long a trial is believed; who asks has no clock",
     "orchestrator/drivers/guest/host_probe.py": "how long a socket may be silent",
-    "orchestrator/drivers/network/vip.py": "how long a neighbour may be silent",
+    "orchestrator/drivers/network/neighbours.py": "how long a neighbour may be silent",
     "orchestrator/drivers/tools/netlink.py": "how long a burst on a socket may be",
 }
 ONLY_WRITTEN = ("strftime", "strptime", "mktime", "struct_time")  # Times that somebody else has read.
