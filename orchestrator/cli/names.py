@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from orchestrator.client.client import Client
+from orchestrator.cli.meant import client_of
 
 WITHIN_S = 1.0  # all that is asked for one press of a key
 
@@ -37,10 +37,9 @@ def _found(ctx: click.Context, kind: str, incomplete: str) -> list[str]:
     from orchestrator.cli.listing import fetch, name_of
     from orchestrator.errors import VmroleError
 
-    socket = ctx.find_root().params.get("socket") or ""
     try:
         with _deadline():
-            rows = fetch(Client(str(socket), connect_within_s=0.0), kind, "")
+            rows = fetch(client_of(ctx, connect_within_s=0.0), kind, "")
     except VmroleError:
         return []
     names = [name_of(kind, row) for row in rows]
@@ -74,10 +73,21 @@ def token(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> l
     """Tokens."""
     from orchestrator.errors import VmroleError
 
-    socket = ctx.find_root().params.get("socket") or ""
     try:
         with _deadline():
-            rows = Client(str(socket), connect_within_s=0.0).tokens()
+            rows = client_of(ctx, connect_within_s=0.0).tokens()
     except VmroleError:
         return []
     return [row["name"] for row in rows if row["name"].startswith(incomplete)]
+
+
+def context(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Contexts of the user's."""
+    from orchestrator.client import contexts, places
+    from orchestrator.errors import VmroleError
+
+    try:
+        known = contexts.load(places.contexts_file())
+    except VmroleError:
+        return []
+    return sorted(name for name in known.by_name if name.startswith(incomplete))

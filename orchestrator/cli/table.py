@@ -9,9 +9,10 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.groups import Group
+from orchestrator.cli.meant import client_of
 from orchestrator.cli.options import examples
 from orchestrator.cli.refusals import statuses
-from orchestrator.client.client import DEFAULT_SOCKET, Client
+from orchestrator.client.places import DEFAULT_SOCKET
 
 # In the order of the help; each lives in the module of its name.
 _VERBS = (
@@ -45,6 +46,7 @@ _VERBS = (
     "import",
     "verify",
     "token",
+    "context",
     "support-bundle",
     "backup",
     "restore",
@@ -89,8 +91,25 @@ class Verbs(Group):
     default="",
     help=f"The daemon's socket; {DEFAULT_SOCKET} unless given.",
 )
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar="VMROLE_SERVER",
+    show_envvar=True,
+    default="",
+    help="A daemon on another host: https://HOST:PORT, with the token in VMROLE_TOKEN, and its certificate, if it "
+    "stands for itself, in the file VMROLE_CA.",
+)
+@click.option(
+    "--context",
+    metavar="NAME",
+    envvar="VMROLE_CONTEXT",
+    show_envvar=True,
+    default="",
+    help="A daemon on another host, as vmrole context add has named it; the one that was chosen unless given.",
+)
 @click.version_option(__version__, prog_name="vmrole", message="%(prog)s %(version)s")
 @click.pass_context
-def vmrole(ctx: click.Context, socket: str) -> None:
+def vmrole(ctx: click.Context, /, **_options: str) -> None:
     """Everything begins here."""
-    ctx.obj = Client(socket)
+    ctx.obj = client_of(ctx)

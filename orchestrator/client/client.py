@@ -6,9 +6,9 @@ As in `transport`, nothing is imported that a successful request does not need.
 from __future__ import annotations
 
 import json
-import os
 
 from orchestrator.client import clock, transport
+from orchestrator.client.asking import Asking
 from orchestrator.client.transport import READ_WITHIN_S
 
 TYPE_CHECKING = False
@@ -17,26 +17,19 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orchestrator.client import wire
-    from orchestrator.client.transport import Json, Message
+    from orchestrator.client.transport import Message
     from orchestrator.model.intake import Intake
 
-DEFAULT_SOCKET = "/run/vmrole/vmrole.sock"
 PRODUCTION: wire.Slot = "production"
 SLOTS: tuple[wire.Slot, ...] = (PRODUCTION, "staging")
-CONNECT_WITHIN_S = 1.0  # a daemon that is being started again is back by then, or says so
 RECONNECT_WITHIN_S = 30.0  # a watch outlives a restart of the daemon
-ANSWER_WITHIN_S = 60.0
 IMAGE_WITHIN_S = 1800.0  # checking an image of many GiB takes minutes
 CONVERT_WITHIN_S = 8 * 3600.0  # longer than the daemon itself lets a conversion take
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
-class Client:
-    """One daemon, by its socket. Every method raises the errors of `orchestrator.errors`."""
-
-    def __init__(self, path: str = "", *, connect_within_s: float = CONNECT_WITHIN_S) -> None:
-        self.path = path or os.environ.get("VMROLE_SOCKET") or DEFAULT_SOCKET
-        self._connect_within_s = connect_within_s
+class Client(Asking):
+    """One daemon: see `asking` for which. Every method raises the errors of `orchestrator.errors`."""
 
     # The nouns
 
@@ -166,13 +159,10 @@ class Client:
     def console_part(self, name: str, most_bytes: int, after: str = "") -> tuple[bytes, str]:
         """The end of the console's log, or what comes first behind a place in it; and the place where that ends."""
         path = f"/v1/instances/{transport.part(name)}/console"
-        request = transport.head("GET", path, {"tail_bytes": most_bytes, "after": after}, {}, 0)
-        with transport.connect(self.path, self._connect_within_s) as connection:
-            connection.settimeout(ANSWER_WITHIN_S)
-            with transport.ask(connection, request) as answer:
-                if answer.status != 200:
-                    transport.decoded(answer)
-                return answer.body(), transport.Told(answer.headers)["console-place"]
+        query = {"tail_bytes": most_bytes, "after": after}
+        return self._taken(
+            "GET", path, query, lambda answer: (answer.body(), transport.Told(answer.headers)["console-place"])
+        )
 
     def begin_command(self, name: str, command: Sequence[str], given: bytes = b"") -> wire.CommandView:
         """Has a program started in a guest; `given` is its standard input."""
@@ -240,13 +230,7 @@ class Client:
 
     def backup(self, target: BinaryIO) -> None:
         """Writes a backup of all records to `target`; raises Unreachable when it ends early."""
-        request = transport.head("POST", "/v1/backup", {}, {}, 0)
-        with transport.connect(self.path, self._connect_within_s) as connection:
-            connection.settimeout(ANSWER_WITHIN_S)
-            with transport.ask(connection, request) as answer:
-                if answer.status != 200:
-                    transport.decoded(answer)
-                transport.save(answer, target)
+        self._taken("POST", "/v1/backup", {}, lambda answer: transport.save(answer, target))
 
     def images(self) -> list[wire.Image]:
         """All images."""
@@ -271,8 +255,8 @@ class Client:
         chunks = (chunk for file, size in files for chunk in transport.reading(file, size, progress))
         headers = {"content-type": "application/octet-stream"}
         total = sum(size for _, size in files)
-        request = transport.head("POST", "/v1/images", intake.query(), headers, total)
-        with transport.connect(self.path, self._connect_within_s) as connection:
+        request = self._head("POST", "/v1/images", intake.query(), headers, total)
+        with self._connected(self._connect_within_s) as connection:
             connection.settimeout(CONVERT_WITHIN_S if intake.convert else IMAGE_WITHIN_S)
             with transport.ask(connection, request, chunks) as answer:
                 found: wire.Image = transport.decoded(answer)
@@ -349,9 +333,9 @@ class Client:
         last_id, connect_within_s, resumes, fruitless = "", self._connect_within_s, False, 0
         while fruitless < _FRUITLESS_MAX:
             headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
-            with transport.connect(self.path, connect_within_s, until) as connection:
+            with self._connected(connect_within_s, until) as connection:
                 connection.settimeout(READ_WITHIN_S)
-                with transport.ask(connection, transport.head("GET", path, query, headers, 0)) as answer:
+                with transport.ask(connection, self._head("GET", path, query, headers, 0)) as answer:
                     if answer.status != 200:
                         transport.decoded(answer)
                     if resumes and not last_id:
@@ -365,32 +349,6 @@ class Client:
             connect_within_s, resumes = RECONNECT_WITHIN_S, True
             clock.pause(transport.RETRY_EVERY_S)
         raise transport.broken("a watch ended again and again")
-
-    # Asking
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, object] | None = None,
-        *,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        raw: bool = False,
-        within_s: float = ANSWER_WITHIN_S,
-    ) -> Json:
-        """One request and the JSON of its answer (None when it has none), or its bytes when `raw`."""
-        request = transport.head(method, path, query or {}, headers or {}, len(body))
-        with transport.connect(self.path, self._connect_within_s) as connection:
-            connection.settimeout(within_s)
-            with transport.ask(connection, request, [body]) as answer:
-                return answer.body() if raw and answer.status == 200 else transport.decoded(answer)
-
-    def _json(self, method: str, path: str, value: object, headers: Mapping[str, str]) -> Json:
-        headers = {"content-type": "application/json", **headers}
-        # A word of the command line may be no text at all: its bytes go as escapes, and nothing is called so.
-        body = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")
-        return self.call(method, path, body=body, headers=headers)
 
 
 def _expecting(expected: int | None) -> dict[str, str]:

@@ -38,7 +38,7 @@ def backup(client: Client, file: Path, config: Path | None) -> None:
         try:
             client.backup(target)
         except Unreachable:
-            if os.geteuid() != 0:
+            if os.geteuid() != 0 or client.host:
                 raise
             _of_no_daemon(target, config)
         seal = _seal(target)

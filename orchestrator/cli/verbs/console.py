@@ -44,11 +44,14 @@ FOLLOW_EVERY_S = 0.5
 )
 @click.pass_obj
 def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, connect: str) -> None:
-    """Attaches the serial console of an instance (end with Ctrl-]); without a terminal, prints its log."""
+    """Attaches the serial console of an instance (end with Ctrl-]); without a terminal, prints its log.
+
+    Of a daemon on another host there is the log alone, also as it goes on: --follow.
+    """
     name = client.instance(instance)["name"]
     if follow:
         _follow(client, name, raw=raw)
-    if not log and sys.stdin.isatty() and sys.stdout.isatty():
+    if not log and not client.host and sys.stdin.isatty() and sys.stdout.isatty():
         try:
             os.execvp("virsh", ["virsh", "--connect", connect, "console", name])  # noqa: S606 - the terminal is its own now
         except OSError as error:

@@ -40,7 +40,7 @@ def inventory(client: Client, listing: bool, host: str | None, user: str | None,
     if host is not None:
         answer: dict[str, Any] = variables(client.instance(host), user)
     else:
-        answer = groups(client.instances(labels=selector or ""), socket.gethostname(), user)
+        answer = groups(client.instances(labels=selector or ""), client.host or socket.gethostname(), user)
     render.show([json.dumps(answer, indent=2, ensure_ascii=False)])
 
 

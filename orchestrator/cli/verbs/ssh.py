@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli import names
 from orchestrator.cli.options import examples
-from orchestrator.cli.verbs.ssh_config import user_option
+from orchestrator.cli.verbs.ssh_config import by_way_of, user_option
 from orchestrator.client import states
 from orchestrator.client.client import Client
 from orchestrator.errors import Conflict, InvalidInput, RequestError
@@ -23,13 +23,17 @@ from orchestrator.errors import Conflict, InvalidInput, RequestError
 @user_option
 @click.pass_obj
 def ssh(client: Client, instance: str, command: tuple[str, ...], user: str | None) -> None:
-    """Runs ssh to an instance: a login, or the COMMAND behind its name. The exit status is ssh's."""
+    """Runs ssh to an instance: a login, or the COMMAND behind its name. The exit status is ssh's.
+
+    With a daemon on another host, ssh goes by way of that host, as whom its own configuration says.
+    """
     found = client.instance(instance)
     if not states.is_there(found["phase"]):
         raise Conflict(
             f"{found['name']} is {found['phase']}: nothing answers there", hint=f"vmrole why {found['name']}"
         )
-    words = ["ssh", "-o", f"HostKeyAlias={found['name']}", "-o", "ProxyJump=none"]
+    # Its address is one of a network that its host alone is in.
+    words = ["ssh", "-o", f"HostKeyAlias={found['name']}", "-o", f"ProxyJump={by_way_of(client)}"]
     if user is not None:
         words += ["-l", user]
     try:

@@ -39,15 +39,21 @@ def ssh_config(client: Client, subject: str, user: str | None) -> None:
     its address, which another instance may have one day.
     """
     for instance in client.instances(subject):
-        render.show(block(instance, user))
+        render.show(block(instance, user, by_way_of(client)))
 
 
-def block(instance: wire.InstanceView, user: str | None) -> list[str]:
+def by_way_of(client: Client) -> str:
+    """What ssh's ProxyJump is for the instances of a daemon: its host, where that is another."""
+    return (f"[{client.host}]" if ":" in client.host else client.host) or "none"
+
+
+def block(instance: wire.InstanceView, user: str | None, jump: str = "none") -> list[str]:
     """The lines for one instance, which is known by its full name."""
     lines = [
         f"Host {instance['name']}",
         f"    HostName {instance['address']}",
         f"    HostKeyAlias {instance['name']}",
-        "    ProxyJump none",  # what the user's file says of all hosts leads away from a network of this host's own
+        # What the user's file says of all hosts leads away from a network that its host alone is in.
+        f"    ProxyJump {jump}",
     ]
     return [*lines, f"    User {user}", ""] if user is not None else [*lines, ""]

@@ -48,6 +48,12 @@ class _Asked:
     client: Client
     settled: Callable[[], Settled]
 
+    def require_here(self) -> None:
+        """Raises Unreachable for what another host's files and journal would have to say."""
+        if self.client.host:
+            told = f"it is of this host, and the daemon is on {self.client.host}"
+            raise Unreachable(told, hint="run vmrole support-bundle there")
+
 
 @click.command(epilog=examples("vmrole support-bundle vmrole-support.tar.gz"))
 @click.argument("file", type=click.Path(path_type=Path))
@@ -133,6 +139,7 @@ def _why(asked: _Asked) -> str:
 def _configuration(asked: _Asked) -> str:
     from orchestrator.host.config import written
 
+    asked.require_here()
     settled = asked.settled()
     rows = {key: [written(getattr(settled.config, key)), origin] for key, origin in settled.origins.items()}
     return _json(rows)
@@ -141,14 +148,16 @@ def _configuration(asked: _Asked) -> str:
 def _doctor(asked: _Asked) -> str:
     from orchestrator.host.doctor import each
 
+    asked.require_here()
     config = asked.settled().config
     render.say("doctor tries this host, which may take a minute")
     rows = ([str(check.verdict), check.name, check.message, check.remedy] for check in each(config))
     return "".join(f"{'  '.join(filter(None, row))}\n" for row in rows)
 
 
-def _log(_asked: _Asked) -> str:
+def _log(asked: _Asked) -> str:
     """The end of what the journal has of the daemon's unit."""
+    asked.require_here()
     try:
         done = subprocess.run(
             _JOURNAL,

@@ -19,6 +19,6 @@ def version(client: Client) -> None:
     try:
         render.show([f"daemon {client.health()['version']}"])
     except Unreachable:
-        render.say(f"no daemon on {client.path}")
+        render.say(f"no daemon {'at' if client.host else 'on'} {client.path}")
     except Denied as error:
         render.say(f"the daemon's is not known: {error} ({error.hint})")

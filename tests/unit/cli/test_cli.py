@@ -528,8 +528,30 @@ def test_a_fifo_is_no_image(run: Run, tmp_path: Path) -> None:
 # As a process of its own ------------------------------------------------------------------------------------------
 
 # `get instances` may need nothing of these; each would cost as much as Python's own start.
-SLOW = {"click", "rich", "pydantic", "ruamel", "fastapi", "uvicorn", "http.client", "importlib.metadata", "typing"}
-SLOW |= {"dataclasses", "inspect", "email", "ssl", "asyncio", "logging", "urllib.parse", "orchestrator.model"}
+SLOW = {
+    "click",
+    "rich",
+    "pydantic",
+    "ruamel",
+    "fastapi",
+    "uvicorn",
+    "http.client",
+    "importlib.metadata",
+    "typing",
+    "ssl",
+    "tomllib",
+}
+SLOW |= {
+    "dataclasses",
+    "inspect",
+    "email",
+    "ssl",
+    "tomllib",
+    "asyncio",
+    "logging",
+    "urllib.parse",
+    "orchestrator.model",
+}
 
 
 def vmrole(*words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
