@@ -24,6 +24,7 @@ DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
 PARTS: Final = "conf.d"  # the directory of further files, beside the file
 NAMED_BY: Final = "VMROLE_CONFIG"  # the variable that names the file
 DEFAULT: Final = "default"
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name of the kernel
 _PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")  # RFC 3986 3.2.1: user:password of a URI
 # What a guest has no business in: RFC 6890's networks that are no part of the Internet, and 168.63.129.16, at which
 # Azure's hosts hand out what a VM is to know.
@@ -167,7 +168,7 @@ def _read(file: Path, *, may_be_absent: bool, faults: list[tuple[str, Problem]])
     text = _text(file, may_be_absent=may_be_absent)
     try:
         return _Layer(tomllib.loads(text), file, text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # A number of thousands of digits is no TOMLDecodeError.
         faults.append((str(file), Problem(f"not TOML: {error}", hint="write: KEY = VALUE")))
         return _Layer({}, file, text)
 
@@ -246,6 +247,8 @@ def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str
         if not (isinstance(value, list) and all(isinstance(word, str) and word for word in value)):
             what, sample = ("networks", "192.168.1.0/24") if key in NETWORK_LISTS else ("names", "NAME")
             return f"{shown} is not a list of {what}", f'write {key} = ["{sample}"]'
+        if not all(word.isprintable() for word in value):
+            return f"{shown} holds a character that nobody sees", "type it anew"
         return network_fault(key, value)
     if bounds := KEYS[key].bounds:
         least, most = bounds
@@ -254,8 +257,13 @@ def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str
         return None if least <= value <= most else (shown, f"use {least} to {most}")
     if not isinstance(value, str):
         return f"{shown} is not a string", f'write {key} = "…"'
-    if "\0" in value or (str(default) and not value):
+    if not value.isprintable():
+        otherwise = f", or leave it out for {str(default)!r}" if str(default) else ""
+        return f"{shown} holds a character that nobody sees", f"type it anew{otherwise}"
+    if str(default) and not value:
         return shown, f"leave it out for {str(default)!r}"
+    if key == "vip_interface" and value and not _INTERFACE.fullmatch(value):
+        return f"{shown} can be no interface", "ip -brief link lists them"
     if value not in (KEYS[key].choices or (value,)):
         return shown, f"use one of: {', '.join(KEYS[key].choices)}"
     if isinstance(default, Path) and not Path(value).is_absolute():

@@ -99,6 +99,15 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('api_client_ca = "~/ca.pem"', "absolute path"),
         ("workers", "not TOML"),
         ("a = " + "[" * 5000, "not TOML"),
+        ("a = " + "9" * 6000, "not TOML"),
+        ('api_key = "\\u001b[31m"', "nobody sees"),
+        ('socket_group = "a\\u0007b"', "nobody sees"),
+        ('secrets_env = ["A\\u0000"]', "nobody sees"),
+        ('haproxy = "a\\u202eb"', "nobody sees"),
+        ('vip_interface = "far-too-long-a-name"', "can be no interface"),
+        ('vip_interface = "a/b"', "can be no interface"),
+        ('vip_interface = "a b"', "can be no interface"),
+        ('vip_interface = ".."', "can be no interface"),
     ],
 )
 def test_a_fault_names_file_key_and_remedy(tmp_path: Path, text: str, word: str) -> None:
@@ -107,6 +116,7 @@ def test_a_fault_names_file_key_and_remedy(tmp_path: Path, text: str, word: str)
         loaded(tmp_path, text)
     assert "vmrole.toml" in str(caught.value)
     assert word in f"{caught.value} {caught.value.hint}"
+    assert str(caught.value).isprintable()
 
 
 def test_where_to_listen_is_an_address_and_a_port(tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_the_example_is_made_of_the_table() -> None:
 
 def test_a_file_is_written_as_it_is_read(tmp_path: Path) -> None:
     """Whatever is said, quotes and backslashes included, is what the reader finds in it."""
-    values = {"haproxy": 'a "b" \\ c\t', "workers": 3, "egress_allow": ("192.0.2.1/32",), "state_dir": Path("/s")}
+    values = {"haproxy": 'a "b" \\ c', "workers": 3, "egress_allow": ("192.0.2.1/32",), "state_dir": Path("/s")}
     assert loaded(tmp_path, config_file.text(values)) == config.Config(**values)
 
 
