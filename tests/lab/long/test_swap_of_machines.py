@@ -17,6 +17,7 @@ STAGING_VIP = "203.0.113.11"
 STAGING_URL = f"http://{STAGING_VIP}/"
 SWAPS = 6
 COMES_S = 60.0
+REST_S = 2.0  # of a hundred requests and more, before the next swap
 
 
 def who(lab: Lab, url: str) -> set[str]:
@@ -41,6 +42,7 @@ def test_a_swap_of_machines_loses_nothing_and_restarts_nobody(lab: Lab, ready: R
             end_s = time.monotonic() + COMES_S
             while who(lab, URL) != wanted:
                 assert time.monotonic() < end_s, f"{wanted} does not come into production"
+            time.sleep(REST_S)
         account = load.account()
     assert account["failed"] == 0, account
     assert int(str(account["ok"])) > 500, account
