@@ -156,7 +156,7 @@ def test_where_nobody_can_be_asked_the_options_are_named(run: Run, file: Path, w
     [
         ("--vip-interface", "enp3so", "vip_interface: there is no interface enp3so (did you mean enp3s0? "),
         ("--vip-interface", "", "vip_interface: none is configured"),
-        ("--vip-pool", "192.0.2.1/24", "vip_pool: 192.0.2.1/24 has host bits set (IPv4 networks"),
+        ("--vip-pool", "192.0.2.1/24", "vip_pool: 192.0.2.1/24 has host bits set (networks"),
         ("--state-dir", "var/lib", "state_dir: 'var/lib' (use an absolute path)"),
         ("--state-dir", "/var/\x7f", "state_dir: '/var/\\x7f' cannot be written (use plain words)"),
         ("--state-dir", "/a://b:hunter2@c", "state_dir: '/a://b:***@c' cannot be written"),
