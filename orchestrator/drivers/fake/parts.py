@@ -136,6 +136,8 @@ class FakeBalancer:
         """See ports.Balancer."""
         self._world.meet("balancer")
         world = self._world
+        if world.frontends == tuple(frontends):  # As each service's turn has it; there may be many of them.
+            return
         world.frontends = tuple(frontends)
         there = {end.pool for end in frontends}
         world.doors = {name: pools & there for name, pools in world.doors.items() if pools & there}
