@@ -68,6 +68,7 @@ class TestFake(BalancerContract):
             world.machines[one.name] = FakeMachine(dataclasses.replace(one, nic=nic))
             world.machines[one.name].start_boot(world.time_s)
             world.machines[one.name].has_port = True
+        world.machines[InstanceName("web-0.blog")] = world.machines[ONE]  # Of another service, at that address.
         return LivingBalancer(world)
 
     def test_a_new_member_is_believed_before_it_is_known(self, balancer: LivingBalancer) -> None:
