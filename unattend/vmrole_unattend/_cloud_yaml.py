@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.scanner import ScannerError
@@ -17,6 +18,7 @@ from vmrole_unattend.yaml_tags import BoundedScanner
 Path = tuple[str | int, ...]
 
 _NODES_MAX = 50_000  # aliases counted as often as they stand: a few lines can name each other a billion times
+_TOO_MANY = f"more than {_NODES_MAX} entries, aliases counted"
 _INTEGER_BITS_MAX = 4096
 _TAG = "tag:yaml.org,2002:"
 _GROUPS = frozenset(f"{_TAG}{name}" for name in ("seq", "map", "omap", "pairs", "set")) | {"!"}
@@ -52,6 +54,19 @@ class _Scanner(BoundedScanner):
             raise ScannerError(None, None, "found a tab where only blanks may stand", reader.get_mark())
 
 
+class _Composer(Composer):
+    """Ends with the first entry too many: a megabyte of them takes half a minute to be put together."""
+
+    _entries = 0
+
+    def compose_node(self, parent: object, index: object) -> object:
+        """See ruamel."""
+        self._entries += 1
+        if self._entries > _NODES_MAX:
+            raise TooMuch(_TOO_MANY, self.parser.peek_event().start_mark.line + 1)
+        return super().compose_node(parent, index)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class CloudYaml:
     """What a text says, and on which line (from 1) each entry of it begins; `twice` are keys that come again."""
@@ -71,6 +86,7 @@ def read(text: str) -> CloudYaml:
     """The one document of a text. Raises Broken, and TooMuch where it has no end that is worth waiting for."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner = _Scanner
+    yaml.Composer = _Composer
     yaml.version = (1, 1)  # `yes` is true, 0644 is octal
     builder = _Builder(yaml)
     try:
@@ -104,7 +120,7 @@ class _Builder:
         self._nodes += 1
         self.line = node.start_mark.line + 1
         if self._nodes > _NODES_MAX:
-            raise TooMuch(f"more than {_NODES_MAX} entries, aliases counted", self.line)
+            raise TooMuch(_TOO_MANY, self.line)
         self.lines.setdefault(path, self.line)
         if isinstance(node, ScalarNode):
             return self._scalar(node)
