@@ -31,6 +31,7 @@ from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unr
 from orchestrator.model import (
     Image,
     Instance,
+    InstanceEndpoint,
     InstanceName,
     Nic,
     OnFailure,
@@ -38,6 +39,7 @@ from orchestrator.model import (
     Order,
     PausedBy,
     Phase,
+    Ports,
     Power,
     Progress,
     Ready,
@@ -49,6 +51,7 @@ from orchestrator.model import (
     Verb,
     Walking,
     instance_name,
+    pool_name,
 )
 from orchestrator.ports import Store
 from tests.world.fabric import Died, Troubled, troubled, web_role
@@ -65,7 +68,11 @@ CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
 SERVICE = "shop"
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
-_PORTS = ("disks", "media", "evidence", "balancer", "vips", "network")
+_PORTS = ("disks", "media", "evidence", "balancer", "doors", "vips", "network")
+_DOORS = {
+    "web": InstanceEndpoint(name="ssh", ports=Ports(10022, 10121), target=22),
+    "db": InstanceEndpoint(name="ssh", ports=Ports(20022, 20121), target=22),
+}
 
 
 class Over(BaseException):
@@ -357,7 +364,11 @@ class Simulation:
                 ready=Ready(within_s=chance.choice([60.0, 300.0])),
                 setup=Setup(within_s=chance.choice([60.0, 900.0])),
             )
-            roles.append(role if name == "web" else dataclasses.replace(role, endpoints=()))
+            if name != "web":
+                role = dataclasses.replace(role, endpoints=())
+            if not role.user_data.endswith("1\n"):
+                role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))
+            roles.append(role)
         return ServiceSpec(name=SERVICE, vip="203.0.113.10", roles=tuple(roles), upgrade=self._upgrade())
 
     def _upgrade(self) -> Upgrade:
@@ -695,6 +706,8 @@ class Simulation:
             assert one.role.template() == roles[one.role_name].template(), f"{name} is not as was applied"
             assert self.world.services_run(self.world.machines[name]), f"{name} serves and does not run"
             assert (name in self.world.seats_taken) is bool(one.role.endpoints), f"{name}: its place in the pool"
+            doors = {pool_name(SERVICE, one.role_name, end.name) for end in one.role.instance_endpoints}
+            assert self.world.doors.get(name, set()) == doors, f"{name}: its own doors"
             assert name not in self.world.discs, f"{name}: its answer disc is still there"
         assert self._findings() == []
 

@@ -236,7 +236,7 @@ class HaproxyBalancer:
         self._seen.expect(name, pools)
         rows = self.members.rows_of(name, pools)
         for (pool, _), row in rows.items():
-            if wanted.get(pool) != row.addr:
+            if pool not in wanted or not is_at(row.addr, wanted[pool]):
                 self.members.remove(pool, name)
         shape = self.desired.shape.with_member(member)
         unwell = name in shape.unwell

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.network import firewall
 from orchestrator.drivers.network.tables import BRIDGE, INET
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import change, look, remake
+from orchestrator.model import InternalEndpoint, Mode, Ports
+from tests.contract.suites.network import make_service
 
 
 def test_only_the_owners_elements_change() -> None:
@@ -91,3 +95,57 @@ def test_a_listing_is_read_without_handles_and_counts(tmp_path: Path, monkeypatc
     assert first.drops == {"why": 1}
     assert listed(5, 77, "drop").fixed == first.fixed
     assert listed(1, 10, "accept").fixed != first.fixed
+
+
+def test_a_map_s_elements_give_something_and_ranges_are_whole() -> None:
+    """What a role's tap gives is a number; a single port among ranges is a range of one, or nft does not find it."""
+    (caller,) = change(BRIDGE, "callers", {}, [("vrt-a", "2")], "shop")
+    gone, fresh = change(BRIDGE, "connections", {("1", "vrt-b", "80"): "shop"}, [("1", "vrt-b", "80-90")], "shop")
+    assert caller["add"]["element"]["elem"] == [[{"elem": {"val": "vrt-a", "comment": "shop"}}, 2]]
+    assert gone["delete"]["element"]["elem"] == [{"concat": [1, "vrt-b", {"range": [80, 80]}]}]
+    assert fresh["add"]["element"]["elem"][0]["elem"]["val"] == {"concat": [1, "vrt-b", {"range": [80, 90]}]}
+
+
+def between(*ends: InternalEndpoint) -> dict[str, set[tuple[str, ...]]]:
+    """The elements of a service whose db has these, by set; taps are called by their instances."""
+    shop, made = make_service("shop", "", 1)
+    web = replace(shop.spec.roles[0], endpoints=())
+    db = replace(web, name="db", internal_endpoints=ends)
+    instances = [
+        replace(made[0], role_name=name, nic=replace(made[0].nic, tap=name)) for name in ("web", "db", "old")
+    ]
+    service = replace(shop, spec=replace(shop.spec, roles=(web, db)))
+    wanted = firewall._wanted(service, instances)
+    return {name: set(found) for (family, name), found in wanted.items() if family == "bridge" and name in INNER}
+
+
+INNER = ("callers", "peers", "connections", "datagrams")
+OWN = {("1", "web"), ("2", "db"), ("3", "old")}  # A role that goes still has instances.
+SQL = InternalEndpoint(name="sql", ports=Ports(3306, 3306), mode=Mode.TCP)
+
+
+@pytest.mark.parametrize(
+    ("ends", "peers", "connections", "datagrams"),
+    [
+        ((SQL,), OWN, {("1", "db", "3306"), ("2", "db", "3306")}, set()),
+        ((replace(SQL, callers=("web",)),), OWN, {("1", "db", "3306")}, set()),
+        ((replace(SQL, callers=("web",), ports=Ports(5, 9), mode=Mode.UDP),), OWN, set(), {("1", "db", "5-9")}),
+        ((replace(SQL, callers=("web",), mode=None),), OWN, {("1", "db", "3306")}, {("1", "db", "3306")}),
+        ((InternalEndpoint(name="all", callers=("web",)),), OWN | {("1", "db")}, set(), set()),
+    ],
+)
+def test_who_reaches_whom_between_roles(
+    ends: tuple[InternalEndpoint, ...],
+    peers: set[tuple[str, ...]],
+    connections: set[tuple[str, ...]],
+    datagrams: set[tuple[str, ...]],
+) -> None:
+    """Instances of a role each other; others what endpoints say, all roles where none is named."""
+    callers = {("web", "1"), ("db", "2"), ("old", "3")}
+    expected = {"callers": callers, "peers": peers, "connections": connections, "datagrams": datagrams}
+    assert between(*ends) == expected
+
+
+def test_without_an_internal_endpoint_nothing_is_looked_at() -> None:
+    """As ever: the instances of a service reach each other."""
+    assert between() == {name: set() for name in INNER}
