@@ -152,7 +152,7 @@ FAULTS = [
         "say balancer: haproxy",
     ),
     ("port: 80,", "port: 80, allow: [],", 9, "roles.web.endpoints.http.allow", "not a list"),
-    ("port: 80,", "port: 80, allow: [2001:db8::/32],", 9, "roles.web.endpoints.http.allow", "IPv4 network"),
+    ("port: 80,", "port: 80, allow: [2001:db8::/32],", 9, "roles.web.endpoints.http.allow", "networks of IPv4"),
     ("port: 80,", "port: 80, allow: [10.0.0.1/8],", 9, "roles.web.endpoints.http.allow", "10.0.0.0/8"),
     ("port: 80,", "port: 80, proxyProtocol: v2,", 9, "roles.web.endpoints.http.proxyProtocol", "true or false"),
     ("port: 80,", "port: 80, memberConnections: 0,", 9, "roles.web.endpoints.http.memberConnections", "out of range"),
@@ -228,7 +228,7 @@ FAULTS = [
     ("service: shop", "service: Shop", 1, "service", "lower-case letters"),
     ("service: shop", "service: 5", 1, "service", "not a string"),
     ("203.0.113.10", "127.0.0.1", 2, "vip", "cannot be a VIP"),
-    ("203.0.113.10", "shop.example", 2, "vip", "four numbers"),
+    ("203.0.113.10", "shop.example", 2, "vip", "no IP address"),
     ("units: [app.service]", "units: app", 17, "roles.web.ready.units", "list of strings"),
     ("userData: |", "userdata: |", 13, "roles.web.answers.userdata", "userData"),
 ]

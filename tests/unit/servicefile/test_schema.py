@@ -27,7 +27,7 @@ BEYOND = {
     *(case[4] for case in ENDPOINT_FAULTS if case[4] not in (*SEEN, "is missing")),  # which key goes with which type
     *(case[1] for case in ENDPOINT_FAULTS if case[4] == "is missing"),
     "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",
-    "IPv4 network", "is taken by",
+    "networks of IPv4", "is taken by",
     "tcp has no cookies", "udp has no",
     "say affinity: source", "not more than maxConnections", "more than nftables counts", "say balancer: haproxy",
     "16 characters",
