@@ -32,6 +32,7 @@ PAGE = REPOSITORY / "docs" / "service-file.md"
 SECRET = "hunter2-of-the-text"
 EVERYTHING = """service: shop
 vip: 203.0.113.10
+stagingVip: 203.0.113.11
 sharedVip: true
 labels: {tier: front, "example.com/owner": "7"}
 upgrade: {domains: 5, maxUnavailable: 2, mode: manual, order: descending, within: 20 min, soak: 90 s,

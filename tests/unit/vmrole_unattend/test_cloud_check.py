@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -300,17 +299,11 @@ def test_a_bomb_is_told_and_not_built() -> None:
     "entry", ["k{}: 1\n", "- a\n", "[], ", "- &a{} x\n"], ids=["keys", "list", "flow", "anchors"]
 )
 def test_a_megabyte_of_entries_is_refused_at_the_first_too_many(entry: str) -> None:
-    """Twice as many more behind them cost nothing; put together first, a megabyte took half a minute of a core."""
+    """What comes behind them is not read, a fault neither; put together first, a megabyte took half a minute."""
     head = "[" if entry.startswith("[") else ""
-
-    def cost_s(entries: int) -> float:
-        text = head + "".join(entry.format(number) for number in range(entries))
-        began = time.process_time()
-        with pytest.raises(_cloud_yaml.TooMuch, match="more than 50000 entries"):
-            _cloud_yaml.read(text)
-        return time.process_time() - began
-
-    assert cost_s(150_000) < 1.7 * cost_s(51_000)
+    text = head + "".join(entry.format(number) for number in range(60_000)) + "\n}}: ]"
+    with pytest.raises(_cloud_yaml.TooMuch, match="more than 50000 entries"):
+        _cloud_yaml.read(text)
 
 
 @settings(max_examples=150, deadline=None)
