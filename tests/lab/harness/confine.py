@@ -36,6 +36,7 @@ OF_THE_MANAGER = frozenset(
         "RuntimeDirectoryPreserve",
         "StateDirectory",
         "StateDirectoryMode",
+        "WatchdogSec",
     }
 )
 NAMESPACES = {
@@ -288,6 +289,7 @@ APPLIED: dict[str, Callable[[list[str]], object]] = {
     "ProtectProc": nothing,  # The kernel's default is what the unit says.
     "LimitNOFILE": limit(resource.RLIMIT_NOFILE),
     "LimitCORE": limit(resource.RLIMIT_CORE),
+    "OOMScoreAdjust": nothing,  # To be killed less readily takes a right that root of a container may lack.
     "UMask": lambda words: os.umask(int(words[0], 8)),
     "KeyringMode": lambda _: check(LIBC.syscall(SYS_KEYCTL, JOIN_SESSION_KEYRING, None)),
     "NoNewPrivileges": lambda _: check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
