@@ -209,7 +209,7 @@ def serving(namespace: str, port: int, address: str = "0.0.0.0") -> Iterator[lis
     """Accepts TCP connections in the namespace ("" is the host's own); yields the addresses that have called."""
 
     def listen() -> socket.socket:
-        return socket.create_server((address, port))
+        return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
 
     server = in_namespace(namespace, listen)
     callers: list[str] = []
@@ -217,7 +217,7 @@ def serving(namespace: str, port: int, address: str = "0.0.0.0") -> Iterator[lis
     def accept() -> None:
         while True:
             try:
-                connection, (caller, _port) = server.accept()
+                connection, (caller, *_) = server.accept()
             except OSError:
                 return
             callers.append(caller)

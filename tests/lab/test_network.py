@@ -992,7 +992,7 @@ VIP6, NETWORK6 = "2001:db8:113::20", "2001:db8:113::"
 
 
 @pytest.fixture
-def with_ipv6() -> Iterator[None]:
+def with_ipv6(lab: Lab) -> Iterator[None]:
     """The host and its client have addresses of IPv6 in one network."""
     for run, number, link in ((HOST.run, 1, OUTSIDE_LINK), (CLIENT.run, 2, "up0")):
         run(["ip", "address", "add", f"{NETWORK6}{number}/64", "dev", link, "nodad"])
