@@ -15,7 +15,7 @@ from tests.world.api_daemon import SHOP, Daemon
 from tests.world.places import REPOSITORY
 
 Run = Callable[..., str]
-# The VIP is the pool's to give, so that two services of one file can be there at once.
+
 FILE = SHOP.replace("instances: 3", "instances: 2")
 
 
