@@ -53,6 +53,8 @@ DOORS = Frontend(
     probe=None,
     carrier=Carrier.NFTABLES,
 )
+# A count holds for a hundred times as long as it took, which is long where others have the processors.
+COUNTED_WITHIN_S = 180.0
 
 
 def at(port: int, space: str = CLIENT_NAMESPACE) -> str:
@@ -104,7 +106,7 @@ def test_a_door_has_nothing_to_do_with_the_pool(begin: Begin) -> None:
         assert says(talk).startswith("web-0 ")
         assert says(pooled).startswith("web-0 ")
         balancer.drain(ZERO)
-        assert comes_true(lambda: balancer.seats()[ZERO].connections == 1, WITHIN_S), "the door's was counted"
+        assert comes_true(lambda: balancer.seats()[ZERO].connections == 1, COUNTED_WITHIN_S), "the door's was counted"
         balancer.heed(ZERO, well=False)
         assert at(10080).startswith("web-0 ")
         balancer.leave(ZERO)
@@ -147,7 +149,7 @@ def test_several_ports_lead_to_as_many(begin: Begin, first: int) -> None:
         assert at(8002) == "refused"  # The member's word.
         with connect(port=8000) as talk:
             assert says(talk)
-            assert comes_true(lambda: balancer.traffic([POOL])[POOL].whole.open == 1, WITHIN_S)
+            assert comes_true(lambda: balancer.traffic([POOL])[POOL].whole.open == 1, COUNTED_WITHIN_S)
     with Serving(ZERO, first + 2), Serving(ONE, first + 2):
         assert at(8002).startswith("web-")
 
