@@ -24,7 +24,6 @@ from tests.lab.kernel_pools import (
     SPACES,
     TCP,
     VIP,
-    WITHIN_S,
     Begin,
     Serving,
     begin,
