@@ -5,20 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from orchestrator.control import records
-from orchestrator.control.deployment import Capacity
-from orchestrator.control.present import Present
-from orchestrator.control.requests import Control
 from orchestrator.errors import Conflict, Unreachable
-from orchestrator.model import Image, OnFailure, Operation, Phase, Progress, Revision, Rollout, ServiceSpec, Upgrade
-from orchestrator.ports import Store, Write
+from orchestrator.model import OnFailure, Operation, Phase, Progress, Revision, Rollout, ServiceSpec, Upgrade
+from orchestrator.ports import Write
+from tests.trouble.struck_requests import StruckRequests
 from tests.trouble.wishes import gone
-from tests.world.fabric import Died, Fabric, Trouble, Troubled, die, hang_up, web_role
-from tests.world.images import DIGEST
+from tests.world.fabric import Died, Trouble, die, hang_up, web_role
 
 
 def spec(name: str) -> ServiceSpec:
@@ -43,22 +40,8 @@ class AtCommits(Trouble):
         return commit
 
 
-class Asked(Fabric):
-    """As a fabric whose requests are struck as well: who gets no answer asks again, of a daemon that is new."""
-
-    def _start(self) -> None:
-        super()._start()
-        store = cast("Store", Troubled(self.store, self.trouble))
-        present = Present(store)
-        self.control = Control(
-            store,
-            find_image=lambda _: present.find(Image, DIGEST),
-            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
-            clock=self.world,
-            wake=lambda _kind, _key: None,
-            seats=dict,
-            present=present,
-        )
+class Asked(StruckRequests):
+    """Who gets no answer asks again, of a daemon that is new."""
 
     def __init__(self, trouble: Trouble | None = None) -> None:
         super().__init__(trouble or AtCommits())

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import cast
 
 import pytest
 
-from orchestrator.control.deployment import Capacity
-from orchestrator.control.present import Present
-from orchestrator.control.requests import Control
 from orchestrator.errors import Unreachable
-from orchestrator.model import Image, Phase, ServiceSpec, Slot
-from orchestrator.ports import Store
-from tests.world.fabric import Died, Fabric, Trouble, Troubled, die, hang_up, web_role
-from tests.world.images import DIGEST
+from orchestrator.model import Phase, ServiceSpec, Slot
+from tests.trouble.struck_requests import StruckRequests
+from tests.world.fabric import Died, Trouble, die, hang_up, web_role
 
 VIP, STAGING_VIP = "203.0.113.10", "203.0.113.11"
 FIRST, SECOND = "shop.web.http", "shop--b.web.http"
 BEFORE, AFTER = {VIP: FIRST, STAGING_VIP: SECOND}, {VIP: SECOND, STAGING_VIP: FIRST}
 
 
-class Swapped(Fabric):
+class Swapped(StruckRequests):
     """Two deployments, and clients who look at the front after every call."""
 
     def __init__(self, trouble: Trouble) -> None:
@@ -35,20 +30,6 @@ class Swapped(Fabric):
         self.seen = [self.faced()]
         self.trouble.at, self.trouble.after, self.trouble.strike = trouble.at, trouble.after, trouble.strike
         self.trouble.calls, self.trouble.verbs = 0, []
-
-    def _start(self) -> None:
-        super()._start()
-        store = cast("Store", Troubled(self.store, self.trouble))  # What a request commits is struck as well.
-        present = Present(store)
-        self.control = Control(
-            store,
-            find_image=lambda _: present.find(Image, DIGEST),
-            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
-            clock=self.world,
-            wake=lambda _kind, _key: None,
-            seats=dict,
-            present=present,
-        )
 
     def faced(self) -> dict[str, str]:
         """Which pool each VIP leads to; one that is not on the host leads nowhere."""
