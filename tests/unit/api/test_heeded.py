@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from orchestrator.model import Operation, Service
 from tests.world.api_daemon import SHOP, Daemon, exchange
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon with a service."""
-    with Daemon(tmp_path) as running:
-        running.give_image()
-        running.control.apply(SHOP)
-        yield running
 
 
 def ask(daemon: Daemon, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> tuple[int, str]:

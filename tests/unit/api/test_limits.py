@@ -51,15 +51,6 @@ class As(Admission):
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon with a service; its socket is for our own user."""
-    with Daemon(tmp_path) as running:
-        running.give_image()
-        running.control.apply(SHOP)
-        yield running
-
-
-@pytest.fixture
 def somebody(daemon: Daemon, tmp_path: Path) -> Iterator[Path]:
     """A socket of the same app by which another user comes."""
     path = tmp_path / "somebody.sock"

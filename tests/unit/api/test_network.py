@@ -20,22 +20,13 @@ from orchestrator.api import gate, network, rights
 from orchestrator.api.app import description
 from orchestrator.control.tokens import PREFIX
 from orchestrator.model.right import Right
-from tests.world.api_daemon import SHOP, Daemon
+from tests.world.api_daemon import Daemon
 from tests.world.certificates import Authority, authority, signed
 from tests.world.network_daemon import HERE, LIFE_S, NAME, WITHIN_S, Door, door_of, given, request, rest_of
 from tests.world.waiting import comes_true, until
 
 LATE_S = 0.5  # stands for a deadline
 OTHER = "127.0.0.2"  # another address
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon with a service."""
-    with Daemon(tmp_path) as running:
-        running.give_image()
-        running.control.apply(SHOP)
-        yield running
 
 
 @pytest.fixture

@@ -26,15 +26,6 @@ if TYPE_CHECKING:
 WITHIN_S = 20.0
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon whose world stands still, with a service."""
-    with Daemon(tmp_path) as running:
-        running.give_image()
-        running.control.apply(SHOP)
-        yield running
-
-
 def tell(daemon: Daemon, *messages: str) -> None:
     """Events of the service."""
     daemon.store.commit([], [Event(at_s=1.0, subject="shop", message=one) for one in messages])
