@@ -7,6 +7,7 @@ the client is outside. Each way is asked in turn, again and again, so that what 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import subprocess
@@ -20,11 +21,12 @@ from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import Carrier, Frontend, HttpProbe, InstanceName, Member, Mode, PoolName, Standing, TcpProbe
-from tests.lab.harness.places import CLIENT, HOST, HOST_ADDRESS, OUTSIDE_LINK, Place
+from tests.lab.harness.places import CLIENT, HOST, HOST_ADDRESS, Place
+from tests.lab.stand_in import members_behind
 from tests.world.endpoints import patiently
 from tests.world.waiting import comes_true, until
 
-VIP, GATEWAY, DIP, BRIDGE, SPACE = "203.0.113.30", "10.91.0.1", "10.91.0.10", "pb0", "origin"
+VIP, GATEWAY, DIP, SPACE = "203.0.113.30", "10.91.0.1", "10.91.0.10", "origin"
 TARGET = 8080
 ROUNDS = 5
 LOAD_S = 2
@@ -52,22 +54,8 @@ frontend origin
 @contextlib.contextmanager
 def wire() -> Iterator[Place]:
     """The VIP, and a member's namespace behind a bridge; clients know a way to it, for something to compare with."""
-    host = [
-        f"address add {VIP}/32 dev {OUTSIDE_LINK}",
-        f"link add {BRIDGE} type bridge",
-        f"address add {GATEWAY}/24 dev {BRIDGE}",
-        f"link set {BRIDGE} up",
-        f"netns add {SPACE}",
-        f"link add vrt-{SPACE} type veth peer name eth0 netns {SPACE}",
-        f"link set vrt-{SPACE} master {BRIDGE} up",
-        *(f"-n {SPACE} {one}" for one in ("link set lo up", "link set eth0 up", f"addr add {DIP}/24 dev eth0")),
-        f"-n {SPACE} route add default via {GATEWAY}",
-    ]
     with contextlib.ExitStack() as undo:
-        for gone in (f"address del {VIP}/32 dev {OUTSIDE_LINK}", f"link del {BRIDGE}", f"netns del {SPACE}"):
-            undo.callback(HOST.run, ["ip", *gone.split()], check=False)
-        for command in host:
-            HOST.run(["ip", *command.split()])
+        undo.enter_context(members_behind(VIP, GATEWAY, {SPACE: DIP}))
         HOST.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])
         CLIENT.run(["ip", "route", "add", f"{DIP}/32", "via", HOST_ADDRESS])
         undo.callback(CLIENT.run, ["ip", "route", "del", f"{DIP}/32"], check=False)
@@ -147,7 +135,7 @@ def data_paths() -> dict[str, tuple[str, float | None, list[float]]]:
         patiently(lambda: balancer.shape(list(ways.values())))
         patiently(lambda: balancer.join(member_of(0, *ways.values())))
         for end in ways.values():
-            until(lambda end=end: answers(f"{VIP}:{end.port}"), WITHIN_S, what=f"{end.pool} to answer")  # type: ignore[misc]
+            until(functools.partial(answers, f"{VIP}:{end.port}"), WITHIN_S, what=f"{end.pool} to answer")
         for _ in range(ROUNDS):
             direct, cost = load(f"{DIP}:{TARGET}")
             spent["direct"].append(cost)
@@ -166,13 +154,13 @@ def pool_changes() -> dict[str, tuple[str, float | None, list[float]]]:
     taken: dict[str, tuple[str, float | None, list[float]]] = {}
     for name, end, limit_ms in (("pool_change_ms_nft", KERNELS, 25.0), ("pool_change_ms_haproxy", TCP, 5.0)):
         with tempfile.TemporaryDirectory() as directory, wire(), balancers(Path(directory)) as balancer:
-            patiently(lambda end=end: balancer.shape([end]))  # type: ignore[misc]
+            patiently(functools.partial(balancer.shape, [end]))
             for number in range(1, MEMBERS):
-                patiently(lambda number=number, end=end: balancer.join(member_of(number, end)), WITHIN_S)  # type: ignore[misc]
+                patiently(functools.partial(balancer.join, member_of(number, end)), WITHIN_S)
             last = member_of(0, end)
             samples = []
             for _ in range(4 * ROUNDS):
-                for change in (lambda: balancer.join(last), lambda: balancer.leave(last.name)):  # noqa: B023 - at once
+                for change in (functools.partial(balancer.join, last), functools.partial(balancer.leave, last.name)):
                     began = time.monotonic()
                     patiently(change)
                     samples.append(1000 * (time.monotonic() - began))
@@ -187,10 +175,10 @@ def failovers() -> dict[str, tuple[str, float | None, list[float]]]:
         assert end.probe is not None
         interval_s, samples = end.probe.interval(), []
         with tempfile.TemporaryDirectory() as directory, wire() as member, balancers(Path(directory)) as balancer:
-            patiently(lambda end=end: balancer.shape([end]))  # type: ignore[misc]
+            patiently(functools.partial(balancer.shape, [end]))
             for _ in range(ROUNDS):
                 with origin(member, Path(directory)) as process:
-                    patiently(lambda end=end: balancer.join(member_of(0, end)))  # type: ignore[misc]
+                    patiently(functools.partial(balancer.join, member_of(0, end)))
                     until(lambda: standing(balancer) is Standing.UP, WITHIN_S, what="the member to be well")
                     time.sleep(2 * interval_s)  # It has been well for a while.
                     process.kill()

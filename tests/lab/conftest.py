@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 import vmrole_images
 
+from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.network import egress
+from orchestrator.drivers.network.host_network import HostNetwork
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
+from orchestrator.host.config import Config
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
@@ -45,6 +50,17 @@ def lab(lab_session: Lab) -> Iterator[Lab]:
     yield lab_session
     lab_session.start_libvirtd()
     lab_session.sweep()
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[HostNetwork]:
+    """The network's driver, connected to the lab's libvirtd."""
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
+    connection.open()
+    settings = Config()
+    denied = egress.denied(settings.egress_deny, settings.egress_allow)
+    yield HostNetwork(connection, SystemClock(), denied=denied)
+    connection.close()
 
 
 @pytest.fixture(scope="session")

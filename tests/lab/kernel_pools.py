@@ -14,10 +14,6 @@ import pytest
 from orchestrator.drivers.balancer import conntrack
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.network import egress
-from orchestrator.drivers.network.host_network import HostNetwork
-from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
-from orchestrator.host.config import Config
 from orchestrator.model import (
     Carrier,
     Frontend,
@@ -28,9 +24,8 @@ from orchestrator.model import (
     TcpProbe,
 )
 from tests.contract.suites.balancer import ONE, ZERO
-from tests.lab.harness.lab import Lab
-from tests.lab.harness.places import CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
-from tests.lab.stand_in import in_namespace
+from tests.lab.harness.places import CLIENT_NAMESPACE
+from tests.lab.stand_in import in_namespace, members_behind
 
 VIP: Final = "203.0.113.20"
 GATEWAY: Final = "10.91.0.1"
@@ -45,25 +40,8 @@ WITHIN_S = 30.0
 @pytest.fixture
 def wire() -> Iterator[None]:
     """The VIP, a bridge, and a namespace for each member."""
-    HOST.run(["ip", "address", "add", f"{VIP}/32", "dev", OUTSIDE_LINK])
-    HOST.run(["ip", "link", "add", "pb0", "type", "bridge"])
-    HOST.run(["ip", "address", "add", f"{GATEWAY}/24", "dev", "pb0"])
-    HOST.run(["ip", "link", "set", "pb0", "up"])
-    for name, space in SPACES.items():
-        HOST.run(["ip", "netns", "add", space])
-        HOST.run(["ip", "link", "add", f"vrt-{space}", "type", "veth", "peer", "name", "eth0", "netns", space])
-        HOST.run(["ip", "link", "set", f"vrt-{space}", "master", "pb0", "up"])
-        for command in ("link set lo up", "link set eth0 up", f"addr add {DIPS[name]}/24 dev eth0"):
-            HOST.run(["ip", "-n", space, *command.split()])
-        HOST.run(["ip", "-n", space, "route", "add", "default", "via", GATEWAY])
-    yield
-    for space in SPACES.values():
-        HOST.run(
-            ["ip", "link", "del", f"vrt-{space}"]
-        )  # A socket that is still open would keep it with its namespace.
-        HOST.run(["ip", "netns", "del", space])
-    HOST.run(["ip", "link", "del", "pb0"])
-    HOST.run(["ip", "address", "del", f"{VIP}/32", "dev", OUTSIDE_LINK])
+    with members_behind(VIP, GATEWAY, {space: DIPS[name] for name, space in SPACES.items()}):
+        yield
 
 
 Begin = Callable[[], NftablesBalancer]
@@ -177,14 +155,3 @@ def says(talk: socket.socket, word: str = "x") -> str:
         return talk.recv(100).decode()
     except OSError:
         return ""
-
-
-@pytest.fixture
-def network(lab: Lab) -> Iterator[HostNetwork]:
-    """The network's driver, connected to the lab's libvirtd."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
-    connection.open()
-    settings = Config()
-    denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, SystemClock(), denied=denied)
-    connection.close()

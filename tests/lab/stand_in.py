@@ -14,18 +14,19 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.model import Instance, Service
-from tests.lab.harness.places import HOST, Place
+from tests.lab.harness.places import HOST, OUTSIDE_LINK, Place
 from tests.world.waiting import comes_true
 
 T = TypeVar("T")
 LAN = "lan"  # the namespace of a network beside the host's outside: the site's own, or a cloud's
 LAN_GATEWAY, LAN_ADDRESS, LAN_OTHER = "192.168.77.1", "192.168.77.2", "192.168.77.3"
 METADATA = "169.254.169.254"
+_BRIDGE = "pb0"
 _CLONE_NEWNET = 0x40000000
 _ETH_P_ALL = 3
 _IP_PKTINFO = 8  # ip(7); Python has no name for it
@@ -134,6 +135,34 @@ def private_network() -> Iterator[Place]:
     finally:
         HOST.run(["ip", "link", "del", "lan0"], check=False)
         HOST.run(["ip", "netns", "del", LAN])
+
+
+@contextlib.contextmanager
+def members_behind(vip: str, gateway: str, dips: Mapping[str, str]) -> Iterator[None]:
+    """A VIP on the host, and a bridge with a namespace for each member; `dips` are their addresses by namespace."""
+    HOST.run(["ip", "address", "add", f"{vip}/32", "dev", OUTSIDE_LINK])
+    for command in (
+        f"link add {_BRIDGE} type bridge",
+        f"address add {gateway}/24 dev {_BRIDGE}",
+        f"link set {_BRIDGE} up",
+    ):
+        HOST.run(["ip", *command.split()])
+    for space, dip in dips.items():
+        HOST.run(["ip", "netns", "add", space])
+        HOST.run(["ip", "link", "add", f"vrt-{space}", "type", "veth", "peer", "name", "eth0", "netns", space])
+        HOST.run(["ip", "link", "set", f"vrt-{space}", "master", _BRIDGE, "up"])
+        for command in ("link set lo up", "link set eth0 up", f"addr add {dip}/24 dev eth0"):
+            HOST.run(["ip", "-n", space, *command.split()])
+        HOST.run(["ip", "-n", space, "route", "add", "default", "via", gateway])
+    try:
+        yield
+    finally:
+        for space in dips:
+            # A socket that is still open would keep it with its namespace.
+            HOST.run(["ip", "link", "del", f"vrt-{space}"])
+            HOST.run(["ip", "netns", "del", space])
+        HOST.run(["ip", "link", "del", _BRIDGE])
+        HOST.run(["ip", "address", "del", f"{vip}/32", "dev", OUTSIDE_LINK])
 
 
 class Ear:

@@ -30,7 +30,6 @@ from tests.lab.kernel_pools import (
     connect,
     member,
     members,
-    network,
     says,
     wire,
     woken,
@@ -39,7 +38,7 @@ from tests.lab.stand_in import StandIn
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 
-__all__ = ["begin", "members", "network", "wire", "woken"]  # fixtures
+__all__ = ["begin", "members", "wire", "woken"]  # fixtures
 
 OWN = PoolName("shop.web.own")
 DOORS = Frontend(

@@ -18,13 +18,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.network import egress, tables
+from orchestrator.drivers.network import tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import REFUSED_FOR_S, VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign
-from orchestrator.host.config import Config
 from orchestrator.model import Instance, Notice, Part, Service, instance_name
 from orchestrator.ports import Held
 from orchestrator.rules import addressing
@@ -58,17 +57,6 @@ GAP_S = 0.15  # A frame over a veth pair and a bridge takes microseconds; the co
 _FULL = "too many connections of a guest"
 _UDP_STAYS = Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
 _ARP, _IP, _IPV6, _VLAN, _QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
-
-
-@pytest.fixture
-def network(lab: Lab) -> Iterator[HostNetwork]:
-    """The driver, connected to the lab's libvirtd."""
-    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
-    connection.open()
-    settings = Config()
-    denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, SystemClock(), denied=denied)
-    connection.close()
 
 
 @pytest.fixture

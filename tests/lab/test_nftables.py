@@ -57,7 +57,6 @@ from tests.lab.kernel_pools import (
     connect,
     member,
     members,
-    network,
     says,
     wire,
     woken,
@@ -66,7 +65,7 @@ from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 
-__all__ = ["begin", "members", "network", "wire", "woken"]  # fixtures
+__all__ = ["begin", "members", "wire", "woken"]  # fixtures
 
 
 class TestNftables(BalancerContract):
