@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator.drivers.tools import netlink
 from orchestrator.errors import Permanent, Unreachable
 
 ANSWER_S: Final = 5.0
@@ -29,10 +30,7 @@ _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
 _PROTOINFO_TCP, _TCP_STATE = 1, 1
 _DST_NAT: Final = 1 << 5  # IPS_DST_NAT
 _OVER: Final = (6, 7, 8)  # TCP_CONNTRACK_LAST_ACK, TIME_WAIT, CLOSE
-_TYPE: Final = 0x3FFF
-_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr
 _FAMILY: Final = struct.Struct("=BBH")  # nfgenmsg
-_ATTRIBUTE: Final = struct.Struct("=HH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +73,19 @@ def _open() -> socket.socket:
 
 
 def _message(what: int, flags: int, body: bytes) -> bytes:
-    whole = _FAMILY.pack(socket.AF_INET, 0, 0) + body
-    return _HEADER.pack(_HEADER.size + len(whole), _SUBSYSTEM | what, flags, 1, 0) + whole
+    return netlink.message(_SUBSYSTEM | what, flags, _FAMILY.pack(socket.AF_INET, 0, 0) + body)
 
 
 def _answers(ear: socket.socket, *, absent_is_fine: bool = False) -> Iterator[bytes]:
     """The bodies of all messages until the kernel says that there are no more."""
     while True:
         try:
-            messages = ear.recv(1 << 18)
+            data = ear.recv(1 << 18)
         except OSError as error:
             raise Unreachable(
                 f"the kernel does not list its connections: {error}", hint="it is asked again"
             ) from error
-        while len(messages) >= _HEADER.size:
-            length, kind, _, _, _ = _HEADER.unpack_from(messages)
-            body, messages = messages[_HEADER.size : length], messages[(length + 3) & ~3 :]
+        for kind, body in netlink.messages(data):
             if kind == _DONE:
                 return
             if kind == _ERROR:
@@ -105,43 +100,28 @@ def _answers(ear: socket.socket, *, absent_is_fine: bool = False) -> Iterator[by
             yield body[_FAMILY.size :]
 
 
-def _attributes(body: bytes) -> dict[int, bytes]:
-    found = {}
-    while len(body) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(body)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE] = body[_ATTRIBUTE.size : length]
-        body = body[(length + 3) & ~3 :]
-    return found
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    padding = -len(value) % 4
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(padding)
-
-
 def _flow(body: bytes) -> Flow | None:
-    parts = _attributes(body)
+    parts = netlink.attributes(body)
     status = struct.unpack("!I", parts.get(_STATUS, bytes(4)))[0]
     if not status & _DST_NAT or _TUPLE_ORIG not in parts or _TUPLE_REPLY not in parts:
         return None
-    begun, answered = _attributes(parts[_TUPLE_ORIG]), _attributes(parts[_TUPLE_REPLY])
-    ends, protocol = _attributes(begun[_TUPLE_IP]), _attributes(begun[_TUPLE_PROTO])
+    begun, answered = netlink.attributes(parts[_TUPLE_ORIG]), netlink.attributes(parts[_TUPLE_REPLY])
+    ends, protocol = netlink.attributes(begun[_TUPLE_IP]), netlink.attributes(begun[_TUPLE_PROTO])
     number = protocol[_PROTO_NUM][0]
     if _PROTO_DST_PORT not in protocol or _IP_SRC not in ends:
         return None
-    state = _attributes(_attributes(parts.get(_PROTOINFO, b"")).get(_PROTOINFO_TCP, b"")).get(_TCP_STATE, b"\0")[0]
-    key = _attribute(_TUPLE_ORIG | 0x8000, parts[_TUPLE_ORIG])  # NLA_F_NESTED
+    tcp = netlink.attributes(parts.get(_PROTOINFO, b"")).get(_PROTOINFO_TCP, b"")
+    state = netlink.attributes(tcp).get(_TCP_STATE, b"\0")[0]
+    key = netlink.attribute(_TUPLE_ORIG | 0x8000, parts[_TUPLE_ORIG])  # NLA_F_NESTED
     if _ID in parts:
-        key += _attribute(_ID, parts[_ID])
+        key += netlink.attribute(_ID, parts[_ID])
     return Flow(
         protocol=number,
         client=str(ipaddress.IPv4Address(ends[_IP_SRC])),
         client_port=struct.unpack("!H", protocol[_PROTO_SRC_PORT])[0],
         vip=str(ipaddress.IPv4Address(ends[_IP_DST])),
         port=struct.unpack("!H", protocol[_PROTO_DST_PORT])[0],
-        member=str(ipaddress.IPv4Address(_attributes(answered[_TUPLE_IP])[_IP_SRC])),
+        member=str(ipaddress.IPv4Address(netlink.attributes(answered[_TUPLE_IP])[_IP_SRC])),
         open=not (number == socket.IPPROTO_TCP and state in _OVER),
         key=key,
     )

@@ -27,9 +27,7 @@ _REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 _ADDRESS, _LOCAL, _CACHE, _FLAGS, _PROTOCOL = 1, 2, 6, 8, 11  # IFA_*
 _NO_DAD, _NO_ROUTE = 0x02, 0x200  # IFA_F_NODAD, IFA_F_NOPREFIXROUTE
 _FOREVER: Final = 0xFFFFFFFF
-_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr
 _BODY: Final = struct.Struct("=BBBBI")  # ifaddrmsg
-_ATTRIBUTE: Final = struct.Struct("=HH")
 _LINKS: Final = Path("/proc/sys/net/ipv6/conf")
 
 
@@ -64,7 +62,7 @@ def add(interface: str, address: str) -> None:
         (_FLAGS, struct.pack("=I", _NO_DAD | _NO_ROUTE)),
         (_PROTOCOL, bytes([OURS])),
     ):
-        body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+        body += netlink.attribute(kind, value)
     _asked(_NEW, _REQUEST | _ACK | _CREATE | _EXCLUSIVE, body)
     if (index, address, 128, True) not in set(_addresses()):
         remove(interface, address)
@@ -78,7 +76,7 @@ def remove(interface: str, address: str) -> None:
     """Takes one off; one that is not there is fine."""
     packed = ipaddress.IPv6Address(address).packed
     body = _BODY.pack(socket.AF_INET6, 128, 0, 0, socket.if_nametoindex(interface))
-    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _LOCAL) + packed
+    body += netlink.attribute(_LOCAL, packed)
     _asked(_DELETE, _REQUEST | _ACK, body, absent_is_fine=True)
 
 
@@ -93,7 +91,7 @@ def _addresses() -> Iterator[tuple[int, str, int, bool]]:
     """Index of the interface, address, length of its prefix, whether it is ours."""
     for body in _asked(_GET, _REQUEST | _DUMP, _BODY.pack(socket.AF_INET6, 0, 0, 0, 0)):
         _, length, _, _, index = _BODY.unpack_from(body)
-        parts = _attributes(body[_BODY.size :])
+        parts = netlink.attributes(body[_BODY.size :])
         packed = parts.get(_LOCAL, parts.get(_ADDRESS, b""))
         if len(packed) != 16 or (address := ipaddress.IPv6Address(packed)).is_link_local:
             continue
@@ -104,7 +102,7 @@ def _asked(what: int, flags: int, body: bytes, *, absent_is_fine: bool = False) 
     """The bodies of the kernel's answers."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(ANSWER_S)
-        asking.send(_HEADER.pack(_HEADER.size + len(body), what, flags, 1, 0) + body)
+        asking.send(netlink.message(what, flags, body))
         answers: list[bytes] = []
         while True:
             try:
@@ -128,14 +126,3 @@ def _refusal(number: int) -> Permanent:
     if number in (errno.EPERM, errno.EACCES):
         return Permanent("no right to change addresses of this host", hint="run the daemon as root")
     return Permanent(f"the kernel refuses an IPv6 address: {os.strerror(number)}", hint="see: ip -6 address")
-
-
-def _attributes(body: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    while len(body) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(body)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind] = body[_ATTRIBUTE.size : length]
-        body = body[(length + 3) & ~3 :]
-    return found

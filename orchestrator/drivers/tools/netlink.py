@@ -1,4 +1,4 @@
-"""Hears what the kernel tells everybody by netlink, on a thread of its own: netlink(7)."""
+"""Messages of netlink(7), and a thread of its own that hears what the kernel tells everybody."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SETTLES_S = 0.05  # What belongs together is told in many messages.
 SETTLES_LONGEST_S = 0.5  # Where something is told all the time, no longer than this is waited for silence.
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr
 _ATTRIBUTE: Final = struct.Struct("=HH")  # nlattr, rtattr
+_TYPE: Final = 0x3FFF  # without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _MESSAGE_BYTES: Final = 1 << 18
 
 
@@ -86,13 +87,28 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[(length + 3) & ~3 :]
 
 
-def text(attributes: bytes, wanted: int) -> str:
-    """The attribute of that type as text; "" when there is none."""
-    while len(attributes) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(attributes)
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    """One to the kernel, the only one of its sequence."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
+
+
+def attributes(body: bytes) -> dict[int, bytes]:
+    """Value of each attribute by its type; what is cut off ends them."""
+    there: dict[int, bytes] = {}
+    while len(body) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(body)
         if length < _ATTRIBUTE.size:
             break
-        if kind == wanted:
-            return attributes[_ATTRIBUTE.size : length].rstrip(b"\0").decode(errors="replace")
-        attributes = attributes[(length + 3) & ~3 :]
-    return ""
+        there[kind & _TYPE] = body[_ATTRIBUTE.size : length]
+        body = body[(length + 3) & ~3 :]
+    return there
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One, filled up to where another may begin."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def text(body: bytes, wanted: int) -> str:
+    """The attribute of that type as text; "" when there is none."""
+    return attributes(body).get(wanted, b"").rstrip(b"\0").decode(errors="replace")
