@@ -15,7 +15,6 @@ from orchestrator.model import Instance, InternalEndpoint, Mode, Part, Ports, Ro
 from orchestrator.rules import addressing
 from tests.contract.suites.network import make_service
 from tests.lab.harness.places import HOST
-from tests.lab.kernel_pools import network
 from tests.lab.stand_in import (
     ARRIVES_S,
     BROADCAST,
@@ -27,8 +26,6 @@ from tests.lab.stand_in import (
     udp,
 )
 from tests.world.instances import instance_of
-
-__all__ = ["network"]  # a fixture
 
 _IP = 0x0800
 GAP_S = 0.3  # A frame over a veth pair and a bridge takes microseconds; the controls show that this is enough.
