@@ -22,6 +22,7 @@ from orchestrator.log import Seldom
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_MET_WITHIN = 5  # rounds of the loop, of asyncio: let in, given a transport, met; and told that it is hung up on
 GRACE_S = 5  # for requests in flight; watches and uploads are ended at once
 
 
@@ -59,6 +60,13 @@ class _Loop(uvicorn.Server):
         if self._doorway is not None:
             self._doorway.end()
         self._before_end()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for _ in range(_MET_WITHIN):
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     def _heard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio tells of each accept(2) that fails, thousands of times a second; it tries again by itself."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import resource
@@ -17,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 
-from orchestrator.api import connections, guard, image_routes
+from orchestrator.api import connections, guard, image_routes, server
 from orchestrator.api.listening import Listener, bind
 from orchestrator.api.peers import Admission, Caller, Peer, local
 from orchestrator.api.places import Places
@@ -426,3 +428,28 @@ def test_who_comes_while_it_stops_is_hung_up_on(daemon: Daemon) -> None:
             late.settimeout(connections.HEADERS_WITHIN_S / 2)
             assert b"the daemon is being stopped" in rest_of(late)
         assert rest_of(first).startswith(b"HTTP/1.1 200")
+
+
+def test_who_takes_nothing_while_it_stops_is_hung_up_on(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time for what is under way is over; nobody but Python's garbage collector would close it."""
+    monkeypatch.setattr(server, "GRACE_S", LATE_S)
+
+    @daemon.app.get("/much")
+    async def much() -> Response:
+        """More than a socket holds."""
+        return Response(bytes(16 << 20))
+
+    path = tmp_path / "grace.sock"
+    gc.disable()
+    try:
+        with (
+            serve(daemon.app, Listener(bind(path, None), As(uid=os.geteuid()))) as served,
+            connected(path, b"GET /much HTTP/1.1\r\nhost: x\r\n\r\n") as idle,
+        ):
+            assert idle.recv(1)
+            served.stop()
+            assert str(path) not in Path("/proc/net/unix").read_text()
+    finally:
+        gc.enable()
