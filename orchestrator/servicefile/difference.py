@@ -38,7 +38,7 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
         return (Change(key=after.name, before="", after="new service", effect=effect),)
     changes = []
     if before.vip != after.vip:
-        changes.append(Change(key="vip", before=before.vip, after=after.vip, effect="the address moves; no restart"))
+        changes.append(Change(key="vip", before=before.vip, after=after.vip, effect=_address_effect(before, after)))
     if before.shared_vip != after.shared_vip:
         was, is_now = (str(one.shared_vip).lower() for one in (before, after))
         changes.append(Change(key="sharedVip", before=was, after=is_now, effect="no restart"))
@@ -62,6 +62,13 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
             effect = f"{_instances(role.instances)} removed"
             changes.append(Change(key=f"roles.{role.name}", before="role", after="", effect=effect))
     return tuple(changes)
+
+
+def _address_effect(before: ServiceSpec, after: ServiceSpec) -> str:
+    """What another VIP, or one where there was none, or none any more, is to clients and instances."""
+    if not after.vip:
+        return "the host gives the address up, and no client reaches the service; no restart"
+    return "the address moves; no restart" if before.vip else "clients reach the service there; no restart"
 
 
 def unfinished(left: Sequence[Instance], upgrade: Upgrade) -> tuple[Change, ...]:

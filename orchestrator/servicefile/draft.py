@@ -9,6 +9,8 @@ import dataclasses
 import enum
 import functools
 import ipaddress
+import itertools
+from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.errors import InvalidInput, Problem
@@ -31,7 +33,7 @@ from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s,
 from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
-from orchestrator.servicefile.tree import SEE, Map
+from orchestrator.servicefile.tree import SEE, Map, line_in
 from orchestrator.servicefile.upgrade import read_upgrade
 
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
@@ -104,8 +106,8 @@ def read_draft(reader: Reader) -> Draft:
         reader.fault("roles", "a service has at least one role", SEE)
     alone = len(reader.problems)
     check_between(reader, [draft.role for draft in roles])
-    if "vip" not in top and any(draft.role.faces for draft in roles):
-        reader.fault("vip", "is missing", "endpoints need an address; a service without endpoints needs none")
+    if "vip" not in top:
+        _needs_no_vip(reader, roles)
     for draft in roles if vip else ():
         _fits_family(reader, vip, draft.role)
     if shared_vip and not any(draft.role.faces for draft in roles):
@@ -228,6 +230,16 @@ def _address(node: object) -> Answer[str]:
     if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_loopback:
         return Problem(f"{address} cannot be a VIP", hint="use an address that clients can reach")
     return str(address)
+
+
+def _needs_no_vip(reader: Reader, roles: Sequence[RoleDraft]) -> None:
+    """Notes the first endpoint that clients come to, at its line: there is no address at which they could."""
+    faces = ((draft, end) for draft in roles for end in draft.role.faces)
+    for draft, end in itertools.islice(faces, 1):
+        told = f"is missing: endpoint {end.name} of role {draft.role.name} is for clients"
+        hint = "write: vip: ADDRESS; a service without endpoints, or with none but internal ones, needs none"
+        line = line_in(reader.tree, f"{draft.at}.endpoints.{end.name}")
+        reader.problems.append(Problem(told, key="vip", line=line, hint=hint))
 
 
 def _fits_family(reader: Reader, vip: str, role: Role) -> None:

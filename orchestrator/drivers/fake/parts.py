@@ -141,6 +141,9 @@ class FakeBalancer:
         world.frontends = tuple(frontends)
         there = {end.pool for end in frontends}
         world.doors = {name: pools & there for name, pools in world.doors.items() if pools & there}
+        for name, seat in [*world.seats_taken.items()]:
+            if there.isdisjoint(seat.pools):
+                del world.seats_taken[name]
 
     def join(self, member: Member) -> None:
         """See ports.Balancer."""

@@ -53,6 +53,12 @@ def glances_agree(balancer: Balancer, standings: dict[InstanceName, Standing]) -
         raise Busy(f"{what} are not {standings}")
 
 
+def _has_seats(balancer: Balancer, names: set[InstanceName]) -> None:
+    """Busy while others have one."""
+    if (seats := set(balancer.seats())) != names:
+        raise Busy(f"{sorted(seats)} have seats")
+
+
 class BalancerContract:
     """The suite."""
 
@@ -92,6 +98,14 @@ class BalancerContract:
         balancer.drain(ZERO)
         balancer.join(member(ZERO))
         assert balancer.seats()[ZERO].standing is Standing.UP
+
+    def test_who_has_no_pool_left_has_no_seat(self, balancer: Balancer) -> None:
+        """The last endpoint of its role was taken out of the file: it need not leave, and who has one stays."""
+        balancer.shape([HTTP, ADMIN])
+        balancer.join(member(ZERO, POOL))
+        balancer.join(member(ONE, POOL, OTHER_POOL))
+        patiently(lambda: balancer.shape([ADMIN]))
+        patiently(lambda: _has_seats(balancer, {ONE}))
 
     def test_who_is_told_to_be_unwell_gets_nothing_until_he_is_well(self, balancer: Balancer) -> None:
         """It is down, which is no drain, and joining again does not make it well. An absent one is fine."""

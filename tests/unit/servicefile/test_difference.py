@@ -60,6 +60,22 @@ def test_a_change_is_told_as_the_file_says_it(after: Role, key: str, was: str, b
 
 
 @pytest.mark.parametrize(
+    ("was", "becomes", "effect"),
+    [
+        ("203.0.113.10", "", "the host gives the address up, and no client reaches the service; no restart"),
+        ("", "203.0.113.10", "clients reach the service there; no restart"),
+        ("203.0.113.11", "203.0.113.10", "the address moves; no restart"),
+        ("", "", ""),
+    ],
+)
+def test_what_becomes_of_the_address_is_told(was: str, becomes: str, effect: str) -> None:
+    """Given up, new, another: each in words of its own, and no instance is made anew for it."""
+    before, after = (ServiceSpec(name="shop", vip=vip, roles=(ROLE,)) for vip in (was, becomes))
+    changes = [(one.key, one.before, one.after, one.effect) for one in difference(before, after)]
+    assert changes == ([("vip", was, becomes, effect)] if effect else [])
+
+
+@pytest.mark.parametrize(
     ("after", "becomes", "effect"),
     [
         ((replace(DISK, size_mib=128),), "128 MiB", "; it grows, and keeps what is in it"),

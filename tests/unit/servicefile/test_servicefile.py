@@ -45,9 +45,12 @@ def problems(source: str) -> tuple[Problem, ...]:
 
 
 def test_a_service_without_endpoints_needs_no_vip() -> None:
-    """Machines that nobody asks through the balancer need no address there; an endpoint does."""
+    """Machines that nobody asks through the balancer need no address there; an endpoint does, and is named."""
     without = GOOD.replace("vip: 203.0.113.10\n", "")
-    assert [(one.key, one.message) for one in problems(without)] == [("vip", "is missing")]
+    (fault,) = problems(without)
+    assert (fault.key, fault.message) == ("vip", "is missing: endpoint http of role web is for clients")
+    assert "http:" in without.splitlines()[fault.line - 1]
+    assert "vip: ADDRESS" in fault.hint
     quiet = "service: lab\nroles:\n  web: {image: micro}\n"
     assert servicefile.parse(quiet, find).vip == ""
 
@@ -144,7 +147,8 @@ def test_ports_of_each_instance_need_a_vip_and_inner_ones_none() -> None:
     """Clients come by the one, and no client by the other."""
     file = "service: lab\nroles:\n  web: {{image: micro, endpoints: {{ssh: {{type: {}}}}}}}\n"
     (fault,) = problems(file.format("instance, ports: 1-9, target: 22"))
-    assert (fault.key, fault.message) == ("vip", "is missing")
+    assert (fault.key, fault.line) == ("vip", 3)
+    assert "endpoint ssh of role web" in fault.message
     assert servicefile.parse(file.format("internal, port: 22"), find).roles[0].internal_endpoints
 
 
