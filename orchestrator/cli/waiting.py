@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Test = Callable[[wire.InstanceView], bool]
 
 _POLL_S = 0.2  # a service's record goes a moment after its last instance
-_OF_ONE = ("instance", "gone")  # the messages of a watch that are about an instance
 
 
 def end_of(timeout_s: float | None) -> float | None:
@@ -84,73 +83,29 @@ def _concerns(operation: wire.Operation, instances: Collection[str]) -> bool:
     return any(name in instances for name, _ in operation["targets"])
 
 
-def until_gone(client: Client, subject: str, until: float | None, progress: Progress) -> None:
-    """Returns when nothing of the subject is left; raises WaitedTooLong."""
+def until_gone(
+    client: Client, subject: str, until: float | None, progress: Progress, *, removed: bool = False
+) -> None:
+    """Returns when nothing of the subject is left; raises WaitedTooLong.
+
+    `removed`: its removal has been asked for, so what is there and is not being removed has its name from it.
+    """
     rows: dict[str, wire.InstanceView] = {}
     complete = False
     with progress, _in_time(rows, lambda _row: False):
         for kind, value, _ in client.watch_instances(subject, until=until):
             complete = _take(rows, kind, value, progress) or (complete and kind != "again")
-            if complete and not rows:
+            if complete and not any(row["removing"] or not removed for row in rows.values()):
                 break
-    while "." not in subject and _still_there(client, subject, until) is not None:
+    while "." not in subject:
+        try:
+            if not client.service(subject)["removing"] and removed:
+                return
+        except NotFound:
+            return
+        if until is not None and clock.monotonic_s() > until:
+            raise WaitedTooLong(f"service {subject} is still there", hint=f"ask: vmrole events {subject}")
         clock.pause(_POLL_S)
-
-
-def until_removed(
-    client: Client,
-    services: Collection[str],
-    until: float | None,
-    progress: Progress,
-    ask: Callable[[], Mapping[str, int]],
-) -> Iterator[str]:
-    """Asks for the removal of services, and gives each name when nothing of it is left; raises WaitedTooLong.
-
-    They are watched from before on: what is gone at once is told, too, with what that has cost. `ask` returns which
-    of them go, and the revision by which that was asked for: what has a name from them after it is somebody else's.
-    """
-    rows: dict[str, wire.InstanceView] = {}
-    complete, asked = False, None
-    try:
-        with progress, _in_time(rows, lambda _row: False):
-            for kind, value, _ in client.watch_instances(_common(services), until=until):
-                if kind in _OF_ONE and value["service"] not in services:
-                    continue
-                complete = _take(rows, kind, value, progress) or (complete and kind != "again")
-                if complete and asked is None:
-                    asked = ask()
-                if complete and asked is not None and not any(_leaves(row, asked) for row in rows.values()):
-                    break
-    except WaitedTooLong:
-        if asked is None:
-            ask()
-        raise
-    for service in asked or ():
-        while (there := _still_there(client, service, until)) is not None and there["removing"]:
-            clock.pause(_POLL_S)
-        yield service
-
-
-def _common(services: Collection[str]) -> str:
-    """The subject whose watch has all of them: the only one, or everything."""
-    return next(iter(services)) if len(services) == 1 else ""
-
-
-def _leaves(row: wire.InstanceView, asked: Mapping[str, int]) -> bool:
-    """Whether it goes with its service, also where the row was written before that was asked for."""
-    revision = asked.get(row["service"])
-    return revision is not None and (row["removing"] or row["revision"] < revision)
-
-
-def _still_there(client: Client, service: str, until: float | None) -> wire.ServiceView | None:
-    """The service, or None when it is gone; raises WaitedTooLong."""
-    try:
-        there = client.service(service)
-    except NotFound:
-        return None
-    if until is not None and clock.monotonic_s() > until:
-        raise WaitedTooLong(f"service {service} is still there", hint=f"ask: vmrole events {service}")
-    return there
 
 
 def until_over(client: Client, operation: wire.Operation, until: float | None, progress: Progress) -> None:

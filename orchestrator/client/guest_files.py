@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from orchestrator.client import clock
 from orchestrator.client.client import Client
-from orchestrator.client.commands import patiently, run
-from orchestrator.errors import Conflict, NotFound, RequestError, WaitedTooLong
+from orchestrator.client.commands import LOOK_LAST_S, SILENT_MAX_S, run
+from orchestrator.errors import Conflict, RequestError, Transient, WaitedTooLong
 
+T = TypeVar("T")
 PART_BYTES = 512 * 1024
+PART_LEAST_BYTES = 8 * 1024
+GOOD_PARTS = 8
 MODE_BITS = 0o777  # no more of a mode goes over the border
 ASKED_S = 30.0  # how long the guest may take to say what a file is
 Progress = Callable[[int], None]
@@ -43,9 +47,7 @@ def describe(client: Client, name: str, path: str) -> Described:
     known = kind.startswith("regular") and size.isascii() and size.isdigit() and len(size) < 16
     # Files of /proc are 0 bytes long, and are not empty.
     bits = int(mode, 8) & MODE_BITS if mode and set(mode) <= set("01234567") and len(mode) <= 5 else None
-    return Described(
-        bits, (int(size) or None) if known else None
-    )  # Those of /proc are 0 bytes long, and are not empty.
+    return Described(bits, (int(size) or None) if known else None)
 
 
 def fetch(
@@ -57,11 +59,10 @@ def fetch(
     """
     if size_bytes is not None and size_bytes > most_bytes:
         raise _too_large(name, path, most_bytes)
-    taken = 0
+    taken, pace = 0, _Pace()
     while size_bytes is None or taken < size_bytes:
-        wanted = PART_BYTES if size_bytes is None else min(PART_BYTES, size_bytes - taken)
-        offset = taken
-        part = patiently(lambda: client.file_part(name, path, offset, wanted))  # noqa: B023 - it is called here
+        most = PART_BYTES if size_bytes is None else size_bytes - taken
+        part, wanted = pace.moved(most, lambda wanted: client.file_part(name, path, taken, wanted))  # noqa: B023
         target.write(part)
         taken += len(part)
         told(taken)
@@ -77,25 +78,51 @@ def fetch(
 
 def bring(client: Client, name: str, source: BinaryIO, path: str, told: Progress) -> int:
     """Writes all of `source` to a guest's file, which is made anew; returns how many bytes that were."""
-    taken = 0
+    taken, pace = 0, _Pace()
     while True:
-        part = _read(source)
-        if part or not taken:  # An empty one is made, too.
-            offset = taken
-            patiently(lambda: client.put_file_part(name, path, offset, part))  # noqa: B023 - it is called here
-        taken += len(part)
-        told(taken)
-        if len(part) < PART_BYTES:
+        rest = _read(source)
+        is_last = len(rest) < PART_BYTES
+        while rest or not taken:  # An empty one is made, too.
+            _, count = pace.moved(len(rest), lambda count: client.put_file_part(name, path, taken, rest[:count]))  # noqa: B023
+            taken, rest = taken + count, rest[count:]
+            told(taken)
+            if not count:
+                break
+        if is_last:
             return taken
 
 
-def give_mode(client: Client, name: str, path: str, mode: int) -> str:
-    """Gives a guest's file a mode; returns why it has kept its own, "" when it has the new one."""
-    try:
-        done = run(client, name, ["chmod", f"{mode & MODE_BITS:o}", path], within_s=ASKED_S)
-    except (Conflict, NotFound, WaitedTooLong) as error:
-        return str(error)
-    return "" if done.status == 0 else done.errors.decode(errors="replace").strip()[:200]
+class _Pace:
+    """How much goes at once: less after each silence, because a guest that is slow says nothing of a part at all.
+
+    More again when many parts have gone, the more the oftener it was silent: that may have been a moment's.
+    """
+
+    def __init__(self) -> None:
+        self._part_bytes = PART_BYTES
+        self._good, self._enough = 0, GOOD_PARTS  # parts in a row, and how many let it try more
+
+    def moved(self, most_bytes: int, move: Callable[[int], T]) -> tuple[T, int]:
+        """What `move` gives of as many bytes as go at once, at most so many; and how many those were.
+
+        Raises Transient when the agent has been silent for SILENT_MAX_S, whatever it was asked for.
+        """
+        until = clock.monotonic_s() + SILENT_MAX_S
+        while True:
+            count = min(most_bytes, self._part_bytes)
+            try:
+                moved = move(count)
+            except Transient:
+                if clock.monotonic_s() > until:
+                    raise
+            else:
+                self._good += 1
+                if self._good % self._enough == 0:
+                    self._part_bytes = min(PART_BYTES, self._part_bytes * 2)
+                return moved, count
+            self._good, self._enough = 0, self._enough * 2
+            self._part_bytes = max(PART_LEAST_BYTES, self._part_bytes // 2)
+            clock.pause(LOOK_LAST_S)
 
 
 def _read(source: BinaryIO) -> bytes:

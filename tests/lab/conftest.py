@@ -20,6 +20,7 @@ from orchestrator.host.config import Config
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
+from tests.lab.shop import SERVICE
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _IMAGES = enter.REPOSITORY / "build" / "images"
@@ -82,3 +83,11 @@ def daemon(lab: Lab, tmp_path: Path) -> Iterator[RoleDaemon]:
     daemon.start()
     yield daemon
     daemon.kill_with_children()
+
+
+@pytest.fixture
+def ready(daemon: RoleDaemon, micro_image: Path) -> RoleDaemon:
+    """A daemon with the service of `tests.lab.shop`, which serves."""
+    daemon.run("image", "add", str(micro_image), "--name", "micro")
+    daemon.run("apply", "-f", "-", "--wait", text=SERVICE)
+    return daemon

@@ -8,34 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
+from tests.lab.shop import WEB
 from tests.world.waiting import until
 
-WEB = "web-0.shop"
-SERVICE = """service: shop
-roles:
-  web:
-    image: micro
-    instances: 1
-    size: {vcpus: 1, memory: 128 MiB}
-    localStorage: {cache: {size: 32 MiB}}
-    setup: {within: 10 min}
-    ready: {within: 10 min}
-"""
 SLOW_S = 65  # of a shutdown: a reset after a minute, or an end after less, would cut off what is written then
 LEFT_ALONE_S = 12.0  # much longer than a VM that may run is left off
 COMES_S = 600.0
-
-
-@pytest.fixture
-def ready(daemon: RoleDaemon, micro_image: Path) -> RoleDaemon:
-    """A daemon with a service that serves."""
-    daemon.run("image", "add", str(micro_image), "--name", "micro")
-    daemon.run("apply", "-f", "-", "--wait", text=SERVICE)
-    return daemon
 
 
 def shell(lab: Lab, script: str) -> str:

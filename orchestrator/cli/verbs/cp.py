@@ -16,7 +16,7 @@ import click
 from orchestrator.cli import render
 from orchestrator.cli.options import examples
 from orchestrator.cli.whole_files import whole_or_none
-from orchestrator.client import guest_files
+from orchestrator.client import guest_files, guest_targets
 from orchestrator.client.client import Client
 from orchestrator.errors import InvalidInput
 
@@ -67,8 +67,8 @@ def cp(client: Client, source: str, target: str, mode: str | None, most_mib: int
     One of SOURCE and TARGET is INSTANCE:PATH, with the path in full as the guest has it; the other is a file of this
     host, or - for standard input or output. A colon in the name of a file here is written ./a:b.
 
-    A file that comes out is there whole or not at all; one that goes in is written in its place. Owners stay behind,
-    and of modes the nine bits go along.
+    A file is there whole or not at all, in a guest where its agent runs commands: in another, and in a Windows, it is
+    written in its place. Owners stay behind, of modes the nine bits go along, and what is replaced leaves its owner.
     """
     inside, outside = _of_guest(source), _of_guest(target)
     bits = _bits(mode)
@@ -142,7 +142,7 @@ def _here(mode: int | None) -> int:
 def _bring(client: Client, source: str, target: Inside, mode: int | None) -> None:
     path = target.path
     if source == "-":
-        count = guest_files.bring(client, target.instance, sys.stdin.buffer, path, _telling(str(target), None))
+        count = _put(client, sys.stdin.buffer, target.instance, path, mode, _telling(str(target), None))
     else:
         if path.endswith(("/", "\\")):
             path += Path(source).name
@@ -152,13 +152,20 @@ def _bring(client: Client, source: str, target: Inside, mode: int | None) -> Non
                 if stat.S_ISDIR(facts.st_mode):
                     raise IsADirectoryError(21, "it is a directory")
                 size = facts.st_size if stat.S_ISREG(facts.st_mode) else None
-                count = guest_files.bring(client, target.instance, file, path, _telling(source, size))
+                mode = stat.S_IMODE(facts.st_mode) if mode is None else mode
+                count = _put(client, file, target.instance, path, mode, _telling(source, size))
         except OSError as error:
             raise InvalidInput(f"{source}: {error.strerror}", hint="name a file; pack a directory: tar -c") from error
-        mode = stat.S_IMODE(facts.st_mode) if mode is None else mode
-    if mode is not None and (why_not := guest_files.give_mode(client, target.instance, path, mode)):
-        render.say(f"warning: {target.instance}:{path} keeps the mode of the guest's own: {render.plain(why_not)}")
     render.say(f"{target.instance}:{path}: {render.size(count)}")
+
+
+def _put(
+    client: Client, file: BinaryIO, instance: str, path: str, mode: int | None, told: guest_files.Progress
+) -> int:
+    def warn(words: str) -> None:
+        render.say(f"warning: {render.plain(words)}")
+
+    return guest_targets.put(client, instance, file, path, mode=mode, told=told, warn=warn)
 
 
 def _telling(what: str, size_bytes: int | None) -> Callable[[int], None]:

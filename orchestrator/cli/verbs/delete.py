@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 
 import click
 
@@ -13,7 +12,7 @@ from orchestrator.cli.gathering import Fault, refuse
 from orchestrator.cli.options import examples, selector_option, wait_options
 from orchestrator.cli.progress import progress
 from orchestrator.cli.refusals import exit_status, report
-from orchestrator.cli.waiting import end_of, until_removed
+from orchestrator.cli.waiting import end_of, until_gone
 from orchestrator.client.client import SLOTS, Client
 from orchestrator.errors import Conflict, InvalidInput, NotFound
 
@@ -55,80 +54,52 @@ def delete(
     if selector is not None and slot:
         raise click.UsageError("-l selects among what is in either slot: leave --slot out")
     if selector is not None:
-        targets = _selected(client, selector)
+        services, missing = _removed_by_labels(client, selector), 0
     elif name is not None:
-        targets = [_target(client, name + at)]
+        services, missing = _asked_to_go(client, name + at), 0
     else:
         given, faults = gathering.given(files)
         faults += [Fault(of=one, error=_NAMELESS) for one in given if not one.service]
         if faults:
             return refuse(faults, len(given) + sum(isinstance(fault.of, str) for fault in faults))
-        targets = [_target(client, one.service + at) for one in given]
-    removal = _Removal(client, targets, is_of_several=bool(files))
-    if not waits:
-        removal.ask()
-        return removal.status
-    services = {service for target in targets for service in target.services}
-    for service in until_removed(client, services, until, progress(), removal.ask):
-        render.show([f"{removal.shown[service]}: gone"])
-    return removal.status
+        services, missing = _removed(client, [one.service + at for one in given])
+    for service in services if waits else ():
+        until_gone(client, service, until, progress(), removed=True)
+        render.show([f"{service}: gone"])
+    return missing
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """What is asked for by a name, and the deployments that go by it, each with what it is called to the user."""
-
-    name: str
-    services: Mapping[str, str]
-    expected: int | None = None  # the revision at which it was selected
-
-
-def _target(client: Client, name: str) -> _Target:
-    """A service, or what is in a slot of it."""
-    there = client.services()
-    of_both = {one["name"]: one["name"] for one in there if one["service"] == name}
-    of_slot = {one["name"]: name for one in there if f"{one['service']}@{one['slot']}" == name}
-    return _Target(name=name, services=of_both or of_slot or {name: name})
-
-
-def _selected(client: Client, selector: str) -> list[_Target]:
+def _removed_by_labels(client: Client, selector: str) -> list[str]:
     """Each as it was when it was selected: one that is applied anew meanwhile may have other labels."""
-    present = [one for one in client.services(labels=selector) if not one["removing"]]
-    if not present:
+    found = [one for one in client.services(labels=selector) if not one["removing"]]
+    if not found:
         told = f"no service has the labels {selector[:80]!r}"
         raise Conflict(told, hint="run: vmrole get services --show-labels")
-    return [
-        _Target(name=f"{one['service']}@{one['slot']}", services={one["name"]: one["name"]}, expected=one["revision"])
-        for one in present
-    ]
+    for one in found:
+        client.remove(f"{one['service']}@{one['slot']}", expected=one["revision"])
+        render.show([f"{one['name']}: being deleted"])
+    return [one["name"] for one in found]
 
 
-class _Removal:
-    """Asks for the removal of all that was named. Of several, what is missing stops no other."""
-
-    def __init__(self, client: Client, targets: Sequence[_Target], *, is_of_several: bool) -> None:
-        self.shown = {service: shown for target in targets for service, shown in target.services.items()}
-        self.status = 0
-        self._client = client
-        self._targets = targets
-        self._is_of_several = is_of_several
-
-    def ask(self) -> dict[str, int]:
-        """The services that go, each with the revision by which that was asked for. Raises NotFound for the one."""
-        asked: dict[str, int] = {}
-        for target in self._targets:
-            try:
-                revision = self._client.remove(target.name, expected=target.expected)["revision"]
-            except NotFound as error:
-                if not self._is_of_several:
-                    raise
-                report(error)
-                self.status = exit_status(error)
-                continue
-            asked |= dict.fromkeys(target.services, revision)
-            render.show([f"{shown}: being deleted" for shown in target.services.values()])
-        return asked
+def _asked_to_go(client: Client, name: str) -> list[str]:
+    """Asks for the removal of a service, or of what is in a slot of it; what goes by that, by its names."""
+    going = [one["name"] for one in client.services() if one["service"] == name] or [name]
+    client.remove(name)
+    render.show([f"{one}: being deleted" for one in going])
+    return going
 
 
 def _named(word: str | None) -> str:
     return word if word not in (None, "service") else "NAME"
+
+
+def _removed(client: Client, services: Iterable[str]) -> tuple[list[str], int]:
+    """Asks for the removal of each; those that there are, and the exit status: what is missing stops no other."""
+    asked, status = [], 0
+    for name in services:
+        try:
+            asked += _asked_to_go(client, name)
+        except NotFound as error:
+            report(error)
+            status = exit_status(error)
+    return asked, status

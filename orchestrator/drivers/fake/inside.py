@@ -34,7 +34,7 @@ class FakeInside:
         return self._files.setdefault(instance.vm_uuid, {})
 
     def begin(self, instance: Instance, argv: Sequence[str], given: bytes) -> int:
-        """See ports.Inside. Known are cat, echo, true, false, sleep, stat, chmod, and sh -c with them and `exit`."""
+        """See ports.Inside. Known are cat, echo, true, false, sleep, stat, mv and the like, and sh -c with those."""
         files = self._asked(instance, "exec")
         pid = len(self._begun) + 1
         takes_s = float(argv[1]) if argv[0] == "sleep" else 0.0
@@ -69,6 +69,10 @@ class FakeInside:
         before = files.get(path, b"") if offset else b""
         files[path] = before[:offset].ljust(offset, b"\0") + data + before[offset + len(data) :]
 
+    def files_of(self, instance: Instance) -> list[str]:
+        """The paths of its files."""
+        return sorted(self._files.get(instance.vm_uuid, {}))
+
     def _script(self, instance: Instance, files: Files, script: str, given: bytes) -> Ran:
         ran = Ran(status=0)
         for line in filter(None, map(str.strip, script.split(";"))):
@@ -91,14 +95,32 @@ class FakeInside:
                 return Ran(status=0)
             case "false", _:
                 return Ran(status=1)
-            case "stat", [*_, path]:
-                if path not in files:
-                    return Ran(status=1, errors=f"stat: cannot stat '{path}'\n".encode())
-                mode = self._modes.get((instance.vm_uuid, path), "644")
-                return Ran(status=0, output=f"{mode} {len(files[path])} regular file\n".encode())
-            case "chmod", [mode, *_, path]:
-                self._modes[instance.vm_uuid, path] = mode
-                return Ran(status=0)
+            case "stat" | "readlink" | "chmod" | "chown" | "mv" | "rm" | "cmd.exe", _:
+                return self._of_files(instance, files, name, words)
             case _:
                 told = f"Failed to execute child process '{name}' (No such file or directory)"
                 raise NotFound(f"{instance.name}: {told}")
+
+    def _of_files(self, instance: Instance, files: Files, name: str, words: Sequence[str]) -> Ran:
+        """A program that tells of files, or changes them."""
+        path, missing = words[-1], Ran(status=1, errors=f"{name}: cannot stat '{words[-1]}'\n".encode())
+        match name, words:
+            case "stat", [*_, form, _] if path in files:
+                facts = {"%a": self._modes.get((instance.vm_uuid, path), "644"), "%s": str(len(files[path]))}
+                for sign, value in {**facts, "%F": "regular file", "%u": "0", "%g": "0"}.items():
+                    form = form.replace(sign, value)
+                return Ran(status=0, output=f"{form}\n".encode())
+            case "readlink", _ if path in files:
+                return Ran(status=0, output=f"{path}\n".encode())
+            case "chmod", [mode, _] if path in files:
+                self._modes[instance.vm_uuid, path] = mode
+            case "chown", _ if path in files:
+                pass
+            case "mv", [*_, before, _] if before in files:
+                files[path] = files.pop(before)
+                self._modes[instance.vm_uuid, path] = self._modes.pop((instance.vm_uuid, before), "644")
+            case "rm" | "cmd.exe", _:
+                files.pop(path, None)
+            case _:
+                return missing
+        return Ran(status=0)

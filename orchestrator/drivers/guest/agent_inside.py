@@ -20,7 +20,7 @@ from orchestrator.errors import Conflict, NotFound, Permanent, Transient, Whose
 from orchestrator.model import Instance, InstanceName, Ran
 
 OUTPUT_BYTES: Final = 1 << 20  # of each of the two streams
-PIECE_BYTES: Final = 64 * 1024  # of a file in a call: an emulated guest moves so much within the time for an answer
+PIECE_BYTES: Final = 16 * 1024  # of a file in a call: an emulated guest on a busy host is in time with it
 REASON_CHARS: Final = 250
 FORBIDDEN_HINT: Final = "docs/images-needs.md says what an agent has to allow; or use: vmrole ssh"
 ENDED_MAX: Final = 8  # commands whose end is remembered, over all guests

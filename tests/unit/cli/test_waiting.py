@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.cli.options import Duration
 from orchestrator.cli.progress import progress
-from orchestrator.cli.waiting import hopeless, settled, until_gone, until_removed
+from orchestrator.cli.waiting import hopeless, settled, until_gone
 from orchestrator.errors import WaitedTooLong
 from orchestrator.model import Incarnation, InstanceName, Phase
 from tests.world.api_daemon import SHOP, Daemon
@@ -316,41 +316,10 @@ def test_a_service_that_is_made_anew_is_another(run: Run, daemon: Daemon, tmp_pa
     """Who waits for a deletion does not wait for what somebody else has made under the same name since."""
     file = document(tmp_path, "twice", "203.0.113.62")
     assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
-    last = time.monotonic() + 20
-    assert list(until_removed(daemon.client(), ["twice"], last, progress(), lambda: {"twice": 0})) == ["twice"]
+    until_gone(daemon.client(), "twice", time.monotonic() + 20, progress(), removed=True)
     with pytest.raises(WaitedTooLong):
         until_gone(daemon.client(), "twice", time.monotonic() + 0.5, progress())
     assert run("delete", "service", "twice", "--wait", "--timeout", "60s")[0] == 0
-
-
-def test_what_goes_at_once_is_told(
-    run: Run, daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Who deletes and waits hears of what went before the answer came; several are watched together."""
-    names = {"fleeting", "passing"}
-    for number, name in enumerate(sorted(names)):
-        file = document(tmp_path, name, f"203.0.113.6{3 + number}")
-        assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
-
-    def ask() -> dict[str, int]:
-        asked = {name: daemon.client().remove(name)["revision"] for name in names}
-        until(lambda: not daemon.control.services(), 60, what="both services to be gone")
-        return asked
-
-    capsys.readouterr()
-    assert set(until_removed(daemon.client(), names, time.monotonic() + 60, progress(), ask)) == names
-    err = capsys.readouterr().err
-    gone = {line.split()[1] for line in err.splitlines() if line.split()[2] == "gone"}
-    assert gone == {f"web-{index}.{name}" for index in range(3) for name in names}
-
-
-def test_a_wait_of_no_time_still_deletes(run: Run, daemon: Daemon, tmp_path: Path) -> None:
-    """The time limits the wait, not what is asked for."""
-    file = document(tmp_path, "hasty", "203.0.113.65")
-    assert run("apply", "-f", file, "--wait", "--timeout", "60s")[0] == 0
-    status, out, _ = run("delete", "service", "hasty", "--wait", "--timeout", "0s")
-    assert (status, out) == (4, "hasty: being deleted\n")
-    assert run("wait", "hasty", "--for", "gone", "--timeout", "60s")[0] == 0
 
 
 def test_a_watch_prints_what_changes(run: Run, daemon: Daemon, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import subprocess
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.client import guest_files
-from orchestrator.errors import Conflict
+from orchestrator.client import clock, guest_files, guest_targets
+from orchestrator.errors import Conflict, Transient
 from tests.world.api_daemon import Daemon
 from tests.world.command_line import VMROLE
 from tests.world.living import inside, serving
@@ -50,6 +51,11 @@ def got(daemon: Daemon, path: str) -> bytes:
     return inside(daemon).read(daemon.control.instance(WEB), path, 0, 1 << 30)
 
 
+def everything(daemon: Daemon) -> set[str]:
+    """Paths of all files of the guest."""
+    return set(inside(daemon).files_of(daemon.control.instance(WEB)))
+
+
 def test_a_file_goes_in_and_comes_back(daemon: Daemon, tmp_path: Path) -> None:
     """Byte for byte over several parts, with its mode; into a directory by its own name."""
     (tmp_path / "a.bin").write_bytes(LARGE)
@@ -67,6 +73,47 @@ def test_a_file_goes_in_and_comes_back(daemon: Daemon, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin", "back"], (
         "nothing unfinished is left"
     )
+
+
+class Cut(io.BytesIO):
+    """A file whose reader is interrupted after its first part."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """A part, once."""
+        if self.tell():
+            raise KeyboardInterrupt
+        return super().read(size)
+
+
+def cut(daemon: Daemon, path: str) -> list[str]:
+    """What is said when a copy to that path is interrupted."""
+    warned = list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        guest_targets.put(
+            daemon.client(), WEB, Cut(LARGE), path, mode=0o600, told=lambda _count: None, warn=warned.append
+        )
+    return warned
+
+
+def test_an_interrupted_copy_changes_nothing(daemon: Daemon) -> None:
+    """What had the name has it still, and nothing unfinished is left; where no command runs, that is said."""
+    put(daemon, "/kept", b"former")
+    before = everything(daemon)
+    assert cut(daemon, "/kept") == []
+    assert cut(daemon, "/new") == []
+    assert cut(daemon, "C:\\new.txt") == []
+    assert everything(daemon) == before
+    inside(daemon).forbids.add("exec")
+    assert cut(daemon, "/kept") == ["web-0.shop:/kept may be there in part"]
+    assert got(daemon, "/kept") == LARGE[: guest_files.PART_BYTES]
+
+
+def test_what_is_replaced_leaves_its_mode(daemon: Daemon) -> None:
+    """When no other is known, as by a pipe; and is there until the new one is whole."""
+    put(daemon, "/mode", b"former")
+    inside(daemon).begin(daemon.control.instance(WEB), ["chmod", "751", "/mode"], b"")
+    assert cp("-", "web-0:/mode", given=b"new").returncode == 0
+    assert guest_files.describe(daemon.client(), WEB, "/mode") == guest_files.Described(0o751, 3)
 
 
 def test_by_way_of_a_pipe(daemon: Daemon) -> None:
@@ -143,6 +190,59 @@ def test_what_cannot_be_is_told(
     done = cp(*words)
     assert (done.returncode, said in done.stderr.decode()) == (status, True), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+class Slow:
+    """A daemon whose guest is silent about every part that is larger than it can take; its file."""
+
+    def __init__(self, data: bytes, most_bytes: int) -> None:
+        self.data, self.most_bytes, self.silences = data, most_bytes, 0
+
+    def _heard(self, count: int) -> None:
+        if count > self.most_bytes:
+            self.silences += 1
+            raise Transient("the agent is silent")
+
+    def file_part(self, _name: str, _path: str, offset: int, count: int) -> bytes:
+        """A part."""
+        self._heard(count)
+        return self.data[offset : offset + count]
+
+    def put_file_part(self, _name: str, _path: str, offset: int, part: bytes) -> None:
+        """A part."""
+        self._heard(len(part))
+        self.data = self.data[:offset] + part
+
+
+def test_a_slow_guest_is_given_less_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it answers; what it has answered to is not moved again, and what is moved is whole."""
+    monkeypatch.setattr(clock, "pause", lambda _seconds: None)
+    slow, counts = Slow(LARGE, 20_000), list[int]()
+    target = io.BytesIO()
+    taken = guest_files.fetch(
+        slow,
+        WEB,
+        "/x",
+        target,
+        size_bytes=None,
+        most_bytes=1 << 30,
+        told=counts.append,  # type: ignore[arg-type]
+    )
+    assert (taken, target.getvalue(), slow.silences) == (len(LARGE), LARGE, 5)
+    slow = Slow(b"", 20_000)
+    assert guest_files.bring(slow, WEB, io.BytesIO(LARGE), "/x", counts.append) == len(LARGE)  # type: ignore[arg-type]
+    assert (slow.data, slow.silences) == (LARGE, 5)
+
+
+def test_a_guest_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, and not before."""
+    times = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(clock, "pause", lambda _seconds: None)
+    monkeypatch.setattr(clock, "monotonic_s", lambda: float(next(times)))
+    slow = Slow(LARGE, 0)
+    with pytest.raises(Transient):
+        guest_files.bring(slow, WEB, io.BytesIO(LARGE), "/x", lambda _count: None)  # type: ignore[arg-type]
+    assert slow.silences == 10
 
 
 def test_a_guest_that_forbids_commands_gives_its_files(daemon: Daemon, tmp_path: Path) -> None:
