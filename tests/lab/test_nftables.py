@@ -23,7 +23,8 @@ from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
-from orchestrator.errors import Busy, EndpointRefused
+from orchestrator.drivers.tools.libnftables import Nftables
+from orchestrator.errors import Busy, CommandFailed, EndpointRefused
 from orchestrator.model import (
     Carrier,
     Endpoint,
@@ -398,8 +399,16 @@ def elements() -> str:
 
 
 @pytest.mark.usefixtures("members")
-@pytest.mark.parametrize("harm", ["flush ruleset", f"flush chain ip {nft_pools.TABLE} dispatch"])
-def test_a_table_that_somebody_took_away_is_laid_again(begin: Begin, harm: str) -> None:
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "flush ruleset",
+        f"flush chain ip {nft_pools.TABLE} dispatch",
+        f"flush map ip {nft_pools.TABLE} pools",
+        f"insert rule ip {nft_pools.TABLE} dispatch return",
+    ],
+)
+def test_a_table_that_somebody_took_away_or_changed_is_laid_again(begin: Begin, harm: str) -> None:
     """At once, and without being asked; what is open goes on."""
     balancer = begin()
     balancer.shape([TCP])
@@ -409,6 +418,56 @@ def test_a_table_that_somebody_took_away_is_laid_again(begin: Begin, harm: str) 
         subprocess.run(["nft", *harm.split()], check=True)
         assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
         assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
+
+
+def test_a_change_sends_what_changes_and_lists_nothing(wire: None, tmp_path: Path) -> None:
+    """A member more among a hundred is as much as among three, whatever somebody does to tables of his own."""
+    sent: list[str] = []
+
+    def apply(text: str) -> None:
+        sent.append(text)
+        HOST.run(["nft", "-f", "-"], text=text)
+
+    balancer = NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock(), apply=apply)
+    table = balancer.table
+    known = [nft_pools.Place(pool=POOL, address=f"10.91.0.{20 + number}", port=8080) for number in range(100)]
+    try:
+        with table:
+            table.lay([TCP, UDP], known[:2], known[:2])
+            whole = len(sent.pop())
+            for number in range(3, 101):
+                HOST.run(["nft", "-f", "-"], text="add table ip theirs; delete table ip theirs\n")
+                table.lay([TCP, UDP], known[:number], known[:number])
+            assert len(sent) == 98
+            assert max(map(len, sent)) < whole / 2
+            assert max(map(len, sent)) - min(map(len, sent)) <= 16
+            assert table.is_known()
+            laid = HOST.run(["nft", "list", "table", "ip", nft_pools.TABLE]).stdout
+            assert laid.count("dnat to") == 100
+            assert "numgen inc mod 100 vmap" in laid
+            sent.clear()
+            table.lay([TCP, UDP], known[1:], known)
+            assert len(sent) == 1
+            assert len(sent[0]) < whole / 2
+            HOST.run(["nft", "delete", "element", "ip", nft_pools.TABLE, "pools", "{ 203.0.113.20 . tcp . 80 }"])
+            assert not table.is_known()
+            table.lay([TCP, UDP], known[1:], known)
+            assert len(sent[1]) > len(sent[0]) * 10
+            assert table.is_known()
+    finally:
+        HOST.run(["nft", "-f", "-"], text=nft_pools.removal())
+
+
+@pytest.mark.usefixtures("wire")
+def test_a_program_in_place_of_the_library_says_the_same() -> None:
+    """All or nothing, and what nft says of it, by either."""
+    for one in (Nftables(), Nftables("libabsent.so")):
+        one.apply("add table ip tried; add chain ip tried here\n")
+        with pytest.raises(CommandFailed, match="No such file"):
+            one.apply("add chain ip tried there\nadd rule ip tried nowhere accept\n")
+        assert "there" not in HOST.run(["nft", "list", "table", "ip", "tried"]).stdout
+        one.apply("delete table ip tried\n")
+        one.close()
 
 
 @pytest.mark.usefixtures("members")
@@ -561,8 +620,12 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
                 subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
 
             victim = NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock(), desired=Noting, apply=apply)
-            with contextlib.suppress(Killed):
-                verb(victim)
+            with victim.table:  # What it lays from here on is a change, and not all of it.
+                left[0] = 1_000
+                victim.join(member(ZERO, POOL))  # Who is there: all is laid, and noted.
+                left[0] = step
+                with contextlib.suppress(Killed):
+                    verb(victim)
             successor = begin()
             verb(successor)
             assert {ask().split(" ")[0] for _ in range(6)} == answers

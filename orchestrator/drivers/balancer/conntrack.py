@@ -6,13 +6,15 @@ seen.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from orchestrator.drivers.tools import netlink
 from orchestrator.errors import Permanent, Unreachable
@@ -47,21 +49,61 @@ class Flow:
     key: bytes  # what names it to the kernel
 
 
-def flows() -> list[Flow]:
+class Ear:
+    """What the kernel is asked by: `with` keeps it for many questions, without there is one for each. Thread-safe.
+
+    Whoever closes a socket of netfilter's waits until the kernel has disposed of what the last transactions of
+    nftables took away, some 10 to 30 ms after each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        self._kept = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._kept = False
+            self._close()
+
+    def ask(self, message: bytes, *, absent_is_fine: bool = False) -> list[bytes]:
+        """The bodies of all that the kernel answers. Unreachable when it does not."""
+        with self._lock:
+            if self._socket is None:
+                self._socket = _open()
+            whole = False
+            try:
+                self._socket.send(message)
+                answers = list(_answers(self._socket, absent_is_fine=absent_is_fine))
+                whole = True
+            finally:
+                if not (whole and self._kept):  # What is left of an answer would be taken for the next one's.
+                    self._close()
+        return answers
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def flows(ear: Ear | None = None) -> list[Flow]:
     """All that were sent on to another address. Unreachable when the kernel does not answer."""
-    with _open() as ear:
-        ear.send(_message(_GET, _REQUEST | _DUMP, b""))
-        return [flow for flow in (_flow(body) for body in _answers(ear)) if flow is not None]
+    with contextlib.nullcontext(ear) if ear is not None else Ear() as asked:
+        answers = asked.ask(_message(_GET, _REQUEST | _DUMP, b""))
+    return [flow for flow in map(_flow, answers) if flow is not None]
 
 
-def cut(which: Callable[[Flow], bool]) -> int:
+def cut(which: Callable[[Flow], bool], ear: Ear | None = None) -> int:
     """Makes the kernel forget those connections; their next packet belongs to none. Returns how many there were."""
-    gone = [flow for flow in flows() if which(flow)]
-    with _open() as ear:
+    with contextlib.nullcontext(ear) if ear is not None else Ear() as asked:
+        gone = [flow for flow in flows(asked) if which(flow)]
         for flow in gone:
-            ear.send(_message(_DELETE, _REQUEST | _ACK, flow.key))
-            for _ in _answers(ear, absent_is_fine=True):
-                pass
+            asked.ask(_message(_DELETE, _REQUEST | _ACK, flow.key), absent_is_fine=True)
     return len(gone)
 
 

@@ -1,32 +1,89 @@
-"""The table of the pools as the kernel has it; what it shall hold is for `nft_pools` to say."""
+"""The table of the pools as the kernel has it; what it shall hold is for `nft_pools` to say.
+
+A change sends what has changed, and nothing is listed for it: while none but ours have touched the table, it holds
+what was laid. Where that is not certain, all of it is laid anew, in one transaction like any other.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Self
 
-from orchestrator.drivers.balancer.nft_pools import TABLE, Names
+from orchestrator.drivers.balancer import nft_pools
+from orchestrator.drivers.balancer.nft_pools import SERVED, TABLE, Names, Place, Pools
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.libnftables import Nftables
+from orchestrator.drivers.tools.ruleset_watch import Touches
 from orchestrator.errors import CommandFailed
+from orchestrator.model import Frontend
+
+log = logging.getLogger(__name__)
+
+
+class KernelPools:
+    """Lays the table. `with` listens to who touches it; without, all is laid each time. Not thread-safe."""
+
+    def __init__(self, apply: Callable[[str], object] | None = None) -> None:
+        """`apply` runs one transaction."""
+        self._library = Nftables()
+        self._apply = apply or self._library.apply
+        self._touches = Touches(TABLE)
+        self._laid: Pools | None = None  # None: it is not known what the table holds
+
+    def __enter__(self) -> Self:
+        self._touches.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._laid = None
+        self._touches.__exit__()
+        self._library.close()
+
+    def is_known(self) -> bool:
+        """Whether it is certain what the table holds: who has touched it is asked for."""
+        touched = self._touches.count()
+        if touched and self._laid is not None:
+            log.warning("somebody changed the nft table ip %s; it is laid again", TABLE)
+        if touched != 0:
+            self._laid = None
+        return self._laid is not None
+
+    def lay(self, frontends: Sequence[Frontend], takers: Collection[Place], known: Collection[Place]) -> None:
+        """See nft_pools.pools. One transaction, or none where there is nothing to change."""
+        before = self._laid if self.is_known() else None
+        wanted = nft_pools.pools(frontends, takers, known, before)
+        if wanted == before:
+            return
+        self._laid = None
+        if before is not None:
+            with contextlib.suppress(CommandFailed):
+                self._apply(nft_pools.change(before, wanted))
+                self._note(wanted)
+                return
+            log.warning("the nft table ip %s is not as it was laid; it is laid again", TABLE)
+        self._apply(nft_pools.transaction(wanted, names()))
+        self._note(wanted)
+
+    def _note(self, wanted: Pools) -> None:
+        """It holds what was laid, unless somebody else was at it as well."""
+        self._laid = wanted if self._touches.count() == 1 else None
+
+    def remove(self) -> None:
+        """Takes the table away."""
+        self._laid = None
+        self._apply(nft_pools.removal())
 
 
 def names() -> Names:
-    """The chains and sets that are there."""
+    """The chains, sets and maps that are there."""
     listed = _list()
-    chains = frozenset(item["chain"]["name"] for item in listed if "chain" in item)
-    sets = frozenset(item["set"]["name"] for item in listed if "set" in item)
-    return Names(chains, sets - {"served"})
-
-
-def shown() -> str | None:
-    """The table, but for what affinity has learned; None when there is none."""
-    listed = _list()
-    for item in listed:
-        for body in item.values():
-            body.pop("handle", None)
-        if "set" in item and item["set"]["name"] != "served":
-            item["set"].pop("elem", None)
-    return json.dumps(listed, sort_keys=True) if listed else None
+    chains, sets, maps = (
+        frozenset(item[kind]["name"] for item in listed if kind in item) for kind in ("chain", "set", "map")
+    )
+    return Names(chains, sets - {SERVED}, maps)
 
 
 def _list() -> list[dict[str, dict[str, Any]]]:

@@ -1,9 +1,12 @@
 """Pools as one table of nftables, `ip vmrole_pools`: what it shall hold, as text for one transaction. Pure.
 
-Each endpoint is an element of a map that leads to its pool's chain; that deals new connections out to its members'
-chains, which translate the address (DNAT). What has begun is the kernel's to remember, whatever the table says later.
-What reaches the host for an endpoint is for a pool without members, belongs to a connection that was cut, or is
-beyond a limit: it is refused at once.
+Each endpoint is an element of a map that leads to its pool's chain; from there a map of the pool's own deals new
+connections out to its members' chains, which translate the address (DNAT). What has begun is the kernel's to
+remember, whatever the table says later. What reaches the host for an endpoint is for a pool without members, belongs
+to a connection that was cut, or is beyond a limit: it is refused at once.
+
+A member that comes or goes moves nobody but, where it leaves a gap, the last one into that: what a change has to say
+does not grow with the number of the others, of the same pool or of any.
 
 Limits are counted by conntrack in sets of the table, which stay while members come and go. A set is named after its
 limit, too: what it holds of a client remembers the number that held when it came. A count is a walk through all that
@@ -14,16 +17,19 @@ Names of chains and sets are digests: nothing that a user wrote stands in the te
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from orchestrator.errors import Permanent
 from orchestrator.model import Frontend, Mode, PoolName
 
 TABLE: Final = "vmrole_pools"
+_AT: Final = f"ip {TABLE}"
+SERVED, LEADS, NEIGHBOURS = "served", "pools", "neighbours"  # a set, and maps that are always there
 CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers, or whose connections are counted
 # By TCP, from one address to an endpoint that says no number. The kernel has room for 262,144 of all, and looks at
 # each that it counts when another is begun, though not more often than once a tick: for so many, for a millisecond.
@@ -31,7 +37,11 @@ CLIENT_CONNECTIONS: Final = 4_096
 KNOCKS_PER_S: Final = 50  # for so many of those who are beyond a limit, it is looked whether there is room again
 _FULL_S: Final = 5  # Whoever has been quiet for so long is counted as if he had never met the limit.
 _BEFORE_FILTERS, _DSTNAT, _BEFORE_SRCNAT = -10, -100, 99
-_SUBNET_BITS: Final = 24  # what a service's network has
+_SUBNET: Final = ipaddress.IPv4Network("0.0.0.0/24")  # as large as a service's network
+_NUMBERS: Final = 65_536  # by which a pool's members are told apart
+_ADDRESSES_KNOWN: Final = 16_384  # which need not be taken apart again
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,66 +59,140 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The chains and sets of a table, apart from those that are always there."""
+    """The chains, sets and maps of a table, apart from those that are always there."""
 
     chains: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
+    maps: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """Chains with their rules, sets with their type, and which endpoints lead where."""
+    """Chains with their rules, sets and maps with their type, and the elements of those that are ours to fill: what
+    each leads to, "" in a set.
+    """
 
-    chains: Mapping[str, tuple[str, ...]]
-    sets: Mapping[str, str]
-    served: tuple[str, ...]  # endpoints, as elements
-    leads: tuple[str, ...]  # endpoints with members, as elements of the map
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
+    maps: Mapping[str, str] = field(default_factory=dict)
+    elements: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    numbered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by map: who is dealt to, in its order
+    slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by chain: whose clients each knows; "": free
 
     @property
     def names(self) -> Names:
         """What a later transaction has to take away when it is no longer wanted."""
-        return Names(frozenset(self.chains), frozenset(self.sets))
+        return Names(frozenset(self.chains), frozenset(self.sets), frozenset(self.maps))
 
 
-def pools(frontends: Sequence[Frontend], takers: Collection[Place], known: Collection[Place]) -> Pools:
-    """The table's content. `takers` get new connections; `known` are all members, also those that drain."""
-    chains: dict[str, tuple[str, ...]] = {}
-    sets: dict[str, str] = {}
-    served, leads = [], []
+def pools(
+    frontends: Sequence[Frontend], takers: Collection[Place], known: Collection[Place], before: Pools | None = None
+) -> Pools:
+    """The table's content. `takers` get new connections; `known` are all members, also those that drain.
+
+    Who was in the table `before` keeps his number there if he can.
+    """
+    made = _Made(before or Pools())
+    by_pool: dict[PoolName, list[Place]] = {}
+    for one in takers:
+        by_pool.setdefault(one.pool, []).append(one)
     for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
-        served += _elements(frontend, frontend.ports)
+        made.elements[SERVED] |= dict.fromkeys(_elements(frontend, frontend.ports), "")
         limits = _limits(frontend)
         for limit in limits:
-            sets |= limit.sets()
-        places = sorted(
-            (one for one in takers if one.pool == frontend.pool), key=lambda one: (one.index, one.address, one.port)
-        )
-        if not places:
-            continue
+            made.sets |= limit.sets()
+        places = sorted(by_pool.get(frontend.pool, ()), key=lambda one: (one.index, one.address, one.port))
+        if places:
+            made.add(frontend, limits, places)
+    made.chains |= _FIXED
+    for subnet in {_subnet(one.address) for one in known}:
+        # A member that reaches its own service would be answered by its neighbour directly, and from another address.
+        chain = f"n{_digest(str(subnet))}"
+        made.chains[chain] = (f"ip daddr {subnet} masquerade",)
+        made.elements[NEIGHBOURS][str(subnet.network_address)] = f"goto {chain}"
+    return Pools(made.chains, made.sets, made.maps, made.elements, made.numbered, made.slots)
+
+
+class _Made:
+    """A table's content while it is put together."""
+
+    def __init__(self, before: Pools) -> None:
+        self._before = before
+        self.chains: dict[str, tuple[str, ...]] = {}
+        self.sets: dict[str, str] = {}
+        self.maps: dict[str, str] = dict(_MAPS)
+        self.elements: dict[str, dict[str, str]] = {SERVED: {}, LEADS: {}, NEIGHBOURS: {}}
+        self.numbered: dict[str, tuple[str, ...]] = {}
+        self.slots: dict[str, tuple[str, ...]] = {}
+
+    def add(self, frontend: Frontend, limits: Sequence[_Limit], places: Sequence[Place]) -> None:
+        """An endpoint that has members."""
+        pool = _digest(frontend.pool)
         rules = [limit.refuse_unseen() for limit in limits]
         rules += [rule for limit in limits for rule in limit.count()]
         for one in places:
-            own = [_led(frontend, one)]
-            if frontend.affinity_s is not None:
-                kept = _name("a", one)
-                sets[kept] = (
-                    f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic,timeout; "
-                    f"timeout {max(1, round(frontend.affinity_s))}s;"
-                )
-                rules.append(f"ip saddr @{kept} goto {_name('m', one)}")
-                own.insert(0, f"update @{kept} {{ ip saddr }}")
-            chains[_name("m", one)] = tuple(own)
-        chain = "p" + _digest(frontend.pool)
-        chains[chain] = (*rules, _dealt(frontend, places))
+            self.chains[_name("m", one)] = (_led(frontend, one),)
+        if frontend.affinity_s is not None:
+            self._remember(f"k{pool}", places, max(1, round(frontend.affinity_s)))
+            rules.append(f"jump k{pool}")
+        self.chains[f"p{pool}"] = (*rules, f"goto d{pool}")
+        self._deal(frontend, pool, places)
         ports = [frontend.port + one.index for one in places] if frontend.each else frontend.ports
-        leads += [f"{element} : goto {chain}" for element in _elements(frontend, ports)]
-    chains |= _fixed({one.address for one in known})
-    return Pools(chains, sets, tuple(served), tuple(leads))
+        self.elements[LEADS] |= dict.fromkeys(_elements(frontend, ports), f"goto p{pool}")
+
+    def _remember(self, chain: str, places: Sequence[Place], time_s: int) -> None:
+        """A member puts his clients into a set of his own. Each is asked for in a chain of its own, which another
+        member takes over later.
+        """
+        sets = {_name("m", one): f"{_name('a', one)}{time_s}" for one in places}
+        for member, kept in sets.items():
+            self.sets[kept] = f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic,timeout; timeout {time_s}s;"
+            self.chains[member] = (f"update @{kept} {{ ip saddr }}", *self.chains[member])
+        slots = self.slots[chain] = _kept(self._before.slots.get(chain, ()), sets)
+        names = [f"s{_digest(f'{chain} {number}')}" for number in range(len(slots))]
+        for name, member in zip(names, slots, strict=True):
+            self.chains[name] = (f"ip saddr @{sets[member]} goto {member}",) if member else ()
+        self.chains[chain] = tuple(f"jump {name}" for name in names)
+
+    def _deal(self, frontend: Frontend, pool: str, places: Sequence[Place]) -> None:
+        """To one after the other; to whose port it is, where each has its own."""
+        dealt, members = f"{'e' if frontend.each else 'v'}{pool}", [_name("m", one) for one in places]
+        if frontend.each:
+            by, kind = f"{_protocol(frontend)} dport", "type inet_service : verdict;"
+            numbers = {str(_port(frontend.port + one.index)): _name("m", one) for one in places}
+        else:
+            order = self.numbered[dealt] = _closed(_kept(self._before.numbered.get(dealt, ()), members))
+            by, kind = f"numgen inc mod {len(order)}", f"typeof numgen inc mod {_NUMBERS} : verdict;"
+            numbers = {str(number): one for number, one in enumerate(order)}
+        self.maps[dealt] = kind
+        self.elements[dealt] = {number: f"goto {one}" for number, one in numbers.items()}
+        self.chains[f"d{pool}"] = (f"{by} vmap @{dealt}",)
+
+
+def _kept(before: Sequence[str], now: Collection[str]) -> tuple[str, ...]:
+    """`now` where they were; who is new takes what is free (""), and then a place at the end."""
+    wanted, had = set(now), set(before)
+    stay = [one if one in wanted else "" for one in before]
+    fresh = [one for one in now if one not in had]
+    for number, one in enumerate(stay):
+        if not one and fresh:
+            stay[number] = fresh.pop(0)
+    return (*stay, *fresh)
+
+
+def _closed(order: Sequence[str]) -> tuple[str, ...]:
+    """Without gaps: the last one fills each."""
+    left = list(order)
+    for number in range(len(left) - 1, -1, -1):
+        if not left[number]:
+            left[number] = left[-1]
+            left.pop()
+    return tuple(left)
 
 
 def _led(frontend: Frontend, place: Place) -> str:
     """To the member. What the kernel is not told to change of a port it leaves as it is."""
-    to = f"meta l4proto {_protocol(frontend)} dnat to {ipaddress.IPv4Address(place.address)}"
+    to = f"meta l4proto {_protocol(frontend)} dnat to {_address(place.address)}"
     first = _port(place.port)
     if frontend.each or frontend.range is None:
         return f"{to}:{first}"
@@ -116,14 +200,6 @@ def _led(frontend: Frontend, place: Place) -> str:
         return to
     moved = ", ".join(f"{_port(port)} : {_port(first + port - frontend.port)}" for port in frontend.range)
     return f"{to} : {_protocol(frontend)} dport map {{ {moved} }}"
-
-
-def _dealt(frontend: Frontend, places: Sequence[Place]) -> str:
-    """To one after the other; to whose port it is, where each has its own."""
-    by = f"{_protocol(frontend)} dport" if frontend.each else f"numgen inc mod {len(places)}"
-    numbers = [_port(frontend.port + one.index) if frontend.each else at for at, one in enumerate(places)]
-    deal = ", ".join(f"{number} : goto {_name('m', one)}" for number, one in zip(numbers, places, strict=True))
-    return f"{by} vmap {{ {deal} }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,64 +249,113 @@ def _limits(frontend: Frontend) -> list[_Limit]:
     return [_Limit(kind + _digest(f"{frontend.pool} {number}"), key, number) for kind, key, number in kinds if number]
 
 
-def _fixed(addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The chains that are always there."""
-    subnets = {str(ipaddress.IPv4Network(f"{one}/{_SUBNET_BITS}", strict=False)) for one in addresses}
-    place = "ip daddr . meta l4proto . th dport"
-    return {
-        "prerouting": ("jump dispatch",),
-        "output": ("jump dispatch",),
-        # A packet in the middle of a connection that nobody knows begins none.
-        "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{place} vmap @pools"),
-        # A member that reaches its own service would be answered by its neighbour directly, and from another address.
-        "postrouting": tuple(
-            f"ct status dnat ip saddr {subnet} ip daddr {subnet} masquerade" for subnet in sorted(subnets)
-        ),
-        "input": (
-            f"meta l4proto tcp {place} @served reject with tcp reset",
-            f"{place} @served reject with icmp type port-unreachable",
-        ),
-    }
-
-
 _HOOKS: Final = {
     "prerouting": f"type nat hook prerouting priority {_DSTNAT};",
     "output": f"type nat hook output priority {_DSTNAT};",
     "postrouting": f"type nat hook postrouting priority {_BEFORE_SRCNAT};",
     "input": f"type filter hook input priority {_BEFORE_FILTERS};",
 }
+_PLACE: Final = "ip daddr . meta l4proto . th dport"
 _KEY: Final = "type ipv4_addr . inet_proto . inet_service"
+_MAPS: Final = {LEADS: f"{_KEY} : verdict;", NEIGHBOURS: "type ipv4_addr : verdict;"}
+_FIXED: Final[Mapping[str, tuple[str, ...]]] = {
+    "prerouting": ("jump dispatch",),
+    "output": ("jump dispatch",),
+    # A packet in the middle of a connection that nobody knows begins none.
+    "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{_PLACE} vmap @{LEADS}"),
+    "postrouting": (f"ct status dnat ip saddr & {_SUBNET.netmask} vmap @{NEIGHBOURS}",),
+    "input": (
+        f"meta l4proto tcp {_PLACE} @{SERVED} reject with tcp reset",
+        f"{_PLACE} @{SERVED} reject with icmp type port-unreachable",
+    ),
+}
 
 
 def transaction(wanted: Pools, now: Names) -> str:
-    """Makes the table what is wanted, all at once; what affinity remembers of members that stay is kept."""
-    at = f"ip {TABLE}"
-    lines = [
-        f"add table {at}",
-        f"add set {at} served {{ {_KEY}; }}",
-        f"add map {at} pools {{ {_KEY} : verdict; }}",
-        f"flush set {at} served",
-        f"flush map {at} pools",
+    """Makes the table what is wanted, all at once, from whatever it holds; what affinity remembers of members that
+    stay is kept.
+    """
+    filled = [f"flush map {_AT} {name}" for name in sorted({*now.maps, *wanted.maps})]
+    rules = {chain: rules for chain, rules in wanted.chains.items() if rules}
+    return _text(
+        [f"add table {_AT}", f"add set {_AT} {SERVED} {{ {_KEY}; }}"],
+        _sets(wanted.maps, wanted.sets),
+        [f"flush set {_AT} {SERVED}", *filled],
+        [f"flush chain {_AT} {chain}" for chain in sorted(now.chains)],
+        _gone(now, wanted.names),
+        _chains(wanted.chains),
+        _rules(rules),
+        _filled(wanted.elements),
+    )
+
+
+def change(before: Pools, wanted: Pools) -> str:
+    """Makes the table what is wanted, all at once, where it holds what it held `before`. Says only what differs."""
+    was, gone = before.names, before.chains.keys() - wanted.chains.keys()
+    longer, other = {}, {}
+    for chain, rules in wanted.chains.items():
+        had = before.chains.get(chain, ())
+        if rules[: len(had)] == had:
+            longer[chain] = rules[len(had) :]
+        else:
+            other[chain] = rules
+    fresh, stale = {}, {}
+    for name, now in wanted.elements.items():
+        then = before.elements.get(name, {})
+        fresh[name] = {key: to for key, to in now.items() if then.get(key) != to}
+        stale[name] = {key: "" for key, to in then.items() if now.get(key) != to}
+    return _text(
+        _sets(_fresh(wanted.maps, before.maps), _fresh(wanted.sets, before.sets)),
+        [f"flush map {_AT} {name}" for name in sorted(before.maps.keys() - wanted.maps.keys())],
+        _filled(stale, "delete"),
+        [f"flush chain {_AT} {chain}" for chain in sorted(gone | other.keys())],
+        _gone(was, wanted.names),
+        _chains(_fresh(wanted.chains, before.chains)),
+        _rules(longer | other),
+        _filled(fresh),
+    )
+
+
+def _fresh(wanted: Mapping[str, _T], before: Collection[str]) -> dict[str, _T]:
+    return {name: value for name, value in wanted.items() if name not in before}
+
+
+def _text(*parts: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for part in parts for line in part)
+
+
+def _sets(maps: Mapping[str, str], sets: Mapping[str, str]) -> list[str]:
+    return [
+        *(f"add map {_AT} {name} {{ {kind} }}" for name, kind in sorted(maps.items())),
+        *(f"add set {_AT} {name} {{ {kind} }}" for name, kind in sorted(sets.items())),
     ]
-    lines += [f"flush chain {at} {chain}" for chain in sorted(now.chains)]
-    lines += [f"delete chain {at} {chain}" for chain in sorted(now.chains - wanted.names.chains)]
-    lines += [f"delete set {at} {name}" for name in sorted(now.sets - wanted.names.sets)]
-    lines += [f"add set {at} {name} {{ {kind} }}" for name, kind in sorted(wanted.sets.items())]
-    lines += [
-        f"add chain {at} {chain} {{ {_HOOKS[chain]} }}" if chain in _HOOKS else f"add chain {at} {chain}"
-        for chain in sorted(wanted.chains)
+
+
+def _gone(now: Names, wanted: Names) -> list[str]:
+    kinds = (("chain", now.chains - wanted.chains), ("map", now.maps - wanted.maps), ("set", now.sets - wanted.sets))
+    return [f"delete {kind} {_AT} {name}" for kind, names in kinds for name in sorted(names)]
+
+
+def _chains(names: Iterable[str]) -> list[str]:
+    hooks = {name: f" {{ {_HOOKS[name]} }}" if name in _HOOKS else "" for name in names}
+    return [f"add chain {_AT} {name}{hook}" for name, hook in sorted(hooks.items())]
+
+
+def _rules(chains: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"add rule {_AT} {chain} {rule}" for chain, rules in sorted(chains.items()) for rule in rules]
+
+
+def _filled(elements: Mapping[str, Mapping[str, str]], verb: str = "add") -> list[str]:
+    return [
+        f"{verb} element {_AT} {name} {{ {', '.join(f'{key} : {to}' if to else key for key, to in some.items())} }}"
+        for name, some in sorted(elements.items())
+        if some
     ]
-    lines += [f"add rule {at} {chain} {rule}" for chain, rules in sorted(wanted.chains.items()) for rule in rules]
-    if wanted.served:
-        lines.append(f"add element {at} served {{ {', '.join(wanted.served)} }}")
-    if wanted.leads:
-        lines.append(f"add element {at} pools {{ {', '.join(wanted.leads)} }}")
-    return "\n".join(lines) + "\n"
 
 
 def removal() -> str:
     """Takes the table away, if there is one."""
-    return f"add table ip {TABLE}\ndelete table ip {TABLE}\n"
+    return f"add table {_AT}\ndelete table {_AT}\n"
 
 
 def _elements(frontend: Frontend, ports: Iterable[int]) -> list[str]:
@@ -248,6 +373,16 @@ def _port(port: int) -> int:
     if not 1 <= port <= 65535:
         raise Permanent(f"{port} is not a port")
     return port
+
+
+@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
+def _address(text: str) -> str:
+    return str(ipaddress.IPv4Address(text))
+
+
+@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
+def _subnet(address: str) -> ipaddress.IPv4Network:
+    return ipaddress.IPv4Network(f"{address}/{_SUBNET.prefixlen}", strict=False)
 
 
 def _name(kind: str, place: Place) -> str:

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self, cast
 
-from orchestrator.drivers.balancer import conntrack, kernel_pools, nft_pools, places
+from orchestrator.drivers.balancer import conntrack, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
-from orchestrator.drivers.balancer.nft_pools import Place, Pools
+from orchestrator.drivers.balancer.kernel_pools import KernelPools
+from orchestrator.drivers.balancer.nft_pools import Place
 from orchestrator.drivers.balancer.prober import Prober, results_in, targets_of
 from orchestrator.drivers.balancer.watch import watching
-from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
-from orchestrator.errors import Busy, CommandFailed, EndpointRefused, Unreachable, WorldError
+from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import (
     TAP_PREFIX,
     Carried,
@@ -40,8 +40,8 @@ from orchestrator.model import (
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
-TURN_S: Final = 2.0  # A transaction takes some 20 ms; who waits longer is asked to come again.
-AUDIT_S: Final = 60.0  # Removals are told at once; other changes by somebody else are found then.
+TURN_S: Final = 2.0  # All is laid anew in some 20 ms; who waits longer is asked to come again.
+AUDIT_S: Final = 60.0  # Changes by somebody else are told at once; what was not told is found then.
 CUTS_MOST: Final = 5  # A packet that was on its way when the table changed may begin one more connection.
 STOP_S: Final = 5.0
 _NET: Final = Path("/sys/class/net")
@@ -78,12 +78,11 @@ class NftablesBalancer:
         self.desired = desired(place / "pools.json")
         self._wake = wake
         self._clock = clock
-        self._apply = apply or (lambda text: run(["nft", "-f", "-"], stdin=text))
+        self.table = KernelPools(apply)
+        self._connections = conntrack.Ear()
         self._lock = threading.RLock()
         self._prober = Prober(self._heard, clock)
         self._refused: dict[PoolName, str] = {}
-        self._laid: Pools | None = None
-        self._shown: str | None = None  # what the kernel showed right after the last transaction
         self._suspect = threading.Event()  # whether the table, or who is well, may have changed
         self._audit_at = 0.0
         self._counted = _Open()
@@ -91,12 +90,14 @@ class NftablesBalancer:
 
     def __enter__(self) -> Self:
         self._suspect.set()
+        self._stack.enter_context(self.table)
+        self._stack.enter_context(self._connections)
         try:
             self.revive()
         except WorldError as error:  # Guests can be looked after without it, and the watch goes on trying.
             log.warning("%s", error)
         self._stack.enter_context(self._prober)
-        self._stack.enter_context(ruleset_watch(nft_pools.TABLE, lambda _: self._suspect.set()))
+        self._stack.enter_context(ruleset_watch(nft_pools.TABLE, lambda _: self._suspect.set(), whole=True))
         self._stack.enter_context(
             watching("nftables", self.revive, self._let_members_reach_themselves, clock=self._clock, join_s=STOP_S)
         )
@@ -124,7 +125,7 @@ class NftablesBalancer:
             ours = {place for one in self.desired.shape.frontends for place in places.places(one)}
             self._refused = places.refusals(wanted, ours)
             served = tuple(one for one in wanted if one.pool not in self._refused)
-            if served != self.desired.shape.frontends or (served and self._laid is None):
+            if served != self.desired.shape.frontends or (served and not self.table.is_known()):
                 self._shape_to(served)
             if self._refused:
                 told = "; ".join(self._refused.values())
@@ -225,9 +226,11 @@ class NftablesBalancer:
 
     def faults(self) -> Sequence[str]:
         """See ports.Balancer."""
-        if self._laid is not None and kernel_pools.shown() != self._shown:
-            return ["the nft table of the pools is not as it was laid; it is laid again within a minute"]
-        return ()
+        with self._turn():
+            if not self.desired.shape.frontends or self.table.is_known():
+                return ()
+            self._suspect.set()
+            return ["the nft table of the pools is not as it was laid; it is laid again at once"]
 
     def reach(self, member: Member) -> None:
         """See ports.Doors."""
@@ -277,7 +280,7 @@ class NftablesBalancer:
             return counted
         by_member: Counter[str] = Counter()
         by_pool: Counter[tuple[PoolName, str]] = Counter()
-        for flow in conntrack.flows():
+        for flow in conntrack.flows(self._connections):
             at = self._endpoint_of(flow)
             if flow.open and not (at and at.each):
                 by_member[flow.member] += 1
@@ -298,7 +301,7 @@ class NftablesBalancer:
             return flow.member == address and each is (at is not None and at.each)
 
         for _ in range(CUTS_MOST):
-            if conntrack.cut(of_it) == 0:
+            if conntrack.cut(of_it, self._connections) == 0:
                 return
         raise Busy(f"connections to {address} go on though they were cut")
 
@@ -308,8 +311,7 @@ class NftablesBalancer:
         """Makes the kernel and the prober do what the shape says."""
         self._prober.watch(targets_of(shape))
         if not shape.frontends:
-            self._apply(nft_pools.removal())
-            self._laid, self._shown = None, None
+            self.table.remove()
             return
         known = [
             (name, Place(pool=pool, address=member.address, port=port))
@@ -325,14 +327,7 @@ class NftablesBalancer:
             for pool, port in member.pools
             if shape.door(pool, place_of(member.name)[1])
         ]
-        wanted = nft_pools.pools(shape.frontends, [*takers, *own], [*(place for _, place in known), *own])
-        if wanted != self._laid or self._shown is None:
-            now = self._laid.names if self._laid is not None and self._shown is not None else kernel_pools.names()
-            try:
-                self._apply(nft_pools.transaction(wanted, now))
-            except CommandFailed:  # Somebody has changed the table since: what it holds now is looked at.
-                self._apply(nft_pools.transaction(wanted, kernel_pools.names()))
-            self._laid, self._shown = wanted, kernel_pools.shown()
+        self.table.lay(shape.frontends, [*takers, *own], [*(place for _, place in known), *own])
 
     def revive(self) -> None:
         """Lays the table again where it is not as it was laid, and anew where members' health has changed."""
@@ -344,9 +339,6 @@ class NftablesBalancer:
         with self._turn():
             self._suspect.clear()
             self._audit_at = self._clock.monotonic_s() + AUDIT_S
-            if self._laid is not None and kernel_pools.shown() != self._shown:
-                log.warning("somebody changed the nft table ip %s; laid again", nft_pools.TABLE)
-                self._shown = None
             try:
                 self._lay(self.desired.shape)
             except WorldError:

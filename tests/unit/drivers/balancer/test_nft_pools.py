@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pytest
 
-from orchestrator.drivers.balancer.nft_pools import CLIENT_CONNECTIONS, Names, Place, pools, transaction
+from orchestrator.drivers.balancer.nft_pools import (
+    CLIENT_CONNECTIONS,
+    Names,
+    Place,
+    Pools,
+    change,
+    pools,
+    transaction,
+)
 from orchestrator.model import Frontend, Mode, PoolName, Ports
 
 TCP = Frontend(pool=PoolName("shop.web.sql"), vip="203.0.113.10", port=5432, mode=Mode.TCP, probe=None)
@@ -73,6 +82,60 @@ def test_each_port_leads_to_one_member_where_each_is_one_s() -> None:
     text = transaction(pools([doors], places, places), Names())
     assert "add element ip vmrole_pools served { 203.0.113.10 . tcp . 10022, " in text
     assert "tcp . 10023 : goto" not in text
-    assert text.count("tcp dport vmap { 10022 : goto m") == 1
+    assert text.count("tcp dport vmap @e") == 1
+    assert text.count("{ 10022 : goto m") == 1
+    assert "10023 : goto m" not in text
     assert "dnat to 10.90.0.10:22\n" in text
     assert "dnat to 10.90.0.12:22\n" in text
+
+
+def crowd(members: int, of: Frontend = TCP, subnet: str = "10.90.0") -> list[Place]:
+    """So many members behind an endpoint."""
+    return [Place(pool=of.pool, address=f"{subnet}.{10 + number}", port=5432) for number in range(members)]
+
+
+@pytest.mark.parametrize("affinity_s", [None, 60.0])
+@pytest.mark.parametrize("leaving", [0, 50, 99])
+def test_a_change_says_what_it_changes_and_nothing_of_the_others(affinity_s: float | None, leaving: int) -> None:
+    """As much for the third member of one pool as for the hundredth beside nine other pools."""
+    sizes = []
+    for members, others in ((3, 0), (100, 9)):
+        kept = dataclasses.replace(TCP, affinity_s=affinity_s)
+        ends = [kept, *(dataclasses.replace(TCP, pool=PoolName(f"blog{one}.web.sql")) for one in range(others))]
+        beside = [one for number, end in enumerate(ends[1:]) for one in crowd(50, end, f"10.91.{number}")]
+        all_of_it = crowd(members)
+        one = all_of_it[min(leaving, members - 1)]
+        rest = [other for other in all_of_it if other != one]
+        full = pools(ends, [*all_of_it, *beside], [*all_of_it, *beside])
+        fewer = pools(ends, [*rest, *beside], [*rest, *beside], full)
+        back = pools(ends, [*all_of_it, *beside], [*all_of_it, *beside], fewer)
+        again = pools(ends, [*rest, *beside], [*rest, *beside], back)
+        sizes.append([len(change(*pair)) for pair in ((full, fewer), (fewer, back), (back, again))])
+    (few, many) = sizes
+    assert all(long - short <= 140 for short, long in zip(few, many, strict=True)), sizes  # a gap to fill, and digits
+    assert max(many) < 2_000
+
+
+def test_whatever_comes_and_goes_each_member_is_dealt_its_share() -> None:
+    """Numbers without a gap, each member's once: in a pool that changes at random by one or by several."""
+    chance, here, table = random.Random(1), set(crowd(5)), None
+    for _ in range(200):
+        here ^= set(chance.sample(crowd(20), chance.randint(1, 4)))
+        table = pools([TCP], here, here, table)
+        if not here:
+            assert not table.numbered
+            continue
+        ((name, order),) = table.numbered.items()
+        assert len(order) == len(set(order)) == len(here)
+        assert table.elements[name] == {str(number): f"goto {one}" for number, one in enumerate(order)}
+        assert f"numgen inc mod {len(here)} vmap @{name}" in str(table.chains)
+        assert {rule for one in order for rule in table.chains[one]} == {
+            f"meta l4proto tcp dnat to {one.address}:5432" for one in here
+        }
+
+
+def test_a_change_that_changes_nothing_says_nothing() -> None:
+    """And the first says all."""
+    table = pools([TCP], crowd(3), crowd(3))
+    assert change(table, pools([TCP], crowd(3), crowd(3), table)) == ""
+    assert all(name in change(Pools(), table) for name in table.chains)
