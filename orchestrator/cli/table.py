@@ -48,6 +48,7 @@ _VERBS = (
     "token",
     "context",
     "support-bundle",
+    "export",
     "backup",
     "restore",
     "init",
