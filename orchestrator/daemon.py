@@ -32,6 +32,7 @@ from orchestrator.control import verify
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.first_reading import read_all
+from orchestrator.control.healing import Budget
 from orchestrator.control.installation import installation_id
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
@@ -134,13 +135,13 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
         images = Catalogue(present, clock, files)
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
-        host = stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store)))
         reconciler = Reconciler(
             store,
-            host,
+            host := stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store))),
             present=present,
             workers=settings.workers,
             goes_back=lambda service, revision: control.undo(service, to=revision),
+            budget=Budget(of_service=settings.service_reimages_per_hour, of_host=settings.host_reimages_per_hour),
         )
         control = Control(
             store,

@@ -14,12 +14,14 @@ from orchestrator.model import Cause, Instance, Phase, Seat
 from orchestrator.model.cause import Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import patience
+from orchestrator.rules.healing import Leave, Reimage, Restart
 from orchestrator.steps import anew, health
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Outcome
 
 MINUTE = 60.0
 FOREVER = math.inf
+REIMAGES_KEPT = 12  # times of an instance: with their pauses, there are no more within an hour
 ROOM_S = 2 * MINUTE  # for what we do ourselves around a guest's shutdown
 
 
@@ -146,14 +148,18 @@ def heal(instance: Instance) -> Phase:
     return (P.RESTARTING, P.STOPPING, P.FAILED)[min(rung, 2)]
 
 
-def struck(instance: Instance, cause: Cause, now_s: float, *, leave: bool) -> tuple[Instance, Phase]:
-    """One rung up the ladder: the record as the failure leaves it, and the phase that follows. `leave`: it is failed
-    whatever the rung, and looked at again.
-    """
-    here, phase = instance.phase.traits, P.FAILED if leave else heal(instance)
-    reimaged = phase is P.STOPPING
+def struck(
+    instance: Instance, cause: Cause, now_s: float, taken: Restart | Reimage | Leave
+) -> tuple[Instance, Phase]:
+    """One rung up the ladder: the record as the failure leaves it, and the phase that follows."""
+    here, phase = instance.phase.traits, _led_to(taken)
+    leave, reimaged = isinstance(taken, Leave) and taken.again, phase is P.STOPPING
     rung = 2 if reimaged else instance.strikes + 1
     left = replace(instance, strikes=rung, failed_by=cause, set_up=instance.set_up and not reimaged)
+    if phase is not P.FAILED:
+        left = replace(left, healed_at_s=now_s)
+    if reimaged:
+        left = reimaged_at(left, now_s)
     if phase is P.FAILED and instance.restart_asked:  # It was tried: the wish is not renewed by itself.
         left = replace(left, boot=instance.goal.wanted.boot, by_request=instance.set_up)
     if here.goes_off:  # Its next boot is that of a start, whenever that comes.
@@ -166,6 +172,21 @@ def struck(instance: Instance, cause: Cause, now_s: float, *, leave: bool) -> tu
     if phase is P.FAILED and not leave and (kept_for := _kept_for(instance)):
         left = replace(left, failed_by=cause.besides(Cause(kept_for)))
     return left, phase
+
+
+def _led_to(taken: Restart | Reimage | Leave) -> Phase:
+    match taken:
+        case Restart():
+            return P.RESTARTING
+        case Reimage():
+            return P.STOPPING
+        case Leave():
+            return P.FAILED
+
+
+def reimaged_at(instance: Instance, now_s: float) -> Instance:
+    """The record as it remembers that healing has made it anew: the last few times."""
+    return replace(instance, reimages=(*instance.reimages[1 - REIMAGES_KEPT :], now_s))
 
 
 def _kept_for(instance: Instance) -> Kind | None:

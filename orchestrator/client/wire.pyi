@@ -179,6 +179,11 @@ class Hardware(TypedDict):
     disk_bus: DiskBus
     tpm: bool
 
+class Healing(TypedDict):
+    ladder: Ladder
+    max_unavailable: int | None
+    max_unavailable_percent: int | None
+
 class Health(TypedDict):
     status: str
     version: str
@@ -342,6 +347,11 @@ Kind = Literal[
     "ill-together",
     "failed-together",
     "healed-in-turn",
+    "healed-often",
+    "reimages-spent",
+    "healing-off",
+    "automation-paused",
+    "blamed",
     "overdue",
     "failed",
     "restart-keeps",
@@ -349,6 +359,8 @@ Kind = Literal[
     "probe-keeps",
     "recorded",
 ]
+
+Ladder = Literal["off", "restart", "reimage"]
 
 class Limits(TypedDict):
     cpu_weight: int | None
@@ -487,6 +499,7 @@ class Role(TypedDict):
     drain_s: float
     stop: Stop
     restart: TemplateRestart
+    healing: Healing
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]
 

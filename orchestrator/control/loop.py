@@ -16,6 +16,7 @@ from typing import Literal
 
 from orchestrator import lifecycle
 from orchestrator.control import records, slots
+from orchestrator.control.healing import Budget
 from orchestrator.control.present import Present
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, turn
 from orchestrator.control.unfolding import unfold
@@ -130,6 +131,7 @@ class Reconciler:
         workers: int = 16,
         pool: Executor | None = None,
         goes_back: GoesBack | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._present = present or Present(store)
         self._host = host
@@ -146,6 +148,7 @@ class Reconciler:
         self._changed = threading.Condition()
         self._stopping = False
         self._goes_back = goes_back
+        self._budget = budget or Budget()
         self._goes_on = pool is None  # whether a thread takes what is due next by itself
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -356,7 +359,7 @@ class Reconciler:
                 replace(instance, waits_for=Cause(kind, reason=why_not), sick_since_s=since_s),
             )
             return TRANSIENT_AGAIN_S
-        after, again_s = turn(self._present, self._host, instance)
+        after, again_s = turn(self._present, self._host, instance, self._budget)
         if after is None:
             self.wake("service", instance.service)
         if after is None or after.phase is not instance.phase or after.unwell_since_s != instance.unwell_since_s:

@@ -12,11 +12,12 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from orchestrator.control import other_versions, records
+from orchestrator.control import indexes, other_versions, records
 from orchestrator.control.records import Record, SetAside
 from orchestrator.control.touched import Departed, Touched
+from orchestrator.control.wards import Wards
 from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import (
     Event,
@@ -57,6 +58,7 @@ class Present:
         self._set_aside: dict[tuple[str, str], SetAside] = {}
         self._shadows: dict[str, Instance] = {}  # instances set aside, as far as their wishes can be read
         self._departed = Departed()
+        self._wards = Wards()
         self._of_service: dict[str, dict[InstanceName, Instance]] = {}
         self._called: dict[str, dict[InstanceName, Instance]] = {}  # by host name, "web-0"
         self._running: dict[str, dict[str, Operation]] = {}
@@ -107,6 +109,11 @@ class Present:
         """Instances that are set aside for their state, as if they had none: what was given out to them is theirs."""
         self._look()
         return {shadow.name: shadow for shadow in list(self._shadows.values()) if shadow.service == service}
+
+    def wards(self) -> Wards:
+        """The instances as the rules of healing see them."""
+        self._look()
+        return self._wards
 
     def instances_called(self, hostname: str) -> Sequence[Instance]:
         """The instances of all services that have this host name, "web-0"."""
@@ -163,12 +170,12 @@ class Present:
         names = {InstanceName(change.key): None for change in changes if change.kind in self._halves}
         ids = {change.key: None for change in changes if change.kind in (records.OPERATION, records.ROLLOUT)}
         instances, operations = (self._records.get(kind, {}) for kind in ("instance", records.OPERATION))
-        stand = {name: _if(Instance, instances.get(name)) for name in names}
+        stand = {name: indexes.narrowed(Instance, instances.get(name)) for name in names}
         return Touched(
             revision=max([now, *(change.revision for change in changes)]),
             instances=stand,
             departed=self._departed.of(name for name, instance in stand.items() if instance is None),
-            operations={of: _if(Operation, self._rolling.get(of) or operations.get(of)) for of in ids},
+            operations={of: indexes.narrowed(Operation, self._rolling.get(of) or operations.get(of)) for of in ids},
         )
 
     def set_aside(self) -> Sequence[SetAside]:
@@ -315,7 +322,9 @@ class Present:
             self._set_aside[kind, key], after = after, None
         else:
             self._set_aside.pop((kind, key), None)
-        if before is not None and (after is None or _group(before) != _group(after)):
+        if kind == "instance":
+            self._wards.put(InstanceName(key), after if isinstance(after, Instance) else None)
+        if before is not None and (after is None or indexes.group(before) != indexes.group(after)):
             self._unlist(before)
         if after is None:
             if isinstance(before, Instance):
@@ -350,7 +359,7 @@ class Present:
         if operation.progress is Progress.RUNNING:
             self._running.setdefault(operation.service, {})[operation.id] = operation
         else:
-            _remove(self._running, operation.service, operation.id)
+            indexes.remove(self._running, operation.service, operation.id)
 
     def _unlist(self, record: Record) -> None:
         match record:
@@ -358,16 +367,16 @@ class Present:
                 del self._endpoints[record.name]
                 self._faced = None
             case Instance():
-                _remove(self._of_service, record.service, record.name)
-                _remove(self._called, record.hostname, record.name)
+                indexes.remove(self._of_service, record.service, record.name)
+                indexes.remove(self._called, record.hostname, record.name)
                 self._come_or_gone(record)
             case Operation():
-                _remove(self._running, record.service, record.id)
+                indexes.remove(self._running, record.service, record.id)
             case Revision():
-                _remove(self._revisions, record.service, record.key)
+                indexes.remove(self._revisions, record.service, record.key)
             case Rollout():
-                _remove(self._rollouts, record.service, record.id)
-                _remove(self._running, record.service, record.id)
+                indexes.remove(self._rollouts, record.service, record.id)
+                indexes.remove(self._running, record.service, record.id)
                 del self._rolling[record.id]
             case _:
                 pass
@@ -377,22 +386,3 @@ class Present:
         service = self._records.get(records.kind_of(Service), {}).get(instance.service)
         if isinstance(service, Service) and service.removing:
             self._faced = None
-
-
-def _if(of: type[R], record: Record | None) -> R | None:
-    return record if isinstance(record, of) else None
-
-
-def _group(record: Record) -> tuple[str, str]:
-    """What the indexes find it by, beside its key."""
-    if isinstance(record, Image | Service | Token):
-        return "", ""
-    return record.service, record.hostname if isinstance(record, Instance) else ""
-
-
-def _remove(index: dict[str, dict[Any, Any]], group: str, key: str) -> None:
-    """Takes a key out of its group, and the group with its last one."""
-    present = index.get(group, {})
-    present.pop(key, None)
-    if not present:
-        index.pop(group, None)

@@ -34,6 +34,7 @@ from orchestrator.model import (
     Role,
     Rollout,
     Service,
+    ServiceHealing,
     ServiceSpec,
     Unknown,
     Upgrade,
@@ -184,6 +185,8 @@ def _spec_body(spec: ServiceSpec) -> dict[str, Any]:
     body = to_json(dataclasses.replace(spec, roles=()))
     if spec.upgrade == Upgrade():
         del body["upgrade"]  # A file that says nothing of it is the same file as before there was such a key.
+    if spec.healing == ServiceHealing():
+        del body["healing"]
     for key in ("shared_vip", "staging_vip"):
         if not body[key]:
             del body[key]

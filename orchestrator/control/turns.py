@@ -18,6 +18,8 @@ from orchestrator.model import Cause, Event, Instance, Phase
 from orchestrator.model.cause import Kind, of_error
 from orchestrator.model.instance import learned
 from orchestrator.ports import Host
+from orchestrator.rules.healing import HELD_S, Leave, Reimage, Restart, brake_of
+from orchestrator.rules.healing import Wait as Held
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import seating
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
@@ -26,13 +28,14 @@ from orchestrator.steps.phases import PROTECTED, kept
 log = logging.getLogger(__name__)
 
 TRANSIENT_AGAIN_S = 1.0  # Slow enough for a daemon's restart, quick enough not to be noticed.
-HELD_S = 5.0  # Between looks at what is ill and may not be healed now.
 NEVER_S = 3600.0
 
-_HEALING = threading.Lock()
+BRAKE = threading.Lock()  # held by who takes instances out: nobody else counts those that are out meanwhile
 
 
-def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | None, float]:
+def turn(
+    present: Present, host: Host, before: Instance, budget: healing.Budget = healing.BUDGET
+) -> tuple[Instance | None, float]:
     """Takes one step for the instance; returns the record as saved (None: gone) and when to look again (seconds).
 
     Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
@@ -46,7 +49,7 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
         present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
         return None, NEVER_S
     if before.has_failed and not before.held and 0 < before.again_at_s <= now_s:
-        return _revisit(present, host, before)
+        return _revisit(present, host, before, budget)
     match _attempt(before, host):
         case Done(seen, because, then):
             return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
@@ -62,13 +65,13 @@ def turn(present: Present, host: Host, before: Instance) -> tuple[Instance | Non
                     before = blamed = save(present, before, blamed, _event(blamed, now_s, note))
                 late = not blamed.serving
                 overdue = Cause(Kind.OVERDUE, subject=seen.phase, reason=cause)
-                return _ail(present, host, before, blamed, overdue if late else None)
+                return _ail(present, host, before, blamed, overdue if late else None, budget)
             return save(present, before, blamed, _event(blamed, now_s, note) if note else None), again_s
         case Failed(cause, mendable):
             failed = Cause(Kind.FAILED, subject=before.phase, reason=cause)
             if not mendable and not before.held:  # A look again, now and then: what is in the way may go.
-                return _heal(present, host, before, failed, leave=True), 0.0
-            return _ail(present, host, before, before, failed)
+                return _heal(present, host, before, failed, Leave(again=True)), 0.0
+            return _ail(present, host, before, before, failed, budget)
 
 
 def _attempt(instance: Instance, host: Host) -> Outcome:
@@ -98,7 +101,7 @@ def _blameless(outcome: Outcome | None, instance: Instance, cause: Cause) -> Wai
 
 
 def _ail(
-    present: Present, host: Host, before: Instance, ill: Instance, cause: Cause | None
+    present: Present, host: Host, before: Instance, ill: Instance, cause: Cause | None, budget: healing.Budget
 ) -> tuple[Instance, float]:
     """Heals an instance that failed or is overdue, if its role can bear it. No cause: it is ill and may get well."""
     now_s = host.machine.clock.now_s()
@@ -108,45 +111,52 @@ def _ail(
         kept_back = replace(waits, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
         note = None if before.sick_since_s else _event(ill, now_s, kept_back.waiting)
         return save(present, before, kept_back, note), HELD_S
-    last_rung = lifecycle.heal(ill).traits.has_failed
-    with _HEALING:  # Two at once would each see the other well.
-        if cause and last_rung and (ill.phase.traits.ends or ill.restart_asked or ill.by_request):
-            return _heal(present, host, ill, cause), 0.0
-        judgement = healing.judge(ill, present.instances_of(ill.service).values(), now_s)
-        match judgement.verdict:
-            case healing.Verdict.HOLD:
-                together = healing.together_ill(judgement, ill)
-                held = replace(
-                    ill, waits_for=together, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s
-                )
-                note = None if before.sick_since_s else _event(ill, now_s, str(together))
-                return save(present, before, held, note), HELD_S
+    with BRAKE:  # Two at once would each see the other well.
+        rung = healing.judge(present, ill, cause, budget, now_s)
+        asked = healing.patient_of(ill, cause).asked
+        match rung:
+            case Leave() if asked and cause:
+                return _heal(present, host, ill, cause, rung), 0.0
+            case Held(until_s, why, True):
+                return _hold(present, before, ill, why, now_s), until_s - now_s
             case _ if cause is None:
                 return save(present, before, ill), HELD_S
             case _ if before.sick_since_s and ill.phase.traits.arrives:
-                return _enter(
-                    present, ill, ill.phase, now_s, because="its role is well again: it has its time anew"
-                ), 0.0
-            case healing.Verdict.LEAVE:
-                return _heal(present, host, ill, cause.besides(healing.together_ill(judgement, ill)), leave=True), 0.0
-            case healing.Verdict.TURN if not last_rung:
-                waits = replace(ill, waits_for=cause.besides(healing.in_turn(judgement)))
-                return save(present, before, waits), HELD_S
-            case _:  # Of a role of one nobody can tell whether it is alone in its illness: it is looked at again.
-                alone = last_rung and ill.set_up and not ill.only_probe and judgement.of == 1
-                return _heal(present, host, ill, cause, leave=alone), 0.0
+                well = "its role is well again: it has its time anew"
+                return _enter(present, ill, ill.phase, now_s, because=well), 0.0
+            case Held(until_s, why):
+                waits = replace(ill, waits_for=cause.besides(why) if why else cause)
+                return save(present, before, waits, _braked(before, ill, why, now_s)), until_s - now_s
+            case Restart() | Reimage() | Leave():
+                why = rung.why if isinstance(rung, Leave) else None
+                return _heal(present, host, ill, cause.besides(why) if why else cause, rung), 0.0
 
 
-def _revisit(present: Present, host: Host, failed: Instance) -> tuple[Instance, float]:
+def _hold(present: Present, before: Instance, ill: Instance, why: Cause | None, now_s: float) -> Instance:
+    """It cannot help waiting: no time of it counts."""
+    held = replace(ill, waits_for=why, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
+    return save(present, before, held, _braked(before, ill, why, now_s))
+
+
+def _braked(before: Instance, ill: Instance, why: Cause | None, now_s: float) -> Event | None:
+    """The line that tells what has held it back: once, not with every look."""
+    if why is None or why.kind is brake_of(before.waits_for):
+        return None
+    return _event(ill, now_s, str(why))
+
+
+def _revisit(present: Present, host: Host, failed: Instance, budget: healing.Budget) -> tuple[Instance, float]:
     """Another try, unasked, of what failed together with others, or while it was leaving for no wish of anybody's: a
     look; without a complete setup, a new one.
     """
     now_s = host.machine.clock.now_s()
-    with _HEALING:
-        if not failed.set_up and healing.ahead(failed, present.instances_of(failed.service).values()):
-            return failed, HELD_S
+    with BRAKE:
+        if (wait := healing.retry(present, failed, budget, now_s)) is not None:
+            held = learned(failed, waits_for=wait.why)
+            return save(present, failed, held, _braked(failed, failed, wait.why, now_s)), wait.until_s - now_s
         because = "it is looked at again" if failed.set_up else "it is tried again"
-        return _enter(present, failed, lifecycle.revisited(failed), now_s, because=because), 0.0
+        again = failed if failed.set_up else lifecycle.reimaged_at(failed, now_s)
+        return _enter(present, again, lifecycle.revisited(failed), now_s, because=because), 0.0
 
 
 def _follow_goal(instance: Instance) -> Instance:
@@ -187,11 +197,13 @@ def _enter(
     return replace(entered, state_revision=revision)
 
 
-def _heal(present: Present, host: Host, instance: Instance, cause: Cause, *, leave: bool = False) -> Instance:
-    """One rung up the healing ladder, or failed: the evidence is kept in either case. `leave`: failed for a while."""
+def _heal(
+    present: Present, host: Host, instance: Instance, cause: Cause, rung: Restart | Reimage | Leave
+) -> Instance:
+    """One rung up the healing ladder, or failed: the evidence is kept in either case."""
     note = kept(instance, host.machine)
     now_s = host.machine.clock.now_s()
-    struck, phase = lifecycle.struck(instance, cause, now_s, leave=leave)
+    struck, phase = lifecycle.struck(instance, cause, now_s, rung)
     log.warning("%s; now %s", cause, phase)
     return _enter(present, struck, phase, now_s, because=str(cause), note=note)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.control import records
 from orchestrator.control.present import Present
-from orchestrator.control.turns import NEVER_S
+from orchestrator.control.turns import BRAKE, NEVER_S
 from orchestrator.control.unfolding import BATCH
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model import (
@@ -41,19 +41,21 @@ def conduct(
     operation = rolls.operation if rolls else present.find(Operation, operation_id)
     if operation is None or operation.progress is not Progress.RUNNING:
         return (), NEVER_S
-    instances = {} if rolls and _is_of_another(rolls, present) else present.instances_of(operation.service)
     course = course_of(rolls or operation, present)
-    if rolls is not None and operation.walk.broken and instances:
+    gone = rolls is not None and _is_of_another(rolls, present)
+    if rolls is not None and operation.walk.broken and not gone and present.instances_of(operation.service):
         return (), _go_back(present, host, rolls, goes_back)
     now_s = host.machine.clock.now_s()
-    advance = rollout.advance(operation, instances, course, now_s)
-    moved, changed = advance.operation, advance.changed[:BATCH]
-    if len(changed) < len(advance.changed):  # It is not over before all are wished for.
-        moved = replace(moved, progress=Progress.RUNNING)
-    if moved != operation or changed:
-        write = records.put(rolls.at(moved) if rolls else moved)
-        events = _told(operation, moved, now_s)
-        present.commit([write, *(records.put_wish(one) for one in changed)], events)
+    with BRAKE:
+        instances = {} if gone else present.instances_of(operation.service)
+        advance = rollout.advance(operation, instances, course, now_s)
+        moved, changed = advance.operation, advance.changed[:BATCH]
+        if len(changed) < len(advance.changed):  # It is not over before all are wished for.
+            moved = replace(moved, progress=Progress.RUNNING)
+        if moved != operation or changed:
+            write = records.put(rolls.at(moved) if rolls else moved)
+            events = _told(operation, moved, now_s)
+            present.commit([write, *(records.put_wish(one) for one in changed)], events)
     names = tuple(one.name for one in changed)
     if len(changed) < len(advance.changed) or moved.walk.broken:
         return names, 0.0

@@ -71,6 +71,8 @@ class Config:
     disk_reserve_mib: int = 1024
     vcpu_overcommit: int = 16
     disk_overcommit: int = 4
+    service_reimages_per_hour: int = 20
+    host_reimages_per_hour: int = 60
     workers: int = 16
     log_style: str = "auto"
     log_level: str = "info"

@@ -158,6 +158,17 @@ KEYS: Final[dict[str, Key]] = {
         ),
         bounds=(1, 10_000),
     ),
+    "service_reimages_per_hour": Key(
+        about=(
+            "Healing makes at most so many instances of a service anew within an hour, unless its file says another "
+            "number (healing.reimagesPerHour). What people ask for is not counted."
+        ),
+        bounds=(0, 100_000),
+    ),
+    "host_reimages_per_hour": Key(
+        about="The same of all services together.",
+        bounds=(0, 100_000),
+    ),
     "workers": Key(about="How many instances are worked on at the same time.", bounds=(1, 1024)),
     "log_style": Key(
         about='"auto" writes lines for people on a terminal and JSON elsewhere; or "text", or "json".',

@@ -7,6 +7,7 @@ template: what the user writes of a service and its roles.
 revision: that, as it was applied, numbered.
 cause: why one waits or has failed, and whose turn it is.
 allocation: what we allocate for a service: its private network, its instances' cards.
+healing: how far healing may go by itself.
 phase: how far an instance may be, and what is so then.
 instance: what is wanted of one, and how far it is.
 world: what the world shows: VMs, guests, members of pools.
@@ -15,6 +16,7 @@ work: the ledger and long work.
 
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
 from orchestrator.model.cause import Cause
+from orchestrator.model.healing import Healing, Ladder, ServiceHealing
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from orchestrator.model.instance import Goal, Incarnation, Instance
 from orchestrator.model.naming import (
@@ -126,6 +128,7 @@ __all__ = [
     "Frontend",
     "Goal",
     "Hardware",
+    "Healing",
     "HttpProbe",
     "Identity",
     "Image",
@@ -135,6 +138,7 @@ __all__ = [
     "InstanceName",
     "InternalEndpoint",
     "Labels",
+    "Ladder",
     "Limits",
     "LocalStorage",
     "Member",
@@ -164,6 +168,7 @@ __all__ = [
     "Rollout",
     "Seat",
     "Service",
+    "ServiceHealing",
     "ServiceNetwork",
     "ServiceSpec",
     "Services",

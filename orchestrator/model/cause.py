@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from orchestrator.errors import (
@@ -101,6 +101,11 @@ class Kind(enum.StrEnum):
     ILL_TOGETHER = "ill-together"
     FAILED_TOGETHER = "failed-together"
     HEALED_IN_TURN = "healed-in-turn"
+    HEALED_OFTEN = "healed-often"
+    REIMAGES_SPENT = "reimages-spent"
+    HEALING_OFF = "healing-off"
+    AUTOMATION_PAUSED = "automation-paused"
+    BLAMED = "blamed"
     OVERDUE = "overdue"
     FAILED = "failed"
     RESTART_KEEPS = "restart-keeps"
@@ -214,9 +219,18 @@ SENTENCES = {
     Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),
     Kind.ILL_TOGETHER: Sentence(None, f"{_ILL}, each comes back when it is well"),
     Kind.FAILED_TOGETHER: Sentence(None, f"{_ILL}, it is tried again later"),
-    Kind.HEALED_IN_TURN: Sentence(
-        _SERVICE, "it is healed when {names} is well again: one instance of a role at a time"
+    Kind.HEALED_IN_TURN: Sentence(_SERVICE, "it is healed when {names} is well again: {detail} of a role at a time"),
+    Kind.HEALED_OFTEN: Sentence(
+        _GUEST, "it keeps failing, healed {subject} times: {detail} at least before the next (healing)"
     ),
+    Kind.REIMAGES_SPENT: Sentence(
+        _SERVICE, "{subject} has seen {detail} reimages by healing within an hour: it waits until that is over"
+    ),
+    Kind.HEALING_OFF: Sentence(_SERVICE, "its role says healing: {detail}, so no more is done to it"),
+    Kind.AUTOMATION_PAUSED: Sentence(
+        _SERVICE, "automation is paused: nothing is healed until: vmrole resume{subject}"
+    ),
+    Kind.BLAMED: Sentence(None),
     Kind.OVERDUE: Sentence(None, "overdue while {subject}"),
     Kind.FAILED: Sentence(None, "failed while {subject}"),
     Kind.RESTART_KEEPS: Sentence(_SERVICE, "nothing of it was touched (longer: restart.within, stop.within)"),
@@ -278,6 +292,14 @@ class Cause:
         parts = (told, more, str(self.reason) if self.reason else "")
         sentence = ": ".join(part for part in parts if part) + (f" ({self.hint})" if self.hint else "")
         return f"{sentence}; {self.also}" if self.also else sentence
+
+
+def mentions(cause: Cause | None) -> Iterator[Kind]:
+    """The kinds of a cause, of what is behind it, and of what is said besides."""
+    if cause is not None:
+        yield cause.kind
+        yield from mentions(cause.reason)
+        yield from mentions(cause.also)
 
 
 def recorded(body: object) -> Cause | None:

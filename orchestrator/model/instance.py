@@ -83,6 +83,8 @@ class Instance:
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
     revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
     strikes: int = 0  # healing attempts since it last served
+    healed_at_s: float = 0.0  # when the last of them began; 0 = there was none
+    reimages: tuple[float, ...] = ()  # when healing has reimaged it: the last few times
     restarts: tuple[float, ...] = ()  # when the guest restarted by itself: the last few times
     calms: int = 0  # how often its restarting for ever has been waited out
     calm_until_s: float = 0.0  # until when it is waited out now; 0 = it is not

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
 
+from orchestrator.model.healing import Healing, ServiceHealing
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
 from orchestrator.model.naming import Labels, Unknown
 from orchestrator.model.tls import Certificate, Tls
@@ -253,6 +254,7 @@ class Role:
     drain_s: float = 30.0
     stop: Stop = Stop()
     restart: Restart = Restart()
+    healing: Healing = Healing()
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
 
@@ -294,6 +296,7 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "drain_s": 0,
     "stop": Stop(),
     "restart": Restart(),
+    "healing": Healing(),
     "labels": (),
 }
 _built_from = operator.attrgetter(
@@ -361,6 +364,7 @@ class ServiceSpec:
     upgrade: Upgrade = Upgrade()
     shared_vip: bool = False  # whether other services that say so may have endpoints at the same address
     staging_vip: str = ""  # of the deployment in the staging slot; "": that has none
+    healing: ServiceHealing = ServiceHealing()
 
     def role(self, name: str) -> Role | None:
         """The role called `name`, if there is one."""

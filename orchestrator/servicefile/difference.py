@@ -12,7 +12,7 @@ from typing import Any
 
 from vmrole_unattend.secret import SecretRef
 
-from orchestrator.model import Instance, Ports, Role, ServiceSpec, Upgrade
+from orchestrator.model import Instance, Ports, Role, ServiceHealing, ServiceSpec, Upgrade
 from orchestrator.servicefile.spelling import unit_of, word_of
 
 
@@ -49,6 +49,7 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
         olds, news = (",".join(f"{key}={text}" for key, text in spec.labels) for spec in (before, after))
         changes.append(Change(key="labels", before=olds, after=news, effect="no restart"))
     changes += _upgrade_difference(before.upgrade, after.upgrade)
+    changes += _healing_difference(before.healing, after.healing)
     rolling = _ROLLING + _pace(after.upgrade)
     for role in after.roles:
         old = before.role(role.name)
@@ -109,6 +110,15 @@ def _upgrade_difference(before: Upgrade, after: Upgrade) -> list[Change]:
     ]
 
 
+def _healing_difference(before: ServiceHealing, after: ServiceHealing) -> list[Change]:
+    olds, news = (_flat("healing", healing) for healing in (before, after))
+    return [
+        Change(key=key, before=olds.get(key, ""), after=news.get(key, ""), effect="holds at once; no restart")
+        for key in {**olds, **news}
+        if olds.get(key, "") != news.get(key, "")
+    ]
+
+
 def _pace(upgrade: Upgrade) -> str:
     """How many instances a rollout takes out together."""
     part, number = upgrade.max_unavailable_percent, upgrade.may_miss(0)
@@ -158,7 +168,7 @@ def _effect(before: Role, after: Role, name: str, rolling: str) -> str:
     if name == "instances":
         more = after.instances - before.instances
         return f"{_instances(abs(more))} {'deployed' if more > 0 else 'removed'}"
-    if name == "limits":
+    if name in ("limits", "healing"):
         return "holds at once; no restart"
     if getattr(before.template(), name) != getattr(after.template(), name):
         return rolling

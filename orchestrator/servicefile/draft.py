@@ -22,6 +22,7 @@ from orchestrator.model import (
     Mode,
     Restart,
     Role,
+    ServiceHealing,
     Stop,
     Upgrade,
     image_name,
@@ -30,6 +31,7 @@ from orchestrator.model import (
 )
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, shaped, size_mib, text
+from orchestrator.servicefile.healing import read_healing, read_service_healing
 from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
@@ -39,7 +41,7 @@ from orchestrator.servicefile.upgrade import read_upgrade
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
-    "drain", "stop", "restart",
+    "drain", "stop", "restart", "healing",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -85,6 +87,7 @@ class Draft:
     staging_vip: str
     labels: Labels
     upgrade: Upgrade
+    healing: ServiceHealing
     roles: tuple[RoleDraft, ...]
     faults: tuple[Problem, ...]
     shared: tuple[Problem, ...]  # faults between roles, told after those of the roles
@@ -93,7 +96,7 @@ class Draft:
 def read_draft(reader: Reader) -> Draft:
     """The service in the reader's tree; what the reader has noted is in the draft's faults."""
     tree = reader.tree
-    keys = ("service", "vip", "sharedVip", "stagingVip", "labels", "upgrade", "roles")
+    keys = ("service", "vip", "sharedVip", "stagingVip", "labels", "upgrade", "healing", "roles")
     top = reader.keys(tree, "", keys, ("service", "roles"))
     name = reader.take(top, "", "service", _name)
     vip: str = reader.take(top, "", "vip", _address, "")
@@ -101,6 +104,7 @@ def read_draft(reader: Reader) -> Draft:
     staging_vip: str = reader.take(top, "", "stagingVip", _address, "")
     labels = read_labels(reader, top, "")
     upgrade = read_upgrade(reader, top)
+    healing = read_service_healing(reader, top)
     roles: list[RoleDraft] = reader.members(top, "", "roles", functools.partial(_role, reader, labels))
     if "roles" in top and isinstance(top["roles"], Map) and not top["roles"]:
         reader.fault("roles", "a service has at least one role", SEE)
@@ -130,6 +134,7 @@ def read_draft(reader: Reader) -> Draft:
         staging_vip=staging_vip,
         labels=labels,
         upgrade=upgrade,
+        healing=healing,
         roles=tuple(roles),
         faults=tuple(reader.problems[:alone]),
         shared=tuple(reader.problems[alone:]),
@@ -138,7 +143,7 @@ def read_draft(reader: Reader) -> Draft:
 
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-    node = reader.keys(node, at, (*keys, "drain", "stop", "restart", "identity", "labels"), ("image",))
+    node = reader.keys(node, at, (*keys, "drain", "stop", "restart", "healing", "identity", "labels"), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -158,6 +163,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         drain_s=reader.take(node, at, "drain", duration_s(0, 3600), 30.0),
         stop=Stop(within_s=_within(reader, node, at, "stop")),
         restart=Restart(within_s=_within(reader, node, at, "restart")),
+        healing=read_healing(reader, node, at),
     )
     return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
 

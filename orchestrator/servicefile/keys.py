@@ -116,6 +116,11 @@ _ROLE: Final = {
     "stop.within": Key("how long the guest may take before it is reset or ended", "2 min or more, by its system"),
     "restart": Key("a planned restart"),
     "restart.within": Key("how long the guest may take to come back", "as usual for its system"),
+    "healing": Key("how far healing goes by itself: restart, reimage after that, or off; or the two keys below"),
+    "healing.ladder": Key("likewise", "reimage"),
+    "healing.maxUnavailable": Key(
+        "of the role at a time, by healing, rollouts and verbs together; a part is rounded down to 1 or more", "1"
+    ),
     "labels": Key("to select by, with the service's own", "none"),
     "labels.NAME": Key("as Kubernetes has them"),
 }  # fmt: skip
@@ -179,6 +184,8 @@ KEYS: Final[Mapping[str, Key]] = {
     "upgrade.soak": Key("how long a new instance must serve before the next domain begins", "0 s"),
     "upgrade.onFailure": Key("what a rollout does when an instance fails, or is unwell within its soak", "halt"),
     "upgrade.canary": Key("so many instances first; a rollout then pauses until: vmrole rollout resume", "0"),
+    "healing": Key("what healing may do to all its instances together"),
+    "healing.reimagesPerHour": Key("the most that it makes anew within an hour", "as vmrole.toml says"),
     "roles": Key("its kinds of instances, by name"),
     **{f"roles.NAME.{key}": about for key, about in _ROLE.items()},
     "roles.NAME.answers.unattend": Key("for images that read Unattend.xml"),

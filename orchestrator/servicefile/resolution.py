@@ -85,6 +85,7 @@ def read_service(reader: Reader, draft: Draft, known: Known) -> ServiceSpec:
         roles=tuple(roles),
         labels=draft.labels,
         upgrade=draft.upgrade,
+        healing=draft.healing,
         shared_vip=draft.shared_vip,
         staging_vip=draft.staging_vip,
     )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
+from orchestrator.model import AnswerFormat, DiskFormat, Image, Ladder, Os
 from orchestrator.servicefile.answers import NONE
 from orchestrator.servicefile.draft import read_draft
 from orchestrator.servicefile.fields import Answer, Shape, shape_of
@@ -48,6 +48,7 @@ _SAMPLES = (
 _TEXTS_BY_NAME: Shape = {"type": "object", "additionalProperties": {"type": "string"}}
 _BESIDE: dict[str, Shape] = {  # what is read without a reader of single values
     f"roles.{_MEMBER}.answers": {"const": NONE},
+    f"roles.{_MEMBER}.healing": {"enum": [*map(str, Ladder)]},
     "labels": _TEXTS_BY_NAME,
     f"roles.{_MEMBER}.labels": _TEXTS_BY_NAME,
     f"roles.{_MEMBER}.answers.unattend.scripts": _TEXTS_BY_NAME,

@@ -18,7 +18,7 @@ _number, _part = integer(1, INSTANCES_MAX), percent(1, 100)
 
 
 @shaped(anyOf=[shape_of(_number), shape_of(_part)])
-def _unavailable(node: object) -> Answer[int | str]:
+def unavailable(node: object) -> Answer[int | str]:
     """A number of instances as it is, or a part of them in per cent as a text."""
     if node in (0, "0", "0%", "0 %") and not isinstance(node, bool):
         return Problem(f"{node}: {_NOBODY}", hint="1 or more, or 1 % or more; or leave it out")
@@ -35,7 +35,7 @@ def read_upgrade(reader: Reader, top: Map) -> Upgrade:
     """What stands below `upgrade`; faults are noted."""
     at = "upgrade"
     node = reader.keys(top.get(at, Map()), at, KEYS)
-    missed = reader.take(node, at, "maxUnavailable", _unavailable, None)
+    missed = reader.take(node, at, "maxUnavailable", unavailable, None)
     return Upgrade(
         domains=reader.take(node, at, "domains", integer(1, INSTANCES_MAX), None),
         max_unavailable=missed if isinstance(missed, int) else None,

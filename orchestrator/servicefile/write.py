@@ -16,11 +16,13 @@ from vmrole_unattend.windows.answers import Answers, Join
 from orchestrator.model import (
     AnswerFormat,
     Endpoint,
+    Healing,
     Image,
     InternalEndpoint,
     Os,
     Ports,
     Role,
+    ServiceHealing,
     ServiceSpec,
     Upgrade,
     service_of,
@@ -45,6 +47,8 @@ def written(spec: ServiceSpec, find_image: Callable[[str], Image | None]) -> str
         top["labels"] = dict(spec.labels)
     if upgrade := _upgrade(spec):
         top["upgrade"] = upgrade
+    if spec.healing != ServiceHealing():
+        top["healing"] = _node(spec.healing)
     top["roles"] = {role.name: _role(role, dict(spec.labels), find_image) for role in spec.roles}
     return yaml_text(top)
 
@@ -73,11 +77,18 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "drain": _value(role.drain_s, unit_of("drain_s")),
         "stop": _node(role.stop),
         "restart": _node(role.restart),
+        "healing": _healing(role.healing),
         "labels": {key: text for key, text in role.labels if shared.get(key) != text},
     }
     if role.os is Os.WINDOWS and "units" in node["ready"]:
         node["ready"]["services"] = node["ready"].pop("units")
     return {key: value for key, value in node.items() if value not in ({}, "")}
+
+
+def _healing(healing: Healing) -> Node | str:
+    """A word where that says all."""
+    node = _node(healing, Healing())
+    return str(node["ladder"]) if set(node) == {"ladder"} else node
 
 
 def _endpoint(end: Endpoint) -> Node:

@@ -34,6 +34,7 @@ def generation(seen: Instance) -> Instance:
         calms=0,
         calm_until_s=0.0,
         strikes=0 if asked_for else seen.strikes,
+        healed_at_s=0.0 if asked_for else seen.healed_at_s,
         failed_by=None if asked_for else seen.failed_by,
     )
 

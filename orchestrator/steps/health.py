@@ -110,7 +110,7 @@ def _well(instance: Instance, host: Machine) -> Wait:
     host.hypervisor.limit(instance)
     settled = host.clock.now_s() - instance.served_at_s > SETTLED_S
     well = learned(instance, unwell_since_s=0.0, only_probe=False)
-    return Wait(learned(well, strikes=0, restarts=(), calms=0) if settled else well, None, HEALTH_S)
+    return Wait(learned(well, strikes=0, healed_at_s=0.0, restarts=(), calms=0) if settled else well, None, HEALTH_S)
 
 
 def _unwell(instance: Instance, now_s: float, why: Cause, limit_s: float) -> Outcome:

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.control import healing, records
-from orchestrator.control.healing import Verdict
+from orchestrator.control import records
+from orchestrator.control.healing import patient_of
+from orchestrator.control.wards import Wards, in_healing, view_of
 from orchestrator.model import (
+    Cause,
     Instance,
     InstanceName,
     LocalStorage,
@@ -20,11 +22,36 @@ from orchestrator.model import (
     Verb,
     instance_name,
 )
-from orchestrator.model.cause import recorded
+from orchestrator.model.cause import Kind, recorded
+from orchestrator.rules.healing import Brakes, Leave, Reimage, Restart, Rung, Wait, decide
 from tests.world.fabric import Fabric, web_role
 from tests.world.recorded import instance as record
 
 NOW_S = 1_800_000_000.0
+ILL = Cause(Kind.CHECK_FAILS)
+
+
+def judged(one: Instance, members: list[Instance], now_s: float = NOW_S, brakes: Brakes | None = None) -> Rung:
+    """What is done about one of them."""
+    counted = Wards()
+    for each in members:
+        counted.put(each.name, each)
+    patient = replace(patient_of(one, ILL), asked=False)
+    return decide(patient, counted.ward(patient.view), brakes or Brakes(), now_s)
+
+
+def is_held(rung: Rung) -> bool:
+    """Whether most of its role are ill with it: it waits blamelessly, or is failed and looked at again."""
+    match rung:
+        case Wait(_, Cause(Kind.ILL_TOGETHER), True) | Leave(Cause(Kind.FAILED_TOGETHER), True):
+            return True
+        case _:
+            return False
+
+
+def is_healed(rung: Rung) -> bool:
+    """Whether something is done to it."""
+    return isinstance(rung, Restart | Reimage)
 
 
 def fleet(seed: int) -> list[Instance]:
@@ -55,20 +82,20 @@ def test_no_fleet_is_healed_more_than_one_at_a_time(decade: int) -> None:
     """
     for seed in range(decade * 250, decade * 250 + 250):
         members = fleet(seed)
-        before = sum(healing.in_healing(one) for one in members)
-        ill = [one for one in members if healing.is_ill(one, NOW_S) and one.phase is not Phase.FAILED]
+        before = sum(in_healing(one) for one in members)
+        ill = [one for one in members if view_of(one).is_ill(NOW_S) and one.phase is not Phase.FAILED]
         healed = 0
         for one in ill:
             present = next(each for each in members if each.name == one.name)
             others = [each for each in members if each.name != one.name]
-            many = sum(healing.is_ill(each, NOW_S) for each in others) + 1
-            judgement = healing.judge(present, members, NOW_S)
-            assert (not judgement.others) is (judgement.verdict is Verdict.HEAL), seed
+            many = sum(view_of(each).is_ill(NOW_S) for each in others) + 1
+            rung = judged(present, members)
             if many >= 2 and 2 * many > len(members):
-                assert judgement.verdict in (Verdict.HOLD, Verdict.LEAVE), seed
-                assert (judgement.verdict is Verdict.HOLD) is bool(present.set_up and present.served_at_s), seed
-            elif judgement.verdict is Verdict.HEAL:
-                healed += not healing.in_healing(present)
+                assert is_held(rung), seed
+                assert isinstance(rung, Wait) is bool(present.set_up and present.served_at_s), seed
+            elif is_healed(rung):
+                assert not any(in_healing(each) for each in others) or in_healing(present), seed
+                healed += not in_healing(present)
                 begun = replace(present, phase=Phase.RESTARTING, strikes=1, served_at_s=NOW_S - 5000)
                 members = [*others, begun]
         assert healed <= (1 if before == 0 else 0), seed
@@ -81,8 +108,11 @@ def test_of_two_that_are_healed_already_one_goes_on() -> None:
         for index, one in enumerate([record(Phase.STARTING, (1, 2), (1, 2))] * 2)
     ]
     members += [replace(members[0], phase=Phase.SERVING, name=instance_name("shop", "web", n)) for n in range(2, 6)]
-    verdicts = [healing.judge(one, members, members[0].phase_since_s).verdict for one in members[:2]]
-    assert verdicts == [Verdict.HEAL, Verdict.TURN]
+    first, second = (judged(one, members, members[0].phase_since_s) for one in members[:2])
+    assert is_healed(first)
+    assert isinstance(second, Wait)
+    assert second.why is not None
+    assert second.why.kind is Kind.HEALED_IN_TURN
 
 
 def test_another_role_and_another_service_are_no_fellows() -> None:
@@ -92,7 +122,7 @@ def test_another_role_and_another_service_are_no_fellows() -> None:
         replace(ill, name=InstanceName("db-0.shop"), role_name="db"),
         replace(ill, name=InstanceName("web-0.blog"), service="blog"),
     ]
-    assert healing.judge(ill, [ill, *elsewhere], NOW_S).verdict is Verdict.HEAL
+    assert is_healed(judged(ill, [ill, *elsewhere]))
 
 
 def serving(instances: int, **changes: object) -> Fabric:

@@ -7,9 +7,12 @@ import dataclasses
 import pytest
 
 from orchestrator.cli import listing
-from orchestrator.control import healing, records, verify
+from orchestrator.control import records, verify
+from orchestrator.control.healing import patient_of
+from orchestrator.control.wards import Wards, view_of
 from orchestrator.errors import Conflict
 from orchestrator.model import (
+    Cause,
     Incarnation,
     Instance,
     PausedBy,
@@ -25,6 +28,8 @@ from orchestrator.model import (
     TcpProbe,
     Verb,
 )
+from orchestrator.model.cause import Kind
+from orchestrator.rules.healing import Brakes, Restart, decide
 from tests.unit.control.fleet import OTHER, WEB, deployed, serving, told
 from tests.world.fabric import Fabric, web_role
 
@@ -376,8 +381,12 @@ def test_what_is_stopped_is_no_fellow_in_illness() -> None:
         dataclasses.replace(one, goal=dataclasses.replace(one.goal, halts=1), phase=Phase.STOPPED, strikes=1)
         for one in fabric.instances()[1:]
     ]
-    judgement = healing.judge(ill, [ill, *off], fabric.world.time_s)
-    assert (judgement.verdict, judgement.of) == (healing.Verdict.HEAL, 1)
+    counted = Wards()
+    for one in [ill, *off]:
+        counted.put(one.name, one)
+    ward = counted.ward(view_of(ill))
+    rung = decide(patient_of(ill, Cause(Kind.CHECK_FAILS)), ward, Brakes(), fabric.world.time_s)
+    assert (rung, ward.size) == (Restart(), 1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.model import (
     Endpoint,
+    Healing,
     HttpProbe,
+    Ladder,
     LocalStorage,
     Mode,
     Ready,
@@ -25,6 +27,7 @@ from orchestrator.servicefile.difference import difference
 
 ROLE = Role(name="web", image="micro", image_sha256="a" * 64, instances=3)
 REIMAGE = "rolling reimage, one instance at a time"
+AT_ONCE = "holds at once; no restart"
 HTTP = Endpoint(name="mode", port=80, target=8080, mode=Mode.HTTP)  # a name that is a word of the file, too
 DISK = LocalStorage(name="d", size_mib=64)
 FILE = SecretRef(source=SecretSource.FILE, name="/etc/vmrole/admin")
@@ -46,6 +49,8 @@ def changed(before: Role, after: Role) -> list[tuple[str, str, str, str]]:
         (replace(ROLE, drain_s=7.5), "drain", "30 s", "7.5 s", "no restart"),
         (replace(ROLE, stop=Stop(within_s=180)), "stop.within", "", "180 s", "no restart"),
         (replace(ROLE, setup=Setup(restart=False)), "setup.restart", "true", "false", REIMAGE),
+        (replace(ROLE, healing=Healing(ladder=Ladder.OFF)), "healing.ladder", "reimage", "off", AT_ONCE),
+        (replace(ROLE, healing=Healing(max_unavailable_percent=20)), "healing.maxUnavailable", "", "20 %", AT_ONCE),
         (replace(ROLE, ready=Ready(within_s=60)), "ready.within", "300 s", "60 s", "no restart"),
         (replace(ROLE, ready=Ready(units=("a", "b"))), "ready.units", "", "a, b", "no restart"),
         (replace(ROLE, admin_password=FILE), "answers.adminPassword", "", "file /etc/vmrole/admin", REIMAGE),

@@ -37,6 +37,7 @@ sharedVip: true
 labels: {tier: front, "example.com/owner": "7"}
 upgrade: {domains: 5, maxUnavailable: 2, mode: manual, order: descending, within: 20 min, soak: 90 s,
           onFailure: undo, canary: 2}
+healing: {reimagesPerHour: 3}
 roles:
   web:
     image: micro
@@ -72,6 +73,7 @@ roles:
     drain: 0.5 ms
     stop: {within: 604.8 s}
     restart: {within: 2 h}
+    healing: {ladder: restart, maxUnavailable: 20 %}
     labels: {tier: back, app: "no"}
   db: {image: micro, ready: {agent: false, probe: {port: 1}}, answers: none, setup: {restart: false}}
 """

@@ -1,0 +1,36 @@
+"""How far healing may go by itself, and how much of it at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Ladder(enum.StrEnum):
+    """How far up healing goes by itself."""
+
+    OFF = "off"  # nothing is done to what is ill
+    RESTART = "restart"  # again and again, with ever longer pauses
+    REIMAGE = "reimage"  # a restart, a reimage, then it is left to a human
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Healing:
+    """What healing may do to the instances of a role."""
+
+    ladder: Ladder = Ladder.REIMAGE
+    max_unavailable: int | None = None  # out by our own doing at a time; None: as per cent, or 1
+    max_unavailable_percent: int | None = None  # of the role's instances, rounded down, 1 at least
+
+    def may_miss(self, instances: int) -> int:
+        """How many instances of a role that has so many may be out by our own doing at a time."""
+        if self.max_unavailable_percent is not None:
+            return max(1, instances * self.max_unavailable_percent // 100)
+        return 1 if self.max_unavailable is None else self.max_unavailable
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceHealing:
+    """What healing may do to the instances of a service."""
+
+    reimages_per_hour: int | None = None  # None: as the host's configuration says
