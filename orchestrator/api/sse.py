@@ -189,7 +189,7 @@ class Watchers:
     def _start_over(self) -> None:
         """Reads everything; who is fed has missed something."""
         seen, event = self._control.wait(0, 0.0), self._newest_event()
-        self._known = {one.name: one for one in self._control.instances()}
+        self._known = self._control.by_name()
         self._seen, self._event, self._astray = seen, event, False
         for watch in {watch for fed in self._fed.values() for watch in fed}:
             _in_loop(watch, watch.fall_behind)

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from orchestrator.control import indexes, other_versions, records
 from orchestrator.control.records import Record, SetAside
@@ -40,7 +40,6 @@ from orchestrator.rules.frontends import Faced, faced_of, frontends_of
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token)
-_NOBODY: Mapping[InstanceName, Instance] = {}
 
 
 class Present:
@@ -99,6 +98,11 @@ class Present:
     def _all(self, of: type[R]) -> list[R]:
         present = {**self._records.get(records.kind_of(of), {}), **(self._rolling if of is Operation else {})}
         return [record for _, record in sorted(present.items()) if isinstance(record, of)]
+
+    def instances(self) -> dict[InstanceName, Instance]:
+        """All instances by name, in no order: what a copy costs, and no more."""
+        self._look()
+        return cast("dict[InstanceName, Instance]", self._records.get("instance", {}).copy())
 
     def instances_of(self, service: str) -> Mapping[InstanceName, Instance]:
         """The instances of one service, by name."""

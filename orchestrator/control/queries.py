@@ -8,7 +8,7 @@ from orchestrator.control import asking, explain, revisions, slots
 from orchestrator.control.present import Present
 from orchestrator.control.touched import Touched
 from orchestrator.errors import Conflict
-from orchestrator.model import Event, Image, Instance, Operation, Progress, Revision, Rollout, Service
+from orchestrator.model import Event, Image, Instance, InstanceName, Operation, Progress, Revision, Rollout, Service
 from orchestrator.ports import Clock, Store
 from orchestrator.servicefile.write import written
 
@@ -50,6 +50,10 @@ class Queries:
         there = self.service(service)
         own = [one for one in self._present.rollouts_of(there.name) if one.service_uid == there.uid]
         return sorted(own, key=lambda one: (one.progress is Progress.RUNNING, one.to_revision, one.created_at_s))
+
+    def by_name(self) -> dict[InstanceName, Instance]:
+        """All instances, in no order: for who only looks some of them up."""
+        return self._present.instances()
 
     def instances(self, subject: str = "") -> list[Instance]:
         """All instances, or those of a service ("shop", "shop@staging"), a role ("web.shop") or the one named."""

@@ -142,7 +142,7 @@ class Fleet:
         return f"svc{number % (self.instances // fleet.OF_A_SERVICE)}"
 
 
-def turns(sizes: Sequence[int] = SIZES, times: int = 5) -> dict[str, Samples]:
+def turns(sizes: Sequence[int] = SIZES, times: int = 15) -> dict[str, Samples]:
     """One reimage and 100 new ones among N, and the time from a request to its first effect."""
     reimages: dict[int, list[Cost]] = {}
     deploys: dict[int, float] = {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import TypeVar
@@ -46,3 +49,19 @@ def made(of: type, meanwhile: Callable[[], object]) -> int:
     finally:
         sys.setprofile(None)
     return number
+
+
+@contextlib.contextmanager
+def calls_in_new_threads() -> Iterator[Counter[str]]:
+    """How often each function of ours is called by threads that begin meanwhile, by thread and name."""
+    counted: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "orchestrator" in frame.f_code.co_filename:
+            counted[f"{threading.current_thread().name} {frame.f_code.co_qualname}"] += 1
+
+    threading.setprofile(count)
+    try:
+        yield counted
+    finally:
+        threading.setprofile(None)

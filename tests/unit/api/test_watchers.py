@@ -23,6 +23,8 @@ from orchestrator.errors import Unreachable
 from orchestrator.model import Event, Instance, Progress, Service, Verb
 from orchestrator.model.cause import recorded
 from orchestrator.ports import Change, Document
+from tests.world import fleet
+from tests.world.counted import calls_in_new_threads
 from tests.world.fabric import Fabric, web_role
 from tests.world.waiting import until
 
@@ -147,6 +149,30 @@ def test_what_changed_and_went_between_two_looks_is_told_as_it_was_last(
         watchers.end()
 
     run(test())
+
+
+def test_the_first_watch_begins_among_many_as_among_few() -> None:
+    """Who follows an operation alone makes nobody sort, or go through, all instances."""
+    counted = []
+    few, many = 3 * fleet.OF_A_SERVICE, 30 * fleet.OF_A_SERVICE
+    for instances in (few, few, many):  # What is made once for all is made by the first.
+        store = MemoryStore()
+        fleet.record(store, instances, 1.0)
+        fabric = Fabric(store=store)
+        followed = OperationLookout(fabric.control.act(Verb.RESTART, "web-1.svc1").id)
+
+        async def test(fabric: Fabric = fabric, followed: Lookout = followed) -> None:
+            watchers = Watchers(fabric.control)
+            reader = Reader(watchers, followed)
+            await reader.until(lambda: "current" in reader.kinds)
+            watchers.end()
+
+        with calls_in_new_threads() as calls:
+            run(test())
+        beginning = {name: count for name, count in calls.items() if not name.startswith("watches ")}
+        assert any("_start_over" in name for name in beginning)
+        counted.append(sum(beginning.values()))
+    assert counted[1] == counted[2]
 
 
 @pytest.mark.parametrize(
