@@ -490,6 +490,31 @@ def test_it_outlives_its_daemon_and_the_next_one_knows_it(begin: Begin) -> None:
         assert {ask() for _ in range(6)} == BOTH
 
 
+class Starved(SystemClock):
+    """A clock of a host on which half a minute passes between any two things that are done."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def monotonic_s(self) -> float:
+        """See ports.Clock."""
+        self._looks += 1
+        return super().monotonic_s() + 30.0 * self._looks
+
+
+@pytest.mark.usefixtures("members")
+def test_a_count_is_as_fresh_on_a_host_that_has_no_time(begin: Begin, tmp_path: Path) -> None:
+    """What a count takes is what it takes of a processor, not how long it waited for one."""
+    balancer = begin()
+    balancer.shape([TCP])
+    balancer.join(member(ZERO, POOL))
+    starved = NftablesBalancer(tmp_path / "pools", lambda *_: None, Starved())
+    assert starved.seats()[ZERO].connections == 0
+    with connect() as talk:
+        says(talk)
+        assert starved.seats()[ZERO].connections == 1
+
+
 @pytest.mark.usefixtures("members")
 def test_connections_of_an_endpoint_that_has_gone_are_seen_and_cut(begin: Begin) -> None:
     """They are counted until the member leaves."""

@@ -17,6 +17,7 @@ FILE_LINES_MAX = 400
 CLOCKS = {
     "orchestrator/drivers/clock.py": "it is ports.Clock",
     "orchestrator/drivers/tools/deadline.py": "what the kernel measures: how long a socket or a program may take",
+    "orchestrator/drivers/tools/effort.py": "what the kernel measures: how much of a processor a thread had",
     "orchestrator/client/clock.py": "whoever asks has no port, and a person waits",
     "orchestrator/log.py": "the log is there before everything else",
 }

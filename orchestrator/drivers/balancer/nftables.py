@@ -22,6 +22,7 @@ from orchestrator.drivers.balancer.kernel_pools import KernelPools
 from orchestrator.drivers.balancer.nft_pools import Place
 from orchestrator.drivers.balancer.prober import Prober, results_in, targets_of
 from orchestrator.drivers.balancer.watch import watching
+from orchestrator.drivers.tools import effort
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import (
@@ -275,9 +276,10 @@ class NftablesBalancer:
         )
 
     def _open_connections(self, *, fresh: bool = False) -> _Open:
-        counted, began = self._counted, self._clock.monotonic_s()
-        if not fresh and began < counted.until_s:
+        counted = self._counted
+        if not fresh and self._clock.monotonic_s() < counted.until_s:
             return counted
+        began_s = effort.thread_s()  # A host that has no time for us makes it late, not dear.
         by_member: Counter[str] = Counter()
         by_pool: Counter[tuple[PoolName, str]] = Counter()
         for flow in conntrack.flows(self._connections):
@@ -286,8 +288,8 @@ class NftablesBalancer:
                 by_member[flow.member] += 1
                 if at is not None:
                     by_pool[at.pool, flow.member] += 1
-        ended = self._clock.monotonic_s()
-        self._counted = _Open(ended + (ended - began) * (COUNT_SHARE - 1), by_member, by_pool)
+        kept_s = (effort.thread_s() - began_s) * (COUNT_SHARE - 1)
+        self._counted = _Open(self._clock.monotonic_s() + kept_s, by_member, by_pool)
         return self._counted
 
     def _endpoint_of(self, flow: conntrack.Flow) -> Frontend | None:
