@@ -25,6 +25,7 @@ BODY_MAX_BYTES = (
 )  # a service document of 100 roles is a tenth of it; images are streamed and have a cap of their own
 WRITES_MAX = 64  # each may hold a whole body in memory
 _REFUSALS_TOLD_EVERY_S = 1.0
+_LAST = "gets_a_last_answer"
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNCAPPED = ("POST", "/v1/images")
 
@@ -53,7 +54,7 @@ class Guard:
         try:
             if visitor is not None:
                 caller = state["caller"] = visitor.caller(scope["headers"])
-                receive, send = _while_he_stands(caller, visitor, receive, send)
+                receive, send = _while_he_stands(caller, visitor, state, receive, send)
             caller = _admitted(scope, caller)
         except (Denied, Busy) as refused:
             who = caller or visitor or "an unknown peer"
@@ -80,20 +81,25 @@ class Guard:
             await self._app(scope, _capped(receive), send)
 
 
-def _while_he_stands(caller: Caller, visitor: Visitor, receive: Receive, send: Send) -> tuple[Receive, Send]:
+def _while_he_stands(
+    caller: Caller, visitor: Visitor, state: Mapping[str, Any], receive: Receive, send: Send
+) -> tuple[Receive, Send]:
     """Nothing more goes to a caller whose token was taken away or has expired, or comes from him: a watch and an
-    upload would outlast it.
+    upload would outlast it. Whose request has taken his own away hears that it has.
     """
+
+    def stands() -> bool:
+        return caller.stands() or _LAST in state
 
     async def take() -> Message:
         message = await receive()
-        if caller.stands():
+        if stands():
             return message
         visitor.hang_up()
         return {"type": "http.disconnect"}
 
     async def give(message: Message) -> None:
-        if caller.stands():
+        if stands():
             await send(message)
         else:
             visitor.hang_up()
@@ -165,6 +171,11 @@ def _capped(receive: Receive) -> Receive:
 def said(request: Request, *words: str) -> None:
     """What the request asks for, in the words of the command line, for the log line of a write."""
     request.state.asked = " ".join(word if _PLAIN.fullmatch(word) else repr(word[:_WORD_MAX_CHARS]) for word in words)
+
+
+def let_answer(request: Request) -> None:
+    """The request's own answer goes to its caller also when he may ask nothing more."""
+    setattr(request.state, _LAST, True)
 
 
 def _logging(scope: Scope, send: Send, who: str) -> Send:

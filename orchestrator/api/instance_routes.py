@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import PlainTextResponse
 
 from orchestrator.api import console_log, sse
 from orchestrator.api.comparison import seats_of
@@ -30,6 +29,7 @@ _NUMBER_MAX = (1 << 63) - 1  # what SQLite can compare
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"}
 }
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 LastEventId = Annotated[str | None, Header(description="go on after this event")]
 Subject = Annotated[str, Query(description='an instance, a role ("web.shop") or a service; "" for all')]
 
@@ -100,7 +100,7 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
 
 
 def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:
-    @router.get("/instances/{name}/console", tags=["instances"], response_class=PlainTextResponse)
+    @router.get("/instances/{name}/console", tags=["instances"], response_class=Response, responses=_TEXT)
     def get_console(
         name: str,
         tail_bytes: Annotated[int, Query(ge=1, le=CONSOLE_MAX_BYTES)] = 65_536,

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from orchestrator.api.guard import said
+from orchestrator.api.guard import let_answer, said
 from orchestrator.api.heeded import WHOLE_BODY
 from orchestrator.api.peers import caller_of
 from orchestrator.control.tokens import LIFE_MAX_S, LIFE_MIN_S, Tokens
@@ -68,9 +68,15 @@ def token_routes(tokens: Tokens) -> APIRouter:
 
     @router.delete("/{name}")
     def remove_token(request: Request, name: str) -> TokenView:
-        """Takes a token away: who comes by it is refused at once, and his open watches end."""
+        """Takes a token away: who comes by it is refused at once, and his open watches end.
+
+        Who takes away his own gets this answer, and no other.
+        """
         said(request, "token-rm", name)
-        return view_token(tokens.remove(name))
+        token = tokens.remove(name)
+        if token.party == caller_of(request).party:
+            let_answer(request)
+        return view_token(token)
 
     return router
 

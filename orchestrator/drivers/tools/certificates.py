@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import ssl
-from typing import Final
+from typing import Any, Final
 
 from vmrole_unattend.secret import Reveal, Secret
 
@@ -66,6 +66,25 @@ class Bundle:
         return "" if self.trouble is None else f"{self.trouble}; {REMEDY[self.trouble]}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """For whom a certificate is, by subjectAltName, DNS names and addresses; and until when it is good."""
+
+    names: tuple[str, ...]
+    until_s: float
+
+
+def facts(bundle: Bundle) -> Facts:
+    """What a client sees in one that has no trouble."""
+    server, client = _sides()
+    load(server, bundle.pem)
+    first = next(match[0] for match in _BLOCK.finditer(bundle.pem.reveal()) if match[1] == _CERTIFICATE)
+    client.load_verify_locations(cadata=first)
+    seen: dict[str, Any] = _shake(server, client) or {}
+    names = tuple(str(value) for kind, value in seen.get("subjectAltName", ()) if kind in ("DNS", "IP Address"))
+    return Facts(names, float(ssl.cert_time_to_seconds(seen["notAfter"])))
+
+
 def fetch(wanted: Certificate, reveal: Reveal) -> Bundle:
     """The certificate and its key from their secrets, examined. Raises what `reveal` does."""
     key = None if wanted.key is None else reveal(wanted.key)
@@ -95,10 +114,7 @@ def examine(certificate: Secret, key: Secret | None) -> Bundle:
 
 def _trouble(pem: Secret, first: str) -> Trouble | None:
     """What a client that trusts this very certificate meets: the host's own answer to whether it is good."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    server, client = _sides()
     try:
         load(server, pem)
         client.load_verify_locations(cadata=first)
@@ -117,6 +133,14 @@ def _trouble(pem: Secret, first: str) -> Trouble | None:
     return None
 
 
+def _sides() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server, and a client who believes the very certificates that he is given."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), client
+
+
 def load(server: ssl.SSLContext, pem: Secret) -> None:
     """Certificate and key into a context, from memory, though the module reads files alone. Raises ssl.SSLError."""
     file = os.memfd_create("certificate", os.MFD_CLOEXEC)
@@ -127,8 +151,10 @@ def load(server: ssl.SSLContext, pem: Secret) -> None:
         os.close(file)
 
 
-def _shake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
-    """A handshake of both, without a socket. Raises ssl.SSLError when they do not agree."""
+def _shake(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, Any] | None:
+    """A handshake of both, without a socket; what the client then knows of the server. Raises ssl.SSLError when they
+    do not agree.
+    """
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     left = server.wrap_bio(there, back, server_side=True)
     right = client.wrap_bio(back, there)
@@ -140,5 +166,5 @@ def _shake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
             except ssl.SSLWantReadError:
                 open_ends += 1
         if not open_ends:
-            return
+            return right.getpeercert()
     raise ssl.SSLError("the handshake does not end")

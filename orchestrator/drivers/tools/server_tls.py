@@ -14,6 +14,7 @@ from vmrole_unattend.secret import Secret
 from orchestrator.drivers.tools import certificates
 from orchestrator.errors import ConfigError
 
+_OWN: Final = "api_certificate"
 BYTES_MAX: Final = 1024 * 1024
 # Forward secrecy and authenticated encryption alone; TLS 1.3 has nothing else.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -58,15 +59,9 @@ class ServerTls:
         return stamps
 
     def _made(self) -> ssl.SSLContext:
-        own = "api_certificate"
-        certificate = _read(own, self._certificate, is_secret=self._key is None)
-        key = None if self._key is None else Secret(_read("api_key", self._key, is_secret=True))
-        bundle = certificates.examine(Secret(certificate), key)
-        if not bundle.loads:
-            hint = f"PEM: {certificates.REMEDY[bundle.trouble]}" if bundle.trouble else ""
-            raise ConfigError(f"{own}: {self._certificate}: {bundle.trouble}", hint=hint)
+        bundle = examined(self._certificate, self._key)
         if bundle.trouble is not None:
-            log.warning("%s: %s: %s; clients will refuse it", own, self._certificate, bundle.fault)
+            log.warning("%s: %s: %s; clients will refuse it", _OWN, self._certificate, bundle.fault)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(_CIPHERS)
@@ -82,6 +77,17 @@ class ServerTls:
                 raise ConfigError(f"api_client_ca: {self._client_ca} holds no certificate", hint=hint) from error
             context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+
+def examined(certificate: Path, key: Path | None) -> certificates.Bundle:
+    """Certificate and key of the files. Raises ConfigError where nobody could be served with them."""
+    text = _read(_OWN, certificate, is_secret=key is None)
+    secret = None if key is None else Secret(_read("api_key", key, is_secret=True))
+    bundle = certificates.examine(Secret(text), secret)
+    if not bundle.loads:
+        hint = f"PEM: {certificates.REMEDY[bundle.trouble]}" if bundle.trouble else ""
+        raise ConfigError(f"{_OWN}: {certificate}: {bundle.trouble}", hint=hint)
+    return bundle
 
 
 def _read(what: str, file: Path, *, is_secret: bool) -> str:

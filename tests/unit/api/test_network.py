@@ -108,6 +108,26 @@ def test_what_was_taken_away_or_has_expired_opens_nothing(door: Door) -> None:
     assert door.ask(secret) == 401
 
 
+def test_who_takes_his_own_token_away_hears_it(door: Door) -> None:
+    """He gets that answer, and is refused from then on, also on the same connection; a watch of his ends."""
+    secret = door.secret(Right.ADMIN)
+    with door.connected() as watch, door.connected() as connection:
+        watch.sendall(request(secret, path="/v1/instances/watch"))
+        seen = b""
+        while b"event: current" not in seen:
+            seen += watch.recv(65_536)
+        removal = request(secret, "DELETE", "/v1/tokens/a-admin").replace(b"HTTP/1.0", b"HTTP/1.1")
+        connection.sendall(removal + request(secret))
+        answer = rest_of(connection)
+        first, _, second = answer.partition(b"HTTP/1.1 401 ")
+        assert first.startswith(b"HTTP/1.1 200 ")
+        assert b'"name":"a-admin"' in first
+        assert second
+        door.daemon.control.scale("shop", {"web": 2})
+        assert b"removing" not in rest_of(watch)
+    assert door.ask(secret) == 401
+
+
 @pytest.mark.parametrize("ends", ["removed", "expired"])
 def test_a_watch_ends_with_its_token(door: Door, ends: str) -> None:
     """It is told nothing that happens after that, though it was open before."""

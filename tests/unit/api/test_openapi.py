@@ -84,6 +84,15 @@ def test_it_is_openapi_3_1_and_every_operation_has_its_own_id(found: dict[str, A
     assert all(path == "/healthz" or path.startswith("/v1/") for path in found["paths"])
 
 
+def test_every_refusal_is_json(found: dict[str, Any]) -> None:
+    """Whatever a route answers with when all is well."""
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            for status, answer in operation["responses"].items():
+                if status in ("4XX", "5XX"):
+                    assert [*answer["content"]] == ["application/json"], (method, path, status)
+
+
 def test_user_data_has_no_default_that_tells(found: dict[str, Any]) -> None:
     """No example or default of the description holds user data."""
     role = found["components"]["schemas"]["Role"]
