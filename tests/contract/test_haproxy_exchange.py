@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
@@ -16,6 +18,7 @@ from tests.contract.suites.balancer import ADDRESSES, ADMIN, HTTP, ONE, PORT, VI
 from tests.contract.suites.exchange import NEW, OLD, ExchangeContract, Pair, Talk
 from tests.world.balancing import haproxy, woken
 from tests.world.origin import Origin
+from tests.world.waiting import until
 
 __all__ = ["haproxy", "woken"]  # fixtures
 
@@ -80,3 +83,36 @@ class TestHaproxy(ExchangeContract):
                 ask=ask,
                 talk=Kept,
             )
+
+    def test_an_exchange_reloads_nothing_and_any_other_change_does(
+        self, pair: Pair, haproxy: HaproxyBalancer
+    ) -> None:
+        """The same worker goes on, there and back; an endpoint that is another one as well needs a new one."""
+        pair.lay()
+        worker = haproxy.process.worker()
+        for swapped in (True, False, True):
+            pair.balancer.shape(pair.both(swapped=swapped))
+            assert {pair.ask(port) for port in pair.ports} == {"new" if swapped else "old"}
+        assert haproxy.process.worker() == worker
+        slower = [replace(one, timeout_s=17.0) for one in pair.both(swapped=False)]
+        pair.balancer.shape(slower)
+        assert haproxy.process.worker() != worker
+        assert {pair.ask(port) for port in pair.ports} == {"old"}
+
+    def test_who_starts_again_leads_where_it_was_led_last(self, pair: Pair, haproxy: HaproxyBalancer) -> None:
+        """HAProxy is killed after an exchange; what comes up leads to the new deployment."""
+        pair.lay()
+        pair.balancer.shape(pair.both(swapped=True))
+        pid = haproxy.process.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: haproxy.process.pid() not in (None, pid), 30.0)
+        until(lambda: answering(pair) == {"new"}, 30.0)
+
+
+def answering(pair: Pair) -> set[str]:
+    """Who answers; nobody while one of the ports has none."""
+    try:
+        return {pair.ask(port) for port in pair.ports}
+    except OSError:
+        return set()

@@ -40,11 +40,11 @@ class Listening(HaproxyProcess):
         self.asked.append(line)
         return super().ask(line)
 
-    def load(self, text: str) -> None:
+    def load(self, text: str, leads: str) -> None:
         """Waits for the test."""
         self.loading.set()
         assert self.may_load.wait(60)
-        super().load(text)
+        super().load(text, leads)
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def test_a_replaced_program_is_told_and_renewed_by_the_next_daemon(begin: Begin,
     assert f"{binary} as it was before it was replaced" in former.faults()[0]
     assert "before it was replaced" in haproxy_process.outdated(place, str(binary), SystemClock())
     said = programs.haproxy(Config(run_dir=tmp_path, haproxy=str(binary)))
-    assert (said.verdict, "before it was replaced" in said.message) == (Verdict.WARN, True)
+    assert (said.verdict, "before it was replaced" in said.message) == (Verdict.WARN, True), said
     former.__exit__()
     with socket.create_connection((VIP, PORT), timeout=30):
         present = begin(str(binary))

@@ -71,12 +71,12 @@ def test_one_that_never_answers_is_neither_waited_for_nor_ended_for_ever(
     """Starting it, loading it again, and ending it: each is over when its time is."""
     process = HaproxyProcess(tmp_path / "haproxy", program(_DEAF.format(python=sys.executable)), clock)
     with lasting(clock, haproxy_process.START_S), pytest.raises(Unreachable, match="does not answer"):
-        process.load("")
+        process.load("", "")
     pid = process.pid()
     assert pid is not None
     try:
         with lasting(clock, haproxy_process.START_S), pytest.raises(Unreachable, match="still busy"):
-            process.load("")
+            process.load("", "")
         with lasting(clock, haproxy_process.STOP_S):
             process.stop()
     finally:
@@ -89,7 +89,7 @@ def test_ports_that_stay_taken_are_waited_for_as_long_as_a_dead_one_holds_them(
     """By a start, and before it, where the former one listened."""
     process = HaproxyProcess(tmp_path / "other", program(_CANNOT_BIND), clock)
     with lasting(clock, haproxy_process.LET_GO_S), pytest.raises(Permanent, match="does not start"):
-        process.load("")
+        process.load("", "")
     place = tmp_path / "haproxy"
     place.mkdir()
     (place / "haproxy.was").write_text(f"frontend of-former\n    bind {VIP}:{PORT}\n")

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
-from orchestrator.model import Instance, InstanceName, Phase, Standing
+from orchestrator.model import Instance, InstanceName, Phase, PoolName, Standing
 from orchestrator.steps import phases as steps
 from orchestrator.steps import seating
 from orchestrator.steps.outcomes import Outcome, Wait
@@ -111,7 +111,15 @@ def answered_by(port: int = PORT) -> set[str]:
 
 Verb = Callable[[HaproxyBalancer], None]
 BEFORE: list[Verb] = [lambda it: it.shape([HTTP]), lambda it: it.leave(ONE), lambda it: it.join(member(ZERO))]
+BESIDE = replace(HTTP, pool=PoolName("shop--b.web.http"), vip="")  # of the deployment in staging
 VERBS: list[tuple[str, Verb, list[Verb], set[InstanceName], set[str]]] = [
+    (
+        "exchange",
+        lambda it: it.shape([replace(HTTP, vip=""), replace(BESIDE, vip=VIP)]),
+        [lambda it: it.shape([HTTP, BESIDE]), *BEFORE[1:], lambda it: it.join(member(ONE, BESIDE.pool))],
+        {ZERO, ONE},
+        {"web-1"},
+    ),
     ("shape", lambda it: it.shape([HTTP, ADMIN]), BEFORE, {ZERO}, {"web-0"}),
     ("join", lambda it: it.join(member(ONE)), BEFORE, {ZERO, ONE}, {"web-0", "web-1"}),
     ("drain", lambda it: it.drain(ZERO), [*BEFORE, lambda it: it.join(member(ONE))], {ZERO, ONE}, {"web-1"}),
@@ -143,6 +151,8 @@ def die_at(victim: HaproxyBalancer, step: int, monkeypatch: pytest.MonkeyPatch) 
         return counted_call
 
     monkeypatch.setattr(victim.process, "load", counting(loads))
+    monkeypatch.setattr(victim.process, "note_leads", counting(victim.process.note_leads))
+    monkeypatch.setattr(victim.process, "lead", counting(victim.process.lead))
     monkeypatch.setattr(victim.process, "ask", counting(asks))
     monkeypatch.setattr(victim.desired, "keep", counting(notes))
     return struck

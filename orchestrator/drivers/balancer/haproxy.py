@@ -7,6 +7,7 @@ it again, and an HAProxy that was killed comes back with the members it had.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,9 +16,11 @@ from typing import Final, Self
 
 from vmrole_unattend.secret import Reveal
 
-from orchestrator.drivers.balancer import haproxy_config, haproxy_host, places
+from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_leads, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
+from orchestrator.drivers.balancer.haproxy_configured import Configured
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
+from orchestrator.drivers.balancer.haproxy_leads import Last
 from orchestrator.drivers.balancer.haproxy_members import REMOVE_AGAIN_S, REMOVE_S, Members, is_at, judged
 from orchestrator.drivers.balancer.haproxy_process import LET_GO_S, POLL_S, STOP_S, HaproxyProcess
 from orchestrator.drivers.balancer.haproxy_tls import Certificates, no_secrets
@@ -56,7 +59,7 @@ class HaproxyBalancer:
         self._clock = clock
         self._certificates = Certificates(place / "tls", secrets)
         self._certificates_at = 0.0  # when they are looked at next
-        self._surroundings = surroundings
+        self._configured = Configured(self.process, self.members, self._certificates, surroundings)
         self._lock = threading.RLock()
         self._refused: dict[PoolName, str] = {}
         self._shaped: Sequence[Frontend] | None = None  # as every turn of a service asks for them anew
@@ -94,17 +97,32 @@ class HaproxyBalancer:
 
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer. Permanent when HAProxy refuses them; what there was goes on then."""
+        with self.shaping(frontends) as last:
+            last()
+
+    @contextlib.contextmanager
+    def shaping(self, frontends: Sequence[Frontend]) -> Iterator[Callable[[], None]]:
+        """As `shape`, but for a last step that takes no time: that is the caller's, who has others beside it."""
+        last = Last()
         if frontends is self._shaped and self.process.pid() is not None:
+            yield last
             return
         wanted = tuple(sorted(frontends, key=lambda frontend: frontend.pool))
         with self._turn():
             self._shaped = None
             if wanted and wanted == self.desired.shape.frontends and self.process.pid() is not None:
                 self._refused, self._shaped = {}, frontends
+                yield last
                 return
             self._certificates.renew(wanted)
             self._refused = self._refusals(wanted)
-            self._shape_to(tuple(frontend for frontend in wanted if frontend.pool not in self._refused))
+            shape = self._shape_to(tuple(one for one in wanted if one.pool not in self._refused), last)
+            try:
+                yield last
+            finally:
+                if shape is not None and last.act is None:
+                    self.desired.keep(shape)
+                self._seen.clear()
             if self._refused:
                 told = "; ".join(self._refused.values())
                 raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
@@ -283,21 +301,14 @@ class HaproxyBalancer:
         What is left of one that died holds its ports for a moment longer.
         """
         without = {one.pool: why for one in wanted if (why := self._certificates.fault(one))}
-        return without | self._taken([one for one in wanted if one.pool not in without])
-
-    def _taken(self, wanted: Sequence[Frontend]) -> dict[PoolName, str]:
+        others = [one for one in wanted if one.pool not in without]
         ours = self.process.listening()
         if self.process.pid() is not None:
-            return places.refusals(wanted, ours)
-        patience = Patience(self._clock, LET_GO_S)
-        while True:
-            refused = places.refusals(wanted, ())
-            was_ours = any(one.pool in refused and not ours.isdisjoint(places.places(one)) for one in wanted)
-            if patience.over or not was_ours:
-                return refused
-            patience.pause(POLL_S)
+            return without | places.refusals(others, ours)
+        return without | places.refusals_in_time(others, ours, Patience(self._clock, LET_GO_S), POLL_S)
 
-    def _shape_to(self, wanted: tuple[Frontend, ...]) -> None:
+    def _shape_to(self, wanted: tuple[Frontend, ...], last: Last) -> Shape | None:
+        """What it shall be once `last` is done; None when it is already."""
         if not wanted:
             self.desired.keep(Shape())
             self.process.stop()
@@ -305,9 +316,13 @@ class HaproxyBalancer:
             self._certificates.sweep(())
         elif wanted != self.desired.shape.frontends or self.process.pid() is None:
             shape = self.desired.shape.with_frontends(wanted)
+            if self._configured.only_leads_elsewhere(self.desired.shape, shape):
+                self.process.note_leads(haproxy_leads.text(shape))
+                last.act = functools.partial(self.process.lead, haproxy_leads.leads(shape))
+                return shape
             self.load(shape)
             self.desired.keep(shape)
-        self._seen.clear()
+        return None
 
     def look(self) -> Mapping[InstanceName, Seat]:
         """Reads everybody's seat, and wakes those whose standing has changed since the last look."""
@@ -337,13 +352,13 @@ class HaproxyBalancer:
             return
         self._certificates_at = self._clock.monotonic_s() + RENEW_EVERY_S
         self._certificates.renew(shape.frontends)
-        if self.process.pid() is not None and (text := self._text(shape)) and self._differs(text):
+        if (
+            self.process.pid() is not None
+            and (text := self._configured.text(shape))
+            and self._configured.differs(text)
+        ):
             log.info("a certificate was renewed; reloading HAProxy, which loses no connection")
-            self._load(shape, text)
-
-    def _differs(self, text: str) -> bool:
-        """Whether HAProxy was given another configuration last, but for its members."""
-        return haproxy_config.frame(text) != haproxy_config.frame(self.process.configured())
+            self._configured.load(shape, text, self.desired.shape.frontends)
 
     def revive(self) -> None:
         """Starts an HAProxy that has ended though it has endpoints, as it was; renews what a former daemon left."""
@@ -364,33 +379,18 @@ class HaproxyBalancer:
         No connection is lost by it; those that are open stay with the old one until they end.
         """
         why = self.process.outdated()
-        text = self._text(shape)
-        if not why and self._differs(text):
+        text = self._configured.text(shape)
+        if not why and self._configured.differs(text):
             why = "HAProxy runs with a configuration of another version of vmrole"
         if not why and not self.process.settled():
             why = "HAProxy has not taken the configuration that it was given last"
         if why:
             log.warning("%s; reloading it, which loses no connection", why)
-            self._load(shape, text)
+            self._configured.load(shape, text, self.desired.shape.frontends)
+        else:  # The daemon before this one may have died between its note and the deed.
+            self._configured.lead(shape)
 
     def load(self, shape: Shape) -> None:
         """Runs HAProxy with this shape, by a start or a reload; what it shall be stays."""
         with self._lock:
-            self._load(shape, self._text(shape))
-
-    def _load(self, shape: Shape, text: str) -> None:
-        """What affinity has learned of clients is passed on: who drains would lose those whom it has."""
-        was = self.desired.shape.frontends if self.process.pid() is not None else ()
-        pools = {one.pool for one in was if one.affinity_s is not None}
-        clients = self.members.clients(one.pool for one in shape.frontends if one.pool in pools)
-        self.process.load(text)
-        self._certificates.sweep(shape.frontends)
-        self.members.teach(clients)
-        self.members.put_checks_off()
-
-    def _text(self, shape: Shape) -> str:
-        """Without an endpoint whose certificate is nowhere any more: the others are served."""
-        files = {one.pool: self._certificates.files(one) for one in shape.frontends if one.certificates}
-        served = tuple(one for one in shape.frontends if files.get(one.pool, True))
-        host = self._surroundings(self.process.jail)
-        return haproxy_config.render(shape.with_frontends(served), self.process.socket, host, files)
+            self._configured.load(shape, self._configured.text(shape), self.desired.shape.frontends)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.balancer import places
+from orchestrator.drivers.balancer import haproxy_leads, places
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.errors import Permanent
@@ -145,10 +145,12 @@ def render(
         first_check=_ms(CHECK_EVERY_MOST_S),  # for which a new member waits as long, or for an interval
         user=user + jail,
     )
+    reached = [one for one in shape.frontends if one.vip]
     parts = [head]
+    for frontend in sorted(reached, key=haproxy_leads.place):
+        files = (certificates or {}).get(frontend.pool, ())
+        parts.append(_frontend(frontend, share, files, socket.with_name(haproxy_leads.FILE)))
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
-        if frontend.vip:
-            parts.append(_frontend(frontend, share, (certificates or {}).get(frontend.pool, ())))
         if frontend.redirect_to is None:
             parts.append(_backend(frontend, shape))
     return "\n".join(parts)
@@ -170,13 +172,15 @@ def generation(text: str) -> str:
     return words[0] if words else ""
 
 
-def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> str:
-    """`share` is how many connections the endpoint may have, unless the service file says it."""
-    pool = checked_name(frontend.pool)
+def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path], leads: Path) -> str:
+    """`share` is how many connections the endpoint may have, unless the service file says it. To which pool it leads
+    is the map's to say.
+    """
+    place = haproxy_leads.place(frontend)
     most = frontend.connections_max or share
     of_a_client = frontend.client_connections_max or max(1, most // 2)
     lines = [
-        f"frontend to.{pool}",  # A pool is found by its name: that is its backend's alone.
+        f"frontend {place}",
         f"    mode {frontend.mode}",
         *(
             f"    bind {places.at(_vip(frontend), checked_port(port))} transparent{_tls(frontend, certificates)}"
@@ -190,7 +194,8 @@ def _frontend(frontend: Frontend, share: int, certificates: Sequence[Path]) -> s
         f"    tcp-request connection reject if {{ sc0_conn_cur gt {of_a_client} }}",
     ]
     if frontend.redirect_to is None:
-        lines.append(f"    default_backend {pool}")
+        lines.append(f"    tcp-request connection set-var(sess.pool) str({place}),map({leads})")
+        lines.append("    use_backend %[var(sess.pool)]")
     if frontend.timeout_s is not None:
         lines.append(f"    timeout client {_ms(frontend.timeout_s)}")
     if frontend.mode is Mode.HTTP:

@@ -14,11 +14,11 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.drivers.balancer import haproxy_config, haproxy_host
+from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_leads
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.patience import Patience
@@ -34,6 +34,7 @@ START_S = (
 SIGNAL_AGAIN_S = 3.0  # A master that has just begun to run misses its signals.
 REWRITE_S = 1.0  # A reload runs the program anew in the same process.
 STOP_S = 5.0
+LED_AT_A_TIME = 50  # lines: HAProxy takes 16 KiB at once
 LET_GO_S = 1.0  # Workers of a master that was killed hold their ports until they have seen it, some milliseconds.
 ANSWER_S = 2.0
 POLL_S = 0.02
@@ -92,6 +93,7 @@ class HaproxyProcess:
         self.master = place / "master.sock"
         self.jail = place / "empty"  # what the worker has for a root directory
         self._pid_file = place / "haproxy.pid"
+        self.leads = place / haproxy_leads.FILE
         self._known: int | None = None  # the last one that was seen
         for path in (self.socket, self.master):
             if len(str(path)) > _PATH_BYTES_MAX or not _SAFE_PATH.fullmatch(str(path)):
@@ -146,12 +148,38 @@ class HaproxyProcess:
         """
         return frozenset(place for path in (self.config, self._was) for place in _BIND.findall(_text_of(path)))
 
-    def load(self, text: str) -> None:
+    def load(self, text: str, leads: str) -> None:
         """Runs with this configuration: by a start, or by a reload that keeps every open connection.
 
         Permanent when HAProxy refuses it; a running one then goes on with what it had. Unreachable when it is not
         known by now whether it runs with this or with what it had: no worker is believed but one of this very load.
         """
+        before = _text_of(self.leads)
+        self.note_leads(leads)
+        try:
+            self._load(text)
+        except Permanent:
+            self.note_leads(before)
+            raise
+
+    def note_leads(self, leads: str) -> None:
+        """What the next worker reads for a map of places."""
+        fresh = self.leads.with_suffix(".new")
+        with file_faults(fresh, WRITABLE):
+            fresh.write_text(leads)
+            fresh.chmod(0o600)
+            fresh.rename(self.leads)
+
+    def lead(self, leads: Mapping[str, str]) -> None:
+        """Has the worker lead from these places to these pools from now on. Unreachable when it does not."""
+        lines = [f"set map {self.leads} {place} {pool}" for place, pool in leads.items()]
+        for first in range(0, len(lines), LED_AT_A_TIME):
+            if said := self.ask_all(lines[first : first + LED_AT_A_TIME]):
+                raise Unreachable(
+                    f"HAProxy does not lead elsewhere: {said[:200]}", hint="it is tried again by itself"
+                )
+
+    def _load(self, text: str) -> None:
         generation = secrets.token_hex(8)
         with file_faults(self.jail, WRITABLE):
             self.jail.mkdir(exist_ok=True, mode=0o555)
@@ -295,7 +323,7 @@ class HaproxyProcess:
             patience = Patience(self._clock, STOP_S)
             while self.pid() is not None and not patience.over:
                 patience.pause(POLL_S)
-        for path in (self.config, self._was, self._pid_file, *self.config.parent.glob("*.sock*")):
+        for path in (self.config, self._was, self._pid_file, self.leads, *self.config.parent.glob("*.sock*")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.jail.rmdir()

@@ -51,20 +51,33 @@ class KernelPools:
             self._laid = None
         return self._laid is not None
 
-    def lay(self, frontends: Sequence[Frontend], takers: Collection[Place], known: Collection[Place]) -> None:
-        """See nft_pools.pools. One transaction, or none where there is nothing to change."""
+    def lay(
+        self,
+        frontends: Sequence[Frontend],
+        takers: Collection[Place],
+        known: Collection[Place],
+        just_before: Callable[[], object] = lambda: None,
+    ) -> None:
+        """See nft_pools.pools. One transaction, or none where there is nothing to change.
+
+        `just_before` is called when nothing but the transaction itself is left to do.
+        """
         before = self._laid if self.is_known() else None
         wanted = nft_pools.pools(frontends, takers, known, before)
         if wanted == before:
             return
         self._laid = None
         if before is not None:
+            change = nft_pools.change(before, wanted)
+            just_before()
             with contextlib.suppress(CommandFailed):
-                self._apply(nft_pools.change(before, wanted))
+                self._apply(change)
                 self._note(wanted)
                 return
             log.warning("the nft table ip %s is not as it was laid; it is laid again", TABLE)
-        self._apply(nft_pools.transaction(wanted, names()))
+        transaction = nft_pools.transaction(wanted, names())
+        just_before()
+        self._apply(transaction)
         self._note(wanted)
 
     def _note(self, wanted: Pools) -> None:

@@ -119,27 +119,29 @@ class NftablesBalancer:
     # The port --------------------------------------------------------------------------------------------------
     # What shall be is noted after a member has come, and before it goes.
 
-    def shape(self, frontends: Sequence[Frontend]) -> None:
-        """See ports.Balancer."""
+    def shape(self, frontends: Sequence[Frontend], just_before: Callable[[], None] = lambda: None) -> None:
+        """See ports.Balancer. `just_before` is called when nothing but the change of the table is left to do, if it
+        is to change; once or twice.
+        """
         wanted = tuple(sorted(frontends, key=lambda frontend: frontend.pool))
         with self._turn():
             ours = {place for one in self.desired.shape.frontends for place in places.places(one)}
             self._refused = places.refusals(wanted, ours)
             served = tuple(one for one in wanted if one.pool not in self._refused)
             if served != self.desired.shape.frontends or (served and not self.table.is_known()):
-                self._shape_to(served)
+                self._shape_to(served, just_before)
             if self._refused:
                 told = "; ".join(self._refused.values())
                 raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
 
-    def _shape_to(self, served: tuple[Frontend, ...]) -> None:
+    def _shape_to(self, served: tuple[Frontend, ...], just_before: Callable[[], None]) -> None:
         counted = self._open_connections(fresh=True) if self.desired.shape.members else _Open()
         shape = self.desired.shape.with_frontends(served)
         for name, member in self.desired.shape.members.items():
             # What is open goes on until it leaves.
             if name not in shape.members and counted.by_member.get(member.address):
                 shape = shape.with_member(member)
-        self._lay(shape)
+        self._lay(shape, just_before)
         self.desired.keep(shape)
         if not served and not shape.members:
             self.desired.forget()
@@ -309,7 +311,7 @@ class NftablesBalancer:
 
     # The table -------------------------------------------------------------------------------------------------
 
-    def _lay(self, shape: Shape) -> None:
+    def _lay(self, shape: Shape, just_before: Callable[[], None] = lambda: None) -> None:
         """Makes the kernel and the prober do what the shape says."""
         self._prober.watch(targets_of(shape))
         if not shape.frontends:
@@ -329,7 +331,8 @@ class NftablesBalancer:
             for pool, port in member.pools
             if shape.door(pool, place_of(member.name)[1])
         ]
-        self.table.lay(shape.frontends, [*takers, *own], [*(place for _, place in known), *own])
+        everybody = [*(place for _, place in known), *own]
+        self.table.lay(shape.frontends, [*takers, *own], everybody, just_before)
 
     def revive(self) -> None:
         """Lays the table again where it is not as it was laid, and anew where members' health has changed."""

@@ -105,14 +105,25 @@ class PerEndpoint:
 
     @_balancers()
     def shape(self, frontends: Sequence[Frontend]) -> None:
-        """See ports.Balancer. HAProxy first: it lets go of the ports that the kernel shall have."""
+        """See ports.Balancer. HAProxy first: it lets go of the ports that the kernel shall have. Where only who is
+        reached at which address changes, all is prepared, and then both do it, one right after the other.
+        """
         refused: list[EndpointRefused] = []
         parts = self._parts(tuple(frontends))
-        for carrier, balancer in ((Carrier.HAPROXY, self._haproxy), (Carrier.NFTABLES, self._nftables)):
+
+        @contextlib.contextmanager
+        def noting() -> Iterator[None]:
             try:
-                balancer.shape(parts[carrier])
+                yield
             except EndpointRefused as error:
                 refused.append(error)
+
+        with noting(), self._haproxy.shaping(parts[Carrier.HAPROXY]) as last:
+            try:
+                with noting():
+                    self._nftables.shape(parts[Carrier.NFTABLES], last)
+            finally:
+                last()
         if refused:
             pools = frozenset(pool for error in refused for pool in error.pools)
             raise EndpointRefused("; ".join(map(str, refused)), pools=pools, hint=refused[0].hint)

@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Collection, Iterator, Sequence
 
+from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Permanent
 from orchestrator.model import Frontend, Mode, PoolName
 
@@ -31,6 +32,18 @@ def refusals(wanted: Sequence[Frontend], ours: Collection[str]) -> dict[PoolName
                 refused[frontend.pool] = why
                 break
     return refused
+
+
+def refusals_in_time(
+    wanted: Sequence[Frontend], were_ours: Collection[str], patience: Patience, pause_s: float
+) -> dict[PoolName, str]:
+    """The same, where what held some of these places is about to let go of them."""
+    while True:
+        refused = refusals(wanted, ())
+        was_ours = any(one.pool in refused and not set(places(one)).isdisjoint(were_ours) for one in wanted)
+        if patience.over or not was_ours:
+            return refused
+        patience.pause(pause_s)
 
 
 def _refusal(frontend: Frontend, port: int, place: str) -> str:

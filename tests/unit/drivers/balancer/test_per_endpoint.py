@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +44,9 @@ def test_who_knows_better_says_so(place: Path, tmp_path: Path, error: WorldError
     """A full disk stays the host's, and what names somebody is believed."""
 
     class Failing(HaproxyBalancer):
-        def shape(self, frontends: object) -> None:
+        @contextlib.contextmanager
+        def shaping(self, frontends: object) -> Iterator[Callable[[], None]]:
+            yield lambda: None
             raise error
 
     with (
@@ -59,8 +63,10 @@ def test_the_endpoints_of_all_are_parted_once(place: Path, tmp_path: Path) -> No
     asked: list[object] = []
 
     class Listening(HaproxyBalancer):
-        def shape(self, frontends: object) -> None:
+        @contextlib.contextmanager
+        def shaping(self, frontends: object) -> Iterator[Callable[[], None]]:
             asked.append(frontends)
+            yield lambda: None
 
     haproxy = Listening(place, "haproxy", lambda *_: None, SystemClock())
     kernel = NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock())

@@ -1,0 +1,54 @@
+"""Which pool each place of clients leads to: a map of HAProxy's, which its socket changes at once, and all together.
+
+Two deployments that exchange their VIPs are changed by nothing else. Whom a connection leads to is looked up when it
+is begun, and so what is open stays where it is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from orchestrator.drivers.balancer.desired import Shape
+from orchestrator.model import Frontend
+
+FILE: Final = "leads.map"  # beside the configuration
+
+
+def place(frontend: Frontend) -> str:
+    """What names a frontend section, and stands in the map: the same whichever pool it leads to."""
+    return f"to.{ipaddress.ip_address(frontend.vip)}:{frontend.port}"
+
+
+def leads(shape: Shape) -> dict[str, str]:
+    """The pool of each place that has one."""
+    return {place(one): one.pool for one in shape.frontends if one.vip and one.redirect_to is None}
+
+
+def text(shape: Shape) -> str:
+    """The map as HAProxy reads it."""
+    return "".join(f"{key} {pool}\n" for key, pool in sorted(leads(shape).items()))
+
+
+def are_alike(before: Sequence[Frontend], after: Sequence[Frontend]) -> bool:
+    """Whether these are the same pools, wherever clients reach them."""
+
+    def nowhere(frontends: Sequence[Frontend]) -> Mapping[str, Frontend]:
+        return {one.pool: replace(one, vip="") for one in frontends if one.redirect_to is None}
+
+    return nowhere(before) == nowhere(after)
+
+
+class Last:
+    """What is left to do of a change, and is done once, when it is called."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        """Nothing, when there is nothing left."""
+        if self.act is not None:
+            self.act()
+            self.act = None
