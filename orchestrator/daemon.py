@@ -163,6 +163,7 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
             probed=host.front.balancer.probed,
             agent=host.machine.guest.agent,
             inside=host.machine.inside,
+            kept_keys=host.machine.media.host_keys,
             present=present,
         )
         tokens = Tokens(present, clock)

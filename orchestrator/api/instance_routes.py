@@ -17,6 +17,7 @@ from orchestrator.api.places import Threads
 from orchestrator.api.shown import Shown
 from orchestrator.api.sse import EVENTS_MAX, Watchers
 from orchestrator.api.views import InstanceView, Protection, Selector, Why, Wish, view_instance
+from orchestrator.control import host_keys
 from orchestrator.control.asking import selected
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NotFound, Transient
@@ -50,6 +51,11 @@ def _agent(control: Control, name: str) -> Agent:
     if isinstance(answer, Silence):
         raise Transient(f"the agent of {instance.name} is silent: {answer.reason}", hint="try again when it is up")
     return answer
+
+
+def _host_keys(control: Control, name: str) -> host_keys.HostKeys:
+    instance = control.instance(name)
+    return host_keys.asked(instance, control.service_of(instance), control.kept_keys, control.inside)
 
 
 def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
@@ -97,6 +103,11 @@ def _instances(router: APIRouter, control: Control, watchers: Watchers) -> None:
     async def get_agent(request: Request, name: str) -> Agent:
         """What the guest's agent says of itself and of its system, asked now; 503 while it is silent."""
         return await questions.run(caller_of(request).party, lambda: _agent(control, name))
+
+    @router.get("/instances/{name}/host-keys", tags=["instances"])
+    async def get_host_keys(request: Request, name: str) -> host_keys.HostKeys:
+        """The public keys of the guest's sshd: those that the instance keeps, else what its agent shows now."""
+        return await questions.run(caller_of(request).party, lambda: _host_keys(control, name))
 
 
 def _console(router: APIRouter, control: Control, console: Callable[[InstanceName], Path]) -> None:

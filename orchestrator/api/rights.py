@@ -28,6 +28,7 @@ NEEDS: Final[Mapping[str, Right]] = {
     "GET /v1/instances/*": Right.VIEWER,
     "GET /v1/instances/*/why": Right.VIEWER,
     "GET /v1/instances/*/agent": Right.VIEWER,
+    "GET /v1/instances/*/host-keys": Right.VIEWER,  # public; of the guest three files of ours to name are asked
     "GET /v1/operations": Right.VIEWER,
     "GET /v1/operations/*": Right.VIEWER,
     "GET /v1/operations/*/watch": Right.VIEWER,

@@ -40,6 +40,7 @@ _VERBS = (
     "cp",
     "ssh",
     "ssh-config",
+    "ssh-known-hosts",
     "inventory",
     "image",
     "answers",

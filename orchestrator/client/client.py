@@ -150,6 +150,11 @@ class Client(Asking):
         found: wire.Agent = self.call("GET", f"/v1/instances/{transport.part(name)}/agent")
         return found
 
+    def host_keys(self, name: str) -> wire.HostKeys:
+        """The public keys of the guest's sshd."""
+        found: wire.HostKeys = self.call("GET", f"/v1/instances/{transport.part(name)}/host-keys")
+        return found
+
     def console(self, name: str, tail_bytes: int) -> bytes:
         """The end of the console's log, as the guest wrote it."""
         query = {"tail_bytes": tail_bytes}

@@ -189,6 +189,12 @@ class Health(TypedDict):
     version: str
     revision: int
 
+class HostKeys(TypedDict):
+    name: str
+    hosts: list[str]
+    keys: list[str]
+    kept: bool
+
 class HttpProbe(TypedDict):
     port: int | None
     interval_s: float | None

@@ -14,6 +14,7 @@ from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions, slots
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, read_again
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.host_keys import Kept
 from orchestrator.control.loop import Noun
 from orchestrator.control.present import Present
 from orchestrator.control.swapping import Swapping
@@ -71,6 +72,7 @@ class Control(Swapping):
         ] = lambda _: {},
         agent: Callable[[Instance], Agent | Silence] = lambda _: Silence(reason="there is no agent"),
         inside: Inside | None = None,
+        kept_keys: Kept = lambda _: {},
         present: Present | None = None,
     ) -> None:
         super().__init__(store, present or Present(store), clock, find_image)
@@ -82,6 +84,7 @@ class Control(Swapping):
         self.probed = probed
         self.agent = agent
         self.inside = inside
+        self.kept_keys = kept_keys
         self._applying = threading.Lock()  # Addresses and memory are given out over all services.
 
     # Services

@@ -54,6 +54,9 @@ class AnswerMedia(Protocol):
     def erase(self, name: InstanceName) -> None:
         """Destroys every disc of the instance."""
 
+    def host_keys(self, name: InstanceName) -> Mapping[str, bytes]:
+        """The public SSH host keys that the instance keeps, by kind: "ed25519" -> the file's text. Empty: none."""
+
     def erase_identity(self, name: InstanceName) -> None:
         """Destroys what the instance keeps of itself. Absent is fine."""
 

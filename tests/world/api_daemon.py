@@ -86,6 +86,7 @@ class Daemon:
                 probed=host.front.balancer.probed,
                 agent=host.machine.guest.agent,
                 inside=host.machine.inside,
+                kept_keys=host.machine.media.host_keys,
                 present=self.present,
             )
             self.app = self._made()

@@ -79,6 +79,10 @@ class AnswerDiscs:
             folder.rmdir()
             _sync_directory(folder.parent)
 
+    def host_keys(self, name: InstanceName) -> Mapping[str, bytes]:
+        """See ports.AnswerMedia."""
+        return self._host_keys.public(name)
+
     def erase_identity(self, name: InstanceName) -> None:
         """See ports.AnswerMedia."""
         self._host_keys.erase(name)

@@ -49,6 +49,13 @@ class HostKeys:
                 for key, file in ((f"{kind}_private", kind), (f"{kind}_public", f"{kind}.pub"))
             }
 
+    def public(self, name: InstanceName) -> Mapping[str, bytes]:
+        """The public halves, by kind; none when it has no keys. They come and go as one."""
+        place = self._layout.identity(name)
+        with file_faults(place, _HINT), contextlib.suppress(FileNotFoundError):
+            return {kind: (place / f"{kind}.pub").read_bytes() for kind in KINDS}
+        return {}
+
     def erase(self, name: InstanceName) -> None:
         """Removes the keys of the instance; absent is fine."""
         place = self._layout.identity(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.drivers.fake.world import CHECK_AFTER_S, World
@@ -89,6 +91,12 @@ class FakeDisks:
         }
 
 
+def ed25519_key(seed: str) -> bytes:
+    """The file of a public key that has the form of one."""
+    blob = b"".join(len(part).to_bytes(4) + part for part in (b"ssh-ed25519", hashlib.sha256(seed.encode()).digest()))
+    return b"ssh-ed25519 " + base64.b64encode(blob) + b" root@guest\n"
+
+
 class FakeMedia:
     """Answer discs in memory."""
 
@@ -118,6 +126,11 @@ class FakeMedia:
         """See ports.AnswerMedia."""
         self._world.meet("media")
         return frozenset((*self._world.discs, *self._world.identities))
+
+    def host_keys(self, name: InstanceName) -> Mapping[str, bytes]:
+        """See ports.AnswerMedia."""
+        made = self._world.identities.get(name)
+        return {} if made is None else {"ed25519": ed25519_key(f"{name} {made}")}
 
     def erase_identity(self, name: InstanceName) -> None:
         """See ports.AnswerMedia."""

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.errors import Permanent, Whose
 from orchestrator.model import AnswerFormat, Instance, LocalStorage
 from orchestrator.ports import AnswerMedia, Disks
+from orchestrator.rules import host_keys
 
 
 def next_generation(instance: Instance) -> Instance:
@@ -87,11 +88,16 @@ class AnswerMediaContract:
         keeps = dataclasses.replace(instance, role=dataclasses.replace(instance.role, keep_ssh_host_keys=True))
         media.erase_identity(instance.name)
         media.write(keeps)
+        kept = media.host_keys(instance.name)
+        assert kept
+        assert all(host_keys.public_key(kind, text) is not None for kind, text in kept.items())
         media.erase(instance.name)
         assert media.inventory() == {instance.name}
+        assert media.host_keys(instance.name) == kept
         for _ in range(2):
             media.erase_identity(instance.name)
         assert media.inventory() == frozenset()
+        assert media.host_keys(instance.name) == {}
 
     def test_the_next_generation_has_a_disc_of_its_own(self, media: AnswerMedia, instance: Instance) -> None:
         """One erase takes the discs of all generations."""

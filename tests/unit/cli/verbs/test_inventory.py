@@ -105,7 +105,8 @@ def test_ssh_is_run_for_the_instance(daemon: Daemon, tmp_path: Path) -> None:
     first = daemon.control.instances("shop")[0]
     daemon.present.commit([records.put_state(dataclasses.replace(first, phase=Phase.SERVING))])
     run = ssh("--user", "debian", "web-0", "ls", "-l", "--", "a b")
-    assert (run.returncode, run.stderr) == (7, "")
+    assert (run.returncode, run.stderr.count("\n")) == (7, 1)
+    assert "its host key cannot be had" in run.stderr, "the record alone was set to serving: its guest is not set up"
     settings = ["-o", "HostKeyAlias=web-0.shop", "-o", "ProxyJump=none", "-l", "debian"]
     expected = [*settings, "--", "10.90.0.10", "ls", "-l", "--", "a b"]
     assert run.stdout.splitlines() == expected
