@@ -147,15 +147,7 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
             store,
             find_image=images.find,
             secret_fault=secrets.fault,
-            capacity=Capacity(
-                pool=settings.network_pool,
-                memory_mib=_memory_mib(settings),
-                disk_mib=_disk_mib(settings),
-                vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
-                require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
-                vip_pool=lambda: vip_pool(settings),
-                routed=lambda: [str(route.network) for route in routes.foreign()],
-            ),
+            capacity=_capacity(settings, layout),
             clock=clock,
             wake=reconciler.wake,
             seats=host.front.balancer.seats,
@@ -285,6 +277,19 @@ def vip_pool(settings: Config) -> Sequence[str]:
         told, hint = "no interface for VIPs is configured", f"set vip_interface in {config.DEFAULT_FILE} of the host"
         raise InvalidInput(told, problems=(Problem(told, key="vip", hint=hint),), hint=hint)
     return settings.vip_pool.split() or vip.networks(settings.vip_interface)
+
+
+def _capacity(settings: Config, layout: Layout) -> Capacity:
+    """What this host has for instances."""
+    return Capacity(
+        pool=settings.network_pool,
+        memory_mib=_memory_mib(settings),
+        disk_mib=_disk_mib(settings),
+        vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
+        require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
+        vip_pool=lambda: vip_pool(settings),
+        routed=lambda: [str(route.network) for route in routes.foreign()],
+    )
 
 
 def _disk_mib(settings: Config) -> int:

@@ -28,7 +28,7 @@ class Known:
 @click.command(
     epilog=examples(
         "vmrole ssh-known-hosts shop",
-        "vmrole ssh-known-hosts > ~/.ssh/known_hosts.vmrole",
+        "vmrole ssh-known-hosts web.shop",
         "vmrole ssh-known-hosts web-0",
     )
 )
