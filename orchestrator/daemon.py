@@ -12,11 +12,8 @@ import faulthandler
 import functools
 import logging
 import os
-import resource
 import shutil
-import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -54,6 +51,7 @@ from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
+from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
@@ -63,9 +61,10 @@ from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.drivers.tools.server_tls import ServerTls
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
-from orchestrator.host import config
+from orchestrator.host import config, process
 from orchestrator.host.config import Config
 from orchestrator.host.config_keys import address_and_port
+from orchestrator.host.process import End
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Front, Host
 
@@ -73,7 +72,6 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 EXIT_CONFIG = 78
-STALLED_MOST_S = 600.0  # Every wait of a turn has an end, and none is nearly as long.
 
 
 class Bell:
@@ -112,7 +110,7 @@ class Bell:
 
 
 @contextlib.contextmanager
-def running(settings: Config) -> Iterator[Callable[[], float]]:
+def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
     """The whole daemon, serving its API, until the context ends. Raises ConfigError before anything is touched.
 
     Gives what says how long it has not gone on with anything (seconds).
@@ -122,6 +120,9 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(sole_daemon(settings.libvirt_uri))
         door = _door(settings, stack)
+        reserve = settings.disk_reserve_mib * MIB
+        pending = Pending(layout.records, reserve_bytes=reserve, staged=end.begin_anew)
+        pending.apply()
         store = stack.enter_context(SqliteStore(layout.records))
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
@@ -130,7 +131,7 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
         files = LocalImageFiles(
             layout,
             virtual_size_max=settings.image_virtual_size_max_gib * GIB,
-            reserve_bytes=settings.disk_reserve_mib * MIB,
+            reserve_bytes=reserve,
         )
         images = Catalogue(present, clock, files)
         images.sweep()
@@ -164,9 +165,14 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
             images,
             tokens=tokens,
             console=layout.console,
-            findings=lambda: [*verify.image_findings(images.strays(), images.missing()), *_findings(present, host)],
+            findings=lambda: [
+                *verify.restore_findings(pending.last(), str(pending.refused)),
+                *verify.image_findings(images.strays(), images.missing()),
+                *_findings(present, host),
+            ],
             repair=lambda: _repair(present, host),
             backup=store.backup,
+            restores=pending,
         )
         listeners = _listeners(settings, stack)
         bell.connect(reconciler)
@@ -175,6 +181,8 @@ def running(settings: Config) -> Iterator[Callable[[], float]]:
         server = serve(app, *listeners, network=door(Gate(tokens, clock)) if door else None)
         stack.callback(server.stop)
         yield reconciler.stalled_s
+        if end.is_anew and not end.asked:
+            end.listening = server.handed_over()
 
 
 def _directories(settings: Config) -> Layout:
@@ -213,14 +221,17 @@ def _door(settings: Config, stack: contextlib.ExitStack) -> Callable[[Gate], Net
 def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:
     """The socket of those who may do everything, and one beside it of those who may only look, if there are such."""
     group, readers = group_id(settings.socket_group), group_id(settings.readers_group)
+    inherited = process.inherited()
+
+    def bound(path: str, whose: int | None) -> socket.socket:
+        return stack.enter_context(bind(Path(path), whose, inherited.get(path)))
+
     listeners = []
     if readers is not None:
         admission = Admission(group=group, readers=readers, for_looking=True)
-        listeners.append(
-            Listener(stack.enter_context(bind(Path(for_looking(str(settings.socket))), readers)), admission)
-        )
+        listeners.append(Listener(bound(for_looking(str(settings.socket)), readers), admission))
     admission = Admission(group=group, readers=readers)
-    return [*listeners, Listener(stack.enter_context(bind(settings.socket, group)), admission)]
+    return [*listeners, Listener(bound(str(settings.socket), group), admission)]
 
 
 @contextlib.contextmanager
@@ -314,40 +325,6 @@ def _repair(present: Present, host: Host) -> list[verify.Finding]:
     return verify.repair(host, _findings(present, host), recorded)
 
 
-def _tell_systemd(state: str) -> None:
-    """sd_notify(3): one datagram to the socket that systemd named, if it did."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify, contextlib.suppress(OSError):
-        notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
-def attend(stop: threading.Event, stalled_s: Callable[[], float]) -> None:
-    """Waits to be stopped; tells systemd meanwhile that all goes on, where its unit has a WatchdogSec.
-
-    One that has come to a standstill is silent, and systemd starts another: it resumes what was begun.
-    """
-    usec = os.environ.get("WATCHDOG_USEC", "")
-    every_s = int(usec) / 2_000_000 if usec.isdecimal() and int(usec) else None
-    while not stop.wait(every_s):
-        if (for_s := stalled_s()) < STALLED_MOST_S:
-            _tell_systemd("WATCHDOG=1")
-        else:
-            logger.error("nothing has gone on for %.0f s: systemd is not told that all is well", for_s)
-
-
-def raise_descriptor_limit() -> int:
-    """Lets this process have as many descriptors as the host allows, and returns how many: a VM costs two.
-
-    systemd's soft limit is 1,024, for programs that use select(2) on any descriptor; nothing here does.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
     parser = argparse.ArgumentParser(prog="vmrole daemon", description="Runs the daemon in the foreground.")
@@ -359,18 +336,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(options.config)
         log.set_up(style=settings.log_style, level=settings.log_level)
-        logger.info("may open %d files", raise_descriptor_limit())
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        logger.info("may open %d files", process.raise_descriptor_limit())
+        end = End()
+        process.hear(end)
         with contextlib.suppress(OSError, RuntimeError):  # a stderr that is closed
             faulthandler.enable()  # Where each thread was, when the watchdog ends it.
-        with running(settings) as stalled_s:
+        with process.anew_after(end), running(settings, end) as stalled_s:
             logger.info("listening on %s", " and ".join(filter(None, (str(settings.socket), settings.api_listen))))
-            _tell_systemd("READY=1")
-            attend(stop, stalled_s)
-            logger.info("stopping; guests and the balancer go on")
-            _tell_systemd("STOPPING=1")
+            process.tell_systemd("READY=1")
+            process.attend(end.due, stalled_s)
+            if end.is_anew:
+                logger.info("beginning anew with other records; guests and the balancer go on")
+            else:
+                logger.info("stopping; guests and the balancer go on")
+                process.tell_systemd("STOPPING=1")
     except ConfigError as error:
         for line in str(error).splitlines():
             logger.error("%s%s", line, f" ({error.hint})" if error.hint else "")

@@ -18,6 +18,7 @@ from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.inside_routes import inside_routes
 from orchestrator.api.instance_routes import instance_routes
+from orchestrator.api.restore_routes import Restores, restore_routes
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
 from orchestrator.api.token_routes import token_routes
@@ -43,12 +44,14 @@ def create_app(
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
     backup: Callable[[], BinaryIO],
+    restores: Restores,
 ) -> FastAPI:
     """The API over the core.
 
     `tokens` are those that the API makes and takes away. `console` says where the console log of an instance lies,
     `findings` compares the host with the records, and `repair` removes what no record knows and tells what that was.
-    `backup` is all records as they are now. Who may ask is the listeners' to say (`serve`).
+    `backup` is all records as they are now; `restores` takes one, and has the daemon begin anew with it. Who may ask
+    is the listeners' to say (`serve`).
     """
     app = FastAPI(
         title="vmrole",
@@ -63,6 +66,7 @@ def create_app(
     watchers = Watchers(control)
     app.state.watchers = watchers
     app.state.uploads = Uploads()
+    app.state.restores = restores
     problems.install(app)
     app.add_middleware(Guard)
 
@@ -100,6 +104,7 @@ def create_app(
     app.include_router(inside_routes(control))
     app.include_router(image_routes(images))
     app.include_router(token_routes(tokens))
+    app.include_router(restore_routes(restores))
     return app
 
 

@@ -27,10 +27,14 @@ WRITES_MAX = 64  # each may hold a whole body in memory
 _REFUSALS_TOLD_EVERY_S = 1.0
 _LAST = "gets_a_last_answer"
 _READS = ("GET", "HEAD", "OPTIONS")
-_UNCAPPED = ("POST", "/v1/images")
+_UNCAPPED = (("POST", "/v1/images"), ("POST", "/v1/restore"))
 
 _PLAIN = re.compile(r"[A-Za-z0-9._@:=,-]{1,80}")
 _WORD_MAX_CHARS = 80
+
+_CHANGING = Busy(
+    "the records of a backup take the place of these: nothing is changed now", hint="try again in a moment"
+)
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,9 @@ class Guard:
         writes = scope["method"] not in _READS
         if writes:
             send = _logging(scope, send, str(caller))
+            if scope["app"].state.restores.waits:
+                await problems.answer(_CHANGING)(scope, receive, send)
+                return
         if is_upload(scope):
             await self._app(scope, receive, send)
             return
@@ -119,8 +126,8 @@ def _refusal(error: Denied | Busy, *, known: bool) -> ASGIApp:
 
 
 def is_upload(scope: Mapping[str, Any]) -> bool:
-    """Whether the request brings an image, which is streamed, and not a document."""
-    return (scope["method"], scope["path"]) == _UNCAPPED
+    """Whether the request brings an image or records, which are streamed, and not a document."""
+    return (scope["method"], scope["path"]) in _UNCAPPED
 
 
 def _admitted(scope: Scope, caller: Caller | None) -> Caller:
@@ -131,7 +138,7 @@ def _admitted(scope: Scope, caller: Caller | None) -> Caller:
     if caller.right is None:
         raise Denied(f"{caller.party} may not use this daemon", hint=at_socket)
     if caller.uid is None and rights.is_local(scope["method"], scope["path"]):
-        raise Denied("this is done on the host itself", hint="vmrole token create, there")
+        raise Denied("this is done on the host itself", hint="go there, and use the daemon's socket")
     needed = rights.needed(scope["method"], scope["path"])
     if caller.right.holds(needed):
         return caller

@@ -28,7 +28,7 @@ SILENCE_S = 60.0  # an upload that brings nothing for so long is over
 PACE_BYTES_PER_S = (
     32 * 1024
 )  # and so is one that falls so far behind this: a place is not kept by a byte now and then
-_BODY = {
+BYTES_BODY = {
     "requestBody": {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -220,7 +220,7 @@ def image_routes(images: Images) -> APIRouter:
         """Images that are being added at this moment, and how far they are."""
         return list(images.arrivals())
 
-    @router.post("/images", status_code=201, openapi_extra=_BODY)
+    @router.post("/images", status_code=201, openapi_extra=BYTES_BODY)
     def add_image(
         request: Request,
         intake: Annotated[Intake, Depends(intake_of)],

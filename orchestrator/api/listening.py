@@ -40,10 +40,11 @@ def group_id(name: str) -> int | None:
         return None
 
 
-def bind(path: Path, group: int | None) -> socket.socket:
+def bind(path: Path, group: int | None, inherited: socket.socket | None = None) -> socket.socket:
     """A socket that listens at `path`, mode 0660, of the group if one is given.
 
-    A socket that nobody listens on is replaced. Raises Conflict when another daemon listens there or the path is
+    `inherited` is the one that listened there before this program began anew: who has come meanwhile waits in it. A
+    socket that nobody listens on is replaced. Raises Conflict when another daemon listens there or the path is
     taken by something else, ConfigError when the path cannot be a socket's, Unreachable when it cannot be made.
     """
     if len(os.fsencode(path)) > _PATH_MAX_BYTES:
@@ -51,10 +52,15 @@ def bind(path: Path, group: int | None) -> socket.socket:
     with contextlib.ExitStack() as undo:
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _clear(path)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            undo.callback(listener.close)
-            listener.bind(str(path))
+            if inherited is not None and path.is_socket():
+                listener = undo.enter_context(inherited)
+            else:
+                if inherited is not None:  # Nobody finds it any more.
+                    inherited.close()
+                _clear(path)
+                listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+                undo.callback(listener.close)
+                listener.bind(str(path))
             undo.callback(path.unlink, missing_ok=True)
             # Nobody can connect before listen(), so the mode is right from the first moment that counts.
             if group is not None:

@@ -17,6 +17,7 @@ NEEDS: Final[Mapping[str, Right]] = {
     "GET /healthz": Right.VIEWER,
     "GET /openapi.json": Right.VIEWER,
     "GET /v1/verify": Right.VIEWER,
+    "GET /v1/restore": Right.VIEWER,
     "GET /v1/services": Right.VIEWER,
     "GET /v1/services/*": Right.VIEWER,
     "GET /v1/services/*/endpoints": Right.VIEWER,
@@ -61,12 +62,14 @@ NEEDS: Final[Mapping[str, Right]] = {
     "DELETE /v1/unused-images": Right.ADMIN,
     "POST /v1/verify/repair": Right.ADMIN,
     "POST /v1/backup": Right.ADMIN,
+    "POST /v1/restore": Right.ADMIN,
     "GET /v1/tokens": Right.ADMIN,
     "POST /v1/tokens": Right.ADMIN,
     "DELETE /v1/tokens/*": Right.ADMIN,
 }
-# Of nobody from the network, whatever his right: a token that was stolen could make another that outlives it.
-LOCAL: Final = ("POST /v1/tokens",)
+# Of nobody from the network, whatever his right: a token that was stolen could make another that outlives it, and
+# restored records have no token, so that who restored them could not even ask how that ended.
+LOCAL: Final = ("POST /v1/tokens", "POST /v1/restore")
 
 
 def needed(method: str, path: str) -> Right:

@@ -103,6 +103,7 @@ class Server:
             timeout_graceful_shutdown=GRACE_S,
         )
         self._app = app
+        self._listeners = listeners
         self._paths = [listener.path for listener in listeners]
         self._server = _Loop(config, network, self._end_what_lasts)
         self._thread = threading.Thread(
@@ -118,6 +119,11 @@ class Server:
     def end(self) -> None:
         """Begins to end it, and waits for nothing. From any thread."""
         self._server.end()
+
+    def handed_over(self) -> list[socket.socket]:
+        """The unix sockets for who goes on listening on them: they and their files outlive this server."""
+        self._paths = []
+        return [listener.socket.dup() for listener in self._listeners]
 
     def stop(self) -> None:
         """Ends it; repeating that is fine. Raises WaitedTooLong when a request does not end."""

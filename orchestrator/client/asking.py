@@ -56,8 +56,19 @@ class Asking:
         raw: bool = False,
         within_s: float = ANSWER_WITHIN_S,
     ) -> Json:
-        """One request and the JSON of its answer (None when it has none), or its bytes when `raw`."""
+        """One request and the JSON of its answer (None when it has none), or its bytes when `raw`.
+
+        What only looks is asked once more when nobody answered: a daemon that begins anew hangs up as it ends.
+        """
         request = self._head(method, path, query or {}, headers or {}, len(body))
+        try:
+            return self._once(request, body, raw, within_s)
+        except Exception as error:
+            if method != "GET" or not isinstance(error.__cause__, transport.HungUp | ConnectionResetError):
+                raise
+        return self._once(request, body, raw, within_s)
+
+    def _once(self, request: bytes, body: bytes, raw: bool, within_s: float) -> Json:
         with self._connected(self._connect_within_s) as connection:
             connection.settimeout(within_s)
             with transport.ask(connection, request, [body]) as answer:

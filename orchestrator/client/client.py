@@ -25,6 +25,7 @@ SLOTS: tuple[wire.Slot, ...] = (PRODUCTION, "staging")
 RECONNECT_WITHIN_S = 30.0  # a watch outlives a restart of the daemon
 IMAGE_WITHIN_S = 1800.0  # checking an image of many GiB takes minutes
 CONVERT_WITHIN_S = 8 * 3600.0  # longer than the daemon itself lets a conversion take
+RESTORE_WITHIN_S = 300.0  # checking the records of a backup, or beginning anew with them, takes seconds
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
@@ -236,6 +237,22 @@ class Client(Asking):
     def backup(self, target: BinaryIO) -> None:
         """Writes a backup of all records to `target`; raises Unreachable when it ends early."""
         self._taken("POST", "/v1/backup", {}, lambda answer: transport.save(answer, target))
+
+    def restore(self, source: BinaryIO, size_bytes: int) -> wire.Restoring:
+        """Gives a backup of so many bytes to the daemon, which begins anew with it; see `last_restore`."""
+        headers = {"content-type": "application/octet-stream"}
+        request = self._head("POST", "/v1/restore", {}, headers, size_bytes)
+        with self._connected(self._connect_within_s) as connection:
+            connection.settimeout(RESTORE_WITHIN_S)
+            chunks = transport.reading(source, size_bytes, lambda _count: None)
+            with transport.ask(connection, request, chunks) as answer:
+                found: wire.Restoring = transport.decoded(answer)
+                return found
+
+    def last_restore(self) -> wire.Restoring:
+        """How far the last backup is that was given to be restored."""
+        found: wire.Restoring = self.call("GET", "/v1/restore")
+        return found
 
     def images(self) -> list[wire.Image]:
         """All images."""

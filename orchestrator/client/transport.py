@@ -31,6 +31,10 @@ _CHUNK_BYTES = 1 << 18
 _PLAIN = {ord(char): None for char in "-._~"}  # besides letters and digits; RFC 3986, section 2.3
 
 
+class HungUp(ValueError):
+    """No answer at all came: so it is with who meets a daemon in the moment in which it ends."""
+
+
 class Told(dict[str, "Json"]):
     """A mapping as the daemon sent it, which may be older than this program: until it is started again, it is."""
 
@@ -113,6 +117,8 @@ class Answer:
 
     def _head(self) -> int:
         status = self.stream.readline(_LINE_MAX_BYTES).split(b" ", 2)
+        if status == [b""]:
+            raise HungUp("the daemon hung up")
         if len(status) < 2 or not status[0].startswith(b"HTTP/1."):
             raise ValueError("the daemon hung up")
         while line := self.stream.readline(_LINE_MAX_BYTES).strip():

@@ -466,6 +466,16 @@ class Ready(TypedDict):
     silence_s: float
     agent: bool
 
+RestoreState = Literal["none", "pending", "restored", "refused"]
+
+class Restoring(TypedDict):
+    state: RestoreState
+    sha256: str
+    records: dict[str, int]
+    former: str
+    refusal: str
+    hint: str
+
 class RevisionView(TypedDict):
     number: int
     applied_at_s: float

@@ -24,11 +24,13 @@ from orchestrator.model import (
     ServiceNetwork,
     ServiceSpec,
 )
+from orchestrator.model.restoring import RestoreState, Restoring
 from orchestrator.ports import Host
 from orchestrator.rules import addressing
 
 UNCLAIMED = "DOMAIN-UNCLAIMED"
 VIP_STRAY = "VIP-STRAY"
+RESTORE_REFUSED = "RESTORE-REFUSED"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,15 @@ def _nobodys(name: str) -> Service:
     """A service as far as its network goes, for what was left of one."""
     network = ServiceNetwork(name=addressing.network_name(name), bridge="", subnet="0.0.0.0/24", gateway="")
     return Service(spec=ServiceSpec(name=name, vip="", roles=()), network=network, removing=True)
+
+
+def restore_findings(last: Restoring, file: str) -> list[Finding]:
+    """A backup that was accepted and could not be restored after all, and was set aside at `file`."""
+    if last.state is not RestoreState.REFUSED:
+        return []
+    told = f"a backup was not restored, and the records are those from before: {last.refusal}"
+    todo = f"restore another one, or: rm {file}"
+    return [Finding(code=RESTORE_REFUSED, subject="records", message=f"{told} ({todo})")]
 
 
 def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Finding]:

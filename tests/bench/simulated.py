@@ -39,6 +39,7 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeMachine, World, fake_host
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import Instance, InstanceName, Phase, Seat, Standing
@@ -201,7 +202,14 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
     )
     tokens = Tokens(present, world)
     app = create_app(
-        control, images, tokens=tokens, console=layout.console, findings=list, repair=list, backup=store.backup
+        control,
+        images,
+        tokens=tokens,
+        console=layout.console,
+        findings=list,
+        repair=list,
+        backup=store.backup,
+        restores=Pending(layout.records),
     )
     listener = Listener(bind(directory / "s.sock", None), Admission())
     reconciler.start()

@@ -20,11 +20,12 @@ import pytest
 from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
-from orchestrator.daemon import STALLED_MOST_S, Bell, attend, vip_pool
+from orchestrator.daemon import Bell, vip_pool
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import InvalidInput, NoSpace
 from orchestrator.host.config import Config
+from orchestrator.host.process import STALLED_MOST_S, attend
 from orchestrator.ports import Document
 from tests.world.daemons import UP_S, configured
 from tests.world.fabric import Fabric, web_role

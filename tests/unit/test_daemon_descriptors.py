@@ -12,11 +12,11 @@ import os, resource, sys
 from pathlib import Path
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-from orchestrator import daemon
+from orchestrator.host import process
 from orchestrator.drivers.tools import command
 from orchestrator.drivers.hypervisor import accelerator
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator
-assert daemon.raise_descriptor_limit() == hard
+assert process.raise_descriptor_limit() == hard
 assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
 held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
 command.follow(["echo", "heard"], lambda word: print(word, end=""), within_s=60, limits=command.Limits())

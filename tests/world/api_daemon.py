@@ -24,6 +24,7 @@ from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import Image, Instance, Operation, Progress, Service
@@ -62,12 +63,15 @@ class Daemon:
         self.world = World()
         self._alive = alive
         self._admission = admission
+        self.begins_anew = threading.Event()  # set when it is to end and start again, which is the test's to do
         self._stack = contextlib.ExitStack()
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.layout.state.mkdir(parents=True, exist_ok=True)
+            self.restores = Pending(self.layout.records, staged=self.begins_anew.set)
+            self.restores.apply()
             self.store = stack.enter_context(SqliteStore(self.layout.state / "vmrole.db"))
             self.present = Present(self.store)
             self.images = Catalogue(self.present, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
@@ -114,11 +118,13 @@ class Daemon:
             findings=self._findings,
             repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),
             backup=self.store.backup,
+            restores=self.restores,
         )
 
     def _findings(self) -> list[verify.Finding]:
         services, instances = self.control.services(), self.control.instances()
-        return verify.findings(self._host, services, instances, self.present.set_aside())
+        found = verify.findings(self._host, services, instances, self.present.set_aside())
+        return [*verify.restore_findings(self.restores.last(), str(self.restores.refused)), *found]
 
     def _live(self) -> None:
         while not self._stopped.wait(TICK_S):

@@ -1,4 +1,7 @@
-"""Backups of the records: made of a store that is in use, and put back where no daemon is."""
+"""Backups of the records: made of a store that is in use, and put back where no daemon has it open.
+
+With a daemon that runs, the backup waits in `pending` for the moment between two stores.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import os
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,14 +22,16 @@ from orchestrator.errors import ConfigError, InvalidInput, NotFound, Permanent
 from orchestrator.model import records_copy
 from orchestrator.model.records_copy import LINE_MAX_BYTES, Newer, Seal
 
-_UNFINISHED: Final = ".vmrole-copy-"  # beside the records, and gone with the next daemon
+UNFINISHED: Final = ".vmrole-copy-"  # beside the records, and gone with the next daemon
 _SQLITE: Final = b"SQLite format 3\0"
 _CHUNK_BYTES: Final = 1 << 20
+FORMERS_KEPT: Final = 5  # of the records that were replaced; the newest
 _ROWS: Final = (
     ("SELECT digest, kind, key, revision, body FROM documents", "record {1} {2!r}"),
     ("SELECT digest, at_s, subject, message, phase, generation, boot FROM events", "line of the ledger about {2!r}"),
 )
 _TRY_ANOTHER: Final = "nothing was changed: restore another backup"
+_BE_ROOT: Final = "be root, and see that there is room"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ def copied(db: sqlite3.Connection, beside: Path) -> Iterator[Path]:
 
     The caller lets nobody write meanwhile. Raises what SQLite raises.
     """
-    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=beside.parent)  # 0600
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=beside.parent)  # 0600
     os.close(handle)
     copy = Path(name)
     try:
@@ -88,7 +93,7 @@ def sealed(copy: Path) -> BinaryIO:
 
 def sweep(records: Path) -> None:
     """Takes away what a copying that was cut off has left."""
-    for path in records.parent.glob(f"{_UNFINISHED}*"):
+    for path in records.parent.glob(f"{UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 
@@ -107,10 +112,13 @@ def _damage(db: sqlite3.Connection) -> Iterator[str]:
         for row in db.execute(query):
             if digest(*row[1:]) != row[0]:
                 yield f"the {name.format(*row)} is not as it was written"
-    _, documents = counted(db)
+    revision, documents = counted(db)
     (there,) = db.execute("SELECT count(*) FROM documents").fetchone()
     if there != documents:
         yield f"{there} records are left of {documents}"
+    (newest,) = db.execute("SELECT max(revision) FROM documents").fetchone()
+    if isinstance(newest, int) and newest > revision:
+        yield "a record is newer than the last commit"
 
 
 # Restoring ---------------------------------------------------------------------------------------------------
@@ -122,36 +130,67 @@ def restore(backup: Path, records: Path) -> Restored:
     Raises ConfigError while a daemon has them, or when a newer vmrole has made the backup, InvalidInput for one that
     is none or is damaged; whatever is raised, nothing has changed.
     """
+    with alone(records):
+        return put_back(backup, records)
+
+
+@contextlib.contextmanager
+def alone(records: Path) -> Iterator[None]:
+    """Nobody else has the records meanwhile; raises ConfigError when somebody has them.
+
+    What a daemon has in its hands, turns, rollouts and answers that it gave, is of the records that it read: it would
+    write that over what is put back. So it begins anew on them.
+    """
+    with file_faults(records, _BE_ROOT):
+        records.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        try:
+            held = lock(records)
+        except ConfigError as error:
+            hint = (
+                "it does not answer by the socket that was asked: vmrole --socket PATH restore FILE; or, while VMs "
+                "go on: systemctl stop vmrole; vmrole restore FILE; systemctl start vmrole"
+            )
+            raise ConfigError(f"nothing was restored: {error}", hint=hint) from error
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def put_back(backup: Path, records: Path, about_to: Callable[[Restored], None] = lambda _: None) -> Restored:
+    """As `restore`, for who is alone with the records; `about_to` is called when all but the last step is done.
+
+    The last step is one rename. Whether it has been done is seen afterwards: until then the records and what is kept
+    of the former ones are the same file.
+    """
+    with _sound(backup, records.with_name(f"{UNFINISHED}restored"), str(backup)) as (new, kinds):
+        with file_faults(records, _BE_ROOT):
+            restored = Restored(records=kinds, former=_put_aside(records))
+            about_to(restored)
+            new.replace(records)
+            on_disk(records.parent)
+            _forget(records)
+        return restored
+
+
+def check(backup: Path, records: Path, called: str) -> Mapping[str, int]:
+    """How many records of each kind a backup has that `restore` would put back; raises what it would raise."""
+    with _sound(backup, records.with_name(f"{UNFINISHED}tried"), called) as (_, kinds):
+        return kinds
+
+
+@contextlib.contextmanager
+def _sound(backup: Path, new: Path, called: str) -> Iterator[tuple[Path, Mapping[str, int]]]:
+    """The records of a backup as a file of our schema at `new`, for so long; and how many of each kind there are."""
     with contextlib.ExitStack() as held:
-        with file_faults(records, "be root, and see that there is room"):
-            records.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-            held.callback(os.close, _alone(records))
-            new = records.with_name(f"{_UNFINISHED}restored")
+        with file_faults(new, _BE_ROOT):
             for path in (new, _journal(new)):
                 held.callback(path.unlink, missing_ok=True)
             with os.fdopen(_made(new), "wb") as target:
-                _unsealed(backup, target)
+                _unsealed(backup, target, called)
                 target.flush()
                 os.fsync(target.fileno())
-        kinds = _checked(new, backup)
-        with file_faults(records, "be root, and see that there is room"):
-            former = _put_aside(records)
-            new.replace(records)
-            _on_disk(records.parent)
-    return Restored(records=kinds, former=former)
-
-
-def _alone(records: Path) -> int:
-    """The lock of the records.
-
-    What a daemon has in its hands, turns, rollouts and answers that it gave, is of the records that it read: it would
-    write that over what is put back. So it begins anew on them; a start takes a second, and no VM waits for it.
-    """
-    try:
-        return lock(records)
-    except ConfigError as error:
-        hint = "VMs go on meanwhile: systemctl stop vmrole; vmrole restore FILE; systemctl start vmrole"
-        raise ConfigError(f"nothing was restored: {error}", hint=hint) from error
+        yield new, _checked(new, called)
 
 
 def _made(path: Path) -> int:
@@ -159,7 +198,7 @@ def _made(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
-def _unsealed(backup: Path, target: BinaryIO) -> None:
+def _unsealed(backup: Path, target: BinaryIO, called: str) -> None:
     """The records of a backup, or of a plain copy of them, into `target`."""
     try:
         source = backup.open("rb")
@@ -171,7 +210,7 @@ def _unsealed(backup: Path, target: BinaryIO) -> None:
         seal = records_copy.read(source.readline(LINE_MAX_BYTES))
         match seal:
             case Newer(version=version):
-                told = f"{backup}: a backup of version {version}; this vmrole knows {records_copy.VERSION}"
+                told = f"{called}: a backup of version {version}; this vmrole knows {records_copy.VERSION}"
                 raise ConfigError(told, hint="restore it with the newer vmrole that made it")
             case Seal():
                 pass
@@ -179,7 +218,7 @@ def _unsealed(backup: Path, target: BinaryIO) -> None:
                 source.seek(0)
                 if source.read(len(_SQLITE)) != _SQLITE:
                     hint = f"name a file that vmrole backup has made; {_TRY_ANOTHER}"
-                    raise InvalidInput(f"{backup}: this is no backup of vmrole's records", hint=hint)
+                    raise InvalidInput(f"{called}: this is no backup of vmrole's records", hint=hint)
                 source.seek(0)
         whole = hashlib.sha256()
         size_bytes = 0
@@ -191,25 +230,25 @@ def _unsealed(backup: Path, target: BinaryIO) -> None:
         told = (
             f"{size_bytes} bytes of {seal.size_bytes} are there" if size_bytes != seal.size_bytes else "bytes differ"
         )
-        raise InvalidInput(f"{backup}: the backup is damaged: {told}", hint=_TRY_ANOTHER)
+        raise InvalidInput(f"{called}: the backup is damaged: {told}", hint=_TRY_ANOTHER)
 
 
-def _checked(new: Path, backup: Path) -> Mapping[str, int]:
+def _checked(new: Path, called: str) -> Mapping[str, int]:
     """How many records of each kind a file has that is sound, and of our schema when this returns."""
     try:
         db = connect(new)
         try:
-            prepare(db, backup)
+            prepare(db, called)
             damaged = next(_damage(db), "")
             if not damaged:
                 _take_tokens_out(db)
-            kinds = Counter(kind for (kind,) in db.execute("SELECT kind FROM documents"))
+            kinds = dict(Counter(kind for (kind,) in db.execute("SELECT kind FROM documents")))
         finally:
             db.close()
     except (sqlite3.Error, UnicodeError) as error:
-        raise InvalidInput(f"{backup}: the backup is damaged: {error}", hint=_TRY_ANOTHER) from error
+        raise InvalidInput(f"{called}: the backup is damaged: {error}", hint=_TRY_ANOTHER) from error
     if damaged:
-        raise InvalidInput(f"{backup}: the backup is damaged: {damaged}", hint=_TRY_ANOTHER)
+        raise InvalidInput(f"{called}: the backup is damaged: {damaged}", hint=_TRY_ANOTHER)
     return kinds
 
 
@@ -232,20 +271,40 @@ def _put_aside(records: Path) -> Path | None:
         return None
     with contextlib.suppress(sqlite3.Error):
         connect(records).close()
-    number = 1
-    while (former := records.with_name(f"{records.name}.former-{number}")).exists() or _journal(former).exists():
-        number += 1
+    newest, former = max(_formers(records).items(), default=(0, None))
+    is_linked = former is not None and former.exists() and former.samefile(records)
+    # A restoring that was killed got as far as that, or has moved the journal alone.
+    if former is None or (former.exists() and not is_linked):
+        former = records.with_name(f"{records.name}.former-{newest + 1}")
     if _journal(records).exists():
         _journal(records).replace(_journal(former))
-    os.link(records, former)
+    if not is_linked:
+        os.link(records, former)
     return former
+
+
+def _formers(records: Path) -> dict[int, Path]:
+    """What is kept of former records, by number: the larger the later."""
+    there = {path.name.removesuffix("-journal") for path in records.parent.glob(f"{records.name}.former-*")}
+    numbers = {name.rpartition("-")[2]: name for name in there}
+    return {int(number): records.with_name(name) for number, name in numbers.items() if number.isdecimal()}
+
+
+def _forget(records: Path) -> None:
+    """Takes away the oldest of the former records that are too many."""
+    formers = _formers(records)
+    for number in sorted(formers)[:-FORMERS_KEPT]:
+        for path in (formers[number], _journal(formers[number])):
+            with contextlib.suppress(OSError):  # The next restoring tries it again; this one is done.
+                path.unlink(missing_ok=True)
 
 
 def _journal(path: Path) -> Path:
     return path.with_name(f"{path.name}-journal")
 
 
-def _on_disk(directory: Path) -> None:
+def on_disk(directory: Path) -> None:
+    """Returns when what is in the directory is there after a power failure, too."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -92,7 +92,7 @@ def _text(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogateescape")
 
 
-def prepare(db: sqlite3.Connection, path: Path) -> None:
+def prepare(db: sqlite3.Connection, path: Path | str) -> None:
     """Checks the file and brings it to our schema; raises ConfigError for a newer one, sqlite3.Error for damage."""
     (sound,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if sound != "ok":

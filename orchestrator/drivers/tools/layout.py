@@ -4,6 +4,7 @@ State survives a restart of the host; run does not need to. Every path stays und
 by a dot, and that is asserted here once more.
 
     STATE/vmrole.db                         the records, mode 0600
+    STATE/vmrole.restore                    a backup that the next start restores, mode 0600; see store/pending
     STATE/ip_forward                        that the host did not route before it had guests
     STATE/images/SHA256.FORMAT              read-only bases, mode 0444
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it

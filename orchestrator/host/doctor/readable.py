@@ -12,14 +12,18 @@ from pathlib import Path
 from orchestrator.client.client import Client
 from orchestrator.control.present import Present
 from orchestrator.control.upgrade import upgrade
+from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ConfigError, Unreachable
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, fail, ok, warn
+from orchestrator.model.restoring import RestoreState
 
 _NAME = "records"
-_UNREADABLE = "RECORD-UNREADABLE"  # verify's word
+_UNREADABLE = "RECORD-UNREADABLE"  # verify's words
+_REFUSED = "RESTORE-REFUSED"
+_REFUSED_HINT = "restore another one, or take it away when you have seen it"
 _SHOWN_MAX = 5
 _LOCKS = Path("/proc/locks")
 _KEPT_APART = "nothing is done for it: run the newer vmrole that wrote it, or restore a copy"
@@ -35,10 +39,17 @@ def records(settings: Config) -> Check:
             return ok(_NAME, f"{file}: there are none yet")
         if _is_locked(file.with_suffix(".lock")):
             return fail(_NAME, f"a daemon has {file} open and does not answer: {silent}", "look into its log")
+        pending = Pending(file)
+        if (last := pending.last()).state is RestoreState.REFUSED:
+            return warn(_NAME, f"a backup was not restored: {last.refusal}", f"{_REFUSED_HINT}: rm {pending.refused}")
+        if last.state is RestoreState.PENDING:
+            return ok(_NAME, f"{pending.file}: a backup that the next start of the daemon restores")
         try:
             return _verdict(_set_aside(file), str(file))
         except ConfigError as error:
             return fail(_NAME, str(error), error.hint)
+    if refused := [finding["message"] for finding in findings if finding["code"] == _REFUSED]:
+        return warn(_NAME, refused[0], _REFUSED_HINT)
     lost = [f"{finding['subject']}: {finding['message']}" for finding in findings if finding["code"] == _UNREADABLE]
     return _verdict(lost, "the daemon's")
 

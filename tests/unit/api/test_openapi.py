@@ -20,6 +20,7 @@ from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.tools.layout import Layout
 from tests.unit.api.stub import HEAD, stub
 from tests.world.places import REPOSITORY
@@ -43,7 +44,14 @@ def described(directory: Path) -> dict[str, Any]:
     )
     tokens = Tokens(present, world)
     app = create_app(
-        control, images, tokens=tokens, console=layout.console, findings=list, repair=list, backup=io.BytesIO
+        control,
+        images,
+        tokens=tokens,
+        console=layout.console,
+        findings=list,
+        repair=list,
+        backup=io.BytesIO,
+        restores=Pending(layout.records),
     )
     return description(app)
 

@@ -297,8 +297,8 @@ def configured(tmp_path: Path) -> Path:
 def test_a_service_comes_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Backup while the daemon runs, and no restoring then; after it has ended the service is as it was, and verify
-    says what the host has no more.
+    """Backup while the daemon runs; restored where none does the service is as it was, and verify says what the host
+    has no more. With a configuration its own daemon is meant: one that does not answer there is in the way.
     """
     caplog.set_level("INFO")
     config, file = configured(tmp_path), tmp_path / "vmrole.backup"
@@ -311,7 +311,9 @@ def test_a_service_comes_back(
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert SECRET in file.read_text(errors="replace")
         assert "POST '/v1/backup' (backup) by uid" in caplog.text
-        assert main(["restore", str(file), "--config", str(config)]) == 78
+        elsewhere = tmp_path / "elsewhere.toml"
+        elsewhere.write_text(config.read_text().replace("s.sock", "nobody.sock"))
+        assert main(["restore", str(file), "--config", str(elsewhere)]) == 78
         assert "another daemon has it open" in capsys.readouterr().err
         daemon.wipe()
     assert main(["restore", str(file), "--config", str(config)]) == 0
