@@ -19,7 +19,7 @@ Beside them, each with a contract of its own:
 
     client        what asks the daemon, quickly
     drivers       who answers the ports: families that know no other, on tools/
-    host          configuration, and the doctor
+    host          configuration, the doctor, and the daemon's process
     imagefiles    our readers of disk formats
     testing       fixtures of pytest, for other people's images and services
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,3 +119,25 @@ def test_a_daemon_that_does_not_answer_is_told(tmp_path: Path) -> None:
         assert check.verdict is Verdict.FAIL
         assert "does not answer" in check.message
     assert look(Config(state_dir=tmp_path, socket=tmp_path / "s")).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_what_became_of_a_restoring_is_told(tmp_path: Path, running: bool) -> None:
+    """That one waits, which is no fault; that one was set aside, and how that is over."""
+    with Daemon(tmp_path) as daemon:
+        settings, made = configuration(daemon), io.BytesIO()
+        daemon.client().backup(made)
+        daemon.client().restore(io.BytesIO(made.getvalue()), len(made.getvalue()))
+    waits = look(settings)
+    assert waits.verdict is Verdict.PASS
+    assert "the next start of the daemon restores" in waits.message
+    daemon.restores.file.write_bytes(made.getvalue()[:-1])
+    with Daemon(tmp_path) as daemon:
+        if running:
+            check = look(settings)
+    if not running:
+        check = look(settings)
+    assert check.verdict is Verdict.WARN
+    assert "the backup is damaged" in check.message
+    assert "restore another one" in check.remedy
+    assert f"rm {daemon.restores.refused}" in check.message + check.remedy

@@ -1,0 +1,119 @@
+"""Restoring over the API: who may, what is refused meanwhile, and what is told when it went wrong after all."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.main import main
+from orchestrator.errors import Busy, InvalidInput
+from tests.world.api_daemon import SHOP, Daemon, exchange
+
+
+def backup_of(daemon: Daemon) -> bytes:
+    """All of its records."""
+    made = io.BytesIO()
+    daemon.client().backup(made)
+    return made.getvalue()
+
+
+def with_shop(daemon: Daemon) -> bytes:
+    """A backup with a service that is gone since."""
+    daemon.give_image()
+    daemon.control.apply(SHOP)
+    made = backup_of(daemon)
+    daemon.wipe()
+    return made
+
+
+def test_nothing_is_accepted_that_would_be_gone_in_a_moment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """From the answer on, changes are refused, another backup included; who looks sees what there is."""
+    caplog.set_level("INFO")
+    with Daemon(tmp_path) as daemon:
+        made = with_shop(daemon)
+        client = daemon.client()
+        assert client.last_restore()["state"] == "none"
+        given = client.restore(io.BytesIO(made), len(made))
+        assert (given["state"], given["records"]["service"]) == ("pending", 1)
+        assert daemon.begins_anew.is_set()
+        assert "POST '/v1/restore' (restore) by uid" in caplog.text
+        for change in (lambda: client.apply(SHOP), lambda: client.restore(io.BytesIO(made), len(made))):
+            with pytest.raises(Busy, match="the records of a backup take the place") as refused:
+                change()
+            assert refused.value.hint == "try again in a moment"
+        assert (client.services(), client.last_restore()["state"]) == ([], "pending")
+    with Daemon(tmp_path) as daemon:
+        last = daemon.client().last_restore()
+        assert (last["state"], last["sha256"]) == ("restored", given["sha256"])
+        assert [one["name"] for one in daemon.client().services()] == ["shop"]
+        daemon.client().scale("shop", {"web": 2})
+
+
+def test_one_that_is_refused_leaves_the_daemon_as_it_is(tmp_path: Path) -> None:
+    """Damaged, or of no length: changes go on, and a whole one is taken."""
+    with Daemon(tmp_path) as daemon:
+        made = with_shop(daemon)
+        with pytest.raises(InvalidInput, match="what was sent: the backup is damaged") as refused:
+            daemon.client().restore(io.BytesIO(made), len(made) - 1)
+        assert refused.value.hint
+        head = b"POST /v1/restore HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        body = b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        assert b"content-length" in exchange(daemon.socket, head + body).partition(b"\r\n\r\n")[2]
+        assert not daemon.begins_anew.is_set()
+        daemon.give_image()
+        daemon.client().apply(SHOP)
+        daemon.client().restore(io.BytesIO(made), len(made))
+
+
+def test_the_command_waits_until_the_daemon_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says how it ended, with where the former records are."""
+    file, statuses = tmp_path / "made.backup", []
+    with Daemon(tmp_path) as daemon:
+        file.write_bytes(with_shop(daemon))
+        words = ["--socket", str(daemon.socket), "restore", str(file)]
+        waiting = threading.Thread(target=lambda: statuses.append(main(words)))
+        waiting.start()
+        assert daemon.begins_anew.wait(60)
+    with Daemon(tmp_path):
+        waiting.join(60)
+    told = capsys.readouterr()
+    assert statuses == [0], told.err
+    assert "the daemon has the backup, and begins anew with it" in told.err
+    for said in ("1 service", "3 wishs", f"kept: {daemon.layout.records}.former-1", "vmrole verify"):
+        assert said in told.out
+
+
+def test_one_that_went_bad_after_all_is_told_until_another_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To who waits, and by verify; the records are those from before."""
+    file, statuses = tmp_path / "made.backup", []
+    with Daemon(tmp_path) as daemon:
+        made = with_shop(daemon)
+        file.write_bytes(made)
+        words = ["--socket", str(daemon.socket), "restore", str(file)]
+        waiting = threading.Thread(target=lambda: statuses.append(main(words)))
+        waiting.start()
+        assert daemon.begins_anew.wait(60)
+    daemon.restores.file.write_bytes(made[:-1])
+    with Daemon(tmp_path) as daemon:
+        waiting.join(60)
+        told = capsys.readouterr()
+        assert (statuses, daemon.client().services()) == ([1], [])
+        assert "error: the records are those from before: " in told.err
+        assert "hint: nothing was changed: restore another backup" in told.err
+        (finding,) = daemon.client().findings()
+        assert (finding["code"], finding["stray"]) == ("RESTORE-REFUSED", False)
+        assert f"rm {daemon.restores.refused}" in finding["message"]
+        daemon.client().restore(io.BytesIO(made), len(made))
+    with Daemon(tmp_path) as daemon:
+        assert daemon.client().findings() == []
+
+
+def test_records_are_restored_where_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From another host nobody could ask afterwards how it ended: restored records have no token."""
+    assert main(["--server", "https://localhost:1", "restore", str(tmp_path / "made.backup")]) == 2
+    assert "records are restored on their host itself" in capsys.readouterr().err
