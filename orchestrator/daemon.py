@@ -128,11 +128,8 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             logger.info("%d records were brought to their new form", brought)
         present = Present(store)
         read_all(present)
-        files = LocalImageFiles(
-            layout,
-            virtual_size_max=settings.image_virtual_size_max_gib * GIB,
-            reserve_bytes=reserve,
-        )
+        size_max = settings.image_virtual_size_max_gib * GIB
+        files = LocalImageFiles(layout, virtual_size_max=size_max, reserve_bytes=reserve)
         images = Catalogue(present, clock, files)
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import anyio
 import anyio.to_thread
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import StreamingResponse
 
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
@@ -18,7 +16,7 @@ from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.inside_routes import inside_routes
 from orchestrator.api.instance_routes import instance_routes
-from orchestrator.api.restore_routes import Restores, restore_routes
+from orchestrator.api.records_routes import Restores, records_routes
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
 from orchestrator.api.token_routes import token_routes
@@ -28,10 +26,6 @@ from orchestrator.control.tokens import Tokens
 from orchestrator.control.verify import Finding
 from orchestrator.model import InstanceName
 
-_CHUNK_BYTES = 1 << 18
-_BYTES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-}
 _SUMMARY = "Named instances from read-only images: services, instances, images, long work and its events."
 
 
@@ -89,29 +83,13 @@ def create_app(
         said(request, "verify", "--repair")
         return list(repair())
 
-    @app.post("/v1/backup", tags=["daemon"], response_class=StreamingResponse, responses=_BYTES)
-    def back_up(request: Request) -> StreamingResponse:
-        """All records and the ledger as of now: a line with the SHA-256 and the length of what follows, and that."""
-        said(request, "backup")
-        copy = backup()
-        size_bytes = copy.seek(0, os.SEEK_END)
-        copy.seek(0)
-        headers = {"content-length": str(size_bytes)}
-        return StreamingResponse(_chunks(copy), media_type="application/octet-stream", headers=headers)
-
     app.include_router(service_routes(control))
     app.include_router(instance_routes(control, watchers, console))
     app.include_router(inside_routes(control))
     app.include_router(image_routes(images))
     app.include_router(token_routes(tokens))
-    app.include_router(restore_routes(restores))
+    app.include_router(records_routes(backup, restores))
     return app
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
 
 
 def description(app: FastAPI) -> dict[str, Any]:

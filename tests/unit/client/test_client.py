@@ -92,8 +92,21 @@ def test_a_socket_that_may_not_be_used_is_denied(tmp_path: Path, monkeypatch: py
 )
 def test_an_answer_that_is_cut_off_or_strange_is_unreachable(tmp_path: Path, answer: bytes) -> None:
     """Never half an answer for a whole one, and never an exception of another kind."""
-    with server(tmp_path / "s.sock", answer), pytest.raises(errors.Unreachable, match="cut off"):
+    with (
+        server(tmp_path / "s.sock", *([answer] if answer else [b"", b""])),
+        pytest.raises(errors.Unreachable, match="cut off"),
+    ):
         Client(str(tmp_path / "s.sock")).health()
+
+
+def test_who_only_looks_and_is_hung_up_on_looks_once_more(tmp_path: Path) -> None:
+    """A daemon that begins anew does so; what asks for a change may have been heard, and is asked once."""
+    with server(tmp_path / "s.sock", b"", ok(b"[]")) as requests:
+        assert Client(str(tmp_path / "s.sock")).services() == []
+    assert len(requests) == 2
+    with server(tmp_path / "s.sock", b"") as requests, pytest.raises(errors.Unreachable, match="hung up"):
+        Client(str(tmp_path / "s.sock")).scale("shop", {"web": 2})
+    assert len(requests) == 1
 
 
 @pytest.mark.parametrize(

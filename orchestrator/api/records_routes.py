@@ -1,16 +1,24 @@
-"""Restoring a backup while the daemon runs: it is taken and checked, and the daemon begins anew with it."""
+"""All records at once: a backup of them, and restoring one, for which the daemon begins anew."""
 
 from __future__ import annotations
 
 import io
-from typing import Annotated, BinaryIO, Protocol
+import os
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, BinaryIO, Protocol
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
 
 from orchestrator.api.guard import said
 from orchestrator.api.image_routes import BYTES_BODY, Upload, upload
 from orchestrator.errors import InvalidInput
 from orchestrator.model.restoring import Restoring
+
+_CHUNK_BYTES = 1 << 18
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 class Restores(Protocol):
@@ -25,11 +33,21 @@ class Restores(Protocol):
         """How far the last one is."""
 
 
-def restore_routes(restores: Restores) -> APIRouter:
-    """The routes under /v1/restore."""
-    router = APIRouter(prefix="/v1/restore", tags=["daemon"])
+def records_routes(backup: Callable[[], BinaryIO], restores: Restores) -> APIRouter:
+    """The routes /v1/backup and /v1/restore; see `create_app`."""
+    router = APIRouter(prefix="/v1", tags=["daemon"])
 
-    @router.post("", status_code=202, openapi_extra=BYTES_BODY)
+    @router.post("/backup", response_class=StreamingResponse, responses=_BYTES)
+    def back_up(request: Request) -> StreamingResponse:
+        """All records and the ledger as of now: a line with the SHA-256 and the length of what follows, and that."""
+        said(request, "backup")
+        copy = backup()
+        size_bytes = copy.seek(0, os.SEEK_END)
+        copy.seek(0)
+        headers = {"content-length": str(size_bytes)}
+        return StreamingResponse(_chunks(copy), media_type="application/octet-stream", headers=headers)
+
+    @router.post("/restore", status_code=202, openapi_extra=BYTES_BODY)
     def restore(request: Request, source: Annotated[Upload, Depends(upload)]) -> Restoring:
         """Takes what POST /v1/backup gave, checks all of it, and has the daemon begin anew with it.
 
@@ -43,9 +61,15 @@ def restore_routes(restores: Restores) -> APIRouter:
             raise InvalidInput("it is not said how long the backup is", hint="send a content-length")
         return restores.stage(io.BufferedReader(source, buffer_size=1 << 20), int(length))
 
-    @router.get("")
+    @router.get("/restore")
     def last_restore() -> Restoring:
         """How far the last backup is that was given to be restored."""
         return restores.last()
 
     return router
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
