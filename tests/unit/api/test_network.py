@@ -98,6 +98,13 @@ def test_no_token_is_made_from_the_network(door: Door) -> None:
     assert door.ask(secret, "DELETE", "/v1/tokens/a-operator") == 200
 
 
+def test_no_records_are_restored_from_the_network(door: Door) -> None:
+    """Not even by an admin, who could not come again to ask how it ended: no token comes back with them."""
+    secret = door.secret(Right.ADMIN)
+    assert door.ask(secret, "POST", "/v1/restore") == 403
+    assert door.ask(secret, path="/v1/restore") == 200
+
+
 def test_what_was_taken_away_or_has_expired_opens_nothing(door: Door) -> None:
     """From that moment on."""
     secret, brief = door.secret(Right.ADMIN), door.daemon.tokens.create("brief", Right.ADMIN, life_s=60, by="")[1]
