@@ -56,6 +56,7 @@ from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
+from orchestrator.drivers.tools.pressure import memory_strain
 from orchestrator.drivers.tools.room import Room
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.drivers.tools.server_tls import ServerTls
@@ -72,6 +73,11 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 EXIT_CONFIG = 78
+
+
+def _budget(settings: Config) -> Budget:
+    """What healing may do on this host."""
+    return Budget(settings.service_reimages_per_hour, settings.host_reimages_per_hour, memory_strain)
 
 
 class Bell:
@@ -139,7 +145,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             present=present,
             workers=settings.workers,
             goes_back=lambda service, revision: control.undo(service, to=revision),
-            budget=Budget(of_service=settings.service_reimages_per_hour, of_host=settings.host_reimages_per_hour),
+            budget=_budget(settings),
         )
         control = Control(
             store,

@@ -65,6 +65,9 @@ class Images(Protocol):
     def suggest(self, reference: str, deadlines: Deadlines) -> Image:
         """Keeps what the image's test measured."""
 
+    def trust(self, reference: str) -> Image:
+        """Takes back that it is suspect."""
+
     def tag(self, name: str, reference: str) -> Tagged:
         """Gives a name to an image, and takes it from the one that it meant."""
 
@@ -265,6 +268,12 @@ def _order(router: APIRouter, images: Images) -> None:
         """Gives the image a name, and takes it from the one that it meant; services go on with what they have."""
         said(request, "image-tag", name)
         return images.tag(name, ref)
+
+    @router.post("/images/{ref}/trust")
+    def trust_image(request: Request, ref: str) -> Image:
+        """Takes back that the image is suspect, which healing has said of it: what failed by it is tried again."""
+        said(request, "image-trust", ref)
+        return images.trust(ref)
 
     @router.get("/unused-images")
     def list_unused(older_than_s: Annotated[float, Query(ge=0)] = 0.0) -> list[Image]:

@@ -56,6 +56,7 @@ NEEDS: Final[Mapping[str, Right]] = {
     "DELETE /v1/services/*": Right.ADMIN,
     "POST /v1/images": Right.ADMIN,
     "POST /v1/images/*/verify": Right.ADMIN,
+    "POST /v1/images/*/trust": Right.ADMIN,
     "PUT /v1/images/*/suggested": Right.ADMIN,
     "PUT /v1/images/*/names/*": Right.ADMIN,
     "DELETE /v1/images/*": Right.ADMIN,

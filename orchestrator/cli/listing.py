@@ -112,9 +112,10 @@ _IMAGES: Columns[wire.Image] = (
         ("FORMAT", lambda row: row["format"]),
         ("SIZE", lambda row: size(row["size_bytes"])),
         ("VIRTUAL", lambda row: size(row["virtual_size_bytes"])),
+        ("STATE", lambda row: "suspect" if row["suspect"] else "ok"),
         ("AGE", lambda row: ago(row["added_at_s"])),
     ],
-    [("SHA256", lambda row: row["sha256"])],
+    [("SHA256", lambda row: row["sha256"]), ("SUSPECT BECAUSE", lambda row: row["suspect"])],
 )
 _OPERATIONS: Columns[wire.Operation] = (
     [

@@ -295,6 +295,11 @@ class Client(Asking):
         found: wire.Image = self.call("POST", path, within_s=IMAGE_WITHIN_S)
         return found
 
+    def trust_image(self, ref: str) -> wire.Image:
+        """Takes back that an image is suspect."""
+        found: wire.Image = self.call("POST", f"/v1/images/{transport.part(ref)}/trust")
+        return found
+
     def suggest(self, ref: str, deadlines: wire.Deadlines) -> wire.Image:
         """Keeps what an image's test measured; see model.Deadlines."""
         found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/suggested", deadlines, {})

@@ -217,6 +217,8 @@ class Image(TypedDict):
     hardware: Hardware
     suggested: Deadlines | None
     source_sha256: str
+    suspect: str
+    trusted_at_s: float
     revision: int
 
 class Incarnation(TypedDict):
@@ -339,6 +341,7 @@ Kind = Literal[
     "check-pending",
     "check-fails",
     "check-awaited",
+    "balancer-alone",
     "joining-again",
     "draining",
     "frozen",

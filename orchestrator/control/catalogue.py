@@ -117,6 +117,12 @@ class Catalogue:
             image = replace(self.get(reference), suggested=deadlines)
             return replace(image, revision=self._present.commit([records.put(image)]))
 
+    def trust(self, reference: str) -> Image:
+        """Takes back that the image is suspect: what had failed by it is tried again. Raises NotFound."""
+        with self._changing:
+            image = replace(self.get(reference), suspect="", trusted_at_s=self._clock.now_s())
+            return replace(image, revision=self._present.commit([records.put(image)]))
+
     def tag(self, name: str, reference: str) -> Tagged:
         """Gives a name to an image, and takes it from the one that it meant. Raises NotFound, or InvalidInput.
 

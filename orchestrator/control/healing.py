@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from orchestrator import lifecycle
+from orchestrator.control import records
 from orchestrator.control.present import Present
 from orchestrator.control.wards import view_of
-from orchestrator.model import Cause, Instance, Service
-from orchestrator.rules import healing
+from orchestrator.errors import Whose
+from orchestrator.model import Cause, Event, Image, Instance, Service
+from orchestrator.model.cause import Kind
+from orchestrator.ports import Write
+from orchestrator.rules import blame, healing
+from orchestrator.rules.blame import Evidence
 from orchestrator.rules.healing import Brakes, Next, Patient, Rung, Spent, Wait
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Budget:
-    """How many instances healing may make anew within an hour, unless a service's file says another number of it."""
+    """What the host gives to healing: how many instances it may make anew within an hour, unless a service's file
+    says another number of it; and what the host itself is short of now, in words, "" for nothing.
+    """
 
     of_service: int = 20
     of_host: int = 60
+    strain: Callable[[], str] = str
 
 
 BUDGET = Budget()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suspect:
+    """What is to be written and told besides, where an image is to blame."""
+
+    writes: tuple[Write, ...] = ()
+    lines: tuple[Event, ...] = ()
+
+
+NOBODY = Suspect()
 
 
 def judge(present: Present, instance: Instance, cause: Cause | None, budget: Budget, now_s: float) -> Rung:
@@ -64,6 +84,7 @@ def brakes_of(present: Present, instance: Instance, size: int, budget: Budget, n
     wards = present.wards()
     return Brakes(
         ladder=instance.goal.role.healing.ladder,
+        blame=blame.judge(evidence(present, instance, budget.strain(), now_s)),
         may_miss=instance.goal.role.healing.may_miss(size),
         reimages=(
             Spent(
@@ -74,3 +95,63 @@ def brakes_of(present: Present, instance: Instance, size: int, budget: Budget, n
             Spent(whose="this host", times_s=wards.reimages_s("", now_s), most=budget.of_host),
         ),
     )
+
+
+def evidence(present: Present, instance: Instance, strain: str, now_s: float) -> Evidence:
+    """What there is to see of one that is ill, and of those that share something with it. O(those that are ill)."""
+    wards, own = present.wards(), view_of(instance)
+    fell_ill_s = min(own.fell_ill_s, now_s)
+    ward = wards.ward(own)
+    older = [one for one in present.instances_of(own.service).values() if _older(one, instance)]
+    alike = [one for one in ward.others if one.template == own.template and one.is_ill(now_s) and not one.proven]
+    at_once = [
+        service
+        for name, service in wards.fell_ill(fell_ill_s - blame.AT_ONCE_S, fell_ill_s + blame.AT_ONCE_S)
+        if name != own.name and _changed_ago_s(present, service, fell_ill_s) > blame.CHANGED_S
+    ]
+    changed_ago_s = _changed_ago_s(present, own.service, fell_ill_s)
+    mine = [own.service] if changed_ago_s > blame.CHANGED_S else []
+    cause = instance.cause
+    image = present.find(Image, own.image)
+    trusted = image is not None and image.trusted_at_s >= fell_ill_s
+    again = 2 if instance.strikes >= 2 and instance.reimages else 1
+    return Evidence(
+        kind=cause.kind if cause else None,
+        strain=strain,
+        at_once=len(at_once) + len(mine),
+        services=len({*at_once, *mine}),
+        of_host=wards.size(),
+        arriving=not instance.served_at_s,
+        proven=own.proven or wards.is_proven(own) or trusted,
+        template_failures=len(alike) + again,
+        older=sum(not view_of(one).is_ill(now_s) for one in older),
+        older_ill=sum(view_of(one).is_ill(now_s) for one in older),
+        same_image=any(one.role.image_sha256 == own.image for one in older),
+        ill=sum(one.counts and one.is_ill(now_s) for one in ward.others) + 1,
+        size=ward.size,
+        changed_ago_s=changed_ago_s,
+    )
+
+
+def _older(one: Instance, instance: Instance) -> bool:
+    """Whether it is of the same role, has served, and is built from another template."""
+    same = one.role_name == instance.role_name and one.name != instance.name
+    return same and one.served_at_s > 0 and one.goal.runs and not one.role.builds_like(instance.role)
+
+
+def _changed_ago_s(present: Present, service: str, fell_ill_s: float) -> float:
+    """How long before then the service's file was changed last."""
+    applied = [one.applied_at_s for one in present.revisions_of(service) if one.applied_at_s <= fell_ill_s]
+    return fell_ill_s - max(applied, default=float("-inf"))
+
+
+def suspected(present: Present, instance: Instance, why: Cause | None, now_s: float) -> Suspect:
+    """The image of one that is failed by it, as suspect from now on; nobody, where it is not the image's fault."""
+    image = present.find(Image, instance.role.image_sha256)
+    if why is None or why.kind is not Kind.BLAMED or why.blames is not Whose.IMAGE or image is None or image.suspect:
+        return NOBODY
+    words = f"{instance.role_name}.{instance.service}: {why.detail}"
+    name = (image.names or (image.sha256[:12],))[0]
+    told = f"the image is suspect: {words}; to take that back: vmrole image trust {name}"
+    line = Event(at_s=now_s, subject=name, message=told)
+    return Suspect((records.put(dataclasses.replace(image, suspect=words)),), (line,))

@@ -129,7 +129,8 @@ def _ail(
                 return save(present, before, waits, _braked(before, ill, why, now_s)), until_s - now_s
             case Restart() | Reimage() | Leave():
                 why = rung.why if isinstance(rung, Leave) else None
-                return _heal(present, host, ill, cause.besides(why) if why else cause, rung), 0.0
+                suspect = healing.suspected(present, ill, why, now_s)
+                return _heal(present, host, ill, cause.besides(why) if why else cause, rung, suspect), 0.0
 
 
 def _hold(present: Present, before: Instance, ill: Instance, why: Cause | None, now_s: float) -> Instance:
@@ -184,7 +185,14 @@ def _wish(instance: Instance) -> str:
 
 
 def _enter(
-    present: Present, seen: Instance, phase: Phase, now_s: float, *, because: str = "", note: str = ""
+    present: Present,
+    seen: Instance,
+    phase: Phase,
+    now_s: float,
+    *,
+    because: str = "",
+    note: str = "",
+    besides: healing.Suspect = healing.NOBODY,
 ) -> Instance:
     """The record in its next phase, saved together with its lines in the ledger: the note's comes first."""
     entered = lifecycle.entered(seen, phase, now_s)
@@ -192,20 +200,26 @@ def _enter(
     told = f"{seen.phase} -> {phase}" + (f": {because}" if because else "")
     log.info("%s after=%.1fs generation=%d boot=%d", told, after_s, entered.generation, entered.boot)
     events = [_event(seen, now_s, note)] if note else []
-    lines = [*events, _event(entered, now_s, told)]
-    revision = present.commit([records.put_state(entered)], lines, checks=[records.wish_stands(seen)])
+    lines = [*events, _event(entered, now_s, told), *besides.lines]
+    writes = [records.put_state(entered), *besides.writes]
+    revision = present.commit(writes, lines, checks=[records.wish_stands(seen)])
     return replace(entered, state_revision=revision)
 
 
 def _heal(
-    present: Present, host: Host, instance: Instance, cause: Cause, rung: Restart | Reimage | Leave
+    present: Present,
+    host: Host,
+    instance: Instance,
+    cause: Cause,
+    rung: Restart | Reimage | Leave,
+    suspect: healing.Suspect = healing.NOBODY,
 ) -> Instance:
     """One rung up the healing ladder, or failed: the evidence is kept in either case."""
     note = kept(instance, host.machine)
     now_s = host.machine.clock.now_s()
     struck, phase = lifecycle.struck(instance, cause, now_s, rung)
     log.warning("%s; now %s", cause, phase)
-    return _enter(present, struck, phase, now_s, because=str(cause), note=note)
+    return _enter(present, struck, phase, now_s, because=str(cause), note=note, besides=suspect)
 
 
 def save(present: Present, before: Instance, after: Instance, note: Event | None = None) -> Instance:

@@ -13,6 +13,8 @@ from orchestrator.rules.healing import HOUR_S, View, Ward, brake_of
 
 TOGETHER_S = 900.0  # What failed longer ago than this does not fall ill together with what falls ill now.
 _REIMAGES_KEPT = 4096  # times of a service, or of the host
+_AT_ONCE_MOST = 256
+_NEVER_S = float("inf")
 _Role = tuple[str, str]
 
 
@@ -25,6 +27,8 @@ class Wards:
         self._plain: Counter[_Role] = Counter()  # those that count and of whom there is nothing to say
         self._others: dict[_Role, dict[InstanceName, View]] = {}
         self._known: dict[InstanceName, View] = {}
+        self._fell_ill: list[tuple[float, InstanceName, str]] = []  # when, who, of which service: in order
+        self._proven: Counter[tuple[str, str, str]] = Counter()  # by service, role and template: who has served
         self._reimages: dict[str, list[float]] = {"": []}  # when, by service; "" are all
         self._reimaged: dict[InstanceName, tuple[float, ...]] = {}
 
@@ -43,6 +47,9 @@ class Wards:
             self._reimaged.pop(name, None)
             return
         self._known[name] = view
+        self._proven[view.service, view.role, view.template] += view.proven
+        if view.fell_ill_s < _NEVER_S:
+            bisect.insort(self._fell_ill, (view.fell_ill_s, name, view.service))
         role = (view.service, view.role)
         if not view.is_plain:
             self._others.setdefault(role, {})[name] = view
@@ -51,6 +58,10 @@ class Wards:
 
     def _take_out(self, view: View) -> None:
         role = (view.service, view.role)
+        self._proven[*role, view.template] -= view.proven
+        if view.fell_ill_s < _NEVER_S:
+            place = bisect.bisect_left(self._fell_ill, (view.fell_ill_s, view.name, view.service))
+            del self._fell_ill[place]
         if view.is_plain:
             self._plain[role] -= view.counts
             return
@@ -78,6 +89,21 @@ class Wards:
             size -= 1  # It is one of those that were counted.
         return Ward(others=others, size=size)
 
+    def is_proven(self, own: View) -> bool:
+        """Whether somebody of its role has served from its template, and is there still."""
+        return self._proven[own.service, own.role, own.template] > 0
+
+    def size(self) -> int:
+        """How many instances there are."""
+        return len(self._known)
+
+    def fell_ill(self, from_s: float, until_s: float) -> tuple[tuple[InstanceName, str], ...]:
+        """Who is ill since then, and of which service; of many some. O(those)."""
+        here = self._fell_ill
+        first = bisect.bisect_left(here, (from_s,))
+        last = bisect.bisect_right(here, (until_s, "\uffff"))
+        return tuple((name, service) for _, name, service in here[first:last][:_AT_ONCE_MOST])
+
     def reimages_s(self, service: str, now_s: float) -> tuple[float, ...]:
         """When healing has reimaged instances of a service, or of all for "", within about an hour."""
         times = self._reimages.get(service, [])
@@ -93,11 +119,13 @@ def view_of(instance: Instance) -> View:
         service=instance.service,
         role=instance.role_name,
         template=records.digest(instance.role),
+        image=instance.role.image_sha256,
+        fell_ill_s=_fell_ill_s(instance, from_s),
         counts=goal.serve and goal.runs and not goal.protected,
         ill_from_s=from_s,
         ill_until_s=until_s,
         ours=is_ours(instance),
-        proven=instance.served_at_s > 0,
+        proven=instance.proven or instance.served_at_s > 0,
     )
 
 
@@ -114,6 +142,14 @@ def _ill_s(instance: Instance) -> tuple[float, float]:
     if (here.boots or here.drains) and instance.served_at_s:
         return (never if instance.restart_asked or instance.going else 0.0), for_ever
     return (0.0 if in_healing(instance) else lifecycle.deadline_s(instance)), for_ever
+
+
+def _fell_ill_s(instance: Instance, from_s: float) -> float:
+    """Since when it is ill, as far as its record tells; a day that has yet to come for one that is not."""
+    here = instance.phase.traits
+    if from_s > 0:  # Its deadline, of one that has never served: what is late is told when it is struck.
+        return _NEVER_S
+    return instance.unwell_since_s if here.serves else instance.phase_since_s
 
 
 def in_healing(instance: Instance) -> bool:

@@ -86,6 +86,7 @@ class Kind(enum.StrEnum):
     CHECK_PENDING = "check-pending"
     CHECK_FAILS = "check-fails"
     CHECK_AWAITED = "check-awaited"
+    BALANCER_ALONE = "balancer-alone"
     JOINING_AGAIN = "joining-again"
     DRAINING = "draining"
     FROZEN = "frozen"
@@ -202,6 +203,9 @@ SENTENCES = {
     Kind.SHUTDOWN_ASKED: Sentence(_GUEST, "asked the guest to shut down"),
     Kind.CHECK_PENDING: Sentence(_GUEST, "joined the pool; the balancer's health check has not passed yet"),
     Kind.CHECK_FAILS: Sentence(_GUEST, "the balancer's health check fails: no traffic until it passes"),
+    Kind.BALANCER_ALONE: Sentence(
+        _BALANCER, "the balancer's health check fails, and our own probe passes: no traffic until both do"
+    ),
     Kind.CHECK_AWAITED: Sentence(None, "out of rotation until its check passes"),
     Kind.JOINING_AGAIN: Sentence(_BALANCER, "joining the pool again"),
     Kind.DRAINING: Sentence(None, "open connections are finishing"),

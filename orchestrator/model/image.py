@@ -77,4 +77,6 @@ class Image:
     hardware: Hardware = Hardware()
     suggested: Deadlines | None = None  # None: the image has not been tested
     source_sha256: str = ""  # of the file as it was sent; "" when that is not known
+    suspect: str = ""  # why healing holds it for the cause of failures; "": it does not
+    trusted_at_s: float = 0.0  # when somebody said that it is sound; 0: nobody has
     revision: int = 0

@@ -89,6 +89,7 @@ class Instance:
     calms: int = 0  # how often its restarting for ever has been waited out
     calm_until_s: float = 0.0  # until when it is waited out now; 0 = it is not
     served_at_s: float = 0.0  # when this generation last entered rotation; 0 = it has not yet
+    proven: bool = False  # an earlier generation of the same template has served
     made_at_s: float = 0.0  # when it was wished for the first time
     wish_revision: int = 0
     state_revision: int = 0  # 0: it has had no turn yet

@@ -12,8 +12,10 @@ import enum
 from collections.abc import Collection, Iterable
 from typing import Final, TypeAlias
 
+from orchestrator.errors import Whose
 from orchestrator.model import Cause, InstanceName, Ladder
 from orchestrator.model.cause import Kind, mentions
+from orchestrator.rules.blame import Blame
 
 HELD_S: Final = 5.0  # Between looks at what is ill and may not be healed now.
 HOUR_S: Final = 3600.0
@@ -31,6 +33,8 @@ class View:
     service: str
     role: str
     template: str = ""  # the digest of what its VM is built from
+    image: str = ""  # of that
+    fell_ill_s: float = float("inf")
     counts: bool = True  # it is wanted, runs, and is not protected
     ill_from_s: float = float("inf")
     ill_until_s: float = float("inf")
@@ -97,7 +101,7 @@ class Brakes:
     may_miss: int = 1  # of the role, out by our own doing at a time
     reimages: tuple[Spent, ...] = ()
     paused: Cause | None = None  # somebody has stopped all automation
-    blamed: Cause | None = None  # what it shares with others is to blame
+    blame: Blame | None = None  # what it shares with others is at fault
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,10 +141,10 @@ def decide(patient: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Rung:
     if brakes.paused:
         return Wait(now_s + HELD_S, brakes.paused, holds=True)
     ill = tuple(one.name for one in ward.others if one.counts and one.is_ill(now_s))
-    if brakes.blamed:
-        return _blamed(patient, brakes.blamed, now_s)
+    if brakes.blame and brakes.blame.whose is not Whose.SERVICE:
+        return _blamed(patient, brakes.blame, now_s)
     if together(len(ill) + 1, ward.size):
-        return _together(patient, ill, ward.size, now_s)
+        return _together(patient, ill, ward.size, brakes.blame, now_s)
     if patient.cause is None:
         return Wait(now_s + HELD_S)
     rung = _rung(patient, brakes.ladder, ward.size, now_s)
@@ -149,14 +153,17 @@ def decide(patient: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Rung:
     return _braked(patient, rung, ward, brakes, now_s)
 
 
-def _blamed(patient: Patient, blamed: Cause, now_s: float) -> Rung:
-    """It waits where it serves or has served; else it is failed, and tried again later."""
-    if patient.served or patient.set_up or patient.cause is None:
-        return Wait(now_s + HELD_S, blamed, holds=True)
-    return Leave(blamed, again=True)
+def _blamed(patient: Patient, blame: Blame, now_s: float) -> Rung:
+    """No rung is taken. What fails by what it is built from is failed, so that a rollout halts; what is set up waits
+    for others; and what is not is tried again when they are well.
+    """
+    of_template = blame.whose in (Whose.IMAGE, Whose.ANSWERS)
+    if patient.cause is None or (patient.set_up and not of_template):
+        return Wait(now_s + HELD_S, blame.cause, holds=True)
+    return Leave(blame.cause, again=True)
 
 
-def _together(patient: Patient, ill: Collection[InstanceName], size: int, now_s: float) -> Rung:
+def _together(patient: Patient, ill: Collection[InstanceName], size: int, blame: Blame | None, now_s: float) -> Rung:
     """The same of one whose role is ill together: nobody knows whose fault that is."""
     holds = patient.set_up and patient.served
     why = Cause(
@@ -164,6 +171,7 @@ def _together(patient: Patient, ill: Collection[InstanceName], size: int, now_s:
         subject=f"{patient.view.role}.{patient.view.service}",
         detail=f"{len(ill) + 1} of {size}",
         names=named(ill),
+        also=blame.cause if blame else None,
     )
     if holds:
         return Wait(now_s + HELD_S, why, holds=True)
@@ -218,8 +226,8 @@ def retry(failed: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Wait | N
         return None
     if brakes.ladder is not Ladder.REIMAGE:
         return Wait(now_s + HELD_S, Cause(Kind.HEALING_OFF, detail=brakes.ladder))
-    if brakes.blamed:
-        return Wait(now_s + HELD_S, brakes.blamed)
+    if brakes.blame and brakes.blame.whose is not Whose.SERVICE:
+        return Wait(now_s + HELD_S, brakes.blame.cause)
     if len(before := ahead(failed.view, ward.others)) >= brakes.may_miss:
         return Wait(now_s + HELD_S, _in_turn(before, brakes.may_miss))
     return spent(brakes.reimages, now_s)

@@ -21,13 +21,15 @@ def phase(seen: Instance, entered: Phase, now_s: float) -> Instance:
 def generation(seen: Instance) -> Instance:
     """Another VM. Healing changes no template, and forgets neither how often it was tried nor why."""
     asked_for = seen.goal.wanted.generation > seen.generation
+    role = seen.goal.role if asked_for or seen.phase.traits.is_gone else seen.role
     return replace(
         agent(services(seen)),
+        proven=(seen.proven or seen.served_at_s > 0) and role.builds_like(seen.role),
         generation=seen.generation + 1,
         boot=0,
         boot_id="",
         resets=0,
-        role=seen.goal.role if asked_for or seen.phase.traits.is_gone else seen.role,
+        role=role,
         served_at_s=0.0,
         by_request=False,
         restarts=(),

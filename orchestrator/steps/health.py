@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.model import Identity, Instance, Power, Seat, Services, Silence, Standing
+from orchestrator.model import Identity, Instance, Mode, Power, Seat, Services, Silence, Standing, TcpProbe
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.model.instance import learned
 from orchestrator.ports import Machine
@@ -62,7 +62,18 @@ def _health(instance: Instance, identity: Identity | Silence, host: Machine, sea
         return Wait(replace(instance, unwell_since_s=0.0), awaited, UNWELL_AGAIN_S)
     now_s = host.clock.now_s()
     probed = replace(instance, only_probe=_answers(identity))
+    if instance.unwell_since_s and now_s - instance.unwell_since_s > UNWELL_S and _passes(instance, host):
+        return Wait(probed, Cause(Kind.BALANCER_ALONE), UNWELL_AGAIN_S, blameless=True)
     return _unwell(probed, now_s, Cause(Kind.CHECK_FAILS), UNWELL_S)
+
+
+def _passes(instance: Instance, host: Machine) -> bool:
+    """Whether our own probe of all its endpoints passes, asked as the balancer asks; not where we cannot."""
+    ends = instance.goal.role.endpoints
+    if any(end.mode is Mode.UDP or (end.proxy_protocol and not (end.probe and end.probe.port)) for end in ends):
+        return False
+    probes = [(end.probe or TcpProbe(), end.target) for end in ends]
+    return all(not host.guest.probe(instance, probe, probe.port or target) for probe, target in probes)
 
 
 def _answers(identity: Identity | Silence) -> bool:

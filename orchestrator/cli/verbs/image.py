@@ -281,6 +281,15 @@ def tag(client: Client, name: str, ref: str) -> None:
             render.say(f"service {service} goes on with that until it is applied again")
 
 
+@image.command(epilog=examples("vmrole image trust web"))
+@click.argument("ref", metavar="IMAGE", shell_complete=names.image)
+@click.pass_obj
+def trust(client: Client, ref: str) -> None:
+    """Takes back that an image is suspect: what healing has failed for it is tried again."""
+    found = client.trust_image(ref)
+    render.show([f"{','.join(found['names'])}: trusted"])
+
+
 @image.command(epilog=examples("vmrole image prune --older-than 30d --yes"))
 @click.option(
     "--older-than",

@@ -250,6 +250,8 @@ class FakeGuest:
         machine = self._world.machines.get(instance.name)
         if self._world.is_cut_off(instance.name):
             return "no route to host"
+        if instance.name in self._world.faults.check_fails:
+            return "connection refused"
         if instance.name in self._world.faults.ready_probe_fails:
             return "503 Service Unavailable"
         return "" if machine is not None and self._world.services_run(machine) else "connection refused"

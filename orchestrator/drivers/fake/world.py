@@ -72,11 +72,13 @@ class Faults:
 
     setup_never_ends: set[InstanceName] = dataclasses.field(default_factory=set)
     services_never_start: set[InstanceName] = dataclasses.field(default_factory=set)
+    bad_images: set[str] = dataclasses.field(default_factory=set)  # the same, by digest
     bad_user_data: set[str] = dataclasses.field(
         default_factory=set
     )  # the services of who is built from it never start
     deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
     check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
+    balancer_blind: set[InstanceName] = dataclasses.field(default_factory=set)  # its check fails, and it is well
     ready_probe_fails: set[InstanceName] = dataclasses.field(default_factory=set)  # though its services have started
     foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
     frozen: set[InstanceName] = dataclasses.field(default_factory=set)  # a backup has frozen its file systems
@@ -192,7 +194,8 @@ class World:
             return False
         if machine.instance.name in self.faults.services_never_start:
             return False
-        if machine.instance.role.user_data in self.faults.bad_user_data:
+        role, faults = machine.instance.role, self.faults
+        if role.user_data in faults.bad_user_data or role.image_sha256 in faults.bad_images:
             return False
         return machine.going_down_at_s is None and self.time_s - machine.booted_at_s >= SERVICES_AFTER_S
 
@@ -233,7 +236,8 @@ class World:
         """Whether a check of the balancer passes."""
         machine = self.machines.get(name)
         runs = machine is not None and machine.power is Power.RUNNING and not machine.stopped
-        return runs and not self.is_cut_off(name) and name not in self.faults.check_fails
+        fails = self.faults.check_fails | self.faults.balancer_blind
+        return runs and not self.is_cut_off(name) and name not in fails
 
     def stop_qemu(self, name: InstanceName) -> None:
         """What SIGSTOP does to the VM's process."""

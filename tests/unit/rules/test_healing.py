@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import Whose
 from orchestrator.model import Cause, InstanceName, Ladder
 from orchestrator.model.cause import Kind
 from orchestrator.rules import healing
+from orchestrator.rules.blame import Blame
 from orchestrator.rules.healing import (
     BACK_OFF_MAX_S,
     HOUR_S,
@@ -147,8 +149,10 @@ def test_what_somebody_asked_for_and_fails_is_his() -> None:
 @pytest.mark.parametrize("step", [Next.RESTART, Next.REIMAGE])
 def test_nothing_is_done_while_it_is_paused_or_something_shared_is_to_blame(kind: str, step: Next) -> None:
     """It waits, and no time runs against it."""
-    why = Cause(Kind.AUTOMATION_PAUSED if kind == "paused" else Kind.BLAMED)
-    rung = decide(patient(next=step), ward(), Brakes(**{kind: why}), NOW_S)
+    blame = Blame(Whose.HOST, "its memory is short")
+    why = Cause(Kind.AUTOMATION_PAUSED) if kind == "paused" else blame.cause
+    brakes = Brakes(paused=why) if kind == "paused" else Brakes(blame=blame)
+    rung = decide(patient(next=step), ward(), brakes, NOW_S)
     assert isinstance(rung, Wait)
     assert rung.holds
     assert rung.why == why

@@ -1,0 +1,82 @@
+"""Nights drawn from seeds, with blame that is known. More of them: python -m tests.world.healing_simulation 5000."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.control import healing, wards
+from orchestrator.rules import blame
+from tests.world.healing_simulation import BLAMED, LABELS, Night, confusion
+
+SEEDS_MAX, SEEDS_MIN = 100, len(LABELS)
+MINUTE_S = 60.0  # of this machine's time: a slow one sees fewer of them
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Nights full of trouble have much to say."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_nobody_pays_for_somebody_else_and_every_blame_is_right() -> None:
+    """Bad images, bad hosts, flapping probes, rollouts and verbs: no more are out by us than a role can bear."""
+    seen: Counter[tuple[str, str]] = Counter()
+    end = time.monotonic() + MINUTE_S
+    for seed in range(SEEDS_MAX):
+        if seed >= SEEDS_MIN and time.monotonic() > end:
+            break
+        night = Night(seed)
+        night.run()
+        seen[night.label, "+".join(sorted(night.seen)) or "guest"] += 1
+    print(confusion(seen))
+    assert {label: str(whose) for label, whose in BLAMED.items()} == {
+        label: blamed for label, blamed in seen if label in BLAMED
+    }
+
+
+def _blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame, "TABLE", ())
+
+
+def _counts_no_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wards, "is_ours", lambda _: False)
+
+
+def _always_blames_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = healing.evidence
+
+    def hasty(*args: Any) -> blame.Evidence:
+        return dataclasses.replace(evidence(*args), arriving=True, proven=False, template_failures=2, older=1)
+
+    monkeypatch.setattr(healing, "evidence", hasty)
+
+
+@pytest.mark.parametrize(
+    ("broken", "seeds"),
+    [
+        (_blames_nobody, (2, 4)),
+        (_always_blames_the_image, (0,)),
+        (_counts_no_rollout, tuple(range(9, 60, 10))),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_what_is_broken_is_seen(broken: Any, seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that decides otherwise does not come through these nights."""
+    broken(monkeypatch)
+    with pytest.raises(AssertionError):
+        nights(seeds)
+
+
+def nights(seeds: tuple[int, ...]) -> None:
+    """One after the other."""
+    for seed in seeds:
+        Night(seed).run()
