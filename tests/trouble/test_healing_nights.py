@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from orchestrator.control import healing, wards
+from orchestrator.control import healing
 from orchestrator.rules import blame
 from tests.world.healing_simulation import BLAMED, LABELS, Night, confusion
 
-SEEDS_MAX, SEEDS_MIN = 100, len(LABELS)
-MINUTE_S = 60.0  # of this machine's time: a slow one sees fewer of them
+SEEDS = len(LABELS)  # a night of each kind; each takes a second or more
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +28,7 @@ def quiet() -> Iterator[None]:
 def test_nobody_pays_for_somebody_else_and_every_blame_is_right() -> None:
     """Bad images, bad hosts, flapping probes, rollouts and verbs: no more are out by us than a role can bear."""
     seen: Counter[tuple[str, str]] = Counter()
-    end = time.monotonic() + MINUTE_S
-    for seed in range(SEEDS_MAX):
-        if seed >= SEEDS_MIN and time.monotonic() > end:
-            break
+    for seed in range(SEEDS):
         night = Night(seed)
         night.run()
         seen[night.label, "+".join(sorted(night.seen)) or "guest"] += 1
@@ -45,10 +40,6 @@ def test_nobody_pays_for_somebody_else_and_every_blame_is_right() -> None:
 
 def _blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blame, "TABLE", ())
-
-
-def _counts_no_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wards, "is_ours", lambda _: False)
 
 
 def _always_blames_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +56,6 @@ def _always_blames_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (_blames_nobody, (2, 4)),
         (_always_blames_the_image, (0,)),
-        (_counts_no_rollout, tuple(range(9, 60, 10))),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
