@@ -359,7 +359,6 @@ Kind = Literal[
     "healed-often",
     "reimages-spent",
     "healing-off",
-    "automation-paused",
     "blamed",
     "overdue",
     "failed",

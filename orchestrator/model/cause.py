@@ -105,7 +105,6 @@ class Kind(enum.StrEnum):
     HEALED_OFTEN = "healed-often"
     REIMAGES_SPENT = "reimages-spent"
     HEALING_OFF = "healing-off"
-    AUTOMATION_PAUSED = "automation-paused"
     BLAMED = "blamed"
     OVERDUE = "overdue"
     FAILED = "failed"
@@ -231,9 +230,6 @@ SENTENCES = {
         _SERVICE, "{subject} has seen {detail} reimages by healing within an hour: it waits until that is over"
     ),
     Kind.HEALING_OFF: Sentence(_SERVICE, "its role says healing: {detail}, so no more is done to it"),
-    Kind.AUTOMATION_PAUSED: Sentence(
-        _SERVICE, "automation is paused: nothing is healed until: vmrole resume{subject}"
-    ),
     Kind.BLAMED: Sentence(None),
     Kind.OVERDUE: Sentence(None, "overdue while {subject}"),
     Kind.FAILED: Sentence(None, "failed while {subject}"),

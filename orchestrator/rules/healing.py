@@ -100,7 +100,6 @@ class Brakes:
     ladder: Ladder = Ladder.REIMAGE
     may_miss: int = 1  # of the role, out by our own doing at a time
     reimages: tuple[Spent, ...] = ()
-    paused: Cause | None = None  # somebody has stopped all automation
     blame: Blame | None = None  # what it shares with others is at fault
 
 
@@ -138,8 +137,6 @@ def decide(patient: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Rung:
     """What is done about an instance that is ill."""
     if patient.asked and patient.cause:
         return Leave()
-    if brakes.paused:
-        return Wait(now_s + HELD_S, brakes.paused, holds=True)
     ill = tuple(one.name for one in ward.others if one.counts and one.is_ill(now_s))
     if brakes.blame and brakes.blame.whose is not Whose.SERVICE:
         return _blamed(patient, brakes.blame, now_s)
@@ -220,8 +217,6 @@ def retry(failed: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Wait | N
     """
     if failed.ends:
         return None
-    if brakes.paused:
-        return Wait(now_s + HELD_S, brakes.paused)
     if failed.set_up:
         return None
     if brakes.ladder is not Ladder.REIMAGE:
@@ -278,7 +273,6 @@ BRAKES: Final = frozenset(
         Kind.HEALED_OFTEN,
         Kind.REIMAGES_SPENT,
         Kind.HEALING_OFF,
-        Kind.AUTOMATION_PAUSED,
         Kind.BLAMED,
     }
 )

@@ -33,6 +33,7 @@ from orchestrator.rules.healing import (
 NOW_S = 1_800_000_000.0
 ILL = Cause(Kind.CHECK_FAILS)
 WELL_SIZE = 9
+BLAME = Blame(Whose.HOST, "its memory is short")
 
 
 def view(name: str, **changes: Any) -> View:
@@ -142,20 +143,16 @@ def test_a_service_may_say_that_nothing_is_made_anew() -> None:
 def test_what_somebody_asked_for_and_fails_is_his() -> None:
     """No brake keeps it from being failed."""
     asked = patient(next=Next.HUMAN, asked=True)
-    assert decide(asked, ward(), Brakes(paused=Cause(Kind.AUTOMATION_PAUSED)), NOW_S) == Leave()
+    assert decide(asked, ward(), Brakes(ladder=Ladder.OFF, blame=BLAME), NOW_S) == Leave()
 
 
-@pytest.mark.parametrize("kind", ["paused", "blamed"])
 @pytest.mark.parametrize("step", [Next.RESTART, Next.REIMAGE])
-def test_nothing_is_done_while_it_is_paused_or_something_shared_is_to_blame(kind: str, step: Next) -> None:
+def test_nothing_is_done_while_something_shared_is_to_blame(step: Next) -> None:
     """It waits, and no time runs against it."""
-    blame = Blame(Whose.HOST, "its memory is short")
-    why = Cause(Kind.AUTOMATION_PAUSED) if kind == "paused" else blame.cause
-    brakes = Brakes(paused=why) if kind == "paused" else Brakes(blame=blame)
-    rung = decide(patient(next=step), ward(), brakes, NOW_S)
+    rung = decide(patient(next=step), ward(), Brakes(blame=BLAME), NOW_S)
     assert isinstance(rung, Wait)
     assert rung.holds
-    assert rung.why == why
+    assert rung.why == BLAME.cause
 
 
 @pytest.mark.parametrize("seed", range(200))
