@@ -621,7 +621,8 @@ class Simulation:
             assert after.boot >= before.boot or after.boot == 0, f"{name}: back to boot {after.boot}"
         if before.state_revision and not after.role.builds_like(before.role):  # Else it has had no turn.
             # One that was to go comes back as the last file has it; where a call is struck, between two checks.
-            asked = after.goal.wanted.generation >= after.generation or not before.goal.serve
+            again = before.phase is Phase.GONE or not before.goal.serve
+            asked = after.goal.wanted.generation >= after.generation or again
             assert after.generation > before.generation, f"{name}: another template in the same generation"
             assert asked, f"{name}: healing has changed its template"
         moved = after.phase_since_s != before.phase_since_s
