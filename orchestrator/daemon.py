@@ -253,7 +253,7 @@ def _host(
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
         before = routing.Before(layout.routing) if settings.forwarding == "auto" else None
-        network = HostNetwork(machines.connection, clock, installation, denied, before)
+        network = HostNetwork(machines.connection, clock, installation, denied, before, layout.names)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         vips = VipAddresses(settings.vip_interface, clock)
         stack.enter_context(vips.watch(bell.ring_vip))

@@ -41,12 +41,14 @@ from orchestrator.model import (
 from orchestrator.model.cause import Kind, of_error
 from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host, Store
 from orchestrator.rules.frontends import frontends_of
+from orchestrator.rules.role_names import called
 
 log = logging.getLogger(__name__)
 
 AHEAD_S = 10.0  # Who is woken goes before who is merely due, unless that one has waited so long already.
 
 _HOLDING = threading.Lock()  # Else an older set of addresses could be laid over a newer one.
+_CALLING = threading.Lock()  # The same of who is called by the name of a role.
 
 Noun = Literal["service", "operation", "instance"]
 Key = tuple[Noun, str]
@@ -69,6 +71,14 @@ def hold_vips(present: Present, host: Host) -> Held:
     return held
 
 
+def call_roles(present: Present, host: Host, name: str) -> None:
+    """Has the names of a service's roles lead to those who are ready now."""
+    with _CALLING:
+        service = present.find(Service, name)
+        if service is not None:
+            host.machine.network.call(service, called(service, present.instances_of(name).values()))
+
+
 def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float]:
     """Lays what the instances of a service share, or lifts it when the last one is gone.
 
@@ -85,6 +95,7 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]
         for first in range(0, len(events), COMMIT_PARTS_MAX):
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
+        call_roles(present, host, name)
         laid = frozenset(one.uid for one in instances)
         held = hold_vips(present, host)  # Its guards stand: nothing but its endpoints is to be had there.
         if service.vip in held.refused:
@@ -328,6 +339,14 @@ class Reconciler:
                 self.wake("instance", one.name)
         return again_s
 
+    def _call(self, service: str) -> None:
+        """As somebody has become ready or is so no more: before his next turn, in which his VM may be stopped."""
+        try:
+            call_roles(self._present, self._host, service)
+        except VmroleError as error:
+            log.warning("names of roles: %s", of_error(error))
+            self.wake("service", service)
+
     def _may_start(self, instance: Instance) -> bool:
         """Whether its next turn may start its VM: the phases in which it runs start it again when it is off."""
         here, called_for = instance.phase.traits, lifecycle.detour(instance)
@@ -363,6 +382,7 @@ class Reconciler:
         if after is None:
             self.wake("service", instance.service)
         if after is None or after.phase is not instance.phase or after.unwell_since_s != instance.unwell_since_s:
+            self._call(instance.service)
             for operation in self._present.running_operations(instance.service):
                 self.wake("operation", operation.id)
         return again_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.model import (
@@ -161,6 +161,13 @@ class Network(Protocol):
         Repeating it with other instances adds and removes what differs and disturbs nobody else. Ports of running VMs
         that are not on the network are put back. Returns what is for the ledger: what somebody else had changed, and
         which guest has begun to meet a limit of connections.
+        """
+
+    def call(self, service: Service, ready: Mapping[str, Collection[str]]) -> None:
+        """Has the name of each role lead to these DIPs, at once: `web` and `web.shop` for guests of the service, and
+        for nobody else. A role with none, or that is not among them, has no such name.
+
+        Before `lay` and after `lift` nothing is done. May be repeated; what is so already costs little.
         """
 
     def lift(self, service: Service) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from orchestrator.model import Endpoint, InstanceEndpoint, InternalEndpoint, Mode, Ports, Role
+from orchestrator.rules.role_names import taken_by
 from orchestrator.rules.sharing import taken
 from orchestrator.servicefile.endpoints import PORTS_MOST, read_input_endpoint
 from orchestrator.servicefile.fields import PORT_LAST, choice, port, port_range, words
@@ -101,6 +102,8 @@ def check_between(reader: Reader, roles: Sequence[Role]) -> None:
             if end.ports != NO_PORTS and end.ports.number < role.instances:
                 _short(reader, role, end)
         _unique_inside(reader, role)
+        if whose := taken_by(role.name, names):
+            reader.fault(f"roles.{role.name}", f"{whose}, and guests ask for roles by name", "choose another name")
         for inner in role.internal_endpoints:
             for caller in inner.callers:
                 if caller not in names:

@@ -6,6 +6,8 @@ lab's. A run outside is an error, never a skip.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +62,10 @@ def network(lab: Lab) -> Iterator[HostNetwork]:
     connection.open()
     settings = Config()
     denied = egress.denied(settings.egress_deny, settings.egress_allow)
-    yield HostNetwork(connection, SystemClock(), denied=denied)
+    names = Path(tempfile.mkdtemp(prefix="names"))  # pytest's own lets nobody but root through, and so not dnsmasq
+    names.chmod(0o711)
+    yield HostNetwork(connection, SystemClock(), denied=denied, names=names)
+    shutil.rmtree(names)
     connection.close()
 
 

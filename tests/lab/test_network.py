@@ -27,7 +27,7 @@ from orchestrator.errors import Foreign
 from orchestrator.model import Instance, Notice, Part, Service, instance_name
 from orchestrator.ports import Held
 from orchestrator.rules import addressing
-from tests.contract.suites.network import NetworkContract, make_service
+from tests.contract.suites.network import Leads, NetworkContract, make_service
 from tests.contract.suites.vips import VipsContract
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, HOST_ADDRESS, OUTSIDE_LINK
@@ -35,6 +35,7 @@ from tests.lab.stand_in import (
     ARRIVES_S,
     BROADCAST,
     StandIn,
+    addresses,
     answering_udp,
     arp,
     asks,
@@ -69,6 +70,11 @@ def vips(lab: Lab) -> Iterator[VipAddresses]:
 
 class TestHostNetwork(NetworkContract):
     """What every Network does, done by the real one."""
+
+    @pytest.fixture
+    def leads(self) -> Leads:
+        """As the service's name server says."""
+        return lambda service, role: set(addresses("", role, service.network.gateway))
 
 
 class TestVipAddresses(VipsContract):

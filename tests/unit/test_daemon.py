@@ -106,7 +106,7 @@ def test_a_strict_umask_locks_nobody_out(place: Path) -> None:
             daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(UP_S) == 0
     passable = {name for name in modes if modes[name] & 0o001 and (place / name).is_dir()}
-    for_qemu = {f"state/{name}" for name in ("images", "overlays", "storage", "consoles", "nvram")}
+    for_qemu = {f"state/{name}" for name in ("images", "overlays", "storage", "consoles", "nvram", "names")}
     assert {"state", "run", *for_qemu} <= passable
     assert [
         name for name in modes if name.startswith("state") and (place / name).is_dir() and modes[name] & 0o044

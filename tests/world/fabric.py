@@ -57,6 +57,7 @@ EFFECTS = frozenset(
         "leave",
         "reach",
         "lay",
+        "call",
         "lift",
         "hold",
         "commit",

@@ -348,6 +348,13 @@ class FakeNetwork:
         left = [name for name, machine in self._world.machines.items() if machine.instance.service == service.name]
         assert not left, f"the network of {service.name} is lifted under {left}"
         self._world.networks.pop(service.name, None)
+        self._world.called.pop(service.name, None)
+
+    def call(self, service: Service, ready: Mapping[str, Collection[str]]) -> None:
+        """See ports.Network."""
+        self._world.meet("network")
+        if service.name in self._world.networks:
+            self._world.called[service.name] = {role: frozenset(those) for role, those in ready.items() if those}
 
     def inventory(self) -> frozenset[str]:
         """See ports.Network."""

@@ -123,6 +123,7 @@ class World:
         self.doors: dict[InstanceName, frozenset[PoolName]] = {}  # that lead to it
         self.traffic: dict[InstanceName, Traffic] = {}  # what each has carried; of others nothing is counted
         self.frontends: tuple[Frontend, ...] = ()
+        self.called: dict[str, dict[str, frozenset[str]]] = {}  # service -> role -> DIPs
         self.networks: dict[str, frozenset[InstanceName]] = {}
         self.unplugged: set[InstanceName] = set()  # whose ports somebody took off the service's bridge
         self.vips: set[str] = set()  # of ours, on the host's interface
@@ -273,6 +274,6 @@ class World:
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
         on_disk = (self.overlays, self.storage, self.discs, self.identities, self.evidence)
-        leftovers = (*on_disk, self.machines, self.seats_taken, self.doors, self.networks, self.vips)
+        leftovers = (*on_disk, self.machines, self.seats_taken, self.doors, self.networks, self.called, self.vips)
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends

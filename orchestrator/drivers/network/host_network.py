@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import libvirt
 
-from orchestrator.drivers.network import host_addresses, links, network_xml, routing, tap_ports
+from orchestrator.drivers.network import host_addresses, hosts_files, links, network_xml, routing, tap_ports
 from orchestrator.drivers.network.firewall import Firewall
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
@@ -63,8 +65,11 @@ class HostNetwork:
         installation: str = "",
         denied: Sequence[str] = (),
         before: routing.Before | None = None,
+        names: Path | None = None,
     ) -> None:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other.
+
+        `names`: where files with the names of roles are, which dnsmasq's user can get to; None: roles have no names.
 
         `before`: how the host routed before it had guests, which holds on for others; None: it routes for whomever.
         """
@@ -72,6 +77,7 @@ class HostNetwork:
         self._installation = installation
         self._firewall = Firewall(clock, denied)
         self._before = before
+        self._names = names
         self._firewall.route_for_others(before is None or not before.was_off)
         self._ports = TapPorts(clock)
         self._laid: dict[str, _Laid] = {}
@@ -150,12 +156,20 @@ class HostNetwork:
             if self._before is not None:
                 self._before.end(service.name, others=not self.inventory() <= {service.name})
             self._firewall.forget(service.name)
+            if self._names is not None:
+                hosts_files.remove(self._names, service.name)
+
+    def call(self, service: Service, ready: Mapping[str, Collection[str]]) -> None:
+        """See ports.Network."""
+        if self._names is not None:
+            hosts_files.write(self._names, service, ready)
 
     def inventory(self) -> frozenset[str]:
         """See ports.Network."""
         with self._connection.use("networks") as connection:
             described = [self._describe(network) for network in connection.listAllNetworks()]
-        return frozenset(one.service for one in described if one.service) | self._firewall.services()
+        named = frozenset(hosts_files.services(self._names)) if self._names is not None else frozenset()
+        return frozenset(one.service for one in described if one.service) | self._firewall.services() | named
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
         """See ports.Network."""
@@ -253,12 +267,18 @@ class HostNetwork:
         changes = [] if network.isPersistent() else [f"undefined network {network.name()}"]
         if not _same_frame(now, wanted):
             changes.append(f"changed the definition of network {network.name()}")
-        return changes or ([""] if now.options != network_xml.OPTIONS else [])
+        return changes or ([""] if now.options != wanted.options else [])
 
     def _lay_network(self, service: Service, instances: Sequence[Instance], notices: list[Notice]) -> None:
         name, bridge = service.network.name, service.network.bridge
         reservations = [network_xml.reservation(one) for one in instances]
-        wanted = network_xml.render(service, reservations, installation=self._installation)
+        names = hosts_files.directory(self._names, service.name) if self._names is not None else None
+        if self._names is not None:
+            hosts_files.make(self._names, service.name)
+        render = functools.partial(
+            network_xml.render, service, reservations, installation=self._installation, names=names
+        )
+        wanted = render()
         with self._connection.use(f"network {name}") as connection:
             network = _find(connection, name)
             if network is not None and not _runs_as(network, network_xml.describe(wanted)):
@@ -269,9 +289,7 @@ class HostNetwork:
                 network = connection.networkDefineXML(wanted)
             elif changed := self._changes(network, network_xml.describe(wanted)):
                 now = network_xml.describe(network.XMLDesc(0))  # What runs goes on, with its guests.
-                network = connection.networkDefineXML(
-                    network_xml.render(service, reservations, instead_of=now, installation=self._installation)
-                )
+                network = connection.networkDefineXML(render(instead_of=now))
                 notices += [Notice(service.name, f"somebody {one}: as it was again") for one in changed if one]
             # libvirt would start it with the host, and switch routing on before any guard stands.
             by_libvirt = self._before is None or not self._before.was_off

@@ -8,6 +8,7 @@ What is decided here, and why:
 - Each reservation names the guest, so a name that a guest claims in its DHCP request is not believed.
 - dnsmasq goes by the card alone: the identifier that a client makes of its machine-id is the same in all copies of an
   image that somebody made by hand, and they would take each other's lease away.
+- What the host's own file of names says is not told to guests: one of them may be called as a role is.
 - The domain is local only, and plain names are not forwarded: what a service calls its instances stays on the host.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from lxml import etree
@@ -24,7 +26,7 @@ from orchestrator.model import Instance, Service, service_of
 NAMESPACE: Final = "https://vmrole.dev/network/1"  # of our metadata; a name, never fetched
 _PREFIX: Final = "vmrole"
 _DNSMASQ: Final = "http://libvirt.org/schemas/network/dnsmasq/1.0"
-OPTIONS: Final = frozenset({"dhcp-ignore-clid"})  # of dnsmasq, those that libvirt has no words for
+OPTIONS: Final = frozenset({"dhcp-ignore-clid", "no-hosts"})  # of dnsmasq, those that libvirt has no words for
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -86,8 +88,11 @@ def render(
     *,
     instead_of: Described | None = None,
     installation: str = "",
+    names: Path | None = None,
 ) -> str:
     """The libvirt network of the service, marked with whose it is.
+
+    `names`: the directory of the files with names of its roles, absolute.
 
     `instead_of` is the one of that name, if it shall be the same network.
     """
@@ -110,7 +115,7 @@ def render(
         dns.append(one._dns())
         dhcp.append(one._dhcp())
     options = etree.SubElement(root, f"{{{_DNSMASQ}}}options", nsmap={"dnsmasq": _DNSMASQ})
-    for option in sorted(OPTIONS):
+    for option in sorted(OPTIONS | ({f"hostsdir={names}"} if names else set())):
         etree.SubElement(options, f"{{{_DNSMASQ}}}option", {"value": option})
     return etree.tostring(root, pretty_print=True, encoding="unicode")
 

@@ -10,6 +10,7 @@ by a dot, and that is asserted here once more.
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
+    STATE/names/SERVICE/ROLE                whom the name of a role leads to, for dnsmasq
     STATE/identity/NAME/                    SSH host keys that an instance keeps, mode 0600; survive reimage
     STATE/nvram/NAME/GENERATION.fd          variables of UEFI, one file per generation
     STATE/consoles/NAME.log                 bounded by virtlogd
@@ -76,9 +77,16 @@ class Layout:
         return self.state / "consoles"
 
     @property
+    def names(self) -> Path:
+        """Directory with one directory of names of roles per service."""
+        return self.state / "names"
+
+    @property
     def to_pass_through(self) -> tuple[Path, ...]:
-        """Directories through which QEMU gets to files of its own, and that nobody else need list; mode 0711."""
-        return (self.images, self.overlays, self.storage, self.consoles, self.nvrams)
+        """Directories through which QEMU and dnsmasq get to files of their own, and that nobody else need list; mode
+        0711.
+        """
+        return (self.images, self.overlays, self.storage, self.consoles, self.nvrams, self.names)
 
     @property
     def nvrams(self) -> Path:

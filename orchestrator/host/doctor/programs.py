@@ -29,7 +29,7 @@ from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, Verdict, existing, fail, ok, warn
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName
 
-_QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 81)
+_QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 89)
 _LIBVIRT_S = 10.0  # opening a connection to a libvirtd that is stopped has no end of its own
 _VIRTLOGD: Final = Path("/run/libvirt/virtlogd-sock")
 _THROW_AWAY_NAMESPACE = ("unshare", "--net", "--")

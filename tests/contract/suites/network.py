@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from orchestrator.errors import Busy
 from orchestrator.model import Endpoint, Instance, Os, Role, Service, ServiceSpec, instance_name
 from orchestrator.ports import Network
 from orchestrator.rules import addressing
+from tests.world.endpoints import patiently
 from tests.world.instances import instance_of
 
+Leads = Callable[[Service, str], set[str]]
 POOL = "10.90.0.0/16"
 
 
@@ -30,8 +33,36 @@ def make_service(
     return service, made
 
 
+def _lead(leads: Leads, service: Service, ready: set[str]) -> None:
+    """Busy while the name of its role leads elsewhere."""
+    if (there := leads(service, "web")) != ready:
+        raise Busy(f"web leads to {there}")
+
+
 class NetworkContract:
-    """Subclasses give the fixture `network`."""
+    """Subclasses give the fixtures `network` and `leads`: whom a role's name leads to in a service."""
+
+    def test_a_role_s_name_leads_to_those_told_last(self, network: Network, leads: Leads) -> None:
+        """To one, to several, to others, to nobody; a service's own alone; laying it again changes nothing."""
+        shop, instances = make_service("shop", "", 2)
+        blog, _ = make_service("blog", "", 0, [shop])
+        one, other = (instance.nic.address for instance in instances)
+        network.call(shop, {"web": {one}})
+        network.lay(shop, instances)
+        network.lay(blog, [])
+        assert leads(shop, "web") == set(), "called before there was a network"
+        for ready in ({one}, {one, other}, {other}, set[str](), {one}):
+            for _ in range(2):
+                network.call(shop, {"web": ready})
+                network.lay(shop, instances)
+            patiently(lambda ready=ready: _lead(leads, shop, ready))  # type: ignore[misc]
+            assert leads(blog, "web") == set()
+        network.call(shop, {})
+        patiently(lambda: _lead(leads, shop, set()))
+        for service in (shop, blog):
+            network.lift(service)
+            network.call(service, {"web": {one}})
+        assert network.inventory() == frozenset()
 
     def test_nothing_laid(self, network: Network) -> None:
         """Lifting what was never laid is fine, and nothing is there."""

@@ -506,3 +506,16 @@ def test_networks_of_ipv6_alone_let_nobody_to_a_vip_of_ipv4() -> None:
         "{port: 80}", "{port: 80, allow: [2001:db8::/32]}"
     )
     assert [one.key for one in problems(source)] == ["roles.web.endpoints.http.allow"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("web-0", "instance 0 of role web is called so"), ("localhost", "each machine calls itself so")],
+)
+def test_no_role_is_called_as_somebody_else_is(name: str, told: str) -> None:
+    """Guests ask for roles by name: with the line of the role, and one whose name is only like it is fine."""
+    file = "service: lab\nroles:\n  web: {{image: micro}}\n  {}: {{image: micro}}\n"
+    (fault,) = problems(file.format(name))
+    assert (fault.key, fault.line) == (f"roles.{name}", 4)
+    assert told in fault.message
+    assert servicefile.parse(file.format("web-a"), find).roles

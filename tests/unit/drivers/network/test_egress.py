@@ -6,7 +6,7 @@ import ipaddress
 from ipaddress import IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.drivers.network.egress import LINK_LOCAL, denied, is_denied
@@ -40,6 +40,7 @@ _NETWORKS = st.lists(
 )
 
 
+@settings(deadline=None)  # Others have the processors, too.
 @given(deny=_NETWORKS, allow=_NETWORKS, address=st.integers(0, 2**32 - 1))
 def test_any_lists_do_as_they_say(deny: list[str], allow: list[str], address: int) -> None:
     """The networks lie apart, and an address is in one of them when the longest that holds it is no exception."""

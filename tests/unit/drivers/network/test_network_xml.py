@@ -30,6 +30,7 @@ GOLDEN = """\
   </ip>
   <dnsmasq:options xmlns:dnsmasq="http://libvirt.org/schemas/network/dnsmasq/1.0">
     <dnsmasq:option value="dhcp-ignore-clid"/>
+    <dnsmasq:option value="no-hosts"/>
   </dnsmasq:options>
 </network>
 """
