@@ -14,9 +14,9 @@ from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
-from orchestrator.drivers.tools.agent_channel import AgentChannel
+from orchestrator.drivers.tools.agent_channel import AT_ONCE, AgentChannel
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.drivers.tools.libvirt_connection import AGENT_CONNECTED, LibvirtConnection
+from orchestrator.drivers.tools.libvirt_connection import AGENT_CONNECTED, LibvirtConnection, close_all, open_all
 from orchestrator.model import InstanceName
 from orchestrator.ports import Clock
 
@@ -67,12 +67,10 @@ def _opened(
         wake(InstanceName(name), why)
 
     connection = LibvirtConnection(uri, happened, clock)
-    # Agents get a connection of their own: libvirtd serves five requests of a client at a time, and three agents that
-    # hang would keep every look at a healthy VM waiting.
-    for_agents = LibvirtConnection(uri, None, clock)
+    # Agents get connections of their own, or those that hang would keep every look at a healthy VM waiting.
+    for_agents = [LibvirtConnection(uri, None, clock) for _ in range(AT_ONCE)]
     channel = AgentChannel(for_agents, clock)
-    connection.open()
-    for_agents.open()
+    open_all([connection, *for_agents])
     try:
         guest = LibvirtGuest(channel, monitors, transcript, clock)
         evidence = Evidence(layout, transcript, guest.logs)
@@ -84,6 +82,5 @@ def _opened(
             evidence=evidence,
         )
     finally:
-        for_agents.close()
-        connection.close()
+        close_all([connection, *for_agents])
         monitors.close()

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import vmrole_images
 
+from orchestrator.model import InstanceName
 from tests.bench import answers, growth, paths
 from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
+from tests.bench.hung_agents import HUNG, delays_ms
 from tests.bench.mended import mended_s
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
@@ -168,6 +170,14 @@ class Bench:
         self.delete()
         return {"idle_cpu_percent": ("%", 1.0, shares), "daemon_rss_mib": ("MiB", 120.0, [memory])}
 
+    def hung_agents(self) -> dict[str, Samples]:
+        """Three agents that never answer delay no call about a healthy VM."""
+        self.apply(1 + HUNG)
+        healthy, *hung = (InstanceName(f"web-{index}.bench") for index in range(1 + HUNG))
+        found = delays_ms(self.lab, str(self.daemon.socket), healthy, hung)
+        self.delete()
+        return found
+
     def cli_get_ratio(self) -> Samples:
         """`vmrole get instances` as a whole process against `python3 -c pass`, pair by pair."""
         self.apply(3)
@@ -249,7 +259,12 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "answers_per_s": lambda: ("1/s", 100.0, answers.answers_per_s()),
         "validate_file_ms": lambda: ("ms", 30.0, answers.validate_file_ms()),
     }
-    several = {"idle": bench.idle, "lost_requests": bench.lost_requests, **paths.MEASURES}
+    several = {
+        "idle": bench.idle,
+        "lost_requests": bench.lost_requests,
+        "hung_agents": bench.hung_agents,
+        **paths.MEASURES,
+    }
     for name, take in one.items():
         if not names or name in names:
             print(f"{name} ...", flush=True)

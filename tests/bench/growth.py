@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
+import signal
 import socket
 import statistics
 import subprocess
@@ -103,6 +105,29 @@ class Fleet:
         self._process.stdin.flush()
         account: dict[str, Any] = json.loads(self._process.stdout.readline())
         return account
+
+    def haproxy_s(self) -> float:
+        """Processor time of its HAProxy."""
+        return sum(cpu_s(pid) for pid, word in self._processes() if word == "haproxy")
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """The daemon stands still meanwhile."""
+        daemons = [pid for pid, word in self._processes() if word.startswith("python")]
+        for pid in daemons:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in daemons:
+                os.kill(pid, signal.SIGCONT)
+
+    def _processes(self) -> Iterator[tuple[int, str]]:
+        """Its processes, and what program each runs."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and str(self.place).encode() in (entry / "cmdline").read_bytes():
+                    yield int(entry.name), (entry / "exe").readlink().name
 
     def settle(self) -> None:
         """Waits until each instance has been looked at since the start."""
@@ -265,6 +290,37 @@ def balanced(size: int = 1_000, rounds: int = 3) -> dict[str, Samples]:
     return {at("idle_cpu_percent_behind_haproxy", size): ("%", 2.0, shares)}
 
 
+def crowded(size: int = 10_000, rounds: int = 3) -> dict[str, Samples]:
+    """HAProxy with so many, and its own checks: what our watching takes of the daemon, and what it adds to HAProxy's.
+
+    The least that HAProxy takes is measured while the daemon stands still; what our probers take, who ask each member
+    as well, is no part of watching, and is in the whole of the daemon, which has no limit here.
+    """
+    taken: dict[str, list[float]] = {"watch": [], "added": [], "floor": [], "daemon": []}
+    with Fleet(size, speed=1.0, haproxy=True) as whole:
+        whole.settle()
+        whole.until(lambda: all(one["standing"] == "up" for one in whole.client.instances(seats=True)), every_s=10.0)
+        time.sleep(IDLE_S / 2)
+        for _ in range(rounds):
+            before, began_s, haproxy_s = whole.account(), time.monotonic(), whole.haproxy_s()
+            time.sleep(IDLE_S)
+            after, lasted_s, busy_s = whole.account(), time.monotonic() - began_s, whole.haproxy_s() - haproxy_s
+            with whole.still():
+                began_s, haproxy_s = time.monotonic(), whole.haproxy_s()
+                time.sleep(IDLE_S / 2)
+                floor = (whole.haproxy_s() - haproxy_s) / (time.monotonic() - began_s) * 100
+            taken["watch"].append((after["watch_s"] - before["watch_s"]) / lasted_s * 100)
+            taken["daemon"].append((after["cpu_s"] - before["cpu_s"]) / lasted_s * 100)
+            taken["floor"].append(floor)
+            taken["added"].append(busy_s / lasted_s * 100 - floor)
+    return {
+        at("haproxy_watch_percent", size): ("%", 2.0, taken["watch"]),
+        at("haproxy_watched_percent", size): ("%", 2.0, taken["added"]),
+        at("haproxy_checks_percent", size): ("%", None, taken["floor"]),
+        at("daemon_behind_haproxy_percent", size): ("%", None, taken["daemon"]),
+    }
+
+
 def starts(sizes: Sequence[int] = SIZES, times: int = 3) -> dict[str, Samples]:
     """Processor time of the daemon until it has answered its first request, against that with the fewest.
 
@@ -377,6 +433,12 @@ def ask(whole: Fleet, words: list[str]) -> float:
     return float((client_s + served_s) / nothing_s)
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time of a process that lives."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def children_s(argv: list[str]) -> float:
     """Processor time of a process that is waited for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -389,6 +451,7 @@ MEASURES: dict[str, Callable[[], dict[str, Samples]]] = {
     "growth.turns": turns,
     "growth.rest": rest,
     "growth.balanced": balanced,
+    "growth.crowded": crowded,
     "growth.starts": starts,
     "growth.watches": watches,
     "growth.asks": asks,

@@ -156,6 +156,14 @@ def rss_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
+def thread_s(name: str) -> float:
+    """Processor time of the threads of this name."""
+    clocks = [
+        time.pthread_getcpuclockid(one.ident) for one in threading.enumerate() if one.name == name and one.ident
+    ]
+    return sum(map(time.clock_gettime, clocks))
+
+
 def real_balancer(place: Path, reconciler: list[Reconciler], stack: contextlib.ExitStack) -> ports.Balancer:
     """HAProxy and the kernel's, each with its prober, as the daemon has them; they wake the loop as soon as it is."""
     clock = SystemClock()
@@ -224,6 +232,7 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
         account = {
             "cpu_s": cpu_s,
             "imports_s": imports_s,
+            "watch_s": thread_s("haproxy"),
             "turns_s": sum(cost for _, cost in costs),
             "own_s": sum(
                 cost

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import libvirt
 
@@ -53,14 +53,29 @@ class LibvirtConnection:
 
     def open(self) -> None:
         """Begins to keep a connection, and waits a while for the first one."""
-        self._keeper.start()
-        self._ready.within(FIRST_S)
+        open_all([self])
 
     def close(self) -> None:
         """Ends the connection; later calls raise Unreachable."""
+        close_all([self])
+
+    def begin(self) -> None:
+        """Begins to keep a connection, without waiting for it."""
+        self._keeper.start()
+
+    def is_ready_within(self, seconds: float) -> bool:
+        """Whether there was a connection; waits so long for the first one."""
+        return self._ready.within(seconds)
+
+    def end(self) -> None:
+        """Begins to end the connection."""
         self._closed.set()
         self._lost.set()
+
+    def has_ended(self) -> bool:
+        """Whether it has ended; waits a while for that."""
         self._keeper.join(RETRY_S * 4)  # It may be inside an open that has no end; it is a daemon thread.
+        return not self._keeper.is_alive()
 
     @contextlib.contextmanager
     def use(self, what: str) -> Iterator[libvirt.virConnect]:
@@ -211,3 +226,17 @@ def _run_events() -> None:
 def _events_for_ever() -> None:
     while True:
         libvirt.virEventRunDefaultImpl()
+
+
+def open_all(connections: Sequence[LibvirtConnection]) -> None:
+    """Opens them together; waits for a libvirtd that is away as long as one of them would."""
+    for each in connections:
+        each.begin()
+    all(each.is_ready_within(FIRST_S) for each in connections)
+
+
+def close_all(connections: Sequence[LibvirtConnection]) -> None:
+    """Ends them together."""
+    for each in connections:
+        each.end()
+    all(each.has_ended() for each in connections)

@@ -83,7 +83,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=False, shapes_traffic=True)
         hypervisor = LibvirtHypervisor(
             connection,
-            AgentChannel(connection, SystemClock()),
+            AgentChannel([connection], SystemClock()),
             monitors,
             Evidence(layout, Transcript(SystemClock()), lambda _: {}),
             layout,

@@ -36,7 +36,7 @@ def hypervisor(tmp_path: Path) -> Iterator[LibvirtHypervisor]:
         machine = MachineType(accelerator=Accelerator.TCG, installation="ours")
         evidence = Evidence(layout, Transcript(SystemClock()), lambda _: {})
         yield LibvirtHypervisor(
-            connection, AgentChannel(connection, SystemClock()), monitors, evidence, layout, machine, lambda _: None
+            connection, AgentChannel([connection], SystemClock()), monitors, evidence, layout, machine, lambda _: None
         )
         monitors.close()
 

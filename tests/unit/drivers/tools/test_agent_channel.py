@@ -46,10 +46,18 @@ class Domain:
 class Connection:
     """A connection to a libvirtd that lives."""
 
+    def __init__(self) -> None:
+        self._is_used = False
+
     @contextlib.contextmanager
     def use(self, what: str) -> Iterator[Connection]:
-        """As LibvirtConnection.use."""
-        yield self
+        """As LibvirtConnection.use, for one at a time: whoever shares it waits for one that hangs."""
+        assert not self._is_used, "two questions share a connection"
+        self._is_used = True
+        try:
+            yield self
+        finally:
+            self._is_used = False
 
     def lookupByName(self, name: str) -> Domain:  # noqa: N802 - libvirt's name
         """Every domain exists."""
@@ -76,7 +84,7 @@ def clock() -> HurriedClock:
 @pytest.fixture
 def channel(clock: HurriedClock) -> AgentChannel:
     """A channel to agents whose replies a test gives by `replies`."""
-    return AgentChannel(Connection(), clock)  # type: ignore[arg-type]
+    return AgentChannel([Connection() for _ in range(agent_channel.AT_ONCE)], clock)  # type: ignore[misc]
 
 
 @pytest.fixture
