@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -139,6 +140,8 @@ def _admitted(scope: Scope, caller: Caller | None) -> Caller:
         raise Denied(f"{caller.party} may not use this daemon", hint=at_socket)
     if caller.uid is None and rights.is_local(scope["method"], scope["path"]):
         raise Denied("this is done on the host itself", hint="go there, and use the daemon's socket")
+    if caller.uid not in (0, os.geteuid()) and rights.is_of_the_owner(scope["method"], scope["path"]):
+        raise Denied("this is for root of the daemon's host alone", hint="sudo, on that host")
     needed = rights.needed(scope["method"], scope["path"])
     if caller.right.holds(needed):
         return caller

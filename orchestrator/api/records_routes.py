@@ -53,7 +53,7 @@ def records_routes(backup: Callable[[], BinaryIO], restores: Restores) -> APIRou
 
         One that is damaged or of a newer vmrole is refused, and changes nothing. With the answer it is on disk, and
         will be restored whatever happens to the daemon; VMs and VIPs go on meanwhile. Then GET /v1/restore tells how
-        it ended. By the host's own socket alone.
+        it ended. By root alone, at the host's own socket.
         """
         said(request, "restore")
         length = request.headers.get("content-length", "")

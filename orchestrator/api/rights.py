@@ -68,9 +68,11 @@ NEEDS: Final[Mapping[str, Right]] = {
     "POST /v1/tokens": Right.ADMIN,
     "DELETE /v1/tokens/*": Right.ADMIN,
 }
-# Of nobody from the network, whatever his right: a token that was stolen could make another that outlives it, and
-# restored records have no token, so that who restored them could not even ask how that ended.
-LOCAL: Final = ("POST /v1/tokens", "POST /v1/restore")
+# Of nobody from the network, whatever his right: a token that was stolen could make another that outlives it.
+LOCAL: Final = ("POST /v1/tokens",)
+# Of the owner of the records alone, who could put them in their place by hand as well: a record is believed, and one
+# that somebody else has written could have a file of the host given to a guest.
+OF_THE_OWNER: Final = ("POST /v1/restore",)
 
 
 def needed(method: str, path: str) -> Right:
@@ -83,6 +85,11 @@ def needed(method: str, path: str) -> Right:
 def is_local(method: str, path: str) -> bool:
     """Whether a request may come by the host's own socket alone."""
     return any(_means(line, method, path) for line in LOCAL)
+
+
+def is_of_the_owner(method: str, path: str) -> bool:
+    """Whether a request is for root, or for the user that the daemon runs as, and for nobody else."""
+    return any(_means(line, method, path) for line in OF_THE_OWNER)
 
 
 def _means(line: str, method: str, path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import io
 import logging
 import os
 import socket
@@ -142,6 +143,20 @@ def test_a_peer_that_is_not_admitted_is_refused_and_changes_nothing(tmp_path: Pa
         with pytest.raises(Denied):
             daemon.client().health()
         assert daemon.control.services() == []
+
+
+def test_records_are_restored_by_root_alone(tmp_path: Path) -> None:
+    """A record is believed: one of somebody else's could have any file of the host given to a guest."""
+
+    class Member(Admission):
+        def caller(self, peer: Peer) -> Caller:
+            return Caller(party="uid 54321", whence=f"pid {peer.pid}", right=Right.ADMIN, uid=54321)
+
+    with Daemon(tmp_path, admission=Member()) as daemon:
+        assert daemon.client().services() == []
+        with pytest.raises(Denied, match="root"):
+            daemon.client().restore(io.BytesIO(b"x"), 1)
+        assert daemon.client().last_restore()["state"] == "none"
 
 
 def test_who_may_look_sees_no_console_and_changes_nothing(tmp_path: Path) -> None:
