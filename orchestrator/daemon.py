@@ -144,7 +144,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             host := stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store))),
             present=present,
             workers=settings.workers,
-            goes_back=lambda service, revision: control.undo(service, to=revision),
+            goes_back=lambda service, to, at: control.undo(service, to=to, expected=at),
             budget=_budget(settings),
         )
         control = Control(

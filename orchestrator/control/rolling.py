@@ -98,10 +98,10 @@ class Rolling(Queries, abc.ABC):
         if running is None:
             raise Conflict(f"no rollout of service {service} is running", hint=hint)
         course = course_of(running, self._present)
-        operation, instances = running.operation, self._present.instances_of(service)
+        operation, instances = running.operation, self._present.instances_of(running.service)
         name, let_go = rules.release(operation, instances, course, self._clock.now_s())
         told = f"{name} of the rollout to revision {running.to_revision} may go"
-        event = Event(at_s=self._clock.now_s(), subject=service, message=told)
+        event = Event(at_s=self._clock.now_s(), subject=running.service, message=told)
         after = running.at(let_go)
         with self._waking("operation", running.id):
             revision = self._present.commit([records.put(after)], [event])

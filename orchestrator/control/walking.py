@@ -28,7 +28,7 @@ from orchestrator.rules.standing import Course
 
 AUDIT_S = 60.0  # How often what nobody tells of is looked at: a service's network and endpoints, an operation.
 
-GoesBack = Callable[[str, int], object]
+GoesBack = Callable[[str, int, int], object]  # a service's address, back to which, and at which it is
 """Takes a service back to a revision of its file, and with that ends the rollout that runs; see `Control.undo`."""
 
 
@@ -106,7 +106,7 @@ def _go_back(present: Present, host: Host, broken: Rollout, goes_back: GoesBack 
     service = present.find(Service, broken.service)
     if goes_back is not None and service is not None:
         try:
-            goes_back(service.address, broken.from_revision)
+            goes_back(service.address, broken.from_revision, service.revision)  # No swap may come in between.
         except StaleRevision:
             return 0.0
         except (Conflict, NotFound, InvalidInput) as error:

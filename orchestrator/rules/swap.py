@@ -85,7 +85,15 @@ def _ports(spec: ServiceSpec) -> dict[tuple[int, str], Carrier]:
 
 
 def _named(ports: Collection[tuple[int, str]]) -> str:
-    return ", ".join(f"{port}/{protocol}" for port, protocol in sorted(ports))
+    """Those that follow one another as one."""
+    runs: list[tuple[int, int, str]] = []
+    for protocol, port in sorted((protocol, port) for port, protocol in ports):
+        first, last, of = runs[-1] if runs else (0, 0, "")
+        if of == protocol and port == last + 1:
+            runs[-1] = first, port, protocol
+        else:
+            runs.append((port, port, protocol))
+    return ", ".join(f"{first}/{of}" if first == last else f"{first}-{last}/{of}" for first, last, of in sorted(runs))
 
 
 def check_alike(spec: ServiceSpec, other: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import os
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 
 from orchestrator.control import loop, turns, verify
 from orchestrator.drivers.fake.parts import FakeBalancer
-from orchestrator.model import Phase
+from orchestrator.model import Frontend, Phase, Slot
+from orchestrator.rules import swap
 from orchestrator.steps import phases
 from tests.trouble.simulate import attempt, main, replay
 from tests.world.simulation import Simulation
@@ -54,6 +56,7 @@ def course(seed: int) -> str:
 def test_a_seed_is_a_life() -> None:
     """The same seed makes the same life, step by step: else a failure could not be seen again."""
     assert course(7) == course(7)
+    assert course(8) == course(8)  # with a staging slot
 
 
 def test_a_seed_is_a_life_in_another_process() -> None:
@@ -148,6 +151,81 @@ def test_a_daemon_that_breaks_a_promise_is_caught(monkeypatch: pytest.MonkeyPatc
     caught = next((fault for fault in faults if fault), "")
     assert "AssertionError" in caught
     assert "the last steps" in caught
+
+
+def _swaps_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        swap, "exchanged", lambda there: [dataclasses.replace(one, slot=Slot.PRODUCTION) for one in there]
+    )
+
+
+def _leads_to_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = FakeBalancer.shape
+
+    def adding(balancer: Any, frontends: Any) -> None:
+        before = balancer._world.frontends
+        moved = {one.vip for one in before if one.vip and replaced(one, "") in frontends}
+        shape(balancer, [*frontends, *(one for one in before if one.vip in moved and one not in frontends)])
+
+    monkeypatch.setattr(FakeBalancer, "shape", adding)
+
+
+def _swaps_by_taking_away_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = FakeBalancer.shape
+
+    def taking(balancer: Any, frontends: Any) -> None:
+        before = balancer._world.frontends
+        if moved := {one.vip for one in before if one.vip and replaced(one, "") in frontends}:
+            frontends = [replaced(one, "") if one.vip in moved else one for one in frontends]
+        shape(balancer, frontends)
+
+    monkeypatch.setattr(FakeBalancer, "shape", taking)
+
+
+def _swaps_with_members_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = FakeBalancer.shape
+
+    def taking(balancer: Any, frontends: Any) -> None:
+        if any(one.vip and replaced(one, "") in frontends for one in balancer._world.frontends):
+            balancer._world.seats_taken.clear()
+        shape(balancer, frontends)
+
+    monkeypatch.setattr(FakeBalancer, "shape", taking)
+
+
+def replaced(frontend: Frontend, vip: str) -> Frontend:
+    """The same at another address."""
+    return dataclasses.replace(frontend, vip=vip)
+
+
+@pytest.mark.parametrize(
+    ("daemon", "words"),
+    [
+        (_swaps_one_alone, "two deployments are in production"),
+        (_leads_to_both, "leads to both deployments"),
+        (_swaps_by_taking_away_first, "leads nowhere in between"),
+        (_swaps_with_members_out, "a swap has taken members out"),
+    ],
+    ids=lambda daemon: getattr(daemon, "__name__", "").strip("_"),
+)
+def test_a_swap_that_clients_would_notice_is_caught(monkeypatch: pytest.MonkeyPatch, daemon: Any, words: str) -> None:
+    """By one of the first lives with a staging slot, and as what it is."""
+    daemon(monkeypatch)
+    faults = (attempt(seed)[1] for seed in staged(CAUGHT_WITHIN))
+    assert words in next((fault for fault in faults if words in fault), "")
+
+
+def test_lives_with_a_staging_slot_have_swaps() -> None:
+    """The front follows them, in more than one life."""
+    lives = [Simulation(seed) for seed in staged(CAUGHT_WITHIN)]
+    for life in lives:
+        life.run()
+    assert sum(life.swaps.seen > 0 for life in lives) > 1
+
+
+def staged(number: int) -> Iterator[int]:
+    """So many of the first seeds whose lives have a staging slot."""
+    return itertools.islice((seed for seed in itertools.count() if Simulation(seed).staged), number)
 
 
 def test_many_seeds_are_told_with_their_replay(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,7 @@ from orchestrator.model import (
     Service,
     ServiceSpec,
     Setup,
+    Slot,
     Upgrade,
     Verb,
     Walking,
@@ -57,6 +58,7 @@ from orchestrator.ports import Store
 from tests.world.fabric import Died, Troubled, troubled, web_role
 from tests.world.images import DIGEST, MICRO
 from tests.world.instances import instance_of
+from tests.world.simulated_slots import Swaps, production_of
 
 HAPPENINGS = 0.12  # so often, where time might pass
 REPAIRS = 0.1  # so often, of the requests
@@ -66,6 +68,8 @@ SETTLED_WITHIN = 20  # times that somebody takes up what waits for him
 STEPS = 500  # of trouble in one life: turns, requests, faults
 CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
 SERVICE = "shop"
+SLOTS = 0.6  # so often, of the requests in a life with a staging slot
+STAGED_OF = 3  # every so many seeds; the others are the lives that they were
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
 _PORTS = ("disks", "media", "evidence", "balancer", "doors", "vips", "network")
@@ -202,7 +206,10 @@ class Simulation:
         self.store.commit([records.put(MICRO)])
         self._reader = Present(self.store)  # outlives every daemon
         self.steps: deque[str] = deque(maxlen=40)
-        self.wanted: ServiceSpec | None = None  # what was accepted last; None: nothing, or its end
+        self.wanted: dict[str, ServiceSpec] = {}  # what was accepted last, by deployment; not what shall end
+        self.staged = seed % STAGED_OF == STAGED_OF - 1
+        self._staging_vip = "203.0.113.11" if self.staged and seed % 2 else ""
+        self.swaps = Swaps()
         self._asked: Callable[[], None] | None = None  # a request that got no answer: it is sent again
         self._calm = False
         self._inside = False  # a request is under way
@@ -333,6 +340,9 @@ class Simulation:
         if self._asked is not None:
             self._ask_again()
             return
+        if self.staged and self.chance.random() < SLOTS:
+            self._request_of_slots()
+            return
         if self.chance.random() < REPAIRS:
             self._step("verify --repair", self._repair)
             return
@@ -355,6 +365,8 @@ class Simulation:
     def _spec(self) -> ServiceSpec:
         chance = self.chance
         names = chance.sample(["web", "db"], chance.randint(1, ROLES_MAX))
+        if self.staged and "web" not in names:  # Else there would be few swaps that nobody refuses.
+            names.append("web")
         roles = []
         for name in sorted(names):
             role: Role = web_role(
@@ -366,10 +378,16 @@ class Simulation:
             )
             if name != "web":
                 role = dataclasses.replace(role, endpoints=())
-            if not role.user_data.endswith("1\n"):
+            if self.staged or not role.user_data.endswith("1\n"):
                 role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))
             roles.append(role)
-        return ServiceSpec(name=SERVICE, vip="203.0.113.10", roles=tuple(roles), upgrade=self._upgrade())
+        return ServiceSpec(
+            name=SERVICE,
+            vip="203.0.113.10",
+            staging_vip=self._staging_vip,
+            roles=tuple(roles),
+            upgrade=self._upgrade(),
+        )
 
     def _upgrade(self) -> Upgrade:
         """How what comes is rolled out; half of the time as ever."""
@@ -389,18 +407,61 @@ class Simulation:
             canary=chance.choice([0, 0, 1]),
         )
 
-    def _apply(self, spec: ServiceSpec) -> None:
+    def _request_of_slots(self) -> None:
+        """What is asked for of staging, or of both."""
+        chance = self.chance
+        match chance.choice(["apply", "apply", "swap", "swap", "swap", "force", "force", "act", "roll", "delete"]):
+            case "apply":
+                spec = self._spec()
+                roles = ", ".join(f"{role.instances} {role.name} as {role.user_data[-2]}" for role in spec.roles)
+                self._step(f"apply to staging: {roles}", lambda: self._apply(spec, Slot.STAGING))
+            case "swap":
+                self._step("swap", lambda: self._swap(force=False))
+            case "force":
+                self._step("swap --force", lambda: self._swap(force=True))
+            case "act":
+                subjects = ["shop@staging", "web.shop@staging", "web-0.shop--b", "db-0.shop--b"]
+                self._act_on(chance.choice(subjects))
+            case "roll":
+                self._roll(f"{SERVICE}@staging")
+            case _:
+                address = chance.choice([f"{SERVICE}@{slot}" for slot in Slot])
+                if chance.random() < 0.3:
+                    self._step(f"delete {address}", lambda: self._remove(address))
+
+    def _swap(self, *, force: bool) -> None:
+        """Whoever gets no answer looks before he asks again."""
+        before = production_of(self._services())
+
         def ask() -> None:
-            self.control.apply_spec(spec)
-            self.wanted = spec
+            if production_of(self._services()) == before:
+                self.control.swap(SERVICE, force=force)
+            assert production_of(self._services()) != before, "a swap was answered and has not been"
 
         self._ask(ask)
 
-    def _remove(self) -> None:
+    def _services(self) -> list[Service]:
+        """As they lie in the store."""
+        return self._reader.all(Service)
+
+    def _apply(self, spec: ServiceSpec, slot: Slot = Slot.PRODUCTION) -> None:
+        def ask() -> None:
+            applied = self.control.apply_spec(spec, slot=slot)
+            assert applied.service is not None
+            self.wanted[applied.service.name] = spec
+
+        self._ask(ask)
+
+    def _remove(self, address: str = SERVICE) -> None:
+        """All that the service has, or what is in one slot."""
+        slots = [slot for slot in Slot if address in (SERVICE, f"{SERVICE}@{slot}")]
+        going = [one.name for one in self._services() if one.slot in slots]
+
         def ask() -> None:
             with contextlib.suppress(NotFound):
-                self.control.remove(SERVICE)
-            self.wanted = None
+                self.control.remove(address)
+            for name in going:
+                self.wanted.pop(name, None)
 
         self._ask(ask)
 
@@ -415,36 +476,39 @@ class Simulation:
             removed = verify.repair(self._host, strays, recorded)
             self.steps.extend(f"  removed: {one.code} {one.subject}" for one in removed)
 
-    def _roll(self) -> None:
+    def _roll(self, address: str = SERVICE) -> None:
         """Back to some revision, a pause, or on with it."""
         if self.chance.random() < 0.5:
             to = self.chance.choice([None, None, *range(1, 6)])
-            self._step(f"undo to {to or 'the one before'}", lambda: self._undo(to))
+            self._step(f"undo of {address} to {to or 'the one before'}", lambda: self._undo(address, to))
             return
         verb = self.chance.choice(["pause", "resume", "next_domain"])
-        self._step(f"{verb} the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(SERVICE)))
+        words = f"{verb} the rollout of {address}"
+        self._step(words, lambda: self._ask(lambda: getattr(self.control, verb)(address)))
 
-    def _goes_back(self, service: str, revision: int) -> None:
+    def _goes_back(self, address: str, revision: int, at: int) -> None:
         """A rollout does, by itself; what is wanted is what the service is then."""
         inside, self._inside = self._inside, True
         try:
-            self.control.undo(service, to=revision)
+            self.control.undo(address, to=revision, expected=at)
         finally:  # Also when the answer is lost: it asks no second time where it was done.
             self._inside = inside
-            known = self._reader.find(Service, service)
+            known = next((one for one in self._services() if one.address == address), None)
             if known is not None and not known.removing:
-                self.wanted = known.spec
+                self.wanted[known.name] = known.spec
 
-    def _undo(self, to: int | None) -> None:
+    def _undo(self, address: str, to: int | None) -> None:
         def ask() -> None:
-            applied = self.control.undo(SERVICE, to=to)
+            applied = self.control.undo(address, to=to)
             assert applied.service is not None
-            self.wanted = applied.service.spec
+            self.wanted[applied.service.name] = applied.service.spec
 
         self._ask(ask)
 
     def _act(self) -> None:
-        subject = self.chance.choice(["shop", "web.shop", "web-0.shop", "web-1.shop", "db.shop", "db-0.shop"])
+        self._act_on(self.chance.choice(["shop", "web.shop", "web-0.shop", "web-1.shop", "db.shop", "db-0.shop"]))
+
+    def _act_on(self, subject: str) -> None:
         verb, together = self.chance.choice(list(Verb)), self.chance.choice([1, 1, 2])
         self._step(
             f"{verb} {subject}, {together} together",
@@ -565,6 +629,7 @@ class Simulation:
 
     def _restart_host(self) -> None:
         self.world.restart_host()
+        self.swaps.forget()
         self.neighbours.come_back()
         raise Died
 
@@ -604,6 +669,7 @@ class Simulation:
         seats = [seat.address for seat in self.world.seats_taken.values()]
         assert len(set(seats)) == len(seats), "two members have one address"
         assert self.world.images == {DIGEST}, "an image has gone"
+        self.swaps.check(self._services(), self.world.frontends, self.world.seats_taken.keys())
         for name, after in now.items():
             before = self._before.get(name)
             if before is not None and before is not after and before.uid == after.uid:
@@ -658,8 +724,10 @@ class Simulation:
                 self._go_on(waits)
                 continue
             stale = any(one.stale for one in self._known().values())
-            if stale and not failed and not halted and self.wanted is not None:
-                self._step("apply again", lambda: self._apply(cast("ServiceSpec", self.wanted)))
+            if stale and not failed and not halted:
+                for one in [one for one in self._services() if one.name in self.wanted]:
+                    again = functools.partial(self._apply, self.wanted[one.name], one.slot)
+                    self._step(f"apply again to {one.slot}", again)
             if not failed and not halted and not stale:
                 return
         raise AssertionError(f"something fails again and again: {self._told()}")
@@ -684,7 +752,9 @@ class Simulation:
     def _go_on(self, waiting: Operation) -> None:
         """As it asks for."""
         verb = "next_domain" if waiting.walk.unreleased else "resume"
-        self._step(f"{verb} of the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(SERVICE)))
+        service = self._reader.find(Service, waiting.service)
+        address = service.address if service is not None else waiting.service
+        self._step(f"{verb} of the rollout", lambda: self._ask(lambda: getattr(self.control, verb)(address)))
 
     def _findings(self) -> list[verify.Finding]:
         findings = verify.findings(self._plain, self._reader.all(Service), list(self._known().values()))
@@ -694,24 +764,35 @@ class Simulation:
         return {str(name) for name in self._known()}
 
     def _wished(self) -> set[str]:
-        if self.wanted is None:
-            return set()
-        roles = self.wanted.roles
-        return {instance_name(SERVICE, role.name, index) for role in roles for index in range(role.instances)}
+        return {
+            instance_name(service, role.name, index)
+            for service, spec in self.wanted.items()
+            for role in spec.roles
+            for index in range(role.instances)
+        }
 
     def _check_wish(self) -> None:
         """What was accepted last is so, and nothing else; host and records agree."""
-        if self.wanted is None:
+        if not self.wanted:
             return
-        roles = {role.name: role for role in self.wanted.roles}
+        roles = {(service, role.name): role for service, spec in self.wanted.items() for role in spec.roles}
+        self._check_front()
         for name, one in self._known().items():
-            assert one.role.template() == roles[one.role_name].template(), f"{name} is not as was applied"
+            role = roles[one.service, one.role_name]
+            assert one.role.template() == role.template(), f"{name} is not as was applied"
             assert self.world.services_run(self.world.machines[name]), f"{name} serves and does not run"
             assert (name in self.world.seats_taken) is bool(one.role.endpoints), f"{name}: its place in the pool"
-            doors = {pool_name(SERVICE, one.role_name, end.name) for end in one.role.instance_endpoints}
+            doors = {pool_name(one.service, one.role_name, end.name) for end in one.role.instance_endpoints}
             assert self.world.doors.get(name, set()) == doors, f"{name}: its own doors"
             assert name not in self.world.discs, f"{name}: its answer disc is still there"
         assert self._findings() == []
+
+    def _check_front(self) -> None:
+        """Each slot's address leads to what is in it, and to nothing else."""
+        for one in self._services():
+            pools = {end.pool for end in self.world.frontends if end.vip and end.vip == one.vip}
+            pooled = {pool_name(one.name, role.name, end.name) for role in one.spec.roles for end in role.faces}
+            assert pools == (pooled if one.vip else set()), f"{one.address}: what its address leads to"
 
     def _told(self) -> list[str]:
         operations = [one for one in self._reader.all(Operation) if one.progress is Progress.RUNNING]

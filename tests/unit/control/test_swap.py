@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.control import records
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.model import Carrier, Endpoint, InstanceName, Mode, ServiceSpec, Slot, Upgrade, Verb
+from orchestrator.model import Carrier, Endpoint, InstanceName, Mode, ServiceSpec, Slot, Upgrade, Verb, Walking
+from orchestrator.rules import swap as swap_rules
 from tests.world.fabric import Fabric, web_role
 
 VIP, STAGING_VIP = "203.0.113.10", "203.0.113.11"
@@ -306,3 +307,24 @@ def test_members_are_in_pools_of_their_own_deployment(fabric: Fabric) -> None:
     for one in fabric.instances():
         seat = fabric.world.seats_taken[one.name]
         assert [str(pool) for pool in seat.pools] == [f"{one.service}.web.http"]
+
+
+def test_a_rollout_of_what_was_swapped_goes_on_by_the_service_s_name(fabric: Fabric) -> None:
+    """The next domain is that of the deployment in production, whatever its own name is."""
+    fabric.control.swap("shop")
+    settle(fabric)
+    manual = replace(spec("c"), upgrade=Upgrade(domains=2, walking=Walking.MANUAL))
+    fabric.control.apply_spec(manual)
+    for _ in range(2):
+        fabric.until(lambda: bool(fabric.control.rollouts("shop")[-1].walk.unreleased))
+        let_go = fabric.control.next_domain("shop")
+        assert let_go.service == "shop--b"
+    fabric.until(fabric.quiet)
+    assert {one.role.user_data[-2] for one in fabric.instances() if one.service == "shop--b"} == {"c"}
+    assert {one.role.user_data[-2] for one in fabric.instances() if one.service == "shop"} == {"a"}
+
+
+def test_ports_that_follow_one_another_are_told_as_one() -> None:
+    """A role with doors has a hundred."""
+    ports = {(port, "tcp") for port in range(10022, 10122)} | {(80, "tcp"), (53, "udp")}
+    assert swap_rules._named(ports) == "53/udp, 80/tcp, 10022-10121/tcp"
