@@ -498,8 +498,19 @@ class Simulation:
                 self.wanted[known.name] = known.spec
 
     def _undo(self, address: str, to: int | None) -> None:
+        """One that was done and not answered may be refused when it is sent again: a revision fell out by it."""
+        sent = False
+
         def ask() -> None:
-            applied = self.control.undo(address, to=to)
+            nonlocal sent
+            again, sent = sent, True
+            try:
+                applied = self.control.undo(address, to=to)
+            except (NotFound, Conflict):
+                known = next((one for one in self._services() if one.address == address), None)
+                if again and known is not None and not known.removing:
+                    self.wanted[known.name] = known.spec
+                raise
             assert applied.service is not None
             self.wanted[applied.service.name] = applied.service.spec
 
@@ -607,6 +618,7 @@ class Simulation:
                 faults.refuses[port] = Unreachable(f"{port} is away")
 
         def jump() -> None:
+            self._check()  # What was written before is compared with the time of then.
             world.set_back_s += jump_s
 
         deeds: dict[str, Callable[[], object]] = {
