@@ -131,9 +131,17 @@ def server_addresses(member: Member, frontends: Mapping[PoolName, Frontend]) -> 
 
 
 def render(
-    shape: Shape, socket: Path, host: Surroundings, certificates: Mapping[PoolName, Sequence[Path]] | None = None
+    shape: Shape,
+    socket: Path,
+    host: Surroundings,
+    certificates: Mapping[PoolName, Sequence[Path]] | None = None,
+    *,
+    leads: Path | None = None,
 ) -> str:
-    """The whole configuration. `certificates`: files of those endpoints that have any."""
+    """The whole configuration. `certificates`: files of those endpoints that have any. `leads`: the map that says to
+    which pool an endpoint leads; beside the socket unless it is said.
+    """
+    leads = leads or socket.with_name(haproxy_leads.FILE)
     connections = connections_with(host, len(shape.members))
     share = max(SHARE_LEAST, connections // max(2, sum(one.vip != "" for one in shape.frontends)))
     user = f"    user {host.user}\n    group {host.group}\n" if host.user else ""
@@ -149,7 +157,7 @@ def render(
     parts = [head]
     for frontend in sorted(reached, key=haproxy_leads.place):
         files = (certificates or {}).get(frontend.pool, ())
-        parts.append(_frontend(frontend, share, files, socket.with_name(haproxy_leads.FILE)))
+        parts.append(_frontend(frontend, share, files, leads))
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
         if frontend.redirect_to is None:
             parts.append(_backend(frontend, shape))

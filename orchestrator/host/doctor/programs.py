@@ -39,6 +39,7 @@ _ASK_LIBVIRT: Final = (
     "except libvirt.libvirtError as error: sys.exit(str(error))\n"
     "connection.listAllNetworks(); print(connection.getLibVersion(), connection.getType())\n"
 )
+_SOCKET: Final = Path("/run/vmrole-doctor.sock")  # Never made; how long paths may be is the run directory's check.
 _WEB, _TCP, _MEMBER = PoolName("doctor.web.http"), PoolName("doctor.web.tcp"), InstanceName("web-0.doctor")
 _SHAPE: Final = Shape(  # An endpoint of each kind, with a member.
     frontends=(
@@ -147,8 +148,9 @@ def haproxy(settings: Config) -> Check:
     with _place(settings.run_dir) as place:
         written = place / "haproxy.cfg"
         try:
-            written.write_text(haproxy_config.render(_SHAPE, place / "admin.sock", haproxy_host.surroundings(place)))
-            (place / haproxy_leads.FILE).write_text(haproxy_leads.text(_SHAPE))
+            leads = place / haproxy_leads.FILE
+            leads.write_text(haproxy_leads.text(_SHAPE))
+            written.write_text(haproxy_config.render(_SHAPE, _SOCKET, haproxy_host.surroundings(place), leads=leads))
         except Permanent as error:  # Nobody to be but root.
             return fail("haproxy", f"{found.message}, but {error}", error.hint)
         try:

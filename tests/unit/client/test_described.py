@@ -21,8 +21,10 @@ from orchestrator.errors import VmroleError
 from orchestrator.model import Os
 from orchestrator.model.intake import Intake
 from tests.world.places import REPOSITORY
+from tests.world.waiting import until
 
 WORD = "web-0"
+WITHIN_S = 30.0
 NUMBER = 7
 WAYS: dict[str, dict[str, Any]] = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())["paths"]
 VERBS = [name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")]
@@ -38,7 +40,7 @@ GIVEN: dict[str, object] = {  # by the type of a parameter
     "Mapping[str, int]": {WORD: NUMBER},
     "wire.Deadlines": {"setup_s": 1.0, "ready_s": 1.0},
     "wire.TokenWish": {"name": WORD, "right": "viewer", "life_s": 60.0},
-    "BinaryIO": io.BytesIO(),
+    "BinaryIO": io.BytesIO(bytes(1 << 16)),
     "Sequence[tuple[BinaryIO, int]]": [(io.BytesIO(b"x"), 1)],
     "Intake": Intake(name=WORD, os=Os.LINUX, convert=True, parts=(1,), sha256="0" * 64),
     "Callable[[int], None]": lambda _: None,
@@ -79,6 +81,7 @@ def asked(verb: Callable[..., object]) -> None:
 def test_each_request_is_described(verb: str, heard: list[str], tmp_path: Path) -> None:
     """A way, a method, and no word of a query that the API does not know: it would overlook that."""
     asked(getattr(Client(str(tmp_path / "socket")), verb))
+    until(lambda: bool(heard), WITHIN_S, what="the request to be heard")
     method, target, _ = heard[0].split(" ")
     path, _, query = target.partition("?")
     (operation,) = (

@@ -110,7 +110,10 @@ def test_versions_are_compared_as_numbers(
 
 def test_haproxy_must_take_what_we_write(settings: Config, program: Program) -> None:
     """The real one does; one that was built without something that we need fails with its own words."""
-    assert programs.haproxy(settings).verdict is Verdict.PASS
+    deep = settings.run_dir / ("deep-" * 16)  # longer than a socket's path may be
+    deep.mkdir()
+    assert programs.haproxy(dataclasses.replace(settings, run_dir=deep)).verdict is Verdict.PASS
+    deep.rmdir()
     program(
         "haproxy", 'if [ "$1" = -v ]; then echo "HAProxy version 2.6.0"; else echo "unknown keyword" >&2; exit 1; fi'
     )
