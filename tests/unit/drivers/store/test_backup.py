@@ -311,6 +311,10 @@ def test_a_service_comes_back(
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert SECRET in file.read_text(errors="replace")
         assert "POST '/v1/backup' (backup) by uid" in caplog.text
+        damaged = tmp_path / "damaged.backup"
+        damaged.write_bytes(file.read_bytes()[:-1])
+        assert main(["restore", str(damaged), "--config", str(config)]) == 2  # by the daemon, not past it
+        capsys.readouterr()
         elsewhere = tmp_path / "elsewhere.toml"
         elsewhere.write_text(config.read_text().replace("s.sock", "nobody.sock"))
         assert main(["restore", str(file), "--config", str(elsewhere)]) == 78
