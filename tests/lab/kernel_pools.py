@@ -87,8 +87,9 @@ class Serving:
     def __enter__(self) -> Serving:
         self._tcp = in_namespace(self._space, lambda: socket.create_server(("0.0.0.0", self._port)))
         self._udp = in_namespace(self._space, self._datagrams)
-        for serve in (self._accept, self._answer):
-            threading.Thread(target=serve, daemon=True).start()
+        self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._accept, self._answer)]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,6 +100,9 @@ class Serving:
         for one in (self._tcp, self._udp):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:  # Who waits in it holds its port.
+            thread.join(WITHIN_S)
+        for one in (self._tcp, self._udp):
             one.close()
 
     def _datagrams(self) -> socket.socket:
