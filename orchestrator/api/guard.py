@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api import problems, rights
 from orchestrator.api.gate import Visitor
-from orchestrator.api.peers import Caller
+from orchestrator.api.peers import Caller, is_owner
 from orchestrator.api.places import Places
 from orchestrator.errors import Busy, Denied, InvalidInput
 from orchestrator.log import Seldom
@@ -140,7 +139,7 @@ def _admitted(scope: Scope, caller: Caller | None) -> Caller:
         raise Denied(f"{caller.party} may not use this daemon", hint=at_socket)
     if caller.uid is None and rights.is_local(scope["method"], scope["path"]):
         raise Denied("this is done on the host itself", hint="go there, and use the daemon's socket")
-    if caller.uid not in (0, os.geteuid()) and rights.is_of_the_owner(scope["method"], scope["path"]):
+    if not is_owner(caller.uid) and rights.is_of_the_owner(scope["method"], scope["path"]):
         raise Denied("this is for root of the daemon's host alone", hint="sudo, on that host")
     needed = rights.needed(scope["method"], scope["path"])
     if caller.right.holds(needed):

@@ -63,9 +63,14 @@ class Admission:
 
     def caller(self, peer: Peer) -> Caller:
         """The peer, and what he may do."""
-        if peer.uid in (0, os.geteuid()) or self.group in peer.groups:
+        if is_owner(peer.uid) or self.group in peer.groups:
             return local(peer, Right.VIEWER if self.for_looking else Right.ADMIN)
         return local(peer, Right.VIEWER if self.readers in peer.groups else None)
+
+
+def is_owner(uid: int | None) -> bool:
+    """Whether it is root's, or the user's that the daemon runs as: whose its records are."""
+    return uid in (0, os.geteuid())
 
 
 def local(peer: Peer, right: Right | None) -> Caller:

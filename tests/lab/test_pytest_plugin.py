@@ -12,20 +12,11 @@ import pytest
 
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.services import ready
+from tests.lab.shop import SERVICE
 from tests.world.places import REPOSITORY
 
 __all__ = ["ready"]  # fixtures
 
-SERVICE = """service: nested
-roles:
-  web:
-    image: micro
-    instances: 1
-    size: {vcpus: 1, memory: 128 MiB}
-    localStorage: {cache: {size: 32 MiB}}
-    setup: {within: 10 min}
-    ready: {within: 10 min}
-"""
 TESTS = """
 def test_a_reimage_keeps_nothing_but_local_storage(vmrole_service):
     web = vmrole_service("nested.yaml")["web-0"]
@@ -44,7 +35,7 @@ def test_a_reimage_keeps_nothing_but_local_storage(vmrole_service):
 @pytest.mark.usefixtures("lab")
 def test_fixtures_deploy_and_delete_real_guests(ready: RoleDaemon, tmp_path: Path) -> None:
     """A test of theirs deploys, runs commands, restarts and reimages; its last command fails, which is told whole."""
-    (tmp_path / "nested.yaml").write_text(SERVICE)
+    (tmp_path / "nested.yaml").write_text(SERVICE.replace("shop", "nested"))
     (tmp_path / "test_nested.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
     settings = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(REPOSITORY), **ready.environment}
