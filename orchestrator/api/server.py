@@ -23,6 +23,7 @@ START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MET_WITHIN = 5  # rounds of the loop, of asyncio: let in, given a transport, met; and told that it is hung up on
+_LET_IN_WITHIN = 2  # rounds of them until who was let in has a transport
 GRACE_S = 5  # for requests in flight; watches and uploads are ended at once
 
 
@@ -60,6 +61,16 @@ class _Loop(uvicorn.Server):
         if self._doorway is not None:
             self._doorway.end()
         self._before_end()
+        await self._let_nobody_in()
+
+    async def _let_nobody_in(self) -> None:
+        """From now on. To who was let in a moment ago asyncio gives no transport once its server is closed: he would
+        be hung up on by nobody.
+        """
+        for door in [door for server in self.servers for door in server.sockets]:
+            asyncio.get_running_loop().remove_reader(door.fileno())
+        for _ in range(_LET_IN_WITHIN):
+            await asyncio.sleep(0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
