@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.drivers.balancer import haproxy_config, haproxy_stat
+from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
 from orchestrator.drivers.balancer.haproxy_process import HaproxyProcess
@@ -20,6 +21,7 @@ from orchestrator.errors import Busy, Unreachable
 from orchestrator.model import InstanceName, Member, PoolName, Seat, Standing
 from orchestrator.ports import Clock
 from tests.world.endpoints import ADDRESSES, ADMIN, CORNER, HTTP, ONE, POOL, ZERO, member, patiently
+from tests.world.raw_server import RawServer
 from tests.world.waiting import until
 
 MANY = 2_000
@@ -32,6 +34,7 @@ class Listening(HaproxyProcess):
     def __init__(self, place: Path, binary: str, clock: Clock) -> None:
         super().__init__(place, binary, clock)
         self.asked: list[str] = []
+        self.asked_old: list[str] = []
         self.loading, self.may_load = threading.Event(), threading.Event()
         self.may_load.set()
 
@@ -39,6 +42,11 @@ class Listening(HaproxyProcess):
         """Keeps the command."""
         self.asked.append(line)
         return super().ask(line)
+
+    def tell_old(self, pid: int, line: str) -> str:
+        """Keeps the command."""
+        self.asked_old.append(line)
+        return super().tell_old(pid, line)
 
     def load(self, text: str, leads: str) -> None:
         """Waits for the test."""
@@ -100,6 +108,61 @@ def test_a_member_is_looked_at_alone(haproxy: HaproxyBalancer, processes: list[L
     patiently(lambda: haproxy.leave(ZERO))
     assert haproxy.seat(ZERO) is None
     assert ZERO not in haproxy.seats()
+
+
+def test_a_member_is_looked_at_alone_in_former_workers_too(
+    haproxy: HaproxyBalancer, processes: list[Listening]
+) -> None:
+    """Who is where in one of them is asked once, for it does not change; what is open there is counted each time."""
+    crowd(haproxy)
+    with (
+        RawServer(ADDRESSES[ZERO], 8077, lambda _: b"said"),
+        socket.create_connection((ADMIN.vip, ADMIN.port), timeout=30) as talk,
+    ):
+        talk.sendall(b"x")
+        assert talk.recv(4) == b"said"
+        for _ in range(2):
+            haproxy.load(haproxy.desired.shape)
+            assert len(haproxy.process.old_pids()) == 1
+            processes[0].asked.clear()
+            processes[0].asked_old.clear()
+            for _ in range(5):
+                seat = haproxy.seat(ZERO)
+                assert seat is not None
+                assert seat.connections == 1
+            assert processes[0].asked_old.count(EVERYBODY) <= 1
+            assert not [line for line in processes[0].asked if EVERYBODY in line or POOL in line]
+            assert not [line for line in processes[0].asked_old if POOL in line]
+
+    def over() -> bool:
+        seat = haproxy.seat(ZERO)
+        return seat is not None and seat.connections == 0
+
+    until(over, 30.0)
+
+
+def test_a_configuration_goes_through_all_members_once() -> None:
+    """However many endpoints there are beside theirs."""
+
+    class Counted(dict[str, Member]):
+        count = 0
+
+        def items(self) -> ItemsView[str, Member]:
+            self.count += 1
+            return super().items()
+
+    frontends = tuple(replace(HTTP, pool=PoolName(f"shop-{number}.web.http"), port=number) for number in range(1, 51))
+    members = Counted(
+        {
+            f"web-{number}.shop": Member(
+                name=InstanceName(f"web-{number}.shop"), address=f"{CORNER}.9", pools=((frontends[number].pool, 9),)
+            )
+            for number in range(50)
+        }
+    )
+    text = haproxy_config.render(Shape(frontends=frontends, members=members), Path("/x/socket"), Surroundings())
+    assert text.count("    server ") == 50
+    assert members.count == 1
 
 
 def test_who_is_absent_costs_nothing(haproxy: HaproxyBalancer, processes: list[Listening]) -> None:

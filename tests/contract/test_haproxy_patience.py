@@ -122,6 +122,10 @@ class Holding:
         """See haproxy_members.Runtime."""
         return "".join(map(self.ask, lines))
 
+    def old(self) -> Sequence[int]:
+        """See haproxy_members.Runtime."""
+        return []
+
     def ask_old(self, line: str) -> list[tuple[int, str]]:
         """See haproxy_members.Runtime."""
         assert line

@@ -15,8 +15,7 @@ import pytest
 
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
-from orchestrator.drivers.balancer.per_endpoint import CHECKS_EACH_SECOND
-from orchestrator.drivers.balancer.prober import Prober, targets_of
+from orchestrator.drivers.balancer.prober import Prober, Targets
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import Frontend, HttpProbe, InstanceName, Mode, PoolName, Standing
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, CORNER, HTTP, PORT, VIP, ZERO, member
@@ -122,7 +121,7 @@ def test_our_own_prober_says_proxy_as_well() -> None:
         RawServer(ADDRESSES[ZERO], 8078, lambda _: b"HTTP/1.0 200 OK\r\n\r\n") as beside,
         Prober(lambda _: None, SystemClock()) as prober,
     ):
-        targets = targets_of(shape, CHECKS_EACH_SECOND)
+        targets = Targets().of(shape)
         prober.watch(targets)
         until(lambda: all(prober.health(key).checked for key in targets), WITHIN_S)
         assert all(prober.health(key).up for key in targets)

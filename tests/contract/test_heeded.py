@@ -29,8 +29,9 @@ class Thinks:
         self.health_of_all = Health()
         self.targets: Mapping[Hashable, Target] = {}
 
-    def watch(self, targets: Mapping[Hashable, Target]) -> None:
+    def watch(self, targets: Mapping[Hashable, Target], *, spared_s: float = 0.0) -> None:
         """Notes them."""
+        assert spared_s > 0 or not targets
         self.targets = targets
 
     def healths(self) -> dict[Hashable, Health]:

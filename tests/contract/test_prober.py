@@ -172,13 +172,12 @@ def test_a_sick_member_is_never_both_up_and_checked(prober: Prober, member: Make
 def test_who_is_well_is_spared_and_doubted_at_once(prober: Prober, member: Make) -> None:
     """One that is well is left alone so long; after one bad answer it is asked as often as ever."""
     asked = member(b"HTTP/1.1 200 OK\r\n")
-    spared = replace(QUICK, spared_s=600.0)
-    prober.watch({"m": replace(target(asked, http=True), pace=spared)})
+    prober.watch({"m": target(asked, http=True)}, spared_s=600.0)
     until(lambda: prober.health("m").checked, WITHIN_S)
     time.sleep(QUICK.interval_s * 10)
     assert asked.count == 1
     other = member(b"HTTP/1.1 500 no\r\n")
-    prober.watch({"m": replace(target(other, http=True), pace=spared)})
+    prober.watch({"m": target(other, http=True)}, spared_s=600.0)
     until(lambda: not prober.health("m").up, WITHIN_S)
     assert asked.count == 1
 
@@ -194,11 +193,10 @@ def test_who_is_spared_is_asked_together_with_others(member: Make) -> None:
             return super().select(timeout)
 
     asked = member(b"")
-    spared = replace(QUICK, spared_s=0.5)
     prober = Prober(lambda _: None, SystemClock())
     prober._selector = selector = Counting()
     with prober:
-        prober.watch({number: replace(target(asked), pace=spared) for number in range(200)})
+        prober.watch({number: target(asked) for number in range(200)}, spared_s=0.5)
         until(lambda: asked.count >= 400, WITHIN_S)
         woken, checks = selector.count, asked.count
         until(lambda: asked.count >= checks + 600, WITHIN_S)
@@ -211,7 +209,7 @@ def test_another_pace_makes_nobody_think_anew(prober: Prober, member: Make) -> N
     asked.stop()
     prober.watch({"m": target(asked)})
     until(lambda: not prober.health("m").up, WITHIN_S)
-    prober.watch({"m": replace(target(asked), pace=Pace(interval_s=600.0))})
+    prober.watch({"m": target(asked)}, spared_s=600.0)
     assert prober.healths() == {"m": prober.health("m")}
     assert not prober.health("m").up
 

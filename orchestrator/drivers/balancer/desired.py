@@ -1,12 +1,17 @@
-"""What a balancer shall be: endpoints, members, and which of these drain; in a file that the next daemon reads."""
+"""What a balancer shall be: endpoints, members, and which of these drain; in a file that the next daemon reads.
+
+The file's first line is the whole of it, and each other line what has changed since: of ten thousand members one that
+joins is a line of a hundred bytes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
-import json
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -98,12 +103,67 @@ class Shape:
 
     def without(self, name: InstanceName) -> Shape:
         """The others."""
-        members = {other: member for other, member in self.members.items() if other != name}
-        left = {name}
+        members, left = dict(self.members), {name}
+        members.pop(name, None)
         return dataclasses.replace(self, members=members, draining=self.draining - left, unwell=self.unwell - left)
 
 
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What of a shape has become otherwise, its endpoints being the same; None and False: no longer there."""
+
+    members: Mapping[str, Member | None] = dataclasses.field(default_factory=dict)
+    reached: Mapping[str, Member | None] = dataclasses.field(default_factory=dict)
+    draining: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    unwell: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+
+
+def change(before: Shape, after: Shape) -> Change | None:
+    """What makes one the other; None when that takes more than a change of members."""
+    if before.frontends != after.frontends:
+        return None
+    return Change(
+        members=_changed(before.members, after.members),
+        reached=_changed(before.reached, after.reached),
+        draining={name: name in after.draining for name in before.draining ^ after.draining},
+        unwell={name: name in after.unwell for name in before.unwell ^ after.unwell},
+    )
+
+
+def _changed(before: Mapping[str, Member], after: Mapping[str, Member]) -> dict[str, Member | None]:
+    if before is after:
+        return {}
+    gone: dict[str, Member | None] = {name: None for name in before if name not in after}
+    return gone | {name: member for name, member in after.items() if before.get(name) is not member}
+
+
+def changed(shape: Shape, changes: Iterable[Change]) -> Shape:
+    """The shape after all of them, one after the other."""
+    members, reached = dict(shape.members), dict(shape.reached)
+    draining, unwell = set(shape.draining), set(shape.unwell)
+    for one in changes:
+        for known, others in ((members, one.members), (reached, one.reached)):
+            for name, member in others.items():
+                if member is None:
+                    known.pop(name, None)
+                else:
+                    known[name] = member
+        for names, marks in ((draining, one.draining), (unwell, one.unwell)):
+            for name, there in marks.items():
+                (names.add if there else names.discard)(name)
+    return Shape(
+        frontends=shape.frontends,
+        members=members,
+        draining=frozenset(draining),
+        unwell=frozenset(unwell),
+        reached=reached,
+    )
+
+
 _SHAPE = TypeAdapter(Shape)
+_CHANGE = TypeAdapter(Change)
+_NOTHING: Final = Change()
+_LINES_LEAST: Final = 64  # The whole is written anew when there is a line for each member, but not sooner than this.
 
 
 class Desired:
@@ -112,14 +172,38 @@ class Desired:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.shape = self._kept()
+        self._room = 0  # lines until the whole is written anew; what another daemon has left may end anywhere
 
     def keep(self, shape: Shape) -> None:
         """From now on it shall be this, for the next daemon too."""
-        self.shape = shape
+        before, self.shape = self.shape, shape
+        told = change(before, shape) if self._room > 0 else None
+        if told == _NOTHING:
+            return
+        room, self._room = self._room - 1, 0  # What fails may have left a part of a line.
+        if told is None or not self._is_added(told):
+            self._write(shape)
+            room = max(_LINES_LEAST, len(shape.members))
+        self._room = room
+
+    def _write(self, shape: Shape) -> None:
         fresh = self._file.with_suffix(".new")
         with file_faults(fresh, WRITABLE):
-            fresh.write_text(json.dumps(_SHAPE.dump_python(shape, mode="json")))
+            fresh.write_bytes(_SHAPE.dump_json(shape) + b"\n")
             fresh.rename(self._file)
+
+    def _is_added(self, told: Change) -> bool:
+        """Whether there is a file that it could be added to."""
+        with file_faults(self._file, WRITABLE):
+            try:
+                with self._file.open("r+b", buffering=0) as file:
+                    file.seek(0, os.SEEK_END)
+                    line = _CHANGE.dump_json(told, exclude_defaults=True) + b"\n"
+                    if file.write(line) != len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
+            except FileNotFoundError:
+                return False
+        return True
 
     def forget(self) -> None:
         """Nothing, and no file."""
@@ -128,7 +212,9 @@ class Desired:
 
     def _kept(self) -> Shape:
         try:
-            return _SHAPE.validate_json(self._file.read_bytes())
+            whole, *lines = self._file.read_bytes().split(b"\n")
+            # What follows the last end of a line was being written when its daemon died: it was not noted.
+            return changed(_SHAPE.validate_json(whole), map(_CHANGE.validate_json, lines[:-1]))
         except FileNotFoundError:
             return Shape()
         except ValueError as error:

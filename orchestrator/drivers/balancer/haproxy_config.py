@@ -158,9 +158,10 @@ def render(
     for frontend in sorted(reached, key=haproxy_leads.place):
         files = (certificates or {}).get(frontend.pool, ())
         parts.append(_frontend(frontend, share, files, leads))
+    servers = _servers(shape)
     for frontend in sorted(shape.frontends, key=lambda one: one.pool):
         if frontend.redirect_to is None:
-            parts.append(_backend(frontend, shape))
+            parts.append("\n".join([*_backend(frontend), *servers[frontend.pool]]) + "\n")
     return "\n".join(parts)
 
 
@@ -262,7 +263,24 @@ def _ms(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
 
 
-def _backend(frontend: Frontend, shape: Shape) -> str:
+def _servers(shape: Shape) -> Mapping[PoolName, Sequence[str]]:
+    """The line of each member in each of its pools, for all of them at once."""
+    frontends = {frontend.pool: frontend for frontend in shape.frontends if frontend.redirect_to is None}
+    lines: dict[PoolName, list[str]] = {pool: [] for pool in frontends}
+    count = len(shape.members)
+    for name, member in sorted(shape.members.items()):
+        state = " weight 0" if name in shape.draining else ""
+        state += " disabled" if name in shape.unwell else ""
+        for pool, port in member.pools:
+            if (frontend := frontends.get(pool)) is not None:
+                options = server_options(frontend, count, member)
+                address = server_address(member, port, frontend)
+                lines[pool].append(f"    server {checked_name(name)} {address} {options}{state}")
+    return lines
+
+
+def _backend(frontend: Frontend) -> list[str]:
+    """All of it but its members."""
     pool = checked_name(frontend.pool)
     lines = [f"backend {pool}", f"    mode {frontend.mode}", *_affinity(frontend)]
     if frontend.mode is Mode.HTTP:
@@ -284,15 +302,7 @@ def _backend(frontend: Frontend, shape: Shape) -> str:
         lines.append("    option httpchk")
         lines.append(f"    http-check send meth GET uri {path}")
         lines.append(f"    http-check expect status {_checked_statuses(frontend.probe.status or PROBE_STATUS)}")
-    for name, member in sorted(shape.members.items()):
-        for of, port in member.pools:
-            if of == frontend.pool:
-                state = " weight 0" if name in shape.draining else ""
-                state += " disabled" if name in shape.unwell else ""
-                options = server_options(frontend, len(shape.members), member)
-                address = server_address(member, port, frontend)
-                lines.append(f"    server {checked_name(name)} {address} {options}{state}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _affinity(frontend: Frontend) -> list[str]:

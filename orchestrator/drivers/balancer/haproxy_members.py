@@ -5,6 +5,7 @@ A pool's members are asked for by the pool's name; that is its backend's, and of
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from orchestrator.drivers.balancer import haproxy_stat
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_stat import Rows
 from orchestrator.drivers.tools.patience import Patience
-from orchestrator.errors import Busy
+from orchestrator.errors import Busy, Unreachable
 from orchestrator.model import Carried, InstanceName, PoolName, Seat, Standing
 from orchestrator.ports import Clock
 
@@ -38,8 +39,11 @@ class Runtime(Protocol):
     def ask_all(self, lines: Sequence[str]) -> str:
         """Several to it at once."""
 
+    def old(self) -> Sequence[int]:
+        """The workers that a reload has replaced, by process id."""
+
     def ask_old(self, line: str) -> list[tuple[int, str]]:
-        """One command to each worker that a reload has replaced: process id and answer."""
+        """One command to each of them: process id and answer."""
 
     def tell_old(self, pid: int, line: str) -> str:
         """One command to one of them."""
@@ -57,6 +61,7 @@ class Members:
         self._runtime = runtime
         self._clock = clock
         self._check_at: dict[tuple[PoolName, InstanceName], float] = {}  # those whose first check is put off
+        self._of_old: dict[int, Mapping[InstanceName, Sequence[PoolName]]] = {}  # who is where in a former worker
 
     # Looking ---------------------------------------------------------------------------------------------------
 
@@ -83,11 +88,30 @@ class Members:
     def seat(self, name: InstanceName, pools: Iterable[PoolName]) -> Seat | None:
         """One member's, as far as it is in those pools or has connections in a former worker."""
         rows = self.rows_of(name, pools)
-        old = self._old_connections().get(name, 0)
-        return haproxy_stat.seats(rows, {name: old}).get(name)
+        return haproxy_stat.seats(rows, {name: self._old_connections_to(name)}).get(name)
 
     def _old_connections(self) -> dict[InstanceName, int]:
         return haproxy_stat.connections(answer for _, answer in self._runtime.ask_old(_EVERYBODY))
+
+    def _old_connections_to(self, name: InstanceName) -> int:
+        count = 0
+        old = self._runtime.old()
+        self._of_old = {pid: known for pid, known in self._of_old.items() if pid in old}
+        for pid in old:
+            with contextlib.suppress(Unreachable):  # It has ended with its last connection.
+                for pool in self._old_pools(pid).get(name, ()):
+                    answer = self._runtime.tell_old(pid, f"show stat {pool} {_SERVERS} -1")
+                    count += haproxy_stat.connections([answer]).get(name, 0)
+        return count
+
+    def _old_pools(self, pid: int) -> Mapping[InstanceName, Sequence[PoolName]]:
+        """Who is where in a former worker: asked for once, for nobody comes or goes there any more."""
+        if (known := self._of_old.get(pid)) is None:
+            pools: dict[InstanceName, list[PoolName]] = {}
+            for pool, name in haproxy_stat.parsed(self._runtime.tell_old(pid, _EVERYBODY)):
+                pools.setdefault(name, []).append(pool)
+            known = self._of_old[pid] = pools
+        return known
 
     def carried(self, pool: PoolName) -> Carried | None:
         """What went through one pool; None when HAProxy has none of that name."""

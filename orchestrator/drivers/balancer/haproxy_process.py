@@ -338,15 +338,19 @@ class HaproxyProcess:
         """As `ask`, several at once."""
         return self.converse(self.socket, *lines)
 
-    def ask_old(self, line: str) -> list[tuple[int, str]]:
-        """The answer of each worker that a reload has replaced, by process id. Costs nothing when there is none."""
+    def old(self) -> list[int]:
+        """The workers that a reload has replaced, by process id. Costs nothing when there is none."""
         stirred = self._stirred
         if not self._old and self._looked == stirred:
             return []
         living = self.old_pids()
         self._old, self._looked = living, stirred  # What a reload changes meanwhile is looked at the next time.
+        return sorted(living)
+
+    def ask_old(self, line: str) -> list[tuple[int, str]]:
+        """The answer of each worker that a reload has replaced, by process id."""
         answers = []
-        for pid in sorted(living):
+        for pid in self.old():
             with contextlib.suppress(Unreachable):  # It has ended with its last connection.
                 answers.append((pid, self.tell_old(pid, line)))
         return answers

@@ -20,7 +20,7 @@ from orchestrator.drivers.balancer import conntrack, nft_pools, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.kernel_pools import KernelPools
 from orchestrator.drivers.balancer.nft_pools import Place
-from orchestrator.drivers.balancer.prober import Prober, results_in, targets_of
+from orchestrator.drivers.balancer.prober import Prober, Targets, results_in
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.drivers.tools import effort
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
@@ -83,6 +83,7 @@ class NftablesBalancer:
         self._connections = conntrack.Ear()
         self._lock = threading.RLock()
         self._prober = Prober(self._heard, clock)
+        self._targets = Targets()
         self._refused: dict[PoolName, str] = {}
         self._suspect = threading.Event()  # whether the table, or who is well, may have changed
         self._audit_at = 0.0
@@ -313,7 +314,7 @@ class NftablesBalancer:
 
     def _lay(self, shape: Shape, just_before: Callable[[], None] = lambda: None) -> None:
         """Makes the kernel and the prober do what the shape says."""
-        self._prober.watch(targets_of(shape))
+        self._prober.watch(self._targets.of(shape))
         if not shape.frontends:
             self.table.remove()
             return

@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
-from orchestrator.drivers.balancer.prober import Health, Prober, Target, results_in, targets_of
+from orchestrator.drivers.balancer.prober import Health, Prober, Target, Targets, results_in
 from orchestrator.drivers.balancer.watch import watching
 from orchestrator.errors import EndpointRefused, NoSpace, Transient, Whose, WorldError
 from orchestrator.model import Carried, Carrier, Frontend, InstanceName, Member, PoolName, Probed, Seat, Standing
@@ -28,7 +28,7 @@ _STOP_S: Final = 5.0
 class Asking(Protocol):
     """What is needed of a prober; see prober.Prober."""
 
-    def watch(self, targets: Mapping[Hashable, Target]) -> None:
+    def watch(self, targets: Mapping[Hashable, Target], *, spared_s: float = 0.0) -> None:
         """Exactly these are asked from now on."""
 
     def healths(self) -> Mapping[Hashable, Health]:
@@ -63,6 +63,7 @@ class PerEndpoint:
         self._clock = clock
         self._stack = contextlib.ExitStack()
         self._prober = prober
+        self._targets = Targets()
         self._asked = Shape()  # whose members the prober asks
         self._parted: tuple[tuple[Frontend, ...], Mapping[Carrier, Sequence[Frontend]]] | None = None  # as of last
 
@@ -86,7 +87,8 @@ class PerEndpoint:
             return
         shape = self._haproxy.desired.shape
         if shape is not self._asked:
-            self._prober.watch(targets_of(shape, CHECKS_EACH_SECOND))
+            targets = self._targets.of(shape)
+            self._prober.watch(targets, spared_s=len(targets) / CHECKS_EACH_SECOND)
             self._asked = shape
         healths = self._prober.healths()
         sick = {_name_in(key) for key, health in healths.items() if not health.up}

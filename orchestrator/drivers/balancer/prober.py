@@ -18,7 +18,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.drivers.balancer.desired import Shape
@@ -29,8 +29,10 @@ from orchestrator.model import (
     PROBE_RISE,
     PROBE_TIMEOUT_S,
     PROBES_KEPT,
+    Frontend,
     HttpProbe,
     InstanceName,
+    Member,
     Mode,
     PoolName,
     Probe,
@@ -59,7 +61,6 @@ class Pace:
     rise: int = PROBE_RISE
     fall: int = PROBE_FALL
     initial_delay_s: float = 0.0  # before the first
-    spared_s: float = 0.0  # at least so long between two checks of one that is well, however short the interval
 
 
 def pace_of(probe: Probe | None) -> Pace:
@@ -84,40 +85,54 @@ class Target:
     pace: Pace = Pace()
     proxied: bool = False  # whether it waits for PROXY before anything else
 
-    def asks_as(self, other: Target | None) -> bool:
-        """Whether both ask the same of the same, however often."""
-        return other is not None and replace(self, pace=other.pace) == other
 
-
-def targets_of(shape: Shape, checks_each_second: float = math.inf) -> dict[Hashable, Target]:
-    """Who is asked behind the endpoints of a shape, by pool and name, and how. An endpoint of udp without a probe has
-    nothing that could be asked. `checks_each_second`: of those who are well, all together at most.
+class Targets:
+    """Who is asked behind the endpoints of a shape, by pool and name, and how. As long as the endpoints are the same,
+    nothing is made anew but what has changed. One of udp without a probe has nothing that could be asked.
     """
-    frontends = {one.pool: one for one in shape.frontends if one.mode is not Mode.UDP or one.probe is not None}
-    asked = [
-        (member, frontends[pool], port)
-        for member in shape.members.values()
-        for pool, port in member.pools
-        if pool in frontends
-    ]
-    spared_s = len(asked) / checks_each_second
-    paces = {pool: replace(pace_of(frontend.probe), spared_s=spared_s) for pool, frontend in frontends.items()}
-    return {
-        (frontend.pool, member.name): Target(
-            address=member.address,
-            port=port,
-            probe=frontend.probe,
-            pace=paces[frontend.pool],
-            proxied=frontend.probed_by_proxy,
-        )
-        for member, frontend, port in asked
-    }
+
+    def __init__(self) -> None:
+        self._frontends: Sequence[Frontend] = ()
+        self._asked: dict[PoolName, tuple[Frontend, Pace]] = {}
+        self._of: dict[str, tuple[Member, Mapping[Hashable, Target]]] = {}
+
+    def of(self, shape: Shape) -> dict[Hashable, Target]:
+        """Of all members."""
+        if shape.frontends != self._frontends:
+            self._frontends, self._of = shape.frontends, {}
+            self._asked = {
+                one.pool: (one, pace_of(one.probe))
+                for one in shape.frontends
+                if one.mode is not Mode.UDP or one.probe is not None
+            }
+        known, targets = self._of, dict[Hashable, Target]()
+        self._of = {}
+        for name, member in shape.members.items():
+            kept = known.get(name)
+            if kept is None or kept[0] is not member:
+                kept = member, self._targets(member)
+            self._of[name] = kept
+            targets.update(kept[1])
+        return targets
+
+    def _targets(self, member: Member) -> dict[Hashable, Target]:
+        asked = [(*self._asked[pool], port) for pool, port in member.pools if pool in self._asked]
+        return {
+            (frontend.pool, member.name): Target(
+                address=member.address,
+                port=port,
+                probe=frontend.probe,
+                pace=pace,
+                proxied=frontend.probed_by_proxy,
+            )
+            for frontend, pace, port in asked
+        }
 
 
 def results_in(
     pools: Collection[PoolName], results: Mapping[Hashable, Sequence[Probed]]
 ) -> dict[PoolName, dict[InstanceName, Sequence[Probed]]]:
-    """Those of the members of these pools, of a prober whose targets are as `targets_of` makes them."""
+    """Those of the members of these pools, of a prober whose targets are as `Targets` makes them."""
     found: dict[PoolName, dict[InstanceName, Sequence[Probed]]] = {}
     for key, of_it in results.items():
         assert isinstance(key, tuple)
@@ -144,6 +159,10 @@ class _Watched:
     results: deque[Probed] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
     gone: bool = False
 
+    def is_for(self, target: Target | None) -> bool:
+        """Whether it asks the same of the same."""
+        return self.target is target or self.target == target
+
 
 @dataclass(slots=True, eq=False)
 class _Check:
@@ -165,6 +184,7 @@ class Prober:
         self._watched: dict[Hashable, _Watched] = {}
         self._due: list[tuple[float, int, Hashable, _Watched]] = []
         self._number = 0
+        self._spared_s = 0.0
         self._flying: set[_Check] = set()
         self._selector = selectors.DefaultSelector()
         self._ending = Event(clock)
@@ -178,20 +198,27 @@ class Prober:
         self._ending.set()
         self._thread.join(IDLE_S * 10)
 
-    def watch(self, targets: Mapping[Hashable, Target]) -> None:
-        """From now on exactly these are asked; what is thought of those that stay as they were stays."""
+    def watch(self, targets: Mapping[Hashable, Target], *, spared_s: float = 0.0) -> None:
+        """From now on exactly these are asked; what is thought of those that stay as they were stays.
+
+        `spared_s`: at least so long between two checks of one that is well, however short its interval.
+        """
         now = self._clock.monotonic_s()
         with self._lock:
-            known = {(key, one.target.address) for key, one in self._watched.items()}
-            for key in [key for key, one in self._watched.items() if not one.target.asks_as(targets.get(key))]:
-                self._watched.pop(key).gone = True
+            self._spared_s = spared_s
+            others = {
+                key: self._watched.pop(key)
+                for key in [key for key, one in self._watched.items() if not one.is_for(targets.get(key))]
+            }
+            for one in others.values():
+                one.gone = True
             for key, target in targets.items():
                 if key in self._watched:
-                    self._watched[key].target = target  # Its pace goes by how many there are.
-                else:
-                    self._watched[key] = _Watched(target)
-                    fresh = (key, target.address) not in known  # Of others the delay is over, or was asked for since.
-                    self._plan(now + (target.pace.initial_delay_s if fresh else 0.0), key, self._watched[key])
+                    continue
+                self._watched[key] = _Watched(target)
+                before = others.get(key)  # Of the same at its place the delay is over, or was asked for since.
+                fresh = before is None or before.target.address != target.address
+                self._plan(now + (target.pace.initial_delay_s if fresh else 0.0), key, self._watched[key])
 
     def health(self, key: Hashable) -> Health:
         """What is thought of a member; of one that is not asked, that it is up."""
@@ -314,7 +341,7 @@ class Prober:
             up, checked = (before.up is not turned), before.checked or not contradicts or turned
             watched.health = Health(up=up, checked=checked, why=fault or ("" if up else before.why))
             watched.run = 0 if turned else watched.run
-            spared_s = pace.spared_s if up else min(pace.spared_s, SICK_AGAIN_S)
+            spared_s = self._spared_s if up else min(self._spared_s, SICK_AGAIN_S)
             pause_s = pace.interval_s / 4 if contradicts and not turned else max(pace.interval_s, spared_s)
             at = self._clock.monotonic_s() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
             if spared_s > pace.interval_s and not contradicts:
