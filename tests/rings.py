@@ -52,6 +52,10 @@ PATHS = {  # else tests/RING
 LABS_AT_ONCE = 2
 IMAGES = ("micro", "debian", "setup-simulator")
 WORKERS = {"unit": 4, "trouble": 2}  # Half of what unit tests do is waiting; other rings share addresses and ports.
+# What hangs where no signal of pytest's reaches it is ended with its ring, which has failed.
+WITHIN_S = dict.fromkeys(RINGS, 70 * 60) | {"long": 6 * 3600, PACKAGE: 2 * 3600}
+_LATE = (124, 128 + 9)  # statuses of timeout(1)
+SLOW_S = 900  # after which a test is shown as it stands, and goes on
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
 _REPORTS = REPOSITORY / "build" / "rings"
 _WIDTH = 80
@@ -140,7 +144,8 @@ def _title(ring: str, command: Sequence[str]) -> str:
 def _result(ring: str, status: int, seconds_s: float, last_line: str) -> Result:
     report = _REPORTS / f"{ring}.xml"
     if not report.exists():  # Pytest did not come so far: the last line is all there is of a reason.
-        return Result(ring, status, 0, 0, 0, seconds_s, (f"{ring}: {last_line}",))
+        late = f"did not end within {WITHIN_S[ring] // 60} minutes; last: " if status in _LATE else ""
+        return Result(ring, status, 0, 0, 0, seconds_s, (f"{ring}: {late}{last_line}",))
     root = ElementTree.parse(report).getroot()
     return Result(ring, status, *_counts(root), seconds_s, _faults(root))
 
@@ -158,6 +163,7 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
         f"--durations={SLOWEST[ring]}",
         f"--junitxml={report}",
     ]
+    command += ["-o", f"faulthandler_timeout={SLOW_S}"]
     command += ["-p", "no:cacheprovider"]  # The lab ring may run as root: it leaves no directory of root's behind.
     if quick:
         command += ["-m", "not slow"]
@@ -165,13 +171,12 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
         command += ["-n", str(WORKERS[ring]), "--dist=loadgroup"]
     if ring not in FAST:
         command += ["-v", "-v"]  # A line per test.
-    if ring == PACKAGE:
-        command = [*_root(), *command]
     if ring in LABS:
-        command = [*_root(), sys.executable, "-m", "tests.lab.harness", "--", *command]
-    elif ring not in FAST:
+        command = [sys.executable, "-m", "tests.lab.harness", "--", *command]
+    elif ring not in FAST and ring != PACKAGE:
         command = ["nice", *command]  # What happens in a virtual machine has deadlines.
-    return command
+    command = ["timeout", "--foreground", "--kill-after=120", str(WITHIN_S[ring]), *command]
+    return [*_root(), *command] if ring in LABS or ring == PACKAGE else command
 
 
 def _counts(report: ElementTree.Element) -> tuple[int, int, int]:
