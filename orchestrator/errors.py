@@ -13,6 +13,7 @@ VmroleError                     every one has .hint: what the reader can do next
  +-- WorldError                 the host, the guest or the store failed   503  exit 1
  |    +-- Transient             the reconciler looks again later
  |    |    +-- Unreachable                    a daemon (libvirtd, HAProxy) does not answer
+ |    |    |    +-- AnswerLost                it went away before it had answered: it may have heeded the request
  |    |    +-- Busy                           someone holds a lock; it will pass
  |    |    +-- NoSpace                        a file system is full; nothing was lost
  |    +-- Permanent             looking again cannot help; the instance becomes failed
@@ -120,6 +121,10 @@ class Transient(WorldError):
 
 class Unreachable(Transient):
     """A daemon that we depend on does not answer."""
+
+
+class AnswerLost(Unreachable):
+    """A request was sent, and its answer did not come whole: what was asked for may have been done."""
 
 
 class Busy(Transient):

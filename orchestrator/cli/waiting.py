@@ -42,22 +42,17 @@ def until_serving(
 
     Raises Permanent when one has failed, NotFound when they are gone, WaitedTooLong.
     """
-    rows: dict[str, wire.InstanceView] = {}
-    complete = False
     if until is not None and until <= clock.monotonic_s() and all(is_there(row) for row in client.instances(subject)):
         return  # A wait of no time is a question.
-    with progress, _in_time(rows, is_there):
-        for kind, value, _ in client.watch_instances(subject, until=until):
-            complete = _take(rows, kind, value, progress) or (complete and kind != "again")
-            if not complete:
-                continue
-            failed = [row for row in rows.values() if hopeless(row)]
-            if failed:
-                words = "; ".join(f"{row['name']} failed: {row['failure']}" for row in failed)
-                raise Permanent(words, hint=f"ask: vmrole why {failed[0]['name']}")
-            if all(is_there(row) for row in rows.values()):
-                break
-    if not rows:
+
+    def over(rows: Mapping[str, wire.InstanceView]) -> bool:
+        failed = [row for row in rows.values() if hopeless(row)]
+        if failed:
+            words = "; ".join(f"{row['name']} failed: {row['failure']}" for row in failed)
+            raise Permanent(words, hint=f"ask: vmrole why {failed[0]['name']}")
+        return all(is_there(row) for row in rows.values())
+
+    if not _watched(client, subject, until, progress, is_there, over):
         full_subject(client, subject)
 
 
@@ -90,13 +85,11 @@ def until_gone(
 
     `removed`: its removal has been asked for, so what is there and is not being removed has its name from it.
     """
-    rows: dict[str, wire.InstanceView] = {}
-    complete = False
-    with progress, _in_time(rows, lambda _row: False):
-        for kind, value, _ in client.watch_instances(subject, until=until):
-            complete = _take(rows, kind, value, progress) or (complete and kind != "again")
-            if complete and not any(row["removing"] or not removed for row in rows.values()):
-                break
+
+    def over(rows: Mapping[str, wire.InstanceView]) -> bool:
+        return not any(row["removing"] or not removed for row in rows.values())
+
+    _watched(client, subject, until, progress, lambda _row: False, over)
     while "." not in subject:
         try:
             if not client.service(subject)["removing"] and removed:
@@ -106,6 +99,28 @@ def until_gone(
         if until is not None and clock.monotonic_s() > until:
             raise WaitedTooLong(f"service {subject} is still there", hint=f"ask: vmrole events {subject}")
         clock.pause(_POLL_S)
+
+
+def _watched(
+    client: Client,
+    subject: str,
+    until: float | None,
+    progress: Progress,
+    is_there: Test,
+    over: Callable[[Mapping[str, wire.InstanceView]], bool],
+) -> Mapping[str, wire.InstanceView]:
+    """Watches the instances of a subject until `over` says so of all of them, and returns those that there are then.
+
+    Raises WaitedTooLong, with the first for whom `is_there` does not hold.
+    """
+    rows: dict[str, wire.InstanceView] = {}
+    complete = False
+    with progress, _in_time(rows, is_there):
+        for kind, value, _ in client.watch_instances(subject, until=until):
+            complete = _take(rows, kind, value, progress) or (complete and kind != "again")
+            if complete and over(rows):
+                break
+    return rows
 
 
 def until_over(client: Client, operation: wire.Operation, until: float | None, progress: Progress) -> None:

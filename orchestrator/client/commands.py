@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.client import clock
 from orchestrator.client.client import Client
-from orchestrator.errors import Transient, WaitedTooLong
+from orchestrator.errors import AnswerLost, Permanent, Transient, WaitedTooLong
+
+if TYPE_CHECKING:
+    from orchestrator.client import wire
 
 T = TypeVar("T")
 LOOK_FIRST_S = 0.1
@@ -46,9 +49,10 @@ def run(client: Client, name: str, command: Sequence[str], *, given: bytes = b""
     """Has a program run in a guest, with `given` as its standard input, and waits for its end.
 
     Raises WaitedTooLong after `within_s` seconds: it goes on in the guest. An agent that is silent is waited for.
+    Raises Permanent where nobody says whether the program has begun, or any more how it has ended: see `run_again`.
     """
     began_s = clock.monotonic_s()
-    begun = patiently(lambda: client.begin_command(name, command, given), within_s)
+    begun = patiently(lambda: _begun(client, name, command, given), within_s)
     pause_s = LOOK_FIRST_S
     while True:
         told = patiently(lambda: client.command(name, begun["id"]))
@@ -61,3 +65,29 @@ def run(client: Client, name: str, command: Sequence[str], *, given: bytes = b""
             raise WaitedTooLong(told_late, hint="it goes on in the guest; wait longer, or let it write to a file")
         clock.pause(pause_s)
         pause_s = min(pause_s * 1.5, LOOK_LAST_S)
+
+
+def _begun(client: Client, name: str, command: Sequence[str], given: bytes) -> wire.CommandView:
+    """As the daemon answers; one that went away instead may have begun it, and is not asked for it again."""
+    try:
+        return client.begin_command(name, command, given)
+    except AnswerLost as lost:
+        told = f"the daemon has not said whether {command[0]} began in {name}: {lost}"
+        raise Permanent(told, hint="look into the guest before you try again: it may run") from lost
+
+
+def run_again(
+    client: Client, name: str, command: Sequence[str], *, within_s: float, silent_s: float = SILENT_MAX_S
+) -> Ended:
+    """As `run`, for a program that does the same when it is run twice: it is, where nobody says what became of it.
+
+    Raises Permanent when that is so for longer than `silent_s`.
+    """
+    until = clock.monotonic_s() + silent_s
+    while True:
+        try:
+            return run(client, name, command, within_s=within_s)
+        except Permanent:
+            if clock.monotonic_s() > until:
+                raise
+        clock.pause(LOOK_LAST_S)

@@ -8,7 +8,7 @@ from typing import BinaryIO, TypeVar
 
 from orchestrator.client import clock
 from orchestrator.client.client import Client
-from orchestrator.client.commands import LOOK_LAST_S, SILENT_MAX_S, run
+from orchestrator.client.commands import LOOK_LAST_S, SILENT_MAX_S, run_again
 from orchestrator.errors import Conflict, RequestError, Transient, WaitedTooLong
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ UNKNOWN = Described(None, None)
 def describe(client: Client, name: str, path: str) -> Described:
     """What the guest says of a file, as far as it may be asked. Raises Conflict for a directory."""
     try:
-        told = run(client, name, ["stat", "-L", "-c", "%a %s %F", path], within_s=ASKED_S)
+        told = run_again(client, name, ["stat", "-L", "-c", "%a %s %F", path], within_s=ASKED_S)
     except (RequestError, WaitedTooLong):  # It forbids commands, or is a Windows: the file itself will tell.
         return UNKNOWN
     words = told.output.decode(errors="replace").split(maxsplit=2)

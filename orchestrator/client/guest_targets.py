@@ -14,11 +14,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from orchestrator.client import clock
 from orchestrator.client.client import Client
-from orchestrator.client.commands import LOOK_LAST_S, SILENT_MAX_S, Ended, run
+from orchestrator.client.commands import Ended, run_again
 from orchestrator.client.guest_files import ASKED_S, MODE_BITS, Progress, bring
-from orchestrator.errors import Conflict, NotFound, Permanent, VmroleError, WaitedTooLong
+from orchestrator.errors import Conflict, NotFound, VmroleError, WaitedTooLong
 
 Warn = Callable[[str], None]
 CLEARED_S = 10.0  # how long the guest may take to remove what is unfinished
@@ -133,18 +132,10 @@ def _clear(client: Client, name: str, place: _Place, error: BaseException, warn:
         words = ["cmd.exe", "/d", "/c", "del", "/f", "/q", place.path.replace("/", "\\")]
     if words[-1]:
         with contextlib.suppress(VmroleError):
-            if run(client, name, words, within_s=CLEARED_S).status == 0:
+            if run_again(client, name, words, within_s=CLEARED_S, silent_s=CLEARED_S).status == 0:
                 return
     warn(f"{name}:{place.written} may be there in part")
 
 
 def _surely(client: Client, name: str, words: Sequence[str]) -> Ended:
-    """Runs a program that does the same when it is run again, until the agent says that it has begun."""
-    until = clock.monotonic_s() + SILENT_MAX_S
-    while True:
-        try:
-            return run(client, name, words, within_s=ASKED_S)
-        except Permanent:
-            if clock.monotonic_s() > until:
-                raise
-        clock.pause(LOOK_LAST_S)
+    return run_again(client, name, words, within_s=ASKED_S)

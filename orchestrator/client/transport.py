@@ -281,9 +281,9 @@ def _shrunk(source: BinaryIO, count: int, size_bytes: int) -> VmroleError:
 
 def broken(why: str) -> VmroleError:
     """An answer that is not whole."""
-    from orchestrator.errors import Unreachable
+    from orchestrator.errors import AnswerLost
 
-    return Unreachable(f"the daemon's answer was cut off: {why}", hint="look at its log, then try again")
+    return AnswerLost(f"the daemon's answer was cut off: {why}", hint="look at its log, then try again")
 
 
 def too_long() -> VmroleError:

@@ -140,7 +140,7 @@ class Inside(Protocol):
         """
 
     def ended(self, instance: Instance, pid: int) -> Ran | None:
-        """How it ended; None while it runs. The last ones can be asked for again."""
+        """How it ended; None while it runs. The last ones can be asked for again; Permanent: nobody knows now."""
 
     def read(self, instance: Instance, path: str, offset: int, size_bytes: int) -> bytes:
         """So many bytes of a file from an offset on; fewer at its end."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from orchestrator.drivers.fake.machines import FakeGuest
 from orchestrator.drivers.fake.world import World
-from orchestrator.errors import Conflict, NotFound, Transient
+from orchestrator.errors import Conflict, NotFound, Permanent, Transient
 from orchestrator.model import Instance, Ran, Silence
 
 Files = dict[str, bytes]
@@ -50,7 +50,7 @@ class FakeInside:
         """See ports.Inside."""
         self._asked(instance, "exec")
         if (instance.vm_uuid, pid) not in self._begun:
-            raise Conflict(f"{instance.name}: PID {pid} does not exist")
+            raise Permanent(f"{instance.name}: PID {pid} does not exist")
         at_s, ran = self._begun[instance.vm_uuid, pid]
         return ran if self._world.monotonic_s() >= at_s else None
 

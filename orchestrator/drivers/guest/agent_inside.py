@@ -16,7 +16,7 @@ from typing import Any, Final
 from orchestrator.drivers.guest.agent_commands import Agents
 from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
-from orchestrator.errors import Conflict, NotFound, Permanent, Transient, Whose
+from orchestrator.errors import Conflict, NotFound, Permanent, Transient, Unreachable, Whose
 from orchestrator.model import Instance, InstanceName, Ran
 
 OUTPUT_BYTES: Final = 1 << 20  # of each of the two streams
@@ -57,7 +57,7 @@ class AgentInside:
         with self._lock:
             if key in self._ended:
                 return self._ended[key]
-        with _asking(instance.name):
+        with _asking(instance.name), _looking(instance.name):
             told = self._channel.call(instance.name, "guest-exec-status", pid=pid)
             if not isinstance(told, dict):
                 raise AgentBroken("the agent sent something else than was asked for")
@@ -143,10 +143,22 @@ def _beginning(name: InstanceName) -> Iterator[None]:
         yield
     except AgentAbsent:
         raise
-    except AgentSilent as silent:
+    except (AgentSilent, Unreachable) as silent:
         told = f"the agent of {name} has not said whether it began: {harmless(str(silent), REASON_CHARS)}"
         hint = "look into the guest before you try again: it may run"
         raise Permanent(told, hint=hint, whose=Whose.GUEST) from silent
+
+
+@contextlib.contextmanager
+def _looking(name: InstanceName) -> Iterator[None]:
+    """An agent tells how a command ended once: where that did not arrive, it knows of no such process any more."""
+    try:
+        yield
+    except AgentForbids:
+        raise
+    except AgentRefused as refused:
+        told = f"the agent of {name} does not say any more how it ended: {harmless(str(refused), REASON_CHARS)}"
+        raise Permanent(told, hint="look into the guest for what it has done", whose=Whose.GUEST) from refused
 
 
 def _ran(told: dict[str, Any]) -> Ran:

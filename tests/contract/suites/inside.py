@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.errors import NotFound, Transient
+from orchestrator.errors import NotFound, Permanent, Transient
 from orchestrator.model import Instance, Ran
 from tests.contract.suites.guest import until_another_boot
 from tests.contract.suites.hypervisor import started
@@ -12,6 +12,7 @@ from tests.contract.suites.stage import Stage, make_instance
 
 PART = 200_000  # more than an agent is given in a call
 FILE = "/root/part"
+UNKNOWN_PID = 999_999_999
 
 
 class InsideContract:
@@ -31,6 +32,8 @@ class InsideContract:
         assert run(stage, instance, ("true",))[0].status == 0
         with pytest.raises(NotFound):
             stage.inside.begin(instance, ("/no/such/program",), b"")
+        with pytest.raises(Permanent):
+            stage.inside.ended(instance, UNKNOWN_PID)
 
         first, second = bytes(range(256)) * (PART // 256), b"the end" * 1000
         stage.inside.write(instance, FILE, 0, first)

@@ -6,16 +6,20 @@ import base64
 import io
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.client import clock, guest_files, guest_targets
-from orchestrator.errors import Conflict, Transient
+from orchestrator.errors import Conflict, Permanent, Transient
 from tests.world.api_daemon import Daemon
 from tests.world.command_line import VMROLE
 from tests.world.living import inside, serving
+
+if TYPE_CHECKING:
+    from orchestrator.client import wire
 
 LARGE = os.urandom(guest_files.PART_BYTES * 2 + 77)
 WEB = "web-0.shop"
@@ -305,3 +309,57 @@ def test_what_a_guest_says_of_a_file_is_not_believed(text: bytes, mode: int | No
     assert (told.mode, told.size_bytes) == (mode, size)
     with pytest.raises(Conflict, match="is a directory"):
         guest_files.describe(Told(b"755 4096 directory\n", b""), WEB, "/x")  # type: ignore[arg-type]
+
+
+class Unsure:
+    """A daemon whose agents do not say for a while whether a command began, or how it ended; `begun` are all."""
+
+    def __init__(self, daemon: Daemon, doubts: int) -> None:
+        self.client, self.doubts, self.forgets = daemon.client(), doubts, doubts
+        self.begun = list[str]()
+
+    def begin_command(self, name: str, command: Sequence[str], given: bytes) -> wire.CommandView:
+        """Begins it; says so, or does not."""
+        self.begun.append(command[0])
+        begun = self.client.begin_command(name, command, given)
+        if self.doubts:
+            self.doubts -= 1
+            raise Permanent("the agent has not said whether it began")
+        return begun
+
+    def command(self, name: str, command_id: str) -> wire.CommandView:
+        """How it ended, which is told once."""
+        if self.forgets:
+            self.forgets -= 1
+            raise Permanent("the agent does not say any more how it ended")
+        return self.client.command(name, command_id)
+
+    def __getattr__(self, verb: str) -> object:
+        return getattr(self.client, verb)
+
+
+def test_what_may_be_asked_twice_is(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file is, and the removal of what is unfinished, are asked for until somebody says how that ended."""
+    monkeypatch.setattr(clock, "pause", lambda _seconds: None)
+    put(daemon, "/asked", LARGE)
+    unsure = Unsure(daemon, 3)
+    told = guest_files.describe(unsure, WEB, "/asked")  # type: ignore[arg-type]
+    assert (told.size_bytes, unsure.begun) == (len(LARGE), ["stat"] * 7)
+    before, warned = everything(daemon), list[str]()
+    unsure = Unsure(daemon, 0)
+
+    def falters(count: int) -> None:
+        unsure.doubts = unsure.forgets = 2
+        raise KeyboardInterrupt(count)
+
+    with pytest.raises(KeyboardInterrupt):
+        guest_targets.put(
+            unsure,  # type: ignore[arg-type]
+            WEB,
+            io.BytesIO(LARGE),
+            "/asked",
+            mode=None,
+            told=falters,
+            warn=warned.append,
+        )
+    assert (everything(daemon), warned, unsure.begun.count("rm")) == (before, [], 5)

@@ -6,14 +6,17 @@ import base64
 import logging
 import os
 import pty
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from orchestrator.client import commands
-from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, WaitedTooLong
+from orchestrator.client.client import Client
+from orchestrator.errors import Conflict, InvalidInput, NotFound, Permanent, Transient, WaitedTooLong
 from tests.world.api_daemon import SECRET, SHOP, Daemon
 from tests.world.command_line import VMROLE, Run
 from tests.world.living import inside, serving
@@ -158,3 +161,23 @@ def test_output_is_base64_on_the_wire(daemon: Daemon) -> None:
     begun = client.begin_command("web-0", ["cat"], b"\xff\x00")
     told = client.command("web-0", begun["id"])
     assert (told["ended"], base64.b64decode(told["output"])) == (True, b"\xff\x00")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\n\r\n{"])
+def test_a_command_whose_beginning_nobody_heard_of_is_not_begun_again(tmp_path: Path, answer: bytes) -> None:
+    """A daemon that ends before it has answered may have begun it: a payment would be made twice."""
+    listener = socket.create_server(str(tmp_path / "s"), family=socket.AF_UNIX)
+    asked = list[bytes]()
+
+    def serve() -> None:
+        while (talk := listener.accept()[0]) and (request := talk.recv(65536)):
+            asked.append(request)
+            talk.sendall(answer)
+            talk.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with pytest.raises(Permanent, match="whether pay began") as caught:
+        commands.run(Client(str(tmp_path / "s")), "web-0.shop", ["pay"], within_s=5.0)
+    assert "it may run" in caught.value.hint
+    assert len(asked) == 1
+    listener.close()

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.drivers.guest.agent_inside import ENDED_MAX, OUTPUT_BYTES, PIECE_BYTES, AgentInside
 from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentDenied, AgentForbids, AgentRefused, AgentSilent
-from orchestrator.errors import Conflict, NotFound, Permanent, Transient, VmroleError, Whose
+from orchestrator.errors import Conflict, NotFound, Permanent, Transient, Unreachable, VmroleError, Whose
 from orchestrator.model import InstanceName
 from tests.world.instances import instance
 
@@ -74,9 +74,19 @@ def test_what_may_have_begun_is_not_begun_again() -> None:
     with pytest.raises(Transient, match="not available for now"):
         AgentInside(agent).begin(WEB, ("id",), b"")
     assert agent.calls("guest-exec") == 0
-    for answer in (AgentSilent("timed out"), {"pid": "1"}, []):
+    for answer in (AgentSilent("timed out"), Unreachable("libvirtd has ended"), {"pid": "1"}, []):
         with pytest.raises(Permanent, match="whether it began"):
             AgentInside(Agent(exec=answer)).begin(WEB, ("id",), b"")
+
+
+def test_an_end_that_did_not_arrive_is_told_as_that() -> None:
+    """An agent tells it once; that it knows the process no longer is no word about the command."""
+    inside = AgentInside(Agent(exec={"pid": 1}, exec_status=AgentRefused("PID 1 does not exist")))
+    with pytest.raises(Permanent, match="does not say any more how it ended"):
+        inside.ended(WEB, inside.begin(WEB, ("id",), b""))
+    inside = AgentInside(Agent(exec={"pid": 1}, exec_status=AgentForbids("guest-exec-status has been disabled")))
+    with pytest.raises(Conflict, match="does not allow"):
+        inside.ended(WEB, inside.begin(WEB, ("id",), b""))
 
 
 @pytest.mark.parametrize(
