@@ -19,7 +19,7 @@ from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
 from tests.bench.hung_agents import HUNG, delays_ms
-from tests.bench.mended import mended_s
+from tests.bench.mended import mended_s, network_mended_s
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
@@ -156,6 +156,16 @@ class Bench:
         self.delete()
         return "s", 1.0, gone
 
+    def network_mended_s(self) -> Samples:
+        """A whole network that somebody destroys under three running guests, until all have their ports on it."""
+        self.apply(3)
+        before = [(each["name"], each["generation"], each["boot"]) for each in self.daemon.json("get", "instances")]
+        gone = network_mended_s(self.lab, "vmrole-bench", [name for name, _, _ in before])
+        after = [(each["name"], each["generation"], each["boot"]) for each in self.daemon.json("get", "instances")]
+        assert after == before, "somebody was healed for the network of the host"
+        self.delete()
+        return "s", 5.0, gone
+
     def idle(self) -> dict[str, Samples]:
         """The daemon with ten instances serving: processor time over 60 s, and its memory."""
         self.apply(10)
@@ -251,6 +261,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "cli_get_ratio": bench.cli_get_ratio,
         "ready_to_rotation_s": bench.ready_to_rotation_s,
         "mended_s": bench.mended_s,
+        "network_mended_s": bench.network_mended_s,
         "reimage_ratio": bench.reimage_ratio,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
         "dead_member_s": lambda: ("s", 2.0, out_of_the_pool_s(silent=False)),

@@ -9,6 +9,7 @@ from tests.lab.harness.lab import Lab
 from tests.world.waiting import comes_true
 
 ROUNDS = 5
+SETTLES_S = 3.0
 WITHIN_S = 60.0  # as long as the audit takes that would find it anyway
 
 
@@ -29,6 +30,22 @@ def mended_s(lab: Lab, vip: str, instance: str) -> list[float]:
         )
         print(f"  the VIP {address:.2f} s, a port {port:.2f} s", flush=True)
         gone.append(max(address, port))
+    return gone
+
+
+def network_mended_s(lab: Lab, network: str, instances: list[str]) -> list[float]:
+    """From the moment at which a whole network is gone until it runs and has the ports of all these VMs again."""
+    taps = [lab.virsh("domiflist", each).split("---\n")[-1].split()[0] for each in instances]
+    bridge = words(lab, ["ip", "-o", "link", "show", taps[0]], after="master")[0]
+    gone: list[float] = []
+    for _ in range(ROUNDS):
+        network_s = gone_for_s(
+            lambda: lab.virsh("net-destroy", network),
+            lambda: all(f"master {bridge}" in lab.host.run(["ip", "-o", "link", "show", tap]).stdout for tap in taps),
+        )
+        print(f"  the network {network_s:.2f} s", flush=True)
+        gone.append(network_s)
+        time.sleep(SETTLES_S)
     return gone
 
 
