@@ -150,10 +150,11 @@ class Catalogue:
             return self._drop(image)
 
     def unused(self, *, older_than_s: float) -> list[Image]:
-        """Images that no service refers to, and that were added so long ago."""
+        """Images that no service refers to by any of its files that an undo may go back to, added so long ago."""
         services, instances = self._present.all(Service), self._present.all(Instance)
+        kept = [revision for service in services for revision in self._present.revisions_of(service.name)]
         before_s = self._clock.now_s() - older_than_s
-        return image_rules.unused(self.all(), services, instances, added_before_s=before_s)
+        return image_rules.unused(self.all(), services, instances, kept, added_before_s=before_s)
 
     def prune(self, *, older_than_s: float) -> list[Image]:
         """Removes them, with all their names; returns what they were."""

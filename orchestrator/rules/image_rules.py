@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.model import Hardware, Image, Instance, Service
+from orchestrator.model import Hardware, Image, Instance, Revision, Service
 from orchestrator.model.intake import Intake
 
 DIGEST_PREFIX_LEAST = 12
@@ -111,10 +111,25 @@ def refuse_used(image: Image, used_by: Sequence[str]) -> None:
 
 
 def unused(
-    images: Iterable[Image], services: Sequence[Service], instances: Sequence[Instance], *, added_before_s: float
+    images: Iterable[Image],
+    services: Sequence[Service],
+    instances: Sequence[Instance],
+    kept: Iterable[Revision] = (),
+    *,
+    added_before_s: float,
 ) -> list[Image]:
-    """Those that no service refers to, and that were there before a moment: one just added may be meant for later."""
-    return [image for image in images if image.added_at_s <= added_before_s and not users(image, services, instances)]
+    """Those that no service refers to, and that were there before a moment: one just added may be meant for later.
+
+    A service refers to an image by each of its files that are `kept`, too: an undo goes back to one of them.
+    """
+    ways_back = {role.image_sha256 for revision in kept for role in revision.spec.roles}
+    return [
+        image
+        for image in images
+        if image.added_at_s <= added_before_s
+        and image.sha256 not in ways_back
+        and not users(image, services, instances)
+    ]
 
 
 def _holder(images: Iterable[Image], name: str) -> Image | None:

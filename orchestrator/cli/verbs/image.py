@@ -301,7 +301,10 @@ def trust(client: Client, ref: str) -> None:
 @click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
 @click.pass_obj
 def prune(client: Client, older_than: float, yes: bool) -> None:
-    """Lists the images that no service refers to, and removes them with --yes."""
+    """Lists the images that no service refers to, and removes them with --yes.
+
+    What a service's last ten files name stays: an undo goes back to them.
+    """
     found = client.prune_images(older_than_s=older_than) if yes else client.unused_images(older_than_s=older_than)
     for one in found:
         render.show([f"{','.join(one['names'])} sha256:{one['sha256']} {render.size(one['size_bytes'])}"])

@@ -14,11 +14,11 @@ from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Conflict, InvalidInput, NotFound
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.model import AnswerFormat, DiskFormat, Image, Os
+from orchestrator.model import AnswerFormat, DiskFormat, Image, Os, Size
 from orchestrator.model.intake import Intake
 from orchestrator.rules import image_rules
 from tests.world.disk_files import MIB, noise
-from tests.world.fabric import Fabric
+from tests.world.fabric import Fabric, web_role
 from tests.world.images import DIGEST
 
 
@@ -144,3 +144,18 @@ def test_only_what_nobody_uses_is_pruned(tmp_path: Path) -> None:
     assert not catalogue.path(added).exists()
     assert [one.sha256 for one in catalogue.all()] == [DIGEST]
     assert catalogue.prune(older_than_s=0.0) == []
+
+
+def test_what_an_undo_goes_back_to_is_not_pruned(tmp_path: Path) -> None:
+    """As long as the file is kept that names it; by its own name it can be removed, which says that it is meant."""
+    fabric = Fabric()
+    layout = Layout(tmp_path / "state", tmp_path / "run")
+    catalogue = Catalogue(fabric.present, SystemClock(), LocalImageFiles(layout, virtual_size_max=1 << 40))
+    added = catalogue.add(io.BytesIO(noise(MIB, 1)), Intake(name="former", format=SourceFormat.RAW))
+    fabric.deploy(web_role(image="former", image_sha256=added.sha256, instances=0))
+    fabric.deploy(web_role(instances=0))
+    assert catalogue.prune(older_than_s=0.0) == []
+    for memory in range(11):
+        fabric.deploy(web_role(instances=0, size=Size(vcpus=1, memory_mib=512 + memory)))
+    assert [one.sha256 for one in catalogue.unused(older_than_s=0.0)] == [added.sha256]
+    catalogue.remove("former")
