@@ -187,6 +187,10 @@ def _archive(text: str, where: str, schema_file: Path | None) -> Iterator[Diagno
             continue
         given = entry.get("type") if isinstance(entry, dict) else None
         name = f"{where}: entry {number + 1}"
+        if isinstance(given, str) and "/" not in given:
+            message = f"{_cloud_schema.shown(given)} is no content type: cloud-init would end over the whole archive"
+            yield _warning(where, document.line((number,)), "no-type", message, "text/cloud-config", path=(number,))
+            continue
         yield from _part(given if isinstance(given, str) else _type_in_archive(content), content, name, schema_file)
 
 

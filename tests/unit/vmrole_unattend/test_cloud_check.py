@@ -99,6 +99,7 @@ def test_what_is_right_is_not_spoken_of(text: str) -> None:
         ("#cloud-config-archive\na: 1\n", 1, "not-a-list"),
         ("#cloud-config-archive\n- a: [\n", 3, "yaml"),
         ("#cloud-config-archive\n- 'a: 1'\n- 5\n", 3, "no-content"),
+        ("#cloud-config-archive\n- 'a: 1'\n- {type: cloud-config, content: 'a: 1'}\n", 3, "no-type"),
     ],
 )
 def test_other_types_are_looked_at_too(text: str, line: int, code: str) -> None:
