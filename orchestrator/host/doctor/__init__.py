@@ -15,6 +15,7 @@ from orchestrator.host import config
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import (
     confinement,
+    consoles,
     firmware,
     host,
     libvirt_log,
@@ -37,6 +38,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("qemu-img", programs.qemu_img),
     ("libvirt", programs.libvirt),
     ("virtlogd", programs.virtlogd),
+    (consoles.NAME, consoles.bounded),
     (libvirt_log.NAME, libvirt_log.outputs),
     ("haproxy", programs.haproxy),
     ("dnsmasq", programs.dnsmasq),

@@ -24,6 +24,7 @@ from orchestrator.host.doctor import (
     Check,
     Verdict,
     confinement,
+    consoles,
     firmware,
     host,
     libvirt_log,
@@ -634,6 +635,31 @@ def test_a_log_that_a_guest_could_fill_is_told(told: str, verdict: Verdict, word
     assert (check.verdict, words in check.message) == (verdict, True), check
     if verdict is Verdict.WARN:
         assert 'log_outputs = "3:journald" in /etc/libvirt/virtqemud.conf' in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("qemu", "keeper", "verdict", "words"),
+    [
+        (None, None, Verdict.PASS, "at most 8 MiB"),
+        ('#stdio_handler = "file"\n', "#max_size = 0\n", Verdict.PASS, "at most 8 MiB"),
+        ('stdio_handler = "logd" # ours\n', "max_size = 1048576\nmax_backups = 0\n", Verdict.PASS, "at most 1 MiB"),
+        ('user = "qemu"\n  stdio_handler="file"\n', "", Verdict.FAIL, "QEMU writes them by itself"),
+        ("stdio_handler = 'file'\n", "", Verdict.FAIL, "QEMU writes them by itself"),
+        ("", "max_size=0\n", Verdict.FAIL, "nothing is rolled over"),
+        ("", "max_size = 2097152\nmax_backups = 4000\n", Verdict.WARN, "at most 8002 MiB"),
+        ("", "max_size = much\n", Verdict.WARN, "not known"),
+    ],
+)
+def test_consoles_that_a_guest_could_fill_a_disk_by_are_told(
+    tmp_path: Path, qemu: str | None, keeper: str | None, verdict: Verdict, words: str
+) -> None:
+    """libvirt bounds them, unless one of its files says otherwise; a file that is not there says nothing."""
+    for name, text in (("qemu.conf", qemu), ("virtlogd.conf", keeper)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    check = consoles.bounded(Config(), tmp_path)
+    assert (check.verdict, words in check.message) == (verdict, True), check
+    assert (check.verdict is Verdict.PASS) == (not check.remedy)
 
 
 def test_the_daemon_that_runs_is_asked_for_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
