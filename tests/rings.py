@@ -40,7 +40,7 @@ def _of(*kinds: str) -> tuple[str, ...]:
 
 
 _OF_IMAGES = _of("image_*")
-_OF_NETWORKS = _of("network*", "nftables", "egress", "routing", "doctor")
+_OF_NETWORKS = _of("network*", "nftables", "egress", "routing", "doctor", "doors", "role_names", "swap")
 _ELSEWHERE = ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES, *_OF_NETWORKS)
 PATHS = {  # else tests/RING
     "lab": ("tests/lab", *(f"--ignore={path}" for path in _ELSEWHERE)),
@@ -53,7 +53,8 @@ LABS_AT_ONCE = 2
 IMAGES = ("micro", "debian", "setup-simulator")
 WORKERS = {"unit": 4, "trouble": 2}  # Half of what unit tests do is waiting; other rings share addresses and ports.
 # What hangs where no signal of pytest's reaches it is ended with its ring, which has failed.
-WITHIN_S = dict.fromkeys(RINGS, 70 * 60) | {"long": 6 * 3600, PACKAGE: 2 * 3600}
+WITHIN_S = dict.fromkeys(RINGS, 70 * 60) | dict.fromkeys(FAST, 25 * 60) | {"long": 6 * 3600, PACKAGE: 2 * 3600}
+TEST_S = 300  # a test without a virtual machine; those with one have what pyproject says
 _LATE = (124, 128 + 9)  # statuses of timeout(1)
 SLOW_S = 900  # after which a test is shown as it stands, and goes on
 SLOWEST = dict.fromkeys(RINGS, 5) | {"lab": 20}  # how many of the slowest tests are told
@@ -164,6 +165,8 @@ def _command(ring: str, *, quick: bool = False) -> list[str]:
         f"--junitxml={report}",
     ]
     command += ["-o", f"faulthandler_timeout={SLOW_S}"]
+    if ring in FAST:
+        command += ["-o", f"timeout={TEST_S}"]
     command += ["-p", "no:cacheprovider"]  # The lab ring may run as root: it leaves no directory of root's behind.
     if quick:
         command += ["-m", "not slow"]

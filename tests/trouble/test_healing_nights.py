@@ -14,7 +14,7 @@ from orchestrator.control import healing
 from orchestrator.rules import blame
 from tests.world.healing_simulation import BLAMED, LABELS, Night, confusion
 
-SEEDS = 4 * len(LABELS)  # nights of each kind; one takes a second or more
+SEEDS = 2 * len(LABELS)  # nights of each kind; one takes a second or more
 
 
 @pytest.fixture(autouse=True)
