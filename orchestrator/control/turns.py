@@ -79,7 +79,8 @@ def _attempt(instance: Instance, host: Host) -> Outcome:
     try:
         seat, cut = seating.seat(instance, host.machine, host.front)
         outcome = lifecycle.TABLE[instance.phase].do(instance, host.machine, seat)
-        fault = "" if isinstance(outcome, Done) else host.machine.network.fault(instance)
+        heedless = isinstance(outcome, Done) or instance.phase.traits.ends  # An end needs no network.
+        fault = "" if heedless else host.machine.network.fault(instance)
         if cut and isinstance(outcome, Done):
             return replace(outcome, because=cut)
         return _blameless(outcome, instance, Cause(Kind.NETWORK_FAULT, detail=fault)) if fault else outcome

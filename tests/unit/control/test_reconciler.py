@@ -592,6 +592,23 @@ def test_a_start_is_not_overdue_while_its_host_has_no_network() -> None:
     assert fabric.instance().generation == 1
 
 
+@pytest.mark.parametrize("verb", [None, Verb.STOP, Verb.REBUILD])
+def test_a_guest_that_shuts_down_in_no_network_has_its_time_and_no_more(verb: Verb | None) -> None:
+    """Nobody puts the ports of a service that is being deleted back, and no shutdown needs them."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    fabric.until(fabric.quiet)
+    fabric.world.faults.network_cannot_start = True
+    fabric.world.unplugged = {WEB}
+    fabric.world.faults.deaf_to_requests.add(WEB)
+    if verb is None:
+        fabric.remove()
+        fabric.until(lambda: WEB not in fabric.world.machines)
+    else:
+        fabric.act(verb, "web-0.shop")
+        fabric.until(lambda: fabric.instance().phase is Phase.STOPPED or fabric.instance().generation == 2)
+
+
 def test_a_deleted_instance_takes_its_evidence_along() -> None:
     """What was kept of a failure goes with the instance, and only then."""
     fabric = Fabric()
