@@ -146,6 +146,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             workers=settings.workers,
             goes_back=lambda service, to, at: control.undo(service, to=to, expected=at),
             budget=_budget(settings),
+            boot_together=settings.boot_together or max(2, os.cpu_count() or 2),
         )
         control = Control(
             store,

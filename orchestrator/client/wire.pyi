@@ -353,6 +353,8 @@ Kind = Literal[
     "for-too-long",
     "protected",
     "stopped",
+    "after-awaited",
+    "boots-in-turn",
     "ill-together",
     "failed-together",
     "healed-in-turn",
@@ -518,6 +520,7 @@ class Role(TypedDict):
     stop: Stop
     restart: TemplateRestart
     healing: Healing
+    after: list[str]
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]
 

@@ -73,6 +73,7 @@ class Config:
     disk_overcommit: int = 4
     service_reimages_per_hour: int = 20
     host_reimages_per_hour: int = 60
+    boot_together: int = 0
     workers: int = 16
     log_style: str = "auto"
     log_level: str = "info"

@@ -169,6 +169,13 @@ KEYS: Final[dict[str, Key]] = {
         about="The same of all services together.",
         bounds=(0, 100_000),
     ),
+    "boot_together": Key(
+        about=(
+            "How many VMs boot at a time when the host comes up; who has served, failed, or taken five minutes makes "
+            "room for the next. 0: as many as the host has CPUs, and two at least."
+        ),
+        bounds=(0, 10_000),
+    ),
     "workers": Key(about="How many instances are worked on at the same time.", bounds=(1, 1024)),
     "log_style": Key(
         about='"auto" writes lines for people on a terminal and JSON elsewhere; or "text", or "json".',

@@ -99,6 +99,8 @@ class Kind(enum.StrEnum):
     # What was asked for, and what healing makes of it.
     PROTECTED = "protected"
     STOPPED = "stopped"
+    AFTER_AWAITED = "after-awaited"
+    BOOTS_IN_TURN = "boots-in-turn"
     ILL_TOGETHER = "ill-together"
     FAILED_TOGETHER = "failed-together"
     HEALED_IN_TURN = "healed-in-turn"
@@ -220,6 +222,13 @@ SENTENCES = {
     Kind.FOR_TOO_LONG: Sentence(None, "for too long"),
     Kind.PROTECTED: Sentence(_SERVICE, "it is protected: nothing is done to it until: vmrole unprotect"),
     Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),
+    Kind.AFTER_AWAITED: Sentence(
+        _SERVICE, "its role begins after {names}, of which nobody serves yet; in {detail} at most, without (after)"
+    ),
+    Kind.BOOTS_IN_TURN: Sentence(
+        _HOST,
+        "its VM is off and waits for its turn: {detail} boot at a time after a boot of the host (boot_together)",
+    ),
     Kind.ILL_TOGETHER: Sentence(None, f"{_ILL}, each comes back when it is well"),
     Kind.FAILED_TOGETHER: Sentence(None, f"{_ILL}, it is tried again later"),
     Kind.HEALED_IN_TURN: Sentence(_SERVICE, "it is healed when {names} is well again: {detail} of a role at a time"),

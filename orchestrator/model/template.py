@@ -255,6 +255,7 @@ class Role:
     stop: Stop = Stop()
     restart: Restart = Restart()
     healing: Healing = Healing()
+    after: tuple[str, ...] = ()  # roles of its service that serve before its instances begin
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
 
@@ -297,6 +298,7 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "stop": Stop(),
     "restart": Restart(),
     "healing": Healing(),
+    "after": (),
     "labels": (),
 }
 _built_from = operator.attrgetter(

@@ -9,6 +9,8 @@ from orchestrator.model import Instance, Os
 STOP_WITHIN_S = {Os.LINUX: 120.0, Os.WINDOWS: 600.0}
 RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
 THAW_WITHIN_S = 600.0  # No backup needs a guest frozen for longer, and one that has died never thaws it.
+AFTER_WITHIN_S = 600.0  # A role that does not come to serve holds up those after it no longer than that.
+BOOT_TOGETHER_WITHIN_S = 300.0  # After a boot of the host; who has not come to serve by then holds up nobody.
 
 
 def stop_within_s(instance: Instance) -> float:

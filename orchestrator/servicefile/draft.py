@@ -29,8 +29,19 @@ from orchestrator.model import (
     is_sha256,
     service_name,
 )
+from orchestrator.rules.beginning import cycle
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
-from orchestrator.servicefile.fields import Answer, boolean, choice, duration_s, integer, shaped, size_mib, text
+from orchestrator.servicefile.fields import (
+    Answer,
+    boolean,
+    choice,
+    duration_s,
+    integer,
+    shaped,
+    size_mib,
+    text,
+    words,
+)
 from orchestrator.servicefile.healing import read_healing, read_service_healing
 from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.reader import LABEL, Reader
@@ -41,7 +52,7 @@ from orchestrator.servicefile.upgrade import read_upgrade
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
-    "drain", "stop", "restart", "healing",
+    "drain", "stop", "restart", "healing", "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -110,6 +121,7 @@ def read_draft(reader: Reader) -> Draft:
         reader.fault("roles", "a service has at least one role", SEE)
     alone = len(reader.problems)
     check_between(reader, [draft.role for draft in roles])
+    _check_order(reader, [draft.role for draft in roles])
     if "vip" not in top:
         _needs_no_vip(reader, roles)
     for draft in roles if vip else ():
@@ -141,9 +153,24 @@ def read_draft(reader: Reader) -> Draft:
     )
 
 
+def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
+    """Notes roles that wait for what there is not, for themselves, or for each other."""
+    names = [role.name for role in roles]
+    for role in roles:
+        for other in dict.fromkeys(role.after):
+            if other not in names:
+                hint = f"roles are: {', '.join(names)}"
+                reader.fault(f"roles.{role.name}.after", f"there is no role {other!r:.60}", hint)
+    if ring := cycle(roles):
+        told = f"none of them would ever begin: {' after '.join(ring)}"
+        reader.fault(f"roles.{ring[0]}.after", told, "take one of them out of an `after`")
+
+
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-    node = reader.keys(node, at, (*keys, "drain", "stop", "restart", "healing", "identity", "labels"), ("image",))
+    node = reader.keys(
+        node, at, (*keys, "drain", "stop", "restart", "healing", "after", "identity", "labels"), ("image",)
+    )
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -164,6 +191,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         stop=Stop(within_s=_within(reader, node, at, "stop")),
         restart=Restart(within_s=_within(reader, node, at, "restart")),
         healing=read_healing(reader, node, at),
+        after=reader.take(node, at, "after", words, ()),
     )
     return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
 

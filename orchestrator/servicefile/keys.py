@@ -121,6 +121,10 @@ _ROLE: Final = {
     "healing.maxUnavailable": Key(
         "of the role at a time, by healing, rollouts and verbs together; a part is rounded down to 1 or more", "1"
     ),
+    "after": Key(
+        "roles, as a list, of which one each serves before it is deployed, or booted with the host; 10 min at most",
+        "none",
+    ),
     "labels": Key("to select by, with the service's own", "none"),
     "labels.NAME": Key("as Kubernetes has them"),
 }  # fmt: skip
