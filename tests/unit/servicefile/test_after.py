@@ -7,6 +7,7 @@ import pytest
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput
 from orchestrator.model import ServiceSpec
+from orchestrator.servicefile.difference import difference
 from tests.world.images import MICRO
 
 FILE = """service: shop
@@ -27,6 +28,13 @@ def read(db: str = "", web: str = "", last: str = "[]") -> ServiceSpec:
 def test_it_is_a_list_of_roles() -> None:
     """Of the same service; several, or none."""
     assert [role.after for role in read(web=", after: [db]", last="[db, web]").roles] == [(), ("db",), ("db", "web")]
+
+
+def test_another_order_makes_no_vm_anew() -> None:
+    """It is told as a change of its key, and no instance is touched for it."""
+    (change,) = difference(read(), read(last="[db]"))
+    assert change.key.endswith("last.after")
+    assert "rolling" not in change.effect
 
 
 @pytest.mark.parametrize(

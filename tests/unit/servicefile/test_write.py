@@ -275,7 +275,6 @@ CHANGES = {
     "answers.userData": ("mac: 52", "mac: 53"), "setup.restart": ("restart: true", "restart: false"),
     "setup.within": ("10 min", "11 min"), "ready.units": ("app.service", "b.service"), "drain": ("5 s", "6 s"),
     "stop.within": ("3 min", "4 min"), "restart.within": ("7 min", "8 min"),
-    "after": ("    drain", "    after: [db]\n    drain"),
     "labels": ("    drain", "    labels: {a: b}\n    drain"),
     "identity.sshHostKeys": ("    drain", "    identity: {sshHostKeys: keep}\n    drain"),
 }  # fmt: skip
