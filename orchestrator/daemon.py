@@ -121,8 +121,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
 
     Gives what says how long it has not gone on with anything (seconds).
     """
-    layout = _directories(settings)
-    bell, clock = Bell(), SystemClock()
+    layout, bell, clock = _directories(settings), Bell(), SystemClock()
     with contextlib.ExitStack() as stack:
         stack.enter_context(sole_daemon(settings.libvirt_uri))
         door = _door(settings, stack)

@@ -9,8 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 
-from orchestrator.model import Cause, Instance, InstanceName
+from orchestrator import lifecycle
+from orchestrator.control.present import Present
+from orchestrator.errors import VmroleError
+from orchestrator.model import Cause, Instance, InstanceName, Power
 from orchestrator.model.cause import Kind
+from orchestrator.ports import Clock, Hypervisor
 from orchestrator.rules import beginning, patience
 
 AGAIN_S = 5.0  # Between looks of who waits; who comes to serve wakes them earlier.
@@ -19,23 +23,36 @@ AGAIN_S = 5.0  # Between looks of who waits; who comes to serve wakes them earli
 class Beginning:
     """Thread-safe. Times are those of a clock that nobody sets (seconds)."""
 
-    def __init__(self, together: int) -> None:
+    def __init__(self, together: int, clock: Clock) -> None:
         self._together = together  # how many VMs boot at a time after a boot of the host
+        self._clock = clock
         self._lock = threading.Lock()
         self._seen: set[str] = set()  # uids of instances whose VM this process has seen to run
         self._waiting: dict[str, tuple[InstanceName, float]] = {}  # by uid: who waits for roles, since when
         self._in_line: dict[str, InstanceName] = {}  # by uid: who waits for a turn, the first one first
         self._booting: dict[str, float] = {}  # by uid: since when
 
-    def may_be_held(self, instance: Instance) -> bool:
+    def waits_for(self, instance: Instance, present: Present, hypervisor: Hypervisor) -> Cause | None:
+        """What it waits for before its VM may be started; None: for nothing, or its turn tells what is wrong."""
+        if not self._may_be_held(instance) or lifecycle.detour(instance) is not None:
+            return None
+        try:
+            domain = hypervisor.look(instance.name)
+        except VmroleError:
+            return None
+        off = domain is None or domain.power is Power.OFF
+        return self._hold(instance, present.instances_of(instance.service).values(), off=off)
+
+    def _may_be_held(self, instance: Instance) -> bool:
         """Whether its VM has to be looked at before its turn; cheap."""
         if instance.held:
             return False
         first = beginning.begins_first(instance) and bool(instance.goal.role.after)
         return first or (beginning.boots_again(instance) and instance.uid not in self._seen)
 
-    def hold(self, instance: Instance, present: Collection[Instance], now_s: float, *, off: bool) -> Cause | None:
-        """What the instance waits for before its VM may start; None: for nothing. `present`: all of its service."""
+    def _hold(self, instance: Instance, present: Collection[Instance], *, off: bool) -> Cause | None:
+        """`present`: all of its service."""
+        now_s = self._clock.monotonic_s()
         with self._lock:
             if not off:
                 self._arrive(instance.uid)

@@ -162,7 +162,7 @@ class Reconciler:
         self._stopping = False
         self._goes_back = goes_back
         self._budget = budget or Budget()
-        self._beginning = Beginning(boot_together)
+        self._beginning = Beginning(boot_together, self._clock)
         self._goes_on = pool is None  # whether a thread takes what is due next by itself
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -365,18 +365,6 @@ class Reconciler:
             return True
         return domain is None or domain.power in (Power.OFF, Power.CRASHED)
 
-    def _held(self, instance: Instance) -> Cause | None:
-        """What it waits for before its VM may be started, by the order of roles or after a boot of the host."""
-        if not self._beginning.may_be_held(instance) or lifecycle.detour(instance) is not None:
-            return None
-        try:
-            domain = self._host.machine.hypervisor.look(instance.name)
-        except VmroleError:
-            return None  # Its turn tells.
-        off = domain is None or domain.power is Power.OFF
-        of_service = self._present.instances_of(instance.service).values()
-        return self._beginning.hold(instance, of_service, self._clock.monotonic_s(), off=off)
-
     def _turn_instance(self, name: InstanceName) -> float:
         instance = self._present.find(Instance, name)
         if instance is None:
@@ -393,7 +381,7 @@ class Reconciler:
                 replace(instance, waits_for=Cause(kind, reason=why_not), sick_since_s=since_s),
             )
             return TRANSIENT_AGAIN_S
-        if (cause := self._held(instance)) is not None:
+        if (cause := self._beginning.waits_for(instance, self._present, self._host.machine.hypervisor)) is not None:
             since_s = instance.sick_since_s or self._clock.now_s()
             save(self._present, instance, replace(instance, waits_for=cause, sick_since_s=since_s))
             return AGAIN_S
