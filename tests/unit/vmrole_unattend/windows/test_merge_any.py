@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree
 from vmrole_unattend import AnswersInvalid
 from vmrole_unattend.windows import document
 from vmrole_unattend.windows.check import Severity, check
-from vmrole_unattend.windows.markup import children, elements
-from vmrole_unattend.windows.merge import Kept, merge
+from vmrole_unattend.windows.merge import merge
 
-from tests.world.places import GOLDEN_FILES
+from tests.unit.vmrole_unattend.windows.merged import OURS, UNATTEND, lost
 
 pytestmark = pytest.mark.slow
 
-GOLDEN = GOLDEN_FILES / "merge"
-OURS = {name: (GOLDEN / f"{name}.xml").read_bytes() for name in ("ours", "ours-join")}
-UNATTEND = "urn:schemas-microsoft-com:unattend"
 WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=12)
@@ -141,31 +135,6 @@ def _files(draw: st.DrawFn) -> tuple[Dress, bytes]:
     return dress, dress.file(parts)
 
 
-def _place(element: etree._Element) -> str:
-    """Where it stands, as decisions say it, without which one of a list."""
-    names = []
-    for one in [element, *element.iterancestors()]:
-        name = str(etree.QName(one).localname)
-        names.append({"settings": one.get("pass", ""), "component": one.get("name", "")}.get(name, name))
-    return "/".join(reversed(names[:-1])).casefold()
-
-
-def _leaves(xml: bytes) -> collections.Counter[tuple[str, str, bytes]]:
-    """Every setting without others below it, in canonical form, by place and architecture."""
-    found: collections.Counter[tuple[str, str, bytes]] = collections.Counter()
-    for one in elements(document.parse(xml).root):
-        if not children(one):
-            canonical = etree.tostring(one, method="c14n", exclusive=True, with_comments=True, with_tail=False)
-            of = next((above for above in one.iterancestors() if above.get("processorArchitecture")), one)
-            found[_place(one), of.get("processorArchitecture", ""), canonical.strip()] += 1
-    return found
-
-
-def _comments(xml: bytes) -> collections.Counter[str]:
-    found = document.parse(xml).root.iter(etree.Comment)
-    return collections.Counter(one.text or "" for one in found)
-
-
 @settings(max_examples=60, deadline=None)
 @given(_files(), st.sampled_from(sorted(OURS)))
 def test_whatever_he_wrote_stays_unless_a_decision_names_it(file: tuple[Dress, bytes], ours: str) -> None:
@@ -175,14 +144,7 @@ def test_whatever_he_wrote_stays_unless_a_decision_names_it(file: tuple[Dress, b
     text = merged.xml.decode(dress.encoding)
     assert merged.xml[:3] == theirs[:3]
     assert ("\n" in text.replace("\r\n", "")) is (dress.newline == "\n")
-    changed = {
-        re.sub(r"\[[^/]*?\]", "", one.path).casefold() for one in merged.decisions if one.kept is not Kept.THEIRS
-    }
-    lost = _leaves(theirs) - _leaves(merged.xml)
-    for place, _, _ in lost:
-        assert any(place.startswith(named) or named.startswith(place) for named in changed), place
-    gone = _comments(theirs) - _comments(merged.xml)
-    assert not gone
+    assert not lost(theirs, merged)
 
 
 @settings(max_examples=40, deadline=None)
