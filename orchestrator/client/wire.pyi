@@ -230,6 +230,7 @@ class InstanceEndpoint(TypedDict):
     ports: Ports
     target: int
     mode: Mode
+    allow: list[str]
 
 class InstanceView(TypedDict):
     name: str

@@ -166,6 +166,7 @@ class InstanceEndpoint:
     ports: Ports
     target: int  # of the instance
     mode: Mode = Mode.TCP  # or UDP
+    allow: tuple[str, ...] = ()  # see Endpoint
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

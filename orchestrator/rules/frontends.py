@@ -62,6 +62,7 @@ def _of_instances(service: Service, role: Role) -> Iterator[Frontend]:
             mode=end.mode,
             probe=None,
             carrier=Carrier.NFTABLES,
+            allow=end.allow,
         )
 
 

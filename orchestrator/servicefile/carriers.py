@@ -8,7 +8,7 @@ from orchestrator.model import Carrier, Mode
 from orchestrator.servicefile.tree import Map
 
 LIMITS = ("maxConnections", "maxConnectionsPerClient")
-OF_HAPROXY = ("timeout", "tls", "allow", "proxyProtocol", "memberConnections")
+OF_HAPROXY = ("timeout", "tls", "proxyProtocol", "memberConnections")
 AFFINITY = ("affinity", "affinityTime")
 COUNTED_CONNECTIONS_MOST = 10_000  # of one limit of nftables: the kernel looks at each when another is begun
 

@@ -279,15 +279,17 @@ def _needs_no_vip(reader: Reader, roles: Sequence[RoleDraft]) -> None:
 def _fits_family(reader: Reader, vip: str, role: Role) -> None:
     """Notes what an endpoint says that is nothing at an address of that family."""
     version = 6 if ":" in vip else 4
+    for face in role.faces:
+        if face.allow and all(ipaddress.ip_network(one).version != version for one in face.allow):
+            told = f"nobody from there has an address of IPv{version}, as the VIP is"
+            hint = f"name networks of IPv{version}, or leave it out for all clients"
+            reader.fault(f"roles.{role.name}.endpoints.{face.name}.allow", told, hint)
     for end in role.endpoints:
         key = f"roles.{role.name}.endpoints.{end.name}"
         if version == 6 and end.mode is Mode.UDP:
             reader.fault(f"{key}.protocol", "udp is not carried at a VIP of IPv6", "use a VIP of IPv4 for it")
         elif version == 6 and end.carrier is Carrier.NFTABLES:
             reader.fault(f"{key}.balancer", "nftables carries nothing at a VIP of IPv6", "say balancer: haproxy")
-        if end.allow and all(ipaddress.ip_network(one).version != version for one in end.allow):
-            told = f"nobody from there has an address of IPv{version}, as the VIP is"
-            reader.fault(f"{key}.allow", told, f"name networks of IPv{version}, or leave it out for all clients")
     for own in role.instance_endpoints if version == 6 else ():
         key = f"roles.{role.name}.endpoints.{own.name}"
         reader.fault(key, "no port of an instance's own is carried at a VIP of IPv6", "use a VIP of IPv4 for it")

@@ -9,8 +9,8 @@ from typing import Any, Final
 from orchestrator.model import Endpoint, InstanceEndpoint, InternalEndpoint, Mode, Ports, Role
 from orchestrator.rules.role_names import taken_by
 from orchestrator.rules.sharing import taken
-from orchestrator.servicefile.endpoints import PORTS_MOST, read_input_endpoint
-from orchestrator.servicefile.fields import PORT_LAST, choice, port, port_range, words
+from orchestrator.servicefile.endpoints import NETWORKS_MOST, PORTS_MOST, read_input_endpoint
+from orchestrator.servicefile.fields import PORT_LAST, choice, networks, port, port_range, words
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import SEE, Map
 
@@ -48,7 +48,7 @@ def read_endpoint(reader: Reader, name: str, node: object, at: str) -> AnyEndpoi
 
 
 def _of_instances(reader: Reader, name: str, node: object, at: str) -> InstanceEndpoint:
-    node = reader.keys(node, at, ("type", "ports", "target", "protocol"))
+    node = reader.keys(node, at, ("type", "ports", "target", "protocol", "allow"))
     for key in ("ports", "target"):
         if key not in node:
             reader.fault(f"{at}.{key}", "is missing", SEE)
@@ -57,6 +57,7 @@ def _of_instances(reader: Reader, name: str, node: object, at: str) -> InstanceE
         ports=reader.take(node, at, "ports", port_range(PORTS_MOST), NO_PORTS),
         target=reader.take(node, at, "target", port, 0),
         mode=Mode(reader.take(node, at, "protocol", choice(_Transport), _Transport.TCP).value),
+        allow=reader.take(node, at, "allow", networks(NETWORKS_MOST), ()),
     )
 
 

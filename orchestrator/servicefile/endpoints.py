@@ -41,7 +41,19 @@ class Affinity(enum.StrEnum):
 
 def read_input_endpoint(reader: Reader, name: str, node: object, at: str) -> Endpoint:
     """One endpoint that clients reach at the VIP, whichever member answers; faults are noted."""
-    known = ("type", "port", "ports", "target", "protocol", "probe", "balancer", *LIMITS, *OF_HAPROXY, *AFFINITY)
+    known = (
+        "type",
+        "port",
+        "ports",
+        "target",
+        "protocol",
+        "probe",
+        "balancer",
+        "allow",
+        *LIMITS,
+        *OF_HAPROXY,
+        *AFFINITY,
+    )
     node = reader.keys(node, at, known)
     outside, several = read_ports(reader, node, at)
     mode = reader.take(node, at, "protocol", choice(Mode), Mode.TCP)

@@ -81,7 +81,7 @@ _ROLE: Final = {
     "endpoints.NAME.tls.more.[].certificate": Key("PEM: it and its chain"),
     "endpoints.NAME.tls.more.[].key": Key("its private key", "behind it, in the same secret"),
     "endpoints.NAME.tls.redirectFrom": Key("a port of the VIP, such as 80, that sends clients of http on", "none"),
-    "endpoints.NAME.allow": Key("HAProxy: from which networks clients may come, as a list", "any"),
+    "endpoints.NAME.allow": Key("from which networks clients may come, as a list", "any"),
     "endpoints.NAME.proxyProtocol": Key("HAProxy: tells members by PROXY v2 where a client comes from", "false"),
     "endpoints.NAME.memberConnections": Key("HAProxy: at a time to a member; others wait up to 5 s", "no limit"),
     "localStorage": Key("disks of each instance that a restart and a reimage leave: /local/NAME, C:\\local\\NAME"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import os
 import pwd
@@ -372,7 +373,9 @@ class TestLimits(LimitsContract):
 
         with RawServer(ADDRESSES[ZERO], 8077, echo):
             balancer = begin()
-            yield Front(balancer, TCP, lambda: balancer.join(at(ADDRESSES[ZERO], ZERO, TCP.pool)), connect)
+            addresses = f"{CORNER}.98", f"{CORNER}.99"
+            join = functools.partial(balancer.join, at(ADDRESSES[ZERO], ZERO, TCP.pool))
+            yield Front(balancer, TCP, join, connect, addresses)
 
 
 @pytest.mark.parametrize(("mode", "timeout_s", "answers"), [(Mode.HTTP, 1.0, False), (Mode.HTTP, 20.0, True)])

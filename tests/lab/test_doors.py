@@ -94,6 +94,23 @@ def test_each_port_leads_to_its_own_instance(begin: Begin) -> None:
 
 
 @pytest.mark.usefixtures("members")
+def test_a_door_is_for_those_who_may_come(begin: Begin) -> None:
+    """By a network of the endpoint's `allow`, all others are refused at once; what is open goes on."""
+    balancer = begin()
+    elsewhere, there = (replace(DOORS, allow=(network,)) for network in ("198.51.100.0/24", f"{CLIENT_ADDRESS}/32"))
+    balancer.shape([elsewhere])
+    balancer.reach(reached(ONE, OWN))
+    assert at(10081) == "refused"
+    balancer.shape([there])
+    assert at(10081) == f"web-1 {CLIENT_ADDRESS}"
+    assert (at(10081, SPACES[ZERO]), at(10081, "")) == ("refused", "refused")
+    with connect(port=10081) as talk:
+        balancer.shape([elsewhere])
+        assert at(10081) == "refused"
+        assert says(talk) == f"web-1 {CLIENT_ADDRESS} x"
+
+
+@pytest.mark.usefixtures("members")
 def test_a_door_has_nothing_to_do_with_the_pool(begin: Begin) -> None:
     """Who drains, is not well or has left is reached by himself as before; what is open there goes on, uncounted."""
     balancer = begin()

@@ -98,6 +98,7 @@ class TestLimits(LimitsContract):
                 TCP,
                 lambda: balancer.join(member(ZERO, POOL)),
                 lambda client: connect(source=addresses[client]),
+                addresses,
             )
 
 
@@ -340,6 +341,22 @@ def test_whoever_has_his_share_is_refused_at_once(begin: Begin, second_client: s
         assert says(first, "y") == f"web-0 {CLIENT_ADDRESS} y"
     assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
     assert comes_true(lambda: "ct count" not in elements(), WITHIN_S), "clients that are gone are remembered"
+
+
+@pytest.mark.usefixtures("members")
+def test_who_may_not_come_is_refused_at_once_and_is_nobody_s_client(begin: Begin, second_client: str) -> None:
+    """By a reset or by ICMP, whatever he has of a limit; by networks that meet, and a member by its own address."""
+    balancer = begin()
+    only = {"allow": (f"{CLIENT_ADDRESS}/32", f"{CLIENT_ADDRESS}/31"), "connections_max": 2}
+    balancer.shape([replace(TCP, **only), replace(UDP, **only)])  # type: ignore[arg-type] # each is its own
+    balancer.join(member(ZERO))
+    for _ in range(4):
+        assert (ask(source=second_client), ask_udp(SPACES[ONE])) == ("refused", "refused")
+    assert (ask(SPACES[ONE]), ask("")) == ("refused", "refused")
+    assert {ask(), ask_udp()} == {f"web-0 {CLIENT_ADDRESS}"}
+    balancer.shape([replace(TCP, allow=("10.91.0.0/24",))])
+    assert ask(SPACES[ONE]).startswith("web-0 ")
+    assert ask() == "refused"
 
 
 @pytest.mark.usefixtures("wire")

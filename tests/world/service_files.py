@@ -56,6 +56,9 @@ ENDPOINT_FAULTS = [
             ("type: instance, ports: 10022-10041", "more.target", "is missing"),
             ("type: instance, target: 22", "more.ports", "is missing"),
             ("type: instance, ports: 10022-10041, target: 22, probe: {}", "more.probe", "keys are: type, ports"),
+            ("type: instance, ports: 10022-10041, target: 22, allow: 10.0.0.0/8", "more.allow", "not a list"),
+            ("type: instance, ports: 10022-10041, target: 22, allow: [10.0.0.1/8]", "more.allow", "write 10.0.0.0/8"),
+            ("type: instance, ports: 10022-10041, target: 22, allow: ['::/0']", "more.allow", "networks of IPv4"),
             ("type: instance, ports: 10022-10041, target: 22, protocol: http", "more.protocol", "tcp, udp"),
             ("type: internal, port: 3306, from: [db]", "more.from", "roles are: web"),
             ("type: internal, port: 3306, from: web", "more.from", "write [first, second]"),
@@ -156,13 +159,6 @@ FAULTS = [
     ("port: 80,", "port: 80, allow: [10.0.0.1/8],", 9, "roles.web.endpoints.http.allow", "10.0.0.0/8"),
     ("port: 80,", "port: 80, proxyProtocol: v2,", 9, "roles.web.endpoints.http.proxyProtocol", "true or false"),
     ("port: 80,", "port: 80, memberConnections: 0,", 9, "roles.web.endpoints.http.memberConnections", "out of range"),
-    (
-        "protocol: http",
-        "balancer: nftables, allow: [10.0.0.0/8]",
-        9,
-        "roles.web.endpoints.http.allow",
-        "only haproxy",
-    ),
     (
         "protocol: http",
         "balancer: nftables, proxyProtocol: true",

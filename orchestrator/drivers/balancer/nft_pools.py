@@ -3,7 +3,7 @@
 Each endpoint is an element of a map that leads to its pool's chain; from there a map of the pool's own deals new
 connections out to its members' chains, which translate the address (DNAT). What has begun is the kernel's to
 remember, whatever the table says later. What reaches the host for an endpoint is for a pool without members, belongs
-to a connection that was cut, or is beyond a limit: it is refused at once.
+to a connection that was cut, comes from where no client may come from, or is beyond a limit: it is refused at once.
 
 A member that comes or goes moves nobody but, where it leaves a gap, the last one into that: what a change has to say
 does not grow with the number of the others, of the same pool or of any.
@@ -128,7 +128,7 @@ class _Made:
     def add(self, frontend: Frontend, limits: Sequence[_Limit], places: Sequence[Place]) -> None:
         """An endpoint that has members."""
         pool = _digest(frontend.pool)
-        rules = [limit.refuse_unseen() for limit in limits]
+        rules = [*_allowed(frontend.allow), *(limit.refuse_unseen() for limit in limits)]
         rules += [rule for limit in limits for rule in limit.count()]
         for one in places:
             self.chains[_name("m", one)] = (_led(frontend, one),)
@@ -192,14 +192,21 @@ def _closed(order: Sequence[str]) -> tuple[str, ...]:
 
 def _led(frontend: Frontend, place: Place) -> str:
     """To the member. What the kernel is not told to change of a port it leaves as it is."""
-    to = f"meta l4proto {_protocol(frontend)} dnat to {_address(place.address)}"
-    first = _port(place.port)
+    to, first = f"meta l4proto {_protocol(frontend)} dnat to {_address(place.address)}", _port(place.port)
     if frontend.each or frontend.range is None:
         return f"{to}:{first}"
     if first == frontend.port:
         return to
     moved = ", ".join(f"{_port(port)} : {_port(first + port - frontend.port)}" for port in frontend.range)
     return f"{to} : {_protocol(frontend)} dport map {{ {moved} }}"
+
+
+def _allowed(networks: Collection[str]) -> list[str]:
+    """Who comes from elsewhere is refused before he counts as anybody's client."""
+    ours = [ipaddress.IPv4Network(one) for one in networks if ":" not in one]
+    apart = ", ".join(map(str, ipaddress.collapse_addresses(ours)))
+    anywhere = not networks or apart == "0.0.0.0/0"
+    return [] if anywhere else [f"ip saddr != {{ {apart} }} return" if apart else "return"]
 
 
 @dataclass(frozen=True, slots=True)

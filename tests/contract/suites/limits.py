@@ -1,4 +1,4 @@
-"""How many connections an endpoint may have: what every balancer that carries connections keeps."""
+"""How many connections an endpoint may have, and whose: what every balancer that carries connections keeps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Final
 
 import pytest
 
-from orchestrator.model import Frontend
+from orchestrator.model import Frontend, Standing
 from orchestrator.ports import Balancer
 from tests.world.endpoints import patiently
+from tests.world.waiting import comes_true
 
 ANSWER_S: Final = 2.0  # A connection that waits to be accepted is not answered.
 WITHIN_S: Final = 30.0
@@ -21,12 +22,13 @@ WITHIN_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A balancer, an endpoint of tcp without limits, its member, who answers, and clients with an address each."""
+    """A balancer, an endpoint of tcp without limits, its member, who answers, and two clients."""
 
     balancer: Balancer
     endpoint: Frontend
     join: Callable[[], None]
     connect: Callable[[int], socket.socket]  # from the client's number, 0 or 1
+    clients: tuple[str, str]  # their addresses
 
 
 class Clients:
@@ -113,3 +115,31 @@ class LimitsContract:
         front.join()
         assert clients.get(0, 2) == 0
         assert clients.get(1, 1) == 1
+
+    def test_who_comes_from_elsewhere_is_refused(self, front: Front, clients: Clients) -> None:
+        """Whoever asks members how they are needs no leave; what is open goes on when its client may come no more."""
+        only = [replace(front.endpoint, allow=(f"{address}/32", "2001:db8::/32")) for address in front.clients]
+        patiently(lambda: front.balancer.shape(only[:1]))
+        front.join()
+        with front.connect(0) as talk:
+            talk.settimeout(WITHIN_S)
+            talk.sendall(b"x")
+            assert talk.recv(100)
+            assert clients.get(1, 3) == 0
+
+            def checked() -> bool:
+                (seat,) = front.balancer.seats().values()
+                return seat.checked and seat.standing is Standing.UP
+
+            assert comes_true(checked, WITHIN_S)
+            patiently(lambda: front.balancer.shape(only[1:]))
+            assert clients.get_in_the_end(1, 1)
+            assert clients.get(0, 3) == 0
+            talk.sendall(b"x")
+            assert talk.recv(100)
+        patiently(lambda: front.balancer.shape([replace(front.endpoint, allow=("2001:db8::/32",))]))
+        assert (clients.get(0, 1), clients.get(1, 1)) == (0, 0)
+        patiently(
+            lambda: front.balancer.shape([replace(front.endpoint, allow=(f"{front.clients[0]}/32", "0.0.0.0/0"))])
+        )
+        assert clients.get_in_the_end(1, 1)

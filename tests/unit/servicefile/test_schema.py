@@ -22,7 +22,7 @@ from tests.world.service_files import ENDPOINT_FAULTS, FAULTS, GOOD
 FILE = REPOSITORY / "docs" / "service.schema.json"
 # What a schema cannot say, or not without becoming hard to read, by the fault's words or by what was written: sizes
 # and times that are too large, keys that exclude each other, images that there are.
-SEEN = ("such as 8000-8010", "input, instance, internal", "write [first, second]")
+SEEN = ("such as 8000-8010", "input, instance, internal", "write [first, second]", "not a list")
 BEYOND = {
     *(case[4] for case in ENDPOINT_FAULTS if case[4] not in (*SEEN, "is missing")),  # which key goes with which type
     *(case[1] for case in ENDPOINT_FAULTS if case[4] == "is missing"),

@@ -119,7 +119,7 @@ def test_what_others_reach_is_read() -> None:
     """Several ports, a port of each instance, and what other roles reach; all of it is written again as it was."""
     more = """      ftp: {ports: 8000-8010, target: 9000}
       ssh: {type: instance, ports: 10022-10041, target: 22}
-      wake: {type: instance, ports: 10022-10024, target: 9, protocol: udp}
+      wake: {type: instance, ports: 10022-10024, target: 9, protocol: udp, allow: [192.0.2.7]}
       sql: {type: internal, port: 3306, from: [web]}
       rpc: {type: internal, ports: 5000-5999, protocol: udp}
       both: {type: internal, port: 6000, protocol: any}
@@ -130,7 +130,7 @@ def test_what_others_reach_is_read() -> None:
     assert role.endpoints[1] == Endpoint(name="ftp", port=8000, target=9000, range=Ports(8000, 8010))
     assert role.instance_endpoints == (
         InstanceEndpoint(name="ssh", ports=Ports(10022, 10041), target=22),
-        InstanceEndpoint(name="wake", ports=Ports(10022, 10024), target=9, mode=Mode.UDP),
+        InstanceEndpoint(name="wake", ports=Ports(10022, 10024), target=9, mode=Mode.UDP, allow=("192.0.2.7/32",)),
     )
     assert role.internal_endpoints == (
         InternalEndpoint(name="sql", ports=Ports(3306, 3306), mode=Mode.TCP, callers=("web",)),

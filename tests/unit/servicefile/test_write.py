@@ -57,7 +57,8 @@ roles:
              more: [{certificate: {secret: b}}, {certificate: {secret: c}, key: {env: D}}], redirectFrom: 59}}
       other: {port: 55, balancer: nftables, probe: {port: 56}}
       several: {ports: 8000-8010, target: 9000}
-      own: {type: instance, ports: 10022-10041, target: 22}
+      own: {type: instance, ports: 10022-10041, target: 22, allow: [10.0.0.0/8]}
+      kernels: {port: 61, balancer: nftables, allow: [10.0.0.0/8]}
       inner: {type: internal, port: 3306, protocol: udp, from: [db]}
       inners: {type: internal, ports: 3307-3310}
       any: {type: internal, port: 3320, protocol: any}

@@ -63,6 +63,23 @@ def test_whoever_has_met_a_limit_is_refused_before_he_is_counted_for_any() -> No
     assert max(unseen) < min(counted)
 
 
+@pytest.mark.parametrize(
+    ("allow", "rule"),
+    [
+        ((), None),
+        (("10.0.0.0/8", "0.0.0.0/0"), None),
+        (("::/0",), "return"),
+        (("10.0.0.0/8", "10.1.0.0/16", "192.0.2.7/32", "::/0"), "ip saddr != { 10.0.0.0/8, 192.0.2.7/32 } return"),
+    ],
+)
+def test_who_may_not_come_is_refused_before_he_is_counted(allow: tuple[str, ...], rule: str | None) -> None:
+    """By networks of the VIP's own family that are apart, as the kernel wants them."""
+    place = Place(pool=TCP.pool, address="10.90.0.10", port=5432)
+    made = pools([dataclasses.replace(TCP, allow=allow)], [place], [place])
+    rules = next(rules for rules in made.chains.values() if "ct count" in str(rules))
+    assert [one for one in rules[:1] if one.endswith("return") and "@" not in one] == ([rule] if rule else [])
+
+
 def test_several_ports_lead_to_a_pool_and_keep_their_distance() -> None:
     """All are served; what a port becomes is said only where it becomes another."""
     several = dataclasses.replace(TCP, port=8000, range=Ports(8000, 8002))
