@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network.host_network import HostNetwork
-from orchestrator.model import Instance, Service
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
+from orchestrator.model import Instance, Part, Service
 from tests.contract.suites.network import make_service
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import HOST
@@ -142,6 +145,44 @@ def test_names_that_somebody_takes_away_come_again(
     assert leads_to(service, "web", one)
     network.lift(service)
     assert not place.exists()
+
+
+@pytest.mark.parametrize("and_made_again", [False, True], ids=["removed", "replaced"])
+def test_a_directory_of_names_that_somebody_takes_away_comes_again(
+    lab: Lab, network: HostNetwork, and_made_again: bool
+) -> None:
+    """With the next audit, which tells it, and names are known as they change; nothing is begun anew without need."""
+
+    def lacks() -> list[str]:
+        return [one.message for one in network.missing(service, instances) if one.part is Part.NETWORK]
+
+    service, instances = make_service("shop", "", 2)
+    first, second = ({one.nic.address} for one in instances)
+    network.lay(service, instances)
+    network.call(service, {"web": first})
+    assert leads_to(service, "web", first)
+    before = name_server(service)
+    assert network.lay(service, instances) == ()
+    assert (lacks(), name_server(service)) == ([], before)
+    (place,) = (place for place in Path(tempfile.gettempdir()).glob(f"names*/{service.name}"))
+    shutil.rmtree(place)
+    if and_made_again:
+        place.mkdir()
+    network.call(service, {"web": second})
+    assert lacks() == [f"the names of its roles in {place} are not read"]
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
+    connection.open()
+    with contextlib.closing(connection):  # Of the next daemon, which has never seen it.
+        following = HostNetwork(connection, SystemClock(), names=place.parent)
+        (told,) = following.lay(service, instances)
+        assert following.lay(service, instances) == ()
+    assert (told.subject, told.message) == ("shop", f"somebody removed {place}: put back")
+    for wanted in (second, first, first | second):
+        network.call(service, {"web": wanted})
+        assert leads_to(service, "web", wanted)
+    assert leads_to(service, "web-1", second)
+    assert lacks() == []
+    network.lift(service)
 
 
 def test_a_role_without_a_vip_serves_the_others_by_its_name(lab: Lab, daemon: RoleDaemon, micro_image: Path) -> None:

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,15 @@ from typing import Final
 
 import libvirt
 
-from orchestrator.drivers.network import host_addresses, hosts_files, links, network_xml, routing, tap_ports
+from orchestrator.drivers.network import (
+    host_addresses,
+    hosts_files,
+    links,
+    name_server,
+    network_xml,
+    routing,
+    tap_ports,
+)
 from orchestrator.drivers.network.firewall import Firewall
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
@@ -35,12 +42,6 @@ from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
-_DNS_PORT = 53
-_DNSMASQ_S = 1.0
-_DNSMASQ_TRIES = 2
-_ANY_QUESTION: Final = (
-    bytes.fromhex("000001000001000000000000") + b"\x09localhost\0\0\x01\0\x01"
-)  # a plain name: never forwarded
 _ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
 _DHCP, _DNS = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, libvirt.VIR_NETWORK_SECTION_DNS_HOST
 _ADD, _DELETE = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
@@ -233,6 +234,8 @@ class HostNetwork:
         with self._connection.use(f"network {name}") as connection:
             network = _find(connection, name)
             running = network is not None and network.isActive()
+            names = hosts_files.directory(self._names, service.name) if self._names is not None else None
+            unread = running and names is not None and name_server.overlooks(network, names)
         link = links.look(bridge)
         if not running:
             yield f"network {name} does not run"
@@ -240,6 +243,8 @@ class HostNetwork:
             yield f"bridge {bridge} is {'down' if link else 'not there'}"
         elif host_addresses.lacks(bridge, service.network.gateway):
             yield f"{service.network.gateway} is not on {bridge}"
+        if unread:
+            yield f"the names of its roles in {names} are not read"
 
     def drops(self) -> dict[str, int]:
         """Packets that the firewall dropped, by reason."""
@@ -309,9 +314,12 @@ class HostNetwork:
             for scope, flags in ((_CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE), (_LIVE, 0)):
                 now = network_xml.describe(network.XMLDesc(flags))
                 _change_hosts(network, now, network_xml.describe(wanted), scope)
-            if not _names_answer(service.network.gateway):
+            if not name_server.answers(service.network.gateway):
                 log.warning("nobody answers for names of network %s; libvirt is made to look", name)
-                _revive_names(network, network_xml.describe(wanted))
+                name_server.revive(network, network_xml.describe(wanted))
+            elif names is not None and name_server.overlooks(network, names):
+                name_server.begin_anew(network, network_xml.describe(wanted))
+                self._untold[service.name].append(Notice(service.name, f"somebody removed {names}: put back"))
 
 
 def _find(connection: libvirt.virConnect, name: str) -> libvirt.virNetwork | None:
@@ -352,26 +360,6 @@ def _change_hosts(network: libvirt.virNetwork, now: Described, wanted: Described
     ):
         _update(network, section, _DELETE, sorted(here - there), xml, scope)
         _update(network, section, _ADD, sorted(there - here), xml, scope)
-
-
-def _names_answer(gateway: str) -> bool:
-    """Whether dnsmasq answers; asked by the host itself, so it does at once. Guests can crowd us out of TCP alone."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(_DNSMASQ_S)
-        asking.connect((gateway, _DNS_PORT))
-        for _ in range(_DNSMASQ_TRIES):
-            asking.send(_ANY_QUESTION)
-            with contextlib.suppress(TimeoutError):
-                return bool(asking.recv(512))
-    return False
-
-
-def _revive_names(network: libvirt.virNetwork, wanted: Described) -> None:
-    """A change of a name makes libvirt start a dnsmasq that has died; a network without names needs none."""
-    for address, names in sorted(wanted.dns)[:1]:
-        host = network_xml.dns_host_xml(address, names)
-        network.update(_DELETE, _DNS, -1, host, _LIVE)
-        network.update(_ADD, _DNS, -1, host, _LIVE)
 
 
 def _update(

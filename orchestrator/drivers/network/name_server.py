@@ -1,0 +1,101 @@
+"""The dnsmasq that libvirt runs for a network: whether it answers, and whether it watches the names of roles.
+
+It watches a directory from its own start on, and the directory itself, not its path: one that somebody removed and
+that was made again is another, of which it hears nothing until it is begun anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import libvirt
+
+from orchestrator.drivers.network import network_xml
+from orchestrator.drivers.network.network_xml import Described
+
+_DNS_PORT: Final = 53
+_ANSWER_S: Final = 1.0
+_TRIES: Final = 2
+_END_S: Final = 5.0
+_ANY_QUESTION: Final = (
+    bytes.fromhex("000001000001000000000000") + b"\x09localhost\0\0\x01\0\x01"
+)  # a plain name: never forwarded
+_PIDS: Final = Path("/run/libvirt/network")
+
+
+def answers(gateway: str) -> bool:
+    """Whether it answers; asked by the host itself, so it does at once. Guests can crowd us out of TCP alone."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(_ANSWER_S)
+        asking.connect((gateway, _DNS_PORT))
+        for _ in range(_TRIES):
+            asking.send(_ANY_QUESTION)
+            with contextlib.suppress(TimeoutError):
+                return bool(asking.recv(512))
+    return False
+
+
+def overlooks(network: libvirt.virNetwork, names: Path) -> bool:
+    """Whether it was begun with that directory and does not watch what is there now. One that cannot be asked, or
+    that a former version began without it, overlooks nothing.
+    """
+    process = _process(network.name())
+    if process is None or f"hostsdir={names}" not in network_xml.describe(network.XMLDesc(0)).options:
+        return False
+    try:
+        watched = set(_watched(process))
+    except OSError:
+        return False
+    return not names.is_dir() or names.stat().st_ino not in watched
+
+
+def _watched(process: int) -> Iterator[int]:
+    """The inodes that a process watches; proc(5), /proc/PID/fdinfo."""
+    for described in Path(f"/proc/{process}/fdinfo").iterdir():
+        for line in described.read_text().splitlines():
+            if line.startswith("inotify "):
+                yield from (int(word[4:], 16) for word in line.split() if word.startswith("ino:"))
+
+
+def _process(network_name: str) -> int | None:
+    """Its process, if it runs."""
+    with contextlib.suppress(OSError, ValueError):
+        process = int((_PIDS / f"{network_name}.pid").read_text())
+        if Path(f"/proc/{process}/comm").read_text().strip() == "dnsmasq":
+            return process
+    return None
+
+
+def revive(network: libvirt.virNetwork, wanted: Described) -> None:
+    """A change of a name makes libvirt start a dnsmasq that has died; a network without names needs none."""
+    for address, names in sorted(wanted.dns)[:1]:
+        host = network_xml.dns_host_xml(address, names)
+        for command in (libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST):
+            network.update(
+                command, libvirt.VIR_NETWORK_SECTION_DNS_HOST, -1, host, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+            )
+
+
+def begin_anew(network: libvirt.virNetwork, wanted: Described) -> None:
+    """Ends it, and has libvirt start another, with all that it knew."""
+    process = _process(network.name())
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            _end(process)
+    revive(network, wanted)
+
+
+def _end(process: int) -> None:
+    handle = os.pidfd_open(process)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        select.select([handle], [], [], _END_S)
+    finally:
+        os.close(handle)
