@@ -84,6 +84,7 @@ class HostNetwork:
         self._laid: dict[str, _Laid] = {}
         self._unanswered = Unanswered(clock)
         self._crowding: set[InstanceName] = set()
+        self._unwatched: set[str] = set()  # services whose names no name server can watch
         self._untold: dict[str, list[Notice]] = {}  # of a lay that failed in the end
         self._locks: dict[str, threading.Lock] = {}  # A service's guards wait for nothing of another service.
 
@@ -235,7 +236,7 @@ class HostNetwork:
             network = _find(connection, name)
             running = network is not None and network.isActive()
             names = hosts_files.directory(self._names, service.name) if self._names is not None else None
-            unread = running and names is not None and name_server.overlooks(network, names)
+            unread = running and names is not None and not names.is_dir()
         link = links.look(bridge)
         if not running:
             yield f"network {name} does not run"
@@ -244,7 +245,7 @@ class HostNetwork:
         elif host_addresses.lacks(bridge, service.network.gateway):
             yield f"{service.network.gateway} is not on {bridge}"
         if unread:
-            yield f"the names of its roles in {names} are not read"
+            yield f"{names}, with the names of its roles, is not there"
 
     def drops(self) -> dict[str, int]:
         """Packets that the firewall dropped, by reason."""
@@ -302,7 +303,8 @@ class HostNetwork:
                 network.setAutostart(by_libvirt)
             if network.isActive() and links.look(bridge) is None:
                 network.destroy()  # Somebody removed the bridge, and libvirt has not noticed.
-            if not network.isActive():
+            begun = not network.isActive()
+            if begun:
                 network.create()
                 log.info("started network %s on %s", name, bridge)
                 notices.append(
@@ -317,9 +319,19 @@ class HostNetwork:
             if not name_server.answers(service.network.gateway):
                 log.warning("nobody answers for names of network %s; libvirt is made to look", name)
                 name_server.revive(network, network_xml.describe(wanted))
-            elif names is not None and name_server.overlooks(network, names):
-                name_server.begin_anew(network, network_xml.describe(wanted))
-                self._untold[service.name].append(Notice(service.name, f"somebody removed {names}: put back"))
+            elif names is not None and not begun and service.name not in self._unwatched:
+                self._let_watch(network, service, names, network_xml.describe(wanted))
+
+    def _let_watch(self, network: libvirt.virNetwork, service: Service, names: Path, wanted: Described) -> None:
+        """Begins the name server anew where it does not watch the names; once, where it never can."""
+        if not name_server.overlooks(network, names):
+            return
+        name_server.begin_anew(network, wanted)
+        if name_server.answers(service.network.gateway) and not name_server.overlooks(network, names):
+            self._untold[service.name].append(Notice(service.name, f"somebody removed {names}: put back"))
+            return
+        self._unwatched.add(service.name)
+        log.warning("the name server of network %s cannot watch %s", service.network.name, names)
 
 
 def _find(connection: libvirt.virConnect, name: str) -> libvirt.virNetwork | None:
