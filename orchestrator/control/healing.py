@@ -15,7 +15,7 @@ from orchestrator.model.cause import Kind
 from orchestrator.ports import Write
 from orchestrator.rules import blame, healing
 from orchestrator.rules.blame import Evidence
-from orchestrator.rules.healing import Brakes, Next, Patient, Rung, Spent, Wait
+from orchestrator.rules.healing import Brakes, Next, Patient, Rung, Spent, View, Wait
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
     fell_ill_s = min(own.fell_ill_s, now_s)
     ward = wards.ward(own)
     older = [one for one in present.instances_of(own.service).values() if _older(one, instance)]
-    alike = [one for one in ward.others if one.template == own.template and one.is_ill(now_s) and not one.proven]
+    alike = [one for one in ward.others if one.template == own.template and not one.proven and _fails(one, now_s)]
     at_once = [
         service
-        for name, service in wards.fell_ill(fell_ill_s - blame.AT_ONCE_S, fell_ill_s + blame.AT_ONCE_S)
+        for name, service in wards.fell_ill(fell_ill_s - blame.AT_ONCE_S, fell_ill_s + blame.AT_ONCE_S, now_s)
         if name != own.name and _changed_ago_s(present, service, fell_ill_s) > blame.CHANGED_S
     ]
     changed_ago_s = _changed_ago_s(present, own.service, fell_ill_s)
@@ -131,6 +131,11 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
         size=ward.size,
         changed_ago_s=changed_ago_s,
     )
+
+
+def _fails(one: View, now_s: float) -> bool:
+    """Whether it speaks against its template: what it is built from is no better for having failed long ago."""
+    return one.is_ill(now_s) or one.has_failed
 
 
 def _older(one: Instance, instance: Instance) -> bool:

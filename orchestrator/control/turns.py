@@ -48,7 +48,7 @@ def turn(
     if before.phase.traits.is_gone:
         present.commit(records.drop_instance(before), [_event(before, now_s, "gone")])
         return None, NEVER_S
-    if before.has_failed and not before.held and 0 < before.again_at_s <= now_s:
+    if before.has_failed and not before.held and _is_due(before, now_s):
         return _revisit(present, host, before, budget)
     match _attempt(before, host):
         case Done(seen, because, then):
@@ -72,6 +72,11 @@ def turn(
             if not mendable and not before.held:  # A look again, now and then: what is in the way may go.
                 return _heal(present, host, before, failed, Leave(again=True)), 0.0
             return _ail(present, host, before, before, failed, budget)
+
+
+def _is_due(failed: Instance, now_s: float) -> bool:
+    """Whether it is tried again now; also where the clock was set back, to before it failed."""
+    return failed.again_at_s > 0 and not failed.phase_since_s <= now_s < failed.again_at_s
 
 
 def _attempt(instance: Instance, host: Host) -> Outcome:

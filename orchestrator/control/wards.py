@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import Counter
 
 from orchestrator import lifecycle
 from orchestrator.control import records
 from orchestrator.model import Instance, InstanceName
 from orchestrator.model.cause import Kind
+from orchestrator.rules.blame import TOGETHER_S
 from orchestrator.rules.healing import HOUR_S, View, Ward, brake_of
 
-TOGETHER_S = 900.0  # What failed longer ago than this does not fall ill together with what falls ill now.
 _REIMAGES_KEPT = 4096  # times of a service, or of the host
 _AT_ONCE_MOST = 256
 _NEVER_S = float("inf")
@@ -97,12 +98,17 @@ class Wards:
         """How many instances there are."""
         return len(self._known)
 
-    def fell_ill(self, from_s: float, until_s: float) -> tuple[tuple[InstanceName, str], ...]:
-        """Who is ill since then, and of which service; of many some. O(those)."""
+    def fell_ill(self, from_s: float, until_s: float, now_s: float) -> tuple[tuple[InstanceName, str], ...]:
+        """Who is ill since then and still so, and of which service; of many some. O(those)."""
         here = self._fell_ill
         first = bisect.bisect_left(here, (from_s,))
         last = bisect.bisect_right(here, (until_s, "\uffff"))
-        return tuple((name, service) for _, name, service in here[first:last][:_AT_ONCE_MOST])
+        still = ((name, service) for _, name, service in here[first:last] if self._is_ill(name, now_s))
+        return tuple(itertools.islice(still, _AT_ONCE_MOST))
+
+    def _is_ill(self, name: InstanceName, now_s: float) -> bool:
+        known = self._known.get(name)
+        return known is not None and known.is_ill(now_s)
 
     def reimages_s(self, service: str, now_s: float) -> tuple[float, ...]:
         """When healing has reimaged instances of a service, or of all for "", within about an hour."""
@@ -126,6 +132,7 @@ def view_of(instance: Instance) -> View:
         ill_until_s=until_s,
         ours=is_ours(instance),
         proven=instance.proven or instance.served_at_s > 0,
+        has_failed=instance.phase.traits.has_failed,
     )
 
 
@@ -135,8 +142,8 @@ def _ill_s(instance: Instance) -> tuple[float, float]:
     here = instance.phase.traits
     if here.serves:
         return (0.0 if instance.unwell_since_s else never), for_ever
-    if here.has_failed:
-        return 0.0, instance.phase_since_s + TOGETHER_S
+    if here.has_failed:  # Not before it failed either: a clock that was set back makes nobody wait.
+        return instance.phase_since_s, instance.phase_since_s + TOGETHER_S
     if here.goes_off:
         return never, for_ever
     if (here.boots or here.drains) and instance.served_at_s:
@@ -147,6 +154,8 @@ def _ill_s(instance: Instance) -> tuple[float, float]:
 def _fell_ill_s(instance: Instance, from_s: float) -> float:
     """Since when it is ill, as far as its record tells; a day that has yet to come for one that is not."""
     here = instance.phase.traits
+    if here.has_failed:
+        return instance.phase_since_s
     if from_s > 0:  # Its deadline, of one that has never served: what is late is told when it is struck.
         return _NEVER_S
     return instance.unwell_since_s if here.serves else instance.phase_since_s

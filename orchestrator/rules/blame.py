@@ -17,6 +17,7 @@ AT_ONCE_S: Final = 60.0  # What falls ill within so long of each other falls ill
 AT_ONCE_MIN: Final = 3  # so many instances at least, of
 SERVICES_MIN: Final = 2  # so many services that nobody has changed
 AT_ONCE_PART: Final = 0.1  # of all instances of the host
+TOGETHER_S: Final = 900.0  # What failed longer ago than this is not ill together with what is ill now.
 TEMPLATE_MIN: Final = 2  # so many failures of a template that has never served
 CHANGED_S: Final = 900.0  # What falls ill so soon after a change of its file falls ill by it, when all of it does.
 OF_THE_HOST: Final = frozenset(
@@ -116,7 +117,7 @@ TABLE: Final = (
         Whose.HOST,
         f"{AT_ONCE_MIN} instances or more, and a tenth of the host's, of {SERVICES_MIN} services or more, fell ill "
         f"within {AT_ONCE_S:.0f} s, and nobody had changed those services within {CHANGED_S / 60:.0f} min",
-        "no rung, no time runs",
+        f"no rung, no time runs; what has failed is tried again after {TOGETHER_S / 60:.0f} min",
         _at_once,
     ),
     Line(Whose.BALANCER, "our own probe of its endpoints passes, the balancer's check fails", "no rung", _balancer),

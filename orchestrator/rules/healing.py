@@ -40,6 +40,7 @@ class View:
     ill_until_s: float = float("inf")
     ours: bool = False  # out, or on its way there, by our own doing
     proven: bool = False  # it has served since it was built
+    has_failed: bool = False
 
     def is_ill(self, now_s: float) -> bool:
         """Whether it is out of rotation and nobody has asked for that, or is late on its way into it."""

@@ -12,7 +12,7 @@ from orchestrator.control.healing import Budget
 from orchestrator.control.loop import Reconciler
 from orchestrator.drivers.tools import pressure
 from orchestrator.errors import Whose
-from orchestrator.model import Image, Phase, Progress, Ready
+from orchestrator.model import Image, Phase, Progress, Ready, ServiceSpec, Setup, Upgrade
 from tests.unit.control.fleet import WEB, serving
 from tests.world.fabric import Fabric, web_role
 from tests.world.images import image
@@ -56,6 +56,57 @@ def test_an_image_that_is_trusted_again_is_tried_again() -> None:
     catalogue = Catalogue(fabric.present, fabric.world, files=None)  # type: ignore[arg-type] # no bytes are touched
     assert not catalogue.trust("fresh").suspect
     fabric.until(lambda: all(one.phase is Phase.SERVING for one in fabric.instances()))
+
+
+def test_what_failed_by_an_image_together_is_not_made_anew() -> None:
+    """Two failed at the same time, and neither was made anew: a quarter of an hour later the image is no better."""
+    fabric = serving(4, ready=Ready(within_s=60.0))
+    fabric.world.images.add(FRESH)
+    fabric.store.commit([records.put(image(sha256=FRESH, names=("fresh",)))])
+    fabric.world.faults.bad_images.add(FRESH)
+    role = web_role(instances=4, ready=Ready(within_s=60.0), image="fresh", image_sha256=FRESH)
+    upgrade = Upgrade(max_unavailable=2)
+    fabric.control.apply_spec(ServiceSpec(name="shop", vip="203.0.113.10", roles=(role,), upgrade=upgrade))
+    fabric.until(lambda: fabric.control.rollouts("shop")[-1].progress is Progress.FAILED)
+    fabric.until(lambda: [one.phase for one in fabric.instances()].count(Phase.FAILED) == 2)
+    generations = {one.name: one.generation for one in fabric.instances()}
+    for _ in range(900):
+        fabric.round(2.0)
+    assert {one.name: one.generation for one in fabric.instances()} == generations
+
+
+def both_fail_in_setup() -> Fabric:
+    """All of two services failed in their setup at once: the host is to blame, as far as anybody can see."""
+    fabric = Fabric()
+    for number, name in enumerate(("shop", "bank")):
+        fabric.world.faults.setup_never_ends.update({f"web-0.{name}", f"web-1.{name}"})
+        role = web_role(setup=Setup(within_s=1000.0))
+        fabric.deploy(role, name=name, vip=f"203.0.113.{10 + number}")
+    fabric.until(lambda: all(one.has_failed for one in fabric.instances()), rounds=2000)
+    assert all("fell ill at once" in fabric.control.why(one.name) for one in fabric.instances())
+    return fabric
+
+
+def test_what_failed_by_the_host_is_tried_again_in_time() -> None:
+    """Nobody tells when whatever it was is over: each of them would wait for the others for ever."""
+    fabric = both_fail_in_setup()
+    fabric.world.faults.setup_never_ends.clear()
+    began_s = fabric.world.time_s
+    for _ in range(150):
+        fabric.round(2.0)
+    assert all(one.has_failed for one in fabric.instances()), "at once is not when it is tried again"
+    fabric.until(fabric.quiet, rounds=1500)
+    assert fabric.world.time_s - began_s < 1500.0
+
+
+@pytest.mark.parametrize("set_by_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_keeps_nobody_waiting(set_by_s: float) -> None:
+    """Neither for the hour that it was set back, nor by what the hour it was set on makes old."""
+    fabric = both_fail_in_setup()
+    fabric.world.faults.setup_never_ends.clear()
+    fabric.round()
+    fabric.world.set_back_s = -set_by_s
+    fabric.until(fabric.quiet, rounds=1500)
 
 
 def test_a_host_that_is_short_of_memory_makes_nothing_anew() -> None:
