@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, Request
 
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
+from orchestrator.api.automation_routes import automation_routes
 from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.inside_routes import inside_routes
@@ -86,6 +87,7 @@ def create_app(
     app.include_router(service_routes(control))
     app.include_router(instance_routes(control, watchers, console))
     app.include_router(inside_routes(control))
+    app.include_router(automation_routes(control))
     app.include_router(image_routes(images))
     app.include_router(token_routes(tokens))
     app.include_router(records_routes(backup, restores))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from orchestrator.cli import render
 from orchestrator.cli.render import ago, clock, size
+from orchestrator.cli.standstills import noted
 from orchestrator.client import states
 
 TYPE_CHECKING = False
@@ -224,7 +225,15 @@ def print_list(
     selector: str = "",
     shows_labels: bool = False,
 ) -> None:
-    """All of `get` that is not watching."""
+    """All of `get` that is not watching. That automation is paused is talk, whatever the form is."""
+    _print_list(client, kind, name, form, headers=headers, selector=selector, shows_labels=shows_labels)
+    for line in noted(client):
+        render.say(line)
+
+
+def _print_list(
+    client: Client, kind: str, name: str, form: str, *, headers: bool, selector: str, shows_labels: bool
+) -> None:
     if (kind, form) == ("services", "yaml"):  # Of these people make files.
         names = [name] if name else [row["name"] for row in client.services()]
         render.show(["---\n".join(client.service_file(each) for each in names).rstrip("\n")])

@@ -33,6 +33,8 @@ _VERBS = (
     "start",
     "protect",
     "unprotect",
+    "pause",
+    "resume",
     "why",
     "events",
     "console",

@@ -208,6 +208,17 @@ class Client(Asking):
         found: list[wire.InstanceView] = self._json("PUT", "/v1/protection", wish, {})
         return found
 
+    def standstills(self) -> list[wire.StandstillView]:
+        """Where automation is paused."""
+        found: list[wire.StandstillView] = self.call("GET", "/v1/automation")
+        return found
+
+    def stand_still(self, service: str = "", *, on: bool) -> list[wire.StandstillView]:
+        """Pauses automation of a service, or of all for "", or has it go on; returns where it is paused then."""
+        wish: wire.AutomationWish = {"service": service, "paused": on}
+        found: list[wire.StandstillView] = self._json("PUT", "/v1/automation", wish, {})
+        return found
+
     def operations(self) -> list[wire.Operation]:
         """Running operations and the last finished ones."""
         found: list[wire.Operation] = self.call("GET", "/v1/operations")

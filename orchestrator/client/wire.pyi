@@ -63,6 +63,10 @@ class Arrival(TypedDict):
     copied_bytes: int
     percent: float | None
 
+class AutomationWish(TypedDict):
+    service: NotRequired[str]
+    paused: bool
+
 Carrier = Literal["haproxy", "nftables"]
 
 class CauseView(TypedDict):
@@ -362,6 +366,7 @@ Kind = Literal[
     "healed-often",
     "reimages-spent",
     "healing-off",
+    "standstill",
     "blamed",
     "overdue",
     "failed",
@@ -602,6 +607,11 @@ Slot = Literal["production", "staging"]
 SourceFormat = Literal["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 
 Standing = Literal["up", "down", "draining"]
+
+class StandstillView(TypedDict):
+    service: str
+    since_s: float
+    by: int | None
 
 Step = Literal["copying", "unpacking", "converting", "checking"]
 

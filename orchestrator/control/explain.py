@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from orchestrator import lifecycle
 from orchestrator.model import Event, Instance, Rollout
 from orchestrator.model.cause import TURN
+from orchestrator.model.standstill import Standstill
 from orchestrator.rules import patience
 
 
@@ -23,7 +24,13 @@ class OfRevision:
     service: str = ""  # what its user calls it
 
 
-def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevision | None = None) -> tuple[str, ...]:
+def why(
+    instance: Instance,
+    past: Sequence[Event],
+    now_s: float,
+    behind: OfRevision | None = None,
+    still: Standstill | None = None,
+) -> tuple[str, ...]:
     """The sentences of `vmrole why`: the state first, then the deadline, the wish, and the last events."""
     at = f"generation {instance.generation}, boot {instance.boot}"
     since = f"since {_clock(instance.phase_since_s)} ({duration(now_s - instance.phase_since_s)} ago)"
@@ -37,6 +44,12 @@ def why(instance: Instance, past: Sequence[Event], now_s: float, behind: OfRevis
         lines.append(f"This may last until {_clock(deadline_s)} ({left}); then: {_next_rung(instance)}.")
     if instance.held:
         lines.append(f"It is protected: no verb and no healing touches it until: vmrole unprotect {instance.name}.")
+    if still is not None:
+        since = f"since {_clock(still.since_s)}, " if still.since_s else ""
+        lines.append(
+            f"Automation of {still.whose} is paused {since}so nothing heals it and no rollout reaches it until: "
+            f"{still.end}."
+        )
     if not instance.goal.serve:
         lines.append("Its removal was asked for.")
     elif not instance.goal.runs and not instance.is_off:

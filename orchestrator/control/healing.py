@@ -8,6 +8,7 @@ from collections.abc import Callable
 from orchestrator import lifecycle
 from orchestrator.control import records
 from orchestrator.control.present import Present
+from orchestrator.control.standstill import standstill_of
 from orchestrator.control.wards import view_of
 from orchestrator.errors import Whose
 from orchestrator.model import Cause, Event, Image, Instance, Service
@@ -65,6 +66,7 @@ def patient_of(instance: Instance, cause: Cause | None) -> Patient:
         view=view_of(instance),
         next=Next.HUMAN if human else Next.RESTART if rung.restarts else Next.REIMAGE,
         cause=cause,
+        waits_for=instance.waits_for,
         strikes=instance.strikes,
         healed_at_s=instance.healed_at_s,
         asked=human and (here.ends or instance.restart_asked or instance.by_request),
@@ -83,6 +85,7 @@ def brakes_of(present: Present, instance: Instance, size: int, budget: Budget, n
     called = service.address if service is not None else instance.service
     wards = present.wards()
     return Brakes(
+        standstill=stands_still(present, instance.service),
         ladder=instance.goal.role.healing.ladder,
         blame=blame.judge(evidence(present, instance, budget.strain(), now_s)),
         may_miss=instance.goal.role.healing.may_miss(size),
@@ -95,6 +98,12 @@ def brakes_of(present: Present, instance: Instance, size: int, budget: Budget, n
             Spent(whose="this host", times_s=wards.reimages_s("", now_s), most=budget.of_host),
         ),
     )
+
+
+def stands_still(present: Present, deployment: str) -> Cause | None:
+    """Why nothing is done to it unasked, where automation is paused."""
+    still = standstill_of(present, deployment)
+    return Cause(Kind.STANDSTILL, subject=still.whose, detail=still.end) if still else None
 
 
 def evidence(present: Present, instance: Instance, strain: str, now_s: float) -> Evidence:

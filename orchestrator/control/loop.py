@@ -19,6 +19,7 @@ from orchestrator.control import records, slots
 from orchestrator.control.beginning import AGAIN_S, Beginning
 from orchestrator.control.healing import Budget
 from orchestrator.control.present import Present
+from orchestrator.control.standstill import ending_with
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, turn
 from orchestrator.control.unfolding import unfold
 from orchestrator.control.walking import AUDIT_S, GoesBack, conduct
@@ -117,8 +118,9 @@ def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float
         host.front.balancer.shape(present.frontends())
     host.machine.network.lift(service)
     gone = Event(at_s=host.machine.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
-    past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 2]]
-    present.commit([records.drop(service), *past], [gone])
+    past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 3]]
+    last = ending_with(present, name)
+    present.commit([records.drop(service), *past, *last], [gone])
     return frozenset(), NEVER_S
 
 

@@ -33,13 +33,14 @@ from orchestrator.model import (
     Service,
     Unknown,
 )
+from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Store, Write
 from orchestrator.rules.frontends import Faced, faced_of, frontends_of
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token)
+R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token, Standstill)
 
 
 class Present:

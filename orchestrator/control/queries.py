@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.control import asking, explain, revisions, slots
 from orchestrator.control.present import Present
+from orchestrator.control.standstill import standstill_of
 from orchestrator.control.touched import Touched
 from orchestrator.errors import Conflict
 from orchestrator.model import Event, Image, Instance, InstanceName, Operation, Progress, Revision, Rollout, Service
@@ -128,7 +129,8 @@ class Queries:
         """In sentences: what the instance waits for, since when, until when, and what came before."""
         instance = self.instance(name)
         past = self._store.events(subject=instance.name, limit=6)
-        return explain.why(instance, past, self._clock.now_s(), self._of_revision(instance))
+        still = standstill_of(self._present, instance.service)
+        return explain.why(instance, past, self._clock.now_s(), self._of_revision(instance), still)
 
     def _of_revision(self, instance: Instance) -> explain.OfRevision | None:
         """What there is to say of an instance whose VM is not as its service's file says; None of others."""

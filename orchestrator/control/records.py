@@ -9,6 +9,7 @@
     operation/ID        long work over several instances
     rollout/ID          the same that an apply has made, from one revision to another
     token/NAME          who may come from the network, by the digest of a secret
+    standstill/WHOSE    that automation is paused: "host", or "service/NAME"
 
 In memory an `Instance` is its wish and its state in one value. A field that a newer version has written, and that
 this one does not know, stays where it was when the record is written again.
@@ -39,13 +40,14 @@ from orchestrator.model import (
     Unknown,
     Upgrade,
 )
+from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Write
 
-Whole = Image | Service | Revision | Operation | Rollout | Token  # a document each
+Whole = Image | Service | Revision | Operation | Rollout | Token | Standstill  # a document each
 Record = Whole | Instance
 
-IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN = KINDS = (
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL = KINDS = (
     "image",
     "template",
     "service",
@@ -55,6 +57,7 @@ IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN = KIN
     "operation",
     "rollout",
     "token",
+    "standstill",
 )
 FIRST_INSTANCE = "instance"  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {
@@ -65,6 +68,7 @@ _KIND: dict[type[Any], str] = {
     Operation: OPERATION,
     Rollout: ROLLOUT,
     Token: TOKEN,
+    Standstill: STANDSTILL,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
@@ -107,16 +111,14 @@ def key_of(record: Record) -> str:
     match record:
         case Image():
             return record.sha256
-        case Service():
+        case Service() | Token():
             return record.name
-        case Revision():
+        case Revision() | Standstill():
             return record.key
         case Instance():
             return record.name
         case Operation() | Rollout():
             return record.id
-        case Token():
-            return record.name
 
 
 # Templates ---------------------------------------------------------------------------------------------------

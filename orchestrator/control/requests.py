@@ -16,8 +16,8 @@ from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, 
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.host_keys import Kept
 from orchestrator.control.loop import Noun
+from orchestrator.control.pausing import Pausing
 from orchestrator.control.present import Present
-from orchestrator.control.swapping import Swapping
 from orchestrator.control.unfolding import unfold
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
@@ -50,7 +50,7 @@ OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
 
 
-class Control(Swapping):
+class Control(Pausing):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
     meanwhile refuses no request: only a revision that the caller named can be stale.

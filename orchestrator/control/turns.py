@@ -14,7 +14,7 @@ from orchestrator import lifecycle
 from orchestrator.control import healing, records
 from orchestrator.control.present import Present
 from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable
-from orchestrator.model import Cause, Event, Instance, Phase
+from orchestrator.model import Cause, Event, Instance, Phase, Power
 from orchestrator.model.cause import Kind, of_error
 from orchestrator.model.instance import learned
 from orchestrator.ports import Host
@@ -50,7 +50,7 @@ def turn(
         return None, NEVER_S
     if before.has_failed and not before.held and _is_due(before, now_s):
         return _revisit(present, host, before, budget)
-    match _attempt(before, host):
+    match _attempt(before, host, healing.stands_still(present, before.service)):
         case Done(seen, because, then):
             return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
         case Wait(seen, cause, again_s, True, note):
@@ -79,10 +79,13 @@ def _is_due(failed: Instance, now_s: float) -> bool:
     return failed.again_at_s > 0 and not failed.phase_since_s <= now_s < failed.again_at_s
 
 
-def _attempt(instance: Instance, host: Host) -> Outcome:
+def _attempt(instance: Instance, host: Host, still: Cause | None) -> Outcome:
     """The step's outcome, errors of the world included: those that waiting helps are a Wait."""
     try:
         seat, cut = seating.seat(instance, host.machine, host.front)
+        if still is not None and (down := _left_down(instance, host)):
+            waits = Cause(Kind.VM_DOWN, detail=down, also=still)
+            return Wait(instance, waits, HELD_S, blameless=True)
         outcome = lifecycle.TABLE[instance.phase].do(instance, host.machine, seat)
         heedless = isinstance(outcome, Done) or instance.phase.traits.ends  # An end needs no network.
         fault = "" if heedless else host.machine.network.fault(instance)
@@ -97,6 +100,17 @@ def _attempt(instance: Instance, host: Host) -> Outcome:
         return Failed(of_error(error), mendable=False)
     except Permanent as error:
         return Failed(of_error(error))
+
+
+def _left_down(instance: Instance, host: Host) -> str:
+    """How the VM is down of one that has served and that nobody has asked to boot; "" where it may be started."""
+    here = instance.phase.traits
+    if not (here.arrives and here.keeps_vm and instance.served_at_s) or instance.by_request:
+        return ""
+    domain = host.machine.hypervisor.look(instance.name)
+    if domain is None:
+        return "not there"
+    return domain.power if domain.power in (Power.OFF, Power.CRASHED) else ""
 
 
 def _blameless(outcome: Outcome | None, instance: Instance, cause: Cause) -> Wait:

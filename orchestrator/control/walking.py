@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from orchestrator.control import records
 from orchestrator.control.present import Present
+from orchestrator.control.standstill import standstill_of
 from orchestrator.control.turns import BRAKE, NEVER_S
 from orchestrator.control.unfolding import BATCH
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
@@ -44,6 +45,8 @@ def conduct(
     course = course_of(rolls or operation, present)
     gone = rolls is not None and _is_of_another(rolls, present)
     if rolls is not None and operation.walk.broken and not gone and present.instances_of(operation.service):
+        if course.standstill:
+            return (), AUDIT_S
         return (), _go_back(present, host, rolls, goes_back)
     now_s = host.machine.clock.now_s()
     with BRAKE:
@@ -72,9 +75,11 @@ def course_of(operation: Operation | Rollout, present: Present) -> Course:
     if isinstance(operation, Rollout):
         if operation.restores:
             upgrade = replace(upgrade, walking=Walking.AUTO, on_failure=OnFailure.HALT)
+        still = standstill_of(present, operation.service)
         return Course(
             upgrade=upgrade,
             counts=counts,
+            standstill=f"automation of {still.whose} is paused until: {still.end}" if still else "",
             rolls_to=operation.to_revision,
             back_to=operation.from_revision,
             service=service.address if service else "",

@@ -67,6 +67,7 @@ class Patient:
     view: View
     next: Next
     cause: Cause | None  # None: it is ill, and may get well by itself
+    waits_for: Cause | None = None  # what is the matter with one that may
     strikes: int = 0
     healed_at_s: float = 0.0  # 0: never
     asked: bool = False  # what fails is what somebody asked for: the next thing is his to say
@@ -102,6 +103,7 @@ class Brakes:
     may_miss: int = 1  # of the role, out by our own doing at a time
     reimages: tuple[Spent, ...] = ()
     blame: Blame | None = None  # what it shares with others is at fault
+    standstill: Cause | None = None  # somebody has paused what we do by ourselves
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,6 +140,9 @@ def decide(patient: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Rung:
     """What is done about an instance that is ill."""
     if patient.asked and patient.cause:
         return Leave()
+    if brakes.standstill:
+        paused = dataclasses.replace(brakes.standstill, also=patient.cause or patient.waits_for)
+        return Wait(now_s + HELD_S, paused, holds=True)
     ill = tuple(one.name for one in ward.others if one.counts and one.is_ill(now_s))
     if brakes.blame and brakes.blame.whose is not Whose.SERVICE:
         return _blamed(patient, brakes.blame, now_s)
@@ -218,6 +223,8 @@ def retry(failed: Patient, ward: Ward, brakes: Brakes, now_s: float) -> Wait | N
     """
     if failed.ends:
         return None
+    if brakes.standstill:
+        return Wait(now_s + HELD_S, brakes.standstill)
     if failed.set_up:
         return None
     if brakes.ladder is not Ladder.REIMAGE:
@@ -275,6 +282,7 @@ BRAKES: Final = frozenset(
         Kind.REIMAGES_SPENT,
         Kind.HEALING_OFF,
         Kind.BLAMED,
+        Kind.STANDSTILL,
     }
 )
 

@@ -82,8 +82,9 @@ def _decided(
         at_start = [(one.instance, one.goal) for one in seen if one.at is At.OFF and one.instance and one.goal]
     asleep = [replace(instance, goal=goal) for instance, goal in at_start if goal != instance.goal]
     waiting = [one for one in seen if one.at is At.WAITING]
-    if operation.paused and (waiting or asleep):
-        return replace(operation, message=f"{so_far}; paused, {len(waiting) + len(asleep)} not begun"), ()
+    held = "paused" if operation.paused else course.standstill
+    if held and (waiting or asleep):
+        return replace(operation, message=f"{so_far}; {held}, {len(waiting) + len(asleep)} not begun"), ()
     if waiting and _tried_out(operation, seen, course):
         return _asking(operation, so_far, len(waiting), course), ()
     walk = parts(operation, seen, course.upgrade)

@@ -20,6 +20,7 @@ class Course:
     rolls_to: int = 0  # the revision that a rollout goes to; 0: it is a verb that somebody asked for
     back_to: int = 0  # the revision that an undo would go back to; 0: there is none
     service: str = ""  # what its user calls it
+    standstill: str = ""  # why nobody is begun, in words: automation is paused
 
     def may_miss(self, role: str) -> int:
         """How many instances of the role may serve nobody at a time."""

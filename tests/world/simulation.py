@@ -54,6 +54,7 @@ from orchestrator.model import (
     instance_name,
     pool_name,
 )
+from orchestrator.model.standstill import Standstill
 from orchestrator.ports import Store
 from tests.world.fabric import Died, Troubled, troubled, web_role
 from tests.world.images import DIGEST, MICRO
@@ -69,6 +70,8 @@ STEPS = 500  # of trouble in one life: turns, requests, faults
 CALM_STEPS_MAX = 6_000  # after the trouble, until everything is as was wished
 SERVICE = "shop"
 SLOTS = 0.6  # so often, of the requests in a life with a staging slot
+PAUSES = 0.2  # so often, of the requests in a life in which automation is paused
+PAUSED_OF = 5  # every so many seeds
 STAGED_OF = 3  # every so many seeds; the others are the lives that they were
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
@@ -208,6 +211,8 @@ class Simulation:
         self.steps: deque[str] = deque(maxlen=40)
         self.wanted: dict[str, ServiceSpec] = {}  # what was accepted last, by deployment; not what shall end
         self.staged = seed % STAGED_OF == STAGED_OF - 1
+        self.paused = seed % PAUSED_OF == PAUSED_OF - 3
+        self._still: set[str] = set()  # whose automation stood still when it was looked at last; "": the host's
         self._staging_vip = "203.0.113.11" if self.staged and seed % 2 else ""
         self.swaps = Swaps()
         self._asked: Callable[[], None] | None = None  # a request that got no answer: it is sent again
@@ -342,6 +347,9 @@ class Simulation:
             return
         if self.staged and self.chance.random() < SLOTS:
             self._request_of_slots()
+            return
+        if self.paused and self.chance.random() < PAUSES:
+            self._pause()
             return
         if self.chance.random() < REPAIRS:
             self._step("verify --repair", self._repair)
@@ -516,6 +524,14 @@ class Simulation:
 
         self._ask(ask)
 
+    def _pause(self) -> None:
+        """Automation of all, or of the service, stands still, or goes on."""
+        service = self.chance.choice(["", SERVICE])
+        if self.chance.random() < 0.5:
+            self._step(f"pause {service}", lambda: self._ask(lambda: self.control.stand_still(service)))
+        else:
+            self._step(f"resume {service}", lambda: self._ask(lambda: self.control.go_on(service)))
+
     def _act(self) -> None:
         self._act_on(self.chance.choice(["shop", "web.shop", "web-0.shop", "web-1.shop", "db.shop", "db-0.shop"]))
 
@@ -656,6 +672,11 @@ class Simulation:
         self.steps.append("all is calm")
         self.turns.done.clear()
         self._ask_again()
+        for one in self._reader.all(Standstill):
+            self._step(
+                f"resume {one.service}",
+                functools.partial(self._ask, functools.partial(self.control.go_on, one.service)),
+            )
         if self.chance.random() < 0.5:  # The others must see by themselves what nobody has told them of.
             raise Died
 
@@ -690,6 +711,7 @@ class Simulation:
         for name in self._marked.keys() - now.keys():
             del self._marked[name]
         self._before = now
+        self._still = {one.service for one in self._reader.all(Standstill)}
 
     def _check_change(self, before: Instance, after: Instance) -> None:
         name = after.name
@@ -697,6 +719,9 @@ class Simulation:
         assert after.generation <= before.generation + 1, f"{name}: a generation is left out"
         if after.generation == before.generation:
             assert after.boot >= before.boot or after.boot == 0, f"{name}: back to boot {after.boot}"
+        if self._still & {"", SERVICE}:
+            healed = after.healed_at_s not in (before.healed_at_s, 0.0) or after.reimages != before.reimages
+            assert not healed, f"{name}: healed, and automation is paused"
         if before.state_revision and not after.role.builds_like(before.role):  # Else it has had no turn.
             # One that was to go comes back as the last file has it; where a call is struck, between two checks.
             again = before.phase is Phase.GONE or not before.goal.serve

@@ -10,6 +10,7 @@ import click
 from orchestrator.cli import names, render
 from orchestrator.cli.listing import labels_of, lines, progress_of, warnings
 from orchestrator.cli.options import examples
+from orchestrator.cli.standstills import noted
 from orchestrator.cli.verbs.rollout import comparison
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
@@ -35,6 +36,8 @@ def describe(client: Client, name: str) -> None:
             render.show(tell(client, name))
         except NotFound:
             continue
+        for line in noted(client):
+            render.say(line)
         return
     raise NotFound(f"nothing is called {name!r}", hint="run: vmrole get services, instances, operations or images")
 

@@ -11,6 +11,7 @@ from orchestrator.cli import render
 from orchestrator.cli.listing import KINDS, LABELLED, columns, name_of, print_list
 from orchestrator.cli.names import any_name
 from orchestrator.cli.options import examples, output_option, selector_option
+from orchestrator.cli.standstills import noted
 from orchestrator.client import states
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound
@@ -64,6 +65,8 @@ def watch(
     """Prints rows as they change, each by itself: JSON is one object a line."""
     if kind not in _WATCHED or (kind == "operations" and not name):
         raise click.UsageError("what can be watched: instances, events, and one operation by its ID")
+    for line in noted(client):
+        render.say(line)
     shape = columns(kind, form, shows_labels=shows_labels)
     widths = [max(len(header), _LEAST.get(header, 0)) for header, _ in shape]
     if headers and form in ("table", "wide"):

@@ -60,6 +60,7 @@ def test_what_each_right_is_for() -> None:
     assert operators == {
         "GET /v1/instances/*/console",
         "POST /v1/operations",
+        "PUT /v1/automation",
         "PUT /v1/protection",
         "PUT /v1/services/*/instances",
         "PUT /v1/services/*/rollout",

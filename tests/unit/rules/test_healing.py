@@ -28,6 +28,7 @@ from orchestrator.rules.healing import (
     Wait,
     Ward,
     decide,
+    retry,
 )
 
 NOW_S = 1_800_000_000.0
@@ -180,3 +181,86 @@ def test_no_fleet_loses_more_to_us_than_it_can_bear(seed: int) -> None:
         if isinstance(rung, Restart | Reimage):
             fleet[index] = replace(sick, ours=True)
     assert sum(one.ours and one.counts for one in fleet.values()) <= max(before, may_miss)
+
+
+STILL = Cause(Kind.STANDSTILL, subject="this host", detail="vmrole resume")
+
+
+@pytest.mark.parametrize("step", list(Next))
+@pytest.mark.parametrize("ladder", list(Ladder))
+@pytest.mark.parametrize("cause", [ILL, None])
+@pytest.mark.parametrize("blame", [BLAME, None])
+@pytest.mark.parametrize("others", [(), tuple(view(f"web-{n}", ill_from_s=0.0) for n in range(8))])
+def test_paused_automation_takes_no_rung(
+    step: Next, ladder: Ladder, cause: Cause | None, blame: Blame | None, others: tuple[View, ...]
+) -> None:
+    """Whatever else is so: it waits, no time runs, and what is the matter is said behind it."""
+    brakes = Brakes(ladder=ladder, blame=blame, standstill=STILL)
+    rung = decide(patient(next=step, cause=cause, waits_for=ILL), ward(*others), brakes, NOW_S)
+    assert rung == Wait(NOW_S + healing.HELD_S, replace(STILL, also=ILL), holds=True)
+
+
+def test_paused_automation_lets_an_asked_verb_fail() -> None:
+    """What somebody asked for, and what is on its way to its end, has its own end."""
+    brakes = Brakes(standstill=STILL)
+    assert decide(patient(next=Next.HUMAN, asked=True), ward(), brakes, NOW_S) == Leave()
+    assert retry(patient(ends=True), ward(), brakes, NOW_S) is None
+
+
+@pytest.mark.parametrize("set_up", [True, False])
+def test_paused_automation_tries_nothing_again(set_up: bool) -> None:
+    """Neither a look, which could end in a boot, nor another VM; without the pause each of them is done."""
+    failed = patient(set_up=set_up)
+    assert retry(failed, ward(), Brakes(), NOW_S) is None
+    assert retry(failed, ward(), Brakes(standstill=STILL), NOW_S) == Wait(NOW_S + healing.HELD_S, STILL)
+
+
+FAILED = patient(set_up=False, served=False)
+SPENT = Spent(whose="this host", times_s=(NOW_S - 60.0,), most=1)
+
+
+@pytest.mark.parametrize(
+    ("brakes", "others", "kind"),
+    [
+        (Brakes(), (), None),
+        (Brakes(ladder=Ladder.RESTART), (), Kind.HEALING_OFF),
+        (Brakes(ladder=Ladder.OFF), (), Kind.HEALING_OFF),
+        (Brakes(blame=BLAME), (), Kind.BLAMED),
+        (Brakes(blame=Blame(Whose.IMAGE, "it is new")), (), Kind.BLAMED),
+        (Brakes(blame=Blame(Whose.SERVICE, "its file was changed")), (), None),
+        (Brakes(), (view("web-1", ours=True),), Kind.HEALED_IN_TURN),
+        (Brakes(may_miss=2), (view("web-1", ours=True),), None),
+        (Brakes(), (view("web-1", ours=True, counts=False),), None),
+        (Brakes(reimages=(SPENT,)), (), Kind.REIMAGES_SPENT),
+        (Brakes(reimages=(replace(SPENT, most=2),)), (), None),
+    ],
+)
+def test_what_holds_back_another_try(brakes: Brakes, others: tuple[View, ...], kind: Kind | None) -> None:
+    """Of what failed before its setup was complete: another try is a reimage, and counted as one."""
+    wait = retry(FAILED, ward(*others), brakes, NOW_S)
+    assert (wait.why.kind if wait and wait.why else None) is kind
+    assert wait is None or wait.until_s > NOW_S
+
+
+@pytest.mark.parametrize("failed", [patient(), patient(ends=True, set_up=False)])
+def test_a_look_is_held_back_by_nothing(failed: Patient) -> None:
+    """What is set up is looked at, and what is on its way to its end goes on."""
+    assert retry(failed, ward(view("web-1", ours=True)), Brakes(blame=BLAME, reimages=(SPENT,)), NOW_S) is None
+
+
+@pytest.mark.parametrize("whose", [one for one in Whose if one is not Whose.GUEST])
+@pytest.mark.parametrize("cause", [ILL, None])
+@pytest.mark.parametrize("set_up", [True, False])
+def test_whose_fault_it_is_decides_what_becomes_of_it(whose: Whose, cause: Cause | None, set_up: bool) -> None:
+    """What is set up waits, what is not is failed and tried again, and a template that is to blame fails what is."""
+    blame = Blame(whose, "so it is")
+    rung = decide(patient(cause=cause, set_up=set_up), ward(), Brakes(blame=blame), NOW_S)
+    match whose:
+        case Whose.SERVICE:
+            assert isinstance(rung, Restart if cause else Wait)
+        case Whose.IMAGE | Whose.ANSWERS if cause:
+            assert rung == Leave(blame.cause, again=True)
+        case _ if cause and not set_up:
+            assert rung == Leave(blame.cause, again=True)
+        case _:
+            assert rung == Wait(NOW_S + healing.HELD_S, blame.cause, holds=True)
