@@ -110,9 +110,11 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
     """What there is to see of one that is ill, and of those that share something with it. O(those that are ill)."""
     wards, own = present.wards(), view_of(instance)
     fell_ill_s = min(own.fell_ill_s, now_s)
-    ward = wards.ward(own)
+    ward, image = wards.ward(own), present.find(Image, own.image)
     older = [one for one in present.instances_of(own.service).values() if _older(one, instance)]
-    alike = [one for one in ward.others if one.template == own.template and not one.proven and _fails(one, now_s)]
+    alike = [
+        one for one in ward.others if one.template == own.template and not one.proven and _fails(one, image, now_s)
+    ]
     at_once = [
         service
         for name, service in wards.fell_ill(fell_ill_s - blame.AT_ONCE_S, fell_ill_s + blame.AT_ONCE_S, now_s)
@@ -121,7 +123,6 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
     changed_ago_s = _changed_ago_s(present, own.service, fell_ill_s)
     mine = [own.service] if changed_ago_s > blame.CHANGED_S else []
     cause = instance.cause
-    image = present.find(Image, own.image)
     trusted = image is not None and image.trusted_at_s >= fell_ill_s
     again = 2 if instance.strikes >= 2 and instance.reimages else 1
     return Evidence(
@@ -142,9 +143,9 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
     )
 
 
-def _fails(one: View, now_s: float) -> bool:
-    """Whether it speaks against its template: what it is built from is no better for having failed long ago."""
-    return one.is_ill(now_s) or one.has_failed
+def _fails(one: View, image: Image | None, now_s: float) -> bool:
+    """Whether it speaks against its template: an image that is suspect is no better for having failed long ago."""
+    return one.is_ill(now_s) or (one.has_failed and image is not None and bool(image.suspect))
 
 
 def _older(one: Instance, instance: Instance) -> bool:
