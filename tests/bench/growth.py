@@ -41,6 +41,8 @@ trap 'kill $guests' EXIT
 shift
 "$@"
 """
+# What is left of it, should it not end by itself, ends with it.
+OF_ITS_OWN = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
 VMROLE = str(Path(sys.executable).with_name("vmrole"))
 
@@ -74,7 +76,7 @@ class Fleet:
             self.client = Client(self.socket)
             argv = [sys.executable, "-m", "tests.bench.simulated", str(place), str(self._speed)]
             if self._haproxy:
-                argv = ["unshare", "--net", "sh", "-ec", ALONE, "sh", sys.executable, *argv, "haproxy"]
+                argv = [*OF_ITS_OWN, "sh", "-ec", ALONE, "sh", sys.executable, *argv, "haproxy"]
             self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             stack.callback(self._end)
             assert self._process.stdout is not None
