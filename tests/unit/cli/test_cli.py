@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -801,20 +802,22 @@ def test_nothing_to_prune_is_said_so(run: Run, daemon: Daemon) -> None:
 
 @contextlib.contextmanager
 def answering(path: Path, status: bytes, body: bytes) -> Iterator[None]:
-    """A daemon that gives every question this answer, once."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
+    """A daemon that gives the first question this answer, and knows nothing else."""
+    answers = itertools.chain([(status, body)], itertools.repeat((b"404 Not Found", b"{}")))
 
-        def answer() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(b"HTTP/1.0 %b\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)
+    def answer(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # It is shut when the test is over.
+            for what, told in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(b"HTTP/1.0 %b\r\ncontent-length: %d\r\n\r\n" % (what, len(told)) + told)
 
-        thread = threading.Thread(target=answer)
+    with socket.create_server(str(path), family=socket.AF_UNIX) as listener:
+        thread = threading.Thread(target=answer, args=(listener,))
         thread.start()
         yield
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
@@ -855,7 +858,7 @@ def test_completion_scripts_are_printed(shell: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("vmrole re", {"restart", "reimage", "rebuild", "restore"}),
+        ("vmrole re", {"restart", "reimage", "rebuild", "restore", "resume"}),
         ("vmrole reimage web-", {"web-0.shop", "web-1.shop", "web-2.shop"}),
         ("vmrole restart web.", {"web.shop"}),
         ("vmrole delete service ", {"shop"}),

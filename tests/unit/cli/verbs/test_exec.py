@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
 import pty
@@ -166,18 +167,22 @@ def test_output_is_base64_on_the_wire(daemon: Daemon) -> None:
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\n\r\n{"])
 def test_a_command_whose_beginning_nobody_heard_of_is_not_begun_again(tmp_path: Path, answer: bytes) -> None:
     """A daemon that ends before it has answered may have begun it: a payment would be made twice."""
-    listener = socket.create_server(str(tmp_path / "s"), family=socket.AF_UNIX)
     asked = list[bytes]()
 
-    def serve() -> None:
-        while (talk := listener.accept()[0]) and (request := talk.recv(65536)):
-            asked.append(request)
-            talk.sendall(answer)
-            talk.close()
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # It is shut when the test is over.
+            while True:
+                talk, _ = listener.accept()
+                with talk:
+                    asked.append(talk.recv(65536))
+                    talk.sendall(answer)
 
-    threading.Thread(target=serve, daemon=True).start()
-    with pytest.raises(Permanent, match="whether pay began") as caught:
-        commands.run(Client(str(tmp_path / "s")), "web-0.shop", ["pay"], within_s=5.0)
+    with socket.create_server(str(tmp_path / "s"), family=socket.AF_UNIX) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        with pytest.raises(Permanent, match="whether pay began") as caught:
+            commands.run(Client(str(tmp_path / "s")), "web-0.shop", ["pay"], within_s=5.0)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
     assert "it may run" in caught.value.hint
     assert len(asked) == 1
-    listener.close()
