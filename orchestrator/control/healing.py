@@ -124,7 +124,8 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
     mine = [own.service] if changed_ago_s > blame.CHANGED_S else []
     cause = instance.cause
     trusted = image is not None and image.trusted_at_s >= fell_ill_s
-    again = 2 if instance.strikes >= 2 and instance.reimages else 1
+    twice = instance.strikes >= 2 and bool(instance.reimages)
+    again = 2 if twice and (not own.has_failed or _fails(own, image, now_s)) else 1
     return Evidence(
         kind=cause.kind if cause else None,
         strain=strain,
@@ -144,7 +145,9 @@ def evidence(present: Present, instance: Instance, strain: str, now_s: float) ->
 
 
 def _fails(one: View, image: Image | None, now_s: float) -> bool:
-    """Whether it speaks against its template: an image that is suspect is no better for having failed long ago."""
+    """Whether it speaks against its template: for a while, for nobody says when a passing trouble is over. But an
+    image that is suspect is no better for having failed long ago, and has somebody to trust it.
+    """
     return one.is_ill(now_s) or (one.has_failed and image is not None and bool(image.suspect))
 
 

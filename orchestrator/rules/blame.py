@@ -131,7 +131,7 @@ TABLE: Final = (
     Line(
         Whose.ANSWERS,
         "the same where those that serve have the same image, and other answers or another size",
-        "failed, no reimage; the rollout halts",
+        f"failed, no reimage; the rollout halts; tried again after {TOGETHER_S / 60:.0f} min",
         lambda seen: _template(seen, same_image=True),
     ),
     Line(

@@ -12,7 +12,7 @@ from orchestrator.control.healing import Budget
 from orchestrator.control.loop import Reconciler
 from orchestrator.drivers.tools import pressure
 from orchestrator.errors import Whose
-from orchestrator.model import Image, Phase, Progress, Ready, ServiceSpec, Setup, Upgrade
+from orchestrator.model import Image, Phase, Progress, Ready, ServiceSpec, Setup, Size, Upgrade
 from tests.unit.control.fleet import WEB, serving
 from tests.world.fabric import Fabric, web_role
 from tests.world.images import image
@@ -73,6 +73,23 @@ def test_what_failed_by_an_image_together_is_not_made_anew() -> None:
     for _ in range(900):
         fabric.round(2.0)
     assert {one.name: one.generation for one in fabric.instances()} == generations
+
+
+def test_what_failed_by_its_answers_is_tried_again_in_time() -> None:
+    """Four times an hour at the most, and its rollout stays halted: nobody says when a passing trouble is over."""
+    fabric = serving(4)
+    fabric.world.faults.setup_never_ends.add(WEB)
+    fabric.deploy(web_role(instances=4, size=Size(vcpus=1, memory_mib=256), setup=Setup(within_s=60.0)))
+    fabric.until(lambda: fabric.instance().failed_by is not None and fabric.instance().has_failed, rounds=1500)
+    assert fabric.instance().failed_by is not None
+    assert "with its answers, which are new" in fabric.instance().failure
+    generation, began_s = fabric.instance().generation, fabric.world.time_s
+    fabric.until(lambda: fabric.world.time_s >= began_s + 3600.0, rounds=5000)
+    assert generation + 2 <= fabric.instance().generation <= generation + 4
+    assert [one.phase for one in fabric.instances()].count(Phase.SERVING) == 3
+    assert fabric.control.rollouts("shop")[-1].progress is Progress.FAILED
+    fabric.world.faults.setup_never_ends.clear()
+    fabric.until(lambda: fabric.instance().serving, rounds=1500)
 
 
 def both_fail_in_setup() -> Fabric:
