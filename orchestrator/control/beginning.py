@@ -35,6 +35,7 @@ class Beginning:
     def waits_for(self, instance: Instance, present: Present, hypervisor: Hypervisor) -> Cause | None:
         """What it waits for before its VM may be started; None: for nothing, or its turn tells what is wrong."""
         if not self._may_be_held(instance) or lifecycle.detour(instance) is not None:
+            self._let_go(instance.uid)
             return None
         try:
             domain = hypervisor.look(instance.name)
@@ -49,6 +50,13 @@ class Beginning:
             return False
         first = beginning.begins_first(instance) and bool(instance.goal.role.after)
         return first or (beginning.boots_again(instance) and instance.uid not in self._seen)
+
+    def _let_go(self, uid: str) -> None:
+        """Stopped or protected while it waited, it keeps no place: others would wait behind it for ever."""
+        if uid in self._waiting or uid in self._in_line:  # Most never were: the lock is for those who are.
+            with self._lock:
+                self._waiting.pop(uid, None)
+                self._in_line.pop(uid, None)
 
     def _hold(self, instance: Instance, present: Collection[Instance], *, off: bool) -> Cause | None:
         """`present`: all of its service."""

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from orchestrator.control import records
 from orchestrator.control.present import Present
-from orchestrator.errors import ImageCorrupt
+from orchestrator.errors import Conflict, ImageCorrupt
 from orchestrator.model import Deadlines, Image, Instance, Service, image_name
 from orchestrator.model.arrivals import Arrival, Arrivals
 from orchestrator.model.intake import Intake
@@ -20,6 +20,8 @@ from orchestrator.ports import Clock, ImageFiles
 from orchestrator.rules import image_rules
 
 log = logging.getLogger(__name__)
+
+_HOLDERS: Final = (records.TEMPLATE, records.SERVICE, records.FIRST_INSTANCE)  # what a VM's image is known by
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,11 @@ class Catalogue:
             return self._drop(image)
 
     def unused(self, *, older_than_s: float) -> list[Image]:
-        """Images that no service refers to by any of its files that an undo may go back to, added so long ago."""
+        """Images that no service refers to by any of its files that an undo may go back to, added so long ago.
+
+        Raises Conflict while a record that may refer to one cannot be read.
+        """
+        self._refuse_unread(*_HOLDERS, records.REVISION)
         services, instances = self._present.all(Service), self._present.all(Instance)
         kept = [revision for service in services for revision in self._present.revisions_of(service.name)]
         before_s = self._clock.now_s() - older_than_s
@@ -180,10 +186,18 @@ class Catalogue:
             return [image for image in self.all() if self.path(image).name not in names]
 
     def _drop(self, image: Image) -> Image:
+        self._refuse_unread(*_HOLDERS)
         image_rules.refuse_used(image, self._users(image))
         self._present.commit([records.drop(image)])
         self._files.erase(image)
         return image
+
+    def _refuse_unread(self, *kinds: str) -> None:
+        """Raises Conflict while there is a record of these kinds that cannot be read: its VM may stand on any image."""
+        unread = next((aside for aside in self._present.set_aside() if aside.kind in kinds), None)
+        if unread is not None:
+            told = f"which images it uses nobody knows, so none is removed: {unread}"
+            raise Conflict(told, hint="see what it is, and mend that first: vmrole verify")
 
     def _users(self, image: Image) -> list[str]:
         services, instances = self._present.all(Service), self._present.all(Instance)

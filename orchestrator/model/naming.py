@@ -13,6 +13,8 @@ PoolName = NewType("PoolName", str)  # "shop.web.http": one endpoint of one role
 
 # RFC 1123 section 2.1, shortened so that "role-9999" still fits in a DNS label and a bridge can carry it.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+# What is made of such names is longer: "role-99" is an instance's, "service--b" that of a second deployment.
+_MADE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Path = tuple[str | int, ...]
@@ -32,6 +34,13 @@ def label(text: str, what: str = "name") -> str:
             f"{what} {text[:80]!r} cannot be used",
             hint="use 1 to 40 lower-case letters, digits and '-', beginning and ending with a letter or digit",
         )
+    return text
+
+
+def made_label(text: str, what: str = "name") -> str:
+    """`text` when it is a label as they are made of names that `label` takes; raises InvalidInput otherwise."""
+    if not _MADE.fullmatch(text):
+        raise InvalidInput(f"{what} {text[:80]!r} cannot be used", hint="name what there is: vmrole get instances")
     return text
 
 

@@ -243,7 +243,7 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     now_s = host.clock.now_s()
     if domain.power is not Power.RUNNING:
         host.hypervisor.power_off(instance.name)
-        if halts and domain.power is Power.PAUSED:
+        if domain.power is Power.PAUSED and instance.goal.serve:  # Its local storage, or all of it, stays.
             lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
             awaited = Cause(Kind.VM_ENDING, detail=", which is paused")
             return Wait(replace(instance, warning=lost), awaited, SOON_S, note=lost)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.tools.file_errors import file_faults
-from orchestrator.model import Service, label, service_of
+from orchestrator.model import Service, label, made_label, service_of
 
 _HINT: Final = "look at who may change it, and at the file system"
 
 
 def directory(root: Path, service_name: str) -> Path:
     """Where those of a service lie."""
-    return root / label(service_name, "service")
+    return root / made_label(service_name, "service")
 
 
 def make(root: Path, service_name: str) -> None:

@@ -25,7 +25,7 @@ import dataclasses
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
-from orchestrator.model import DiskFormat, Instance, InstanceName, is_sha256, label
+from orchestrator.model import DiskFormat, Instance, InstanceName, is_sha256, label, made_label
 
 _SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final zero; unix(7)
 
@@ -173,8 +173,8 @@ def _checked(name: InstanceName) -> str:
     """The name as a file name: "web-0.shop", two labels and nothing else."""
     instance, dot, service = name.partition(".")
     assert dot, name
-    label(instance, "instance")
-    label(service, "service")
+    made_label(instance, "instance")
+    made_label(service, "service")
     return name
 
 

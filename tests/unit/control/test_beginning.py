@@ -158,6 +158,45 @@ def test_who_does_not_come_back_holds_up_nobody_for_ever() -> None:
     )
 
 
+def put_aside(fabric: Fabric, how: str, *names: str) -> None:
+    """Somebody takes them out of what comes back by itself."""
+    for name in names:
+        if how == "protected":
+            fabric.control.protect(name, on=True)
+        else:
+            fabric.act(Verb.STOP, name)
+
+
+@pytest.mark.parametrize("how", ["stopped", "protected"])
+def test_who_is_put_aside_while_it_waits_for_its_turn_holds_up_nobody(how: str) -> None:
+    """It has given up its place among those that boot."""
+    fabric = Fabric()
+    fabric.deploy(role("web", instances=6))
+    fabric.until(fabric.quiet)
+    boot_the_host(fabric)
+    fabric.until(lambda: sum("waits for its turn" in one.waiting for one in fabric.instances()) == 4)
+    waiting = [one.name for one in fabric.instances() if "waits for its turn" in one.waiting]
+    put_aside(fabric, how, *waiting[:2])
+    fabric.until(
+        lambda: all(fabric.instance(n).serving and machine_runs(fabric, n) for n in waiting[2:]), rounds=2000
+    )
+
+
+@pytest.mark.parametrize("how", ["stopped", "protected"])
+def test_who_is_put_aside_while_it_waits_for_a_role_is_not_waited_for_for_ever(how: str) -> None:
+    """Those after it go on when their own time is over."""
+    fabric = Fabric()
+    fabric.deploy(role("db"), role("web", "db"), role("last", "web"))
+    fabric.until(fabric.quiet)
+    fabric.world.faults.services_never_start.add(DB)
+    boot_the_host(fabric)
+    fabric.until(lambda: "begins after" in fabric.instance("last-0.shop").waiting)
+    put_aside(fabric, how, WEB)
+    began_s = fabric.world.time_s
+    fabric.until(lambda: fabric.instance("last-0.shop").serving, rounds=3000)
+    assert fabric.world.time_s - began_s < 2 * patience.AFTER_WITHIN_S
+
+
 def test_a_daemon_that_starts_anew_holds_up_nobody_that_runs() -> None:
     """Its VMs were on all the time."""
     fabric = Fabric()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control import records
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
@@ -221,6 +223,40 @@ def test_a_used_image_stays(layout: Layout) -> None:
     fabric.until(lambda: not fabric.control.services())
     repository.remove("micro")
     assert repository.all() == []
+
+
+def garbled(fabric: Fabric, kind: str, key: str) -> None:
+    """A record becomes one that nobody can read."""
+    document = fabric.store.get(kind, key)
+    assert document is not None
+    body = {name: {"levitating": True} for name in document.body}
+    if kind == records.STATE:
+        body = {**document.body, "phase": "levitating"}
+    fabric.store.commit([Write(kind, key, body, document.revision)])
+
+
+@pytest.mark.parametrize("unreadable", ["template", "service", "state", "revision"])
+def test_an_image_stays_while_nobody_knows_who_uses_it(layout: Layout, unreadable: str) -> None:
+    """What a record that cannot be read has said of images nobody knows: a VM may stand on any of them."""
+    fabric = Fabric()
+    repository = Catalogue(fabric.present, SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    fabric.deploy()
+    fabric.until(fabric.quiet)
+    for key in [document.key for document in fabric.store.all(unreadable)]:
+        garbled(fabric, unreadable, key)
+    repository = Catalogue(
+        Present(fabric.store), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4)
+    )
+    spare = dataclasses.replace(repository.get("micro"), sha256="b" * 64, names=("spare",), revision=0)
+    fabric.store.commit([records.put(spare)])
+    for removal in (repository.unused, repository.prune):
+        with pytest.raises(Conflict, match="cannot be read") as caught:
+            removal(older_than_s=0.0)
+        assert caught.value.hint == "see what it is, and mend that first: vmrole verify"
+    if unreadable != "revision":  # Who names an image to be removed does without the way back to it.
+        with pytest.raises(Conflict, match="cannot be read"):
+            repository.remove("spare")
+    assert {name for image in repository.all() for name in image.names} == {"micro", "spare"}
 
 
 class Paused(FakeStore):

@@ -178,7 +178,7 @@ def test_a_paused_vm_is_left_alone(phase: Phase, by: PausedBy) -> None:
 
 @pytest.mark.parametrize("by", list(PausedBy), ids=str)
 def test_what_is_asked_of_a_paused_vm_is_done(by: PausedBy) -> None:
-    """A reimage and a removal of a paused VM end it: somebody has said so."""
+    """A reimage and a removal of a paused VM end it: somebody has said so, and hears what that cost."""
     fabric = deployed()
     fabric.world.faults.disk_is_full = by is PausedBy.DISK
     fabric.world.pause(WEB, by)
@@ -187,6 +187,9 @@ def test_what_is_asked_of_a_paused_vm_is_done(by: PausedBy) -> None:
     fabric.world.faults.disk_is_full = False
     fabric.until(fabric.quiet)
     assert fabric.instance().generation == 2
+    lost = "the VM was paused and could not shut down: ended it; what it held in memory is lost"
+    assert [line for line in told(fabric) if "is lost" in line] == [lost]
+    assert fabric.instance().warning == lost
     fabric.world.pause(WEB, by)
     fabric.remove()
     fabric.until(lambda: not fabric.instances() and not fabric.control.services())
