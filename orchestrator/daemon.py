@@ -302,7 +302,7 @@ def _capacity(settings: Config, layout: Layout) -> Capacity:
         vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
         require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
         vip_pool=lambda: vip_pool(settings),
-        routed=lambda: [str(route.network) for route in routes.foreign()],
+        routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
 
 

@@ -237,11 +237,17 @@ class Control(Pausing):
             addressing.check_room(spec, present)
         if old is None:
             taken = [one.network for one in others]
-            network = addressing.allocate_network(spec.name, self._capacity.pool, taken, self._capacity.routed())
+            routed = [*self._capacity.routed(), *self._without_service()]
+            network = addressing.allocate_network(spec.name, self._capacity.pool, taken, routed)
             service = Service(spec=spec, network=network, created_at_s=self._now_s(), slot=slot)
         else:
             service = replace(old, spec=spec)
         return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
+
+    def _without_service(self) -> list[str]:
+        """The networks of instances whose services' records cannot be read."""
+        known = {one.name for one in self.services()}
+        return addressing.networks_beside(one.nic for one in self.by_name().values() if one.service not in known)
 
     @afresh
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:

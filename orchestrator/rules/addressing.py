@@ -37,7 +37,7 @@ def allocate_network(
 ) -> ServiceNetwork:
     """The first free /24 of `pool` (CIDR), with a bridge name of at most 15 characters. Raises Conflict when full.
 
-    `routed` are networks (CIDR) that the host reaches elsewhere, by a VPN or a foreign bridge: none is cut into.
+    `routed` are networks (CIDR) that the host has already, by a VPN, a bridge or instances: none is cut into.
     """
     networks = list(taken)
     used = {ipaddress.ip_network(one.subnet) for one in networks}
@@ -56,6 +56,11 @@ def allocate_network(
         f"no private network is left for service {service} in {pool}",
         hint="delete a service, or set a network_pool that is larger or that no route of the host leads into",
     )
+
+
+def networks_beside(nics: Iterable[Nic]) -> list[str]:
+    """The networks (CIDR) that these cards are in, whatever is known of their service."""
+    return sorted({str(ipaddress.ip_interface(f"{one.address}/{one.prefix_length}").network) for one in nics})
 
 
 def check_room(spec: ServiceSpec, present: Collection[InstanceName]) -> None:

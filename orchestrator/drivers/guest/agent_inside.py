@@ -11,7 +11,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from orchestrator.drivers.guest.agent_commands import Agents
 from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, AgentForbids, AgentRefused, AgentSilent
@@ -27,13 +27,21 @@ ENDED_MAX: Final = 8  # commands whose end is remembered, over all guests
 _NOT_THERE: Final = re.compile(r"no such file or directory|cannot find the (?:file|path)", re.IGNORECASE)
 
 
+_Process: TypeAlias = tuple[str, str, int]
+
+
+def _process(instance: Instance, pid: int) -> _Process:
+    """What a number means: in one boot of one VM alone. Of the boot it is the guest that tells, or nobody."""
+    return instance.vm_uuid, instance.boot_id, pid
+
+
 class AgentInside:
     """See ports.Inside. Thread-safe."""
 
     def __init__(self, channel: Agents) -> None:
         self._channel = channel
         self._lock = threading.Lock()
-        self._ended: collections.OrderedDict[tuple[str, int], Ran] = collections.OrderedDict()
+        self._ended: collections.OrderedDict[_Process, Ran] = collections.OrderedDict()
 
     def begin(self, instance: Instance, argv: Sequence[str], given: bytes) -> int:
         """See ports.Inside."""
@@ -48,12 +56,12 @@ class AgentInside:
             if not isinstance(pid, int):
                 raise AgentBroken("the agent sent a process id that is none")
         with self._lock:
-            self._ended.pop((instance.boot_id, pid), None)  # The number is a new process's.
+            self._ended.pop(_process(instance, pid), None)  # The number is a new process's.
         return pid
 
     def ended(self, instance: Instance, pid: int) -> Ran | None:
         """See ports.Inside."""
-        key = (instance.boot_id, pid)
+        key = _process(instance, pid)
         with self._lock:
             if key in self._ended:
                 return self._ended[key]

@@ -103,6 +103,16 @@ def test_a_record_of_a_later_version_stops_nobody_else(fabric: Fabric) -> None:
     assert fabric.present.load(Instance, "web-1.shop").phase == state["phase"]
 
 
+def test_no_service_gets_the_network_of_one_that_cannot_be_read(fabric: Fabric) -> None:
+    """Its instances run in it, whatever has become of its own record."""
+    taken = fabric.present.load(Service, "shop").network.subnet
+    overwrite(fabric, records.SERVICE, "shop", {**body(fabric, records.SERVICE, "shop"), "network": "levitating"})
+    with pytest.raises(Permanent):
+        fabric.present.find(Service, "shop")
+    fabric.deploy(name="other", vip="203.0.113.11")
+    assert fabric.present.load(Service, "other").network.subnet != taken
+
+
 def test_a_template_named_only_by_what_is_set_aside_is_not_forgotten(fabric: Fabric) -> None:
     """Who cannot be read is built from a template that nobody else names: it stands when he can be read again."""
     alone = web_role(user_data="#cloud-config\n# of one alone\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from orchestrator.model import InstanceName
 from tests.world.instances import instance
 
 WEB = instance()
+OTHER_UID = "0d6a3f5e-0b1f-4a50-8f0c-52b0a1f5c001"
 Said = dict[str, Any]
 
 
@@ -102,6 +104,20 @@ def test_an_agent_that_lies_ends_no_command(answers: Said) -> None:
     inside = AgentInside(Agent(**answers))
     with pytest.raises(Transient):
         inside.ended(WEB, inside.begin(WEB, ("id",), b""))
+
+
+@pytest.mark.parametrize("boot_id", ["", "b0071d"])
+def test_the_end_of_a_command_is_no_other_guest_s(boot_id: str) -> None:
+    """Guests of one image number their processes alike; some say no boot, and one may say another's."""
+    here, there = dataclasses.replace(WEB, boot_id=boot_id), dataclasses.replace(WEB, boot_id=boot_id, uid=OTHER_UID)
+    said = {"exited": True, "exitcode": 0, "out-data": b64(b"of the first")}
+    agent = Agent(exec={"pid": 7}, exec_status=said)
+    inside = AgentInside(agent)
+    assert inside.begin(here, ("id",), b"") == inside.begin(there, ("id",), b"") == 7
+    first = inside.ended(here, 7)
+    agent.answers["guest-exec-status"] = {"exited": False}
+    assert inside.ended(there, 7) is None
+    assert inside.ended(here, 7) is first
 
 
 def test_what_is_kept_of_an_output_is_bounded() -> None:
