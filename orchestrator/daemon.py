@@ -143,7 +143,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             host := stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store))),
             present=present,
             workers=settings.workers,
-            goes_back=lambda service, to, at: control.undo(service, to=to, expected=at),
+            goes_back=lambda service, to, at: control.undo(service, to=to, expected=at, by_itself=True),
             budget=_budget(settings),
             boot_together=settings.boot_together or max(2, os.cpu_count() or 2),
         )

@@ -193,7 +193,7 @@ class Catalogue:
         return image
 
     def _refuse_unread(self, *kinds: str) -> None:
-        """Raises Conflict while there is a record of these kinds that cannot be read: its VM may stand on any image."""
+        """Raises Conflict while a record of these kinds cannot be read: its VM may stand on any image."""
         unread = next((aside for aside in self._present.set_aside() if aside.kind in kinds), None)
         if unread is not None:
             told = f"which images it uses nobody knows, so none is removed: {unread}"

@@ -45,7 +45,7 @@ IMAGES_MAX = 40  # of one service; each has a place in the commit that makes it 
 class Capacity:
     """What the host gives: addresses from `pool` (CIDR), memory and disk in MiB, vCPUs (None: whatever is asked).
 
-    `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that the host has routes to.
+    `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
     `require_room` raises NoSpace while the disk has no room for anything new.
     """
 

@@ -91,13 +91,27 @@ def to_restore(known: Sequence[Revision], number: int | None) -> Revision:
     return found
 
 
-def restored(known: Sequence[Revision], wanted: Revision, now: ServiceSpec) -> ServiceSpec:
-    """What the service is by the wanted revision, but for what somebody has scaled since its last file."""
+def restored(
+    known: Sequence[Revision], wanted: Revision, now: ServiceSpec, *, by_itself: bool = False
+) -> ServiceSpec:
+    """What the service is by the wanted revision, but for what somebody has scaled since its last file.
+
+    What goes back by itself removes nobody, for local storage goes with an instance: of no role are there fewer than
+    now, and Conflict is raised where a whole one would go.
+    """
+    lost = [role.name for role in now.roles if role.instances and wanted.spec.role(role.name) is None]
+    if by_itself and lost:
+        raise Conflict(
+            f"revision {wanted.number} has no role {lost[0]}, whose instances would be removed",
+            hint=f"to have them removed: vmrole rollout undo {service_of(now.name)}",
+        )
     roles = []
     for role in wanted.spec.roles:
         filed, present = known[-1].spec.role(role.name), now.role(role.name)
         if filed is not None and present is not None and filed.instances != present.instances:
             role = replace(role, instances=present.instances)
+        elif by_itself and present is not None:
+            role = replace(role, instances=max(role.instances, present.instances))
         roles.append(role)
     return replace(wanted.spec, roles=tuple(roles))
 

@@ -41,10 +41,12 @@ class Rolling(Queries, abc.ABC):
         dry_run: bool = False,
         expected: int | None = None,
         by: int | None = None,
+        by_itself: bool = False,
     ) -> Applied:
         """Applies an old revision of the service's file again, the one before the last for None, as a new one.
 
         A number of instances that somebody has scaled to since the last file stays. Supersedes a rollout that runs.
+        One that goes back `by_itself` removes no instance.
         Raises NotFound, Conflict when the revision's image is gone, and what `apply_spec` does.
         """
         with self._applying:
@@ -52,7 +54,7 @@ class Rolling(Queries, abc.ABC):
             known = self.revisions(service)
             wanted = revisions.to_restore(known, to)
             revisions.check_whole(wanted, lambda digest: self._present.find(Image, digest), self._secret_fault)
-            spec = revisions.restored(known, wanted, before.spec)
+            spec = revisions.restored(known, wanted, before.spec, by_itself=by_itself)
             revision = before.revision if expected is None else expected
             return self._apply_spec(spec, dry_run, revision, Author(uid=by, restores=wanted.number))
 

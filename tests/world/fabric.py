@@ -176,7 +176,7 @@ class Fabric:
             cast(Store, Troubled(self.store, self.trouble)),
             self.host,
             workers=1,
-            goes_back=lambda service, to, at: self.control.undo(service, to=to, expected=at),
+            goes_back=lambda service, to, at: self.control.undo(service, to=to, expected=at, by_itself=True),
         )
         self._rounds = 0
 

@@ -498,7 +498,7 @@ class Simulation:
         """A rollout does, by itself; what is wanted is what the service is then."""
         inside, self._inside = self._inside, True
         try:
-            self.control.undo(address, to=revision, expected=at)
+            self.control.undo(address, to=revision, expected=at, by_itself=True)
         finally:  # Also when the answer is lost: it asks no second time where it was done.
             self._inside = inside
             known = next((one for one in self._services() if one.address == address), None)

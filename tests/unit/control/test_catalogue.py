@@ -244,9 +244,7 @@ def test_an_image_stays_while_nobody_knows_who_uses_it(layout: Layout, unreadabl
     fabric.until(fabric.quiet)
     for key in [document.key for document in fabric.store.all(unreadable)]:
         garbled(fabric, unreadable, key)
-    repository = Catalogue(
-        Present(fabric.store), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4)
-    )
+    repository = Catalogue(Present(fabric.store), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
     spare = dataclasses.replace(repository.get("micro"), sha256="b" * 64, names=("spare",), revision=0)
     fabric.store.commit([records.put(spare)])
     for removal in (repository.unused, repository.prune):

@@ -221,6 +221,36 @@ def test_back_go_those_that_were_changed_alone(then: str) -> None:
     assert {of_instance(one, known) for one in fabric.instances()} == {4}
 
 
+def test_what_goes_back_by_itself_removes_nobody() -> None:
+    """Their local storage would go with them: those whom somebody has scaled up to stay, also when a file says so
+    since.
+    """
+    upgrade = Upgrade(on_failure=OnFailure.UNDO)
+    fabric = serving(upgrade, instances=2)
+    fabric.control.scale("shop", {"web": 4})
+    fabric.until(fabric.quiet)
+    before = [one.vm_uuid for one in by_index(fabric)]
+    fabric.control.apply_spec(spec("x", upgrade, instances=4))
+    fabric.until(lambda: fabric.quiet() and newest(fabric).restores == 1, rounds=9000)
+    assert built(fabric) == "aaaa"
+    assert [one.vm_uuid for one in by_index(fabric)][1:] == before[1:]
+    fabric.control.undo("shop", to=1)
+    assert fabric.control.service("shop").spec.roles[0].instances == 2, "who asks for it gets the whole file"
+
+
+def test_what_goes_back_by_itself_removes_no_role() -> None:
+    """It is halted instead, and says what would."""
+    upgrade = Upgrade(on_failure=OnFailure.UNDO)
+    fabric = serving(upgrade, instances=2)
+    bad = spec("x", upgrade, instances=2)
+    more = web_role(name="more", instances=1, endpoints=())
+    fabric.control.apply_spec(replace(bad, roles=(*bad.roles, more)))
+    fabric.until(lambda: newest(fabric).progress is Progress.FAILED, rounds=9000)
+    why_not = "it cannot go back: revision 1 has no role more, whose instances would be removed"
+    assert why_not in newest(fabric).message
+    assert [one.role_name for one in by_index(fabric)].count("more") == 1
+
+
 def test_one_that_cannot_go_back_is_halted_and_says_so() -> None:
     """Its revision is kept no more: nothing is changed, and nobody more is begun."""
     upgrade = Upgrade(on_failure=OnFailure.UNDO)

@@ -35,7 +35,8 @@ def test_the_longest_names_that_a_file_may_say_have_their_places(deployment: str
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.shop", "web-0../x", "web-0.shop/..", ".shop", "web-0.", "web-0.Shop", f"{'a' * 64}.shop", "web-0.\n"]
+    "name",
+    ["../x.shop", "web-0../x", "web-0.shop/..", ".shop", "web-0.", "web-0.Shop", f"{'a' * 64}.shop", "web-0.\n"],
 )
 def test_what_no_instance_is_called_has_none(name: str) -> None:
     """Once more, whoever has checked it before."""
