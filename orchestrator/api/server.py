@@ -60,12 +60,12 @@ class _Loop(uvicorn.Server):
         await self._end.wait()
         if self._doorway is not None:
             self._doorway.end()
-        self._before_end()
         await self._let_nobody_in()
+        self._before_end()
 
     async def _let_nobody_in(self) -> None:
-        """From now on. To who was let in a moment ago asyncio gives no transport once its server is closed: he would
-        be hung up on by nobody.
+        """From now on. Who was let in a moment ago is met as ever, before he is hung up on: asyncio gives him no
+        transport once its server is closed, and a refusal would hide from him that another daemon takes over.
         """
         for door in [door for server in self.servers for door in server.sockets]:
             asyncio.get_running_loop().remove_reader(door.fileno())
