@@ -703,6 +703,8 @@ class Simulation:
         assert len(set(seats)) == len(seats), "two members have one address"
         assert self.world.images == {DIGEST}, "an image has gone"
         self.swaps.check(self._services(), self.world.frontends, self.world.seats_taken.keys())
+        still = {one.service for one in self._reader.all(Standstill)}
+        self._still &= still  # Who goes on heals at once, before the next look.
         for name, after in now.items():
             before = self._before.get(name)
             if before is not None and before is not after and before.uid == after.uid:
@@ -711,7 +713,7 @@ class Simulation:
         for name in self._marked.keys() - now.keys():
             del self._marked[name]
         self._before = now
-        self._still = {one.service for one in self._reader.all(Standstill)}
+        self._still = still
 
     def _check_change(self, before: Instance, after: Instance) -> None:
         name = after.name
