@@ -35,7 +35,11 @@ class Beginning:
     def waits_for(self, instance: Instance, present: Present, hypervisor: Hypervisor) -> Cause | None:
         """What it waits for before its VM may be started; None: for nothing, or its turn tells what is wrong."""
         if not self._may_be_held(instance) or lifecycle.detour(instance) is not None:
-            self._let_go(instance.uid)
+            if (
+                instance.uid in self._waiting or instance.uid in self._in_line
+            ):  # Most never were: the lock is for these.
+                with self._lock:  # Stopped or protected while it waited: others would wait behind it for ever.
+                    self._let_go(instance.uid)
             return None
         try:
             domain = hypervisor.look(instance.name)
@@ -50,13 +54,6 @@ class Beginning:
             return False
         first = beginning.begins_first(instance) and bool(instance.goal.role.after)
         return first or (beginning.boots_again(instance) and instance.uid not in self._seen)
-
-    def _let_go(self, uid: str) -> None:
-        """Stopped or protected while it waited, it keeps no place: others would wait behind it for ever."""
-        if uid in self._waiting or uid in self._in_line:  # Most never were: the lock is for those who are.
-            with self._lock:
-                self._waiting.pop(uid, None)
-                self._in_line.pop(uid, None)
 
     def _hold(self, instance: Instance, present: Collection[Instance], *, off: bool) -> Cause | None:
         """`present`: all of its service."""
@@ -105,8 +102,7 @@ class Beginning:
                 comes = uid not in self._seen
                 self._arrive(uid)
             if after is None or after.phase.traits.leaves:
-                self._waiting.pop(uid, None)
-                self._in_line.pop(uid, None)
+                self._let_go(uid)
             if after is None:
                 self._seen.discard(uid)
             settled = after is None or after.phase.traits.is_settled or after.phase.traits.leaves
@@ -116,5 +112,9 @@ class Beginning:
 
     def _arrive(self, uid: str) -> None:
         self._seen.add(uid)
+        self._let_go(uid)
+
+    def _let_go(self, uid: str) -> None:
+        """It keeps no place, wherever it waited."""
         self._waiting.pop(uid, None)
         self._in_line.pop(uid, None)

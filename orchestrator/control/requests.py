@@ -245,7 +245,9 @@ class Control(Pausing):
         return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
 
     def _without_service(self) -> list[str]:
-        """The networks of instances whose services' records cannot be read."""
+        """The networks of instances whose services' records cannot be read; as a rule all can."""
+        if not self._present.set_aside():
+            return []
         known = {one.name for one in self.services()}
         return addressing.networks_beside(one.nic for one in self.by_name().values() if one.service not in known)
 
