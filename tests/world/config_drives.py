@@ -6,15 +6,6 @@ import email
 
 from vmrole_unattend import configdrive, nocloud
 
-ANSWERS = nocloud.Answers(
-    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
-    hostname="web-0",
-    service="shop",
-    instance="web-0.shop",
-    generation=3,
-    mac="52:54:00:12:34:56",
-)
-
 
 def parts_of(answers: nocloud.Answers) -> list[tuple[str, str | None, str]]:
     """Type, file name and text of each part of user_data."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import email
-import json
-import os
 import random
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +13,17 @@ import pytest
 from vmrole_unattend import AnswersInvalid, _cloud_schema, cloud_check, nocloud
 from vmrole_unattend.cloud_check import Severity
 
+from tests.world.cloudinit_reader import consumed
 from tests.world.damage import damaged
+from tests.world.linux_answers import ANSWERS
 from tests.world.user_data_shapes import UserData
 
 SHAPES = UserData()
 MEASURED_BY = "cloud-init 22.4"
 """Whose schema the expected findings are of: another says other things of the same keys."""
 NO_SCHEMA = Path("/nonexistent/schema.json")
-ANSWERS = nocloud.Answers(
-    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
-    hostname="web-0",
-    service="shop",
-    instance="web-0.shop",
-    generation=3,
-    mac="52:54:00:12:34:56",
+SHOP = dataclasses.replace(
+    ANSWERS,
     local_storage=("cache",),
     grows=True,
     install_agent=True,
@@ -75,7 +69,7 @@ def test_damage_ends_in_findings_or_a_refusal() -> None:
             text = source.decode(errors="surrogateescape")
             refused = any(finding.code == "refused" for finding in cloud_check.check(text, schema_file=NO_SCHEMA))
             try:
-                nocloud.files(dataclasses.replace(ANSWERS, user_data=text))
+                nocloud.files(dataclasses.replace(SHOP, user_data=text))
             except AnswersInvalid:
                 assert refused, "the check and the disc differ"
             else:
@@ -92,53 +86,17 @@ def test_it_arrives_to_the_letter() -> None:
 
 
 def _user_data(text: str) -> bytes:
-    return nocloud.files(dataclasses.replace(ANSWERS, user_data=text))["user-data"]
-
-
-# Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
-_MERGER = """
-import json, os, sys
-from cloudinit import handlers, helpers, user_data
-from cloudinit.handlers.cloud_config import CloudConfigPartHandler
-from cloudinit.util import load_yaml
-
-class Source:
-    def get_instance_id(self):
-        return "iid"
-
-paths = helpers.Paths({"cloud_dir": sys.argv[1], "run_dir": sys.argv[1]}, Source())
-
-def merged(text):
-    config = CloudConfigPartHandler(paths)
-    handlers.call_begin(config, None, "always")
-    def seen(data, filename, payload, headers):
-        if headers["Content-Type"] in config.list_types():
-            handlers.run_part(config, None, filename, payload, "always", headers)
-    handlers.walk(user_data.UserDataProcessor(paths).process(text.encode()), seen, None)
-    handlers.call_end(config, None, "always")
-    return load_yaml(open(paths.get_ipath("cloud_config")).read()) or {}
-
-print(json.dumps([[merged(text) for text in pair] for pair in json.load(sys.stdin)], default=repr))
-"""
+    return nocloud.files(dataclasses.replace(SHOP, user_data=text))["user-data"]
 
 
 @pytest.mark.slow
 def test_cloud_init_merges_ours_and_loses_nothing_of_theirs(tmp_path: Path) -> None:
     """By its own code: every key of his is what it was; of lists that get entries of ours, his stand first."""
-    (tmp_path / "instances" / "iid").mkdir(parents=True)
     texts = [SHAPES.text(number) for number in range(SHAPES.count)]
-    done = subprocess.run(
-        ["/usr/bin/python3", "-c", _MERGER, str(tmp_path)],
-        input=json.dumps([[text, _user_data(text).decode()] for text in texts]),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=900,
-        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
-    )
-    pairs = json.loads(done.stdout)
-    assert len(pairs) == SHAPES.count
-    for text, (his, merged) in zip(texts, pairs, strict=True):
+    alone = consumed(tmp_path, texts)
+    with_ours = consumed(tmp_path, [_user_data(text).decode() for text in texts])
+    for text, before, after in zip(texts, alone, with_ours, strict=True):
+        his, merged = before.merged, after.merged
         for key, value in his.items():
             if key != "power_state":  # whether setup ends in a restart is the role's to say
                 assert _kept(key, value, merged.get(key)), text

@@ -10,19 +10,12 @@ from vmrole_unattend import configdrive, iso, nocloud
 from vmrole_unattend.secret import Secret
 
 from tests.world.cloudbase_guest import Guest, windows
+from tests.world.linux_answers import ANSWERS
 
 pytestmark = pytest.mark.slow
 
 __all__ = ["windows"]
 
-ANSWERS = nocloud.Answers(
-    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
-    hostname="web-0",
-    service="shop",
-    instance="web-0.shop",
-    generation=3,
-    mac="52:54:00:12:34:56",
-)
 _STATIC = dataclasses.replace(ANSWERS, address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53", "192.0.2.54"))
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA somebody"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import email
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,71 +12,18 @@ from typing import Any
 import pytest
 from vmrole_unattend import iso, nocloud
 
+from tests.world.cloudinit_reader import Consumed, consumed
+from tests.world.linux_answers import ANSWERS
+
 pytestmark = pytest.mark.slow
 
-# Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
-_CONSUMER = """
-import json, sys
-from cloudinit import handlers, helpers, user_data
-from cloudinit.handlers.cloud_config import CloudConfigPartHandler
-from cloudinit.util import fully_decoded_payload, load_yaml
-
-class Source:
-    def get_instance_id(self):
-        return "iid"
-
-paths = helpers.Paths({"cloud_dir": sys.argv[1], "run_dir": sys.argv[1]}, Source())
-message = user_data.UserDataProcessor(paths).process(sys.stdin.buffer.read())
-parts = []
-config = CloudConfigPartHandler(paths)
-handlers.call_begin(config, None, "always")
-def seen(data, filename, payload, headers):
-    parts.append({"type": headers["Content-Type"], "filename": filename, "text": payload})
-    if headers["Content-Type"] in config.list_types():
-        handlers.run_part(config, None, filename, payload, "always", headers)
-handlers.walk(message, seen, None)
-handlers.call_end(config, None, "always")
-merged = load_yaml(open(paths.get_ipath("cloud_config")).read())
-print(json.dumps({"parts": parts, "merged": merged}))
-"""
-
-ANSWERS = nocloud.Answers(
-    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
-    hostname="web-0",
-    service="shop",
-    instance="web-0.shop",
-    generation=3,
-    mac="52:54:00:12:34:56",
-    local_storage=("cache",),
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Consumed:
-    """cloud-init's view: the parts in order, and the one configuration that it merges from them."""
-
-    parts: list[dict[str, str]]
-    merged: dict[str, Any]
-
-    @property
-    def types(self) -> list[str]:
-        """Content types in order."""
-        return [part["type"] for part in self.parts]
+SHOP = dataclasses.replace(ANSWERS, local_storage=("cache",))
 
 
 def _consume(place: Path, user_data: str, *, restart: bool = True) -> Consumed:
-    answers = dataclasses.replace(ANSWERS, user_data=user_data, setup_restart=restart)
-    (place / "instances" / "iid").mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["/usr/bin/python3", "-c", _CONSUMER, str(place)],
-        input=nocloud.files(answers)["user-data"],
-        capture_output=True,
-        check=True,
-        timeout=30,
-        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
-    )
-    read = json.loads(done.stdout)
-    return Consumed(read["parts"], read["merged"])
+    answers = dataclasses.replace(SHOP, user_data=user_data, setup_restart=restart)
+    (read,) = consumed(place, [nocloud.files(answers)["user-data"].decode()])
+    return read
 
 
 @pytest.mark.parametrize(
@@ -213,9 +159,7 @@ print(json.dumps({
 
 def test_cloudinits_source_takes_every_file_of_the_disc(tmp_path: Path) -> None:
     """DataSourceNoCloud finds identity, network, user-data and vendor-data where we put them."""
-    answers = dataclasses.replace(
-        ANSWERS, vendor_data="#!/bin/sh\ntrue\n", address="192.0.2.10/24", gateway="192.0.2.1"
-    )
+    answers = dataclasses.replace(SHOP, vendor_data="#!/bin/sh\ntrue\n", address="192.0.2.10/24", gateway="192.0.2.1")
     made = nocloud.files(answers)
     seed = tmp_path / "seed"
     seed.mkdir()
@@ -230,7 +174,7 @@ def test_cloudinits_source_takes_every_file_of_the_disc(tmp_path: Path) -> None:
         timeout=30,
     )
     assert json.loads(done.stdout) == {
-        "id": ANSWERS.instance_id,
+        "id": SHOP.instance_id,
         "name": "web-0",
         "network": json.loads(made["network-config"]),
         "user": made["user-data"].decode(),
@@ -243,14 +187,14 @@ def test_cloudinit_knows_who_it_is_from_the_meta_data(tmp_path: Path) -> None:
     program = "import json, sys; from cloudinit.util import load_yaml; print(json.dumps(load_yaml(sys.stdin.read())))"
     done = subprocess.run(
         ["/usr/bin/python3", "-c", program],
-        input=nocloud.files(dataclasses.replace(ANSWERS, public_keys=("ssh-ed25519 AAAA me",)))["meta-data"],
+        input=nocloud.files(dataclasses.replace(SHOP, public_keys=("ssh-ed25519 AAAA me",)))["meta-data"],
         check=True,
         timeout=30,
         capture_output=True,
     )
     assert json.loads(done.stdout) == {
         "public-keys": ["ssh-ed25519 AAAA me"],
-        "instance-id": ANSWERS.instance_id,
+        "instance-id": SHOP.instance_id,
         "local-hostname": "web-0",
         "vmrole-service": "shop",
         "vmrole-instance": "web-0.shop",
@@ -286,7 +230,7 @@ print(json.dumps(helpers.ConfigMerger(paths=paths, base_cfg={"base": 1}).cfg))
 def test_vendor_data_yields_to_user_data_and_to_our_restart(tmp_path: Path, *, restart: bool) -> None:
     """cloud-init merges vendor-data under all else: what only it says counts, and it cannot power the guest off."""
     answers = dataclasses.replace(
-        ANSWERS,
+        SHOP,
         setup_restart=restart,
         user_data="#cloud-config\nruncmd: [mine]\n",
         vendor_data="#cloud-config\nruncmd: [theirs]\npackages: [vim]\npower_state: {mode: poweroff, delay: 5}\n",
@@ -325,10 +269,7 @@ def _effect(place: Path, answers: nocloud.Answers) -> dict[str, Any]:
     for name, content in nocloud.files(answers).items():
         if name not in ("user-data", "vendor-data"):
             continue
-        (place / name / "instances" / "iid").mkdir(parents=True, exist_ok=True)
-        argv = ["/usr/bin/python3", "-c", _CONSUMER, str(place / name)]
-        done = subprocess.run(argv, input=content, capture_output=True, check=True, timeout=30)
-        merged.append(json.loads(done.stdout)["merged"])
+        merged.append(consumed(place / name, [content.decode()])[0].merged)
     argv = ["/usr/bin/python3", "-c", _WHOLE]
     done = subprocess.run(argv, input=json.dumps(merged).encode(), capture_output=True, check=True, timeout=30)
     effect: dict[str, Any] = json.loads(done.stdout)
@@ -366,7 +307,7 @@ def test_the_agent_is_installed_beside_all_that_the_user_wants(
     tmp_path: Path, user_data: str, vendor_data: str, packages: list[str], commands: list[str]
 ) -> None:
     """Whatever lists the user has in user-data or vendor-data, all of it stays in force beside the agent."""
-    plain = dataclasses.replace(ANSWERS, user_data=user_data, vendor_data=vendor_data)
+    plain = dataclasses.replace(SHOP, user_data=user_data, vendor_data=vendor_data)
     (tmp_path / "with").mkdir()
     (tmp_path / "without").mkdir()
     before = _effect(tmp_path / "without", plain)
@@ -384,14 +325,14 @@ def test_the_agent_is_installed_beside_all_that_the_user_wants(
 
 def test_a_user_s_wish_not_to_update_stays(tmp_path: Path) -> None:
     """He may have a mirror that is up to date, or none."""
-    wish = dataclasses.replace(ANSWERS, user_data="#cloud-config\npackage_update: false\n", install_agent=True)
+    wish = dataclasses.replace(SHOP, user_data="#cloud-config\npackage_update: false\n", install_agent=True)
     assert _effect(tmp_path, wish)["package_update"] is False
 
 
 def test_kept_host_keys_are_given_unless_the_user_gives_some(tmp_path: Path) -> None:
     """`ssh_keys` of the instance, as cloud-init takes them; the role's own are left as they are."""
     keys = {"ed25519_private": "-----BEGIN\nx\n-----END\n", "ed25519_public": "ssh-ed25519 AAAA root"}
-    kept = dataclasses.replace(ANSWERS, ssh_host_keys=keys)
+    kept = dataclasses.replace(SHOP, ssh_host_keys=keys)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert _effect(tmp_path / "a", kept)["ssh_keys"] == keys

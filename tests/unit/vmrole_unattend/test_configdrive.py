@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from vmrole_unattend import AnswersInvalid, configdrive, iso, nocloud
 from vmrole_unattend.secret import Secret
 
-from tests.world.config_drives import ANSWERS, parts_of
+from tests.world.config_drives import parts_of
+from tests.world.linux_answers import ANSWERS
 
 _STATIC = dataclasses.replace(ANSWERS, address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53",))
 _STATIC_6 = dataclasses.replace(ANSWERS, address="2001:db8::10/64", gateway="2001:db8::1", dns=("2001:db8::53",))

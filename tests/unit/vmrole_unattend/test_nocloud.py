@@ -17,14 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vmrole_unattend import AnswersInvalid, multipart, nocloud
 
-ANSWERS = nocloud.Answers(
-    instance_id="7b0f3f0e-0000-4000-8000-000000000001",
-    hostname="web-0",
-    service="shop",
-    instance="web-0.shop",
-    generation=3,
-    mac="52:54:00:12:34:56",
-)
+from tests.world.linux_answers import ANSWERS
+
 _SIZE = multipart.SIZE_MAX_BYTES
 _MIME = 'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n'
 _LEVELS = "".join(f'--b{n}\nContent-Type: multipart/mixed; boundary="b{n + 1}"\n\n' for n in range(3_000))

@@ -21,7 +21,8 @@ from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import AnswerFormat, Instance, LocalStorage, Ready, Services
 from tests.unit.drivers.disks.windows_instances import OWN, instance
-from tests.world.config_drives import ANSWERS, parts_of
+from tests.world.config_drives import parts_of
+from tests.world.linux_answers import ANSWERS
 from tests.world.windows_agent import SETUP_DIR, STARTING, WindowsAgent, guest, status, with_ready
 from tests.world.windows_service_files import GOOD, WINDOWS, parse, problems
 
