@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.errors import InvalidInput, NotFound
-from orchestrator.model import Instance, Phase, Progress, Ready, Setup, Slot, Standing, Verb
+from orchestrator.model import Instance, OnFailure, Phase, Progress, Ready, Setup, Slot, Standing, Upgrade, Verb
 from orchestrator.model.cause import Kind
 from orchestrator.model.standstill import Standstill
 from orchestrator.ports import Write
@@ -218,3 +220,53 @@ def test_a_cause_has_its_words() -> None:
     assert cause is not None
     assert (cause.kind, cause.detail) == (Kind.STANDSTILL, "vmrole resume")
     assert fabric.present.load(Standstill, "host").end == "vmrole resume"
+
+
+def test_whoever_waits_is_woken_at_its_end() -> None:
+    """Else what is ill, and the rollout, would be looked at a minute later or more."""
+    fabric = serving(2)
+    fabric.control.stand_still("shop")
+    fabric.deploy(web_role(instances=2, user_data=NEW))
+    woken: list[tuple[str, str]] = []
+    fabric.control._wake = lambda kind, key: woken.append((kind, key))
+    fabric.control.go_on("shop")
+    rollout = fabric.control.rollouts("shop")[-1].id
+    assert {("instance", WEB), ("instance", "web-1.shop"), ("operation", rollout)} <= set(woken)
+
+
+def test_a_boot_that_was_asked_for_is_seen_to_its_end() -> None:
+    """Its VM ends before its services have started: it was asked to come, and is started again."""
+    fabric = serving(2, ready=Ready(within_s=3600.0))
+    fabric.control.stand_still("shop")
+    fabric.world.faults.services_never_start.add(WEB)
+    fabric.act(Verb.RESTART, WEB)
+    fabric.until(lambda: fabric.instance().phase is Phase.STARTING)
+    before = boots(fabric)
+    fabric.world.kill(WEB)
+    fabric.world.faults.services_never_start.clear()
+    fabric.until(fabric.quiet)
+    assert boots(fabric) > before
+
+
+def test_a_rollout_goes_back_when_automation_goes_on() -> None:
+    """To go back is a step of our own as well."""
+    fabric = serving(3, ready=Ready(within_s=60.0))
+    spec = replace(fabric.control.service("shop").spec, upgrade=Upgrade(on_failure=OnFailure.UNDO))
+    fabric.control.apply_spec(spec)
+    fabric.world.faults.bad_user_data.add(NEW)
+    role = replace(spec.roles[0], user_data=NEW)
+    fabric.control.apply_spec(replace(spec, roles=(role,)))
+    fabric.until(lambda: any(one.phase is Phase.SETUP for one in fabric.instances()))
+    fabric.until(lambda: bool(fabric.control.rollouts("shop")[-1].walk.broken) or _paused_in_time(fabric))
+    revision = fabric.control.service("shop").file_revision
+    pass_minutes(fabric, 5)
+    assert fabric.control.service("shop").file_revision == revision
+    fabric.control.go_on("shop")
+    fabric.until(lambda: fabric.control.service("shop").file_revision > revision)
+
+
+def _paused_in_time(fabric: Fabric) -> bool:
+    """Pauses when the first has failed, before its rollout is looked at."""
+    if any(one.has_failed for one in fabric.instances()) and not fabric.control.standstills():
+        fabric.control.stand_still("shop")
+    return False
