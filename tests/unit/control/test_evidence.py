@@ -106,6 +106,9 @@ def test_what_failed_long_ago_fell_ill_with_nobody() -> None:
     assert seen(failed(0, OLD, 901.0), *late).at_once == 1
     to_come = [failed(0, OLD, -3600.0, "bank"), failed(1, OLD, -3600.0, "bank")]
     assert seen(failed(0, OLD, -3600.0), *to_come).at_once == 1
+    soon = [failed(0, OLD, -30.0, "bank"), failed(1, OLD, -30.0, "bank")]
+    assert seen(unwell(0), *soon).at_once == 1, "a clock that was set back"
+    assert seen(failed(0, FRESH), failed(1, FRESH, -30.0)).template_failures == 1
 
 
 def test_who_has_proven_its_template() -> None:
