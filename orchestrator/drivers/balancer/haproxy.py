@@ -7,7 +7,6 @@ it again, and an HAProxy that was killed comes back with the members it had.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Final, Self
 
 from vmrole_unattend.secret import Reveal
 
-from orchestrator.drivers.balancer import haproxy_config, haproxy_host, haproxy_leads, places
+from orchestrator.drivers.balancer import haproxy_config, haproxy_host, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy_configured import Configured
 from orchestrator.drivers.balancer.haproxy_host import Surroundings
@@ -110,7 +109,8 @@ class HaproxyBalancer:
         wanted = tuple(sorted(frontends, key=lambda frontend: frontend.pool))
         with self._turn():
             self._shaped = None
-            if wanted and wanted == self.desired.shape.frontends and self.process.pid() is not None:
+            served = self.process.pid() is not None and not self._configured.behind
+            if wanted and wanted == self.desired.shape.frontends and served:
                 self._refused, self._shaped = {}, frontends
                 yield last
                 return
@@ -121,7 +121,9 @@ class HaproxyBalancer:
                 yield last
             finally:
                 if shape is not None and last.act is None:
+                    was = self.desired.shape.frontends
                     self.desired.keep(shape)
+                    self._configured.catch_up(shape, was)
                 self._seen.clear()
             if self._refused:
                 told = "; ".join(self._refused.values())
@@ -314,11 +316,9 @@ class HaproxyBalancer:
             self.process.stop()
             self.desired.forget()
             self._certificates.sweep(())
-        elif wanted != self.desired.shape.frontends or self.process.pid() is None:
+        elif wanted != self.desired.shape.frontends or self.process.pid() is None or self._configured.behind:
             shape = self.desired.shape.with_frontends(wanted)
-            if self._configured.only_leads_elsewhere(self.desired.shape, shape):
-                self.process.note_leads(haproxy_leads.text(shape))
-                last.act = functools.partial(self.process.lead, haproxy_leads.leads(shape))
+            if self._configured.leads_elsewhere(self.desired.shape, shape, last):
                 return shape
             self.load(shape)
             self.desired.keep(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Configured:
         self._members = members
         self._certificates = certificates
         self._surroundings = surroundings
+        self.behind = False  # whether places lead where they shall, and HAProxy has not been given the rest yet
 
     def text(self, shape: Shape) -> str:
         """Without an endpoint whose certificate is nowhere any more: the others are served."""
@@ -40,14 +42,31 @@ class Configured:
         """Whether HAProxy was given another configuration last, but for its members."""
         return haproxy_config.frame(text) != haproxy_config.frame(self._process.configured())
 
-    def only_leads_elsewhere(self, before: Shape, after: Shape) -> bool:
-        """Whether HAProxy runs with `before`, and `after` is nothing but other pools at some places."""
-        alike = haproxy_leads.are_alike(before.frontends, after.frontends) and self._process.pid() is not None
-        return alike and not self.differs(self.text(after)) and self._process.settled()
+    def leads_elsewhere(self, before: Shape, after: Shape, last: haproxy_leads.Last) -> bool:
+        """Whether HAProxy runs with `before`, and has places that shall lead elsewhere; `last` is to do that.
+
+        Where that is not all of it, the rest is for `catch_up`.
+        """
+        if self._process.pid() is None:
+            return False
+        all_of_it = haproxy_leads.are_alike(before.frontends, after.frontends) and not self.differs(self.text(after))
+        leading = haproxy_leads.leads(after) if all_of_it else haproxy_leads.exchanged(before, after)
+        runs = all_of_it or (leading and not self.differs(self.text(before)))
+        if not runs or not self._process.settled():
+            return False
+        self._process.note_leads(haproxy_leads.text(leading))
+        last.act = functools.partial(self._process.lead, leading)
+        self.behind = not all_of_it
+        return True
+
+    def catch_up(self, shape: Shape, was: Sequence[Frontend]) -> None:
+        """Gives HAProxy what leading elsewhere has left."""
+        if self.behind:
+            self.load(shape, self.text(shape), was)
 
     def lead(self, shape: Shape) -> None:
         """Has each place lead to its pool, for what runs and for the next worker."""
-        self._process.note_leads(haproxy_leads.text(shape))
+        self._process.note_leads(haproxy_leads.text(haproxy_leads.leads(shape)))
         self._process.lead(haproxy_leads.leads(shape))
 
     def load(self, shape: Shape, text: str, was: Sequence[Frontend]) -> None:
@@ -57,7 +76,8 @@ class Configured:
         known = was if self._process.pid() is not None else ()
         pools = {one.pool for one in known if one.affinity_s is not None}
         clients = self._members.clients(one.pool for one in shape.frontends if one.pool in pools)
-        self._process.load(text, haproxy_leads.text(shape))
+        self._process.load(text, haproxy_leads.text(haproxy_leads.leads(shape)))
+        self.behind = False
         self._certificates.sweep(shape.frontends)
         self._members.teach(clients)
         self._members.put_checks_off()

@@ -24,12 +24,36 @@ def place(frontend: Frontend) -> str:
 
 def leads(shape: Shape) -> dict[str, str]:
     """The pool of each place that has one."""
-    return {place(one): one.pool for one in shape.frontends if one.vip and one.redirect_to is None}
+    return {at: one.pool for at, one in _reached(shape).items()}
 
 
-def text(shape: Shape) -> str:
+def text(leading: Mapping[str, str]) -> str:
     """The map as HAProxy reads it."""
-    return "".join(f"{key} {pool}\n" for key, pool in sorted(leads(shape).items()))
+    return "".join(f"{key} {pool}\n" for key, pool in sorted(leading.items()))
+
+
+def exchanged(before: Shape, after: Shape) -> dict[str, str]:
+    """What the places of `before` lead to when all that both have is as in `after`; {} when nothing of it differs.
+
+    Until its own section comes, a place goes on to say of clients what it said: so both must say the same of who may
+    come, and how. Which ports there are is a matter of sections.
+    """
+    pools, there = {one.pool for one in before.frontends}, _reached(before)
+    moved = {
+        at: str(one.pool)
+        for at, one in _reached(after).items()
+        if at in there and one.pool in pools and one.pool != there[at].pool and _met(one) == _met(there[at])
+    }
+    return leads(before) | moved if moved else {}
+
+
+def _reached(shape: Shape) -> dict[str, Frontend]:
+    return {place(one): one for one in shape.frontends if one.vip and one.redirect_to is None}
+
+
+def _met(one: Frontend) -> tuple[object, ...]:
+    """What a client meets of an endpoint before it is known whom it leads to."""
+    return one.mode, one.range, one.allow, bool(one.certificates)
 
 
 def are_alike(before: Sequence[Frontend], after: Sequence[Frontend]) -> bool:

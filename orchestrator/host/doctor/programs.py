@@ -149,7 +149,7 @@ def haproxy(settings: Config) -> Check:
         written = place / "haproxy.cfg"
         try:
             leads = place / haproxy_leads.FILE
-            leads.write_text(haproxy_leads.text(_SHAPE))
+            leads.write_text(haproxy_leads.text(haproxy_leads.leads(_SHAPE)))
             written.write_text(haproxy_config.render(_SHAPE, _SOCKET, haproxy_host.surroundings(place), leads=leads))
         except Permanent as error:  # Nobody to be but root.
             return fail("haproxy", f"{found.message}, but {error}", error.hint)

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from orchestrator.model import Frontend, InstanceName, Member, Mode, Standing
+import pytest
+
+from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName, Standing
 from orchestrator.ports import Balancer
 from tests.contract.suites.balancer import patiently
 from tests.world.waiting import until
@@ -60,6 +62,17 @@ class Pair:
         """All endpoints, and the VIP with nobody."""
         return [replace(one, vip="") for one in (*self.old, *self.new)]
 
+    def unlike(self) -> Pair:
+        """The same, but that of the last endpoints the old deployment has the one, and the new one has another."""
+        port = max(self.ports) + 1
+        shared, last = self.new[:-1], self.new[-1]
+        own = replace(last, pool=PoolName(f"{last.pool}.own"), port=port, timeout_s=17.0)
+        pools = {last.pool: own.pool}
+        members = [
+            replace(one, pools=tuple((pools.get(pool, pool), to) for pool, to in one.pools)) for one in self.members
+        ]
+        return replace(self, new=(*shared, own), members=members)
+
     def lay(self) -> None:
         """The old deployment serves, the new one stands beside it."""
         self.balancer.shape(self.both(swapped=False))
@@ -77,8 +90,8 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(pair: Pair) -> Iterator[Load]:
-    """So many clients of each endpoint until the context ends."""
+def load(pair: Pair, ports: Sequence[int] = ()) -> Iterator[Load]:
+    """So many clients of each endpoint, or of these, until the context ends."""
     seen, stop = Load(), threading.Event()
 
     def ask(port: int) -> None:
@@ -91,7 +104,7 @@ def load(pair: Pair) -> Iterator[Load]:
             else:
                 seen.answers.append((began, time.monotonic(), who))
 
-    threads = [threading.Thread(target=ask, args=(port,)) for port in pair.ports for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=ask, args=(port,)) for port in ports or pair.ports for _ in range(CLIENTS)]
     for one in threads:
         one.start()
     try:
@@ -173,3 +186,24 @@ class ExchangeContract:
             time.sleep(0.2)
         assert not seen.lost
         assert overlap_s(seen, "new") <= TOGETHER_S
+
+    def test_what_both_have_goes_together_and_the_rest_comes_and_goes(self, pair: Pair) -> None:
+        """Deployments with other endpoints, there and back: what one of them has alone takes part in nothing else."""
+        unlike = pair.unlike()
+        *shared, (gone, comes) = *unlike.ports[:-1], (unlike.ports[-1], unlike.new[-1].port)
+        unlike.lay()
+        for swapped, own, others in ((True, comes, gone), (False, gone, comes)):
+            who = "new" if swapped else "old"
+            with unlike.talk(others) as kept, load(unlike, shared) as seen:
+                assert kept.says() == ("old" if swapped else "new")
+                time.sleep(0.2)
+                patiently(lambda swapped=swapped: unlike.balancer.shape(unlike.both(swapped=swapped)))  # type: ignore[misc]
+                assert kept.says() == ("old" if swapped else "new")
+                time.sleep(0.2)
+            assert not seen.lost, f"{len(seen.lost)} of {len(seen.answers)} lost: {seen.lost[:3]}"
+            assert overlap_s(seen, who) <= TOGETHER_S
+            assert {unlike.ask(port) for port in (*shared, own)} == {who}
+            with pytest.raises(ConnectionRefusedError):
+                unlike.ask(others)
+        standings = {name: seat.standing for name, seat in unlike.balancer.seats().items()}
+        assert standings == dict.fromkeys((OLD, NEW), Standing.UP)
