@@ -185,6 +185,23 @@ def test_a_directory_of_names_that_somebody_takes_away_comes_again(
     network.lift(service)
 
 
+def test_a_name_server_that_cannot_read_names_is_begun_anew_once(lab: Lab, tmp_path: Path) -> None:
+    """Where its user may not come to the directory it watches nothing: nobody is blamed, and it goes on."""
+    (closed := tmp_path / "closed").mkdir(mode=0o700)
+    service, instances = make_service("shop", "", 1)
+    connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
+    connection.open()
+    with contextlib.closing(connection):
+        HostNetwork(connection, SystemClock(), names=closed / "names").lay(service, instances)
+        following = HostNetwork(connection, SystemClock(), names=closed / "names")
+        assert following.lay(service, instances) == ()
+        before = name_server(service)
+        assert following.lay(service, instances) == ()
+        assert name_server(service) == before
+        assert leads_to(service, "web-0", {instances[0].nic.address})
+        following.lift(service)
+
+
 def test_a_role_without_a_vip_serves_the_others_by_its_name(lab: Lab, daemon: RoleDaemon, micro_image: Path) -> None:
     """Real guests: the name of the role is its members', who is stopped has left it."""
     daemon.run("image", "add", str(micro_image), "--name", "micro")
