@@ -6,14 +6,14 @@ import contextlib
 import http.client
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
 import pytest
 
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
-from orchestrator.model import HttpProbe, InstanceName, Member, Mode, PoolName
+from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, PoolName
 from tests.contract.suites.balancer import ADDRESSES, ADMIN, HTTP, ONE, PORT, VIP, ZERO
 from tests.contract.suites.exchange import NEW, OLD, ExchangeContract, Pair, Talk
 from tests.world.balancing import haproxy, woken
@@ -77,6 +77,7 @@ class TestHaproxy(ExchangeContract):
         with Origin("old", ADDRESSES[ZERO], 8077), Origin("new", ADDRESSES[ONE], 8077):
             yield Pair(
                 balancer=haproxy,
+                shape_beside=lambda frontends, other: beside(haproxy, frontends, other),
                 old=old,
                 new=new,
                 members=(at(OLD, ADDRESSES[ZERO], "shop"), at(NEW, ADDRESSES[ONE], "shop--b")),
@@ -108,6 +109,13 @@ class TestHaproxy(ExchangeContract):
         os.kill(pid, signal.SIGKILL)
         until(lambda: haproxy.process.pid() not in (None, pid), 30.0)
         until(lambda: answering(pair) == {"new"}, 30.0)
+
+
+def beside(haproxy: HaproxyBalancer, frontends: Sequence[Frontend], other: Callable[[], None]) -> None:
+    """The other's change stands right before the last step of HAProxy's."""
+    with haproxy.shaping(frontends) as last:
+        other()
+        last()
 
 
 def answering(pair: Pair) -> set[str]:

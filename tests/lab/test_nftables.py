@@ -774,8 +774,10 @@ class TestExchange(ExchangeContract):
         """By two endpoints of tcp; the members are on one bridge, which balancers do not see."""
         old = (TCP, replace(TCP, port=81, pool=PoolName("shop.web.more")))
         new = tuple(replace(one, pool=PoolName(one.pool.replace("shop.", "shop--b."))) for one in old)
+        balancer = begin()
         return Pair(
-            balancer=begin(),
+            balancer=balancer,
+            shape_beside=balancer.shape,
             old=old,
             new=new,
             members=tuple(

@@ -37,10 +37,12 @@ class Talk(contextlib.AbstractContextManager["Talk"]):
 class Pair:
     """Two deployments of a service, a member each, with the same endpoints; the old one has the VIP, the other none.
 
-    `ask` is who answers a new connection to a port; it raises OSError when nobody does.
+    `ask` is who answers a new connection to a port; it raises OSError when nobody does. `shape_beside` shapes as one
+    of two balancers does that change together: all is prepared, what it is given is called, and then it changes.
     """
 
     balancer: Balancer
+    shape_beside: Callable[[Sequence[Frontend], Callable[[], None]], None]
     old: Sequence[Frontend]
     new: Sequence[Frontend]
     members: Sequence[Member]
@@ -72,6 +74,11 @@ class Pair:
             replace(one, pools=tuple((pools.get(pool, pool), to) for pool, to in one.pools)) for one in self.members
         ]
         return replace(self, new=(*shared, own), members=members)
+
+    def exchange(self, moments: list[float], *, swapped: bool) -> None:
+        """Beside another balancer; notes when that would change (seconds, monotonic)."""
+        after = self.both(swapped=swapped)
+        patiently(lambda: self.shape_beside(after, lambda: moments.append(time.monotonic())))
 
     def lay(self) -> None:
         """The old deployment serves, the new one stands beside it."""
@@ -194,14 +201,17 @@ class ExchangeContract:
         unlike.lay()
         for swapped, own, others in ((True, comes, gone), (False, gone, comes)):
             who = "new" if swapped else "old"
+            moments: list[float] = []
             with unlike.talk(others) as kept, load(unlike, shared) as seen:
                 assert kept.says() == ("old" if swapped else "new")
                 time.sleep(0.2)
-                patiently(lambda swapped=swapped: unlike.balancer.shape(unlike.both(swapped=swapped)))  # type: ignore[misc]
+                unlike.exchange(moments, swapped=swapped)
                 assert kept.says() == ("old" if swapped else "new")
                 time.sleep(0.2)
             assert not seen.lost, f"{len(seen.lost)} of {len(seen.answers)} lost: {seen.lost[:3]}"
             assert overlap_s(seen, who) <= TOGETHER_S
+            early = [ended for _, ended, name in seen.answers if name == who and ended < moments[-1]]
+            assert not early, "it changed before the other balancer was ready"
             assert {unlike.ask(port) for port in (*shared, own)} == {who}
             with pytest.raises(ConnectionRefusedError):
                 unlike.ask(others)
