@@ -35,7 +35,7 @@ class Swaps:
                 assert not self._is_served(vip, services), f"{vip} leads nowhere in between"
             elif led[vip] != before:
                 self.seen += vip == next((one.spec.vip for one in services), "")
-                assert self._seats == frozenset(seats), "a swap has taken members out"
+                assert self._seats <= frozenset(seats), "a swap has taken members out"  # One may have joined.
         self._services, self._led, self._seats = tuple(services), led, frozenset(seats)
 
     def _is_served(self, vip: str, services: Sequence[Service]) -> bool:
