@@ -13,12 +13,17 @@ class Swaps:
     def __init__(self) -> None:
         self.seen = 0  # swaps that the front has followed
         self._services: Sequence[Service] = ()
+        self._meanwhile: list[Sequence[Service]] = []
         self._led: dict[str, set[str]] = {}
         self._seats: frozenset[str] = frozenset()
 
     def forget(self) -> None:
         """The host starts again: nobody is led anywhere."""
         self._led = {}
+
+    def answered(self, services: Sequence[Service]) -> None:
+        """After a request in the middle of a step: what has been asked for since may hide what it has left."""
+        self._meanwhile.append(tuple(services))
 
     def check(self, services: Sequence[Service], frontends: Sequence[Frontend], seats: Collection[str]) -> None:
         """After a step; `seats` are the members that there are."""
@@ -37,9 +42,10 @@ class Swaps:
                 self.seen += vip == next((one.spec.vip for one in services), "")
                 assert self._seats <= frozenset(seats), "a swap has taken members out"  # One may have joined.
         self._services, self._led, self._seats = tuple(services), led, frozenset(seats)
+        self._meanwhile.clear()
 
     def _is_served(self, vip: str, services: Sequence[Service]) -> bool:
-        """Whether an address has somebody to be led to, before the step and after it."""
+        """Whether an address has somebody to be led to, before the step, all through it, and after it."""
 
         def pooled(among: Sequence[Service]) -> set[str]:
             return {
@@ -48,7 +54,7 @@ class Swaps:
                 if one.vip == vip and not one.removing and any(role.endpoints for role in one.spec.roles)
             }
 
-        return bool(pooled(self._services)) and bool(pooled(services))
+        return all(map(pooled, (self._services, *self._meanwhile, services)))
 
 
 def production_of(services: Sequence[Service]) -> str:

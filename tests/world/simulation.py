@@ -555,6 +555,7 @@ class Simulation:
             return
         finally:
             self._inside = inside
+            self.swaps.answered(self._services())
         self._asked = None
 
     def _ask_again(self) -> None:
