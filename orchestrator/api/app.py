@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, Request
 
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
-from orchestrator.api.automation_routes import automation_routes
+from orchestrator.api.automation_routes import Told, automation_routes
 from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.inside_routes import inside_routes
@@ -63,6 +63,7 @@ def create_app(
     app.state.uploads = Uploads()
     app.state.restores = restores
     problems.install(app)
+    app.add_middleware(Told, control=control)
     app.add_middleware(Guard)
 
     own_thread = anyio.CapacityLimiter(1)  # Whatever all other requests wait for, this one is answered.

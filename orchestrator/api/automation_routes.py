@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Final
 
 from fastapi import APIRouter, Request
 from pydantic import StrictBool
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.guard import said
 from orchestrator.api.heeded import WHOLE_BODY
 from orchestrator.api.peers import caller_of
 from orchestrator.control.requests import Control
 from orchestrator.model.standstill import Standstill
+
+AUTOMATION: Final = b"vmrole-automation"  # a header; absent: none is paused, or the daemon is too old to say
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,8 @@ class StandstillView:
     service: str  # "": of all services
     since_s: float  # seconds since the epoch
     by: int | None  # uid
+    says: str  # that it is so, in words
+    until: str  # what that means, and what ends it
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,4 +65,25 @@ def automation_routes(control: Control) -> APIRouter:
 
 
 def _views(found: Iterable[Standstill]) -> list[StandstillView]:
-    return [StandstillView(service=one.service, since_s=one.since_s, by=one.by) for one in found]
+    return [
+        StandstillView(service=one.service, since_s=one.since_s, by=one.by, says=one.says, until=one.until)
+        for one in found
+    ]
+
+
+class Told:
+    """ASGI middleware: every answer to a question says whether anything is paused, so that nobody has to ask twice."""
+
+    def __init__(self, app: ASGIApp, control: Control) -> None:
+        self._app = app
+        self._control = control
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._control.is_paused:
+                message = {**message, "headers": [*message.get("headers", ()), (AUTOMATION, b"paused")]}
+            await send(message)
+
+        await self._app(scope, receive, telling if scope["type"] == "http" and scope["method"] == "GET" else send)

@@ -12,21 +12,19 @@ if TYPE_CHECKING:
     from orchestrator.client.client import Client
 
 
-def whose(service: str) -> str:
-    """Of what, in a sentence."""
-    return f"service {service}" if service else "this host"
-
-
 def told(found: Sequence[wire.StandstillView], *, but: str | None = None) -> Iterator[str]:
     """A line for each standstill, except the one that was just asked for."""
     for one in found:
         if one["service"] != but:
-            of, end = whose(one["service"]), f"vmrole resume {one['service']}".rstrip()
-            yield f"automation of {of} is paused since {clock(one['since_s'])}: nothing is healed until: {end}"
+            yield f"{one['says']} since {clock(one['since_s'])}: {one['until']}"
 
 
-def noted(client: Client) -> list[str]:
-    """What every list says of it; nothing of a daemon that is too old to know, or that went away behind the list."""
+def noted(client: Client, *, unasked: bool = True) -> list[str]:
+    """What every list says of it, behind its own answer, which tells whether there is anything to say; nothing of a
+    daemon that went away behind the list. Not `unasked`: where no answer has come yet.
+    """
+    if unasked and not client.is_paused:
+        return []
     try:
         return list(told(client.standstills()))
     except Exception as error:

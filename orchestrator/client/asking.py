@@ -33,6 +33,7 @@ class Asking:
         self._said = (path, server, context)
         self._place: tuple[str, Remote | None] | None = None
         self._connect_within_s = connect_within_s
+        self.is_paused = False  # whether the last answer said that automation is, of anything
 
     @property
     def path(self) -> str:
@@ -72,6 +73,7 @@ class Asking:
         with self._connected(self._connect_within_s) as connection:
             connection.settimeout(within_s)
             with transport.ask(connection, request, [body]) as answer:
+                self.is_paused = "vmrole-automation" in answer.headers
                 return answer.body() if raw and answer.status == 200 else transport.decoded(answer)
 
     def _json(self, method: str, path: str, value: object, headers: Mapping[str, str]) -> Json:

@@ -612,6 +612,8 @@ class StandstillView(TypedDict):
     service: str
     since_s: float
     by: int | None
+    says: str
+    until: str
 
 Step = Literal["copying", "unpacking", "converting", "checking"]
 

@@ -45,11 +45,8 @@ def why(
     if instance.held:
         lines.append(f"It is protected: no verb and no healing touches it until: vmrole unprotect {instance.name}.")
     if still is not None:
-        since = f"since {_clock(still.since_s)}, " if still.since_s else ""
-        lines.append(
-            f"Automation of {still.whose} is paused {since}so nothing heals it and no rollout reaches it until: "
-            f"{still.end}."
-        )
+        since = f" since {_clock(still.since_s)}" if still.since_s else ""
+        lines.append(f"{still.says[0].upper()}{still.says[1:]}{since}: {still.until}.")
     if not instance.goal.serve:
         lines.append("Its removal was asked for.")
     elif not instance.goal.runs and not instance.is_off:

@@ -103,7 +103,7 @@ def brakes_of(present: Present, instance: Instance, size: int, budget: Budget, n
 def stands_still(present: Present, deployment: str) -> Cause | None:
     """Why nothing is done to it unasked, where automation is paused."""
     still = standstill_of(present, deployment)
-    return Cause(Kind.STANDSTILL, subject=still.whose, detail=still.end) if still else None
+    return Cause(Kind.STANDSTILL, subject=still.says, detail=still.until) if still else None
 
 
 def evidence(present: Present, instance: Instance, strain: str, now_s: float) -> Evidence:

@@ -20,6 +20,11 @@ class Pausing(Swapping, abc.ABC):
         """All there are, the host's first."""
         return sorted(self._present.all(Standstill), key=lambda one: one.service)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether there is any. Asks nobody."""
+        return self._present.has(Standstill)
+
     @afresh
     def stand_still(self, service: str = "", *, by: int | None = None) -> list[Standstill]:
         """Does nothing by itself to a service, or for "" to any, from now on; what has begun ends first.
@@ -31,8 +36,7 @@ class Pausing(Swapping, abc.ABC):
             asked = Standstill(service=service, since_s=self._clock.now_s(), by=by)
             if self._present.find(Standstill, asked.key) is None:
                 who = "" if by is None else f" by uid {by}"
-                until = f"no healing, no step of a rollout, until: {asked.end}"
-                told = f"automation of {asked.whose} is paused{who}: {until}"
+                told = f"{asked.says}{who}: {asked.until}"
                 self._present.commit([records.put(asked)], [self._line(asked, told)])
         return self.standstills()
 

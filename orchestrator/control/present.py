@@ -100,6 +100,10 @@ class Present:
         present = {**self._records.get(records.kind_of(of), {}), **(self._rolling if of is Operation else {})}
         return [record for _, record in sorted(present.items()) if isinstance(record, of)]
 
+    def has(self, of: type[R]) -> bool:
+        """Whether there is a record of the type, as far as it is known already: asks nobody, waits for nothing."""
+        return bool(self._records.get(records.kind_of(of)))
+
     def instances(self) -> dict[InstanceName, Instance]:
         """All instances by name, in no order: what a copy costs, and no more."""
         self._look()

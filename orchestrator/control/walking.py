@@ -79,7 +79,7 @@ def course_of(operation: Operation | Rollout, present: Present) -> Course:
         return Course(
             upgrade=upgrade,
             counts=counts,
-            standstill=f"automation of {still.whose} is paused until: {still.end}" if still else "",
+            standstill=f"{still.says} until: {still.end}" if still else "",
             rolls_to=operation.to_revision,
             back_to=operation.from_revision,
             service=service.address if service else "",

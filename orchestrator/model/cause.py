@@ -240,7 +240,7 @@ SENTENCES = {
         _SERVICE, "{subject} has seen {detail} reimages by healing within an hour: it waits until that is over"
     ),
     Kind.HEALING_OFF: Sentence(_SERVICE, "its role says healing: {detail}, so no more is done to it"),
-    Kind.STANDSTILL: Sentence(_SERVICE, "automation of {subject} is paused, and nothing heals it until: {detail}"),
+    Kind.STANDSTILL: Sentence(_SERVICE, "{subject}: {detail}"),
     Kind.BLAMED: Sentence(None),
     Kind.OVERDUE: Sentence(None, "overdue while {subject}"),
     Kind.FAILED: Sentence(None, "failed while {subject}"),

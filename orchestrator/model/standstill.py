@@ -25,6 +25,16 @@ class Standstill:
         return f"service {self.service}" if self.service else "this host"
 
     @property
+    def says(self) -> str:
+        """That it is so: everybody who tells it says this."""
+        return f"automation of {self.whose} is paused"
+
+    @property
+    def until(self) -> str:
+        """What that means, and what ends it."""
+        return f"nothing is healed and no rollout goes on until: {self.end}"
+
+    @property
     def end(self) -> str:
         """The command that ends it."""
         return f"vmrole resume {self.service}".rstrip()

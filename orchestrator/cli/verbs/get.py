@@ -65,7 +65,7 @@ def watch(
     """Prints rows as they change, each by itself: JSON is one object a line."""
     if kind not in _WATCHED or (kind == "operations" and not name):
         raise click.UsageError("what can be watched: instances, events, and one operation by its ID")
-    for line in noted(client):
+    for line in noted(client, unasked=False):
         render.say(line)
     shape = columns(kind, form, shows_labels=shows_labels)
     widths = [max(len(header), _LEAST.get(header, 0)) for header, _ in shape]

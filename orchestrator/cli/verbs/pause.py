@@ -6,7 +6,7 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.options import examples
-from orchestrator.cli.standstills import told, whose
+from orchestrator.cli.standstills import told
 from orchestrator.client.client import Client
 
 
@@ -21,6 +21,6 @@ def pause(client: Client, service: str) -> None:
     and all that come. It outlives a restart of the daemon, and every get says so.
     """
     left = client.stand_still(service, on=True)
-    render.show([f"automation of {whose(service)} is paused"])
+    render.show([one["says"] for one in left if one["service"] == service])
     for line in told(left, but=service):
         render.say(line)

@@ -6,7 +6,7 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.options import examples
-from orchestrator.cli.standstills import told, whose
+from orchestrator.cli.standstills import told
 from orchestrator.client.client import Client
 
 
@@ -20,6 +20,7 @@ def resume(client: Client, service: str) -> None:
     stays so when the host goes on, and the other way round; that is said.
     """
     left = client.stand_still(service, on=False)
-    render.show([f"automation of {whose(service)} goes on" + (", but for what is paused still" if left else "")])
+    whose = f"service {service}" if service else "this host"
+    render.show([f"automation of {whose} goes on" + (", but for what is paused still" if left else "")])
     for line in told(left):
         render.say(line)

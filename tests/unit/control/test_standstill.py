@@ -139,7 +139,7 @@ def test_it_is_told() -> None:
     assert sentence.startswith("Automation of service shop is paused since ")
     assert sentence.endswith("until: vmrole resume shop.")
     assert "the balancer's health check fails" in fabric.instance().waiting, "what is the matter is said as well"
-    assert [line for line in told(fabric) if "nothing heals it until" in line] == [fabric.instance().waiting]
+    assert [line for line in told(fabric) if "nothing is healed and no rollout goes on until" in line and line.startswith("auto")] == [fabric.instance().waiting]
     assert fabric.control.go_on("shop") == []
     lines = [event.message for event in fabric.control.events("shop") if event.subject == "shop"]
     lines = [line for line in lines if "automation" in line]
@@ -218,7 +218,7 @@ def test_a_cause_has_its_words() -> None:
     pass_minutes(fabric, 8)
     cause = fabric.present.load(Instance, WEB).waits_for
     assert cause is not None
-    assert (cause.kind, cause.detail) == (Kind.STANDSTILL, "vmrole resume")
+    assert (cause.kind, cause.detail.endswith(" until: vmrole resume")) == (Kind.STANDSTILL, True)
     assert fabric.present.load(Standstill, "host").end == "vmrole resume"
 
 

@@ -79,15 +79,20 @@ def test_bad_names(run: Run, daemon: Daemon, name: str, status: int, hint: str) 
     assert daemon.client().standstills() == []
 
 
-def test_a_daemon_that_does_not_know_it_is_listed_all_the_same(
-    run: Run, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An older one answers that there is no such thing."""
+def test_who_lists_asks_once(run: Run, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer itself says whether there is anything to say; where that is lost, the list is shown all the same."""
+    asked = []
 
-    def unknown(self: Client) -> None:
+    def lost(self: Client) -> None:
+        asked.append(self)
         raise NotFound("there is no such route")
 
-    monkeypatch.setattr(Client, "standstills", unknown)
+    monkeypatch.setattr(Client, "standstills", lost)
+    for kind in LISTS:
+        assert run("get", kind)[0] == 0
+    assert run("describe", "shop")[0] == 0
+    assert asked == []
+    daemon.client().stand_still("shop", on=True)
     status, out, err = run("get", "services")
-    assert (status, err) == (0, "")
+    assert (status, err, len(asked)) == (0, "", 1)
     assert "shop" in out
