@@ -40,12 +40,15 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.disks import answers_told
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
+from orchestrator.drivers.evidence import Source, ledger
 from orchestrator.drivers.hypervisor import accelerator, host_limits
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.network import egress, routes, routing, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
@@ -67,12 +70,22 @@ from orchestrator.host.config import Config
 from orchestrator.host.config_keys import address_and_port
 from orchestrator.host.process import End
 from orchestrator.model import Instance, InstanceName, Service
-from orchestrator.ports import Front, Host
+from orchestrator.model.evidence import EvidenceCaps
+from orchestrator.ports import Front, Host, Store
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 EXIT_CONFIG = 78
+
+
+def _image_files(settings: Config, layout: Layout) -> LocalImageFiles:
+    size_max = settings.image_virtual_size_max_gib * GIB
+    return LocalImageFiles(layout, virtual_size_max=size_max, reserve_bytes=settings.disk_reserve_mib * MIB)
+
+
+def _evidence_caps(settings: Config) -> EvidenceCaps:
+    return EvidenceCaps(most=settings.evidence_most, size_mib=settings.evidence_mib, days=settings.evidence_days)
 
 
 def _budget(settings: Config) -> Budget:
@@ -133,14 +146,13 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             logger.info("%d records were brought to their new form", brought)
         present = Present(store)
         read_all(present)
-        size_max = settings.image_virtual_size_max_gib * GIB
-        files = LocalImageFiles(layout, virtual_size_max=size_max, reserve_bytes=reserve)
-        images = Catalogue(present, clock, files)
+        images = Catalogue(present, clock, _image_files(settings, layout))
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
+        kept = KeptEvidence(layout, clock, _evidence_caps(settings))
         reconciler = Reconciler(
             store,
-            host := stack.enter_context(_host(settings, layout, clock, bell, secrets, installation_id(store))),
+            host := stack.enter_context(_host(settings, layout, bell, secrets, store, kept)),
             present=present,
             workers=settings.workers,
             goes_back=lambda service, to, at: control.undo(service, to=to, expected=at, by_itself=True),
@@ -168,6 +180,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             images,
             tokens=tokens,
             console=layout.console,
+            evidence=kept,
             findings=lambda: [
                 *verify.restore_findings(pending.last(), str(pending.refused)),
                 *verify.image_findings(images.strays(), images.missing()),
@@ -239,13 +252,15 @@ def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:
 
 @contextlib.contextmanager
 def _host(
-    settings: Config, layout: Layout, clock: SystemClock, bell: Bell, secrets: HostSecrets, installation: str
+    settings: Config, layout: Layout, bell: Bell, secrets: HostSecrets, store: Store, kept: KeptEvidence
 ) -> Iterator[Host]:
     """The drivers of a real host; the only place that picks them."""
+    clock, installation = kept.clock, installation_id(store)
     machine = _machine(settings, layout, installation)
+    sources: dict[str, Source] = {"answers": answers_told.told, "ledger": functools.partial(ledger, store)}
     with (
         event_loop_thread() as loop,
-        virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring, clock) as machines,
+        virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring, clock, kept, sources) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring, clock, secrets=secrets.of) as haproxy,
         NftablesBalancer(layout.run / "pools", bell.ring, clock) as nftables,
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),

@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
 from orchestrator.api.automation_routes import Told, automation_routes
+from orchestrator.api.evidence_routes import Kept, evidence_routes
 from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.inside_routes import inside_routes
@@ -38,15 +39,16 @@ def create_app(
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
+    evidence: Kept,
     backup: Callable[[], BinaryIO],
     restores: Restores,
 ) -> FastAPI:
     """The API over the core.
 
     `tokens` are those that the API makes and takes away. `console` says where the console log of an instance lies,
-    `findings` compares the host with the records, and `repair` removes what no record knows and tells what that was.
-    `backup` is all records as they are now; `restores` takes one, and has the daemon begin anew with it. Who may ask
-    is the listeners' to say (`serve`).
+    `evidence` keeps what explains failures, `findings` compares the host with the records, and `repair` removes what
+    no record knows and tells what that was. `backup` is all records as they are now; `restores` takes one, and has
+    the daemon begin anew with it. Who may ask is the listeners' to say (`serve`).
     """
     app = FastAPI(
         title="vmrole",
@@ -89,6 +91,7 @@ def create_app(
     app.include_router(instance_routes(control, watchers, console))
     app.include_router(inside_routes(control))
     app.include_router(automation_routes(control))
+    app.include_router(evidence_routes(control, evidence))
     app.include_router(image_routes(images))
     app.include_router(token_routes(tokens))
     app.include_router(records_routes(backup, restores))

@@ -8,7 +8,6 @@ from typing import Final
 
 from fastapi import APIRouter, Request
 from pydantic import StrictBool
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.guard import said
@@ -72,7 +71,7 @@ def _views(found: Iterable[Standstill]) -> list[StandstillView]:
 
 
 class Told:
-    """ASGI middleware: every answer to a question says whether anything is paused, so that nobody has to ask twice."""
+    """ASGI middleware: each answer to a question says whether anything is paused, so that nobody asks twice."""
 
     def __init__(self, app: ASGIApp, control: Control) -> None:
         self._app = app

@@ -41,6 +41,9 @@ NEEDS: Final[Mapping[str, Right]] = {
     "GET /v1/unused-images": Right.VIEWER,
     "GET /v1/automation": Right.VIEWER,
     "GET /v1/instances/*/console": Right.OPERATOR,
+    "GET /v1/evidence": Right.VIEWER,
+    "GET /v1/evidence/*/*": Right.OPERATOR,  # as its console
+    "DELETE /v1/evidence/*/*": Right.OPERATOR,
     "POST /v1/operations": Right.OPERATOR,
     "PUT /v1/protection": Right.OPERATOR,
     "PUT /v1/automation": Right.OPERATOR,

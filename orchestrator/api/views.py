@@ -82,6 +82,7 @@ class InstanceView:
     services_pending: tuple[str, ...]  # of them, as people read it
     services_failed: tuple[str, ...]
     warning: str  # what the last stop or restart cost beyond what it should
+    clock_off_s: float  # by how much its guest's clock is ahead of the host's; 0 while that is nothing to tell of
     agent_fault: str  # why nothing can be made of what its guest agent sends; "" when it makes sense
     failure: str
     strikes: int
@@ -308,6 +309,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         services_pending=instance.services_pending,
         services_failed=instance.services_failed,
         warning=instance.warning,
+        clock_off_s=instance.clock_off_s,
         agent_fault=instance.agent_fault,
         failure=instance.failure,
         strikes=instance.strikes,

@@ -57,7 +57,8 @@ def _up(row: wire.ServiceView) -> str:
 def warnings(row: wire.InstanceView) -> str:
     """What is wrong with an instance that goes on all the same."""
     agent = f"its agent is broken: {row['agent_fault']}" if row["agent_fault"] else ""
-    return "; ".join(filter(None, (row["warning"], agent)))
+    clock_off = f"its clock is off by {row['clock_off_s']:.0f} s" if row["clock_off_s"] else ""
+    return "; ".join(filter(None, (row["warning"], agent, clock_off)))
 
 
 def _service_state(row: wire.ServiceView) -> str:

@@ -37,6 +37,7 @@ _VERBS = (
     "resume",
     "why",
     "events",
+    "evidence",
     "console",
     "exec",
     "cp",

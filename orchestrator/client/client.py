@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from orchestrator.client import clock, transport
-from orchestrator.client.asking import Asking
+from orchestrator.client.evidence import Evidence
 from orchestrator.client.transport import READ_WITHIN_S
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ RESTORE_WITHIN_S = 300.0  # checking the records of a backup, or beginning anew 
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
-class Client(Asking):
+class Client(Evidence):
     """One daemon: see `asking` for which. Every method raises the errors of `orchestrator.errors`."""
 
     # The nouns

@@ -67,6 +67,14 @@ class AutomationWish(TypedDict):
     service: NotRequired[str]
     paused: bool
 
+class Capsule(TypedDict):
+    instance: str
+    mark: str
+    at_s: float
+    size_bytes: int
+    reason: str
+    files: list[str]
+
 Carrier = Literal["haproxy", "nftables"]
 
 class CauseView(TypedDict):
@@ -250,6 +258,7 @@ class InstanceView(TypedDict):
     services_pending: list[str]
     services_failed: list[str]
     warning: str
+    clock_off_s: float
     agent_fault: str
     failure: str
     strikes: int
@@ -473,6 +482,7 @@ class Ready(TypedDict):
     command: list[str]
     probe: TcpProbe | HttpProbe | None
     within_s: float
+    watch: bool
     silence_s: float
     agent: bool
 

@@ -58,6 +58,9 @@ def why(
         lines.append(f"Its VM is not yet what the service file says{_behind(behind)}.")
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
+    if instance.clock_off_s:
+        way = "ahead of" if instance.clock_off_s > 0 else "behind"
+        lines.append(f"Its clock is {abs(instance.clock_off_s):.0f} s {way} the host's: nothing is healed for that.")
     if instance.agent_fault:
         lines.append(f"Its agent is broken since {_clock(instance.agent_fault_since_s)}: {instance.agent_fault}.")
     if patience.blameless_s(instance, now_s) >= 1:

@@ -70,7 +70,8 @@ def turn(
         case Failed(cause, mendable):
             failed = Cause(Kind.FAILED, subject=before.phase, reason=cause)
             if not mendable and not before.held:  # A look again, now and then: what is in the way may go.
-                return _heal(present, host, before, failed, Leave(again=True)), 0.0
+                note = kept(before, host.machine)
+                return _heal(present, before, failed, Leave(again=True), host.machine.clock.now_s(), note), 0.0
             return _ail(present, host, before, before, failed, budget)
 
 
@@ -131,12 +132,18 @@ def _ail(
         kept_back = replace(waits, sick_s=before.sick_s, sick_since_s=before.sick_since_s or now_s)
         note = None if before.sick_since_s else _event(ill, now_s, kept_back.waiting)
         return save(present, before, kept_back, note), HELD_S
+    unkept, due = "", cause is not None and not isinstance(healing.judge(present, ill, cause, budget, now_s), Held)
+    if due:  # Before the brake, for a guest may take its time: nobody else's healing waits for it.
+        unkept = kept(replace(ill, failed_by=cause), host.machine)
+        now_s = host.machine.clock.now_s()
     with BRAKE:  # Two at once would each see the other well.
         rung = healing.judge(present, ill, cause, budget, now_s)
         asked = healing.patient_of(ill, cause).asked
+        if cause is not None and not due and not isinstance(rung, Held):  # Since then its turn has come.
+            return save(present, before, ill), 0.0
         match rung:
             case Leave() if asked and cause:
-                return _heal(present, host, ill, cause, rung), 0.0
+                return _heal(present, ill, cause, rung, now_s, unkept), 0.0
             case Held(until_s, why, True):
                 return _hold(present, before, ill, why, now_s), until_s - now_s
             case _ if cause is None:
@@ -150,7 +157,8 @@ def _ail(
             case Restart() | Reimage() | Leave():
                 why = rung.why if isinstance(rung, Leave) else None
                 suspect = healing.suspected(present, ill, why, now_s)
-                return _heal(present, host, ill, cause.besides(why) if why else cause, rung, suspect), 0.0
+                failed_by = cause.besides(why) if why else cause
+                return _heal(present, ill, failed_by, rung, now_s, unkept, suspect), 0.0
 
 
 def _hold(present: Present, before: Instance, ill: Instance, why: Cause | None, now_s: float) -> Instance:
@@ -228,15 +236,14 @@ def _enter(
 
 def _heal(
     present: Present,
-    host: Host,
     instance: Instance,
     cause: Cause,
     rung: Restart | Reimage | Leave,
+    now_s: float,
+    note: str,
     suspect: healing.Suspect = healing.NOBODY,
 ) -> Instance:
-    """One rung up the healing ladder, or failed: the evidence is kept in either case."""
-    note = kept(instance, host.machine)
-    now_s = host.machine.clock.now_s()
+    """One rung up the healing ladder, or failed. `note`: that its evidence could not be kept."""
     struck, phase = lifecycle.struck(instance, cause, now_s, rung)
     log.warning("%s; now %s", cause, phase)
     return _enter(present, struck, phase, now_s, because=str(cause), note=note, besides=suspect)

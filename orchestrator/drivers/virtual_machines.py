@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from orchestrator.drivers.evidence import Evidence, Transcript
+from orchestrator.drivers.evidence import Evidence, Source, Transcript
 from orchestrator.drivers.guest.agent_inside import AgentInside
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
+from orchestrator.drivers.hypervisor.last_words import LastWords
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.tools.agent_channel import AT_ONCE, AgentChannel
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.libvirt_connection import AGENT_CONNECTED, LibvirtConnection, close_all, open_all
@@ -40,15 +42,18 @@ def virtual_machines(
     loop: asyncio.AbstractEventLoop,
     wake: Callable[[InstanceName, str], None],
     clock: Clock,
+    kept: KeptEvidence,
+    sources: Mapping[str, Source],
 ) -> Iterator[VirtualMachines]:
-    """Opens this host's VMs. `loop` must run in another thread until the context has ended.
+    """Opens this host's VMs. `loop` must run in another thread until the context has ended. `sources` are those of
+    evidence that this side does not know.
 
     `wake` is called with an instance and why, from several threads, and must neither block nor raise. The name ""
     means everyone: events were lost while libvirtd was away. Names may also be those of domains that are not ours.
     """
     shutil.rmtree(layout.former_monitors, ignore_errors=True)  # Sockets of VMs that any other could speak to.
     with listening(layout.monitor) as listener:
-        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener, clock), wake, clock)
+        yield from _opened(uri, layout, machine, Monitors(loop, wake, listener, clock), wake, clock, kept, sources)
 
 
 def _opened(
@@ -58,6 +63,8 @@ def _opened(
     monitors: Monitors,
     wake: Callable[[InstanceName, str], None],
     clock: Clock,
+    kept: KeptEvidence,
+    sources: Mapping[str, Source],
 ) -> Iterator[VirtualMachines]:
     transcript = Transcript(clock)
 
@@ -73,7 +80,9 @@ def _opened(
     open_all([connection, *for_agents])
     try:
         guest = LibvirtGuest(channel, monitors, transcript, clock)
-        evidence = Evidence(layout, transcript, guest.logs)
+        last_words = LastWords(connection, monitors)
+        own = {"libvirt": last_words.machine, "screen": last_words.screen, "guest": guest.evidence}
+        evidence = Evidence(layout, transcript, kept, {**own, **sources})
         yield VirtualMachines(
             connection=connection,
             hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine, guest.forget),

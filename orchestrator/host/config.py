@@ -73,6 +73,9 @@ class Config:
     disk_overcommit: int = 4
     service_reimages_per_hour: int = 20
     host_reimages_per_hour: int = 60
+    evidence_most: int = 500
+    evidence_mib: int = 512
+    evidence_days: int = 30
     boot_together: int = 0
     workers: int = 16
     log_style: str = "auto"

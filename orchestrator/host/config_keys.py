@@ -169,6 +169,15 @@ KEYS: Final[dict[str, Key]] = {
         about="The same of all services together.",
         bounds=(0, 100_000),
     ),
+    "evidence_most": Key(
+        about=(
+            "Of how many failures on this host what explains them is kept, beside the last five of each instance; "
+            "the oldest go first: vmrole evidence ls."
+        ),
+        bounds=(1, 100_000),
+    ),
+    "evidence_mib": Key(about="How many MiB all of it may take.", bounds=(1, 1_000_000)),
+    "evidence_days": Key(about="For how many days it is kept at most.", bounds=(1, 3650)),
     "boot_together": Key(
         about=(
             "How many VMs boot at a time when the host comes up; who has served, failed, or taken five minutes makes "

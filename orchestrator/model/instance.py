@@ -74,10 +74,12 @@ class Instance:
     only_probe: bool = False  # whether a probe alone speaks against it: its agent answers, its services have started
     agent_fault: str = ""  # one sentence: why nothing can be made of what its agent sends; "" when it makes sense
     agent_fault_since_s: float = 0.0  # since when that is so; 0 = it is not
+    agent_silent_since_s: float = 0.0  # since when it says nothing while something else speaks for it; 0 = it does
     agent_fault_told_s: float = 0.0  # since when it was so of which the ledger was told last
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
     waits_for: Cause | None = None  # what this phase waits for; None: nothing is known that it waits for
     units: tuple[Unit, ...] = ()  # services of the guest that have not started in this boot, as told last
+    clock_off_s: float = 0.0  # by how much its guest's clock goes wrong, seconds; 0: it does not, as far as is known
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not

@@ -205,6 +205,7 @@ class Ready:
     command: tuple[str, ...] = ()  # argv that must exit 0 inside the guest
     probe: Probe | None = None  # asked from the host; its port must be set
     within_s: float = 300.0
+    watch: bool = False  # whether what has failed after the start is looked for while it serves
     silence_s: float = 600.0  # how long the agent of a role without endpoints may be silent while it serves
     agent: bool = True  # False: the guest has none; the monitor and the probe are all that is asked
 

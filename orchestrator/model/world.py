@@ -142,6 +142,7 @@ class Services:
     units: tuple[Unit, ...] = ()  # those that have not
     note: str = ""  # e.g. "cloud-init: running", "systemd: starting"
     verdict: str = ""  # an error of a setup that is over: waiting mends it as little as a restart or a reimage
+    unheard: bool = False  # the guest has been asked, and its answer is yet to come
 
     @property
     def pending(self) -> tuple[str, ...]:

@@ -122,6 +122,9 @@ class Guest(Protocol):
     def agent(self, instance: Instance) -> Agent | Silence:
         """What the agent says of itself; only for people, nothing is decided by it."""
 
+    def clock_off_s(self, instance: Instance) -> float | None:
+        """By how many seconds the guest's clock is ahead of the host's; None: nobody knows. Asked now and then."""
+
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""
 

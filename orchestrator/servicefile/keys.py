@@ -109,6 +109,7 @@ _ROLE: Final = {
     "ready.probe.status": Key("with which statuses, such as 200-299,401", "200-399"),
     "ready.probe.port": Key("of the instance", "the target of its first endpoint"),
     "ready.within": Key("how long after a boot", "as the image's test suggests, else 5 min"),
+    "ready.watch": Key("whether services that have failed after their start are looked for each minute", "false"),
     "ready.silence": Key("how long the agent of a role without endpoints may be silent", "10 min"),
     "ready.agent": Key("false: the guest has none; the monitor and the probe decide", "true"),
     "drain": Key("how long open connections may take to finish before a planned stop", "30 s"),

@@ -233,7 +233,7 @@ def _setup(draft: RoleDraft, image: Image | None) -> Setup:
 def _ready(reader: Reader, node: Map, at: str, endpoints: tuple[Endpoint, ...], image: Image | None) -> Ready:
     at = f"{at}.ready"
     units = ("services", "delayed") if _is_windows(image) else ("units",)
-    keys = (*units, "ignore", "command", "probe", "within", "silence", "agent")
+    keys = (*units, "ignore", "command", "probe", "within", "watch", "silence", "agent")
     ready = reader.keys(node.get("ready", Map()), at, keys)
     agent: bool = reader.take(ready, at, "agent", boolean, True)
     if not agent:
@@ -252,6 +252,7 @@ def _ready(reader: Reader, node: Map, at: str, endpoints: tuple[Endpoint, ...], 
         command=reader.take(ready, at, "command", words, ()),
         probe=probe,
         within_s=reader.take(ready, at, "within", duration_s(1, 24 * 3600), within_s),
+        watch=reader.take(ready, at, "watch", boolean, False),
         silence_s=reader.take(ready, at, "silence", duration_s(60, 24 * 3600), Ready().silence_s),
         agent=agent,
     )
@@ -264,7 +265,7 @@ def _without_agent(reader: Reader, node: Map, ready: Map, at: str, image: Image 
     if "probe" not in ready:
         hint = "give ready.probe a port, and a path for HTTP: without an agent nothing else tells"
         reader.fault(f"{at}.agent", "who tells when it is ready?", hint)
-    for key in ("units", "services", "delayed", "ignore", "command", "silence"):
+    for key in ("units", "services", "delayed", "ignore", "command", "watch", "silence"):
         if key in ready:
             reader.fault(f"{at}.{key}", "needs the agent that ready.agent: false rules out", "drop one of the two")
     answers = node.get("answers")

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.model import Identity, Instance, Mode, Power, Seat, Services, Silence, Standing, TcpProbe
+from orchestrator.model import (
+    Identity,
+    Instance,
+    Mode,
+    Power,
+    Ready,
+    Seat,
+    Services,
+    Silence,
+    Standing,
+    TcpProbe,
+    Unit,
+    UnitState,
+)
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.model.instance import learned
 from orchestrator.ports import Machine
 from orchestrator.rules import pool
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts, stuck
-from orchestrator.steps.hearing import agent_heard, count_resets, frozen, identity_of
+from orchestrator.steps.hearing import agent_heard, clock_heard, count_resets, frozen, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S
 
 SETTLED_S = 600.0  # An instance that has served this long is healed: the ladder begins at its first rung again.
 UNWELL_S = 300.0  # A serving instance whose health check fails this long is taken to the healing ladder.
+UNHEARD_AGAIN_S = 0.5
 UNWELL_AGAIN_S = 5.0  # Between looks at an instance that is not well.
 
 
@@ -44,7 +58,8 @@ def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcom
         noted = restarts.counted(instance, restarted, host.clock.now_s())  # It leaves the pool for its pause first.
         return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
     heard, note = agent_heard(instance, identity, host.clock.now_s())
-    outcome = _health(heard, identity, host, seat)
+    heard, clock = clock_heard(heard, host.guest.clock_off_s(heard) if isinstance(identity, Identity) else None)
+    outcome, note = _health(heard, identity, host, seat), "; ".join(filter(None, (note, clock)))
     return replace(outcome, note=note) if isinstance(outcome, Wait) and note else outcome
 
 
@@ -55,7 +70,7 @@ def _health(instance: Instance, identity: Identity | Silence, host: Machine, sea
     if seat is None or not pool.fits(seat, pool.member_of(instance)):
         return Wait(instance, Cause(Kind.JOINING_AGAIN), SOON_S)
     if seat.standing is Standing.UP:
-        return _well(instance, host)
+        return _by_services(instance, host) or _well(instance, host)
     if isinstance(identity, Silence) and identity.frozen:  # Its check may well write to a disk; a thaw ends it.
         thaw = replace(frozen(identity), hint=f"virsh domfsthaw {instance.name}")
         awaited = Cause(Kind.CHECK_AWAITED, reason=thaw)
@@ -99,17 +114,34 @@ def _unasked(instance: Instance, identity: Identity | Silence, host: Machine) ->
         if why_not:
             probed = replace(instance, only_probe=_answers(identity))
             return _unwell(probed, now_s, Cause(Kind.PROBE_FAILS, detail=why_not), UNWELL_S)
-    if ready.units or ready.command:
-        services = host.guest.services(instance)
-        if isinstance(services, Services) and (lost := _lost(services, ready.units)):
-            return _unwell(replace(instance, only_probe=False), now_s, lost, UNWELL_S)
-    return _well(instance, host)
+    return _by_services(instance, host) or _well(instance, host)
 
 
-def _lost(services: Services, units: tuple[str, ...]) -> Cause | None:
-    """What the role itself asked for and is not so any more; what else fails in a guest is its own affair."""
-    named = {name.casefold() for name in units}  # Windows takes services in any case.
-    lost = tuple(str(unit) for unit in services.units if unit.name.casefold() in named)
+def _by_services(instance: Instance, host: Machine) -> Outcome | None:
+    """What is wrong with its services, where somebody shall look; None where nothing is, or nobody can tell."""
+    ready = instance.goal.role.ready
+    if not (ready.watch or (not instance.goal.role.endpoints and (ready.units or ready.command))):
+        return None
+    services = host.guest.services(instance)
+    if not isinstance(services, Services):
+        return None
+    if services.unheard:  # It is asked on soon: an answer that nobody takes in time is forgotten.
+        return Wait(instance, instance.waits_for, UNHEARD_AGAIN_S)
+    if lost := _lost(services, ready):
+        return _unwell(replace(instance, only_probe=False), host.clock.now_s(), lost, UNWELL_S)
+    return None
+
+
+def _lost(services: Services, ready: Ready) -> Cause | None:
+    """What the role itself asked for and is not so any more, and of one that is watched whatever has failed; what
+    else fails in a guest is its own affair.
+    """
+    named = {name.casefold() for name in ready.units}  # Windows takes services in any case.
+
+    def counts(unit: Unit) -> bool:
+        return unit.name.casefold() in named or (ready.watch and unit.state is UnitState.FAILED)
+
+    lost = tuple(str(unit) for unit in services.units if counts(unit))
     if lost:
         return Cause(Kind.SERVICES_LOST, names=lost)
     exits = services.note.startswith("ready.command exits")

@@ -12,6 +12,8 @@ from orchestrator.ports import Machine
 from orchestrator.rules.no_agent import HINT
 from orchestrator.rules.patience import in_phase_s
 
+SILENT_TOLD_S = 120.0  # How long an agent may say nothing, while its endpoints are well, before that is told.
+CLOCK_OFF_S = 30.0  # A guest's clock that is wrong by so much is told: certificates, logs and tickets go by it.
 FAULT_TOLD_AGAIN_S = 600.0  # Between two beginnings of an agent's fault that the ledger tells: it may flicker.
 NO_AGENT_S = 120.0  # After so long without an agent, a guest in its first boot probably has none.
 
@@ -61,22 +63,57 @@ def late_says(instance: Instance, within_s: float, did: str) -> str:
 def agent_heard(instance: Instance, heard: Identity | Silence, now_s: float) -> tuple[Instance, str]:
     """The record with what is wrong with its agent, and a line for the ledger when that begins or ends.
 
-    It begins with words that make no sense and ends with some that do; silence is neither.
+    It begins with words that make no sense, or with a long silence, and ends with words that do.
     """
     if isinstance(heard, Identity):
+        if instance.agent_silent_since_s:
+            instance = replace(instance, agent_silent_since_s=0.0)
         if not instance.agent_fault:
             return instance, ""
         told_so = instance.agent_fault_since_s == instance.agent_fault_told_s
         mended = replace(instance, agent_fault="", agent_fault_since_s=0.0)
         return mended, "its agent makes sense again" if told_so else ""
     if not heard.broken and not instance.agent_fault:
+        return _quiet(instance, heard, now_s)
+    return _at_fault(instance, heard.reason, now_s)
+
+
+def _quiet(instance: Instance, silence: Silence, now_s: float) -> tuple[Instance, str]:
+    """One that says nothing for long while its endpoints are well: told, and healed for by nobody."""
+    if silence.frozen or silence.rebooting or not instance.goal.role.endpoints:
         return instance, ""
+    if not instance.agent_silent_since_s:
+        return replace(instance, agent_silent_since_s=now_s), ""
+    if now_s - instance.agent_silent_since_s < SILENT_TOLD_S:
+        return instance, ""
+    return _at_fault(instance, f"it says nothing: {silence.reason}", now_s)
+
+
+def _at_fault(instance: Instance, reason: str, now_s: float) -> tuple[Instance, str]:
     since_s = instance.agent_fault_since_s or now_s
-    broken = replace(instance, agent_fault=instance.agent_fault or heard.reason, agent_fault_since_s=since_s)
+    broken = replace(instance, agent_fault=instance.agent_fault or reason, agent_fault_since_s=since_s)
     told_s = instance.agent_fault_told_s
     if told_s == since_s or 0 < now_s - told_s < FAULT_TOLD_AGAIN_S:
         return broken, ""
     return replace(broken, agent_fault_told_s=since_s), f"its agent is broken: {broken.agent_fault}"
+
+
+def clock_heard(instance: Instance, off_s: float | None) -> tuple[Instance, str]:
+    """The record with how wrong its guest's clock is (seconds; None: nobody knows), and a line for the ledger when
+    that begins or ends. Nothing is healed for it: no restart sets a clock that the host's own does not.
+    """
+    if off_s is None:
+        return instance, ""
+    if abs(off_s) < CLOCK_OFF_S:
+        return (
+            (replace(instance, clock_off_s=0.0), "its clock is right again")
+            if instance.clock_off_s
+            else (instance, "")
+        )
+    if instance.clock_off_s and abs(off_s - instance.clock_off_s) < CLOCK_OFF_S:
+        return instance, ""
+    way = "ahead of" if off_s > 0 else "behind"
+    return replace(instance, clock_off_s=round(off_s)), f"its clock is {abs(off_s):.0f} s {way} the host's"
 
 
 def in_setup(seen_so_far: Kind, identity: Identity) -> Cause:

@@ -39,6 +39,7 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeMachine, World, fake_host
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
@@ -214,6 +215,7 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
         images,
         tokens=tokens,
         console=layout.console,
+        evidence=KeptEvidence(layout, world),
         findings=list,
         repair=list,
         backup=store.backup,

@@ -16,6 +16,7 @@ from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machines
@@ -136,7 +137,9 @@ def virtual_machines_of(
     machine = MachineType(accelerator=Accelerator.TCG, shares_cpus=shares_cpus)
     with (
         event_loop_thread() as loop,
-        virtual_machines(lab.libvirt_uri, layout, machine, loop, wake, SystemClock()) as machines,
+        virtual_machines(
+            lab.libvirt_uri, layout, machine, loop, wake, SystemClock(), KeptEvidence(layout, SystemClock()), {}
+        ) as machines,
     ):
         yield machines
 

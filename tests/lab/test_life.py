@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 from tests.lab.harness import answers
@@ -97,7 +98,7 @@ def test_everything_may_die_at_any_time(lab: Lab, ready: RoleDaemon) -> None:
     answers.distinct(lab.client, URL, 1, 10.0)
 
 
-def test_a_setup_that_never_ends(lab: Lab, ready: RoleDaemon) -> None:
+def test_a_setup_that_never_ends(lab: Lab, ready: RoleDaemon, tmp_path: Path) -> None:
     """Its deadline passes twice; then it has failed, says so in a sentence, and its evidence is kept."""
     apply(ready, service(1, script="sleep 100000", setup="25 s"), wait=False)
     until(lambda: instance(ready)["phase"] == "failed", SERVES_S, what="the failure")
@@ -108,8 +109,23 @@ def test_a_setup_that_never_ends(lab: Lab, ready: RoleDaemon) -> None:
     why = ready.run("why", "web-0").stdout
     assert "It failed: overdue while setup" in why
     assert "vmrole reimage web-0.shop" in why
-    evidence = list((ready.state / "lib" / "evidence" / "web-0.shop").rglob("*"))
-    assert any("console" in path.name for path in evidence), evidence
+    first, second = ready.json("evidence", "ls", "web-0")
+    assert (first["mark"], second["mark"], "overdue while setup" in first["reason"]) == ("1-1", "2-1", True)
+    ready.run("evidence", "get", "web-0", "1-1", "--to", str(tmp_path / "first.tgz"))
+    with tarfile.open(tmp_path / "first.tgz") as archive:
+        read = {Path(member.name).name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    manifest = json.loads(read["manifest.json"])
+    assert manifest["files"].keys() | {"manifest.json"} == read.keys()
+    assert manifest["absent"] == {"screen": "it has no screen, only a console"}
+    said = {name: read[name].decode() for name in read}
+    assert "Linux version" in said["journal.txt"], "what its kernel says, through the agent"
+    assert "layered -> answered" in said["ledger.txt"]
+    assert said["libvirt.txt"].startswith("state running")
+    assert "<name>web-0.shop</name>" in said["domain.xml"]
+    assert "qemu-system" in said["qemu.log"]
+    assert '"local-hostname": "web-0"' in said["answers.txt"]
+    assert "sleep 100000" not in said["answers.txt"]
+    assert "vmrole: local storage: formatted cache" in said["console.log"]
     assert ready.run("wait", "web-0", "--for=serving", "--timeout", "1", check=False).returncode != 0
     ready.run("delete", "service", "shop", "--wait")
     assert not (ready.state / "lib" / "evidence" / "web-0.shop").exists(), "what is deleted is gone, evidence too"

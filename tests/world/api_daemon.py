@@ -23,6 +23,7 @@ from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
@@ -115,6 +116,7 @@ class Daemon:
             self.images,
             tokens=self.tokens,
             console=self.layout.console,
+            evidence=KeptEvidence(self.layout, self.world),
             findings=self._findings,
             repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),
             backup=self.store.backup,

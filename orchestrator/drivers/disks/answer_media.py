@@ -101,12 +101,12 @@ def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], b
     try:
         match instance.role.answers:
             case AnswerFormat.NOCLOUD:
-                cloud = dataclasses.replace(_cloud(instance, reveal), ssh_host_keys=host_keys)
+                cloud = dataclasses.replace(cloud_answers(instance, reveal), ssh_host_keys=host_keys)
                 return iso.write_iso(nocloud.files(cloud), nocloud.LABEL)
             case AnswerFormat.CONFIG_DRIVE:
                 secret = instance.role.admin_password
                 password = reveal(secret) if secret is not None else None
-                cloud = dataclasses.replace(_cloud(instance, reveal), blank_storage=blank)
+                cloud = dataclasses.replace(cloud_answers(instance, reveal), blank_storage=blank)
                 made = configdrive.files(cloud, admin_password=password)
                 return iso.write_iso(made, configdrive.LABEL)
             case AnswerFormat.NONE:
@@ -121,7 +121,8 @@ def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], b
         ) from error
 
 
-def _cloud(instance: Instance, reveal: Reveal) -> nocloud.Answers:
+def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
+    """What a disc for cloud-init, or for what is like it, is made of."""
     role = instance.role
     elsewhere = role.user_data_from
     return nocloud.Answers(

@@ -217,6 +217,8 @@ class FakeGuest:
         silence = self._silence(instance)
         if silence is not None:
             return silence
+        if instance.name in self._world.faults.services_unheard:
+            return Services(started=False, note="the guest is being asked", unheard=True)
         if (error := self._world.faults.setup_error.get(instance.name)) and (
             "cloud-init" not in instance.goal.role.ready.ignore
         ):
@@ -227,6 +229,10 @@ class FakeGuest:
         if self._world.services_run(self._world.machines[instance.name]):
             return Services(started=True)
         return Services(started=False, units=(Unit("app.service", UnitState.PENDING),))
+
+    def clock_off_s(self, instance: Instance) -> float | None:
+        """See ports.Guest."""
+        return self._world.faults.clock_off_s.get(instance.name, 0.0)
 
     def agent(self, instance: Instance) -> Agent | Silence:
         """See ports.Guest."""

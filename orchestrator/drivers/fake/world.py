@@ -91,7 +91,9 @@ class Faults:
     shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
     agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
     agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # the agent is dead
+    clock_off_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # by how much it is ahead
     agent_broken: set[InstanceName] = dataclasses.field(default_factory=set)  # it sends rubbish
+    services_unheard: set[InstanceName] = dataclasses.field(default_factory=set)  # asked, and yet to answer
     services_crash: set[InstanceName] = dataclasses.field(default_factory=set)  # they have started, and ended badly
     setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
     restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself

@@ -194,6 +194,6 @@ def decoded(encoded: object, size_bytes: int) -> bytes:
     if not isinstance(encoded, str):
         raise AgentBroken("the agent sent something else than was asked for")
     try:
-        return base64.b64decode(encoded[: (size_bytes + 2) // 3 * 4], validate=True)
+        return base64.b64decode(encoded[: (size_bytes + 2) // 3 * 4], validate=True)[:size_bytes]
     except ValueError as error:
         raise AgentBroken("the agent sent something else than was asked for") from error

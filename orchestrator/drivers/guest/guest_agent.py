@@ -7,6 +7,7 @@ words of ours that reach its command line are the role's own.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
@@ -18,10 +19,15 @@ from orchestrator.drivers.guest.linux_guest import LinuxGuest
 from orchestrator.drivers.guest.windows_guest import WindowsGuest
 from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, AgentFrozen, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
+from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Transient
 from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
 from orchestrator.ports import Clock
 
+CLOCK_AGAIN_S = 300.0  # between questions for a guest's clock
+CLOCK_LAST_NS = 1 << 63
+JOURNAL_S = 4.0  # how long a guest may take to tell the end of its journal: a repair waits behind it
+JOURNAL_AGAIN_S = 0.1
 REASON_CHARS = 250  # of what an agent or libvirt says when there is no answer; a path and a remedy have room in it
 
 
@@ -40,11 +46,15 @@ class System(Protocol):
     def logs(self, instance: Instance) -> Mapping[str, str]:
         """The ends of the logs that setup writes, by file name, for whoever looks into a failure."""
 
+    def journal(self, instance: Instance) -> str | None:
+        """The end of the system's own log; None while it is being asked for."""
+
 
 class LibvirtGuest:
     """Thread-safe, as long as there is one turn per instance at a time."""
 
     def __init__(self, channel: Agents, monitors: Resets, transcript: Transcript, clock: Clock) -> None:
+        self._clock = clock
         self._channel = channel
         self._monitors = monitors
         self._transcript = transcript
@@ -54,10 +64,12 @@ class LibvirtGuest:
             Os.WINDOWS: WindowsGuest(commands, monitors, clock),
         }
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
+        self._clocks: dict[InstanceName, tuple[float, float | None]] = {}  # asked when, and by how much it was off
 
     def forget(self, name: InstanceName) -> None:
         """The guest is gone for good, and nothing of it is remembered."""
         self._resets_at_answer.pop(name, None)
+        self._clocks.pop(name, None)
         self._commands.forget(name)
         for system in self._systems.values():
             system.forget(name)
@@ -88,7 +100,7 @@ class LibvirtGuest:
         if found.started and command:
             ended = self._commands.run(instance, f"ready.command {command}", command)
             if ended is None:
-                return dataclasses.replace(found, started=False, note="ready.command is running")
+                return dataclasses.replace(found, started=False, note="ready.command is running", unheard=True)
             if ended.status != 0:
                 said = harmless(ended.text.strip().rpartition("\n")[2])
                 note = f"ready.command exits {ended.status}" + (f": {said}" if said else "")
@@ -104,6 +116,20 @@ class LibvirtGuest:
         except AgentSilent as silent:
             return self._silence(instance, "agent", silent)
 
+    def clock_off_s(self, instance: Instance) -> float | None:
+        """See ports.Guest."""
+        asked_s, off_s = self._clocks.get(instance.name, (float("-inf"), None))
+        if self._clock.monotonic_s() < asked_s + CLOCK_AGAIN_S:
+            return off_s
+        off_s, before_s = None, self._clock.now_s()
+        with contextlib.suppress(AgentSilent, AgentRefused):
+            told_ns = self._channel.call(instance.name, "guest-get-time")
+            if isinstance(told_ns, int):
+                told_s = max(0, min(told_ns, CLOCK_LAST_NS)) / 1e9  # A guest says what it likes.
+                off_s = told_s - (before_s + self._clock.now_s()) / 2
+        self._clocks[instance.name] = self._clock.monotonic_s(), off_s
+        return off_s
+
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """See ports.Guest."""
         why_not = host_probe.ask(instance.nic.address, port, probe)
@@ -116,6 +142,22 @@ class LibvirtGuest:
             return self._systems[instance.role.os].logs(instance)
         except Transient:
             return {}
+
+    def evidence(self, instance: Instance) -> Mapping[str, bytes]:
+        """The logs of its setup, and the end of its journal, which it has JOURNAL_S to tell."""
+        files = {name: text.encode() for name, text in self.logs(instance).items()}
+        return files | {"journal.txt": self._journal(instance).encode()}
+
+    def _journal(self, instance: Instance) -> str:
+        system, patience = self._systems[instance.role.os], Patience(self._clock, JOURNAL_S)
+        try:
+            while (journal := system.journal(instance)) is None:
+                if patience.over:
+                    return f"none: the guest did not tell it within {JOURNAL_S:g} s\n"
+                patience.pause(JOURNAL_AGAIN_S)
+        except Transient as error:
+            return f"none: {harmless(str(error), REASON_CHARS)}\n"
+        return journal
 
     def _silence(self, instance: Instance, question: str, why: AgentSilent | AgentRefused) -> Silence:
         vm_uuid, answered_at = self._resets_at_answer.get(instance.name, ("", 0))

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.drivers.guest import guest_services
-from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
+from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, OUTPUT_BYTES, AgentCommands, Resets
 from orchestrator.drivers.tools.agent_channel import AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import AnswerFormat, Identity, Instance, InstanceName, Ready, Role, Services, Unit, UnitState
 from orchestrator.ports import Clock
@@ -26,6 +26,7 @@ STANDS_S = 1.0  # How long a guest that runs a command of ours is not asked for 
 _ID_BYTES = 64
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DENIED: Final = "denied"
+_ASKED: Final = "the guest is being asked for its services"
 _IDS_SCRIPT: Final = f"""LC_ALL=C
 export LC_ALL
 head -c {_ID_BYTES} {BOOT_ID_FILE}
@@ -35,6 +36,15 @@ for file in {SETUP_BOOT_FILE} {SETUP_BOOT_COPY}; do
   case $said in *"ermission denied"* | *"not permitted"*) denied={_DENIED} ;; esac
 done
 echo "$denied"
+"""
+
+_JOURNAL_SCRIPT: Final = f"""LC_ALL=C
+export LC_ALL
+if command -v journalctl >/dev/null 2>&1; then
+  journalctl --boot --quiet --no-pager --lines=1000 --output=short-iso
+else
+  dmesg
+fi 2>&1 | tail -c {OUTPUT_BYTES}
 """
 
 
@@ -208,7 +218,7 @@ class LinuxGuest:
         argv = ("/bin/sh", "-c", guest_services.SCRIPT, "vmrole", *ready.units)
         ended = self._commands.run(instance, _script_of(ready), argv)
         if ended is None:
-            return last.found if last else Services(started=False, note="the guest is being asked for its services")
+            return last.found if last else Services(started=False, note=_ASKED, unheard=True)
         checked, alone = _is_checked(instance.goal.role), _alone(instance)
         found = guest_services.judge(ended.text, ready, boot_id, checked=checked, alone=alone)
         if found is None:
@@ -224,6 +234,11 @@ class LinuxGuest:
     def logs(self, instance: Instance) -> Mapping[str, str]:  # noqa: ARG002 - every system has the same shape
         """Nothing: what a Linux guest has to say of its setup it says on its console."""
         return {}
+
+    def journal(self, instance: Instance) -> str | None:
+        """systemd's of this boot, or what its kernel said."""
+        ended = self._commands.run(instance, "journal", ("/bin/sh", "-c", _JOURNAL_SCRIPT))
+        return None if ended is None else ended.text
 
 
 def _script_of(ready: Ready) -> str:

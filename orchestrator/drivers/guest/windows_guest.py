@@ -36,6 +36,15 @@ LOGS: Final[Mapping[str, str]] = {
     "unattendgc-setuperr.log": r"C:\Windows\Panther\UnattendGC\setuperr.log",
     "storage.log": r"C:\Windows\Setup\vmrole\storage.log",
 }
+_JOURNAL: Final = (  # Every Windows since Vista has it.
+    r"C:\Windows\System32\wevtutil.exe",
+    "qe",
+    "System",
+    "/c:100",
+    "/rd:true",
+    "/f:text",
+)
+_ASKED: Final = "the guest is being asked for its services"
 _NOTES: Final = ("setup-boot", "instance", "generation", "storage-problem")
 LOCAL_STORAGE: Final = "local-storage"  # under this name a role may ignore what is wrong with it
 LOG_BYTES = 64 * 1024
@@ -219,7 +228,7 @@ class WindowsGuest:
         first_s = last.first_s if last else now_s
         answer = self._ask(instance, question.ready, patient=now_s - first_s < GRACE_S)
         if answer is None:
-            return last.told if last else Services(started=False, note="the guest is being asked for its services")
+            return last.told if last else Services(started=False, note=_ASKED, unheard=True)
         found, took_s = answer
         told = found
         if found.started and not (last and last.found.started):
@@ -300,6 +309,11 @@ class WindowsGuest:
             if content:
                 found[name] = windows_setup.masked(windows_setup.text(content))
         return found
+
+    def journal(self, instance: Instance) -> str | None:
+        """The newest of its System log, without the lines that may hold a secret."""
+        ended = self._commands.run(instance, "journal", _JOURNAL)
+        return None if ended is None else windows_setup.masked(windows_setup.text(ended.output))
 
 
 def _stands_for_s(look: _Look, instance: Instance) -> float:

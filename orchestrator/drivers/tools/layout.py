@@ -164,9 +164,14 @@ class Layout:
         """What the guest wrote to its serial console, oldest lines dropped."""
         return self.consoles / f"{_checked(name)}.log"
 
+    @property
+    def evidence_dir(self) -> Path:
+        """Directory with one directory of evidence per instance; mode 0700."""
+        return self.state / "evidence"
+
     def evidence(self, name: InstanceName) -> Path:
         """Directory of what is kept when the instance fails."""
-        return self.state / "evidence" / _checked(name)
+        return self.evidence_dir / _checked(name)
 
 
 def _checked(name: InstanceName) -> str:

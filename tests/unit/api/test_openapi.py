@@ -20,6 +20,7 @@ from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.drivers.fake import FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.tools.layout import Layout
 from tests.unit.api.stub import HEAD, stub
@@ -48,6 +49,7 @@ def described(directory: Path) -> dict[str, Any]:
         images,
         tokens=tokens,
         console=layout.console,
+        evidence=KeptEvidence(layout, world),
         findings=list,
         repair=list,
         backup=io.BytesIO,

@@ -58,6 +58,8 @@ def test_what_each_right_is_for() -> None:
     assert rights.needed("GET", "/v1/instances/web-0/console") is Right.OPERATOR
     operators = {line for line, right in rights.NEEDS.items() if right is Right.OPERATOR}
     assert operators == {
+        "GET /v1/evidence/*/*",
+        "DELETE /v1/evidence/*/*",
         "GET /v1/instances/*/console",
         "POST /v1/operations",
         "PUT /v1/automation",

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
+import json
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from orchestrator.drivers import evidence
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.evidence import Evidence, Transcript
+from orchestrator.drivers.evidence import Evidence, Source, Transcript
+from orchestrator.drivers.kept_evidence import FILE_BYTES, KeptEvidence
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import NoSpace, Transient
-from orchestrator.model import Phase
+from orchestrator.errors import NoSpace, NotFound, Transient, Unreachable
+from orchestrator.model import InstanceName, Phase
 from orchestrator.model.cause import recorded
+from orchestrator.model.evidence import EvidenceCaps
 from tests.world.instances import instance
 
 FAILED = dataclasses.replace(
@@ -32,12 +37,18 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
+def keeper_of(layout: Layout, transcript: Transcript | None = None, **sources: Source) -> Evidence:
+    """Who keeps it, with these sources and the host's usual caps."""
+    kept = KeptEvidence(layout, SystemClock())
+    return Evidence(layout, transcript or Transcript(SystemClock()), kept, sources)
+
+
 def test_what_is_kept(layout: Layout) -> None:
     """The reason, the last exchanges with the agent and the end of the console, readable by nobody else."""
     transcript = Transcript(SystemClock())
     transcript.note(FAILED.name, "identity", "Silence(\x1b[2J)")
     layout.console(FAILED.name).write_bytes(b"booting\x1b[31m\r\n\xffpanic\n")
-    keeper = Evidence(layout, transcript)
+    keeper = keeper_of(layout, transcript)
     keeper.keep(FAILED)
     place = keeper.place(FAILED)
     assert (place / "reason.txt").read_text().startswith("setup: not within 5 minutes\n")
@@ -48,14 +59,14 @@ def test_what_is_kept(layout: Layout) -> None:
 
 def test_the_guests_own_logs_lie_beside(layout: Layout) -> None:
     """What a guest shows of the logs of its setup is kept as a file each, without what a terminal would act on."""
-    keeper = Evidence(layout, Transcript(SystemClock()), lambda of: {"setuperr.log": f"{of.name}\x1b[2J\nend\n"})
+    keeper = keeper_of(layout, guest=lambda of: {"setuperr.log": f"{of.name}\x1b[2J\nend\n".encode()})
     keeper.keep(FAILED)
     assert (keeper.place(FAILED) / "setuperr.log").read_text() == "web-0.shop[2J\nend\n"
 
 
 def test_first_evidence_of_a_boot_stays(layout: Layout) -> None:
     """Asked again for the same boot, nothing changes: the first moment after the failure is the telling one."""
-    keeper = Evidence(layout, Transcript(SystemClock()))
+    keeper = keeper_of(layout)
     keeper.keep(FAILED)
     keeper.keep(dataclasses.replace(FAILED, failed_by=recorded("later")))
     assert "setup" in (keeper.place(FAILED) / "reason.txt").read_text()
@@ -68,11 +79,11 @@ def test_evidence_is_bounded(layout: Layout) -> None:
     console = layout.console(FAILED.name)
     console.with_name(f"{console.name}.0").write_text("old\n" + "x" * (2 * evidence.CONSOLE_BYTES) + "\nbefore\n")
     console.write_text("the end\n")
-    keeper = Evidence(layout, Transcript(SystemClock()))
+    keeper, now_s = keeper_of(layout), SystemClock().now_s() - 1000.0
     for boot in range(evidence.KEPT + 3):
         failed = dataclasses.replace(FAILED, boot=boot)
         keeper.keep(failed)
-        os.utime(keeper.place(failed), (boot, boot))
+        os.utime(keeper.place(failed), (now_s + boot, now_s + boot))
     kept = (keeper.place(failed) / "console.log").read_text()
     assert len(kept) == evidence.CONSOLE_BYTES
     assert kept.endswith("before\nthe end\n")
@@ -83,13 +94,13 @@ def test_evidence_is_bounded(layout: Layout) -> None:
 
 def test_unfinished_evidence_is_not_there(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """When there is no room, nothing half is left, and it can be kept later."""
-    keeper = Evidence(layout, Transcript(SystemClock()))
+    keeper = keeper_of(layout)
 
-    def full(path: Path, text: str) -> int:
+    def full(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
+        patched.setattr(Path, "write_bytes", full)
         with pytest.raises(NoSpace):
             keeper.keep(FAILED)
     assert list(layout.evidence(FAILED.name).iterdir()) == []
@@ -114,7 +125,7 @@ def test_each_refusal_is_told_as_what_it_is(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], verb: str
 ) -> None:
     """Only a full disk is want of room; where it happens, and what the system said, stand in the message."""
-    keeper = Evidence(layout, Transcript(SystemClock()))
+    keeper = keeper_of(layout)
 
     def refuse(path: Path, *_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
@@ -131,14 +142,123 @@ def test_a_file_in_the_way_is_no_want_of_room(layout: Layout) -> None:
     """Where a directory should be lies a file."""
     layout.evidence(FAILED.name).parent.write_text("not a directory")
     with pytest.raises(Transient) as caught:
-        Evidence(layout, Transcript(SystemClock())).keep(FAILED)
+        keeper_of(layout).keep(FAILED)
     assert not isinstance(caught.value, NoSpace)
 
 
 def test_erased_evidence_is_gone(layout: Layout) -> None:
     """Nothing of the instance is left, also when there was nothing."""
-    keeper = Evidence(layout, Transcript(SystemClock()))
+    keeper = keeper_of(layout)
     keeper.keep(FAILED)
     keeper.erase(FAILED.name)
     keeper.erase(FAILED.name)
     assert not layout.evidence(FAILED.name).exists()
+
+
+def test_a_manifest_says_what_there_is_and_what_could_not_be_had(layout: Layout) -> None:
+    """Each file with its size and digest; of what is missing why, and nothing else is missing for it."""
+
+    def silent(of: object) -> dict[str, bytes]:
+        raise Unreachable("libvirtd does not answer\x1b[2J")
+
+    keeper = keeper_of(
+        layout, libvirt=silent, guest=lambda _: {"journal.txt": b"one\ntwo\n", "screen.png": b"\x89PNG"}
+    )
+    keeper.keep(FAILED)
+    place = keeper.place(FAILED)
+    manifest = json.loads((place / "manifest.json").read_text())
+    assert manifest["absent"] == {"libvirt": "libvirtd does not answer[2J"}
+    assert {file.name for file in place.iterdir()} == {*manifest["files"], "manifest.json"}
+    for name, listed in manifest["files"].items():
+        content = (place / name).read_bytes()
+        assert listed == {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert (manifest["instance"], manifest["boot"], manifest["phase"]) == (FAILED.name, 2, "failed")
+    assert manifest["reason"] == "setup: not within 5 minutes"
+
+
+def test_a_hostile_guest_fills_nothing(layout: Layout) -> None:
+    """A text is kept by its end, bytes that are no text grow past no cap, and a picture that is too large is not."""
+    flood = b"\xff" * (3 * FILE_BYTES) + b"the end\n"
+    keeper = keeper_of(layout, guest=lambda _: {"journal.txt": flood, "screen.png": flood})
+    keeper.keep(FAILED)
+    place = keeper.place(FAILED)
+    kept = (place / "journal.txt").read_bytes()
+    assert len(kept) <= FILE_BYTES
+    assert kept.endswith(b"the end\n")
+    assert not (place / "screen.png").exists()
+    assert json.loads((place / "manifest.json").read_text())["absent"].keys() == {"screen.png"}
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/x.txt", ".hidden.txt", "a/b.txt", "", "journal"])
+def test_no_source_names_a_file_elsewhere(layout: Layout, name: str) -> None:
+    """Names are ours; one that could lead out is a fault of ours, and nothing is written."""
+    with pytest.raises(AssertionError):
+        keeper_of(layout, guest=lambda _: {name: b"x"}).keep(FAILED)
+    assert list(layout.evidence(FAILED.name).iterdir()) == []
+
+
+def test_what_is_kept_is_listed_fetched_and_removed(layout: Layout) -> None:
+    """The oldest first; what is fetched is all of it under one folder, and what is not there is said."""
+    kept = KeptEvidence(layout, SystemClock())
+    assert list(kept.all()) == []
+    keeper = Evidence(layout, Transcript(SystemClock()), kept, {})
+    keeper.keep(FAILED)
+    keeper.keep(dataclasses.replace(FAILED, boot=3))
+    assert [(one.instance, one.mark) for one in kept.all()] == [(FAILED.name, "1-2"), (FAILED.name, "1-3")]
+    first = kept.all()[0]
+    assert first.reason == "setup: not within 5 minutes"
+    assert first.size_bytes == sum(file.stat().st_size for file in keeper.place(FAILED).iterdir())
+    with kept.packed(FAILED.name, "1-2") as packed, tarfile.open(fileobj=packed) as archive:
+        assert {member.name for member in archive} == {f"{FAILED.name}-1-2/{name}" for name in first.files}
+        assert all(member.isreg() and member.mode == 0o600 for member in archive)
+    assert kept.remove(FAILED.name, "1-2") == first
+    assert [one.mark for one in kept.all()] == ["1-3"]
+    for name, mark in [(FAILED.name, "1-2"), (FAILED.name, "../1-3"), ("../web-0.shop", "1-3"), (FAILED.name, "")]:
+        with pytest.raises(NotFound, match="nothing is kept of"):
+            kept.packed(InstanceName(name), mark)
+        with pytest.raises(NotFound):
+            kept.remove(InstanceName(name), mark)
+    assert [one.mark for one in kept.all()] == ["1-3"]
+
+
+def test_evidence_of_a_former_version_is_listed(layout: Layout) -> None:
+    """It has no manifest."""
+    place = layout.evidence(FAILED.name) / "1-1"
+    place.mkdir(parents=True)
+    (place / "reason.txt").write_text("it failed\nphase failed\n")
+    (one,) = KeptEvidence(layout, SystemClock()).all()
+    assert (one.mark, one.reason, one.files) == ("1-1", "it failed", ("reason.txt",))
+
+
+@pytest.mark.parametrize(
+    ("caps", "left"),
+    [
+        (EvidenceCaps(most=2), ["1-5", "1-6"]),
+        (EvidenceCaps(most=100, days=2), ["1-5", "1-6"]),
+        (EvidenceCaps(size_mib=3), ["1-5", "1-6"]),
+        (EvidenceCaps(), ["1-3", "1-4", "1-5", "1-6"]),
+    ],
+)
+def test_the_host_has_its_caps(layout: Layout, caps: EvidenceCaps, left: list[str]) -> None:
+    """By number, by age and by size, over all instances; the newest stay."""
+    kept = KeptEvidence(layout, SystemClock(), caps)
+    source = {"guest": lambda _: {"journal.txt": b"x" * (5 << 18)}}
+    keeper = Evidence(layout, Transcript(SystemClock()), kept, source)
+    now_s = SystemClock().now_s()
+    for boot in (3, 4, 5, 6):
+        failed = dataclasses.replace(FAILED, index=boot % 2, boot=boot)
+        keeper.keep(failed)
+        at_s = now_s - (6 - boot) * 86_400.0 - 60.0
+        os.utime(keeper.place(failed), (at_s, at_s))
+    kept.drop_old()
+    assert sorted(one.mark for one in kept.all()) == left
+
+
+def test_the_caps_hold_as_it_is_kept(layout: Layout) -> None:
+    """Whoever keeps another one makes room for it."""
+    kept = KeptEvidence(layout, SystemClock(), EvidenceCaps(most=1))
+    keeper = Evidence(layout, Transcript(SystemClock()), kept)
+    for boot in (1, 2):
+        keeper.keep(dataclasses.replace(FAILED, boot=boot))
+        os.utime(keeper.place(dataclasses.replace(FAILED, boot=boot)), (SystemClock().now_s() - 50.0 + boot,) * 2)
+    assert len(kept.all()) == 1

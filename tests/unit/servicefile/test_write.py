@@ -70,7 +70,7 @@ roles:
     setup: {restart: false, within: 90 s}
     ready: {units: [a.service], ignore: [b.service], command: [/bin/sh, -c, "true"],
             probe: {path: /, port: 7, status: "200-299,401"},
-            within: 7 min, silence: 20 min}
+            within: 7 min, silence: 20 min, watch: true}
     drain: 0.5 ms
     stop: {within: 604.8 s}
     restart: {within: 2 h}

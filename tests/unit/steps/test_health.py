@@ -394,3 +394,75 @@ def test_what_nobody_asks_has_no_broken_agent(ends: Phase) -> None:
     assert fabric.instance().phase is ends
     assert (fabric.instance().agent_fault, fabric.instance().agent_fault_since_s) == ("", 0.0)
     assert not any("agent is broken" in line for line in fabric.control.why("web-0") if not line.startswith("  "))
+
+
+def test_what_is_watched_is_looked_at_again() -> None:
+    """A service that fails later is told within a minute, and healed when it stays so, though its endpoints are well;
+    of a role that does not ask for that nothing is said.
+    """
+    for watch in (True, False):
+        fabric = deployed(ready=Ready(watch=watch))
+        boots = fabric.world.machines[WEB].boots
+        fabric.world.faults.services_crash.add(WEB)
+        rounds(fabric, 13, 5.0)
+        assert (fabric.instance().waiting == "no longer active: app.service: it ended with error 7") is watch
+        rounds(fabric, 70, 5.0)
+        assert (fabric.world.machines[WEB].boots > boots) is watch
+        assert (
+            "serving -> draining: " in told(fabric) or "restarting: failed while serving" in told(fabric)
+        ) is watch
+
+
+def test_an_answer_that_is_yet_to_come_is_fetched_soon_and_changes_nothing() -> None:
+    """Neither well nor ill by it: what was known stands, and nobody waits a minute to ask on."""
+    fabric = deployed(ready=Ready(watch=True))
+    fabric.world.faults.services_unheard.add(WEB)
+    rounds(fabric, 13, 5.0)
+    assert (fabric.instance().phase, fabric.instance().waiting) == (Phase.SERVING, "")
+    fabric.world.faults.services_crash.add(WEB)
+    fabric.world.faults.services_unheard.clear()
+    rounds(fabric, 2, 0.5)
+    assert "no longer active" in fabric.instance().waiting
+    since_s = fabric.instance().unwell_since_s
+    fabric.world.faults.services_unheard.add(WEB)
+    rounds(fabric, 3, 5.0)
+    assert "no longer active" in fabric.instance().waiting
+    assert fabric.instance().unwell_since_s == since_s
+
+
+def test_a_silent_agent_beside_a_passing_check_is_told_and_not_healed() -> None:
+    """Once when it begins and once when it ends; whatever it may be, the service is well."""
+    fabric = deployed()
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.faults.agent_silent.add(WEB)
+    rounds(fabric, 6, 10.0)
+    assert fabric.instance().agent_fault == ""
+    rounds(fabric, 360, 10.0)
+    assert fabric.instance().agent_fault.startswith("it says nothing: ")
+    assert "Its agent is broken since" in "\n".join(fabric.control.why("web-0"))
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
+    fabric.world.faults.agent_silent.clear()
+    rounds(fabric, 8, 10.0)
+    assert fabric.instance().agent_fault == ""
+    lines = [line for line in told(fabric).splitlines() if line.startswith("its agent")]
+    assert len(lines) == 2
+    assert "it says nothing" in lines[0]
+    assert lines[1] == "its agent makes sense again"
+
+
+@pytest.mark.parametrize(("off_s", "words"), [(3600.4, "3600 s ahead of"), (-45.0, "45 s behind")])
+def test_a_clock_that_is_far_off_is_told_and_not_healed(off_s: float, words: str) -> None:
+    """Once, by the ledger, why and every list; and when it is right again."""
+    fabric = deployed()
+    boots = fabric.world.machines[WEB].boots
+    fabric.world.faults.clock_off_s[WEB] = off_s
+    rounds(fabric, 60, 10.0)
+    assert f"Its clock is {words} the host's: nothing is healed for that." in fabric.control.why("web-0")
+    assert fabric.instance().clock_off_s == round(off_s)
+    fabric.world.faults.clock_off_s[WEB] = off_s + 20.0  # It goes on wrong, and nobody is told again.
+    rounds(fabric, 60, 10.0)
+    fabric.world.faults.clock_off_s[WEB] = 29.0
+    rounds(fabric, 60, 10.0)
+    lines = [line for line in told(fabric).splitlines() if "clock" in line]
+    assert lines == [f"its clock is {words} the host's", "its clock is right again"]
+    assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)

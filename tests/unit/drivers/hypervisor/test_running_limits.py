@@ -15,6 +15,7 @@ from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.tools.agent_channel import AgentChannel
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import DiskBus, Instance, Limits
@@ -85,7 +86,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
             connection,
             AgentChannel([connection], SystemClock()),
             monitors,
-            Evidence(layout, Transcript(SystemClock()), lambda _: {}),
+            Evidence(layout, Transcript(SystemClock()), KeptEvidence(layout, SystemClock())),
             layout,
             machine,
             lambda _: None,

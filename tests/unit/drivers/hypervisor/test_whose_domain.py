@@ -13,6 +13,7 @@ from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
+from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.tools.agent_channel import AgentChannel
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Foreign
@@ -34,7 +35,7 @@ def hypervisor(tmp_path: Path) -> Iterator[LibvirtHypervisor]:
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
         monitors = Monitors(loop, lambda _name, _why: None, listener, SystemClock())
         machine = MachineType(accelerator=Accelerator.TCG, installation="ours")
-        evidence = Evidence(layout, Transcript(SystemClock()), lambda _: {})
+        evidence = Evidence(layout, Transcript(SystemClock()), KeptEvidence(layout, SystemClock()))
         yield LibvirtHypervisor(
             connection, AgentChannel([connection], SystemClock()), monitors, evidence, layout, machine, lambda _: None
         )

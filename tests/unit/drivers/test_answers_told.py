@@ -1,0 +1,51 @@
+"""What evidence tells of an answer disc: who the guest was told to be, and no secret."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from vmrole_unattend.secret import SecretRef, SecretSource
+from vmrole_unattend.windows.answers import Account, Answers
+
+from orchestrator.drivers.disks.answers_told import told
+from orchestrator.errors import NotFound
+from orchestrator.model import AnswerFormat, Os
+from tests.world.fabric import web_role
+from tests.world.instances import instance_of
+
+PASSWORD = SecretRef(source=SecretSource.SECRET, name="admin")
+
+
+def test_a_disc_for_cloud_init() -> None:
+    """Its meta-data are shown; of user-data the size and digest."""
+    role = web_role(instances=1, user_data="#cloud-config\npassword: Tr0ub4dor\n")
+    text = told(instance_of(role, 0))["answers.txt"].decode()
+    assert '"local-hostname": "web-0"' in text
+    assert "Tr0ub4dor" not in text
+    assert "== user-data: " in text
+    assert "SHA-256 " in text
+
+
+def test_other_words_have_another_digest() -> None:
+    """So that two failures can be compared."""
+    roles = [web_role(instances=1, user_data=text) for text in ("#!/bin/sh\n", "#!/bin/ash\n")]
+    one, two = (told(instance_of(role, 0))["answers.txt"] for role in roles)
+    assert one != two
+
+
+def test_a_disc_for_windows() -> None:
+    """Its answer file, with passwords and command lines masked; the texts of scripts are not shown."""
+    answers = Answers(administrator_password=PASSWORD, accounts=(Account(name="alice", password=PASSWORD),))
+    role = dataclasses.replace(web_role(instances=1), os=Os.WINDOWS, answers=AnswerFormat.UNATTEND, unattend=answers)
+    text = told(instance_of(role, 0))["answers.txt"].decode()
+    assert "<ComputerName>web-0</ComputerName>" in text
+    assert "alice" in text
+    assert "<Path>***</Path>" in text
+    assert "== vmrole/specialize.cmd: " in text
+
+
+def test_who_reads_no_disc() -> None:
+    """Nothing is made up."""
+    with pytest.raises(NotFound, match="reads no answer disc"):
+        told(instance_of(dataclasses.replace(web_role(instances=1), answers=AnswerFormat.NONE), 0))
