@@ -30,7 +30,7 @@ from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.first_reading import read_all
 from orchestrator.control.healing import Budget
-from orchestrator.control.installation import installation_id
+from orchestrator.control.installation import installation_id, ipv6_prefix
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
@@ -163,7 +163,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             store,
             find_image=images.find,
             secret_fault=secrets.fault,
-            capacity=_capacity(settings, layout),
+            capacity=_capacity(settings, layout, installation_id(store)),
             clock=clock,
             wake=reconciler.wake,
             seats=host.front.balancer.seats,
@@ -267,7 +267,8 @@ def _host(
         contextlib.ExitStack() as stack,
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
-        before = routing.Before(layout.routing) if settings.forwarding == "auto" else None
+        kept = {4: layout.routing, 6: layout.routing6} if settings.forwarding == "auto" else {}
+        before = {version: routing.Before(record, version) for version, record in kept.items()}
         network = HostNetwork(machines.connection, clock, installation, denied, before, layout.names)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         vips = VipAddresses(settings.vip_interface, clock)
@@ -308,10 +309,11 @@ def vip_pool(settings: Config) -> Sequence[str]:
     return settings.vip_pool.split() or vip.networks(settings.vip_interface)
 
 
-def _capacity(settings: Config, layout: Layout) -> Capacity:
+def _capacity(settings: Config, layout: Layout, installation: str) -> Capacity:
     """What this host has for instances."""
     return Capacity(
         pool=settings.network_pool,
+        pool6=ipv6_prefix(installation),
         memory_mib=_memory_mib(settings),
         disk_mib=_disk_mib(settings),
         vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,

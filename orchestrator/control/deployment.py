@@ -24,6 +24,7 @@ from orchestrator.model import (
     Role,
     Rollout,
     Service,
+    ServiceNetwork,
     ServiceSpec,
     Upgrade,
     Verb,
@@ -43,7 +44,8 @@ IMAGES_MAX = 40  # of one service; each has a place in the commit that makes it 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the host gives: addresses from `pool` (CIDR), memory and disk in MiB, vCPUs (None: whatever is asked).
+    """What the host gives: addresses from `pool` (CIDR) and, of IPv6, from the /48 `pool6`, memory and disk in MiB,
+    vCPUs (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
     `require_room` raises NoSpace while the disk has no room for anything new.
@@ -53,6 +55,7 @@ class Capacity:
     memory_mib: int
     disk_mib: int | None = None
     vcpus: int | None = None
+    pool6: str = "fd76:6d72:6f6c::/48"
     vip_pool: Callable[[], Sequence[str] | None] = lambda: None
     routed: Callable[[], Sequence[str]] = tuple
     require_room: Callable[[], None] = lambda: None
@@ -112,6 +115,13 @@ def _check_records(spec: ServiceSpec) -> None:
         raise InvalidInput(fault, problems=(Problem(fault, key=key, hint="make it several services"),))
 
 
+def network_for(service: Service, others: Sequence[Service], capacity: Capacity) -> ServiceNetwork:
+    """The service's network as its file needs it: with IPv6 from when that is first of use. Raises Conflict."""
+    if not addressing.needs_ipv6(service.spec):
+        return service.network
+    return addressing.with_ipv6(service.network, capacity.pool6, [one.network for one in others])
+
+
 def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: float) -> list[Instance]:
     """Every instance of the service whose wish is new or another than that of `present`.
 
@@ -127,8 +137,10 @@ def unfolded(service: Service, present: Mapping[InstanceName, Instance], now_s: 
             if before is None:
                 changed.append(_new(service, template, index, now_s))
                 continue
-            if before.goal.serve and before.goal.role == template:
+            nic = addressing.nic_with_ipv6(before.nic, service.network)
+            if before.goal.serve and before.goal.role == template and before.nic == nic:
                 continue
+            before = replace(before, nic=nic)
             again = before.goal.halts + 1 if not before.goal.serve and not before.goal.runs else before.goal.halts
             changed.append(replace(before, goal=replace(before.goal, role=template, serve=True, halts=again)))
     leaving = [instance for instance in staying.values() if instance.goal.serve]

@@ -7,6 +7,8 @@ directory whose file system was not mounted, never takes it for a stray of its o
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import ipaddress
 import uuid
 from typing import Final
 
@@ -15,6 +17,14 @@ from orchestrator.ports import Store, Write
 
 _KIND: Final = "installation"
 _KEY: Final = "this"
+
+
+def ipv6_prefix(installation: str) -> str:
+    """The /48 of unique local addresses (RFC 4193) that its networks are cut from: its id is as random as that has
+    to be, and lies where the records lie.
+    """
+    start = b"\xfd" + hashlib.sha256(f"vmrole ipv6 {installation}".encode()).digest()[:5]
+    return str(ipaddress.IPv6Network((start + bytes(10), 48)))
 
 
 def installation_id(store: Store) -> str:

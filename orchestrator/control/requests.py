@@ -242,6 +242,7 @@ class Control(Pausing):
             service = Service(spec=spec, network=network, created_at_s=self._now_s(), slot=slot)
         else:
             service = replace(old, spec=spec)
+        service = replace(service, network=deployment.network_for(service, others, self._capacity))
         return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
 
     def _without_service(self) -> list[str]:

@@ -15,6 +15,7 @@ work: the ledger and long work.
 """
 
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
+from orchestrator.model.allocation import by_card as by_card
 from orchestrator.model.cause import Cause
 from orchestrator.model.healing import Healing, Ladder, ServiceHealing
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os

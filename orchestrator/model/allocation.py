@@ -11,12 +11,21 @@ from orchestrator.model.template import ServiceSpec
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceNetwork:
-    """The private network of one service. `subnet` in CIDR; the host is `gateway` on `bridge` (<= 15 chars)."""
+    """The private network of one service. `subnet` in CIDR; the host is `gateway` on `bridge` (<= 15 chars).
+
+    `subnet6`: its /64 of unique local addresses (RFC 4193); "" while it has had no use for one.
+    """
 
     name: str  # libvirt network: "vmrole-shop"
     bridge: str
     subnet: str
     gateway: str
+    subnet6: str = ""
+
+    @property
+    def gateway6(self) -> str:
+        """The host's address of IPv6, the first of `subnet6`; "" without one."""
+        return str(ipaddress.IPv6Network(self.subnet6)[1]) if self.subnet6 else ""
 
     @property
     def prefix_length(self) -> int:
@@ -33,6 +42,19 @@ class Nic:
     tap: str  # host-side interface, <= 15 chars
     gateway: str = ""  # the host, which is the name server as well
     prefix_length: int = 24
+    address6: str = ""  # in the network's `subnet6`, by the card: see `by_card`; "" while that has none
+
+    @property
+    def gateway6(self) -> str:
+        """The host in the same network of IPv6; "" without one."""
+        return str(ipaddress.IPv6Interface(f"{self.address6}/64").network[1]) if self.address6 else ""
+
+
+def by_card(subnet6: str, mac: str) -> str:
+    """The address of a card in a /64 of IPv6, as a guest makes it by itself of what the router says (RFC 4291, A)."""
+    card = bytes.fromhex(mac.replace(":", ""))
+    end = bytes([card[0] ^ 2]) + card[1:3] + b"\xff\xfe" + card[3:]
+    return str(ipaddress.IPv6Network(subnet6).network_address + int.from_bytes(end, "big"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ What is decided here is recorded in the same commit as what it is for, so nothin
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import ipaddress
 from collections.abc import Collection, Iterable, Sequence
@@ -14,16 +15,19 @@ from orchestrator.model import (
     BRIDGE_PREFIX,
     MAC_PREFIX,
     TAP_PREFIX,
+    Carrier,
     InstanceName,
     Nic,
     ServiceNetwork,
     ServiceSpec,
+    by_card,
     instance_name,
 )
 
 SERVICE_PREFIX = 24
 FIRST_HOST = 10  # .1 is the host itself; .2 to .9 stay free for what a service may once need
 LAST_HOST = 254
+_SUBNETS6 = 1 << 16  # of a /48
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 
 
@@ -56,6 +60,35 @@ def allocate_network(
         f"no private network is left for service {service} in {pool}",
         hint="delete a service, or set a network_pool that is larger or that no route of the host leads into",
     )
+
+
+def needs_ipv6(spec: ServiceSpec) -> bool:
+    """Whether the kernel sends clients of an IPv6 VIP on to instances: it changes no packet into one of IPv4."""
+    by_kernel = any(
+        role.instance_endpoints or any(end.carrier is Carrier.NFTABLES for end in role.endpoints)
+        for role in spec.roles
+    )
+    return by_kernel and any(":" in vip for vip in (spec.vip, spec.staging_vip))
+
+
+def with_ipv6(network: ServiceNetwork, prefix: str, taken: Iterable[ServiceNetwork]) -> ServiceNetwork:
+    """The network with a /64 of the installation's /48 that no other has. One that has one keeps it."""
+    if network.subnet6:
+        return network
+    used = {one.subnet6 for one in taken}
+    space = ipaddress.IPv6Network(prefix)
+    first = int(ipaddress.ip_network(network.subnet).network_address) >> 8  # differs as the /24 of IPv4 does
+    for attempt in range(_SUBNETS6):
+        number = (first + attempt) % _SUBNETS6
+        subnet6 = str(ipaddress.IPv6Network((int(space.network_address) + (number << 64), 64)))
+        if subnet6 not in used:
+            return dataclasses.replace(network, subnet6=subnet6)
+    raise Conflict(f"no network of IPv6 is left in {prefix}", hint="delete a service")
+
+
+def nic_with_ipv6(nic: Nic, network: ServiceNetwork) -> Nic:
+    """The card with its address in the network's `subnet6`, if that has one."""
+    return dataclasses.replace(nic, address6=by_card(network.subnet6, nic.mac) if network.subnet6 else "")
 
 
 def networks_beside(nics: Iterable[Nic]) -> list[str]:
@@ -99,13 +132,14 @@ def allocate_nic(network: ServiceNetwork, nics: Iterable[Nic] | TakenNics, insta
         address = str(base + number)
         if address not in taken.addresses:
             tap = _unique(TAP_PREFIX, f"{network.subnet} {instance}", taken.taps)
-            return Nic(
+            nic = Nic(
                 mac=_mac(address, taken.macs),
                 address=address,
                 tap=tap,
                 gateway=network.gateway,
                 prefix_length=network.prefix_length,
             )
+            return nic_with_ipv6(nic, network)
     raise Conflict(
         f"no address is left for {instance} in {network.subnet}",
         hint=f"a service has room for {LAST_HOST - FIRST_HOST + 1} instances: scale down or use another service",

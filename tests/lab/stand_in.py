@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.model import Instance, Service
+from orchestrator.model import Instance, Service, by_card
 from tests.lab.harness.places import HOST, OUTSIDE_LINK, Place
 from tests.world.waiting import comes_true
 
@@ -67,6 +67,9 @@ class StandIn:
         self.mac = instance.nic.mac
         self.address = instance.nic.address
         self.gateway = service.network.gateway
+        self.address6 = instance.nic.address6
+        self.gateway6 = service.network.gateway6
+        self.link_local = by_card("fe80::/64", self.mac)
         self.namespace = f"in-{instance.nic.tap}"
         self.place = Place(instance.name, ("nsenter", f"--net=/run/netns/{self.namespace}", "--"))
         self._tap = instance.nic.tap
@@ -364,6 +367,26 @@ def udp(source: str, target: str, source_port: int, target_port: int, payload: b
 def dhcp(mac: str) -> bytes:
     """The fixed part of a DHCP request (RFC 2131) that names this card, without options: dnsmasq ignores it."""
     return struct.pack("!BBBBIHH16x6s10x192x", 1, 1, 6, 0, 1, 0, 0, mac_bytes(mac))
+
+
+def udp_datagram(source_port: int, target_port: int, payload: bytes) -> bytes:
+    """A UDP datagram without a checksum."""
+    return struct.pack("!HHHH", source_port, target_port, 8 + len(payload), 0) + payload
+
+
+def icmpv6(source: str, target: str, body: bytes) -> bytes:
+    """An IPv6 packet with a message of ICMPv6; `body` has 0 for its checksum."""
+    ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed
+    summed = ends + struct.pack("!II", len(body), 58) + body
+    total = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ipv6(source, target, 58, body[:2] + struct.pack("!H", ~total & 0xFFFF) + body[4:])
+
+
+def link_address(namespace: str) -> str:
+    """What `ip` shows of the addresses that the namespace's interface has given itself."""
+    return HOST.run(["ip", "-6", "-n", namespace, "address", "show", "dev", "eth0", "scope", "link"]).stdout
 
 
 def ipv6(source: str, target: str, next_header: int, payload: bytes) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.network import tables
+from orchestrator.drivers.network import connection_limits, tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import REFUSED_FOR_S, VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
@@ -465,7 +465,7 @@ def test_a_guest_fills_no_table_of_the_host(
     noisy.send(
         *(
             ethernet(noisy.mac, bridge, _IP, udp(noisy.address, CLIENT_ADDRESS, 10_000 + number % 50_000, 99, b""))
-            for number in range(tables.FLOWS_MAX + 500)
+            for number in range(connection_limits.FLOWS_MAX + 500)
         )
     )
     drops = network.drops()
@@ -506,18 +506,18 @@ def test_a_guest_that_knocks_at_its_limit_is_counted_seldom(
         noisy.send(*(ethernet(noisy.mac, bridge, _IP, frame) for frame in frames))
 
     udp_stays(600)
-    knock(tables.FLOWS_MAX + 500)
+    knock(connection_limits.FLOWS_MAX + 500)
     before, began_s = network.drops(), time.monotonic()
     with serving(CLIENT_NAMESPACE, 8080):
         knock(10_000)
         assert other.reaches(CLIENT_ADDRESS, 8080)
         drops, took_s = network.drops(), time.monotonic() - began_s
         counted, again = (drops[why] - before[why] for why in (_FULL, f"{_FULL}, again"))
-        assert counted <= tables.KNOCKS_PER_S * (took_s + 2)
+        assert counted <= connection_limits.KNOCKS_PER_S * (took_s + 2)
         assert again > counted
         assert not noisy.reaches(CLIENT_ADDRESS, 8080)
         udp_stays(2)
-        knock(tables.FLOWS_MAX)
+        knock(connection_limits.FLOWS_MAX)
         assert comes_true(lambda: noisy.reaches(CLIENT_ADDRESS, 8080), 3 * ARRIVES_S)
 
 

@@ -44,8 +44,12 @@ def begin(lab: Lab, tmp_path: Path) -> Iterator[Begin]:
     connection = LibvirtConnection(lab.libvirt_uri, lambda name, why: None, SystemClock())
     connection.open()
     with contextlib.closing(connection), private_network():
-        yield lambda: HostNetwork(connection, SystemClock(), before=routing.Before(tmp_path / "ip_forward"))
+        yield lambda: HostNetwork(connection, SystemClock(), before=_before(tmp_path))
     FORWARDING.write_text("1")
+
+
+def _before(place: Path) -> dict[int, routing.Before]:
+    return {4: routing.Before(place / "ip_forward"), 6: routing.Before(place / "ip6_forward", 6)}
 
 
 @contextlib.contextmanager
@@ -233,3 +237,38 @@ def test_a_host_that_becomes_a_router_later_is_one(lab: Lab, begin: Begin) -> No
     with guest():
         assert joins() == (True, True)
     network.lift(SHOP)
+
+
+def test_a_host_that_did_not_route_by_ipv6_does_so_for_guests_alone(lab: Lab, begin: Begin, tmp_path: Path) -> None:
+    """And only from when a service has IPv6; what it forwarded by IPv4 it goes on to; in the end all is as before."""
+    forwarding6 = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+    forwarding6.write_text("0")
+    network = begin()
+    network.lay(SHOP, [WEB])
+    assert forwarding6.read_text() == "0\n"
+    six, instances = make_service("six", "2001:db8:77::10", 1, [SHOP], ipv6=True)
+    network.lay(six, instances)
+    assert forwarding6.read_text() == "1\n"
+    assert not (tmp_path / "ip_forward").exists()
+    outside = ((CLIENT_NAMESPACE, "up0", 2), ("", OUTSIDE_LINK, 1))
+    within = ((LAN, "eth0", 2), ("", "lan0", 1))
+    for subnet, ends in (("2001:db8:77::", outside), ("2001:db8:78::", within)):
+        for space, link, number in ends:
+            there = ["-n", space] if space else []
+            HOST.run(["ip", *there, "-6", "address", "add", f"{subnet}{number}/64", "dev", link, "nodad"])
+        HOST.run(["ip", "-n", ends[0][0], "-6", "route", "add", "default", "via", f"{subnet}1"])
+    try:
+        with serving(LAN, 8080, "::"):
+            assert not reaches(CLIENT_NAMESPACE, "2001:db8:78::2", 8080)
+            assert comes_true(lambda: network.drops()[tables.NO_ROUTER] > 0, STANDS_S)
+            HOST.run(["nft", "delete", "table", "inet", "vmrole"])
+            assert reaches(CLIENT_NAMESPACE, "2001:db8:78::2", 8080), "there is no way, whoever is let through"
+            network.lay(six, instances)
+            network.lay(SHOP, [WEB])
+        network.lift(six)
+        assert forwarding6.read_text() == "0\n"
+        assert not (tmp_path / "ip6_forward").exists()
+    finally:
+        HOST.run(["ip", "-n", CLIENT_NAMESPACE, "-6", "address", "flush", "dev", "up0", "scope", "global"])
+        HOST.run(["ip", "-6", "address", "flush", "dev", OUTSIDE_LINK, "scope", "global"])
+        network.lift(SHOP)

@@ -23,12 +23,17 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """One interface, known by its `mac` (52:54:00:… in lower case). `address` in CIDR; DHCP gives one when empty."""
+    """One interface, known by its `mac` (52:54:00:… in lower case). `address` in CIDR; DHCP gives one when empty.
+
+    `address6` in CIDR and `gateway6` come besides, whatever routers say.
+    """
 
     mac: str
     address: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    address6: str = ""
+    gateway6: str = ""
 
 
 def check(network: Network) -> None:
@@ -39,6 +44,7 @@ def check(network: Network) -> None:
             where="mac",
             hint="use six bytes in lower case, like 52:54:00:12:34:56",
         )
+    _check6(network)
     if not network.address:
         for where, given in (("gateway", network.gateway), ("dns", network.dns)):
             if given:
@@ -65,6 +71,18 @@ def check(network: Network) -> None:
         _parsed(ipaddress.ip_address, server, "dns", "addresses, like 192.0.2.53")
 
 
+def _check6(network: Network) -> None:
+    """Both or none, of one network."""
+    if not network.address6 and not network.gateway6:
+        return
+    right = "an address in CIDR, like fd12:3456:789a::10/64"
+    own = _parsed(ipaddress.IPv6Interface, network.address6, "address6", right)
+    gateway = _parsed(ipaddress.IPv6Address, network.gateway6, "gateway6", "an address, like fd12:3456:789a::1")
+    if gateway not in own.network or gateway == own.ip:
+        hint = f"use another address of {own.network}"
+        raise AnswersInvalid(f"{gateway} cannot be reached from {own}", where="gateway6", hint=hint)
+
+
 def version_2(network: Network) -> dict[str, object]:
     """cloud-init's network-config, version 2, as netplan has it.
 
@@ -75,14 +93,22 @@ def version_2(network: Network) -> dict[str, object]:
     everywhere is in numbers, because not every renderer knows the word `default`.
     """
     interface: dict[str, object] = {"match": {"macaddress": network.mac}}
+    addresses, routes = [], []
     if not network.address:
         interface |= {"dhcp4": True, "dhcp-identifier": "mac"}
     else:
-        interface["addresses"] = [network.address]
+        addresses.append(network.address)
         if network.gateway:
-            interface["routes"] = [{"to": str(_everywhere(network)), "via": network.gateway}]
-        if network.dns:
-            interface["nameservers"] = {"addresses": list(network.dns)}
+            routes.append({"to": str(_everywhere(network)), "via": network.gateway})
+    if network.address6:
+        addresses.append(network.address6)
+        routes.append({"to": "::/0", "via": network.gateway6})
+    if addresses:
+        interface["addresses"] = addresses
+    if routes:
+        interface["routes"] = routes
+    if network.address and network.dns:
+        interface["nameservers"] = {"addresses": list(network.dns)}
     return {"version": 2, "ethernets": {ENTRY: interface}}
 
 
@@ -108,7 +134,16 @@ def network_data(network: Network, link: str) -> dict[str, object]:
         )
         entry["services"] = servers
     links = [{"id": link, "type": "phy", "ethernet_mac_address": network.mac}]
-    return {"links": links, "networks": [entry], "services": servers}
+    return {"links": links, "networks": [entry, *_entries6(network, link)], "services": servers}
+
+
+def _entries6(network: Network, link: str) -> list[dict[str, object]]:
+    if not network.address6:
+        return []
+    own = ipaddress.IPv6Interface(network.address6)
+    entry: dict[str, object] = {"id": "network1", "link": link, "network_id": "network1", "type": "ipv6"}
+    entry |= {"ip_address": str(own.ip), "netmask": str(own.netmask), "services": []}
+    return [{**entry, "routes": [{"network": "::", "netmask": "::", "gateway": network.gateway6}]}]
 
 
 def _everywhere(network: Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

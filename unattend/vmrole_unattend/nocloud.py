@@ -42,7 +42,8 @@ class Answers:
 
     `instance` is `web-0.shop`, `hostname` `web-0`; `mac` as 52:54:00:… in lower case; `local_storage` the names of
     virtio disks with the serials ls-NAME. `address` is in CIDR, and `gateway` and `dns` go with it; without one the
-    guest asks DHCP. AnswersInvalid when one of them cannot be meant; `user_data` and `vendor_data` are checked when
+    guest asks DHCP. `address6`, in CIDR, with `gateway6` comes besides.
+    AnswersInvalid when one of them cannot be meant; `user_data` and `vendor_data` are checked when
     they are used.
     """
 
@@ -62,6 +63,8 @@ class Answers:
     address: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    address6: str = ""
+    gateway6: str = ""
     install_agent: bool = False  # QEMU's guest agent, from the distribution's packages
     ssh_host_keys: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # "ed25519_private": text
 
@@ -85,7 +88,14 @@ class Answers:
     @property
     def network(self) -> network_config.Network:
         """The one interface."""
-        return network_config.Network(mac=self.mac, address=self.address, gateway=self.gateway, dns=self.dns)
+        return network_config.Network(
+            mac=self.mac,
+            address=self.address,
+            gateway=self.gateway,
+            dns=self.dns,
+            address6=self.address6,
+            gateway6=self.gateway6,
+        )
 
 
 def files(answers: Answers) -> Mapping[str, bytes]:

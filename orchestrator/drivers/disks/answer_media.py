@@ -124,14 +124,14 @@ def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], b
 def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
     """What a disc for cloud-init, or for what is like it, is made of."""
     role = instance.role
-    elsewhere = role.user_data_from
+    nic, elsewhere = instance.nic, role.user_data_from
     return nocloud.Answers(
         instance_id=instance.vm_uuid,
         hostname=instance.hostname,
         service=service_of(instance.service),
         instance=instance.name,
         generation=instance.generation,
-        mac=instance.nic.mac,
+        mac=nic.mac,
         setup_restart=role.setup.restart,
         user_data=reveal(elsewhere).reveal() if elsewhere is not None else role.user_data,
         vendor_data=role.vendor_data,
@@ -139,6 +139,8 @@ def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         local_storage=tuple(storage.name for storage in role.local_storage),
         grows=role.size.disk_mib is not None,
         install_agent=role.install_agent,
+        address6=f"{nic.address6}/64" if nic.address6 else "",
+        gateway6=nic.gateway6,
     )
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from orchestrator.drivers.network import shared_vips
-from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, CROWDING_S, INET, inet
+from orchestrator.drivers.network.connection_limits import CROWDING_S
+from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, INET, inet
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import Key, Set
-from orchestrator.model import Instance, Mode, Service, other_deployment
+from orchestrator.model import Instance, Mode, Service, by_card, other_deployment
 from orchestrator.ports import Clock
 
-_ENDS: Final = {"vips": ("endpoints", "datagrams"), "vips6": ("endpoints6",)}  # where each has its endpoints
+_ENDS: Final = {
+    "vips": ("endpoints", "datagrams"),
+    "vips6": ("endpoints6", "datagrams6"),
+}  # where each has its endpoints
 FACED: Final = frozenset(("inet", name) for vips, ends in _ENDS.items() for name in (vips, *ends))
+_LINK_LOCAL: Final = "fe80::/64"
 _AGAIN_S: Final = 5.0  # Between two looks at what packets have put into sets, for all services.
 _Wanted = Mapping[tuple[str, str], frozenset[Key]]  # family, set -> elements
 
@@ -32,7 +38,7 @@ class Firewall:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other."""
         self._clock = clock
         self._denied = denied
-        self._routes_for_others = True
+        self._for_others: frozenset[int] = frozenset({4, 6})
         self._tables = (inet(denied), BRIDGE)
         self._lock = threading.Lock()
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
@@ -40,12 +46,12 @@ class Firewall:
         self._generation = 0  # of what was seen; 0 when it is not known
         self._filled: dict[str, tuple[float, dict[str, float]]] = {}  # set -> when looked at, what is in it
 
-    def route_for_others(self, routes: bool) -> None:
-        """Whether the host, from the next `allow` on, forwards what is neither from nor to a guest."""
+    def route_for_others(self, versions: Collection[int]) -> None:
+        """By which versions of IP the host forwards what is neither from nor to a guest, from the next `allow` on."""
         with self._lock:
-            if routes != self._routes_for_others:
-                self._routes_for_others = routes
-                self._tables = (inet(self._denied, routes_for_others=routes), BRIDGE)
+            if (now := frozenset(versions)) != self._for_others:
+                self._for_others = now
+                self._tables = (inet(self._denied, for_others=now), BRIDGE)
                 self._fixed.pop(INET.family, None)
 
     def allow(self, service: Service, instances: Sequence[Instance], beside: Service | None = None) -> list[str]:
@@ -122,8 +128,8 @@ class Firewall:
             self._write(commands, {})
 
     def crowding(self) -> frozenset[str]:
-        """The DIPs of guests that have met a limit of connections lately, as it was some seconds ago."""
-        return frozenset(self._lately(INET, "crowding", CROWDING_S))
+        """The addresses of guests that have met a limit of connections lately, as it was some seconds ago."""
+        return frozenset(one for name in ("crowding", "crowding6") for one in self._lately(INET, name, CROWDING_S))
 
     def asking(self) -> Mapping[str, float]:
         """When the MACs asked for an address last (seconds since the epoch) that have done so lately, without one."""
@@ -184,8 +190,7 @@ def _owned(
     return shared_vips.owned(elements.get(one.name, {}), ends, want, owner)
 
 
-def _marks(mac: str) -> tuple[str, str]:
-    last_bytes = bytes.fromhex(mac.replace(":", ""))[2:]
+def _marks(last_bytes: bytes) -> tuple[str, str]:
     return str(int.from_bytes(last_bytes, "big")), str(int.from_bytes(last_bytes, "little"))
 
 
@@ -231,6 +236,7 @@ def _faced(service: Service) -> _Wanted:
         ("inet", "datagrams"): datagrams if ipv4 else nothing,
         ("inet", "vips"): held if ipv4 else nothing,
         ("inet", "endpoints6"): streams if ipv6 else nothing,
+        ("inet", "datagrams6"): datagrams if ipv6 else nothing,
         ("inet", "vips6"): held if ipv6 else nothing,
     }
 
@@ -238,14 +244,30 @@ def _faced(service: Service) -> _Wanted:
 def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
     network = service.network
     bridge = frozenset({(network.bridge,)})
+    speaking = [one for one in instances if one.nic.address6]  # IPv6
     return {
         **_faced(service),
         ("inet", "bridges"): bridge,
         ("inet", "same"): frozenset({(network.bridge, network.bridge)}),
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
+        ("inet", "subnets6"): frozenset({(network.subnet6,)} if network.subnet6 else ()),
         ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
-        ("bridge", "cards"): frozenset((one.nic.tap, mark) for one in instances for mark in _marks(one.nic.mac)),
+        ("bridge", "cards"): frozenset(
+            (one.nic.tap, mark)
+            for one in instances
+            for mark in _marks(bytes.fromhex(one.nic.mac.replace(":", ""))[2:])
+        ),
         ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),
+        ("bridge", "guests6"): frozenset(
+            (one.nic.tap, one.nic.mac, address)
+            for one in speaking
+            for address in (one.nic.address6, by_card(_LINK_LOCAL, one.nic.mac))
+        ),
+        ("bridge", "ends6"): frozenset(
+            (one.nic.tap, mark)
+            for one in speaking
+            for mark in _marks(ipaddress.IPv6Address(one.nic.address6).packed[12:])
+        ),
         **_between_roles(service, instances),
     }

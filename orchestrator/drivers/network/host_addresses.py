@@ -1,4 +1,4 @@
-"""The IPv4 addresses of this host, through `ip -j`."""
+"""The addresses of this host, through `ip -j`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,14 @@ def look() -> list[Address]:
 
 
 def all_of_them() -> frozenset[tuple[str, str]]:
-    """Interface and address of each."""
-    return frozenset((one.interface, one.address) for one in look())
+    """Interface and address of each, of IPv4 and IPv6."""
+    links = json.loads(run(["ip", "-j", "address", "show"]) or "[]")
+    return frozenset(
+        (str(link["ifname"]), str(one["local"]))
+        for link in links
+        for one in link.get("addr_info", ())
+        if "local" in one
+    )
 
 
 def lacks(interface: str, address: str) -> bool:

@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import libvirt
@@ -23,29 +24,30 @@ import libvirt
 from orchestrator.drivers.network import (
     host_addresses,
     hosts_files,
+    ipv6_host,
     links,
     name_server,
     network_xml,
+    reservations,
     routing,
     tap_ports,
 )
+from orchestrator.drivers.network.connection_limits import FLOWS_MAX
 from orchestrator.drivers.network.firewall import Firewall
+from orchestrator.drivers.network.gateways import gateways, put_back
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
-from orchestrator.drivers.network.tables import FLOWS_MAX, QUESTIONS_MAX
+from orchestrator.drivers.network.tables import QUESTIONS_MAX
 from orchestrator.drivers.network.tap_ports import TapPorts
 from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
-from orchestrator.errors import Foreign, VmroleError
+from orchestrator.errors import Foreign, Permanent, VmroleError
 from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName, Missing, Notice, Part, Service
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
 _ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
-_DHCP, _DNS = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, libvirt.VIR_NETWORK_SECTION_DNS_HOST
-_ADD, _DELETE = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
-_LIVE, _CONFIG = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,21 +67,22 @@ class HostNetwork:
         clock: Clock,
         installation: str = "",
         denied: Sequence[str] = (),
-        before: routing.Before | None = None,
+        before: Mapping[int, routing.Before] = MappingProxyType({}),
         names: Path | None = None,
     ) -> None:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other.
 
         `names`: where files with the names of roles are, which dnsmasq's user can get to; None: roles have no names.
 
-        `before`: how the host routed before it had guests, which holds on for others; None: it routes for whomever.
+        `before`: how the host routed before it had guests, by versions of IP, which holds on for others; by one that
+        is not there it routes for whomever.
         """
         self._connection = connection
         self._installation = installation
         self._firewall = Firewall(clock, denied)
         self._before = before
         self._names = names
-        self._firewall.route_for_others(before is None or not before.was_off)
+        self._firewall.route_for_others(self._for_others())
         self._ports = TapPorts(clock)
         self._laid: dict[str, _Laid] = {}
         self._unanswered = Unanswered(clock)
@@ -103,9 +106,12 @@ class HostNetwork:
             before = self._laid.get(service.name)
             notices = self._untold.setdefault(service.name, [])
             self._refuse_foreign(service)
-            if self._before is not None:
-                self._before.begin(service.name)
-                self._firewall.route_for_others(not self._before.was_off)
+            if service.network.subnet6 and (why := ipv6_host.fault())[0]:
+                raise Permanent(why[0], hint=why[1])
+            for version in routing.versions(service.network):
+                if version in self._before:
+                    self._before[version].begin(service.name)
+            self._firewall.route_for_others(self._for_others())
             notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances, beside)]
             self._lay_network(service, instances, notices if before else [])
             _guard_all_frames(service.network.bridge)
@@ -126,12 +132,11 @@ class HostNetwork:
     def _put_back(self, service: Service, before: _Laid | None, notices: list[Notice]) -> None:
         """The gateway's address and routing."""
         network = service.network
-        if host_addresses.lacks(network.bridge, network.gateway):
-            run(["ip", "address", "add", f"{network.gateway}/{network.prefix_length}", "dev", network.bridge])
-            notices.append(
-                Notice(service.name, f"somebody removed {network.gateway} from {network.bridge}: put back")
-            )
-        for switch in routing.closed(network.bridge):
+        for gateway, length in gateways(network):
+            if host_addresses.lacks(network.bridge, gateway):
+                put_back(network.bridge, gateway, length)
+                notices.append(Notice(service.name, f"somebody removed {gateway} from {network.bridge}: put back"))
+        for switch in routing.closed(network):
             routing.open_(switch)
             if before:
                 notices.append(Notice(service.name, f"somebody switched {routing.name(switch)} off: on again"))
@@ -140,7 +145,7 @@ class HostNetwork:
         """Tells of each guest once that it has begun to meet a limit."""
         crowding = self._firewall.crowding()
         for instance in instances:
-            if instance.nic.address not in crowding:
+            if crowding.isdisjoint({instance.nic.address, instance.nic.address6}):
                 self._crowding.discard(instance.name)
             elif instance.name not in self._crowding:
                 self._crowding.add(instance.name)
@@ -155,8 +160,8 @@ class HostNetwork:
                 network = _find(connection, service.network.name)
                 if network is not None and self._describe(network).service == service.name:
                     _remove(network)
-            if self._before is not None:
-                self._before.end(service.name, others=not self.inventory() <= {service.name})
+            for version, before in self._before.items():
+                before.end(service.name, others=bool(self._routed_by(version) - {service.name}))
             self._firewall.forget(service.name)
             if self._names is not None:
                 hosts_files.remove(self._names, service.name)
@@ -168,16 +173,29 @@ class HostNetwork:
 
     def inventory(self) -> frozenset[str]:
         """See ports.Network."""
+        named = frozenset(hosts_files.services(self._names)) if self._names is not None else frozenset()
+        return frozenset(one.service for one in self._networks()) | self._firewall.services() | named
+
+    def _networks(self) -> list[Described]:
         with self._connection.use("networks") as connection:
             described = [self._describe(network) for network in connection.listAllNetworks()]
-        named = frozenset(hosts_files.services(self._names)) if self._names is not None else frozenset()
-        return frozenset(one.service for one in described if one.service) | self._firewall.services() | named
+        return [one for one in described if one.service]
+
+    def _routed_by(self, version: int) -> frozenset[str]:
+        """The services for which the host has to route by that version of IP."""
+        if version == 4:
+            return self.inventory()
+        return frozenset(one.service for one in self._networks() if one.gateway6)
+
+    def _for_others(self) -> set[int]:
+        """The versions of IP by which the host routes for whomever."""
+        return {version for version in (4, 6) if version not in self._before or not self._before[version].was_off}
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
         """See ports.Network."""
         name, network = service.name, service.network
         found = [Missing(Part.NETWORK, name, why) for why in self._network_faults(service)]
-        found += [Missing(Part.ROUTING, name, f"{routing.name(one)} is 0") for one in routing.closed(network.bridge)]
+        found += [Missing(Part.ROUTING, name, f"{routing.name(one)} is 0") for one in routing.closed(network)]
         if self._firewall.lacks(service, instances):
             found.append(Missing(Part.FIREWALL, name, "its rules are not as they were laid"))
         ports = ((one.name, tap_ports.fault(one, network.bridge) or tap_ports.absence(one)) for one in instances)
@@ -225,8 +243,8 @@ class HostNetwork:
         return (
             bridge is None
             or not bridge.up
-            or (network.bridge, network.gateway) not in held
-            or bool(routing.closed(network.bridge))
+            or any((network.bridge, gateway) not in held for gateway, _ in gateways(network))
+            or bool(routing.closed(network))
             or self._ports.lost(laid.instances, network.bridge)
         )
 
@@ -242,8 +260,9 @@ class HostNetwork:
             yield f"network {name} does not run"
         elif link is None or not link.up:
             yield f"bridge {bridge} is {'down' if link else 'not there'}"
-        elif host_addresses.lacks(bridge, service.network.gateway):
-            yield f"{service.network.gateway} is not on {bridge}"
+        else:
+            lost = [one for one, _ in gateways(service.network) if host_addresses.lacks(bridge, one)]
+            yield from (f"{one} is not on {bridge}" for one in lost)
         if unread:
             yield f"{names}, with the names of its roles, is not there"
 
@@ -277,19 +296,20 @@ class HostNetwork:
 
     def _lay_network(self, service: Service, instances: Sequence[Instance], notices: list[Notice]) -> None:
         name, bridge = service.network.name, service.network.bridge
-        reservations = [network_xml.reservation(one) for one in instances]
+        places = [network_xml.reservation(one) for one in instances]
         names = hosts_files.directory(self._names, service.name) if self._names is not None else None
         if self._names is not None:
             hosts_files.make(self._names, service.name)
-        render = functools.partial(
-            network_xml.render, service, reservations, installation=self._installation, names=names
-        )
+        render = functools.partial(network_xml.render, service, places, installation=self._installation, names=names)
         wanted = render()
         with self._connection.use(f"network {name}") as connection:
             network = _find(connection, name)
             if network is not None and not _runs_as(network, network_xml.describe(wanted)):
                 _remove(network)
-                notices.append(Notice(service.name, f"somebody gave network {name} another shape: made anew"))
+                known = self._laid.get(service.name)
+                gains = service.network.subnet6 and not (known and known.service.network.subnet6)
+                why = f"network {name} has IPv6 now" if gains else f"somebody gave network {name} another shape"
+                notices.append(Notice(service.name, f"{why}: made anew"))
                 network = None
             if network is None:
                 network = connection.networkDefineXML(wanted)
@@ -298,7 +318,7 @@ class HostNetwork:
                 network = connection.networkDefineXML(render(instead_of=now))
                 notices += [Notice(service.name, f"somebody {one}: as it was again") for one in changed if one]
             # libvirt would start it with the host, and switch routing on before any guard stands.
-            by_libvirt = self._before is None or not self._before.was_off
+            by_libvirt = self._for_others().issuperset(routing.versions(service.network))
             if network.isPersistent() and bool(network.autostart()) != by_libvirt:
                 network.setAutostart(by_libvirt)
             if network.isActive() and links.look(bridge) is None:
@@ -313,9 +333,9 @@ class HostNetwork:
             if (link := links.look(bridge)) is not None and not link.up:
                 run(["ip", "link", "set", "dev", bridge, "up"])
                 notices.append(Notice(service.name, f"somebody switched {bridge} off: on again"))
-            for scope, flags in ((_CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE), (_LIVE, 0)):
+            for scope, flags in ((reservations.CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE), (reservations.LIVE, 0)):
                 now = network_xml.describe(network.XMLDesc(flags))
-                _change_hosts(network, now, network_xml.describe(wanted), scope)
+                reservations.change(network, now, network_xml.describe(wanted), scope)
             if not name_server.answers(service.network.gateway):
                 log.warning("nobody answers for names of network %s; libvirt is made to look", name)
                 name_server.revive(network, network_xml.describe(wanted))
@@ -348,7 +368,8 @@ def _describe(network: libvirt.virNetwork) -> Described:
 
 
 def _same_frame(one: Described, other: Described) -> bool:
-    return (one.bridge, one.gateway, one.mode) == (other.bridge, other.gateway, other.mode)
+    frames = [(one.bridge, one.gateway, one.gateway6, one.mode) for one in (one, other)]
+    return frames[0] == frames[1]
 
 
 def _runs_as(network: libvirt.virNetwork, wanted: Described) -> bool:
@@ -362,28 +383,6 @@ def _remove(network: libvirt.virNetwork) -> None:
         network.destroy()
     if persistent:
         network.undefine()
-
-
-def _change_hosts(network: libvirt.virNetwork, now: Described, wanted: Described, scope: int) -> None:
-    """Makes reservations and names as wanted, one at a time; dnsmasq reads them again and nobody else notices."""
-    for section, here, there, xml in (
-        (_DHCP, now.dhcp, wanted.dhcp, network_xml.dhcp_host_xml),
-        (_DNS, now.dns, wanted.dns, network_xml.dns_host_xml),
-    ):
-        _update(network, section, _DELETE, sorted(here - there), xml, scope)
-        _update(network, section, _ADD, sorted(there - here), xml, scope)
-
-
-def _update(
-    network: libvirt.virNetwork,
-    section: int,
-    command: int,
-    hosts: Sequence[tuple[object, ...]],
-    xml: Callable[..., str],
-    scope: int,
-) -> None:
-    for host in hosts:
-        network.update(command, section, -1, xml(*host), scope)
 
 
 def _guard_all_frames(bridge: str) -> None:

@@ -9,6 +9,8 @@ What is decided here, and why:
 - dnsmasq goes by the card alone: the identifier that a client makes of its machine-id is the same in all copies of an
   image that somebody made by hand, and they would take each other's lease away.
 - What the host's own file of names says is not told to guests: one of them may be called as a role is.
+- By IPv6 guests are told of the network and of the router alone: each makes its address of its card. For names they
+  ask by IPv4.
 - The domain is local only, and plain names are not forwarded: what a service calls its instances stays on the host.
 """
 
@@ -27,6 +29,7 @@ NAMESPACE: Final = "https://vmrole.dev/network/1"  # of our metadata; a name, ne
 _PREFIX: Final = "vmrole"
 _DNSMASQ: Final = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 OPTIONS: Final = frozenset({"dhcp-ignore-clid", "no-hosts"})  # of dnsmasq, those that libvirt has no words for
+OPTIONS6: Final = frozenset({"dhcp-option=option6:dns-server", "dhcp-option=option6:domain-search"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -67,6 +70,7 @@ class Described:
     dhcp: frozenset[tuple[str, str, str]]  # mac, address, host name
     dns: frozenset[tuple[str, tuple[str, ...]]]  # address, names
     options: frozenset[str]  # given to dnsmasq as they are
+    gateway6: str = ""
     uuid: str = ""
     mac: str = ""  # the bridge's
     installation: str = ""  # whose it is; "" when a former version made it, which did not say so
@@ -114,8 +118,11 @@ def render(
     for one in sorted(reservations):
         dns.append(one._dns())
         dhcp.append(one._dhcp())
+    if network.subnet6:
+        etree.SubElement(root, "ip", {"family": "ipv6", "address": network.gateway6, "prefix": "64"})
     options = etree.SubElement(root, f"{{{_DNSMASQ}}}options", nsmap={"dnsmasq": _DNSMASQ})
-    for option in sorted(OPTIONS | ({f"hostsdir={names}"} if names else set())):
+    options6 = OPTIONS6 if network.subnet6 else set()
+    for option in sorted(OPTIONS | options6 | ({f"hostsdir={names}"} if names else set())):
         etree.SubElement(options, f"{{{_DNSMASQ}}}option", {"value": option})
     return etree.tostring(root, pretty_print=True, encoding="unicode")
 
@@ -127,12 +134,14 @@ def describe(xml: str) -> Described:
     except etree.XMLSyntaxError as error:
         raise ValueError(f"not a network: {error}") from error
     ours = root.find(f"metadata/{{{NAMESPACE}}}network")
-    forward, bridge, place = root.find("forward"), root.find("bridge"), root.find("ip")
+    forward, bridge = root.find("forward"), root.find("bridge")
+    places = {one.get("family") or "ipv4": f"{one.get('address')}/{_length(one)}" for one in root.iterfind("ip")}
     return Described(
         service="" if ours is None else ours.get("service", ""),
         installation="" if ours is None else ours.get("installation", ""),
         bridge="" if bridge is None else bridge.get("name", ""),
-        gateway="" if place is None else f"{place.get('address')}/{place.get('prefix') or place.get('netmask')}",
+        gateway=places.get("ipv4", ""),
+        gateway6=places.get("ipv6", ""),
         mode="" if forward is None else forward.get("mode", ""),
         dhcp=frozenset(_dhcp_hosts(root.iterfind("ip/dhcp/host"))),
         dns=frozenset(
@@ -145,6 +154,10 @@ def describe(xml: str) -> Described:
         uuid=root.findtext("uuid", ""),
         mac="" if (mac := root.find("mac")) is None else mac.get("address", ""),
     )
+
+
+def _length(place: etree._Element) -> str:
+    return str(place.get("prefix") or place.get("netmask"))
 
 
 def dhcp_host_xml(mac: str, address: str, hostname: str) -> str:

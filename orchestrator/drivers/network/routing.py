@@ -1,4 +1,6 @@
-"""Whether the host routes: switches below /proc/sys/net/ipv4, sysctl's names for them, and how they were before."""
+"""Whether the host routes, by IPv4 and by IPv6: switches below /proc/sys/net, sysctl's names for them, and how they
+were before.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,27 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.model import ServiceNetwork
 
 log = logging.getLogger(__name__)
-_IPV4: Final = Path("/proc/sys/net/ipv4")
-_ALL: Final = _IPV4 / "ip_forward"
-_REDIRECTS: Final = _IPV4 / "conf" / "all" / "accept_redirects"
+_NET: Final = Path("/proc/sys/net")
+_CONF: Final = {4: _NET / "ipv4" / "conf", 6: _NET / "ipv6" / "conf"}
+_ALL: Final = {4: _NET / "ipv4" / "ip_forward", 6: _CONF[6] / "all" / "forwarding"}
+_REDIRECTS: Final = {version: conf / "all" / "accept_redirects" for version, conf in _CONF.items()}
 
 
-def closed(bridge: str) -> tuple[Path, ...]:
-    """The switches that are off; that of a bridge that is not there is none."""
-    return tuple(_closed(bridge))
+def versions(network: ServiceNetwork) -> tuple[int, ...]:
+    """Of IP, by which the host routes for the service."""
+    return (4, 6) if network.subnet6 else (4,)
 
 
-def _closed(bridge: str) -> Iterator[Path]:
-    for switch in (_ALL, _IPV4 / "conf" / bridge / "forwarding"):
+def closed(network: ServiceNetwork) -> tuple[Path, ...]:
+    """The switches that are off of those that the service needs; that of a bridge that is not there is none."""
+    return tuple(one for version in versions(network) for one in _closed(version, network.bridge))
+
+
+def _closed(version: int, bridge: str) -> Iterator[Path]:
+    for switch in (_ALL[version], _CONF[version] / bridge / "forwarding"):
         try:
             if switch.read_text().strip() == "0":
                 yield switch
@@ -32,24 +41,27 @@ def _closed(bridge: str) -> Iterator[Path]:
 
 
 def open_(switch: Path) -> None:
-    """Switches it on; with `ip_forward` the kernel switches all the others on as well."""
+    """Switches it on; with that of all the kernel switches all the others on as well."""
     switch.write_text("1")
 
 
 def name(switch: Path) -> str:
     """What sysctl calls it."""
-    return "net.ipv4." + ".".join(switch.relative_to(_IPV4).parts)
+    return "net." + ".".join(switch.relative_to(_NET).parts)
 
 
 class Before:
     """That the host did not route before it was made to for guests, and for which services it does. Thread-safe.
 
+    By one version of IP.
+
     Kept in a file over restarts of the host as well: libvirt switches routing on with the first network that it
     starts, and often does so before us.
     """
 
-    def __init__(self, record: Path) -> None:
+    def __init__(self, record: Path, version: int = 4) -> None:
         self._record = record
+        self._version = version
         self._lock = threading.Lock()
         self._services: set[str] = set()  # that this process has begun to route for
 
@@ -64,16 +76,17 @@ class Before:
         """
         with self._lock, file_faults(self._record, "see that it can be written"):
             self._services.add(service)
-            if _is_on(_ALL) or self.was_off or any(map(_is_on, (_IPV4 / "conf").glob("*/forwarding"))):
+            conf, switch = _CONF[self._version], _ALL[self._version]
+            if _is_on(switch) or self.was_off or any(map(_is_on, conf.glob("*/forwarding"))):
                 return
             with self._record.open("w") as record:
-                record.write(_REDIRECTS.read_text())
+                record.write(_REDIRECTS[self._version].read_text())
                 record.flush()
                 os.fsync(record.fileno())
         log.info(
             "%s is 0: it is switched on for guests, and what is neither from nor to one is not forwarded, as before; "
             'forwarding = "all" in the configuration lets it pass',
-            name(_ALL),
+            name(switch),
         )
 
     def end(self, service: str, *, others: bool) -> None:
@@ -84,10 +97,11 @@ class Before:
             self._services.discard(service)
             if self.was_off and not others and not self._services:
                 redirects = self._record.read_text()
-                _ALL.write_text("0")
-                _REDIRECTS.write_text("0" if redirects.strip() == "0" else "1")  # The kernel takes them up with it.
+                _ALL[self._version].write_text("0")
+                # The kernel takes them up with it, by IPv4.
+                _REDIRECTS[self._version].write_text("0" if redirects.strip() == "0" else "1")
                 self._record.unlink()
-                log.info("%s is 0 again", name(_ALL))
+                log.info("%s is 0 again", name(_ALL[self._version]))
 
 
 def _is_on(switch: Path) -> bool:

@@ -16,9 +16,21 @@ Bridged frames pass the inet hooks as well where br_netfilter is loaded (bridge-
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
+from orchestrator.drivers.network.conditions import (
+    ESTABLISHED,
+    FROM_GUEST,
+    IN,
+    MARK,
+    OUT,
+    RELATED,
+    RELATED_ICMPV6,
+    card_of_tap,
+)
+from orchestrator.drivers.network.connection_limits import counting, limits
+from orchestrator.drivers.network.tables6 import FORWARD6, GUARD6, INPUT6, IPV6
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import (
     ACCEPT,
@@ -36,7 +48,6 @@ from orchestrator.drivers.tools.nft import (
     masked,
     match,
     meta,
-    oftener,
     over,
     prefix,
     put,
@@ -44,48 +55,30 @@ from orchestrator.drivers.tools.nft import (
     refuse,
     remember,
 )
-from orchestrator.model import BRIDGE_PREFIX, MAC_PREFIX, TAP_PREFIX
+from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX
 
 DENIED: Final = "a network that guests do not reach"
 NO_ROUTER: Final = "neither from nor to a guest"
-FLOWS_MAX: Final = 8192  # connections of a guest; the kernel has room for 262,144 on all but small hosts
-# Each new connection of a guest that has so many costs a walk through all of them; so one that is told no is counted
-# anew only so often. Else it takes a processor, at a tenth of the packets that cost nothing now (measured).
-KNOCKS_PER_S: Final = 50
-FULL_S: Final = 5
 QUESTIONS_MAX: Final = 4  # connections of a guest to its name server, which answers 20 at once by TCP; UDP is free
-CROWDING_S: Final = 180  # for how long a guest that met a limit is known as such, longer than between two audits
 ASKED_S: Final = 180  # The same, of a guest that asked for an address.
 _RAW, _MANGLE, _FILTER, _SRCNAT = -300, -150, 0, 100  # priorities of netfilter hooks, nft(8)
-_IN, _OUT = meta("iifname"), meta("oifname")
-_ESTABLISHED = match({"ct": {"key": "state"}}, ["established"], "in")
 _NEW = match({"ct": {"key": "state"}}, ["new"], "in")
-_RELATED = match({"ct": {"key": "state"}}, ["related"], "in")
-_RELATED_ICMP = (_RELATED, match(meta("l4proto"), "icmp"))
-_RELATED_ICMPV6 = (_RELATED, match(meta("l4proto"), "ipv6-icmp"))
+_RELATED_ICMP = (RELATED, match(meta("l4proto"), "icmp"))
 _SENT_ON_BY_A_VIP = (  # The kernel's own pools: what was asked of a VIP's endpoint reaches a member of it.
     match({"ct": {"key": "status"}}, "dnat", "in"),
     match({"ct": {"key": "ip daddr", "dir": "original"}}, "@vips"),
 )
-_FROM_GUEST = match(_IN, "@bridges")
 _ETHER_TYPE_RAW = raw("ll", 96, 16)  # `ether type` would look behind a VLAN tag
 _VLAN_TAGS = any_of(0x8100, 0x88A8, 0x9100)
 _ANY_TAP, _ANY_BRIDGE = f"{TAP_PREFIX}*", f"{BRIDGE_PREFIX}*"
-_FROM_TAP = match(_IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some kernels are built without it
-_TAP_MAC = both(_IN, field("ether", "saddr"))
-_ADDRESS_OF_TAP = match(both(_IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
+_FROM_TAP = match(IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some kernels are built without it
+_TAP_MAC = both(IN, field("ether", "saddr"))
+_ADDRESS_OF_TAP = match(both(IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
 _TO_DHCP = match(field("udp", "dport"), 67)
-# The client's card as DHCP itself names it (`chaddr`, RFC 2131): dnsmasq goes by that, whoever sends it. nft compares
-# bits at a place with no MAC address; so the first two bytes are ours, and the others are looked up as a mark. Its
-# elements are in both byte orders, because what nft writes into a mark is not the same in all its releases: a MAC of
-# ours has 0 for its third byte, so that no instance's is another's turned round.
-_MARK, _CHADDR = meta("mark"), 64 + 28 * 8
-_CARD_OF_TAP = (
-    match(raw("th", _CHADDR, 16), int(MAC_PREFIX.replace(":", "")[:4], 16)),
-    put(_MARK, raw("th", _CHADDR + 16, 32)),
-    match(both(_IN, _MARK), "@cards"),
-    put(_MARK, 0),
-)
+_CHADDR: Final = 64 + 28 * 8  # the client's card as DHCP itself names it (RFC 2131)
+
+
+_CARD_OF_TAP = card_of_tap(_CHADDR)
 
 
 def _egress(denied: Sequence[str]) -> Chain:
@@ -112,12 +105,12 @@ INET: Final = Table(
         Set(name="datagrams", type=("ipv4_addr", "inet_service")),  # endpoints of udp
         Set(name="vips", type=("ipv4_addr",)),
         Set(name="endpoints6", type=("ipv6_addr", "inet_service")),
+        Set(name="datagrams6", type=("ipv6_addr", "inet_service")),
         Set(name="vips6", type=("ipv6_addr",)),
-        Set(name="flows", type=("ipv4_addr",), filled=True),
-        Set(name="full", type=("ipv4_addr",), filled=True, timeout_s=FULL_S),
-        Set(name="knocks", type=("ipv4_addr",), filled=True, timeout_s=FULL_S),
+        Set(name="subnets6", type=("ipv6_addr",), interval=True),
+        *counting("ipv4_addr", ""),
+        *counting("ipv6_addr", "6"),
         Set(name="questions", type=("ipv4_addr",), filled=True),
-        Set(name="crowding", type=("ipv4_addr",), filled=True, timeout_s=CROWDING_S),
     ),
     chains=(
         Chain(
@@ -125,8 +118,13 @@ INET: Final = Table(
             hook="prerouting",
             priority=_RAW,
             rules=(
-                (match(_IN, "lo"), ACCEPT),
-                (match(_IN, "@bridges", "!="), match(field("ip", "saddr"), "@subnets"), *drop("a DIP from outside")),
+                (match(IN, "lo"), ACCEPT),
+                (match(IN, "@bridges", "!="), match(field("ip", "saddr"), "@subnets"), *drop("a DIP from outside")),
+                (
+                    match(IN, "@bridges", "!="),
+                    match(field("ip6", "saddr"), "@subnets6"),
+                    *drop("a DIP of IPv6 from outside"),
+                ),
             ),
         ),
         # The table of connections is one for the whole host, and dnsmasq has a process for each that asks it by TCP.
@@ -134,29 +132,20 @@ INET: Final = Table(
             name="limits",
             hook="prerouting",
             priority=_MANGLE,
-            rules=((_FROM_GUEST, _NEW, jump("limit")),),
+            rules=((FROM_GUEST, _NEW, jump("limit")),),
         ),
         Chain(
             name="limit",
             rules=(
                 (
-                    match(both(_IN, field("ip", "daddr")), "@gateways"),
+                    match(both(IN, field("ip", "daddr")), "@gateways"),
                     match(field("tcp", "dport"), 53),
                     over(QUESTIONS_MAX, field("ip", "saddr"), "questions"),
                     remember(field("ip", "saddr"), "crowding"),
                     *drop("too many connections of a guest to its name server"),
                 ),
-                (
-                    match(field("ip", "saddr"), "@full"),
-                    oftener(KNOCKS_PER_S, field("ip", "saddr"), "knocks"),
-                    *drop("too many connections of a guest, again"),
-                ),
-                (
-                    over(FLOWS_MAX, field("ip", "saddr"), "flows"),
-                    remember(field("ip", "saddr"), "full"),
-                    remember(field("ip", "saddr"), "crowding"),
-                    *drop("too many connections of a guest"),
-                ),
+                *limits("ip", "", "a guest"),
+                *limits("ip6", "6", "a guest by IPv6"),
             ),
         ),
         # A VIP is an address of the host, on which other programs may listen, or be published by a DNAT: so it is
@@ -166,14 +155,14 @@ INET: Final = Table(
             hook="prerouting",
             priority=_MANGLE,
             rules=(
-                (match(_IN, "lo", "!="), match(field("ip", "daddr"), "@vips"), jump("vip")),
-                (match(_IN, "lo", "!="), match(field("ip6", "daddr"), "@vips6"), jump("vip6")),
+                (match(IN, "lo", "!="), match(field("ip", "daddr"), "@vips"), jump("vip")),
+                (match(IN, "lo", "!="), match(field("ip6", "daddr"), "@vips6"), jump("vip6")),
             ),
         ),
         Chain(
             name="vip",
             rules=(
-                (_ESTABLISHED, ACCEPT),
+                (ESTABLISHED, ACCEPT),
                 (*_RELATED_ICMP, ACCEPT),
                 (match(both(field("ip", "daddr"), field("tcp", "dport")), "@endpoints"), ACCEPT),
                 (match(both(field("ip", "daddr"), field("udp", "dport")), "@datagrams"), ACCEPT),
@@ -184,9 +173,10 @@ INET: Final = Table(
         Chain(  # Neighbours ask an address whether it is there yet, too, and answer it.
             name="vip6",
             rules=(
-                (_ESTABLISHED, ACCEPT),
-                (*_RELATED_ICMPV6, ACCEPT),
+                (ESTABLISHED, ACCEPT),
+                (*RELATED_ICMPV6, ACCEPT),
                 (match(both(field("ip6", "daddr"), field("tcp", "dport")), "@endpoints6"), ACCEPT),
+                (match(both(field("ip6", "daddr"), field("udp", "dport")), "@datagrams6"), ACCEPT),
                 (match(field("icmpv6", "type"), "echo-request"), ACCEPT),
                 (
                     match(field("icmpv6", "type"), any_of("nd-neighbor-solicit", "nd-neighbor-advert")),
@@ -201,15 +191,18 @@ INET: Final = Table(
             hook="forward",
             priority=_FILTER,
             rules=(
-                (match(both(_IN, _OUT), "@same"), ACCEPT),
-                (match(_OUT, "@bridges"), _ESTABLISHED, ACCEPT),
-                (match(_OUT, "@bridges"), *_RELATED_ICMP, ACCEPT),
-                (match(_OUT, "@bridges"), *_SENT_ON_BY_A_VIP, ACCEPT),
-                (match(_OUT, "@bridges"), *drop("a new connection to a DIP")),
-                (_FROM_GUEST, match(meta("nfproto"), "ipv6"), *drop("IPv6 from a guest")),
-                (_FROM_GUEST, jump("egress")),
+                (IPV6, jump("forward6")),
+                (IPV6, ACCEPT),
+                (match(both(IN, OUT), "@same"), ACCEPT),
+                (match(OUT, "@bridges"), ESTABLISHED, ACCEPT),
+                (match(OUT, "@bridges"), *_RELATED_ICMP, ACCEPT),
+                (match(OUT, "@bridges"), *_SENT_ON_BY_A_VIP, ACCEPT),
+                (match(OUT, "@bridges"), *drop("a new connection to a DIP")),
+                (FROM_GUEST, jump("egress")),
             ),
         ),
+        FORWARD6,
+        INPUT6,
         _egress(()),
         Chain(name="refuse", rules=((match(meta("l4proto"), "tcp"), refuse("tcp reset")), (refuse("icmpx"),))),
         Chain(
@@ -217,16 +210,17 @@ INET: Final = Table(
             hook="input",
             priority=_FILTER,
             rules=(
-                (match(_IN, "lo"), ACCEPT),
-                (match(_IN, "@bridges", "!="), match(field("ip", "daddr"), "@subnets"), *drop("a gateway, outside")),
-                (match(_IN, "@bridges", "!="), ACCEPT),
-                (_ESTABLISHED, ACCEPT),
+                (match(IN, "lo"), ACCEPT),
+                (IPV6, jump("input6")),
+                (match(IN, "@bridges", "!="), match(field("ip", "daddr"), "@subnets"), *drop("a gateway, outside")),
+                (match(IN, "@bridges", "!="), ACCEPT),
+                (ESTABLISHED, ACCEPT),
                 (*_RELATED_ICMP, ACCEPT),
                 (match(field("udp", "sport"), 68), match(field("udp", "dport"), 67), ACCEPT),
-                (match(both(_IN, field("ip", "daddr")), "@gateways"), match(field("udp", "dport"), 53), ACCEPT),
-                (match(both(_IN, field("ip", "daddr")), "@gateways"), match(field("tcp", "dport"), 53), ACCEPT),
+                (match(both(IN, field("ip", "daddr")), "@gateways"), match(field("udp", "dport"), 53), ACCEPT),
+                (match(both(IN, field("ip", "daddr")), "@gateways"), match(field("tcp", "dport"), 53), ACCEPT),
                 (
-                    match(both(_IN, field("ip", "daddr")), "@gateways"),
+                    match(both(IN, field("ip", "daddr")), "@gateways"),
                     match(field("icmp", "type"), "echo-request"),
                     ACCEPT,
                 ),
@@ -242,8 +236,8 @@ INET: Final = Table(
             rules=(
                 (
                     match(field("ip", "saddr"), "@subnets"),
-                    match(_OUT, "@bridges", "!="),
-                    match(_OUT, "lo", "!="),
+                    match(OUT, "@bridges", "!="),
+                    match(OUT, "lo", "!="),
                     nft.MASQUERADE,
                 ),
             ),
@@ -259,25 +253,26 @@ _LOOPS: Final = Set(name="loops", type=("ifname", "ifname"), filled=True)
 _OTHERS: Final = Chain(
     name="others",
     rules=(
-        (match(_IN, _ANY_BRIDGE), RETURN),
-        (match(_OUT, _ANY_BRIDGE), RETURN),
-        (remember(both(_IN, _IN), _LOOPS.name),),
-        (match(both(_IN, _OUT), f"@{_LOOPS.name}"), RETURN),
+        (match(IN, _ANY_BRIDGE), RETURN),
+        (match(OUT, _ANY_BRIDGE), RETURN),
+        (remember(both(IN, IN), _LOOPS.name),),
+        (match(both(IN, OUT), f"@{_LOOPS.name}"), RETURN),
         drop(NO_ROUTER),
     ),
 )
 
 
-def inet(denied: Sequence[str], *, routes_for_others: bool = True) -> Table:
+def inet(denied: Sequence[str], *, for_others: Collection[int] = (4, 6)) -> Table:
     """The table `inet` of a host whose guests are refused these networks (CIDR), which do not overlap.
 
-    Unless the host routes for others, it forwards by IPv4 only what comes from guests or goes to them.
+    By the versions of IP that it does not route for others, it forwards only what comes from guests or goes to them.
     """
     chains = {chain.name: chain for chain in (*INET.chains, _egress(denied))}
-    if routes_for_others:
+    closed = [name for version, name in ((4, "forward"), (6, FORWARD6.name)) if version not in for_others]
+    for name in closed:
+        chains[name] = dataclasses.replace(chains[name], rules=(*chains[name].rules, (jump(_OTHERS.name),)))
+    if not closed:
         return dataclasses.replace(INET, chains=tuple(chains.values()))
-    last = (match(meta("nfproto"), "ipv4"), jump(_OTHERS.name))
-    chains["forward"] = dataclasses.replace(chains["forward"], rules=(*chains["forward"].rules, last))
     return dataclasses.replace(INET, sets=(*INET.sets, _LOOPS), chains=(*chains.values(), _OTHERS))
 
 
@@ -288,24 +283,24 @@ def inet(denied: Sequence[str], *, routes_for_others: bool = True) -> Table:
 ANSWERED_S: Final = 180  # as long as conntrack remembers a UDP stream
 _TAP_PORT, _DATAGRAM_PORT = field("tcp", "dport"), field("udp", "dport")
 _BEGINS = match(masked(field("tcp", "flags"), 0x12), 0x02)  # SYN without ACK
-_IS_ASKED = match(both(_MARK, _OUT, _DATAGRAM_PORT), "@datagrams")
+_IS_ASKED = match(both(MARK, OUT, _DATAGRAM_PORT), "@datagrams")
 
 
 def _let(*conditions: nft.Json) -> tuple[nft.Json, ...]:
-    return (*conditions, put(_MARK, 0), ACCEPT)
+    return (*conditions, put(MARK, 0), ACCEPT)
 
 
 _ROLES: Final = Chain(
     name="roles",
     rules=(
         _let(match(meta("protocol"), "ip", "!=")),
-        _let(match(both(_MARK, _OUT), "@peers")),
+        _let(match(both(MARK, OUT), "@peers")),
         _let(match(meta("l4proto"), "icmp")),
         _let(
             match(masked(field("ip", "frag-off"), 0x1FFF), 0, "!=")
         ),  # of a datagram whose first part was let through
         _let(match(masked(field("tcp", "flags"), 0x12), 0x02, "!=")),
-        _let(_BEGINS, match(both(_MARK, _OUT, _TAP_PORT), "@connections")),
+        _let(_BEGINS, match(both(MARK, OUT, _TAP_PORT), "@connections")),
         _let(match(both(field("ip", "saddr"), field("udp", "sport"), field("ip", "daddr")), "@answers")),
         (_IS_ASKED, remember(both(field("ip", "daddr"), _DATAGRAM_PORT, field("ip", "saddr")), "answers")),
         _let(_IS_ASKED),
@@ -320,6 +315,8 @@ BRIDGE: Final = Table(
         Set(name="macs", type=("ifname", "ether_addr")),
         Set(name="cards", type=("ifname", "mark")),
         Set(name="guests", type=("ifname", "ether_addr", "ipv4_addr")),
+        Set(name="ends6", type=("ifname", "mark")),
+        Set(name="guests6", type=("ifname", "ether_addr", "ipv6_addr")),
         Set(name="asking", type=("ether_addr",), filled=True, timeout_s=ASKED_S),
         Set(name="callers", type=("ifname",), gives="mark"),
         Set(name="peers", type=("mark", "ifname")),
@@ -350,25 +347,28 @@ BRIDGE: Final = Table(
             hook="forward",
             priority=_RAW,
             rules=(
-                (match(_IN, _ANY_TAP, "!="), match(_OUT, _ANY_TAP), *drop("a port that is no instance's")),
-                (put(_MARK, given(_IN, "callers")), jump("roles")),
+                (match(IN, _ANY_TAP, "!="), match(OUT, _ANY_TAP), *drop("a port that is no instance's")),
+                (match(meta("protocol"), "ip6"), *drop("IPv6 between guests")),
+                (put(MARK, given(IN, "callers")), jump("roles")),
             ),
         ),
         _ROLES,
+        GUARD6,
         Chain(
             name="guard",
             rules=(
                 (match(_ETHER_TYPE_RAW, _VLAN_TAGS), *drop("a VLAN tag")),
                 (match(_TAP_MAC, "@macs", "!="), *drop("another MAC")),
+                (match(meta("protocol"), "ip6"), jump("guard6")),
                 (
-                    match(both(_IN, field("arp", "saddr ether"), field("arp", "saddr ip")), "@guests"),
+                    match(both(IN, field("arp", "saddr ether"), field("arp", "saddr ip")), "@guests"),
                     match(field("arp", "operation"), any_of("request", "reply")),
                     ACCEPT,
                 ),
                 (  # The probe of RFC 5227: whether somebody else has the address.
                     match(field("arp", "operation"), "request"),
                     match(field("arp", "saddr ip"), "0.0.0.0"),  # noqa: S104 - not a socket's address
-                    match(both(_IN, field("arp", "saddr ether"), field("arp", "daddr ip")), "@guests"),
+                    match(both(IN, field("arp", "saddr ether"), field("arp", "daddr ip")), "@guests"),
                     ACCEPT,
                 ),
                 (match(meta("protocol"), "arp"), *drop("ARP for another address")),

@@ -47,6 +47,11 @@ class Layout:
         return self.state / "vmrole.db"
 
     @property
+    def routing6(self) -> Path:
+        """As `routing`, by IPv6."""
+        return self.state / "ip6_forward"
+
+    @property
     def routing(self) -> Path:
         """The file that is there while the host routes for guests alone."""
         return self.state / "ip_forward"

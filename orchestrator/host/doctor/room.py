@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.network.tables import FLOWS_MAX
+from orchestrator.drivers.network.connection_limits import FLOWS_MAX
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageRejected
 from orchestrator.host.config import Config

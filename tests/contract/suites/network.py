@@ -14,15 +14,18 @@ from tests.world.instances import instance_of
 
 Leads = Callable[[Service, str], set[str]]
 POOL = "10.90.0.0/16"
+POOL6 = "fd90:1:2::/48"
 
 
 def make_service(
-    name: str, vip: str, instances: int, others: Sequence[Service] = ()
+    name: str, vip: str, instances: int, others: Sequence[Service] = (), *, ipv6: bool = False
 ) -> tuple[Service, list[Instance]]:
     """A service of one role `web` with port 80 of the VIP, as the API would record it."""
     end = Endpoint(name="http", port=80, target=8080)
     role = Role(name="web", image="micro", image_sha256="0" * 64, os=Os.LINUX, instances=instances, endpoints=(end,))
     network = addressing.allocate_network(name, POOL, [one.network for one in others])
+    if ipv6:
+        network = addressing.with_ipv6(network, POOL6, [one.network for one in others])
     service = Service(spec=ServiceSpec(name=name, vip=vip, roles=(role,)), network=network)
     made: list[Instance] = []
     for index in range(instances):
