@@ -267,8 +267,8 @@ def _host(
         contextlib.ExitStack() as stack,
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
-        kept = {4: layout.routing, 6: layout.routing6} if settings.forwarding == "auto" else {}
-        before = {version: routing.Before(record, version) for version, record in kept.items()}
+        marks = {4: layout.routing, 6: layout.routing6} if settings.forwarding == "auto" else {}
+        before = {version: routing.Before(record, version) for version, record in marks.items()}
         network = HostNetwork(machines.connection, clock, installation, denied, before, layout.names)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         vips = VipAddresses(settings.vip_interface, clock)
