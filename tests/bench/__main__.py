@@ -13,8 +13,8 @@ from pathlib import Path
 
 import vmrole_images
 
-from orchestrator.model import InstanceName
-from tests.bench import answers, growth, paths
+from orchestrator.model import Carrier, InstanceName
+from tests.bench import answers, growth, lost, paths
 from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
@@ -22,15 +22,13 @@ from tests.bench.hung_agents import HUNG, delays_ms
 from tests.bench.mended import mended_s, network_mended_s
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
-from tests.lab.harness.load import Load
 from tests.lab.harness.role import VMROLE, RoleDaemon
 
 OUT = enter.REPOSITORY / "build" / "bench.json"
 VIP = "203.0.113.10"
-REQUESTS_MIN = 5000  # fewer would say little about none lost
 AT_LEAST = {
     "answers_per_s",
-    "lost_requests_sent",
+    *(f"lost_{by}_sent_{carrier}" for by in ("requests", "by_swaps") for carrier in Carrier),
     "nft_data_path",
     "haproxy_tcp_path",
 }  # whose limit is the least that it may be
@@ -43,25 +41,8 @@ roles:
     image: micro
     instances: {instances}
     size: {{vcpus: 1, memory: 128 MiB}}
-    drain: {drain}
     endpoints:
       http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
-    answers:
-      userData: |
-        #!/bin/sh
-        mkdir -p /etc/vmrole/start.d
-        cat > /etc/vmrole/start.d/slow <<'START'
-        #!/bin/sh
-        mkdir -p /run/vmrole/www/cgi-bin
-        cat > /run/vmrole/www/cgi-bin/slow <<'CGI'
-        #!/bin/sh
-        printf 'Content-Type: text/plain\\r\\nContent-Length: 12\\r\\n\\r\\nbegin\\n'
-        sleep 0.5
-        printf 'ended\\n'
-        CGI
-        chmod 755 /run/vmrole/www/cgi-bin/slow
-        START
-        chmod 755 /etc/vmrole/start.d/slow
 """
 
 
@@ -74,9 +55,9 @@ class Bench:
         self.image = image
         self.place = place
 
-    def apply(self, instances: int, *, name: str = "bench", drain: str = "30 s") -> None:
+    def apply(self, instances: int, *, name: str = "bench") -> None:
         """Deploys a service of micro instances and waits until all serve."""
-        text = SERVICE.format(name=name, vip=VIP, instances=instances, drain=drain)
+        text = SERVICE.format(name=name, vip=VIP, instances=instances)
         self.daemon.run("apply", "-f", "-", "--wait", text=text)
 
     def delete(self, name: str = "bench") -> None:
@@ -200,39 +181,12 @@ class Bench:
         return "ratio", 5.0, ratios
 
     def lost_requests(self) -> dict[str, Samples]:
-        """A rolling reimage of three under constant load loses nothing; with the drain switched off it loses some."""
-        self.apply(3)
-        kept = self._rolling("/", requests=REQUESTS_MIN)
-        self.delete()
-        self.apply(3, drain="30 s")
-        slow = self._rolling("/cgi-bin/slow", rate_rps=20.0)
-        self.delete()
-        self.apply(3, drain="0 s")
-        cut = self._rolling("/cgi-bin/slow", rate_rps=20.0)
-        self.delete()
-        for account in (kept, slow, cut):
-            print(f"  ok {account['ok']}, failed {account['failed']} {account['reasons']}", flush=True)
-        return {
-            "lost_requests": ("requests", 0.0, [number(kept["failed"])]),
-            "lost_requests_sent": ("requests", float(REQUESTS_MIN), [number(kept["ok"]) + number(kept["failed"])]),
-            "lost_slow_requests": ("requests", 0.0, [number(slow["failed"])]),
-            "lost_slow_requests_without_drain": ("requests", None, [number(cut["failed"])]),
-        }
+        """See lost."""
+        return lost.lost_requests(self.lab, self.daemon, self.place, VIP)
 
-    def _rolling(self, path: str, rate_rps: float = 120.0, requests: int = 0) -> dict[str, object]:
-        """The account of a load during a rolling reimage, or during as many of them as `requests` take."""
-        until = time.monotonic() + 1.02 * requests / rate_rps
-        with Load(self.lab.client, f"http://{VIP}{path}", rate_rps, self.place / "load.json") as load:
-            self.daemon.run("reimage", "bench", "--wait")
-            while time.monotonic() < until:
-                self.daemon.run("reimage", "bench", "--wait")
-            return load.account()
-
-
-def number(value: object) -> float:
-    """A count of an account."""
-    assert isinstance(value, int)
-    return float(value)
+    def lost_by_swaps(self) -> dict[str, Samples]:
+        """See lost."""
+        return lost.lost_by_swaps(self.lab, self.daemon)
 
 
 def timed(do: Callable[[], object]) -> float:
@@ -273,6 +227,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     several = {
         "idle": bench.idle,
         "lost_requests": bench.lost_requests,
+        "lost_by_swaps": bench.lost_by_swaps,
         "hung_agents": bench.hung_agents,
         **paths.MEASURES,
     }
@@ -295,7 +250,7 @@ def report(found: dict[str, Samples]) -> bool:
     for name, (unit, limit, samples) in found.items():
         median = statistics.median(samples)
         within = limit is None or (median >= limit if name in AT_LEAST else median <= limit)
-        if name == "lost_slow_requests_without_drain":
+        if name.startswith(lost.CONTROLS):
             within = median > 0  # A test that cannot fail proves nothing.
         good &= within
         told = "" if limit is None else f"{limit:g}"
