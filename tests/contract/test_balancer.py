@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -71,6 +71,15 @@ class TestFake(BalancerContract):
         world.machines[InstanceName("web-0.blog")] = world.machines[ONE]  # Of another service, at that address.
         return LivingBalancer(world)
 
+    @pytest.fixture
+    def send(self, balancer: LivingBalancer) -> Callable[[], None]:
+        """What a member carries is counted from its joining on."""
+
+        def sent() -> None:
+            balancer.living.carry(ZERO, POOL, 100)
+
+        return sent
+
     def test_a_new_member_is_believed_before_it_is_known(self, balancer: LivingBalancer) -> None:
         """As with HAProxy: one that cannot be reached counts as up until its first check, and only until then."""
         balancer.shape([HTTP])
@@ -91,6 +100,11 @@ class TestHaproxy(BalancerContract):
     def balancer(self, haproxy: HaproxyBalancer) -> Balancer:
         """The real one."""
         return haproxy
+
+    @pytest.fixture
+    def send(self) -> Callable[[], None]:
+        """Over a connection of its own."""
+        return lambda: _answered(ask())
 
     def test_traffic_reaches_members_and_nobody_else(self, haproxy: HaproxyBalancer) -> None:
         """503 while the pool is empty, then both members in turn."""
@@ -248,6 +262,10 @@ class TestHaproxy(BalancerContract):
         assert pid is not None
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
         assert not list(haproxy.process.config.parent.iterdir())
+
+
+def _answered(answer: tuple[int, str]) -> None:
+    assert answer[0] == 200
 
 
 def ask_kept(connection: http.client.HTTPConnection) -> tuple[int, str]:

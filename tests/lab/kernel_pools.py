@@ -24,7 +24,7 @@ from orchestrator.model import (
     TcpProbe,
 )
 from tests.contract.suites.balancer import ONE, ZERO
-from tests.lab.harness.places import CLIENT_NAMESPACE
+from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE
 from tests.lab.stand_in import in_namespace, members_behind
 
 VIP: Final = "203.0.113.20"
@@ -159,3 +159,44 @@ def says(talk: socket.socket, word: str = "x") -> str:
         return talk.recv(100).decode()
     except OSError:
         return ""
+
+
+@pytest.fixture
+def second_client() -> Iterator[str]:
+    """Another address in the client's namespace."""
+    address = "203.0.113.99"
+    CLIENT.run(["ip", "address", "add", f"{address}/24", "dev", "up0"])
+    yield address
+    CLIENT.run(["ip", "address", "del", f"{address}/24", "dev", "up0"])
+
+
+def ask(space: str = CLIENT_NAMESPACE, source: str = "") -> str:
+    """Who answers a new TCP connection, and whom it sees; "refused" when nobody does."""
+    try:
+        with connect(space, source=source) as talk:
+            name, client, _ = says(talk).split(" ")
+            return f"{name} {client}"
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "silence"
+
+
+def ask_udp(space: str = CLIENT_NAMESPACE, talk: socket.socket | None = None) -> str:
+    """As `ask`, by a datagram of a new socket."""
+
+    def make() -> socket.socket:
+        fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        fresh.settimeout(5)
+        fresh.connect((VIP, 53))
+        return fresh
+
+    asked = talk or in_namespace(space, make)
+    try:
+        asked.send(b"x")
+        return asked.recv(100).decode().rpartition(" ")[0]
+    except ConnectionRefusedError:
+        return "refused"
+    finally:
+        if talk is None:
+            asked.close()

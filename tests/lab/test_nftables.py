@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.balancer import conntrack, nft_pools
+from orchestrator.drivers.balancer import conntrack, nft_pools, nft_words
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
@@ -42,7 +42,7 @@ from tests.contract.suites.balancer import ADDRESSES, ONE, ZERO, BalancerContrac
 from tests.contract.suites.exchange import NEW, OLD, ExchangeContract, Pair, Talk
 from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
-from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
+from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.kernel_pools import (
     DIPS,
     DNS,
@@ -54,19 +54,23 @@ from tests.lab.kernel_pools import (
     WITHIN_S,
     Begin,
     Serving,
+    ask,
+    ask_udp,
     begin,
     connect,
     member,
     members,
     says,
+    second_client,
     wire,
     woken,
 )
 from tests.lab.stand_in import LAN, LAN_ADDRESS, StandIn, in_namespace, private_network, reaches
+from tests.world.balancing import ask as http_ask
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 
-__all__ = ["begin", "members", "wire", "woken"]  # fixtures
+__all__ = ["begin", "members", "second_client", "wire", "woken"]  # fixtures
 
 
 class TestNftables(BalancerContract):
@@ -82,6 +86,15 @@ class TestNftables(BalancerContract):
         ):
             yield balancer
             balancer.shape([])
+
+    @pytest.fixture
+    def send(self) -> Callable[[], None]:
+        """From the host itself, as its members are."""
+
+        def sent() -> None:
+            assert http_ask()[0] == 200
+
+        return sent
 
 
 class TestLimits(LimitsContract):
@@ -102,50 +115,9 @@ class TestLimits(LimitsContract):
             )
 
 
-@pytest.fixture
-def second_client() -> Iterator[str]:
-    """Another address in the client's namespace."""
-    address = "203.0.113.99"
-    CLIENT.run(["ip", "address", "add", f"{address}/24", "dev", "up0"])
-    yield address
-    CLIENT.run(["ip", "address", "del", f"{address}/24", "dev", "up0"])
-
-
 def opened(balancer: NftablesBalancer, pool: PoolName) -> dict[InstanceName, int]:
     """How many connections each member of a pool has open."""
     return {name: one.open for name, one in balancer.traffic([pool])[pool].members.items()}
-
-
-def ask(space: str = CLIENT_NAMESPACE, source: str = "") -> str:
-    """Who answers a new TCP connection, and whom it sees; "refused" when nobody does."""
-    try:
-        with connect(space, source=source) as talk:
-            name, client, _ = says(talk).split(" ")
-            return f"{name} {client}"
-    except ConnectionRefusedError:
-        return "refused"
-    except TimeoutError:
-        return "silence"
-
-
-def ask_udp(space: str = CLIENT_NAMESPACE, talk: socket.socket | None = None) -> str:
-    """As `ask`, by a datagram of a new socket."""
-
-    def make() -> socket.socket:
-        fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        fresh.settimeout(5)
-        fresh.connect((VIP, 53))
-        return fresh
-
-    asked = talk or in_namespace(space, make)
-    try:
-        asked.send(b"x")
-        return asked.recv(100).decode().rpartition(" ")[0]
-    except ConnectionRefusedError:
-        return "refused"
-    finally:
-        if talk is None:
-            asked.close()
 
 
 BOTH = {f"web-0 {CLIENT_ADDRESS}", f"web-1 {CLIENT_ADDRESS}"}
@@ -404,7 +376,7 @@ def gets_in(port: int) -> bool:
 
 def passed(words: str) -> int:
     """How many packets rules with these words have counted."""
-    rules = HOST.run(["nft", "list", "table", "ip", nft_pools.TABLE]).stdout.splitlines()
+    rules = HOST.run(["nft", "list", "table", "ip", nft_words.TABLE]).stdout.splitlines()
     counts = [rule.partition("counter packets ")[2] for rule in rules if words in rule]
     return sum(int(count.split()[0]) for count in counts if count)
 
@@ -420,9 +392,9 @@ def elements() -> str:
     "harm",
     [
         "flush ruleset",
-        f"flush chain ip {nft_pools.TABLE} dispatch",
-        f"flush map ip {nft_pools.TABLE} pools",
-        f"insert rule ip {nft_pools.TABLE} dispatch return",
+        f"flush chain ip {nft_words.TABLE} dispatch",
+        f"flush map ip {nft_words.TABLE} pools",
+        f"insert rule ip {nft_words.TABLE} dispatch return",
     ],
 )
 def test_a_table_that_somebody_took_away_or_changed_is_laid_again(begin: Begin, harm: str) -> None:
@@ -459,14 +431,14 @@ def test_a_change_sends_what_changes_and_lists_nothing(wire: None, tmp_path: Pat
             assert max(map(len, sent)) < whole / 2
             assert max(map(len, sent)) - min(map(len, sent)) <= 16
             assert table.is_known()
-            laid = HOST.run(["nft", "list", "table", "ip", nft_pools.TABLE]).stdout
+            laid = HOST.run(["nft", "list", "table", "ip", nft_words.TABLE]).stdout
             assert laid.count("dnat to") == 100
             assert "numgen inc mod 100 vmap" in laid
             sent.clear()
             table.lay([TCP, UDP], known[1:], known)
             assert len(sent) == 1
             assert len(sent[0]) < whole / 2
-            HOST.run(["nft", "delete", "element", "ip", nft_pools.TABLE, "pools", "{ 203.0.113.20 . tcp . 80 }"])
+            HOST.run(["nft", "delete", "element", "ip", nft_words.TABLE, "pools", "{ 203.0.113.20 . tcp . 80 }"])
             assert not table.is_known()
             table.lay([TCP, UDP], known[1:], known)
             assert len(sent[1]) > len(sent[0]) * 10
@@ -569,7 +541,7 @@ def test_nothing_of_it_is_left(begin: Begin) -> None:
     balancer.shape([TCP])
     balancer.join(member(ZERO, POOL))
     balancer.shape([])
-    assert nft_pools.TABLE not in HOST.run(["nft", "list", "tables"]).stdout
+    assert nft_words.TABLE not in HOST.run(["nft", "list", "tables"]).stdout
 
 
 @pytest.mark.usefixtures("members")

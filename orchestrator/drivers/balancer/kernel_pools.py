@@ -12,19 +12,23 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
-from orchestrator.drivers.balancer import nft_pools
-from orchestrator.drivers.balancer.nft_pools import SERVED, TABLE, Names, Place, Pools
+from orchestrator.drivers.balancer import nft_counts, nft_pools
+from orchestrator.drivers.balancer.nft_counts import Counts
+from orchestrator.drivers.balancer.nft_pools import Names, Place, Pools
+from orchestrator.drivers.balancer.nft_words import TABLE
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libnftables import Nftables
 from orchestrator.drivers.tools.ruleset_watch import Touches
 from orchestrator.errors import CommandFailed
-from orchestrator.model import Frontend
+from orchestrator.model import Frontend, Member
 
 log = logging.getLogger(__name__)
 
 
 class KernelPools:
-    """Lays the table. `with` listens to who touches it; without, all is laid each time. Not thread-safe."""
+    """Lays the table. `with` listens to who touches it; without, all is laid each time. Not thread-safe, but for
+    `counts`.
+    """
 
     def __init__(self, apply: Callable[[str], object] | None = None) -> None:
         """`apply` runs one transaction."""
@@ -84,6 +88,16 @@ class KernelPools:
         """It holds what was laid, unless somebody else was at it as well."""
         self._laid = wanted if self._touches.count() == 1 else None
 
+    def counts(self, frontends: Sequence[Frontend], members: Collection[Member]) -> Counts:
+        """What these have carried since the table was laid whole last. What has gone meanwhile, or has
+        not come yet, leaves all that it was asked about with unknown.
+        """
+        heard = []
+        for name, question in nft_counts.questions(frontends, members):
+            with contextlib.suppress(CommandFailed):
+                heard.append((name, self._library.ask(question)))
+        return Counts.heard(heard)
+
     def remove(self) -> None:
         """Takes the table away."""
         self._laid = None
@@ -96,7 +110,7 @@ def names() -> Names:
     chains, sets, maps = (
         frozenset(item[kind]["name"] for item in listed if kind in item) for kind in ("chain", "set", "map")
     )
-    return Names(chains, sets - {SERVED}, maps)
+    return Names(chains, sets - nft_counts.SETS.keys(), maps)
 
 
 def _list() -> list[dict[str, dict[str, Any]]]:

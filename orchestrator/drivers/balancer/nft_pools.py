@@ -24,22 +24,29 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from orchestrator.errors import Permanent
+from orchestrator.drivers.balancer import nft_counts
+from orchestrator.drivers.balancer.nft_words import (
+    ADDRESSES_KNOWN,
+    AT,
+    KEY,
+    PLACE,
+    address_of,
+    elements_of,
+    port_of,
+    protocol_of,
+)
 from orchestrator.model import Frontend, Mode, PoolName
 
-TABLE: Final = "vmrole_pools"
-_AT: Final = f"ip {TABLE}"
-SERVED, LEADS, NEIGHBOURS = "served", "pools", "neighbours"  # a set, and maps that are always there
+LEADS, NEIGHBOURS = "pools", "neighbours"  # maps that are always there
 CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers, or whose connections are counted
 # By TCP, from one address to an endpoint that says no number. The kernel has room for 262,144 of all, and looks at
 # each that it counts when another is begun, though not more often than once a tick: for so many, for a millisecond.
 CLIENT_CONNECTIONS: Final = 4_096
 KNOCKS_PER_S: Final = 50  # for so many of those who are beyond a limit, it is looked whether there is room again
 _FULL_S: Final = 5  # Whoever has been quiet for so long is counted as if he had never met the limit.
-_BEFORE_FILTERS, _DSTNAT, _BEFORE_SRCNAT = -10, -100, 99
+_DSTNAT, _BEFORE_SRCNAT = -100, 99
 _SUBNET: Final = ipaddress.IPv4Network("0.0.0.0/24")  # as large as a service's network
 _NUMBERS: Final = 65_536  # by which a pool's members are told apart
-_ADDRESSES_KNOWN: Final = 16_384  # which need not be taken apart again
 
 _T = TypeVar("_T")
 
@@ -97,7 +104,6 @@ def pools(
     for one in takers:
         by_pool.setdefault(one.pool, []).append(one)
     for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
-        made.elements[SERVED] |= dict.fromkeys(_elements(frontend, frontend.ports), "")
         limits = _limits(frontend)
         for limit in limits:
             made.sets |= limit.sets()
@@ -105,6 +111,7 @@ def pools(
         if places:
             made.add(frontend, limits, places)
     made.chains |= _FIXED
+    made.elements |= nft_counts.elements(frontends, [(one.pool, one.address) for one in known])
     for subnet in {_subnet(one.address) for one in known}:
         # A member that reaches its own service would be answered by its neighbour directly, and from another address.
         chain = f"n{_digest(str(subnet))}"
@@ -121,7 +128,7 @@ class _Made:
         self.chains: dict[str, tuple[str, ...]] = {}
         self.sets: dict[str, str] = {}
         self.maps: dict[str, str] = dict(_MAPS)
-        self.elements: dict[str, dict[str, str]] = {SERVED: {}, LEADS: {}, NEIGHBOURS: {}}
+        self.elements: dict[str, dict[str, str]] = {LEADS: {}, NEIGHBOURS: {}}
         self.numbered: dict[str, tuple[str, ...]] = {}
         self.slots: dict[str, tuple[str, ...]] = {}
 
@@ -138,7 +145,7 @@ class _Made:
         self.chains[f"p{pool}"] = (*rules, f"goto d{pool}")
         self._deal(frontend, pool, places)
         ports = [frontend.port + one.index for one in places] if frontend.each else frontend.ports
-        self.elements[LEADS] |= dict.fromkeys(_elements(frontend, ports), f"goto p{pool}")
+        self.elements[LEADS] |= dict.fromkeys(elements_of(frontend, ports), f"goto p{pool}")
 
     def _remember(self, chain: str, places: Sequence[Place], time_s: int) -> None:
         """A member puts his clients into a set of his own. Each is asked for in a chain of its own, which another
@@ -158,8 +165,8 @@ class _Made:
         """To one after the other; to whose port it is, where each has its own."""
         dealt, members = f"{'e' if frontend.each else 'v'}{pool}", [_name("m", one) for one in places]
         if frontend.each:
-            by, kind = f"{_protocol(frontend)} dport", "type inet_service : verdict;"
-            numbers = {str(_port(frontend.port + one.index)): _name("m", one) for one in places}
+            by, kind = f"{protocol_of(frontend)} dport", "type inet_service : verdict;"
+            numbers = {str(port_of(frontend.port + one.index)): _name("m", one) for one in places}
         else:
             order = self.numbered[dealt] = _closed(_kept(self._before.numbered.get(dealt, ()), members))
             by, kind = f"numgen inc mod {len(order)}", f"typeof numgen inc mod {_NUMBERS} : verdict;"
@@ -192,13 +199,13 @@ def _closed(order: Sequence[str]) -> tuple[str, ...]:
 
 def _led(frontend: Frontend, place: Place) -> str:
     """To the member. What the kernel is not told to change of a port it leaves as it is."""
-    to, first = f"meta l4proto {_protocol(frontend)} dnat to {_address(place.address)}", _port(place.port)
+    to, first = f"meta l4proto {protocol_of(frontend)} dnat to {address_of(place.address)}", port_of(place.port)
     if frontend.each or frontend.range is None:
         return f"{to}:{first}"
     if first == frontend.port:
         return to
-    moved = ", ".join(f"{_port(port)} : {_port(first + port - frontend.port)}" for port in frontend.range)
-    return f"{to} : {_protocol(frontend)} dport map {{ {moved} }}"
+    moved = ", ".join(f"{port_of(port)} : {port_of(first + port - frontend.port)}" for port in frontend.range)
+    return f"{to} : {protocol_of(frontend)} dport map {{ {moved} }}"
 
 
 def _allowed(networks: Collection[str]) -> list[str]:
@@ -260,21 +267,16 @@ _HOOKS: Final = {
     "prerouting": f"type nat hook prerouting priority {_DSTNAT};",
     "output": f"type nat hook output priority {_DSTNAT};",
     "postrouting": f"type nat hook postrouting priority {_BEFORE_SRCNAT};",
-    "input": f"type filter hook input priority {_BEFORE_FILTERS};",
+    **nft_counts.HOOKS,
 }
-_PLACE: Final = "ip daddr . meta l4proto . th dport"
-_KEY: Final = "type ipv4_addr . inet_proto . inet_service"
-_MAPS: Final = {LEADS: f"{_KEY} : verdict;", NEIGHBOURS: "type ipv4_addr : verdict;"}
+_MAPS: Final = {LEADS: f"{KEY} : verdict;", NEIGHBOURS: "type ipv4_addr : verdict;"}
 _FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     "prerouting": ("jump dispatch",),
     "output": ("jump dispatch",),
     # A packet in the middle of a connection that nobody knows begins none.
-    "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{_PLACE} vmap @{LEADS}"),
+    "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{PLACE} vmap @{LEADS}"),
     "postrouting": (f"ct status dnat ip saddr & {_SUBNET.netmask} vmap @{NEIGHBOURS}",),
-    "input": (
-        f"meta l4proto tcp {_PLACE} @{SERVED} reject with tcp reset",
-        f"{_PLACE} @{SERVED} reject with icmp type port-unreachable",
-    ),
+    **nft_counts.CHAINS,
 }
 
 
@@ -282,13 +284,13 @@ def transaction(wanted: Pools, now: Names) -> str:
     """Makes the table what is wanted, all at once, from whatever it holds; what affinity remembers of members that
     stay is kept.
     """
-    filled = [f"flush map {_AT} {name}" for name in sorted({*now.maps, *wanted.maps})]
+    filled = [f"flush map {AT} {name}" for name in sorted({*now.maps, *wanted.maps})]
     rules = {chain: rules for chain, rules in wanted.chains.items() if rules}
     return _text(
-        [f"add table {_AT}", f"add set {_AT} {SERVED} {{ {_KEY}; }}"],
-        _sets(wanted.maps, wanted.sets),
-        [f"flush set {_AT} {SERVED}", *filled],
-        [f"flush chain {_AT} {chain}" for chain in sorted(now.chains)],
+        [f"add table {AT}"],
+        _sets(wanted.maps, {**nft_counts.SETS, **wanted.sets}),
+        [*(f"flush set {AT} {name}" for name in nft_counts.SETS), *filled],
+        [f"flush chain {AT} {chain}" for chain in sorted(now.chains)],
         _gone(now, wanted.names),
         _chains(wanted.chains),
         _rules(rules),
@@ -313,9 +315,9 @@ def change(before: Pools, wanted: Pools) -> str:
         stale[name] = {key: "" for key, to in then.items() if now.get(key) != to}
     return _text(
         _sets(_fresh(wanted.maps, before.maps), _fresh(wanted.sets, before.sets)),
-        [f"flush map {_AT} {name}" for name in sorted(before.maps.keys() - wanted.maps.keys())],
+        [f"flush map {AT} {name}" for name in sorted(before.maps.keys() - wanted.maps.keys())],
         _filled(stale, "delete"),
-        [f"flush chain {_AT} {chain}" for chain in sorted(gone | other.keys())],
+        [f"flush chain {AT} {chain}" for chain in sorted(gone | other.keys())],
         _gone(was, wanted.names),
         _chains(_fresh(wanted.chains, before.chains)),
         _rules(longer | other),
@@ -333,28 +335,28 @@ def _text(*parts: Iterable[str]) -> str:
 
 def _sets(maps: Mapping[str, str], sets: Mapping[str, str]) -> list[str]:
     return [
-        *(f"add map {_AT} {name} {{ {kind} }}" for name, kind in sorted(maps.items())),
-        *(f"add set {_AT} {name} {{ {kind} }}" for name, kind in sorted(sets.items())),
+        *(f"add map {AT} {name} {{ {kind} }}" for name, kind in sorted(maps.items())),
+        *(f"add set {AT} {name} {{ {kind} }}" for name, kind in sorted(sets.items())),
     ]
 
 
 def _gone(now: Names, wanted: Names) -> list[str]:
     kinds = (("chain", now.chains - wanted.chains), ("map", now.maps - wanted.maps), ("set", now.sets - wanted.sets))
-    return [f"delete {kind} {_AT} {name}" for kind, names in kinds for name in sorted(names)]
+    return [f"delete {kind} {AT} {name}" for kind, names in kinds for name in sorted(names)]
 
 
 def _chains(names: Iterable[str]) -> list[str]:
     hooks = {name: f" {{ {_HOOKS[name]} }}" if name in _HOOKS else "" for name in names}
-    return [f"add chain {_AT} {name}{hook}" for name, hook in sorted(hooks.items())]
+    return [f"add chain {AT} {name}{hook}" for name, hook in sorted(hooks.items())]
 
 
 def _rules(chains: Mapping[str, Sequence[str]]) -> list[str]:
-    return [f"add rule {_AT} {chain} {rule}" for chain, rules in sorted(chains.items()) for rule in rules]
+    return [f"add rule {AT} {chain} {rule}" for chain, rules in sorted(chains.items()) for rule in rules]
 
 
 def _filled(elements: Mapping[str, Mapping[str, str]], verb: str = "add") -> list[str]:
     return [
-        f"{verb} element {_AT} {name} {{ {', '.join(f'{key} : {to}' if to else key for key, to in some.items())} }}"
+        f"{verb} element {AT} {name} {{ {', '.join(f'{key} : {to}' if to else key for key, to in some.items())} }}"
         for name, some in sorted(elements.items())
         if some
     ]
@@ -362,32 +364,10 @@ def _filled(elements: Mapping[str, Mapping[str, str]], verb: str = "add") -> lis
 
 def removal() -> str:
     """Takes the table away, if there is one."""
-    return f"add table {_AT}\ndelete table {_AT}\n"
+    return f"add table {AT}\ndelete table {AT}\n"
 
 
-def _elements(frontend: Frontend, ports: Iterable[int]) -> list[str]:
-    if not frontend.vip:
-        return []
-    place = f"{ipaddress.IPv4Address(frontend.vip)} . {_protocol(frontend)}"
-    return [f"{place} . {_port(port)}" for port in ports]
-
-
-def _protocol(frontend: Frontend) -> str:
-    return "udp" if frontend.mode is Mode.UDP else "tcp"
-
-
-def _port(port: int) -> int:
-    if not 1 <= port <= 65535:
-        raise Permanent(f"{port} is not a port")
-    return port
-
-
-@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
-def _address(text: str) -> str:
-    return str(ipaddress.IPv4Address(text))
-
-
-@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
+@functools.lru_cache(maxsize=ADDRESSES_KNOWN)
 def _subnet(address: str) -> ipaddress.IPv4Network:
     return ipaddress.IPv4Network(f"{address}/{_SUBNET.prefixlen}", strict=False)
 

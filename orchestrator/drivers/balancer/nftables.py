@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self, cast
 
-from orchestrator.drivers.balancer import conntrack, nft_pools, places
+from orchestrator.drivers.balancer import conntrack, nft_words, places
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.kernel_pools import KernelPools
 from orchestrator.drivers.balancer.nft_pools import Place
@@ -35,7 +35,6 @@ from orchestrator.model import (
     Probed,
     Seat,
     Standing,
-    Traffic,
     place_of,
 )
 from orchestrator.ports import Clock
@@ -99,7 +98,7 @@ class NftablesBalancer:
         except WorldError as error:  # Guests can be looked after without it, and the watch goes on trying.
             log.warning("%s", error)
         self._stack.enter_context(self._prober)
-        self._stack.enter_context(ruleset_watch(nft_pools.TABLE, lambda _: self._suspect.set(), whole=True))
+        self._stack.enter_context(ruleset_watch(nft_words.TABLE, lambda _: self._suspect.set(), whole=True))
         self._stack.enter_context(
             watching("nftables", self.revive, self._let_members_reach_themselves, clock=self._clock, join_s=STOP_S)
         )
@@ -219,10 +218,22 @@ class NftablesBalancer:
         return None if member is None else self._seat(shape, member, self._open_connections())
 
     def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
-        """See ports.Balancer. The kernel's table knows what is open."""
-        shape, wanted = self.desired.shape, set(pools)
-        counted = self._open_connections()
-        return {one.pool: _carried(one, shape, counted) for one in shape.frontends if one.pool in wanted}
+        """See ports.Balancer. Conntrack knows what is open, the table what there was."""
+        shape, asked = self.desired.shape, set(pools)
+        ends = [one for one in shape.frontends if one.pool in asked]
+        members = [one for one in shape.members.values() if not asked.isdisjoint(pool for pool, _ in one.pools)]
+        counts, counted = self.table.counts(ends, members), self._open_connections()
+        return {
+            end.pool: counts.carried(
+                end,
+                {
+                    InstanceName(one.name): (one.address, counted.by_pool.get((end.pool, one.address), 0))
+                    for one in members
+                    if any(pool == end.pool for pool, _ in one.pools)
+                },
+            )
+            for end in ends
+        }
 
     def probed(self, pools: Collection[PoolName]) -> Mapping[PoolName, Mapping[InstanceName, Sequence[Probed]]]:
         """See ports.Balancer."""
@@ -379,13 +390,3 @@ def _bridges_are_filtered() -> bool:
         return _FILTERED.read_text().strip() == "1"
     except OSError:
         return False
-
-
-def _carried(frontend: Frontend, shape: Shape, counted: _Open) -> Carried:
-    return Carried.by(
-        {
-            InstanceName(name): Traffic(open=counted.by_pool.get((frontend.pool, member.address), 0))
-            for name, member in shape.members.items()
-            if any(pool == frontend.pool for pool, _ in member.pools)
-        }
-    )

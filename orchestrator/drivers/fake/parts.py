@@ -195,6 +195,8 @@ class FakeBalancer:
         self._world.meet("balancer")
         self._world.seats_taken.pop(name, None)
         self._world.told_unwell.discard(name)
+        for key in [key for key in self._world.bytes if key[0] == name]:
+            del self._world.bytes[key]
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""
@@ -236,7 +238,7 @@ class FakeBalancer:
         served = {end.pool for end in world.frontends} & set(pools)
         return {
             pool: Carried.by(
-                {name: world.traffic_of(name) for name, at in world.seats_taken.items() if pool in at.pools}
+                {name: world.traffic_of(name, pool) for name, at in world.seats_taken.items() if pool in at.pools}
             )
             for pool in served
         }

@@ -124,6 +124,7 @@ class World:
         self.connections: dict[InstanceName, int] = {}
         self.doors: dict[InstanceName, frozenset[PoolName]] = {}  # that lead to it
         self.traffic: dict[InstanceName, Traffic] = {}  # what each has carried; of others nothing is counted
+        self.bytes: dict[tuple[InstanceName, PoolName], int] = {}  # that each has carried in a pool, either way
         self.frontends: tuple[Frontend, ...] = ()
         self.called: dict[str, dict[str, frozenset[str]]] = {}  # service -> role -> DIPs
         self.networks: dict[str, frozenset[InstanceName]] = {}
@@ -231,9 +232,18 @@ class World:
         running = machine is not None and machine.power is Power.RUNNING
         return running and (name in self.unplugged or not self.machines[name].has_port)
 
-    def traffic_of(self, name: InstanceName) -> Traffic:
-        """What a member carries in each of its pools."""
-        return dataclasses.replace(self.traffic.get(name, Traffic(open=0)), open=self.connections.get(name, 0))
+    def carry(self, name: InstanceName, pool: PoolName, size_bytes: int) -> None:
+        """A client's request and its answer."""
+        self.bytes[name, pool] = self.bytes.get((name, pool), 0) + size_bytes
+
+    def traffic_of(self, name: InstanceName, pool: PoolName) -> Traffic:
+        """What a member carries in one of its pools; but for bytes, in each the same."""
+        known = self.traffic.get(name, Traffic(open=0))
+        size = self.bytes.get((name, pool))
+        received, sent = (known.received_bytes, known.sent_bytes) if size is None else (size, size)
+        return dataclasses.replace(
+            known, open=self.connections.get(name, 0), received_bytes=received, sent_bytes=sent
+        )
 
     def is_reachable(self, name: InstanceName) -> bool:
         """Whether a check of the balancer passes."""

@@ -34,18 +34,32 @@ class Nftables:
             return
         self._library.nft_ctx_new.restype = ctypes.c_void_p
         self._library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+        self._library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
 
     def apply(self, text: str) -> None:
         """All of it or, with CommandFailed, nothing."""
         with self._lock:
             if self._library is None:
                 run(_ARGV, stdin=text)
-                return
-            if self._context is None:
-                self._context = self._made(self._library)
-            if self._library.nft_run_cmd_from_buffer(self._context, text.encode()) != 0:
-                said = self._library.nft_ctx_get_error_buffer(self._context) or b""
-                raise CommandFailed(_ARGV, 1, said.decode(errors="replace"))
+            else:
+                self._run(self._library, text)
+
+    def ask(self, question: str) -> str:
+        """What is answered to one command; CommandFailed where what it asks about is not there."""
+        with self._lock:
+            if self._library is None:
+                return run(["nft", question])
+            context = self._run(self._library, question)
+            answer: bytes | None = self._library.nft_ctx_get_output_buffer(context)
+            return (answer or b"").decode(errors="replace")
+
+    def _run(self, library: ctypes.CDLL, text: str) -> ctypes.c_void_p:
+        if self._context is None:
+            self._context = self._made(library)
+        if library.nft_run_cmd_from_buffer(self._context, text.encode()) != 0:
+            said = library.nft_ctx_get_error_buffer(self._context) or b""
+            raise CommandFailed(_ARGV, 1, said.decode(errors="replace"))
+        return self._context
 
     def close(self) -> None:
         """Gives back what it has kept; it may be used again."""

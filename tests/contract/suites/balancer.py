@@ -1,7 +1,10 @@
-"""What every Balancer keeps, the fake and HAProxy alike. The module under test gives the fixture `balancer`."""
+"""What every Balancer keeps, the fake and HAProxy alike. The module under test gives the fixtures `balancer` and
+`send`, a request from a client to the endpoint HTTP that is answered.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.errors import Busy
@@ -57,6 +60,13 @@ def _has_seats(balancer: Balancer, names: set[InstanceName]) -> None:
     """Busy while others have one."""
     if (seats := set(balancer.seats())) != names:
         raise Busy(f"{sorted(seats)} have seats")
+
+
+def carries(balancer: Balancer, pool: PoolName) -> dict[InstanceName, int]:
+    """Bytes that each member has received and sent; 0 as long as one way has had none."""
+    carried = balancer.traffic([pool])[pool]
+    bytes_of = {name: (one.received_bytes or 0, one.sent_bytes or 0) for name, one in carried.members.items()}
+    return {name: sum(both) if all(both) else 0 for name, both in bytes_of.items()}
 
 
 class BalancerContract:
@@ -147,6 +157,21 @@ class BalancerContract:
         [carried] = balancer.traffic([POOL, PoolName("shop.web.none")]).values()
         assert set(carried.members) == {ONE}
         assert {(one.open, one.begun or 0) for one in (carried.whole, carried.members[ONE])} == {(0, 0)}
+
+    def test_bytes_are_counted_of_who_has_carried_them(self, balancer: Balancer, send: Callable[[], None]) -> None:
+        """Both ways, while it stays, whoever else comes; who has left takes what was his along."""
+        balancer.shape([HTTP, ADMIN])
+        balancer.join(member(ZERO, POOL, OTHER_POOL))
+        send()
+        until(lambda: carries(balancer, POOL)[ZERO] > 0, 30.0)
+        before = carries(balancer, POOL)[ZERO]
+        balancer.join(member(ONE, OTHER_POOL))
+        send()
+        until(lambda: carries(balancer, POOL)[ZERO] > before, 30.0)
+        assert carries(balancer, OTHER_POOL) == {ZERO: 0, ONE: 0}
+        patiently(lambda: balancer.leave(ZERO))
+        balancer.join(member(ZERO, POOL, OTHER_POOL))
+        assert carries(balancer, POOL) == {ZERO: 0}
 
     def test_health_takes_no_draining_member_back(self, balancer: Balancer) -> None:
         """In whichever order both are told; who is taken back while he is unwell waits until he is well."""

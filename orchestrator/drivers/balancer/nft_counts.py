@@ -1,0 +1,130 @@
+"""What the kernel counts of its pools: bytes to and from each member, and what was refused at each place. Pure.
+
+Elements of sets count, one for a member behind an endpoint, and each place of clients: so what a member has carried
+stays while others come and go, and who asks names the elements that he wants to hear of, and no others are listed.
+
+A member is known by the port of the VIP that clients have asked for, at whatever VIP: what is open goes on to be
+counted when that has become another's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from orchestrator.drivers.balancer.nft_words import AT, KEY, PLACE, address_of, elements_of, port_of, protocol_of
+from orchestrator.model import Carried, Frontend, InstanceName, Member, Traffic, total
+
+REFUSED: Final = "refused"  # places: nobody there takes what reaches the host itself
+_TO, _FROM = "received", "sent"
+_RANGES: Final = "_ranges"  # where an endpoint has several ports
+_LINE: Final = re.compile(r"([0-9.]+ \. [a-z]+ \. [0-9-]+) counter packets ([0-9]+) bytes ([0-9]+)")
+_ASKED_AT_ONCE: Final = 500  # elements
+_AFTER_DSTNAT: Final = -99
+
+SETS: Final[Mapping[str, str]] = {
+    REFUSED: f"{KEY}; counter;",
+    **dict.fromkeys((_TO, _FROM), f"{KEY}; counter;"),
+    **{f"{name}{_RANGES}": f"{KEY}; flags interval; counter;" for name in (_TO, _FROM)},
+}
+HOOKS: Final[Mapping[str, str]] = {
+    "arriving": f"type filter hook prerouting priority {_AFTER_DSTNAT};",
+    "begun_here": f"type filter hook output priority {_AFTER_DSTNAT};",
+    "input": "type filter hook input priority -10;",
+}
+
+
+def _counted(name: str, member: str) -> tuple[str, ...]:
+    key = f"ip {member} . meta l4proto . ct original proto-dst"
+    return f"{key} @{name} return", f"{key} @{name}{_RANGES}"
+
+
+CHAINS: Final[Mapping[str, tuple[str, ...]]] = {
+    "arriving": (
+        f"ct status dnat ct direction original goto {_TO}",
+        f"ct status dnat ct direction reply goto {_FROM}",
+    ),
+    "begun_here": (f"ct status dnat ct direction original goto {_TO}",),  # by the host itself
+    _TO: _counted(_TO, "daddr"),
+    _FROM: _counted(_FROM, "saddr"),
+    "input": (
+        f"meta l4proto tcp {PLACE} @{REFUSED} reject with tcp reset",
+        f"{PLACE} @{REFUSED} reject with icmp type port-unreachable",
+    ),
+}
+
+
+def elements(frontends: Sequence[Frontend], members: Collection[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """What counts, by its set: all places, and members of those endpoints, by pool and address."""
+    ends = {str(frontend.pool): frontend for frontend in frontends}
+    counting: dict[str, dict[str, str]] = {name: {} for name in SETS}
+    for frontend in frontends:
+        counting[REFUSED] |= dict.fromkeys(elements_of(frontend, frontend.ports), "")
+    for pool, address in members:
+        if pool in ends and not ends[pool].each:
+            for name in (_TO, _FROM):
+                counting[_set(name, ends[pool])][_element(ends[pool], address)] = ""
+    return counting
+
+
+def _set(name: str, frontend: Frontend) -> str:
+    return name if frontend.range is None else f"{name}{_RANGES}"
+
+
+def _element(frontend: Frontend, address: str) -> str:
+    first, last = frontend.port, frontend.range.last if frontend.range is not None else frontend.port
+    ports = f"{port_of(first)}" if first == last else f"{first}-{port_of(last)}"
+    return f"{address_of(address)} . {protocol_of(frontend)} . {ports}"
+
+
+def questions(frontends: Sequence[Frontend], members: Collection[Member]) -> Iterator[tuple[str, str]]:
+    """What to ask nftables for what these endpoints and their members have carried: the set, and the command."""
+    counting = elements(frontends, [(pool, member.address) for member in members for pool, _ in member.pools])
+    for name, keys in counting.items():
+        asked = list(keys)
+        for begin in range(0, len(asked), _ASKED_AT_ONCE):
+            some = ", ".join(asked[begin : begin + _ASKED_AT_ONCE])
+            yield name, f"get element {AT} {name} {{ {some} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Packets and bytes by set and element; of what was not there when it was asked for nothing is known."""
+
+    by_set: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def heard(cls, answers: Iterable[tuple[str, str]]) -> Counts:
+        """Of what nftables has answered, by the name of the set that it was asked about."""
+        by_set: dict[str, dict[str, tuple[int, int]]] = {}
+        for name, answer in answers:
+            counted = by_set.setdefault(name, {})
+            counted |= {element: (int(packets), int(sizes)) for element, packets, sizes in _LINE.findall(answer)}
+        return cls(by_set)
+
+    def carried(self, frontend: Frontend, open_at: Mapping[InstanceName, tuple[str, int]]) -> Carried:
+        """Of one endpoint: `open_at` are its members' addresses, and how many connections each has open.
+
+        Whoever was refused has met no member. A packet without an answer was one connection that was not begun.
+        """
+        members = {
+            name: Traffic(
+                open=connections,
+                received_bytes=self._bytes(_TO, frontend, address),
+                sent_bytes=self._bytes(_FROM, frontend, address),
+            )
+            for name, (address, connections) in open_at.items()
+        }
+        places = [self._of(REFUSED, place) for place in elements_of(frontend, frontend.ports)]
+        known = [packets for packets, _ in (one for one in places if one is not None)]
+        refusals = sum(known) if len(known) == len(places) else None
+        return Carried(whole=replace(total(members.values()), refusals=refusals), members=members)
+
+    def _bytes(self, name: str, frontend: Frontend, address: str) -> int | None:
+        counted = self._of(_set(name, frontend), _element(frontend, address))
+        return None if counted is None else counted[1]
+
+    def _of(self, name: str, element: str) -> tuple[int, int] | None:
+        return self.by_set.get(name, {}).get(element)
