@@ -36,6 +36,7 @@ from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.control.upgrade import upgrade
+from orchestrator.drivers.balancer.command_checks import CommandChecks
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
@@ -262,7 +263,8 @@ def _host(
         event_loop_thread() as loop,
         virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring, clock, kept, sources) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring, clock, secrets=secrets.of) as haproxy,
-        NftablesBalancer(layout.run / "pools", bell.ring, clock) as nftables,
+        CommandChecks(machines.probes, clock) as commands,
+        NftablesBalancer(layout.run / "pools", bell.ring, clock, commands=commands) as nftables,
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
@@ -284,7 +286,9 @@ def _host(
                 clock=clock,
             ),
             front=Front(
-                balancer=stack.enter_context(PerEndpoint(haproxy, nftables, clock)), doors=nftables, vips=vips
+                balancer=stack.enter_context(PerEndpoint(haproxy, nftables, clock, commands=commands)),
+                doors=nftables,
+                vips=vips,
             ),
         )
 

@@ -102,6 +102,15 @@ class Command(TypedDict):
     description: str
     restart: AnswersRestart
 
+class CommandProbe(TypedDict):
+    port: int | None
+    interval_s: float | None
+    timeout_s: float | None
+    rise: int | None
+    fall: int | None
+    initial_delay_s: float | None
+    command: list[str]
+
 class CommandView(TypedDict):
     id: str
     ended: bool
@@ -148,7 +157,7 @@ class Endpoint(TypedDict):
     target: int
     range: Ports | None
     mode: Mode
-    probe: TcpProbe | HttpProbe | None
+    probe: TcpProbe | HttpProbe | CommandProbe | None
     timeout_s: float | None
     max_connections: int | None
     max_connections_per_client: int | None
@@ -583,6 +592,7 @@ class ServiceNetwork(TypedDict):
     bridge: str
     subnet: str
     gateway: str
+    subnet6: str
 
 class ServiceView(TypedDict):
     name: str

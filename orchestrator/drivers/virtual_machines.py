@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from orchestrator.drivers.evidence import Evidence, Source, Transcript
 from orchestrator.drivers.guest.agent_inside import AgentInside
+from orchestrator.drivers.guest.agent_probes import AgentProbes
 from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.last_words import LastWords
@@ -31,6 +32,7 @@ class VirtualMachines:
     hypervisor: LibvirtHypervisor
     guest: LibvirtGuest
     inside: AgentInside
+    probes: AgentProbes
     evidence: Evidence
 
 
@@ -88,6 +90,7 @@ def _opened(
             hypervisor=LibvirtHypervisor(connection, channel, monitors, evidence, layout, machine, guest.forget),
             guest=guest,
             inside=AgentInside(channel),
+            probes=AgentProbes(channel),
             evidence=evidence,
         )
     finally:

@@ -60,6 +60,8 @@ PROBE_TIMEOUT_S: Final = 2.0
 PROBE_RISE: Final = 1
 PROBE_FALL: Final = 2
 PROBE_STATUS: Final = "200-399"
+COMMAND_INTERVAL_S: Final = 10.0
+COMMAND_TIMEOUT_S: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,23 @@ class HttpProbe(_Probe):
         return any(int(first) <= status <= int(last or first) for first, _, last in ranges)
 
 
-Probe = TcpProbe | HttpProbe
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CommandProbe(_Probe):
+    """Passes when `command` (argv), which the agent runs inside the guest, exits 0. It has no port."""
+
+    command: tuple[str, ...]
+
+    def interval(self) -> float:
+        """See _Probe: a process of the guest's costs more than a connection."""
+        return self.interval_s or max(COMMAND_INTERVAL_S, self.timeout_s or 0.0)
+
+    def timeout(self) -> float:
+        """See _Probe."""
+        return self.timeout_s or min(COMMAND_TIMEOUT_S, self.interval_s or COMMAND_TIMEOUT_S)
+
+
+Probe = TcpProbe | HttpProbe  # asked from the host
+EndpointProbe = Probe | CommandProbe  # Who asks the guest for its own word will find a place here.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,7 +152,7 @@ class Endpoint:
     target: int  # that of the first; the others follow
     range: Ports | None = None  # of the VIP; None: one port
     mode: Mode = Mode.TCP
-    probe: Probe | None = None
+    probe: EndpointProbe | None = None
     timeout_s: float | None = None  # how long either side may be silent; None: 60 s for http, an hour for tcp
     max_connections: int | None = None  # at a time; None: a share of what the host's memory is good for
     max_connections_per_client: int | None = None  # from one address; None: half of the endpoint's

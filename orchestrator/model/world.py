@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from orchestrator.model.naming import InstanceName, PoolName
-from orchestrator.model.template import Carrier, Mode, Ports, Probe
+from orchestrator.model.template import Carrier, EndpointProbe, Mode, Ports
 from orchestrator.model.tls import Certificate
 
 
@@ -194,7 +194,7 @@ class Traffic:
     begun: int | None = None  # those that were begun; a member's are all that were tried with it
     received_bytes: int | None = None  # from clients
     sent_bytes: int | None = None
-    refusals: int | None = None  # answers 400 to 499: mostly the client's doing
+    refusals: int | None = None  # answers 400 to 499, mostly the client's doing; of nftables who was let in by nobody
     errors: int | None = None  # answers 500 to 599, connections that could not be made, answers that broke off
 
 
@@ -248,7 +248,7 @@ class Frontend:
     vip: str  # "": nobody listens, and members are asked how they are as ever
     port: int
     mode: Mode
-    probe: Probe | None
+    probe: EndpointProbe | None
     timeout_s: float | None = None  # see Endpoint, also for the next two
     connections_max: int | None = None
     client_connections_max: int | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 from typing import Any, Final
 
-from orchestrator.model import Carrier, Endpoint, HttpProbe, Mode, Ports, Probe, TcpProbe
+from orchestrator.model import Carrier, CommandProbe, Endpoint, EndpointProbe, HttpProbe, Mode, Ports, Probe, TcpProbe
 from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults
 from orchestrator.servicefile.fields import (
     PORT_LAST,
+    argv,
     boolean,
     choice,
     duration_s,
@@ -57,7 +58,7 @@ def read_input_endpoint(reader: Reader, name: str, node: object, at: str) -> End
     node = reader.keys(node, at, known)
     outside, several = read_ports(reader, node, at)
     mode = reader.take(node, at, "protocol", choice(Mode), Mode.TCP)
-    probe = read_probe(reader, node, at, TIMES)
+    probe = _probe(reader, node, at)
     most = reader.take(node, at, "maxConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
     of_a_client = reader.take(node, at, "maxConnectionsPerClient", integer(1, ENDPOINT_CONNECTIONS_MOST), None)
     if most is not None and of_a_client is not None and of_a_client > most:
@@ -106,6 +107,19 @@ def _target(reader: Reader, node: Map, at: str, outside: int, several: Ports | N
         told = f"of {several.number} ports from {first} on the last is beyond {PORT_LAST}"
         reader.fault(f"{at}.target", told, f"{PORT_LAST - several.number + 1} or less")
     return first
+
+
+def _probe(reader: Reader, node: Map, at: str) -> EndpointProbe | None:
+    """How a member's health is asked, by a command as well; faults are noted."""
+    said = node.get("probe")
+    if not isinstance(said, Map) or "command" not in said:
+        return read_probe(reader, node, at, (*TIMES, "command"))
+    at = f"{at}.probe"
+    probe = reader.keys(said, at, ("command", "path", "port", "status", *TIMES))
+    for key in ("path", "port", "status"):
+        if key in probe:
+            reader.fault(f"{at}.{key}", "a command that runs in the guest has none", f"drop {key} or command")
+    return CommandProbe(command=reader.take(probe, at, "command", argv, ()), **_times(reader, probe, at))
 
 
 def read_probe(reader: Reader, node: Map, at: str, times: tuple[str, ...] = ()) -> Probe | None:

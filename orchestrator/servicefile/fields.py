@@ -182,6 +182,15 @@ def words(node: object) -> Answer[tuple[str, ...]]:
     return tuple(str(one) for one in node)
 
 
+@shaped(type="array", items={"type": "string", "minLength": 1}, minItems=1)
+def argv(node: object) -> Answer[tuple[str, ...]]:
+    """A program and its arguments."""
+    said = words(node)
+    if isinstance(said, Problem) or not said:
+        return Problem(f"{_shown(node)} is no command", hint="write [program, argument]")
+    return said
+
+
 def networks(most: int) -> Callable[[object], Answer[tuple[str, ...]]]:
     """Networks as CIDR; an address is a network of its own."""
 

@@ -13,7 +13,18 @@ from vmrole_unattend.errors import AnswersInvalid
 from vmrole_unattend.secret import SecretRef
 
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.model import AnswerFormat, Certificate, Endpoint, Image, Os, Ready, Role, ServiceSpec, Setup
+from orchestrator.model import (
+    AnswerFormat,
+    Certificate,
+    CommandProbe,
+    Endpoint,
+    Image,
+    Os,
+    Ready,
+    Role,
+    ServiceSpec,
+    Setup,
+)
 from orchestrator.servicefile.answers import NONE, Given, WhoseAnswers, complete, computer_faults, read_answers
 from orchestrator.servicefile.draft import ROLE_KEYS, SETUP_KEYS, Draft, RoleDraft
 from orchestrator.servicefile.endpoints import read_probe
@@ -238,6 +249,10 @@ def _ready(reader: Reader, node: Map, at: str, endpoints: tuple[Endpoint, ...], 
     agent: bool = reader.take(ready, at, "agent", boolean, True)
     if not agent:
         _without_agent(reader, node, ready, at, image)
+        for end in endpoints:
+            if isinstance(end.probe, CommandProbe):
+                key = f"{at.removesuffix('.ready')}.endpoints.{end.name}.probe.command"
+                reader.fault(key, "needs the agent that ready.agent: false rules out", "drop one of the two")
     probe = read_probe(reader, ready, at)
     if probe is not None and probe.port is None:
         if not endpoints:

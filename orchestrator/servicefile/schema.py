@@ -39,6 +39,7 @@ _UNATTEND = f"""\
 _SAMPLES = (
     (Os.LINUX, AnswerFormat.NOCLOUD, _HEAD + _PARTS),
     (Os.LINUX, AnswerFormat.NOCLOUD, _HEAD + "    answers: {userData: {secret: a}}\n"),
+    (Os.LINUX, AnswerFormat.NOCLOUD, _HEAD + f"    endpoints: {{{_MEMBER}: {{port: 1, probe: {{command: [a]}}}}}}\n"),
     (Os.LINUX, AnswerFormat.NOCLOUD, _HEAD + f"    endpoints: {{{_MEMBER}: {{type: instance}}}}\n"),
     (Os.LINUX, AnswerFormat.NOCLOUD, _HEAD + f"    endpoints: {{{_MEMBER}: {{type: internal}}}}\n"),
     (Os.WINDOWS, AnswerFormat.CONFIG_DRIVE, _HEAD),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.model import (
+    CommandProbe,
     Identity,
     Instance,
     Mode,
@@ -87,7 +88,9 @@ def _passes(instance: Instance, host: Machine) -> bool:
     ends = instance.goal.role.endpoints
     if any(end.mode is Mode.UDP or (end.proxy_protocol and not (end.probe and end.probe.port)) for end in ends):
         return False
-    probes = [(end.probe or TcpProbe(), end.target) for end in ends]
+    if any(isinstance(end.probe, CommandProbe) for end in ends):  # Its agent is asked, by whoever looks after pools.
+        return False
+    probes = [(probe or TcpProbe(), end.target) for end in ends if not isinstance(probe := end.probe, CommandProbe)]
     return all(not host.guest.probe(instance, probe, probe.port or target) for probe, target in probes)
 
 

@@ -38,6 +38,10 @@ class Thinks:
         """See the class."""
         return dict.fromkeys(self.targets, self.health_of_all)
 
+    def has_checked(self, key: Hashable) -> bool:
+        """See the class."""
+        return key in self.targets and self.health_of_all.checked
+
     def results(self) -> dict[Hashable, tuple[Probed, ...]]:
         """None: nobody is asked."""
         return {}

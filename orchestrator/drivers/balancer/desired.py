@@ -18,7 +18,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from orchestrator.drivers.tools.file_errors import file_faults
-from orchestrator.model import Frontend, InstanceName, Member, Mode, PoolName
+from orchestrator.model import CommandProbe, Frontend, InstanceName, Member, Mode, PoolName
 
 log = logging.getLogger(__name__)
 WRITABLE: Final = "the balancer's directory must be writable for the daemon"
@@ -38,6 +38,11 @@ class Shape:
     def pools(self) -> frozenset[PoolName]:
         """Those that some endpoint has."""
         return frozenset(frontend.pool for frontend in self.frontends)
+
+    @functools.cached_property
+    def commanded(self) -> frozenset[PoolName]:
+        """Of whose members a command in the guest says how they are."""
+        return frozenset(one.pool for one in self.frontends if isinstance(one.probe, CommandProbe))
 
     @functools.cached_property
     def by_way(self) -> Mapping[tuple[str, int, bool], Frontend]:

@@ -21,11 +21,13 @@ from orchestrator.model import (
     PROBE_INTERVAL_S,
     PROBE_RISE,
     PROBE_STATUS,
+    CommandProbe,
     Frontend,
     HttpProbe,
     Member,
     Mode,
     PoolName,
+    Probe,
     TcpProbe,
 )
 
@@ -292,8 +294,8 @@ def _backend(frontend: Frontend) -> list[str]:
     if frontend.timeout_s is not None:
         lines.append(f"    timeout server {_ms(frontend.timeout_s)}")
         lines.append(f"    timeout tunnel {_ms(frontend.timeout_s)}")
-    if frontend.probe is not None:
-        lines.append(f"    timeout check {_ms(frontend.probe.timeout())}")
+    if (own := own_probe(frontend)) is not None:
+        lines.append(f"    timeout check {_ms(own.timeout())}")
     if isinstance(frontend.probe, HttpProbe):
         if not _PATH.fullmatch(frontend.probe.path):
             raise Permanent(f"{frontend.probe.path[:80]!r} cannot be probed")
@@ -331,13 +333,18 @@ def _affinity(frontend: Frontend) -> list[str]:
     ]
 
 
+def own_probe(frontend: Frontend) -> Probe | None:
+    """What HAProxy asks itself: where a command in the guest decides, besides, whether the port is open, as usual."""
+    return None if isinstance(frontend.probe, CommandProbe) else frontend.probe
+
+
 def _usual_interval_s(members: int) -> float:
     return min(CHECK_EVERY_MOST_S, max(PROBE_INTERVAL_S, members / MEMBERS_EACH_SECOND))
 
 
 def server_options(frontend: Frontend, members: int, member: Member) -> str:
     """How a member of this endpoint is checked, one of so many, and known again."""
-    probe = frontend.probe or TcpProbe()
+    probe = own_probe(frontend) or TcpProbe()
     every_s = probe.interval() if probe.interval_s or probe.timeout_s else _usual_interval_s(members)
     options = SERVER_OPTIONS.format(
         every=_ms(every_s),

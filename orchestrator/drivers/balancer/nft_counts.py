@@ -31,22 +31,24 @@ SETS: Final[Mapping[str, str]] = {
 }
 HOOKS: Final[Mapping[str, str]] = {
     "arriving": f"type filter hook prerouting priority {_AFTER_DSTNAT};",
-    "begun_here": f"type filter hook output priority {_AFTER_DSTNAT};",
+    "sent_here": f"type filter hook output priority {_AFTER_DSTNAT};",
     "input": "type filter hook input priority -10;",
 }
 
 
 def _counted(name: str, member: str) -> tuple[str, ...]:
-    key = f"ip {member} . meta l4proto . ct original proto-dst"
+    # nft has to be told of the protocol before it knows what a connection's port is.
+    key = f"meta l4proto {{ tcp, udp }} ip {member} . meta l4proto . ct original proto-dst"
     return f"{key} @{name} return", f"{key} @{name}{_RANGES}"
 
 
+_EITHER_WAY: Final = (
+    f"ct status dnat ct direction original goto {_TO}",
+    f"ct status dnat ct direction reply goto {_FROM}",
+)
 CHAINS: Final[Mapping[str, tuple[str, ...]]] = {
-    "arriving": (
-        f"ct status dnat ct direction original goto {_TO}",
-        f"ct status dnat ct direction reply goto {_FROM}",
-    ),
-    "begun_here": (f"ct status dnat ct direction original goto {_TO}",),  # by the host itself
+    "arriving": ('iif "lo" return', *_EITHER_WAY),
+    "sent_here": _EITHER_WAY,  # by the host: it is a client, and may be a member
     _TO: _counted(_TO, "daddr"),
     _FROM: _counted(_FROM, "saddr"),
     "input": (

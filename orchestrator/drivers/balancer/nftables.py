@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self, cast
 
 from orchestrator.drivers.balancer import conntrack, nft_words, places
+from orchestrator.drivers.balancer.command_checks import CommandChecks
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.kernel_pools import KernelPools
 from orchestrator.drivers.balancer.nft_pools import Place
@@ -72,8 +73,9 @@ class NftablesBalancer:
         *,
         desired: Callable[[Path], Desired] = Desired,
         apply: Callable[[str], object] | None = None,
+        commands: CommandChecks | None = None,
     ) -> None:
-        """`place` is a directory of its own under the run directory; `apply` runs one transaction."""
+        """`place` is a directory of its own under the run directory; `apply` runs one transaction; see Prober."""
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.desired = desired(place / "pools.json")
         self._wake = wake
@@ -81,7 +83,7 @@ class NftablesBalancer:
         self.table = KernelPools(apply)
         self._connections = conntrack.Ear()
         self._lock = threading.RLock()
-        self._prober = Prober(self._heard, clock)
+        self._prober = Prober(self._heard, clock, commands)
         self._targets = Targets()
         self._refused: dict[PoolName, str] = {}
         self._suspect = threading.Event()  # whether the table, or who is well, may have changed

@@ -11,6 +11,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, Self
 
+from orchestrator.drivers.balancer.command_checks import CommandChecks
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
@@ -30,6 +31,9 @@ class Asking(Protocol):
 
     def watch(self, targets: Mapping[Hashable, Target], *, spared_s: float = 0.0) -> None:
         """Exactly these are asked from now on."""
+
+    def has_checked(self, key: Hashable) -> bool:
+        """Whether it has been asked, and has answered."""
 
     def healths(self) -> Mapping[Hashable, Health]:
         """What is thought of them."""
@@ -55,21 +59,28 @@ class PerEndpoint:
     """See ports.Balancer. `with` asks HAProxy's members; at its end, what was thought of them last stays."""
 
     def __init__(
-        self, haproxy: HaproxyBalancer, nftables: NftablesBalancer, clock: Clock, prober: Asking | None = None
+        self,
+        haproxy: HaproxyBalancer,
+        nftables: NftablesBalancer,
+        clock: Clock,
+        prober: Asking | None = None,
+        *,
+        commands: CommandChecks | None = None,
     ) -> None:
-        """`prober`: who asks instead of one of its own."""
+        """`prober`: who asks instead of one of its own; `commands`: see Prober."""
         self._haproxy = haproxy
         self._nftables = nftables
         self._clock = clock
         self._stack = contextlib.ExitStack()
         self._prober = prober
+        self._commands = commands
         self._targets = Targets()
         self._asked = Shape()  # whose members the prober asks
         self._parted: tuple[tuple[Frontend, ...], Mapping[Carrier, Sequence[Frontend]]] | None = None  # as of last
 
     def __enter__(self) -> Self:
         if self._prober is None:  # A change is acted on with the next look: whom a check wakes has nothing to do.
-            self._prober = self._stack.enter_context(Prober(lambda _: None, self._clock))
+            self._prober = self._stack.enter_context(Prober(lambda _: None, self._clock, self._commands))
         self._stack.enter_context(
             watching("health", lambda: None, self.heed_health, clock=self._clock, join_s=_STOP_S)
         )
@@ -175,7 +186,8 @@ class PerEndpoint:
     @_balancers()
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""
-        haproxys, kernels = self._haproxy.seats(), self._nftables.seats()
+        haproxys = {name: self._known(name, seat) for name, seat in self._haproxy.seats().items()}
+        kernels = self._nftables.seats()
         if not kernels:
             return haproxys
         return {
@@ -187,12 +199,22 @@ class PerEndpoint:
     @_balancers()
     def glance(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
-        return _together(self._haproxy.glance(name), self._nftables.glance(name))
+        seat = self._haproxy.glance(name)
+        return _together(seat and self._known(name, seat), self._nftables.glance(name))
 
     @_balancers()
     def seat(self, name: InstanceName) -> Seat | None:
         """See ports.Balancer."""
-        return _together(self._haproxy.seat(name), self._nftables.seat(name))
+        seat = self._haproxy.seat(name)
+        return _together(seat and self._known(name, seat), self._nftables.seat(name))
+
+    def _known(self, name: InstanceName, seat: Seat) -> Seat:
+        """HAProxy has seen that a port is open: where a command decides, that has to have been asked as well."""
+        commanded = self._haproxy.desired.shape.commanded
+        if not commanded or self._prober is None:
+            return seat
+        asked = all(self._prober.has_checked((pool, name)) for pool in seat.pools if pool in commanded)
+        return replace(seat, checked=seat.checked and asked)
 
     @_balancers()
     def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:

@@ -1,4 +1,5 @@
-"""Whether members are well: one thread that asks each of them, by TCP or HTTP, and says when the answer has changed.
+"""Whether members are well: one thread that asks each of them, by TCP or HTTP, or has their agents asked, and says
+when the answer has changed.
 
 A check ends by a reset, so that the kernel does not remember it for two minutes. The member is hostile: of its answer
 a few bytes are read, within the time of the check.
@@ -21,6 +22,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.drivers.balancer.command_checks import Again, Answer, CommandChecks
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.tools.patience import Event
 from orchestrator.model import (
@@ -29,13 +31,14 @@ from orchestrator.model import (
     PROBE_RISE,
     PROBE_TIMEOUT_S,
     PROBES_KEPT,
+    CommandProbe,
+    EndpointProbe,
     Frontend,
     HttpProbe,
     InstanceName,
     Member,
     Mode,
     PoolName,
-    Probe,
     Probed,
     TcpProbe,
 )
@@ -63,7 +66,7 @@ class Pace:
     initial_delay_s: float = 0.0  # before the first
 
 
-def pace_of(probe: Probe | None) -> Pace:
+def pace_of(probe: EndpointProbe | None) -> Pace:
     """As the service file says, or as usual."""
     probe = probe or TcpProbe()
     return Pace(
@@ -81,8 +84,9 @@ class Target:
 
     address: str
     port: int
-    probe: Probe | None
+    probe: EndpointProbe | None
     pace: Pace = Pace()
+    name: InstanceName | None = None  # whose agent is asked, where that is asked
     proxied: bool = False  # whether it waits for PROXY before anything else
 
 
@@ -123,6 +127,7 @@ class Targets:
                 port=port,
                 probe=frontend.probe,
                 pace=pace,
+                name=member.name,
                 proxied=frontend.probed_by_proxy,
             )
             for frontend, pace, port in asked
@@ -177,9 +182,11 @@ class _Check:
 class Prober:
     """See the module. `hear` is called on the prober's thread when a member's health changes."""
 
-    def __init__(self, hear: Callable[[Hashable], None], clock: Clock) -> None:
+    def __init__(self, hear: Callable[[Hashable], None], clock: Clock, commands: CommandChecks | None = None) -> None:
+        """`commands` has agents asked; without, a member that is to be asked so is not known to be well."""
         self._hear = hear
         self._clock = clock
+        self._commands = commands
         self._lock = threading.Lock()
         self._watched: dict[Hashable, _Watched] = {}
         self._due: list[tuple[float, int, Hashable, _Watched]] = []
@@ -210,8 +217,10 @@ class Prober:
                 key: self._watched.pop(key)
                 for key in [key for key, one in self._watched.items() if not one.is_for(targets.get(key))]
             }
-            for one in others.values():
+            for key, one in others.items():
                 one.gone = True
+                if self._commands is not None:
+                    self._commands.forget(key)
             for key, target in targets.items():
                 if key in self._watched:
                     continue
@@ -225,6 +234,12 @@ class Prober:
         with self._lock:
             watched = self._watched.get(key)
             return Health(checked=True) if watched is None else watched.health
+
+    def has_checked(self, key: Hashable) -> bool:
+        """Whether a check of it has said how it is."""
+        with self._lock:
+            watched = self._watched.get(key)
+            return watched is not None and watched.health.checked
 
     def healths(self) -> dict[Hashable, Health]:
         """What is thought of everybody who is asked."""
@@ -271,7 +286,28 @@ class Prober:
                 if not watched.gone:
                     due.append((key, watched))
         for key, watched in due:
-            self._begin(key, watched)
+            match watched.target.probe:
+                case CommandProbe() as probe:
+                    self._command(key, watched, probe)
+                case _:
+                    self._begin(key, watched)
+
+    def _command(self, key: Hashable, watched: _Watched, probe: CommandProbe) -> None:
+        """Has its agent asked; what comes of it is heard in another thread."""
+
+        def tell(outcome: Again | Answer) -> None:
+            match outcome:
+                case Again(after_s):
+                    with self._lock:
+                        self._plan(self._clock.monotonic_s() + after_s, key, watched)
+                case Answer(fault):
+                    self._note(key, watched, fault)
+
+        target = watched.target
+        if self._commands is None or target.name is None:
+            tell(Answer("nobody here asks agents"))
+        else:
+            self._commands.step(key, target.name, probe.command, target.pace.timeout_s, tell)
 
     def _begin(self, key: Hashable, watched: _Watched) -> None:
         talk = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -326,9 +362,12 @@ class Prober:
         check.talk.close()
 
     def _end(self, check: _Check, fault: str) -> None:
-        """What the check found; `fault` "" when the member is well."""
         self._close(check)
-        watched, pace = check.of, check.of.target.pace
+        self._note(check.key, check.of, fault)
+
+    def _note(self, key: Hashable, watched: _Watched, fault: str) -> None:
+        """What a check found; `fault` "" when the member is well."""
+        pace = watched.target.pace
         with self._lock:
             if watched.gone:
                 return
@@ -341,12 +380,16 @@ class Prober:
             up, checked = (before.up is not turned), before.checked or not contradicts or turned
             watched.health = Health(up=up, checked=checked, why=fault or ("" if up else before.why))
             watched.run = 0 if turned else watched.run
-            spared_s = self._spared_s if up else min(self._spared_s, SICK_AGAIN_S)
+            spared_s = self._spared(watched.target) if up else min(self._spared(watched.target), SICK_AGAIN_S)
             pause_s = pace.interval_s / 4 if contradicts and not turned else max(pace.interval_s, spared_s)
             at = self._clock.monotonic_s() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
             if spared_s > pace.interval_s and not contradicts:
                 at = math.ceil(at / TOGETHER_S) * TOGETHER_S
-            self._plan(at, check.key, watched)
+            self._plan(at, key, watched)
             changed = before.up is not up
         if changed:
-            self._hear(check.key)
+            self._hear(key)
+
+    def _spared(self, target: Target) -> float:
+        """Nobody but us has its command run."""
+        return 0.0 if isinstance(target.probe, CommandProbe) else self._spared_s

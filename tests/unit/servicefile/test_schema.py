@@ -24,6 +24,8 @@ FILE = REPOSITORY / "docs" / "service.schema.json"
 # and times that are too large, keys that exclude each other, images that there are.
 SEEN = ("such as 8000-8010", "input, instance, internal", "write [first, second]", "not a list")
 BEYOND = {
+    "drop path or command",
+    "drop port or command",
     *(case[4] for case in ENDPOINT_FAULTS if case[4] not in (*SEEN, "is missing")),  # which key goes with which type
     *(case[1] for case in ENDPOINT_FAULTS if case[4] == "is missing"),
     "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",

@@ -50,6 +50,7 @@ roles:
              maxConnections: 10, maxConnectionsPerClient: 2}
       names: {port: 53, protocol: udp, affinity: source, affinityTime: 10 min}
       plain: {port: 54, probe: {}}
+      inside: {port: 62, probe: {command: [/bin/test, -f, /run/ok], interval: 30 s, rise: 3}}
       known: {port: 57, protocol: http, affinity: cookie}
       kept: {port: 58, affinity: source}
       few: {port: 60, allow: [10.0.0.0/8, 192.0.2.7], proxyProtocol: true, memberConnections: 3}

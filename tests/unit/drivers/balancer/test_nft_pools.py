@@ -97,7 +97,7 @@ def test_each_port_leads_to_one_member_where_each_is_one_s() -> None:
     doors = dataclasses.replace(TCP, port=10022, range=Ports(10022, 10024), each=True)
     places = [Place(pool=TCP.pool, address=f"10.90.0.1{index}", port=22, index=index) for index in (2, 0)]
     text = transaction(pools([doors], places, places), Names())
-    assert "add element ip vmrole_pools served { 203.0.113.10 . tcp . 10022, " in text
+    assert "add element ip vmrole_pools refused { 203.0.113.10 . tcp . 10022, " in text
     assert "tcp . 10023 : goto" not in text
     assert text.count("tcp dport vmap @e") == 1
     assert text.count("{ 10022 : goto m") == 1
