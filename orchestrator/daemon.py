@@ -16,6 +16,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from orchestrator import log, ports
 from orchestrator.api.app import create_app
@@ -23,6 +24,7 @@ from orchestrator.api.gate import Gate
 from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.network import Network, listen
 from orchestrator.api.peers import Admission
+from orchestrator.api.records_routes import BACKUPS_MAX
 from orchestrator.api.server import serve
 from orchestrator.client.transport import for_looking
 from orchestrator.control import verify
@@ -164,7 +166,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             store,
             find_image=images.find,
             secret_fault=secrets.fault,
-            capacity=_capacity(settings, layout, installation_id(store)),
+            capacity=_capacity(settings, layout, installation_id(store), host),
             clock=clock,
             wake=reconciler.wake,
             seats=host.front.balancer.seats,
@@ -188,7 +190,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
                 *_findings(present, host),
             ],
             repair=lambda: _repair(present, host),
-            backup=store.backup,
+            backup=lambda: _backup(store, layout, settings),
             restores=pending,
         )
         listeners = _listeners(settings, stack)
@@ -313,7 +315,7 @@ def vip_pool(settings: Config) -> Sequence[str]:
     return settings.vip_pool.split() or vip.networks(settings.vip_interface)
 
 
-def _capacity(settings: Config, layout: Layout, installation: str) -> Capacity:
+def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -> Capacity:
     """What this host has for instances."""
     return Capacity(
         pool=settings.network_pool,
@@ -323,8 +325,16 @@ def _capacity(settings: Config, layout: Layout, installation: str) -> Capacity:
         vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
         require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
         vip_pool=lambda: vip_pool(settings),
+        held=host.front.vips.held,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
+
+
+def _backup(store: SqliteStore, layout: Layout, settings: Config) -> BinaryIO:
+    """A copy, and a sealed one of that, lie on the disk meanwhile: what is kept for running guests stays theirs."""
+    size_bytes = layout.records.stat().st_size
+    Room(layout.state, settings.disk_reserve_mib * MIB).require(BACKUPS_MAX * 2 * size_bytes, "a backup")
+    return store.backup()
 
 
 def _disk_mib(settings: Config) -> int:

@@ -97,7 +97,7 @@ def service_routes(control: Control) -> APIRouter:
         """Services, by name; with `seats`, how many members the balancer has up. User data is never shown."""
         found = labelled(control.services(), labels)
         taken = seats_of(control) if seats else None
-        return [view_service(one, control.instances(one.address), taken) for one in found]
+        return [view_service(one, control.instances(one.address), taken, control.held_up(one)) for one in found]
 
     @router.post("", openapi_extra=_DOCUMENT)
     def apply_service(
@@ -130,7 +130,8 @@ def service_routes(control: Control) -> APIRouter:
         """One service: what is in production of it, or SERVICE@staging; its ETag is its revision."""
         service = control.service(name)
         response.headers["etag"] = f'"{service.revision}"'
-        return view_service(service, control.instances(service.address), seats_of(control) if seats else None)
+        taken = seats_of(control) if seats else None
+        return view_service(service, control.instances(service.address), taken, control.held_up(service))
 
     @router.get("/{name}/endpoints")
     def list_endpoints(name: str) -> list[EndpointView]:
@@ -169,14 +170,17 @@ def _slots(router: APIRouter, control: Control) -> None:
         return [view_service(one, control.instances(one.address)) for one in swapped]
 
     @router.delete("/{name}", status_code=202)
-    def delete_service(request: Request, name: str, expected: Expected) -> ServiceView:
+    def delete_service(
+        request: Request, name: str, expected: Expected, forget_unreadable: bool = False
+    ) -> ServiceView:
         """Asks for the removal of the service with all its instances; watch them go, or ask until it is gone.
 
-        What is in staging goes as well; SERVICE@staging and SERVICE@production are one of them alone.
+        What is in staging goes as well; SERVICE@staging and SERVICE@production are one of them alone. An instance
+        whose record cannot be read keeps the service (see `held_up`), unless such records are to be forgotten.
         """
-        said(request, "delete", name)
-        service = control.remove(name, expected=expected)
-        return view_service(service, control.instances(service.address))
+        said(request, "delete", name, *(("--forget-unreadable",) if forget_unreadable else ()))
+        service = control.remove(name, expected=expected, forgets=forget_unreadable)
+        return view_service(service, control.instances(service.address), held_up=control.held_up(service))
 
 
 def _rollouts(router: APIRouter, control: Control) -> None:

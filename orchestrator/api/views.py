@@ -55,6 +55,7 @@ class ServiceView:
     roles: tuple[Role, ...]
     network: ServiceNetwork
     removing: bool
+    held_up: str = ""  # why it does not go, though it is being removed; "": nothing but its turns is lacking
     created_at_s: float
     instances: int  # that exist, those being removed included
     serving: int
@@ -267,7 +268,10 @@ def _mask(text: str) -> str:
 
 
 def view_service(
-    service: Service, instances: Sequence[Instance], seats: Mapping[InstanceName, Seat] | None = None
+    service: Service,
+    instances: Sequence[Instance],
+    seats: Mapping[InstanceName, Seat] | None = None,
+    held_up: str = "",
 ) -> ServiceView:
     """The service as shown; `instances` are its own, `seats` may be those of all services."""
     return ServiceView(
@@ -280,6 +284,7 @@ def view_service(
         roles=tuple(masked(role) for role in service.spec.roles),
         network=service.network,
         removing=service.removing,
+        held_up=held_up,
         created_at_s=service.created_at_s,
         instances=len(instances),
         serving=sum(one.serving for one in instances),

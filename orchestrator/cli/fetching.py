@@ -31,6 +31,7 @@ from orchestrator.errors import InvalidInput, NotFound, RequestError, Transient,
 CONNECT_WITHIN_S = 30.0
 READ_WITHIN_S = 60.0
 HEAD_WITHIN_S = 120.0  # whom to trust, and what the answer begins with: however slowly it drips
+STALLED_S = 120.0  # without a byte of the file, whatever else comes
 WITHIN_S = 24 * 3600.0
 TRIES_MOST = 6  # without a byte more than before
 PAUSE_S = 1.0
@@ -42,6 +43,7 @@ _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 _LENGTH = re.compile(r"[0-9]{1,19}")
+_USER = re.compile(r"^[^/?#]*//[^/?#]*@")
 _REST = re.compile(r"bytes \*/([0-9]{1,19})")
 _REDIRECTS = (301, 302, 303, 307, 308)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -88,6 +90,8 @@ def _forget(path: Path) -> None:
 
 
 def _checked(url: str, sha256: str | None) -> SplitResult:
+    if _USER.search(url):  # First of all: what is wrong with a URL is told with the URL.
+        raise InvalidInput("a URL with a password would be seen by all", hint="fetch it by other means, add the file")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -95,8 +99,6 @@ def _checked(url: str, sha256: str | None) -> SplitResult:
         raise InvalidInput(f"{url[:200]!r} is no URL: {error}", hint="https://HOST/PATH") from error
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
         raise InvalidInput(f"{url[:200]!r} is not fetched", hint="https://HOST/PATH, or a file on this host")
-    if parts.username or parts.password:
-        raise InvalidInput("a URL with a password would be seen by all", hint="fetch it by other means, add the file")
     if not url.isascii() or any(ord(char) < 33 for char in url):
         raise InvalidInput(f"{url[:200]!r} is no URL", hint="percent-encode what is not ASCII")
     if parts.scheme == "http" and not sha256:
@@ -148,12 +150,13 @@ class _Fetch:
         """One answer, as far as it comes."""
         url, here = self.start, self._here()
         for _ in range(_REDIRECTS_MOST + 1):
-            with _connected(url, self.start) as (connection, patience):
+            with _connected(url, self.start, self._here) as (connection, patience):
                 connection.request("GET", _target(url), headers=self._headers(url, here))
                 with contextlib.closing(connection.getresponse()) as answer:
-                    patience.end()
+                    patience.answered()
                     if answer.status not in _REDIRECTS:
                         self._read(answer, here, end)
+                        patience.check()  # What was hung up on looks like an end where no length was told.
                         return
                     url = self._redirected(url, answer.getheader("location", ""))
         raise RequestError(f"{self.start.geturl()} sends us on and on", hint="give the URL of the file itself")
@@ -194,6 +197,9 @@ class _Fetch:
                 raise _Broken("the server hung up") from error
             if not chunk:
                 break
+            if total is not None and self._here() + len(chunk) > total:
+                self.file.truncate(0)
+                raise _Broken(f"more came than the {total} bytes that were told")
             self.file.write(chunk)
             self.file.flush()
             self.advance(self._here(), total)
@@ -256,34 +262,55 @@ def _target(url: SplitResult) -> str:
 
 
 class _Patience:
-    """Hangs up on who has not said in time what his answer begins with: each byte may come in time, and never all."""
+    """Hangs up on who has not begun to answer in time, or sends us nothing of the file for so long afterwards.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Each of his bytes may come in time, and the answer, or a byte of the file, never.
+    """
+
+    def __init__(self, connection: socket.socket, here: Callable[[], int]) -> None:
         self._connection = connection.dup()  # for `wrap_socket` takes the other away
-        self._over = False
-        self._timer = threading.Timer(HEAD_WITHIN_S, self._hang_up)
-        self._timer.daemon = True
-        self._timer.start()
+        self._here = here
+        self._over = ""
+        self._answered, self._ended = threading.Event(), threading.Event()
+        self._watch = threading.Thread(target=self._look_on, daemon=True)
+        self._watch.start()
 
-    def _hang_up(self) -> None:
-        self._over = True
+    def _look_on(self) -> None:
+        if not self._answered.wait(HEAD_WITHIN_S):
+            self._hang_up(f"it did not begin to answer within {HEAD_WITHIN_S:.0f} s")
+        before = self._here()
+        while not self._ended.wait(STALLED_S):
+            if self._here() == before:
+                self._hang_up(f"nothing of the file came for {STALLED_S:.0f} s")
+            before = self._here()
+
+    def _hang_up(self, why: str) -> None:
+        self._over = self._over or why
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def end(self) -> None:
-        """All is there. Raises _Broken where it was cut off, which looks like an answer."""
-        self.close()
+    def answered(self) -> None:
+        """The beginning is there. Raises _Broken where it was cut off, which looks like an answer."""
+        self._answered.set()
+        self.check()
+
+    def check(self) -> None:
+        """Raises _Broken where he was hung up on."""
         if self._over:
-            raise _Broken(f"it did not begin to answer within {HEAD_WITHIN_S:.0f} s")
+            raise _Broken(self._over)
 
     def close(self) -> None:
         """Whatever has come."""
-        self._timer.cancel()
+        self._answered.set()
+        self._ended.set()
+        self._watch.join()
         self._connection.close()
 
 
 @contextlib.contextmanager
-def _connected(url: SplitResult, start: SplitResult) -> Iterator[tuple[http.client.HTTPConnection, _Patience]]:
+def _connected(
+    url: SplitResult, start: SplitResult, here: Callable[[], int]
+) -> Iterator[tuple[http.client.HTTPConnection, _Patience]]:
     """A connection to an address of the host that may be used; the name is looked up once, here."""
     host, port = url.hostname or "", url.port or _PORTS[url.scheme]
     is_start = (url.hostname, port) == (start.hostname, start.port or _PORTS[start.scheme])
@@ -291,7 +318,7 @@ def _connected(url: SplitResult, start: SplitResult) -> Iterator[tuple[http.clie
     with contextlib.ExitStack() as stack:
         plain = stack.enter_context(socket.create_connection((str(address), port), CONNECT_WITHIN_S))
         plain.settimeout(READ_WITHIN_S)
-        patience = stack.enter_context(contextlib.closing(_Patience(plain)))
+        patience = stack.enter_context(contextlib.closing(_Patience(plain, here)))
         connection = stack.enter_context(contextlib.closing(http.client.HTTPConnection(host, port)))
         connection.sock = _trusted(plain, host) if url.scheme == "https" else plain
         yield connection, patience

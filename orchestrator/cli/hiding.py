@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from orchestrator.cli import render
 from orchestrator.host.config import Config, masked
 
 HIDDEN: Final = "***"
@@ -30,6 +31,7 @@ def hide(text: str, secrets: frozenset[str]) -> str:
     """The text with each secret, also as JSON writes it, and each password in a URI replaced. Pure."""
     forms = secrets | {json.dumps(secret)[1:-1] for secret in secrets}
     forms |= {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in secrets}
+    forms |= {render.as_json(secret)[1:-1] for secret in secrets}
     for form in sorted(forms, key=lambda each: (-len(each), each)):  # the whole before its lines
         text = text.replace(form, HIDDEN)
     return masked(text)

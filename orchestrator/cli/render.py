@@ -45,10 +45,20 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+def as_json(value: object, *, indent: int | None = None) -> str:
+    """JSON, in which what a terminal could obey stands as an escape: the same value to whoever reads it."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isascii() and "\x7f" not in text:  # What is below a blank, json has escaped.
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text).replace(
+        "\x7f", "\\u007f"
+    )
+
+
 def dump(value: object, form: str) -> str:
     """JSON, or YAML (which is imported only now)."""
     if form == "json":
-        return json.dumps(value, indent=2, ensure_ascii=False)
+        return as_json(value, indent=2)
     import io
 
     from ruamel.yaml import YAML

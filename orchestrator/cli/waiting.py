@@ -92,8 +92,11 @@ def until_gone(
     _watched(client, subject, until, progress, lambda _row: False, over)
     while "." not in subject:
         try:
-            if not client.service(subject)["removing"] and removed:
+            service = client.service(subject)
+            if not service["removing"] and removed:
                 return
+            if service["held_up"] and not service["instances"]:
+                raise Conflict(f"{subject} stays: {service['held_up']}", hint=states.held_up_hint(subject))
         except NotFound:
             return
         if until is not None and clock.monotonic_s() > until:

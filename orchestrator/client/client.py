@@ -26,6 +26,7 @@ RECONNECT_WITHIN_S = 30.0  # a watch outlives a restart of the daemon
 IMAGE_WITHIN_S = 1800.0  # checking an image of many GiB takes minutes
 CONVERT_WITHIN_S = 8 * 3600.0  # longer than the daemon itself lets a conversion take
 RESTORE_WITHIN_S = 300.0  # checking the records of a backup, or beginning anew with them, takes seconds
+REPAIR_WITHIN_S = 900.0  # VMs without a record are given the time to shut down that a role may have
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
@@ -85,10 +86,11 @@ class Client(Evidence):
         found: list[wire.ServiceView] = self._json("POST", path, wish, {})
         return found
 
-    def remove(self, service: str, *, expected: int | None = None) -> wire.ServiceView:
-        """Asks for the removal of a service; see `apply`."""
+    def remove(self, service: str, *, expected: int | None = None, forgets: bool = False) -> wire.ServiceView:
+        """Asks for the removal of a service; see `apply`. `forgets`: what cannot be read as well."""
         path = f"/v1/services/{transport.part(service)}"
-        found: wire.ServiceView = self.call("DELETE", path, headers=_expecting(expected))
+        query = {"forget_unreadable": "true"} if forgets else {}
+        found: wire.ServiceView = self.call("DELETE", path, query, headers=_expecting(expected))
         return found
 
     def endpoints(self, service: str) -> list[wire.EndpointView]:
@@ -242,7 +244,7 @@ class Client(Evidence):
 
     def repair(self) -> list[wire.Finding]:
         """Removes what no record knows; returns what that was."""
-        found: list[wire.Finding] = self.call("POST", "/v1/verify/repair")
+        found: list[wire.Finding] = self.call("POST", "/v1/verify/repair", within_s=REPAIR_WITHIN_S)
         return found
 
     def backup(self, target: BinaryIO) -> None:

@@ -60,3 +60,11 @@ def hopeless(row: wire.InstanceView) -> bool:
 
 def _behind(row: wire.InstanceView) -> bool:
     return (row["generation"], row["boot"]) < (row["wanted_generation"], row["wanted_boot"])
+
+
+def held_up_hint(service: str) -> str:
+    """What to type where a service does not go because of what cannot be read of it."""
+    return (
+        "see: vmrole verify; it goes on when that can be read: vmrole restore FILE; to shut down those VMs unread: "
+        f"vmrole delete service {service} --forget-unreadable"
+    )

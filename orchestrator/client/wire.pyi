@@ -604,6 +604,7 @@ class ServiceView(TypedDict):
     roles: list[Role]
     network: ServiceNetwork
     removing: bool
+    held_up: str
     created_at_s: float
     instances: int
     serving: int

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from orchestrator.control import records
 from orchestrator.control.present import Present
-from orchestrator.errors import Conflict, ImageCorrupt
+from orchestrator.errors import Conflict, ImageCorrupt, VmroleError
 from orchestrator.model import Deadlines, Image, Instance, Service, image_name
 from orchestrator.model.arrivals import Arrival, Arrivals
 from orchestrator.model.intake import Intake
@@ -75,14 +75,14 @@ class Catalogue:
                 image = image_rules.taken_in(images, fresh, intake)
                 is_new = fresh.sha256 not in {one.sha256 for one in images}
                 is_stray = is_new and self.path(fresh).name in self._files.names()
-                if is_new or damaged:
-                    self._files.place(received)
-                if image in images:
-                    return image
                 try:
+                    if is_new or damaged:
+                        self._files.place(received)
+                    if image in images:
+                        return image
                     revision = self._present.commit([records.put(image)])
                 except BaseException:
-                    if is_new and not is_stray:
+                    if is_new and not is_stray and not self._stands(image):
                         self._files.take_back(received)
                     raise
                 return replace(image, revision=revision)
@@ -188,13 +188,28 @@ class Catalogue:
     def _drop(self, image: Image) -> Image:
         self._refuse_unread(*_HOLDERS)
         image_rules.refuse_used(image, self._users(image))
-        self._present.commit([records.drop(image)])
+        try:
+            self._present.commit([records.drop(image)])
+        except BaseException:
+            if not self._stands(image):
+                self._files.erase(image)
+            raise
         self._files.erase(image)
         return image
 
+    def _stands(self, image: Image) -> bool:
+        """Whether a commit that failed has left a record of the image; so, too, where nobody can tell."""
+        try:
+            return self._present.find(Image, image.sha256) is not None
+        except VmroleError:
+            return True
+
     def _refuse_unread(self, *kinds: str) -> None:
         """Raises Conflict while a record of these kinds cannot be read: its VM may stand on any image."""
-        unread = next((aside for aside in self._present.set_aside() if aside.kind in kinds), None)
+        unread = next(
+            (aside for aside in self._present.set_aside() if aside.kind in kinds or aside.kind not in records.KINDS),
+            None,
+        )
         if unread is not None:
             told = f"which images it uses nobody knows, so none is removed: {unread}"
             raise Conflict(told, hint="see what it is, and mend that first: vmrole verify")

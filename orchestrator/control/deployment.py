@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
@@ -48,7 +48,7 @@ class Capacity:
     vCPUs (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
-    `require_room` raises NoSpace while the disk has no room for anything new.
+    `held` are the VIPs that the host has. `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
     pool: str
@@ -58,15 +58,22 @@ class Capacity:
     pool6: str = "fd76:6d72:6f6c::/48"
     vip_pool: Callable[[], Sequence[str] | None] = lambda: None
     routed: Callable[[], Sequence[str]] = tuple
+    held: Callable[[], Collection[str]] = tuple
     require_room: Callable[[], None] = lambda: None
 
 
 def check(
-    spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, *, before: ServiceSpec | None = None
+    spec: ServiceSpec,
+    others: Sequence[Service],
+    capacity: Capacity,
+    *,
+    before: ServiceSpec | None = None,
+    unread: Sequence[ServiceSpec] = (),
 ) -> None:
     """Raises InvalidInput, NoSpace, or Conflict with one of the others, when the host cannot have the service.
 
     What the service has already (`before`) it keeps: its VIP, wherever VIPs are taken from by now, and its size.
+    So do services that cannot be read, as far as they are known (`unread`).
     """
     _check_records(spec)
     service = service_of(spec.name)
@@ -86,7 +93,7 @@ def check(
         (quotas.VCPUS, capacity.vcpus),
         (quotas.DISK, capacity.disk_mib),
     ):
-        quotas.refuse(quota, spec, before, specs, limit)
+        quotas.refuse(quota, spec, before, specs, limit, unread)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
         capacity.require_room()
 

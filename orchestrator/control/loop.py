@@ -5,7 +5,6 @@ Nothing is decided by an event: events only say that now is a good time to look.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import logging
 import threading
@@ -15,16 +14,15 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator import lifecycle
-from orchestrator.control import records, slots
 from orchestrator.control.beginning import AGAIN_S, Beginning
 from orchestrator.control.healing import Budget
+from orchestrator.control.leavings import Leavings
 from orchestrator.control.present import Present
-from orchestrator.control.standstill import ending_with
+from orchestrator.control.tending import call_roles, tend
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, turn
 from orchestrator.control.unfolding import unfold
 from orchestrator.control.walking import AUDIT_S, GoesBack, conduct
 from orchestrator.errors import (
-    EndpointRefused,
     Foreign,
     StaleRevision,
     VmroleError,
@@ -32,7 +30,6 @@ from orchestrator.errors import (
 from orchestrator.log import subject
 from orchestrator.model import (
     Cause,
-    Event,
     Instance,
     InstanceName,
     Operation,
@@ -41,87 +38,14 @@ from orchestrator.model import (
     Service,
 )
 from orchestrator.model.cause import Kind, of_error
-from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host, Store
-from orchestrator.rules.frontends import frontends_of
-from orchestrator.rules.role_names import called
+from orchestrator.ports import Host, Store
 
 log = logging.getLogger(__name__)
 
 AHEAD_S = 10.0  # Who is woken goes before who is merely due, unless that one has waited so long already.
 
-_HOLDING = threading.Lock()  # Else an older set of addresses could be laid over a newer one.
-_CALLING = threading.Lock()  # The same of who is called by the name of a role.
-
 Noun = Literal["service", "operation", "instance"]
 Key = tuple[Noun, str]
-
-
-def hold_vips(present: Present, host: Host) -> Held:
-    """Has the host hold the addresses of all services, those of records that nobody can read included, and tells the
-    ledger of what somebody had taken off.
-    """
-    with _HOLDING:
-        of = present.vips()
-        unread = any(aside.kind == records.kind_of(Service) for aside in present.set_aside())
-        held = host.front.vips.hold(of.keys() | host.front.vips.held() if unread else of.keys())
-    now_s = host.machine.clock.now_s()
-    for vip in sorted(held.put_back):
-        told = f"somebody removed {vip} from the host: put back"
-        for name in of.get(vip, ()):
-            log.warning("%s: somebody removed %s", name, vip)
-            present.commit([], [Event(at_s=now_s, subject=name, message=told)])
-    return held
-
-
-def call_roles(present: Present, host: Host, name: str) -> None:
-    """Has the names of a service's roles lead to those who are ready now."""
-    with _CALLING:
-        service = present.find(Service, name)
-        if service is not None:
-            host.machine.network.call(service, called(service, present.instances_of(name).values()))
-
-
-def tend(present: Present, host: Host, name: str) -> tuple[frozenset[str], float]:
-    """Lays what the instances of a service share, or lifts it when the last one is gone.
-
-    Returns the uids of the instances for which the service's network stands, and when to look again (seconds).
-    """
-    service = present.find(Service, name)
-    if service is None:
-        return frozenset(), NEVER_S
-    instances = list(present.instances_of(name).values())
-    if not service.removing:
-        others = [*instances, *present.shadows_of(name).values()]
-        notices = host.machine.network.lay(service, others, slots.beside(present, name))
-        now_s = host.machine.clock.now_s()
-        events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]
-        for first in range(0, len(events), COMMIT_PARTS_MAX):
-            present.commit([], events[first : first + COMMIT_PARTS_MAX])
-        call_roles(present, host, name)
-        laid = frozenset(one.uid for one in instances)
-        held = hold_vips(present, host)  # Its guards stand: nothing but its endpoints is to be had there.
-        if service.vip in held.refused:
-            raise held.refused[service.vip]
-        try:
-            host.front.balancer.shape(present.frontends())
-        except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
-            own = {frontend.pool for frontend in frontends_of(service)}
-            if own.isdisjoint(error.pools):
-                return laid, AUDIT_S
-            log.warning("%s", error)
-            return laid, TRANSIENT_AGAIN_S
-        return laid, AUDIT_S
-    if instances:
-        return frozenset(), AUDIT_S
-    hold_vips(present, host)
-    with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
-        host.front.balancer.shape(present.frontends())
-    host.machine.network.lift(service)
-    gone = Event(at_s=host.machine.clock.now_s(), subject=name, message="service deleted: nothing of it is left")
-    past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 3]]
-    last = ending_with(present, name)
-    present.commit([records.drop(service), *past, *last], [gone])
-    return frozenset(), NEVER_S
 
 
 def _spread_s(key: Key, now_s: float) -> float:
@@ -164,6 +88,7 @@ class Reconciler:
         self._stopping = False
         self._goes_back = goes_back
         self._budget = budget or Budget()
+        self._leavings = Leavings()
         self._beginning = Beginning(boot_together, self._clock)
         self._goes_on = pool is None  # whether a thread takes what is due next by itself
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
@@ -332,7 +257,7 @@ class Reconciler:
         for changed in unfold(self._present, name, self._clock.now_s()):  # What a request had no time for.
             self.wake("instance", changed)
         try:
-            laid, again_s = tend(self._present, self._host, name)
+            laid, again_s = tend(self._present, self._host, name, self._leavings)
         except VmroleError as error:
             self._unlaid[name] = of_error(error)
             raise

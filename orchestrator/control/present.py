@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
-from orchestrator.control import indexes, other_versions, records
-from orchestrator.control.records import Record, SetAside
+from orchestrator.control import asides, indexes, other_versions, records
+from orchestrator.control.asides import SetAside
+from orchestrator.control.records import Record
 from orchestrator.control.touched import Departed, Touched
 from orchestrator.control.wards import Wards
 from orchestrator.errors import NotFound, Permanent
@@ -146,9 +147,7 @@ class Present:
         return list(self._rollouts.get(service, {}).values())
 
     def faced(self) -> Sequence[Service]:
-        """The services that clients see, by name: also one that is being removed, while it has instances whose
-        connections may finish.
-        """
+        """The services that clients see, by name: also one that goes, while it has instances, readable or not."""
         return self._those_faced().services
 
     def frontends(self) -> Sequence[Frontend]:
@@ -165,7 +164,9 @@ class Present:
         with self._lock:
             if self._faced is None:
                 services = self._all(Service)
-                there = [one for one in services if not one.removing or one.name in self._of_service]
+                lost = set(map(asides.service_of, self._set_aside.values()))
+                lost |= self._of_service.keys()
+                there = [one for one in services if not one.removing or one.name in lost]
                 self._faced = faced_of(there, self._endpoints)
             return self._faced
 
@@ -199,9 +200,11 @@ class Present:
         return [records.put_template(role) for key, role in wanted.items() if key not in self._templates]
 
     def unused_templates(self) -> list[Write]:
-        """The writes that forget the templates that no service, no revision and no instance names."""
+        """The writes that forget the templates that nobody names; none while what may name any cannot be read."""
         self._look()
         with self._lock:  # While changes are taken in, one may be named by nobody for a moment.
+            if any(kind not in records.NAMELESS for kind, _ in self._set_aside):
+                return []
             stored = self._template_revisions.items()
             return [Write(records.TEMPLATE, key, None, at) for key, at in stored if key not in self._uses]
 
@@ -265,20 +268,18 @@ class Present:
                 self._note_later(kind, key, record, document)
                 self._put(kind, key, record)
             elif document is not None and (document.damage or kind == records.FIRST_INSTANCE):
-                self._set_aside[kind, key] = records.unread(document)
+                self._set_aside[kind, key] = asides.unread(document)
+            elif document is None and self._set_aside.pop((kind, key), None) is not None:
+                self._faced = None
         for key in halves:
             wish, state = (self._halves[kind].get(key) for kind in (records.WISH, records.STATE))
             instance = records.decode_instance(wish, state, self._templates) if wish else None
             self._note_later(records.WISH, key, instance, wish)
             self._note_later(records.STATE, key, instance, state)
             if wish is None and state is not None:
-                lost = SetAside("instance", key, "nothing is left of what was wished of it", state.body)
-                self._put("instance", key, lost)
-            else:
-                self._put("instance", key, instance)
-            shadow = None
-            if isinstance(instance, SetAside) and wish is not None:
-                shadow = records.decode_instance(wish, None, self._templates)
+                instance = SetAside("instance", key, "nothing is left of what was wished of it", state.body)
+            self._put("instance", key, instance)
+            shadow = records.shadow(wish, self._templates) if wish and isinstance(instance, SetAside) else None
             if isinstance(shadow, Instance):
                 self._shadows[key] = shadow
             else:
@@ -329,8 +330,9 @@ class Present:
         if isinstance(after, SetAside):
             log.error("%s", after)
             self._set_aside[kind, key], after = after, None
-        else:
-            self._set_aside.pop((kind, key), None)
+            self._faced = None
+        elif self._set_aside.pop((kind, key), None) is not None:
+            self._faced = None
         if kind == "instance":
             self._wards.put(InstanceName(key), after if isinstance(after, Instance) else None)
         if before is not None and (after is None or indexes.group(before) != indexes.group(after)):

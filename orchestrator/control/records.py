@@ -27,6 +27,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.control import other_versions
+from orchestrator.control.asides import INSTANCE, SetAside
 from orchestrator.model import (
     Image,
     Instance,
@@ -59,7 +60,8 @@ IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STAN
     "token",
     "standstill",
 )
-FIRST_INSTANCE = "instance"  # a wish and a state in one, of the first version; `upgrade` brings them over
+NAMELESS = (IMAGE, TEMPLATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL)  # what names no template
+FIRST_INSTANCE = INSTANCE  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {
     Image: IMAGE,
     Service: SERVICE,
@@ -76,29 +78,6 @@ _NOT_STORED = ("revision", "wish_revision", "state_revision")
 _WISH_PARTS: set[str] = set(_OF_WISH)
 _WISH_ELSEWHERE: Any = {"goal": {"role"}}
 _STATE_ELSEWHERE: set[str] = {*_OF_WISH, *_NOT_STORED, "role"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SetAside:
-    """A document that cannot be read: it is kept as it lies, and told."""
-
-    kind: str
-    key: str
-    fault: str
-    body: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-    hint: str = "was it written by a newer vmrole? run that one, or restore a backup"
-
-    def __str__(self) -> str:
-        return f"the stored {self.kind} {self.key!r} cannot be read: {self.fault}"
-
-
-def unread(document: Document) -> SetAside:
-    """What is told of one that is damaged, or that `upgrade` could not bring over from the first version."""
-    if document.damage:
-        return SetAside(document.kind, document.key, document.damage)
-    hint = "run the vmrole that wrote it once more and see what it says of it, or restore a backup"
-    fault = "it is of the first version, and lacks what an instance has to have"
-    return SetAside(document.kind, document.key, fault, hint=hint)
 
 
 def kind_of(of: type[Record]) -> str:
@@ -315,7 +294,7 @@ def decode_instance(wish: Document, state: Document | None, templates: Mapping[s
     """An instance from its wish and its state; before its first turn it has none, and begins as it was wished."""
     damaged = next((document for document in (wish, state) if document is not None and document.damage), None)
     if damaged is not None:
-        return SetAside("instance", damaged.key, damaged.damage)
+        return SetAside("instance", damaged.key, damaged.damage, hearsay=wish.hearsay)
     try:
         goal = {**wish.body["goal"], "role": templates[wish.body["goal"]["role"]]}
         if state is None:
@@ -337,6 +316,21 @@ def decode_instance(wish: Document, state: Document | None, templates: Mapping[s
         return _aside(wish, error, kind="instance")
 
 
+def shadow(wish: Document, templates: Mapping[str, Role]) -> Instance | SetAside:
+    """An instance as it was wished, for what was given out to it; with another template where its own is lost."""
+    whole = decode_instance(wish, None, templates)
+    if isinstance(whole, Instance) or wish.damage:
+        return whole
+    name = wish.body.get("role_name")
+    other = next((key for key, role in templates.items() if role.name == name), None)
+    goal = wish.body.get("goal")
+    if other is None or not isinstance(goal, dict):
+        return whole
+    return decode_instance(
+        dataclasses.replace(wish, body={**wish.body, "goal": {**goal, "role": other}}), None, templates
+    )
+
+
 def _role(entry: Mapping[str, Any], templates: Mapping[str, Role]) -> Role:
     return dataclasses.replace(templates[entry["template"]], instances=entry["instances"])
 
@@ -352,7 +346,7 @@ def _aside(document: Document, error: Exception, *, kind: str = "") -> SetAside:
             fault = f"{str(error.args[0])[:80]} is not there"
         case _:
             fault = "its shape is another"
-    return SetAside(kind or document.kind, document.key, fault, document.body)
+    return SetAside(kind or document.kind, document.key, fault, document.body, document.hearsay)
 
 
 def _read(of: type[Any], body: Mapping[str, Any], document: Document, **revisions: int) -> object:

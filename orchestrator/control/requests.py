@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
-from orchestrator.control import asking, deployment, records, revisions, slots
+from orchestrator.control import asking, deployment, records, revisions, slots, unread
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, read_again
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.host_keys import Kept
 from orchestrator.control.loop import Noun
-from orchestrator.control.pausing import Pausing
 from orchestrator.control.present import Present
+from orchestrator.control.removing import Removing
 from orchestrator.control.unfolding import unfold
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (
@@ -50,7 +50,7 @@ OPERATIONS_KEPT = 50  # finished ones, for `get operations`
 FORGOTTEN_AT_ONCE = 5  # of those that are more; each request adds one
 
 
-class Control(Pausing):
+class Control(Removing):
     """The requests of users, each one commit. Thread-safe by the store's compare-and-swap, which guards each record;
     what is given out over all services is guarded by a lock, for there is one daemon. What the reconciler writes
     meanwhile refuses no request: only a revision that the caller named can be stale.
@@ -219,8 +219,12 @@ class Control(Pausing):
                 f"service {old.address} is being deleted",
                 hint=f"run: vmrole wait {old.address} --for=gone; then apply",
             )
-        others = list(services.values())
-        deployment.check(spec, others, self._capacity, before=old.spec if old else None)
+        others, asides = list(services.values()), self._present.set_aside()
+        known = {spec.name, *services}
+        readable = [*others, old] if old else others
+        unread.refuse_vips(spec, readable, asides, self._capacity.held() if asides else ())
+        lost = unread.deployed(self._present, asides)
+        deployment.check(spec, others, self._capacity, before=old.spec if old else None, unread=lost)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []
@@ -237,20 +241,14 @@ class Control(Pausing):
             addressing.check_room(spec, present)
         if old is None:
             taken = [one.network for one in others]
-            routed = [*self._capacity.routed(), *self._without_service()]
+            nics = (one.nic for one in self.by_name().values() if one.service not in known) if asides else ()
+            routed = [*self._capacity.routed(), *addressing.networks_beside(nics), *unread.subnets(asides)]
             network = addressing.allocate_network(spec.name, self._capacity.pool, taken, routed)
             service = Service(spec=spec, network=network, created_at_s=self._now_s(), slot=slot)
         else:
             service = replace(old, spec=spec)
         service = replace(service, network=deployment.network_for(service, others, self._capacity))
         return Plan(old=old, service=service, changes=changes, stale=stale, ended=ended)
-
-    def _without_service(self) -> list[str]:
-        """The networks of instances whose services' records cannot be read; as a rule all can."""
-        if not self._present.set_aside():
-            return []
-        known = {one.name for one in self.services()}
-        return addressing.networks_beside(one.nic for one in self.by_name().values() if one.service not in known)
 
     @afresh
     def scale(self, service: str, counts: Mapping[str, int], *, expected: int | None = None) -> Service:
@@ -269,30 +267,6 @@ class Control(Pausing):
             wanted = before.revision if expected is None else expected
             applied = self._apply_spec(replace(before.spec, roles=roles), False, wanted, Author(scales=True))
             return applied.service or before
-
-    @afresh
-    def remove(self, service: str, *, expected: int | None = None) -> Service:
-        """Asks for the removal of a service with all its instances, SERVICE@SLOT for one of its deployments alone;
-        asking again changes nothing.
-
-        Raises NotFound, and StaleRevision when it is no longer at the revision that the caller has read.
-        """
-        there = slots.to_remove(self._present, service)
-        asking.expect(there[0], expected, service)
-        going = [one for one in there if not one.removing]
-        if not going:
-            return there[0]
-        told = [Event(at_s=self._now_s(), subject=one.name, message="deletion was asked for") for one in going]
-        with self._applying:
-            for one in going:
-                asking.check_removal(self._present.instances_of(one.name).values())
-                self._store_templates(one.spec)
-            with self._waking("service", *(one.name for one in going)):
-                writes = [records.put(replace(one, removing=True)) for one in going]
-                revision = self._present.commit(writes, told)
-                for one in going:
-                    self._unfold(one.name)
-        return replace(there[0], removing=True, revision=revision)
 
     # Instances
 

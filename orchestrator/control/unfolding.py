@@ -6,7 +6,7 @@ service's turn after a crash, writes what is missing; done twice it changes noth
 
 from __future__ import annotations
 
-from orchestrator.control import deployment, records
+from orchestrator.control import deployment, records, unread
 from orchestrator.control.present import Present
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.rules.addressing import TakenNics
@@ -23,13 +23,16 @@ def unfold(present: Present, name: str, now_s: float) -> list[InstanceName]:
         service = present.find(Service, name)
         if service is None:
             return []
-        apart = {aside.key for aside in present.set_aside()}
+        asides = present.set_aside()
+        apart = {aside.key for aside in asides}
         wanted = deployment.unfolded(service, present.instances_of(name), now_s)
         changed = [instance for instance in wanted if instance.name not in apart]
         if any(not instance.nic.address for instance in changed):
             taken = TakenNics(instance.nic for instance in present.all(Instance))
             for shadow in present.shadows_of(name).values():
                 taken.add(shadow.nic)
+            for aside in asides:
+                taken.claim(unread.words(aside))
             changed = deployment.addressed(changed, service, taken)
         for first in range(0, len(changed), BATCH):
             batch = changed[first : first + BATCH]

@@ -2,7 +2,7 @@
 
 Codes are stable words for scripts, in the manner of `gnt-cluster verify`. The reconciler repairs what a record
 misses by itself; `repair` removes strays, and only those that carry our name, belong to no record and hold nothing
-that a user may want: local storage without a record is told and stays.
+that a user may want: local storage and kept keys without a record are told and stay.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from orchestrator.control.records import SetAside
+from orchestrator.control.asides import SetAside
+from orchestrator.control.leavings import STOP_S, end, shut_down
 from orchestrator.model import (
     Domain,
     Image,
     Instance,
     InstanceName,
-    Member,
     Part,
     Power,
     Service,
@@ -29,6 +29,7 @@ from orchestrator.ports import Host
 from orchestrator.rules import addressing
 
 UNCLAIMED = "DOMAIN-UNCLAIMED"
+DOMAIN_STRAY = "DOMAIN-STRAY"
 VIP_STRAY = "VIP-STRAY"
 RESTORE_REFUSED = "RESTORE-REFUSED"
 
@@ -55,7 +56,10 @@ def findings(
     running = {name for name, domain in domains.items() if domain.power is Power.RUNNING}
     found = [*_domains(domains, known), *_disks(host, known), *_pool(host, known)]
     for disc in host.machine.media.inventory() - known.keys():
-        found.append(_stray("DISC-STRAY", disc, "an answer disc, or kept keys, of no instance"))
+        found.append(_stray("DISC-STRAY", disc, "an answer disc of no instance"))
+    for keeper in host.machine.media.keepers() - known.keys():
+        told = f"kept SSH host keys of no instance; deploy it again, or remove STATE/identity/{keeper}"
+        found.append(Finding(code="IDENTITY-STRAY", subject=keeper, message=told))
     of_service: defaultdict[str, list[Instance]] = defaultdict(list)
     for one in instances:
         of_service[one.service].append(one)
@@ -79,15 +83,27 @@ def repair(host: Host, strays: Sequence[Finding], recorded: Callable[[str], bool
     """Removes the strays among the findings; returns those that it has removed.
 
     `recorded` says whether an instance or a service of that name is recorded by now: such a one is left alone, and
-    so is everything of a VM that does not say whose it is.
+    so is everything of a VM that does not say whose it is. VMs have the time that a deletion gives to shut down, all
+    of them at once: it is told whose was over.
     """
     removed = []
     unclaimed = {one.subject for one in strays if one.code == UNCLAIMED}
-    for one in strays:
-        if one.stray and one.subject not in unclaimed and not recorded(one.subject):
+    going = [one for one in strays if one.stray and one.subject not in unclaimed and not recorded(one.subject)]
+    machines = [InstanceName(one.subject) for one in going if one.code == DOMAIN_STRAY]
+    late = set(shut_down(host, machines))
+    for one in going:
+        if not recorded(one.subject):  # Applied meanwhile, it is somebody's.
             _remove(host, one)
-            removed.append(one)
+            told = f"{one.message}; {_how(one, late)}" if one.code == DOMAIN_STRAY else one.message
+            removed.append(dataclasses.replace(one, message=told))
     return removed
+
+
+def _how(machine: Finding, late: Collection[str]) -> str:
+    """How its VM ended."""
+    if machine.subject in late:
+        return f"it did not shut down within {STOP_S:g} s, so it was ended: what it had not written is lost"
+    return "it was shut down"
 
 
 def _remove(host: Host, stray: Finding) -> None:
@@ -99,12 +115,7 @@ def _remove(host: Host, stray: Finding) -> None:
         host.front.vips.hold(host.front.vips.held() - {stray.subject})
         return
     name = InstanceName(stray.subject)
-    host.front.balancer.leave(name)
-    host.front.doors.reach(Member(name=name, address="", pools=()))
-    host.machine.hypervisor.power_off(name)
-    host.machine.hypervisor.undefine(name)
-    host.machine.media.erase(name)
-    host.machine.media.erase_identity(name)
+    end(host, name)
     host.machine.disks.erase_overlay(name)
 
 
@@ -143,7 +154,7 @@ def _domains(domains: Mapping[InstanceName, Domain], known: Mapping[InstanceName
             told = "a VM of no instance, which does not say whose it is; if it is nobody's, remove it with virsh"
             found.append(Finding(code=UNCLAIMED, subject=name, message=told))
         elif instance is None:
-            found.append(_stray("DOMAIN-STRAY", name, "a VM of no instance"))
+            found.append(_stray(DOMAIN_STRAY, name, "a VM of no instance"))
         elif domain.uuid != instance.vm_uuid:
             told = f"runs as generation {domain.generation}; the record says {instance.generation}"
             found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))

@@ -61,7 +61,10 @@ class AnswerMedia(Protocol):
         """Destroys what the instance keeps of itself. Absent is fine."""
 
     def inventory(self) -> frozenset[InstanceName]:
-        """Instances that have a disc on this host, or keep something of themselves."""
+        """Instances that have a disc on this host."""
+
+    def keepers(self) -> frozenset[InstanceName]:
+        """Instances that keep something of themselves on this host."""
 
 
 class Hypervisor(Protocol):

@@ -18,7 +18,8 @@ CHANGES_KEPT = 20_000  # documents whose last change a store remembers
 class Document:
     """A record as stored: `body` is JSON; `revision` is the store's revision at its last change, > 0.
 
-    `damage` says in a few words why the stored bytes cannot be trusted; the body is empty then.
+    `damage` says in a few words why the stored bytes cannot be trusted; the body is empty then, and `hearsay` what
+    lies in its place: enough to be careful by, and for nothing else.
     """
 
     kind: str
@@ -26,6 +27,7 @@ class Document:
     body: Mapping[str, Any]
     revision: int
     damage: str = ""
+    hearsay: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

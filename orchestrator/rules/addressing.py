@@ -123,6 +123,11 @@ class TakenNics:
         self.macs.add(nic.mac)
         self.taps.add(nic.tap)
 
+    def claim(self, words: Iterable[str]) -> None:
+        """Whatever of these is an address or a name: somebody has it who cannot be read."""
+        for taken in (self.addresses, self.macs, self.taps):
+            taken.update(words)
+
 
 def allocate_nic(network: ServiceNetwork, nics: Iterable[Nic] | TakenNics, instance: str) -> Nic:
     """The lowest free DIP of the network, a MAC and a tap name that nobody has. Raises Conflict when full."""

@@ -55,17 +55,27 @@ def promised(quota: Quota, spec: ServiceSpec) -> int:
 
 
 def refuse(
-    quota: Quota, spec: ServiceSpec, before: ServiceSpec | None, others: Sequence[ServiceSpec], limit: int | None
+    quota: Quota,
+    spec: ServiceSpec,
+    before: ServiceSpec | None,
+    others: Sequence[ServiceSpec],
+    limit: int | None,
+    unread: Sequence[ServiceSpec] = (),
 ) -> None:
     """Raises InvalidInput, with the numbers and the key of the role that asks for most, unless the host has it all.
 
-    `before` is the service as it is, if it is there already; `limit` None: whatever is asked.
+    `before` is the service as it is, if it is there already; `limit` None: whatever is asked. `unread` are services
+    that cannot be read, as far as they are known: what they were promised is theirs.
     """
-    need, used = promised(quota, spec), sum(promised(quota, other) for other in others)
+    theirs = sum(promised(quota, one) for one in unread)
+    need, used = promised(quota, spec), theirs + sum(promised(quota, other) for other in others)
     grows = need > (promised(quota, before) if before is not None else 0)
     if limit is None or used + need <= limit or not grows:
         return
     fault = quota.fault.format(need=need, limit=limit, used=used)
+    if theirs:
+        names = ", ".join(one.name for one in unread)
+        fault += f", {theirs} of them to what cannot be read: {names} (see: vmrole verify)"
     biggest = max(spec.roles, key=lambda role: role.instances * quota.each(role))
     problem = Problem(fault, key=f"roles.{biggest.name}.{quota.key}", hint=quota.hint)
     raise InvalidInput(fault, problems=(problem,), hint=quota.hint)

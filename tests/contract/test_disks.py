@@ -213,7 +213,7 @@ class TestAnswerDiscs(AnswerMediaContract):
         monkeypatch.setattr(host_keys, "_keygen", dies)
         with pytest.raises(NoSpace):
             media.write(keeps)
-        assert media.inventory() == frozenset()
+        assert media.keepers() == frozenset()
         monkeypatch.setattr(host_keys, "_keygen", whole)
         media.write(keeps)
         assert len(list(layout.identity(instance.name).iterdir())) == 6

@@ -16,9 +16,10 @@ from typing import Final
 
 from orchestrator.control import records
 from orchestrator.control.deployment import Capacity
-from orchestrator.control.loop import tend
+from orchestrator.control.leavings import Leavings
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
+from orchestrator.control.tending import tend
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
@@ -64,7 +65,7 @@ class Stage:
     def turns(self) -> None:
         """Of both deployments, as a commit wakes them."""
         for service in self.present.all(type(self.control.service("shop"))):
-            patiently(lambda name=service.name: tend(self.present, self.host, name))  # type: ignore[misc]
+            patiently(lambda name=service.name: tend(self.present, self.host, name, Leavings()))  # type: ignore[misc]
 
     def swap(self) -> None:
         """Asked for and done."""

@@ -119,7 +119,7 @@ class Daemon:
             evidence=KeptEvidence(self.layout, self.world),
             findings=self._findings,
             repair=lambda: verify.repair(self._host, self._findings(), lambda _name: False),
-            backup=self.store.backup,
+            backup=lambda: self.store.backup(),
             restores=self.restores,
         )
 

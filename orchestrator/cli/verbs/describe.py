@@ -52,7 +52,8 @@ def _service(client: Client, name: str) -> list[str]:
     up = "" if service["up"] is None else f", {service['up']} up at the balancer"
     off = f", {service['stopped']} stopped" if service["stopped"] else ""
     serve = f"{service['serving']} of {service['instances']} serve{off}{up}"
-    state = "being deleted" if service["removing"] else serve
+    held_up = f"; {service['held_up']}" if service["held_up"] else ""
+    state = f"being deleted{held_up}" if service["removing"] else serve
     head: list[tuple[str, object]] = [
         ("Service", service["name"]),
         *([("Deployment", service["deployment"])] if service["deployment"] != service["name"] else []),

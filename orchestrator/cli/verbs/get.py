@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import click
@@ -73,7 +72,7 @@ def watch(
         render.show([render.pad([header for header, _ in shape], widths)])
     for row in changes(client, kind, name, selector):
         if form == "json":
-            render.show([json.dumps(row, ensure_ascii=False)])
+            render.show([render.as_json(row)])
         elif form == "yaml":
             render.show(["---", render.dump(row, form)])
         elif form == "name":

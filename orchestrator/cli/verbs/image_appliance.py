@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 import tarfile
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from orchestrator.errors import InvalidInput
 from orchestrator.imagefiles.magics import looks_like
@@ -19,6 +19,8 @@ _PACKED = (".gz", ".xz", ".zst", ".bz2")
 _MEMBERS_MOST = 1000
 _NAMED_MOST, _SHOWN_MAX = 10, 200  # names, characters of each
 _MANIFEST_BYTES_MOST = 1 << 20
+_HEADER_BYTES_MOST = 2 << 20  # of one: a manifest is the longest thing that is read
+_HEADERS_BYTES_MOST = 16 << 20  # of all of them
 _SUM = re.compile(r"SHA256 ?\(([^()]{1,255})\) ?= ?([0-9A-Fa-f]{64})")
 
 
@@ -31,6 +33,32 @@ class Disk:
     size_bytes: int
     sha256: str | None
     is_to_convert: bool
+
+
+class _Headers:
+    """A file of which an archive's headers are read: a header that says that it is longer than any is not believed.
+
+    tarfile reads a header whole, and goes from one to the next as long as there are bytes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _HEADERS_BYTES_MOST
+
+    def read(self, count: int = -1) -> bytes:
+        """As any file's; raises TarError."""
+        if not 0 <= count <= _HEADER_BYTES_MOST or count > self._left:
+            raise tarfile.ReadError("its headers are longer than those of any appliance")
+        self._left -= max(512, count)
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As any file's."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As any file's."""
+        return self._file.tell()
 
 
 class Part(io.RawIOBase):
@@ -95,7 +123,7 @@ def _members(file: BinaryIO, name: str) -> tuple[list[Disk], dict[str, str], int
     sums: dict[str, str] = {}
     others = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        with tarfile.open(fileobj=cast("BinaryIO", _Headers(file)), mode="r:") as archive:
             for member in archive:
                 if len(disks) + others > _MEMBERS_MOST:
                     raise InvalidInput(f"{name} is an archive of more than {_MEMBERS_MOST} files", hint="unpack it")
@@ -116,7 +144,7 @@ def _members(file: BinaryIO, name: str) -> tuple[list[Disk], dict[str, str], int
                     assert text is not None  # It is a regular file.
                     found_sums = _SUM.findall(text.read().decode("utf-8", "replace"))
                     sums |= {which: digest.lower() for which, digest in found_sums}
-    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:  # what tarfile does not foresee
+    except (tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError) as error:  # unforeseen
         raise InvalidInput(f"{name} is a damaged archive: {error}", hint="copy the file again") from error
     return disks, sums, others
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,7 @@ def inventory(client: Client, listing: bool, host: str | None, user: str | None,
         answer: dict[str, Any] = variables(client.instance(host), user)
     else:
         answer = groups(client.instances(labels=selector or ""), client.host or socket.gethostname(), user)
-    render.show([json.dumps(answer, indent=2, ensure_ascii=False)])
+    render.show([render.as_json(answer, indent=2)])
 
 
 def groups(instances: Sequence[wire.InstanceView], host: str, user: str | None) -> dict[str, Any]:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 @click.command(epilog=examples("vmrole verify", "vmrole verify --repair", "vmrole verify --repair --yes"))
 @format_option("table", "json", "yaml")
-@click.option("--repair", is_flag=True, help="First remove what no record knows; local storage stays.")
-@click.option("--yes", is_flag=True, help="Remove VMs as well.")
+@click.option(
+    "--repair", is_flag=True, help="First remove what no record knows; local storage and kept host keys stay."
+)
+@click.option("--yes", is_flag=True, help="Shut down and remove VMs as well.")
 @click.pass_obj
 @finding
 def verify(client: Client, form: str, repair: bool, yes: bool) -> int:
@@ -27,13 +29,16 @@ def verify(client: Client, form: str, repair: bool, yes: bool) -> int:
 
     Exit status 1 on a finding, more when it cannot tell.
     """
-    if repair and not yes and (machines := _machines(client)):
+    machines = _machines(client) if repair else []
+    if machines and not yes:
         names = ", ".join(machines)
         raise Conflict(
             f"VMs would be ended and erased: {names}; nothing was removed",
             hint="records that came back from a backup do not know what was applied later: apply that again. If they "
             "are nobody's: vmrole verify --repair --yes",
         )
+    if machines:
+        render.say(f"shutting down {', '.join(machines)}: it may take some minutes, and ends at the latest after 10")
     for one in client.repair() if repair else ():
         render.say(f"removed {one['subject']}: {one['message']}")
     found = client.findings()

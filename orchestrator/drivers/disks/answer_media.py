@@ -89,11 +89,14 @@ class AnswerDiscs:
 
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia. A disc that was half written when the daemon died counts."""
-        kept = self._host_keys.inventory()
         with file_faults(self._layout.discs, _HINT), contextlib.suppress(FileNotFoundError):
             discs = self._layout.discs.iterdir()
-            return kept | frozenset(InstanceName(folder.name) for folder in discs if _holds(folder))
-        return kept
+            return frozenset(InstanceName(folder.name) for folder in discs if _holds(folder))
+        return frozenset()
+
+    def keepers(self) -> frozenset[InstanceName]:
+        """See ports.AnswerMedia."""
+        return self._host_keys.inventory()
 
 
 def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], blank: tuple[str, ...]) -> bytes:

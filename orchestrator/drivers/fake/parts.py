@@ -125,7 +125,12 @@ class FakeMedia:
     def inventory(self) -> frozenset[InstanceName]:
         """See ports.AnswerMedia."""
         self._world.meet("media")
-        return frozenset((*self._world.discs, *self._world.identities))
+        return frozenset(self._world.discs)
+
+    def keepers(self) -> frozenset[InstanceName]:
+        """See ports.AnswerMedia."""
+        self._world.meet("media")
+        return frozenset(self._world.identities)
 
     def host_keys(self, name: InstanceName) -> Mapping[str, bytes]:
         """See ports.AnswerMedia."""

@@ -21,6 +21,7 @@ from orchestrator import imagefiles
 from orchestrator.drivers.images import image_convert, image_incoming, qemu_img, unpacking
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.images.image_owner import take_back
+from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import ImageCorrupt, ImageRejected, NoSpace
@@ -78,9 +79,10 @@ class LocalImageFiles:
 
     def place(self, received: Received) -> None:
         """See ports.ImageFiles."""
-        received.file.chmod(0o444)
-        received.file.rename(self._layout.image(received.sha256, received.format))
-        _sync(self._layout.images)
+        with file_faults(self._layout.images, "look at who may change it, and at the file system"):
+            received.file.chmod(0o444)
+            received.file.rename(self._layout.image(received.sha256, received.format))
+            _sync(self._layout.images)
 
     def take_back(self, received: Received) -> None:
         """See ports.ImageFiles."""

@@ -128,7 +128,7 @@ def restore(backup: Path, records: Path) -> Restored:
     """Puts a backup in the place of the records at `records`; those that are there are kept beside.
 
     Raises ConfigError while a daemon has them, or when a newer vmrole has made the backup, InvalidInput for one that
-    is none or is damaged; whatever is raised, nothing has changed.
+    is none or is damaged; whatever is raised, nothing has changed, unless it says so: where a disk fails at the end.
     """
     with alone(records):
         return put_back(backup, records)
@@ -168,9 +168,18 @@ def put_back(backup: Path, records: Path, about_to: Callable[[Restored], None] =
             restored = Restored(records=kinds, former=_put_aside(records))
             about_to(restored)
             new.replace(records)
-            on_disk(records.parent)
+            _confirm(records, restored.former)
             _forget(records)
         return restored
+
+
+def _confirm(records: Path, former: Path | None) -> None:
+    try:
+        on_disk(records.parent)
+    except OSError as error:
+        told = f"the backup is in place, but the disk does not say that it stays: {error.strerror}"
+        hint = f"look at the disk, and restore it again; the former records: {former}"
+        raise Permanent(told, hint=hint) from error
 
 
 def check(backup: Path, records: Path, called: str) -> Mapping[str, int]:

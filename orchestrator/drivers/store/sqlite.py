@@ -17,7 +17,7 @@ from orchestrator.drivers.store.change_log import ChangeLog
 from orchestrator.drivers.store.limits import assert_fits
 from orchestrator.drivers.store.sqlite_file import connect, counted, digest, lock, prepare, translated
 from orchestrator.drivers.store.sqlite_room import Room
-from orchestrator.errors import ConfigError, StaleRevision
+from orchestrator.errors import ConfigError, StaleRevision, Transient
 from orchestrator.model import Event
 from orchestrator.ports import COMMIT_IDS_KEPT, Change, Check, Document, Write
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 EVENTS_OF_ONE = 200  # The newest of each subject are kept,
 EVENTS_MAX = 100_000  # and of all subjects together these: the subjects of years that are gone do not pile up.
 _DAMAGED = "its bytes are not those that were written"
+_STANDS = "the disk failed while this was recorded; it stands, but may be lost with the next power failure"
+_LOOK = "look at the disk, and what there is now: vmrole get, vmrole image ls"
 _EVENT = "at_s, subject, message, phase, generation, boot"
 
 
@@ -121,16 +123,28 @@ class SqliteStore:
                 self._tell(events)
                 self._count(revision, commit_id)
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                self._revision, self._documents = counted(self._db)  # A disk that fails in COMMIT leaves either one.
+                if self._count_anew():
+                    raise Transient(_STANDS, hint=_LOOK) from error
                 raise
             self._revision = revision
             self._log.add(changes)
             self._room.keep()
             self._changed.notify_all()
             return revision
+
+    def _count_anew(self) -> bool:
+        """A disk that fails in COMMIT leaves either one. Whether what failed stands; then all is read again."""
+        before = self._revision
+        self._revision, self._documents = counted(self._db)
+        if self._revision == before:
+            return False
+        log.error(_STANDS)
+        self._log = ChangeLog(self._revision)
+        self._changed.notify_all()
+        return True
 
     def _earlier(self, commit_id: str) -> int:
         """The revision that the commit of this id had, or 0."""
@@ -262,7 +276,7 @@ class SqliteStore:
 
 def _document(kind: str, key: str, revision: int, body: str, written: bytes) -> Document:
     if digest(kind, key, revision, body) != written:
-        return Document(str(kind), str(key), {}, revision, damage=_DAMAGED)
+        return Document(str(kind), str(key), {}, revision, damage=_DAMAGED, hearsay=str(body))
     return Document(kind, key, json.loads(body), revision)
 
 

@@ -79,6 +79,8 @@ def run(
         )
     except FileNotFoundError as error:
         raise _absent(argv[0]) from error
+    except OSError as error:
+        raise _unusable(argv[0], error) from error
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
     if done.returncode != 0:
@@ -96,6 +98,10 @@ def _limited(argv: Sequence[str], limits: Limits | None) -> list[str]:
 
 def _absent(command: str) -> Permanent:
     return Permanent(f"{command}: no such command", hint="run: vmrole doctor")
+
+
+def _unusable(command: str, error: OSError) -> Permanent:
+    return Permanent(f"{command} cannot be run: {error.strerror}", hint="run: vmrole doctor")
 
 
 def follow(
@@ -124,6 +130,8 @@ def follow(
             )
         except FileNotFoundError as error:
             raise _absent(argv[0]) from error
+        except OSError as error:
+            raise _unusable(argv[0], error) from error
         with process:
             try:
                 _listen(process, hear, deadline)

@@ -7,6 +7,7 @@ hoping. Rendering is the CLI's.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -27,6 +28,10 @@ from orchestrator.host.doctor import (
     room,
 )
 from orchestrator.host.doctor.check import Check, Verdict, fail, ok, warn
+
+log = logging.getLogger(__name__)
+
+_SAID_MAX = 200  # characters of an exception
 
 __all__ = ["CHECKS", "Check", "Verdict", "checks", "each", "untried"]
 
@@ -113,3 +118,7 @@ def _told(name: str, look: Callable[[Config], Check], settings: Config) -> Check
         return fail(name, str(error), error.hint)
     except OSError as error:
         return fail(name, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), "")
+    except Exception as error:  # What a program says that is not what it should be: the other checks go on.
+        log.debug("the check %s failed", name, exc_info=True)
+        told = f"it cannot be told: {type(error).__name__}: {str(error)[:_SAID_MAX]}"
+        return fail(name, told, "is a program, or what it says, another than the distribution's?")

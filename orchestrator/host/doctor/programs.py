@@ -31,6 +31,7 @@ from orchestrator.model import Frontend, HttpProbe, InstanceName, Member, Mode, 
 
 _QEMU_LEAST, _HAPROXY_LEAST, _LIBVIRT_LEAST, _DNSMASQ_LEAST = (7, 0), (2, 6), (9, 0), (2, 89)
 _LIBVIRT_S = 10.0  # opening a connection to a libvirtd that is stopped has no end of its own
+_VIRTLOGD_S: Final = 5
 _VIRTLOGD: Final = Path("/run/libvirt/virtlogd-sock")
 _THROW_AWAY_NAMESPACE = ("unshare", "--net", "--")
 _ASK_LIBVIRT: Final = (
@@ -132,6 +133,8 @@ def virtlogd(settings: Config) -> Check:
     """The keeper of consoles accepts connections."""
     del settings
     with socket.socket(socket.AF_UNIX) as probe:
+        # One that accepts nobody has a queue that is full; Python's own timeout would not wait for it at all.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _VIRTLOGD_S, 0))
         try:
             probe.connect(str(_VIRTLOGD))
         except OSError as error:

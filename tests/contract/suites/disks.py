@@ -92,11 +92,11 @@ class AnswerMediaContract:
         assert kept
         assert all(host_keys.public_key(kind, text) is not None for kind, text in kept.items())
         media.erase(instance.name)
-        assert media.inventory() == {instance.name}
+        assert (media.inventory(), media.keepers()) == (frozenset(), {instance.name})
         assert media.host_keys(instance.name) == kept
         for _ in range(2):
             media.erase_identity(instance.name)
-        assert media.inventory() == frozenset()
+        assert media.keepers() == frozenset()
         assert media.host_keys(instance.name) == {}
 
     def test_the_next_generation_has_a_disc_of_its_own(self, media: AnswerMedia, instance: Instance) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.errors import Busy, InvalidInput
+from orchestrator.drivers.store.backup import UNFINISHED
+from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.errors import Busy, InvalidInput, Permanent, VmroleError
 from tests.world.api_daemon import SHOP, Daemon, exchange
+from tests.world.waiting import until
 
 
 def backup_of(daemon: Daemon) -> bytes:
@@ -117,3 +123,82 @@ def test_records_are_restored_where_they_are(tmp_path: Path, capsys: pytest.Capt
     """From another host nobody could ask afterwards how it ended: restored records have no token."""
     assert main(["--server", "https://localhost:1", "restore", str(tmp_path / "made.backup")]) == 2
     assert "records are restored on their host itself" in capsys.readouterr().err
+
+
+class Slow(SqliteStore):
+    """A store of which making a backup takes until `goes_on`, and fails where it is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.goes_on, self.begun = threading.Event(), threading.Event()
+        self.is_damaged = False
+        self.under_way = self.most = 0
+
+    def backup(self) -> BinaryIO:
+        """See ports.Store."""
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        self.begun.set()
+        try:
+            assert self.goes_on.wait(30.0)
+            if self.is_damaged:
+                raise Permanent("there is damage")
+            return super().backup()
+        finally:
+            self.under_way -= 1
+
+
+def slow(daemon: Daemon) -> Slow:
+    """The daemon's store, as one that is slow from now on."""
+    daemon.store.close()
+    daemon.store = store = Slow(daemon.layout.records)
+    return store
+
+
+def test_one_party_has_one_backup_at_a_time(tmp_path: Path) -> None:
+    """Each is a copy on the daemon's disk: who asks again while one is made is told, and can when it is over."""
+    with Daemon(tmp_path) as daemon:
+        store, made = slow(daemon), []
+        first = threading.Thread(target=lambda: made.append(backup_of(daemon)))
+        first.start()
+        assert store.begun.wait(30.0)
+        for _ in range(3):
+            with pytest.raises(Busy, match="1 backups of uid") as refused:
+                backup_of(daemon)
+            assert "try again later" in refused.value.hint
+        store.goes_on.set()
+        first.join(30.0)
+        assert made
+        until(lambda: bool(_backup_now(daemon)), what="the place")
+        assert (store.most, list(daemon.layout.state.glob(f"{UNFINISHED}*"))) == (1, [])
+        store.close()
+
+
+def test_a_backup_that_nobody_takes_gives_its_place_back(tmp_path: Path) -> None:
+    """Who has hung up when it was made, and who asked for one that could not be made."""
+    with Daemon(tmp_path) as daemon:
+        store = slow(daemon)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(daemon.socket))
+            connection.sendall(b"POST /v1/backup HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+            assert store.begun.wait(30.0)
+        store.is_damaged = True
+        store.goes_on.set()
+        until(lambda: _refusal(daemon) == "there is damage", what="the place")
+        assert _refusal(daemon) == "there is damage"
+        store.is_damaged = False
+        assert _backup_now(daemon)
+        store.close()
+
+
+def _backup_now(daemon: Daemon) -> bytes:
+    with contextlib.suppress(Busy):
+        return backup_of(daemon)
+    return b""
+
+
+def _refusal(daemon: Daemon) -> str:
+    try:
+        return str(len(backup_of(daemon)))
+    except VmroleError as error:
+        return str(error)

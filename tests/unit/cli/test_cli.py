@@ -23,7 +23,7 @@ from orchestrator.cli import render
 from orchestrator.cli.main import main
 from orchestrator.cli.refusals import exit_status
 from orchestrator.control import records
-from orchestrator.drivers.fake.world import FakeMachine
+from orchestrator.drivers.fake.world import FakeMachine, World
 from orchestrator.model import (
     Frontend,
     InstanceName,
@@ -466,6 +466,25 @@ def test_verify_says_what_it_finds(run: Run, daemon: Daemon) -> None:
     assert "NETWORK-STRAY   ghost" in out
 
 
+@contextlib.contextmanager
+def time_goes_on(world: World) -> Iterator[None]:
+    """Guests live meanwhile."""
+    over = threading.Event()
+
+    def live() -> None:
+        while not over.wait(0.02):
+            with world.lock:
+                world.pass_time(1.0)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_no_vm_is_removed_without_a_yes(run: Run, daemon: Daemon) -> None:
     """After records came back from a backup, what was applied later is running and known to none of them."""
     served = daemon.control.instances()[0]
@@ -477,8 +496,10 @@ def test_no_vm_is_removed_without_a_yes(run: Run, daemon: Daemon) -> None:
     assert "VMs would be ended and erased: web-0.later; nothing was removed" in err
     assert "apply that again" in err
     assert (stranger.name in daemon.world.machines, "ghost" in daemon.world.networks) == (True, True)
-    status, _, err = run("verify", "--repair", "--yes")
-    assert "removed web-0.later: a VM of no instance" in err
+    with time_goes_on(daemon.world):
+        status, _, err = run("verify", "--repair", "--yes")
+    assert "shutting down web-0.later: it may take some minutes" in err
+    assert "removed web-0.later: a VM of no instance; it was shut down" in err
     assert (stranger.name in daemon.world.machines, "ghost" in daemon.world.networks) == (False, False)
     daemon.world.networks["ghost"] = frozenset()
     assert "removed ghost" in run("verify", "--repair")[2]
@@ -902,3 +923,16 @@ def test_the_doctor_is_shown_as_text_and_as_json(tmp_path: Path) -> None:
     haproxy = next(row for row in rows if row["name"] == "haproxy")
     assert f"FAIL  haproxy: {haproxy['message']}\n      -> {haproxy['remedy']}\n" in text.stdout
     assert vmrole("doctor", "--config", "/nonexistent").returncode == 78
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_no_form_of_data_commands_a_terminal(form: str) -> None:
+    """What guests and others have said reads back as it was, and is nothing that a terminal obeys on its way."""
+    said = {"a\x1b[2J": '\x9b31m \x7f\x07 \u202e \x85 \u2028 \U000e0001 ä €😀\n\t"\\'}
+    text = render.dump([said], form)
+    assert [char for char in text if not char.isprintable() and char not in "\n\u202e\U000e0001"] == []
+    if form == "yaml":
+        assert YAML(typ="safe").load(text) == [said]
+    else:
+        assert json.loads(text) == [said]
+        assert "\u202e" not in text

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
+import os
+import sqlite3
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,9 @@ from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.images.image_files import LocalImageFiles
+from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound
+from orchestrator.errors import Conflict, ImageCorrupt, ImageRejected, InvalidInput, NoSpace, NotFound, Transient
 from orchestrator.imagefiles import SourceFormat
 from orchestrator.model import DiskFormat, Event, Image
 from orchestrator.model.intake import Intake
@@ -325,6 +330,87 @@ def test_a_record_that_cannot_be_written_leaves_nothing(layout: Layout, content:
     with pytest.raises(NoSpace):
         repository.add(io.BytesIO(content), Intake(name="micro"))
     assert empty(layout)
+
+
+class FailingDisk:
+    """SQLite's connection on a disk that fails as a commit ends: what was written stands, or does not."""
+
+    def __init__(self, db: sqlite3.Connection, *, stands: bool) -> None:
+        self._db = db
+        self._stands = stands
+
+    def execute(self, query: str, *values: Any) -> sqlite3.Cursor:
+        """See sqlite3."""
+        if query != "COMMIT":
+            return self._db.execute(query, *values)
+        self._db.execute("COMMIT" if self._stands else "ROLLBACK")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[SqliteStore]:
+    """Records on a disk."""
+    with SqliteStore(tmp_path / "records.sqlite") as store:
+        yield store
+
+
+@contextlib.contextmanager
+def failing(store: SqliteStore, *, stands: bool) -> Iterator[None]:
+    """Commits fail meanwhile."""
+    whole = store._db
+    store._db = FailingDisk(whole, stands=stands)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        store._db = whole
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_a_commit_that_fails_at_its_end_loses_nothing(
+    stored: SqliteStore, layout: Layout, content: bytes, stands: bool
+) -> None:
+    """Where the record stands all the same its bytes do, and who asked is told; where it does not, nothing is left.
+
+    The same of a removal. What others read is what the store holds.
+    """
+    watching = Present(stored)
+    repository = Catalogue(Present(stored), SystemClock(), LocalImageFiles(layout, virtual_size_max=1024**4))
+    assert watching.all(Image) == []
+    with failing(stored, stands=stands), pytest.raises(Transient) as refused:
+        repository.add(io.BytesIO(content), Intake(name="micro"))
+    assert ("it stands" in str(refused.value)) is stands
+    assert [image.names for image in watching.all(Image)] == [("micro",)] * stands
+    assert (repository.strays(), repository.missing()) == ([], [])
+    assert empty(layout) is not stands
+    repository.add(io.BytesIO(content), Intake(name="micro"))
+    assert repository.verify("micro") in watching.all(Image)
+    with failing(stored, stands=stands), pytest.raises(Transient):
+        repository.remove("micro")
+    assert (repository.strays(), repository.missing()) == ([], [])
+    assert len(watching.all(Image)) == (not stands)
+    assert empty(layout) is stands
+
+
+def test_a_directory_that_cannot_be_written_back_keeps_no_orphan(
+    repository: Catalogue, layout: Layout, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its name already when the disk fails: without a record it goes again."""
+    whole = os.fsync
+
+    def fails(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink() == layout.images:
+            raise OSError(errno.EIO, "Input/output error")
+        whole(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(Transient, match="Input/output error"):
+            repository.add(io.BytesIO(content), Intake(name="micro"))
+    assert empty(layout)
+    assert repository.add(io.BytesIO(content), Intake(name="micro")).names == ("micro",)
 
 
 def test_a_name_goes_before_digits(repository: Catalogue, content: bytes, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.control import deployment, loop, records
+from orchestrator.control import deployment, loop, records, tending
+from orchestrator.control.leavings import Leavings
 from orchestrator.control.unfolding import BATCH
 from orchestrator.drivers.store.memory import MemoryStore
 from orchestrator.errors import InvalidInput
@@ -106,7 +107,7 @@ def test_much_to_tell_of_a_network_is_told_in_parts(large: tuple[Fabric, Weighed
     fabric, _ = large
     names = [one.name for one in fabric.instances()]
     fabric.world.unplugged.update(names)
-    loop.tend(fabric.present, fabric.host, "shop")
+    tending.tend(fabric.present, fabric.host, "shop", Leavings())
     told = {event.subject for event in fabric.store.events(limit=1000) if "put back" in event.message}
     assert told == set(names)
 

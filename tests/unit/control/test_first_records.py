@@ -124,4 +124,8 @@ def test_what_the_first_version_wrote_goes_on(daemon: Upgraded) -> None:
     assert daemon.world.storage[failed.name] == {"cache": "kept"}
     client.remove("shop")
     client.remove("mall")
+    until(lambda: [one["name"] for one in client.services()] == ["shop"], COMES_S, what="all but what holds the rest")
+    until(lambda: client.service("shop")["instances"] == 0, COMES_S, what="nobody who can be read")
+    assert "odd-0.shop cannot be read" in client.service("shop")["held_up"]
+    client.remove("shop", forgets=True)
     until(lambda: client.services() == [], COMES_S, what="nothing")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from orchestrator.control import verify
+from orchestrator.control.leavings import STOP_S
+from orchestrator.drivers.fake import World
 from orchestrator.model import InstanceName, Phase
+from orchestrator.ports import Host
 from tests.world.counted import Looks
 from tests.world.fabric import Fabric, web_role
 from tests.world.images import MICRO
@@ -40,6 +44,7 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
     ("code", "subject", "break_it"),
     [
         ("DISC-STRAY", STRANGER, lambda world: world.discs.update({STRANGER: 1})),
+        ("IDENTITY-STRAY", STRANGER, lambda world: world.identities.update({STRANGER: "kept"})),
         ("DISK-STRAY", STRANGER, lambda world: world.overlays.update({STRANGER: {1}})),
         ("STORAGE-STRAY", STRANGER, lambda world: world.storage.update({STRANGER: {"cache": ""}})),
         ("DISK-OLD", WEB, lambda world: world.overlays[WEB].add(7)),
@@ -98,6 +103,63 @@ def test_strays_are_removed_and_local_storage_is_not(fabric: Fabric) -> None:
     assert found(fabric) == [("STORAGE-STRAY", STRANGER)]
     assert world.storage[STRANGER] == {"cache": "precious"}
     assert fabric.quiet()
+
+
+class _Passing:
+    """The world's clock, on which waiting lets the guests live."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now_s(self) -> float:
+        """See ports.Clock."""
+        return self._world.now_s()
+
+    def monotonic_s(self) -> float:
+        """See ports.Clock."""
+        return self._world.monotonic_s()
+
+    def wait(self, changed: threading.Condition, within_s: float) -> None:
+        """See ports.Clock."""
+        assert changed
+        self._world.pass_time(within_s)
+
+
+def lost(fabric: Fabric) -> tuple[Host, list[verify.Finding]]:
+    """An instance whose record was lost, and what of it is a finding."""
+    fabric.world.storage[WEB]["cache"] = "writing"
+    fabric.world.identities[WEB] = "made in generation 1"
+    machine = dataclasses.replace(fabric.host.machine, clock=_Passing(fabric.world))
+    host = dataclasses.replace(fabric.host, machine=machine)
+    return host, verify.findings(host, fabric.control.services(), [])
+
+
+def test_a_vm_without_a_record_is_shut_down_and_keeps_what_was_promised(fabric: Fabric) -> None:
+    """A repair asks first, as a deletion does; local storage is whole, and kept SSH host keys stay."""
+    host, strays = lost(fabric)
+    removed = {one.code: one.message for one in verify.repair(host, strays, lambda _name: False)}
+    assert removed["DOMAIN-STRAY"] == "a VM of no instance; it was shut down"
+    world = fabric.world
+    assert (WEB in world.machines, WEB in world.seats_taken, WEB in world.overlays) == (False, False, False)
+    assert world.storage[WEB] == {"cache": "written"}
+    assert world.identities[WEB] == "made in generation 1"
+    told = verify.findings(host, fabric.control.services(), [])
+    assert [one.code for one in told] == ["IDENTITY-STRAY", "STORAGE-STRAY"]
+
+
+@pytest.mark.parametrize("trouble", ["deaf", "stuck"])
+def test_a_vm_without_a_record_that_does_not_shut_down_is_ended_and_told(fabric: Fabric, trouble: str) -> None:
+    """After as long as a role may give a guest: no repair waits for ever, and none says that all went well."""
+    host, strays = lost(fabric)
+    if trouble == "deaf":
+        fabric.world.faults.deaf_to_requests.add(WEB)
+    else:
+        fabric.world.machines[WEB].stopped = True
+    began_s = fabric.world.time_s
+    removed = {one.code: one.message for one in verify.repair(host, strays, lambda _name: False)}
+    assert "it did not shut down within 600 s, so it was ended" in removed["DOMAIN-STRAY"]
+    assert STOP_S <= fabric.world.time_s - began_s < STOP_S + 5
+    assert WEB not in fabric.world.machines
 
 
 def test_a_member_outside_its_phase_is_found(fabric: Fabric) -> None:

@@ -24,7 +24,8 @@ Answer = Callable[[socket.socket], None]
 def soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Waits that end within a second, and a cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name, seconds in {"PAUSE_S": 0.0, "HEAD_WITHIN_S": 0.5, "WITHIN_S": 1.0, "READ_WITHIN_S": 5.0}.items():
+    times = {"PAUSE_S": 0.0, "HEAD_WITHIN_S": 0.5, "WITHIN_S": 1.0, "READ_WITHIN_S": 5.0, "STALLED_S": 0.5}
+    for name, seconds in times.items():
         monkeypatch.setattr(fetching, name, seconds)
     monkeypatch.setattr(fetching, "TRIES_MOST", 2)
 
@@ -113,8 +114,10 @@ def test_a_packing_of_that_name_is_none() -> None:
         dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
         dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
         dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"a: b\r\n"),
+        dripping(b"HTTP/1.1 200 OK\r\n\r\n", b"", 5.0),
     ],
-    ids=["head", "continue", "body", "chunks"],
+    ids=["head", "continue", "body", "chunks", "trailers", "nothing"],
 )
 def test_who_drips_is_waited_for_no_longer(answer: Answer) -> None:
     """Each byte comes in time, and never all of them."""
@@ -135,6 +138,23 @@ def test_a_chunk_of_a_negative_length_is_not_kept_in_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_no_more_is_kept_than_was_told(tmp_path: Path) -> None:
+    """A part of a file of which more and more comes fills no disk: it is given up at its end."""
+    head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/10\r\nTransfer-Encoding: chunked\r\n\r\n"
+    flood = dripping(head.encode(), b"1000\r\n" + bytes(0x1000) + b"\r\n", 0.0)
+    with saying(flood) as url, pytest.raises(Transient, match="more came than the 10 bytes"):
+        fetch(url)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("downloads/*")) <= 10
+
+
+@pytest.mark.parametrize("text", ["https://bob:s3cret@h:99999/", "ftp://bob:s3cret@h/x", "https://bob:s3cret@[/"])
+def test_a_password_in_a_url_is_not_said_again(run: Run, text: str) -> None:
+    """Whatever else is wrong with it: what a command says is kept in logs of others."""
+    ended, out, told = run("image", "add", text, "--name", "web")
+    assert ended == 2
+    assert "s3cret" not in out + told
 
 
 @pytest.mark.parametrize("status", ["403 \x1b[31mHELLO\x9b2J", "404 \x1b]0;title\x07", "500 \x1bc"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,15 @@ def header(size: bytes, kind: bytes = b"0", name: bytes = b"d.vmdk") -> bytes:
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
+
+
+def goes_on(block: bytes) -> bytes:
+    """The header of a sparse file (GNU) whose map goes on in the next block."""
+    first = bytearray(block)
+    first[482] = 1
+    first[148:156] = b" " * 8
+    first[148:156] = b"%06o\0 " % sum(first)
+    return bytes(first)
 
 
 def extended(**headers: str) -> bytes:
@@ -49,8 +60,20 @@ def extended(**headers: str) -> bytes:
         extended(GNU__sparse__major="1", GNU__sparse__minor="0", GNU__sparse__realsize="9" * 25),
         header(b"00000004000\0", b"S") + DISK + END,
         header(b"00000004000\0") + DISK[:100],
+        goes_on(header(b"00000004000\0", b"S")),
     ],
-    ids=["huge", "negative", "lie", "no-number", "nested", "long-name", "sparse", "old-sparse", "cut"],
+    ids=[
+        "huge",
+        "negative",
+        "lie",
+        "no-number",
+        "nested",
+        "long-name",
+        "sparse",
+        "old-sparse",
+        "cut",
+        "cut-in-its-map",
+    ],
 )
 def test_an_archive_that_lies_is_refused(source: bytes) -> None:
     """With a way out, and no traceback."""
@@ -74,3 +97,31 @@ def test_what_has_no_beginning_is_refused() -> None:
     """It is called a regular file."""
     with open("/proc/self/mem", "rb") as file, pytest.raises(InvalidInput):  # noqa: PTH123
         image_appliance.disk_in(file, "mem")
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
+def test_a_header_as_long_as_a_disk_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    """It costs who made it nothing: the file has a hole there."""
+    path = tmp_path / "box.ova"
+    with path.open("wb") as file:
+        file.write(header(b"01000000000\0", kind))
+        file.truncate(1 << 28)
+    tracemalloc.start()
+    try:
+        with path.open("rb") as file, pytest.raises(InvalidInput, match="longer than those of any appliance"):
+            image_appliance.disk_in(file, "box.ova")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_headers_without_end_are_not_read_to_it(tmp_path: Path) -> None:
+    """A map of holes that goes on from block to block, as long as there is a file."""
+    path = tmp_path / "box.ova"
+    more = bytes(504) + b"\1" + bytes(7)
+    with path.open("wb") as file:
+        file.write(goes_on(header(b"00000004000\0", b"S")))
+        for _ in range(64):
+            file.write(more * 2048)
+    with path.open("rb") as file, pytest.raises(InvalidInput, match="longer than those of any appliance"):
+        image_appliance.disk_in(file, "box.ova")

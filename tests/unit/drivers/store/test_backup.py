@@ -366,3 +366,26 @@ def test_only_a_backup_is_replaced(tmp_path: Path) -> None:
         assert main([*words, str(file)]) == 1
     assert file.read_bytes() == second
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_backup_that_is_in_place_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fails after the last step: nobody is told that nothing has changed."""
+    made = tmp_path / "made.backup"
+    made.write_bytes(filled(tmp_path / "state" / "records"))
+    with SqliteStore(tmp_path / "state" / "records") as store:
+        write(store, 99, [one.revision for name in ("one", "two") if (one := store.get("thing", name))])
+    whole = os.fsync
+
+    def fails(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink() == tmp_path / "state":
+            raise OSError(5, "Input/output error")
+        whole(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(Permanent, match="in place, but the disk") as refused:
+            backups.restore(made, tmp_path / "state" / "records")
+    former = tmp_path / "state" / "records.former-1"
+    assert str(former) in refused.value.hint
+    assert content(tmp_path / "state" / "records")[0] == 2
+    assert content(former)[0] == 99

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -724,3 +725,64 @@ def test_a_user_is_told_to_be_root_and_of_nothing_that_he_cannot_try() -> None:
         if "not permitted" in message or "Permission denied" in message:
             assert (verdict, remedy) == ("WARN", "sudo vmrole doctor")
     assert "FAIL|not root" in done.stdout
+
+
+_TOOLS = ("haproxy", "dnsmasq", "nft", "ip", "unshare", "qemu-img", "iptables", "iptables-legacy", "tc", "sysctl")
+_SLOW = ("accelerator", confinement.PROCESS, "libvirt", "egress", "host firewall")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 0",
+        "exit 1",
+        "kill -9 $$",
+        "echo '{}'; echo '[]' >&2",
+        "echo '[[[[[[ null'",
+        "printf 'version '; head -c 6000 /dev/zero | tr '\\0' 9; echo .1",
+        "head -c 100000 /dev/urandom",
+        "printf 'version 99.99\\033[31m\\302\\233 x\\n'",
+        'echo \'{"nftables": [{"chain": 7}, {"rule": {"expr": "x"}}, null, {"table": {}}]}\'',
+    ],
+    ids=["nothing", "fails", "killed", "object", "no-json", "digits", "noise", "escapes", "odd-json"],
+)
+def test_no_program_ends_the_doctor(
+    script: str, program: Program, settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever one says: each check ends in a verdict of its own, in words, and those after it are made."""
+    for tool in _TOOLS:
+        program(tool, script)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(doctor, "CHECKS", [one for one in doctor.CHECKS if one[0] not in _SLOW])
+    found = doctor.checks(settings)
+    assert [one.name for one in found] == [name for name, _ in doctor.CHECKS]
+    assert all(one.message for one in found)
+
+
+def test_a_program_that_cannot_be_run_is_named(settings: Config, tmp_path: Path) -> None:
+    """It is there, and is none: that is no bug of ours."""
+    path = tmp_path / "haproxy"
+    path.write_bytes(b"\x7fELF nothing")
+    path.chmod(0o700)
+    check = programs.haproxy(replace(settings, haproxy=str(path)))
+    assert (check.verdict, check.message) == (Verdict.FAIL, f"{path} cannot be run: Exec format error")
+
+
+def test_a_keeper_of_consoles_that_accepts_nobody_is_not_waited_for(
+    settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue is full: to connect would wait for ever."""
+    path = tmp_path / "virtlogd"
+    monkeypatch.setattr(programs, "_VIRTLOGD", path)
+    monkeypatch.setattr(programs, "_VIRTLOGD_S", 1)
+    with socket.socket(socket.AF_UNIX) as full, contextlib.ExitStack() as waiting:
+        full.bind(str(path))
+        full.listen(0)
+        for _ in range(2):
+            one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                one.connect(str(path))
+        check = programs.virtlogd(settings)
+    assert check.verdict is Verdict.FAIL
+    assert "Resource temporarily unavailable" in check.message
