@@ -88,7 +88,13 @@ def _image_files(settings: Config, layout: Layout) -> LocalImageFiles:
 
 
 def _evidence_caps(settings: Config) -> EvidenceCaps:
-    return EvidenceCaps(most=settings.evidence_most, size_mib=settings.evidence_mib, days=settings.evidence_days)
+    return EvidenceCaps(
+        most=settings.evidence_most,
+        size_mib=settings.evidence_mib,
+        days=settings.evidence_days,
+        disks_mib=settings.evidence_disks_mib,
+        disk_hours=settings.evidence_disk_hours,
+    )
 
 
 def _budget(settings: Config) -> Budget:
@@ -152,7 +158,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         images = Catalogue(present, clock, _image_files(settings, layout))
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
-        kept = KeptEvidence(layout, clock, _evidence_caps(settings))
+        kept = stack.enter_context(KeptEvidence(layout, clock, _evidence_caps(settings)).sweeping())
         reconciler = Reconciler(
             store,
             host := stack.enter_context(_host(settings, layout, bell, secrets, store, kept)),

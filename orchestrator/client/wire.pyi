@@ -545,6 +545,7 @@ class Role(TypedDict):
     stop: Stop
     restart: TemplateRestart
     healing: Healing
+    keep_failed_disk: bool
     after: list[str]
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]

@@ -16,6 +16,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from orchestrator.drivers.kept_evidence import FILE_BYTES, MANIFEST, REASON_CHARS, KeptEvidence, made_at_s
+from orchestrator.drivers.kept_evidence import DISK, FILE_BYTES, MANIFEST, REASON_CHARS, KeptEvidence, made_at_s
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.hostile_text import harmless, harmless_lines
 from orchestrator.drivers.tools.layout import Layout
@@ -130,6 +131,20 @@ class Evidence:
                 self._write(instance, made)
                 made.rename(place)
             self._drop_oldest(place.parent)
+        self._kept.drop_old()
+
+    def keep_disk(self, instance: Instance) -> None:
+        """Takes the overlay of a VM that is off to the rest of what is kept of this boot; absent is fine."""
+        overlay, place = self._layout.overlay(instance), self.place(instance)
+        with file_faults(place, "the disk of what failed cannot be kept"):
+            if not overlay.exists():
+                return
+            self._kept.require_disk(overlay)
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chown(overlay, os.geteuid(), os.getegid())
+            overlay.chmod(0o400)
+            os.utime(overlay, (self._kept.clock.now_s(),) * 2)
+            overlay.rename(place / DISK)
         self._kept.drop_old()
 
     def place(self, instance: Instance) -> Path:

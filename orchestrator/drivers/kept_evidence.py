@@ -9,13 +9,14 @@ import shutil
 import tarfile
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import NotFound
+from orchestrator.drivers.tools.patience import Event
+from orchestrator.errors import NoSpace, NotFound
 from orchestrator.model import InstanceName
 from orchestrator.model.evidence import MARK, Capsule, EvidenceCaps
 from orchestrator.ports import Clock
@@ -24,6 +25,9 @@ FILE_BYTES: Final = 2 * 1024 * 1024  # of a file; a picture that is larger is le
 REASON_CHARS: Final = 400
 DAY_S: Final = 86_400.0
 MANIFEST: Final = "manifest.json"
+DISK: Final = "disk.qcow2"  # counted by itself, and not packed: it may have many GiB
+HOUR_S: Final = 3600.0
+SWEEP_S, SWEPT_S = 600.0, 5.0  # how often it is looked for what is too old, and how long the end of that may take
 
 
 class KeptEvidence:
@@ -45,7 +49,7 @@ class KeptEvidence:
         with contextlib.ExitStack() as stack:
             packed = stack.enter_context(tempfile.TemporaryFile(dir=self._layout.evidence_dir))
             with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
-                for file in sorted(place.iterdir()):
+                for file in sorted(one for one in place.iterdir() if one.name != DISK):
                     content = _content(file)
                     member = tarfile.TarInfo(f"{name}-{mark}/{file.name}")
                     member.size, member.mode, member.mtime = len(content), 0o600, int(file.stat().st_mtime)
@@ -67,6 +71,24 @@ class KeptEvidence:
                 return place
         raise NotFound(f"nothing is kept of {name[:80]!r} as {mark[:40]!r}", hint="run: vmrole evidence ls")
 
+    @contextlib.contextmanager
+    def sweeping(self) -> Iterator[KeptEvidence]:
+        """Meanwhile what is too old goes in time, also while nothing fails."""
+        over = Event(self.clock)
+
+        def sweep() -> None:
+            while not over.within(SWEEP_S):
+                with contextlib.suppress(OSError):  # Another instance's may go under our hands.
+                    self.drop_old()
+
+        thread = threading.Thread(target=sweep, name="evidence", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            thread.join(SWEPT_S)
+
     def drop_old(self) -> None:
         """Keeps the host to its caps: what is too old goes, then the oldest of what is too much."""
         with self._dropping:
@@ -77,6 +99,21 @@ class KeptEvidence:
                 old = now_s - made_at_s(place) > self._caps.days * DAY_S
                 if old or number >= self._caps.most or size > self._caps.size_mib << 20:
                     shutil.rmtree(place, ignore_errors=True)
+            self._drop_old_disks(now_s)
+
+    def _drop_old_disks(self, now_s: float) -> None:
+        disks = [(one, one.stat()) for place in self._places() if (one := place / DISK).exists()]
+        size = 0
+        for disk, stat in sorted(disks, key=lambda one: -one[1].st_mtime):
+            size += stat.st_blocks * 512
+            if now_s - stat.st_mtime > self._caps.disk_hours * HOUR_S or size > self._caps.disks_mib << 20:
+                disk.unlink(missing_ok=True)
+
+    def require_disk(self, disk: Path) -> None:
+        """Raises NoSpace for a disk that is larger than all that may be kept."""
+        if disk.stat().st_blocks * 512 > self._caps.disks_mib << 20:
+            told = f"the disk holds more than evidence_disks_mib ({self._caps.disks_mib})"
+            raise NoSpace(told, hint="set evidence_disks_mib in vmrole.toml")
 
     def _places(self) -> list[Path]:
         """The folders of all failures; what is half made begins with a dot."""
@@ -95,7 +132,7 @@ def made_at_s(place: Path) -> float:
 
 def _size_bytes(place: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
-        return sum(file.stat().st_size for file in place.iterdir())
+        return sum(file.stat().st_size for file in place.iterdir() if file.name != DISK)
     return 0
 
 

@@ -76,6 +76,8 @@ class Config:
     evidence_most: int = 500
     evidence_mib: int = 512
     evidence_days: int = 30
+    evidence_disks_mib: int = 20 * 1024
+    evidence_disk_hours: int = 24
     boot_together: int = 0
     workers: int = 16
     log_style: str = "auto"

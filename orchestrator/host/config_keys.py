@@ -178,6 +178,11 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "evidence_mib": Key(about="How many MiB all of it may take.", bounds=(1, 1_000_000)),
     "evidence_days": Key(about="For how many days it is kept at most.", bounds=(1, 3650)),
+    "evidence_disks_mib": Key(
+        about="How many MiB the disks of failures may take that roles ask for (evidence: {disk: true}).",
+        bounds=(0, 100_000_000),
+    ),
+    "evidence_disk_hours": Key(about="For how many hours such a disk is kept.", bounds=(1, 10_000)),
     "boot_together": Key(
         about=(
             "How many VMs boot at a time when the host comes up; who has served, failed, or taken five minutes makes "

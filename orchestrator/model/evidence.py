@@ -30,3 +30,5 @@ class EvidenceCaps:
     most: int = 500  # failures
     size_mib: int = 512
     days: int = 30
+    disks_mib: int = 20 * 1024  # of system disks that are kept
+    disk_hours: int = 24  # each of them for so long

@@ -275,6 +275,7 @@ class Role:
     stop: Stop = Stop()
     restart: Restart = Restart()
     healing: Healing = Healing()
+    keep_failed_disk: bool = False  # the system disk of what healing makes anew is kept for a while, as evidence
     after: tuple[str, ...] = ()  # roles of its service that serve before its instances begin
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
@@ -318,6 +319,7 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "stop": Stop(),
     "restart": Restart(),
     "healing": Healing(),
+    "keep_failed_disk": False,
     "after": (),
     "labels": (),
 }

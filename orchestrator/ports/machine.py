@@ -106,6 +106,11 @@ class Hypervisor(Protocol):
     def keep_evidence(self, instance: Instance) -> None:
         """Keeps what helps to understand a failure of this generation (console log, last agent answers), once."""
 
+    def keep_disk(self, instance: Instance) -> None:
+        """Takes the system disk of this generation, whose VM is off and forgotten, to the evidence of its failure; it
+        goes after a while. Absent is fine.
+        """
+
     def erase_evidence(self, name: InstanceName) -> None:
         """Removes all that was kept of the instance. Absent is fine."""
 

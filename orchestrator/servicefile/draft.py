@@ -52,7 +52,7 @@ from orchestrator.servicefile.upgrade import read_upgrade
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
-    "drain", "stop", "restart", "healing", "after",
+    "drain", "stop", "restart", "healing", "evidence", "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -169,7 +169,10 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
     node = reader.keys(
-        node, at, (*keys, "drain", "stop", "restart", "healing", "after", "identity", "labels"), ("image",)
+        node,
+        at,
+        (*keys, "drain", "stop", "restart", "healing", "evidence", "after", "identity", "labels"),
+        ("image",),
     )
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
@@ -191,6 +194,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         stop=Stop(within_s=_within(reader, node, at, "stop")),
         restart=Restart(within_s=_within(reader, node, at, "restart")),
         healing=read_healing(reader, node, at),
+        keep_failed_disk=_evidence(reader, node, at),
         after=reader.take(node, at, "after", words, ()),
     )
     return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
@@ -207,6 +211,13 @@ def _identity(reader: Reader, node: Map, at: str) -> bool:
     at = f"{at}.identity"
     identity = reader.keys(node.get("identity", Map()), at, ("sshHostKeys",))
     return bool(reader.take(identity, at, "sshHostKeys", choice(HostKeys), HostKeys.NEW) is HostKeys.KEEP)
+
+
+def _evidence(reader: Reader, node: Map, at: str) -> bool:
+    """Whether the disk of what has failed is kept."""
+    at = f"{at}.evidence"
+    evidence = reader.keys(node.get("evidence", Map()), at, ("disk",))
+    return bool(reader.take(evidence, at, "disk", boolean, False))
 
 
 def _setup(reader: Reader, node: Map, at: str) -> SetupDraft:

@@ -123,6 +123,8 @@ _ROLE: Final = {
     "healing.maxUnavailable": Key(
         "of the role at a time, by healing, rollouts and verbs together; a part is rounded down to 1 or more", "1"
     ),
+    "evidence": Key("what is kept of a failure, beside what always is"),
+    "evidence.disk": Key("whether the system disk of what healing makes anew is kept for a day, read-only", "false"),
     "after": Key(
         "roles, as a list, of which one each serves before it is deployed, or booted with the host; 10 min at most",
         "none",

@@ -22,6 +22,7 @@ _WORDS: Final = {
     "public_keys": "answers.publicKeys",
     "install_agent": "answers.installAgent",
     "keep_ssh_host_keys": "identity.sshHostKeys",
+    "keep_failed_disk": "evidence.disk",
     "unattend": "answers.unattend",
 }
 _UNITS: Final = {"_mib_per_s": " MiB/s", "_percent": " %", "_mib": " MiB", "_s": " s"}

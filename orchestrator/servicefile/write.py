@@ -78,6 +78,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "stop": _node(role.stop),
         "restart": _node(role.restart),
         "healing": _healing(role.healing),
+        "evidence": {"disk": True} if role.keep_failed_disk else {},
         "after": list(role.after) or "",
         "labels": {key: text for key, text in role.labels if shared.get(key) != text},
     }

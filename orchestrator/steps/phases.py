@@ -278,12 +278,15 @@ def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
+    note = ""
+    if instance.goal.role.keep_failed_disk and instance.failed_by is not None and instance.goal.serve:
+        note = _unless_refused(lambda: host.hypervisor.keep_disk(instance))
     host.disks.erase_overlay(instance.name)
     if not instance.goal.serve:
         host.disks.erase_local_storage(instance.name)
         host.media.erase_identity(instance.name)
         return Done(instance, _unless_refused(lambda: host.hypervisor.erase_evidence(instance.name)))
-    return Done(instance)
+    return Done(instance, note)
 
 
 def keep_evidence(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:

@@ -30,6 +30,7 @@ WAITS = {
     "orchestrator/drivers/hypervisor/qmp_watch.py": "an event loop has timers of its own; its end is waited for",
     "orchestrator/drivers/balancer/prober.py": "the end of its thread is waited for",
     "orchestrator/drivers/balancer/watch.py": "the end of its thread is waited for",
+    "orchestrator/drivers/kept_evidence.py": "the end of its thread is waited for",
     "orchestrator/drivers/tools/libvirt_connection.py": "the end of its thread is waited for",
     "orchestrator/drivers/tools/netlink.py": "the end of its thread is waited for",
     "orchestrator/drivers/balancer/haproxy.py": "a lock, which knows no other clock; nothing is judged by it",

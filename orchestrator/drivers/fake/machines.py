@@ -158,6 +158,12 @@ class FakeHypervisor:
         self._world.meet("evidence")
         self._world.evidence.add((instance.name, instance.generation))
 
+    def keep_disk(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._world.meet("evidence")
+        if instance.generation in self._world.overlays.get(instance.name, set()):
+            self._world.kept_disks.add((instance.name, instance.generation))
+
     def erase_evidence(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
         self._world.meet("evidence")

@@ -132,6 +132,7 @@ class World:
         self.vips: set[str] = set()  # of ours, on the host's interface
         self.vips_taken_off: list[str] = []  # by us
         self.evidence: set[tuple[InstanceName, int]] = set()
+        self.kept_disks: set[tuple[InstanceName, int]] = set()
         self.faults = Faults()
         self.lock = threading.RLock()
 

@@ -244,8 +244,6 @@ class LibvirtHypervisor:
                 self._monitors.expect_answer(instance.name, run)
                 self._limits.give(found, run, instance, self._machine)
 
-    # The rest --------------------------------------------------------------------------------------------------
-
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor. A guest that holds the drive shut is not asked twice."""
         with self._connection.use(f"eject the disc of {name}") as connection:
@@ -280,6 +278,10 @@ class LibvirtHypervisor:
     def keep_evidence(self, instance: Instance) -> None:
         """See ports.Hypervisor."""
         self._evidence.keep(instance)
+
+    def keep_disk(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._evidence.keep_disk(instance)
 
     def erase_evidence(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.control import records
 from orchestrator.control.healing import Budget
 from orchestrator.control.loop import Reconciler
+from orchestrator.control.turns import BRAKE
 from orchestrator.model import Healing, Ladder, Phase, Ready, ServiceHealing, ServiceSpec, Verb
 from orchestrator.rules import healing
 from tests.unit.control.fleet import WEB, serving, told
@@ -180,3 +181,31 @@ def test_records_of_healing_survive() -> None:
     fabric.until(lambda: fabric.instance().strikes == 1)
     state = next(one for one in fabric.store.all(records.STATE) if one.key == WEB)
     assert state.body["healed_at_s"] == fabric.instance().healed_at_s > 0
+
+
+class _Keeps(set[Any]):
+    """What is kept of failures, noting each time whether the brake was held meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.braked: list[bool] = []
+
+    def add(self, one: Any) -> None:
+        """See set."""
+        self.braked.append(BRAKE.locked())
+        super().add(one)
+
+
+def test_a_guest_that_is_slow_to_tell_what_happened_holds_up_nobody_else() -> None:
+    """Evidence is kept before a rung is taken, and before the brake is."""
+    fabric = serving(5)
+    fabric.world.evidence = keeps = _Keeps()
+    fabric.world.faults.check_fails.add(SICK)
+    boot = fabric.instance(SICK).boot
+    for _ in range(400):
+        fabric.round(1.0)
+        if fabric.instance(SICK).boot > boot or fabric.instance(SICK).phase is not Phase.SERVING:
+            break
+    assert (SICK, 1) in keeps
+    assert keeps.braked
+    assert not any(keeps.braked)

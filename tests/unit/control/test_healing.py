@@ -29,6 +29,7 @@ from tests.world.recorded import instance as record
 
 NOW_S = 1_800_000_000.0
 ILL = Cause(Kind.CHECK_FAILS)
+SICK = InstanceName("web-0.shop")
 
 
 def judged(one: Instance, members: list[Instance], now_s: float = NOW_S, brakes: Brakes | None = None) -> Rung:
@@ -264,3 +265,18 @@ def test_an_instance_that_was_healed_before_its_turn_has_its_turn() -> None:
     fabric.until(fabric.quiet)
     assert all("b: 1" in one.role.user_data for one in fabric.instances())
     assert fabric.control.operations()[-1].progress is Progress.DONE
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_disk_of_what_healing_makes_anew_is_kept_where_its_role_says_so(*, keeps: bool) -> None:
+    """Of what failed alone: a reimage that somebody asks for has nothing to explain."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2, keep_failed_disk=keeps, setup=Setup(within_s=60.0)))
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, "web-1.shop")
+    fabric.until(fabric.quiet)
+    assert fabric.world.kept_disks == set()
+    fabric.world.faults.setup_never_ends.add(SICK)
+    fabric.act(Verb.REIMAGE, SICK)
+    fabric.until(lambda: fabric.instance().generation == 3)
+    assert fabric.world.kept_disks == ({(SICK, 2)} if keeps else set())

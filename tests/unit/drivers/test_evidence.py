@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers import evidence
+from orchestrator.drivers import evidence, kept_evidence
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Evidence, Source, Transcript
 from orchestrator.drivers.kept_evidence import FILE_BYTES, KeptEvidence
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, NotFound, Transient, Unreachable
-from orchestrator.model import InstanceName, Phase
+from orchestrator.model import Instance, InstanceName, Phase
 from orchestrator.model.cause import recorded
 from orchestrator.model.evidence import EvidenceCaps
 from tests.world.instances import instance
+from tests.world.waiting import until
 
 FAILED = dataclasses.replace(
     instance(), phase=Phase.FAILED, failed_by=recorded("setup: not within 5 minutes"), boot=2
@@ -262,3 +263,68 @@ def test_the_caps_hold_as_it_is_kept(layout: Layout) -> None:
         keeper.keep(dataclasses.replace(FAILED, boot=boot))
         os.utime(keeper.place(dataclasses.replace(FAILED, boot=boot)), (SystemClock().now_s() - 50.0 + boot,) * 2)
     assert len(kept.all()) == 1
+
+
+def with_disk(layout: Layout, failed: Instance, size_bytes: int = 4096) -> Instance:
+    """Its overlay, of so many bytes, as its VM has left it."""
+    overlay = layout.overlay(failed)
+    overlay.parent.mkdir(parents=True, exist_ok=True)
+    overlay.write_bytes(b"x" * size_bytes)
+    return failed
+
+
+def test_a_disk_is_kept_read_only_beside_the_rest(layout: Layout) -> None:
+    """Taken where it lies: no byte is copied, and nobody writes to it; what is fetched is without it."""
+    kept = KeptEvidence(layout, SystemClock())
+    keeper = Evidence(layout, Transcript(SystemClock()), kept)
+    keeper.keep(with_disk(layout, FAILED))
+    number = layout.overlay(FAILED).stat().st_ino
+    keeper.keep_disk(FAILED)
+    keeper.keep_disk(FAILED)  # It is gone from where it was.
+    disk = keeper.place(FAILED) / "disk.qcow2"
+    assert disk.stat().st_ino == number
+    assert stat.S_IMODE(disk.stat().st_mode) == 0o400
+    assert not layout.overlay(FAILED).exists()
+    (one,) = kept.all()
+    assert "disk.qcow2" in one.files
+    with kept.packed(FAILED.name, one.mark) as packed, tarfile.open(fileobj=packed) as archive:
+        assert not [member.name for member in archive if "disk" in member.name]
+    keeper.erase(FAILED.name)
+    assert not disk.exists()
+
+
+def test_disks_go_after_a_while_and_the_rest_stays(layout: Layout) -> None:
+    """Those that are too old, and the oldest of those that are too much."""
+    kept = KeptEvidence(layout, SystemClock(), EvidenceCaps(disks_mib=2, disk_hours=2))
+    keeper = Evidence(layout, Transcript(SystemClock()), kept)
+    now_s = SystemClock().now_s()
+    for boot, ago_s in ((1, 9000.0), (2, 300.0), (3, 200.0), (4, 100.0)):
+        failed = with_disk(layout, dataclasses.replace(FAILED, boot=boot), 900 * 1024)
+        keeper.keep(failed)
+        keeper.keep_disk(failed)
+        os.utime(keeper.place(failed) / "disk.qcow2", (now_s - ago_s, now_s - ago_s))
+    kept.drop_old()
+    assert [one.mark for one in kept.all() if "disk.qcow2" in one.files] == ["1-3", "1-4"]
+    assert len(kept.all()) == 4
+
+
+def test_a_disk_that_is_too_large_is_told_and_left(layout: Layout) -> None:
+    """Nothing of the rest goes for it."""
+    kept = KeptEvidence(layout, SystemClock(), EvidenceCaps(disks_mib=1))
+    keeper = Evidence(layout, Transcript(SystemClock()), kept)
+    keeper.keep(with_disk(layout, FAILED, 2 << 20))
+    with pytest.raises(NoSpace, match="evidence_disks_mib"):
+        keeper.keep_disk(FAILED)
+    assert layout.overlay(FAILED).exists()
+
+
+def test_what_is_too_old_goes_by_itself(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while nothing fails."""
+    monkeypatch.setattr(kept_evidence, "SWEEP_S", 0.01)
+    kept = KeptEvidence(layout, SystemClock(), EvidenceCaps(days=1))
+    keeper = Evidence(layout, Transcript(SystemClock()), kept)
+    keeper.keep(FAILED)
+    with kept.sweeping():
+        old_s = SystemClock().now_s() - 2 * 86_400.0
+        os.utime(keeper.place(FAILED), (old_s, old_s))
+        until(lambda: not kept.all(), what="the sweep")

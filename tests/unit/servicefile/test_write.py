@@ -72,6 +72,7 @@ roles:
     ready: {units: [a.service], ignore: [b.service], command: [/bin/sh, -c, "true"],
             probe: {path: /, port: 7, status: "200-299,401"},
             within: 7 min, silence: 20 min, watch: true}
+    evidence: {disk: true}
     drain: 0.5 ms
     stop: {within: 604.8 s}
     restart: {within: 2 h}

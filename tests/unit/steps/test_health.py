@@ -401,7 +401,7 @@ def test_what_is_watched_is_looked_at_again() -> None:
     of a role that does not ask for that nothing is said.
     """
     for watch in (True, False):
-        fabric = deployed(ready=Ready(watch=watch))
+        fabric = deployed(ready=Ready(watch=watch, units=("app.service",)))
         boots = fabric.world.machines[WEB].boots
         fabric.world.faults.services_crash.add(WEB)
         rounds(fabric, 13, 5.0)
@@ -419,6 +419,7 @@ def test_an_answer_that_is_yet_to_come_is_fetched_soon_and_changes_nothing() -> 
     fabric.world.faults.services_unheard.add(WEB)
     rounds(fabric, 13, 5.0)
     assert (fabric.instance().phase, fabric.instance().waiting) == (Phase.SERVING, "")
+    assert fabric.daemon.attend(("instance", WEB)) <= 1.0
     fabric.world.faults.services_crash.add(WEB)
     fabric.world.faults.services_unheard.clear()
     rounds(fabric, 2, 0.5)
