@@ -162,6 +162,12 @@ class Member:
     name: InstanceName
     address: str
     pools: tuple[tuple[PoolName, int], ...]  # pool, port on the instance; of several the first
+    address6: str = ""  # where the kernel sends clients of a VIP of IPv6; "" while it has none
+
+    def behind(self, frontend: Frontend | None) -> str:
+        """The address at which it is reached from there: only the kernel needs one of the VIP's family."""
+        by_ipv6 = frontend is not None and frontend.carrier is Carrier.NFTABLES and ":" in frontend.vip
+        return self.address6 if by_ipv6 else self.address
 
 
 class Standing(enum.StrEnum):

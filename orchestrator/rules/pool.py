@@ -47,14 +47,14 @@ def reached(instance: Instance, runs: bool) -> Member:
     role, here = instance.goal.role, instance.phase.traits
     ends = role.instance_endpoints if runs and instance.set_up and not here.ends else ()
     pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in ends)
-    return Member(name=instance.name, address=instance.nic.address, pools=pools)
+    return Member(name=instance.name, address=instance.nic.address, pools=pools, address6=instance.nic.address6)
 
 
 def member_of(instance: Instance) -> Member:
     """The instance as the balancer shall know it. Endpoints follow the goal: they need no new generation."""
     role = instance.goal.role
     pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in role.endpoints)
-    return Member(name=instance.name, address=instance.nic.address, pools=pools)
+    return Member(name=instance.name, address=instance.nic.address, pools=pools, address6=instance.nic.address6)
 
 
 def fits(seat: Seat | None, member: Member) -> bool:

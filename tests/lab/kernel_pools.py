@@ -78,14 +78,17 @@ def members(wire: None) -> Iterator[dict[InstanceName, Serving]]:
 class Serving:
     """A member's TCP and UDP servers: what they hear comes back behind the member's name and the client's address."""
 
-    def __init__(self, name: InstanceName, port: int = 8080) -> None:
+    def __init__(self, name: InstanceName, port: int = 8080, here: str = "0.0.0.0") -> None:
+        self._here = here
+        self._family = socket.AF_INET6 if ":" in here else socket.AF_INET
         self._name = name.partition(".")[0]
         self._space = SPACES[name]
         self._port = port
         self._open: list[socket.socket] = []
 
     def __enter__(self) -> Serving:
-        self._tcp = in_namespace(self._space, lambda: socket.create_server(("0.0.0.0", self._port)))
+        here, family = self._here, self._family
+        self._tcp = in_namespace(self._space, lambda: socket.create_server((here, self._port), family=family))
         self._udp = in_namespace(self._space, self._datagrams)
         self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._accept, self._answer)]
         for thread in self._threads:
@@ -106,14 +109,14 @@ class Serving:
             one.close()
 
     def _datagrams(self) -> socket.socket:
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("0.0.0.0", 5353))
+        udp = socket.socket(self._family, socket.SOCK_DGRAM)
+        udp.bind((self._here, 5353))
         return udp
 
     def _accept(self) -> None:
         while True:
             try:
-                talk, (client, _) = self._tcp.accept()
+                talk, (client, *_) = self._tcp.accept()
             except OSError:
                 return
             threading.Thread(target=self._talk, args=(talk, client), daemon=True).start()

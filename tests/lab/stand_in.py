@@ -143,10 +143,11 @@ def private_network() -> Iterator[Place]:
 @contextlib.contextmanager
 def members_behind(vip: str, gateway: str, dips: Mapping[str, str]) -> Iterator[None]:
     """A VIP on the host, and a bridge with a namespace for each member; `dips` are their addresses by namespace."""
-    HOST.run(["ip", "address", "add", f"{vip}/32", "dev", OUTSIDE_LINK])
+    own, subnet, alone = ("/128", "/64", " nodad") if ":" in vip else ("/32", "/24", "")
+    HOST.run(["ip", *f"address add {vip}{own} dev {OUTSIDE_LINK}{alone}".split()])
     for command in (
         f"link add {_BRIDGE} type bridge",
-        f"address add {gateway}/24 dev {_BRIDGE}",
+        f"address add {gateway}{subnet} dev {_BRIDGE}{alone}",
         f"link set {_BRIDGE} up",
     ):
         HOST.run(["ip", *command.split()])
@@ -154,7 +155,7 @@ def members_behind(vip: str, gateway: str, dips: Mapping[str, str]) -> Iterator[
         HOST.run(["ip", "netns", "add", space])
         HOST.run(["ip", "link", "add", f"vrt-{space}", "type", "veth", "peer", "name", "eth0", "netns", space])
         HOST.run(["ip", "link", "set", f"vrt-{space}", "master", _BRIDGE, "up"])
-        for command in ("link set lo up", "link set eth0 up", f"addr add {dip}/24 dev eth0"):
+        for command in ("link set lo up", "link set eth0 up", f"addr add {dip}{subnet} dev eth0{alone}"):
             HOST.run(["ip", "-n", space, *command.split()])
         HOST.run(["ip", "-n", space, "route", "add", "default", "via", gateway])
     try:
@@ -165,7 +166,7 @@ def members_behind(vip: str, gateway: str, dips: Mapping[str, str]) -> Iterator[
             HOST.run(["ip", "link", "del", f"vrt-{space}"])
             HOST.run(["ip", "netns", "del", space])
         HOST.run(["ip", "link", "del", _BRIDGE])
-        HOST.run(["ip", "address", "del", f"{vip}/32", "dev", OUTSIDE_LINK])
+        HOST.run(["ip", "address", "del", f"{vip}{own}", "dev", OUTSIDE_LINK])
 
 
 class Ear:

@@ -27,7 +27,7 @@ _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _ERROR, _DONE = 2, 3
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _ID = 1, 2, 3, 4, 12
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
-_IP_SRC, _IP_DST = 1, 2
+_ENDS: Final = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}  # source and target within _TUPLE_IP
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
 _PROTOINFO_TCP, _TCP_STATE = 1, 1
 _DST_NAT: Final = 1 << 5  # IPS_DST_NAT
@@ -47,6 +47,7 @@ class Flow:
     member: str
     open: bool
     key: bytes  # what names it to the kernel
+    family: int = socket.AF_INET
 
 
 class Ear:
@@ -103,7 +104,7 @@ def cut(which: Callable[[Flow], bool], ear: Ear | None = None) -> int:
     with contextlib.nullcontext(ear) if ear is not None else Ear() as asked:
         gone = [flow for flow in flows(asked) if which(flow)]
         for flow in gone:
-            asked.ask(_message(_DELETE, _REQUEST | _ACK, flow.key), absent_is_fine=True)
+            asked.ask(_message(_DELETE, _REQUEST | _ACK, flow.key, flow.family), absent_is_fine=True)
     return len(gone)
 
 
@@ -114,8 +115,8 @@ def _open() -> socket.socket:
     return ear
 
 
-def _message(what: int, flags: int, body: bytes) -> bytes:
-    return netlink.message(_SUBSYSTEM | what, flags, _FAMILY.pack(socket.AF_INET, 0, 0) + body)
+def _message(what: int, flags: int, body: bytes, family: int = socket.AF_UNSPEC) -> bytes:
+    return netlink.message(_SUBSYSTEM | what, flags, _FAMILY.pack(family, 0, 0) + body)
 
 
 def _answers(ear: socket.socket, *, absent_is_fine: bool = False) -> Iterator[bytes]:
@@ -150,8 +151,10 @@ def _flow(body: bytes) -> Flow | None:
     begun, answered = netlink.attributes(parts[_TUPLE_ORIG]), netlink.attributes(parts[_TUPLE_REPLY])
     ends, protocol = netlink.attributes(begun[_TUPLE_IP]), netlink.attributes(begun[_TUPLE_PROTO])
     number = protocol[_PROTO_NUM][0]
-    if _PROTO_DST_PORT not in protocol or _IP_SRC not in ends:
+    family = next((family for family, (source, _) in _ENDS.items() if source in ends), None)
+    if _PROTO_DST_PORT not in protocol or family is None:
         return None
+    source, target = _ENDS[family]
     tcp = netlink.attributes(parts.get(_PROTOINFO, b"")).get(_PROTOINFO_TCP, b"")
     state = netlink.attributes(tcp).get(_TCP_STATE, b"\0")[0]
     key = netlink.attribute(_TUPLE_ORIG | 0x8000, parts[_TUPLE_ORIG])  # NLA_F_NESTED
@@ -159,11 +162,12 @@ def _flow(body: bytes) -> Flow | None:
         key += netlink.attribute(_ID, parts[_ID])
     return Flow(
         protocol=number,
-        client=str(ipaddress.IPv4Address(ends[_IP_SRC])),
+        client=str(ipaddress.ip_address(ends[source])),
         client_port=struct.unpack("!H", protocol[_PROTO_SRC_PORT])[0],
-        vip=str(ipaddress.IPv4Address(ends[_IP_DST])),
+        vip=str(ipaddress.ip_address(ends[target])),
         port=struct.unpack("!H", protocol[_PROTO_DST_PORT])[0],
-        member=str(ipaddress.IPv4Address(netlink.attributes(answered[_TUPLE_IP])[_IP_SRC])),
+        member=str(ipaddress.ip_address(netlink.attributes(answered[_TUPLE_IP])[source])),
         open=not (number == socket.IPPROTO_TCP and state in _OVER),
         key=key,
+        family=family,
     )

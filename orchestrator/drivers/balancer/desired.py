@@ -49,14 +49,29 @@ class Shape:
         """Which endpoint leads from a port, of tcp or, True, of udp, to a member's address: at whatever VIP, for it
         may have another by now than what is open was begun at.
         """
-        ends = {frontend.pool: frontend for frontend in self.frontends}
+        ends = self._ends
         return {
-            (member.address, port, ends[pool].mode is Mode.UDP): ends[pool]
+            (address, port, ends[pool].mode is Mode.UDP): ends[pool]
             for member in (*self.members.values(), *self.reached.values())
             for pool, _ in member.pools
             if pool in ends
+            for address in filter(None, (member.address, member.address6))
             for port in ends[pool].ports
         }
+
+    @functools.cached_property
+    def _ends(self) -> Mapping[PoolName, Frontend]:
+        return {frontend.pool: frontend for frontend in self.frontends}
+
+    @functools.cached_property
+    def of_ipv6(self) -> Mapping[str, str]:
+        """The members' addresses by those that they have of IPv6."""
+        known = (*self.members.values(), *self.reached.values())
+        return {member.address6: member.address for member in known if member.address6}
+
+    def address(self, member: Member, pool: PoolName) -> str:
+        """Where the member is behind the pool's endpoint; "" while it has no address of the VIP's family."""
+        return member.behind(self._ends.get(pool))
 
     @functools.cached_property
     def _doors(self) -> Mapping[PoolName, int]:

@@ -14,21 +14,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from orchestrator.drivers.balancer.nft_words import AT, KEY, PLACE, address_of, elements_of, port_of, protocol_of
+from orchestrator.drivers.balancer.nft_words import FAMILIES, Family, address_of, elements_of, port_of, protocol_of
 from orchestrator.model import Carried, Frontend, InstanceName, Member, Traffic, total
 
 REFUSED: Final = "refused"  # places: nobody there takes what reaches the host itself
 _TO, _FROM = "received", "sent"
 _RANGES: Final = "_ranges"  # where an endpoint has several ports
-_LINE: Final = re.compile(r"([0-9.]+ \. [a-z]+ \. [0-9-]+) counter packets ([0-9]+) bytes ([0-9]+)")
+_LINE: Final = re.compile(r"([0-9a-f.:]+ \. [a-z]+ \. [0-9-]+) counter packets ([0-9]+) bytes ([0-9]+)")
 _ASKED_AT_ONCE: Final = 500  # elements
 _AFTER_DSTNAT: Final = -99
 
-SETS: Final[Mapping[str, str]] = {
-    REFUSED: f"{KEY}; counter;",
-    **dict.fromkeys((_TO, _FROM), f"{KEY}; counter;"),
-    **{f"{name}{_RANGES}": f"{KEY}; flags interval; counter;" for name in (_TO, _FROM)},
-}
+NAMES: Final = (REFUSED, *(f"{name}{ranges}" for name in (_TO, _FROM) for ranges in ("", _RANGES)))
 HOOKS: Final[Mapping[str, str]] = {
     "arriving": f"type filter hook prerouting priority {_AFTER_DSTNAT};",
     "sent_here": f"type filter hook output priority {_AFTER_DSTNAT};",
@@ -36,9 +32,14 @@ HOOKS: Final[Mapping[str, str]] = {
 }
 
 
-def _counted(name: str, member: str) -> tuple[str, ...]:
+def sets(family: Family) -> dict[str, str]:
+    """Those that count, with their type."""
+    return {name: f"{family.key};{' flags interval;' if name.endswith(_RANGES) else ''} counter;" for name in NAMES}
+
+
+def _counted(family: Family, name: str, member: str) -> tuple[str, ...]:
     # nft has to be told of the protocol before it knows what a connection's port is.
-    key = f"meta l4proto {{ tcp, udp }} ip {member} . meta l4proto . ct original proto-dst"
+    key = f"meta l4proto {{ tcp, udp }} {family.name} {member} . meta l4proto . ct original proto-dst"
     return f"{key} @{name} return", f"{key} @{name}{_RANGES}"
 
 
@@ -46,22 +47,26 @@ _EITHER_WAY: Final = (
     f"ct status dnat ct direction original goto {_TO}",
     f"ct status dnat ct direction reply goto {_FROM}",
 )
-CHAINS: Final[Mapping[str, tuple[str, ...]]] = {
-    "arriving": ('iif "lo" return', *_EITHER_WAY),
-    "sent_here": _EITHER_WAY,  # by the host: it is a client, and may be a member
-    _TO: _counted(_TO, "daddr"),
-    _FROM: _counted(_FROM, "saddr"),
-    "input": (
-        f"meta l4proto tcp {PLACE} @{REFUSED} reject with tcp reset",
-        f"{PLACE} @{REFUSED} reject with icmp type port-unreachable",
-    ),
-}
+
+
+def chains(family: Family) -> dict[str, tuple[str, ...]]:
+    """Those that count, and that refuse."""
+    return {
+        "arriving": ('iif "lo" return', *_EITHER_WAY),
+        "sent_here": _EITHER_WAY,  # by the host: it is a client, and may be a member
+        _TO: _counted(family, _TO, "daddr"),
+        _FROM: _counted(family, _FROM, "saddr"),
+        "input": (
+            f"meta l4proto tcp {family.place} @{REFUSED} reject with tcp reset",
+            f"{family.place} @{REFUSED} reject with {family.refusal} type port-unreachable",
+        ),
+    }
 
 
 def elements(frontends: Sequence[Frontend], members: Collection[tuple[str, str]]) -> dict[str, dict[str, str]]:
     """What counts, by its set: all places, and members of those endpoints, by pool and address."""
     ends = {str(frontend.pool): frontend for frontend in frontends}
-    counting: dict[str, dict[str, str]] = {name: {} for name in SETS}
+    counting: dict[str, dict[str, str]] = {name: {} for name in NAMES}
     for frontend in frontends:
         counting[REFUSED] |= dict.fromkeys(elements_of(frontend, frontend.ports), "")
     for pool, address in members:
@@ -83,12 +88,15 @@ def _element(frontend: Frontend, address: str) -> str:
 
 def questions(frontends: Sequence[Frontend], members: Collection[Member]) -> Iterator[tuple[str, str]]:
     """What to ask nftables for what these endpoints and their members have carried: the set, and the command."""
-    counting = elements(frontends, [(pool, member.address) for member in members for pool, _ in member.pools])
-    for name, keys in counting.items():
-        asked = list(keys)
-        for begin in range(0, len(asked), _ASKED_AT_ONCE):
-            some = ", ".join(asked[begin : begin + _ASKED_AT_ONCE])
-            yield name, f"get element {AT} {name} {{ {some} }}"
+    for family in FAMILIES:
+        ends = {str(end.pool): end for end in frontends if family.carries(end)}
+        theirs = [(pool, one.behind(ends[pool])) for one in members for pool, _ in one.pools if pool in ends]
+        counting = elements(list(ends.values()), [(pool, address) for pool, address in theirs if address])
+        for name, keys in counting.items():
+            asked = list(keys)
+            for begin in range(0, len(asked), _ASKED_AT_ONCE):
+                some = ", ".join(asked[begin : begin + _ASKED_AT_ONCE])
+                yield name, f"get element {family.at} {name} {{ {some} }}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Pools as one table of nftables, `ip vmrole_pools`: what it shall hold, as text for one transaction. Pure.
+"""Pools as tables of nftables, `ip vmrole_pools` and `ip6 vmrole_pools`: what each shall hold, as text for one
+transaction. Pure.
 
 Each endpoint is an element of a map that leads to its pool's chain; from there a map of the pool's own deals new
 connections out to its members' chains, which translate the address (DNAT). What has begun is the kernel's to
@@ -27,9 +28,8 @@ from typing import Final, TypeVar
 from orchestrator.drivers.balancer import nft_counts
 from orchestrator.drivers.balancer.nft_words import (
     ADDRESSES_KNOWN,
-    AT,
-    KEY,
-    PLACE,
+    IPV4,
+    Family,
     address_of,
     elements_of,
     port_of,
@@ -45,8 +45,9 @@ CLIENT_CONNECTIONS: Final = 4_096
 KNOCKS_PER_S: Final = 50  # for so many of those who are beyond a limit, it is looked whether there is room again
 _FULL_S: Final = 5  # Whoever has been quiet for so long is counted as if he had never met the limit.
 _DSTNAT, _BEFORE_SRCNAT = -100, 99
-_SUBNET: Final = ipaddress.IPv4Network("0.0.0.0/24")  # as large as a service's network
 _NUMBERS: Final = 65_536  # by which a pool's members are told apart
+
+_CLIENTS: Final = f"size {CLIENTS_KNOWN}; flags dynamic,timeout;"
 
 _T = TypeVar("_T")
 
@@ -85,6 +86,7 @@ class Pools:
     elements: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     numbered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by map: who is dealt to, in its order
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by chain: whose clients each knows; "": free
+    family: Family = IPV4
 
     @property
     def names(self) -> Names:
@@ -93,41 +95,48 @@ class Pools:
 
 
 def pools(
-    frontends: Sequence[Frontend], takers: Collection[Place], known: Collection[Place], before: Pools | None = None
+    frontends: Sequence[Frontend],
+    takers: Collection[Place],
+    known: Collection[Place],
+    before: Pools | None = None,
+    family: Family = IPV4,
 ) -> Pools:
-    """The table's content. `takers` get new connections; `known` are all members, also those that drain.
+    """The content of a family's table, with the endpoints that are its own.
 
-    Who was in the table `before` keeps his number there if he can.
+    `takers` get new connections; `known` are all members, also those that drain. Who was in the table `before` keeps
+    his number there if he can.
     """
-    made = _Made(before or Pools())
+    made, frontends = _Made(family, before or Pools()), [one for one in frontends if family.carries(one)]
+    known = [one for one in known if (":" in one.address) is (family.version == 6)]
     by_pool: dict[PoolName, list[Place]] = {}
     for one in takers:
         by_pool.setdefault(one.pool, []).append(one)
     for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
-        limits = _limits(frontend)
+        limits = _limits(family, frontend)
         for limit in limits:
             made.sets |= limit.sets()
         places = sorted(by_pool.get(frontend.pool, ()), key=lambda one: (one.index, one.address, one.port))
         if places:
             made.add(frontend, limits, places)
-    made.chains |= _FIXED
+    made.chains |= _fixed(family)
     made.elements |= nft_counts.elements(frontends, [(one.pool, one.address) for one in known])
-    for subnet in {_subnet(one.address) for one in known}:
+    for subnet in {_subnet(one.address, family.bits) for one in known}:
         # A member that reaches its own service would be answered by its neighbour directly, and from another address.
         chain = f"n{_digest(str(subnet))}"
-        made.chains[chain] = (f"ip daddr {subnet} masquerade",)
+        made.chains[chain] = (f"{family.name} daddr {subnet} masquerade",)
         made.elements[NEIGHBOURS][str(subnet.network_address)] = f"goto {chain}"
-    return Pools(made.chains, made.sets, made.maps, made.elements, made.numbered, made.slots)
+    return Pools(made.chains, made.sets, made.maps, made.elements, made.numbered, made.slots, family)
 
 
 class _Made:
     """A table's content while it is put together."""
 
-    def __init__(self, before: Pools) -> None:
+    def __init__(self, family: Family, before: Pools) -> None:
+        self._family = family
         self._before = before
         self.chains: dict[str, tuple[str, ...]] = {}
         self.sets: dict[str, str] = {}
-        self.maps: dict[str, str] = dict(_MAPS)
+        self.maps: dict[str, str] = _maps(family)
         self.elements: dict[str, dict[str, str]] = {LEADS: {}, NEIGHBOURS: {}}
         self.numbered: dict[str, tuple[str, ...]] = {}
         self.slots: dict[str, tuple[str, ...]] = {}
@@ -135,7 +144,7 @@ class _Made:
     def add(self, frontend: Frontend, limits: Sequence[_Limit], places: Sequence[Place]) -> None:
         """An endpoint that has members."""
         pool = _digest(frontend.pool)
-        rules = [*_allowed(frontend.allow), *(limit.refuse_unseen() for limit in limits)]
+        rules = [*_allowed(self._family, frontend.allow), *(limit.refuse_unseen() for limit in limits)]
         rules += [rule for limit in limits for rule in limit.count()]
         for one in places:
             self.chains[_name("m", one)] = (_led(frontend, one),)
@@ -153,12 +162,12 @@ class _Made:
         """
         sets = {_name("m", one): f"{_name('a', one)}{time_s}" for one in places}
         for member, kept in sets.items():
-            self.sets[kept] = f"type ipv4_addr; size {CLIENTS_KNOWN}; flags dynamic,timeout; timeout {time_s}s;"
-            self.chains[member] = (f"update @{kept} {{ ip saddr }}", *self.chains[member])
+            self.sets[kept] = f"type {self._family.type}; {_CLIENTS} timeout {time_s}s;"
+            self.chains[member] = (f"update @{kept} {{ {self._family.name} saddr }}", *self.chains[member])
         slots = self.slots[chain] = _kept(self._before.slots.get(chain, ()), sets)
         names = [f"s{_digest(f'{chain} {number}')}" for number in range(len(slots))]
         for name, member in zip(names, slots, strict=True):
-            self.chains[name] = (f"ip saddr @{sets[member]} goto {member}",) if member else ()
+            self.chains[name] = (f"{self._family.name} saddr @{sets[member]} goto {member}",) if member else ()
         self.chains[chain] = tuple(f"jump {name}" for name in names)
 
     def _deal(self, frontend: Frontend, pool: str, places: Sequence[Place]) -> None:
@@ -199,7 +208,8 @@ def _closed(order: Sequence[str]) -> tuple[str, ...]:
 
 def _led(frontend: Frontend, place: Place) -> str:
     """To the member. What the kernel is not told to change of a port it leaves as it is."""
-    to, first = f"meta l4proto {protocol_of(frontend)} dnat to {address_of(place.address)}", port_of(place.port)
+    address, first = address_of(place.address), port_of(place.port)
+    to = f"meta l4proto {protocol_of(frontend)} dnat to {f'[{address}]' if ':' in address else address}"
     if frontend.each or frontend.range is None:
         return f"{to}:{first}"
     if first == frontend.port:
@@ -208,12 +218,13 @@ def _led(frontend: Frontend, place: Place) -> str:
     return f"{to} : {protocol_of(frontend)} dport map {{ {moved} }}"
 
 
-def _allowed(networks: Collection[str]) -> list[str]:
+def _allowed(family: Family, networks: Collection[str]) -> list[str]:
     """Who comes from elsewhere is refused before he counts as anybody's client."""
-    ours = [ipaddress.IPv4Network(one) for one in networks if ":" not in one]
-    apart = ", ".join(map(str, ipaddress.collapse_addresses(ours)))
-    anywhere = not networks or apart == "0.0.0.0/0"
-    return [] if anywhere else [f"ip saddr != {{ {apart} }} return" if apart else "return"]
+    ours = [one for one in map(ipaddress.ip_network, networks) if one.version == family.version]
+    apart = list(ipaddress.collapse_addresses(ours))  # type: ignore[type-var]  # They are of one version.
+    if not networks or any(one.prefixlen == 0 for one in apart):
+        return []
+    return [f"{family.name} saddr != {{ {', '.join(map(str, apart))} }} return" if apart else "return"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +234,7 @@ class _Limit:
     name: str
     key: str
     most: int
+    type: str
 
     @property
     def _full(self) -> str:
@@ -234,7 +246,7 @@ class _Limit:
 
     def sets(self) -> dict[str, str]:
         """What is counted, who has met the limit, and how often those knock."""
-        kind = f"type ipv4_addr; size {CLIENTS_KNOWN};"
+        kind = f"type {self.type}; size {CLIENTS_KNOWN};"
         fades = f"{kind} flags dynamic,timeout; timeout {_FULL_S}s;"
         return {self.name: f"{kind} flags dynamic;", self._full: fades, self._knocks: fades}
 
@@ -252,15 +264,18 @@ class _Limit:
         )
 
 
-def _limits(frontend: Frontend) -> list[_Limit]:
+def _limits(family: Family, frontend: Frontend) -> list[_Limit]:
     """A client's, and then all clients' together: whoever is beyond his own takes nothing of theirs."""
     most, of_a_client = frontend.connections_max, frontend.client_connections_max
     if of_a_client is None and most is not None:
         of_a_client = max(1, most // 2)
     if of_a_client is None and frontend.mode is not Mode.UDP:
         of_a_client = CLIENT_CONNECTIONS
-    kinds = (("c", "ip saddr", of_a_client), ("e", "ip daddr", most))
-    return [_Limit(kind + _digest(f"{frontend.pool} {number}"), key, number) for kind, key, number in kinds if number]
+    # Who has one address of IPv6 has all of its network's.
+    client = f"{family.name} saddr" if family.version == 4 else f"{family.name} saddr & {family.mask}"
+    kinds = (("c", client, of_a_client), ("e", f"{family.name} daddr", most))
+    names = [(kind + _digest(f"{frontend.pool} {number}"), key, number) for kind, key, number in kinds if number]
+    return [_Limit(name, key, number, family.type) for name, key, number in names]
 
 
 _HOOKS: Final = {
@@ -269,37 +284,45 @@ _HOOKS: Final = {
     "postrouting": f"type nat hook postrouting priority {_BEFORE_SRCNAT};",
     **nft_counts.HOOKS,
 }
-_MAPS: Final = {LEADS: f"{KEY} : verdict;", NEIGHBOURS: "type ipv4_addr : verdict;"}
-_FIXED: Final[Mapping[str, tuple[str, ...]]] = {
-    "prerouting": ("jump dispatch",),
-    "output": ("jump dispatch",),
-    # A packet in the middle of a connection that nobody knows begins none.
-    "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{PLACE} vmap @{LEADS}"),
-    "postrouting": (f"ct status dnat ip saddr & {_SUBNET.netmask} vmap @{NEIGHBOURS}",),
-    **nft_counts.CHAINS,
-}
+
+
+def _maps(family: Family) -> dict[str, str]:
+    return {LEADS: f"{family.key} : verdict;", NEIGHBOURS: f"type {family.type} : verdict;"}
+
+
+def _fixed(family: Family) -> dict[str, tuple[str, ...]]:
+    return {
+        "prerouting": ("jump dispatch",),
+        "output": ("jump dispatch",),
+        # A packet in the middle of a connection that nobody knows begins none.
+        "dispatch": ("tcp flags & (fin | syn | rst | ack) != syn return", f"{family.place} vmap @{LEADS}"),
+        "postrouting": (f"ct status dnat {family.name} saddr & {family.mask} vmap @{NEIGHBOURS}",),
+        **nft_counts.chains(family),
+    }
 
 
 def transaction(wanted: Pools, now: Names) -> str:
     """Makes the table what is wanted, all at once, from whatever it holds; what affinity remembers of members that
     stay is kept.
     """
-    filled = [f"flush map {AT} {name}" for name in sorted({*now.maps, *wanted.maps})]
+    family = wanted.family
+    filled = [f"flush map {family.at} {name}" for name in sorted({*now.maps, *wanted.maps})]
     rules = {chain: rules for chain, rules in wanted.chains.items() if rules}
     return _text(
-        [f"add table {AT}"],
-        _sets(wanted.maps, {**nft_counts.SETS, **wanted.sets}),
-        [*(f"flush set {AT} {name}" for name in nft_counts.SETS), *filled],
-        [f"flush chain {AT} {chain}" for chain in sorted(now.chains)],
-        _gone(now, wanted.names),
-        _chains(wanted.chains),
-        _rules(rules),
-        _filled(wanted.elements),
+        [f"add table {family.at}"],
+        _sets(family, wanted.maps, {**nft_counts.sets(family), **wanted.sets}),
+        [*(f"flush set {family.at} {name}" for name in nft_counts.NAMES), *filled],
+        [f"flush chain {family.at} {chain}" for chain in sorted(now.chains)],
+        _gone(family, now, wanted.names),
+        _chains(family, wanted.chains),
+        _rules(family, rules),
+        _filled(family, wanted.elements),
     )
 
 
 def change(before: Pools, wanted: Pools) -> str:
     """Makes the table what is wanted, all at once, where it holds what it held `before`. Says only what differs."""
+    family = wanted.family
     was, gone = before.names, before.chains.keys() - wanted.chains.keys()
     longer, other = {}, {}
     for chain, rules in wanted.chains.items():
@@ -314,14 +337,14 @@ def change(before: Pools, wanted: Pools) -> str:
         fresh[name] = {key: to for key, to in now.items() if then.get(key) != to}
         stale[name] = {key: "" for key, to in then.items() if now.get(key) != to}
     return _text(
-        _sets(_fresh(wanted.maps, before.maps), _fresh(wanted.sets, before.sets)),
-        [f"flush map {AT} {name}" for name in sorted(before.maps.keys() - wanted.maps.keys())],
-        _filled(stale, "delete"),
-        [f"flush chain {AT} {chain}" for chain in sorted(gone | other.keys())],
-        _gone(was, wanted.names),
-        _chains(_fresh(wanted.chains, before.chains)),
-        _rules(longer | other),
-        _filled(fresh),
+        _sets(family, _fresh(wanted.maps, before.maps), _fresh(wanted.sets, before.sets)),
+        [f"flush map {family.at} {name}" for name in sorted(before.maps.keys() - wanted.maps.keys())],
+        _filled(family, stale, "delete"),
+        [f"flush chain {family.at} {chain}" for chain in sorted(gone | other.keys())],
+        _gone(family, was, wanted.names),
+        _chains(family, _fresh(wanted.chains, before.chains)),
+        _rules(family, longer | other),
+        _filled(family, fresh),
     )
 
 
@@ -333,43 +356,42 @@ def _text(*parts: Iterable[str]) -> str:
     return "".join(f"{line}\n" for part in parts for line in part)
 
 
-def _sets(maps: Mapping[str, str], sets: Mapping[str, str]) -> list[str]:
+def _sets(family: Family, maps: Mapping[str, str], sets: Mapping[str, str]) -> list[str]:
     return [
-        *(f"add map {AT} {name} {{ {kind} }}" for name, kind in sorted(maps.items())),
-        *(f"add set {AT} {name} {{ {kind} }}" for name, kind in sorted(sets.items())),
+        *(f"add map {family.at} {name} {{ {kind} }}" for name, kind in sorted(maps.items())),
+        *(f"add set {family.at} {name} {{ {kind} }}" for name, kind in sorted(sets.items())),
     ]
 
 
-def _gone(now: Names, wanted: Names) -> list[str]:
+def _gone(family: Family, now: Names, wanted: Names) -> list[str]:
     kinds = (("chain", now.chains - wanted.chains), ("map", now.maps - wanted.maps), ("set", now.sets - wanted.sets))
-    return [f"delete {kind} {AT} {name}" for kind, names in kinds for name in sorted(names)]
+    return [f"delete {kind} {family.at} {name}" for kind, names in kinds for name in sorted(names)]
 
 
-def _chains(names: Iterable[str]) -> list[str]:
+def _chains(family: Family, names: Iterable[str]) -> list[str]:
     hooks = {name: f" {{ {_HOOKS[name]} }}" if name in _HOOKS else "" for name in names}
-    return [f"add chain {AT} {name}{hook}" for name, hook in sorted(hooks.items())]
+    return [f"add chain {family.at} {name}{hook}" for name, hook in sorted(hooks.items())]
 
 
-def _rules(chains: Mapping[str, Sequence[str]]) -> list[str]:
-    return [f"add rule {AT} {chain} {rule}" for chain, rules in sorted(chains.items()) for rule in rules]
+def _rules(family: Family, chains: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"add rule {family.at} {chain} {rule}" for chain, rules in sorted(chains.items()) for rule in rules]
 
 
-def _filled(elements: Mapping[str, Mapping[str, str]], verb: str = "add") -> list[str]:
-    return [
-        f"{verb} element {AT} {name} {{ {', '.join(f'{key} : {to}' if to else key for key, to in some.items())} }}"
-        for name, some in sorted(elements.items())
-        if some
-    ]
+def _filled(family: Family, elements: Mapping[str, Mapping[str, str]], verb: str = "add") -> list[str]:
+    listed = {
+        name: ", ".join(f"{key} : {to}" if to else key for key, to in some.items()) for name, some in elements.items()
+    }
+    return [f"{verb} element {family.at} {name} {{ {some} }}" for name, some in sorted(listed.items()) if some]
 
 
-def removal() -> str:
+def removal(family: Family = IPV4) -> str:
     """Takes the table away, if there is one."""
-    return f"add table {AT}\ndelete table {AT}\n"
+    return f"add table {family.at}\ndelete table {family.at}\n"
 
 
 @functools.lru_cache(maxsize=ADDRESSES_KNOWN)
-def _subnet(address: str) -> ipaddress.IPv4Network:
-    return ipaddress.IPv4Network(f"{address}/{_SUBNET.prefixlen}", strict=False)
+def _subnet(address: str, bits: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(f"{address}/{bits}", strict=False)
 
 
 def _name(kind: str, place: Place) -> str:

@@ -164,7 +164,7 @@ class NftablesBalancer:
                 self._lay(shape)
                 self.desired.keep(shape)
                 if before is not None and before.address != member.address:
-                    self._cut(before.address)
+                    self._cut(before)
             for pool in missing:
                 if pool in self._refused:  # The host's fault, and not the member's.
                     raise Unreachable(f"nobody listens on the endpoint {pool}: {self._refused[pool]}")
@@ -196,7 +196,7 @@ class NftablesBalancer:
             if member is None:
                 return
             self.drain(name)
-            self._cut(member.address)
+            self._cut(member)
             shape = self.desired.shape.without(name)
             self._lay(shape)
             self.desired.keep(shape)
@@ -229,9 +229,9 @@ class NftablesBalancer:
             end.pool: counts.carried(
                 end,
                 {
-                    InstanceName(one.name): (one.address, counted.by_pool.get((end.pool, one.address), 0))
+                    InstanceName(one.name): (one.behind(end), counted.by_pool.get((end.pool, one.address), 0))
                     for one in members
-                    if any(pool == end.pool for pool, _ in one.pools)
+                    if one.behind(end) and any(pool == end.pool for pool, _ in one.pools)
                 },
             )
             for end in ends
@@ -266,7 +266,7 @@ class NftablesBalancer:
         shape = self.desired.shape.with_reached(member)
         self._lay(shape)
         if before is not None and before != member:
-            self._cut(before.address, each=True)
+            self._cut(before, each=True)
         self.desired.keep(shape)
 
     def reached(self) -> Collection[InstanceName]:
@@ -276,7 +276,7 @@ class NftablesBalancer:
     # Members ---------------------------------------------------------------------------------------------------
 
     def _seat(self, shape: Shape, member: Member, counted: _Open) -> Seat:
-        pools = tuple(pool for pool, _ in member.pools if pool in shape.pools)
+        pools = tuple(pool for pool, _ in member.pools if pool in shape.pools and shape.address(member, pool))
         healths = [self._prober.health((pool, member.name)) for pool in pools]
         if member.name in shape.draining or not pools:
             standing = Standing.DRAINING
@@ -298,12 +298,13 @@ class NftablesBalancer:
         began_s = effort.thread_s()  # A host that has no time for us makes it late, not dear.
         by_member: Counter[str] = Counter()
         by_pool: Counter[tuple[PoolName, str]] = Counter()
+        home = self.desired.shape.of_ipv6
         for flow in conntrack.flows(self._connections):
-            at = self._endpoint_of(flow)
+            at, member = self._endpoint_of(flow), home.get(flow.member, flow.member)
             if flow.open and not (at and at.each):
-                by_member[flow.member] += 1
+                by_member[member] += 1
                 if at is not None:
-                    by_pool[at.pool, flow.member] += 1
+                    by_pool[at.pool, member] += 1
         kept_s = (effort.thread_s() - began_s) * (COUNT_SHARE - 1)
         self._counted = _Open(self._clock.monotonic_s() + kept_s, by_member, by_pool)
         return self._counted
@@ -311,17 +312,17 @@ class NftablesBalancer:
     def _endpoint_of(self, flow: conntrack.Flow) -> Frontend | None:
         return self.desired.shape.by_way.get((flow.member, flow.port, flow.protocol == socket.IPPROTO_UDP))
 
-    def _cut(self, address: str, *, each: bool = False) -> None:
+    def _cut(self, member: Member, *, each: bool = False) -> None:
         """What is open through pools; `each`: through ports that are the member's own."""
 
         def of_it(flow: conntrack.Flow) -> bool:
             at = self._endpoint_of(flow)
-            return flow.member == address and each is (at is not None and at.each)
+            return flow.member in (member.address, member.address6) and each is (at is not None and at.each)
 
         for _ in range(CUTS_MOST):
             if conntrack.cut(of_it, self._connections) == 0:
                 return
-        raise Busy(f"connections to {address} go on though they were cut")
+        raise Busy(f"connections to {member.address} go on though they were cut")
 
     # The table -------------------------------------------------------------------------------------------------
 
@@ -332,18 +333,19 @@ class NftablesBalancer:
             self.table.remove()
             return
         known = [
-            (name, Place(pool=pool, address=member.address, port=port))
+            (name, Place(pool=pool, address=address, port=port))
             for name, member in shape.members.items()
             for pool, port in member.pools
+            if (address := shape.address(member, pool))
         ]
         takers = [
             place for name, place in known if not shape.closed(name) and self._prober.health((place.pool, name)).up
         ]
         own = [
-            Place(pool=pool, address=member.address, port=port, index=place_of(member.name)[1])
+            Place(pool=pool, address=address, port=port, index=place_of(member.name)[1])
             for member in shape.reached.values()
             for pool, port in member.pools
-            if shape.door(pool, place_of(member.name)[1])
+            if shape.door(pool, place_of(member.name)[1]) and (address := shape.address(member, pool))
         ]
         everybody = [*(place for _, place in known), *own]
         self.table.lay(shape.frontends, [*takers, *own], everybody, just_before)

@@ -123,7 +123,7 @@ class Targets:
         asked = [(*self._asked[pool], port) for pool, port in member.pools if pool in self._asked]
         return {
             (frontend.pool, member.name): Target(
-                address=member.address,
+                address=member.behind(frontend),
                 port=port,
                 probe=frontend.probe,
                 pace=pace,
@@ -310,7 +310,8 @@ class Prober:
             self._commands.step(key, target.name, probe.command, target.pace.timeout_s, tell)
 
     def _begin(self, key: Hashable, watched: _Watched) -> None:
-        talk = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        family = socket.AF_INET6 if ":" in watched.target.address else socket.AF_INET
+        talk = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         talk.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         check = _Check(watched, key, self._clock.monotonic_s() + watched.target.pace.timeout_s, talk)
         probe = watched.target.probe
