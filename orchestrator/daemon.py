@@ -52,7 +52,7 @@ from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
-from orchestrator.drivers.network import egress, routes, routing, tables, vip
+from orchestrator.drivers.network import egress, ipv6_host, routes, routing, tables, vip
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.secrets import HostSecrets
@@ -277,8 +277,7 @@ def _host(
         contextlib.ExitStack() as stack,
     ):
         denied = egress.denied(settings.egress_deny, settings.egress_allow)
-        marks = {4: layout.routing, 6: layout.routing6} if settings.forwarding == "auto" else {}
-        before = {version: routing.Before(record, version) for version, record in marks.items()}
+        before = routing.befores(layout.routing, layout.routing6) if settings.forwarding == "auto" else {}
         network = HostNetwork(machines.connection, clock, installation, denied, before, layout.names)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         vips = VipAddresses(settings.vip_interface, clock)
@@ -332,6 +331,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
         vip_pool=lambda: vip_pool(settings),
         held=host.front.vips.held,
+        ipv6_fault=ipv6_host.fault,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
 

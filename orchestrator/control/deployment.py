@@ -48,7 +48,8 @@ class Capacity:
     vCPUs (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
-    `held` are the VIPs that the host has. `require_room` raises NoSpace while the disk has no room for anything new.
+    `held` are the VIPs that the host has. `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both ""
+    where nothing is in the way. `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
     pool: str
@@ -57,6 +58,7 @@ class Capacity:
     vcpus: int | None = None
     pool6: str = "fd76:6d72:6f6c::/48"
     vip_pool: Callable[[], Sequence[str] | None] = lambda: None
+    ipv6_fault: Callable[[], tuple[str, str]] = lambda: ("", "")
     routed: Callable[[], Sequence[str]] = tuple
     held: Callable[[], Collection[str]] = tuple
     require_room: Callable[[], None] = lambda: None
@@ -101,6 +103,11 @@ def check(
 def _check_vips(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, before: ServiceSpec | None) -> None:
     service = service_of(spec.name)
     kept = {vip for one in others if one.service == service for vip in (one.spec.vip, one.spec.staging_vip)}
+    if addressing.needs_ipv6(spec) and not (before is not None and addressing.needs_ipv6(before)):
+        fault, hint = capacity.ipv6_fault()
+        if fault:
+            told = f"vip {spec.vip or spec.staging_vip} needs IPv6 for instances: {fault}"
+            raise InvalidInput(told, problems=(Problem(told, key="vip", hint=hint),), hint=hint)
     kept |= {before.vip, before.staging_vip} if before is not None else set()
     for key, vip in (("vip", spec.vip), ("stagingVip", spec.staging_vip)):
         if vip:

@@ -16,10 +16,8 @@ from typing import Final
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     INSTANCES_MAX,
-    Carrier,
     Labels,
     LocalStorage,
-    Mode,
     Restart,
     Role,
     ServiceHealing,
@@ -295,12 +293,3 @@ def _fits_family(reader: Reader, vip: str, role: Role) -> None:
             told = f"nobody from there has an address of IPv{version}, as the VIP is"
             hint = f"name networks of IPv{version}, or leave it out for all clients"
             reader.fault(f"roles.{role.name}.endpoints.{face.name}.allow", told, hint)
-    for end in role.endpoints:
-        key = f"roles.{role.name}.endpoints.{end.name}"
-        if version == 6 and end.mode is Mode.UDP:
-            reader.fault(f"{key}.protocol", "udp is not carried at a VIP of IPv6", "use a VIP of IPv4 for it")
-        elif version == 6 and end.carrier is Carrier.NFTABLES:
-            reader.fault(f"{key}.balancer", "nftables carries nothing at a VIP of IPv6", "say balancer: haproxy")
-    for own in role.instance_endpoints if version == 6 else ():
-        key = f"roles.{role.name}.endpoints.{own.name}"
-        reader.fault(key, "no port of an instance's own is carried at a VIP of IPv6", "use a VIP of IPv4 for it")

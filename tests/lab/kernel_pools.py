@@ -88,7 +88,9 @@ class Serving:
 
     def __enter__(self) -> Serving:
         here, family = self._here, self._family
-        self._tcp = in_namespace(self._space, lambda: socket.create_server((here, self._port), family=family))
+        self._tcp = in_namespace(
+            self._space, lambda: socket.create_server((here, self._port), family=family, dualstack_ipv6=":" in here)
+        )
         self._udp = in_namespace(self._space, self._datagrams)
         self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._accept, self._answer)]
         for thread in self._threads:

@@ -365,9 +365,9 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
         assert not reaches(CLIENT_NAMESPACE, inside.address6, 8080)
         assert not other.reaches(inside.address6, 8080)
         assert not inside.reaches(CLIENT_ADDRESS, 80)
-        with connect() as talk, in_namespace(CLIENT_NAMESPACE, _sniffer) as ear:
-            assert says(talk)
-            assert comes_true(lambda: tell(ear, inside), WITHIN_S), "the member does not hear what a router says"
+        with conversation() as words, in_namespace(CLIENT_NAMESPACE, _sniffer) as ear:
+            assert comes_true(lambda: tell(ear, words, inside), WITHIN_S), "the member hears no router"
+        with connect() as talk:
             assert says(talk)
             balancer.leave(ZERO)
             assert says(talk) == ""
@@ -383,18 +383,17 @@ def _sniffer() -> socket.socket:
     return ear
 
 
-def tell(ear: socket.socket, guest: StandIn) -> bool:
-    """Tells the VIP of one of its packets that it was too large; whether the guest goes by it."""
+def tell(ear: socket.socket, words: socket.socket, guest: StandIn) -> bool:
+    """Tells the VIP that a datagram of its was too large; whether the guest goes by it."""
+    asked(words)
     with contextlib.suppress(TimeoutError):
         while True:
             packet = ear.recv(2048)
-            if packet[6] == socket.IPPROTO_TCP and packet[8:24] == socket.inet_pton(socket.AF_INET6, VIP):
+            if packet[6] == socket.IPPROTO_UDP and packet[8:24] == socket.inet_pton(socket.AF_INET6, VIP):
                 break
         raw = functools.partial(socket.socket, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
         with in_namespace(CLIENT_NAMESPACE, raw) as router:
             router.sendto(too_large(packet, 1280), (VIP, 0))
-    with contextlib.suppress(OSError), connect() as talk:  # There is another packet to hear of next time.
-        says(talk)
     route = HOST.run(["ip", "-6", "-n", guest.namespace, "route", "get", CLIENT_ADDRESS]).stdout
     return "mtu 1280" in route
 

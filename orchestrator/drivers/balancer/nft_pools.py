@@ -46,9 +46,7 @@ KNOCKS_PER_S: Final = 50  # for so many of those who are beyond a limit, it is l
 _FULL_S: Final = 5  # Whoever has been quiet for so long is counted as if he had never met the limit.
 _DSTNAT, _BEFORE_SRCNAT = -100, 99
 _NUMBERS: Final = 65_536  # by which a pool's members are told apart
-
 _CLIENTS: Final = f"size {CLIENTS_KNOWN}; flags dynamic,timeout;"
-
 _T = TypeVar("_T")
 
 

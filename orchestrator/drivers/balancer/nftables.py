@@ -46,7 +46,7 @@ AUDIT_S: Final = 60.0  # Changes by somebody else are told at once; what was not
 CUTS_MOST: Final = 5  # A packet that was on its way when the table changed may begin one more connection.
 STOP_S: Final = 5.0
 _NET: Final = Path("/sys/class/net")
-_FILTERED: Final = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_FILTERED: Final = [Path(f"/proc/sys/net/bridge/bridge-nf-call-{one}tables") for one in ("ip", "ip6")]
 COUNT_SHARE: Final = 10  # Counting open connections takes a tenth of a core at most, however many there are.
 
 
@@ -391,6 +391,6 @@ class NftablesBalancer:
 
 def _bridges_are_filtered() -> bool:
     try:
-        return _FILTERED.read_text().strip() == "1"
+        return any(one.read_text().strip() == "1" for one in _FILTERED)
     except OSError:
         return False

@@ -104,6 +104,11 @@ class Before:
                 log.info("%s is 0 again", name(_ALL[self._version]))
 
 
+def befores(record: Path, record6: Path) -> dict[int, Before]:
+    """By the version of IP."""
+    return {4: Before(record, 4), 6: Before(record6, 6)}
+
+
 def _is_on(switch: Path) -> bool:
     try:
         return switch.read_text().strip() != "0"

@@ -30,7 +30,7 @@ from orchestrator.drivers.network.conditions import (
     card_of_tap,
 )
 from orchestrator.drivers.network.connection_limits import counting, limits
-from orchestrator.drivers.network.tables6 import FORWARD6, GUARD6, INPUT6, IPV6
+from orchestrator.drivers.network.tables6 import ARRIVING6, BETWEEN_GUESTS6, FORWARD6, GUARD6, INPUT6, IPV6
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import (
     ACCEPT,
@@ -201,6 +201,7 @@ INET: Final = Table(
                 (FROM_GUEST, jump("egress")),
             ),
         ),
+        ARRIVING6,
         FORWARD6,
         INPUT6,
         _egress(()),
@@ -348,7 +349,7 @@ BRIDGE: Final = Table(
             priority=_RAW,
             rules=(
                 (match(IN, _ANY_TAP, "!="), match(OUT, _ANY_TAP), *drop("a port that is no instance's")),
-                (match(meta("protocol"), "ip6"), *drop("IPv6 between guests")),
+                *BETWEEN_GUESTS6,
                 (put(MARK, given(IN, "callers")), jump("roles")),
             ),
         ),

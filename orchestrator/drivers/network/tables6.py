@@ -12,18 +12,52 @@ from orchestrator.drivers.network.conditions import (
     ESTABLISHED,
     FROM_GUEST,
     IN,
+    MARK,
     OUT,
     RELATED_ICMPV6,
     address_of_tap,
     card_of_tap,
 )
 from orchestrator.drivers.tools import nft
-from orchestrator.drivers.tools.nft import ACCEPT, Chain, any_of, both, counted, drop, field, jump, match, meta, raw
+from orchestrator.drivers.tools.nft import (
+    ACCEPT,
+    Chain,
+    any_of,
+    both,
+    counted,
+    drop,
+    field,
+    jump,
+    match,
+    meta,
+    put,
+    raw,
+)
 
 IPV6 = match(meta("nfproto"), "ipv6")
 _SENT_ON_BY_A_VIP = (
     match({"ct": {"key": "status"}}, "dnat", "in"),
     match({"ct": {"key": "ip6 daddr", "dir": "original"}}, "@vips6"),
+)
+_SENT_ON: Final = 0x76720006
+# Where bridged frames pass the hooks of packets (br_netfilter), what a guest asks of a VIP and a member answers it
+# stays on the bridge, whose own chains see no connections. What is the VIP's doing is known there by a mark.
+ARRIVING6: Final = Chain(
+    name="arriving6",
+    hook="prerouting",
+    priority=-99,  # behind the translation
+    rules=(
+        (
+            FROM_GUEST,
+            match(field("ip6", "daddr"), "@subnets6"),
+            match({"ct": {"key": "status"}}, "dnat", "in"),
+            put(MARK, _SENT_ON),
+        ),
+    ),
+)
+BETWEEN_GUESTS6: Final = (
+    (match(meta("protocol"), "ip6"), match(MARK, _SENT_ON), put(MARK, 0), ACCEPT),
+    (match(meta("protocol"), "ip6"), *drop("IPv6 between guests")),
 )
 _IS_AN_ANSWER = match({"ct": {"key": "direction"}}, "reply")
 

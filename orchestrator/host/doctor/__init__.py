@@ -68,6 +68,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("network pool", host.network_pool),
     ("egress", host.egress),
     ("forwarding", host.forwarding),
+    ("ipv6 of guests", host.ipv6),
     ("dns and dhcp ports", host.ports),
     ("host firewall", passage.host_firewall),
     ("connections", room.connections),

@@ -20,7 +20,7 @@ from typing import Any, Final
 import orchestrator
 from orchestrator.client.transport import for_looking
 from orchestrator.drivers.network import egress as networks
-from orchestrator.drivers.network import routes, routing
+from orchestrator.drivers.network import ipv6_host, routes, routing
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import WRITABLE, others_hold, others_hold_within
@@ -209,6 +209,15 @@ def forwarding(settings: Config) -> Check:
     if routing.Before(Layout(settings.state_dir, settings.run_dir).routing).was_off:
         return ok("forwarding", f"net.ipv4.ip_forward is on{_for_whom(settings)}")
     return ok("forwarding", "net.ipv4.ip_forward is on")
+
+
+def ipv6(settings: Config) -> Check:
+    """The host can route by IPv6 for guests of services whose IPv6 VIP the kernel carries."""
+    del settings
+    fault, remedy = ipv6_host.fault()
+    if fault:
+        return warn("ipv6 of guests", f"{fault}: no endpoint of nftables at a VIP of IPv6 can be had", remedy)
+    return ok("ipv6 of guests", "can be routed, which begins with the first service that needs it")
 
 
 def _for_whom(settings: Config) -> str:

@@ -118,7 +118,10 @@ class LimitsContract:
 
     def test_who_comes_from_elsewhere_is_refused(self, front: Front, clients: Clients) -> None:
         """Whoever asks members how they are needs no leave; what is open goes on when its client may come no more."""
-        only = [replace(front.endpoint, allow=(f"{address}/32", "2001:db8::/32")) for address in front.clients]
+        whole, every, other = (
+            (128, "::/0", "10.0.0.0/8") if ":" in front.endpoint.vip else (32, "0.0.0.0/0", "2001:db8::/32")
+        )
+        only = [replace(front.endpoint, allow=(f"{address}/{whole}", other)) for address in front.clients]
         patiently(lambda: front.balancer.shape(only[:1]))
         front.join()
         with front.connect(0) as talk:
@@ -137,9 +140,9 @@ class LimitsContract:
             assert clients.get(0, 3) == 0
             talk.sendall(b"x")
             assert talk.recv(100)
-        patiently(lambda: front.balancer.shape([replace(front.endpoint, allow=("2001:db8::/32",))]))
+        patiently(lambda: front.balancer.shape([replace(front.endpoint, allow=(other,))]))
         assert (clients.get(0, 1), clients.get(1, 1)) == (0, 0)
         patiently(
-            lambda: front.balancer.shape([replace(front.endpoint, allow=(f"{front.clients[0]}/32", "0.0.0.0/0"))])
+            lambda: front.balancer.shape([replace(front.endpoint, allow=(f"{front.clients[0]}/{whole}", every))])
         )
         assert clients.get_in_the_end(1, 1)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import Conflict, InvalidInput
-from orchestrator.model import Nic, ServiceNetwork
+from orchestrator.model import (
+    Carrier,
+    Endpoint,
+    InstanceEndpoint,
+    Nic,
+    Ports,
+    ServiceNetwork,
+    ServiceSpec,
+    by_card,
+)
 from orchestrator.rules import addressing
+from tests.world.fabric import web_role
 
 POOL = "10.90.0.0/16"
+POOL6 = "fd90:1:2::/48"
+PROXY = Endpoint(name="http", port=80, target=8080)
+KERNEL = Endpoint(name="tcp", port=81, target=8080, balancer=Carrier.NFTABLES)
+OWN = InstanceEndpoint(name="own", ports=Ports(10022, 10023), target=22)
 LABELS = st.from_regex(r"[a-z][a-z0-9-]{0,12}[a-z0-9]", fullmatch=True)
 
 
@@ -162,3 +177,42 @@ def test_a_vip_may_be_of_ipv6() -> None:
     for unfit in ("::1", "::", "fe80::1", "ff02::1"):
         with pytest.raises(InvalidInput):
             addressing.check_vip(unfit, POOL)
+
+
+def test_an_address_of_ipv6_is_the_cards_own() -> None:
+    """As RFC 4291, appendix A, makes it; and no two instances share one."""
+    assert by_card("2001:db8::/64", "34:56:78:9a:bc:de") == "2001:db8::3656:78ff:fe9a:bcde"
+    network = addressing.with_ipv6(addressing.allocate_network("shop", POOL, []), POOL6, [])
+    nics = filled(network, [])
+    assert len({nic.address6 for nic in nics}) == len(nics)
+    assert all(nic.gateway6 == network.gateway6 for nic in nics)
+    assert network.gateway6 not in {nic.address6 for nic in nics}
+
+
+def test_each_service_has_a_network_of_ipv6_of_its_own_and_keeps_it() -> None:
+    """Also where the pool of IPv4 was another in between, and two of them would end alike."""
+    taken: list[ServiceNetwork] = []
+    for number, pool in enumerate([*["10.90.0.0/16"] * 3, *["172.90.0.0/16"] * 3, "10.91.0.0/16"]):
+        fresh = addressing.allocate_network(f"s{number}", pool, taken)
+        taken.append(addressing.with_ipv6(fresh, POOL6, taken))
+    subnets = [ipaddress.IPv6Network(one.subnet6) for one in taken]
+    assert len(set(subnets)) == len(taken)
+    assert all(one.prefixlen == 64 and one.subnet_of(ipaddress.IPv6Network(POOL6)) for one in subnets)
+    assert all(addressing.with_ipv6(one, POOL6, taken) is one for one in taken)
+
+
+@pytest.mark.parametrize(
+    ("vip", "staging", "ends", "needs"),
+    [
+        ("2001:db8::1", "", {"endpoints": (KERNEL,)}, True),
+        ("203.0.113.1", "", {"endpoints": (KERNEL,)}, False),
+        ("2001:db8::1", "", {"endpoints": (PROXY,)}, False),
+        ("2001:db8::1", "2001:db8::2", {"endpoints": (PROXY, KERNEL)}, True),
+        ("", "", {"endpoints": (KERNEL,)}, False),
+        ("2001:db8::1", "", {"endpoints": (), "instance_endpoints": (OWN,)}, True),
+    ],
+)
+def test_who_needs_ipv6(vip: str, staging: str, ends: dict[str, Any], needs: bool) -> None:
+    """Whose clients come by it and are sent on by the kernel; HAProxy asks members by IPv4."""
+    spec = ServiceSpec(name="shop", vip=vip, staging_vip=staging, roles=(web_role(**ends),))
+    assert addressing.needs_ipv6(spec) is needs

@@ -475,12 +475,24 @@ roles:
 
 
 @pytest.mark.parametrize(
-    ("end", "key", "hint"),
+    "end",
     [
-        ("{port: 80, balancer: nftables}", "balancer", "say balancer: haproxy"),
-        ("{port: 80, protocol: udp}", "protocol", "use a VIP of IPv4 for it"),
-        ("{port: 80, allow: [203.0.113.0/24]}", "allow", "name networks of IPv6, or leave it out for all clients"),
+        "{port: 80, balancer: nftables}",
+        "{port: 80, protocol: udp}",
+        "{type: instance, ports: 10022-10024, target: 22}",
     ],
+)
+def test_a_vip_of_ipv6_carries_what_one_of_ipv4_does(end: str) -> None:
+    """The same endpoints, word for word."""
+    written = IPV6.replace("{port: 80}", end)
+    assert servicefile.parse(written, find).roles == (
+        servicefile.parse(written.replace("2001:DB8:0::10", "203.0.113.10"), find).roles
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "key", "hint"),
+    [("{port: 80, allow: [203.0.113.0/24]}", "allow", "name networks of IPv6, or leave it out for all clients")],
 )
 def test_what_a_vip_of_ipv6_does_not_carry_is_told(end: str, key: str, hint: str) -> None:
     """With its line and what to say instead; an address that is written otherwise is the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -83,6 +84,57 @@ def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None
     assert _stanzas(_rendered(tmp_path, Network(mac=_MAC), "eni")) == ["auto eth0", "iface eth0 inet dhcp"]
 
 
+_BESIDE = Network(mac=_MAC, address6="fd12:3456:789a:1::10/64", gateway6="fd12:3456:789a:1::1")
+
+
+@pytest.mark.parametrize(
+    ("renderer", "by_dhcp"),
+    [
+        ("eni", "inet dhcp"),
+        ("netplan", "dhcp4: true"),
+        ("networkd", "DHCP=ipv4"),
+        ("network_manager", "[ipv4]\nmethod=auto"),
+        ("sysconfig", "BOOTPROTO=dhcp"),
+    ],
+)
+def test_an_address_of_ipv6_comes_beside_dhcp(tmp_path: Path, renderer: str, by_dhcp: str) -> None:
+    """On each kind of system, with the way out by it; what DHCP gives is asked for as ever."""
+    made = _rendered(tmp_path, _BESIDE, renderer)
+    assert by_dhcp in made
+    assert "fd12:3456:789a:1::10/64" in made
+    assert "fd12:3456:789a:1::1" in made.replace("fd12:3456:789a:1::10/64", "")
+
+
+def test_windows_is_told_of_it_as_openstack_would() -> None:
+    """Beside DHCP, as a network of its own."""
+    dhcp, static = json.loads(nocloud.to_json(network_config.network_data(_BESIDE, "Ethernet")))["networks"]
+    assert dhcp["type"] == "ipv4_dhcp"
+    assert (static["type"], static["ip_address"], static["netmask"]) == (
+        "ipv6",
+        "fd12:3456:789a:1::10",
+        "ffff:ffff:ffff:ffff::",
+    )
+    assert static["routes"] == [{"network": "::", "netmask": "::", "gateway": "fd12:3456:789a:1::1"}]
+
+
+@pytest.mark.parametrize(
+    ("address6", "gateway6", "where"),
+    [
+        ("fd12::10/64", "", "gateway6"),
+        ("", "fd12::1", "address6"),
+        ("192.0.2.10/24", "192.0.2.1", "address6"),
+        ("fd12::10/64", "fd13::1", "gateway6"),
+        ("fd12::10/64", "fd12::10", "gateway6"),
+    ],
+)
+def test_what_no_card_can_have_by_ipv6_is_refused(address6: str, gateway6: str, where: str) -> None:
+    """By its name, and with what would do."""
+    with pytest.raises(AnswersInvalid) as refused:
+        network_config.check(Network(mac=_MAC, address6=address6, gateway6=gateway6))
+    assert refused.value.where == where
+    assert refused.value.hint
+
+
 # What each kind of system is told of the card's name, and by what else it finds the card.
 _NAMED = {
     "eni": ("iface ens3 inet", "auto ens3"),
@@ -94,7 +146,9 @@ _NAMED = {
 
 
 @pytest.mark.parametrize("renderer", _NAMED)
-@pytest.mark.parametrize("network", [Network(mac=_MAC), _STATIC, _STATIC_6], ids=["dhcp", "static", "static6"])
+@pytest.mark.parametrize(
+    "network", [Network(mac=_MAC), _STATIC, _STATIC_6, _BESIDE], ids=["dhcp", "static", "static6", "both"]
+)
 def test_the_card_keeps_the_name_that_its_system_gives_it(tmp_path: Path, renderer: str, network: Network) -> None:
     """No system is told to rename it, which a card that something has used already would not let itself be, nor to
     configure one of another name: there would be no network.

@@ -51,6 +51,21 @@ def test_the_network_of_a_service() -> None:
     assert xml == GOLDEN.format(bridge=service.network.bridge, mac=instances[0].nic.mac)
 
 
+def test_a_network_of_ipv6_says_where_the_host_is_and_names_no_server() -> None:
+    """Nothing else is different; and one of IPv4 that runs is of another shape."""
+    (service, instances), (before, _) = (make_service("shop", "2001:db8::1", 1, ipv6=six) for six in (True, False))
+    reservations = [network_xml.reservation(one) for one in instances]
+    xml = network_xml.render(service, reservations)
+    assert f'<ip family="ipv6" address="{service.network.gateway6}" prefix="64"/>' in xml
+    read, plain = (network_xml.describe(one) for one in (xml, network_xml.render(before, reservations)))
+    assert (read.gateway, read.gateway6) == (plain.gateway, f"{service.network.gateway6}/64")
+    assert plain.gateway6 == ""
+    assert read.options - plain.options == {
+        "dhcp-option=option6:dns-server",
+        "dhcp-option=option6:domain-search",
+    }
+
+
 def test_what_is_written_is_read_back() -> None:
     """Service, bridge, gateway and every host come back, whatever order they were given in."""
     service, instances = make_service("shop", "203.0.113.10", 5)
