@@ -73,6 +73,7 @@ _KIND: dict[type[Any], str] = {
     Standstill: STANDSTILL,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
+_SELDOM = ("clock_off_s", "agent_silent_since_s")  # said where there is something to say: a record shall stay small
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
 # Roles, which may be large, are stored by themselves.
 _WISH_PARTS: set[str] = set(_OF_WISH)
@@ -200,6 +201,9 @@ def put_state(instance: Instance) -> Write:
     for field in other_versions.CAUSES:
         body[field] = _sparse(body[field])
     body["units"] = [_sparse(unit) for unit in body["units"]]
+    for field in _SELDOM:
+        if not body[field]:
+            del body[field]
     return Write(STATE, instance.name, body, instance.state_revision)
 
 
