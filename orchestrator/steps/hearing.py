@@ -105,8 +105,9 @@ def clock_heard(instance: Instance, off_s: float | None) -> tuple[Instance, str]
     if off_s is None:
         return instance, ""
     if abs(off_s) < CLOCK_OFF_S:
-        mended = replace(instance, clock_off_s=0.0)
-        return (mended, "its clock is right again") if instance.clock_off_s else (instance, "")
+        if not instance.clock_off_s:
+            return instance, ""
+        return replace(instance, clock_off_s=0.0), "its clock is right again"
     if instance.clock_off_s and abs(off_s - instance.clock_off_s) < CLOCK_OFF_S:
         return instance, ""
     way = "ahead of" if off_s > 0 else "behind"
