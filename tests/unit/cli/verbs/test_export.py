@@ -22,7 +22,7 @@ from tests.world.places import GOLDEN_FILES
 from tests.world.waiting import until
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
-STATE = "/var/lib/vmrole"
+STATE, RUN = "/var/lib/vmrole", "/run/vmrole"
 NETWORK = """<network>
   <name>vmrole-shop</name>
   <uuid>aae4e209-93b3-5a0a-8bd5-ba1f7c1ff1c8</uuid>
@@ -75,7 +75,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     for number, kind in enumerate(KINDS):
-        text = (GOLDEN_FILES / "domain" / f"{kind}.xml").read_text().replace(STATE, str(state))
+        text = (GOLDEN_FILES / "domain" / f"{kind}.xml").read_text()
+        text = text.replace(STATE, str(state)).replace(RUN, str(tmp_path / "run"))
         (tmp_path / f"web-{number}.shop.xml").write_text(text.replace("web-0.shop", f"web-{number}.shop"))
         lay(etree.fromstring((tmp_path / f"web-{number}.shop.xml").read_bytes()))
     (tmp_path / "vmrole-shop.xml").write_text(NETWORK)
