@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, Annotated, Any, Protocol
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from orchestrator.api.guard import said
+from orchestrator.api.sending import Sending
 from orchestrator.control.requests import Control
 from orchestrator.model import InstanceName
 from orchestrator.model.evidence import Capsule
 
-_CHUNK_BYTES = 1 << 18
 _PACKED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -49,11 +48,7 @@ def evidence_routes(control: Control, kept: Kept) -> APIRouter:
     def get_evidence(request: Request, name: str, mark: str) -> StreamingResponse:
         """All files of one failure as a .tar.gz: its manifest says what they are, and what could not be had."""
         said(request, "evidence-get", name, mark)
-        packed = kept.packed(InstanceName(control.in_ledger(name)), mark)
-        size_bytes = packed.seek(0, os.SEEK_END)
-        packed.seek(0)
-        headers = {"content-length": str(size_bytes)}
-        return StreamingResponse(_chunks(packed), media_type="application/gzip", headers=headers)
+        return Sending(kept.packed(InstanceName(control.in_ledger(name)), mark), "application/gzip")
 
     @router.delete("/{name}/{mark}")
     def remove_evidence(request: Request, name: str, mark: str) -> Capsule:
@@ -62,9 +57,3 @@ def evidence_routes(control: Control, kept: Kept) -> APIRouter:
         return kept.remove(InstanceName(control.in_ledger(name)), mark)
 
     return router
-
-
-def _chunks(packed: IO[bytes]) -> Iterator[bytes]:
-    with packed:
-        while chunk := packed.read(_CHUNK_BYTES):
-            yield chunk

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, BinaryIO, Protocol
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.guard import said
 from orchestrator.api.image_routes import BYTES_BODY, Upload, upload
 from orchestrator.api.peers import caller_of
 from orchestrator.api.places import Places
+from orchestrator.api.sending import Sending
 from orchestrator.errors import InvalidInput
 from orchestrator.model.restoring import Restoring
 
 BACKUPS_MAX = 2  # under way at once, of different parties
-_CHUNK_BYTES = 1 << 18
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -54,9 +52,7 @@ def records_routes(backup: Callable[[], BinaryIO], restores: Restores) -> APIRou
         with contextlib.ExitStack() as undo:
             undo.enter_context(places.place(caller_of(request).party))
             copy = undo.enter_context(await anyio.to_thread.run_sync(backup))
-            size_bytes = copy.seek(0, os.SEEK_END)
-            copy.seek(0)
-            return _Sending(copy, size_bytes, undo.pop_all())
+            return Sending(copy, "application/octet-stream", undo.pop_all())
 
     @router.post("/restore", status_code=202, openapi_extra=BYTES_BODY)
     def restore(request: Request, source: Annotated[Upload, Depends(upload)]) -> Restoring:
@@ -78,22 +74,3 @@ def records_routes(backup: Callable[[], BinaryIO], restores: Restores) -> APIRou
         return restores.last()
 
     return router
-
-
-class _Sending(StreamingResponse):
-    """A file, and what goes when it has been sent, or nobody takes it any more."""
-
-    def __init__(self, file: BinaryIO, size_bytes: int, held: contextlib.ExitStack) -> None:
-        headers = {"content-length": str(size_bytes)}
-        super().__init__(_chunks(file), media_type="application/octet-stream", headers=headers)
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See Starlette."""
-        with self._held:
-            await super().__call__(scope, receive, send)
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK_BYTES):
-        yield chunk
