@@ -24,7 +24,7 @@ from orchestrator.model import (
     TcpProbe,
 )
 from tests.contract.suites.balancer import ONE, ZERO
-from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE
+from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE, HOST
 from tests.lab.stand_in import in_namespace, members_behind
 
 VIP: Final = "203.0.113.20"
@@ -65,6 +65,7 @@ def begin(wire: None, tmp_path: Path, woken: list[str]) -> Iterator[Begin]:
 
         yield begun
     NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()).shape([])
+    assert "vmrole_pools" not in HOST.run(["nft", "list", "tables"]).stdout
     conntrack.cut(lambda _: True)
 
 

@@ -6,14 +6,13 @@ import contextlib
 import functools
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from orchestrator.drivers.balancer import conntrack
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network.host_network import HostNetwork
@@ -24,9 +23,11 @@ from tests.contract.suites.limits import Front, LimitsContract
 from tests.contract.suites.network import make_service
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
-from tests.lab.kernel_pools import DNS, POOL, SPACES, TCP, UDP, WITHIN_S, Serving, says
+from tests.lab.kernel_pools import DNS, POOL, SPACES, TCP, UDP, WITHIN_S, Begin, Serving, begin, says, woken
 from tests.lab.stand_in import StandIn, in_namespace, members_behind, reaches
 from tests.world.waiting import comes_true
+
+__all__ = ["begin", "woken"]  # fixtures
 
 NETWORK: Final = "2001:db8:77::"
 CLIENT_ADDRESS, NEIGHBOUR, STRANGER = f"{NETWORK}2", f"{NETWORK}3", "2001:db8:99::2"
@@ -35,7 +36,6 @@ GATEWAY: Final = "fd90:1:2:91::1"
 DIPS: Final = {ZERO: "fd90:1:2:91::10", ONE: "fd90:1:2:91::11"}
 IPV4: Final = {ZERO: "10.91.0.10", ONE: "10.91.0.11"}
 TCP6, UDP6 = replace(TCP, vip=VIP), replace(UDP, vip=VIP)
-Begin = Callable[[], NftablesBalancer]
 
 
 @pytest.fixture
@@ -58,28 +58,6 @@ def wire(outside: None) -> Iterator[None]:
     HOST.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
     with members_behind(VIP, GATEWAY, {space: DIPS[name] for name, space in SPACES.items()}):
         yield
-
-
-@pytest.fixture
-def woken() -> list[str]:
-    """Whom the watch has woken."""
-    return []
-
-
-@pytest.fixture
-def begin(wire: None, tmp_path: Path, woken: list[str]) -> Iterator[Begin]:
-    """Begins a daemon's balancer; each call is the next daemon."""
-    with contextlib.ExitStack() as stack:
-
-        def begun() -> NftablesBalancer:
-            return stack.enter_context(
-                NftablesBalancer(tmp_path / "pools", lambda name, _: woken.append(name), SystemClock())
-            )
-
-        yield begun
-    NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock()).shape([])
-    assert "vmrole_pools" not in HOST.run(["nft", "list", "tables"]).stdout
-    conntrack.cut(lambda _: True)
 
 
 @pytest.fixture
