@@ -143,8 +143,9 @@ def test_a_door_that_is_shut_cuts_what_is_open(begin: Begin) -> None:
         assert says(pooled)
         for _ in range(2):
             balancer.reach(reached(ZERO))
-        talk.sendall(b"z")
-        with pytest.raises(ConnectionResetError):
+        # Its kernel may be told before it writes: by a late acknowledgement of what it had read.
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            talk.sendall(b"z")
             talk.recv(100)
         assert says(pooled).startswith("web-0 ")
     assert at(10080) == "refused"

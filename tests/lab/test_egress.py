@@ -139,8 +139,9 @@ def test_what_is_open_when_a_network_is_denied_is_cut(guest: StandIn, lay: Lay) 
         talk.sendall(b"before")
         assert there.recv(64) == b"before"
         lay()
-        talk.sendall(b"after")
-        with pytest.raises(ConnectionResetError):
+        # Its kernel may be told before it writes: by a late acknowledgement of what it had read.
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            talk.sendall(b"after")
             talk.recv(64)
 
 

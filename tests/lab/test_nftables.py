@@ -163,8 +163,9 @@ def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -
         assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
         balancer.leave(ZERO)
         assert balancer.seat(ZERO) is None
-        talk.sendall(b"z")
-        with pytest.raises(ConnectionResetError):
+        # Its kernel may be told before it writes: by a late acknowledgement of what it had read.
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            talk.sendall(b"z")
             talk.recv(100)
     with connect() as talk:
         says(talk)

@@ -178,8 +178,9 @@ def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -
         balancer.leave(ZERO)
         assert balancer.seat(ZERO) is None
         assert asked(datagrams) == f"web-1 {CLIENT_ADDRESS}"
-        talk.sendall(b"z")
-        with pytest.raises(ConnectionResetError):
+        # Its kernel may be told before it writes: by a late acknowledgement of what it had read.
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            talk.sendall(b"z")
             talk.recv(100)
 
 
@@ -221,7 +222,7 @@ def test_who_is_sick_gets_nothing_new_and_is_told(
     assert comes_true(lambda: all(seat.checked for seat in balancer.seats().values()), WITHIN_S)
     members[ZERO].stop()
     assert comes_true(lambda: balancer.seats()[ZERO].standing is Standing.DOWN, WITHIN_S)
-    assert ZERO in woken
+    assert comes_true(lambda: ZERO in woken, WITHIN_S)  # Said after the seats show it.
     assert {ask() for _ in range(6)} == {f"web-1 {CLIENT_ADDRESS}"}
 
 
