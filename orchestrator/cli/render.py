@@ -1,4 +1,4 @@
-"""Values as text: tables, JSON, YAML, names, lengths of time. Pure, except that `show` and `say` print.
+"""Values as text: tables, JSON, YAML, names, lengths of time. Pure, except that `show`, `write` and `say` print.
 
 As in `client`, nothing is imported that `get` does not need.
 """
@@ -45,6 +45,12 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+def lines_of(text: str) -> str:
+    """The text with its lines, and tabs as blanks; everything else that a terminal could obey is replaced."""
+    whole = text.replace("\r\n", "\n").replace("\t", "    ")
+    return whole if whole.isprintable() else "\n".join(map(plain, whole.split("\n")))
+
+
 def as_json(value: object, *, indent: int | None = None) -> str:
     """JSON, in which what a terminal could obey stands as an escape: the same value to whoever reads it."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
@@ -71,19 +77,22 @@ def dump(value: object, form: str) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def show(lines: Iterable[str]) -> None:
-    """Prints data. Raises VmroleError when it cannot be written, BrokenPipeError when nobody reads on."""
-    write("".join(f"{line}\n" for line in lines))
+def show(lines: Iterable[str], *, coloured: bool = False) -> None:
+    """Prints data; a terminal is shown it as `lines_of` has it, unless it is `coloured`: plain, but for our colours.
+
+    Raises VmroleError when it cannot be written, BrokenPipeError when nobody reads on.
+    """
+    write("".join(f"{line}\n" for line in lines), coloured=coloured)
 
 
-def write(text: str) -> None:
-    """Prints a part of data, which need not end with a line; raises as `show` does."""
+def write(text: str, *, coloured: bool = False) -> None:
+    """Prints a part of data, which need not end with a line; as `show` does, and raises as it."""
     if sys.stdout is None:
         from orchestrator.errors import VmroleError
 
         raise VmroleError("stdout is closed: there is nowhere to print to")
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(lines_of(text) if sys.stdout.isatty() and not coloured else text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from orchestrator.client import clock
 from orchestrator.client.client import Client
@@ -26,6 +26,13 @@ class Described:
 
     mode: int | None
     size_bytes: int | None
+
+
+class Sink(Protocol):
+    """Where bytes go: a file, or what is like one."""
+
+    def write(self, part: bytes, /) -> object:
+        """All of it. Raises OSError."""
 
 
 UNKNOWN = Described(None, None)
@@ -51,7 +58,7 @@ def describe(client: Client, name: str, path: str) -> Described:
 
 
 def fetch(
-    client: Client, name: str, path: str, target: BinaryIO, *, size_bytes: int | None, most_bytes: int, told: Progress
+    client: Client, name: str, path: str, target: Sink, *, size_bytes: int | None, most_bytes: int, told: Progress
 ) -> int:
     """Writes a guest's file to `target`: `size_bytes` of it, or all until its end; returns how many that were.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import math
-import os
+import subprocess
 import sys
 from typing import NoReturn
 
@@ -13,6 +13,7 @@ import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.options import examples
+from orchestrator.cli.screen import AFTERWARDS, Screen
 from orchestrator.client import clock
 from orchestrator.client.client import RECONNECT_WITHIN_S, Client
 from orchestrator.errors import NotFound, RequestError, Unreachable
@@ -43,8 +44,11 @@ FOLLOW_EVERY_S = 0.5
     help="The hypervisor.",
 )
 @click.pass_obj
-def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, connect: str) -> None:
+def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, connect: str) -> int:
     """Attaches the serial console of an instance (end with Ctrl-]); without a terminal, prints its log.
+
+    A guest may draw on the screen, as editors do, and no more: what would name the window, reach the clipboard, or
+    have the terminal type an answer is shown as a sign.
 
     Of a daemon on another host there is the log alone, also as it goes on: --follow.
     """
@@ -52,15 +56,37 @@ def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, c
     if follow:
         _follow(client, name, raw=raw)
     if not log and not client.host and sys.stdin.isatty() and sys.stdout.isatty():
-        try:
-            os.execvp("virsh", ["virsh", "--connect", connect, "console", name])  # noqa: S606 - the terminal is its own now
-        except OSError as error:
-            raise RequestError(f"virsh cannot be run: {error.strerror}", hint="or use: --log") from error
+        return _attach(["virsh", "--connect", connect, "console", name])
     text = client.console(name, LOG_BYTES)
     if raw:
         _write(text)
     else:
         render.show(render.plain(line.replace("\t", "    ")) for line in text.decode(errors="replace").splitlines())
+    return 0
+
+
+def _attach(command: list[str]) -> int:
+    """Has a program talk with this terminal: to it goes what is typed, and of what it prints what a `Screen` lets
+    through. Its exit status.
+    """
+    screen, seen = Screen(), sys.stdout.fileno()
+    try:
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
+    except OSError as error:
+        raise RequestError(f"virsh cannot be run: {error.strerror}", hint="or use: --log") from error
+    with program, open(seen, "wb", buffering=0, closefd=False) as terminal:
+        assert program.stdout is not None
+        try:
+            while part := program.stdout.read(LOG_BYTES):
+                _all_of(terminal, screen.shown(part))
+        finally:
+            _all_of(terminal, AFTERWARDS)
+    return program.returncode
+
+
+def _all_of(terminal: io.FileIO, text: bytes) -> None:
+    while text:
+        text = text[terminal.write(text) or 0 :]
 
 
 def _follow(client: Client, name: str, *, raw: bool) -> NoReturn:

@@ -15,6 +15,7 @@ import click
 
 from orchestrator.cli import render
 from orchestrator.cli.options import examples
+from orchestrator.cli.outlet import Outlet
 from orchestrator.cli.whole_files import whole_or_none
 from orchestrator.client import guest_files, guest_targets
 from orchestrator.client.client import Client
@@ -65,7 +66,8 @@ def cp(client: Client, source: str, target: str, mode: str | None, most_mib: int
     """Copies a file into a guest or out of it, through its agent: no network and no key is needed.
 
     One of SOURCE and TARGET is INSTANCE:PATH, with the path in full as the guest has it; the other is a file of this
-    host, or - for standard input or output. A colon in the name of a file here is written ./a:b.
+    host, or - for standard input or output; a terminal is shown nothing that it would obey. A colon in the name of a
+    file here is written ./a:b.
 
     A file is there whole or not at all, in a guest where its agent runs commands: in another, and in a Windows, it is
     written in its place. Owners stay behind, of modes the nine bits go along, and what is replaced leaves its owner.
@@ -99,7 +101,7 @@ def _fetch(client: Client, source: Inside, target: str, mode: int | None, most_b
     file = None if target == "-" else _named(Path(target), source)
     told = guest_files.describe(client, source.instance, source.path)
 
-    def take(into: BinaryIO) -> int:
+    def take(into: guest_files.Sink) -> int:
         return guest_files.fetch(
             client,
             source.instance,
@@ -111,7 +113,8 @@ def _fetch(client: Client, source: Inside, target: str, mode: int | None, most_b
         )
 
     if file is None:
-        take(sys.stdout.buffer)
+        with Outlet(sys.stdout) as outlet:
+            take(outlet)
         return
     with whole_or_none(file) as into:
         count = take(into)

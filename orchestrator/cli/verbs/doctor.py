@@ -25,7 +25,8 @@ def doctor(config: Path | None, form: str) -> int:
         failed |= check.verdict is Verdict.FAIL
         rows.append({key: str(getattr(check, key)) for key in ("verdict", "name", "message", "remedy")})
         if form == "table":
-            render.show([f"{_coloured(check.verdict)}  {check.name}: {render.plain(check.message)}"])
+            line = f"  {render.plain(check.name)}: {render.plain(check.message)}"
+            render.show([_coloured(check.verdict) + line], coloured=True)
             if check.remedy:
                 render.show([f"      -> {render.plain(check.remedy)}"])
     if form != "table":

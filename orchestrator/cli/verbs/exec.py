@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
 
 import click
 
 from orchestrator.cli import names, render
 from orchestrator.cli.options import Duration, examples
+from orchestrator.cli.outlet import Outlet
 from orchestrator.client import commands
 from orchestrator.client.client import Client
 from orchestrator.errors import InvalidInput
@@ -29,27 +29,18 @@ BY_SIGNAL = 255
 def exec(client: Client, instance: str, command: tuple[str, ...], reads: bool, timeout: float | None) -> int:
     """Runs COMMAND in a guest as the user of its agent (root), without network; the exit status is the command's.
 
-    It is no terminal: what is printed comes when it has ended, the first MiB of it. No shell reads the words: for a
-    pipe, run /bin/sh -c. A command that a signal ended has the exit status 255.
+    It is no terminal: what is printed comes when it has ended, the first MiB of it; byte for byte into a file or a
+    pipe, and onto a terminal without what a terminal obeys. No shell reads the words: for a pipe, run /bin/sh -c. A
+    command that a signal ended has the exit status 255.
     """
     given = sys.stdin.buffer.read(INPUT_MAX_BYTES + 1) if reads else b""
     if len(given) > INPUT_MAX_BYTES:
         raise InvalidInput(f"standard input has more than {INPUT_MAX_BYTES} bytes", hint="bring a file: vmrole cp")
     name = client.instance(instance)["name"]
     ended = commands.run(client, name, command, given=given, within_s=timeout)
-    _print(sys.stdout, ended.output)
-    _print(sys.stderr, ended.errors)
+    for stream, text in ((sys.stdout, ended.output), (sys.stderr, ended.errors)):
+        with Outlet(stream) as outlet:
+            outlet.write(text)
     if not ended.whole:
         render.say("it printed more than is kept; let it write to a file, and fetch that: vmrole cp")
     return ended.status if 0 <= ended.status < BY_SIGNAL else BY_SIGNAL
-
-
-def _print(stream: TextIO, text: bytes) -> None:
-    """As it is into files and pipes; on a terminal without what a terminal obeys."""
-    if stream.isatty():
-        lines = text.decode(errors="replace").replace("\t", "    ").split("\n")
-        stream.write("\n".join(render.plain(line) for line in lines))
-    else:
-        stream.flush()
-        stream.buffer.write(text)
-    stream.flush()
