@@ -36,7 +36,7 @@ lab: provision images ## only the tests with real virtual machines; ONLY=words n
 	$(LAB) -- $(PYTHON) -m pytest tests/lab --ignore=tests/lab/long -v -p no:cacheprovider $(if $(ONLY),-k '$(ONLY)')
 
 .PHONY: test-long
-test-long: provision ## what is too long for every run: whole Debians, the service file of the README among them
+test-long: provision ## what is too long for every run: whole Debians, admission of images, exports, the README's service file
 	$(PYTHON) -m tests.rings long
 
 .PHONY: simulate

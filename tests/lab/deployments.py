@@ -42,6 +42,7 @@ from tests.world.waiting import until
 
 VIP, STAGING_VIP = "203.0.113.20", "203.0.113.21"
 SWAPS: Final = 20
+TOGETHER_BUSY_MS: Final = 50.0  # of two steps, between which a busy host may let others run
 REQUESTS: Final = 10_000  # in all, at least
 LOST_S: Final = 10.0  # On a busy machine an answer may take long that is not lost.
 PORTS: Final = {Carrier.HAPROXY: (80, 81), Carrier.NFTABLES: (82, 83)}  # of the endpoints

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -12,20 +11,17 @@ from typing import Final
 
 import pytest
 
-from orchestrator.model import Carrier, ServiceSpec, Slot
-from orchestrator.rules.pool import member_of
+from orchestrator.model import Carrier, Slot
 from tests.contract.suites.exchange import overlap_s
 from tests.lab.deployments import (
-    ENDS,
     PORTS,
     REQUESTS,
     STAGING_VIP,
     SWAPS,
+    TOGETHER_BUSY_MS,
     VIP,
     Stage,
-    asked,
     deployed,
-    dial,
     load,
     swapped_in_the_wrong_order,
     swapped_under_load,
@@ -33,15 +29,12 @@ from tests.lab.deployments import (
 )
 from tests.lab.harness.lab import Lab
 from tests.world.balancing import place
-from tests.world.endpoints import patiently
-from tests.world.fabric import web_role
 from tests.world.waiting import until
 
 __all__ = ["place"]  # a fixture
 
 DROPPED_S: Final = 0.9  # A packet that is dropped is sent again after a second.
 TOGETHER_S: Final = 0.001
-TOGETHER_BUSY_MS: Final = 50.0  # of two steps, between which a busy host may let others run
 
 
 @pytest.fixture(params=list(Carrier), ids=[str(one) for one in Carrier])
@@ -115,41 +108,6 @@ def test_both_balancers_go_together(stage: Stage) -> None:
         workers.add(stage.haproxy.process.worker())
     print(f"overlap of both balancers, ms: {' '.join(f'{one:.2f}' for one in sorted(overlaps_ms))}")
     assert len(workers) == 1, "HAProxy was reloaded"
-    assert statistics.median(overlaps_ms) <= TOGETHER_BUSY_MS
-
-
-def test_deployments_that_are_not_alike_go_together(stage: Stage) -> None:
-    """What both have, on both balancers, there and back; what one has alone comes and goes, and disturbs nobody."""
-    own = {Slot.PRODUCTION: (81, 83), Slot.STAGING: (84, 85)}
-    ends = (
-        replace(ENDS[0], timeout_s=17.0),
-        replace(ENDS[1], name="tcp4", port=84),
-        replace(ENDS[2], max_connections_per_client=500),
-        replace(ENDS[3], name="more5", port=85),
-    )
-    spec = ServiceSpec(name="shop", vip=VIP, staging_vip=STAGING_VIP, roles=(web_role(instances=1, endpoints=ends),))
-    stage.control.apply_spec(spec, slot=Slot.STAGING)
-    stage.turns()
-    for one in stage.control.instances():
-        patiently(lambda one=one: stage.host.front.balancer.join(member_of(one)))  # type: ignore[misc]
-    until(lambda: {who(port, STAGING_VIP) for port in (80, 82, *own[Slot.STAGING])} == {"shop--b"}, 30.0)
-    overlaps_ms = []
-    for number in range(SWAPS // 2):
-        wanted, there = ("shop--b", Slot.STAGING) if number % 2 == 0 else ("shop", Slot.PRODUCTION)
-        (gone,) = (ports for slot, ports in own.items() if slot is not there)
-        with contextlib.ExitStack() as stack:
-            kept = [stack.enter_context(dial(port)) for port in gone]
-            before = {asked(one) for one in kept}
-            with load(80, 82) as seen:
-                until(lambda seen=seen: len(seen.answers) > 20, 30.0)  # type: ignore[misc]
-                stage.swap()
-                until(lambda wanted=wanted: {who(port) for port in (80, 82)} == {wanted}, 30.0)  # type: ignore[misc]
-            assert {asked(one) for one in kept} == before != {wanted}
-        assert not seen.lost, f"{len(seen.lost)} of {len(seen.answers)}: {seen.lost[:3]}"
-        assert {who(port) for port in own[there]} == {wanted}
-        assert {who(port) for port in gone} == {""}
-        overlaps_ms.append(1000 * overlap_s(seen, wanted))
-    print(f"overlap of deployments that are not alike, ms: {' '.join(f'{one:.2f}' for one in sorted(overlaps_ms))}")
     assert statistics.median(overlaps_ms) <= TOGETHER_BUSY_MS
 
 

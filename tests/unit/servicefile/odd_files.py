@@ -14,6 +14,12 @@ from tests.world.service_files import GOOD
 EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))
 ODD: tuple[Any, ...] = (0, 1, -1, 1.5, 2022, "", "a", "A b", "1 s", "1 MiB", "10.0.0.1", "none", "udp", True, None)
 ODD_NODES: tuple[Any, ...] = ([], ["a"], [1], {}, {"a": 1}, {"secret": "a"}, {"within": "1 s"})
+_EVERY = 3  # A place meets each third value, its neighbours the others: all of them would take minutes.
+
+
+def odd_values(turn: int) -> tuple[Any, ...]:
+    """Some of the odd values and nodes, by the turn of the place that takes them."""
+    return (*ODD, *ODD_NODES)[turn % _EVERY :: _EVERY]
 
 
 def readme_examples() -> list[str]:

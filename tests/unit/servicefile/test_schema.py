@@ -15,7 +15,7 @@ from orchestrator import servicefile
 from orchestrator.errors import InvalidInput
 from orchestrator.model import Image
 from orchestrator.servicefile.schema import schema
-from tests.unit.servicefile.odd_files import ACCEPTED, EXAMPLES, ODD, ODD_NODES, image, places
+from tests.unit.servicefile.odd_files import ACCEPTED, EXAMPLES, image, odd_values, places
 from tests.world.places import REPOSITORY
 from tests.world.service_files import ENDPOINT_FAULTS, FAULTS, GOOD
 
@@ -89,8 +89,8 @@ def test_nothing_that_is_read_is_refused(source: str) -> None:
     tree = YAML(typ="safe", pure=True).load(source)
     validator = jsonschema.Draft202012Validator(schema())
     taken = 0
-    for *way, last in [place for place in places(tree) if place]:
-        for value in (*ODD, *ODD_NODES):
+    for turn, (*way, last) in enumerate(place for place in places(tree) if place):
+        for value in odd_values(turn):
             changed = copy.deepcopy(tree)
             node = changed
             for step in way:

@@ -22,7 +22,7 @@ from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.keys import KEYS, rolls
 from orchestrator.servicefile.reference import page
 from orchestrator.servicefile.write import written
-from tests.unit.servicefile.odd_files import ACCEPTED, ODD, ODD_NODES, image, places
+from tests.unit.servicefile.odd_files import ACCEPTED, image, odd_values, places
 from tests.world.fabric import Fabric
 from tests.world.images import MICRO
 from tests.world.places import REPOSITORY
@@ -162,12 +162,12 @@ def _keys(node: Any, at: str = "") -> set[str]:
     [*((source, 0, 1) for source in (*ACCEPTED, WINDOWS)), *((EVERYTHING, part, 4) for part in range(4))],
 )
 def test_whatever_is_read_is_written_back(source: str, part: int, of_parts: int) -> None:
-    """Any odd value in any place of a file that the reader takes; a long file in parts, for several to read."""
+    """Odd values in every place of a file that the reader takes; a long file in parts, for several to read."""
     tree = YAML(typ="safe", pure=True).load(source)
     of = image(source)
     came_back = 0
-    for *way, last in [place for place in places(tree) if place][part::of_parts]:
-        for value in (*ODD, *ODD_NODES):
+    for turn, (*way, last) in [*enumerate(place for place in places(tree) if place)][part::of_parts]:
+        for value in odd_values(turn // of_parts):
             changed = copy.deepcopy(tree)
             node = changed
             for step in way:
