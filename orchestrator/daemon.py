@@ -331,8 +331,9 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
         vip_pool=lambda: vip_pool(settings),
         held=host.front.vips.held,
+        laid=host.machine.network.laid,
         ipv6_fault=ipv6_host.fault,
-        routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
+        routed=lambda: [str(network) for network in routes.all_of_them()],  # of no record, too
     )
 
 
@@ -350,8 +351,7 @@ def _disk_mib(settings: Config) -> int:
 
 
 def _memory_mib(settings: Config) -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
-    return max(0, total - settings.memory_reserve_mib)
+    return max(0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB - settings.memory_reserve_mib)
 
 
 def _findings(present: Present, host: Host) -> list[verify.Finding]:

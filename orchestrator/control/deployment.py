@@ -48,8 +48,9 @@ class Capacity:
     vCPUs (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
-    `held` are the VIPs that the host has. `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both ""
-    where nothing is in the way. `require_room` raises NoSpace while the disk has no room for anything new.
+    `held` are the VIPs that the host has, `laid` the cards that a service's network has. `ipv6_fault` is why guests
+    cannot have IPv6 here, and the remedy; both "" where nothing is in the way. `require_room` raises NoSpace while
+    the disk has no room for anything new.
     """
 
     pool: str
@@ -61,6 +62,7 @@ class Capacity:
     ipv6_fault: Callable[[], tuple[str, str]] = lambda: ("", "")
     routed: Callable[[], Sequence[str]] = tuple
     held: Callable[[], Collection[str]] = tuple
+    laid: Callable[[Service], Mapping[InstanceName, Nic]] = lambda _: {}
     require_room: Callable[[], None] = lambda: None
 
 
@@ -71,11 +73,13 @@ def check(
     *,
     before: ServiceSpec | None = None,
     unread: Sequence[ServiceSpec] = (),
+    unsized: Sequence[str] = (),
 ) -> None:
     """Raises InvalidInput, NoSpace, or Conflict with one of the others, when the host cannot have the service.
 
     What the service has already (`before`) it keeps: its VIP, wherever VIPs are taken from by now, and its size.
-    So do services that cannot be read, as far as they are known (`unread`).
+    So do services that cannot be read, as far as they are known (`unread`); while it is not known what some of them
+    may hold (`unsized`, by name), nobody gets more than he has.
     """
     _check_records(spec)
     service = service_of(spec.name)
@@ -95,7 +99,7 @@ def check(
         (quotas.VCPUS, capacity.vcpus),
         (quotas.DISK, capacity.disk_mib),
     ):
-        quotas.refuse(quota, spec, before, specs, limit, unread)
+        quotas.refuse(quota, spec, before, specs, limit, unread, unsized)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
         capacity.require_room()
 

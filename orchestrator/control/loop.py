@@ -254,7 +254,8 @@ class Reconciler:
     def _turn_service(self, name: str) -> float:
         for key in self._unplanned(name):
             self.wake(*key)
-        for changed in unfold(self._present, name, self._clock.now_s()):  # What a request had no time for.
+        laid_for = self._host.machine.network.laid
+        for changed in unfold(self._present, name, self._clock.now_s(), laid_for):  # What a request had no time for.
             self.wake("instance", changed)
         try:
             laid, again_s = tend(self._present, self._host, name, self._leavings)

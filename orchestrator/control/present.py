@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from orchestrator.control import asides, indexes, other_versions, records
 from orchestrator.control.asides import SetAside
 from orchestrator.control.records import Record
+from orchestrator.control.template_uses import TemplateUses
 from orchestrator.control.touched import Departed, Touched
 from orchestrator.control.wards import Wards
 from orchestrator.errors import NotFound, Permanent
@@ -66,8 +66,7 @@ class Present:
         self._revisions: dict[str, dict[str, Revision]] = {}
         self._rollouts: dict[str, dict[str, Rollout]] = {}
         self._rolling: dict[str, Record] = {}  # the operation that each rollout is
-        self._uses: Counter[str] = Counter()  # of each template
-        self._named: dict[tuple[str, str], Sequence[str]] = {}  # the templates that a document names
+        self._uses = TemplateUses()
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
         self._endpoints: dict[str, tuple[Frontend, ...]] = {}  # of each service
         self._faced: Faced | None = None  # until a service changes, or the last instance of one that goes
@@ -193,6 +192,12 @@ class Present:
         self._look()
         return [aside for _, aside in sorted(self._set_aside.items())]
 
+    def unsized(self) -> set[tuple[str, str]]:
+        """The documents, by kind and key, that name a template which cannot be read. O(their number)."""
+        self._look()
+        with self._lock:
+            return self._uses.lacking(self._templates)
+
     def unstored(self, roles: Sequence[Role]) -> list[Write]:
         """The writes that store those of the templates that are not stored yet, each once."""
         self._look()
@@ -206,7 +211,7 @@ class Present:
             if any(kind not in records.NAMELESS for kind, _ in self._set_aside):
                 return []
             stored = self._template_revisions.items()
-            return [Write(records.TEMPLATE, key, None, at) for key, at in stored if key not in self._uses]
+            return [Write(records.TEMPLATE, key, None, at) for key, at in stored if not self._uses.is_used(key)]
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event] = (), *, checks: Sequence[Check] = ()) -> int:
         """See ports.Store.commit. What a newer version has put into a record stays in it."""
@@ -256,7 +261,7 @@ class Present:
                 self._take_template(key, document)
         halves: dict[str, None] = {}
         for (kind, key), document in documents.items():
-            self._count_templates((kind, key), document)
+            self._uses.count((kind, key), document)
             if kind in self._halves:
                 halves[key] = None
                 if document is None:
@@ -284,20 +289,6 @@ class Present:
                 self._shadows[key] = shadow
             else:
                 self._shadows.pop(key, None)
-
-    def _count_templates(self, place: tuple[str, str], document: Document | None) -> None:
-        """Those that it names, be it readable or not: what is set aside needs them when it can be read again."""
-        before = self._named.pop(place, ())
-        after = records.templates_named(document) if document else ()
-        if after:
-            self._named[place] = after
-        if after == before:
-            return
-        self._uses.update(after)
-        for template in before:
-            self._uses[template] -= 1
-            if not self._uses[template]:
-                del self._uses[template]
 
     def _note_later(self, kind: str, key: str, record: Record | SetAside | None, document: Document | None) -> None:
         self._later.pop((kind, key), None)

@@ -224,7 +224,8 @@ class Control(Removing):
         readable = [*others, old] if old else others
         unread.refuse_vips(spec, readable, asides, self._capacity.held() if asides else ())
         lost = unread.deployed(self._present, asides)
-        deployment.check(spec, others, self._capacity, before=old.spec if old else None, unread=lost)
+        unsized = unread.unsized(self._present, asides)
+        deployment.check(spec, others, self._capacity, before=old.spec if old else None, unread=lost, unsized=unsized)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []
@@ -359,7 +360,7 @@ class Control(Removing):
         What a crash or somebody else's write leaves out is written in the service's turn.
         """
         with contextlib.suppress(StaleRevision):
-            for name in unfold(self._present, service, self._now_s()):
+            for name in unfold(self._present, service, self._now_s(), self._capacity.laid):
                 self._wake("instance", name)
 
     @contextlib.contextmanager

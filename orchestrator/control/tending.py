@@ -10,6 +10,7 @@ from orchestrator.control import records, slots
 from orchestrator.control.asides import instances_of
 from orchestrator.control.leavings import Leavings, still_there
 from orchestrator.control.present import Present
+from orchestrator.control.shadows import shadows_of
 from orchestrator.control.standstill import ending_with
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S
 from orchestrator.control.walking import AUDIT_S
@@ -60,7 +61,7 @@ def tend(present: Present, host: Host, name: str, leavings: Leavings) -> tuple[f
         return frozenset(), NEVER_S
     instances = list(present.instances_of(name).values())
     if not service.removing:
-        others = [*instances, *present.shadows_of(name).values()]
+        others = [*instances, *shadows_of(present, service, host.machine.network.laid)]
         notices = host.machine.network.lay(service, others, slots.beside(present, name))
         now_s = host.machine.clock.now_s()
         events = [Event(at_s=now_s, subject=one.subject, message=one.message) for one in notices]

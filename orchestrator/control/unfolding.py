@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from orchestrator.control import deployment, records, unread
 from orchestrator.control.present import Present
+from orchestrator.control.shadows import Laid, shadows_of
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.rules.addressing import TakenNics
 
 BATCH = 50  # wishes in one commit
 
 
-def unfold(present: Present, name: str, now_s: float) -> list[InstanceName]:
+def unfold(present: Present, name: str, now_s: float, laid: Laid) -> list[InstanceName]:
     """Writes every wish that is not as the service says; returns whose it has written.
+
+    `laid`: the cards that the host has for a service, of which those are taken whose records cannot be read.
 
     Raises StaleRevision when somebody wrote meanwhile, and Conflict when no address is left: what was written stays.
     """
@@ -29,7 +32,7 @@ def unfold(present: Present, name: str, now_s: float) -> list[InstanceName]:
         changed = [instance for instance in wanted if instance.name not in apart]
         if any(not instance.nic.address for instance in changed):
             taken = TakenNics(instance.nic for instance in present.all(Instance))
-            for shadow in present.shadows_of(name).values():
+            for shadow in shadows_of(present, service, laid):
                 taken.add(shadow.nic)
             for aside in asides:
                 taken.claim(unread.words(aside))

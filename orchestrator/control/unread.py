@@ -48,6 +48,20 @@ def deployed(present: Present, asides: Iterable[SetAside]) -> list[ServiceSpec]:
     return [spec for spec in specs if spec is not None]
 
 
+def unsized(present: Present, asides: Iterable[SetAside]) -> list[str]:
+    """The names of the services among them of which nobody knows what their instances may come to hold: what tells of
+    a template that cannot be read, or nothing is left that tells.
+    """
+    places = present.unsized()
+    return [
+        one.key
+        for one in services(asides)
+        if (records.SERVICE, one.key) in places
+        or any(kind == records.REVISION and key.startswith(f"{one.key}/") for kind, key in places)
+        or _spec(present, one) is None
+    ]
+
+
 def refuse_vips(
     spec: ServiceSpec, known: Collection[Service], asides: Sequence[SetAside], held: Collection[str]
 ) -> None:

@@ -13,6 +13,7 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Missing,
+    Nic,
     Notice,
     Probe,
     Ran,
@@ -186,6 +187,9 @@ class Network(Protocol):
 
     def inventory(self) -> frozenset[str]:
         """Names of the services that have any part of a network on this host."""
+
+    def laid(self, service: Service) -> Mapping[InstanceName, Nic]:
+        """The cards for which the service's network was laid last, as this host shows it; changes nothing."""
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> Sequence[Missing]:
         """What of the network is not as it ought to be; changes nothing. The instances' VMs run."""

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from orchestrator.errors import InvalidInput, Problem
+from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.model import Role, ServiceSpec
 
 MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
@@ -17,8 +17,9 @@ MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; meas
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """One thing of which the host has so much. `fault` takes what is needed, has been promised, and is there."""
+    """One thing (`of`) that the host has so much of. `fault` takes what is needed, is promised, and is there."""
 
+    of: str
     fault: str
     key: str  # below the role
     hint: str
@@ -30,18 +31,21 @@ def _disk_mib(role: Role) -> int:
 
 
 MEMORY: Final = Quota(
+    of="memory",
     fault="needs {need} MiB of memory; the host has {limit} MiB, {used} MiB are taken",
     key="size.memory",
     hint="use less memory or fewer instances",
     each=lambda role: role.size.memory_mib + MEMORY_PER_VM_MIB,
 )
 VCPUS: Final = Quota(
+    of="CPU",
     fault="needs {need} vCPUs; the host gives {limit}, {used} are promised",
     key="size.vcpus",
     hint="use fewer vCPUs or instances, or raise vcpu_overcommit in the configuration",
     each=lambda role: role.size.vcpus,
 )
 DISK: Final = Quota(
+    of="disk",
     fault="needs up to {need} MiB of disk; the host gives {limit} MiB, {used} MiB are promised",
     key="size.disk",
     hint="use smaller disks or fewer instances, or raise disk_overcommit in the configuration",
@@ -61,15 +65,20 @@ def refuse(
     others: Sequence[ServiceSpec],
     limit: int | None,
     unread: Sequence[ServiceSpec] = (),
+    unsized: Sequence[str] = (),
 ) -> None:
     """Raises InvalidInput, with the numbers and the key of the role that asks for most, unless the host has it all.
 
     `before` is the service as it is, if it is there already; `limit` None: whatever is asked. `unread` are services
-    that cannot be read, as far as they are known: what they were promised is theirs.
+    that cannot be read, as far as they are known: what they were promised is theirs. `unsized` are the names of those
+    of which that is not known. Raises Conflict while there are any, for a service that would have more.
     """
     theirs = sum(promised(quota, one) for one in unread)
     need, used = promised(quota, spec), theirs + sum(promised(quota, other) for other in others)
     grows = need > (promised(quota, before) if before is not None else 0)
+    if unsized and grows and limit is not None:
+        told = f"how much {quota.of} is left nobody knows: what {', '.join(unsized)} may hold cannot be read"
+        raise Conflict(told, hint="see: vmrole verify; restore a backup: vmrole restore FILE")
     if limit is None or used + need <= limit or not grows:
         return
     fault = quota.fault.format(need=need, limit=limit, used=used)

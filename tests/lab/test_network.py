@@ -25,7 +25,7 @@ from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Foreign
 from orchestrator.model import Instance, Notice, Part, Service, instance_name
-from orchestrator.ports import Held
+from orchestrator.ports import Held, Network
 from orchestrator.rules import addressing
 from tests.contract.suites.network import Leads, NetworkContract, make_service
 from tests.contract.suites.vips import VipsContract
@@ -70,6 +70,11 @@ def vips(lab: Lab) -> Iterator[VipAddresses]:
 
 class TestHostNetwork(NetworkContract):
     """What every Network does, done by the real one."""
+
+    def again(self, network: Network) -> Network:
+        """One that asks libvirt and the tables."""
+        assert isinstance(network, HostNetwork)
+        return HostNetwork(network._connection, SystemClock())
 
     @pytest.fixture
     def leads(self) -> Leads:

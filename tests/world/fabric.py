@@ -160,7 +160,7 @@ class Fabric:
         self.control = Control(
             self.store,
             find_image=lambda _: self.present.find(Image, DIGEST),
-            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000),
+            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000, laid=plain.machine.network.laid),
             clock=self.world,
             wake=lambda _kind, _key: None,
             seats=plain.front.balancer.seats,

@@ -17,6 +17,7 @@ from orchestrator.model import (
     InstanceName,
     Member,
     Missing,
+    Nic,
     Notice,
     Part,
     PoolName,
@@ -344,6 +345,7 @@ class FakeNetwork:
         if world.faults.network_cannot_start:
             raise Transient(f"network {service.network.name}: dnsmasq: Address already in use")
         world.networks[service.name] = frozenset(one.name for one in instances)
+        world.cards[service.name] = {one.name: one.nic for one in instances}
         taken = sorted(one.name for one in instances if one.name in world.unplugged)
         notices = [Notice(name, "somebody took its port off the service's bridge: put back") for name in taken]
         world.unplugged.difference_update(taken)
@@ -355,6 +357,7 @@ class FakeNetwork:
         left = [name for name, machine in self._world.machines.items() if machine.instance.service == service.name]
         assert not left, f"the network of {service.name} is lifted under {left}"
         self._world.networks.pop(service.name, None)
+        self._world.cards.pop(service.name, None)
         self._world.called.pop(service.name, None)
 
     def call(self, service: Service, ready: Mapping[str, Collection[str]]) -> None:
@@ -367,6 +370,11 @@ class FakeNetwork:
         """See ports.Network."""
         self._world.meet("network")
         return frozenset(self._world.networks)
+
+    def laid(self, service: Service) -> Mapping[InstanceName, Nic]:
+        """See ports.Network."""
+        self._world.meet("network")
+        return dict(self._world.cards.get(service.name, {}))
 
     def missing(self, service: Service, instances: Sequence[Instance]) -> tuple[Missing, ...]:
         """See ports.Network."""

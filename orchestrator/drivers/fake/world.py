@@ -13,6 +13,7 @@ from orchestrator.model import (
     Instance,
     InstanceName,
     Limits,
+    Nic,
     PausedBy,
     PoolName,
     Power,
@@ -128,6 +129,7 @@ class World:
         self.frontends: tuple[Frontend, ...] = ()
         self.called: dict[str, dict[str, frozenset[str]]] = {}  # service -> role -> DIPs
         self.networks: dict[str, frozenset[InstanceName]] = {}
+        self.cards: dict[str, dict[InstanceName, Nic]] = {}  # of each network
         self.unplugged: set[InstanceName] = set()  # whose ports somebody took off the service's bridge
         self.vips: set[str] = set()  # of ours, on the host's interface
         self.vips_taken_off: list[str] = []  # by us

@@ -149,6 +149,13 @@ class Firewall:
         with self._lock:
             return frozenset(owner for _, found in self._found() if found is not None for owner in _owners(found))
 
+    def taps(self, service_name: str) -> Mapping[str, str]:
+        """The taps that the service's guards are for, by the MACs that they let through."""
+        with self._lock:
+            found = dict(self._found()).get(BRIDGE.family)
+            there = found.elements.get("macs", {}) if found is not None else {}
+            return {mac: tap for (tap, mac), owner in there.items() if owner == service_name}
+
     def drops(self) -> Mapping[str, int]:
         """Packets dropped so far, by reason; starts at 0 whenever the rules are made anew."""
         founds = [nft.look(table) for table in self._tables]

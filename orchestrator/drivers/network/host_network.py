@@ -17,14 +17,15 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
 
 import libvirt
 
 from orchestrator.drivers.network import (
+    bridge_frames,
     host_addresses,
     hosts_files,
     ipv6_host,
+    laid_cards,
     links,
     name_server,
     network_xml,
@@ -43,11 +44,10 @@ from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign, Permanent, VmroleError
-from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName, Missing, Notice, Part, Service
+from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName, Missing, Nic, Notice, Part, Service
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
-_ALL_GROUPS: Final = 0xFFF8  # all but the three that the kernel refuses, BR_GROUPFWD_RESTRICTED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class HostNetwork:
             self._firewall.route_for_others(self._for_others())
             notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances, beside)]
             self._lay_network(service, instances, notices if before else [])
-            _guard_all_frames(service.network.bridge)
+            bridge_frames.guard_all(service.network.bridge)
             for instance in self._ports.mend(instances, service.network.bridge):
                 said = f"somebody took its port off {service.network.bridge}, the service's bridge: put back"
                 notices.append(Notice(instance.name, said))
@@ -175,6 +175,14 @@ class HostNetwork:
         """See ports.Network."""
         named = frozenset(hosts_files.services(self._names)) if self._names is not None else frozenset()
         return frozenset(one.service for one in self._networks()) | self._firewall.services() | named
+
+    def laid(self, service: Service) -> Mapping[InstanceName, Nic]:
+        """See ports.Network. What this process has laid, else what libvirt and the tables have kept of another's."""
+        known = self._laid.get(service.name)
+        if known is not None:
+            return {one.name: one.nic for one in known.instances}
+        described = next((one for one in self._networks() if one.service == service.name), None)
+        return laid_cards.cards(service, described, self._firewall.taps(service.name)) if described else {}
 
     def _networks(self) -> list[Described]:
         with self._connection.use("networks") as connection:
@@ -383,14 +391,3 @@ def _remove(network: libvirt.virNetwork) -> None:
         network.destroy()
     if persistent:
         network.undefine()
-
-
-def _guard_all_frames(bridge: str) -> None:
-    """Sends frames for the bridge's own group addresses (01:80:c2:00:00:03 to :0f) through our guard as well.
-
-    The kernel otherwise learns the sender of an LLDP frame without asking netfilter (br_handle_frame), and a guest
-    could draw its neighbour's traffic to itself. Frames to :00 and :02 do pass our chains.
-    """
-    mask = links.NET / bridge / "bridge" / "group_fwd_mask"
-    if int(mask.read_text(), 16) != _ALL_GROUPS:
-        mask.write_text(hex(_ALL_GROUPS))

@@ -45,6 +45,10 @@ def _lead(leads: Leads, service: Service, ready: set[str]) -> None:
 class NetworkContract:
     """Subclasses give the fixtures `network` and `leads`: whom a role's name leads to in a service."""
 
+    def again(self, network: Network) -> Network:
+        """As the next daemon has it, which has laid nothing; the very same where nothing is remembered."""
+        return network
+
     def test_a_role_s_name_leads_to_those_told_last(self, network: Network, leads: Leads) -> None:
         """To one, to several, to others, to nobody; a service's own alone; laying it again changes nothing."""
         shop, instances = make_service("shop", "", 2)
@@ -72,6 +76,23 @@ class NetworkContract:
         service, _ = make_service("shop", "203.0.113.10", 1)
         network.lift(service)
         assert network.inventory() == frozenset()
+
+    def test_what_was_laid_last_is_told(self, network: Network) -> None:
+        """With all that a card has, whoever asks; nothing before and after, and nothing of another service."""
+        for ipv6 in (False, True):
+            shop, instances = make_service("shop", "", 3, ipv6=ipv6)
+            blog, others = make_service("blog", "", 1, [shop])
+            assert network.laid(shop) == {}
+            network.lay(shop, instances)
+            network.lay(blog, others)
+            for there in (instances, instances[1:], instances):
+                network.lay(shop, there)
+                for each in (network, self.again(network)):
+                    assert each.laid(shop) == {one.name: one.nic for one in there}
+                    assert each.laid(blog) == {others[0].name: others[0].nic}
+            for service in (shop, blog):
+                network.lift(service)
+                assert network.laid(service) == {}
 
     def test_lay_and_lift(self, network: Network) -> None:
         """A service is there once laid, however often, and gone once lifted, however often."""

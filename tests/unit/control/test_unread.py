@@ -84,7 +84,12 @@ class Damaged:
         self.fabric.control = Control(
             store,
             find_image=lambda _: None,
-            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000, held=lambda: frozenset(world.vips)),
+            capacity=Capacity(
+                pool="10.90.0.0/16",
+                memory_mib=64_000,
+                held=lambda: frozenset(world.vips),
+                laid=before.host.machine.network.laid,
+            ),
             clock=world,
             wake=lambda _kind, _key: None,
             seats=self.fabric.host.front.balancer.seats,
@@ -255,3 +260,75 @@ def test_who_lags_behind_a_template_that_is_lost_keeps_its_guard(fabric: Fabric)
         fabric.instance(LOST)
     rounds(fabric)
     assert LOST in fabric.world.networks["shop"]
+
+
+WHOLE = "body || ' '"  # as JSON it is what it was; its digest is another's
+
+
+def other_address(fabric: Fabric) -> str:
+    """In SQL, the record of LOST with a byte of its address changed: it is another instance's that is to come."""
+    own, next_ = fabric.instance(LOST).nic.address, f"{fabric.instance(LOST).nic.address[:-1]}2"
+    assert own != next_
+    return f"replace(body, '\"{own}\"', '\"{next_}\"')"
+
+
+@pytest.mark.parametrize("change", [WHOLE, "substr(body, 1, 30)", "'{}'", "address"])
+def test_a_vm_whose_wish_is_damaged_keeps_its_guard_and_its_card(damaged: Damaged, change: str) -> None:
+    """What the host has laid for it says what it has, whatever its record is by now, and for the next daemon, too."""
+    nic = damaged.fabric.instance(LOST).nic
+    damaged.damage(records.WISH, LOST, other_address(damaged.fabric) if change == "address" else change)
+    fabric = damaged.fabric
+    with pytest.raises(Permanent):
+        fabric.instance(LOST)
+    for _ in range(2):
+        rounds(fabric)
+        assert fabric.world.cards["shop"][LOST] == nic
+        assert LOST in fabric.world.networks["shop"]
+        assert fabric.world.machines[LOST].power is Power.RUNNING
+        fabric.restart()
+    fabric.control.scale("shop", {"web": 4})
+    rounds(fabric)
+    given = [fabric.instance(f"web-{index}.shop").nic for index in (0, 2, 3)]
+    assert nic.address not in [one.address for one in given]
+    assert nic.tap not in [one.tap for one in given]
+    assert fabric.world.cards["shop"][LOST] == nic
+
+
+def test_an_instance_that_has_lost_its_wish_altogether_keeps_its_guard(fabric: Fabric) -> None:
+    """Nothing is left but how far it was, or a wish of another shape."""
+    nic = fabric.instance(LOST).nic
+    whole = body(fabric, records.WISH, LOST)
+    document = fabric.store.get(records.WISH, LOST)
+    assert document is not None
+    fabric.store.commit([Write(records.WISH, LOST, None, document.revision)])
+    rounds(fabric)
+    assert fabric.world.cards["shop"][LOST] == nic
+    overwrite(fabric, records.WISH, LOST, {**whole, "nic": "levitating", "role_name": "gone"})
+    rounds(fabric)
+    assert fabric.world.cards["shop"][LOST] == nic
+    overwrite(fabric, records.WISH, LOST, whole)
+    assert fabric.instance(LOST).nic == nic
+
+
+@pytest.mark.parametrize("left", ["revisions", "service", "nothing"])
+def test_nobody_gets_more_while_it_is_not_known_what_others_may_have(damaged: Damaged, left: str) -> None:
+    """A size in a damaged template may be any; an older file of the service says what it once was: no answer."""
+    fabric = damaged.fabric
+    for memory_mib in (256, 50_000):
+        large = web_role(name="big", instances=1, size=Size(vcpus=2, memory_mib=memory_mib), endpoints=())
+        fabric.deploy(large, name="large", vip="")
+    fabric.until(fabric.quiet)
+    gone = {"revisions": "none", "service": "the newest", "nothing": "all"}[left]
+    for kind in (records.REVISION, records.WISH, records.STATE):
+        for one in fabric.store.all(kind):
+            if "large" in one.key and (gone == "all" or (gone == "the newest" and one.key.endswith("/2"))):
+                fabric.store.commit([Write(kind, one.key, None, one.revision)])
+    if left != "service":
+        damaged.damage(records.SERVICE, "large", WHOLE)
+    damaged.damage(records.TEMPLATE, records.digest(large), "replace(body, '50000', '10000')")
+    fabric = damaged.fabric
+    more = dataclasses.replace(large, size=Size(vcpus=1, memory_mib=20_000))
+    with pytest.raises(Conflict, match="how much memory is left nobody knows: what large may hold cannot be read"):
+        fabric.deploy(more, name="more", vip="")
+    fabric.control.scale("shop", {"web": 1})
+    fabric.store.close()
