@@ -91,7 +91,7 @@ def test_a_member_that_dies_and_comes_back_is_asked(
     clock = SystemClock()
     with PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None, clock), clock) as both:
         both.shape([HTTP])
-        both.join(member(ZERO))
+        patiently(lambda: both.join(member(ZERO)))
         sick.healthy = False
         until(lambda: haproxy.desired.shape.unwell == {ZERO}, 30.0)
         sick.healthy = True
@@ -109,7 +109,7 @@ def test_the_last_checks_are_told(
     with PerEndpoint(haproxy, NftablesBalancer(tmp_path / "pools", lambda *_: None, clock), clock) as both:
         both.shape([http])
         assert both.probed([HTTP.pool]) == {}
-        both.join(member(ZERO))
+        patiently(lambda: both.join(member(ZERO)))
         until(lambda: bool(both.probed([HTTP.pool])), 30.0)
         [first, *_] = both.probed([HTTP.pool])[HTTP.pool][ZERO]
         assert (first.why, abs(first.at_s - clock.now_s()) < 30.0) == ("", True)

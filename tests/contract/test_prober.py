@@ -89,6 +89,16 @@ def target(member: Member, *, http: bool = False) -> Target:
     return Target(address=HERE, port=member.port, probe=HttpProbe(path="/h") if http else TcpProbe(), pace=QUICK)
 
 
+def test_who_changes_together_is_told_when_all_is_known() -> None:
+    """Else a pool would be laid anew for each of a hundred who fall sick at once."""
+    thought: list[set[bool]] = []
+    nowhere = Target(address="255.255.255.255", port=1, probe=TcpProbe(), pace=replace(QUICK, fall=1, interval_s=9))
+    with Prober(lambda _: thought.append({one.up for one in asked.healths().values()}), SystemClock()) as asked:
+        asked.watch(dict.fromkeys(range(9), nowhere))
+        until(lambda: len(thought) == 9, WITHIN_S)
+    assert thought[0] == {False}
+
+
 @pytest.mark.parametrize(
     ("answer", "well"),
     [

@@ -506,6 +506,26 @@ def test_a_count_is_as_fresh_on_a_host_that_has_no_time(begin: Begin, tmp_path: 
 
 
 @pytest.mark.usefixtures("members")
+def test_the_kernel_lists_nothing_but_what_was_sent_on(begin: Begin) -> None:
+    """Of all that a host has open, checks of members among it, nothing else has to be read."""
+    heard: list[bytes] = []
+
+    class Counting(conntrack.Ear):
+        def ask(self, message: bytes, *, absent_is_fine: bool = False) -> list[bytes]:
+            answers = super().ask(message, absent_is_fine=absent_is_fine)
+            heard.extend(answers)
+            return answers
+
+    balancer = begin()
+    balancer.shape([TCP])
+    balancer.join(member(ZERO, POOL))
+    with socket.create_server((VIP, 9000)), connect(port=9000), connect() as talk:
+        assert says(talk)
+        flows = conntrack.flows(Counting())
+    assert len(flows) == len(heard) > 0
+
+
+@pytest.mark.usefixtures("members")
 def test_connections_of_an_endpoint_that_has_gone_are_seen_and_cut(begin: Begin) -> None:
     """They are counted until the member leaves."""
     balancer = begin()

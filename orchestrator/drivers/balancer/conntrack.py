@@ -25,7 +25,7 @@ _SUBSYSTEM: Final = 1 << 8  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = 1, 2  # IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _ERROR, _DONE = 2, 3
-_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _ID = 1, 2, 3, 4, 12
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _ID, _STATUS_MASK = 1, 2, 3, 4, 12, 26
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _ENDS: Final = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}  # source and target within _TUPLE_IP
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
@@ -33,6 +33,8 @@ _PROTOINFO_TCP, _TCP_STATE = 1, 1
 _DST_NAT: Final = 1 << 5  # IPS_DST_NAT
 _OVER: Final = (6, 7, 8)  # TCP_CONNTRACK_LAST_ACK, TIME_WAIT, CLOSE
 _FAMILY: Final = struct.Struct("=BBH")  # nfgenmsg
+# Hosts have many times as many that were not: the kernel leaves those out. One that does not know how lists all.
+_SENT_ON: Final = b"".join(netlink.attribute(kind, struct.pack("!I", _DST_NAT)) for kind in (_STATUS, _STATUS_MASK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ class Ear:
 def flows(ear: Ear | None = None) -> list[Flow]:
     """All that were sent on to another address. Unreachable when the kernel does not answer."""
     with contextlib.nullcontext(ear) if ear is not None else Ear() as asked:
-        answers = asked.ask(_message(_GET, _REQUEST | _DUMP, b""))
+        answers = asked.ask(_message(_GET, _REQUEST | _DUMP, _SENT_ON))
     return [flow for flow in map(_flow, answers) if flow is not None]
 
 

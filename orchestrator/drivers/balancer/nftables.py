@@ -190,16 +190,18 @@ class NftablesBalancer:
                 self.desired.keep(after)
 
     def leave(self, name: InstanceName) -> None:
-        """See ports.Balancer. Drained first: who dies in between finds a member that is still to be cut."""
+        """See ports.Balancer. Noted as draining first: who dies in between finds a member that is still to be cut."""
         with self._turn():
             member = self.desired.shape.members.get(name)
             if member is None:
                 return
-            self.drain(name)
-            self._cut(member)
+            if name not in self.desired.shape.draining:
+                self.desired.keep(self.desired.shape.with_draining(name))
             shape = self.desired.shape.without(name)
             self._lay(shape)
+            self._cut(member)
             self.desired.keep(shape)
+            self._counted = _Open()
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""

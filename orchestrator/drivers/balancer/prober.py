@@ -180,7 +180,7 @@ class _Check:
 
 
 class Prober:
-    """See the module. `hear` is called on the prober's thread when a member's health changes."""
+    """See the module. `hear` is called for a member whose health has changed, when it is known who else's has."""
 
     def __init__(self, hear: Callable[[Hashable], None], clock: Clock, commands: CommandChecks | None = None) -> None:
         """`commands` has agents asked; without, a member that is to be asked so is not known to be well."""
@@ -193,6 +193,7 @@ class Prober:
         self._number = 0
         self._spared_s = 0.0
         self._flying: set[_Check] = set()
+        self._turned: list[Hashable] = []  # whose health has changed, and nobody has heard
         self._selector = selectors.DefaultSelector()
         self._ending = Event(clock)
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
@@ -265,6 +266,8 @@ class Prober:
                 for event, _ in self._selector.select(self._pause_s()):
                     self._go_on(event.data)
                 self._end_late(looked_at)
+                while self._turned:
+                    self._hear(self._turned.pop(0))
             except Exception:  # Without this thread nobody would look after members.
                 log.exception("checks of members go on after an error of their own")
                 self._ending.within(IDLE_S)
@@ -301,7 +304,8 @@ class Prober:
                     with self._lock:
                         self._plan(self._clock.monotonic_s() + after_s, key, watched)
                 case Answer(fault):
-                    self._note(key, watched, fault)
+                    if self._note(key, watched, fault):
+                        self._hear(key)
 
         target = watched.target
         if self._commands is None or target.name is None:
@@ -364,14 +368,15 @@ class Prober:
 
     def _end(self, check: _Check, fault: str) -> None:
         self._close(check)
-        self._note(check.key, check.of, fault)
+        if self._note(check.key, check.of, fault):
+            self._turned.append(check.key)
 
-    def _note(self, key: Hashable, watched: _Watched, fault: str) -> None:
-        """What a check found; `fault` "" when the member is well."""
+    def _note(self, key: Hashable, watched: _Watched, fault: str) -> bool:
+        """What a check found; `fault` "" when the member is well. Whether that changes what is thought of it."""
         pace = watched.target.pace
         with self._lock:
             if watched.gone:
-                return
+                return False
             watched.results.append(Probed(at_s=self._clock.now_s(), why=fault))
             before = watched.health
             contradicts = before.up is bool(fault)
@@ -387,9 +392,7 @@ class Prober:
             if spared_s > pace.interval_s and not contradicts:
                 at = math.ceil(at / TOGETHER_S) * TOGETHER_S
             self._plan(at, key, watched)
-            changed = before.up is not up
-        if changed:
-            self._hear(key)
+            return before.up is not up
 
     def _spared(self, target: Target) -> float:
         """Nobody but us has its command run."""
