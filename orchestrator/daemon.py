@@ -13,7 +13,6 @@ import functools
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -21,12 +20,9 @@ from typing import BinaryIO
 from orchestrator import log, ports
 from orchestrator.api.app import create_app
 from orchestrator.api.gate import Gate
-from orchestrator.api.listening import Listener, bind, group_id
 from orchestrator.api.network import Network, listen
-from orchestrator.api.peers import Admission
 from orchestrator.api.records_routes import BACKUPS_MAX
 from orchestrator.api.server import serve
-from orchestrator.client.transport import for_looking
 from orchestrator.control import verify
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
@@ -71,7 +67,8 @@ from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
 from orchestrator.host import config, process
 from orchestrator.host.config import Config
 from orchestrator.host.config_keys import address_and_port
-from orchestrator.host.process import End
+from orchestrator.host.listeners import on_this_host
+from orchestrator.host.process import End, Inherited
 from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.model.evidence import EvidenceCaps
 from orchestrator.ports import Front, Host, Store
@@ -199,7 +196,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             backup=lambda: _backup(store, layout, settings),
             restores=pending,
         )
-        listeners = _listeners(settings, stack)
+        listeners = on_this_host(settings, process.inherited(), stack)
         bell.connect(reconciler)
         reconciler.start()
         stack.callback(reconciler.stop)
@@ -207,7 +204,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         stack.callback(server.stop)
         yield reconciler.stalled_s
         if end.is_anew and not end.asked:
-            end.listening = server.handed_over()
+            end.listening = [Inherited(each.socket, each.is_lent) for each in server.handed_over()]
 
 
 def _directories(settings: Config) -> Layout:
@@ -241,22 +238,6 @@ def _door(settings: Config, stack: contextlib.ExitStack) -> Callable[[Gate], Net
     tls = ServerTls(Path(settings.api_certificate), key, ca)
     listener = stack.enter_context(listen(*address_and_port(settings.api_listen)))
     return functools.partial(Network, listener, tls.context)
-
-
-def _listeners(settings: Config, stack: contextlib.ExitStack) -> list[Listener]:
-    """The socket of those who may do everything, and one beside it of those who may only look, if there are such."""
-    group, readers = group_id(settings.socket_group), group_id(settings.readers_group)
-    inherited = process.inherited()
-
-    def bound(path: str, whose: int | None) -> socket.socket:
-        return stack.enter_context(bind(Path(path), whose, inherited.get(path)))
-
-    listeners = []
-    if readers is not None:
-        admission = Admission(group=group, readers=readers, for_looking=True)
-        listeners.append(Listener(bound(for_looking(str(settings.socket)), readers), admission))
-    admission = Admission(group=group, readers=readers)
-    return [*listeners, Listener(bound(str(settings.socket), group), admission)]
 
 
 @contextlib.contextmanager

@@ -21,10 +21,14 @@ _KNOCK_S = 2.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket that listens, and who may do what there. There is none without an admission."""
+    """A socket that listens, and who may do what there. There is none without an admission.
+
+    One that is lent is not ours to end: its file stays when we do.
+    """
 
     socket: socket.socket
     admission: Admission
+    is_lent: bool = False
 
     @property
     def path(self) -> Path:
@@ -43,8 +47,8 @@ def group_id(name: str) -> int | None:
 def bind(path: Path, group: int | None, inherited: socket.socket | None = None) -> socket.socket:
     """A socket that listens at `path`, mode 0660, of the group if one is given.
 
-    `inherited` is the one that listened there before this program began anew: who has come meanwhile waits in it. A
-    socket that nobody listens on is replaced. Raises Conflict when another daemon listens there or the path is
+    `inherited` is the one that listened there when this program began: who has come meanwhile waits in it. A socket
+    that nobody listens on is replaced. Raises Conflict when another daemon listens there or the path is
     taken by something else, ConfigError when the path cannot be a socket's, Unreachable when it cannot be made.
     """
     if len(os.fsencode(path)) > _PATH_MAX_BYTES:
@@ -61,7 +65,7 @@ def bind(path: Path, group: int | None, inherited: socket.socket | None = None) 
                 listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
                 undo.callback(listener.close)
                 listener.bind(str(path))
-            undo.callback(path.unlink, missing_ok=True)
+                undo.callback(path.unlink, missing_ok=True)
             # Nobody can connect before listen(), so the mode is right from the first moment that counts.
             if group is not None:
                 os.chown(path, -1, group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import logging
 import socket
@@ -115,7 +116,7 @@ class Server:
         )
         self._app = app
         self._listeners = listeners
-        self._paths = [listener.path for listener in listeners]
+        self._paths = [listener.path for listener in listeners if not listener.is_lent]
         self._server = _Loop(config, network, self._end_what_lasts)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener.socket for listener in listeners],), name="api", daemon=True
@@ -131,10 +132,10 @@ class Server:
         """Begins to end it, and waits for nothing. From any thread."""
         self._server.end()
 
-    def handed_over(self) -> list[socket.socket]:
+    def handed_over(self) -> list[Listener]:
         """The unix sockets for who goes on listening on them: they and their files outlive this server."""
         self._paths = []
-        return [listener.socket.dup() for listener in self._listeners]
+        return [dataclasses.replace(listener, socket=listener.socket.dup()) for listener in self._listeners]
 
     def stop(self) -> None:
         """Ends it; repeating that is fine. Raises WaitedTooLong when a request does not end."""

@@ -7,6 +7,7 @@ memory, threads that do not end included, nothing is left, as after a kill.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
@@ -14,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NoReturn
 
 from orchestrator.errors import ConfigError, VmroleError
@@ -22,7 +23,20 @@ from orchestrator.errors import ConfigError, VmroleError
 logger = logging.getLogger(__name__)
 STALLED_MOST_S = 600.0  # Every wait of a turn has an end, and none is nearly as long.
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
-_LISTENING: Final = "VMROLE_LISTENING"  # descriptors, with blanks between
+# Descriptors, with blanks between: of sockets that we made, and of those that we were lent.
+_LISTENING: Final = {False: "VMROLE_LISTENING", True: "VMROLE_LENT"}
+_FIRST_LENT: Final = 3  # sd_listen_fds(3)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inherited:
+    """A socket that listens already when the program begins.
+
+    One that is lent is whoever's who started us: it and its file stay when we end, and who comes meanwhile waits.
+    """
+
+    socket: socket.socket
+    is_lent: bool = False
 
 
 class End:
@@ -32,7 +46,7 @@ class End:
         self.due = threading.Event()
         self.asked = False
         self.is_anew = False
-        self.listening: list[socket.socket] = []  # what goes on listening until it is there again
+        self.listening: list[Inherited] = []  # what goes on listening until it is there again
 
     def ask(self, *_: object) -> None:
         """It is to end; a handler of signals."""
@@ -109,21 +123,34 @@ def anew_after(end: End) -> Iterator[None]:
                 raise ConfigError(f"the daemon cannot begin anew: {error}", hint=hint) from error
 
 
-def _begin(listening: Iterable[socket.socket]) -> NoReturn:
+def _begin(listening: Iterable[Inherited]) -> NoReturn:
     """With the arguments and the environment of now. Raises OSError when it cannot."""
     left = list(listening)
-    for one in left:
-        one.set_inheritable(True)
-    os.environ[_LISTENING] = " ".join(str(one.fileno()) for one in left)
+    for is_lent, variable in _LISTENING.items():
+        sockets = [each.socket for each in left if each.is_lent is is_lent]
+        for each in sockets:
+            each.set_inheritable(True)
+        os.environ[variable] = " ".join(str(each.fileno()) for each in sockets)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
 
 
-def inherited() -> Mapping[str, socket.socket]:
-    """The unix sockets that the program before this one left listening, by path; once."""
-    left = {}
-    for word in os.environ.pop(_LISTENING, "").split():
+def inherited() -> Mapping[str, Inherited]:
+    """What listens already, by path: left by the program before this one, and lent by systemd. Once: no program that
+    is started from now on is told of any.
+    """
+    left: dict[str, Inherited] = {}
+    numbers = [(word, is_lent) for is_lent, name in _LISTENING.items() for word in os.environ.pop(name, "").split()]
+    for word, is_lent in [*numbers, *((str(number), True) for number in _lent())]:
         with contextlib.suppress(OSError, ValueError):
             listening = socket.socket(fileno=int(word))
             listening.set_inheritable(False)
-            left[str(listening.getsockname())] = listening
+            left[str(listening.getsockname())] = Inherited(listening, is_lent)
     return left
+
+
+def _lent() -> Sequence[int]:
+    """The descriptors of a socket unit, if they are for this process: sd_listen_fds(3)."""
+    pid, count, _names = (os.environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return ()
+    return range(_FIRST_LENT, _FIRST_LENT + int(count))

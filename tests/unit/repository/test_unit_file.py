@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from orchestrator.api.listening import BACKLOG, SOCKET_MODE
+from orchestrator.client.transport import for_looking
+from orchestrator.host.config import Config
 from tests.world.unit_file import UNIT, values
 
 EXPOSURE_MAX = 4.5
@@ -26,6 +32,28 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
     )
     assert [line for line in read.stderr.splitlines() if "vmrole.service" in line] == []
+
+
+@pytest.mark.parametrize("name", ["vmrole.socket", "vmrole-read.socket"])
+def test_systemd_makes_the_sockets_as_the_daemon_would(tmp_path: Path, name: str) -> None:
+    """Each where the daemon looks for it, of its group, for that daemon; systemd understands every line."""
+    settings = Config()
+    own, look = str(settings.socket), for_looking(str(settings.socket))
+    place, group = (
+        (own, settings.socket_group) if Path(own).name.startswith(f"{name[:-7]}.") else (look, settings.readers_group)
+    )
+    examples = UNIT.parent
+    says = dict(line.split("=", 1) for line in (examples / name).read_text().splitlines() if re.match("[A-Z]", line))
+    assert (says["ListenStream"], says["SocketGroup"]) == (place, group)
+    assert (int(says["SocketMode"], 8), int(says["Backlog"])) == (SOCKET_MODE, BACKLOG)
+    assert says.get("Service", name.replace(".socket", ".service")) == UNIT.name
+    for file in (UNIT, examples / name):
+        text = file.read_text().replace("/opt/vmrole/.venv/bin/vmrole", "/bin/true")
+        (tmp_path / file.name).write_text(text)
+    read = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / name], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert [line for line in read.stderr.splitlines() if "vmrole" in line] == []
 
 
 def test_it_has_what_the_daemon_needs() -> None:
