@@ -192,8 +192,11 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "workers": Key(about="How many instances are worked on at the same time.", bounds=(1, 1024)),
     "log_style": Key(
-        about='"auto" writes lines for people on a terminal and JSON elsewhere; or "text", or "json".',
-        choices=("auto", "text", "json"),
+        about=(
+            '"auto" writes lines for people on a terminal, fields where systemd\'s journal is connected, and '
+            'JSON elsewhere; or "text", "journal" or "json".'
+        ),
+        choices=("auto", "text", "journal", "json"),
     ),
     "log_level": Key(
         about='"debug", "info", "warning" or "error".',
