@@ -42,6 +42,17 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
         assert re.search(rf"^ *def {name}\(", (REPOSITORY / "tests" / file).read_text(), re.MULTILINE), (file, name)
 
 
+def test_every_row_of_the_images_that_were_met_has_its_test() -> None:
+    """Of whole machines each names one that is there; what no test has met stands below the tables."""
+    page = (REPOSITORY / "docs" / "cloud-images.md").read_text()
+    machines = page.split("## As whole machines", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in machines.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 5
+    assert [row for row in rows if "::test_" not in row] == []
+    for file, name in re.findall(r"`(\S+?)::(\w+)`", page):
+        assert re.search(rf"^def {name}\(", (REPOSITORY / "tests" / file).read_text(), re.MULTILINE), (file, name)
+
+
 def test_its_service_file_is_one() -> None:
     """The example with everything that may stand in a service file is accepted."""
     example = README.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
