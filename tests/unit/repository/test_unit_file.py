@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.api.listening import BACKLOG, SOCKET_MODE
 from orchestrator.client.transport import for_looking
+from orchestrator.drivers.hypervisor import accelerator
 from orchestrator.host.config import Config
 from tests.world.unit_file import UNIT, values
 
@@ -63,6 +64,8 @@ def test_it_has_what_the_daemon_needs() -> None:
     assert len(values("CapabilityBoundingSet")) == 7 + 3
     assert values("NoNewPrivileges") == ["yes"]
     assert (values("Type"), values("Restart"), values("WatchdogSec")) == (["notify"], ["on-failure"], ["5min"])
+    (start,) = values("TimeoutStartSec")
+    assert 60 * int(start.removesuffix("min")) > 2 * 2 * (accelerator.DEADLINE_S + accelerator.CONTROL_S)
     assert int(values("OOMScoreAdjust")[0]) < 0
     assert {"libvirtd.service", "virtqemud.socket", "virtnetworkd.socket"} <= {*values("After")} & {*values("Wants")}
     assert "ProtectKernelTunables" not in {line.split("=")[0] for line in UNIT.read_text().splitlines()}
