@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.world.places import REPOSITORY
 
-UP_S = 60.0
+UP_S = 240.0
 SAYS = """
 import logging
 from orchestrator import log
@@ -30,7 +30,7 @@ mount -t tmpfs tmpfs /run && mkdir -p /run/log/journal /run/systemd/journal
 trap 'kill $journald; wait $journald' EXIT
 until [ -S /run/systemd/journal/socket ]; do kill -0 $journald || exit 9; sleep 0.1; done
 "$1" -c "$2"
-for turn in $(seq 300); do
+for turn in $(seq 1200); do
   journalctl -D /run/log/journal/* -o json SYSLOG_IDENTIFIER=vmrole >"$3" && grep -q 'a bug' "$3" && exit
   sleep 0.1
 done

@@ -79,7 +79,7 @@ def test_who_comes_between_two_daemons_is_answered_by_the_next(place: Path, lent
     file, path = configured(place), place / "run" / "vmrole.sock"
     for _ in range(2):
         with socket.socket(socket.AF_UNIX) as early:
-            early.settimeout(UP_S)
+            early.settimeout(4 * UP_S)
             early.connect(str(path))
             early.sendall(b"GET /healthz HTTP/1.1\r\nHost: vmrole\r\nConnection: close\r\n\r\n")
             with started((*DAEMON, str(file)), lent) as daemon:
@@ -87,7 +87,7 @@ def test_who_comes_between_two_daemons_is_answered_by_the_next(place: Path, lent
                     answered = early.makefile().read()
                 finally:
                     daemon.send_signal(signal.SIGTERM)
-                assert daemon.wait(UP_S) == 0
+                assert daemon.wait(4 * UP_S) == 0
         assert answered.startswith("HTTP/1.1 200"), answered
         assert __version__ in answered
         assert path.is_socket()
@@ -107,7 +107,7 @@ def test_systemds_own_activator_starts_it(place: Path) -> None:
         finally:
             daemon.send_signal(signal.SIGTERM)
         said = daemon.stderr.read()
-        assert daemon.wait(UP_S) == 0, said
+        assert daemon.wait(4 * UP_S) == 0, said
     assert path.is_socket()
     assert "nobody is answered" not in said
 
