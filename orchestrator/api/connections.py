@@ -21,6 +21,7 @@ from orchestrator.api.guard import is_upload
 from orchestrator.api.listening import Listener
 from orchestrator.api.peers import Caller, peer_of
 from orchestrator.api.places import Places
+from orchestrator.api.sending import HANG_UP
 from orchestrator.errors import Busy, InvalidInput, Unreachable, VmroleError, WaitedTooLong
 from orchestrator.log import Seldom
 
@@ -105,6 +106,7 @@ class Connection(H11Protocol):
         """Reads the credentials once: they are those of the moment of connect(2)."""
         super().connection_made(transport)
         self.conn = _Coarse(h11.SERVER, HEADERS_BYTES_MAX)
+        self.app_state = {**self.app_state, HANG_UP: transport.abort}
         self._held = self.place or contextlib.ExitStack()
         self._waits_for = ""
         self._deadline: asyncio.TimerHandle | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -20,13 +21,16 @@ import pytest
 from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
-from orchestrator.daemon import Bell, vip_pool
+from orchestrator.daemon import MIB, Bell, _backup, _capacity, vip_pool
 from orchestrator.drivers.fake import FakeStore, World, fake_host
+from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import InvalidInput, NoSpace
 from orchestrator.host.config import Config
 from orchestrator.host.process import STALLED_MOST_S, attend
 from orchestrator.ports import Document
+from tests.contract.suites.network import make_service
 from tests.world.daemons import UP_S, configured
 from tests.world.fabric import Fabric, web_role
 from tests.world.waiting import comes_true
@@ -141,6 +145,30 @@ def test_no_service_is_taken_whose_vip_has_nowhere_to_go() -> None:
     deployment.check(quiet, [], capacity)
     somewhere = Config(vip_interface="lo", vip_pool="203.0.113.0/28 198.51.100.0/24")
     assert vip_pool(somewhere) == ["203.0.113.0/28", "198.51.100.0/24"]
+
+
+def test_the_host_is_asked_for_what_no_record_tells(tmp_path: Path) -> None:
+    """The addresses that it holds, and the cards that networks are laid for: of what cannot be read they are all."""
+    world = World()
+    host = fake_host(world)
+    service, instances = make_service("shop", "203.0.113.10", 1)
+    host.machine.network.lay(service, instances)
+    host.front.vips.hold({"203.0.113.10"})
+    capacity = _capacity(Config(), Layout(tmp_path, tmp_path), "", host)
+    assert set(capacity.held()) == {"203.0.113.10"}
+    assert capacity.laid(service) == {instances[0].name: instances[0].nic}
+
+
+def test_a_backup_leaves_the_disk_its_reserve(tmp_path: Path) -> None:
+    """None is begun that could take what is kept for guests that run."""
+    layout, disk = Layout(tmp_path, tmp_path), shutil.disk_usage(tmp_path)
+    with layout.records.open("wb") as records:  # Four such fit, and leave half of what is kept.
+        records.truncate((disk.free - disk.total // 40) // 4)
+    with SqliteStore(tmp_path / "small") as store:
+        with _backup(store, layout, Config(disk_reserve_mib=0)) as made:
+            assert made.read(1)
+        with pytest.raises(NoSpace, match="a backup"):
+            _backup(store, layout, Config(disk_reserve_mib=disk.total // MIB))
 
 
 def test_one_that_stands_still_does_not_say_that_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

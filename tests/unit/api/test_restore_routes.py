@@ -6,17 +6,21 @@ import contextlib
 import io
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from orchestrator.api import sending
 from orchestrator.cli.main import main
 from orchestrator.drivers.store.backup import UNFINISHED
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.errors import Busy, InvalidInput, Permanent, VmroleError
 from tests.world.api_daemon import SHOP, Daemon, exchange
 from tests.world.waiting import until
+
+LARGE_BYTES = 16 << 20
 
 
 def backup_of(daemon: Daemon) -> bytes:
@@ -188,6 +192,42 @@ def test_a_backup_that_nobody_takes_gives_its_place_back(tmp_path: Path) -> None
         assert _refusal(daemon) == "there is damage"
         store.is_damaged = False
         assert _backup_now(daemon)
+        store.close()
+
+
+class Large(SqliteStore):
+    """A store whose backups are larger than all that lies between two ends of a connection."""
+
+    is_large = True
+
+    def backup(self) -> BinaryIO:
+        """See ports.Store."""
+        return io.BytesIO(bytes(LARGE_BYTES)) if self.is_large else super().backup()
+
+
+def test_who_takes_a_backup_byte_by_byte_does_not_keep_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He is hung up on, and what was made for him is gone; who keeps his pace gets all of it."""
+    with Daemon(tmp_path) as daemon:
+        daemon.store.close()
+        daemon.store = store = Large(daemon.layout.records)
+        assert len(backup_of(daemon)) == LARGE_BYTES
+        monkeypatch.setattr(sending, "SLOW_S", 0.2)
+        monkeypatch.setattr(sending, "PACE_BYTES_PER_S", 1 << 40)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(30.0)
+            connection.connect(str(daemon.socket))
+            connection.sendall(b"POST /v1/backup HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            taken = 0
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(4096):
+                    taken += len(piece)
+                    time.sleep(0.01)
+            assert taken < LARGE_BYTES
+            store.is_large = False
+            until(lambda: bool(_backup_now(daemon)), what="the place")
         store.close()
 
 
