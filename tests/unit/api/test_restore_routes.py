@@ -6,7 +6,6 @@ import contextlib
 import io
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -220,11 +219,11 @@ def test_who_takes_a_backup_byte_by_byte_does_not_keep_its_place(
             connection.connect(str(daemon.socket))
             connection.sendall(b"POST /v1/backup HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
-            taken = 0
+            taken, nobody = 0, threading.Event()
             with contextlib.suppress(ConnectionResetError):
                 while piece := connection.recv(4096):
                     taken += len(piece)
-                    time.sleep(0.01)
+                    nobody.wait(0.01)
             assert taken < LARGE_BYTES
             store.is_large = False
             until(lambda: bool(_backup_now(daemon)), what="the place")
