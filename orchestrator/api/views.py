@@ -96,6 +96,7 @@ class InstanceView:
     protected: bool  # neither a verb nor healing touches it
     stop_asked: bool  # it shall be off, and is left off, until somebody starts it
     address: str
+    address6: str  # by which it is reached behind a VIP of IPv6 that the kernel carries; "": it needs none
     mac: str
     image: str
     image_sha256: str
@@ -327,6 +328,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         protected=instance.goal.protected,
         stop_asked=not instance.goal.runs,
         address=instance.nic.address,
+        address6=instance.nic.address6,
         mac=instance.nic.mac,
         image=instance.role.image,
         image_sha256=instance.role.image_sha256,

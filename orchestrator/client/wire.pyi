@@ -280,6 +280,7 @@ class InstanceView(TypedDict):
     protected: bool
     stop_asked: bool
     address: str
+    address6: str
     mac: str
     image: str
     image_sha256: str

@@ -235,6 +235,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Domain", "" if row["domain"] is None else row["domain"]),
         ("Labels", labels_of(row)),
         ("Address", f"{row['address']} ({row['mac']})"),
+        ("IPv6", row["address6"]),
         *((f"Reached by {end}", place) for end, place in row["doors"].items()),
         ("Pool", pool),
         ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),
