@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import math
+import os
 import subprocess
 import sys
 from typing import NoReturn
@@ -71,7 +72,7 @@ def _attach(command: list[str]) -> int:
     """
     screen, seen = Screen(), sys.stdout.fileno()
     try:
-        program = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
+        program = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, bufsize=0)  # its user's own
     except OSError as error:
         raise RequestError(f"virsh cannot be run: {error.strerror}", hint="or use: --log") from error
     with program, open(seen, "wb", buffering=0, closefd=False) as terminal:
