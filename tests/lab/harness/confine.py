@@ -36,6 +36,7 @@ OF_THE_MANAGER = frozenset(
         "RuntimeDirectoryPreserve",
         "StateDirectory",
         "StateDirectoryMode",
+        "TimeoutStartSec",
         "WatchdogSec",
     }
 )
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> None:
     """Becomes the command."""
     border = argv.index("--")
     unit, writable, command = service(Path(argv[0])), [Path(word) for word in argv[1:border]], argv[border + 1 :]
-    if strange := set(unit) - OF_THE_MANAGER - APPLIED.keys() - {"ProtectSystem", "CapabilityBoundingSet"}:
+    if strange := not_applied(unit):
         sys.exit(f"confine: {', '.join(sorted(strange))}: how is that done?")
     files(unit, writable, programs(Path(command[0])))
     for name in APPLIED.keys() & unit.keys():
@@ -74,6 +75,11 @@ def main(argv: list[str]) -> None:
     for one in filters(unit):
         one.load()
     os.execve(command[0], command, {"PATH": PATH, "LANG": "C.UTF-8"})
+
+
+def not_applied(unit: Unit) -> set[str]:
+    """The directives that are not known here."""
+    return set(unit) - OF_THE_MANAGER - APPLIED.keys() - {"ProtectSystem", "CapabilityBoundingSet"}
 
 
 def service(file: Path) -> Unit:

@@ -12,6 +12,7 @@ from orchestrator.api.listening import BACKLOG, SOCKET_MODE
 from orchestrator.client.transport import for_looking
 from orchestrator.drivers.hypervisor import accelerator
 from orchestrator.host.config import Config
+from tests.world.places import REPOSITORY
 from tests.world.unit_file import UNIT, values
 
 EXPOSURE_MAX = 4.5
@@ -33,6 +34,16 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
     )
     assert [line for line in read.stderr.splitlines() if "vmrole.service" in line] == []
+
+
+def test_the_lab_applies_every_line() -> None:
+    """What confines the daemon there has a way for each directive; only the system's Python has what it needs."""
+    asked = "import sys, pathlib, confine; print(*confine.not_applied(confine.service(pathlib.Path(sys.argv[1]))))"
+    harness = REPOSITORY / "tests" / "lab" / "harness"
+    told = subprocess.run(
+        ["/usr/bin/python3", "-c", asked, UNIT], cwd=harness, capture_output=True, check=True, text=True, timeout=60
+    )
+    assert told.stdout.split() == []
 
 
 @pytest.mark.parametrize("name", ["vmrole.socket", "vmrole-read.socket"])
