@@ -60,6 +60,7 @@ class WindowsAgent:
         self.started: list[str] = []
         self.resets_seen = 0
         self._running: dict[int, tuple[float, str]] = {}
+        self._places: dict[int, int] = {}  # in files that are open
 
     def resets(self, name: InstanceName, vm_uuid: str) -> int:
         """Stands in for the monitor."""
@@ -81,9 +82,14 @@ class WindowsAgent:
                     raise AgentRefused("failed to open file: The system cannot find the file specified.")
                 return list(self.files).index(arguments["path"])
             case "guest-file-seek":
-                raise AgentRefused("failed to seek file")
+                end = len(list(self.files.values())[arguments["handle"]])
+                if arguments["whence"] != "end" or end + arguments["offset"] < 0:
+                    raise AgentRefused("failed to seek file")
+                self._places[arguments["handle"]] = end + arguments["offset"]
+                return {"position": end + arguments["offset"], "eof": False}
             case "guest-file-read":
-                content = list(self.files.values())[arguments["handle"]][: arguments["count"]]
+                place = self._places.pop(arguments["handle"], 0)
+                content = list(self.files.values())[arguments["handle"]][place : place + arguments["count"]]
                 return {"count": len(content), "buf-b64": base64.b64encode(content).decode(), "eof": True}
             case "guest-exec":
                 return {"pid": self._exec(arguments["path"], arguments["arg"])}

@@ -18,7 +18,7 @@ from vmrole_unattend.windows import files as windows_files
 from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.drivers.guest import windows_scripts, windows_services, windows_setup
-from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, AgentCommands, Resets
+from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, OUTPUT_BYTES, AgentCommands, Resets
 from orchestrator.drivers.guest.windows_setup import Status
 from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentDenied, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
@@ -307,13 +307,17 @@ class WindowsGuest:
             with contextlib.suppress(AgentDenied):
                 content = self._commands.read(instance.name, path, LOG_BYTES, tail=True)
             if content:
-                found[name] = windows_setup.masked(windows_setup.text(content))
+                cut = len(content) >= LOG_BYTES
+                found[name] = windows_setup.masked(windows_setup.text(content), begins_within=cut)
         return found
 
     def journal(self, instance: Instance) -> str | None:
         """The newest of its System log, without the lines that may hold a secret."""
         ended = self._commands.run(instance, "journal", _JOURNAL)
-        return None if ended is None else windows_setup.masked(windows_setup.text(ended.output))
+        if ended is None:
+            return None
+        cut = len(ended.output) >= OUTPUT_BYTES
+        return windows_setup.masked(windows_setup.text(ended.output), ends_within=cut)
 
 
 def _stands_for_s(look: _Look, instance: Instance) -> float:

@@ -22,6 +22,11 @@ CONFIRMING: Final = "Windows Setup has finished; confirming with a second look"
 _VALUE_CHARS = 256
 _NETBIOS_CHARS = 15
 _PATH_CHARS = 100
+_ZEROS = (
+    8  # A text of UTF-16 has a zero in each of so many bytes at least, whatever it says beside its Latin letters.
+)
+_LEFT_OUT: Final = "(a line that may hold a secret was left out)"
+_CUT_OFF: Final = "(a line that was cut off was left out)"
 _DMTF: Final = re.compile(r"(\d{14})\.(\d{6})([+-])(\d{3})")  # yyyymmddHHMMSS.mmmmmm±UUU, CIM's date and time
 _SECRET: Final = re.compile(
     r"passw|pwd|<value>|productkey|accountdata|credential|\b\w{5}(?:-\w{5}){4}\b", re.IGNORECASE
@@ -93,8 +98,16 @@ def image_state(state_ini: str) -> str:
 
 
 def text(content: bytes) -> str:
-    """The text of a file that a Windows wrote: UTF-16 when its first bytes say so, else UTF-8."""
-    return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
+    """The text of a file that a Windows wrote, or of its end: UTF-16 when its first bytes say so or it is full of
+    zeros, else UTF-8.
+    """
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", errors="replace")
+    first, second = content[0::2].count(0), content[1::2].count(0)
+    if max(first, second) <= len(content) // _ZEROS:
+        return content.decode("utf-8-sig", errors="replace")
+    begin = 0 if second >= first else 1  # Half a letter stands before it: without a mark it is little-endian.
+    return content[begin:].decode("utf-16-le", errors="replace").removeprefix("\ufeff")
 
 
 def moment(dmtf: str) -> str:
@@ -191,9 +204,12 @@ def _short(name: str) -> str:
     return name.partition(".")[0][:_NETBIOS_CHARS].casefold()
 
 
-def masked(log: str) -> str:
-    """A log of Setup without the lines that may hold a secret."""
-    return "".join(
-        "(a line that may hold a secret was left out)\n" if _SECRET.search(line) else f"{line}\n"
-        for line in log.splitlines()
-    )
+def masked(log: str, *, begins_within: bool = False, ends_within: bool = False) -> str:
+    """A log of Setup without the lines that may hold a secret; those of which a part is missing may hold any."""
+    lines = log.splitlines()
+    said = [_LEFT_OUT if _SECRET.search(line.replace("\0", "")) else line for line in lines]
+    if lines and begins_within:
+        said[0] = _CUT_OFF
+    if lines and ends_within:
+        said[-1] = _CUT_OFF
+    return "".join(f"{line}\n" for line in said)

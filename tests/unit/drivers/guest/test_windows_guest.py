@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.drivers.guest import windows_guest, windows_setup
-from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S
+from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, OUTPUT_BYTES
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
 from tests.world.windows_agent import (
@@ -383,3 +383,31 @@ def test_logs_of_setup_are_kept_without_secrets() -> None:
     assert guest(agent).logs(WEB) == {}
     agent.silent, agent.forbidden = "", FILES
     assert guest(agent).logs(WEB) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp850"])
+@pytest.mark.parametrize("more", [0, 1])
+def test_no_secret_stands_at_the_end_of_a_long_log(encoding: str, more: int) -> None:
+    """Of UTF-16 the end does not say what it is. It may begin within a letter, as it may within a line: behind what
+    says that a secret comes.
+    """
+    line = "2026-11-29 Info  AdministratorPassword = geheim, für alle\r\n"
+    agent = WindowsAgent()
+    for length in range(windows_guest.LOG_BYTES - 80, windows_guest.LOG_BYTES + 80):
+        filler = "x" * (length // (2 if "16" in encoding else 1) - len(line) - 6) + "\r\nend\r\n"
+        text = f"begin\r\n{line}{filler}".encode(encoding) + b"\0" * more
+        agent.files = {r"C:\Windows\Panther\setuperr.log": text}
+        found = guest(agent).logs(WEB)["setuperr.log"]
+        assert "geheim" not in found.replace("\0", ""), found[:200]
+        assert "\nend\n" in found
+    agent.files = {r"C:\Windows\Panther\setuperr.log": b"geheim" * windows_guest.LOG_BYTES}
+    assert guest(agent).logs(WEB)["setuperr.log"] == "(a line that was cut off was left out)\n"
+
+
+def test_no_secret_stands_at_the_end_of_a_long_journal() -> None:
+    """Of which the beginning is kept: what says that a line holds a secret may come behind it."""
+    agent = WindowsAgent()
+    for length in range(OUTPUT_BYTES - 40, OUTPUT_BYTES + 1):
+        agent.without_powershell = "x" * length + "\r\nnet user a geheim /passwordreq:yes\r\n" + "y" * 100
+        told = guest(agent).evidence(WEB)["journal.txt"].decode()
+        assert "geheim" not in told
