@@ -171,12 +171,19 @@ def _log(asked: _Asked) -> str:
         raise Unreachable("there is no journal", hint="add what the daemon wrote to its stderr by hand") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unreachable(f"the journal cannot be asked: {error}") from error
-    text = done.stdout[-_LOG_MAX_BYTES:].decode(errors="replace")
+    text = _end_of(done.stdout)
     if done.returncode != 0 or not text.strip():
         why = done.stderr.decode(errors="replace").strip().partition("\n")[0] or "it has nothing of the unit vmrole"
         hint = "ask as root, or add by hand what the daemon wrote to its stderr"
         raise Unreachable(f"the journal cannot be read: {why}", hint=hint)
     return text
+
+
+def _end_of(log: bytes) -> str:
+    """Its last lines, none of them in part: half a secret would be known as none."""
+    if len(log) <= _LOG_MAX_BYTES:
+        return log.decode(errors="replace")
+    return log[-_LOG_MAX_BYTES:].partition(b"\n")[2].decode(errors="replace")
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - what the API answers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,7 +18,6 @@ from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import AnswerFormat, Instance
 
 HIDDEN: Final = Secret("***")
-_COMMAND: Final = re.compile(r"(<(?:\w+:)?(?:Path|CommandLine)\b[^>]*>)[^<]*")  # A password is often in one.
 _PLAIN: Final = ("meta-data", "network-config")
 
 
@@ -33,7 +31,7 @@ def told(instance: Instance) -> Mapping[str, bytes]:
                 answers = instance.role.unattend or Answers()
                 files = windows_files.files(answers, windows_machine(instance), lambda _: HIDDEN)
                 shown = {
-                    name: _COMMAND.sub(r"\1***", explain.masked(content))
+                    name: explain.masked(content, commands=True)
                     for name, content in files.items()
                     if name.casefold().endswith("unattend.xml")
                 }

@@ -49,3 +49,26 @@ def test_who_reads_no_disc() -> None:
     """Nothing is made up."""
     with pytest.raises(NotFound, match="reads no answer disc"):
         told(instance_of(dataclasses.replace(web_role(instances=1), answers=AnswerFormat.NONE), 0))
+
+
+OWN = """\
+<unattend xmlns="urn:schemas-microsoft-com:unattend" xmlns:w="http://schemas.microsoft.com/WMIConfig/2002/State">
+<!-- tried: net user a geheim1 <u:Path>geheim2</u:Path> -->
+<settings pass="specialize"><component name="Microsoft-Windows-Deployment" processorArchitecture="amd64"
+ publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS"><RunSynchronous>
+<RunSynchronousCommand w:action="add"><Order>1</Order>
+<Path><![CDATA[net user a geheim3]]></Path></RunSynchronousCommand>
+<RunSynchronousCommand w:action="add"><Order>2</Order><Path>a <!-- geheim4 -->geheim5</Path></RunSynchronousCommand>
+<RunSynchronousCommand w:action="add"><Order>3</Order><Path>a &lt; geheim6</Path></RunSynchronousCommand>
+</RunSynchronous></component></settings></unattend>
+"""
+
+
+def test_no_way_to_write_a_command_shows_it() -> None:
+    """As data, around a comment, with an entity, in a comment: a password is often in one."""
+    answers = Answers(administrator_password=PASSWORD, own_xml=OWN)
+    role = dataclasses.replace(web_role(instances=1), os=Os.WINDOWS, answers=AnswerFormat.UNATTEND, unattend=answers)
+    text = told(instance_of(role, 0))["answers.txt"].decode()
+    assert "geheim" not in text
+    assert text.count("<Path>***") >= 3
+    assert "<!--***-->" in text

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 
 from vmrole_unattend.windows import document, merge_rules
 from vmrole_unattend.windows.decision import Decision, Kept
-from vmrole_unattend.windows.markup import children, elements, text_of
+from vmrole_unattend.windows.markup import children, elements, local, text_of
 from vmrole_unattend.windows.splice import Splice
 
 MASK = "***"
 _IN_COMMENT = re.compile(
     r"<([\w:.-]*(?:Password|ProductKey|AccountData|Value|Key))(\s[^<>]*)?>[^<>]+(?=</\1\s*>)", re.IGNORECASE
 )
+_COMMANDS = ("Path", "CommandLine")  # a password is often in one
 _KEPT = {
     Kept.OURS: "the service file's is taken",
     Kept.THEIRS: "yours stays",
@@ -38,16 +39,18 @@ def lines(decisions: Iterable[Decision]) -> list[str]:
     return [_printable(line) for line in said]
 
 
-def masked(xml: bytes) -> str:
+def masked(xml: bytes, *, commands: bool = False) -> str:
     """The file's text with *** for passwords, product keys and join blobs, in comments too as far as they are XML.
 
-    Command lines are shown as they are. Raises AnswersInvalid for a file that cannot be read.
+    Command lines are shown as they are; with `commands` they are masked, too, and so is all that comments say, of
+    which much is a command that somebody has tried. Raises AnswersInvalid for a file that cannot be read.
     """
     read = document.parse(xml)
     splice = Splice(read.text, read.root)
-    splice.change_comments(lambda text: _IN_COMMENT.sub(rf"<\1\2>{MASK}", text))
+    splice.change_comments(lambda text: MASK if commands else _IN_COMMENT.sub(rf"<\1\2>{MASK}", text))
     for element in elements(read.root):
-        if not children(element) and text_of(element) and merge_rules.is_secret(element):
+        is_masked = merge_rules.is_secret(element) or (commands and local(element) in _COMMANDS)
+        if is_masked and not children(element) and text_of(element):
             splice.set_text(element, MASK)
     return splice.result()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import __version__
+from orchestrator.cli.verbs import support_bundle
 from orchestrator.control import records
 from orchestrator.host.config_keys import KEYS
 from orchestrator.model.cause import Cause, Kind
@@ -128,3 +129,13 @@ def test_nothing_is_replaced_and_nothing_half_is_left(run: Run, config: Path, tm
     assert run("support-bundle", mine, "--config", config)[0] == 5
     assert run("support-bundle", tmp_path / "nowhere" / "x", "--config", config)[0] == 2
     assert (mine.read_text(), set(tmp_path.iterdir())) == ("mine", before)
+
+
+def test_no_part_of_a_secret_is_where_a_log_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known as a whole alone: of a line that does not fit nothing is told."""
+    log = f"{SESAME}\nend\n".encode()
+    for count in range(5, len(log)):
+        monkeypatch.setattr(support_bundle, "_LOG_MAX_BYTES", count)
+        assert support_bundle._end_of(log) == "end\n"
+    monkeypatch.setattr(support_bundle, "_LOG_MAX_BYTES", len(log))
+    assert support_bundle._end_of(log) == log.decode()
