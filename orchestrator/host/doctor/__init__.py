@@ -111,12 +111,16 @@ def untried(check: Check, *, is_root: bool) -> Check:
     return warn(check.name, f"only root can try it ({check.message})", "sudo vmrole doctor")
 
 
+_ASK_US = "run: vmrole doctor"  # what is said elsewhere of a program that cannot be run
+_PROVISION = "install what a host needs: vagrant/provision.sh host, or the Debian package"
+
+
 def _told(name: str, look: Callable[[Config], Check], settings: Config) -> Check:
     """A check that ends in an error of ours has failed, and the error says why."""
     try:
         return look(settings)
     except VmroleError as error:
-        return fail(name, str(error), error.hint)
+        return fail(name, str(error), _PROVISION if error.hint == _ASK_US else error.hint)
     except OSError as error:
         return fail(name, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), "")
     except Exception as error:  # What a program says that is not what it should be: the other checks go on.

@@ -33,6 +33,7 @@ _MIB = 1 << 20
 _OURS_ALONE = "it must be root's, with nobody else to write to it: chown root, chmod go-w"
 _INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
 _ONLY_OURS = "127.153.0.67"  # an address of this host that nobody listens on but who listens on all
+_CARRIED: Final = ("bridge", "bond", "team")  # of what an interface may be a part, and lose its addresses to
 _INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at most 15 characters
 _SOCKET_PATH_MAX_BYTES = 107  # unix(7)
 _MONITOR_NAME_BYTES = 13  # RUN/monitor.sock
@@ -139,8 +140,17 @@ def vip_interface(settings: Config) -> Check:
         )
     if len(interface) > _INTERFACE_NAME_MAX:
         return fail(name, f"the name {interface} is longer than {_INTERFACE_NAME_MAX} characters", set_one)
+    if interface.startswith(BRIDGE_PREFIX):
+        return fail(name, f"{interface} is the private network of a service", set_one)
     if "UP" not in link["flags"]:
         return warn(name, f"{interface} is down: nobody reaches a VIP on it", f"ip link set {interface} up")
+    if "LOOPBACK" in link["flags"]:
+        told = f"nobody but this host reaches a VIP on {interface}, unless routers of yours lead it here"
+        return warn(name, told, set_one)
+    if link.get("linkinfo", {}).get("info_slave_kind") in _CARRIED:
+        above = link["master"]
+        told = f"{interface} is a port of {above}, and addresses belong to that: who asks for a VIP is not answered"
+        return warn(name, told, f"set vip_interface in the configuration to {above}")
     return ok(name, f"{interface} is up")
 
 
@@ -150,7 +160,7 @@ def interfaces() -> list[str]:
 
 
 def _links() -> list[dict[str, Any]]:
-    links: list[dict[str, Any]] = json.loads(run(["ip", "-j", "link", "show"]))
+    links: list[dict[str, Any]] = json.loads(run(["ip", "-j", "-d", "link", "show"]))
     return links
 
 

@@ -188,6 +188,14 @@ def test_a_drawback_is_told_and_written(run: Run, file: Path) -> None:
     assert config.load(file).socket_group == "no-such-group"
 
 
+def test_the_hosts_own_interface_is_not_taken_without_a_word(run: Run, file: Path) -> None:
+    """It may be meant, by who leads addresses to the host."""
+    status, _, err = run("--config", file, "--vip-interface", "lo", "--vip-pool", "192.168.1.240/28")
+    assert status == 0
+    assert "vip_interface: nobody but this host reaches a VIP on lo" in err
+    assert "to one of: enp3s0, wlan0" in err
+
+
 def test_a_directory_that_cannot_be_made_is_told(run: Run, file: Path) -> None:
     """A file is in its place."""
     file.parent.write_text("")

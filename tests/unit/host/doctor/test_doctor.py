@@ -195,23 +195,41 @@ def test_a_file_is_no_directory(tmp_path: Path, below: str) -> None:
         assert "another place" in check.remedy
 
 
+def test_who_is_sent_here_is_not_sent_here_again(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is not there says to ask the doctor: he says what to install."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    check = doctor._told("vip interface", host.vip_interface, settings)
+    assert (check.verdict, check.message) == (Verdict.FAIL, "ip: no such command")
+    assert "vmrole doctor" not in check.remedy
+    assert "provision.sh host" in check.remedy
+
+
 def test_the_vip_interface(settings: Config, program: Program) -> None:
-    """None, an absent one and one with a long name fail, naming what could be; one that is down warns."""
+    """None, an absent one, a service's and one with a long name fail, naming what could be. One that is down warns,
+    and those by which nobody comes: the host's own, and a part of another.
+    """
     links = [
         {"ifname": "lo", "flags": ["LOOPBACK", "UP"]},
         {"ifname": "eth0", "flags": ["UP"]},
         {"ifname": "eth1", "flags": []},
         {"ifname": "vrb-0123456789", "flags": ["UP"]},
         {"ifname": "wlan123456789", "flags": ["UP"]},
+        {"ifname": "eth2", "flags": ["UP"], "master": "br0", "linkinfo": {"info_slave_kind": "bridge"}},
+        {"ifname": "eth3", "flags": ["UP"], "master": "vrf0", "linkinfo": {"info_slave_kind": "vrf"}},
     ]
     program("ip", f"echo '{json.dumps(links)}'")
 
     def check(interface: str) -> Check:
         return host.vip_interface(Config(vip_interface=interface))
 
-    for wrong in ("", "eth7", "wlan123456789"):
+    for wrong in ("", "eth7", "wlan123456789", "vrb-0123456789"):
         assert failed(check(wrong))
-        assert check(wrong).remedy.endswith("to one of: eth0, eth1")
+        assert check(wrong).remedy.endswith("to one of: eth0, eth1, eth2, eth3")
+    for name, word in (("lo", "nobody but this host"), ("eth2", "a port of br0")):
+        assert check(name).verdict is Verdict.WARN
+        assert word in check(name).message
+    assert check("eth2").remedy.endswith("to br0")
+    assert check("eth3").verdict is Verdict.PASS
     assert check("et0").remedy.startswith("did you mean eth0? ")
     assert check("eth1").verdict is Verdict.WARN
     assert check("eth0").verdict is Verdict.PASS
