@@ -52,10 +52,11 @@ def unsized(present: Present, asides: Iterable[SetAside]) -> list[str]:
     """The names of the services among them of which nobody knows what their instances may come to hold: what tells of
     a template that cannot be read, or nothing is left that tells.
     """
-    places = present.unsized()
+    lost = services(asides)
+    places = present.unsized() if lost else set()
     return [
         one.key
-        for one in services(asides)
+        for one in lost
         if (records.SERVICE, one.key) in places
         or any(kind == records.REVISION and key.startswith(f"{one.key}/") for kind, key in places)
         or _spec(present, one) is None
