@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from orchestrator.control import records
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.leavings import Leavings
@@ -121,6 +123,13 @@ def deployed(lab: Lab, place: Path) -> Iterator[Stage]:
             patiently(lambda one=one: balancer.join(member_of(one)))  # type: ignore[misc]
         until(lambda: all(seat.checked for seat in balancer.seats().values()), 30.0)
         until(lambda: {who(port) for port in (80, 81, 82, 83)} == {"shop"}, 30.0)
+        yield stage
+
+
+@pytest.fixture
+def stage(lab: Lab, place: Path) -> Iterator[Stage]:
+    """See deployed."""
+    with deployed(lab, place) as stage:
         yield stage
 
 

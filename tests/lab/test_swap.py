@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -21,17 +20,16 @@ from tests.lab.deployments import (
     TOGETHER_BUSY_MS,
     VIP,
     Stage,
-    deployed,
     load,
+    stage,
     swapped_in_the_wrong_order,
     swapped_under_load,
     who,
 )
-from tests.lab.harness.lab import Lab
 from tests.world.balancing import place
 from tests.world.waiting import until
 
-__all__ = ["place"]  # a fixture
+__all__ = ["place", "stage"]  # fixtures
 
 DROPPED_S: Final = 0.9  # A packet that is dropped is sent again after a second.
 TOGETHER_S: Final = 0.001
@@ -41,13 +39,6 @@ TOGETHER_S: Final = 0.001
 def ports(request: pytest.FixtureRequest) -> tuple[int, ...]:
     """Of the endpoints of a balancer."""
     return PORTS[request.param]
-
-
-@pytest.fixture
-def stage(lab: Lab, place: Path) -> Iterator[Stage]:
-    """See deployments."""
-    with deployed(lab, place) as stage:
-        yield stage
 
 
 def test_swaps_lose_no_request(stage: Stage, ports: tuple[int, ...]) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from orchestrator.model import ServiceSpec, Slot
 from orchestrator.rules.pool import member_of
@@ -21,25 +17,17 @@ from tests.lab.deployments import (
     VIP,
     Stage,
     asked,
-    deployed,
     dial,
     load,
+    stage,
     who,
 )
-from tests.lab.harness.lab import Lab
 from tests.world.balancing import place
 from tests.world.endpoints import patiently
 from tests.world.fabric import web_role
 from tests.world.waiting import until
 
-__all__ = ["place"]  # a fixture
-
-
-@pytest.fixture
-def stage(lab: Lab, place: Path) -> Iterator[Stage]:
-    """See deployments."""
-    with deployed(lab, place) as stage:
-        yield stage
+__all__ = ["place", "stage"]  # fixtures
 
 
 def test_deployments_that_are_not_alike_go_together(stage: Stage) -> None:
