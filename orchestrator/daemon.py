@@ -314,7 +314,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         held=host.front.vips.held,
         laid=host.machine.network.laid,
         ipv6_fault=ipv6_host.fault,
-        routed=lambda: [str(network) for network in routes.all_of_them()],  # of no record, too
+        routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
 
 
@@ -332,7 +332,8 @@ def _disk_mib(settings: Config) -> int:
 
 
 def _memory_mib(settings: Config) -> int:
-    return max(0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB - settings.memory_reserve_mib)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+    return max(0, total - settings.memory_reserve_mib)
 
 
 def _findings(present: Present, host: Host) -> list[verify.Finding]:

@@ -128,12 +128,8 @@ class ForJournal(logging.Handler):
         """Sends it; by an address each time, since the journal may have been started anew."""
         try:
             self._socket.sendto(_datagram(record), self._address)
-        except (
-            OSError,
-            TypeError,
-            ValueError,
-            KeyError,
-        ):  # Of arguments that do not fit their message the other tells.
+        except (OSError, TypeError, ValueError, KeyError):
+            # Of arguments that do not fit their message the other tells, too.
             self._otherwise.handle(record)
 
     def close(self) -> None:

@@ -22,9 +22,8 @@ CONFIRMING: Final = "Windows Setup has finished; confirming with a second look"
 _VALUE_CHARS = 256
 _NETBIOS_CHARS = 15
 _PATH_CHARS = 100
-_ZEROS = (
-    8  # A text of UTF-16 has a zero in each of so many bytes at least, whatever it says beside its Latin letters.
-)
+# A text of UTF-16 has a zero in each of so many bytes at least, whatever it says beside its Latin letters.
+_ZEROS = 8
 _LEFT_OUT: Final = "(a line that may hold a secret was left out)"
 _CUT_OFF: Final = "(a line that was cut off was left out)"
 _DMTF: Final = re.compile(r"(\d{14})\.(\d{6})([+-])(\d{3})")  # yyyymmddHHMMSS.mmmmmm±UUU, CIM's date and time
