@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.control import other_versions
+from orchestrator.control import other_versions, soundness
 from orchestrator.control.asides import INSTANCE, SetAside
 from orchestrator.model import (
     Image,
@@ -274,7 +274,7 @@ def decode(document: Document, templates: Mapping[str, Role]) -> Whole | SetAsid
     try:
         if of in (Service, Revision):
             body["spec"] = {**body["spec"], "roles": [_role(entry, templates) for entry in body["spec"]["roles"]]}
-        return cast("Whole", _read(of, body, document, revision=document.revision))
+        return soundness.sound(cast("Whole", _read(of, body, document, revision=document.revision)), document.key)
     except _UNREADABLE as error:
         return _aside(document, error)
 
@@ -315,7 +315,8 @@ def decode_instance(wish: Document, state: Document | None, templates: Mapping[s
                 "role": templates[state.body["role"]],
             }
         revisions = {"wish_revision": wish.revision, "state_revision": state.revision if state else 0}
-        return cast("Instance", _read(Instance, {**reached, **wish.body, "goal": goal}, wish, **revisions))
+        whole = _read(Instance, {**reached, **wish.body, "goal": goal}, wish, **revisions)
+        return soundness.sound(cast("Instance", whole), wish.key)
     except _UNREADABLE as error:
         return _aside(wish, error, kind="instance")
 
@@ -346,6 +347,8 @@ def _aside(document: Document, error: Exception, *, kind: str = "") -> SetAside:
         case ValidationError():
             first = error.errors(include_url=False, include_input=False)[0]
             fault = f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
+        case soundness.Unsound():
+            fault = str(error)
         case KeyError():
             fault = f"{str(error.args[0])[:80]} is not there"
         case _:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 EVENTS_OF_ONE = 200  # The newest of each subject are kept,
 EVENTS_MAX = 100_000  # and of all subjects together these: the subjects of years that are gone do not pile up.
 _DAMAGED = "its bytes are not those that were written"
+_NO_DOCUMENT = "it is no document"
 _STANDS = "the disk failed while this was recorded; it stands, but may be lost with the next power failure"
 _LOOK = "look at the disk, and what there is now: vmrole get, vmrole image ls"
 _EVENT = "at_s, subject, message, phase, generation, boot"
@@ -275,9 +276,12 @@ class SqliteStore:
 
 
 def _document(kind: str, key: str, revision: int, body: str, written: bytes) -> Document:
-    if digest(kind, key, revision, body) != written:
-        return Document(str(kind), str(key), {}, revision, damage=_DAMAGED, hearsay=str(body))
-    return Document(kind, key, json.loads(body), revision)
+    damage = "" if digest(kind, key, revision, body) == written else _DAMAGED
+    if not damage and isinstance(kind, str) and isinstance(key, str):
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            if isinstance(whole := json.loads(body), dict):
+                return Document(kind, key, whole, revision)
+    return Document(str(kind), str(key), {}, revision, damage=damage or _NO_DOCUMENT, hearsay=str(body))
 
 
 def _event(number: int, *row: Any) -> Event:  # noqa: ANN401 - whatever a damaged file holds
