@@ -22,6 +22,7 @@ from orchestrator.model import (
     ServiceSpec,
     by_card,
     instance_name,
+    ip,
 )
 
 SERVICE_PREFIX = 24
@@ -160,7 +161,7 @@ def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None, *, key
     Raises InvalidInput. Whether somebody else has the address is for the host to find out.
     """
     try:
-        address = ipaddress.ip_address(vip)
+        address = ip.address(vip)
     except ValueError as error:
         raise _unfit(key, f"{vip[:40]!r} is no IP address", "such as 203.0.113.10 or 2001:db8::10") from error
     # RFC 6890: 0.0.0.0/8 and 240.0.0.0/4 (with the broadcast address) name no host anywhere.

@@ -24,6 +24,7 @@ from orchestrator.model import (
     Stop,
     Upgrade,
     image_name,
+    ip,
     is_sha256,
     service_name,
 )
@@ -265,11 +266,11 @@ def _address(node: object) -> Answer[str]:
     if isinstance(said, Problem):
         return said
     try:
-        address = ipaddress.ip_address(said)
+        address = ip.address(said)
     except ValueError:
         return Problem(f"{said[:60]!r} is no IP address", hint="such as 203.0.113.10 or 2001:db8::10")
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
-        return Problem(f"{said[:60]} is of one interface, or of IPv4", hint="such as 203.0.113.10 or 2001:db8::10")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return Problem(f"{said[:60]} is one of IPv4", hint="such as 203.0.113.10 or 2001:db8::10")
     if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_loopback:
         return Problem(f"{address} cannot be a VIP", hint="use an address that clients can reach")
     return str(address)
@@ -289,7 +290,7 @@ def _fits_family(reader: Reader, vip: str, role: Role) -> None:
     """Notes what an endpoint says that is nothing at an address of that family."""
     version = 6 if ":" in vip else 4
     for face in role.faces:
-        if face.allow and all(ipaddress.ip_network(one).version != version for one in face.allow):
+        if face.allow and all(ip.network(one).version != version for one in face.allow):
             told = f"nobody from there has an address of IPv{version}, as the VIP is"
             hint = f"name networks of IPv{version}, or leave it out for all clients"
             reader.fault(f"roles.{role.name}.endpoints.{face.name}.allow", told, hint)

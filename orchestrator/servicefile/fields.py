@@ -6,13 +6,12 @@ Each also says what it takes, in the words of JSON Schema: see `shaped`.
 from __future__ import annotations
 
 import enum
-import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeVar
 
 from orchestrator.errors import Problem
-from orchestrator.model import Ports
+from orchestrator.model import Ports, ip
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.StrEnum)
@@ -204,7 +203,7 @@ def networks(most: int) -> Callable[[object], Answer[tuple[str, ...]]]:
         named = []
         for one in node:
             try:
-                network = ipaddress.ip_network(one if isinstance(one, str) else "", strict=False)
+                network = ip.network(one if isinstance(one, str) else "", strict=False)
             except ValueError:
                 return Problem(f"{_shown(one)} is no network", hint=hint)
             if isinstance(one, str) and "/" in one and str(network) != one:

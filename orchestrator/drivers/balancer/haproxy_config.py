@@ -29,6 +29,7 @@ from orchestrator.model import (
     PoolName,
     Probe,
     TcpProbe,
+    ip,
 )
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,150}[a-z0-9])?")
@@ -230,7 +231,7 @@ def _is_ipv6(frontend: Frontend) -> bool:
 
 
 def _vip(frontend: Frontend) -> str:
-    return str(ipaddress.ip_address(frontend.vip))
+    return str(ip.address(frontend.vip))
 
 
 def _client(frontend: Frontend) -> str:
@@ -242,7 +243,7 @@ def _allowed(frontend: Frontend) -> list[str]:
     """Who comes from elsewhere is refused before anything of him is read or counted."""
     if not frontend.allow:
         return []
-    networks = [f"    acl allowed src {ipaddress.ip_network(network)}" for network in frontend.allow]
+    networks = [f"    acl allowed src {ip.network(network)}" for network in frontend.allow]
     return [*networks, "    tcp-request connection reject unless allowed"]
 
 

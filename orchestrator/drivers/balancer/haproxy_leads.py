@@ -6,20 +6,19 @@ is begun, and so what is open stays where it is.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from orchestrator.drivers.balancer.desired import Shape
-from orchestrator.model import Frontend
+from orchestrator.model import Frontend, ip
 
 FILE: Final = "leads.map"  # beside the configuration
 
 
 def place(frontend: Frontend) -> str:
     """What names a frontend section, and stands in the map: the same whichever pool it leads to."""
-    return f"to.{ipaddress.ip_address(frontend.vip)}:{frontend.port}"
+    return f"to.{ip.address(frontend.vip)}:{frontend.port}"
 
 
 def leads(shape: Shape) -> dict[str, str]:

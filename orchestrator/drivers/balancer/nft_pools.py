@@ -35,7 +35,7 @@ from orchestrator.drivers.balancer.nft_words import (
     port_of,
     protocol_of,
 )
-from orchestrator.model import Frontend, Mode, PoolName
+from orchestrator.model import Frontend, Mode, PoolName, ip
 
 LEADS, NEIGHBOURS = "pools", "neighbours"  # maps that are always there
 CLIENTS_KNOWN: Final = 65_536  # addresses that one member's affinity remembers, or whose connections are counted
@@ -218,7 +218,7 @@ def _led(frontend: Frontend, place: Place) -> str:
 
 def _allowed(family: Family, networks: Collection[str]) -> list[str]:
     """Who comes from elsewhere is refused before he counts as anybody's client."""
-    ours = [one for one in map(ipaddress.ip_network, networks) if one.version == family.version]
+    ours = [one for one in map(ip.network, networks) if one.version == family.version]
     apart = list(ipaddress.collapse_addresses(ours))  # type: ignore[type-var]  # They are of one version.
     if not networks or any(one.prefixlen == 0 for one in apart):
         return []

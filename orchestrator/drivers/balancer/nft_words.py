@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.errors import Permanent
-from orchestrator.model import Frontend, Mode
+from orchestrator.model import Frontend, Mode, ip
 
 TABLE: Final = "vmrole_pools"
 ADDRESSES_KNOWN: Final = 16_384  # which need not be taken apart again
@@ -86,4 +86,4 @@ def port_of(port: int) -> int:
 @functools.lru_cache(maxsize=ADDRESSES_KNOWN)
 def address_of(text: str) -> str:
     """ValueError when it is none."""
-    return str(ipaddress.ip_address(text))
+    return str(ip.address(text))

@@ -512,6 +512,20 @@ def test_no_vip_is_of_one_link_or_of_nobody(vip: str) -> None:
     assert (problem.key, problem.line) == ("vip", 2)
 
 
+@pytest.mark.parametrize(
+    "network",
+    ["2001:db8::%eth0/64", '"2001:db8::%a\\n    bind :1\\n/64"', '"2001:db8::1%;flush ruleset"', "fe80::1%1"],
+)
+@pytest.mark.parametrize(
+    "end", ["port: 80", "port: 80, balancer: nftables", "type: instance, ports: 81-83, target: 9"]
+)
+def test_no_network_of_clients_holds_more_than_a_network(end: str, network: str) -> None:
+    """What stands behind a % is anything: it would be a line of HAProxy's configuration, or of nft's."""
+    (problem,) = problems(IPV6.replace("{port: 80}", f"{{{end}, allow: [{network}]}}"))
+    assert (problem.key, problem.line) == ("roles.web.endpoints.http.allow", 7)
+    assert "is no network" in problem.message
+
+
 def test_networks_of_ipv6_alone_let_nobody_to_a_vip_of_ipv4() -> None:
     """It is told before everybody is shut out."""
     source = IPV6.replace("2001:DB8:0::10", "203.0.113.10").replace(
