@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,23 +25,155 @@ from orchestrator.model import (
     TcpProbe,
 )
 from tests.contract.suites.balancer import ONE, ZERO
-from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE, HOST
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.places import CLIENT, CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.stand_in import in_namespace, members_behind
 
-VIP: Final = "203.0.113.20"
-GATEWAY: Final = "10.91.0.1"
-DIPS: Final = {ZERO: "10.91.0.10", ONE: "10.91.0.11"}
 SPACES: Final = {ZERO: "member0", ONE: "member1"}
 POOL, DNS = PoolName("shop.web.tcp"), PoolName("shop.web.dns")
-TCP = Frontend(pool=POOL, vip=VIP, port=80, mode=Mode.TCP, probe=TcpProbe(), carrier=Carrier.NFTABLES)
-UDP = Frontend(pool=DNS, vip=VIP, port=53, mode=Mode.UDP, probe=None, carrier=Carrier.NFTABLES)
 WITHIN_S = 30.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """By which addresses of one family clients outside, members and host reach each other."""
+
+    vip: str
+    gateway: str
+    dips: Mapping[InstanceName, str]  # of the members
+    client: str
+    stranger: str  # another client; by IPv6 of another network
+    here: str  # every address of a member's
+
+    @property
+    def table(self) -> str:
+        """That of the pools, with its family."""
+        return f"{'ip6' if ':' in self.vip else 'ip'} vmrole_pools"
+
+    @property
+    def tcp(self) -> Frontend:
+        """An endpoint."""
+        return Frontend(pool=POOL, vip=self.vip, port=80, mode=Mode.TCP, probe=TcpProbe(), carrier=Carrier.NFTABLES)
+
+    @property
+    def udp(self) -> Frontend:
+        """Another one."""
+        return Frontend(pool=DNS, vip=self.vip, port=53, mode=Mode.UDP, probe=None, carrier=Carrier.NFTABLES)
+
+    @property
+    def both(self) -> set[str]:
+        """What a client hears of the two members."""
+        return {f"web-0 {self.client}", f"web-1 {self.client}"}
+
+    def alone(self, address: str) -> str:
+        """A network that has that address and no other."""
+        return f"{address}/{128 if ':' in address else 32}"
+
+    def member(self, name: InstanceName, *pools: PoolName) -> Member:
+        """A member of both endpoints."""
+        ports = {POOL: 8080, DNS: 5353}
+        return self.behind(name, *((pool, ports[pool]) for pool in pools or (POOL, DNS)))
+
+    def behind(self, name: InstanceName, *pools: tuple[PoolName, int]) -> Member:
+        """A member of these pools, at these ports of its own."""
+        own = self.dips[name] if ":" in self.vip else ""
+        return Member(name=name, address=IPV4.dips[name], pools=pools, address6=own)
+
+    def _origin(self, space: str, source: str) -> str:
+        return source or (self.client if space == CLIENT_NAMESPACE else "")
+
+    def connect(self, space: str = CLIENT_NAMESPACE, port: int = 80, source: str = "") -> socket.socket:
+        """A TCP connection to the VIP."""
+        origin = (at, 0) if (at := self._origin(space, source)) else None
+        return in_namespace(
+            space, lambda: socket.create_connection((self.vip, port), timeout=5, source_address=origin)
+        )
+
+    def ask(self, space: str = CLIENT_NAMESPACE, source: str = "", port: int = 80) -> str:
+        """Who answers a new TCP connection, and whom it sees; "refused" when nobody does."""
+        try:
+            with self.connect(space, port, source) as talk:
+                return says(talk).rpartition(" ")[0]
+        except ConnectionRefusedError:
+            return "refused"
+        except TimeoutError:
+            return "silence"
+
+    def conversation(self, space: str = CLIENT_NAMESPACE) -> socket.socket:
+        """A UDP socket to the VIP."""
+
+        def make() -> socket.socket:
+            fresh = socket.socket(socket.AF_INET6 if ":" in self.vip else socket.AF_INET, socket.SOCK_DGRAM)
+            fresh.settimeout(5)
+            if at := self._origin(space, ""):
+                fresh.bind((at, 0))
+            fresh.connect((self.vip, 53))
+            return fresh
+
+        return in_namespace(space, make)
+
+    def ask_udp(self, space: str = CLIENT_NAMESPACE, talk: socket.socket | None = None) -> str:
+        """As `ask`, by a datagram of a new socket."""
+        with contextlib.ExitStack() as stack:
+            asked = talk or stack.enter_context(self.conversation(space))
+            try:
+                asked.send(b"x")
+                return asked.recv(100).decode().rpartition(" ")[0]
+            except ConnectionRefusedError:
+                return "refused"
+
+
+IPV4: Final = Ways(
+    vip="203.0.113.20",
+    gateway="10.91.0.1",
+    dips={ZERO: "10.91.0.10", ONE: "10.91.0.11"},
+    client=CLIENT_ADDRESS,
+    stranger="203.0.113.99",
+    here="0.0.0.0",
+)
+NETWORK6: Final = "2001:db8:77::"
+IPV6: Final = Ways(
+    vip=f"{NETWORK6}20",
+    gateway="fd90:1:2:91::1",
+    dips={ZERO: "fd90:1:2:91::10", ONE: "fd90:1:2:91::11"},
+    client=f"{NETWORK6}2",
+    stranger="2001:db8:99::2",
+    here="::",
+)
+VIP, DIPS = IPV4.vip, IPV4.dips
+TCP, UDP = IPV4.tcp, IPV4.udp
+member, connect, ask, ask_udp = IPV4.member, IPV4.connect, IPV4.ask, IPV4.ask_udp
+by_either = pytest.mark.parametrize("ways", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+by_ipv6 = pytest.mark.parametrize("ways", [IPV6], ids=["ipv6"])
+
+
 @pytest.fixture
-def wire() -> Iterator[None]:
+def ways() -> Ways:
+    """IPv4, unless a test says `by_either`."""
+    return IPV4
+
+
+@pytest.fixture
+def outside(lab: Lab) -> Iterator[None]:
+    """The client has two addresses of IPv6, one of another network, and the host knows the way to both."""
+    HOST.run(["ip", "address", "add", f"{NETWORK6}1/64", "dev", OUTSIDE_LINK, "nodad"])
+    HOST.run(["ip", "route", "add", f"{IPV6.stranger}/128", "dev", OUTSIDE_LINK])
+    for address in (IPV6.client, IPV6.stranger):
+        CLIENT.run(["ip", "address", "add", f"{address}/64", "dev", "up0", "nodad"])
+    yield
+    for address in (IPV6.client, IPV6.stranger):
+        CLIENT.run(["ip", "address", "del", f"{address}/64", "dev", "up0"])
+    HOST.run(["ip", "route", "del", f"{IPV6.stranger}/128", "dev", OUTSIDE_LINK])
+    HOST.run(["ip", "address", "del", f"{NETWORK6}1/64", "dev", OUTSIDE_LINK])
+
+
+@pytest.fixture
+def wire(ways: Ways, request: pytest.FixtureRequest) -> Iterator[None]:
     """The VIP, a bridge, and a namespace for each member."""
-    with members_behind(VIP, GATEWAY, {space: DIPS[name] for name, space in SPACES.items()}):
+    if ways is IPV6:
+        request.getfixturevalue("outside")
+        HOST.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    with members_behind(ways.vip, ways.gateway, {space: ways.dips[name] for name, space in SPACES.items()}):
         yield
 
 
@@ -70,9 +203,9 @@ def begin(wire: None, tmp_path: Path, woken: list[str]) -> Iterator[Begin]:
 
 
 @pytest.fixture
-def members(wire: None) -> Iterator[dict[InstanceName, Serving]]:
+def members(wire: None, ways: Ways) -> Iterator[dict[InstanceName, Serving]]:
     """Both members serve."""
-    with Serving(ZERO) as zero, Serving(ONE) as one:
+    with Serving(ZERO, here=ways.here) as zero, Serving(ONE, here=ways.here) as one:
         yield {ZERO: zero, ONE: one}
 
 
@@ -146,18 +279,6 @@ class Serving:
                 self._udp.sendto(f"{self._name} {client[0]} ".encode() + heard, client)
 
 
-def member(name: InstanceName, *pools: PoolName) -> Member:
-    """A member of both endpoints."""
-    ports = {POOL: 8080, DNS: 5353}
-    return Member(name=name, address=DIPS[name], pools=tuple((pool, ports[pool]) for pool in pools or (POOL, DNS)))
-
-
-def connect(space: str = CLIENT_NAMESPACE, port: int = 80, source: str = "") -> socket.socket:
-    """A TCP connection to the VIP."""
-    origin = (source, 0) if source else None
-    return in_namespace(space, lambda: socket.create_connection((VIP, port), timeout=5, source_address=origin))
-
-
 def says(talk: socket.socket, word: str = "x") -> str:
     """What comes back; "" when the connection was cut."""
     try:
@@ -168,41 +289,11 @@ def says(talk: socket.socket, word: str = "x") -> str:
 
 
 @pytest.fixture
-def second_client() -> Iterator[str]:
-    """Another address in the client's namespace."""
-    address = "203.0.113.99"
-    CLIENT.run(["ip", "address", "add", f"{address}/24", "dev", "up0"])
-    yield address
-    CLIENT.run(["ip", "address", "del", f"{address}/24", "dev", "up0"])
-
-
-def ask(space: str = CLIENT_NAMESPACE, source: str = "") -> str:
-    """Who answers a new TCP connection, and whom it sees; "refused" when nobody does."""
-    try:
-        with connect(space, source=source) as talk:
-            name, client, _ = says(talk).split(" ")
-            return f"{name} {client}"
-    except ConnectionRefusedError:
-        return "refused"
-    except TimeoutError:
-        return "silence"
-
-
-def ask_udp(space: str = CLIENT_NAMESPACE, talk: socket.socket | None = None) -> str:
-    """As `ask`, by a datagram of a new socket."""
-
-    def make() -> socket.socket:
-        fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        fresh.settimeout(5)
-        fresh.connect((VIP, 53))
-        return fresh
-
-    asked = talk or in_namespace(space, make)
-    try:
-        asked.send(b"x")
-        return asked.recv(100).decode().rpartition(" ")[0]
-    except ConnectionRefusedError:
-        return "refused"
-    finally:
-        if talk is None:
-            asked.close()
+def second_client(ways: Ways) -> Iterator[str]:
+    """Another address in the client's namespace; by IPv6 it has one as it is."""
+    if ways is IPV6:
+        yield ways.stranger
+        return
+    CLIENT.run(["ip", "address", "add", f"{ways.stranger}/24", "dev", "up0"])
+    yield ways.stranger
+    CLIENT.run(["ip", "address", "del", f"{ways.stranger}/24", "dev", "up0"])

@@ -19,18 +19,19 @@ from tests.contract.suites.balancer import ONE, ZERO
 from tests.contract.suites.network import make_service
 from tests.lab.harness.places import CLIENT_ADDRESS, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.kernel_pools import (
-    DIPS,
+    IPV4,
     POOL,
     SPACES,
-    TCP,
     VIP,
     Begin,
     Serving,
+    Ways,
     begin,
-    connect,
-    member,
+    by_either,
     members,
+    outside,
     says,
+    ways,
     wire,
     woken,
 )
@@ -38,7 +39,7 @@ from tests.lab.stand_in import StandIn
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 
-__all__ = ["begin", "members", "wire", "woken"]  # fixtures
+__all__ = ["begin", "members", "outside", "ways", "wire", "woken"]  # fixtures
 
 OWN = PoolName("shop.web.own")
 DOORS = Frontend(
@@ -55,119 +56,125 @@ DOORS = Frontend(
 COUNTED_WITHIN_S = 180.0
 
 
-def at(port: int, space: str = CLIENT_NAMESPACE) -> str:
+def doors_at(ways: Ways) -> Frontend:
+    """The same, at the VIP of that family."""
+    return replace(DOORS, vip=ways.vip)
+
+
+def at(ways: Ways, port: int, space: str = CLIENT_NAMESPACE) -> str:
     """Who answers at a port of the VIP, and whom he sees."""
-    try:
-        with connect(space, port=port) as talk:
-            return says(talk).rpartition(" ")[0]
-    except ConnectionRefusedError:
-        return "refused"
-    except TimeoutError:
-        return "silence"
+    return ways.ask(space, port=port)
 
 
-def reached(name: InstanceName, *pools: PoolName) -> Member:
+def reached(ways: Ways, name: InstanceName, *pools: PoolName) -> Member:
     """The member, with its own doors in these pools."""
-    return Member(name=name, address=DIPS[name], pools=tuple((pool, 8080) for pool in pools))
+    return ways.behind(name, *((pool, 8080) for pool in pools))
 
 
 @pytest.mark.usefixtures("members")
-def test_each_port_leads_to_its_own_instance(begin: Begin) -> None:
+@by_either
+def test_each_port_leads_to_its_own_instance(begin: Begin, ways: Ways) -> None:
     """By its index, to nobody else; the port of who is not there refuses at once. So does the next daemon."""
     balancer = begin()
     with pytest.raises(Busy):
-        balancer.reach(reached(ZERO, OWN))
-    balancer.shape([DOORS])
-    assert [at(port) for port in DOORS.ports] == ["refused"] * 3
-    balancer.reach(reached(ONE, OWN))
-    assert [at(port) for port in DOORS.ports] == ["refused", f"web-1 {CLIENT_ADDRESS}", "refused"]
-    balancer.reach(reached(ZERO, OWN))
+        balancer.reach(reached(ways, ZERO, OWN))
+    balancer.shape([doors_at(ways)])
+    assert [at(ways, port) for port in DOORS.ports] == ["refused"] * 3
+    balancer.reach(reached(ways, ONE, OWN))
+    assert [at(ways, port) for port in DOORS.ports] == ["refused", f"web-1 {ways.client}", "refused"]
+    balancer.reach(reached(ways, ZERO, OWN))
     for _ in range(3):
-        assert [at(port).split(" ")[0] for port in DOORS.ports] == ["web-0", "web-1", "refused"]
+        assert [at(ways, port).split(" ")[0] for port in DOORS.ports] == ["web-0", "web-1", "refused"]
     assert set(balancer.reached()) == {ZERO, ONE}
     assert balancer.seats() == {}, "who is reached by himself is no member"
     balancer.__exit__()
     successor = begin()
     assert set(successor.reached()) == {ZERO, ONE}
-    assert at(10081, SPACES[ONE]).startswith("web-1 "), "an instance does not reach its own door"
-    assert at(10080, "").startswith("web-0 "), "the host does not"
+    assert at(ways, 10081, SPACES[ONE]).startswith("web-1 "), "an instance does not reach its own door"
+    assert at(ways, 10080, "").startswith("web-0 "), "the host does not"
 
 
 @pytest.mark.usefixtures("members")
-def test_a_door_is_for_those_who_may_come(begin: Begin) -> None:
+@by_either
+def test_a_door_is_for_those_who_may_come(begin: Begin, ways: Ways) -> None:
     """By a network of the endpoint's `allow`, all others are refused at once; what is open goes on."""
     balancer = begin()
-    elsewhere, there = (replace(DOORS, allow=(network,)) for network in ("198.51.100.0/24", f"{CLIENT_ADDRESS}/32"))
+    elsewhere, there = (
+        replace(doors_at(ways), allow=(ways.alone(address),)) for address in (ways.stranger, ways.client)
+    )
     balancer.shape([elsewhere])
-    balancer.reach(reached(ONE, OWN))
-    assert at(10081) == "refused"
+    balancer.reach(reached(ways, ONE, OWN))
+    assert at(ways, 10081) == "refused"
     balancer.shape([there])
-    assert at(10081) == f"web-1 {CLIENT_ADDRESS}"
-    assert (at(10081, SPACES[ZERO]), at(10081, "")) == ("refused", "refused")
-    with connect(port=10081) as talk:
+    assert at(ways, 10081) == f"web-1 {ways.client}"
+    assert (at(ways, 10081, SPACES[ZERO]), at(ways, 10081, "")) == ("refused", "refused")
+    with ways.connect(port=10081) as talk:
         balancer.shape([elsewhere])
-        assert at(10081) == "refused"
-        assert says(talk) == f"web-1 {CLIENT_ADDRESS} x"
+        assert at(ways, 10081) == "refused"
+        assert says(talk) == f"web-1 {ways.client} x"
 
 
 @pytest.mark.usefixtures("members")
-def test_a_door_has_nothing_to_do_with_the_pool(begin: Begin) -> None:
+@by_either
+def test_a_door_has_nothing_to_do_with_the_pool(begin: Begin, ways: Ways) -> None:
     """Who drains, is not well or has left is reached by himself as before; what is open there goes on, uncounted."""
     balancer = begin()
-    balancer.shape([TCP, DOORS])
-    balancer.join(member(ZERO, POOL))
-    balancer.reach(reached(ZERO, OWN))
-    with connect(port=10080) as talk, connect() as pooled:
+    balancer.shape([ways.tcp, doors_at(ways)])
+    balancer.join(ways.member(ZERO, POOL))
+    balancer.reach(reached(ways, ZERO, OWN))
+    with ways.connect(port=10080) as talk, ways.connect() as pooled:
         assert says(talk).startswith("web-0 ")
         assert says(pooled).startswith("web-0 ")
         balancer.drain(ZERO)
         assert comes_true(lambda: balancer.seats()[ZERO].connections == 1, COUNTED_WITHIN_S), "the door's was counted"
         balancer.heed(ZERO, well=False)
-        assert at(10080).startswith("web-0 ")
+        assert at(ways, 10080).startswith("web-0 ")
         balancer.leave(ZERO)
         assert says(pooled) == ""
         assert says(talk).startswith("web-0 "), "leaving the pool has cut what is no business of the pool"
-        assert at(80) == "refused"
-        assert at(10080).startswith("web-0 ")
+        assert at(ways, 80) == "refused"
+        assert at(ways, 10080).startswith("web-0 ")
 
 
 @pytest.mark.usefixtures("members")
-def test_a_door_that_is_shut_cuts_what_is_open(begin: Begin) -> None:
+@by_either
+def test_a_door_that_is_shut_cuts_what_is_open(begin: Begin, ways: Ways) -> None:
     """Its client is told; what the pool has open goes on, and a sick member's door stays open."""
     balancer = begin()
-    balancer.shape([TCP, DOORS])
-    balancer.join(member(ZERO, POOL))
-    balancer.reach(reached(ZERO, OWN))
-    with connect(port=10080) as talk, connect() as pooled:
+    balancer.shape([ways.tcp, doors_at(ways)])
+    balancer.join(ways.member(ZERO, POOL))
+    balancer.reach(reached(ways, ZERO, OWN))
+    with ways.connect(port=10080) as talk, ways.connect() as pooled:
         assert says(talk)
         assert says(pooled)
         for _ in range(2):
-            balancer.reach(reached(ZERO))
+            balancer.reach(reached(ways, ZERO))
         # Its kernel may be told before it writes: by a late acknowledgement of what it had read.
         with pytest.raises(ConnectionResetError):  # noqa: PT012
             talk.sendall(b"z")
             talk.recv(100)
         assert says(pooled).startswith("web-0 ")
-    assert at(10080) == "refused"
+    assert at(ways, 10080) == "refused"
     assert list(balancer.reached()) == []
 
 
 @pytest.mark.parametrize("first", [8000, 9000])
-def test_several_ports_lead_to_as_many(begin: Begin, first: int) -> None:
+@by_either
+def test_several_ports_lead_to_as_many(begin: Begin, first: int, ways: Ways) -> None:
     """Each to the one at the same distance, and to no other; ports beside them are nobody's."""
     balancer = begin()
-    several = replace(TCP, port=8000, range=Ports(8000, 8002), probe=None)
+    several = replace(ways.tcp, port=8000, range=Ports(8000, 8002), probe=None)
     balancer.shape([several])
-    with Serving(ZERO, first), Serving(ONE, first):
+    with Serving(ZERO, first, ways.here), Serving(ONE, first, ways.here):
         for name in (ZERO, ONE):
-            balancer.join(Member(name=name, address=DIPS[name], pools=((POOL, first),)))
-        assert {at(8000) for _ in range(4)} == {f"web-0 {CLIENT_ADDRESS}", f"web-1 {CLIENT_ADDRESS}"}
-        assert at(8002) == "refused"  # The member's word.
-        with connect(port=8000) as talk:
+            balancer.join(ways.behind(name, (POOL, first)))
+        assert {at(ways, 8000) for _ in range(4)} == {f"web-0 {ways.client}", f"web-1 {ways.client}"}
+        assert at(ways, 8002) == "refused"  # The member's word.
+        with ways.connect(port=8000) as talk:
             assert says(talk)
             assert comes_true(lambda: balancer.traffic([POOL])[POOL].whole.open == 1, COUNTED_WITHIN_S)
-    with Serving(ZERO, first + 2), Serving(ONE, first + 2):
-        assert at(8002).startswith("web-")
+    with Serving(ZERO, first + 2, ways.here), Serving(ONE, first + 2, ways.here):
+        assert at(ways, 8002).startswith("web-")
 
 
 def test_of_several_ports_one_that_is_taken_is_named(begin: Begin) -> None:
@@ -202,10 +209,10 @@ def test_a_service_s_firewall_lets_its_doors_through(
         SPACES[web.name] = inside.namespace
         with Serving(web.name):
             balancer.shape(frontends_of(shop))
-            assert at(10080) == "refused"
+            assert at(IPV4, 10080) == "refused"
             balancer.reach(Member(name=web.name, address=web.nic.address, pools=((OWN, 8080),)))
-            assert at(10080) == f"web-0 {CLIENT_ADDRESS}"
-            assert (at(10081), at(10083)) == ("refused", "silence")
+            assert at(IPV4, 10080) == f"web-0 {CLIENT_ADDRESS}"
+            assert (at(IPV4, 10081), at(IPV4, 10083)) == ("refused", "silence")
         balancer.shape([])
     SPACES[ZERO] = "member0"
     network.lift(shop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import socket
 import subprocess
@@ -54,14 +55,18 @@ from tests.lab.kernel_pools import (
     WITHIN_S,
     Begin,
     Serving,
+    Ways,
     ask,
     ask_udp,
     begin,
+    by_either,
     connect,
     member,
     members,
+    outside,
     says,
     second_client,
+    ways,
     wire,
     woken,
 )
@@ -70,7 +75,7 @@ from tests.world.balancing import ask as http_ask
 from tests.world.origin import Origin
 from tests.world.waiting import comes_true
 
-__all__ = ["begin", "members", "second_client", "wire", "woken"]  # fixtures
+__all__ = ["begin", "members", "outside", "second_client", "ways", "wire", "woken"]  # fixtures
 
 
 class TestNftables(BalancerContract):
@@ -97,20 +102,21 @@ class TestNftables(BalancerContract):
         return sent
 
 
+@by_either
 class TestLimits(LimitsContract):
     """What every balancer keeps that carries connections."""
 
     @pytest.fixture
-    def front(self, begin: Begin, second_client: str) -> Iterator[Front]:
-        """Clients are outside."""
+    def front(self, begin: Begin, second_client: str, ways: Ways) -> Iterator[Front]:
+        """Clients are outside; to whom a network of IPv6 belongs, all its addresses do."""
         balancer = begin()
-        with Serving(ZERO):
-            addresses = CLIENT_ADDRESS, second_client
+        with Serving(ZERO, here=ways.here):
+            addresses = ways.client, second_client
             yield Front(
                 balancer,
-                TCP,
-                lambda: balancer.join(member(ZERO, POOL)),
-                lambda client: connect(source=addresses[client]),
+                ways.tcp,
+                lambda: balancer.join(ways.member(ZERO, POOL)),
+                lambda client: ways.connect(source=addresses[client]),
                 addresses,
             )
 
@@ -120,54 +126,53 @@ def opened(balancer: NftablesBalancer, pool: PoolName) -> dict[InstanceName, int
     return {name: one.open for name, one in balancer.traffic([pool])[pool].members.items()}
 
 
-BOTH = {f"web-0 {CLIENT_ADDRESS}", f"web-1 {CLIENT_ADDRESS}"}
-
-
 @pytest.mark.usefixtures("members")
-def test_members_see_the_client_and_an_empty_pool_refuses(begin: Begin) -> None:
+@by_either
+def test_members_see_the_client_and_an_empty_pool_refuses(begin: Begin, ways: Ways) -> None:
     """By TCP and UDP: refused at once without a member, then both in turn, and each sees the client's own address."""
     balancer = begin()
-    balancer.shape([TCP, UDP])
-    assert (ask(), ask_udp()) == ("refused", "refused")
-    balancer.join(member(ZERO))
-    assert {ask() for _ in range(4)} == {ask_udp() for _ in range(4)} == {f"web-0 {CLIENT_ADDRESS}"}
-    balancer.join(member(ONE))
-    assert {ask() for _ in range(8)} == {ask_udp() for _ in range(8)} == BOTH
+    balancer.shape([ways.tcp, ways.udp])
+    assert (ways.ask(), ways.ask_udp()) == ("refused", "refused")
+    balancer.join(ways.member(ZERO))
+    assert {ways.ask() for _ in range(4)} == {ways.ask_udp() for _ in range(4)} == {f"web-0 {ways.client}"}
+    balancer.join(ways.member(ONE))
+    assert {ways.ask() for _ in range(8)} == {ways.ask_udp() for _ in range(8)} == ways.both
     for name in (ZERO, ONE):
         patiently(lambda name=name: balancer.leave(name))
-    assert (ask(), ask_udp()) == ("refused", "refused")
+    assert (ways.ask(), ways.ask_udp()) == ("refused", "refused")
     assert balancer.seats() == {}
 
 
 @pytest.mark.usefixtures("members")
-def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -> None:
+@by_either
+def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin, ways: Ways) -> None:
     """New connections go to the other; open ones are counted, go on, and are reset when the member leaves."""
     balancer = begin()
-    balancer.shape([TCP, UDP])
-    balancer.join(member(ZERO))
-    with connect() as talk:
-        assert says(talk) == f"web-0 {CLIENT_ADDRESS} x"
-        balancer.join(member(ONE))
+    balancer.shape([ways.tcp, ways.udp])
+    balancer.join(ways.member(ZERO))
+    with ways.connect() as talk:
+        assert says(talk) == f"web-0 {ways.client} x"
+        balancer.join(ways.member(ONE))
         balancer.drain(ZERO)
-        assert {ask() for _ in range(6)} == {f"web-1 {CLIENT_ADDRESS}"}
+        assert {ways.ask() for _ in range(6)} == {f"web-1 {ways.client}"}
         seat = balancer.seat(ZERO)
         assert seat is not None
         assert (seat.standing, seat.connections) == (Standing.DRAINING, 1)
         # The six are over in a moment.
-        assert comes_true(lambda: opened(balancer, TCP.pool) == {ZERO: 1, ONE: 0}, WITHIN_S)
-        carried = balancer.traffic([TCP.pool, UDP.pool])
+        assert comes_true(lambda: opened(balancer, ways.tcp.pool) == {ZERO: 1, ONE: 0}, WITHIN_S)
+        carried = balancer.traffic([ways.tcp.pool, ways.udp.pool])
         assert {pool: (one.whole.open, one.whole.begun) for pool, one in carried.items()} == {
-            TCP.pool: (1, None),
-            UDP.pool: (0, None),
+            ways.tcp.pool: (1, None),
+            ways.udp.pool: (0, None),
         }
-        assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
+        assert says(talk, "y") == f"web-0 {ways.client} y"
         balancer.leave(ZERO)
         assert balancer.seat(ZERO) is None
         # Its kernel may be told before it writes: by a late acknowledgement of what it had read.
         with pytest.raises(ConnectionResetError):  # noqa: PT012
             talk.sendall(b"z")
             talk.recv(100)
-    with connect() as talk:
+    with ways.connect() as talk:
         says(talk)
         balancer.drain(ONE)
         assert balancer.seats()[ONE].connections == 1
@@ -175,56 +180,56 @@ def test_a_drain_keeps_what_is_open_and_leaving_tells_its_client(begin: Begin) -
 
 
 @pytest.mark.usefixtures("members")
-def test_a_conversation_by_udp_stays_where_it_is_until_it_is_cut(begin: Begin) -> None:
+@by_either
+def test_a_conversation_by_udp_stays_where_it_is_until_it_is_cut(begin: Begin, ways: Ways) -> None:
     """Its datagrams go to the draining member, and to another when that has left."""
     balancer = begin()
-    balancer.shape([UDP])
-    balancer.join(member(ZERO, DNS))
-    talk = in_namespace(CLIENT_NAMESPACE, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    with talk:
-        talk.settimeout(5)
-        talk.connect((VIP, 53))
-        assert ask_udp(talk=talk) == f"web-0 {CLIENT_ADDRESS}"
-        balancer.join(member(ONE, DNS))
+    balancer.shape([ways.udp])
+    balancer.join(ways.member(ZERO, DNS))
+    with ways.conversation() as talk:
+        assert ways.ask_udp(talk=talk) == f"web-0 {ways.client}"
+        balancer.join(ways.member(ONE, DNS))
         balancer.drain(ZERO)
-        assert ask_udp(talk=talk) == f"web-0 {CLIENT_ADDRESS}"
+        assert ways.ask_udp(talk=talk) == f"web-0 {ways.client}"
         balancer.leave(ZERO)
-        assert ask_udp(talk=talk) == f"web-1 {CLIENT_ADDRESS}"
+        assert ways.ask_udp(talk=talk) == f"web-1 {ways.client}"
 
 
 @pytest.mark.usefixtures("members")
-def test_members_and_host_reach_the_vip_as_well(begin: Begin) -> None:
+@by_either
+def test_members_and_host_reach_the_vip_as_well(begin: Begin, ways: Ways) -> None:
     """A member is answered also when it is itself who answers; so is the host."""
     balancer = begin()
-    balancer.shape([TCP, UDP])
-    balancer.join(member(ZERO))
-    assert comes_true(lambda: ask(SPACES[ZERO]).startswith("web-0"), WITHIN_S), (
+    balancer.shape([ways.tcp, ways.udp])
+    balancer.join(ways.member(ZERO))
+    assert comes_true(lambda: ways.ask(SPACES[ZERO]).startswith("web-0"), WITHIN_S), (
         "a member that is alone does not answer itself"
     )
-    balancer.join(member(ONE))
+    balancer.join(ways.member(ONE))
     for space in (*SPACES.values(), ""):
-        assert {ask(space).split(" ")[0] for _ in range(6)} == {"web-0", "web-1"}
-        assert {ask_udp(space).split(" ")[0] for _ in range(6)} == {"web-0", "web-1"}
+        assert {ways.ask(space).split(" ")[0] for _ in range(6)} == {"web-0", "web-1"}
+        assert {ways.ask_udp(space).split(" ")[0] for _ in range(6)} == {"web-0", "web-1"}
 
 
 @pytest.mark.usefixtures("members")
-def test_a_client_keeps_its_member_for_a_time(begin: Begin) -> None:
+@by_either
+def test_a_client_keeps_its_member_for_a_time(begin: Begin, ways: Ways) -> None:
     """By its address; another joins and nothing moves, its own drains and it does, and after the time it may."""
     balancer = begin()
-    balancer.shape([replace(TCP, affinity_s=3.0)])
-    balancer.join(member(ZERO, POOL))
-    balancer.join(member(ONE, POOL))
-    (first,) = {ask() for _ in range(8)}
-    other = BOTH - {first}
+    balancer.shape([replace(ways.tcp, affinity_s=3.0)])
+    balancer.join(ways.member(ZERO, POOL))
+    balancer.join(ways.member(ONE, POOL))
+    (first,) = {ways.ask() for _ in range(8)}
+    other = ways.both - {first}
     mine, its = (ZERO, ONE) if first.startswith("web-0") else (ONE, ZERO)
     patiently(lambda: balancer.leave(its))
-    balancer.join(member(its, POOL))
-    assert {ask() for _ in range(8)} == {first}, "a change of others moved it"
+    balancer.join(ways.member(its, POOL))
+    assert {ways.ask() for _ in range(8)} == {first}, "a change of others moved it"
     balancer.drain(mine)
-    assert {ask() for _ in range(4)} == other
-    balancer.join(member(mine, POOL))
-    assert {ask() for _ in range(4)} == other
-    assert comes_true(lambda: _rests(4.0) or ask() == first, WITHIN_S), "it is kept for ever"
+    assert {ways.ask() for _ in range(4)} == other
+    balancer.join(ways.member(mine, POOL))
+    assert {ways.ask() for _ in range(4)} == other
+    assert comes_true(lambda: _rests(4.0) or ways.ask() == first, WITHIN_S), "it is kept for ever"
 
 
 def _rests(seconds: float) -> bool:
@@ -233,42 +238,44 @@ def _rests(seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("probe", [TcpProbe(), HttpProbe(path="/healthz"), None], ids=["tcp", "http", "none said"])
+@by_either
 def test_who_is_sick_gets_nothing_new_and_is_told(
-    begin: Begin, woken: list[str], probe: TcpProbe | HttpProbe | None
+    begin: Begin, woken: list[str], probe: TcpProbe | HttpProbe | None, ways: Ways
 ) -> None:
     """Its server ends: the other gets all; it comes back, and gets its share."""
     balancer = begin()
-    balancer.shape([replace(TCP, probe=probe)])
-    with Serving(ONE):
-        with Serving(ZERO):
-            balancer.join(member(ZERO, POOL))
-            balancer.join(member(ONE, POOL))
+    balancer.shape([replace(ways.tcp, probe=probe)])
+    with Serving(ONE, here=ways.here):
+        with Serving(ZERO, here=ways.here):
+            balancer.join(ways.member(ZERO, POOL))
+            balancer.join(ways.member(ONE, POOL))
             assert comes_true(lambda: all(seat.checked for seat in balancer.seats().values()), WITHIN_S)
-            assert {ask() for _ in range(6)} == BOTH
+            assert {ways.ask() for _ in range(6)} == ways.both
         assert comes_true(lambda: balancer.seats()[ZERO].standing is Standing.DOWN, WITHIN_S)
         assert comes_true(lambda: ZERO in woken, WITHIN_S)
-        assert {ask() for _ in range(6)} == {f"web-1 {CLIENT_ADDRESS}"}
+        assert {ways.ask() for _ in range(6)} == {f"web-1 {ways.client}"}
         balancer.drain(ZERO)
         assert balancer.seats()[ZERO].standing is Standing.DRAINING
-        balancer.join(member(ZERO, POOL))
-        with Serving(ZERO):
+        balancer.join(ways.member(ZERO, POOL))
+        with Serving(ZERO, here=ways.here):
             assert comes_true(lambda: balancer.seats()[ZERO].standing is Standing.UP, WITHIN_S)
-            assert comes_true(lambda: {ask() for _ in range(6)} == BOTH, WITHIN_S)
+            assert comes_true(lambda: {ways.ask() for _ in range(6)} == ways.both, WITHIN_S)
 
 
 @pytest.mark.usefixtures("members")
-def test_changes_lose_no_connection(begin: Begin) -> None:
+@by_either
+def test_changes_lose_no_connection(begin: Begin, ways: Ways) -> None:
     """Members come and go under clients that never stop: each request is answered."""
     balancer = begin()
-    balancer.shape([TCP])
-    balancer.join(member(ZERO, POOL))
-    balancer.join(member(ONE, POOL))
+    balancer.shape([ways.tcp])
+    balancer.join(ways.member(ZERO, POOL))
+    balancer.join(ways.member(ONE, POOL))
     stop = threading.Event()
     answers: list[str] = []
 
     def client() -> None:
         while not stop.is_set():
-            answers.append(ask())
+            answers.append(ways.ask())
 
     threads = [threading.Thread(target=client) for _ in range(2)]
     for thread in threads:
@@ -278,42 +285,43 @@ def test_changes_lose_no_connection(begin: Begin) -> None:
         balancer.drain(name)
         assert comes_true(lambda name=name: balancer.seats()[name].connections == 0, WITHIN_S)
         balancer.leave(name)
-        balancer.shape([TCP, UDP] if number % 4 == 0 else [TCP])
-        balancer.join(member(name, POOL))
+        balancer.shape([ways.tcp, ways.udp] if number % 4 == 0 else [ways.tcp])
+        balancer.join(ways.member(name, POOL))
     stop.set()
     for thread in threads:
         thread.join()
     assert len(answers) > 50
-    assert set(answers) <= BOTH
+    assert set(answers) <= ways.both
 
 
 @pytest.mark.usefixtures("members")
-def test_whoever_has_his_share_is_refused_at_once(begin: Begin, second_client: str) -> None:
+@by_either
+def test_whoever_has_his_share_is_refused_at_once(begin: Begin, second_client: str, ways: Ways) -> None:
     """By a reset or by ICMP; no change of members or endpoints gives him another, and he keeps what is open."""
     balancer = begin()
     limited = {"connections_max": 3, "client_connections_max": 2}
-    balancer.shape([replace(TCP, **limited), replace(UDP, **limited)])  # type: ignore[arg-type] # numbers
-    balancer.join(member(ZERO))
+    balancer.shape([replace(ways.tcp, **limited), replace(ways.udp, **limited)])  # type: ignore[arg-type] # numbers
+    balancer.join(ways.member(ZERO))
     with contextlib.ExitStack() as stack:
-        first, second = (stack.enter_context(connect()) for _ in range(2))
+        first, second = (stack.enter_context(ways.connect()) for _ in range(2))
         assert says(first)
         assert says(second)
-        assert ask_udp()
-        assert ask_udp()
-        assert (ask(), ask_udp()) == ("refused", "refused")
-        balancer.join(member(ONE))
+        assert ways.ask_udp()
+        assert ways.ask_udp()
+        assert (ways.ask(), ways.ask_udp()) == ("refused", "refused")
+        balancer.join(ways.member(ONE))
         balancer.leave(ONE)
-        web = replace(TCP, pool=PoolName("shop.web.more"), port=81)
-        balancer.shape([replace(TCP, **limited), replace(UDP, **limited), web])  # type: ignore[arg-type] # numbers
+        web = replace(ways.tcp, pool=PoolName("shop.web.more"), port=81)
+        balancer.shape([replace(ways.tcp, **limited), replace(ways.udp, **limited), web])  # type: ignore[arg-type] # numbers
         balancer.drain(ZERO)
-        balancer.join(member(ZERO))
-        assert (ask(), ask_udp()) == ("refused", "refused")
-        with connect(source=second_client) as third:
+        balancer.join(ways.member(ZERO))
+        assert (ways.ask(), ways.ask_udp()) == ("refused", "refused")
+        with ways.connect(source=second_client) as third:
             assert says(third)
-            assert ask(source=second_client) == "refused"
-        assert says(first, "y") == f"web-0 {CLIENT_ADDRESS} y"
-    assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
-    assert comes_true(lambda: "ct count" not in elements(), WITHIN_S), "clients that are gone are remembered"
+            assert ways.ask(source=second_client) == "refused"
+        assert says(first, "y") == f"web-0 {ways.client} y"
+    assert comes_true(lambda: ways.ask() == f"web-0 {ways.client}", WITHIN_S)
+    assert comes_true(lambda: "ct count" not in elements(ways), WITHIN_S), "clients that are gone are remembered"
 
 
 @pytest.mark.usefixtures("members")
@@ -382,10 +390,10 @@ def passed(words: str) -> int:
     return sum(int(count.split()[0]) for count in counts if count)
 
 
-def elements() -> str:
+def elements(ways: Ways) -> str:
     """What the table's sets of tcp hold, once nothing is open."""
     conntrack.cut(lambda _: True)
-    return HOST.run(["nft", "list", "sets", "ip"]).stdout
+    return HOST.run(["nft", "list", "sets", ways.table.partition(" ")[0]]).stdout
 
 
 @pytest.mark.usefixtures("members")
@@ -393,21 +401,23 @@ def elements() -> str:
     "harm",
     [
         "flush ruleset",
-        f"flush chain ip {nft_words.TABLE} dispatch",
-        f"flush map ip {nft_words.TABLE} pools",
-        f"insert rule ip {nft_words.TABLE} dispatch return",
+        "delete table {table}",
+        "flush chain {table} dispatch",
+        "flush map {table} pools",
+        "insert rule {table} dispatch return",
     ],
 )
-def test_a_table_that_somebody_took_away_or_changed_is_laid_again(begin: Begin, harm: str) -> None:
+@by_either
+def test_a_table_that_somebody_took_away_or_changed_is_laid_again(begin: Begin, harm: str, ways: Ways) -> None:
     """At once, and without being asked; what is open goes on."""
     balancer = begin()
-    balancer.shape([TCP])
-    balancer.join(member(ZERO, POOL))
-    with connect() as talk:
+    balancer.shape([ways.tcp])
+    balancer.join(ways.member(ZERO, POOL))
+    with ways.connect() as talk:
         assert says(talk)
-        subprocess.run(["nft", *harm.split()], check=True)
-        assert comes_true(lambda: ask() == f"web-0 {CLIENT_ADDRESS}", WITHIN_S)
-        assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
+        subprocess.run(["nft", *harm.format(table=ways.table).split()], check=True)
+        assert comes_true(lambda: ways.ask() == f"web-0 {ways.client}", WITHIN_S)
+        assert says(talk, "y") == f"web-0 {ways.client} y"
 
 
 def test_a_change_sends_what_changes_and_lists_nothing(wire: None, tmp_path: Path) -> None:
@@ -461,23 +471,24 @@ def test_a_program_in_place_of_the_library_says_the_same() -> None:
 
 
 @pytest.mark.usefixtures("members")
-def test_it_outlives_its_daemon_and_the_next_one_knows_it(begin: Begin) -> None:
+@by_either
+def test_it_outlives_its_daemon_and_the_next_one_knows_it(begin: Begin, ways: Ways) -> None:
     """Without a daemon connections begin and go on; the next one drains who was drained, and counts what is open."""
     first = begin()
-    first.shape([TCP])
-    first.join(member(ZERO, POOL))
-    first.join(member(ONE, POOL))
+    first.shape([ways.tcp])
+    first.join(ways.member(ZERO, POOL))
+    first.join(ways.member(ONE, POOL))
     first.drain(ONE)
     first.__exit__()
-    with connect() as talk:
-        assert says(talk) == f"web-0 {CLIENT_ADDRESS} x"
+    with ways.connect() as talk:
+        assert says(talk) == f"web-0 {ways.client} x"
         second = begin()
         seats = second.seats()
         assert (seats[ZERO].standing, seats[ZERO].connections) == (Standing.UP, 1)
         assert seats[ONE].standing is Standing.DRAINING
-        assert says(talk, "y") == f"web-0 {CLIENT_ADDRESS} y"
-        second.join(member(ONE, POOL))
-        assert {ask() for _ in range(6)} == BOTH
+        assert says(talk, "y") == f"web-0 {ways.client} y"
+        second.join(ways.member(ONE, POOL))
+        assert {ways.ask() for _ in range(6)} == ways.both
 
 
 class Starved(SystemClock):
@@ -506,7 +517,8 @@ def test_a_count_is_as_fresh_on_a_host_that_has_no_time(begin: Begin, tmp_path: 
 
 
 @pytest.mark.usefixtures("members")
-def test_the_kernel_lists_nothing_but_what_was_sent_on(begin: Begin) -> None:
+@by_either
+def test_the_kernel_lists_nothing_but_what_was_sent_on(begin: Begin, ways: Ways) -> None:
     """Of all that a host has open, checks of members among it, nothing else has to be read."""
     heard: list[bytes] = []
 
@@ -517,23 +529,24 @@ def test_the_kernel_lists_nothing_but_what_was_sent_on(begin: Begin) -> None:
             return answers
 
     balancer = begin()
-    balancer.shape([TCP])
-    balancer.join(member(ZERO, POOL))
-    with socket.create_server((VIP, 9000)), connect(port=9000), connect() as talk:
+    balancer.shape([ways.tcp])
+    balancer.join(ways.member(ZERO, POOL))
+    with socket.create_server((ways.vip, 9000)), ways.connect(port=9000), ways.connect() as talk:
         assert says(talk)
         flows = conntrack.flows(Counting())
     assert len(flows) == len(heard) > 0
 
 
 @pytest.mark.usefixtures("members")
-def test_connections_of_an_endpoint_that_has_gone_are_seen_and_cut(begin: Begin) -> None:
+@by_either
+def test_connections_of_an_endpoint_that_has_gone_are_seen_and_cut(begin: Begin, ways: Ways) -> None:
     """They are counted until the member leaves."""
     balancer = begin()
-    balancer.shape([TCP, UDP])
-    balancer.join(member(ZERO, POOL))
-    with connect() as talk:
+    balancer.shape([ways.tcp, ways.udp])
+    balancer.join(ways.member(ZERO, POOL))
+    with ways.connect() as talk:
         assert says(talk)
-        balancer.shape([UDP])
+        balancer.shape([ways.udp])
         seat = balancer.seats()[ZERO]
         assert (seat.standing, seat.connections, seat.pools) == (Standing.DRAINING, 1, ())
         assert says(talk, "y")
@@ -615,27 +628,32 @@ class Killed(BaseException):
     """The daemon dies here. No error of ours, so that nothing on the way handles it."""
 
 
-VERBS: list[tuple[str, Callable[[NftablesBalancer], None], set[str]]] = [
-    ("join", lambda it: it.join(member(ONE, POOL)), {"web-0", "web-1"}),
-    ("drain", lambda it: it.drain(ZERO), {"refused"}),
-    ("leave", lambda it: it.leave(ZERO), {"refused"}),
-    ("shape", lambda it: it.shape([UDP, TCP]), {"web-0"}),
+VERBS: list[tuple[str, Callable[[Ways, NftablesBalancer], None], set[str]]] = [
+    ("join", lambda ways, it: it.join(ways.member(ONE, POOL)), {"web-0", "web-1"}),
+    ("drain", lambda _, it: it.drain(ZERO), {"refused"}),
+    ("leave", lambda _, it: it.leave(ZERO), {"refused"}),
+    ("shape", lambda ways, it: it.shape([ways.udp, ways.tcp]), {"web-0"}),
 ]
 
 
 @pytest.mark.usefixtures("members")
 @pytest.mark.parametrize(("verb", "answers"), [verb[1:] for verb in VERBS], ids=[verb[0] for verb in VERBS])
+@by_either
 def test_killed_at_any_step_the_next_daemon_sets_it_right(
-    begin: Begin, tmp_path: Path, verb: Callable[[NftablesBalancer], None], answers: set[str]
+    begin: Begin,
+    tmp_path: Path,
+    verb: Callable[[Ways, NftablesBalancer], None],
+    answers: set[str],
+    ways: Ways,
 ) -> None:
     """The daemon dies before each transaction and each note; repeating the verb ends as if it had not."""
     for step in range(20):
         setter = begin()
         for name in (ZERO, ONE):
             setter.leave(name)
-        setter.shape([TCP])
-        setter.join(member(ZERO, POOL))
-        with connect() as talk:
+        setter.shape([ways.tcp])
+        setter.join(ways.member(ZERO, POOL))
+        with ways.connect() as talk:
             assert says(talk)
             setter.__exit__()
             left = [step]
@@ -657,13 +675,13 @@ def test_killed_at_any_step_the_next_daemon_sets_it_right(
             victim = NftablesBalancer(tmp_path / "pools", lambda *_: None, SystemClock(), desired=Noting, apply=apply)
             with victim.table:  # What it lays from here on is a change, and not all of it.
                 left[0] = 1_000
-                victim.join(member(ZERO, POOL))  # Who is there: all is laid, and noted.
+                victim.join(ways.member(ZERO, POOL))  # Who is there: all is laid, and noted.
                 left[0] = step
                 with contextlib.suppress(Killed):
-                    verb(victim)
+                    verb(ways, victim)
             successor = begin()
-            verb(successor)
-            assert {ask().split(" ")[0] for _ in range(6)} == answers
+            verb(ways, successor)
+            assert {ways.ask().split(" ")[0] for _ in range(6)} == answers
             if answers == {"refused"} and ZERO not in successor.seats():
                 assert says(talk) == "", "a member has left, and its connection goes on"
             successor.__exit__()
@@ -734,8 +752,8 @@ def test_a_service_s_firewall_lets_its_endpoints_through_and_nothing_else(
 class Said(Talk):
     """A connection on which a word follows another."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = connect(port=port)
+    def __init__(self, ways: Ways, port: int) -> None:
+        self._socket = ways.connect(port=port)
 
     def __enter__(self) -> Said:
         return self
@@ -752,20 +770,21 @@ def _deployment(said: str) -> str:
     return {"web-0": "old", "web-1": "new", "": ""}[said.partition(" ")[0]]
 
 
-def _ask_port(port: int) -> str:
-    with connect(port=port) as talk:
+def _ask_port(ways: Ways, port: int) -> str:
+    with ways.connect(port=port) as talk:
         if not (said := says(talk)):
             raise ConnectionResetError(f"cut at port {port}")
         return _deployment(said)
 
 
+@by_either
 class TestExchange(ExchangeContract):
     """Two deployments exchange their VIP in the kernel."""
 
     @pytest.fixture
-    def pair(self, begin: Begin, members: dict[InstanceName, Serving]) -> Pair:
+    def pair(self, begin: Begin, members: dict[InstanceName, Serving], ways: Ways) -> Pair:
         """By two endpoints of tcp; the members are on one bridge, which balancers do not see."""
-        old = (TCP, replace(TCP, port=81, pool=PoolName("shop.web.more")))
+        old = (ways.tcp, replace(ways.tcp, port=81, pool=PoolName("shop.web.more")))
         new = tuple(replace(one, pool=PoolName(one.pool.replace("shop.", "shop--b."))) for one in old)
         balancer = begin()
         return Pair(
@@ -774,9 +793,9 @@ class TestExchange(ExchangeContract):
             old=old,
             new=new,
             members=tuple(
-                Member(name=name, address=DIPS[at], pools=tuple((one.pool, 8080) for one in ends))
+                replace(ways.behind(at, *((one.pool, 8080) for one in ends)), name=name)
                 for name, at, ends in ((OLD, ZERO, old), (NEW, ONE, new))
             ),
-            ask=_ask_port,
-            talk=Said,
+            ask=functools.partial(_ask_port, ways),
+            talk=functools.partial(Said, ways),
         )
