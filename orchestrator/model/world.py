@@ -164,6 +164,11 @@ class Member:
     pools: tuple[tuple[PoolName, int], ...]  # pool, port on the instance; of several the first
     address6: str = ""  # where the kernel sends clients of a VIP of IPv6; "" while it has none
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All that it has: what is open may have been begun by another family than that of the VIP of now."""
+        return (self.address, self.address6) if self.address6 else (self.address,)
+
     def behind(self, frontend: Frontend | None) -> str:
         """The address at which it is reached from there: only the kernel needs one of the VIP's family."""
         by_ipv6 = frontend is not None and frontend.carrier is Carrier.NFTABLES and ":" in frontend.vip

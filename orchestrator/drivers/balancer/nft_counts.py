@@ -63,14 +63,16 @@ def chains(family: Family) -> dict[str, tuple[str, ...]]:
     }
 
 
-def elements(frontends: Sequence[Frontend], members: Collection[tuple[str, str]]) -> dict[str, dict[str, str]]:
+def elements(
+    family: Family, frontends: Sequence[Frontend], members: Collection[tuple[str, str]]
+) -> dict[str, dict[str, str]]:
     """What counts, by its set: all places, and members of those endpoints, by pool and address."""
     ends = {str(frontend.pool): frontend for frontend in frontends}
     counting: dict[str, dict[str, str]] = {name: {} for name in NAMES}
-    for frontend in frontends:
+    for frontend in filter(family.carries, frontends):
         counting[REFUSED] |= dict.fromkeys(elements_of(frontend, frontend.ports), "")
     for pool, address in members:
-        if pool in ends and not ends[pool].each:
+        if pool in ends and not ends[pool].each and family.is_of(address):
             for name in (_TO, _FROM):
                 counting[_set(name, ends[pool])][_element(ends[pool], address)] = ""
     return counting
@@ -89,9 +91,8 @@ def _element(frontend: Frontend, address: str) -> str:
 def questions(frontends: Sequence[Frontend], members: Collection[Member]) -> Iterator[tuple[str, str]]:
     """What to ask nftables for what these endpoints and their members have carried: the set, and the command."""
     for family in FAMILIES:
-        ends = {str(end.pool): end for end in frontends if family.carries(end)}
-        theirs = [(pool, one.behind(ends[pool])) for one in members for pool, _ in one.pools if pool in ends]
-        counting = elements(list(ends.values()), [(pool, address) for pool, address in theirs if address])
+        theirs = [(pool, address) for one in members for pool, _ in one.pools for address in one.addresses]
+        counting = elements(family, frontends, theirs)
         for name, keys in counting.items():
             asked = list(keys)
             for begin in range(0, len(asked), _ASKED_AT_ONCE):
@@ -114,7 +115,7 @@ class Counts:
             counted |= {element: (int(packets), int(sizes)) for element, packets, sizes in _LINE.findall(answer)}
         return cls(by_set)
 
-    def carried(self, frontend: Frontend, open_at: Mapping[InstanceName, tuple[str, int]]) -> Carried:
+    def carried(self, frontend: Frontend, open_at: Mapping[InstanceName, tuple[Sequence[str], int]]) -> Carried:
         """Of one endpoint: `open_at` are its members' addresses, and how many connections each has open.
 
         Whoever was refused has met no member. A packet without an answer was one connection that was not begun.
@@ -122,19 +123,20 @@ class Counts:
         members = {
             name: Traffic(
                 open=connections,
-                received_bytes=self._bytes(_TO, frontend, address),
-                sent_bytes=self._bytes(_FROM, frontend, address),
+                received_bytes=self._bytes(_TO, frontend, addresses),
+                sent_bytes=self._bytes(_FROM, frontend, addresses),
             )
-            for name, (address, connections) in open_at.items()
+            for name, (addresses, connections) in open_at.items()
         }
         places = [self._of(REFUSED, place) for place in elements_of(frontend, frontend.ports)]
         known = [packets for packets, _ in (one for one in places if one is not None)]
         refusals = sum(known) if len(known) == len(places) else None
         return Carried(whole=replace(total(members.values()), refusals=refusals), members=members)
 
-    def _bytes(self, name: str, frontend: Frontend, address: str) -> int | None:
-        counted = self._of(_set(name, frontend), _element(frontend, address))
-        return None if counted is None else counted[1]
+    def _bytes(self, name: str, frontend: Frontend, addresses: Sequence[str]) -> int | None:
+        counts = [self._of(_set(name, frontend), _element(frontend, address)) for address in addresses]
+        known = [counted[1] for counted in counts if counted is not None]
+        return sum(known) if known else None
 
     def _of(self, name: str, element: str) -> tuple[int, int] | None:
         return self.by_set.get(name, {}).get(element)

@@ -104,12 +104,11 @@ def pools(
     `takers` get new connections; `known` are all members, also those that drain. Who was in the table `before` keeps
     his number there if he can.
     """
-    made, frontends = _Made(family, before or Pools()), [one for one in frontends if family.carries(one)]
-    known = [one for one in known if (":" in one.address) is (family.version == 6)]
+    made, known = _Made(family, before or Pools()), [one for one in known if family.is_of(one.address)]
     by_pool: dict[PoolName, list[Place]] = {}
     for one in takers:
         by_pool.setdefault(one.pool, []).append(one)
-    for frontend in sorted(frontends, key=lambda frontend: frontend.pool):
+    for frontend in sorted(filter(family.carries, frontends), key=lambda frontend: frontend.pool):
         limits = _limits(family, frontend)
         for limit in limits:
             made.sets |= limit.sets()
@@ -117,7 +116,7 @@ def pools(
         if places:
             made.add(frontend, limits, places)
     made.chains |= _fixed(family)
-    made.elements |= nft_counts.elements(frontends, [(one.pool, one.address) for one in known])
+    made.elements |= nft_counts.elements(family, frontends, [(one.pool, one.address) for one in known])
     for subnet in {_subnet(one.address, family.bits) for one in known}:
         # A member that reaches its own service would be answered by its neighbour directly, and from another address.
         chain = f"n{_digest(str(subnet))}"

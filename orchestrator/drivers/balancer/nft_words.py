@@ -55,7 +55,11 @@ class Family:
 
     def carries(self, frontend: Frontend) -> bool:
         """Whether the endpoint is one of its table; one without a VIP is among those of IPv4."""
-        return (":" in frontend.vip) is (self.version == 6)
+        return self.is_of(frontend.vip)
+
+    def is_of(self, address: str) -> bool:
+        """Whether an address is one of its own."""
+        return (":" in address) is (self.version == 6)
 
 
 IPV4: Final = Family("ip", 4, "icmp", 24)

@@ -231,7 +231,7 @@ class NftablesBalancer:
             end.pool: counts.carried(
                 end,
                 {
-                    InstanceName(one.name): (one.behind(end), counted.by_pool.get((end.pool, one.address), 0))
+                    InstanceName(one.name): (one.addresses, counted.by_pool.get((end.pool, one.address), 0))
                     for one in members
                     if one.behind(end) and any(pool == end.pool for pool, _ in one.pools)
                 },
@@ -334,14 +334,12 @@ class NftablesBalancer:
         if not shape.frontends:
             self.table.remove()
             return
-        known = [
-            (name, Place(pool=pool, address=address, port=port))
-            for name, member in shape.members.items()
-            for pool, port in member.pools
-            if (address := shape.address(member, pool))
-        ]
         takers = [
-            place for name, place in known if not shape.closed(name) and self._prober.health((place.pool, name)).up
+            Place(pool=pool, address=address, port=port)
+            for name, member in shape.members.items()
+            if not shape.closed(name)
+            for pool, port in member.pools
+            if (address := shape.address(member, pool)) and self._prober.health((pool, name)).up
         ]
         own = [
             Place(pool=pool, address=address, port=port, index=place_of(member.name)[1])
@@ -349,8 +347,13 @@ class NftablesBalancer:
             for pool, port in member.pools
             if shape.door(pool, place_of(member.name)[1]) and (address := shape.address(member, pool))
         ]
-        everybody = [*(place for _, place in known), *own]
-        self.table.lay(shape.frontends, [*takers, *own], everybody, just_before)
+        everybody = [
+            Place(pool=pool, address=address, port=port)
+            for member in shape.members.values()
+            for pool, port in member.pools
+            for address in member.addresses
+        ]
+        self.table.lay(shape.frontends, [*takers, *own], [*everybody, *own], just_before)
 
     def revive(self) -> None:
         """Lays the table again where it is not as it was laid, and anew where members' health has changed."""
@@ -385,8 +388,7 @@ class NftablesBalancer:
         with contextlib.suppress(WorldError):  # The watch tries again in a moment.
             self.revive()
         _, name = key if isinstance(key, tuple) else ("", str(key))
-        seat = self.desired.shape.members.get(name)
-        if seat is not None:
+        if (seat := self.desired.shape.members.get(name)) is not None:
             up = all(self._prober.health((pool, name)).up for pool, _ in seat.pools)
             self._wake(InstanceName(name), f"the balancer's check: {Standing.UP if up else Standing.DOWN}")
 

@@ -45,7 +45,7 @@ def test_what_is_not_known_is_not_nought() -> None:
     """An element that was not there tells nothing; of an endpoint without a VIP nobody can be refused."""
     lines = (f"10.0.0.{last} . tcp . 5432 counter packets 3 bytes {size}" for last, size in ((10, 180), (11, 0)))
     counts = Counts.heard([("received", "elements = { " + ",\n\t\t".join(lines) + " }")])
-    carried = counts.carried(TCP, {ZERO: ("10.0.0.10", 2), ONE: ("10.0.0.11", 0)})
+    carried = counts.carried(TCP, {ZERO: (["10.0.0.10", "fd00::a"], 2), ONE: (["10.0.0.11"], 0)})
     assert carried.members == {ZERO: Traffic(open=2, received_bytes=180), ONE: Traffic(open=0, received_bytes=0)}
     assert carried.whole == Traffic(open=2, received_bytes=180)
     assert Counts().carried(replace(TCP, vip=""), {}).whole.refusals == 0
