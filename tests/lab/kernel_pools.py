@@ -169,11 +169,16 @@ def outside(lab: Lab) -> Iterator[None]:
 
 @pytest.fixture
 def wire(ways: Ways, request: pytest.FixtureRequest) -> Iterator[None]:
-    """The VIP, a bridge, and a namespace for each member."""
+    """The VIP, a bridge, and a namespace for each member; who has an address of IPv6 has one of IPv4 as well."""
     if ways is IPV6:
         request.getfixturevalue("outside")
         HOST.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
     with members_behind(ways.vip, ways.gateway, {space: ways.dips[name] for name, space in SPACES.items()}):
+        if ways is IPV6:
+            HOST.run(["ip", "address", "add", f"{IPV4.gateway}/24", "dev", "pb0"])
+            for name, space in SPACES.items():
+                HOST.run(["ip", "-n", space, "address", "add", f"{IPV4.dips[name]}/24", "dev", "eth0"])
+                HOST.run(["ip", "-n", space, "route", "add", "default", "via", IPV4.gateway])
         yield
 
 

@@ -531,7 +531,8 @@ def test_the_kernel_lists_nothing_but_what_was_sent_on(begin: Begin, ways: Ways)
     balancer = begin()
     balancer.shape([ways.tcp])
     balancer.join(ways.member(ZERO, POOL))
-    with socket.create_server((ways.vip, 9000)), ways.connect(port=9000), ways.connect() as talk:
+    family = socket.AF_INET6 if ":" in ways.vip else socket.AF_INET
+    with socket.create_server((ways.vip, 9000), family=family), ways.connect(port=9000), ways.connect() as talk:
         assert says(talk)
         flows = conntrack.flows(Counting())
     assert len(flows) == len(heard) > 0

@@ -17,12 +17,11 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.model import Carrier, Endpoint, InstanceName, Mode
-from tests.contract.suites.balancer import ONE, ZERO
+from tests.contract.suites.balancer import ZERO
 from tests.contract.suites.network import make_service
 from tests.lab.harness.places import CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
 from tests.lab.kernel_pools import (
     DNS,
-    IPV4,
     IPV6,
     NETWORK6,
     POOL,
@@ -67,10 +66,6 @@ def test_a_pool_moves_from_one_family_to_the_other_with_what_is_open(begin: Begi
     """New clients come by the VIP of IPv6, and what was begun by IPv4 goes on until it is cut."""
     balancer = begin()
     with contextlib.ExitStack() as undo:
-        for space, address in ((SPACES[ZERO], IPV4.dips[ZERO]), (SPACES[ONE], IPV4.dips[ONE])):
-            HOST.run(["ip", "-n", space, "address", "add", f"{address}/24", "dev", "eth0"])
-            HOST.run(["ip", "-n", space, "route", "add", "default", "via", "10.91.0.1"])
-        HOST.run(["ip", "address", "add", "10.91.0.1/24", "dev", "pb0"])
         HOST.run(["ip", "address", "add", f"{TCP.vip}/32", "dev", OUTSIDE_LINK])
         undo.callback(HOST.run, ["ip", "address", "del", f"{TCP.vip}/32", "dev", OUTSIDE_LINK])
         balancer.shape([TCP])
