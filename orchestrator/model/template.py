@@ -156,7 +156,7 @@ class Endpoint:
     timeout_s: float | None = None  # how long either side may be silent; None: 60 s for http, an hour for tcp
     max_connections: int | None = None  # at a time; None: a share of what the host's memory is good for
     max_connections_per_client: int | None = None  # from one address; None: half of the endpoint's
-    balancer: Carrier | None = None  # None: HAProxy, and for udp nftables
+    balancer: Carrier | None = None  # None of tcp is of a former version: HAProxy
     affinity_s: float | None = None  # how long a client's address keeps its member; None: not at all
     kept_by: Literal["cookie"] | None = None  # by what else a client keeps its member
     tls: Tls | None = None  # with clients; members are spoken to in the clear

@@ -12,7 +12,7 @@ from typing import Any
 
 from vmrole_unattend.secret import SecretRef
 
-from orchestrator.model import Instance, Ports, Role, ServiceHealing, ServiceSpec, Upgrade
+from orchestrator.model import Instance, Mode, Ports, Role, ServiceHealing, ServiceSpec, Upgrade
 from orchestrator.servicefile.spelling import unit_of, word_of
 
 
@@ -28,6 +28,7 @@ class Change:
 
 _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
 _OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
+_MOVES = "no restart; clients connect by the other from then on, and what is open may be cut"
 _ROLLING = "rolling reimage, "
 
 
@@ -128,6 +129,8 @@ def _pace(upgrade: Upgrade) -> str:
 
 def _role_difference(before: Role, after: Role, rolling: str) -> list[Change]:
     changes = []
+    before, after = _carried(before), _carried(after)
+    carriers = {f"endpoints.{end.name}.balancer" for end in before.endpoints}
     for name in (field.name for field in dataclasses.fields(Role)):
         if name in _OF_THE_IMAGE or getattr(before, name) == getattr(after, name):
             continue
@@ -143,11 +146,18 @@ def _role_difference(before: Role, after: Role, rolling: str) -> list[Change]:
                 key=f"roles.{after.name}.{key}",
                 before=olds.get(key, ""),
                 after=news.get(key, ""),
-                effect=effect + kept.get(key, ""),
+                effect=_MOVES if key in carriers else effect + kept.get(key, ""),
             )
             for key in keys
         ]
     return changes
+
+
+def _carried(role: Role) -> Role:
+    """The role with who carries each endpoint that either balancer could."""
+    choices = {end.name: end.carrier if end.mode is Mode.TCP else end.balancer for end in role.endpoints}
+    ends = tuple(dataclasses.replace(end, balancer=choices[end.name]) for end in role.endpoints)
+    return dataclasses.replace(role, endpoints=ends)
 
 
 def _kept_storage(before: Role, after: Role) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from typing import Any, Final
 
 from orchestrator.model import Carrier, CommandProbe, Endpoint, EndpointProbe, HttpProbe, Mode, Ports, Probe, TcpProbe
-from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults
+from orchestrator.servicefile.carriers import AFFINITY, LIMITS, OF_HAPROXY, carrier_faults, usual_carrier
 from orchestrator.servicefile.fields import (
     PORT_LAST,
     argv,
@@ -64,7 +65,6 @@ def read_input_endpoint(reader: Reader, name: str, node: object, at: str) -> End
     if most is not None and of_a_client is not None and of_a_client > most:
         told = f"one client may have {of_a_client} connections, and all together {most}"
         reader.fault(f"{at}.maxConnectionsPerClient", told, "not more than maxConnections")
-    carrier = reader.take(node, at, "balancer", choice(Carrier), None)
     affinity = reader.take(node, at, "affinity", choice(Affinity), None)
     affinity_s = reader.take(node, at, "affinityTime", duration_s(1, 7 * 24 * 3600), AFFINITY_S)
     endpoint = Endpoint(
@@ -77,7 +77,7 @@ def read_input_endpoint(reader: Reader, name: str, node: object, at: str) -> End
         timeout_s=reader.take(node, at, "timeout", duration_s(1, 24 * 3600), None),
         max_connections=most,
         max_connections_per_client=of_a_client,
-        balancer=carrier,
+        balancer=reader.take(node, at, "balancer", choice(Carrier), None),
         affinity_s=affinity_s if affinity is Affinity.SOURCE else None,
         kept_by="cookie" if affinity is Affinity.COOKIE else None,
         tls=read_tls(reader, node, at, mode),
@@ -85,6 +85,8 @@ def read_input_endpoint(reader: Reader, name: str, node: object, at: str) -> End
         proxy_protocol=reader.take(node, at, "proxyProtocol", boolean, False) or None,
         member_connections=reader.take(node, at, "memberConnections", integer(1, ENDPOINT_CONNECTIONS_MOST), None),
     )
+    if endpoint.balancer is None and mode is Mode.TCP:  # Recorded: what is usual may change, and move nobody.
+        endpoint = replace(endpoint, balancer=usual_carrier(endpoint))
     for key, told, hint in carrier_faults(node, mode, endpoint.carrier):
         reader.fault(f"{at}.{key}", told, hint)
     return endpoint

@@ -69,7 +69,10 @@ _ROLE: Final = {
     "endpoints.NAME.probe.initialDelay": Key("before it is asked for the first time; up until then", "0 s"),
     "endpoints.NAME.probe.port": Key("of the instance", "the target"),
     "endpoints.NAME.probe.command": Key("instead of a port: what must exit 0 in the guest, as a list", "none"),
-    "endpoints.NAME.balancer": Key("who carries it; http is HAProxy's, udp nftables'", "haproxy; of udp nftables"),
+    "endpoints.NAME.balancer": Key(
+        "who carries it; HAProxy alone knows http, and keeps what is marked as its own; nftables alone udp",
+        "haproxy of http and of what it alone keeps, else nftables",
+    ),
     "endpoints.NAME.timeout": Key("HAProxy: how long either side may be silent", "60 s of http, 1 h of tcp"),
     "endpoints.NAME.maxConnections": Key("at a time", "a share of what the host's memory is good for"),
     "endpoints.NAME.maxConnectionsPerClient": Key("at a time, from one address", "half of the endpoint's"),

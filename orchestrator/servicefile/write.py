@@ -28,6 +28,7 @@ from orchestrator.model import (
     service_of,
 )
 from orchestrator.servicefile.answers import UNSEEN_DATA, UNSEEN_WISHES
+from orchestrator.servicefile.carriers import usual_carrier
 from orchestrator.servicefile.spelling import unit_of, word_of
 from orchestrator.servicefile.yaml_text import yaml_text
 
@@ -94,7 +95,7 @@ def _healing(healing: Healing) -> Node | str:
 
 
 def _endpoint(end: Endpoint) -> Node:
-    node = _node(end)
+    node = _node(replace(end, balancer=None if end.carrier is usual_carrier(end) else end.carrier))
     if end.affinity_s is not None:
         node["affinity"] = "source"
     if end.range is not None:

@@ -57,6 +57,7 @@ def chains(family: Family) -> dict[str, tuple[str, ...]]:
         _TO: _counted(family, _TO, "daddr"),
         _FROM: _counted(family, _FROM, "saddr"),
         "input": (
+            "ct state established return",  # of another balancer that had the place: what is cut is known no more
             f"meta l4proto tcp {family.place} @{REFUSED} reject with tcp reset",
             f"{family.place} @{REFUSED} reject with {family.refusal} type port-unreachable",
         ),

@@ -7,7 +7,7 @@ own checks, which are the fastest way out for a dead one: both have to be conten
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, Self
 
@@ -24,6 +24,9 @@ from orchestrator.ports import Clock
 # Of those who are well, all together: a check costs some 0.3 ms, and HAProxy's own are the fast ones.
 CHECKS_EACH_SECOND: Final = 25
 _STOP_S: Final = 5.0
+
+
+Join = Callable[[Member], None]
 
 
 class Asking(Protocol):
@@ -120,9 +123,11 @@ class PerEndpoint:
     def shape(self, frontends: Sequence[Frontend]) -> None:
         """See ports.Balancer. HAProxy first: it lets go of the ports that the kernel shall have. Where only who is
         reached at which address changes, all is prepared, and then both do it, one right after the other.
+        Who is in a pool that goes from one to the other goes with it.
         """
         refused: list[EndpointRefused] = []
         parts = self._parts(tuple(frontends))
+        moving = [*self._moving(parts)]
 
         @contextlib.contextmanager
         def noting() -> Iterator[None]:
@@ -137,9 +142,26 @@ class PerEndpoint:
                     self._nftables.shape(parts[Carrier.NFTABLES], last)
             finally:
                 last()
+        for join, member in moving:
+            with contextlib.suppress(Transient):  # Its turn joins it, and says what is in its way.
+                join(member)
         if refused:
             pools = frozenset(pool for error in refused for pool in error.pools)
             raise EndpointRefused("; ".join(map(str, refused)), pools=pools, hint=refused[0].hint)
+
+    def _moving(self, parts: Mapping[Carrier, Sequence[Frontend]]) -> Iterator[tuple[Join, Member]]:
+        """Who takes new connections in pools that get another balancer, and where that lets him in."""
+        for carrier, there, here in (
+            (Carrier.NFTABLES, self._haproxy, self._nftables),
+            (Carrier.HAPROXY, self._nftables, self._haproxy),
+        ):
+            shape = there.desired.shape
+            moved = shape.pools.intersection(one.pool for one in parts[carrier])
+            for name, member in shape.members.items() if moved else ():
+                pools = tuple(pool for pool in member.pools if pool[0] in moved)
+                if pools and not shape.closed(name):
+                    before = here.desired.shape.members.get(name)
+                    yield here.join, replace(member, pools=(*(before.pools if before else ()), *pools))
 
     def _parts(self, frontends: tuple[Frontend, ...]) -> Mapping[Carrier, Sequence[Frontend]]:
         """By who carries them. Every service's turn asks for all anew, and next to never is one another."""
@@ -238,15 +260,19 @@ def _name_in(key: Hashable) -> InstanceName:
 
 
 def _together(one: Seat | None, other: Seat | None) -> Seat | None:
-    """A member over all its pools: draining when draining in any, up only when up in all."""
+    """A member over all its pools: draining when draining in any, up only when up in all.
+
+    Where it is in none, and has but what is open from before, says nothing of where it is in some.
+    """
     if one is None or other is None:
         return one or other
-    standings = {one.standing, other.standing}
+    seated = [seat for seat in (one, other) if seat.pools] or [one, other]
+    standings = {seat.standing for seat in seated}
     worst = next(standing for standing in (Standing.DRAINING, Standing.DOWN, Standing.UP) if standing in standings)
     return Seat(
         address=one.address or other.address,
         standing=worst,
         connections=one.connections + other.connections,
         pools=(*one.pools, *other.pools),
-        checked=one.checked and other.checked,
+        checked=all(seat.checked for seat in seated),
     )

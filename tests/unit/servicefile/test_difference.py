@@ -9,6 +9,7 @@ from vmrole_unattend.secret import SecretRef, SecretSource
 from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.model import (
+    Carrier,
     Endpoint,
     Healing,
     HttpProbe,
@@ -113,6 +114,25 @@ def test_members_are_told_by_their_names() -> None:
         ("roles.web.endpoints.mode.probe.path", "/healthz", "/"),
         ("roles.web.endpoints.mode.probe.port", "", "81"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "was", "now", "told"),
+    [
+        (Mode.TCP, None, Carrier.NFTABLES, ("haproxy", "nftables")),
+        (Mode.TCP, Carrier.NFTABLES, Carrier.HAPROXY, ("nftables", "haproxy")),
+        (Mode.TCP, None, Carrier.HAPROXY, None),
+        (Mode.HTTP, None, None, None),
+        (Mode.UDP, None, None, None),
+    ],
+)
+def test_who_carries_an_endpoint_is_told_where_it_changes(
+    mode: Mode, was: Carrier | None, now: Carrier | None, told: tuple[str, str] | None
+) -> None:
+    """A record of a former version says nothing and has HAProxy: whom it moves is told, and it rolls nothing."""
+    before, after = (replace(ROLE, endpoints=(replace(HTTP, mode=mode, balancer=one),)) for one in (was, now))
+    effect = "no restart; clients connect by the other from then on, and what is open may be cut"
+    assert changed(before, after) == ([("roles.web.endpoints.mode.balancer", *told, effect)] if told else [])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,7 @@ from orchestrator.model import (
     Size,
     TcpProbe,
 )
+from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.write import written
 from tests.world.images import DIGEST, MICRO
 from tests.world.service_files import FAULTS, GOOD, find
@@ -127,7 +130,9 @@ def test_what_others_reach_is_read() -> None:
 """
     spec = servicefile.parse(GOOD.replace("    localStorage:", f"{more}    localStorage:"), find)
     (role,) = spec.roles
-    assert role.endpoints[1] == Endpoint(name="ftp", port=8000, target=9000, range=Ports(8000, 8010))
+    assert role.endpoints[1] == Endpoint(
+        name="ftp", port=8000, target=9000, range=Ports(8000, 8010), balancer=Carrier.NFTABLES
+    )
     assert role.instance_endpoints == (
         InstanceEndpoint(name="ssh", ports=Ports(10022, 10041), target=22),
         InstanceEndpoint(name="wake", ports=Ports(10022, 10024), target=9, mode=Mode.UDP, allow=("192.0.2.7/32",)),
@@ -153,12 +158,12 @@ def test_ports_of_each_instance_need_a_vip_and_inner_ones_none() -> None:
 
 
 def test_who_carries_an_endpoint_is_read() -> None:
-    """HAProxy unless it is said; udp by the kernel, beside tcp at the same port; affinity with its time."""
+    """http by HAProxy, tcp and udp by the kernel unless it is said; affinity with its time."""
     (http,) = servicefile.parse(GOOD, find).roles[0].endpoints
     assert (http.carrier, http.affinity_s) == (Carrier.HAPROXY, None)
     more = """      dns: {port: 80, protocol: udp, affinity: source}
       sql: {port: 81, balancer: nftables, affinity: source, affinityTime: 5 min}
-      mail: {port: 82, affinity: source}
+      mail: {port: 82, affinity: source, balancer: haproxy}
       shop: {port: 83, protocol: http, affinity: cookie}
 """
     source = GOOD.replace("    localStorage:", f"{more}    localStorage:")
@@ -167,6 +172,45 @@ def test_who_carries_an_endpoint_is_read() -> None:
     assert (sql.mode, sql.carrier, sql.affinity_s) == (Mode.TCP, Carrier.NFTABLES, 300.0)
     assert (mail.carrier, mail.affinity_s, mail.kept_by) == (Carrier.HAPROXY, 3 * 3600.0, None)
     assert (shop.carrier, shop.affinity_s, shop.kept_by) == (Carrier.HAPROXY, None, "cookie")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "tls: {certificate: {secret: a}}",
+        "proxyProtocol: true",
+        "memberConnections: 3",
+        "timeout: 9 s",
+        "maxConnections: 10001",
+        "maxConnectionsPerClient: 10001",
+    ],
+)
+def test_what_haproxy_alone_keeps_is_its_own(said: str) -> None:
+    """An endpoint of tcp that names no balancer is the kernel's, unless that could not do it; it is written so."""
+    source = GOOD.replace("    localStorage:", "      more: {port: 81SAID}\n    localStorage:")
+    usual = [("", Carrier.NFTABLES), (", proxyProtocol: false", Carrier.NFTABLES)]
+    for more, carrier in (*usual, (f", {said}", Carrier.HAPROXY)):
+        spec = servicefile.parse(source.replace("SAID", more), find)
+        assert spec.roles[0].endpoints[1].balancer is carrier
+        text = written(spec, find)
+        assert "balancer" not in text
+        assert servicefile.parse(text, find, role_now=lambda _, name, now=spec: now.role(name)) == spec
+
+
+@pytest.mark.parametrize(("mode", "balancer"), [("tcp", "haproxy"), ("http", None), ("udp", None)])
+def test_a_record_of_a_former_version_is_moved_by_no_file_of_its_own(mode: str, balancer: str | None) -> None:
+    """It says nothing of balancers: what `get -o yaml` prints of it says HAProxy where that is no longer usual."""
+    source = GOOD.replace("    localStorage:", f"      more: {{port: 81, protocol: {mode}}}\n    localStorage:")
+    spec = servicefile.parse(source, find)
+    (role,) = spec.roles
+    old = replace(
+        spec, roles=(replace(role, endpoints=tuple(replace(end, balancer=None) for end in role.endpoints)),)
+    )
+    text = written(old, find)
+    assert re.findall(r"balancer: (\w+)", text) == ([balancer] if balancer else [])
+    again = servicefile.parse(text, find, role_now=lambda _, name: old.role(name))
+    assert difference(old, again) == ()
+    assert [change.key for change in difference(old, spec)] == ["roles.web.endpoints.more.balancer"] * (mode == "tcp")
 
 
 def test_certificates_of_an_endpoint_are_read() -> None:
