@@ -40,7 +40,7 @@ def _of(*kinds: str) -> tuple[str, ...]:
 
 
 _OF_IMAGES = _of("image_*")
-_OF_NETWORKS = _of("network*", "nft*", "egress", "routing", "doctor", "doors", "role_names", "swap")
+_OF_NETWORKS = _of("network*", "nft*", "carriers", "egress", "routing", "doctor", "doors", "role_names", "swap")
 _ELSEWHERE = ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES, *_OF_NETWORKS)
 PATHS = {  # else tests/RING
     "lab": ("tests/lab", *(f"--ignore={path}" for path in _ELSEWHERE)),
