@@ -9,6 +9,7 @@ from vmrole_images import disk, initramfs
 from vmrole_images import kernel as kernels
 from vmrole_images.disk import DiskPlan
 from vmrole_images.kernel import Kernel
+from vmrole_images.micro import reseed
 from vmrole_images.packages import (
     cache_dir,
     copy_file,
@@ -106,6 +107,8 @@ def build(output: Path, work: Path, progress: Callable[[str], None]) -> Contents
     copy_file(trees["e2fsprogs"] / "etc/mke2fs.conf", tree / "etc/mke2fs.conf", 0o644)
     for soname, (_deb, file) in libraries.items():
         copy_file(file, tree / _LIBRARIES / soname, 0o755)
+    (tree / "usr/lib/vmrole/reseed").write_bytes(reseed.program())
+    (tree / "usr/lib/vmrole/reseed").chmod(0o755)
     _link_applets(busybox, tree)
     _copy_modules(kernel, tree)
     copy_file(kernel.image, tree / "boot/vmlinuz", 0o644)

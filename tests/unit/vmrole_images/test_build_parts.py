@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from vmrole_images import BuildError, builder, disk, elf, initramfs, kernel, micro, tools
 from vmrole_images.kernel import Kernel
+from vmrole_images.micro import reseed
 
 from tests.world.waiting import until
 
@@ -275,6 +276,19 @@ def test_the_guests_scripts_are_sound() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the kernel's randomness made anew")
+def test_the_reseeding_program_says_how_it_went() -> None:
+    """The kernel does it for root, and refuses everybody else."""
+    program = os.memfd_create("reseed")
+    os.write(program, reseed.program())
+    codes = [
+        subprocess.run([f"/proc/self/fd/{program}"], pass_fds=[program], user=user, check=False).returncode
+        for user in (0, 65534)
+    ]
+    os.close(program)
+    assert codes == [0, 1]
+
+
 def test_a_build_that_is_killed_leaves_no_mount(tmp_path: Path) -> None:
     """What is mounted in the tree of a distribution is seen by the build alone, and gone with it."""
     (tmp_path / "bin").mkdir()
