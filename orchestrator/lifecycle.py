@@ -13,9 +13,9 @@ from dataclasses import replace
 from orchestrator.model import Cause, Instance, Phase, Seat
 from orchestrator.model.cause import Kind
 from orchestrator.ports import Machine
-from orchestrator.rules import patience
+from orchestrator.rules import patience, roads
 from orchestrator.rules.healing import Leave, Reimage, Restart
-from orchestrator.steps import anew, health
+from orchestrator.steps import anew, checkpoints, health
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Outcome
 
@@ -41,13 +41,17 @@ class Line:
 P = Phase
 # fmt: off
 TABLE: dict[Phase, Line] = {
-    P.REQUESTED:  Line(steps.lay_overlay,    2 * MINUTE, (P.LAYERED,),    "creates an additional, ephemeral VHD that it can write to", anew.generation),
+    P.REQUESTED:  Line(steps.lay_overlay,    2 * MINUTE, (P.LAYERED, P.RESTORING), "creates an additional, ephemeral VHD that it can write to", anew.generation),
     P.LAYERED:    Line(steps.write_answers,  1 * MINUTE, (P.ANSWERED,),   "information provided in the answer file"),
     P.ANSWERED:   Line(steps.start_vm,       2 * MINUTE, (P.SETUP,),      "creates a virtual machine and starts the operating system for the first time"),
     P.SETUP:      Line(steps.watch_setup,    lambda i: i.goal.role.setup.within_s,
                                                          (P.STARTING,),   "restarts automatically to complete the setup process"),
     P.STARTING:   Line(steps.await_services, lambda i: i.goal.role.ready.within_s,
-                                                         (P.READY,),      "auto-start services are started", anew.setup_complete),
+                                                         (P.READY, P.SAVING), "auto-start services are started", anew.setup_complete),
+    P.SAVING:     Line(checkpoints.save,     lambda i: 5 * MINUTE + patience.memory_moves_s(i),
+                                                         (P.RESTORING, P.STARTING), "what it is now is kept, for reimages to begin with", anew.setup_lost),
+    P.RESTORING:  Line(checkpoints.restore,  lambda i: 5 * MINUTE + checkpoints.TRIES * patience.memory_moves_s(i),
+                                                         (P.STARTING, P.LAYERED), "goes on from what was kept"),
     P.READY:      Line(steps.join_pool,      lambda i: 2 * MINUTE + patience.first_check_s(i),
                                                          (P.SERVING, P.STARTING), "brings the instance into load balancer rotation"),
     P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic", anew.request),
@@ -74,7 +78,9 @@ def entered(seen: Instance, phase: Phase, now_s: float) -> Instance:
 
 
 def onward(instance: Instance) -> Phase:
-    """Where the finished phase leads. Only draining and erasing have a choice, and the goal makes it."""
+    """Where the finished phase leads. Draining and erasing have a choice, and the goal makes it; what has started for
+    the first time is kept before it is ready, where its reimages shall begin with that.
+    """
     match instance.phase:
         case P.DRAINING:
             return _calls_for(instance) or P.STARTING
@@ -82,6 +88,8 @@ def onward(instance: Instance) -> Phase:
             return P.GONE
         case P.ERASING:
             return P.REQUESTED if instance.goal.runs else P.STOPPED
+        case P.STARTING if roads.awaits_checkpoint(instance):
+            return P.SAVING
         case phase:
             return TABLE[phase].then[0]
 

@@ -140,7 +140,7 @@ def _operations(router: APIRouter, control: Control, watchers: Watchers) -> None
     def begin_operation(request: Request, wish: Wish, response: Response) -> Operation:
         """Asks for a restart, reimage, rebuild, stop or start; the answer is the operation that does it."""
         said(request, wish.verb, wish.subject)
-        operation = control.act(wish.verb, wish.subject, together=wish.together, labels=wish.labels)
+        operation = control.act(wish.verb, wish.subject, together=wish.together, labels=wish.labels, cold=wish.cold)
         response.headers["location"] = f"/v1/operations/{operation.id}"
         return operation
 

@@ -219,6 +219,7 @@ class Wish:
     subject: str
     together: int | None = None  # null: as the service's file says, of a stop or start one
     labels: str = ""  # of the subject's instances those that this selects: "tier=front,env!=prod"
+    cold: bool = False  # of a reimage: it begins with the image, whatever checkpoint there is
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

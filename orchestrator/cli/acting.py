@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from orchestrator.cli import names, render
@@ -14,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orchestrator.client import wire
 
+F = TypeVar("F", bound="Callable[..., Any]")
 SUBJECT = "An INSTANCE (web-0 or web-0.shop), a role (web.shop) or a service (shop)."
 
 
@@ -34,14 +38,29 @@ def operating(name: wire.Verb, does: str, more: str = "") -> click.Command:
     )
     @selector_option("those")
     @wait_options
+    @_cold_option(name)
     @click.pass_obj
     def act(
-        client: Client, subject: str, together: int | None, selector: str | None, waits: bool, timeout: float | None
+        client: Client,
+        subject: str,
+        together: int | None,
+        selector: str | None,
+        waits: bool,
+        timeout: float | None,
+        cold: bool = False,
     ) -> None:
         until = end_of(timeout)
-        operation = client.act(name, subject, together=together, labels=selector or "")
+        operation = client.act(name, subject, together=together, labels=selector or "", cold=cold)
         render.show([operation["id"]])
         if waits:
             until_over(client, operation, until, progress())
 
     return act
+
+
+def _cold_option(name: wire.Verb) -> Callable[[F], F]:
+    """Of a reimage alone."""
+    if name != "reimage":
+        return lambda command: command
+    about = "Begin with the image, whatever checkpoint there is (reimage: warm in the service's file)."
+    return click.option("--cold", is_flag=True, help=about)

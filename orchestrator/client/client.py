@@ -198,9 +198,13 @@ class Client(Evidence):
         query = {"path": path, "offset": offset}
         self.call("PUT", f"/v1/instances/{transport.part(name)}/file", query, body=data, headers=headers)
 
-    def act(self, verb: wire.Verb, subject: str, *, together: int | None = None, labels: str = "") -> wire.Operation:
+    def act(
+        self, verb: wire.Verb, subject: str, *, together: int | None = None, labels: str = "", cold: bool = False
+    ) -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
         wish: wire.Wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}
+        if cold:
+            wish["cold"] = True
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found
 

@@ -97,6 +97,9 @@ class CheckedView(TypedDict):
     changes: list[Change]
     refusal: ProblemBody | None
 
+class Checkpoints(TypedDict):
+    max_age_s: float
+
 class Command(TypedDict):
     line: str
     description: str
@@ -346,6 +349,9 @@ Kind = Literal[
     "setup-restarted",
     "setup-probe-fails",
     "setup-error",
+    "checkpoint-being-taken",
+    "restored",
+    "restore-failed",
     "starting",
     "no-agent",
     "booting",
@@ -425,6 +431,7 @@ class Operation(TypedDict):
     storage: list[int]
     halts: list[int]
     together: int
+    cold: bool
     paused: bool
     walk: Walk
     progress: Progress
@@ -445,6 +452,8 @@ Phase = Literal[
     "answered",
     "setup",
     "starting",
+    "saving",
+    "restoring",
     "ready",
     "serving",
     "draining",
@@ -516,6 +525,8 @@ class RevisionView(TypedDict):
 
 Right = Literal["viewer", "operator", "admin"]
 
+Road = Literal["cold", "warm"]
+
 class Role(TypedDict):
     name: str
     image: str
@@ -547,6 +558,8 @@ class Role(TypedDict):
     restart: TemplateRestart
     healing: Healing
     keep_failed_disk: bool
+    reimage: Road
+    checkpoint: Checkpoints
     after: list[str]
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]
@@ -743,5 +756,6 @@ class Wish(TypedDict):
     subject: str
     together: NotRequired[int | None]
     labels: NotRequired[str]
+    cold: NotRequired[bool]
 
 MessageKind = Literal["instance", "gone", "operation", "event", "gap", "current", "again", "end"]

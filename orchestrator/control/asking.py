@@ -72,12 +72,15 @@ def operation(
     running: Sequence[Operation],
     *,
     together: int,
+    cold: bool,
     now_s: float,
 ) -> Operation:
     """The operation over the instances that the subject names, of which `running` are those of their service.
 
     Raises Conflict when there is none that the verb could be done to.
     """
+    if cold and verb is not Verb.REIMAGE:
+        raise InvalidInput(f"a {verb} is neither cold nor warm", hint="ask for a reimage, or leave cold out")
     chosen = [one for one in present if one.goal.serve]
     if not chosen:
         raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
@@ -96,6 +99,7 @@ def operation(
         storage=tuple(targets.storage(one) for one in chosen) if verb is Verb.REBUILD else (),
         halts=tuple(targets.halts(verb, one, running) for one in switched),
         together=together,
+        cold=cold,
         created_at_s=now_s,
     )
 

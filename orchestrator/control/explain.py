@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 
 from orchestrator import lifecycle
-from orchestrator.model import Event, Instance, Rollout
+from orchestrator.model import Event, Instance, Road, Rollout
 from orchestrator.model.cause import TURN
 from orchestrator.model.standstill import Standstill
-from orchestrator.rules import patience
+from orchestrator.rules import patience, roads
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,8 @@ def why(
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
     elif instance.stale:
         lines.append(f"Its VM is not yet what the service file says{_behind(behind)}.")
+    if instance.goal.role.reimage is not Road.COLD and instance.goal.serve:
+        lines.append(_road(instance, now_s))
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
     if instance.clock_off_s:
@@ -71,6 +73,16 @@ def why(
         lines.append(f"The last failure: {instance.failure}.")
     lines += [f"  {_clock(event.at_s)}  {event.message}" for event in past]
     return tuple(lines)
+
+
+def _road(instance: Instance, now_s: float) -> str:
+    """Which road its next reimage takes, as far as records tell: the host is asked when it begins."""
+    made = "was restored from its checkpoint" if instance.warm else "was made of its image"
+    of = instance.checkpoint
+    after = dataclasses.replace(instance, generation=instance.generation + 1, strikes=0)
+    chosen = roads.chosen(after, of.fit if of else None, now_s)
+    taken = f" of {_clock(of.taken_at_s)}" if of and chosen.road is Road.WARM else ""
+    return f"This generation {made}; the next reimage is {chosen}{taken}."
 
 
 def _behind(behind: OfRevision | None) -> str:

@@ -272,12 +272,14 @@ class Control(Removing):
     # Instances
 
     @afresh
-    def act(self, verb: Verb, subject: str, *, together: int | None = None, labels: str = "") -> Operation:
+    def act(
+        self, verb: Verb, subject: str, *, together: int | None = None, labels: str = "", cold: bool = False
+    ) -> Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role ("web.shop") or a service.
 
         `labels` selects among them, `together` how many at a time: as the service's file says for None, of a stop or
-        start one. What is stopped is left out of a restart, and takes a reimage or rebuild when it
-        is started. Raises Conflict when there is nothing that it could be done to.
+        start one. What is stopped is left out of a restart, and takes a reimage or rebuild when it is started.
+        `cold`: a reimage begins with the image. Raises Conflict when there is nothing to do it to.
         """
         if together is not None and not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
@@ -285,9 +287,9 @@ class Control(Removing):
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
         present = asking.narrowed(subject, self.chosen(subject), labels)
         running = self._present.running_operations(present[0].service) if present else ()
-        together = together or self._together(verb, present)
-        operation = asking.operation(verb, subject, present, running, together=together, now_s=self._now_s())
-        told = Event(at_s=self._now_s(), subject=operation.subject, message=f"{verb} was asked for")
+        now_s, many = self._now_s(), together or self._together(verb, present)
+        operation = asking.operation(verb, subject, present, running, together=many, cold=cold, now_s=now_s)
+        told = Event(at_s=now_s, subject=operation.subject, message=f"{verb} was asked for")
         with self._waking("operation", operation.id):
             revision = self._present.commit([records.put(operation), *self._forget_old_operations()], [told])
         return replace(operation, revision=revision)

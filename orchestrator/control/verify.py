@@ -117,6 +117,7 @@ def _remove(host: Host, stray: Finding) -> None:
     name = InstanceName(stray.subject)
     end(host, name)
     host.machine.disks.erase_overlay(name)
+    host.machine.disks.erase_checkpoint(name)
 
 
 def _nobodys(name: str) -> Service:
@@ -172,7 +173,7 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
     for name, parts in disks.items():
         instance = known.get(name)
         if instance is None:
-            overlays = sorted(part for part in parts if part.startswith("overlay:"))
+            overlays = sorted(part for part in parts if not part.startswith("storage:"))  # With all that is below.
             if overlays:
                 found.append(_stray("DISK-STRAY", name, f"disks of no instance: {', '.join(overlays)}"))
             if kept := sorted(parts - set(overlays)):
@@ -180,6 +181,7 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
                 found.append(Finding(code="STORAGE-STRAY", subject=name, message=told))
             continue
         own = {f"overlay:{instance.generation}", *(f"storage:{one.name}" for one in instance.role.local_storage)}
+        own |= _of_checkpoint(instance, parts)
         for part in sorted(parts - own):
             found.append(Finding(code="DISK-OLD", subject=name, message=f"{part} is not of this generation"))
     for name, instance in known.items():
@@ -187,7 +189,19 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
         laid = instance.phase.traits.has_overlay or (instance.set_up and instance.phase.traits.goes_off)
         if laid and overlay not in disks.get(name, frozenset()):
             found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
+        of_checkpoint = _of_checkpoint(instance, frozenset())
+        for part in sorted(of_checkpoint - disks.get(name, frozenset())):
+            told = f"{part} of its checkpoint is not there: its next reimage begins with the image"
+            found.append(Finding(code="CHECKPOINT-MISSING", subject=name, message=told))
     return found
+
+
+def _of_checkpoint(instance: Instance, parts: frozenset[str]) -> set[str]:
+    """What of an instance's disks is its checkpoint's; of one that is being taken whatever is there."""
+    if instance.phase.traits.saves:
+        return {part for part in parts if part.startswith(("layer:", "memory:"))}
+    of = instance.checkpoint
+    return {f"layer:{of.generation}", f"memory:{of.generation}"} if of else set()
 
 
 def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:

@@ -8,6 +8,7 @@ revision: that, as it was applied, numbered.
 cause: why one waits or has failed, and whose turn it is.
 allocation: what we allocate for a service: its private network, its instances' cards.
 healing: how far healing may go by itself.
+checkpoint: what a reimage may begin with instead of the image.
 phase: how far an instance may be, and what is so then.
 instance: what is wanted of one, and how far it is.
 world: what the world shows: VMs, guests, members of pools.
@@ -17,6 +18,7 @@ work: the ledger and long work.
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
 from orchestrator.model.allocation import by_card as by_card
 from orchestrator.model.cause import Cause
+from orchestrator.model.checkpoint import Checkpoint, Checkpoints, Digested, HostFit, Road
 from orchestrator.model.healing import Healing, Ladder, ServiceHealing
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from orchestrator.model.instance import Goal, Incarnation, Instance
@@ -122,8 +124,11 @@ __all__ = [
     "Carrier",
     "Cause",
     "Certificate",
+    "Checkpoint",
+    "Checkpoints",
     "CommandProbe",
     "Deadlines",
+    "Digested",
     "DiskBus",
     "DiskFormat",
     "Domain",
@@ -135,6 +140,7 @@ __all__ = [
     "Goal",
     "Hardware",
     "Healing",
+    "HostFit",
     "HttpProbe",
     "Identity",
     "Image",
@@ -170,6 +176,7 @@ __all__ = [
     "Ready",
     "Restart",
     "Revision",
+    "Road",
     "Role",
     "Rollout",
     "Seat",

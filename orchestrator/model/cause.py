@@ -65,6 +65,10 @@ class Kind(enum.StrEnum):
     SETUP_RESTARTED = "setup-restarted"
     SETUP_PROBE_FAILS = "setup-probe-fails"
     SETUP_ERROR = "setup-error"
+    # Checkpoints.
+    CHECKPOINT_BEING_TAKEN = "checkpoint-being-taken"
+    RESTORED = "restored"
+    RESTORE_FAILED = "restore-failed"
     # Boots and services.
     STARTING = "starting"
     NO_AGENT = "no-agent"
@@ -185,6 +189,9 @@ SENTENCES = {
     Kind.SETUP_RESTARTED: Sentence(_GUEST, "the setup restart was seen"),
     Kind.SETUP_PROBE_FAILS: Sentence(_GUEST, "the guest has no agent; its ready probe says"),
     Kind.SETUP_ERROR: Sentence(_ANSWERS),
+    Kind.CHECKPOINT_BEING_TAKEN: Sentence(_HOST, "its checkpoint is being taken"),
+    Kind.RESTORED: Sentence(_GUEST, "it was restored from its checkpoint, and is being told the time"),
+    Kind.RESTORE_FAILED: Sentence(_HOST, "it could not be restored"),
     Kind.STARTING: Sentence(_GUEST, "the guest is starting"),
     Kind.NO_AGENT: Sentence(_IMAGE),
     Kind.BOOTING: Sentence(_GUEST, "the guest is booting"),

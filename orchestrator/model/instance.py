@@ -8,6 +8,7 @@ import uuid
 from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import Cause
+from orchestrator.model.checkpoint import Checkpoint
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
 from orchestrator.model.template import Role
@@ -31,6 +32,7 @@ class Goal:
     wanted: Incarnation = Incarnation(1, 1)
     storage: int = 1  # how many times local storage shall have been made new
     protected: bool = False  # neither a verb nor healing touches it, nor its VM
+    cold: int = 0  # the last generation that somebody wants made of the image, whatever checkpoint there is
     halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
 
     @property
@@ -84,6 +86,9 @@ class Instance:
     failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
     revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
+    checkpoint: Checkpoint | None = None  # that a reimage may begin with
+    layered: int = 0  # the last generation whose overlay was laid on the checkpoint's layer
+    no_checkpoint: str = ""  # why none is taken of what it is built from; "": nothing is in the way
     strikes: int = 0  # healing attempts since it last served
     healed_at_s: float = 0.0  # when the last of them began; 0 = there was none
     reimages: tuple[float, ...] = ()  # when healing has reimaged it: the last few times
@@ -148,9 +153,19 @@ class Instance:
         return f"{self.role_name}-{self.index}"
 
     @property
+    def warm(self) -> bool:
+        """Whether the overlay of this generation lies on the checkpoint's layer. By its number: a version that knows
+        nothing of checkpoints keeps the record's words, and goes on to generations of the image.
+        """
+        return self.checkpoint is not None and self.layered == self.generation
+
+    @property
     def vm_uuid(self) -> str:
-        """The domain UUID of this generation: known before the domain exists, new for each generation."""
-        return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {self.generation}"))
+        """The domain UUID of this generation: known before the domain exists, new for each that is made of the image.
+        What is restored is the VM that was saved.
+        """
+        of = self.checkpoint.generation if self.warm and self.checkpoint else self.generation
+        return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {of}"))
 
     @property
     def at(self) -> Incarnation:

@@ -22,6 +22,8 @@ class Phase(enum.StrEnum):
     ANSWERED = "answered"  # the answer disc is written
     SETUP = "setup"  # the VM runs; setup goes through its restart
     STARTING = "starting"  # setup is complete; auto-start services are starting
+    SAVING = "saving"  # its memory and its disk are kept, before its first traffic
+    RESTORING = "restoring"  # it goes on from its checkpoint
     READY = "ready"  # all have started; joining the pool
     SERVING = "serving"  # in rotation
     DRAINING = "draining"  # out of rotation; open connections finish
@@ -59,6 +61,7 @@ class Traits:
     sets_up: bool = False  # the guest goes through its setup
     restarts: bool = False  # the guest goes through a restart
     boots: bool = False  # a boot has yet to lead into rotation
+    saves: bool = False  # parts of a checkpoint may lie there that no record has yet
     boot_may_end: bool = False  # at any moment, without a fault
     contradicts: Collection[Power] = ()  # how its VM cannot be
     seat: Seating | None = None  # None: whatever it is
@@ -106,6 +109,8 @@ TABLE: Final[Mapping[Phase, Traits]] = {
     P.ANSWERED:   Traits(has_overlay=True, starts_vm=True),
     P.SETUP:      Traits(has_overlay=True, has_vm=True, keeps_vm=True, boot_may_end=True, sets_up=True),
     P.STARTING:   Traits(has_overlay=True, has_vm=True, keeps_vm=True, boots=True, arrives=True, wishes_wait=True, awaits_services=True),
+    P.SAVING:     Traits(saves=True),
+    P.RESTORING:  Traits(keeps_vm=True, saves=True),
     P.READY:      Traits(has_overlay=True, has_vm=True, contradicts=_NOT_RUNNING, seat=Seating.TAKEN, boots=True, arrives=True, wishes_wait=True),
     P.SERVING:    Traits(has_overlay=True, has_vm=True, contradicts=_NOT_RUNNING, seat=Seating.KEPT, serves=True, wishes_wait=True),
     P.DRAINING:   Traits(has_overlay=True, has_vm=True, seat=Seating.GIVEN_UP, wishes_wait=True),

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
 
+from orchestrator.model.checkpoint import Checkpoints, Road
 from orchestrator.model.healing import Healing, ServiceHealing
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
 from orchestrator.model.naming import Labels, Unknown
@@ -276,6 +277,8 @@ class Role:
     restart: Restart = Restart()
     healing: Healing = Healing()
     keep_failed_disk: bool = False  # the system disk of what healing makes anew is kept for a while, as evidence
+    reimage: Road = Road.COLD  # the warmest that may be taken
+    checkpoint: Checkpoints = Checkpoints()
     after: tuple[str, ...] = ()  # roles of its service that serve before its instances begin
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
@@ -320,6 +323,8 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "restart": Restart(),
     "healing": Healing(),
     "keep_failed_disk": False,
+    "reimage": Road.COLD,
+    "checkpoint": Checkpoints(),
     "after": (),
     "labels": (),
 }

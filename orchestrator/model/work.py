@@ -76,6 +76,7 @@ class Operation:
     storage: tuple[int, ...] = ()  # of a rebuild: how often each target's local storage shall have been made new
     halts: tuple[int, ...] = ()  # of a stop or start: what each target's count of them shall have come to
     together: int = 1
+    cold: bool = False  # of a reimage: it begins with the image, whatever checkpoint there is
     paused: bool = False  # of a rollout: nobody more is begun until it is resumed
     walk: Walk = Walk()
     progress: Progress = Progress.RUNNING

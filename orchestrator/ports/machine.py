@@ -8,7 +8,9 @@ from typing import Protocol
 
 from orchestrator.model import (
     Agent,
+    Digested,
     Domain,
+    HostFit,
     Identity,
     Instance,
     InstanceName,
@@ -33,6 +35,31 @@ class Disks(Protocol):
     def erase_overlay(self, name: InstanceName) -> None:
         """Removes every overlay of the instance, of this generation and of earlier ones."""
 
+    def prepare_checkpoint(self, instance: Instance) -> None:
+        """Makes the place for this generation's checkpoint, empty; NoSpace where there is no room for its memory.
+
+        Raises Permanent where the generation has a layer: its VM was saved, and what runs is none that we started.
+        """
+
+    def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:
+        """Makes the overlay of a VM whose memory was saved the checkpoint's layer, which nobody can write to, and
+        lays an empty one above it. Returns layer and memory as they are; None when no memory was saved whole.
+
+        The VM is off. Reads both files to their ends.
+        """
+
+    def checkpoint_damage(self, instance: Instance) -> str:
+        """Why the files of the record's checkpoint are not those that were taken; "" when they are, byte for byte."""
+
+    def renew_overlay(self, instance: Instance) -> None:
+        """An empty overlay on the checkpoint's layer, instead of whatever this generation has. Its VM is off."""
+
+    def erase_memory(self, name: InstanceName) -> None:
+        """Removes what was saved of the instance's memory, whole or by half; a layer stays."""
+
+    def erase_checkpoint(self, name: InstanceName) -> None:
+        """Removes the layer and the memory of the instance's checkpoint, of whatever generation; no VM is on it."""
+
     def lay_local_storage(self, instance: Instance) -> None:
         """Makes each local storage disk that is absent; one that exists may grow, and keeps what is in it."""
 
@@ -40,7 +67,9 @@ class Disks(Protocol):
         """Removes all local storage of the instance."""
 
     def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
-        """What lies on disk by instance: "overlay" with its generation ("overlay:3") and "storage:NAME"."""
+        """What lies on disk by instance: "overlay", "layer" and "memory" with their generation ("overlay:3"), and
+        "storage:NAME".
+        """
 
 
 class AnswerMedia(Protocol):
@@ -78,6 +107,22 @@ class Hypervisor(Protocol):
         """Defines this generation's domain if absent and powers it on if off.
 
         A domain of another generation with that name is refused (Permanent): one instance, one VM.
+        """
+
+    def fit(self) -> HostFit:
+        """What saved memory depends on, as this host has it now."""
+
+    def save(self, instance: Instance) -> None:
+        """Saves the memory of this generation's VM, which is off then. Its place is prepared, its disc ejected.
+
+        Of a VM that is off there is nothing to save. Raises Busy while the guest holds its answer disc; whatever it
+        raises, the VM runs on or is off, and what was saved by half counts for nothing.
+        """
+
+    def restore(self, instance: Instance) -> None:
+        """Defines this generation's domain and has it go on from its checkpoint's memory; what runs is let be.
+
+        The overlay is empty, and nothing has run on it. A domain of another generation is refused (Permanent).
         """
 
     def ask_restart(self, name: InstanceName) -> None:
@@ -133,6 +178,14 @@ class Guest(Protocol):
 
     def clock_off_s(self, instance: Instance) -> float | None:
         """By how many seconds the guest's clock is ahead of the host's; None: nobody knows. Asked now and then."""
+
+    def unfit(self, instance: Instance) -> str | Silence:
+        """Why a guest of this kernel is not to be restored from its memory, in a few words; "" when it may be."""
+
+    def awaken(self, instance: Instance) -> str | Silence:
+        """Tells a guest that was restored what time it is, and gives it random bytes. "": its clock is right, within
+        a tenth of a second; else why it cannot be told.
+        """
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""

@@ -10,7 +10,13 @@ STOP_WITHIN_S = {Os.LINUX: 120.0, Os.WINDOWS: 600.0}
 RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
 THAW_WITHIN_S = 600.0  # No backup needs a guest frozen for longer, and one that has died never thaws it.
 AFTER_WITHIN_S = 600.0  # A role that does not come to serve holds up those after it no longer than that.
+MEMORY_MIB_PER_S = 32.0  # of a slow disk that others use as well
 BOOT_TOGETHER_WITHIN_S = 300.0  # After a boot of the host; who has not come to serve by then holds up nobody.
+
+
+def memory_moves_s(instance: Instance) -> float:
+    """How long the host may take to write the guest's memory to its disk, or to read it and its digest (seconds)."""
+    return instance.role.size.memory_mib / MEMORY_MIB_PER_S
 
 
 def stop_within_s(instance: Instance) -> float:

@@ -6,6 +6,7 @@ import enum
 
 from orchestrator.model import Instance, Member, Seat, Standing, pool_name
 from orchestrator.model.phase import Seating
+from orchestrator.rules import roads
 from orchestrator.rules.patience import in_phase_s
 
 
@@ -41,11 +42,13 @@ def wanted(instance: Instance, runs: bool, seat: Seat | None, now_s: float) -> W
 def reached(instance: Instance, runs: bool) -> Member:
     """The instance as clients reach it by itself: by its own doors at the VIP, or by none.
 
-    By all of them from when its setup is complete until its VM is to be stopped, whatever its pools, its probes and
-    its services say of it: who wants to know why it does not serve gets in.
+    By all of them from when its setup is complete, and its checkpoint taken where it is to have one, until its VM is
+    to be stopped, whatever its pools, its probes and its services say of it: who wants to know why it does not serve
+    gets in.
     """
     role, here = instance.goal.role, instance.phase.traits
-    ends = role.instance_endpoints if runs and instance.set_up and not here.ends else ()
+    open_ = runs and instance.set_up and not here.ends and not roads.awaits_checkpoint(instance)
+    ends = role.instance_endpoints if open_ else ()
     pools = tuple((pool_name(instance.service, role.name, end.name), end.target) for end in ends)
     return Member(name=instance.name, address=instance.nic.address, pools=pools, address6=instance.nic.address6)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.model import Role, ServiceSpec
+from orchestrator.rules import roads
 
 MEMORY_PER_VM_MIB = 64  # what QEMU itself takes beside the guest's memory; measured 60 to 90 MiB
 
@@ -27,7 +28,9 @@ class Quota:
 
 
 def _disk_mib(role: Role) -> int:
-    return (role.size.disk_mib or role.image_mib) + sum(storage.size_mib for storage in role.local_storage)
+    system_mib = role.size.disk_mib or role.image_mib
+    kept_mib = system_mib + role.size.memory_mib if roads.keeps(role) else 0  # a checkpoint's layer, and its memory
+    return system_mib + kept_mib + sum(storage.size_mib for storage in role.local_storage)
 
 
 MEMORY: Final = Quota(

@@ -16,7 +16,8 @@ def goal(operation: Operation, number: int, instance: Instance) -> Goal:
     if not operation.storage:
         if operation.verb is not Verb.RESTART and instance.stale and goal.wanted.generation <= instance.generation:
             wanted = max(wanted, Incarnation(instance.generation + 1, 1))  # Healing has renewed it as it was.
-        return replace(goal, wanted=max(goal.wanted, wanted))
+        cold = max(goal.cold, wanted.generation) if operation.cold else goal.cold
+        return replace(goal, wanted=max(goal.wanted, wanted), cold=cold)
     if goal.storage >= (storage := operation.storage[number]):
         return goal
     # A reimage that is under way may have laid the old storage already: the generation after it is sure to be new.

@@ -16,9 +16,11 @@ from typing import Final
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import (
     INSTANCES_MAX,
+    Checkpoints,
     Labels,
     LocalStorage,
     Restart,
+    Road,
     Role,
     ServiceHealing,
     Stop,
@@ -28,6 +30,7 @@ from orchestrator.model import (
     is_sha256,
     service_name,
 )
+from orchestrator.model.checkpoint import DAY_S
 from orchestrator.rules.beginning import cycle
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import (
@@ -51,7 +54,7 @@ from orchestrator.servicefile.upgrade import read_upgrade
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
-    "drain", "stop", "restart", "healing", "evidence", "after",
+    "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -167,12 +170,8 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-    node = reader.keys(
-        node,
-        at,
-        (*keys, "drain", "stop", "restart", "healing", "evidence", "after", "identity", "labels"),
-        ("image",),
-    )
+    more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "after", "identity", "labels")
+    node = reader.keys(node, at, (*keys, *more), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -194,6 +193,8 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         restart=Restart(within_s=_within(reader, node, at, "restart")),
         healing=read_healing(reader, node, at),
         keep_failed_disk=_evidence(reader, node, at),
+        reimage=reader.take(node, at, "reimage", choice(Road), Road.COLD),
+        checkpoint=_checkpoint(reader, node, at),
         after=reader.take(node, at, "after", words, ()),
     )
     return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
@@ -203,6 +204,15 @@ def _within(reader: Reader, node: Map, at: str, key: str) -> float | None:
     inner = reader.keys(node.get(key, Map()), f"{at}.{key}", ("within",))
     within_s: float | None = reader.take(inner, f"{at}.{key}", "within", duration_s(1, 24 * 3600), None)
     return within_s
+
+
+def _checkpoint(reader: Reader, node: Map, at: str) -> Checkpoints:
+    """How its checkpoints are kept."""
+    at = f"{at}.checkpoint"
+    inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge",))
+    return Checkpoints(
+        max_age_s=reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), Checkpoints().max_age_s)
+    )
 
 
 def _identity(reader: Reader, node: Map, at: str) -> bool:

@@ -20,7 +20,7 @@ Answer: TypeAlias = T | Problem
 Shape: TypeAlias = dict[str, Any]  # a JSON Schema
 
 _SIZES_MIB = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
-_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 24 * 3600.0}
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([A-Za-z]+)")
 
 
@@ -149,7 +149,7 @@ def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
         found = _QUANTITY.fullmatch(node) if isinstance(node, str) else None
         if found is None or found[2] not in _SECONDS:
             return Problem(
-                f"{_shown(node)} is not a length of time", hint="a number with ms, s, min or h, such as 10 min"
+                f"{_shown(node)} is not a length of time", hint="a number with ms, s, min, h or d, such as 10 min"
             )
         amount = round(float(found[1]) * _SECONDS[found[2]], 6)  # 1001 ms are 1.001 s, not 1.0010000000000001 s.
         if not least <= amount <= most:

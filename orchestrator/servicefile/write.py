@@ -15,12 +15,14 @@ from vmrole_unattend.windows.answers import Answers, Join
 
 from orchestrator.model import (
     AnswerFormat,
+    Checkpoints,
     Endpoint,
     Healing,
     Image,
     InternalEndpoint,
     Os,
     Ports,
+    Road,
     Role,
     ServiceHealing,
     ServiceSpec,
@@ -80,6 +82,8 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "restart": _node(role.restart),
         "healing": _healing(role.healing),
         "evidence": {"disk": True} if role.keep_failed_disk else {},
+        "reimage": "" if role.reimage is Road.COLD else role.reimage.value,
+        "checkpoint": _node(role.checkpoint, Checkpoints()),
         "after": list(role.after) or "",
         "labels": {key: text for key, text in role.labels if shared.get(key) != text},
     }

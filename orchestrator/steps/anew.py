@@ -33,6 +33,8 @@ def generation(seen: Instance) -> Instance:
         served_at_s=0.0,
         by_request=False,
         restarts=(),
+        layered=0,
+        no_checkpoint=seen.no_checkpoint if role.builds_like(seen.role) else "",
         calms=0,
         calm_until_s=0.0,
         strikes=0 if asked_for else seen.strikes,

@@ -19,14 +19,16 @@ from orchestrator.model import (
     PausedBy,
     Phase,
     Power,
+    Road,
     Seat,
     Silence,
     Standing,
 )
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
+from orchestrator.rules import roads
 from orchestrator.rules.patience import blameless_s, stop_within_s
-from orchestrator.steps import cut_off, freeze, hearing, restarts, stuck
+from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, stuck
 from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
@@ -47,13 +49,20 @@ PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us
 
 
 def lay_overlay(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
-    """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it."""
+    """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it.
+
+    What may begin with its checkpoint gets its overlay as it is restored; no other generation has a use for it.
+    """
+    chosen = roads.chosen(instance, checkpoints.fit(instance, host), host.clock.now_s())
+    if chosen.road is Road.WARM:
+        return Done(replace(instance, layered=instance.generation), str(chosen), then=Phase.RESTORING)
+    host.disks.erase_checkpoint(instance.name)  # Also one that no record tells of.
     if instance.storage < instance.goal.storage:
         host.disks.erase_local_storage(instance.name)
         host.media.erase_identity(instance.name)
     host.disks.lay_local_storage(instance)
     host.disks.lay_overlay(instance)
-    return Done(replace(instance, storage=instance.goal.storage))
+    return Done(replace(instance, storage=instance.goal.storage, checkpoint=None), str(chosen))
 
 
 def write_answers(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
@@ -275,14 +284,18 @@ def stay_off(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
 
 
 def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
-    """erasing: nothing of the generation stays; local storage does, unless the instance itself goes."""
+    """erasing: nothing of the generation stays; local storage and checkpoint do, unless the instance itself goes."""
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
     note = ""
-    if instance.goal.role.keep_failed_disk and instance.failed_by is not None and instance.goal.serve:
+    keeps = instance.goal.role.keep_failed_disk and not instance.warm  # One on a layer is worth nothing without it.
+    if keeps and instance.failed_by is not None and instance.goal.serve:
         note = _unless_refused(lambda: host.hypervisor.keep_disk(instance))
     host.disks.erase_overlay(instance.name)
+    if instance.checkpoint is None or not instance.goal.serve:
+        host.disks.erase_checkpoint(instance.name)
     if not instance.goal.serve:
+        instance = replace(instance, checkpoint=None, layered=0)
         host.disks.erase_local_storage(instance.name)
         host.media.erase_identity(instance.name)
         return Done(instance, _unless_refused(lambda: host.hypervisor.erase_evidence(instance.name)))

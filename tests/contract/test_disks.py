@@ -6,7 +6,9 @@ import dataclasses
 import email
 import json
 import logging
+import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ from orchestrator.drivers.disks import host_keys
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.fake import World, fake_host
+from orchestrator.drivers.fake.world import FakeMemory
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
-from orchestrator.model import Instance, InstanceName
+from orchestrator.model import HostFit, Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks
 from tests.contract.suites.disks import AnswerMediaContract, DisksContract, next_generation
+from tests.contract.suites.stage import kept
 from tests.world.fabric import Fabric, web_role
 from tests.world.images import DIGEST
 
@@ -52,9 +56,27 @@ class TestFakeDisks(DisksContract):
     @pytest.fixture
     def disks(self) -> Disks:
         """In memory."""
-        world = World()
-        world.images.add(DIGEST)
-        return fake_host(world).machine.disks
+        self.world = World()
+        self.world.images.add(DIGEST)
+        return fake_host(self.world).machine.disks
+
+    @pytest.fixture
+    def save_memory(self, disks: Disks) -> Callable[[Instance], None]:
+        """As the fake hypervisor does."""
+
+        def save(instance: Instance) -> None:
+            self.world.memories[instance.name] = FakeMemory(
+                generation=instance.generation,
+                uuid=instance.vm_uuid,
+                boot_id="",
+                boots=1,
+                setup_boot_id="",
+                up_s=1.0,
+                at_s=1.0,
+                system_marker="",
+            )
+
+        return save
 
 
 class TestQemuImgDisks(DisksContract):
@@ -64,6 +86,76 @@ class TestQemuImgDisks(DisksContract):
     def disks(self, layout: Layout) -> Disks:
         """By qemu-img."""
         return QemuImgDisks(layout)
+
+    @pytest.fixture
+    def save_memory(self, layout: Layout) -> Callable[[Instance], None]:
+        """As the hypervisor does."""
+
+        def save(instance: Instance) -> None:
+            layout.memory(instance.name, instance.generation).write_bytes(b"what it remembers" * 1000)
+
+        return save
+
+    def test_a_checkpoint_is_known_by_its_bytes(
+        self, disks: Disks, layout: Layout, instance: Instance, save_memory: Callable[[Instance], None]
+    ) -> None:
+        """Its layer lies on the image and can be changed by nobody, its memory read by nobody; one bit is enough."""
+        disks.lay_overlay(instance)
+        subprocess.run(["qemu-io", "-c", "write -P 7 0 64k", str(layout.overlay(instance))], check=True)
+        disks.prepare_checkpoint(instance)
+        save_memory(instance)
+        files = disks.keep_checkpoint(instance)
+        assert files is not None
+        saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
+        layer, memory = layout.layer(instance.name, 1), layout.memory(instance.name, 1)
+        assert [path.stat().st_mode & 0o777 for path in (layer, memory)] == [0o444, 0o600]
+        argv = ["qemu-img", "info", "--backing-chain", "--output=json", str(layout.overlay(instance))]
+        chain = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+        image = str(layout.images / f"{DIGEST}.qcow2")
+        assert [each["filename"] for each in chain] == [str(layout.overlay(instance)), str(layer), image]
+        assert {each["virtual-size"] for each in chain} == {16 * MIB}
+        subprocess.run(["qemu-io", "-c", "read -P 7 0 64k", str(layout.overlay(instance))], check=True)
+
+        for path in (layer, memory):
+            whole, mode = path.read_bytes(), path.stat().st_mode
+            at = len(whole) // 2
+            for damaged in (whole[:at], whole + b"0", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+                path.chmod(0o600)
+                path.write_bytes(damaged)
+                path.chmod(mode)
+                assert "is not what was kept" in disks.checkpoint_damage(saved)
+            path.chmod(0o600)
+            path.write_bytes(whole)
+            path.chmod(0o666)
+            assert "could have been changed" in disks.checkpoint_damage(saved)
+            path.chmod(mode)
+            os.chown(path, 65534, -1)
+            assert "could have been changed" in disks.checkpoint_damage(saved), "who owns it may change its mode"
+            os.chown(path, os.geteuid(), -1)
+            assert disks.checkpoint_damage(saved) == ""
+
+    def test_a_memory_without_room_is_not_saved(self, layout: Layout, instance: Instance) -> None:
+        """It would take what running guests need."""
+        layout.state.mkdir(exist_ok=True)
+        size = dataclasses.replace(instance.role.size, memory_mib=1024 * 1024 * 1024)
+        large = dataclasses.replace(instance, role=dataclasses.replace(instance.role, size=size))
+        with pytest.raises(NoSpace):
+            QemuImgDisks(layout).prepare_checkpoint(large)
+        assert not layout.checkpoint_dir(instance.name).exists()
+
+    def test_a_memory_saved_by_half_counts_for_nothing(
+        self, disks: Disks, layout: Layout, instance: Instance
+    ) -> None:
+        """Something died: the instance goes on without a checkpoint."""
+        disks.lay_overlay(instance)
+        disks.prepare_checkpoint(instance)
+        memory = layout.memory(instance.name, 1)
+        half = memory.with_name(memory.name + ".part")
+        half.write_bytes(b"half")
+        assert disks.keep_checkpoint(instance) is None
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
+        disks.erase_memory(instance.name)
+        assert not half.exists(), "it holds the guest's secrets, and room"
 
     def test_the_overlay_stands_on_the_image(self, disks: Disks, layout: Layout, instance: Instance) -> None:
         """Its backing file and format are said, it is its owner's alone, and the chain is two long."""

@@ -58,7 +58,7 @@ class RealStage:
         self.inside: Inside = machines.inside
         self.woken = woken
         self._opened = opened
-        self._disks = QemuImgDisks(layout)
+        self.disks = QemuImgDisks(layout)
         self._discs = AnswerDiscs(layout, HostSecrets(Path("/nowhere"), environment={}).of)
         held = layout.image(self.image_sha256, DiskFormat.QCOW2)
         held.parent.mkdir(parents=True)
@@ -72,9 +72,9 @@ class RealStage:
     def lay(self, instance: Instance, *, disc: bool = True) -> None:
         """See Stage."""
         self._discs.erase(instance.name)
-        self._disks.erase_overlay(instance.name)
-        self._disks.lay_overlay(instance)
-        self._disks.lay_local_storage(instance)
+        self.disks.erase_overlay(instance.name)
+        self.disks.lay_overlay(instance)
+        self.disks.lay_local_storage(instance)
         if disc:
             self._discs.write(instance)
 

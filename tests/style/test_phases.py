@@ -30,7 +30,7 @@ ONE_MORE = {
         ),
     ),
     "orchestrator/lifecycle.py": (
-        ("(P.READY,),  ", "(P.SETTLING,),  "),
+        ("(P.READY, P.SAVING), ", "(P.SETTLING, P.SAVING), "),
         (
             "    P.READY: ",
             '    P.SETTLING: Line(steps.settle, MINUTE, (P.READY,), "it comes to rest"),\n    P.READY: ',

@@ -36,6 +36,14 @@ SERVICES_EVERY = 5  # A service is looked at less often than its instances, as i
 EFFECTS = frozenset(
     {
         "lay_overlay",
+        "prepare_checkpoint",
+        "keep_checkpoint",
+        "renew_overlay",
+        "erase_checkpoint",
+        "erase_memory",
+        "save",
+        "restore",
+        "awaken",
         "erase_overlay",
         "lay_local_storage",
         "erase_local_storage",

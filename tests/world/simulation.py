@@ -43,6 +43,7 @@ from orchestrator.model import (
     Power,
     Progress,
     Ready,
+    Road,
     Role,
     Service,
     ServiceSpec,
@@ -73,6 +74,7 @@ SLOTS = 0.6  # so often, of the requests in a life with a staging slot
 PAUSES = 0.2  # so often, of the requests in a life in which automation is paused
 PAUSED_OF = 5  # every so many seeds
 STAGED_OF = 3  # every so many seeds; the others are the lives that they were
+WARM_OF = 7  # likewise: reimages go on from checkpoints
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
 _PORTS = ("disks", "media", "evidence", "balancer", "doors", "vips", "network")
@@ -212,6 +214,7 @@ class Simulation:
         self.wanted: dict[str, ServiceSpec] = {}  # what was accepted last, by deployment; not what shall end
         self.staged = seed % STAGED_OF == STAGED_OF - 1
         self.paused = seed % PAUSED_OF == PAUSED_OF - 3
+        self.warm = seed % WARM_OF == WARM_OF - 2
         self._still: set[str] = set()  # whose automation stood still when it was looked at last; "": the host's
         self._staging_vip = "203.0.113.11" if self.staged and seed % 2 else ""
         self.swaps = Swaps()
@@ -386,6 +389,9 @@ class Simulation:
             )
             if name != "web":
                 role = dataclasses.replace(role, endpoints=())
+            if self.warm:  # A role that once had local storage keeps it, and is told of.
+                road = Road.WARM if chance.random() < 0.8 else Road.COLD
+                role = dataclasses.replace(role, local_storage=(), reimage=road)
             if self.staged or not role.user_data.endswith("1\n"):
                 role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))
             roles.append(role)

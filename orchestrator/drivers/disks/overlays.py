@@ -14,12 +14,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from orchestrator.drivers.disks import checkpoint_files
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent, Whose
-from orchestrator.model import Instance, InstanceName
+from orchestrator.model import Digested, DiskFormat, Instance, InstanceName
 
 log = logging.getLogger(__name__)
 MIB = 1024 * 1024
@@ -39,17 +40,58 @@ class QemuImgDisks:
         overlay = self._layout.overlay(instance)
         if overlay.exists():
             return
+        # The guest sees a larger disk than its image is, and grows into it.
+        size = [f"{instance.role.size.disk_mib}M"] if instance.role.size.disk_mib else []
+        self._lay(overlay, image, instance.role.image_format, size)
+
+    def _lay(self, overlay: Path, below: Path, below_format: DiskFormat, size: list[str]) -> None:
+        """An empty overlay, in place of whatever is there."""
         self._room.require(0, str(overlay))  # Running guests need what is left more than new ones.
         with _space(overlay):
             overlay.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
             being_made = overlay.with_name(overlay.name + _NEW)
             being_made.unlink(missing_ok=True)
-            backing = ["-b", str(image), "-F", str(instance.role.image_format)]
-            # The guest sees a larger disk than its image is, and grows into it.
-            size = [f"{instance.role.size.disk_mib}M"] if instance.role.size.disk_mib else []
+            backing = ["-b", str(below), "-F", str(below_format)]
             run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(being_made), *size])
             being_made.chmod(0o600)
             being_made.rename(overlay)
+
+    def renew_overlay(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        assert instance.checkpoint is not None, instance.name
+        layer = self._layout.layer(instance.name, instance.checkpoint.generation)
+        self._image(instance)
+        self._lay(self._layout.overlay(instance), layer, DiskFormat.QCOW2, [])
+
+    def prepare_checkpoint(self, instance: Instance) -> None:
+        """See ports.Disks. Pages of zeros take no room; how many there are nobody knows before."""
+        checkpoint_files.clear_place(self._layout, instance)
+        self._room.require(instance.role.size.memory_mib * MIB, f"the memory of {instance.name}")
+        checkpoint_files.make_place(self._layout, instance)
+
+    def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:
+        """See ports.Disks."""
+        memory = checkpoint_files.memory_of(self._layout, instance)
+        if memory is None:
+            return None
+        layer = checkpoint_files.make_layer(self._layout, instance)
+        overlay = self._layout.overlay(instance)
+        self._lay(overlay, self._layout.layer(instance.name, instance.generation), DiskFormat.QCOW2, [])
+        return layer, memory
+
+    def checkpoint_damage(self, instance: Instance) -> str:
+        """See ports.Disks. Its files are read whole: what takes a guest's place is looked at each time."""
+        if instance.checkpoint is None:
+            return "there is no checkpoint"
+        return checkpoint_files.damage(self._layout, instance, instance.checkpoint)
+
+    def erase_memory(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        checkpoint_files.erase_memory(self._layout, name)
+
+    def erase_checkpoint(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        _erase(self._layout.checkpoint_dir(name))
 
     def erase_overlay(self, name: InstanceName) -> None:
         """See ports.Disks."""
@@ -87,6 +129,9 @@ class QemuImgDisks:
             for path in root.glob("*/*"):
                 if path.suffix != _NEW:
                     found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
+        for path in self._layout.checkpoints.glob("*/*"):
+            if kind := {".qcow2": "layer", ".memory": "memory"}.get(path.suffix, ""):
+                found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
         return {name: frozenset(parts) for name, parts in found.items()}
 
     def _image(self, instance: Instance) -> Path:

@@ -7,9 +7,10 @@ setup, answers nothing while it boots, and every call that would break an invari
 from __future__ import annotations
 
 from orchestrator import ports
+from orchestrator.drivers.fake.disks import FakeDisks
 from orchestrator.drivers.fake.inside import FakeInside
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
-from orchestrator.drivers.fake.parts import FakeBalancer, FakeDisks, FakeDoors, FakeMedia, FakeNetwork, FakeVips
+from orchestrator.drivers.fake.parts import FakeBalancer, FakeDoors, FakeMedia, FakeNetwork, FakeVips
 from orchestrator.drivers.fake.world import FakeMachine, Faults, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, World
-from orchestrator.errors import Busy, Foreign, Permanent, Unreachable
+from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, FakeMemory, World
+from orchestrator.errors import Busy, Foreign, Permanent, Transient, Unreachable
 from orchestrator.model import (
     Agent,
     Domain,
+    HostFit,
     Identity,
     Instance,
     InstanceName,
@@ -21,6 +22,8 @@ from orchestrator.model import (
     Unit,
     UnitState,
 )
+
+HALF = 0  # the generation of a memory whose saving has failed in its middle
 
 
 class FakeHypervisor:
@@ -65,8 +68,7 @@ class FakeHypervisor:
         world = self._world
         with world.lock:
             machine = world.machines.get(instance.name)
-            if machine is not None and machine.uuid != instance.vm_uuid:
-                raise Permanent(f"{instance.name} already runs in another VM")
+            _check_same(machine, instance)
             if machine is None:
                 laid = world.overlays.get(instance.name, set())
                 assert instance.generation in laid, f"{instance.name}: started without its overlay"
@@ -82,9 +84,59 @@ class FakeHypervisor:
                 guarded = world.networks.get(instance.service, ())
                 assert instance.name in guarded, f"{instance.name}: no network, no guard"
                 machine.has_port = True
+                world.empty.discard(instance.name)
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
                 world.resume(instance.name)
+
+    def fit(self) -> HostFit:
+        """See ports.Hypervisor."""
+        self._away()
+        return HostFit(qemu="fake", cpu="fake", boot=str(self._world.host_boots))
+
+    def save(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._away(instance.name)
+        self._answers(instance.name)
+        world, name = self._world, instance.name
+        with world.lock:
+            machine = world.machines.get(name)
+            _check_same(machine, instance)
+            if machine is None or machine.power is not Power.RUNNING:
+                return
+            assert name not in world.seats_taken, f"{name} is saved, which ends it, while it is in the pool"
+            assert not machine.disc, f"{name}: its memory knows of a disc that will not be there"
+            role = machine.instance.role
+            assert not role.local_storage, f"{name}: its memory knows of storage that goes on without it"
+            if name in world.faults.not_saved:
+                world.memories[name] = _memory_of(machine, HALF, world.time_s)
+                raise Transient(f"{name}: its QEMU does not give its memory away")
+            world.memories[name] = _memory_of(machine, instance.generation, world.time_s)
+            world.kill(name)
+
+    def restore(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._away(instance.name)
+        world, name = self._world, instance.name
+        with world.lock:
+            machine = world.machines.get(name)
+            _check_same(machine, instance)
+            if machine is not None and machine.power is not Power.OFF:
+                return
+            memory = world.memories[name]
+            assert name in world.empty, f"{name}: its disk is not what its memory knows"
+            assert memory.uuid == instance.vm_uuid, f"{name}: another VM's memory"
+            assert name in world.networks.get(instance.service, ()), f"{name}: no network, no guard"
+            assert name not in world.faults.memory_damaged, f"{name}: damaged memory runs"
+            if name in world.faults.not_restored:
+                raise Permanent(f"{name}: its QEMU does not take the memory")
+            world.empty.discard(name)
+            machine = FakeMachine(instance, setup_boot_id=memory.setup_boot_id, limits=instance.role.limits)
+            machine.power, machine.has_port = Power.RUNNING, True
+            machine.boot_id, machine.boots, machine.system_marker = memory.boot_id, memory.boots, memory.system_marker
+            machine.booted_at_s = world.time_s - memory.up_s
+            machine.clock_off_s = max(world.time_s - memory.at_s, 1.0)
+            world.machines[name] = machine
 
     def _go_down(self, name: InstanceName, to: Power) -> None:
         self._away(name)
@@ -138,6 +190,8 @@ class FakeHypervisor:
 
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
+        if name in self._world.faults.holds_disc:
+            raise Busy(f"{name}: its disc is still in the drive")
         self._away(name)
         self._answers(name)
         machine = self._world.machines.get(name)
@@ -174,6 +228,25 @@ class FakeHypervisor:
         self._away()
         looks = [self.look(name) for name in sorted(self._world.machines.keys() - self._world.faults.foreign)]
         return [domain for domain in looks if domain is not None]
+
+
+def _memory_of(machine: FakeMachine, generation: int, at_s: float) -> FakeMemory:
+    return FakeMemory(
+        generation=generation,
+        uuid=machine.uuid,
+        boot_id=machine.boot_id,
+        boots=machine.boots,
+        setup_boot_id=machine.setup_boot_id,
+        up_s=at_s - machine.booted_at_s,
+        at_s=at_s,
+        system_marker=machine.system_marker,
+    )
+
+
+def _check_same(machine: FakeMachine | None, instance: Instance) -> None:
+    """Raises Permanent when there is a VM of another generation."""
+    if machine is not None and (machine.uuid, machine.instance.generation) != (instance.vm_uuid, instance.generation):
+        raise Permanent(f"{instance.name} already runs in another VM")
 
 
 class FakeGuest:
@@ -256,6 +329,21 @@ class FakeGuest:
     def _marks(self, instance: Instance) -> dict[str, str]:
         baked = self._world.faults.baked_marks
         return {kind: kind if kind in baked else instance.vm_uuid for kind in ("machine-id", "SSH host key (rsa)")}
+
+    def unfit(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        return self._silence(instance) or (
+            "its kernel is too old" if instance.name in self._world.faults.unfit else ""
+        )
+
+    def awaken(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        if instance.name in self._world.faults.clockless:
+            return "its agent does not set the clock"
+        self._world.machines[instance.name].clock_off_s = 0.0
+        return ""
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:  # noqa: ARG002 - the port's shape
         """See ports.Guest."""

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.drivers.fake.world import CHECK_AFTER_S, World
-from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Transient, Whose
+from orchestrator.errors import Busy, Foreign, Transient, Whose
 from orchestrator.model import (
     AnswerFormat,
     Carried,
@@ -29,67 +29,6 @@ from orchestrator.model import (
     place_of,
 )
 from orchestrator.ports import Held
-
-
-class FakeDisks:
-    """Disks in memory."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def lay_overlay(self, instance: Instance) -> None:
-        """See ports.Disks."""
-        self._world.meet("disks")
-        with self._world.lock:
-            if self._world.faults.disk_is_full:
-                raise NoSpace("the disk is full", hint="make room; it goes on by itself")
-            if instance.role.image_sha256 not in self._world.images:
-                raise Permanent(
-                    f"image {instance.role.image_sha256[:12]} is not in the repository", whose=Whose.IMAGE
-                )
-            laid = self._world.overlays.setdefault(instance.name, set())
-            assert laid <= {instance.generation}, (
-                f"{instance.name}: an overlay of another generation still lies there"
-            )
-            laid.add(instance.generation)
-
-    def erase_overlay(self, name: InstanceName) -> None:
-        """See ports.Disks."""
-        self._world.meet("disks")
-        with self._world.lock:
-            assert name not in self._world.machines, f"{name}: its overlay must outlive its domain"
-            self._world.overlays.pop(name, None)
-            self._world.set_up.pop(name, None)
-
-    def lay_local_storage(self, instance: Instance) -> None:
-        """See ports.Disks."""
-        self._world.meet("disks")
-        with self._world.lock:
-            for storage in instance.role.local_storage:
-                laid = self._world.storage.setdefault(instance.name, {})
-                if storage.name not in laid and self._world.faults.disk_is_full:
-                    raise NoSpace("the disk is full", hint="make room; it goes on by itself")
-                laid.setdefault(storage.name, "")
-
-    def erase_local_storage(self, name: InstanceName) -> None:
-        """See ports.Disks."""
-        self._world.meet("disks")
-        with self._world.lock:
-            assert name not in self._world.machines, f"{name}: local storage in use is erased"
-            self._world.storage.pop(name, None)
-
-    def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
-        """See ports.Disks."""
-        self._world.meet("disks")
-        world = self._world
-        names = {*world.overlays, *world.storage}
-        return {
-            name: frozenset(
-                {f"overlay:{number}" for number in world.overlays.get(name, ())}
-                | {f"storage:{storage}" for storage in world.storage.get(name, {})}
-            )
-            for name in names
-        }
 
 
 def ed25519_key(seed: str) -> bytes:

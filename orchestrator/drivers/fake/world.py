@@ -52,6 +52,7 @@ class FakeMachine:
     has_port: bool = False
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     limits: Limits = dataclasses.field(default_factory=Limits)
+    clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
     uuid: str = ""
 
@@ -64,7 +65,21 @@ class FakeMachine:
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots}"))
-        self.going_down_at_s, self.hung = None, False
+        self.going_down_at_s, self.hung, self.clock_off_s = None, False, 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FakeMemory:
+    """The memory of a VM as it was saved."""
+
+    generation: int
+    uuid: str
+    boot_id: str
+    boots: int
+    setup_boot_id: str
+    up_s: float
+    at_s: float
+    system_marker: str
 
 
 @dataclasses.dataclass(slots=True)
@@ -101,6 +116,12 @@ class Faults:
     other_boot_each_look: set[InstanceName] = dataclasses.field(default_factory=set)  # a guest that lies
     others_vips: set[str] = dataclasses.field(default_factory=set)  # addresses that a neighbour has
     libvirt_is_away: bool = False
+    memory_damaged: set[InstanceName] = dataclasses.field(default_factory=set)  # of a checkpoint
+    not_restored: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU refuses the memory
+    not_saved: set[InstanceName] = dataclasses.field(default_factory=set)  # nor does it give it away
+    holds_disc: set[InstanceName] = dataclasses.field(default_factory=set)  # whose drive stays shut
+    unfit: set[InstanceName] = dataclasses.field(default_factory=set)  # whose kernel does not notice it
+    clockless: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent does not set the clock
     disk_is_full: bool = False
     network_cannot_start: bool = False  # e.g. somebody else has its port 53
     balancer: list[str] = dataclasses.field(default_factory=list)  # what is wrong with the balancer itself
@@ -115,6 +136,10 @@ class World:
         self.images: set[str] = set()
         self.overlays: dict[InstanceName, set[int]] = {}
         self.set_up: dict[InstanceName, str] = {}  # the setup boot's id, as it lies on the overlay
+        self.memories: dict[InstanceName, FakeMemory] = {}
+        self.layers: dict[InstanceName, tuple[int, str]] = {}  # generation and setup boot of a checkpoint's disk
+        self.empty: set[InstanceName] = set()  # whose overlay nothing has run on since it was laid on a layer
+        self.host_boots = 1
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
         self.discs: dict[InstanceName, int] = {}
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
@@ -213,6 +238,7 @@ class World:
 
     def restart_host(self) -> None:
         """The host starts again: what lay in memory is gone, and nothing runs."""
+        self.host_boots += 1
         for name, machine in self.machines.items():
             self.kill(name)
             machine.has_port = False
@@ -278,6 +304,7 @@ class World:
             if machine is not None and machine.power is Power.RUNNING and seat.standing is Standing.UP:
                 alone = machine.instance.role.answers is AnswerFormat.NONE
                 assert machine.setup_boot_id or alone, f"{name} is in the pool before its setup"
+                assert not machine.clock_off_s, f"{name} is in the pool and does not know what time it is"
         for name in self.doors:
             machine = self.machines.get(name)
             assert machine is not None, f"{name} is reached without a VM"
@@ -288,7 +315,15 @@ class World:
 
     def nothing_is_left(self) -> None:
         """What must hold after everything was deleted."""
-        on_disk = (self.overlays, self.storage, self.discs, self.identities, self.evidence)
+        on_disk = (
+            self.memories,
+            self.layers,
+            self.overlays,
+            self.storage,
+            self.discs,
+            self.identities,
+            self.evidence,
+        )
         leftovers = (*on_disk, self.machines, self.seats_taken, self.doors, self.networks, self.called, self.vips)
         assert not any(leftovers), leftovers
         assert not self.frontends, self.frontends

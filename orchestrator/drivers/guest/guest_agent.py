@@ -15,6 +15,7 @@ from typing import Protocol
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import agent_facts, host_probe, identity_marks
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
+from orchestrator.drivers.guest.awakening import CLOCK_LAST_NS, Awakening
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
 from orchestrator.drivers.guest.windows_guest import WindowsGuest
 from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, AgentFrozen, AgentRefused, AgentSilent
@@ -25,7 +26,6 @@ from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Prob
 from orchestrator.ports import Clock
 
 CLOCK_AGAIN_S = 300.0  # between questions for a guest's clock
-CLOCK_LAST_NS = 1 << 63
 JOURNAL_S = 4.0  # how long a guest may take to tell the end of its journal: a repair waits behind it
 JOURNAL_AGAIN_S = 0.1
 REASON_CHARS = 250  # of what an agent or libvirt says when there is no answer; a path and a remedy have room in it
@@ -63,6 +63,7 @@ class LibvirtGuest:
             Os.LINUX: LinuxGuest(commands, monitors, clock),
             Os.WINDOWS: WindowsGuest(commands, monitors, clock),
         }
+        self._awakening = Awakening(commands, clock)
         self._resets_at_answer: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, resets seen by then
         self._clocks: dict[InstanceName, tuple[float, float | None]] = {}  # asked when, and by how much it was off
 
@@ -71,6 +72,7 @@ class LibvirtGuest:
         self._resets_at_answer.pop(name, None)
         self._clocks.pop(name, None)
         self._commands.forget(name)
+        self._awakening.forget(name)
         for system in self._systems.values():
             system.forget(name)
 
@@ -129,6 +131,25 @@ class LibvirtGuest:
                 off_s = told_s - (before_s + self._clock.now_s()) / 2
         self._clocks[instance.name] = self._clock.monotonic_s(), off_s
         return off_s
+
+    def unfit(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        if instance.role.os is not Os.LINUX:
+            return "only Linux guests are restored"
+        try:
+            return self._awakening.unfit(instance)
+        except (AgentSilent, AgentRefused) as silent:
+            return self._silence(instance, "unfit", silent)
+
+    def awaken(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        try:
+            self._clocks.pop(instance.name, None)
+            return self._awakening.awaken(instance)
+        except AgentRefused as refused:
+            return harmless(f"its agent refuses: {refused}", REASON_CHARS)
+        except AgentSilent as silent:
+            return self._silence(instance, "awaken", silent)
 
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """See ports.Guest."""

@@ -12,7 +12,8 @@
 - Disks name their whole backing chain, so that neither libvirt nor a confinement profile has to guess it from bytes
   that a guest wrote. Image locking stays on, which is QEMU's default.
 - libvirt gives a VM's files to QEMU's user, and would give it the image as well: who owns a file may change its mode,
-  and then its bytes, under every other VM. So the image keeps its owner; its mode lets everybody read it.
+  and then its bytes, under every other VM. So the image keeps its owner; its mode lets everybody read it. So does a
+  checkpoint's layer.
 - Windows gets a screen, which Setup draws on, and nobody to look at it.
 """
 
@@ -43,11 +44,7 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, l
     """The system disk, then local storage."""
     bus = instance.role.hardware.disk_bus
     disk = _disk(devices, "qcow2", paths.overlay)
-    base = add(disk, "backingStore", {"type": "file"})
-    add(base, "format", {"type": paths.image_format.value})
-    source = add(base, "source", {"file": str(paths.image)})
-    add(source, "seclabel", {"model": "dac", "relabel": "no"})
-    add(base, "backingStore")  # An empty one says that the chain ends here.
+    disk.append(_chain(paths))
     _hang(disk, bus, 0)
     if bus is not DiskBus.NVME:
         domain_limits.add_disk(disk, limits)
@@ -60,6 +57,36 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, l
         if _storage_bus(instance) is not DiskBus.NVME:
             domain_limits.add_disk(disk, limits)
         add(disk, "serial", text=f"ls-{name}")  # All three buses pass on 20 bytes; a name has at most 16.
+
+
+def lay_below(disk: etree._Element, paths: DomainPaths) -> None:
+    """Gives the system disk of a domain as libvirt describes it another overlay, on another chain."""
+    source, chain = disk.find("source"), disk.find("backingStore")
+    assert source is not None, paths.overlay
+    source.set("file", str(paths.overlay))
+    source.attrib.pop("index", "")
+    if chain is not None:
+        disk.remove(chain)
+    source.addnext(_chain(paths))
+
+
+def _chain(paths: DomainPaths) -> etree._Element:
+    """What lies below the overlay: a checkpoint's layer, where there is one, and the image."""
+    image = _below(paths.image_format.value, paths.image)
+    add(image, "backingStore")  # An empty one says that the chain ends here.
+    if paths.layer is None:
+        return image
+    layer = _below("qcow2", paths.layer)
+    layer.append(image)
+    return layer
+
+
+def _below(disk_format: str, path: Path) -> etree._Element:
+    base = etree.Element("backingStore", {"type": "file"})
+    add(base, "format", {"type": disk_format})
+    source = add(base, "source", {"file": str(path)})
+    add(source, "seclabel", {"model": "dac", "relabel": "no"})
+    return base
 
 
 def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> None:

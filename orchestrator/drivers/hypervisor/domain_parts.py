@@ -50,6 +50,7 @@ class DomainPaths:
     disc: Path | None  # None: the drive is empty
     console: Path
     monitor: Path
+    layer: Path | None = None  # of a checkpoint, between the overlay and the image; None: there is none
     nvram: Path | None = None  # where UEFI keeps its variables; None for a BIOS
 
 

@@ -40,7 +40,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     add(root, "uuid", text=instance.vm_uuid)
     add(root, "genid", text=str(uuid.uuid5(uuid.UUID(instance.vm_uuid), "genid")))
     add(root, "title", text=f"{instance.role_name} {instance.index} of {instance.service}")
-    add(root, "description", text=f"vmrole instance, generation {instance.generation}; change it with vmrole")
+    add(root, "description", text=description(instance))
     _metadata(root, instance, machine.installation)
     add(root, "memory", {"unit": "MiB"}, str(instance.role.size.memory_mib))
     add(root, "vcpu", text=str(instance.role.size.vcpus))
@@ -60,6 +60,11 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     _monitor(root, paths.monitor, machine)
     domain_devices.add_overrides(root, instance, paths)
     return etree.tostring(root, pretty_print=True, encoding="unicode")
+
+
+def description(instance: Instance) -> str:
+    """What `virsh desc` says of the instance's present generation."""
+    return f"vmrole instance, generation {instance.generation}; change it with vmrole"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import libvirt
-from lxml import etree
 
 from orchestrator.drivers.evidence import Evidence
-from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_xml, ejecting, firmwares
+from orchestrator.drivers.hypervisor import (
+    domain_board,
+    domain_devices,
+    domain_xml,
+    domains,
+    ejecting,
+    firmwares,
+    saved_memory,
+)
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
@@ -29,7 +36,7 @@ from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Busy, Foreign, Permanent
-from orchestrator.model import Domain, Firmware, Instance, InstanceName, PausedBy, Power
+from orchestrator.model import Domain, Firmware, HostFit, Instance, InstanceName, PausedBy, Power
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +108,7 @@ class LibvirtHypervisor:
         """See ports.Hypervisor."""
         with self._connection.use(f"look at {name}") as connection:
             self._let_qemu_in(connection)
-            found = _find(connection, name)
+            found = domains.find(connection, name)
             return None if found is None else self._describe(found)
 
     def inventory(self) -> Sequence[Domain]:
@@ -121,8 +128,8 @@ class LibvirtHypervisor:
 
     def _describe(self, found: libvirt.virDomain) -> Domain:
         """Raises Foreign. Begins or ends the watch of the VM's monitor as the state demands."""
-        ownership = _ownership(found, self._machine.installation)
-        name, uuid, run = InstanceName(found.name()), found.UUIDString(), _run(found)
+        ownership = domains.ownership(found, self._machine.installation)
+        name, uuid, run = InstanceName(found.name()), found.UUIDString(), domains.run_of(found)
         self._limits.see(name, run)
         state, why = found.state()
         power, reason = _POWER.get(state, Power.RUNNING), _REASON.get((state, why), "")
@@ -142,7 +149,7 @@ class LibvirtHypervisor:
             paused_by=_PAUSED_BY.get((state, why), PausedBy.OTHER) if power is Power.PAUSED else None,
             stuck=self._monitors.why_stuck(name, run) if power is Power.RUNNING and run is not None else "",
             resets=self._monitors.resets(name, uuid),
-            disc=domain_devices.disc_of(found.XMLDesc(_INACTIVE)),
+            disc=domain_devices.disc_of(found.XMLDesc(domains.INACTIVE)),
         )
 
     # Power -----------------------------------------------------------------------------------------------------
@@ -155,32 +162,75 @@ class LibvirtHypervisor:
         """
         with self._connection.use(f"start {instance.name}") as connection:
             self._let_qemu_in(connection)
-            found = _find(connection, instance.name)
+            found = domains.find(connection, instance.name)
             if found is not None:
-                _ownership(found, self._machine.installation)
-                if found.UUIDString() != instance.vm_uuid:
-                    raise Permanent(
-                        f"{instance.name}: a VM of another generation has the name",
-                        hint=f"reimage it again, or look at it: virsh dominfo {instance.name}",
-                    )
+                self._check_same(found, instance)
                 if self._is_running(found):
                     if found.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]:
                         found.resume()
                     return
-                _destroy(found)  # Its QEMU may have ended before libvirt noticed.
-            with file_faults(self._layout.consoles, "the daemon's directories must be writable for it"):
-                self._prepare_places(instance)
-            # Defined anew at each start: the disc may have been taken away since, and the host may have changed.
-            xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
+                domains.destroy(found)  # Its QEMU may have ended before libvirt noticed.
             try:
-                found = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+                found = self._define(connection, instance)
                 found.create()
             except libvirt.libvirtError as error:
                 if found is None or not found.isActive():  # Otherwise somebody was quicker, which is as good.
                     raise why_not_started(instance, error) from error
-            run = _run(connection.lookupByName(instance.name))
-            if run is not None:
-                self._follow(instance.name, run)
+            self._follow_started(connection, instance.name)
+
+    def _check_same(self, found: libvirt.virDomain, instance: Instance) -> None:
+        """Raises Permanent when the domain is another VM, or the same of another generation."""
+        owned = domains.ownership(found, self._machine.installation)
+        if (found.UUIDString(), owned.generation) != (instance.vm_uuid, instance.generation):
+            raise Permanent(
+                f"{instance.name}: a VM of another generation has the name",
+                hint=f"reimage it again, or look at it: virsh dominfo {instance.name}",
+            )
+
+    def _define(self, connection: libvirt.virConnect, instance: Instance) -> libvirt.virDomain:
+        """Anew at each start: the disc may have been taken away since, and the host may have changed."""
+        with file_faults(self._layout.consoles, "the daemon's directories must be writable for it"):
+            self._prepare_places(instance)
+        xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
+        return connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+    def _follow_started(self, connection: libvirt.virConnect, name: InstanceName) -> None:
+        run = domains.run_of(connection.lookupByName(name))
+        if run is not None:
+            self._follow(name, run)
+
+    # Memory ----------------------------------------------------------------------------------------------------
+
+    def fit(self) -> HostFit:
+        """See ports.Hypervisor."""
+        with self._connection.use("ask what saved memory depends on") as connection:
+            return saved_memory.host_fit(connection, self._machine.emulator)
+
+    def save(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        with self._connection.use(f"save the memory of {instance.name}") as connection:
+            found = domains.find(connection, instance.name)
+            if found is not None:
+                self._check_same(found, instance)
+                if self._is_running(found):
+                    self._monitors.expect_answer(instance.name, domains.run_of(found))
+                    saved_memory.save(found, self._layout.memory(instance.name, instance.generation))
+
+    def restore(self, instance: Instance) -> None:
+        """See ports.Hypervisor. Defined before it is restored, so that it stays defined when it goes off."""
+        assert instance.checkpoint is not None, instance.name
+        with self._connection.use(f"restore the memory of {instance.name}") as connection:
+            self._let_qemu_in(connection)
+            found = domains.find(connection, instance.name)
+            if found is not None:
+                self._check_same(found, instance)
+                if self._is_running(found):
+                    return
+                domains.destroy(found)
+            self._define(connection, instance)
+            memory = self._layout.memory(instance.name, instance.checkpoint.generation)
+            saved_memory.restore(connection, memory, instance, self._paths(instance))
+            self._follow_started(connection, instance.name)
 
     def ask_restart(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
@@ -196,13 +246,13 @@ class LibvirtHypervisor:
         libvirt's own agent mode of reboot would wait for up to 60 s for the guest to go down.
         """
         with self._connection.use(f"ask {name} to {mode}") as connection:
-            found = _find(connection, name)
+            found = domains.find(connection, name)
             if found is None:
                 return
-            _ownership(found, self._machine.installation)
+            domains.ownership(found, self._machine.installation)
             if not self._is_running(found):
                 return
-            self._monitors.expect_answer(name, _run(found))
+            self._monitors.expect_answer(name, domains.run_of(found))
             try:
                 self._channel.call(name, "guest-ping")
                 self._channel.tell(name, "guest-shutdown", mode=mode)
@@ -216,20 +266,20 @@ class LibvirtHypervisor:
     def reset(self, name: InstanceName) -> None:
         """See ports.Hypervisor. A domain that is off or absent is fine."""
         with self._connection.use(f"reset {name}") as connection:
-            found = _find(connection, name)
+            found = domains.find(connection, name)
             if found is not None:
-                _ownership(found, self._machine.installation)
+                domains.ownership(found, self._machine.installation)
                 if self._is_running(found):
-                    self._monitors.expect_answer(name, _run(found))
+                    self._monitors.expect_answer(name, domains.run_of(found))
                     found.reset(0)
 
     def power_off(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
         with self._connection.use(f"power off {name}") as connection:
-            found = _find(connection, name)
+            found = domains.find(connection, name)
             if found is not None:
-                _ownership(found, self._machine.installation)
-                _destroy(found)
+                domains.ownership(found, self._machine.installation)
+                domains.destroy(found)
         self._monitors.unfollow(name)
 
     def limit(self, instance: Instance) -> None:
@@ -237,34 +287,36 @@ class LibvirtHypervisor:
         if self._limits.hold(instance, self._machine):
             return
         with self._connection.use(f"limit {instance.name}") as connection:
-            found = _find(connection, instance.name)
-            run = None if found is None else _run(found)
+            found = domains.find(connection, instance.name)
+            run = None if found is None else domains.run_of(found)
             if found is not None and run is not None:
-                _ownership(found, self._machine.installation)
+                domains.ownership(found, self._machine.installation)
                 self._monitors.expect_answer(instance.name, run)
                 self._limits.give(found, run, instance, self._machine)
 
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor. A guest that holds the drive shut is not asked twice."""
         with self._connection.use(f"eject the disc of {name}") as connection:
-            found = _find(connection, name)
+            found = domains.find(connection, name)
             if found is None:
                 return
-            _ownership(found, self._machine.installation)
+            domains.ownership(found, self._machine.installation)
             if found.isActive():
-                self._monitors.expect_answer(name, _run(found))
+                self._monitors.expect_answer(name, domains.run_of(found))
                 ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_LIVE, found.XMLDesc(0))
-            ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_CONFIG, found.XMLDesc(_INACTIVE))
+            ejecting.eject(found, libvirt.VIR_DOMAIN_AFFECT_CONFIG, found.XMLDesc(domains.INACTIVE))
 
     def undefine(self, name: InstanceName) -> None:
         """See ports.Hypervisor. Its console log, and what its firmware and TPM remember, go."""
         with self._connection.use(f"undefine {name}") as connection:
-            found = _find(connection, name)
+            found = domains.find(connection, name)
             if found is not None:
-                _ownership(found, self._machine.installation)
+                domains.ownership(found, self._machine.installation)
                 if self._is_running(found):
                     raise Busy(f"{name}: its VM runs and cannot be forgotten")
-                _destroy(found)  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
+                domains.destroy(
+                    found
+                )  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
                 found.undefineFlags(_FORGET_ALL)
         self._limits.forget(name)
         self._monitors.forget(name)
@@ -289,7 +341,7 @@ class LibvirtHypervisor:
 
     def _is_running(self, found: libvirt.virDomain) -> bool:
         """Whether there is a process. One that libvirt does not miss yet does not count."""
-        run = _run(found)
+        run = domains.run_of(found)
         return run is not None and not self._monitors.ended(InstanceName(found.name()), run)
 
     def _paths(self, instance: Instance) -> DomainPaths:
@@ -298,6 +350,9 @@ class LibvirtHypervisor:
             overlay=layout.overlay(instance),
             image=layout.image(role.image_sha256, role.image_format),
             image_format=role.image_format,
+            layer=layout.layer(instance.name, instance.checkpoint.generation)
+            if instance.warm and instance.checkpoint
+            else None,
             local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
             disc=disc if disc.exists() else None,
             console=layout.console(instance.name),
@@ -337,63 +392,6 @@ class LibvirtHypervisor:
         if self._is_open:
             return
         with file_faults(self._layout.monitor, "the daemon makes it at its start: restart it"):
-            os.chown(self._layout.monitor, -1, _qemu_group(connection.getCapabilities()))
+            os.chown(self._layout.monitor, -1, domains.qemu_group(connection.getCapabilities()))
             self._layout.monitor.chmod(0o660)
         self._is_open = True
-
-
-_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
-
-
-def _find(connection: libvirt.virConnect, name: InstanceName) -> libvirt.virDomain | None:
-    try:
-        return connection.lookupByName(name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
-
-
-def _ownership(found: libvirt.virDomain, installation: str) -> domain_xml.Ownership:
-    """Our metadata in the domain; raises Foreign when there is none, or when it is of another installation."""
-    try:
-        text = found.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, domain_xml.NAMESPACE, 0)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_METADATA:
-            raise
-        text = ""
-    ownership = domain_xml.ownership(text)
-    if ownership is None or ownership.name != found.name():
-        raise Foreign(
-            f"the domain {found.name()!r} is not vmrole's",
-            hint="rename or remove it, or give the service another name; vmrole will not touch it",
-        )
-    if installation and ownership.installation not in ("", installation):
-        raise Foreign(
-            f"the domain {found.name()!r} is of another vmrole, whose id is {ownership.installation}",
-            hint="is state_dir the one that it was made with, and mounted? This daemon will not touch it",
-        )
-    return ownership
-
-
-def _run(found: libvirt.virDomain) -> Run | None:
-    """Which start of the VM this is; None when libvirt says that it is off."""
-    number = found.ID()
-    return None if number < 0 else Run(found.UUIDString(), number)
-
-
-def _destroy(found: libvirt.virDomain) -> None:
-    """Ends the VM if libvirt thinks that there is one."""
-    try:
-        if found.isActive():
-            found.destroy()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # It ended by itself meanwhile.
-            raise
-
-
-def _qemu_group(capabilities: str) -> int:
-    """The group that libvirt runs QEMU as, from the base label "+64055:+109"; ours when it does not say."""
-    label = etree.fromstring(capabilities.encode()).findtext("host/secmodel[model='dac']/baselabel") or ""
-    group = label.replace("+", "").partition(":")[2]
-    return int(group) if group.isdigit() else os.getgid()

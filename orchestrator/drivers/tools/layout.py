@@ -9,6 +9,8 @@ by a dot, and that is asserted here once more.
     STATE/images/SHA256.FORMAT              read-only bases, mode 0444
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
+    STATE/checkpoints/NAME/GENERATION.qcow2 the disk of a checkpoint, below overlays, mode 0444
+    STATE/checkpoints/NAME/GENERATION.memory its memory, mode 0600: it holds what the guest knew, secrets included
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
     STATE/names/SERVICE/ROLE                whom the name of a role leads to, for dnsmasq
     STATE/identity/NAME/                    SSH host keys that an instance keeps, mode 0600; survive reimage
@@ -72,6 +74,11 @@ class Layout:
         return self.state / "overlays"
 
     @property
+    def checkpoints(self) -> Path:
+        """Directory with one directory of a checkpoint per instance."""
+        return self.state / "checkpoints"
+
+    @property
     def storage(self) -> Path:
         """Directory with one directory of local storage per instance."""
         return self.state / "storage"
@@ -91,7 +98,7 @@ class Layout:
         """Directories through which QEMU and dnsmasq get to files of their own, and that nobody else need list; mode
         0711.
         """
-        return (self.images, self.overlays, self.storage, self.consoles, self.nvrams, self.names)
+        return (self.images, self.overlays, self.checkpoints, self.storage, self.consoles, self.nvrams, self.names)
 
     @property
     def nvrams(self) -> Path:
@@ -131,6 +138,18 @@ class Layout:
     def overlay(self, instance: Instance) -> Path:
         """The overlay of the present generation."""
         return self.overlay_dir(instance.name) / f"{_generation(instance)}.qcow2"
+
+    def checkpoint_dir(self, name: InstanceName) -> Path:
+        """All checkpoints of the instance."""
+        return self.checkpoints / _checked(name)
+
+    def layer(self, name: InstanceName, generation: int) -> Path:
+        """The disk of the checkpoint that was taken of the generation."""
+        return self.checkpoint_dir(name) / f"{generation}.qcow2"
+
+    def memory(self, name: InstanceName, generation: int) -> Path:
+        """Its memory."""
+        return self.checkpoint_dir(name) / f"{generation}.memory"
 
     def local_storage_dir(self, name: InstanceName) -> Path:
         """All local storage of the instance."""

@@ -1,15 +1,19 @@
-"""What every Disks and every AnswerMedia keeps. Who runs it gives the fixtures `disks`, `media`, `instance`."""
+"""What every Disks and every AnswerMedia keeps. Who runs it gives the fixtures `disks`, `save_memory`, `media`,
+`instance`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
 from orchestrator.errors import Permanent, Whose
-from orchestrator.model import AnswerFormat, Instance, LocalStorage
+from orchestrator.model import AnswerFormat, HostFit, Instance, LocalStorage
 from orchestrator.ports import AnswerMedia, Disks
 from orchestrator.rules import host_keys
+from tests.contract.suites.stage import kept
 
 
 def next_generation(instance: Instance) -> Instance:
@@ -45,6 +49,50 @@ class DisksContract:
             disks.erase_overlay(instance.name)
             disks.erase_local_storage(instance.name)
         assert disks.inventory() == {}
+
+    def test_a_checkpoint_is_kept_below_an_empty_overlay(
+        self, disks: Disks, instance: Instance, save_memory: Callable[[Instance], None]
+    ) -> None:
+        """Only with a memory that was saved whole; kept again it is the same, and a reimage leaves it."""
+        disks.lay_overlay(instance)
+        disks.prepare_checkpoint(instance)
+        assert disks.keep_checkpoint(instance) is None
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
+        save_memory(instance)
+        files = disks.keep_checkpoint(instance)
+        assert files is not None
+        assert disks.keep_checkpoint(instance) == files
+        with pytest.raises(Permanent):  # A VM that runs on the layer's overlay is none that was not saved.
+            disks.prepare_checkpoint(instance)
+        assert disks.keep_checkpoint(instance) == files
+        saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
+        assert disks.checkpoint_damage(saved) == ""
+        of_checkpoint = {"layer:1", "memory:1"}
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1", *of_checkpoint})}
+        disks.erase_overlay(instance.name)
+        for _ in range(2):
+            disks.renew_overlay(next_generation(saved))
+        assert disks.inventory() == {instance.name: frozenset({"overlay:2", *of_checkpoint})}
+        assert disks.checkpoint_damage(saved) == ""
+        for _ in range(2):
+            disks.erase_overlay(instance.name)
+            disks.erase_checkpoint(instance.name)
+        assert disks.inventory() == {}
+        assert "is not there" in disks.checkpoint_damage(saved)
+
+    def test_what_was_saved_and_is_not_kept_goes(
+        self, disks: Disks, instance: Instance, save_memory: Callable[[Instance], None]
+    ) -> None:
+        """The next try begins with nothing, and nothing stays of one that is given up."""
+        disks.lay_overlay(instance)
+        for forget in (lambda: disks.prepare_checkpoint(instance), lambda: disks.erase_memory(instance.name)):
+            disks.prepare_checkpoint(instance)
+            save_memory(instance)
+            assert disks.inventory() == {instance.name: frozenset({"overlay:1", "memory:1"})}
+            for _ in range(2):
+                forget()
+            assert disks.keep_checkpoint(instance) is None
+            assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
 
     def test_without_its_image_no_overlay_is_laid(self, disks: Disks, instance: Instance) -> None:
         """An image that is not in the repository is a matter for a human."""

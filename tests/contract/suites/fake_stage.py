@@ -22,6 +22,7 @@ class FakeStage:
         self.hypervisor = self._host.machine.hypervisor
         self.guest = self._host.machine.guest
         self.inside = self._host.machine.inside
+        self.disks = self._host.machine.disks
         self.world.images.add(self.image_sha256)
         self.world.networks[SERVICE] = frozenset(make_instance(self, index).name for index in range(3))
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import Busy, Permanent, Transient
 from orchestrator.model import Domain, Instance, Limits, PausedBy, Power
-from tests.contract.suites.stage import Stage, make_instance, next_generation
+from tests.contract.suites.stage import Stage, kept, make_instance, next_generation
 
 
 class HypervisorContract:
@@ -55,6 +55,49 @@ class HypervisorContract:
         stage.hypervisor.start(instance)
         assert look(stage, instance).power is Power.RUNNING
         assert look(stage, instance).disc == ""
+
+    def test_a_saved_vm_goes_on(self, stage: Stage) -> None:
+        """Its memory saved it is off; restored it is the VM that it was, once, and the next generation's as well.
+
+        While one is there, running or off, no other generation is restored or started, though it has the same UUID.
+        """
+        instance = make_instance(stage)
+        stage.lay(instance, disc=False)
+        stage.hypervisor.start(instance)
+        stage.disks.prepare_checkpoint(instance)
+        stage.hypervisor.save(instance)
+        assert look(stage, instance).power is Power.OFF
+        stage.hypervisor.save(instance)
+        files = stage.disks.keep_checkpoint(instance)
+        assert files is not None
+        saved = kept(instance, files, stage.hypervisor.fit())
+        assert stage.hypervisor.fit() == saved.checkpoint.fit if saved.checkpoint else None
+        stage.disks.renew_overlay(saved)
+        for _ in range(2):
+            stage.hypervisor.restore(saved)
+            assert [(one.uuid, one.power) for one in stage.hypervisor.inventory()] == [
+                (instance.vm_uuid, Power.RUNNING)
+            ]
+
+        after = next_generation(saved)
+        assert after.vm_uuid == instance.vm_uuid
+        for power in (Power.RUNNING, Power.OFF):
+            if power is Power.OFF:
+                stage.hypervisor.power_off(instance.name)
+            for begin in (stage.hypervisor.restore, stage.hypervisor.start, stage.hypervisor.save):
+                with pytest.raises(Permanent):
+                    begin(after)
+            assert (look(stage, instance).generation, look(stage, instance).power) == (1, power)
+        stage.hypervisor.undefine(instance.name)
+        stage.disks.erase_overlay(instance.name)
+        stage.disks.renew_overlay(after)
+        stage.hypervisor.restore(after)
+        seen = look(stage, after)
+        assert (seen.uuid, seen.generation, seen.power) == (instance.vm_uuid, 2, Power.RUNNING)
+        stage.hypervisor.power_off(after.name)
+        stage.hypervisor.start(after)
+        seen = look(stage, after)
+        assert (seen.uuid, seen.generation, seen.power) == (instance.vm_uuid, 2, Power.RUNNING)
 
     def test_another_generation_is_refused(self, stage: Stage) -> None:
         """One instance, one VM: while one generation's domain is there, running or off, no other can be started."""

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
-from orchestrator.model import Instance, InstanceName, Nic, Role, Setup, Size
-from orchestrator.ports import Guest, Hypervisor, Inside
+from orchestrator.model import Checkpoint, Digested, HostFit, Instance, InstanceName, Nic, Role, Setup, Size
+from orchestrator.ports import Disks, Guest, Hypervisor, Inside
+from orchestrator.rules import roads
 from tests.world.instances import instance_of
 
 SERVICE = "shop"
@@ -22,6 +23,7 @@ class Stage(Protocol):
     hypervisor: Hypervisor
     guest: Guest
     inside: Inside
+    disks: Disks
     image_sha256: str
 
     def lay(self, instance: Instance, *, disc: bool = True) -> None:
@@ -65,6 +67,24 @@ def make_instance(stage: Stage, index: int = 0, generation: int = 1, *, restart:
     )
 
 
+def kept(instance: Instance, files: tuple[Digested, Digested], fit: HostFit) -> Instance:
+    """The instance with a checkpoint of its present generation, on whose layer it lies."""
+    checkpoint = Checkpoint(
+        generation=instance.generation,
+        boot=1,
+        boot_id="",
+        template=roads.built_from(instance.role),
+        place=roads.place_of(instance),
+        fit=fit,
+        layer=files[0],
+        memory=files[1],
+        taken_at_s=0.0,
+    )
+    return dataclasses.replace(instance, checkpoint=checkpoint, layered=instance.generation)
+
+
 def next_generation(instance: Instance) -> Instance:
-    """The same instance, to be built anew."""
-    return dataclasses.replace(instance, generation=instance.generation + 1)
+    """The same instance, to be built anew, from its checkpoint where it lies on one."""
+    generation = instance.generation + 1
+    layered = generation if instance.warm else instance.layered
+    return dataclasses.replace(instance, generation=generation, layered=layered)

@@ -10,7 +10,7 @@ from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NoSpace
-from orchestrator.model import LocalStorage, Role, Service, ServiceNetwork, ServiceSpec, Size
+from orchestrator.model import LocalStorage, Road, Role, Service, ServiceNetwork, ServiceSpec, Size
 from tests.world.fabric import Fabric, web_role
 
 CAPACITY = Capacity(pool="10.90.0.0/16", memory_mib=10_000, vcpus=32, disk_mib=100_000)
@@ -40,6 +40,20 @@ def test_vcpus_are_promised_so_many_times_and_no_more() -> None:
     assert caught.value.problems[0].key == "roles.web.size.vcpus"
     assert "vcpu_overcommit" in caught.value.hint
     deployment.check(spec(role(instances=40, vcpus=2)), [OTHER], dataclasses.replace(CAPACITY, vcpus=None))
+
+
+def test_a_checkpoint_is_promised_its_room() -> None:
+    """Its layer may become as large as the disk above it, and its memory as the guest's; cold ones have neither."""
+    warm = dataclasses.replace(role(disk_mib=1000, memory_mib=500), reimage=Road.WARM)
+    capacity = dataclasses.replace(CAPACITY, disk_mib=2499)
+    with pytest.raises(InvalidInput, match="needs up to 2500 MiB of disk"):
+        deployment.check(spec(warm), [], capacity)
+    deployment.check(spec(warm), [], dataclasses.replace(capacity, disk_mib=2500))
+    for kept_by_none in (
+        dataclasses.replace(warm, reimage=Road.COLD),
+        dataclasses.replace(warm, local_storage=(LocalStorage(name="data", size_mib=1),)),
+    ):
+        deployment.check(spec(kept_by_none), [], dataclasses.replace(capacity, disk_mib=1001))
 
 
 @pytest.mark.parametrize(

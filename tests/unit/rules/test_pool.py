@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator.model import Instance, InstanceEndpoint, Phase, PoolName, Ports, Seat, Standing
+from orchestrator.model import Instance, InstanceEndpoint, Phase, PoolName, Ports, Road, Seat, Standing
 from orchestrator.rules import pool
 from orchestrator.rules.pool import Wanted
 from tests.unit.control.fleet import deployed
@@ -85,6 +85,17 @@ def test_who_is_set_up_and_runs_is_reached_by_itself(one: Instance, phase: Phase
     leaves = phase in (Phase.STOPPING, Phase.ERASING, Phase.GONE, Phase.HALTING, Phase.STOPPED)
     expected = ((PoolName("shop.web.ssh"), 22),) if runs and set_up and not leaves else ()
     assert (member.name, member.pools) == (one.name, expected)
+
+
+def test_nobody_is_reached_before_his_checkpoint_is_taken(one: Instance) -> None:
+    """What a client has done to it would be done again by each reimage."""
+    ends = (InstanceEndpoint(name="ssh", ports=Ports(10022, 10024), target=22),)
+    role = dataclasses.replace(one.goal.role, instance_endpoints=ends, local_storage=(), reimage=Road.WARM)
+    begun = dataclasses.replace(at(one, Phase.STARTING), set_up=True, boot_id="boot", served_at_s=0.0, role=role)
+    begun = dataclasses.replace(begun, goal=dataclasses.replace(one.goal, role=role))
+    assert pool.reached(begun, True).pools == ()
+    assert pool.reached(dataclasses.replace(begun, no_checkpoint="no room"), True).pools
+    assert pool.reached(dataclasses.replace(begun, served_at_s=1.0), True).pools
 
 
 def test_a_seat_fits_in_all_pools_or_not(one: Instance) -> None:

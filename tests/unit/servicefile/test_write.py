@@ -77,6 +77,8 @@ roles:
     stop: {within: 604.8 s}
     restart: {within: 2 h}
     healing: {ladder: restart, maxUnavailable: 20 %}
+    reimage: warm
+    checkpoint: {maxAge: 2 d}
     after: [db]
     labels: {tier: back, app: "no"}
   db: {image: micro, ready: {agent: false, probe: {port: 1}}, answers: none, setup: {restart: false}}
@@ -279,6 +281,8 @@ CHANGES = {
     "setup.within": ("10 min", "11 min"), "ready.units": ("app.service", "b.service"), "drain": ("5 s", "6 s"),
     "stop.within": ("3 min", "4 min"), "restart.within": ("7 min", "8 min"),
     "labels": ("    drain", "    labels: {a: b}\n    drain"),
+    "reimage": ("    drain", "    reimage: warm\n    drain"),
+    "checkpoint.maxAge": ("    drain", "    checkpoint: {maxAge: 2 d}\n    drain"),
     "identity.sshHostKeys": ("    drain", "    identity: {sshHostKeys: keep}\n    drain"),
 }  # fmt: skip
 

@@ -10,7 +10,8 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import guest_agent
 from orchestrator.drivers.guest.agent_commands import OUTPUT_BYTES
-from orchestrator.drivers.guest.guest_agent import CLOCK_LAST_NS, LibvirtGuest
+from orchestrator.drivers.guest.awakening import CLOCK_LAST_NS
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from tests.world.instances import instance
 from tests.world.linux_agent import BOOT, EXEC, Agent, guest
 

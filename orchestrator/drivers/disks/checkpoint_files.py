@@ -1,0 +1,97 @@
+"""The files of checkpoints: a layer that nobody can write to, and a memory that nobody else can read.
+
+A layer has been an overlay. It is ours from then on, not QEMU's, for who owns a file may change its mode. Both files
+are known by their digests, which are read whole each time that somebody asks: what was changed never starts a guest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.errors import Permanent
+from orchestrator.model import Checkpoint, Digested, Instance, InstanceName
+
+MEMORY_SUFFIX: Final = ".memory"
+LAYER_MODE: Final = 0o444
+MEMORY_MODE: Final = 0o600
+_HINT: Final = "the state directory must be writable for the daemon"
+_FORBIDDEN: Final = 0o222
+
+
+def clear_place(layout: Layout, instance: Instance) -> None:
+    """Removes what an earlier try has left. Raises Permanent where there is a layer of this generation already."""
+    if layout.layer(instance.name, instance.generation).exists():
+        raise Permanent(
+            f"{instance.name}: its VM was saved, and somebody has started it since",
+            hint=f"vmrole reimage --cold {instance.name}",
+        )
+    erase_memory(layout, instance.name)
+
+
+def make_place(layout: Layout, instance: Instance) -> None:
+    """The directory of the instance's checkpoint, through which QEMU gets to the layer."""
+    place = layout.checkpoint_dir(instance.name)
+    with file_faults(place, _HINT):
+        place.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+
+def erase_memory(layout: Layout, name: InstanceName) -> None:
+    """Whatever was saved of the instance's memory, whole or by half."""
+    place = layout.checkpoint_dir(name)
+    with file_faults(place, _HINT):
+        for path in [*place.glob(f"*{MEMORY_SUFFIX}*")]:
+            path.unlink(missing_ok=True)
+
+
+def memory_of(layout: Layout, instance: Instance) -> Digested | None:
+    """The memory that was saved of this generation; None where there is no whole one."""
+    path = layout.memory(instance.name, instance.generation)
+    with file_faults(path, _HINT):
+        try:
+            path.chmod(MEMORY_MODE)
+        except FileNotFoundError:
+            return None
+        return digested(path)
+
+
+def make_layer(layout: Layout, instance: Instance) -> Digested:
+    """The overlay of this generation, as its checkpoint's layer from now on; it may be that already."""
+    overlay, layer = layout.overlay(instance), layout.layer(instance.name, instance.generation)
+    with file_faults(layer, _HINT):
+        if not layer.exists():
+            overlay.rename(layer)
+        os.chown(layer, os.geteuid(), os.getegid(), follow_symlinks=False)
+        layer.chmod(LAYER_MODE)
+        return digested(layer)
+
+
+def damage(layout: Layout, instance: Instance, checkpoint: Checkpoint) -> str:
+    """What is not as it was when the checkpoint was taken, in a few words; "" when all is."""
+    for what, path, kept, mode in (
+        ("layer", layout.layer(instance.name, checkpoint.generation), checkpoint.layer, LAYER_MODE),
+        ("memory", layout.memory(instance.name, checkpoint.generation), checkpoint.memory, MEMORY_MODE),
+    ):
+        with file_faults(path, _HINT):
+            try:
+                found = path.lstat()
+                others = found.st_uid != os.geteuid() or found.st_mode & _FORBIDDEN & ~mode
+                if others or not stat.S_ISREG(found.st_mode):
+                    return f"the {what} of its checkpoint could have been changed by others"
+                if found.st_size != kept.size_bytes or digested(path) != kept:
+                    return f"the {what} of its checkpoint is not what was kept"
+            except FileNotFoundError:
+                return f"the {what} of its checkpoint is not there"
+    return ""
+
+
+def digested(path: Path) -> Digested:
+    """The file by all its bytes. Raises OSError."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Digested(sha256, os.fstat(file.fileno()).st_size)

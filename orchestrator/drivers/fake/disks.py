@@ -1,0 +1,139 @@
+"""The disks of the fake world, and what is kept of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.drivers.fake.world import World
+from orchestrator.errors import NoSpace, Permanent, Whose
+from orchestrator.model import Digested, Instance, InstanceName, Power
+
+
+class FakeDisks:
+    """Disks in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def lay_overlay(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        with self._world.lock:
+            if self._world.faults.disk_is_full:
+                raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+            if instance.role.image_sha256 not in self._world.images:
+                raise Permanent(
+                    f"image {instance.role.image_sha256[:12]} is not in the repository", whose=Whose.IMAGE
+                )
+            laid = self._world.overlays.setdefault(instance.name, set())
+            assert laid <= {instance.generation}, (
+                f"{instance.name}: an overlay of another generation still lies there"
+            )
+            laid.add(instance.generation)
+
+    def erase_overlay(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        with self._world.lock:
+            assert name not in self._world.machines, f"{name}: its overlay must outlive its domain"
+            self._world.overlays.pop(name, None)
+            self._world.set_up.pop(name, None)
+            self._world.empty.discard(name)
+
+    def prepare_checkpoint(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        if self._world.layers.get(instance.name, (0, ""))[0] == instance.generation:
+            raise Permanent(f"{instance.name}: its VM was saved, and somebody has started it since")
+        self._world.memories.pop(instance.name, None)
+        if self._world.faults.disk_is_full:
+            raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+
+    def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        world, name = self._world, instance.name
+        with world.lock:
+            self._is_off(name)
+            memory = world.memories.get(name)
+            if memory is None or memory.generation != instance.generation:
+                return None
+            laid = world.layers.get(name, (instance.generation, ""))[0]
+            assert laid == instance.generation, f"{name}: a layer of another generation still lies there"
+            if name not in world.layers:
+                world.layers[name] = (instance.generation, world.set_up.get(name, ""))
+            world.empty.add(name)
+            return Digested(f"layer of {memory.uuid}", 1), Digested(f"memory of {memory.uuid} at {memory.at_s}", 1)
+
+    def checkpoint_damage(self, instance: Instance) -> str:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        name, checkpoint = instance.name, instance.checkpoint
+        memory, layer = self._world.memories.get(name), self._world.layers.get(name)
+        if checkpoint is None or memory is None or layer is None:
+            return "a file of its checkpoint is not there"
+        same = checkpoint.memory.sha256 == f"memory of {memory.uuid} at {memory.at_s}"
+        return "" if same and name not in self._world.faults.memory_damaged else "its memory file is damaged"
+
+    def renew_overlay(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        world, name = self._world, instance.name
+        with world.lock:
+            self._is_off(name)
+            if world.faults.disk_is_full:
+                raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+            laid = world.overlays.setdefault(name, set())
+            assert laid <= {instance.generation}, f"{name}: an overlay of another generation still lies there"
+            laid.add(instance.generation)
+            world.set_up[name] = world.layers[name][1]
+            world.empty.add(name)
+
+    def _is_off(self, name: InstanceName) -> None:
+        machine = self._world.machines.get(name)
+        assert machine is None or machine.power is Power.OFF, f"{name}: its overlay is taken away while it runs"
+
+    def erase_memory(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        self._world.memories.pop(name, None)
+
+    def erase_checkpoint(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        with self._world.lock:
+            assert name not in self._world.machines, f"{name}: its layer is erased under its VM"
+            self._world.memories.pop(name, None)
+            self._world.layers.pop(name, None)
+
+    def lay_local_storage(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        with self._world.lock:
+            for storage in instance.role.local_storage:
+                laid = self._world.storage.setdefault(instance.name, {})
+                if storage.name not in laid and self._world.faults.disk_is_full:
+                    raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+                laid.setdefault(storage.name, "")
+
+    def erase_local_storage(self, name: InstanceName) -> None:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        with self._world.lock:
+            assert name not in self._world.machines, f"{name}: local storage in use is erased"
+            self._world.storage.pop(name, None)
+
+    def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        world = self._world
+        names = {*world.overlays, *world.storage, *world.layers, *world.memories}
+        return {
+            name: frozenset(
+                {f"overlay:{number}" for number in world.overlays.get(name, ())}
+                | {f"storage:{storage}" for storage in world.storage.get(name, {})}
+                | ({f"layer:{world.layers[name][0]}"} if name in world.layers else set())
+                | ({f"memory:{world.memories[name].generation}"} if name in world.memories else set())
+            )
+            for name in names
+        }

@@ -1,0 +1,58 @@
+"""Checkpoints: what a reimage may begin with instead of the image, and what saved memory fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Final
+
+DAY_S: Final = 24 * 3600.0
+
+
+class Road(enum.StrEnum):
+    """What the next generation of an instance begins with."""
+
+    COLD = "cold"  # the image, the first boot, the setup
+    WARM = "warm"  # disk and memory of the instance as it was when it became ready
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """How a role keeps its checkpoints."""
+
+    max_age_s: float = 7 * DAY_S  # no generation begins with an older one
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HostFit:
+    """What saved memory depends on besides the VM: it is restored where all of it is the same."""
+
+    qemu: str  # which build
+    cpu: str  # digest of what the host's processor can do
+    boot: str  # of the host
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Digested:
+    """A file by its bytes."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Disk and memory of one instance at one moment: when it was ready, before its first traffic.
+
+    It is that instance's alone, and lies where its generation says.
+    """
+
+    generation: int  # that was saved; what is restored is that VM, by its UUID
+    boot: int
+    boot_id: str  # repeats in whatever is restored
+    template: str  # digest of what the VM was built from
+    place: str  # of the instance on its network
+    fit: HostFit
+    layer: Digested
+    memory: Digested
+    taken_at_s: float

@@ -1,0 +1,128 @@
+"""Which road the next generation of an instance takes, and why not a warmer one; when a checkpoint is taken. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Final
+
+from orchestrator.model import Checkpoint, DiskBus, Firmware, HostFit, Instance, Os, Road, Role
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chosen:
+    """A road; `why_not` a warmer one, which its role would have: "" where there is none."""
+
+    road: Road
+    why_not: str = ""
+
+    def __str__(self) -> str:
+        if self.road is Road.WARM:
+            return "warm, from its checkpoint"
+        return f"cold: {self.why_not}" if self.why_not else ""
+
+
+def place_of(instance: Instance) -> str:
+    """Where the instance is on its network, as its guest has learned it."""
+    nic = instance.nic
+    routed = f"{nic.address}/{nic.prefix_length} {nic.gateway} {nic.address6 or '-'}"
+    return f"{instance.network} {nic.mac} {nic.tap} {routed}"
+
+
+@functools.lru_cache(maxsize=1024)
+def built_from(role: Role) -> str:
+    """SHA-256, hexadecimal, of what a VM of the role is built from: equal where no reimage is needed between two."""
+    text = json.dumps(dataclasses.asdict(role.template()), default=str, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# What a role cannot be restored with, as far as it goes by now.
+_UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
+    (lambda role: role.os is not Os.LINUX, "only Linux guests are restored"),
+    (lambda role: not role.ready.agent, "without an agent nobody tells the guest what time it is"),
+    (lambda role: bool(role.local_storage), "it has local storage, which must not change under a saved memory"),
+    (lambda role: role.hardware.firmware is not Firmware.BIOS, "its firmware keeps variables of its own"),
+    (lambda role: role.hardware.tpm, "its TPM keeps a state of its own"),
+    (lambda role: role.hardware.disk_bus is not DiskBus.VIRTIO, "its disk is not a virtio one"),
+    (lambda role: role.keep_failed_disk, "the disk that is kept of a failure would lie on it (evidence.disk)"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the conditions of a restoring look at."""
+
+    instance: Instance
+    checkpoint: Checkpoint
+    fit: HostFit
+    now_s: float
+
+
+# What keeps an instance that has a checkpoint from it, the first that holds is told.
+_AGAINST: Final[tuple[tuple[Callable[[_Asked], bool], str], ...]] = (
+    (lambda a: a.checkpoint.template != built_from(a.instance.role), "its checkpoint is of another template"),
+    (lambda a: a.checkpoint.place != place_of(a.instance), "its checkpoint is of another address or network"),
+    (lambda a: a.checkpoint.fit.boot != a.fit.boot, "the host has started again since its checkpoint"),
+    (lambda a: a.checkpoint.fit.qemu != a.fit.qemu, "its checkpoint is of another QEMU"),
+    (lambda a: a.checkpoint.fit.cpu != a.fit.cpu, "its checkpoint is of another processor"),
+    (lambda a: not 0 <= a.now_s - a.checkpoint.taken_at_s <= a.instance.goal.role.checkpoint.max_age_s,
+     "its checkpoint is too old (checkpoint.maxAge)"),
+)  # fmt: skip
+
+
+def unfit(role: Role) -> str:
+    """Why no instance of the role can be restored, whatever its file says; "" when nothing is known against it."""
+    return next((words for holds, words in _UNFIT if holds(role)), "")
+
+
+def keeps(role: Role) -> bool:
+    """Whether instances of the role are kept as they become ready."""
+    return role.reimage is not Road.COLD and not unfit(role)
+
+
+def wants_fit(instance: Instance) -> bool:
+    """Whether the host has to be asked what saved memory depends on before the road can be chosen."""
+    return instance.checkpoint is not None and not _keeps_cold(instance)
+
+
+def chosen(instance: Instance, fit: HostFit | None, now_s: float) -> Chosen:
+    """The road of the generation that begins. `fit`: the host's, None where `wants_fit` says that nobody asks."""
+    if instance.goal.role.reimage is Road.COLD:
+        return Chosen(Road.COLD)
+    if why_not := _keeps_cold(instance):
+        return Chosen(Road.COLD, why_not)
+    if instance.checkpoint is None or fit is None:
+        return Chosen(Road.COLD, "it has no checkpoint")
+    why_not = against(instance, instance.checkpoint, fit, now_s)
+    return Chosen(Road.COLD, why_not) if why_not else Chosen(Road.WARM)
+
+
+def against(instance: Instance, checkpoint: Checkpoint, fit: HostFit, now_s: float) -> str:
+    """Why the instance cannot go on from that checkpoint here and now, as far as records tell; "" when it can."""
+    asked = _Asked(instance, checkpoint, fit, now_s)
+    return next((words for holds, words in _AGAINST if holds(asked)), "")
+
+
+def _keeps_cold(instance: Instance) -> str:
+    """What keeps it from a checkpoint, whatever that is."""
+    if instance.goal.role.reimage is Road.COLD:
+        return "its role says reimage: cold"
+    if why_not := unfit(instance.goal.role):
+        return why_not
+    if instance.storage < instance.goal.storage:
+        return "a rebuild begins with the image"
+    if instance.generation <= instance.goal.cold:
+        return "that was asked for"
+    if instance.strikes:
+        return "it is being healed"
+    return instance.no_checkpoint and f"it has no checkpoint: {instance.no_checkpoint}"
+
+
+def awaits_checkpoint(instance: Instance) -> bool:
+    """Whether it is to be kept before it is ready: nobody has reached it, and its reimages are to begin with it."""
+    fresh = not instance.served_at_s and not instance.strikes and bool(instance.boot_id)
+    unhindered = not (instance.no_checkpoint or instance.stale or instance.held)
+    return keeps(instance.goal.role) and instance.checkpoint is None and fresh and unhindered

@@ -1,0 +1,179 @@
+"""Warm reimages of real VMs: what is as it was, what is gone, and what a saved memory must never do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.lab.harness import answers
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.load import Load
+from tests.lab.harness.role import RoleDaemon
+from tests.lab.services import URL, VIP, apply, instance, ready
+
+__all__ = ["ready"]  # fixtures
+
+SERVICE = f"""service: shop
+vip: {VIP}
+roles:
+  web:
+    image: micro
+    instances: {{instances}}
+    reimage: warm
+    checkpoint: {{{{maxAge: 1 d}}}}
+    size: {{{{vcpus: 1, memory: 128 MiB}}}}
+    endpoints:
+      http: {{{{port: 80, target: 8080, protocol: http, probe: {{{{path: /healthz}}}}}}}}
+    ready: {{{{within: 3 min}}}}
+"""
+NAME = "web-0.shop"
+CLOCK_OFF_S = 0.1
+
+
+def state(daemon: RoleDaemon) -> Path:
+    """Where the checkpoint of the first instance lies."""
+    return daemon.state / "lib" / "checkpoints" / NAME
+
+
+def told(daemon: RoleDaemon) -> list[str]:
+    """What the ledger has of the instance."""
+    return [event["message"] for event in daemon.json("events", NAME)]
+
+
+def mark(lab: Lab) -> None:
+    """Writes a marker to the system disk, as a guest would."""
+    lab.guest(NAME, ["/bin/sh", "-c", "echo kept > /marker; sync"])
+
+
+def marker(lab: Lab) -> str:
+    """What is left of it."""
+    return lab.guest(NAME, ["/bin/sh", "-c", "cat /marker 2>/dev/null || echo gone"]).strip()
+
+
+def random_bytes(lab: Lab) -> str:
+    """Sixteen of the guest's."""
+    return lab.guest(NAME, ["/bin/sh", "-c", "head -c 16 /dev/urandom | od -An -tx1"]).strip()
+
+
+def boot_id(lab: Lab) -> str:
+    """The guest's."""
+    return lab.guest(NAME, ["/bin/cat", "/proc/sys/kernel/random/boot_id"]).strip()
+
+
+def clock_off_s(lab: Lab) -> float:
+    """How far off the guest's clock is at least (seconds), for the question itself takes time."""
+    ask = json.dumps({"execute": "guest-get-time"})
+    before_s = time.time()
+    guest_s = json.loads(lab.virsh("qemu-agent-command", NAME, ask))["return"] / 1e9
+    return max(before_s - guest_s, guest_s - time.time(), 0.0)
+
+
+def send_on(connection: socket.socket) -> None:
+    """Until the other side refuses it; TimeoutError when nobody does."""
+    end_s = time.monotonic() + 10.0
+    while time.monotonic() < end_s:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        time.sleep(0.1)
+    raise TimeoutError("it hangs")
+
+
+def test_a_warm_reimage(lab: Lab, ready: RoleDaemon) -> None:
+    """It is the instance of its checkpoint, on its disk, in the present, with randomness of its own; twice."""
+    apply(ready, SERVICE.format(instances=1))
+    first = instance(ready)
+    assert (first["generation"], first["boot"]) == (1, 2)
+    layer, memory = state(ready) / "1.qcow2", state(ready) / "1.memory"
+    modes = [(path.stat().st_mode & 0o777, path.stat().st_uid) for path in (layer, memory)]
+    assert modes == [(0o444, 0), (0o600, 0)]
+    kept = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (layer, memory)]
+    booted, drawn = boot_id(lab), [random_bytes(lab)]
+    address = lab.guest(NAME, ["/bin/sh", "-c", "ip -4 -o addr show eth0 | tr -s ' ' | cut -d' ' -f4; hostname"])
+
+    for generation in (2, 3):
+        mark(lab)
+        dip = first["address"]
+        with socket.create_connection((dip, 8080), 5.0) as open_before:
+            began_s = time.monotonic()
+            ready.run("reimage", "web-0", "--wait")
+            print(f"warm reimage: {time.monotonic() - began_s:.1f} s")
+            assert clock_off_s(lab) <= CLOCK_OFF_S
+            open_before.settimeout(10.0)
+            with pytest.raises(ConnectionError):  # Refused, not hung: nobody there knows of it.
+                send_on(open_before)
+        reached = instance(ready)
+        assert (reached["generation"], reached["boot"], reached["vm_uuid"]) == (generation, 2, first["vm_uuid"])
+        assert marker(lab) == "gone"
+        assert boot_id(lab) == booted, "it repeats, and is counted right all the same"
+        where = lab.guest(NAME, ["/bin/sh", "-c", "ip -4 -o addr show eth0 | tr -s ' ' | cut -d' ' -f4; hostname"])
+        assert where == address
+        drawn.append(random_bytes(lab))
+        assert set(answers.distinct(lab.client, URL, 1, 10.0)) == {NAME}
+    assert len(set(drawn)) == 3
+    assert told(ready).count("requested -> restoring: warm, from its checkpoint") == 2
+    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in (layer, memory)] == kept
+    assert [(path.stat().st_mode & 0o777, path.stat().st_uid) for path in (layer, memory)] == modes
+
+    ready.run("restart", "web-0", "--wait")
+    again = instance(ready)
+    assert (again["generation"], again["boot"]) == (3, 3), "a boot of what was restored is the next one"
+    assert boot_id(lab) != booted
+    assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+    assert "warm, from its checkpoint" in ready.run("why", "web-0").stdout
+    ready.run("image", "verify", "micro")
+    ready.run("delete", "service", "shop", "--wait")
+    assert not state(ready).exists()
+
+
+def _flip(path: Path) -> None:
+    at = path.stat().st_size // 2
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 0x10]))
+
+
+def _cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [(_flip, "1.memory"), (_cut, "1.memory"), (Path.unlink, "1.memory")],
+    ids=["flipped", "truncated", "gone"],
+)
+def test_a_damaged_checkpoint_starts_no_guest(
+    lab: Lab, ready: RoleDaemon, damage: Callable[[Path], None], file: str
+) -> None:
+    """It is found by its digest, the generation is made of the image, and the next checkpoint is good again."""
+    apply(ready, SERVICE.format(instances=1))
+    mark(lab)
+    damage(state(ready) / file)
+
+    ready.run("reimage", "web-0", "--wait")
+
+    reached = instance(ready)
+    assert (reached["generation"], reached["boot"]) == (2, 2)
+    assert marker(lab) == "gone"
+    assert any(message.startswith("restoring -> layered: cold: the ") for message in told(ready)), told(ready)
+    assert sorted(path.name for path in state(ready).iterdir()) == ["2.memory", "2.qcow2"]
+    assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+
+
+def test_no_request_is_lost_by_warm_reimages(lab: Lab, ready: RoleDaemon, tmp_path: Path) -> None:
+    """Two, one after the other, under load."""
+    apply(ready, SERVICE.format(instances=2))
+    answers.distinct(lab.client, URL, 2, 30.0)
+    with Load(lab.client, URL, 30.0, tmp_path / "load.json") as load:
+        ready.run("reimage", "web.shop", "--wait")
+        account = load.account()
+    assert account["failed"] == 0, account
+    assert {one["generation"] for one in ready.json("get", "instances", "shop")} == {2}
+    assert len({one["vm_uuid"] for one in ready.json("get", "instances", "shop")}) == 2

@@ -1,0 +1,306 @@
+"""Lives with warm reimages, and trouble before and after every call that has an effect: one VM, the right road, and
+never a memory over a disk that it does not know. The fake world asserts the latter inside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import pytest
+
+from orchestrator.errors import NotFound
+from orchestrator.model import Instance, InstanceName, Phase, Power, Road, Role, Service, Verb
+from tests.world.fabric import Fabric, Trouble, die, hang_up, settled, web_role
+
+ROLE = web_role(instances=1, local_storage=(), reimage=Road.WARM)
+NAME = InstanceName("web-0.shop")
+
+
+def warm_life(fabric: Fabric, role: Role = ROLE) -> Instance:
+    """Deployed, reimaged, restarted: what was written after the checkpoint is gone, and boots are counted on."""
+    fabric.deploy(role)
+    fabric.until(fabric.quiet)
+    before = fabric.instance()
+    fabric.world.machines[NAME].system_marker = "written"
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(fabric.quiet)
+    after = fabric.instance()
+    assert after.generation > before.generation
+    assert fabric.world.machines[NAME].system_marker == "", "a reimage keeps nothing of the system disk"
+    fabric.act(Verb.RESTART, NAME)
+    fabric.until(fabric.quiet)
+    assert fabric.instance().boot > after.boot
+    return fabric.instance()
+
+
+def gone(fabric: Fabric) -> None:
+    """Nothing is left."""
+    fabric.remove()
+    fabric.until(lambda: not fabric.present.all(Service))
+    fabric.world.nothing_is_left()
+
+
+@functools.cache
+def effects() -> tuple[str, ...]:
+    """The verbs with an effect of one untroubled life, in order."""
+    fabric = Fabric()
+    warm_life(fabric)
+    return tuple(fabric.trouble.verbs)
+
+
+def test_it_goes_by_the_warm_road() -> None:
+    """Two reimages, one setup: and its end takes all with it."""
+    fabric = Fabric()
+    restarted = warm_life(fabric)
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(fabric.quiet)
+
+    last = fabric.instance()
+    assert (restarted.boot, last.boot) == (3, 2), "it is in the boot of its checkpoint again"
+
+    assert (last.generation, last.warm) == (3, True)
+    assert last.checkpoint is not None
+    assert last.checkpoint.generation == 1
+    verbs = fabric.trouble.verbs
+    assert [verbs.count(verb) for verb in ("save", "keep_checkpoint", "restore", "lay_overlay")] == [1, 1, 3, 1]
+    gone(fabric)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_the_daemon_dies_at_every_call(after: bool) -> None:
+    """kill -9 before or after any effect: the same end, and where no memory was lost the same road."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after, die))
+
+        warm_life(fabric)
+
+        assert fabric.deaths == 1, f"call {at} ({effects()[at - 1]}) was not struck"
+        assert fabric.instance().warm, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
+        gone(fabric)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "answer-lost"])
+def test_the_peer_hangs_up_at_every_call(after: bool) -> None:
+    """A libvirtd that is gone before the effect, or takes effect and never answers."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after, hang_up))
+        warm_life(fabric)
+        assert fabric.instance().warm, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
+        gone(fabric)
+
+
+@pytest.mark.parametrize("verb", [Verb.RESTART, Verb.REIMAGE, Verb.REBUILD, Verb.STOP], ids=str)
+def test_the_operator_wishes_more_at_every_call(verb: Verb) -> None:
+    """A further wish at any moment is fulfilled as well; what was stopped is started again in the end."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after=bool(at % 2)))
+        fabric.trouble.strike = functools.partial(fabric.act, verb, NAME)
+        fabric.deploy(ROLE)
+        fabric.until(fabric.quiet)
+        for wish in (Verb.REIMAGE, Verb.START):
+            fabric.act(wish, NAME)
+            fabric.until(fabric.quiet)
+        assert settled(fabric.instance())
+        fabric.trouble.strike = lambda: None
+        gone(fabric)
+
+
+def test_the_vm_is_killed_at_every_call() -> None:
+    """kill -9 of QEMU: the instance serves in the end, by whatever road."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after=bool(at % 2)))
+
+        def kill(fabric: Fabric = fabric) -> None:
+            if NAME in fabric.world.machines:
+                fabric.world.kill(NAME)
+
+        fabric.trouble.strike = kill
+        fabric.deploy(ROLE)
+        fabric.until(fabric.quiet)
+        fabric.act(Verb.REIMAGE, NAME)
+        fabric.until(fabric.quiet)
+        gone(fabric)
+
+
+def test_a_removal_at_every_call_leaves_nothing() -> None:
+    """Whatever was under way, neither a layer nor a memory stays."""
+    for at in range(1, len(effects()) + 1):
+        fabric = Fabric(Trouble(at, after=bool(at % 2)))
+        fabric.trouble.strike = fabric.remove
+        fabric.deploy(ROLE)
+        fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
+        fabric.act(Verb.REIMAGE, NAME)
+        gone(fabric)
+
+
+@pytest.mark.parametrize("fault", ["memory_damaged", "not_restored", "clockless"])
+def test_a_checkpoint_that_is_good_for_nothing(fault: str) -> None:
+    """The road falls back within the same generation, says why, and the next checkpoint is taken of that one."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    getattr(fabric.world.faults, fault).add(NAME)
+
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(lambda: not fabric.instance().warm and fabric.instance().set_up)
+    getattr(fabric.world.faults, fault).clear()
+    fabric.until(fabric.quiet)
+
+    reached = fabric.instance()
+    assert (reached.generation, reached.boot, reached.strikes) == (2, 2, 0)
+    assert reached.checkpoint is not None
+    assert reached.checkpoint.generation == 2
+    assert any("restoring -> layered: cold: " in event.message for event in fabric.control.events(NAME, 0, 100))
+    gone(fabric)
+
+
+@pytest.mark.parametrize("fault", ["not_saved", "not_restored", "unfit", "clockless"])
+def test_who_cannot_be_kept_serves_all_the_same(fault: str) -> None:
+    """It says why, and is not asked again: not in this generation, and not in those of the same template."""
+    fabric = Fabric()
+    getattr(fabric.world.faults, fault).add(NAME)
+
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    for generation in (1, 2):
+        reached = fabric.instance()
+        assert (reached.generation, reached.checkpoint, reached.warm) == (generation, None, False)
+        assert reached.no_checkpoint
+        assert reached.no_checkpoint in "\n".join(fabric.control.why(NAME))
+        assert not fabric.world.layers
+        assert not fabric.world.memories, "what was saved by half has the guest's secrets"
+        fabric.act(Verb.REIMAGE, NAME)
+        fabric.until(fabric.quiet)
+    gone(fabric)
+
+
+def test_a_saving_that_fails_is_tried_once_more() -> None:
+    """Each try costs the host the guest's memory in writing."""
+    fabric = Fabric()
+    fabric.world.faults.not_saved.add(NAME)
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    assert fabric.trouble.verbs.count("save") == 2
+    gone(fabric)
+
+
+def test_a_disc_that_stays_in_its_drive_is_no_fault_of_the_instance() -> None:
+    """Its memory is not saved with it, and nobody is healed for that."""
+    fabric = Fabric()
+    fabric.world.faults.holds_disc.add(NAME)
+    fabric.deploy(ROLE)
+    fabric.until(lambda: bool(fabric.present.all(Instance)) and bool(fabric.instance().no_checkpoint))
+    fabric.world.faults.holds_disc.clear()
+    fabric.until(fabric.quiet)
+    assert "still in the drive" in fabric.instance().no_checkpoint
+    assert (fabric.instance().generation, fabric.instance().strikes) == (1, 0)
+    gone(fabric)
+
+
+def test_what_is_protected_while_it_is_restored_is_let_be() -> None:
+    """Its VM is not ended for the colder road; when it is protected no more, it takes that."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(lambda: fabric.instance().phase is Phase.RESTORING and NAME in fabric.world.machines)
+    fabric.world.faults.clockless.add(NAME)
+    fabric.control.protect(NAME, on=True)
+    fabric.until(lambda: "protected" in fabric.instance().waiting)
+    assert fabric.instance().phase is Phase.RESTORING
+    assert fabric.world.machines[NAME].power is Power.RUNNING
+    fabric.control.protect(NAME, on=False)
+    fabric.world.faults.clockless.clear()
+    fabric.until(fabric.quiet)
+    gone(fabric)
+
+
+def test_an_older_version_makes_generations_of_the_image() -> None:
+    """It counts on and keeps the words that it does not know: what is not restored is not taken for it."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    warm = fabric.instance()
+    assert warm.warm
+    after = dataclasses.replace(warm, generation=warm.generation + 1)
+    assert not after.warm
+    assert after.vm_uuid != warm.vm_uuid
+
+
+def test_what_keeps_a_reimage_cold() -> None:
+    """It was asked for, a rebuild, another template, another boot of the host, age: and what was written is gone."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+
+    def cold(generation: int) -> None:
+        fabric.until(fabric.quiet)
+        reached = fabric.instance()
+        assert reached.checkpoint is not None
+        assert (reached.generation, reached.checkpoint.generation) == (generation, generation)
+        assert fabric.world.machines[NAME].system_marker == ""
+        fabric.world.machines[NAME].system_marker = "written"
+
+    fabric.control.act(Verb.REIMAGE, NAME, cold=True)
+    cold(2)
+    fabric.act(Verb.REBUILD, NAME)
+    cold(3)
+    fabric.deploy(web_role(instances=1, local_storage=(), reimage=Road.WARM, user_data="#!another"))
+    cold(4)
+    fabric.world.restart_host()
+    fabric.restart()
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, NAME)
+    cold(5)
+    fabric.world.pass_time(8 * 24 * 3600.0)
+    fabric.act(Verb.REIMAGE, NAME)
+    cold(6)
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(fabric.quiet)
+    assert fabric.instance().warm, "with nothing against it"
+    gone(fabric)
+
+
+def test_a_role_that_is_cold_again_gives_its_checkpoint_up() -> None:
+    """With the next reimage: until then the disk of the instance lies on it."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    fabric.deploy(web_role(instances=1, local_storage=()))
+    fabric.until(fabric.quiet)
+    assert fabric.instance().checkpoint is not None
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(fabric.quiet)
+    assert (fabric.instance().checkpoint, fabric.instance().warm) == (None, False)
+    assert not fabric.world.layers
+    assert not fabric.world.memories
+    gone(fabric)
+
+
+def test_two_instances_never_share_what_they_are() -> None:
+    """Each is restored from its own checkpoint."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=2, local_storage=(), reimage=Road.WARM))
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, "shop")
+    fabric.until(fabric.quiet)
+    uuids = {one.vm_uuid for one in fabric.instances()}
+    boots = {fabric.world.machines[one.name].boot_id for one in fabric.instances()}
+    assert len(uuids) == len(boots) == 2
+    gone(fabric)
+
+
+def test_nobody_else_is_kept() -> None:
+    """A role that says nothing of it never meets a call of these roads but the erasing."""
+    fabric = Fabric()
+    fabric.deploy()
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, "shop")
+    fabric.until(fabric.quiet)
+    fabric.remove()
+    fabric.until(lambda: not fabric.present.all(Service))
+    roads = {"save", "restore", "prepare_checkpoint", "keep_checkpoint", "renew_overlay", "awaken"}
+    assert roads.isdisjoint(fabric.trouble.verbs)
+    with pytest.raises(NotFound):
+        fabric.control.why(NAME)

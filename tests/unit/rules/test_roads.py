@@ -1,0 +1,157 @@
+"""Which road a generation takes: each condition by itself is enough for the colder one, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.model import (
+    Checkpoint,
+    Checkpoints,
+    Digested,
+    DiskBus,
+    Firmware,
+    Goal,
+    Hardware,
+    HostFit,
+    Instance,
+    LocalStorage,
+    Os,
+    Ready,
+    Road,
+    Role,
+)
+from orchestrator.rules import roads
+from tests.world.fabric import web_role
+from tests.world.instances import instance_of
+
+FIT = HostFit(qemu="7.2", cpu="a", boot="b")
+ROLE = web_role(local_storage=(), reimage=Road.WARM)
+TAKEN_S, NOW_S = 1000.0, 2000.0
+
+
+def with_checkpoint() -> Instance:
+    """In the generation after the one that was kept, with nothing against it."""
+    bare = instance_of(ROLE, generation=2)
+    checkpoint = Checkpoint(
+        generation=1,
+        boot=2,
+        boot_id="boot",
+        template=roads.built_from(ROLE),
+        place=roads.place_of(bare),
+        fit=FIT,
+        layer=Digested("a", 1),
+        memory=Digested("b", 1),
+        taken_at_s=TAKEN_S,
+    )
+    return replace(bare, checkpoint=checkpoint, storage=1)
+
+
+def of_role(instance: Instance, role: Role) -> Instance:
+    """The instance, built and wished of another role."""
+    return replace(instance, role=role, goal=replace(instance.goal, role=role))
+
+
+def wished(instance: Instance, **changes: object) -> Instance:
+    """The instance with another goal."""
+    goal: Goal = replace(instance.goal, **changes)  # type: ignore[arg-type]
+    return replace(instance, goal=goal)
+
+
+def test_nothing_against_it_is_the_warm_road() -> None:
+    """And only then the host has to be asked, and is."""
+    one = with_checkpoint()
+    assert roads.wants_fit(one)
+    assert roads.chosen(one, FIT, NOW_S) == roads.Chosen(Road.WARM)
+    assert str(roads.chosen(one, FIT, NOW_S)) == "warm, from its checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("changed", "why_not"),
+    [
+        (lambda one: replace(one, checkpoint=None), "no checkpoint"),
+        (lambda one: replace(one, checkpoint=None, no_checkpoint="no room"), "no checkpoint: no room"),
+        (lambda one: of_role(one, replace(ROLE, user_data="#!other")), "another template"),
+        (lambda one: replace(one, nic=replace(one.nic, address="10.90.0.99")), "another address"),
+        (lambda one: replace(one, network="other"), "another address or network"),
+        (lambda one: replace(one, nic=replace(one.nic, address6="fd00::1")), "another address or network"),
+        (lambda one: replace(one, nic=replace(one.nic, gateway="10.90.0.254")), "another address or network"),
+        (lambda one: replace(one, nic=replace(one.nic, prefix_length=16)), "another address or network"),
+        (lambda one: replace(one, strikes=1), "healed"),
+        (lambda one: wished(one, storage=2), "rebuild"),
+        (lambda one: wished(one, cold=2), "asked for"),
+        (lambda one: of_role(one, replace(ROLE, checkpoint=Checkpoints(max_age_s=999.0))), "too old"),
+        (
+            lambda one: of_role(one, replace(ROLE, local_storage=(LocalStorage(name="d", size_mib=1),))),
+            "local storage",
+        ),
+        (lambda one: of_role(one, replace(ROLE, os=Os.WINDOWS)), "only Linux"),
+        (lambda one: of_role(one, replace(ROLE, keep_failed_disk=True)), "evidence.disk"),
+        (lambda one: of_role(one, replace(ROLE, ready=Ready(agent=False))), "without an agent"),
+        (lambda one: of_role(one, replace(ROLE, hardware=Hardware(firmware=Firmware.UEFI))), "firmware"),
+        (lambda one: of_role(one, replace(ROLE, hardware=Hardware(tpm=True))), "TPM"),
+        (lambda one: of_role(one, replace(ROLE, hardware=Hardware(disk_bus=DiskBus.SATA))), "virtio"),
+    ],
+)
+def test_each_condition_is_enough(changed: Callable[[Instance], Instance], why_not: str) -> None:
+    """And is told."""
+    chosen = roads.chosen(changed(with_checkpoint()), FIT, NOW_S)
+    assert chosen.road is Road.COLD
+    assert why_not in chosen.why_not
+    assert str(chosen).startswith("cold: ")
+
+
+@pytest.mark.parametrize(
+    ("fit", "why_not"),
+    [
+        (replace(FIT, qemu="8.0"), "another QEMU"),
+        (replace(FIT, cpu="c"), "another processor"),
+        (replace(FIT, boot="c"), "started again"),
+    ],
+)
+def test_another_host_is_enough(fit: HostFit, why_not: str) -> None:
+    """Memory fits the QEMU and the processor that it was saved by."""
+    assert why_not in roads.chosen(with_checkpoint(), fit, NOW_S).why_not
+
+
+@pytest.mark.parametrize(("now_s", "road"), [
+    (TAKEN_S - 1, Road.COLD), (TAKEN_S, Road.WARM), (TAKEN_S + 7 * 86400, Road.WARM),
+    (TAKEN_S + 7 * 86400 + 1, Road.COLD),
+])  # fmt: skip
+def test_it_has_an_age(now_s: float, road: Road) -> None:
+    """Also where the clock of the host was set back."""
+    assert roads.chosen(with_checkpoint(), FIT, now_s).road is road
+
+
+def test_a_cold_role_says_nothing() -> None:
+    """Its reimages are what they were, and the host is asked nothing."""
+    one = of_role(with_checkpoint(), replace(ROLE, reimage=Road.COLD))
+    assert not roads.wants_fit(one)
+    assert str(roads.chosen(one, None, NOW_S)) == ""
+
+
+def test_a_checkpoint_is_awaited_before_the_first_traffic_alone() -> None:
+    """Of what a reimage may begin with, once."""
+    fresh = instance_of(ROLE, boot_id="boot")
+    assert roads.awaits_checkpoint(fresh)
+    for other in (
+        replace(fresh, served_at_s=1.0),
+        replace(fresh, strikes=1),
+        replace(fresh, boot_id=""),
+        replace(fresh, no_checkpoint="no room"),
+        replace(fresh, checkpoint=with_checkpoint().checkpoint),
+        wished(fresh, protected=True),
+        wished(fresh, role=replace(ROLE, user_data="#!other")),
+        of_role(fresh, replace(ROLE, reimage=Road.COLD)),
+        of_role(fresh, replace(ROLE, os=Os.WINDOWS)),
+    ):
+        assert not roads.awaits_checkpoint(other)
+
+
+def test_what_a_vm_is_not_built_from_leaves_its_checkpoint() -> None:
+    """Another drain time, another number of instances, another age."""
+    same = replace(ROLE, drain_s=9.0, instances=7, checkpoint=Checkpoints(max_age_s=1.0), reimage=Road.COLD)
+    assert roads.built_from(same) == roads.built_from(ROLE)
+    assert roads.built_from(replace(ROLE, keep_ssh_host_keys=True)) != roads.built_from(ROLE)
