@@ -13,7 +13,7 @@ from pathlib import Path
 
 import vmrole_images
 
-from orchestrator.model import Carrier, InstanceName
+from orchestrator.model import Carrier, InstanceName, Road
 from tests.bench import answers, growth, lost, paths
 from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
@@ -40,6 +40,7 @@ roles:
   web:
     image: micro
     instances: {instances}
+    reimage: {road}
     size: {{vcpus: 1, memory: 128 MiB}}
     endpoints:
       http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
@@ -55,9 +56,9 @@ class Bench:
         self.image = image
         self.place = place
 
-    def apply(self, instances: int, *, name: str = "bench") -> None:
+    def apply(self, instances: int, *, name: str = "bench", road: Road = Road.COLD) -> None:
         """Deploys a service of micro instances and waits until all serve."""
-        text = SERVICE.format(name=name, vip=VIP, instances=instances)
+        text = SERVICE.format(name=name, vip=VIP, instances=instances, road=road)
         self.daemon.run("apply", "-f", "-", "--wait", text=text)
 
     def delete(self, name: str = "bench") -> None:
@@ -68,6 +69,18 @@ class Bench:
         """The same machines by hand."""
         like = self.lab.virsh("dumpxml", "web-0.bench")
         return Floor(self.lab, self.image, self.place / "floor", like)
+
+    def warm_ratio(self) -> Samples:
+        """`vmrole reimage --wait` of an instance from its checkpoint against that from the image, without one."""
+        self.apply(1)
+        cold = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(3)]
+        self.apply(1, road=Road.WARM)
+        self.daemon.run("reimage", "web-0", "--cold", "--wait")
+        warm = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(9)]
+        print(f"  cold {cold}, warm {warm} s", flush=True)
+        assert "warm, from its checkpoint" in self.daemon.run("why", "web-0").stdout
+        self.delete()
+        return "ratio", 0.1, [each / statistics.median(cold) for each in warm]
 
     def reimage_ratio(self) -> Samples:
         """`vmrole reimage --wait` of one instance, in rotation at its end, against the same by hand; pair by pair."""
@@ -217,6 +230,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "mended_s": bench.mended_s,
         "network_mended_s": bench.network_mended_s,
         "reimage_ratio": bench.reimage_ratio,
+        "warm_ratio": bench.warm_ratio,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
         "dead_member_s": lambda: ("s", 2.0, out_of_the_pool_s(silent=False)),
         "silent_member_s": lambda: ("s", SILENT_WITHIN_S, out_of_the_pool_s(silent=True)),
