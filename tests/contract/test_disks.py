@@ -109,6 +109,7 @@ class TestQemuImgDisks(DisksContract):
         saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
         layer, memory = layout.layer(instance.name, 1), layout.memory(instance.name, 1)
         assert [path.stat().st_mode & 0o777 for path in (layer, memory)] == [0o444, 0o600]
+        assert layer.parent.stat().st_mode & 0o007 == 0, "it is a guest's disk: others do not get there"
         argv = ["qemu-img", "info", "--backing-chain", "--output=json", str(layout.overlay(instance))]
         chain = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
         image = str(layout.images / f"{DIGEST}.qcow2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,11 @@ def test_a_warm_reimage(lab: Lab, ready: RoleDaemon) -> None:
     layer, memory = state(ready) / "1.qcow2", state(ready) / "1.memory"
     modes = [(path.stat().st_mode & 0o777, path.stat().st_uid) for path in (layer, memory)]
     assert modes == [(0o444, 0), (0o600, 0)]
+    place = state(ready).stat()
+    assert (place.st_mode & 0o777, place.st_uid) == (0o710, 0), "the layer is a guest's disk"
+    for path in (layer, memory):
+        nobody = subprocess.run(["head", "-c1", str(path)], user=65534, group=65534, extra_groups=[], check=False)
+        assert nobody.returncode != 0, f"{path} can be read by everybody"
     kept = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (layer, memory)]
     booted, drawn = boot_id(lab), [random_bytes(lab)]
     address = lab.guest(NAME, ["/bin/sh", "-c", "ip -4 -o addr show eth0 | tr -s ' ' | cut -d' ' -f4; hostname"])

@@ -1,6 +1,7 @@
 """The files of checkpoints: a layer that nobody can write to, and a memory that nobody else can read.
 
-A layer has been an overlay. It is ours from then on, not QEMU's, for who owns a file may change its mode. Both files
+A layer has been an overlay. It is ours from then on, not QEMU's, for who owns a file may change its mode; others than
+QEMU's group get no further than to its directory (see `hypervisor.saved_memory`). Both files
 are known by their digests, which are read whole each time that somebody asks: what was changed never starts a guest.
 """
 
@@ -35,10 +36,10 @@ def clear_place(layout: Layout, instance: Instance) -> None:
 
 
 def make_place(layout: Layout, instance: Instance) -> None:
-    """The directory of the instance's checkpoint, through which QEMU gets to the layer."""
+    """The directory of the instance's checkpoint, for nobody but us as yet: its layer is a guest's disk."""
     place = layout.checkpoint_dir(instance.name)
     with file_faults(place, _HINT):
-        place.mkdir(mode=0o711, parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def erase_memory(layout: Layout, name: InstanceName) -> None:

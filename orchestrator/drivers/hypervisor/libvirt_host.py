@@ -213,6 +213,7 @@ class LibvirtHypervisor:
             if found is not None:
                 self._check_same(found, instance)
                 if self._is_running(found):
+                    saved_memory.let_qemu_at(connection, self._layout.checkpoint_dir(instance.name))
                     self._monitors.expect_answer(instance.name, domains.run_of(found))
                     saved_memory.save(found, self._layout.memory(instance.name, instance.generation))
 
@@ -227,6 +228,7 @@ class LibvirtHypervisor:
                 if self._is_running(found):
                     return
                 domains.destroy(found)
+            saved_memory.let_qemu_at(connection, self._layout.checkpoint_dir(instance.name))
             self._define(connection, instance)
             memory = self._layout.memory(instance.name, instance.checkpoint.generation)
             saved_memory.restore(connection, memory, instance, self._paths(instance))

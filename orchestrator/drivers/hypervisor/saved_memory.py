@@ -15,14 +15,23 @@ from typing import Final
 import libvirt
 from lxml import etree
 
-from orchestrator.drivers.hypervisor import domain_devices, domain_xml
+from orchestrator.drivers.hypervisor import domain_devices, domain_xml, domains
 from orchestrator.drivers.hypervisor.domain_parts import DomainPaths
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.errors import Busy, Permanent
 from orchestrator.model import HostFit, Instance
 
+PLACE_MODE: Final = 0o710
 _PART: Final = ".part"  # A memory that is being saved, or was when something died.
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def let_qemu_at(connection: libvirt.virConnect, place: Path) -> None:
+    """QEMU's group gets through the directory to a layer, whose mode lets it be read; nobody else does."""
+    group = domains.qemu_group(connection.getCapabilities())
+    with file_faults(place, "the state directory must be writable for the daemon"):
+        os.chown(place, -1, group)
+        place.chmod(PLACE_MODE)
 
 
 def save(found: libvirt.virDomain, memory: Path) -> None:

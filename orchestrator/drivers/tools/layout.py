@@ -9,7 +9,7 @@ by a dot, and that is asserted here once more.
     STATE/images/SHA256.FORMAT              read-only bases, mode 0444
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
-    STATE/checkpoints/NAME/GENERATION.qcow2 the disk of a checkpoint, below overlays, mode 0444
+    STATE/checkpoints/NAME/GENERATION.qcow2 the disk of a checkpoint, below overlays, mode 0444, for QEMU's group
     STATE/checkpoints/NAME/GENERATION.memory its memory, mode 0600: it holds what the guest knew, secrets included
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
     STATE/names/SERVICE/ROLE                whom the name of a role leads to, for dnsmasq
