@@ -156,7 +156,7 @@ def _domains(domains: Mapping[InstanceName, Domain], known: Mapping[InstanceName
             found.append(Finding(code=UNCLAIMED, subject=name, message=told))
         elif instance is None:
             found.append(_stray(DOMAIN_STRAY, name, "a VM of no instance"))
-        elif domain.uuid != instance.vm_uuid:
+        elif (domain.uuid, domain.generation) != (instance.vm_uuid, instance.generation):
             told = f"runs as generation {domain.generation}; the record says {instance.generation}"
             found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))
         elif domain.power in instance.phase.traits.contradicts:
@@ -181,7 +181,8 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
                 found.append(Finding(code="STORAGE-STRAY", subject=name, message=told))
             continue
         own = {f"overlay:{instance.generation}", *(f"storage:{one.name}" for one in instance.role.local_storage)}
-        own |= _of_checkpoint(instance, parts)
+        # The layer below its overlay is its own, also where no record knows of the checkpoint.
+        own |= {f"layer:{instance.generation}"} | _of_checkpoint(instance, parts)
         for part in sorted(parts - own):
             found.append(Finding(code="DISK-OLD", subject=name, message=f"{part} is not of this generation"))
     for name, instance in known.items():

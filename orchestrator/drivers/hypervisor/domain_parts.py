@@ -10,7 +10,8 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.model import DiskFormat
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.model import DiskFormat, Firmware, Instance
 
 QEMU: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
 PID_FILES: Final = Path("/run/libvirt/qemu")  # root's: libvirt writes down there which process it started
@@ -52,6 +53,34 @@ class DomainPaths:
     monitor: Path
     layer: Path | None = None  # of a checkpoint, between the overlay and the image; None: there is none
     nvram: Path | None = None  # where UEFI keeps its variables; None for a BIOS
+
+
+def paths_of(layout: Layout, instance: Instance) -> DomainPaths:
+    """Where this generation's VM has its parts."""
+    role, disc = instance.role, layout.disc(instance)
+    return DomainPaths(
+        overlay=layout.overlay(instance),
+        image=layout.image(role.image_sha256, role.image_format),
+        image_format=role.image_format,
+        layer=_layer(layout, instance),
+        local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
+        disc=disc if disc.exists() else None,
+        console=layout.console(instance.name),
+        monitor=layout.monitor,
+        nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
+    )
+
+
+def _layer(layout: Layout, instance: Instance) -> Path | None:
+    """What its overlay lies on, where that is not the image.
+
+    The overlay of a generation that was saved has become the layer of that number: what lies there now lies on it,
+    also while no record knows of a checkpoint, for who had it written may have died just before.
+    """
+    if instance.warm and instance.checkpoint is not None:
+        return layout.layer(instance.name, instance.checkpoint.generation)
+    own = layout.layer(instance.name, instance.generation)
+    return own if own.exists() else None
 
 
 def add(

@@ -26,8 +26,8 @@ from orchestrator.drivers.hypervisor import (
     firmwares,
     saved_memory,
 )
-from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
-from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths, MachineType
+from orchestrator.drivers.hypervisor.domain_parts import PID_FILES, paths_of
+from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
 from orchestrator.drivers.hypervisor.running_limits import RunningLimits
 from orchestrator.drivers.hypervisor.start_faults import why_not_started
@@ -191,7 +191,7 @@ class LibvirtHypervisor:
         """Anew at each start: the disc may have been taken away since, and the host may have changed."""
         with file_faults(self._layout.consoles, "the daemon's directories must be writable for it"):
             self._prepare_places(instance)
-        xml = domain_xml.render(instance, self._paths(instance), self._machine_of(connection))
+        xml = domain_xml.render(instance, paths_of(self._layout, instance), self._machine_of(connection))
         return connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
     def _follow_started(self, connection: libvirt.virConnect, name: InstanceName) -> None:
@@ -231,7 +231,7 @@ class LibvirtHypervisor:
             saved_memory.let_qemu_at(connection, self._layout.checkpoint_dir(instance.name))
             self._define(connection, instance)
             memory = self._layout.memory(instance.name, instance.checkpoint.generation)
-            saved_memory.restore(connection, memory, instance, self._paths(instance))
+            saved_memory.restore(connection, memory, instance, paths_of(self._layout, instance))
             self._follow_started(connection, instance.name)
 
     def ask_restart(self, name: InstanceName) -> None:
@@ -316,9 +316,8 @@ class LibvirtHypervisor:
                 domains.ownership(found, self._machine.installation)
                 if self._is_running(found):
                     raise Busy(f"{name}: its VM runs and cannot be forgotten")
-                domains.destroy(
-                    found
-                )  # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
+                # Its QEMU has ended and libvirt may not know: undefining would leave it transient.
+                domains.destroy(found)
                 found.undefineFlags(_FORGET_ALL)
         self._limits.forget(name)
         self._monitors.forget(name)
@@ -345,22 +344,6 @@ class LibvirtHypervisor:
         """Whether there is a process. One that libvirt does not miss yet does not count."""
         run = domains.run_of(found)
         return run is not None and not self._monitors.ended(InstanceName(found.name()), run)
-
-    def _paths(self, instance: Instance) -> DomainPaths:
-        layout, role, disc = self._layout, instance.role, self._layout.disc(instance)
-        return DomainPaths(
-            overlay=layout.overlay(instance),
-            image=layout.image(role.image_sha256, role.image_format),
-            image_format=role.image_format,
-            layer=layout.layer(instance.name, instance.checkpoint.generation)
-            if instance.warm and instance.checkpoint
-            else None,
-            local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
-            disc=disc if disc.exists() else None,
-            console=layout.console(instance.name),
-            monitor=layout.monitor,
-            nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
-        )
 
     def _machine_of(self, connection: libvirt.virConnect) -> MachineType:
         """The kind of machine, with what this host's QEMU and its KVM can do."""

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.control import verify
 from orchestrator.control.leavings import STOP_S
 from orchestrator.drivers.fake import World
-from orchestrator.model import InstanceName, Phase
+from orchestrator.model import InstanceName, Phase, Road
 from orchestrator.ports import Host
 from tests.world.counted import Looks
 from tests.world.fabric import Fabric, web_role
@@ -48,6 +48,7 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
         ("DISK-STRAY", STRANGER, lambda world: world.overlays.update({STRANGER: {1}})),
         ("STORAGE-STRAY", STRANGER, lambda world: world.storage.update({STRANGER: {"cache": ""}})),
         ("DISK-OLD", WEB, lambda world: world.overlays[WEB].add(7)),
+        ("DISK-OLD", WEB, lambda world: world.layers.update({WEB: (7, "")})),
         ("OVERLAY-MISSING", WEB, lambda world: world.overlays.pop(WEB)),
         ("NETWORK-STRAY", "ghost", lambda world: world.networks.update(ghost=frozenset())),
         ("NETWORK-MISSING", "shop", lambda world: world.networks.pop("shop")),
@@ -71,6 +72,29 @@ def test_every_contradiction_is_found(
         assert code in [one for one, _ in found(fabric)] or (code, subject) in found(fabric)
     else:
         assert (code, subject) in found(fabric)
+
+
+def test_a_checkpoint_is_known_by_its_parts() -> None:
+    """What is not there is told: the next reimage begins with the image. A VM of another generation is told as well,
+    though all that are restored from one checkpoint have one UUID.
+    """
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1, local_storage=(), reimage=Road.WARM))
+    fabric.until(fabric.quiet)
+    assert found(fabric) == []
+    memory = fabric.world.memories.pop(WEB)
+    assert found(fabric) == [("CHECKPOINT-MISSING", WEB)]
+    fabric.world.memories[WEB] = memory
+    machine = fabric.world.machines[WEB]
+    machine.instance = dataclasses.replace(machine.instance, generation=2, layered=2)
+    assert machine.uuid == fabric.instance().vm_uuid
+    assert ("DOMAIN-GENERATION", WEB) in found(fabric)
+
+
+def test_the_layer_below_an_overlay_is_no_old_disk(fabric: Fabric) -> None:
+    """Of a VM that was saved by a daemon that died before it had that written: who removes it tears a disk."""
+    fabric.world.layers[WEB] = (fabric.instances()[0].generation, "")
+    assert found(fabric) == []
 
 
 def test_a_vm_that_may_be_anothers_is_told_and_stays(fabric: Fabric) -> None:
