@@ -125,12 +125,14 @@ def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     heard = identity_of(instance, host)
     if isinstance(heard, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=heard.reason), SOON_S)
+    if heard.boot_id != checkpoint.boot_id:  # Somebody else has started its VM, or it has started by itself again.
+        return _colder(instance, host, "what runs is not what was saved")
     awake = host.guest.awaken(instance)
     if isinstance(awake, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=awake.reason), SOON_S)
     if awake:
         return _colder(instance, host, awake)
-    # It says the id of the boot in which it was saved: that is counted already.
+    # That boot is counted already.
     return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "its clock is right")
 
 

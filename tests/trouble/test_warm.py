@@ -198,6 +198,23 @@ def test_a_disc_that_stays_in_its_drive_is_no_fault_of_the_instance() -> None:
     gone(fabric)
 
 
+def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -> None:
+    """virsh start between two turns: it boots from whatever disk it is described with."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(lambda: fabric.instance().phase is Phase.RESTORING and NAME in fabric.world.machines)
+    fabric.world.machines[NAME].start_boot(fabric.world.time_s)
+    fabric.until(fabric.quiet)
+    reached = fabric.instance()
+    assert (reached.generation, reached.warm) == (2, True), "it was made of the image, and kept"
+    assert reached.checkpoint is not None
+    assert reached.checkpoint.generation == 2
+    assert any("what runs is not what was saved" in event.message for event in fabric.control.events(NAME, 0, 100))
+    gone(fabric)
+
+
 def test_what_is_protected_while_it_is_restored_is_let_be() -> None:
     """Its VM is not ended for the colder road; when it is protected no more, it takes that."""
     fabric = Fabric()
