@@ -38,7 +38,7 @@ class Disks(Protocol):
     def prepare_checkpoint(self, instance: Instance) -> None:
         """Makes the place for this generation's checkpoint, empty; NoSpace where there is no room for its memory.
 
-        Raises Permanent where the generation has a layer: its VM was saved, and what runs is none that we started.
+        Raises Foreign where the generation has a layer: its VM was saved, and what runs is none that we started.
         """
 
     def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:

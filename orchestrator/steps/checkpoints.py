@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from orchestrator.errors import Busy, NoSpace, Unreachable, WorldError
+from orchestrator.errors import Busy, Foreign, NoSpace, Unreachable, WorldError
 from orchestrator.model import Checkpoint, HostFit, Instance, Phase, Power, Seat, Silence
 from orchestrator.model.cause import Cause, Kind, of_error
 from orchestrator.ports import Machine
@@ -69,7 +69,7 @@ def _saved(instance: Instance, host: Machine, *, disc: bool) -> Outcome:
         host.media.erase(instance.name)
         host.disks.prepare_checkpoint(instance)
         host.hypervisor.save(instance)
-    except Unreachable:
+    except (Unreachable, Foreign):  # What somebody else has begun is nothing to serve with.
         raise
     except WorldError as error:
         # A guest that has not let go of its disc may do so yet; what fails otherwise costs the host each time.

@@ -198,6 +198,23 @@ def test_a_disc_that_stays_in_its_drive_is_no_fault_of_the_instance() -> None:
     gone(fabric)
 
 
+def test_a_vm_that_somebody_starts_before_its_layer_is_recorded_does_not_serve() -> None:
+    """It boots as it was described before, from the image under an overlay that is not on it."""
+
+    def start_and_die() -> None:
+        fabric.world.machines[NAME].power = Power.RUNNING
+        fabric.world.machines[NAME].start_boot(fabric.world.time_s)
+        die()
+
+    fabric = Fabric(Trouble(effects().index("keep_checkpoint") + 1, after=True, strike=start_and_die))
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    assert fabric.deaths == 1
+    assert fabric.instance().generation == 2
+    assert any("somebody has started it since" in event.message for event in fabric.control.events(NAME, 0, 100))
+    gone(fabric)
+
+
 def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -> None:
     """virsh start between two turns: it boots from whatever disk it is described with."""
     fabric = Fabric()

@@ -15,7 +15,7 @@ from typing import Final
 
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import Permanent
+from orchestrator.errors import Foreign
 from orchestrator.model import Checkpoint, Digested, Instance, InstanceName
 
 MEMORY_SUFFIX: Final = ".memory"
@@ -26,9 +26,9 @@ _FORBIDDEN: Final = 0o222
 
 
 def clear_place(layout: Layout, instance: Instance) -> None:
-    """Removes what an earlier try has left. Raises Permanent where there is a layer of this generation already."""
+    """Removes what an earlier try has left. Raises Foreign where there is a layer of this generation already."""
     if layout.layer(instance.name, instance.generation).exists():
-        raise Permanent(
+        raise Foreign(
             f"{instance.name}: its VM was saved, and somebody has started it since",
             hint=f"vmrole reimage --cold {instance.name}",
         )

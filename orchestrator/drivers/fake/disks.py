@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.drivers.fake.world import World
-from orchestrator.errors import NoSpace, Permanent, Whose
+from orchestrator.errors import Foreign, NoSpace, Permanent, Whose
 from orchestrator.model import Digested, Instance, InstanceName, Power
 
 
@@ -44,7 +44,7 @@ class FakeDisks:
         """See ports.Disks."""
         self._world.meet("disks")
         if self._world.layers.get(instance.name, (0, ""))[0] == instance.generation:
-            raise Permanent(f"{instance.name}: its VM was saved, and somebody has started it since")
+            raise Foreign(f"{instance.name}: its VM was saved, and somebody has started it since")
         self._world.memories.pop(instance.name, None)
         if self._world.faults.disk_is_full:
             raise NoSpace("the disk is full", hint="make room; it goes on by itself")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.errors import Permanent, Whose
+from orchestrator.errors import Foreign, Permanent, Whose
 from orchestrator.model import AnswerFormat, HostFit, Instance, LocalStorage
 from orchestrator.ports import AnswerMedia, Disks
 from orchestrator.rules import host_keys
@@ -62,7 +62,7 @@ class DisksContract:
         files = disks.keep_checkpoint(instance)
         assert files is not None
         assert disks.keep_checkpoint(instance) == files
-        with pytest.raises(Permanent):  # A VM that runs on the layer's overlay is none that was not saved.
+        with pytest.raises(Foreign):  # A VM that runs on the layer's overlay is none that was not saved.
             disks.prepare_checkpoint(instance)
         assert disks.keep_checkpoint(instance) == files
         saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
