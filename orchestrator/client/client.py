@@ -203,8 +203,7 @@ class Client(Evidence):
     ) -> wire.Operation:
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role or a service."""
         wish: wire.Wish = {"verb": verb, "subject": subject, "together": together, "labels": labels}
-        if cold:
-            wish["cold"] = True
+        wish |= {"cold": True} if cold else {}  # A daemon that does not know of it takes the others.
         found: wire.Operation = self._json("POST", "/v1/operations", wish, {})
         return found
 
