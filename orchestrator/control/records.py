@@ -283,7 +283,7 @@ def decode(document: Document, templates: Mapping[str, Role]) -> Whole | SetAsid
 def decode_template(document: Document) -> Role | SetAside:
     """A role as it is stored."""
     try:
-        role = cast("Role", _read(Role, document.body, document))
+        role = soundness.sound(cast("Role", _read(Role, document.body, document)), document.key)
     except _UNREADABLE as error:
         return _aside(document, error)
     if later := other_versions.unknown(role, document.body):

@@ -6,23 +6,32 @@ of ours is not tried, for libvirt to find out: the record is set aside, as one t
 
 from __future__ import annotations
 
-import ipaddress
+import functools
 import re
+import socket
 import uuid
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network
 from typing import Final, TypeVar
 
 from orchestrator.errors import InvalidInput
 from orchestrator.model import (
+    Image,
     Instance,
     Nic,
+    Revision,
+    Role,
     Service,
+    ServiceSpec,
     instance_name,
+    ip,
+    is_sha256,
     label,
     service_of,
 )
 
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_IPV4, _IPV6 = (functools.partial(socket.inet_pton, family) for family in (socket.AF_INET, socket.AF_INET6))
 _LINK: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,14}")
 
 
@@ -40,6 +49,12 @@ def sound(record: R, key: str) -> R:
             _require_instance(record, key)
         case Service():
             _require_service(record, key)
+        case Revision():
+            _require_spec(record.spec)
+        case Role():
+            _require_role(record)
+        case Image():
+            _require("sha256", [record.sha256 == key, is_sha256(record.sha256)])
         case _:
             pass
     return record
@@ -53,28 +68,45 @@ def _require_instance(one: Instance, key: str) -> None:
 
 
 def _require_service(service: Service, key: str) -> None:
-    network, vips = service.network, (service.spec.vip, service.spec.staging_vip)
-    _require("name", [service.name == key, _is(label, service.service)])
+    network = service.network
+    _require("name", [service.name == key])
+    _require_spec(service.spec)
     _require("network.bridge", [_LINK.fullmatch(network.bridge) is not None])
-    _require("network.subnet", [_is(ipaddress.IPv4Network, network.subnet)])
-    _require("network.gateway", [_is(ipaddress.IPv4Address, network.gateway)])
-    _require("network.subnet6", [not network.subnet6 or _is(ipaddress.IPv6Network, network.subnet6)])
-    _require("vip", [not vip or _is(ipaddress.ip_address, vip) for vip in vips])
+    _require("network.subnet", [_is(IPv4Network, network.subnet)])
+    _require("network.gateway", [_is(_IPV4, network.gateway)])
+    _require("network.subnet6", [not network.subnet6 or _network6(network.subnet6)])
+
+
+def _require_spec(spec: ServiceSpec) -> None:
+    _require("name", [_is(label, service_of(spec.name))])
+    _require("vip", [not vip or _is(ip.address, vip) for vip in (spec.vip, spec.staging_vip)])
+
+
+def _require_role(role: Role) -> None:
+    _require("name", [_is(label, role.name)])
+    _require("image_sha256", [is_sha256(role.image_sha256)])
+    _require("local_storage", [_is(label, one.name) for one in role.local_storage])
+    _require("endpoints", [_is(label, one.name) for one in (*role.faces, *role.internal_endpoints)])
+    _require("endpoints.allow", [_is(ip.network, one) for face in role.faces for one in face.allow])
 
 
 def _nic(nic: Nic) -> Iterable[bool]:
-    yield _is(ipaddress.IPv4Address, nic.address)
-    yield not nic.gateway or _is(ipaddress.IPv4Address, nic.gateway)
-    yield not nic.address6 or _is(ipaddress.IPv6Address, nic.address6)
+    yield _is(_IPV4, nic.address)
+    yield not nic.gateway or _is(_IPV4, nic.gateway)
+    yield not nic.address6 or _is(_IPV6, nic.address6)
     yield _MAC.fullmatch(nic.mac) is not None
     yield _LINK.fullmatch(nic.tap) is not None
     yield 0 < nic.prefix_length <= 32
 
 
+def _network6(text: str) -> bool:
+    return _is(ip.network, text) and ":" in text
+
+
 def _is(made: Callable[[str], object], text: str) -> bool:
     try:
         made(text)
-    except (ValueError, InvalidInput):
+    except (ValueError, OSError, InvalidInput):
         return False
     return True
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import ipaddress
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from orchestrator.control import records, verify
-from orchestrator.model import Instance, Power, Service
-from orchestrator.ports import Write
+from orchestrator import servicefile
+from orchestrator.control import deployment, records, upgrade, verify
+from orchestrator.control.asides import SetAside
+from orchestrator.control.present import Present
+from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.errors import InvalidInput
+from orchestrator.model import Image, Instance, Power, Revision, Role, Service, ServiceSpec, Slot, deployments_of
+from orchestrator.ports import Document, Write
+from orchestrator.rules import addressing
 from tests.world.fabric import Fabric
+from tests.world.places import GOLDEN_FILES
+from tests.world.service_files import find
 
 WEB, SHOP = "web-1.shop", "shop"
 HOSTILE = (
@@ -79,3 +94,154 @@ def test_a_service_is_what_its_record_is_called(fabric: Fabric, place: tuple[str
         assert [one.key for one in fabric.present.set_aside()] == [SHOP]
         assert all(one.power is Power.RUNNING for one in fabric.world.machines.values())
         assert "203.0.113.10" in fabric.world.vips
+
+
+OF_TEMPLATE = (
+    ("name",),
+    ("image_sha256",),
+    ("local_storage", 0, "name"),
+    ("endpoints", 0, "name"),
+    ("endpoints", 0, "allow", 0),
+)
+
+
+@pytest.mark.parametrize("place", OF_TEMPLATE, ids=str)
+def test_a_template_names_an_image_and_disks_and_endpoints(fabric: Fabric, place: tuple[str | int, ...]) -> None:
+    """Whoever is built from it is left as he is."""
+    (document,) = fabric.store.all(records.TEMPLATE)
+    for value in (*HOSTILE, "2001:db8::%a\n    bind :1\n/64"):
+        body: Any = json.loads(json.dumps(dict(document.body)))
+        body["endpoints"][0]["allow"] = ["10.0.0.0/8"]
+        within = body
+        for step in place[:-1]:
+            within = within[step]
+        assert isinstance(records.decode_template(dataclasses.replace(document, body=body)), Role)
+        within[place[-1]] = value
+        assert isinstance(records.decode_template(dataclasses.replace(document, body=body)), SetAside), value
+
+
+def test_an_image_and_a_revision_are_what_they_are_called(fabric: Fabric) -> None:
+    """A digest is part of a path; a revision is what `rollout undo` deploys."""
+    templates = {one.key: role for one in fabric.store.all(records.TEMPLATE) if (role := template(one))}
+    (image,), revisions = fabric.store.all(records.IMAGE), fabric.store.all(records.REVISION)
+    assert isinstance(records.decode(image, templates), Image)
+    for value in (*HOSTILE, "ab" * 32):
+        assert isinstance(records.decode(changed(image, sha256=value), templates), SetAside)
+    for revision in revisions:
+        assert isinstance(records.decode(revision, templates), Revision)
+        for value in HOSTILE:
+            spec = {**revision.body["spec"], "name": value}
+            assert isinstance(records.decode(changed(revision, spec=spec), templates), SetAside)
+    assert revisions
+
+
+def template(document: Document) -> Role | None:
+    """As it is read, if it can be."""
+    role = records.decode_template(document)
+    return role if isinstance(role, Role) else None
+
+
+def changed(document: Document, **fields: object) -> Document:
+    """The document with other fields."""
+    return dataclasses.replace(document, body={**document.body, **fields})
+
+
+# What is ours is never set aside -----------------------------------------------------------------------------
+
+NAMES = st.from_regex("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True) | st.sampled_from(
+    (
+        "a",
+        "0",
+        "9" * 40,
+        "a-" * 19 + "aa",
+        "web-0",
+        "nul",
+        "con",
+        "x--y",
+        "a" * 40,
+        "-a",
+        "A",
+        "a.b",
+        "a_b",
+        "localhost",
+    )
+)
+ADDRESSES = st.one_of(st.just(""), st.ip_addresses().map(str), st.sampled_from(("203.0.113.10", "2001:DB8::0:10")))
+POOLS = st.builds(
+    lambda number, length: ipaddress.ip_network((number, length), strict=False),
+    st.integers(1 << 24, (224 << 24) - 1),
+    st.integers(8, 24),
+)
+
+
+def spec_of(name: str, role: str, inner: str, vip: str, staging: str) -> ServiceSpec | None:
+    """As the service file's reader takes it; None when it does not."""
+    vips = {key: value for key, value in (("vip", vip), ("stagingVip", staging)) if value}
+    ends: dict[str, Any] = {inner: {"type": "internal", "port": 9}}
+    if vip:
+        ends |= {
+            f"{inner}0"[-40:]: {"port": 80, "allow": ["10.0.0.0/8", "2001:db8::/32"]},
+            f"{inner}1"[-40:]: {"type": "instance", "ports": "1000-1019", "target": 22},
+        }
+    said = {"image": "micro", "instances": 3, "size": {"memory": "128 MiB"}, "endpoints": ends}
+    said["localStorage"] = {inner[:20].strip("-"): {"size": "64 MiB"}}
+    with contextlib.suppress(InvalidInput):
+        return servicefile.parse(json.dumps({"service": name, **vips, "roles": {role: said}}), find)
+    return None
+
+
+def again(document: Document, templates: dict[str, Role]) -> object:
+    """The document as it is read from a disk."""
+    read = dataclasses.replace(document, body=json.loads(json.dumps(dict(document.body))), revision=1)
+    if document.kind == records.WISH:
+        return records.decode_instance(read, None, templates)
+    return records.decode_template(read) if document.kind == records.TEMPLATE else records.decode(read, templates)
+
+
+@settings(deadline=None, max_examples=100)
+@given(NAMES, NAMES, NAMES, ADDRESSES, ADDRESSES, POOLS, st.integers(0, (1 << 40) - 1))
+@example("a" * 40, "b" * 40, "c" * 40, "2001:db8::1", "203.0.113.9", ipaddress.ip_network("10.90.0.0/16"), 7)
+@example("0", "0", "0", "", "", ipaddress.ip_network("10.90.0.0/24"), 0)
+def test_whatever_the_service_file_says_is_sound(
+    name: str, role: str, inner: str, vip: str, staging: str, pool: ipaddress.IPv4Network, installation: int
+) -> None:
+    """Names, addresses and what is allocated for them, of both deployments, as records say them: no rule of the
+    records is narrower than the reader's.
+    """
+    spec = spec_of(name, role, inner, vip, staging)
+    if spec is None:
+        return
+    prefix = f"{ipaddress.IPv6Address((0xFD << 120) + (installation << 80))}/48"
+    templates = {records.digest(one): records.template(one) for one in spec.roles}
+    for deployed in deployments_of(spec.name):
+        its = dataclasses.replace(spec, name=deployed)
+        network = addressing.with_ipv6(addressing.allocate_network(deployed, str(pool), ()), prefix, ())
+        service = Service(spec=its, network=network, slot=Slot.STAGING, uid="u")
+        instances = deployment.addressed(deployment.unfolded(service, {}, 1.0), service, addressing.TakenNics())
+        assert len(instances) == 3
+        writes = [records.put(service), *map(records.put_wish, instances), *map(records.put_template, its.roles)]
+        for write in writes:
+            assert write.body is not None
+            read = again(Document(write.kind, write.key, write.body, 1), templates)
+            assert not isinstance(read, SetAside), read
+
+
+def test_the_reader_takes_most_of_these() -> None:
+    """Else the test above says nothing."""
+    names = ("a", "0", "9" * 40, "a-" * 19 + "aa", "web-1", "nul", "x--y")
+    assert all(spec_of(one, other, "in", "203.0.113.10", "") for one in names for other in names if one != other)
+    assert spec_of("a", "b", "c", "", "") is not None
+
+
+@pytest.mark.parametrize("written_by", ["first-records.sql"])
+def test_no_record_of_an_earlier_version_is_set_aside(tmp_path: Path, written_by: str) -> None:
+    """Their names, ids and addresses were made by other rules."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as db:
+        db.executescript((GOLDEN_FILES / written_by).read_text())
+        db.commit()
+    with SqliteStore(tmp_path / "old.db") as store:
+        assert upgrade.upgrade(store) == 6
+        present = Present(store)
+        assert list(present.set_aside()) == []
+        assert len(present.all(Service)) == 2
+        assert len(present.all(Instance)) == 4
