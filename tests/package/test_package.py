@@ -174,15 +174,21 @@ def test_it_is_installed_and_starts_nothing(host: Host) -> None:
     assert tree.at(RULES).read_text().count(RULE) == 1
 
 
-def test_its_unit_is_the_one_of_the_documentation(host: Host) -> None:
-    """But for the program, which is there; systemd finds no fault in it as it lies there."""
-    unit = host.tree.at("/usr/lib/systemd/system/vmrole.service").read_text().splitlines()
-    example = (REPOSITORY / "docs/examples/vmrole.service").read_text().splitlines()
-    differs = [line for line, other in zip(unit[1:], example[1:], strict=True) if line != other]
-    assert differs == ["ExecStart=/usr/sbin/vmroled"]
-    judge = ["systemd-analyze", "verify", f"--root={host.tree.root}", "vmrole.service"]
-    judged = subprocess.run(judge, capture_output=True, text=True, timeout=120, check=False)
-    assert [line for line in judged.stderr.splitlines() if "vmrole.service" in line] == []
+def test_its_units_are_those_of_the_documentation(host: Host) -> None:
+    """But for the program, which is there; systemd finds no fault in them as they lie there."""
+    for unit, program in (
+        ("vmrole.service", ["ExecStart=/usr/sbin/vmroled"]),
+        ("vmrole.socket", []),
+        ("vmrole-read.socket", []),
+    ):
+        installed = host.tree.at(f"/usr/lib/systemd/system/{unit}").read_text().splitlines()
+        example = (REPOSITORY / "docs/examples" / unit).read_text().splitlines()
+        assert installed[0].startswith(f"# /usr/lib/systemd/system/{unit}: ")
+        differs = [line for line, other in zip(installed[1:], example[1:], strict=True) if line != other]
+        assert differs == program
+        judge = ["systemd-analyze", "verify", f"--root={host.tree.root}", unit]
+        judged = subprocess.run(judge, capture_output=True, text=True, timeout=120, check=False)
+        assert [line for line in judged.stderr.splitlines() if "vmrole" in line] == []
 
 
 def test_its_verbs_do_what_they_do_here(host: Host) -> None:

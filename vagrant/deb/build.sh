@@ -69,10 +69,12 @@ other_files() {
   install -D -m 0644 "$PARTS/sysusers.conf" "$root/usr/lib/sysusers.d/vmrole.conf"
   install -D -m 0644 "$PARTS/tmpfiles.conf" "$root/usr/lib/tmpfiles.d/vmrole.conf"
 
-  local unit=/usr/lib/systemd/system/vmrole.service
-  install -d "$root${unit%/*}"
-  sed -e "s#^ExecStart=.*#ExecStart=/usr/sbin/vmroled#" -e "1s#^\# [^:]*:#\# $unit:#" docs/examples/vmrole.service \
-    >"$root$unit"
+  local unit units=/usr/lib/systemd/system
+  install -d "$root$units"
+  for unit in vmrole.service vmrole.socket vmrole-read.socket; do
+    sed -e "s#^ExecStart=.*#ExecStart=/usr/sbin/vmroled#" -e "1s#^\# [^:]*:#\# $units/$unit:#" "docs/examples/$unit" \
+      >"$root$units/$unit"
+  done
 
   "$inside" -I -B -m orchestrator.cli.manual "$root/usr"
   find "$root/usr/share/man" -type f -exec gzip -9n {} +
