@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from orchestrator.drivers.network import routing, tables
 from orchestrator.drivers.network.host_network import HostNetwork
 from orchestrator.drivers.network.vip import VipAddresses
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
+from orchestrator.errors import Unreachable
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import Verdict, host, passage
 from tests.contract.suites.network import make_service
@@ -272,3 +274,62 @@ def test_a_host_that_did_not_route_by_ipv6_does_so_for_guests_alone(lab: Lab, be
         HOST.run(["ip", "-n", CLIENT_NAMESPACE, "-6", "address", "flush", "dev", "up0", "scope", "global"])
         HOST.run(["ip", "-6", "address", "flush", "dev", OUTSIDE_LINK, "scope", "global"])
         network.lift(SHOP)
+
+
+def test_what_libvirtd_missed_is_made_up_for_when_it_is_back(lab: Lab, begin: Begin) -> None:
+    """Routing was switched off and all rules flushed while it was away, so that nobody could lay anything: the next
+    lay has both again, for guests alone.
+    """
+    FORWARDING.write_text("0")
+    network = begin()
+    network.lay(SHOP, [WEB])
+    with guest() as inside:
+        assert inside.reaches(CLIENT_ADDRESS, 8080)
+        lab.kill_libvirtd()
+        try:
+            FORWARDING.write_text("0")
+            HOST.run(["nft", "flush", "ruleset"])
+            with pytest.raises(Unreachable):
+                network.lay(SHOP, [WEB])
+            assert not inside.reaches(CLIENT_ADDRESS, 8080)
+        finally:
+            lab.start_libvirtd()
+        said: list[str] = []
+
+        def laid() -> bool:
+            try:
+                said.extend(one.message for one in network.lay(SHOP, [WEB]))
+            except Unreachable:
+                return False
+            return True
+
+        assert comes_true(laid, STANDS_S)
+        assert "somebody switched net.ipv4.ip_forward off: on again" in said
+        assert inside.reaches(CLIENT_ADDRESS, 8080)
+        assert joins() == (False, False)
+    network.lift(SHOP)
+    assert FORWARDING.read_text() == "0\n"
+
+
+def test_a_guard_is_laid_again_by_what_libvirt_knows_of_the_vm(lab: Lab, begin: Begin, tmp_path: Path) -> None:
+    """Of one whose record nobody can read, when the rules are gone and the daemon that laid them as well."""
+    shop, (web,) = make_service("shop", VIP, 1)
+    web = dataclasses.replace(web, nic=dataclasses.replace(web.nic, tap="vrt-0123456789"))
+    begin().lay(shop, [web])
+    HOST.run(["nft", "flush", "ruleset"])
+    assert begin().laid(shop) == {}
+    xml = tmp_path / "vm.xml"
+    xml.write_text(
+        f"<domain type='qemu'><name>{web.name}</name><memory>65536</memory><os><type>hvm</type></os><devices>"
+        f"<interface type='network'><mac address='{web.nic.mac}'/><source network='{shop.network.name}'/>"
+        f"<target dev='{web.nic.tap}'/></interface></devices></domain>"
+    )
+    lab.virsh("define", str(xml))
+    try:
+        network = begin()
+        assert network.laid(shop) == {web.name: web.nic}
+        network.lay(shop, [dataclasses.replace(web, nic=network.laid(shop)[web.name])])
+        assert web.nic.tap in HOST.run(["nft", "list", "set", "bridge", "vmrole", "macs"]).stdout
+        network.lift(shop)
+    finally:
+        lab.virsh("undefine", web.name)

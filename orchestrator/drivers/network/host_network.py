@@ -182,7 +182,12 @@ class HostNetwork:
         if known is not None:
             return {one.name: one.nic for one in known.instances}
         described = next((one for one in self._networks() if one.service == service.name), None)
-        return laid_cards.cards(service, described, self._firewall.taps(service.name)) if described else {}
+        if described is None:
+            return {}
+        taps = self._firewall.taps(service.name)
+        if any(mac not in taps for mac, _, _ in described.dhcp):  # Somebody has flushed the rules.
+            taps = {**laid_cards.plugged(self._connection, service.network.name), **taps}
+        return laid_cards.cards(service, described, taps)
 
     def _networks(self) -> list[Described]:
         with self._connection.use("networks") as connection:

@@ -25,3 +25,19 @@ def test_a_card_is_told_whole(name: str, ipv6: bool) -> None:
         there, dhcp=frozenset(one for one in there.dhcp if one[0] != instances[1].nic.mac)
     )
     assert laid_cards.cards(service, unreserved, taps) == {instances[2].name: instances[2].nic}
+
+
+def test_a_card_of_a_vm_is_told_by_the_vm() -> None:
+    """In its service's network alone, and at a tap that is ours."""
+    service, (web,) = make_service("shop", "", 1)
+    tap = "vrt-0123456789"
+    xml = (
+        "<domain><devices><interface type='network'>"
+        f"<mac address='{web.nic.mac}'/><source network='{service.network.name}' bridge='b'/><target dev='{tap}'/>"
+        "</interface></devices></domain>"
+    )
+    assert list(laid_cards.cards_of(xml, service.network.name)) == [(web.nic.mac, tap)]
+    assert list(laid_cards.cards_of(xml, "vmrole-blog")) == []
+    assert list(laid_cards.cards_of(xml.replace("vrt-", "vnet"), service.network.name)) == []
+    for part in ("mac", "source", "target"):
+        assert list(laid_cards.cards_of(xml.replace(f"<{part} ", "<x "), service.network.name)) == []
