@@ -332,8 +332,9 @@ def _disk_mib(settings: Config) -> int:
 
 
 def _memory_mib(settings: Config) -> int:
+    """What all instances together may have, QEMU's own beside it."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
-    return max(0, total - settings.memory_reserve_mib)
+    return max(0, total - settings.memory_reserve_mib) * settings.memory_overcommit_percent // 100
 
 
 def _findings(present: Present, host: Host) -> list[verify.Finding]:

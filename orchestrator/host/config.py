@@ -69,6 +69,7 @@ class Config:
     image_virtual_size_max_gib: int = 2048
     memory_reserve_mib: int = 1024
     disk_reserve_mib: int = 1024
+    memory_overcommit_percent: int = 100
     vcpu_overcommit: int = 16
     disk_overcommit: int = 4
     service_reimages_per_hour: int = 20

@@ -138,6 +138,14 @@ KEYS: Final[dict[str, Key]] = {
     "haproxy": Key(about="The load balancer's program."),
     "image_virtual_size_max_gib": Key(about="The largest disk that an image may have.", bounds=(1, 2**20)),
     "memory_reserve_mib": Key(about="Memory that instances leave to the host.", bounds=(0, 2**30)),
+    "memory_overcommit_percent": Key(
+        about=(
+            "The memory of all instances together is at most so many per cent of what the host has for them. 100 "
+            "promises none twice. More needs memory that guests do not use or that they have alike (KSM), or swap: "
+            "when neither is left the kernel ends a VM, which is healed. `vmrole doctor` says what there is."
+        ),
+        bounds=(100, 1_000),
+    ),
     "disk_reserve_mib": Key(
         about=(
             "Room below state_dir that instances and images leave to the host; of a small file system a twentieth is "
@@ -146,7 +154,7 @@ KEYS: Final[dict[str, Key]] = {
         bounds=(0, 2**40),
     ),
     "vcpu_overcommit": Key(
-        about=("All vCPUs together are at most so many times the CPUs of this host. Memory is never promised twice."),
+        about="All vCPUs together are at most so many times the CPUs of this host.",
         bounds=(1, 10_000),
     ),
     "disk_overcommit": Key(

@@ -35,9 +35,9 @@ def _disk_mib(role: Role) -> int:
 
 MEMORY: Final = Quota(
     of="memory",
-    fault="needs {need} MiB of memory; the host has {limit} MiB, {used} MiB are taken",
+    fault="needs {need} MiB of memory; the host gives {limit} MiB, {used} MiB are promised",
     key="size.memory",
-    hint="use less memory or fewer instances",
+    hint="use less memory or fewer instances, or raise memory_overcommit_percent in the configuration",
     each=lambda role: role.size.memory_mib + MEMORY_PER_VM_MIB,
 )
 VCPUS: Final = Quota(

@@ -42,7 +42,7 @@ _ROLE: Final = {
     "instances": Key("how many", "1"),
     "size": Key("what an instance gets of its host, and the most that it may take of what all share"),
     "size.vcpus": Key("virtual CPUs", "1"),
-    "size.memory": Key("its memory, all of it kept for it", "512 MiB"),
+    "size.memory": Key("its memory, all of it kept for it unless the host overcommits", "512 MiB"),
     "size.disk": Key("of the system disk; a guest grows into it", "as large as the image"),
     "size.cpuWeight": Key("its part of CPUs that all want", "100 for each vCPU"),
     "size.cpuLimit": Key("the most of a CPU of the host, for each vCPU", "all of it"),

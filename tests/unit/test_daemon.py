@@ -159,6 +159,15 @@ def test_the_host_is_asked_for_what_no_record_tells(tmp_path: Path) -> None:
     assert capacity.laid(service) == {instances[0].name: instances[0].nic}
 
 
+def test_memory_is_promised_once_unless_it_is_said(tmp_path: Path) -> None:
+    """What the host keeps for itself is never promised."""
+    host, layout = fake_host(World()), Layout(tmp_path, tmp_path)
+    total_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+    for percent, promised_mib in ((100, 100), (150, 150), (1_000, 1_000)):
+        settings = Config(memory_reserve_mib=total_mib - 100, memory_overcommit_percent=percent)
+        assert _capacity(settings, layout, "", host).memory_mib == promised_mib
+
+
 def test_a_backup_leaves_the_disk_its_reserve(tmp_path: Path) -> None:
     """None is begun that could take what is kept for guests that run."""
     layout, disk = Layout(tmp_path, tmp_path), shutil.disk_usage(tmp_path)

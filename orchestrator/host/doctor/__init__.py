@@ -72,7 +72,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("dns and dhcp ports", host.ports),
     ("host firewall", passage.host_firewall),
     ("connections", room.connections),
-    ("memory", host.memory),
+    ("memory", room.memory),
     ("clock", host.clock),
 )
 

@@ -29,9 +29,7 @@ from orchestrator.host.doctor.check import Check, existing, fail, in_the_way, ok
 from orchestrator.model import BRIDGE_PREFIX
 
 _FREE_LEAST_BYTES, _FREE_BYTES = 1 << 30, 10 << 30
-_MIB = 1 << 20
 _OURS_ALONE = "it must be root's, with nobody else to write to it: chown root, chmod go-w"
-_INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
 _ONLY_OURS = "127.153.0.67"  # an address of this host that nobody listens on but who listens on all
 _CARRIED: Final = ("bridge", "bond", "team")  # of what an interface may be a part, and lose its addresses to
 _INTERFACE_NAME_MAX = 12  # a VIP is marked as ours by the label NAME:vr, of at most 15 characters
@@ -264,19 +262,6 @@ def _holder(kind: socket.SocketKind, port: int) -> str:
     flag = "-Hlntp" if kind is socket.SOCK_STREAM else "-Hlunp"
     names = re.findall(r'\("([^"]+)",pid=(\d+)', run(["ss", flag, f"sport = :{port}"]))
     return ", ".join(f"{name} (pid {pid})" for name, pid in dict.fromkeys(names)) or "a program"
-
-
-def memory(settings: Config) -> Check:
-    """There is memory for at least one instance beside what is kept for the host."""
-    name, reserve = "memory", settings.memory_reserve_mib
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
-    left = total - reserve
-    message = f"{max(left, 0)} MiB for instances ({total} MiB, less {reserve} MiB for the host)"
-    if left < _INSTANCE_LEAST_MIB:
-        return fail(name, message, "use a larger host, or a smaller memory_reserve_mib")
-    if left < _INSTANCE_MIB:
-        return warn(name, message, f"not even one instance of the default size ({_INSTANCE_MIB} MiB) fits")
-    return ok(name, message)
 
 
 def clock(settings: Config) -> Check:

@@ -1,7 +1,10 @@
-"""How much of this host is promised: disks as large as they may become, and connections that its guests may open."""
+"""How much of this host is promised: disks as large as they may become, connections that its guests may open, and
+memory.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,9 @@ _LINKS: Final = Path("/sys/class/net")
 _CONNECTIONS_MAX: Final = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _GUESTS_PART: Final = 0.75  # of the host's table of connections; the rest is for clients of VIPs and the host itself
 _CONNECTION_BYTES: Final = 320  # struct nf_conn and its extensions
+_INSTANCE_LEAST_MIB, _INSTANCE_MIB = 128, 512  # the smallest that the micro image boots in, and the default size
+_MEMORY: Final = Path("/proc/meminfo")
+_KSM: Final = Path("/sys/kernel/mm/ksm")  # keeps once what pages of guests have alike; of some kernels there is none
 
 
 def disks(settings: Config) -> Check:
@@ -75,3 +81,41 @@ def judge_connections(guests: int, most: int) -> Check:
     need = int(guests * FLOWS_MAX / _GUESTS_PART)
     hint = f"sysctl -w net.netfilter.nf_conntrack_max={need} (up to {need * _CONNECTION_BYTES // _MIB} MiB of memory)"
     return warn("connections", f"{message}: together they can fill it", hint)
+
+
+def memory(settings: Config) -> Check:
+    """There is memory for at least one instance beside what is kept for the host, and for what is promised twice."""
+    name, reserve = "memory", settings.memory_reserve_mib
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    total = page_bytes * os.sysconf("SC_PHYS_PAGES") // _MIB
+    left = total - reserve
+    message = f"{max(left, 0)} MiB for instances ({total} MiB, less {reserve} MiB for the host)"
+    if left < _INSTANCE_LEAST_MIB:
+        return fail(name, message, "use a larger host, or a smaller memory_reserve_mib")
+    if left < _INSTANCE_MIB:
+        return warn(name, message, f"not even one instance of the default size ({_INSTANCE_MIB} MiB) fits")
+    if settings.memory_overcommit_percent == 100:
+        return ok(name, message)
+    return judge_overcommit(message, settings.memory_overcommit_percent, left, _KSM, page_bytes, _swap_mib())
+
+
+def judge_overcommit(message: str, percent: int, left_mib: int, ksm: Path, page_bytes: int, swap_mib: int) -> Check:
+    """Of a host that promises `percent` of `left_mib`; `ksm` is the kernel's directory of that (ksm(7))."""
+    more_mib = left_mib * percent // 100 - left_mib
+    told = f"{message}, of which {percent} % are promised (memory_overcommit_percent)"
+    try:
+        merges = (ksm / "run").read_text().strip() == "1"
+        saved_mib = int((ksm / "pages_sharing").read_text()) * page_bytes // _MIB
+    except (OSError, ValueError):
+        merges, saved_mib = False, 0
+    told += f"; KSM is {f'on and saves {saved_mib} MiB' if merges else 'off'}, swap has {swap_mib} MiB"
+    if merges or swap_mib >= more_mib:
+        return ok("memory", told)
+    hint = f"echo 1 > {ksm}/run, or {more_mib} MiB of swap; or promise less"
+    return warn("memory", f"{told}: when guests use what they were promised the kernel ends one", hint)
+
+
+def _swap_mib() -> int:
+    """All of it, used or not; proc(5)."""
+    lines = _MEMORY.read_text().splitlines() if _MEMORY.exists() else []
+    return sum(int(line.split()[1]) // 1024 for line in lines if line.startswith("SwapTotal:"))

@@ -382,11 +382,36 @@ def test_closed_chains_are_named_with_why() -> None:
 
 def test_memory_and_group(settings: Config) -> None:
     """A host without memory for one instance fails; a missing group only warns, with the command that makes it."""
-    assert failed(host.memory(Config(memory_reserve_mib=1 << 30)))
-    assert host.memory(Config(memory_reserve_mib=0)).verdict is Verdict.PASS
+    assert failed(room.memory(Config(memory_reserve_mib=1 << 30)))
+    assert room.memory(Config(memory_reserve_mib=0)).verdict is Verdict.PASS
     check = host.socket_group(Config(socket_group="no-such-group"))
     assert (check.verdict, check.remedy) == (Verdict.WARN, "groupadd --system no-such-group")
     assert host.socket_group(Config(socket_group="root")).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("run", "swap_mib", "verdict"),
+    [("1", 0, Verdict.PASS), ("0", 0, Verdict.WARN), ("0", 512, Verdict.PASS), ("", 511, Verdict.WARN)],
+)
+def test_memory_that_is_promised_twice_needs_something_behind_it(
+    tmp_path: Path, run: str, swap_mib: int, verdict: Verdict
+) -> None:
+    """Pages that are kept once, or as much swap; where there is neither the remedy is a command, also without KSM."""
+    if run:
+        (tmp_path / "run").write_text(f"{run}\n")
+        (tmp_path / "pages_sharing").write_text("5120\n")
+    check = room.judge_overcommit("1024 MiB for instances", 150, 1024, tmp_path, 4096, swap_mib)
+    assert check.verdict is verdict
+    assert ("KSM is on and saves 20 MiB" if run == "1" else "KSM is off") in check.message
+    assert f"swap has {swap_mib} MiB" in check.message
+    assert "150 %" in check.message
+    assert ("512 MiB of swap" in check.remedy) == (verdict is Verdict.WARN)
+
+
+def test_what_is_promised_of_memory_is_told(settings: Config) -> None:
+    """Of a host that promises nothing twice nobody asks for KSM."""
+    assert "%" not in room.memory(Config(memory_reserve_mib=0)).message
+    assert "200 %" in room.memory(Config(memory_reserve_mib=0, memory_overcommit_percent=200)).message
 
 
 def test_the_clock_never_stops_anything(settings: Config) -> None:
