@@ -112,7 +112,9 @@ def test_a_console_does_no_more_than_draw(text: str) -> None:
 def test_no_bytes_make_a_console_do_more() -> None:
     """Thousands of them, of what sequences are made of: each escape that gets through begins one that draws."""
     chance = random.Random(12)
-    signs = "\x1b\x1b\x1b[[[]PX^_?>=!$;;:0123456789nctqphlmHJKriuZ(0B \x9b\x9d\x07\u00e4\x18\x1a"
+    signs = [*"\x1b\x1b\x1b[[[]PX^_?>=!$;;:0123456789nctqphlmHJKriuZ(0B \x9b\x9d\x07\u00e4\x18\x1a"]
+    signs += [f"\x1b[?{mode}{end}" for mode in (1, 3, 25, 1000, 1006, 2004) for end in "hl"]
+    signs += ["\x1b[6n", "\x1b[0c", "\x1b[21t", "\x1b[1;99999r", "\x1b[>1u", "\x1b[5i"]
     for _ in range(3000):
         text = "".join(chance.choices(signs, k=chance.randrange(1, 60)))
         data = text.encode()

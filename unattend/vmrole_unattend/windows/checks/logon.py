@@ -54,7 +54,7 @@ def _account(file: File, logon: Place, name: Place, report: Report) -> None:
         own = next((one for one in places if one.key == "useraccounts/administratorpassword"), None)
     else:
         own = account.child("password") if account is not None else None
-    if given is None:
+    if given is None or given.child("value") is None:
         if account is None or own is not None:
             message = "AutoLogon has no Password, so nobody is logged on"
             report.doubt(logon, "autologon", message, "add <Password> with the account's")

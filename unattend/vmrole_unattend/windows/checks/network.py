@@ -168,7 +168,13 @@ def _routes(interface: Place, own: list[_Interface], report: Report) -> None:
 def _firewall(found: Iterable[Place], report: Report) -> None:
     numbers = {name.casefold(): (name, f"@FirewallAPI.dll,{number}") for name, number in GROUPS.items()}
     for group in found:
-        if not group.text or group.text.startswith("@") or report.awaits(group, group.text):
+        if not group.text or report.awaits(group, group.text):
+            continue
+        if (bare := re.fullmatch(r"(@[^.,;\\/]+)(,\s*-?\d+)", group.text)) is not None:
+            message = f"{short(group.text)} names no file that holds a resource, so no group is called so"
+            report.warning(group, "firewall-group", message, f"write {bare[1][:40]}.dll{bare[2][:12]}")
+            continue
+        if group.text.startswith("@"):
             continue
         if re.fullmatch(r".*\.dll,\s*-?\d+", group.text, re.IGNORECASE):
             message = f"the @ is missing before the resource {short(group.text)}, so no group is called so"
