@@ -31,7 +31,7 @@ def told(instance: Instance) -> Mapping[str, bytes]:
                 answers = instance.role.unattend or Answers()
                 files = windows_files.files(answers, windows_machine(instance), lambda _: HIDDEN)
                 shown = {
-                    name: explain.masked(content, commands=True)
+                    name: explain.settings_alone(content)
                     for name, content in files.items()
                     if name.casefold().endswith("unattend.xml")
                 }

@@ -52,6 +52,7 @@ def test_who_reads_no_disc() -> None:
 
 
 OWN = """\
+<?tool geheim?>
 <unattend xmlns="urn:schemas-microsoft-com:unattend" xmlns:w="http://schemas.microsoft.com/WMIConfig/2002/State">
 <!-- tried: net user a geheim1 <u:Path>geheim2</u:Path> -->
 <settings pass="specialize"><component name="Microsoft-Windows-Deployment" processorArchitecture="amd64"
@@ -60,15 +61,30 @@ OWN = """\
 <Path><![CDATA[net user a geheim3]]></Path></RunSynchronousCommand>
 <RunSynchronousCommand w:action="add"><Order>2</Order><Path>a <!-- geheim4 -->geheim5</Path></RunSynchronousCommand>
 <RunSynchronousCommand w:action="add"><Order>3</Order><Path>a &lt; geheim6</Path></RunSynchronousCommand>
-</RunSynchronous></component></settings></unattend>
+<RunSynchronousCommand w:action="add"><Order>4</Order><Description>sets geheim7</Description>
+<Path x="geheim8">a</Path></RunSynchronousCommand></RunSynchronous></component>
+<component name="Microsoft-Windows-Shell-Setup"
+ processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS">
+<RegisteredOwner>somebody</RegisteredOwner><?x geheim?></component></settings><settings pass="oobeSystem">
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
+ language="neutral" versionScope="nonSxS"><UserAccounts><LocalAccounts><LocalAccount w:action="add"><Name>eve</Name>
+<Description>first geheim9</Description></LocalAccount></LocalAccounts></UserAccounts></component></settings>
+<Extensions xmlns="https://tool.example/"><File path="geheim"><Deep>geheim</Deep> geheim</File></Extensions>
+</unattend>
 """
 
 
 def test_no_way_to_write_a_command_shows_it() -> None:
-    """As data, around a comment, with an entity, in a comment: a password is often in one."""
+    """As data, around a comment, with an entity, in a comment: a password is often in one. Nor does anything else
+    that is no setting: descriptions, and the scripts that a tool keeps in the file. What is one is shown.
+    """
     answers = Answers(administrator_password=PASSWORD, own_xml=OWN)
     role = dataclasses.replace(web_role(instances=1), os=Os.WINDOWS, answers=AnswerFormat.UNATTEND, unattend=answers)
     text = told(instance_of(role, 0))["answers.txt"].decode()
     assert "geheim" not in text
     assert text.count("<Path>***") >= 3
     assert "<!--***-->" in text
+    assert "<Description>***" in text
+    assert all(
+        word in text for word in ("<RegisteredOwner>somebody<", "<Name>eve<", "<Order>4<", 'pass="oobeSystem"')
+    )

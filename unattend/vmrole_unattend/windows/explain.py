@@ -6,16 +6,28 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from lxml import etree
+
 from vmrole_unattend.windows import document, merge_rules
 from vmrole_unattend.windows.decision import Decision, Kept
-from vmrole_unattend.windows.markup import children, elements, local, text_of
+from vmrole_unattend.windows.markup import UNATTEND, children, elements, text_of
 from vmrole_unattend.windows.splice import Splice
 
 MASK = "***"
 _IN_COMMENT = re.compile(
     r"<([\w:.-]*(?:Password|ProductKey|AccountData|Value|Key))(\s[^<>]*)?>[^<>]+(?=</\1\s*>)", re.IGNORECASE
 )
-_COMMANDS = ("Path", "CommandLine")  # a password is often in one
+_FREE = ("path", "commandline", "description", "comment")  # a password is often in one
+_ATTRIBUTES = (
+    "pass",
+    "name",
+    "processorArchitecture",
+    "publicKeyToken",
+    "language",
+    "versionScope",
+    "action",
+    "keyValue",
+)
 _KEPT = {
     Kept.OURS: "the service file's is taken",
     Kept.THEIRS: "yours stays",
@@ -39,20 +51,43 @@ def lines(decisions: Iterable[Decision]) -> list[str]:
     return [_printable(line) for line in said]
 
 
-def masked(xml: bytes, *, commands: bool = False) -> str:
+def masked(xml: bytes) -> str:
     """The file's text with *** for passwords, product keys and join blobs, in comments too as far as they are XML.
 
-    Command lines are shown as they are; with `commands` they are masked, too, and so is all that comments say, of
-    which much is a command that somebody has tried. Raises AnswersInvalid for a file that cannot be read.
+    Command lines are shown as they are. Raises AnswersInvalid for a file that cannot be read.
     """
     read = document.parse(xml)
     splice = Splice(read.text, read.root)
-    splice.change_comments(lambda text: MASK if commands else _IN_COMMENT.sub(rf"<\1\2>{MASK}", text))
+    splice.change_comments(lambda text: _IN_COMMENT.sub(rf"<\1\2>{MASK}", text))
     for element in elements(read.root):
-        is_masked = merge_rules.is_secret(element) or (commands and local(element) in _COMMANDS)
-        if is_masked and not children(element) and text_of(element):
+        if merge_rules.is_secret(element) and not children(element) and text_of(element):
             splice.set_text(element, MASK)
     return splice.result()
+
+
+def settings_alone(xml: bytes) -> str:
+    """The file's settings, for whoever looks for the cause of a failure: with *** for what `masked` hides, for
+    command lines, and for whatever Setup does not read, such as comments, descriptions, and scripts that a tool has
+    put into it: there people write what they like. Raises AnswersInvalid as `masked` does.
+    """
+    root = document.parse(xml).root
+    for node in list(root.iter()):
+        if node.tail and node.tail.strip():
+            node.tail = MASK
+        if isinstance(node, etree._Comment | etree._ProcessingInstruction | etree._Entity):
+            node.text = MASK
+            continue
+        name = etree.QName(node)
+        for key in node.attrib:
+            if etree.QName(key).localname not in _ATTRIBUTES:
+                node.set(key, MASK)
+        foreign = name.namespace != UNATTEND
+        if foreign:
+            del node[:]
+        hidden = foreign or name.localname.casefold() in _FREE or merge_rules.is_secret(node)
+        if node.text and node.text.strip() and (hidden or children(node)):
+            node.text = MASK
+    return etree.tostring(root, encoding="unicode")
 
 
 def changes(theirs: bytes, merged: bytes, name: str) -> str:
