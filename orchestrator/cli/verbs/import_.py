@@ -139,10 +139,10 @@ def _image(name: str) -> str:
 
 
 def _vip(address: str) -> str:
-    import ipaddress
+    from orchestrator.model import ip
 
     try:
-        return str(ipaddress.ip_address(address)) if address else ""
+        return str(ip.address(address)) if address else ""
     except ValueError as error:
         raise click.UsageError(f"{address!r} is no IP address") from error
 

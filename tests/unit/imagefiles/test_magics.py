@@ -45,6 +45,7 @@ def placed(at: int, magic: bytes) -> bytes:
         ("lz4", 0, b"\x02\x21\x4c\x18", "unlz4"),
         ("lzop", 0, b"\x89LZO\0\x0d\x0a\x1a\x0a", "lzop"),
         ("lzip", 0, b"LZIP\1", "lzip"),
+        ("lrzip", 0, b"LRZI\0\6", "lrunzip"),
         ("lzma", 0, b"\x5d\0\0\x80\0", "unlzma"),
         ("rar", 0, b"Rar!\x1a\x07\1\0", "unrar"),
         ("compress", 0, b"\x1f\x9d\x90", "uncompress"),

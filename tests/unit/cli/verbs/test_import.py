@@ -60,6 +60,7 @@ def test_faults_are_told_one_a_line(run: Run) -> None:
         ((".", "s.cscfg"), 2, ". cannot be read"),
         (("s.csdef", "s.csdef"), 2, "s.csdef:1: this is a ServiceDefinition, not a ServiceConfiguration"),
         (("s.csdef", "s.cscfg", "--vip", "nowhere"), 2, "is no IP address"),
+        (("s.csdef", "s.cscfg", "--vip", "2001:db8::1%a\nroles: {}"), 2, "is no IP address"),
         (("s.csdef", "s.cscfg", "--image", "A B"), 2, "cannot be used"),
         (("s.csdef", "s.cscfg", "--role-image", "web"), 2, "is not ROLE=NAME"),
         (("s.csdef", "s.cscfg", "--administrator-password", "hunter2"), 2, "secret:NAME, env:NAME"),

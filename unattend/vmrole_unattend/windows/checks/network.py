@@ -190,12 +190,12 @@ def _firewall(found: Iterable[Place], report: Report) -> None:
 
 
 def _is_address(text: str) -> bool:
-    return _parses(ipaddress.ip_address, text)
+    return re.search(r"%(?!\d{1,9}$)", text) is None and _parses(ipaddress.ip_address, text)  # fe80::1%12: a card
 
 
 def _is_unicast(text: str) -> bool:
     """An address with the length of its network, as Setup wants it."""
-    return re.fullmatch(r".+/\d{1,3}", text) is not None and _parses(ipaddress.ip_interface, text)
+    return re.fullmatch(r"[^%]+/\d{1,3}", text) is not None and _parses(ipaddress.ip_interface, text)
 
 
 def _is_domain(text: str) -> bool:
@@ -206,7 +206,7 @@ def _is_prefix(text: str) -> bool:
     """A network, whose address is zero behind its length; a number alone is a length to NextHopAddress."""
     if text.isdecimal():
         return int(text[:4]) <= 128
-    return re.fullmatch(r".+/\d{1,3}", text) is not None and _parses(ipaddress.ip_network, text)
+    return re.fullmatch(r"[^%]+/\d{1,3}", text) is not None and _parses(ipaddress.ip_network, text)
 
 
 def _parses(parse: Callable[[str], object], text: str) -> bool:
