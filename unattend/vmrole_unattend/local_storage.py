@@ -13,14 +13,14 @@ from vmrole_unattend.nocloud import guest_script
 
 SIZE_MIB_MIN: Final = 16  # NTFS wants some of a disk for itself.
 SIZE_MIB_MAX: Final = 2 * 1024 * 1024 - 1  # what an MBR can say
-_DEVICES: Final = frozenset(
+DEVICES: Final = frozenset(
     {"aux", "con", "nul", "prn", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))}
 )
 
 
 def check(name: str, size_mib: int) -> None:
     """Raises AnswersInvalid for what a Windows could not have at C:\\local\\NAME."""
-    if name in _DEVICES:
+    if name in DEVICES:
         raise AnswersInvalid(
             f"{name!r} is a device of Windows' own, and no directory", where="localStorage", hint="use another name"
         )

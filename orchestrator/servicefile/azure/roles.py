@@ -6,6 +6,8 @@ import dataclasses
 import re
 from typing import Any
 
+from vmrole_unattend.local_storage import DEVICES
+
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import INSTANCES_MAX, image_name
 from orchestrator.servicefile import STORAGE_NAME_MAX
@@ -135,7 +137,11 @@ def _storage(defined: Element, ledger: Ledger, faults: list[Problem]) -> dict[st
             if one.get("cleanOnRoleRecycle") is None:
                 why = "on Azure it was cleaned when the role was restarted, for that was the default"
                 ledger.change(one, "keeps its files across restarts", why)
-        found[names.label(one, STORAGE_NAME_MAX)] = {"size": f"{int(said)} MiB"}
+        name = names.label(one, STORAGE_NAME_MAX)
+        if name in DEVICES:
+            message = f"{one.place}: {title(one)} is called as a device of Windows, and can be no directory there"
+            faults.append(Problem(message, hint="rename it, in the program that asks for it as well"))
+        found[name] = {"size": f"{int(said)} MiB"}
     return found
 
 

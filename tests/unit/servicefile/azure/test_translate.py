@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from vmrole_unattend.secret import SecretRef, SecretSource
@@ -261,6 +261,8 @@ def test_an_unknown_part_anywhere_is_listed(data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=30), st.text(max_size=60), st.text(max_size=60))
+@example("NUL", "0", "")
+@example("com1", "0", "")
 def test_any_name_gives_a_file_that_can_be_read(name: str, path: str, setting: str) -> None:
     """Whatever the names hold, the file is refused with its place or reads back as one service, never as more."""
     csdef, cscfg = etree.fromstring(SMALL_CSDEF.encode()), etree.fromstring(SMALL_CSCFG.encode())
