@@ -93,9 +93,15 @@ def test_the_peer_hangs_up_at_every_call(after: bool) -> None:
 @pytest.mark.parametrize("verb", [Verb.RESTART, Verb.REIMAGE, Verb.REBUILD, Verb.STOP], ids=str)
 def test_the_operator_wishes_more_at_every_call(verb: Verb) -> None:
     """A further wish at any moment is fulfilled as well; what was stopped is started again in the end."""
+    met = set[Phase]()
     for at in range(1, len(effects()) + 1):
         fabric = Fabric(Trouble(at, after=bool(at % 2)))
-        fabric.trouble.strike = functools.partial(fabric.act, verb, NAME)
+
+        def wish_more(fabric: Fabric = fabric) -> None:
+            met.update(one.phase for one in fabric.instances())
+            fabric.act(verb, NAME)
+
+        fabric.trouble.strike = wish_more
         fabric.deploy(ROLE)
         fabric.until(fabric.quiet)
         for wish in (Verb.REIMAGE, Verb.START):
@@ -104,6 +110,7 @@ def test_the_operator_wishes_more_at_every_call(verb: Verb) -> None:
         assert settled(fabric.instance())
         fabric.trouble.strike = lambda: None
         gone(fabric)
+    assert met >= {Phase.SAVING, Phase.RESTORING}
 
 
 def test_the_vm_is_killed_at_every_call() -> None:

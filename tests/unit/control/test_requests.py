@@ -193,7 +193,7 @@ def test_of_two_services_at_once_one_gets_the_vip() -> None:
 
 def test_memory_is_not_given_out_twice(fabric: Fabric) -> None:
     """A service that needs more than is left is refused, with the figures."""
-    with pytest.raises(InvalidInput, match="the host has 64000 MiB") as caught:
+    with pytest.raises(InvalidInput, match="the host gives 64000 MiB") as caught:
         fabric.control.apply_spec(spec("mall", "203.0.113.11", size=Size(memory_mib=40_000)))
     assert caught.value.problems[0].key == "roles.web.size.memory"
     assert [one.name for one in fabric.control.services()] == ["shop"]
