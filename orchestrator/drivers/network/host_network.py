@@ -338,7 +338,7 @@ class HostNetwork:
                 network.destroy()  # Somebody removed the bridge, and libvirt has not noticed.
             begun = not network.isActive()
             if begun:
-                network.create()
+                name_server.start(network)
                 log.info("started network %s on %s", name, bridge)
                 notices.append(
                     Notice(service.name, f"somebody stopped network {name}, or removed {bridge}: started again")

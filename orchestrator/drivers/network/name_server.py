@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import libvirt
+import tenacity
 
 from orchestrator.drivers.network import network_xml
 from orchestrator.drivers.network.network_xml import Described
@@ -24,6 +25,8 @@ _DNS_PORT: Final = 53
 _ANSWER_S: Final = 1.0
 _TRIES: Final = 2
 _END_S: Final = 5.0
+_RELEASE_S: Final = 2.0  # within which one that was told to end lets go of its address, on a host with much to do
+_AGAIN_S: Final = 0.1
 _ANY_QUESTION: Final = (
     bytes.fromhex("000001000001000000000000") + b"\x09localhost\0\0\x01\0\x01"
 )  # a plain name: never forwarded
@@ -90,6 +93,22 @@ def begin_anew(network: libvirt.virNetwork, wanted: Described) -> None:
         with contextlib.suppress(ProcessLookupError):
             _end(process)
     revive(network, wanted)
+
+
+def start(network: libvirt.virNetwork) -> None:
+    """Starts the network, and its name server with it. That of a former one was told to end, and not waited for: it
+    may have the address for a moment more.
+    """
+    tenacity.Retrying(
+        stop=tenacity.stop_after_delay(_RELEASE_S),
+        wait=tenacity.wait_fixed(_AGAIN_S),
+        retry=tenacity.retry_if_exception(_is_taken),
+        reraise=True,
+    )(network.create)
+
+
+def _is_taken(error: BaseException) -> bool:
+    return isinstance(error, libvirt.libvirtError) and "Address already in use" in str(error)
 
 
 def _end(process: int) -> None:
