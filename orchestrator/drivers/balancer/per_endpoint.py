@@ -80,6 +80,7 @@ class PerEndpoint:
         self._targets = Targets()
         self._asked = Shape()  # whose members the prober asks
         self._parted: tuple[tuple[Frontend, ...], Mapping[Carrier, Sequence[Frontend]]] | None = None  # as of last
+        self._shaped: tuple[Frontend, ...] | None = None  # what both have by now: of it nothing moves any more
 
     def __enter__(self) -> Self:
         if self._prober is None:  # A change is acted on with the next look: whom a check wakes has nothing to do.
@@ -126,8 +127,9 @@ class PerEndpoint:
         Who is in a pool that goes from one to the other goes with it.
         """
         refused: list[EndpointRefused] = []
-        parts = self._parts(tuple(frontends))
-        moving = [*self._moving(parts)]
+        every = tuple(frontends)
+        parts = self._parts(every)
+        moving = [*self._moving(parts)] if every != self._shaped else []
 
         @contextlib.contextmanager
         def noting() -> Iterator[None]:
@@ -148,6 +150,7 @@ class PerEndpoint:
         if refused:
             pools = frozenset(pool for error in refused for pool in error.pools)
             raise EndpointRefused("; ".join(map(str, refused)), pools=pools, hint=refused[0].hint)
+        self._shaped = every
 
     def _moving(self, parts: Mapping[Carrier, Sequence[Frontend]]) -> Iterator[tuple[Join, Member]]:
         """Who takes new connections in pools that get another balancer, and where that lets him in."""
