@@ -222,13 +222,19 @@ def test_a_vm_that_somebody_starts_before_its_layer_is_recorded_does_not_serve()
     gone(fabric)
 
 
-def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -> None:
-    """virsh start between two turns: it boots from whatever disk it is described with."""
+def restoring() -> Fabric:
+    """One that has been restored, and has not been told the time yet."""
     fabric = Fabric()
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(lambda: fabric.instance().phase is Phase.RESTORING and NAME in fabric.world.machines)
+    return fabric
+
+
+def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -> None:
+    """virsh start between two turns: it boots from whatever disk it is described with."""
+    fabric = restoring()
     fabric.world.machines[NAME].start_boot(fabric.world.time_s)
     fabric.until(fabric.quiet)
     reached = fabric.instance()
@@ -241,11 +247,7 @@ def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -
 
 def test_what_is_protected_while_it_is_restored_is_let_be() -> None:
     """Its VM is not ended for the colder road; when it is protected no more, it takes that."""
-    fabric = Fabric()
-    fabric.deploy(ROLE)
-    fabric.until(fabric.quiet)
-    fabric.act(Verb.REIMAGE, NAME)
-    fabric.until(lambda: fabric.instance().phase is Phase.RESTORING and NAME in fabric.world.machines)
+    fabric = restoring()
     fabric.world.faults.clockless.add(NAME)
     fabric.control.protect(NAME, on=True)
     fabric.until(lambda: "protected" in fabric.instance().waiting)
