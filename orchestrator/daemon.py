@@ -56,6 +56,7 @@ from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.drivers.tools.pressure import memory_strain
@@ -333,7 +334,7 @@ def _disk_mib(settings: Config) -> int:
 
 def _memory_mib(settings: Config) -> int:
     """What all instances together may have, QEMU's own beside it."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+    total = memory_bytes() // MIB
     return max(0, total - settings.memory_reserve_mib) * settings.memory_overcommit_percent // 100
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.errors import Permanent, WorldError
 
 USER: Final = "haproxy"  # Debian's package makes user and group, and so do those of other distributions.
@@ -61,8 +62,7 @@ def surroundings(jail: Path) -> Surroundings:
 
 def connections_max() -> int:
     """How many connections at a time this host's memory is good for."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(CONNECTIONS_LEAST, min(CONNECTIONS_MOST, memory_bytes // MEMORY_SHARE // CONNECTION_BYTES))
+    return max(CONNECTIONS_LEAST, min(CONNECTIONS_MOST, memory_bytes() // MEMORY_SHARE // CONNECTION_BYTES))
 
 
 def files_max() -> int:

@@ -29,6 +29,7 @@ from orchestrator.drivers.hypervisor import domain_limits
 from orchestrator.drivers.hypervisor.domain_board import has_hyperv
 from orchestrator.drivers.hypervisor.domain_limits import Taken
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, DomainPaths, MachineType, add
+from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import DiskBus, Instance, Os
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
@@ -123,7 +124,9 @@ def disc_of(domain_xml: str) -> str:
 
 def answer_disk_of(domain_xml: str) -> str:
     """The path of the answer disc that such a domain has as a disk; "" for none."""
-    found = _parsed(domain_xml).xpath("string(devices/disk[serial=$serial]/source/@file)", serial=ANSWER_SERIAL)
+    found = untrusted_xml.parsed(domain_xml).xpath(
+        "string(devices/disk[serial=$serial]/source/@file)", serial=ANSWER_SERIAL
+    )
     return str(cast("str", found))
 
 
@@ -231,11 +234,7 @@ def _disc(path: Path | None, bus: str) -> etree._Element:
 
 def _drive(domain_xml: str, what: str) -> str:
     """A word from the answer drive of a domain as libvirt describes it; "" when it is not there."""
-    found = _parsed(domain_xml).xpath(
+    found = untrusted_xml.parsed(domain_xml).xpath(
         f"string(devices/disk[@device='cdrom'][target/@dev=$target]/{what})", target=DISC_TARGET
     )
     return str(cast("str", found))
-
-
-def _parsed(domain_xml: str) -> etree._Element:
-    return etree.fromstring(domain_xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))

@@ -22,6 +22,7 @@ from lxml import etree
 
 from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_limits
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, MachineType, add
+from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import Instance
 
 __all__ = ["Accelerator", "DomainPaths", "MachineType", "Ownership", "ownership", "render"]
@@ -83,7 +84,7 @@ class Ownership:
 def ownership(metadata_xml: str) -> Ownership | None:
     """Reads our metadata element as libvirt returns it; None when it is not as we write it."""
     try:
-        element = etree.fromstring(metadata_xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+        element = untrusted_xml.parsed(metadata_xml)
         said = {str(name): str(value) for name, value in element.attrib.items()}
         return Ownership(
             name=said["name"],

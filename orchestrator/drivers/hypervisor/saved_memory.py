@@ -17,6 +17,7 @@ from lxml import etree
 
 from orchestrator.drivers.hypervisor import domain_devices, domain_xml, domains
 from orchestrator.drivers.hypervisor.domain_parts import DomainPaths
+from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.errors import Busy, Permanent
 from orchestrator.model import HostFit, Instance
@@ -59,7 +60,7 @@ def described(saved: str, instance: Instance, paths: DomainPaths) -> str:
 
     Raises Permanent when it is not one of ours with one disk.
     """
-    root = etree.fromstring(saved.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    root = untrusted_xml.parsed(saved)
     ours = root.find(f"metadata/{{{domain_xml.NAMESPACE}}}instance")
     disks = [each for each in root.findall("devices/disk") if each.get("device") == "disk"]
     if ours is None or len(disks) != 1 or root.findtext("name") != instance.name:
@@ -75,7 +76,7 @@ def described(saved: str, instance: Instance, paths: DomainPaths) -> str:
 
 def host_fit(connection: libvirt.virConnect, emulator: str) -> HostFit:
     """What saved memory depends on here."""
-    capabilities = etree.fromstring(connection.getCapabilities().encode())
+    capabilities = untrusted_xml.parsed(connection.getCapabilities())
     cpu = capabilities.find("host/cpu")
     told = b"" if cpu is None else etree.tostring(cpu)
     with file_faults(Path(emulator), "is QEMU installed?"):

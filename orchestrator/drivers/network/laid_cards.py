@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lxml import etree
-
 from orchestrator.drivers.network.network_xml import Described
+from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.model import TAP_PREFIX, InstanceName, Nic, Service, by_card
 
@@ -42,7 +41,7 @@ def plugged(connection: LibvirtConnection, network: str) -> dict[str, str]:
 
 def cards_of(domain_xml: str, network: str) -> Iterator[tuple[str, str]]:
     """MAC and tap of each card that a VM has in the network, by libvirt's XML of it."""
-    root = etree.fromstring(domain_xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    root = untrusted_xml.parsed(domain_xml)
     for card in root.iterfind("devices/interface"):
         mac, source, target = (card.find(name) for name in ("mac", "source", "target"))
         if mac is None or source is None or target is None or source.get("network") != network:

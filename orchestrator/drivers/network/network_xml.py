@@ -23,6 +23,7 @@ from typing import Final
 
 from lxml import etree
 
+from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import Instance, Service, service_of
 
 NAMESPACE: Final = "https://vmrole.dev/network/1"  # of our metadata; a name, never fetched
@@ -130,7 +131,7 @@ def render(
 def describe(xml: str) -> Described:
     """Reads a network's XML as libvirt returns it. Raises ValueError when it is not XML."""
     try:
-        root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+        root = untrusted_xml.parsed(xml)
     except etree.XMLSyntaxError as error:
         raise ValueError(f"not a network: {error}") from error
     ours = root.find(f"metadata/{{{NAMESPACE}}}network")

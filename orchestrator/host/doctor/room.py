@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.network.connection_limits import FLOWS_MAX
+from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageRejected
 from orchestrator.host.config import Config
@@ -87,7 +88,7 @@ def memory(settings: Config) -> Check:
     """There is memory for at least one instance beside what is kept for the host, and for what is promised twice."""
     name, reserve = "memory", settings.memory_reserve_mib
     page_bytes = os.sysconf("SC_PAGE_SIZE")
-    total = page_bytes * os.sysconf("SC_PHYS_PAGES") // _MIB
+    total = memory_bytes() // _MIB
     left = total - reserve
     message = f"{max(left, 0)} MiB for instances ({total} MiB, less {reserve} MiB for the host)"
     if left < _INSTANCE_LEAST_MIB:
