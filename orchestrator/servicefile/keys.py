@@ -205,3 +205,11 @@ KEYS: Final[Mapping[str, Key]] = {
     "roles.NAME.answers.unattend": Key("for images that read Unattend.xml"),
     **{f"roles.NAME.answers.unattend.{key}": about for key, about in _UNATTEND.items()},
 }
+
+
+def elsewhere(word: str) -> str:
+    """Where a key of this name stands and what it is there, for who has put it somewhere else; "" when nowhere, or
+    in several places.
+    """
+    places = [path for path in KEYS if path.rpartition(".")[2] == word]
+    return f"{places[0]}: {KEYS[places[0]].about}" if len(places) == 1 else ""

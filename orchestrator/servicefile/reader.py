@@ -1,6 +1,6 @@
 """Reading a tree of the service file field by field: every fault is noted with its key and line, none stops it.
 
-What the keys mean is not known here.
+What the keys mean is not known here, but where one that is out of place belongs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from vmrole_unattend.secret import SecretRef
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import label
 from orchestrator.servicefile.fields import Answer
+from orchestrator.servicefile.keys import elsewhere
 from orchestrator.servicefile.tree import SEE, Map, line_in
 
 LABEL = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"  # what `model.label` takes, for the schema
@@ -67,9 +68,7 @@ class Reader:
             return Map()
         for key in node:
             if key not in allowed:
-                near = difflib.get_close_matches(key, allowed, 1)
-                hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(allowed)}"
-                self.fault(under(at, key), "there is no such key", hint)
+                self.fault(under(at, key), "there is no such key", _instead(key, allowed))
         for key in required:
             if key not in node:
                 self.fault(under(at, key), "is missing", SEE)
@@ -120,3 +119,11 @@ def under(at: str, key: str) -> str:
 def shown(node: object) -> str:
     """A node as it stands in a sentence."""
     return "nothing" if node is None else repr(node)[:60]
+
+
+def _instead(key: str, allowed: tuple[str, ...]) -> str:
+    """What to write in the place of a key that there is not, where others are."""
+    if near := difflib.get_close_matches(key, allowed, 1):
+        return f"did you mean {near[0]}?"
+    keys = f"keys are: {', '.join(allowed)}"
+    return f"it is {place}; {keys}" if (place := elsewhere(key)) else keys

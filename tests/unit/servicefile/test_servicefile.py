@@ -589,3 +589,20 @@ def test_no_role_is_called_as_somebody_else_is(name: str, told: str) -> None:
     assert (fault.key, fault.line) == (f"roles.{name}", 4)
     assert told in fault.message
     assert servicefile.parse(file.format("web-a"), find).roles
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("upgrade: {domains: 2}", "it is upgrade: how its instances are made anew"),
+        ("redirectFrom: 80", "it is roles.NAME.endpoints.NAME.tls.redirectFrom: a port of the VIP"),
+        ("endpoints: {a: {type: internal, port: 80, tls: {}}}", "it is roles.NAME.endpoints.NAME.tls: HAProxy"),
+        ("password: x", "keys are: image"),  # which stands in more than one place
+        ("nonsense: x", "keys are: image"),
+    ],
+)
+def test_a_key_that_is_out_of_place_is_told_where_it_belongs(line: str, place: str) -> None:
+    """It is a key, and its writer knows it: what he does not know is where it stands."""
+    with pytest.raises(InvalidInput) as caught:
+        role(line)
+    assert caught.value.problems[0].hint.startswith(place)
