@@ -26,6 +26,7 @@ from orchestrator.api.server import serve
 from orchestrator.control import verify
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.drives import Drives
 from orchestrator.control.first_reading import read_all
 from orchestrator.control.healing import Budget
 from orchestrator.control.installation import installation_id, ipv6_prefix
@@ -41,6 +42,7 @@ from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks import answers_told
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.drives import RawDrives
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.evidence import Source, ledger
 from orchestrator.drivers.hypervisor import accelerator, host_limits
@@ -71,6 +73,7 @@ from orchestrator.host.config_keys import address_and_port
 from orchestrator.host.listeners import on_this_host
 from orchestrator.host.process import End, Inherited
 from orchestrator.model import Instance, InstanceName, Service
+from orchestrator.model.drive import Drive
 from orchestrator.model.evidence import EvidenceCaps
 from orchestrator.ports import Front, Host, Store
 
@@ -155,6 +158,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         read_all(present)
         images = Catalogue(present, clock, _image_files(settings, layout))
         images.sweep()
+        drive_files = RawDrives(layout, reserve_bytes=reserve)
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         kept = stack.enter_context(KeptEvidence(layout, clock, _evidence_caps(settings)).sweeping())
         reconciler = Reconciler(
@@ -186,11 +190,13 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             control,
             images,
             tokens=tokens,
+            drives=Drives(present, drive_files, clock),
             console=layout.console,
             evidence=kept,
             findings=lambda: [
                 *verify.restore_findings(pending.last(), str(pending.refused)),
                 *verify.image_findings(images.strays(), images.missing()),
+                *verify.drive_findings(present.all(Drive), drive_files.inventory(), present.set_aside()),
                 *_findings(present, host),
             ],
             repair=lambda: _repair(present, host),

@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
 from orchestrator.api.automation_routes import Told, automation_routes
+from orchestrator.api.drive_routes import drive_routes
 from orchestrator.api.evidence_routes import Kept, evidence_routes
 from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
@@ -23,6 +24,7 @@ from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
 from orchestrator.api.token_routes import token_routes
 from orchestrator.api.views import Health
+from orchestrator.control.drives import Drives
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.control.verify import Finding
@@ -36,6 +38,7 @@ def create_app(
     images: Images,
     *,
     tokens: Tokens,
+    drives: Drives,
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
@@ -45,10 +48,10 @@ def create_app(
 ) -> FastAPI:
     """The API over the core.
 
-    `tokens` are those that the API makes and takes away. `console` says where the console log of an instance lies,
-    `evidence` keeps what explains failures, `findings` compares the host with the records, and `repair` removes what
-    no record knows and tells what that was. `backup` is all records as they are now; `restores` takes one, and has
-    the daemon begin anew with it. Who may ask is the listeners' to say (`serve`).
+    `tokens` and `drives` are those that the API makes and takes away. `console` says where the console log of an
+    instance lies, `evidence` keeps what explains failures, `findings` compares the host with the records, and
+    `repair` removes what no record knows and tells what that was. `backup` is all records as they are now; `restores`
+    takes one, and has the daemon begin anew with it. Who may ask is the listeners' to say (`serve`).
     """
     app = FastAPI(
         title="vmrole",
@@ -92,6 +95,7 @@ def create_app(
     app.include_router(inside_routes(control))
     app.include_router(automation_routes(control))
     app.include_router(evidence_routes(control, evidence))
+    app.include_router(drive_routes(drives))
     app.include_router(image_routes(images))
     app.include_router(token_routes(tokens))
     app.include_router(records_routes(backup, restores))

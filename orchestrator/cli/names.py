@@ -81,6 +81,18 @@ def token(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> l
     return [row["name"] for row in rows if row["name"].startswith(incomplete)]
 
 
+def drive(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Drives."""
+    from orchestrator.errors import VmroleError
+
+    try:
+        with _deadline():
+            rows = client_of(ctx, connect_within_s=0.0).drives()
+    except VmroleError:
+        return []
+    return [row["name"] for row in rows if row["name"].startswith(incomplete)]
+
+
 def context(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Contexts of the user's."""
     from orchestrator.client import contexts, places

@@ -46,6 +46,7 @@ _VERBS = (
     "ssh-known-hosts",
     "inventory",
     "image",
+    "drive",
     "answers",
     "import",
     "verify",

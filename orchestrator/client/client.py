@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from orchestrator.client import clock, transport
-from orchestrator.client.evidence import Evidence
+from orchestrator.client.drives import Drives
 from orchestrator.client.transport import READ_WITHIN_S
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ REPAIR_WITHIN_S = 900.0  # VMs without a record are given the time to shut down 
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
-class Client(Evidence):
+class Client(Drives):
     """One daemon: see `asking` for which. Every method raises the errors of `orchestrator.errors`."""
 
     # The nouns

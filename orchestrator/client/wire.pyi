@@ -152,6 +152,19 @@ class Documents(TypedDict):
     documents: list[str]
     slot: NotRequired[Slot]
 
+class DriveView(TypedDict):
+    name: str
+    size_mib: int
+    used_bytes: int
+    missing: bool
+    made_at_s: float
+    snapshots: list[SnapshotFile]
+    revision: int
+
+class DriveWish(TypedDict):
+    name: str
+    size_mib: int
+
 Edition = Literal["server", "client"]
 
 class Endpoint(TypedDict):
@@ -507,6 +520,9 @@ class Ready(TypedDict):
 
 RestoreState = Literal["none", "pending", "restored", "refused"]
 
+class RestoreWish(TypedDict):
+    snapshot: str
+
 class Restoring(TypedDict):
     state: RestoreState
     sha256: str
@@ -638,7 +654,19 @@ class Size(TypedDict):
     memory_mib: int
     disk_mib: int | None
 
+class SizeWish(TypedDict):
+    size_mib: int
+
 Slot = Literal["production", "staging"]
+
+class SnapshotFile(TypedDict):
+    name: str
+    size_bytes: int
+    used_bytes: int
+    taken_at_s: float
+
+class SnapshotWish(TypedDict):
+    name: NotRequired[str]
 
 SourceFormat = Literal["qcow2", "raw", "vhd", "vhdx", "vmdk"]
 

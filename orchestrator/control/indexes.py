@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from orchestrator.control.records import Record
 from orchestrator.model import Image, Instance, Service
+from orchestrator.model.drive import Drive
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 
@@ -19,7 +20,7 @@ def narrowed(of: type[R], record: Record | None) -> R | None:
 
 def group(record: Record) -> tuple[str, str]:
     """What the indexes find it by, beside its key."""
-    if isinstance(record, Image | Service | Token | Standstill):
+    if isinstance(record, Image | Service | Token | Standstill | Drive):
         return "", ""
     return record.service, record.hostname if isinstance(record, Instance) else ""
 

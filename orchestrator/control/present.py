@@ -34,6 +34,7 @@ from orchestrator.model import (
     Service,
     Unknown,
 )
+from orchestrator.model.drive import Drive
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Store, Write
@@ -41,7 +42,7 @@ from orchestrator.rules.frontends import Faced, faced_of, frontends_of
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token, Standstill)
+R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token, Standstill, Drive)
 
 
 class Present:

@@ -9,6 +9,7 @@
     operation/ID        long work over several instances
     rollout/ID          the same that an apply has made, from one revision to another
     token/NAME          who may come from the network, by the digest of a secret
+    drive/NAME          a drive, whose bytes are a file
     standstill/WHOSE    that automation is paused: "host", or "service/NAME"
 
 In memory an `Instance` is its wish and its state in one value. A field that a newer version has written, and that
@@ -41,14 +42,15 @@ from orchestrator.model import (
     Unknown,
     Upgrade,
 )
+from orchestrator.model.drive import Drive
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Write
 
-Whole = Image | Service | Revision | Operation | Rollout | Token | Standstill  # a document each
+Whole = Image | Service | Revision | Operation | Rollout | Token | Standstill | Drive  # a document each
 Record = Whole | Instance
 
-IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL = KINDS = (
+KINDS = (
     "image",
     "template",
     "service",
@@ -59,8 +61,10 @@ IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STAN
     "rollout",
     "token",
     "standstill",
+    "drive",
 )
-NAMELESS = (IMAGE, TEMPLATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL)  # what names no template
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE = KINDS
+NAMELESS = (IMAGE, TEMPLATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE)  # what names no template
 FIRST_INSTANCE = INSTANCE  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {
     Image: IMAGE,
@@ -71,6 +75,7 @@ _KIND: dict[type[Any], str] = {
     Rollout: ROLLOUT,
     Token: TOKEN,
     Standstill: STANDSTILL,
+    Drive: DRIVE,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 # Said where there is something to say: a record shall stay small.
@@ -92,7 +97,7 @@ def key_of(record: Record) -> str:
     match record:
         case Image():
             return record.sha256
-        case Service() | Token():
+        case Service() | Token() | Drive():
             return record.name
         case Revision() | Standstill():
             return record.key

@@ -29,6 +29,7 @@ from orchestrator.model import (
     label,
     service_of,
 )
+from orchestrator.model.drive import Drive, check_size
 
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _IPV4, _IPV6 = (functools.partial(socket.inet_pton, family) for family in (socket.AF_INET, socket.AF_INET6))
@@ -55,6 +56,9 @@ def sound(record: R, key: str) -> R:
             _require_role(record)
         case Image():
             _require("sha256", [record.sha256 == key, is_sha256(record.sha256)])
+        case Drive():
+            _require("name", [record.name == key, _is(label, record.name)])
+            _require("size_mib", [_is_size(record.size_mib)])
         case _:
             pass
     return record
@@ -107,6 +111,14 @@ def _is(made: Callable[[str], object], text: str) -> bool:
     try:
         made(text)
     except (ValueError, OSError, InvalidInput):
+        return False
+    return True
+
+
+def _is_size(size_mib: int) -> bool:
+    try:
+        check_size(size_mib)
+    except InvalidInput:
         return False
     return True
 

@@ -24,6 +24,7 @@ from orchestrator.model import (
     ServiceNetwork,
     ServiceSpec,
 )
+from orchestrator.model.drive import Drive, DriveFile
 from orchestrator.model.restoring import RestoreState, Restoring
 from orchestrator.ports import Host
 from orchestrator.rules import addressing
@@ -32,6 +33,7 @@ UNCLAIMED = "DOMAIN-UNCLAIMED"
 DOMAIN_STRAY = "DOMAIN-STRAY"
 VIP_STRAY = "VIP-STRAY"
 RESTORE_REFUSED = "RESTORE-REFUSED"
+MIB = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,28 @@ def image_findings(strays: Sequence[str], missing: Sequence[Image]) -> list[Find
     for image in missing:
         told = f"the file of sha256:{image.sha256} is not there; add it again"
         found.append(Finding(code="IMAGE-MISSING", subject=image.names[0], message=told))
+    return found
+
+
+def drive_findings(
+    drives: Sequence[Drive], files: Mapping[str, DriveFile], unreadable: Sequence[SetAside]
+) -> list[Finding]:
+    """Drives without their file, of another size, and files of no record. No `repair` touches one of them."""
+    found = []
+    known = {drive.name for drive in drives} | {aside.key for aside in unreadable if aside.kind == "drive"}
+    for name in sorted(files.keys() - known):
+        told = f"a drive of no record; move it away, make drive {name} anew, and put disk.raw in its place"
+        found.append(Finding(code="DRIVE-STRAY", subject=name, message=f"{told}; or remove STATE/drives/{name}"))
+    for drive in drives:
+        size_bytes = files[drive.name].size_bytes if drive.name in files else None
+        if size_bytes is None:
+            told = (
+                f"the file of drive {drive.name} is not there; put it back, restore a snapshot, or remove the drive"
+            )
+            found.append(Finding(code="DRIVE-MISSING", subject=drive.name, message=told))
+        elif size_bytes != drive.size_mib * MIB:
+            told = f"it has {size_bytes} bytes, and the record says {drive.size_mib} MiB; vmrole drive grow, to the larger"
+            found.append(Finding(code="DRIVE-SIZE", subject=drive.name, message=told))
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from orchestrator.ports.drives import DriveFiles
 from orchestrator.ports.front import Balancer, Doors, Front, Held, Vips
 from orchestrator.ports.images import ImageFiles, Received
 from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Inside, Machine, Network
@@ -40,6 +41,7 @@ __all__ = [
     "Disks",
     "Document",
     "Doors",
+    "DriveFiles",
     "Front",
     "Guest",
     "Held",

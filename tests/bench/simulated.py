@@ -27,6 +27,7 @@ from orchestrator.api import Listener, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.drives import Drives
 from orchestrator.control.first_reading import read_all
 from orchestrator.control.loop import Key, Reconciler
 from orchestrator.control.present import Present
@@ -36,7 +37,7 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.fake import FakeMachine, World, fake_host
+from orchestrator.drivers.fake import FakeDrives, FakeMachine, World, fake_host
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
@@ -214,6 +215,7 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
         control,
         images,
         tokens=tokens,
+        drives=Drives(present, FakeDrives(world), world),
         console=layout.console,
         evidence=KeptEvidence(layout, world),
         findings=list,

@@ -17,10 +17,12 @@ from orchestrator.client.client import Client
 from orchestrator.control import records, verify
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.drives import Drives
 from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
+from orchestrator.drivers.disks.drives import RawDrives
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
@@ -29,6 +31,7 @@ from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import Image, Instance, Operation, Progress, Service
+from orchestrator.model.drive import Drive
 from orchestrator.ports import Write
 from tests.world.images import DIGEST, image
 
@@ -77,6 +80,7 @@ class Daemon:
             self.present = Present(self.store)
             self.images = Catalogue(self.present, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
             self.tokens = Tokens(self.present, self.world)
+            self.drives = Drives(self.present, RawDrives(self.layout), self.world)
             self._host = host = fake_host(self.world)
             self.reconciler = Reconciler(self.store, host, present=self.present, workers=4)
             self.control = Control(
@@ -115,6 +119,7 @@ class Daemon:
             self.control,
             self.images,
             tokens=self.tokens,
+            drives=self.drives,
             console=self.layout.console,
             evidence=KeptEvidence(self.layout, self.world),
             findings=self._findings,
@@ -126,6 +131,8 @@ class Daemon:
     def _findings(self) -> list[verify.Finding]:
         services, instances = self.control.services(), self.control.instances()
         found = verify.findings(self._host, services, instances, self.present.set_aside())
+        lies = RawDrives(self.layout).inventory()
+        found += verify.drive_findings(self.present.all(Drive), lies, self.present.set_aside())
         return [*verify.restore_findings(self.restores.last(), str(self.restores.refused)), *found]
 
     def _live(self) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from orchestrator import ports
 from orchestrator.drivers.fake.disks import FakeDisks
+from orchestrator.drivers.fake.drives import FakeDrives
 from orchestrator.drivers.fake.inside import FakeInside
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDoors, FakeMedia, FakeNetwork, FakeVips
 from orchestrator.drivers.fake.world import FakeMachine, Faults, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
-__all__ = ["FakeInside", "FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
+__all__ = ["FakeDrives", "FakeInside", "FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
 
 
 def fake_host(world: World) -> ports.Host:

@@ -83,6 +83,15 @@ class FakeMemory:
 
 
 @dataclasses.dataclass(slots=True)
+class FakeDrive:
+    """A drive of the fake world; what is written to it is a word."""
+
+    size_mib: int | None  # None: somebody took its file away
+    written: str = ""
+    snapshots: dict[str, tuple[float, int, str]] = dataclasses.field(default_factory=dict)  # when, MiB, what is in it
+
+
+@dataclasses.dataclass(slots=True)
 class Faults:
     """What a test may order. Each is a fault of the world that the product must survive."""
 
@@ -141,6 +150,7 @@ class World:
         self.empty: set[InstanceName] = set()  # whose overlay nothing has run on since it was laid on a layer
         self.host_boots = 1
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
+        self.drives: dict[str, FakeDrive] = {}
         self.discs: dict[InstanceName, int] = {}
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
         self.machines: dict[InstanceName, FakeMachine] = {}

@@ -12,6 +12,8 @@ by a dot, and that is asserted here once more.
     STATE/checkpoints/NAME/GENERATION.qcow2 the disk of a checkpoint, below overlays, mode 0444, for QEMU's group
     STATE/checkpoints/NAME/GENERATION.memory its memory, mode 0600: it holds what the guest knew, secrets included
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
+    STATE/drives/NAME/disk.raw              a drive, mode 0600; its user alone has it removed
+    STATE/drives/NAME/snapshots/NAME.raw    what it was, mode 0400, in a directory for nobody else
     STATE/names/SERVICE/ROLE                whom the name of a role leads to, for dnsmasq
     STATE/identity/NAME/                    SSH host keys that an instance keeps, mode 0600; survive reimage
     STATE/nvram/NAME/GENERATION.fd          variables of UEFI, one file per generation
@@ -84,6 +86,11 @@ class Layout:
         return self.state / "storage"
 
     @property
+    def drives(self) -> Path:
+        """Directory with one directory per drive."""
+        return self.state / "drives"
+
+    @property
     def consoles(self) -> Path:
         """Directory of console logs."""
         return self.state / "consoles"
@@ -98,7 +105,8 @@ class Layout:
         """Directories through which QEMU and dnsmasq get to files of their own, and that nobody else need list; mode
         0711.
         """
-        return (self.images, self.overlays, self.checkpoints, self.storage, self.consoles, self.nvrams, self.names)
+        own = (self.images, self.overlays, self.checkpoints, self.storage, self.drives)
+        return (*own, self.consoles, self.nvrams, self.names)
 
     @property
     def nvrams(self) -> Path:
@@ -158,6 +166,22 @@ class Layout:
     def local_storage(self, name: InstanceName, storage: str) -> Path:
         """One local storage disk, raw."""
         return self.local_storage_dir(name) / f"{label(storage, 'local storage')}.raw"
+
+    def drive_dir(self, name: str) -> Path:
+        """A drive with its snapshots."""
+        return self.drives / label(name, "drive")
+
+    def drive(self, name: str) -> Path:
+        """The drive itself, raw."""
+        return self.drive_dir(name) / "disk.raw"
+
+    def drive_snapshots(self, name: str) -> Path:
+        """Directory of the drive's snapshots."""
+        return self.drive_dir(name) / "snapshots"
+
+    def drive_snapshot(self, name: str, snapshot: str) -> Path:
+        """One of them, raw."""
+        return self.drive_snapshots(name) / f"{label(snapshot, 'snapshot')}.raw"
 
     @property
     def identities(self) -> Path:

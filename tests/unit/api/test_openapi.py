@@ -15,10 +15,11 @@ from orchestrator.api.app import create_app, description
 from orchestrator.api.frames import MessageKind
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
+from orchestrator.control.drives import Drives
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
-from orchestrator.drivers.fake import FakeStore, World
+from orchestrator.drivers.fake import FakeDrives, FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.store.pending import Pending
@@ -48,6 +49,7 @@ def described(directory: Path) -> dict[str, Any]:
         control,
         images,
         tokens=tokens,
+        drives=Drives(present, FakeDrives(world), world),
         console=layout.console,
         evidence=KeptEvidence(layout, world),
         findings=list,

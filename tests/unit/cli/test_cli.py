@@ -885,6 +885,7 @@ def test_completion_scripts_are_printed(shell: str) -> None:
         ("vmrole delete service ", {"shop"}),
         ("vmrole get instances web-1", {"web-1.shop"}),
         ("vmrole get im", {"images"}),
+        ("vmrole drive re", {"restore"}),
         ("vmrole image show ", {"micro"}),
     ],
 )

@@ -1,0 +1,55 @@
+"""Requests about drives. As in `transport`, nothing is imported that a success does not need."""
+
+from __future__ import annotations
+
+import json
+
+from orchestrator.client import transport
+from orchestrator.client.evidence import Evidence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.client import wire
+
+COPY_WITHIN_S = 6 * 3600.0  # as long as the daemon itself lets a copy take
+
+
+class Drives(Evidence):
+    """What a client can ask of them."""
+
+    def drives(self) -> list[wire.DriveView]:
+        """All drives, by name."""
+        found: list[wire.DriveView] = self.call("GET", "/v1/drives")
+        return found
+
+    def create_drive(self, name: str, size_mib: int) -> wire.DriveView:
+        """Makes a drive of zeros."""
+        return self._drive("POST", "/v1/drives", {"name": name, "size_mib": size_mib})
+
+    def grow_drive(self, name: str, size_mib: int) -> wire.DriveView:
+        """Makes a drive larger."""
+        return self._drive("PUT", f"/v1/drives/{transport.part(name)}/size", {"size_mib": size_mib})
+
+    def take_snapshot(self, name: str, snapshot: str = "") -> wire.DriveView:
+        """Keeps a drive as it is now; "": the daemon names it by the time."""
+        return self._drive("POST", f"/v1/drives/{transport.part(name)}/snapshots", {"name": snapshot})
+
+    def restore_drive(self, name: str, snapshot: str) -> wire.DriveView:
+        """Makes a drive what a snapshot has kept."""
+        return self._drive("POST", f"/v1/drives/{transport.part(name)}/restore", {"snapshot": snapshot})
+
+    def remove_snapshot(self, name: str, snapshot: str) -> wire.DriveView:
+        """Removes a snapshot."""
+        return self._drive("DELETE", f"/v1/drives/{transport.part(name)}/snapshots/{transport.part(snapshot)}")
+
+    def remove_drive(self, name: str) -> wire.DriveView:
+        """Removes a drive with its snapshots; returns what it was."""
+        return self._drive("DELETE", f"/v1/drives/{transport.part(name)}")
+
+    def _drive(self, method: str, path: str, wish: Mapping[str, object] | None = None) -> wire.DriveView:
+        headers = {} if wish is None else {"content-type": "application/json"}
+        body = b"" if wish is None else json.dumps(wish).encode()
+        found: wire.DriveView = self.call(method, path, body=body, headers=headers, within_s=COPY_WITHIN_S)
+        return found

@@ -1,0 +1,140 @@
+"""What users ask of their drives. The record says which there are; what is in one is its file's alone.
+
+Whatever the order of file and record, it is one that can be asked for again after a crash between the two, and none
+in which something is lost that a record knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from orchestrator.control import records
+from orchestrator.control.present import Present
+from orchestrator.errors import Conflict, InvalidInput, NotFound
+from orchestrator.model import Event
+from orchestrator.model.drive import Drive, DriveFile, check_size, drive_name, snapshot_name
+from orchestrator.ports import Clock, DriveFiles
+
+MIB = 1024 * 1024
+DRIVES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A drive, and how it lies on the host."""
+
+    drive: Drive
+    file: DriveFile | None  # None: nothing of it is there
+
+
+class Drives:
+    """The requests about drives. Thread-safe: one at a time at each drive."""
+
+    def __init__(self, present: Present, files: DriveFiles, clock: Clock) -> None:
+        self._present = present
+        self._files = files
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._busy: set[str] = set()
+
+    def all(self) -> list[Found]:
+        """All drives, by name."""
+        lies = self._files.inventory()
+        return [Found(drive, lies.get(drive.name)) for drive in self._present.all(Drive)]
+
+    def create(self, name: str, size_mib: int) -> Found:
+        """A new drive of zeros. Raises InvalidInput, or Conflict when there is one of that name."""
+        with self._alone(drive_name(name)):
+            check_size(size_mib)
+            if self._present.find(Drive, name) is not None:
+                raise Conflict(f"there is a drive {name}", hint="run: vmrole drive ls")
+            if len(self._present.all(Drive)) >= DRIVES_MAX:
+                raise Conflict(
+                    f"there are {DRIVES_MAX} drives", hint="remove those that nobody uses: vmrole drive ls"
+                )
+            self._files.lay(name, size_mib)
+            drive = Drive(name=name, size_mib=size_mib, made_at_s=self._clock.now_s())
+            return self._put(drive, f"drive {name} was made, {size_mib} MiB")
+
+    def grow(self, name: str, size_mib: int) -> Found:
+        """Makes a drive larger. As large as it is already is fine; raises InvalidInput for less, NotFound."""
+        with self._alone(name):
+            drive = self._load(name)
+            check_size(size_mib)
+            if size_mib < drive.size_mib:
+                raise InvalidInput(
+                    f"drive {name} has {drive.size_mib} MiB, and does not become smaller",
+                    hint="make another, and copy what is in it",
+                )
+            self._files.grow(name, size_mib)
+            if size_mib == drive.size_mib:
+                return self._found(drive)
+            return self._put(replace(drive, size_mib=size_mib), f"drive {name} has grown to {size_mib} MiB")
+
+    def snapshot(self, name: str, snapshot: str = "") -> Found:
+        """Keeps a drive as it is now; "" is named by the time, in UTC. Raises NotFound, Conflict, NoSpace."""
+        with self._alone(name):
+            drive = self._load(name)
+            now = datetime.datetime.fromtimestamp(self._clock.now_s(), datetime.UTC)
+            called = snapshot_name(snapshot or f"{now:%Y%m%d-%H%M%S}")
+            self._files.take(name, called)
+            self._tell(f"snapshot {called} of drive {name} was taken")
+            return self._found(drive)
+
+    def restore(self, name: str, snapshot: str) -> Found:
+        """Makes a drive what it was: all that was written to it since is lost. Raises NotFound, NoSpace."""
+        with self._alone(name):
+            drive = self._load(name)
+            self._files.bring_back(name, snapshot_name(snapshot), drive.size_mib)
+            self._tell(f"drive {name} is again what snapshot {snapshot} has kept")
+            return self._found(drive)
+
+    def forget(self, name: str, snapshot: str) -> Found:
+        """Removes a snapshot; raises NotFound."""
+        with self._alone(name):
+            drive = self._load(name)
+            self._files.forget(name, snapshot_name(snapshot))
+            self._tell(f"snapshot {snapshot} of drive {name} was removed")
+            return self._found(drive)
+
+    def remove(self, name: str) -> Found:
+        """Removes a drive with its snapshots, and returns what it was; raises NotFound."""
+        with self._alone(name):
+            found = self._found(self._load(name))
+            self._files.erase(name)  # First: what is half gone has a record yet, and can be removed again.
+            told = Event(at_s=self._clock.now_s(), subject="host", message=f"drive {name} was removed")
+            self._present.commit([records.drop(found.drive)], [told])
+            return found
+
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Nobody else is at the drive meanwhile: a copy may take an hour, so nobody waits for it either."""
+        with self._lock:
+            if name in self._busy:
+                raise Conflict(f"drive {name} is being copied or changed", hint="wait for that, and try again")
+            self._busy.add(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(name)
+
+    def _load(self, name: str) -> Drive:
+        drive = self._present.find(Drive, name)
+        if drive is None:
+            raise NotFound(f"there is no drive {name[:80]!r}", hint="run: vmrole drive ls")
+        return drive
+
+    def _found(self, drive: Drive) -> Found:
+        return Found(drive, self._files.inventory().get(drive.name))
+
+    def _put(self, drive: Drive, told: str) -> Found:
+        event = Event(at_s=self._clock.now_s(), subject="host", message=told)
+        return self._found(replace(drive, revision=self._present.commit([records.put(drive)], [event])))
+
+    def _tell(self, told: str) -> None:
+        self._present.commit([], [Event(at_s=self._clock.now_s(), subject="host", message=told)])

@@ -1,0 +1,61 @@
+"""Drives: disks that a user owns, and that outlive whatever they are attached to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from orchestrator.errors import InvalidInput
+from orchestrator.model.naming import label
+
+SIZE_MIB_MIN: Final = 16  # a file system needs some room for itself
+SIZE_MIB_MAX: Final = 64 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """A drive as recorded. Its bytes, and its snapshots, are files by its name."""
+
+    name: str
+    size_mib: int  # never less than before
+    made_at_s: float  # seconds since the epoch
+    revision: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFile:
+    """What a drive was at one moment, as it lies on the host."""
+
+    name: str
+    size_bytes: int
+    used_bytes: int  # that it takes of the host's disk: there are holes where nothing was written
+    taken_at_s: float  # seconds since the epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DriveFile:
+    """A drive as it lies on the host."""
+
+    size_bytes: int | None  # None: there is no such file, though there are snapshots of it
+    used_bytes: int
+    snapshots: tuple[SnapshotFile, ...] = ()  # the oldest first
+
+
+def drive_name(text: str) -> str:
+    """`text` when it can name a drive; raises InvalidInput."""
+    return label(text, "drive")
+
+
+def snapshot_name(text: str) -> str:
+    """`text` when it can name a snapshot of a drive; raises InvalidInput."""
+    return label(text, "snapshot")
+
+
+def check_size(size_mib: int) -> int:
+    """`size_mib` when a drive may have it; raises InvalidInput."""
+    if not SIZE_MIB_MIN <= size_mib <= SIZE_MIB_MAX:
+        raise InvalidInput(
+            f"a drive cannot have {size_mib} MiB",
+            hint=f"use {SIZE_MIB_MIN} MiB to {SIZE_MIB_MAX // 1024 // 1024} TiB, such as 10 GiB",
+        )
+    return size_mib
