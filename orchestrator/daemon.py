@@ -73,7 +73,6 @@ from orchestrator.host.config_keys import address_and_port
 from orchestrator.host.listeners import on_this_host
 from orchestrator.host.process import End, Inherited
 from orchestrator.model import Instance, InstanceName, Service
-from orchestrator.model.drive import Drive
 from orchestrator.model.evidence import EvidenceCaps
 from orchestrator.ports import Front, Host, Store
 
@@ -158,7 +157,6 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         read_all(present)
         images = Catalogue(present, clock, _image_files(settings, layout))
         images.sweep()
-        drive_files = RawDrives(layout, reserve_bytes=reserve)
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         kept = stack.enter_context(KeptEvidence(layout, clock, _evidence_caps(settings)).sweeping())
         reconciler = Reconciler(
@@ -185,21 +183,19 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             kept_keys=host.machine.media.host_keys,
             present=present,
         )
-        tokens = Tokens(present, clock)
+        tokens, drives = Tokens(present, clock), Drives(present, RawDrives(layout, reserve_bytes=reserve), clock)
         app = create_app(
             control,
             images,
             tokens=tokens,
-            drives=Drives(present, drive_files, clock),
+            drives=drives,
             console=layout.console,
             evidence=kept,
             findings=lambda: [
                 *verify.restore_findings(pending.last(), str(pending.refused)),
-                *verify.image_findings(images.strays(), images.missing()),
-                *verify.drive_findings(present.all(Drive), drive_files.inventory(), present.set_aside()),
-                *_findings(present, host),
+                *_findings(present, host, images, drives),
             ],
-            repair=lambda: _repair(present, host),
+            repair=lambda: verify.repair(host, _findings(present, host, images, drives), _recorded(present)),
             backup=lambda: _backup(store, layout, settings),
             restores=pending,
         )
@@ -344,15 +340,17 @@ def _memory_mib(settings: Config) -> int:
     return max(0, total - settings.memory_reserve_mib) * settings.memory_overcommit_percent // 100
 
 
-def _findings(present: Present, host: Host) -> list[verify.Finding]:
-    return verify.findings(host, present.all(Service), present.all(Instance), present.set_aside())
+def _findings(present: Present, host: Host, images: Catalogue, drives: Drives) -> list[verify.Finding]:
+    unread = present.set_aside()
+    return [
+        *verify.image_findings(images.strays(), images.missing()),
+        *verify.drive_findings([one.drive for one in drives.all()], drives.lies(), unread),
+        *verify.findings(host, present.all(Service), present.all(Instance), unread),
+    ]
 
 
-def _repair(present: Present, host: Host) -> list[verify.Finding]:
-    def recorded(name: str) -> bool:
-        return bool(present.find(Instance, name) or present.find(Service, name))
-
-    return verify.repair(host, _findings(present, host), recorded)
+def _recorded(present: Present) -> Callable[[str], bool]:
+    return lambda name: bool(present.find(Instance, name) or present.find(Service, name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.control import records
@@ -45,6 +45,10 @@ class Drives:
         """All drives, by name."""
         lies = self._files.inventory()
         return [Found(drive, lies.get(drive.name)) for drive in self._present.all(Drive)]
+
+    def lies(self) -> Mapping[str, DriveFile]:
+        """What lies on the host, recorded or not."""
+        return self._files.inventory()
 
     def create(self, name: str, size_mib: int) -> Found:
         """A new drive of zeros. Raises InvalidInput, or Conflict when there is one of that name."""

@@ -50,20 +50,10 @@ from orchestrator.ports import Check, Document, Write
 Whole = Image | Service | Revision | Operation | Rollout | Token | Standstill | Drive  # a document each
 Record = Whole | Instance
 
-KINDS = (
-    "image",
-    "template",
-    "service",
-    "revision",
-    "wish",
-    "state",
-    "operation",
-    "rollout",
-    "token",
-    "standstill",
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE = KINDS = (
+    "image", "template", "service", "revision", "wish", "state", "operation", "rollout", "token", "standstill",
     "drive",
-)
-IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE = KINDS
+)  # fmt: skip
 NAMELESS = (IMAGE, TEMPLATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE)  # what names no template
 FIRST_INSTANCE = INSTANCE  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {

@@ -166,7 +166,7 @@ def drive_findings(
             )
             found.append(Finding(code="DRIVE-MISSING", subject=drive.name, message=told))
         elif size_bytes != drive.size_mib * MIB:
-            told = f"it has {size_bytes} bytes, and the record says {drive.size_mib} MiB; vmrole drive grow, to the larger"
+            told = f"it has {size_bytes} bytes, its record {drive.size_mib} MiB; vmrole drive grow, to the larger"
             found.append(Finding(code="DRIVE-SIZE", subject=drive.name, message=told))
     return found
 

@@ -110,11 +110,6 @@ class TestRawDrives(DriveFilesContract):
         write("db-0", "orders")
         drives.take("db-0", "monday")
         write("db-0", "tuesday's")
-        full = RawDrives(layout, reserve_bytes=1 << 60)  # A twentieth of the file system is kept; all is needed.
-        disk = os.statvfs(layout.state)
-        with layout.drive("db-0").open("rb+") as file:
-            file.truncate(2 * disk.f_blocks * disk.f_frsize)
-        full._room.require(0)  # There is some, and the test is not void.
         layout.drive_snapshot("db-0", "monday").unlink()
         layout.drive_snapshot("db-0", "monday").mkdir()  # cp cannot read that as a file
         with pytest.raises(Permanent, match="cp"):
