@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
 from orchestrator.api.automation_routes import Told, automation_routes
+from orchestrator.api.capture_routes import capture_routes
 from orchestrator.api.drive_routes import drive_routes
 from orchestrator.api.evidence_routes import Kept, evidence_routes
 from orchestrator.api.guard import Guard, said
@@ -97,6 +98,7 @@ def create_app(
     app.include_router(evidence_routes(control, evidence))
     app.include_router(drive_routes(drives))
     app.include_router(image_routes(images))
+    app.include_router(capture_routes(control, images, app.state.uploads.go_on))
     app.include_router(token_routes(tokens))
     app.include_router(records_routes(backup, restores))
     return app

@@ -17,7 +17,7 @@ from orchestrator.api.places import Places, Threads
 from orchestrator.control.catalogue import Tagged
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Os
+from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Instance, Os
 from orchestrator.model.arrivals import Arrival
 from orchestrator.model.intake import Intake
 
@@ -49,6 +49,9 @@ class Images(Protocol):
 
         `progress` is called all the while, and may raise to end it.
         """
+
+    def capture(self, asked: Instance, name: str, progress: Callable[[int], None]) -> Image:
+        """As `add`, of the system disk of an instance that is off."""
 
     def arrivals(self) -> Sequence[Arrival]:
         """What is being added just now."""

@@ -60,6 +60,7 @@ NEEDS: Final[Mapping[str, Right]] = {
     "POST /v1/services/check": Right.ADMIN,
     "DELETE /v1/services/*": Right.ADMIN,
     "POST /v1/images": Right.ADMIN,
+    "POST /v1/instances/*/image": Right.ADMIN,  # as its disk
     "POST /v1/images/*/verify": Right.ADMIN,
     "POST /v1/images/*/trust": Right.ADMIN,
     "PUT /v1/images/*/suggested": Right.ADMIN,

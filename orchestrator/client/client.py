@@ -9,6 +9,8 @@ import json
 
 from orchestrator.client import clock, transport
 from orchestrator.client.drives import Drives
+from orchestrator.client.evidence import Evidence
+from orchestrator.client.repository import Repository
 from orchestrator.client.transport import READ_WITHIN_S
 
 TYPE_CHECKING = False
@@ -30,7 +32,7 @@ REPAIR_WITHIN_S = 900.0  # VMs without a record are given the time to shut down 
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
-class Client(Drives):
+class Client(Drives, Evidence, Repository):
     """One daemon: see `asking` for which. Every method raises the errors of `orchestrator.errors`."""
 
     # The nouns
@@ -325,16 +327,6 @@ class Client(Drives):
         """Gives a name to an image, and takes it from the one that it meant."""
         path = f"/v1/images/{transport.part(ref)}/names/{transport.part(name)}"
         found: wire.Tagged = self.call("PUT", path)
-        return found
-
-    def unused_images(self, *, older_than_s: float = 0.0) -> list[wire.Image]:
-        """Images that no service refers to."""
-        found: list[wire.Image] = self.call("GET", "/v1/unused-images", {"older_than_s": older_than_s})
-        return found
-
-    def prune_images(self, *, older_than_s: float = 0.0) -> list[wire.Image]:
-        """Removes them; returns what they were."""
-        found: list[wire.Image] = self.call("DELETE", "/v1/unused-images", {"older_than_s": older_than_s})
         return found
 
     def remove_image(self, ref: str) -> None:

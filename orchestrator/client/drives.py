@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from orchestrator.client import transport
-from orchestrator.client.evidence import Evidence
+from orchestrator.client.asking import Asking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COPY_WITHIN_S = 6 * 3600.0  # as long as the daemon itself lets a copy take
 
 
-class Drives(Evidence):
+class Drives(Asking):
     """What a client can ask of them."""
 
     def drives(self) -> list[wire.DriveView]:

@@ -16,7 +16,7 @@ from orchestrator.errors import Conflict, ImageCorrupt, VmroleError
 from orchestrator.model import Deadlines, Image, Instance, Service, image_name
 from orchestrator.model.arrivals import Arrival, Arrivals
 from orchestrator.model.intake import Intake
-from orchestrator.ports import Clock, ImageFiles
+from orchestrator.ports import Clock, ImageFiles, Received
 from orchestrator.rules import image_rules
 
 log = logging.getLogger(__name__)
@@ -56,36 +56,58 @@ class Catalogue:
             self._arrivals.of(intake.name) as teller,
             self._files.received(source, intake, teller, progress) as received,
         ):
-            fresh = Image(
-                sha256=received.sha256,
-                source_sha256=received.source_sha256,
-                format=received.format,
-                os=intake.os,
-                answers=intake.answer_format,
-                hardware=intake.hardware,
-                size_bytes=received.size_bytes,
-                virtual_size_bytes=received.virtual_size_bytes,
-                names=(intake.name,),
-                added_at_s=self._clock.now_s(),
-            )
-            known = self._present.find(Image, fresh.sha256)
-            damaged = known is not None and not self._is_whole(known)
-            with self._changing:
-                images = self.all()
-                image = image_rules.taken_in(images, fresh, intake)
-                is_new = fresh.sha256 not in {one.sha256 for one in images}
-                is_stray = is_new and self.path(fresh).name in self._files.names()
-                try:
-                    if is_new or damaged:
-                        self._files.place(received)
-                    if image in images:
-                        return image
-                    revision = self._present.commit([records.put(image)])
-                except BaseException:
-                    if is_new and not is_stray and not self._stands(image):
-                        self._files.take_back(received)
-                    raise
-                return replace(image, revision=revision)
+            return self._taken_in(received, intake)
+
+    def capture(self, asked: Instance, name: str, progress: Callable[[int], None] = lambda _: None) -> Image:
+        """Makes an image of the system disk of an instance that is off, and stays so for as long as that takes.
+
+        Raises Conflict when it is not, or when the name means another image; NoSpace. Each has left nothing.
+        """
+        intake = image_rules.capture(self.all(), asked, name)
+
+        def stays(count: int) -> None:
+            image_rules.refuse_running(asked, self._present.find(Instance, asked.name))
+            progress(count)
+
+        stays(0)
+        with (
+            self._arrivals.of(name) as teller,
+            self._files.captured(asked, teller, stays) as received,
+        ):
+            stays(0)
+            return self._taken_in(received, intake)
+
+    def _taken_in(self, received: Received, intake: Intake) -> Image:
+        fresh = Image(
+            sha256=received.sha256,
+            source_sha256=received.source_sha256,
+            format=received.format,
+            os=intake.os,
+            answers=intake.answer_format,
+            hardware=intake.hardware,
+            size_bytes=received.size_bytes,
+            virtual_size_bytes=received.virtual_size_bytes,
+            names=(intake.name,),
+            added_at_s=self._clock.now_s(),
+        )
+        known = self._present.find(Image, fresh.sha256)
+        damaged = known is not None and not self._is_whole(known)
+        with self._changing:
+            images = self.all()
+            image = image_rules.taken_in(images, fresh, intake)
+            is_new = fresh.sha256 not in {one.sha256 for one in images}
+            is_stray = is_new and self.path(fresh).name in self._files.names()
+            try:
+                if is_new or damaged:
+                    self._files.place(received)
+                if image in images:
+                    return image
+                revision = self._present.commit([records.put(image)])
+            except BaseException:
+                if is_new and not is_stray and not self._stands(image):
+                    self._files.take_back(received)
+                raise
+            return replace(image, revision=revision)
 
     def arrivals(self) -> list[Arrival]:
         """What is being added at this moment."""

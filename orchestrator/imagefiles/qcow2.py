@@ -22,6 +22,18 @@ def virtual_size_bytes(source: Source) -> int:
     return int(_HEADER_V2.unpack(source.at(0, _HEADER_V2.size, "header"))[5])
 
 
+def refuse_elsewhere(source: Source) -> None:
+    """Raises ImageRejected when the data of an overlay lie in yet another file than those that it stands on."""
+    head = source.at(0, _HEADER_V2.size + _HEADER_V3.size, "header")
+    if (
+        _HEADER_V2.unpack_from(head)[1] > 2
+        and _HEADER_V3.unpack_from(head, _HEADER_V2.size)[0] & _INCOMPATIBLE_DATA_FILE
+    ):
+        raise rejected(
+            "data-file", "its data lies in another file", "reimage the instance: nothing of ours makes such"
+        )
+
+
 def inspect(source: Source, *, convert: bool) -> Inspection:
     """Reads the header; to be converted, a disk may have what only a base must not: snapshots, bitmaps, subclusters.
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from orchestrator.model import DiskFormat, Image
+from orchestrator.model import DiskFormat, Image, Instance
 from orchestrator.model.arrivals import Teller
 from orchestrator.model.intake import Intake
 
@@ -34,6 +34,14 @@ class ImageFiles(Protocol):
         """Copies `source` to its end, converts it where that is asked, and checks it; gone at the end unless placed.
 
         Raises ImageRejected, NoSpace, or what `progress` raises, which is called all the while.
+        """
+
+    def captured(
+        self, instance: Instance, teller: Teller, progress: Callable[[int], None]
+    ) -> AbstractContextManager[Received]:
+        """As `received`, of the system disk of an instance that is off: it and what it lies on, as one disk.
+
+        Nothing of the instance is changed, and nothing holds it: who starts it meanwhile spoils what is read.
         """
 
     def place(self, received: Received) -> None:

@@ -49,6 +49,30 @@ def refuse_taken_name(images: Iterable[Image], intake: Intake) -> None:
         raise _name_taken(intake.name, holder)
 
 
+def capture(images: Sequence[Image], instance: Instance, name: str) -> Intake:
+    """What is said of an image that is made of an instance's disk: the same machine, by another name.
+
+    Raises Conflict when the name means an image already.
+    """
+    holder = _holder(images, name)
+    if holder is not None:
+        raise _name_taken(name, holder)
+    role = instance.role
+    below = next((image for image in images if image.sha256 == role.image_sha256), None)
+    answers = role.answers if below is None else below.answers  # a role may give none to an image that reads them
+    return Intake(name=name, os=role.os, answers=answers, hardware=role.hardware)
+
+
+def refuse_running(asked: Instance, present: Instance | None) -> None:
+    """Raises Conflict unless the instance is off, as it was when its disk was asked for, and has not run since."""
+    if present is None or present.uid != asked.uid:
+        raise Conflict(f"{asked.name} is not there any more", hint="run: vmrole get instances")
+    if not present.is_off:
+        raise Conflict(f"{asked.name} is {present.phase}: its disk changes", hint=f"run: vmrole stop {asked.name}")
+    if present.at != asked.at:
+        raise Conflict(f"{asked.name} has run meanwhile: its disk is another", hint="capture it again")
+
+
 def taken_in(images: Sequence[Image], fresh: Image, intake: Intake) -> Image:
     """What is to be recorded of bytes that have arrived: `fresh`, or the image that they are, with one name more.
 

@@ -1,4 +1,4 @@
-"""`vmrole image`: add, ls, show, verify, rm, build; `test` is `image_canary`'s."""
+"""`vmrole image`: add, ls, show, verify, rm, build; `test` is `image_canary`'s, `capture` `image_capture`'s."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.cli.adding import adding, fetching_bar
 from orchestrator.cli.groups import Group
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import Duration, examples, finding, format_option, output_option
-from orchestrator.cli.verbs import image_canary, image_windows
+from orchestrator.cli.verbs import image_canary, image_capture, image_windows
 from orchestrator.client.client import Client
 from orchestrator.errors import (
     Conflict,
@@ -356,3 +356,4 @@ def build(client: Client, /, recipe: str, name: str, to: Path | None, **media: A
 
 
 image.add_command(image_canary.test)
+image.add_command(image_capture.capture)

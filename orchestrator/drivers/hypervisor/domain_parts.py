@@ -62,25 +62,13 @@ def paths_of(layout: Layout, instance: Instance) -> DomainPaths:
         overlay=layout.overlay(instance),
         image=layout.image(role.image_sha256, role.image_format),
         image_format=role.image_format,
-        layer=_layer(layout, instance),
+        layer=layout.layer_below(instance),
         local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
         disc=disc if disc.exists() else None,
         console=layout.console(instance.name),
         monitor=layout.monitor,
         nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
     )
-
-
-def _layer(layout: Layout, instance: Instance) -> Path | None:
-    """What its overlay lies on, where that is not the image.
-
-    The overlay of a generation that was saved has become the layer of that number: what lies there now lies on it,
-    also while no record knows of a checkpoint, for who had it written may have died just before.
-    """
-    if instance.warm and instance.checkpoint is not None:
-        return layout.layer(instance.name, instance.checkpoint.generation)
-    own = layout.layer(instance.name, instance.generation)
-    return own if own.exists() else None
 
 
 def add(

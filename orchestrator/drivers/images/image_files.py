@@ -21,13 +21,14 @@ from orchestrator import imagefiles
 from orchestrator.drivers.images import image_convert, image_incoming, qemu_img, unpacking
 from orchestrator.drivers.images.image_incoming import CHUNK, Incoming
 from orchestrator.drivers.images.image_owner import take_back
+from orchestrator.drivers.images.qemu_img import Layer
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import ImageCorrupt, ImageRejected, NoSpace
-from orchestrator.imagefiles import SourceFormat
-from orchestrator.imagefiles.reading import MIB
-from orchestrator.model import DiskFormat, Image
+from orchestrator.imagefiles import SourceFormat, qcow2
+from orchestrator.imagefiles.reading import MIB, Source
+from orchestrator.model import DiskFormat, Image, Instance
 from orchestrator.model.arrivals import Teller
 from orchestrator.model.intake import Intake
 from orchestrator.ports import Received
@@ -61,21 +62,59 @@ class LocalImageFiles:
             if intake.convert:
                 incoming = self._converted(copied, intake.format, undo, teller, progress)
             teller.checking()
-            with incoming.path.open("rb") as file:
-                claimed = SourceFormat.QCOW2 if intake.convert else intake.format
-                found = imagefiles.inspect(file, claimed, virtual_size_max=self._virtual_size_max)
-            qemu_img.agree(incoming.path, found)
-            if found.format is SourceFormat.QCOW2:
-                qemu_img.check(incoming.path)
+            received = self._checked(incoming, source_sha256, SourceFormat.QCOW2 if intake.convert else intake.format)
             progress(sum(one.size_bytes for one in copied))
-            yield Received(
-                sha256=incoming.sha256,
-                source_sha256=source_sha256,
-                format=DiskFormat(found.format.value),
-                size_bytes=incoming.size_bytes,
-                virtual_size_bytes=found.virtual_size_bytes,
-                file=incoming.path,
-            )
+            yield received
+
+    @contextlib.contextmanager
+    def captured(self, instance: Instance, teller: Teller, progress: Callable[[int], None]) -> Iterator[Received]:
+        """See ports.ImageFiles."""
+        with contextlib.ExitStack() as undo, _space():
+            out = image_incoming.empty_file(self._layout.incoming, undo)
+
+            def heard(percent: float) -> None:
+                teller.converted(percent)
+                progress(0)
+
+            heard(0.0)
+            qemu_img.flatten(self._chain(instance), out, heard, most_bytes=self._room.free_bytes())
+            teller.checking()
+            made = image_incoming.digest(out, lambda: progress(0))
+            yield self._checked(made, made.sha256, SourceFormat.QCOW2)
+
+    def _chain(self, instance: Instance) -> list[Layer]:
+        """The instance's system disk, and what it stands on. What a guest's QEMU has written is looked at first."""
+        role, overlay = instance.role, self._layout.overlay(instance)
+        below = [path for path in (self._layout.layer_below(instance),) if path is not None]
+        image = self._layout.image(role.image_sha256, role.image_format)
+        for path in (overlay, *below, image):
+            if not path.exists():
+                raise ImageCorrupt(f"{path} is not there", hint="see what else is missing: vmrole verify")
+        for path in (overlay, *below):
+            with path.open("rb") as file:
+                qcow2.refuse_elsewhere(Source(file))
+        with overlay.open("rb") as file:
+            size_bytes = qcow2.virtual_size_bytes(Source(file))
+        return [
+            *(Layer(path=path, format=DiskFormat.QCOW2, virtual_size_bytes=size_bytes) for path in (overlay, *below)),
+            Layer(path=image, format=role.image_format, virtual_size_bytes=size_bytes),
+        ]
+
+    def _checked(self, incoming: Incoming, source_sha256: str, claimed: SourceFormat | None) -> Received:
+        """What is in a file of ours that nobody has looked into yet. Raises ImageRejected."""
+        with incoming.path.open("rb") as file:
+            found = imagefiles.inspect(file, claimed, virtual_size_max=self._virtual_size_max)
+        qemu_img.agree(incoming.path, found)
+        if found.format is SourceFormat.QCOW2:
+            qemu_img.check(incoming.path)
+        return Received(
+            sha256=incoming.sha256,
+            source_sha256=source_sha256,
+            format=DiskFormat(found.format.value),
+            size_bytes=incoming.size_bytes,
+            virtual_size_bytes=found.virtual_size_bytes,
+            file=incoming.path,
+        )
 
     def place(self, received: Received) -> None:
         """See ports.ImageFiles."""

@@ -4,12 +4,14 @@ has no rights (see `confinement`) and limits. What an image may be at all is dec
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import json
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from orchestrator.drivers.images.confinement import by_descriptor, confined, rea
 from orchestrator.drivers.tools.command import Limits, follow, run
 from orchestrator.errors import CommandFailed, ImageRejected, NoSpace, Permanent, VmroleError
 from orchestrator.imagefiles import Inspection, SourceFormat
+from orchestrator.model import DiskFormat
 
 MIB = 1024 * 1024
 # qemu-img reads a header and tables: seconds and a few hundred MiB; a hostile file must not get more.
@@ -35,6 +38,15 @@ _NO_COMMAND = 127  # as from a shell
 _OPTIONS = "compat=1.1,lazy_refcounts=off,cluster_size=64k"
 _DRIVERS = {SourceFormat.VHD: "vpc"}
 _DONE = re.compile(r"\(([0-9]{1,3}\.[0-9]{1,2})/100%\)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One file of a disk."""
+
+    path: Path
+    format: DiskFormat
+    virtual_size_bytes: int
 
 
 def node(of: SourceFormat, file: str) -> str:
@@ -82,8 +94,40 @@ def convert(source: Path, found: Inspection, out: Path, hear: Callable[[float], 
     leave a part of `out`.
     """
     work = found.virtual_size_bytes if found.compressed else min(source.stat().st_size, found.virtual_size_bytes)
+    with readable(source) as read:
+        node_of_it = node(found.format, by_descriptor(read))
+        _convert(node_of_it, (read,), found.virtual_size_bytes, work, out, hear, most_bytes)
+
+
+def flatten(chain: Sequence[Layer], out: Path, hear: Callable[[float], None], *, most_bytes: int) -> None:
+    """As `convert`, of a disk and all that it stands on, the disk first: one qcow2 that stands alone.
+
+    What the files themselves say of others is not heeded. They stay who they are for whoever has them open, and one
+    that is written to meanwhile comes out as nobody knows what.
+    """
+    with contextlib.ExitStack() as stack:
+        handles = tuple(stack.enter_context(readable(layer.path)) for layer in chain)
+        disk: dict[str, object] | None = None
+        for layer, handle in reversed([*zip(chain, handles, strict=True)]):
+            file = {"driver": "file", "filename": by_descriptor(handle), "locking": "off"}
+            below = {"backing": disk} if layer.format is not DiskFormat.RAW else {}
+            disk = {"driver": layer.format.value, "file": file, **below}
+        top = chain[0]
+        work = sum(layer.path.stat().st_size for layer in chain)
+        _convert("json:" + json.dumps(disk), handles, top.virtual_size_bytes, work, out, hear, most_bytes)
+
+
+def _convert(
+    node_of_it: str,
+    handles: tuple[int, ...],
+    virtual_size_bytes: int,
+    work: int,
+    out: Path,
+    hear: Callable[[float], None],
+    most_bytes: int,
+) -> None:
     seconds = min(CONVERT_WITHIN_S, 60 + work / _SLOWEST_BYTES_PER_S)
-    expected = found.virtual_size_bytes + found.virtual_size_bytes // 64 + 64 * MIB
+    expected = virtual_size_bytes + virtual_size_bytes // 64 + 64 * MIB
     limits = Limits(cpu_s=int(seconds), memory_bytes=2048 * MIB, file_bytes=min(most_bytes, expected))
     percent = 0.0
 
@@ -93,11 +137,11 @@ def convert(source: Path, found: Inspection, out: Path, hear: Callable[[float], 
             percent = float(done[-1])
         hear(percent)
 
-    with readable(source) as read, writable(out) as written:
-        files = [node(found.format, by_descriptor(read)), by_descriptor(written)]
+    with writable(out) as written:
+        files = [node_of_it, by_descriptor(written)]
         argv = [*confined("qemu-img"), "qemu-img", "convert", "-p", "-O", "qcow2", "-o", _OPTIONS, *files]
         try:
-            follow(argv, heard, within_s=2 * seconds, limits=limits, handles=(read, written))
+            follow(argv, heard, within_s=2 * seconds, limits=limits, handles=(*handles, written))
         except CommandFailed as error:
             full = status_of(error) == -signal.SIGXFSZ or _says(error, errno.EFBIG)
             if _says(error, errno.ENOSPC) or (full and most_bytes < expected):

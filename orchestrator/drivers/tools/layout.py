@@ -1,4 +1,4 @@
-"""Where files lie: pure functions from names to paths. Nothing here looks at the disk.
+"""Where files lie: pure functions from names to paths. Nothing here looks at the disk but `layer_below`.
 
 State survives a restart of the host; run does not need to. Every path stays under its root: names are labels joined
 by a dot, and that is asserted here once more.
@@ -154,6 +154,17 @@ class Layout:
     def layer(self, name: InstanceName, generation: int) -> Path:
         """The disk of the checkpoint that was taken of the generation."""
         return self.checkpoint_dir(name) / f"{generation}.qcow2"
+
+    def layer_below(self, instance: Instance) -> Path | None:
+        """What the present overlay lies on, where that is not the image.
+
+        The overlay of a generation that was saved has become the layer of that number: what lies there now lies on
+        it, also while no record knows of a checkpoint, for who had it written may have died just before.
+        """
+        if instance.warm and instance.checkpoint is not None:
+            return self.layer(instance.name, instance.checkpoint.generation)
+        own = self.layer(instance.name, instance.generation)
+        return own if own.exists() else None
 
     def memory(self, name: InstanceName, generation: int) -> Path:
         """Its memory."""
