@@ -48,7 +48,7 @@ TABLE: dict[Phase, Line] = {
                                                          (P.STARTING,),   "restarts automatically to complete the setup process"),
     P.STARTING:   Line(steps.await_services, lambda i: i.goal.role.ready.within_s,
                                                          (P.READY, P.SAVING), "auto-start services are started", anew.setup_complete),
-    P.SAVING:     Line(checkpoints.save,     lambda i: 5 * MINUTE + patience.memory_moves_s(i),
+    P.SAVING:     Line(checkpoints.save,     lambda i: 5 * MINUTE + patience.memory_moves_s(i) + patience.stop_within_s(i),
                                                          (P.RESTORING, P.STARTING), "what it is now is kept, for reimages to begin with", anew.setup_lost),
     P.RESTORING:  Line(checkpoints.restore,  lambda i: 5 * MINUTE + checkpoints.TRIES * patience.memory_moves_s(i),
                                                          (P.STARTING, P.LAYERED), "goes on from what was kept"),

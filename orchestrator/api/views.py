@@ -87,6 +87,7 @@ class InstanceView:
     agent_fault: str  # why nothing can be made of what its guest agent sends; "" when it makes sense
     failure: str
     strikes: int
+    road: str  # by which this generation was made, and why by no warmer one; "": its role is reimaged cold
     generation: int
     boot: int
     wanted_generation: int
@@ -320,6 +321,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         agent_fault=instance.agent_fault,
         failure=instance.failure,
         strikes=instance.strikes,
+        road=instance.road,
         generation=instance.generation,
         boot=instance.boot,
         wanted_generation=instance.goal.wanted.generation,
@@ -350,9 +352,8 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
 
 def view_applied(applied: Applied, instances_of: Callable[[str], Sequence[Instance]]) -> AppliedView:
     """What an apply did, as shown."""
-    service = None
-    if applied.service is not None:
-        service = view_service(applied.service, instances_of(applied.service.address))
+    of = applied.service
+    service = view_service(of, instances_of(of.address)) if of is not None else None
     return AppliedView(service=service, changes=applied.changes, operation=applied.operation)
 
 

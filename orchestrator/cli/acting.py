@@ -53,7 +53,7 @@ def operating(name: wire.Verb, does: str, more: str = "") -> click.Command:
         operation = client.act(name, subject, together=together, labels=selector or "", cold=cold)
         render.show([operation["id"]])
         if waits:
-            until_over(client, operation, until, progress())
+            until_over(client, operation, until, progress(roads=name == "reimage"))
 
     return act
 
@@ -62,5 +62,5 @@ def _cold_option(name: wire.Verb) -> Callable[[F], F]:
     """Of a reimage alone."""
     if name != "reimage":
         return lambda command: command
-    about = "Begin with the image, whatever checkpoint there is (reimage: warm in the service's file)."
+    about = "Begin with the image, whatever checkpoint there is (reimage: warm or prepared in the service's file)."
     return click.option("--cold", is_flag=True, help=about)

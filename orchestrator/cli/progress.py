@@ -49,16 +49,35 @@ class _Warnings:
         self._new.clear()
 
 
+class _Roads:
+    """By which road each was made anew, said once it is over; of cold roles there is nothing to say."""
+
+    def __init__(self, told: bool) -> None:
+        self._told = told
+        self._roads: dict[str, str] = {}
+
+    def note(self, row: wire.InstanceView) -> None:
+        self._roads[row["name"]] = row["road"]
+
+    def say(self) -> None:
+        for name, road in self._roads.items():
+            if self._told and road:
+                render.say(f"{name}: {render.plain(road)}")
+        self._roads.clear()
+
+
 class Lines:
     """One line whenever an instance enters a phase or another boot."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, roads: bool = False) -> None:
         self._told: dict[str, tuple[object, ...]] = {}
         self._warnings = _Warnings()
+        self._roads = _Roads(roads)
 
     def tell(self, row: wire.InstanceView) -> None:
         """See Progress."""
         self._warnings.note(row)
+        self._roads.note(row)
         state = (row["phase"], row["generation"], row["boot"])
         if self._told.get(row["name"]) == state:
             return
@@ -71,20 +90,23 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._roads.say()
         self._warnings.say()
 
 
 class Board:
     """A table on the terminal, one line per instance."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, roads: bool = False) -> None:
         self._rows: dict[str, wire.InstanceView] = {}
         self._live: Live | None = None
         self._warnings = _Warnings()
+        self._roads = _Roads(roads)
 
     def tell(self, row: wire.InstanceView) -> None:
         """See Progress."""
         self._warnings.note(row)
+        self._roads.note(row)
         self._rows[row["name"]] = row
 
     def __enter__(self) -> Board:
@@ -99,6 +121,7 @@ class Board:
     def __exit__(self, *_: object) -> None:
         assert self._live is not None
         self._live.stop()
+        self._roads.say()
         self._warnings.say()
 
     def _drawn(self) -> Table:
@@ -125,6 +148,7 @@ def _style(phase: str) -> str:
     return "dim" if states.is_off(phase) or phase == states.GONE else ""
 
 
-def progress() -> Progress:
-    """The table when stderr is a terminal that can redraw, lines otherwise."""
-    return Board() if render.is_terminal() and os.environ.get("TERM", "dumb") != "dumb" else Lines()
+def progress(*, roads: bool = False) -> Progress:
+    """The table when stderr is a terminal that can redraw, else lines. `roads`: in the end, how each was made."""
+    redraws = render.is_terminal() and os.environ.get("TERM", "dumb") != "dumb"
+    return Board(roads=roads) if redraws else Lines(roads=roads)

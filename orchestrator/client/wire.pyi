@@ -287,6 +287,7 @@ class InstanceView(TypedDict):
     agent_fault: str
     failure: str
     strikes: int
+    road: str
     generation: int
     boot: int
     wanted_generation: int
@@ -541,7 +542,7 @@ class RevisionView(TypedDict):
 
 Right = Literal["viewer", "operator", "admin"]
 
-Road = Literal["cold", "warm"]
+Road = Literal["cold", "prepared", "warm"]
 
 class Role(TypedDict):
     name: str

@@ -77,12 +77,16 @@ def why(
 
 def _road(instance: Instance, now_s: float) -> str:
     """Which road its next reimage takes, as far as records tell: the host is asked when it begins."""
-    made = "was restored from its checkpoint" if instance.warm else "was made of its image"
     of = instance.checkpoint
+    made = "was made of its image"
+    if of and instance.from_checkpoint and of.generation != instance.generation:
+        made = "was restored from its checkpoint" if of.memory else "was booted from its checkpoint"
     after = dataclasses.replace(instance, generation=instance.generation + 1, strikes=0)
     chosen = roads.chosen(after, of.fit if of else None, now_s)
-    taken = f" of {_clock(of.taken_at_s)}" if of and chosen.road is Road.WARM else ""
-    return f"This generation {made}; the next reimage is {chosen}{taken}."
+    taken = f" Its checkpoint was taken at {_clock(of.taken_at_s)}." if of and chosen.road is not Road.COLD else ""
+    if why_not := instance.road.partition(": ")[2]:
+        made += f" ({why_not})"
+    return f"This generation {made}; the next reimage is {chosen}.{taken}"
 
 
 def _behind(behind: OfRevision | None) -> str:

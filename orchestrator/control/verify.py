@@ -216,7 +216,8 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
             found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
         of_checkpoint = _of_checkpoint(instance, frozenset())
         for part in sorted(of_checkpoint - disks.get(name, frozenset())):
-            told = f"{part} of its checkpoint is not there: its next reimage begins with the image"
+            then = "boots from its disk" if part.startswith("memory:") else "begins with the image"
+            told = f"{part} of its checkpoint is not there: its next reimage {then}"
             found.append(Finding(code="CHECKPOINT-MISSING", subject=name, message=told))
     return found
 
@@ -226,7 +227,9 @@ def _of_checkpoint(instance: Instance, parts: frozenset[str]) -> set[str]:
     if instance.phase.traits.saves:
         return {part for part in parts if part.startswith(("layer:", "memory:"))}
     of = instance.checkpoint
-    return {f"layer:{of.generation}", f"memory:{of.generation}"} if of else set()
+    if of is None:
+        return set()
+    return {f"layer:{of.generation}", *([f"memory:{of.generation}"] if of.memory else [])}
 
 
 def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:

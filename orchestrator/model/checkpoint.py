@@ -13,6 +13,7 @@ class Road(enum.StrEnum):
     """What the next generation of an instance begins with."""
 
     COLD = "cold"  # the image, the first boot, the setup
+    PREPARED = "prepared"  # disk of the instance as it was when it became ready, and a boot
     WARM = "warm"  # disk and memory of the instance as it was when it became ready
 
 
@@ -42,17 +43,18 @@ class Digested:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Disk and memory of one instance at one moment: when it was ready, before its first traffic.
+    """Disk of one instance at one moment, when it was ready and before its first traffic; and its memory, or none.
 
     It is that instance's alone, and lies where its generation says.
     """
 
-    generation: int  # that was saved; what is restored is that VM, by its UUID
-    boot: int
+    generation: int  # that was kept; what goes on from it is that VM, by its UUID
+    boot: int  # in which it was
     boot_id: str  # repeats in whatever is restored
     template: str  # digest of what the VM was built from
     place: str  # of the instance on its network
     fit: HostFit
     layer: Digested
-    memory: Digested
+    memory: Digested | None = None  # None: what goes on from it boots
+    no_memory: str = ""  # why there is none, where its role would have one
     taken_at_s: float

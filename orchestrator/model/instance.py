@@ -89,6 +89,8 @@ class Instance:
     checkpoint: Checkpoint | None = None  # that a reimage may begin with
     layered: int = 0  # the last generation whose overlay was laid on the checkpoint's layer
     no_checkpoint: str = ""  # why none is taken of what it is built from; "": nothing is in the way
+    no_memory: str = ""  # why none is saved of what it is built from; likewise
+    road: str = ""  # by which this generation was made, and why by no warmer one that its role would have
     strikes: int = 0  # healing attempts since it last served
     healed_at_s: float = 0.0  # when the last of them began; 0 = there was none
     reimages: tuple[float, ...] = ()  # when healing has reimaged it: the last few times
@@ -153,7 +155,7 @@ class Instance:
         return f"{self.role_name}-{self.index}"
 
     @property
-    def warm(self) -> bool:
+    def from_checkpoint(self) -> bool:
         """Whether the overlay of this generation lies on the checkpoint's layer. By its number: a version that knows
         nothing of checkpoints keeps the record's words, and goes on to generations of the image.
         """
@@ -162,9 +164,9 @@ class Instance:
     @property
     def vm_uuid(self) -> str:
         """The domain UUID of this generation: known before the domain exists, new for each that is made of the image.
-        What is restored is the VM that was saved.
+        What goes on from a checkpoint is the VM that was kept.
         """
-        of = self.checkpoint.generation if self.warm and self.checkpoint else self.generation
+        of = self.checkpoint.generation if self.from_checkpoint and self.checkpoint else self.generation
         return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {of}"))
 
     @property

@@ -35,21 +35,25 @@ class Disks(Protocol):
     def erase_overlay(self, name: InstanceName) -> None:
         """Removes every overlay of the instance, of this generation and of earlier ones."""
 
-    def prepare_checkpoint(self, instance: Instance) -> None:
-        """Makes the place for this generation's checkpoint, empty; NoSpace where there is no room for its memory.
+    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> None:
+        """Makes the place for this generation's checkpoint, empty; NoSpace where there is no room, with `memory`.
 
-        Raises Foreign where the generation has a layer: its VM was saved, and what runs is none that we started.
+        Raises Foreign where the generation has a layer: its VM was kept, and what runs is none that we started.
         """
 
-    def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:
-        """Makes the overlay of a VM whose memory was saved the checkpoint's layer, which nobody can write to, and
-        lays an empty one above it. Returns layer and memory as they are; None when no memory was saved whole.
+    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
+        """Makes the overlay of a VM that was saved or has shut down the checkpoint's layer, which nobody can write
+        to, and lays an empty one above it. Returns layer and, where it is to have one, memory as they are; None where
+        that was not saved whole.
 
-        The VM is off. Reads both files to their ends.
+        The VM is off. Reads the files to their ends.
         """
 
-    def checkpoint_damage(self, instance: Instance) -> str:
-        """Why the files of the record's checkpoint are not those that were taken; "" when they are, byte for byte."""
+    def layer_damage(self, instance: Instance) -> str:
+        """Why the layer of the record's checkpoint is not what was kept; "" when it is, byte for byte."""
+
+    def memory_damage(self, instance: Instance) -> str:
+        """The same of its memory, where the record has one."""
 
     def renew_overlay(self, instance: Instance) -> None:
         """An empty overlay on the checkpoint's layer, instead of whatever this generation has. Its VM is off."""
@@ -181,6 +185,9 @@ class Guest(Protocol):
 
     def unfit(self, instance: Instance) -> str | Silence:
         """Why a guest of this kernel is not to be restored from its memory, in a few words; "" when it may be."""
+
+    def write_out(self, instance: Instance) -> str | Silence:
+        """Has the guest write to its disks what it holds back. "": it has; else why it cannot be made to."""
 
     def awaken(self, instance: Instance) -> str | Silence:
         """Tells a guest that was restored what time it is, and gives it random bytes. "": its clock is right, within

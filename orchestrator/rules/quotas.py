@@ -29,8 +29,9 @@ class Quota:
 
 def _disk_mib(role: Role) -> int:
     system_mib = role.size.disk_mib or role.image_mib
-    kept_mib = system_mib + role.size.memory_mib if roads.keeps(role) else 0  # a checkpoint's layer, and its memory
-    return system_mib + kept_mib + sum(storage.size_mib for storage in role.local_storage)
+    layer_mib = system_mib if roads.keeps(role) else 0  # of a checkpoint
+    memory_mib = role.size.memory_mib if roads.keeps_memory(role) else 0
+    return system_mib + layer_mib + memory_mib + sum(storage.size_mib for storage in role.local_storage)
 
 
 MEMORY: Final = Quota(

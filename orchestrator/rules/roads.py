@@ -20,9 +20,13 @@ class Chosen:
     why_not: str = ""
 
     def __str__(self) -> str:
-        if self.road is Road.WARM:
-            return "warm, from its checkpoint"
-        return f"cold: {self.why_not}" if self.why_not else ""
+        match self.road:
+            case Road.WARM:
+                return "warm, from its checkpoint"
+            case Road.PREPARED:
+                return "prepared, a boot from its checkpoint" + (f": {self.why_not}" if self.why_not else "")
+            case Road.COLD:
+                return f"cold: {self.why_not}" if self.why_not else ""
 
 
 def place_of(instance: Instance) -> str:
@@ -39,21 +43,25 @@ def built_from(role: Role) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-# What a role cannot be restored with, as far as it goes by now.
+# What a role cannot go on from a checkpoint with, as far as it goes by now.
 _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
-    (lambda role: role.os is not Os.LINUX, "only Linux guests are restored"),
-    (lambda role: not role.ready.agent, "without an agent nobody tells the guest what time it is"),
-    (lambda role: bool(role.local_storage), "it has local storage, which must not change under a saved memory"),
+    (lambda role: role.os is not Os.LINUX, "only Linux guests go on from one"),
+    (lambda role: not role.ready.agent, "without an agent nobody has it write its disk, or tells it the time"),
     (lambda role: role.hardware.firmware is not Firmware.BIOS, "its firmware keeps variables of its own"),
     (lambda role: role.hardware.tpm, "its TPM keeps a state of its own"),
-    (lambda role: role.hardware.disk_bus is not DiskBus.VIRTIO, "its disk is not a virtio one"),
     (lambda role: role.keep_failed_disk, "the disk that is kept of a failure would lie on it (evidence.disk)"),
+)
+
+# What its memory cannot be restored with: its disk can be booted.
+_UNFIT_MEMORY: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
+    (lambda role: bool(role.local_storage), "it has local storage, which must not change under a saved memory"),
+    (lambda role: role.hardware.disk_bus is not DiskBus.VIRTIO, "its disk is not a virtio one"),
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the conditions of a restoring look at."""
+    """What the conditions of going on from a checkpoint look at."""
 
     instance: Instance
     checkpoint: Checkpoint
@@ -65,22 +73,36 @@ class _Asked:
 _AGAINST: Final[tuple[tuple[Callable[[_Asked], bool], str], ...]] = (
     (lambda a: a.checkpoint.template != built_from(a.instance.role), "its checkpoint is of another template"),
     (lambda a: a.checkpoint.place != place_of(a.instance), "its checkpoint is of another address or network"),
-    (lambda a: a.checkpoint.fit.boot != a.fit.boot, "the host has started again since its checkpoint"),
-    (lambda a: a.checkpoint.fit.qemu != a.fit.qemu, "its checkpoint is of another QEMU"),
-    (lambda a: a.checkpoint.fit.cpu != a.fit.cpu, "its checkpoint is of another processor"),
     (lambda a: not 0 <= a.now_s - a.checkpoint.taken_at_s <= a.instance.goal.role.checkpoint.max_age_s,
      "its checkpoint is too old (checkpoint.maxAge)"),
 )  # fmt: skip
 
+# What keeps it from the checkpoint's memory: saved memory fits the very host that it was saved on.
+_AGAINST_MEMORY: Final[tuple[tuple[Callable[[_Asked], bool], str], ...]] = (
+    (lambda a: a.checkpoint.fit.boot != a.fit.boot, "the host has started again since its checkpoint"),
+    (lambda a: a.checkpoint.fit.qemu != a.fit.qemu, "its checkpoint is of another QEMU"),
+    (lambda a: a.checkpoint.fit.cpu != a.fit.cpu, "its checkpoint is of another processor"),
+)
+
 
 def unfit(role: Role) -> str:
-    """Why no instance of the role can be restored, whatever its file says; "" when nothing is known against it."""
+    """Why no instance of the role goes on from a checkpoint, whatever its file says; "" for no known reason."""
     return next((words for holds, words in _UNFIT if holds(role)), "")
+
+
+def unfit_memory(role: Role) -> str:
+    """Why no memory of an instance of the role can be restored, though its disk can be booted; likewise."""
+    return next((words for holds, words in _UNFIT_MEMORY if holds(role)), "")
 
 
 def keeps(role: Role) -> bool:
     """Whether instances of the role are kept as they become ready."""
     return role.reimage is not Road.COLD and not unfit(role)
+
+
+def keeps_memory(role: Role) -> bool:
+    """Whether they are kept with what they know."""
+    return role.reimage is Road.WARM and keeps(role) and not unfit_memory(role)
 
 
 def wants_fit(instance: Instance) -> bool:
@@ -96,14 +118,28 @@ def chosen(instance: Instance, fit: HostFit | None, now_s: float) -> Chosen:
         return Chosen(Road.COLD, why_not)
     if instance.checkpoint is None or fit is None:
         return Chosen(Road.COLD, "it has no checkpoint")
-    why_not = against(instance, instance.checkpoint, fit, now_s)
-    return Chosen(Road.COLD, why_not) if why_not else Chosen(Road.WARM)
+    if why_not := against(instance, instance.checkpoint, fit, now_s):
+        return Chosen(Road.COLD, why_not)
+    if instance.goal.role.reimage is Road.PREPARED:
+        return Chosen(Road.PREPARED)
+    why_not = against_memory(instance, instance.checkpoint, fit, now_s)
+    return Chosen(Road.PREPARED, why_not) if why_not else Chosen(Road.WARM)
 
 
 def against(instance: Instance, checkpoint: Checkpoint, fit: HostFit, now_s: float) -> str:
     """Why the instance cannot go on from that checkpoint here and now, as far as records tell; "" when it can."""
     asked = _Asked(instance, checkpoint, fit, now_s)
     return next((words for holds, words in _AGAINST if holds(asked)), "")
+
+
+def against_memory(instance: Instance, checkpoint: Checkpoint, fit: HostFit, now_s: float) -> str:
+    """Why it has to boot for that; likewise."""
+    if why_not := unfit_memory(instance.goal.role):
+        return why_not
+    if checkpoint.memory is None:
+        return "its checkpoint has no memory" + (f": {checkpoint.no_memory}" if checkpoint.no_memory else "")
+    asked = _Asked(instance, checkpoint, fit, now_s)
+    return next((words for holds, words in _AGAINST_MEMORY if holds(asked)), "")
 
 
 def _keeps_cold(instance: Instance) -> str:
@@ -119,6 +155,11 @@ def _keeps_cold(instance: Instance) -> str:
     if instance.strikes:
         return "it is being healed"
     return instance.no_checkpoint and f"it has no checkpoint: {instance.no_checkpoint}"
+
+
+def wants_memory(instance: Instance) -> bool:
+    """Whether what is kept of it is to be restored; else it is to be booted."""
+    return keeps_memory(instance.goal.role) and not instance.no_memory
 
 
 def awaits_checkpoint(instance: Instance) -> bool:

@@ -128,8 +128,11 @@ _ROLE: Final = {
     ),
     "evidence": Key("what is kept of a failure, beside what always is"),
     "evidence.disk": Key("whether the system disk of what healing makes anew is kept for a day, read-only", "false"),
-    "reimage": Key("cold: it begins with the image; warm: with the instance's checkpoint, if it has one", "cold"),
-    "checkpoint": Key("disk and memory of an instance as it became ready, for its reimages to begin with"),
+    "reimage": Key(
+        "cold: it begins with the image; prepared: with a boot from the instance's checkpoint, if it has one; warm: "
+        "with that and its memory", "cold",
+    ),
+    "checkpoint": Key("an instance as it became ready, disk and where warm memory, for its reimages to begin with"),
     "checkpoint.maxAge": Key("no reimage begins with an older one", "7 d"),
     "after": Key(
         "roles, as a list, of which one each serves before it is deployed, or booted with the host; 10 min at most",

@@ -1,8 +1,10 @@
 """The steps that keep an instance as it is when it becomes ready, and that have it go on from there.
 
-Taking a checkpoint saves the VM's memory, which ends the VM, makes its overlay a layer that nothing writes to any
-more, and restores it, as every warm reimage will: what cannot be restored is found out at once, before any traffic.
-Memory is only ever restored over an empty overlay, for a guest trusts what it remembers of its disk.
+Taking a checkpoint ends the VM, its memory saved or its guest shut down, makes its overlay a layer that nothing
+writes to any more, and restores or boots it, as every reimage from it will: what cannot go on is found out at once,
+before any traffic. Memory is only ever restored over an empty overlay, for a guest trusts what it remembers of its
+disk; a checkpoint without memory is booted, and so is one whose memory fits no more, for its guest has written first
+what it held back.
 """
 
 from __future__ import annotations
@@ -11,11 +13,22 @@ import contextlib
 from dataclasses import replace
 
 from orchestrator.errors import Busy, Foreign, NoSpace, Unreachable, WorldError
-from orchestrator.model import Checkpoint, HostFit, Instance, Phase, Power, Seat, Silence
+from orchestrator.model import (
+    Checkpoint,
+    Digested,
+    Domain,
+    HostFit,
+    Instance,
+    Phase,
+    Power,
+    Road,
+    Seat,
+    Silence,
+)
 from orchestrator.model.cause import Cause, Kind, of_error
 from orchestrator.ports import Machine
 from orchestrator.rules import roads
-from orchestrator.rules.patience import blameless_s, in_phase_s, memory_moves_s
+from orchestrator.rules.patience import blameless_s, in_phase_s, memory_moves_s, stop_within_s
 from orchestrator.steps.hearing import identity_of
 from orchestrator.steps.outcomes import Done, Outcome, Wait
 
@@ -24,7 +37,7 @@ SHORTLY_S = 0.5
 SOON_S = 0.05
 TRIES = 2  # of a saving or restoring, before a colder road is taken
 SAVED_WITHIN_S = 60.0  # A guest that still holds its answer disc by then has no checkpoint.
-HEARD_WITHIN_S = 60.0  # A guest that was restored and says nothing by then is made of the image.
+HEARD_WITHIN_S = 60.0  # A guest that was restored and says nothing by then is booted.
 
 
 def fit(instance: Instance, host: Machine) -> HostFit | None:
@@ -33,13 +46,17 @@ def fit(instance: Instance, host: Machine) -> HostFit | None:
 
 
 def save(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
-    """saving: its memory, then its disk. What is in the way of that keeps nobody from serving."""
+    """saving: its memory, or its guest's shutdown, then its disk. What is in the way keeps nobody from serving."""
     domain = host.hypervisor.look(instance.name)
+    if not roads.wants_memory(instance):
+        return _shut_down(instance, host, domain)
     if domain is None:
         return _without(instance, host, "its VM is not there")
     match domain.power:
         case Power.OFF:
-            return _kept(instance, host)
+            files = host.disks.keep_checkpoint(instance, memory=True)
+            ended = "its VM ended before its memory was saved"
+            return _kept(instance, host, *files) if files else _without(instance, host, ended)
         case Power.RUNNING if instance.held:
             return _without(instance, host, "it is protected")
         case Power.RUNNING:
@@ -62,30 +79,82 @@ def _saved(instance: Instance, host: Machine, *, disc: bool) -> Outcome:
             return _without(instance, host, unfit.reason)
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=unfit.reason), SHORTLY_S)
     if unfit:
-        return _without(instance, host, unfit)
+        return _no_memory(instance, unfit)
     try:
-        if disc:
-            host.hypervisor.eject(instance.name)
-        host.media.erase(instance.name)
-        host.disks.prepare_checkpoint(instance)
+        _make_ready(instance, host, disc=disc)
+        if isinstance(written := _written(instance, host), Wait | Done):
+            return written
         host.hypervisor.save(instance)
     except (Unreachable, Foreign):  # What somebody else has begun is nothing to serve with.
         raise
     except WorldError as error:
         # A guest that has not let go of its disc may do so yet; what fails otherwise costs the host each time.
+        if isinstance(error, Busy) and _is_late(instance, host):
+            return _without(instance, host, str(error))
         tried = instance if isinstance(error, Busy) else replace(instance, asks=instance.asks + 1)
         if isinstance(error, NoSpace) or tried.asks >= TRIES or _is_late(instance, host):
-            return _without(tried, host, str(error))
+            return _no_memory(tried, str(error))
         return Wait(tried, Cause(Kind.CHECKPOINT_BEING_TAKEN, reason=of_error(error)), SHORTLY_S)
     return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0)
 
 
-def _kept(instance: Instance, host: Machine) -> Outcome:
-    """Of a VM that is off because it was saved; one that has ended otherwise is started again, without."""
-    files = host.disks.keep_checkpoint(instance)
-    if files is None:
-        return _without(instance, host, "its VM ended before its memory was saved")
-    layer, memory = files
+def _no_memory(instance: Instance, why: str) -> Wait:
+    """Its disk is kept all the same, from the next look on."""
+    without = replace(instance, no_memory=why, asks=0, asked_at_s=0.0)
+    return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0, note=f"no memory is saved: {why}")
+
+
+def _make_ready(instance: Instance, host: Machine, *, disc: bool) -> None:
+    """The answer disc goes, and what an earlier try has left. Raises Foreign where it has been kept already."""
+    if disc:
+        host.hypervisor.eject(instance.name)
+    host.media.erase(instance.name)
+    host.disks.prepare_checkpoint(instance, memory=roads.wants_memory(instance))
+
+
+def _written(instance: Instance, host: Machine) -> Outcome | None:
+    """None: its guest has written to its disk what it held back. Else what to wait for, or why that never is so."""
+    written = host.guest.write_out(instance)
+    if isinstance(written, Silence):
+        if _is_late(instance, host):
+            return _without(instance, host, written.reason)
+        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=written.reason), SOON_S)
+    return _without(instance, host, written) if written else None
+
+
+def _shut_down(instance: Instance, host: Machine, domain: Domain | None) -> Outcome:
+    """Its disk alone is kept: of a guest that was asked to shut down, and did."""
+    asked_s = instance.asked_at_s
+    if domain is None or domain.power is Power.OFF:
+        files = host.disks.keep_checkpoint(instance, memory=False) if asked_s and domain is not None else None
+        ended = "its VM ended before it was asked to shut down"
+        return _kept(instance, host, *files) if files else _without(instance, host, ended)
+    now_s, within_s = host.clock.now_s(), stop_within_s(instance)
+    if asked_s and now_s - asked_s - blameless_s(instance, now_s) > within_s:
+        return _without(instance, host, f"it did not shut down within {within_s:g} s (stop.within)")
+    if domain.power is not Power.RUNNING:
+        how = domain.reason or f"its VM is {domain.power}"
+        if not asked_s and _is_late(instance, host):
+            return _without(instance, host, how)
+        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=how), SHORTLY_S)
+    if instance.held and not asked_s:
+        return _without(instance, host, "it is protected")
+    try:
+        _make_ready(instance, host, disc=bool(domain.disc))
+    except (Busy, NoSpace) as error:
+        if isinstance(error, NoSpace) or _is_late(instance, host):
+            return _without(instance, host, str(error))
+        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, reason=of_error(error)), SHORTLY_S)
+    if not asked_s:
+        if isinstance(written := _written(instance, host), Wait | Done):
+            return written
+        host.hypervisor.ask_shutdown(instance.name)
+    asked = replace(instance, asked_at_s=asked_s or now_s)
+    return Wait(asked, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail="its guest shuts down"), SHORTLY_S)
+
+
+def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested | None) -> Done:
+    """Of a VM that is off because it was saved or has shut down; it goes on from what is kept now."""
     checkpoint = Checkpoint(
         generation=instance.generation,
         boot=instance.boot,
@@ -95,6 +164,7 @@ def _kept(instance: Instance, host: Machine) -> Outcome:
         fit=host.hypervisor.fit(),
         layer=layer,
         memory=memory,
+        no_memory="" if memory else instance.no_memory,
         taken_at_s=host.clock.now_s(),
     )
     kept = replace(instance, checkpoint=checkpoint, layered=instance.generation)
@@ -109,39 +179,45 @@ def _without(instance: Instance, host: Machine, why: str) -> Done:
 
 
 def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
-    """restoring: an empty overlay on the checkpoint's layer, the memory, the time of day, randomness of its own."""
+    """restoring: an empty overlay on the checkpoint's layer, the memory, the time of day, randomness of its own; or a
+    boot, where there is no memory.
+    """
     checkpoint, domain = instance.checkpoint, host.hypervisor.look(instance.name)
     if checkpoint is None:
         return _colder(instance, host, "its record has no checkpoint")
+    if checkpoint.memory is None:
+        return _booted(instance, checkpoint, domain, host)
     if domain is None or domain.power in (Power.OFF, Power.CRASHED):
         return _restored(instance, checkpoint, host)
     now_s = host.clock.now_s()
     if not instance.asked_at_s:  # Restored by a daemon that has died since.
         return Wait(replace(instance, asked_at_s=now_s), Cause(Kind.RESTORED), SOON_S)
     if now_s - instance.asked_at_s - blameless_s(instance, now_s) > HEARD_WITHIN_S:
-        return _colder(instance, host, f"restored, it is not heard of: {instance.waiting}")
+        return _boots(instance, host, f"restored, it is not heard of: {instance.waiting}")
     if domain.power is Power.PAUSED:
         return Wait(instance, Cause(Kind.RESTORED, detail=domain.reason or "its VM is paused"), SHORTLY_S)
     heard = identity_of(instance, host)
     if isinstance(heard, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=heard.reason), SOON_S)
     if heard.boot_id != checkpoint.boot_id:  # Somebody else has started its VM, or it has started by itself again.
-        return _colder(instance, host, "what runs is not what was saved")
+        return _boots(instance, host, "what runs is not what was saved")
     awake = host.guest.awaken(instance)
     if isinstance(awake, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=awake.reason), SOON_S)
     if awake:
-        return _colder(instance, host, awake)
+        return _boots(instance, host, awake)
     # That boot is counted already.
     return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "its clock is right")
 
 
 def _restored(instance: Instance, checkpoint: Checkpoint, host: Machine) -> Outcome:
     if instance.asks >= TRIES:
-        return _colder(instance, host, f"it could not be restored: {instance.waiting}")
-    against = roads.against(instance, checkpoint, host.hypervisor.fit(), host.clock.now_s())
-    if why_not := against or host.disks.checkpoint_damage(instance):
+        return _boots(instance, host, f"it could not be restored: {instance.waiting}")
+    fit, now_s = host.hypervisor.fit(), host.clock.now_s()
+    if why_not := roads.against(instance, checkpoint, fit, now_s) or host.disks.layer_damage(instance):
         return _colder(instance, host, why_not)
+    if why_not := roads.against_memory(instance, checkpoint, fit, now_s) or host.disks.memory_damage(instance):
+        return _boots(instance, host, why_not)
     tried = replace(instance, asks=instance.asks + 1)
     try:
         host.disks.renew_overlay(instance)
@@ -153,19 +229,75 @@ def _restored(instance: Instance, checkpoint: Checkpoint, host: Machine) -> Outc
     return Wait(replace(tried, asked_at_s=host.clock.now_s()), Cause(Kind.RESTORED), SOON_S)
 
 
-def _colder(instance: Instance, host: Machine, why: str) -> Outcome:
-    """The same generation, made of the image. What could not be restored as soon as it was saved never will be."""
+def _boots(instance: Instance, host: Machine, why: str) -> Wait:
+    """The same generation, from the next look on without the memory. What could not be restored as soon as it was
+    saved never will be.
+    """
     if instance.held:
-        waits = Cause(Kind.RESTORED, detail=why, also=Cause(Kind.PROTECTED))
-        return Wait(instance, waits, HELD_S, blameless=True)
+        return _protected(instance, why)
+    host.hypervisor.power_off(instance.name)
+    booted = replace(without_memory(instance, host, why), asks=0, asked_at_s=0.0)
+    note = str(roads.Chosen(Road.PREPARED, why))
+    booted = replace(booted, no_memory=why) if _at_once(instance) else replace(booted, road=note)
+    return Wait(booted, Cause(Kind.RESTORED, detail=why), 0.0, note=note)
+
+
+def without_memory(instance: Instance, host: Machine, why: str) -> Instance:
+    """The instance without the memory of its checkpoint, which is erased: full of its secrets, and of no use."""
+    checkpoint = instance.checkpoint
+    if checkpoint is None or checkpoint.memory is None:
+        return instance
+    host.disks.erase_memory(instance.name)
+    return replace(instance, checkpoint=replace(checkpoint, memory=None, no_memory=why))
+
+
+def _booted(instance: Instance, checkpoint: Checkpoint, domain: Domain | None, host: Machine) -> Outcome:
+    """Boots it from the checkpoint's disk, once. What runs here has been started by somebody else, from whatever disk
+    it was described with, or by a daemon that has died since.
+    """
+    if domain is not None and domain.power is not Power.OFF:
+        if instance.held:
+            return _protected(instance, "it is to boot from its checkpoint")
+        host.hypervisor.power_off(instance.name)
+    if instance.asks >= TRIES:
+        return _colder(instance, host, f"it could not be booted: {instance.waiting}")
+    against = roads.against(instance, checkpoint, host.hypervisor.fit(), host.clock.now_s())
+    if why_not := against or host.disks.layer_damage(instance):
+        return _colder(instance, host, why_not)
+    try:
+        host.disks.renew_overlay(instance)
+        host.hypervisor.start(instance)
+    except (Unreachable, NoSpace):
+        raise
+    except WorldError as error:
+        tried = replace(instance, asks=instance.asks + 1)
+        return Wait(tried, Cause(Kind.RESTORE_FAILED, reason=of_error(error)), SHORTLY_S)
+    # The boot that begins is the one after.
+    return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "it boots")
+
+
+def _at_once(instance: Instance) -> bool:
+    """Whether it was to go on from what has just been kept of it."""
+    return instance.checkpoint is not None and instance.checkpoint.generation == instance.generation
+
+
+def _protected(instance: Instance, why: str) -> Wait:
+    waits = Cause(Kind.RESTORED, detail=why, also=Cause(Kind.PROTECTED))
+    return Wait(instance, waits, HELD_S, blameless=True)
+
+
+def _colder(instance: Instance, host: Machine, why: str) -> Outcome:
+    """The same generation, made of the image. What could not go on as soon as it was kept never will."""
+    if instance.held:
+        return _protected(instance, why)
     host.hypervisor.power_off(instance.name)
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
     host.disks.erase_overlay(instance.name)
     host.disks.erase_checkpoint(instance.name)
-    at_once = instance.checkpoint is not None and instance.checkpoint.generation == instance.generation
     cold = replace(instance, checkpoint=None, layered=0, boot=0, boot_id="", resets=0)
-    cold = replace(cold, no_checkpoint=why if at_once else instance.no_checkpoint)
+    cold = replace(cold, no_checkpoint=why if _at_once(instance) else instance.no_checkpoint)
     host.disks.lay_local_storage(cold)
     host.disks.lay_overlay(cold)
-    return Done(cold, f"cold: {why}", then=Phase.LAYERED)
+    road = roads.Chosen(Road.COLD, why)
+    return Done(replace(cold, road=str(road)), str(road), then=Phase.LAYERED)

@@ -51,18 +51,21 @@ PAUSED_S = 5.0  # Between looks at a VM that is paused; libvirt's event wakes us
 def lay_overlay(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """requested: a fresh overlay on the image; local storage made if absent, and anew when a rebuild asks for it.
 
-    What may begin with its checkpoint gets its overlay as it is restored; no other generation has a use for it.
+    What may begin with its checkpoint gets its overlay as it goes on from it; no other generation has a use for it.
     """
     chosen = roads.chosen(instance, checkpoints.fit(instance, host), host.clock.now_s())
-    if chosen.road is Road.WARM:
-        return Done(replace(instance, layered=instance.generation), str(chosen), then=Phase.RESTORING)
+    if chosen.road is not Road.COLD:
+        on = checkpoints.without_memory(instance, host, chosen.why_not) if chosen.road is Road.PREPARED else instance
+        on = replace(on, layered=instance.generation, road=str(chosen))
+        return Done(on, str(chosen), then=Phase.RESTORING)
     host.disks.erase_checkpoint(instance.name)  # Also one that no record tells of.
     if instance.storage < instance.goal.storage:
         host.disks.erase_local_storage(instance.name)
         host.media.erase_identity(instance.name)
     host.disks.lay_local_storage(instance)
     host.disks.lay_overlay(instance)
-    return Done(replace(instance, storage=instance.goal.storage, checkpoint=None), str(chosen))
+    laid = replace(instance, storage=instance.goal.storage, checkpoint=None, road=str(chosen))
+    return Done(laid, str(chosen))
 
 
 def write_answers(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
@@ -288,7 +291,9 @@ def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
     note = ""
-    keeps = instance.goal.role.keep_failed_disk and not instance.warm  # One on a layer is worth nothing without it.
+    keeps = (
+        instance.goal.role.keep_failed_disk and not instance.from_checkpoint
+    )  # One on a layer is worth nothing without it.
     if keeps and instance.failed_by is not None and instance.goal.serve:
         note = _unless_refused(lambda: host.hypervisor.keep_disk(instance))
     host.disks.erase_overlay(instance.name)

@@ -82,6 +82,18 @@ class Bench:
         self.delete()
         return "ratio", 0.1, [each / statistics.median(cold) for each in warm]
 
+    def prepared_ratio(self) -> Samples:
+        """The same of a boot from its checkpoint, without a setup and its restart."""
+        self.apply(1)
+        cold = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(3)]
+        self.apply(1, road=Road.PREPARED)
+        self.daemon.run("reimage", "web-0", "--cold", "--wait")
+        prepared = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(5)]
+        print(f"  cold {cold}, prepared {prepared} s", flush=True)
+        assert "prepared, a boot from its checkpoint" in self.daemon.run("why", "web-0").stdout
+        self.delete()
+        return "ratio", 0.55, [each / statistics.median(cold) for each in prepared]
+
     def reimage_ratio(self) -> Samples:
         """`vmrole reimage --wait` of one instance, in rotation at its end, against the same by hand; pair by pair."""
         self.apply(1)
@@ -231,6 +243,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "network_mended_s": bench.network_mended_s,
         "reimage_ratio": bench.reimage_ratio,
         "warm_ratio": bench.warm_ratio,
+        "prepared_ratio": bench.prepared_ratio,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
         "dead_member_s": lambda: ("s", 2.0, out_of_the_pool_s(silent=False)),
         "silent_member_s": lambda: ("s", SILENT_WITHIN_S, out_of_the_pool_s(silent=True)),

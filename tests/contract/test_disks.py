@@ -102,9 +102,9 @@ class TestQemuImgDisks(DisksContract):
         """Its layer lies on the image and can be changed by nobody, its memory read by nobody; one bit is enough."""
         disks.lay_overlay(instance)
         subprocess.run(["qemu-io", "-c", "write -P 7 0 64k", str(layout.overlay(instance))], check=True)
-        disks.prepare_checkpoint(instance)
+        disks.prepare_checkpoint(instance, memory=True)
         save_memory(instance)
-        files = disks.keep_checkpoint(instance)
+        files = disks.keep_checkpoint(instance, memory=True)
         assert files is not None
         saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
         layer, memory = layout.layer(instance.name, 1), layout.memory(instance.name, 1)
@@ -117,23 +117,23 @@ class TestQemuImgDisks(DisksContract):
         assert {each["virtual-size"] for each in chain} == {16 * MIB}
         subprocess.run(["qemu-io", "-c", "read -P 7 0 64k", str(layout.overlay(instance))], check=True)
 
-        for path in (layer, memory):
+        for path, damage in ((layer, disks.layer_damage), (memory, disks.memory_damage)):
             whole, mode = path.read_bytes(), path.stat().st_mode
             at = len(whole) // 2
             for damaged in (whole[:at], whole + b"0", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
                 path.chmod(0o600)
                 path.write_bytes(damaged)
                 path.chmod(mode)
-                assert "is not what was kept" in disks.checkpoint_damage(saved)
+                assert "is not what was kept" in damage(saved)
             path.chmod(0o600)
             path.write_bytes(whole)
             path.chmod(0o666)
-            assert "could have been changed" in disks.checkpoint_damage(saved)
+            assert "could have been changed" in damage(saved)
             path.chmod(mode)
             os.chown(path, 65534, -1)
-            assert "could have been changed" in disks.checkpoint_damage(saved), "who owns it may change its mode"
+            assert "could have been changed" in damage(saved), "who owns it may change its mode"
             os.chown(path, os.geteuid(), -1)
-            assert disks.checkpoint_damage(saved) == ""
+            assert damage(saved) == ""
 
     def test_a_memory_without_room_is_not_saved(self, layout: Layout, instance: Instance) -> None:
         """It would take what running guests need."""
@@ -141,19 +141,20 @@ class TestQemuImgDisks(DisksContract):
         size = dataclasses.replace(instance.role.size, memory_mib=1024 * 1024 * 1024)
         large = dataclasses.replace(instance, role=dataclasses.replace(instance.role, size=size))
         with pytest.raises(NoSpace):
-            QemuImgDisks(layout).prepare_checkpoint(large)
+            QemuImgDisks(layout).prepare_checkpoint(large, memory=True)
         assert not layout.checkpoint_dir(instance.name).exists()
+        QemuImgDisks(layout).prepare_checkpoint(large, memory=False)
 
     def test_a_memory_saved_by_half_counts_for_nothing(
         self, disks: Disks, layout: Layout, instance: Instance
     ) -> None:
         """Something died: the instance goes on without a checkpoint."""
         disks.lay_overlay(instance)
-        disks.prepare_checkpoint(instance)
+        disks.prepare_checkpoint(instance, memory=True)
         memory = layout.memory(instance.name, 1)
         half = memory.with_name(memory.name + ".part")
         half.write_bytes(b"half")
-        assert disks.keep_checkpoint(instance) is None
+        assert disks.keep_checkpoint(instance, memory=True) is None
         assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
         disks.erase_memory(instance.name)
         assert not half.exists(), "it holds the guest's secrets, and room"

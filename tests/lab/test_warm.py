@@ -1,4 +1,4 @@
-"""Warm reimages of real VMs: what is as it was, what is gone, and what a saved memory must never do."""
+"""Warm and prepared reimages of real VMs: what is as it was, what is gone, and what a saved memory must never do."""
 
 from __future__ import annotations
 
@@ -33,6 +33,24 @@ roles:
       http: {{{{port: 80, target: 8080, protocol: http, probe: {{{{path: /healthz}}}}}}}}
     ready: {{{{within: 3 min}}}}
 """
+PREPARED = f"""service: shop
+vip: {VIP}
+roles:
+  web:
+    image: micro
+    instances: 1
+    reimage: prepared
+    size: {{vcpus: 1, memory: 128 MiB}}
+    endpoints:
+      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
+    localStorage:
+      cache: {{size: 32 MiB}}
+    ready: {{within: 3 min}}
+    answers:
+      userData: |
+        #!/bin/sh
+        cat /proc/sys/kernel/random/uuid > /drawn-at-setup
+"""
 NAME = "web-0.shop"
 CLOCK_OFF_S = 0.1
 
@@ -65,6 +83,12 @@ def random_bytes(lab: Lab) -> str:
 def boot_id(lab: Lab) -> str:
     """The guest's."""
     return lab.guest(NAME, ["/bin/cat", "/proc/sys/kernel/random/boot_id"]).strip()
+
+
+def who(lab: Lab) -> str:
+    """What the guest has learned and drawn in its setup: its name, its address, a secret of its own."""
+    address = "ip -4 -o addr show eth0 | tr -s ' ' | cut -d' ' -f4"
+    return lab.guest(NAME, ["/bin/sh", "-c", f"{address}; hostname; cat /drawn-at-setup"])
 
 
 def clock_off_s(lab: Lab) -> float:
@@ -106,7 +130,8 @@ def test_a_warm_reimage(lab: Lab, ready: RoleDaemon) -> None:
         dip = first["address"]
         with socket.create_connection((dip, 8080), 5.0) as open_before:
             began_s = time.monotonic()
-            ready.run("reimage", "web-0", "--wait")
+            said = ready.run("reimage", "web-0", "--wait").stderr
+            assert f"{NAME}: warm, from its checkpoint" in said
             print(f"warm reimage: {time.monotonic() - began_s:.1f} s")
             assert clock_off_s(lab) <= CLOCK_OFF_S
             open_before.settimeout(10.0)
@@ -158,7 +183,9 @@ def _cut(path: Path) -> None:
 def test_a_damaged_checkpoint_starts_no_guest(
     lab: Lab, ready: RoleDaemon, damage: Callable[[Path], None], file: str
 ) -> None:
-    """It is found by its digest, the generation is made of the image, and the next checkpoint is good again."""
+    """It is found by its digest, and the generation boots from the checkpoint's disk; where that is damaged as well,
+    it is made of the image, and the next checkpoint is good again.
+    """
     apply(ready, SERVICE.format(instances=1))
     mark(lab)
     damage(state(ready) / file)
@@ -166,11 +193,62 @@ def test_a_damaged_checkpoint_starts_no_guest(
     ready.run("reimage", "web-0", "--wait")
 
     reached = instance(ready)
-    assert (reached["generation"], reached["boot"]) == (2, 2)
+    assert (reached["generation"], reached["boot"]) == (2, 3)
     assert marker(lab) == "gone"
-    assert any(message.startswith("restoring -> layered: cold: the ") for message in told(ready)), told(ready)
-    assert sorted(path.name for path in state(ready).iterdir()) == ["2.memory", "2.qcow2"]
+    prepared = "prepared, a boot from its checkpoint: the memory of its checkpoint is not "
+    assert any(message.startswith(prepared) for message in told(ready)), told(ready)
+    assert "restoring -> starting: it boots" in told(ready)
+    assert [path.name for path in state(ready).iterdir()] == ["1.qcow2"]
+    assert "its checkpoint has no memory: the memory of its checkpoint is not " in ready.run("why", "web-0").stdout
     assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+
+    _flip(state(ready) / "1.qcow2")
+    ready.run("reimage", "web-0", "--wait")
+
+    reached = instance(ready)
+    assert (reached["generation"], reached["boot"]) == (3, 2)
+    cold = "restoring -> layered: cold: the layer of its checkpoint is not what was kept"
+    assert cold in told(ready), told(ready)
+    assert sorted(path.name for path in state(ready).iterdir()) == ["3.memory", "3.qcow2"]
+    assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+
+
+def test_a_prepared_reimage(lab: Lab, ready: RoleDaemon) -> None:
+    """A boot, and no setup, of the disk as it was when it was kept; local storage stays as it is. Twice."""
+    apply(ready, PREPARED)
+    first = instance(ready)
+    assert (first["generation"], first["boot"]) == (1, 3), "it has been booted from what was kept"
+    layer = state(ready) / "1.qcow2"
+    assert [path.name for path in state(ready).iterdir()] == ["1.qcow2"], "no memory is saved"
+    assert (layer.stat().st_mode & 0o777, layer.stat().st_uid) == (0o444, 0)
+    kept = hashlib.sha256(layer.read_bytes()).hexdigest()
+    booted, identity = {boot_id(lab)}, who(lab)
+
+    for generation in (2, 3):
+        mark(lab)
+        lab.guest(NAME, ["/bin/sh", "-c", f"echo {generation} >> /local/cache/log; sync"])
+        began_s = time.monotonic()
+        ready.run("reimage", "web-0", "--wait")
+        print(f"prepared reimage: {time.monotonic() - began_s:.1f} s")
+        reached = instance(ready)
+        assert (reached["generation"], reached["boot"], reached["vm_uuid"]) == (generation, 3, first["vm_uuid"])
+        assert marker(lab) == "gone"
+        assert who(lab) == identity
+        booted.add(boot_id(lab))
+        assert set(answers.distinct(lab.client, URL, 1, 10.0)) == {NAME}
+    assert lab.guest(NAME, ["/bin/cat", "/local/cache/log"]).split() == ["2", "3"]
+    assert len(booted) == 3
+    assert told(ready).count("requested -> restoring: prepared, a boot from its checkpoint") == 2
+    assert told(ready).count("answered -> setup") == 1, "there is one setup, the first"
+    assert hashlib.sha256(layer.read_bytes()).hexdigest() == kept
+
+    ready.run("reimage", "web-0", "--cold", "--wait")
+    assert who(lab) != identity, "a setup of its own"
+    assert "requested -> layered: cold: that was asked for" in told(ready)
+    assert [path.name for path in state(ready).iterdir()] == ["4.qcow2"]
+    assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+    ready.run("delete", "service", "shop", "--wait")
+    assert not state(ready).exists()
 
 
 def test_no_request_is_lost_by_warm_reimages(lab: Lab, ready: RoleDaemon, tmp_path: Path) -> None:

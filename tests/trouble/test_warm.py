@@ -59,7 +59,7 @@ def test_it_goes_by_the_warm_road() -> None:
     last = fabric.instance()
     assert (restarted.boot, last.boot) == (3, 2), "it is in the boot of its checkpoint again"
 
-    assert (last.generation, last.warm) == (3, True)
+    assert (last.generation, last.from_checkpoint) == (3, True)
     assert last.checkpoint is not None
     assert last.checkpoint.generation == 1
     verbs = fabric.trouble.verbs
@@ -76,7 +76,7 @@ def test_the_daemon_dies_at_every_call(after: bool) -> None:
         warm_life(fabric)
 
         assert fabric.deaths == 1, f"call {at} ({effects()[at - 1]}) was not struck"
-        assert fabric.instance().warm, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
+        assert fabric.instance().from_checkpoint, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
         gone(fabric)
 
 
@@ -86,7 +86,7 @@ def test_the_peer_hangs_up_at_every_call(after: bool) -> None:
     for at in range(1, len(effects()) + 1):
         fabric = Fabric(Trouble(at, after, hang_up))
         warm_life(fabric)
-        assert fabric.instance().warm, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
+        assert fabric.instance().from_checkpoint, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
         gone(fabric)
 
 
@@ -142,41 +142,106 @@ def test_a_removal_at_every_call_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("fault", ["memory_damaged", "not_restored", "clockless"])
-def test_a_checkpoint_that_is_good_for_nothing(fault: str) -> None:
-    """The road falls back within the same generation, says why, and the next checkpoint is taken of that one."""
+def test_a_memory_that_is_good_for_nothing(fault: str) -> None:
+    """The road falls back to a boot of the same disk within the same generation, and says why; a memory is saved
+    again with the next generation that is made of the image.
+    """
     fabric = Fabric()
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
     getattr(fabric.world.faults, fault).add(NAME)
+    fabric.world.machines[NAME].system_marker = "written"
 
     fabric.act(Verb.REIMAGE, NAME)
-    fabric.until(lambda: not fabric.instance().warm and fabric.instance().set_up)
+    fabric.until(fabric.quiet)
     getattr(fabric.world.faults, fault).clear()
+
+    for generation in (2, 3):
+        reached = fabric.instance()
+        assert (reached.generation, reached.boot, reached.strikes) == (generation, 3, 0)
+        assert fabric.world.machines[NAME].system_marker == ""
+        assert reached.checkpoint is not None
+        assert (reached.checkpoint.generation, reached.checkpoint.memory) == (1, None)
+        assert not fabric.world.memories, "it has the guest's secrets, and nobody has a use for it"
+        assert reached.checkpoint.no_memory in "\n".join(fabric.control.why(NAME))
+        fabric.act(Verb.REIMAGE, NAME)
+        fabric.until(fabric.quiet)
+    prepared = [event.message for event in fabric.control.events(NAME, 0, 200) if "prepared" in event.message]
+    assert prepared[0].startswith("prepared, a boot from its checkpoint: ")
+    assert prepared[1].startswith(
+        "requested -> restoring: prepared, a boot from its checkpoint: its checkpoint has no"
+    )
+
+    fabric.control.act(Verb.REIMAGE, NAME, cold=True)
+    fabric.until(fabric.quiet)
+    reached = fabric.instance()
+    assert reached.checkpoint is not None
+    assert reached.checkpoint.memory is not None
+    gone(fabric)
+
+
+@pytest.mark.parametrize("fault", ["layer_damaged", "not_started"])
+def test_a_disk_that_is_good_for_nothing(fault: str) -> None:
+    """Nor is the memory, then: it is made of the image within the same generation, and kept anew."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    getattr(fabric.world.faults, fault).add(NAME)
+    fabric.world.faults.memory_damaged.add(NAME)
+
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(lambda: not fabric.instance().from_checkpoint and fabric.instance().set_up)
+    getattr(fabric.world.faults, fault).clear()
+    fabric.world.faults.memory_damaged.clear()
     fabric.until(fabric.quiet)
 
     reached = fabric.instance()
     assert (reached.generation, reached.boot, reached.strikes) == (2, 2, 0)
     assert reached.checkpoint is not None
     assert reached.checkpoint.generation == 2
+    assert reached.checkpoint.memory is not None
     assert any("restoring -> layered: cold: " in event.message for event in fabric.control.events(NAME, 0, 100))
     gone(fabric)
 
 
 @pytest.mark.parametrize("fault", ["not_saved", "not_restored", "unfit", "clockless"])
-def test_who_cannot_be_kept_serves_all_the_same(fault: str) -> None:
+def test_whose_memory_cannot_be_kept_is_booted(fault: str) -> None:
     """It says why, and is not asked again: not in this generation, and not in those of the same template."""
     fabric = Fabric()
     getattr(fabric.world.faults, fault).add(NAME)
 
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
+    asked = fabric.trouble.verbs.count("save"), fabric.trouble.verbs.count("restore")
+    for generation, cold in ((1, True), (2, False), (3, False)):
+        reached = fabric.instance()
+        assert (reached.generation, reached.boot, reached.no_checkpoint) == (generation, 3, "")
+        assert reached.checkpoint is not None
+        assert (reached.checkpoint.generation, reached.checkpoint.memory) == (min(generation, 2), None)
+        assert reached.no_memory
+        assert reached.no_memory in "\n".join(fabric.control.why(NAME))
+        assert not fabric.world.memories, "what was saved by half has the guest's secrets"
+        assert asked == (fabric.trouble.verbs.count("save"), fabric.trouble.verbs.count("restore"))
+        fabric.control.act(Verb.REIMAGE, NAME, cold=cold)
+        fabric.until(fabric.quiet)
+    gone(fabric)
+
+
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_who_cannot_be_kept_serves_all_the_same(road: Road) -> None:
+    """It says why, and is not asked again: its guest writes nothing to its disk when it is told to."""
+    fabric = Fabric()
+    fabric.world.faults.unwritten.add(NAME)
+
+    fabric.deploy(web_role(instances=1, local_storage=(), reimage=road))
+    fabric.until(fabric.quiet)
     for generation in (1, 2):
         reached = fabric.instance()
-        assert (reached.generation, reached.checkpoint, reached.warm) == (generation, None, False)
-        assert reached.no_checkpoint
+        assert (reached.generation, reached.boot, reached.checkpoint) == (generation, 2, None)
+        assert reached.no_checkpoint == "its agent runs no commands"
         assert reached.no_checkpoint in "\n".join(fabric.control.why(NAME))
         assert not fabric.world.layers
-        assert not fabric.world.memories, "what was saved by half has the guest's secrets"
+        assert not fabric.world.memories
         fabric.act(Verb.REIMAGE, NAME)
         fabric.until(fabric.quiet)
     gone(fabric)
@@ -238,9 +303,9 @@ def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -
     fabric.world.machines[NAME].start_boot(fabric.world.time_s)
     fabric.until(fabric.quiet)
     reached = fabric.instance()
-    assert (reached.generation, reached.warm) == (2, True), "it was made of the image, and kept"
+    assert (reached.generation, reached.boot) == (2, 3), "it was booted from what was kept"
     assert reached.checkpoint is not None
-    assert reached.checkpoint.generation == 2
+    assert (reached.checkpoint.generation, reached.checkpoint.memory) == (1, None)
     assert any("what runs is not what was saved" in event.message for event in fabric.control.events(NAME, 0, 100))
     gone(fabric)
 
@@ -265,14 +330,16 @@ def test_an_older_version_makes_generations_of_the_image() -> None:
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
     warm = fabric.instance()
-    assert warm.warm
+    assert warm.from_checkpoint
     after = dataclasses.replace(warm, generation=warm.generation + 1)
-    assert not after.warm
+    assert not after.from_checkpoint
     assert after.vm_uuid != warm.vm_uuid
 
 
 def test_what_keeps_a_reimage_cold() -> None:
-    """It was asked for, a rebuild, another template, another boot of the host, age: and what was written is gone."""
+    """It was asked for, a rebuild, another template, age: and what was written is gone. After another boot of the
+    host a memory fits no more, and its disk is booted until there is another checkpoint.
+    """
     fabric = Fabric()
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
@@ -294,14 +361,21 @@ def test_what_keeps_a_reimage_cold() -> None:
     fabric.world.restart_host()
     fabric.restart()
     fabric.until(fabric.quiet)
-    fabric.act(Verb.REIMAGE, NAME)
-    cold(5)
+    for generation in (5, 6):
+        fabric.act(Verb.REIMAGE, NAME)
+        fabric.until(fabric.quiet)
+        booted = fabric.instance()
+        assert (booted.generation, booted.boot) == (generation, 3)
+        assert booted.checkpoint is not None
+        assert (booted.checkpoint.generation, booted.checkpoint.memory) == (4, None)
+        assert "the host has started again since its checkpoint" in "\n".join(fabric.control.why(NAME))
+        assert fabric.world.machines[NAME].system_marker == ""
     fabric.world.pass_time(8 * 24 * 3600.0)
     fabric.act(Verb.REIMAGE, NAME)
-    cold(6)
+    cold(7)
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(fabric.quiet)
-    assert fabric.instance().warm, "with nothing against it"
+    assert fabric.instance().from_checkpoint, "with nothing against it"
     gone(fabric)
 
 
@@ -315,7 +389,7 @@ def test_a_role_that_is_cold_again_gives_its_checkpoint_up() -> None:
     assert fabric.instance().checkpoint is not None
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(fabric.quiet)
-    assert (fabric.instance().checkpoint, fabric.instance().warm) == (None, False)
+    assert (fabric.instance().checkpoint, fabric.instance().from_checkpoint) == (None, False)
     assert not fabric.world.layers
     assert not fabric.world.memories
     gone(fabric)
@@ -343,7 +417,7 @@ def test_nobody_else_is_kept() -> None:
     fabric.until(fabric.quiet)
     fabric.remove()
     fabric.until(lambda: not fabric.present.all(Service))
-    roads = {"save", "restore", "prepare_checkpoint", "keep_checkpoint", "renew_overlay", "awaken"}
+    roads = {"save", "restore", "prepare_checkpoint", "keep_checkpoint", "renew_overlay", "awaken", "write_out"}
     assert roads.isdisjoint(fabric.trouble.verbs)
     with pytest.raises(NotFound):
         fabric.control.why(NAME)

@@ -44,6 +44,7 @@ EFFECTS = frozenset(
         "save",
         "restore",
         "awaken",
+        "write_out",
         "erase_overlay",
         "lay_local_storage",
         "erase_local_storage",

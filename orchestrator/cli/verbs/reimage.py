@@ -7,6 +7,6 @@ from orchestrator.cli.acting import operating
 reimage = operating(
     "reimage",
     "Gives instances a new system disk from the image, the next generation; local storage stays. Of a role with "
-    "reimage: warm they go on from their checkpoint, where they have one.",
+    "reimage: warm or prepared they go on from their checkpoint, where they have one.",
     "What is stopped stays off, and gets its new disk when it is started.",
 )

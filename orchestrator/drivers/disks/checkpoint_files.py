@@ -1,4 +1,4 @@
-"""The files of checkpoints: a layer that nobody can write to, and a memory that nobody else can read.
+"""The files of checkpoints: a layer that nobody can write to, and a memory, or none, that nobody else can read.
 
 A layer has been an overlay. It is ours from then on, not QEMU's, for who owns a file may change its mode; others than
 QEMU's group get no further than to its directory (see `hypervisor.saved_memory`). Both files
@@ -16,7 +16,7 @@ from typing import Final
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Foreign
-from orchestrator.model import Checkpoint, Digested, Instance, InstanceName
+from orchestrator.model import Digested, Instance, InstanceName
 
 MEMORY_SUFFIX: Final = ".memory"
 LAYER_MODE: Final = 0o444
@@ -29,7 +29,7 @@ def clear_place(layout: Layout, instance: Instance) -> None:
     """Removes what an earlier try has left. Raises Foreign where there is a layer of this generation already."""
     if layout.layer(instance.name, instance.generation).exists():
         raise Foreign(
-            f"{instance.name}: its VM was saved, and somebody has started it since",
+            f"{instance.name}: its VM was kept, and somebody has started it since",
             hint=f"vmrole reimage --cold {instance.name}",
         )
     erase_memory(layout, instance.name)
@@ -72,22 +72,33 @@ def make_layer(layout: Layout, instance: Instance) -> Digested:
         return digested(layer)
 
 
-def damage(layout: Layout, instance: Instance, checkpoint: Checkpoint) -> str:
-    """What is not as it was when the checkpoint was taken, in a few words; "" when all is."""
-    for what, path, kept, mode in (
-        ("layer", layout.layer(instance.name, checkpoint.generation), checkpoint.layer, LAYER_MODE),
-        ("memory", layout.memory(instance.name, checkpoint.generation), checkpoint.memory, MEMORY_MODE),
-    ):
-        with file_faults(path, _HINT):
-            try:
-                found = path.lstat()
-                others = found.st_uid != os.geteuid() or found.st_mode & _FORBIDDEN & ~mode
-                if others or not stat.S_ISREG(found.st_mode):
-                    return f"the {what} of its checkpoint could have been changed by others"
-                if found.st_size != kept.size_bytes or digested(path) != kept:
-                    return f"the {what} of its checkpoint is not what was kept"
-            except FileNotFoundError:
-                return f"the {what} of its checkpoint is not there"
+def layer_damage(layout: Layout, instance: Instance) -> str:
+    """How the checkpoint's layer is not as it was when it was kept, in a few words; "" when it is."""
+    of = instance.checkpoint
+    if of is None:
+        return "there is no checkpoint"
+    return _damage("layer", layout.layer(instance.name, of.generation), of.layer, LAYER_MODE)
+
+
+def memory_damage(layout: Layout, instance: Instance) -> str:
+    """The same of its memory."""
+    of = instance.checkpoint
+    if of is None or of.memory is None:
+        return "its checkpoint has no memory"
+    return _damage("memory", layout.memory(instance.name, of.generation), of.memory, MEMORY_MODE)
+
+
+def _damage(what: str, path: Path, kept: Digested, mode: int) -> str:
+    with file_faults(path, _HINT):
+        try:
+            found = path.lstat()
+            others = found.st_uid != os.geteuid() or found.st_mode & _FORBIDDEN & ~mode
+            if others or not stat.S_ISREG(found.st_mode):
+                return f"the {what} of its checkpoint could have been changed by others"
+            if found.st_size != kept.size_bytes or digested(path) != kept:
+                return f"the {what} of its checkpoint is not what was kept"
+        except FileNotFoundError:
+            return f"the {what} of its checkpoint is not there"
     return ""
 
 

@@ -63,27 +63,30 @@ class QemuImgDisks:
         self._image(instance)
         self._lay(self._layout.overlay(instance), layer, DiskFormat.QCOW2, [])
 
-    def prepare_checkpoint(self, instance: Instance) -> None:
+    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> None:
         """See ports.Disks. Pages of zeros take no room; how many there are nobody knows before."""
         checkpoint_files.clear_place(self._layout, instance)
-        self._room.require(instance.role.size.memory_mib * MIB, f"the memory of {instance.name}")
+        kept, needed = ("memory", instance.role.size.memory_mib * MIB) if memory else ("disk", 0)
+        self._room.require(needed, f"the {kept} of {instance.name}")
         checkpoint_files.make_place(self._layout, instance)
 
-    def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:
+    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
         """See ports.Disks."""
-        memory = checkpoint_files.memory_of(self._layout, instance)
-        if memory is None:
+        saved = checkpoint_files.memory_of(self._layout, instance) if memory else None
+        if memory and saved is None:
             return None
         layer = checkpoint_files.make_layer(self._layout, instance)
         overlay = self._layout.overlay(instance)
         self._lay(overlay, self._layout.layer(instance.name, instance.generation), DiskFormat.QCOW2, [])
-        return layer, memory
+        return layer, saved
 
-    def checkpoint_damage(self, instance: Instance) -> str:
-        """See ports.Disks. Its files are read whole: what takes a guest's place is looked at each time."""
-        if instance.checkpoint is None:
-            return "there is no checkpoint"
-        return checkpoint_files.damage(self._layout, instance, instance.checkpoint)
+    def layer_damage(self, instance: Instance) -> str:
+        """See ports.Disks. It is read whole: what takes a guest's place is looked at each time."""
+        return checkpoint_files.layer_damage(self._layout, instance)
+
+    def memory_damage(self, instance: Instance) -> str:
+        """See ports.Disks. Likewise."""
+        return checkpoint_files.memory_damage(self._layout, instance)
 
     def erase_memory(self, name: InstanceName) -> None:
         """See ports.Disks."""

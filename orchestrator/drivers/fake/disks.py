@@ -40,38 +40,50 @@ class FakeDisks:
             self._world.set_up.pop(name, None)
             self._world.empty.discard(name)
 
-    def prepare_checkpoint(self, instance: Instance) -> None:
+    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> None:  # noqa: ARG002 - the port's shape
         """See ports.Disks."""
         self._world.meet("disks")
         if self._world.layers.get(instance.name, (0, ""))[0] == instance.generation:
-            raise Foreign(f"{instance.name}: its VM was saved, and somebody has started it since")
+            raise Foreign(f"{instance.name}: its VM was kept, and somebody has started it since")
         self._world.memories.pop(instance.name, None)
         if self._world.faults.disk_is_full:
             raise NoSpace("the disk is full", hint="make room; it goes on by itself")
 
-    def keep_checkpoint(self, instance: Instance) -> tuple[Digested, Digested] | None:
+    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
         """See ports.Disks."""
         self._world.meet("disks")
         world, name = self._world, instance.name
         with world.lock:
             self._is_off(name)
-            memory = world.memories.get(name)
-            if memory is None or memory.generation != instance.generation:
+            saved = world.memories.get(name)
+            if memory and (saved is None or saved.generation != instance.generation):
                 return None
             laid = world.layers.get(name, (instance.generation, ""))[0]
             assert laid == instance.generation, f"{name}: a layer of another generation still lies there"
             if name not in world.layers:
-                world.layers[name] = (instance.generation, world.set_up.get(name, ""))
+                machine = world.machines.get(name)
+                whole = machine is None or machine.written  # Else it lacks what its guest has yet to write.
+                world.layers[name] = (instance.generation, world.set_up.get(name, "") if whole else "")
             world.empty.add(name)
-            return Digested(f"layer of {memory.uuid}", 1), Digested(f"memory of {memory.uuid} at {memory.at_s}", 1)
+            layer = Digested(f"layer of {instance.uid} {instance.generation}", 1)
+            if saved is None or not memory:
+                return layer, None
+            return layer, Digested(f"memory of {saved.uuid} at {saved.at_s}", 1)
 
-    def checkpoint_damage(self, instance: Instance) -> str:
+    def layer_damage(self, instance: Instance) -> str:
         """See ports.Disks."""
         self._world.meet("disks")
-        name, checkpoint = instance.name, instance.checkpoint
-        memory, layer = self._world.memories.get(name), self._world.layers.get(name)
-        if checkpoint is None or memory is None or layer is None:
-            return "a file of its checkpoint is not there"
+        name, checkpoint, layer = instance.name, instance.checkpoint, self._world.layers.get(instance.name)
+        if checkpoint is None or layer is None or layer[0] != checkpoint.generation:
+            return "the layer of its checkpoint is not there"
+        return "the layer of its checkpoint is damaged" if name in self._world.faults.layer_damaged else ""
+
+    def memory_damage(self, instance: Instance) -> str:
+        """See ports.Disks."""
+        self._world.meet("disks")
+        name, checkpoint, memory = instance.name, instance.checkpoint, self._world.memories.get(instance.name)
+        if checkpoint is None or checkpoint.memory is None or memory is None:
+            return "the memory of its checkpoint is not there"
         same = checkpoint.memory.sha256 == f"memory of {memory.uuid} at {memory.at_s}"
         return "" if same and name not in self._world.faults.memory_damaged else "its memory file is damaged"
 

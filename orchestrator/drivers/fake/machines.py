@@ -84,6 +84,10 @@ class FakeHypervisor:
                 guarded = world.networks.get(instance.service, ())
                 assert instance.name in guarded, f"{instance.name}: no network, no guard"
                 machine.has_port = True
+                if instance.from_checkpoint and instance.name in world.faults.not_started:
+                    raise Permanent(f"{instance.name}: its QEMU does not start")
+                if instance.name in world.empty:  # Its disk is another than it had.
+                    machine.setup_boot_id, machine.system_marker = world.set_up.get(instance.name, ""), ""
                 world.empty.discard(instance.name)
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
@@ -335,6 +339,15 @@ class FakeGuest:
         return self._silence(instance) or (
             "its kernel is too old" if instance.name in self._world.faults.unfit else ""
         )
+
+    def write_out(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        if instance.name in self._world.faults.unwritten:
+            return "its agent runs no commands"
+        self._world.machines[instance.name].written = True
+        return ""
 
     def awaken(self, instance: Instance) -> str | Silence:
         """See ports.Guest."""

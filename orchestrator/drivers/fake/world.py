@@ -54,6 +54,7 @@ class FakeMachine:
     limits: Limits = dataclasses.field(default_factory=Limits)
     clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
+    written: bool = False  # whether what its guest holds back is on its disk
     uuid: str = ""
 
     def __post_init__(self) -> None:
@@ -64,7 +65,8 @@ class FakeMachine:
         self.power, self.paused_by, self.stopped = Power.RUNNING, None, False
         self.boots += 1
         self.booted_at_s = now_s
-        self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots}"))
+        self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots} at {now_s}"))
+        self.written = False
         self.going_down_at_s, self.hung, self.clock_off_s = None, False, 0.0
 
 
@@ -126,6 +128,9 @@ class Faults:
     others_vips: set[str] = dataclasses.field(default_factory=set)  # addresses that a neighbour has
     libvirt_is_away: bool = False
     memory_damaged: set[InstanceName] = dataclasses.field(default_factory=set)  # of a checkpoint
+    layer_damaged: set[InstanceName] = dataclasses.field(default_factory=set)  # likewise
+    not_started: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU does not boot what lies on a layer
+    unwritten: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent has nothing written to disk
     not_restored: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU refuses the memory
     not_saved: set[InstanceName] = dataclasses.field(default_factory=set)  # nor does it give it away
     holds_disc: set[InstanceName] = dataclasses.field(default_factory=set)  # whose drive stays shut
@@ -211,7 +216,7 @@ class World:
                     machine.resets += 1
                     machine.start_boot(machine.going_down_at_s)
                 else:
-                    machine.power = Power.OFF
+                    machine.power, machine.written = Power.OFF, True
                     machine.going_down_at_s = None
             return
         up_s = self.time_s - machine.booted_at_s

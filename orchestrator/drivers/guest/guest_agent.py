@@ -28,6 +28,7 @@ from orchestrator.ports import Clock
 CLOCK_AGAIN_S = 300.0  # between questions for a guest's clock
 JOURNAL_S = 4.0  # how long a guest may take to tell the end of its journal: a repair waits behind it
 JOURNAL_AGAIN_S = 0.1
+SYNC = ("/bin/sh", "-c", "sync")
 REASON_CHARS = 250  # of what an agent or libvirt says when there is no answer; a path and a remedy have room in it
 
 
@@ -140,6 +141,20 @@ class LibvirtGuest:
             return self._awakening.unfit(instance)
         except (AgentSilent, AgentRefused) as silent:
             return self._silence(instance, "unfit", silent)
+
+    def write_out(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        try:
+            ended = self._commands.run(instance, "sync", SYNC)
+        except AgentRefused as refused:
+            return harmless(f"its agent has nothing written to its disk: {refused}", REASON_CHARS)
+        except AgentSilent as silent:
+            return self._silence(instance, "write_out", silent)
+        if ended is None:
+            return Silence(reason="it writes to its disk what it held back")
+        return (
+            "" if ended.status == 0 else f"it cannot write to its disk what it held back (sync exits {ended.status})"
+        )
 
     def awaken(self, instance: Instance) -> str | Silence:
         """See ports.Guest."""

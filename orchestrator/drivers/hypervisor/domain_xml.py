@@ -39,7 +39,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     root = etree.Element("domain", {"type": _domain_type(machine)}, nsmap={"qemu": QEMU})
     add(root, "name", text=instance.name)
     add(root, "uuid", text=instance.vm_uuid)
-    add(root, "genid", text=str(uuid.uuid5(uuid.UUID(instance.vm_uuid), "genid")))
+    add(root, "genid", text=_genid(instance))
     add(root, "title", text=f"{instance.role_name} {instance.index} of {instance.service}")
     add(root, "description", text=description(instance))
     _metadata(root, instance, machine.installation)
@@ -112,6 +112,13 @@ def _metadata(root: etree._Element, instance: Instance, installation: str) -> No
         *([("installation", installation)] if installation else []),
     ):
         ours.set(name, value)
+
+
+def _genid(instance: Instance) -> str:
+    """By which the guest's kernel knows that it is not the VM whose disk, and whose saved seed, it boots from."""
+    of = instance.checkpoint.generation if instance.checkpoint else instance.generation
+    again = f" {instance.generation}" if instance.from_checkpoint and of != instance.generation else ""
+    return str(uuid.uuid5(uuid.UUID(instance.vm_uuid), f"genid{again}"))
 
 
 def _domain_type(machine: MachineType) -> str:

@@ -170,6 +170,8 @@ class LibvirtHypervisor:
                         found.resume()
                     return
                 domains.destroy(found)  # Its QEMU may have ended before libvirt noticed.
+            if instance.from_checkpoint:
+                saved_memory.let_qemu_at(connection, self._layout.checkpoint_dir(instance.name))
             try:
                 found = self._define(connection, instance)
                 found.create()

@@ -161,7 +161,7 @@ class Layout:
         The overlay of a generation that was saved has become the layer of that number: what lies there now lies on
         it, also while no record knows of a checkpoint, for who had it written may have died just before.
         """
-        if instance.warm and instance.checkpoint is not None:
+        if instance.from_checkpoint and instance.checkpoint is not None:
             return self.layer(instance.name, instance.checkpoint.generation)
         own = self.layer(instance.name, instance.generation)
         return own if own.exists() else None

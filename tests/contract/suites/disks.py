@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -55,43 +56,68 @@ class DisksContract:
     ) -> None:
         """Only with a memory that was saved whole; kept again it is the same, and a reimage leaves it."""
         disks.lay_overlay(instance)
-        disks.prepare_checkpoint(instance)
-        assert disks.keep_checkpoint(instance) is None
+        disks.prepare_checkpoint(instance, memory=True)
+        assert disks.keep_checkpoint(instance, memory=True) is None
         assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
         save_memory(instance)
-        files = disks.keep_checkpoint(instance)
+        files = disks.keep_checkpoint(instance, memory=True)
         assert files is not None
-        assert disks.keep_checkpoint(instance) == files
+        assert disks.keep_checkpoint(instance, memory=True) == files
         with pytest.raises(Foreign):  # A VM that runs on the layer's overlay is none that was not saved.
-            disks.prepare_checkpoint(instance)
-        assert disks.keep_checkpoint(instance) == files
+            disks.prepare_checkpoint(instance, memory=True)
+        assert disks.keep_checkpoint(instance, memory=True) == files
         saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
-        assert disks.checkpoint_damage(saved) == ""
+        assert disks.layer_damage(saved) == disks.memory_damage(saved) == ""
         of_checkpoint = {"layer:1", "memory:1"}
         assert disks.inventory() == {instance.name: frozenset({"overlay:1", *of_checkpoint})}
         disks.erase_overlay(instance.name)
         for _ in range(2):
             disks.renew_overlay(next_generation(saved))
         assert disks.inventory() == {instance.name: frozenset({"overlay:2", *of_checkpoint})}
-        assert disks.checkpoint_damage(saved) == ""
+        assert disks.layer_damage(saved) == disks.memory_damage(saved) == ""
         for _ in range(2):
             disks.erase_overlay(instance.name)
             disks.erase_checkpoint(instance.name)
         assert disks.inventory() == {}
-        assert "is not there" in disks.checkpoint_damage(saved)
+        assert "is not there" in disks.layer_damage(saved)
+        assert "is not there" in disks.memory_damage(saved)
+
+    def test_a_disk_is_kept_without_memory(
+        self, disks: Disks, instance: Instance, save_memory: Callable[[Instance], None]
+    ) -> None:
+        """Also where an earlier try has left one; kept again it is the same, and who runs on it is none of ours."""
+        disks.lay_overlay(instance)
+        disks.prepare_checkpoint(instance, memory=True)
+        save_memory(instance)
+        disks.prepare_checkpoint(instance, memory=False)
+        files = disks.keep_checkpoint(instance, memory=False)
+        assert files is not None
+        assert files[1] is None
+        assert disks.keep_checkpoint(instance, memory=False) == files
+        with pytest.raises(Foreign):
+            disks.prepare_checkpoint(instance, memory=False)
+        saved = kept(instance, files, HostFit(qemu="", cpu="", boot=""))
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1", "layer:1"})}
+        assert disks.layer_damage(saved) == ""
+        assert disks.memory_damage(saved), "there is none to be restored"
+        disks.erase_overlay(instance.name)
+        disks.renew_overlay(next_generation(saved))
+        assert disks.inventory() == {instance.name: frozenset({"overlay:2", "layer:1"})}
+        assert disks.layer_damage(saved) == ""
 
     def test_what_was_saved_and_is_not_kept_goes(
         self, disks: Disks, instance: Instance, save_memory: Callable[[Instance], None]
     ) -> None:
         """The next try begins with nothing, and nothing stays of one that is given up."""
         disks.lay_overlay(instance)
-        for forget in (lambda: disks.prepare_checkpoint(instance), lambda: disks.erase_memory(instance.name)):
-            disks.prepare_checkpoint(instance)
+        prepare = functools.partial(disks.prepare_checkpoint, instance, memory=True)
+        for forget in (prepare, lambda: disks.erase_memory(instance.name)):
+            disks.prepare_checkpoint(instance, memory=True)
             save_memory(instance)
             assert disks.inventory() == {instance.name: frozenset({"overlay:1", "memory:1"})}
             for _ in range(2):
                 forget()
-            assert disks.keep_checkpoint(instance) is None
+            assert disks.keep_checkpoint(instance, memory=True) is None
             assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
 
     def test_without_its_image_no_overlay_is_laid(self, disks: Disks, instance: Instance) -> None:

@@ -64,11 +64,11 @@ class HypervisorContract:
         instance = make_instance(stage)
         stage.lay(instance, disc=False)
         stage.hypervisor.start(instance)
-        stage.disks.prepare_checkpoint(instance)
+        stage.disks.prepare_checkpoint(instance, memory=True)
         stage.hypervisor.save(instance)
         assert look(stage, instance).power is Power.OFF
         stage.hypervisor.save(instance)
-        files = stage.disks.keep_checkpoint(instance)
+        files = stage.disks.keep_checkpoint(instance, memory=True)
         assert files is not None
         saved = kept(instance, files, stage.hypervisor.fit())
         assert stage.hypervisor.fit() == saved.checkpoint.fit if saved.checkpoint else None
@@ -95,6 +95,27 @@ class HypervisorContract:
         seen = look(stage, after)
         assert (seen.uuid, seen.generation, seen.power) == (instance.vm_uuid, 2, Power.RUNNING)
         stage.hypervisor.power_off(after.name)
+        stage.hypervisor.start(after)
+        seen = look(stage, after)
+        assert (seen.uuid, seen.generation, seen.power) == (instance.vm_uuid, 2, Power.RUNNING)
+
+    def test_a_vm_boots_from_the_disk_that_was_kept(self, stage: Stage) -> None:
+        """The VM that it was, in this generation and in the next."""
+        instance = make_instance(stage)
+        stage.lay(instance, disc=False)
+        stage.hypervisor.start(instance)
+        stage.disks.prepare_checkpoint(instance, memory=False)
+        stage.hypervisor.power_off(instance.name)
+        files = stage.disks.keep_checkpoint(instance, memory=False)
+        assert files is not None
+        saved = kept(instance, files, stage.hypervisor.fit())
+        stage.hypervisor.start(saved)
+        assert (look(stage, instance).uuid, look(stage, instance).power) == (instance.vm_uuid, Power.RUNNING)
+        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.undefine(instance.name)
+        stage.disks.erase_overlay(instance.name)
+        after = next_generation(saved)
+        stage.disks.renew_overlay(after)
         stage.hypervisor.start(after)
         seen = look(stage, after)
         assert (seen.uuid, seen.generation, seen.power) == (instance.vm_uuid, 2, Power.RUNNING)

@@ -67,7 +67,7 @@ def make_instance(stage: Stage, index: int = 0, generation: int = 1, *, restart:
     )
 
 
-def kept(instance: Instance, files: tuple[Digested, Digested], fit: HostFit) -> Instance:
+def kept(instance: Instance, files: tuple[Digested, Digested | None], fit: HostFit) -> Instance:
     """The instance with a checkpoint of its present generation, on whose layer it lies."""
     checkpoint = Checkpoint(
         generation=instance.generation,
@@ -86,5 +86,5 @@ def kept(instance: Instance, files: tuple[Digested, Digested], fit: HostFit) -> 
 def next_generation(instance: Instance) -> Instance:
     """The same instance, to be built anew, from its checkpoint where it lies on one."""
     generation = instance.generation + 1
-    layered = generation if instance.warm else instance.layered
+    layered = generation if instance.from_checkpoint else instance.layered
     return dataclasses.replace(instance, generation=generation, layered=layered)

@@ -75,6 +75,22 @@ def test_a_whole_life(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     daemon.world.nothing_is_left()
 
 
+def test_by_which_road_it_was_reimaged_is_told(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """And why by no warmer one, where the role would have one."""
+    file = Path(document(tmp_path, "roads", "203.0.113.27"))
+    file.write_text(file.read_text().replace("    image: ", "    reimage: prepared\n    image: "))
+    _, _, err = run("apply", "-f", str(file), "--wait", "--timeout", "60s")
+    assert "web-0.roads: " not in err, "nobody has asked for another"
+    assert daemon.control.instance("web-0.roads").checkpoint is not None
+    _, _, err = run("reimage", "web-0.roads", "--wait", "--timeout", "60s")
+    assert "\nweb-0.roads: prepared, a boot from its checkpoint\n" in err
+    _, _, err = run("reimage", "web-0.roads", "--cold", "--wait", "--timeout", "60s")
+    assert "\nweb-0.roads: cold: that was asked for\n" in err
+    _, _, err = run("restart", "web-0.roads", "--wait", "--timeout", "60s")
+    assert "web-0.roads: " not in err
+    run("delete", "service", "roads", "--wait", "--timeout", "60s")
+
+
 def test_stopped_and_started(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """Each verb returns when it is done; what is stopped is shown as that everywhere, and no wait lasts for ever."""
     file = document(tmp_path, "still", "203.0.113.71")

@@ -49,11 +49,14 @@ def test_a_checkpoint_is_promised_its_room() -> None:
     with pytest.raises(InvalidInput, match="needs up to 2500 MiB of disk"):
         deployment.check(spec(warm), [], capacity)
     deployment.check(spec(warm), [], dataclasses.replace(capacity, disk_mib=2500))
-    for kept_by_none in (
-        dataclasses.replace(warm, reimage=Road.COLD),
-        dataclasses.replace(warm, local_storage=(LocalStorage(name="data", size_mib=1),)),
+    for role_of, mib in (
+        (dataclasses.replace(warm, reimage=Road.COLD), 1000),
+        (dataclasses.replace(warm, reimage=Road.PREPARED), 2000),
+        (dataclasses.replace(warm, local_storage=(LocalStorage(name="data", size_mib=1),)), 2001),
     ):
-        deployment.check(spec(kept_by_none), [], dataclasses.replace(capacity, disk_mib=1001))
+        deployment.check(spec(role_of), [], dataclasses.replace(capacity, disk_mib=mib))
+        with pytest.raises(InvalidInput, match=f"needs up to {mib} MiB of disk"):
+            deployment.check(spec(role_of), [], dataclasses.replace(capacity, disk_mib=mib - 1))
 
 
 @pytest.mark.parametrize(

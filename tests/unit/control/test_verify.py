@@ -75,8 +75,8 @@ def test_every_contradiction_is_found(
 
 
 def test_a_checkpoint_is_known_by_its_parts() -> None:
-    """What is not there is told: the next reimage begins with the image. A VM of another generation is told as well,
-    though all that are restored from one checkpoint have one UUID.
+    """What is not there is told: the next reimage begins with less. One without memory misses none. A VM of another
+    generation is told as well, though all that are restored from one checkpoint have one UUID.
     """
     fabric = Fabric()
     fabric.deploy(web_role(instances=1, local_storage=(), reimage=Road.WARM))
@@ -85,10 +85,19 @@ def test_a_checkpoint_is_known_by_its_parts() -> None:
     memory = fabric.world.memories.pop(WEB)
     assert found(fabric) == [("CHECKPOINT-MISSING", WEB)]
     fabric.world.memories[WEB] = memory
+    layer = fabric.world.layers.pop(WEB)
+    assert found(fabric) == [("CHECKPOINT-MISSING", WEB)]
+    fabric.world.layers[WEB] = layer
     machine = fabric.world.machines[WEB]
     machine.instance = dataclasses.replace(machine.instance, generation=2, layered=2)
     assert machine.uuid == fabric.instance().vm_uuid
     assert ("DOMAIN-GENERATION", WEB) in found(fabric)
+    booted = Fabric()
+    booted.deploy(web_role(instances=1, reimage=Road.PREPARED))
+    booted.until(booted.quiet)
+    assert found(booted) == []
+    booted.world.layers.pop(WEB)
+    assert found(booted) == [("CHECKPOINT-MISSING", WEB)]
 
 
 def test_the_layer_below_an_overlay_is_no_old_disk(fabric: Fabric) -> None:

@@ -83,24 +83,58 @@ def test_nothing_against_it_is_the_warm_road() -> None:
         (lambda one: wished(one, storage=2), "rebuild"),
         (lambda one: wished(one, cold=2), "asked for"),
         (lambda one: of_role(one, replace(ROLE, checkpoint=Checkpoints(max_age_s=999.0))), "too old"),
-        (
-            lambda one: of_role(one, replace(ROLE, local_storage=(LocalStorage(name="d", size_mib=1),))),
-            "local storage",
-        ),
         (lambda one: of_role(one, replace(ROLE, os=Os.WINDOWS)), "only Linux"),
         (lambda one: of_role(one, replace(ROLE, keep_failed_disk=True)), "evidence.disk"),
         (lambda one: of_role(one, replace(ROLE, ready=Ready(agent=False))), "without an agent"),
         (lambda one: of_role(one, replace(ROLE, hardware=Hardware(firmware=Firmware.UEFI))), "firmware"),
         (lambda one: of_role(one, replace(ROLE, hardware=Hardware(tpm=True))), "TPM"),
-        (lambda one: of_role(one, replace(ROLE, hardware=Hardware(disk_bus=DiskBus.SATA))), "virtio"),
     ],
 )
-def test_each_condition_is_enough(changed: Callable[[Instance], Instance], why_not: str) -> None:
-    """And is told."""
-    chosen = roads.chosen(changed(with_checkpoint()), FIT, NOW_S)
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_each_condition_is_enough(road: Road, changed: Callable[[Instance], Instance], why_not: str) -> None:
+    """Whatever the role would have, and is told."""
+    one = changed(with_checkpoint())
+    one = replace(one, goal=replace(one.goal, role=replace(one.goal.role, reimage=road)))
+    chosen = roads.chosen(one, FIT, NOW_S)
     assert chosen.road is Road.COLD
     assert why_not in chosen.why_not
     assert str(chosen).startswith("cold: ")
+
+
+def without_memory(one: Instance, why: str = "") -> Instance:
+    """The instance with the disk of its checkpoint alone."""
+    assert one.checkpoint is not None
+    return replace(one, checkpoint=replace(one.checkpoint, memory=None, no_memory=why))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why_not"),
+    [
+        (without_memory, "its checkpoint has no memory"),
+        (lambda one: without_memory(one, "too old a kernel"), "its checkpoint has no memory: too old a kernel"),
+        (
+            lambda one: with_template(one, local_storage=(LocalStorage(name="d", size_mib=1),)),
+            "it has local storage, which must not change under a saved memory",
+        ),
+        (lambda one: with_template(one, hardware=Hardware(disk_bus=DiskBus.SATA)), "its disk is not a virtio one"),
+    ],
+)
+def test_what_is_against_its_memory_is_a_boot(changed: Callable[[Instance], Instance], why_not: str) -> None:
+    """Of the same disk; a role that would have no more is told nothing."""
+    one = changed(with_checkpoint())
+    assert roads.chosen(one, FIT, NOW_S) == roads.Chosen(Road.PREPARED, why_not)
+    assert str(roads.chosen(one, FIT, NOW_S)) == f"prepared, a boot from its checkpoint: {why_not}"
+    content = replace(one, goal=replace(one.goal, role=replace(one.goal.role, reimage=Road.PREPARED)))
+    assert roads.chosen(content, FIT, NOW_S) == roads.Chosen(Road.PREPARED)
+    assert str(roads.chosen(content, FIT, NOW_S)) == "prepared, a boot from its checkpoint"
+
+
+def with_template(one: Instance, **changes: object) -> Instance:
+    """The instance of another role, and its checkpoint as well."""
+    role: Role = replace(ROLE, **changes)  # type: ignore[arg-type]
+    other = of_role(one, role)
+    assert other.checkpoint is not None
+    return replace(other, checkpoint=replace(other.checkpoint, template=roads.built_from(role)))
 
 
 @pytest.mark.parametrize(
@@ -111,9 +145,11 @@ def test_each_condition_is_enough(changed: Callable[[Instance], Instance], why_n
         (replace(FIT, boot="c"), "started again"),
     ],
 )
-def test_another_host_is_enough(fit: HostFit, why_not: str) -> None:
-    """Memory fits the QEMU and the processor that it was saved by."""
-    assert why_not in roads.chosen(with_checkpoint(), fit, NOW_S).why_not
+def test_another_host_is_a_boot(fit: HostFit, why_not: str) -> None:
+    """Memory fits the QEMU and the processor that it was saved by; a disk fits any."""
+    chosen = roads.chosen(with_checkpoint(), fit, NOW_S)
+    assert chosen.road is Road.PREPARED
+    assert why_not in chosen.why_not
 
 
 @pytest.mark.parametrize(("now_s", "road"), [
@@ -130,6 +166,23 @@ def test_a_cold_role_says_nothing() -> None:
     one = of_role(with_checkpoint(), replace(ROLE, reimage=Road.COLD))
     assert not roads.wants_fit(one)
     assert str(roads.chosen(one, None, NOW_S)) == ""
+
+
+@pytest.mark.parametrize(
+    ("role", "kept", "with_memory"),
+    [
+        (ROLE, True, True),
+        (replace(ROLE, reimage=Road.PREPARED), True, False),
+        (replace(ROLE, reimage=Road.COLD), False, False),
+        (replace(ROLE, local_storage=(LocalStorage(name="d", size_mib=1),)), True, False),
+        (replace(ROLE, hardware=Hardware(tpm=True)), False, False),
+    ],
+)
+def test_what_is_kept_of_a_role(role: Role, kept: bool, with_memory: bool) -> None:
+    """As much as its reimages may begin with."""
+    assert (roads.keeps(role), roads.keeps_memory(role)) == (kept, with_memory)
+    assert roads.wants_memory(instance_of(role)) is with_memory
+    assert not roads.wants_memory(replace(instance_of(role), no_memory="no room"))
 
 
 def test_a_checkpoint_is_awaited_before_the_first_traffic_alone() -> None:
