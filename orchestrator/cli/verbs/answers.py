@@ -108,7 +108,8 @@ def _is_xml(file: str, source: bytes) -> bool:
 
 def _line(file: str, one: Diagnostic) -> str:
     place = f"{one.path}: " if one.path else ""
-    return f"{file}:{one.line}: {one.severity}: {place}{one.message} ({one.mend}) [{one.code}]"
+    at = f"{file}:{one.line}" if one.line else file  # what is of the whole file has no line
+    return f"{at}: {one.severity}: {place}{one.message} ({one.mend}) [{one.code}]"
 
 
 def _value(file: str, found: list[Diagnostic], *, failed: bool) -> dict[str, object]:

@@ -81,4 +81,5 @@ def _line(file: str, one: Diagnostic) -> str:
     part = one.part.removeprefix(WHERE).removeprefix(": ")
     place = ": ".join(word for word in (part, one.path) if word)
     mend = f" ({one.mend})" if one.mend else ""
-    return f"{file}:{one.line}: {one.severity}: {place}{': ' if place else ''}{one.message}{mend} [{one.code}]"
+    at = f"{file}:{one.line}" if one.line else file  # what is of the whole file has no line
+    return f"{at}: {one.severity}: {place}{': ' if place else ''}{one.message}{mend} [{one.code}]"

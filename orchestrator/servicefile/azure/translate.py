@@ -163,7 +163,7 @@ def _drop_the_rest(definition: Element, configuration: Element, ledger: Ledger) 
     for network in configuration.all("NetworkConfiguration"):
         ledger.use(network)
         for one in network.all("AccessControls"):
-            ledger.drop(one, "every client reaches the endpoints; keep others out before they reach the host")
+            ledger.drop(one, "every client reaches the endpoints; name those that may in each endpoint's allow")
         for one in network.children:
             if one.name != "AccessControls":
                 ledger.drop(one, "each service has a network of its own, made by vmrole; --vip says its address")

@@ -123,3 +123,10 @@ def test_the_program_starts_without_what_only_checks_need() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     ).stdout
     assert said.splitlines()[-1] == "[]"
+
+
+def test_a_file_of_azures_is_sent_to_who_reads_it(run: Run, tmp_path: Path) -> None:
+    """A definition and a configuration are no answer files, and there is a verb for them."""
+    (tmp_path / "a.csdef").write_text("<ServiceDefinition name='x'/>")
+    status, out, _ = run(tmp_path / "a.csdef")
+    assert (status, "vmrole import makes a service file of it" in out) == (1, True)

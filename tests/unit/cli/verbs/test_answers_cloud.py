@@ -36,7 +36,7 @@ def test_user_data_is_known_and_checked(run: Run) -> None:
         "user-data:3: warning: runcmd: must be a list [type]",
         "user-data:4: note: power_state: has no effect: whether setup ends in a restart is the role's to say"
         " (use setup.restart) [power-state]",
-        "user-data:0: note: the schema is that of cloud-init 22.4.2; the one in the guest decides"
+        "user-data: note: the schema is that of cloud-init 22.4.2; the one in the guest decides"
         " (another is named by --schema) [schema]",
     ]
     assert err == "1 warning, 2 notes\n"

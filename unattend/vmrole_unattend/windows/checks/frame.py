@@ -27,6 +27,7 @@ _WRONG = {"x64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "amd": "amd64", 
 _ANY = frozenset({"wow64", "neutral", "msil"})  # go with every image
 _MEANT = [name for name in settings.PASSES if name != "oobeUser"]  # Nobody who mistypes a pass means that one.
 _NEEDED = ("name", "processorArchitecture", "publicKeyToken", "language")
+_AZURES = "it is of an Azure service: vmrole import makes a service file of it"
 _TOKEN = "31bf3856ad364e35"  # noqa: S105 - the public key of Windows' own components
 
 
@@ -34,7 +35,8 @@ def root_is_ours(root: etree._Element, report: Report) -> bool:
     """Whether it is an answer file at all; nothing more can be told otherwise."""
     name = etree.QName(root)
     if name.localname != "unattend":
-        report.error(root, "root", f"the file is no answer file: its root is <{name.localname}>", "write <unattend>")
+        mend = _AZURES if name.localname in ("ServiceDefinition", "ServiceConfiguration") else "write <unattend>"
+        report.error(root, "root", f"the file is no answer file: its root is <{name.localname}>", mend)
         return False
     if name.namespace != UNATTEND:
         said = f"the namespace {name.namespace!r}" if name.namespace else "no namespace"
