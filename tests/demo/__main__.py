@@ -122,7 +122,7 @@ def _hand_over(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
         stage.say("vmrole get instances -w")
         stage.say(f"vmrole reimage {FIRST} --wait")
         stage.say(f"nsenter --net=/run/netns/client python3 -m tests.lab.harness.answers {VIP_URL} --distinct 3")
-        stage.say(f"virsh console {FIRST}            (leave it with Ctrl-])")
+        stage.say(f"vmrole console {FIRST}           (leave it with Ctrl-])")
 
 
 def _delete(stage: Stage, lab: Lab, daemon: RoleDaemon) -> None:
