@@ -130,11 +130,19 @@ class _Fetch:
                 most = max(most, self._here())
                 if tries >= TRIES_MOST or clock.monotonic_s() > end:
                     why = _harmless(str(error)) or type(error).__name__
-                    told = f"{self.start.geturl()} was cut off after {self._here()} bytes: {why}"
-                    raise Transient(told, hint="run the command again: it goes on where it stopped") from error
+                    raise self._given_up(why) from error
                 clock.pause(PAUSE_S)
             else:
                 return
+
+    def _given_up(self, why: str) -> Transient:
+        if not self._here():
+            told = f"{self.start.geturl()} cannot be fetched: {why}"
+            return Transient(
+                told, hint="look at the address, and whether this host reaches it; curl -I URL tells more"
+            )
+        told = f"{self.start.geturl()} was cut off after {self._here()} bytes: {why}"
+        return Transient(told, hint="run the command again: it goes on where it stopped")
 
     def _here(self) -> int:
         return os.fstat(self.file.fileno()).st_size

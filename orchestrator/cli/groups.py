@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
 import click
 
-# What other tools call it.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What other tools call it; the first of a word that there is in the group.
 _ELSEWHERE = {
-    "create": "apply", "deploy": "apply", "up": "apply", "down": "delete", "rm": "delete", "remove": "delete",
-    "destroy": "delete", "ls": "get", "list": "get", "ps": "get", "status": "get", "log": "console",
-    "logs": "console", "show": "describe", "inspect": "describe", "reboot": "restart", "lint": "check",
-    "validate": "check", "rollback": "rollout", "undo": "rollout", "history": "rollout",
+    "create": ("apply", "add"), "deploy": ("apply",), "up": ("apply",), "down": ("delete",), "rm": ("delete",),
+    "remove": ("delete", "rm"), "delete": ("rm",), "destroy": ("delete", "rm"), "ls": ("get",), "list": ("ls", "get"),
+    "get": ("ls", "show"), "ps": ("get",), "status": ("get",), "log": ("console",), "logs": ("console",),
+    "show": ("describe",), "describe": ("show",), "inspect": ("describe", "show"), "reboot": ("restart",),
+    "lint": ("check",), "validate": ("check",), "rollback": ("rollout", "undo"), "undo": ("rollout",),
+    "history": ("rollout",), "pull": ("add",), "import": ("add",), "shell": ("ssh",), "scp": ("cp",), "copy": ("cp",),
 }  # fmt: skip
+_LISTED_MOST = 15  # of what there is, in the answer to a slip: more of them are what --help is for
 
 
 class Group(click.Group):
@@ -25,19 +32,27 @@ class Group(click.Group):
         known = self.list_commands(ctx)
         name = args[0] if args else ""
         if name and name not in known and not name.startswith("-") and not ctx.resilient_parsing:
-            elsewhere = [_ELSEWHERE[name]] if _ELSEWHERE.get(name) in known else []
+            elsewhere = [word for word in _ELSEWHERE.get(name, ()) if word in known][:1]
             near = elsewhere or difflib.get_close_matches(name, known, 3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
+            if near:
+                hint = f"Did you mean {' or '.join(near)}?"
+            else:
+                hint = f"There are: {', '.join(known)}." if len(known) <= _LISTED_MOST else "Look for it there."
             ctx.fail(f"There is no command {name[:40]!r}. {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands."""
-        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, first_sentence(command)) for name, command in found if command is not None]
-        if rows:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        """Lists the commands, below the headings of `sections`."""
+        for title, names in self.sections(ctx):
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, first_sentence(command)) for name, command in found if command is not None]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def sections(self, ctx: click.Context) -> Sequence[tuple[str, Sequence[str]]]:
+        """The commands as its help shows them: headings, and what stands below each."""
+        return [("Commands", self.list_commands(ctx))]
 
 
 def first_sentence(command: click.Command) -> str:

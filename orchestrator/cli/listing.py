@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Columns = tuple[list[Column[T]], list[Column[T]]]  # narrow ones, and those of the wide form
 
+_NAMED_MOST = 5
 LABELLED = ("services", "instances")
 KINDS = ("services", "instances", "images", "operations", "events")
 
@@ -226,24 +227,47 @@ def print_list(
     headers: bool,
     selector: str = "",
     shows_labels: bool = False,
+    last: int | None = None,
 ) -> None:
-    """All of `get` that is not watching. That automation is paused is talk, whatever the form is."""
-    _print_list(client, kind, name, form, headers=headers, selector=selector, shows_labels=shows_labels)
-    for line in noted(client):
+    """All of `get` that is not watching; of events only the `last` so many. That automation is paused is talk,
+    whatever the form is, and who is protected is, behind a table of instances.
+    """
+    shape = {"headers": headers, "shows_labels": shows_labels}
+    for line in (*_print_list(client, kind, name, form, selector=selector, last=last, **shape), *noted(client)):
         render.say(line)
 
 
+def _protected(rows: Sequence[wire.InstanceView]) -> list[str]:
+    """That some are protected, which is easily forgotten; nothing where none is."""
+    names = [row["name"] for row in rows if row["protected"]]
+    more = f" and {len(names) - _NAMED_MOST} more" if len(names) > _NAMED_MOST else ""
+    told = f"protected, so that no verb, apply or healing touches them: {', '.join(names[:_NAMED_MOST])}{more}"
+    return [told] if names else []
+
+
 def _print_list(
-    client: Client, kind: str, name: str, form: str, *, headers: bool, selector: str, shows_labels: bool
-) -> None:
+    client: Client,
+    kind: str,
+    name: str,
+    form: str,
+    *,
+    headers: bool,
+    selector: str,
+    shows_labels: bool,
+    last: int | None,
+) -> list[str]:
+    """Prints it, and returns what is to be said behind it."""
     if (kind, form) == ("services", "yaml"):  # Of these people make files.
         names = [name] if name else [row["name"] for row in client.services()]
         render.show(["---\n".join(client.service_file(each) for each in names).rstrip("\n")])
-        return
+        return []
     seats = form not in ("table", "name")
-    rows = (
-        _selected(client, kind, name, selector, seats=seats) if selector else fetch(client, kind, name, seats=seats)
-    )
+    if last is not None:
+        rows: Sequence[Any] = client.events(name, limit=last)
+    elif selector:
+        rows = _selected(client, kind, name, selector, seats=seats)
+    else:
+        rows = fetch(client, kind, name, seats=seats)
     if shows_labels and rows and form in ("table", "wide"):
         render.show(render.table(columns(kind, form, shows_labels=True), rows, headers=headers))
     elif rows or form in ("json", "yaml"):
@@ -253,3 +277,4 @@ def _print_list(
         render.say(f"no events of {name}")
     elif form != "name":
         render.say(f"no {kind}" + (f" of {name}" if name else ""))
+    return _protected(rows) if kind == "instances" and form in ("table", "wide") else []

@@ -84,7 +84,18 @@ def _refusal(error: Exception) -> int | None:
 def _usage(error: click.ClickException) -> str:
     text = io.StringIO()
     error.show(text)
-    return text.getvalue().removesuffix("\n")
+    return text.getvalue().removesuffix("\n") + _example(error)
+
+
+def _example(error: click.ClickException) -> str:
+    """What the command looks like, behind the word that something of it is missing."""
+    import click
+
+    if not isinstance(error, click.MissingParameter) or error.ctx is None:
+        return ""
+    lines = [line.strip() for line in (error.ctx.command.epilog or "").splitlines()]
+    shown = next((line.removeprefix("$ ") for line in lines if line.startswith("$ ")), "")
+    return f"\nSuch as: {shown}" if shown else ""
 
 
 def _printing(error: OSError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import keyword
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,55 +15,21 @@ from orchestrator.cli.options import examples
 from orchestrator.cli.refusals import statuses
 from orchestrator.client.places import DEFAULT_SOCKET
 
-# In the order of the help; each lives in the module of its name.
-_VERBS = (
-    "apply",
-    "diff",
-    "check",
-    "scale",
-    "delete",
-    "rollout",
-    "swap",
-    "get",
-    "describe",
-    "wait",
-    "restart",
-    "reimage",
-    "rebuild",
-    "stop",
-    "start",
-    "protect",
-    "unprotect",
-    "pause",
-    "resume",
-    "why",
-    "events",
-    "evidence",
-    "console",
-    "exec",
-    "cp",
-    "ssh",
-    "ssh-config",
-    "ssh-known-hosts",
-    "inventory",
-    "image",
-    "drive",
-    "answers",
-    "import",
-    "verify",
-    "token",
-    "context",
-    "support-bundle",
-    "export",
-    "backup",
-    "restore",
-    "init",
-    "config",
-    "doctor",
-    "daemon",
-    "completion",
-    "version",
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# As the help shows them; each lives in the module of its name.
+_SECTIONS = (
+    ("Services", ("apply", "diff", "check", "scale", "delete", "rollout", "swap", "wait")),
+    ("What there is, and why", ("get", "describe", "why", "events", "evidence")),
+    ("Instances", ("restart", "reimage", "rebuild", "stop", "start", "protect", "unprotect", "pause", "resume")),
+    ("Into a guest", ("console", "exec", "cp", "ssh", "ssh-config", "ssh-known-hosts", "inventory")),
+    ("Images, drives and answers", ("image", "drive", "answers", "import")),
+    ("The host", ("init", "config", "doctor", "daemon", "verify", "backup", "restore", "export", "support-bundle")),
+    ("From elsewhere", ("token", "context")),
+    ("This command", ("help", "completion", "version")),
 )
+_VERBS = tuple(verb for _, verbs in _SECTIONS for verb in verbs)
 
 
 class Verbs(Group):
@@ -71,6 +38,10 @@ class Verbs(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """All verbs."""
         return list(_VERBS)
+
+    def sections(self, ctx: click.Context) -> Sequence[tuple[str, Sequence[str]]]:  # noqa: ARG002
+        """By what they are about: so many in one list are read by nobody."""
+        return _SECTIONS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The verb, or None."""

@@ -159,6 +159,8 @@ def until_over(client: Client, operation: wire.Operation, until: float | None, p
         raise Permanent(f"{what} failed: {last['message']}", hint=f"ask: vmrole {ill}")
     if last["progress"] == "superseded":
         raise Conflict(f"{what} was superseded: {last['message']}", hint="ask: vmrole get operations")
+    if ", " in last["message"]:  # Beside how many serve, whom it has left: protected, stopped, removed.
+        render.say(f"{what}: {last['message']}")
 
 
 def _held(operation: wire.Operation) -> str:

@@ -251,10 +251,12 @@ def _so_far(operation: Operation, seen: Sequence[Target]) -> str:
     if counts[At.OFF] and operation.halts:
         parts.append(f"{counts[At.OFF]} asked otherwise meanwhile")
     elif counts[At.OFF]:
-        how = "left so" if operation.verb is Verb.RESTART else "made anew when they are started"
+        they = "it is" if counts[At.OFF] == 1 else "they are"
+        how = "left so" if operation.verb is Verb.RESTART else f"made anew when {they} started"
         parts.append(f"{counts[At.OFF]} stopped and {how}")
     if counts[At.PROTECTED]:
-        parts.append(f"{counts[At.PROTECTED]} protected and left as they are")
+        as_it_is = "as it is" if counts[At.PROTECTED] == 1 else "as they are"
+        parts.append(f"{counts[At.PROTECTED]} protected and left {as_it_is}")
     return ", ".join(parts)
 
 

@@ -44,6 +44,6 @@ def show(config: Path | None, form: str) -> None:
 
 _COLUMNS: list[Column[Row]] = [
     ("KEY", lambda row: row["key"]),
-    ("VALUE", lambda row: row["value"]),
     ("FROM", lambda row: row["from"]),
+    ("VALUE", lambda row: row["value"]),  # The last: lists are long, and nothing stands behind them.
 ]

@@ -228,8 +228,9 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Starting", ", ".join(row["services_pending"])),
         ("Failure", row["failure"]),
         ("Warning", warnings(row)),
-        ("Generation", f"{row['generation']} (wanted: {row['wanted_generation']})"),
-        ("Boot", f"{row['boot']} (wanted: {row['wanted_boot']})"),
+        ("Generation", row["generation"]),
+        ("Boot", row["boot"]),
+        ("Asked for", _asked_for(row)),
         ("Removing", "yes" if row["removing"] else ""),
         ("Protected", "yes" if row["protected"] else ""),
         ("Domain", "" if row["domain"] is None else row["domain"]),
@@ -247,6 +248,12 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Revision", row["revision"]),
     ]
     return [*_fields(pairs), *_each_check(client, row), *_past(client, row["name"])]
+
+
+def _asked_for(row: wire.InstanceView) -> str:
+    """Where it is to get to; "" where it is there, or past it: a setup's own restart counts as a boot, too."""
+    wanted = (row["wanted_generation"], row["wanted_boot"])
+    return "" if (row["generation"], row["boot"]) >= wanted else f"generation {wanted[0]}, boot {wanted[1]}"
 
 
 def _file(client: Client, row: wire.InstanceView) -> str:
@@ -276,7 +283,13 @@ def _operation(client: Client, name: str) -> list[str]:
 
 
 def _image(client: Client, name: str) -> list[str]:
-    image = client.image(name)
+    return of_image(client.image(name))
+
+
+def of_image(image: wire.Image) -> list[str]:
+    """All about an image, for people: the machine that it wants, and what was met with it."""
+    hardware, suggested = image["hardware"], image["suggested"]
+    tpm = ", a TPM 2.0" if hardware["tpm"] else ""
     pairs: list[tuple[str, object]] = [
         ("Image", ", ".join(image["names"])),
         ("Digest", f"sha256:{image['sha256']}"),
@@ -284,9 +297,19 @@ def _image(client: Client, name: str) -> list[str]:
         ("Format", image["format"]),
         ("Size", render.size(image["size_bytes"])),
         ("Virtual size", render.size(image["virtual_size_bytes"])),
+        ("Starts from", f"{hardware['firmware']}, a {hardware['disk_bus']} disk{tpm}"),
+        ("Answers", image["answers"]),
         ("Added", render.clock(image["added_at_s"])),
+        ("Added from", f"sha256:{image['source_sha256']}" if _was_converted(image) else ""),
+        ("Measured", "" if suggested is None else ", ".join(f"{key} {value}" for key, value in suggested.items())),
+        ("Suspect", image["suspect"]),
+        ("Trusted", render.clock(image["trusted_at_s"]) if image["trusted_at_s"] else ""),
     ]
     return _fields(pairs)
+
+
+def _was_converted(image: wire.Image) -> bool:
+    return image["source_sha256"] not in ("", image["sha256"])
 
 
 def _past(client: Client, subject: str) -> list[str]:

@@ -33,11 +33,14 @@ def exec(client: Client, instance: str, command: tuple[str, ...], reads: bool, t
     pipe, and onto a terminal without what a terminal obeys. No shell reads the words: for a pipe, run /bin/sh -c. A
     command that a signal ended has the exit status 255.
     """
+    line = command[1:] if command[0] == "--" else command  # Others want a -- before it; hands are used to that.
+    if not line:
+        raise click.UsageError("Missing argument 'COMMAND...'.")
     given = sys.stdin.buffer.read(INPUT_MAX_BYTES + 1) if reads else b""
     if len(given) > INPUT_MAX_BYTES:
         raise InvalidInput(f"standard input has more than {INPUT_MAX_BYTES} bytes", hint="bring a file: vmrole cp")
     name = client.instance(instance)["name"]
-    ended = commands.run(client, name, command, given=given, within_s=timeout)
+    ended = commands.run(client, name, line, given=given, within_s=timeout)
     for stream, text in ((sys.stdout, ended.output), (sys.stderr, ended.errors)):
         with Outlet(stream) as outlet:
             outlet.write(text)

@@ -20,6 +20,7 @@ from orchestrator.cli.groups import Group
 from orchestrator.cli.listing import print_list
 from orchestrator.cli.options import Duration, examples, finding, format_option, output_option
 from orchestrator.cli.verbs import image_canary, image_capture, image_windows
+from orchestrator.cli.verbs.describe import of_image
 from orchestrator.client.client import Client
 from orchestrator.errors import (
     Conflict,
@@ -224,11 +225,12 @@ def ls(client: Client, form: str, no_headers: bool) -> None:
 
 @image.command(epilog=examples("vmrole image show micro"))
 @click.argument("ref", shell_complete=names.image)
-@format_option("json", "yaml", default="yaml")
+@format_option("text", "json", "yaml", default="text")
 @click.pass_obj
 def show(client: Client, ref: str, form: str) -> None:
     """Shows an image, by name, digest or name@sha256:digest."""
-    render.show([render.dump(client.image(ref), form)])
+    found = client.image(ref)
+    render.show(of_image(found) if form == "text" else [render.dump(found, form)])
 
 
 @image.command(epilog=examples("vmrole image verify micro"))
@@ -262,8 +264,12 @@ def verify(client: Client, refs: tuple[str, ...]) -> int:
 def rm(client: Client, refs: tuple[str, ...]) -> None:
     """Removes images that no service refers to; of several names, only the one that is given."""
     for ref in refs:
+        known = client.image(ref)["names"]
         client.remove_image(ref)
-        render.show([f"{ref}: removed"])
+        others = [name for name in known if name != ref] if ref in known else []
+        render.show(
+            [f"{ref}: the name is removed; its image stays: {', '.join(others)}" if others else f"{ref}: removed"]
+        )
 
 
 @image.command(epilog=examples("vmrole image tag web web-2026-11"))
@@ -272,7 +278,12 @@ def rm(client: Client, refs: tuple[str, ...]) -> None:
 @click.pass_obj
 def tag(client: Client, name: str, ref: str) -> None:
     """Gives an image another name, or moves a name to it. Services keep the bytes that they were applied with."""
-    tagged = client.tag_image(name, ref)
+    try:
+        tagged = client.tag_image(name, ref)
+    except NotFound as error:
+        if _is_known(client, name):  # As docker has it.
+            raise NotFound(str(error), hint=f"the new name comes first: vmrole image tag {ref} {name}") from error
+        raise
     render.show([f"{name} sha256:{tagged['image']['sha256']}"])
     before = tagged["before"]
     if before is not None:

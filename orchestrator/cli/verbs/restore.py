@@ -105,8 +105,13 @@ def _without_daemon(file: Path, config: Path | None) -> None:
 
 
 def _tell(records: Mapping[str, int], former: str, next_: str) -> None:
-    counts = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(records.items()))
+    counts = ", ".join(f"{count} {_plural(kind) if count != 1 else kind}" for kind, count in sorted(records.items()))
     lines = [f"restored: {counts or 'no records'}"]
     if former:
         lines.append(f"the former records are kept: {former}")
     render.show([*lines, next_])
+
+
+def _plural(kind: str) -> str:
+    """Of what a record is of: wishes, images."""
+    return f"{kind}es" if kind.endswith(("s", "sh", "ch", "x")) else f"{kind}s"

@@ -50,7 +50,8 @@ def ssh_known_hosts(client: Client, subject: str) -> int:
         except VmroleError as error:
             missing += 1
             hint = f" ({error.hint})" if error.hint else ""
-            render.say(f"{instance['name']}: {error}{hint}")
+            told = str(error).removeprefix(f"{instance['name']} ")
+            render.say(f"{instance['name']}: {told}{hint}")
             continue
         render.show([f"{','.join(known.hosts)} {key}" for key in known.keys])
     return 1 if missing else 0

@@ -24,6 +24,10 @@ PIECE_BYTES: Final = 16 * 1024  # of a file in a call: an emulated guest on a bu
 REASON_CHARS: Final = 250
 FORBIDDEN_HINT: Final = "docs/images-needs.md says what an agent has to allow; or use: vmrole ssh"
 ENDED_MAX: Final = 8  # commands whose end is remembered, over all guests
+_NO_FILE: Final = "write paths in full, as the guest has them"
+_NO_PROGRAM: Final = (
+    "the first word is a program of the guest, and no shell reads the line: /bin/sh -c 'LINE' runs one"
+)
 _NOT_THERE: Final = re.compile(r"no such file or directory|cannot find the (?:file|path)", re.IGNORECASE)
 
 
@@ -50,7 +54,7 @@ class AgentInside:
             options["input-data"] = base64.b64encode(given).decode()
         with _asking(instance.name):
             self._channel.call(instance.name, "guest-ping")  # Silent, it has begun nothing: ask again.
-        with _asking(instance.name), _beginning(instance.name):
+        with _asking(instance.name, if_absent=_NO_PROGRAM), _beginning(instance.name):
             told = self._channel.call(instance.name, "guest-exec", path=argv[0], arg=list(argv[1:]), **options)
             pid = told.get("pid") if isinstance(told, dict) else None
             if not isinstance(pid, int):
@@ -127,7 +131,7 @@ class AgentInside:
 
 
 @contextlib.contextmanager
-def _asking(name: InstanceName) -> Iterator[None]:
+def _asking(name: InstanceName, *, if_absent: str = _NO_FILE) -> Iterator[None]:
     """What an agent answers, as errors of ours: its words are cut and made harmless."""
     try:
         yield
@@ -137,7 +141,7 @@ def _asking(name: InstanceName) -> Iterator[None]:
     except AgentRefused as refused:
         words = harmless(str(refused), REASON_CHARS)
         if _NOT_THERE.search(words):
-            raise NotFound(f"{name}: {words}", hint="write paths in full, as the guest has them") from refused
+            raise NotFound(f"{name}: {words}", hint=if_absent) from refused
         raise Conflict(f"{name}: {words}", hint=f"look into the guest: vmrole console {name}") from refused
     except AgentSilent as silent:
         told = f"the agent of {name} is silent: {harmless(str(silent), REASON_CHARS)}"

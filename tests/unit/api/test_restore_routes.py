@@ -91,7 +91,7 @@ def test_the_command_waits_until_the_daemon_has_them(tmp_path: Path, capsys: pyt
     told = capsys.readouterr()
     assert statuses == [0], told.err
     assert "the daemon has the backup, and begins anew with it" in told.err
-    for said in ("1 service", "3 wishs", f"kept: {daemon.layout.records}.former-1", "vmrole verify"):
+    for said in ("1 service", "3 wishes", f"kept: {daemon.layout.records}.former-1", "vmrole verify"):
         assert said in told.out
 
 

@@ -60,8 +60,17 @@ def test_a_whole_life(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     assert "  web-0.shop         serving    generation 1, boot 3" in err
     assert "web-1" not in err
 
-    assert run("reimage", "shop", "--together", "3", "--wait", "--timeout", "60s")[0] == 0
+    status, _, err = run("reimage", "shop", "--together", "3", "--wait", "--timeout", "60s")
+    assert (status, "reimage of shop: " in err) == (0, False)
     assert {one.generation for one in daemon.control.instances("shop")} == {2}
+
+    run("protect", "web-2")
+    status, _, err = run("restart", "shop", "--wait", "--timeout", "60s")
+    assert (status, err.splitlines()[-1]) == (
+        0,
+        "restart of shop: 2 of 3 serving, 1 protected and left as it is",
+    )
+    run("unprotect", "web-2")
 
     assert run("scale", "shop", "web=1", "--wait", "--timeout", "60s")[0] == 0
     assert [one.name for one in daemon.control.instances("shop")] == ["web-0.shop"]

@@ -54,7 +54,7 @@ def test_an_operation_on_its_role_passes_it_by(verb: Verb) -> None:
     operation = fabric.control.act(verb, "web.shop")
     fabric.until(fabric.quiet)
     assert fabric.control.operation(operation.id).progress is Progress.DONE
-    assert "1 protected and left as they are" in fabric.control.operation(operation.id).message
+    assert "1 protected and left as it is" in fabric.control.operation(operation.id).message
     assert (fabric.instance(OTHER).phase, machine.boots, machine.system_marker) == (Phase.SERVING, 2, "written")
     fabric.control.protect("web-1", on=False)
     lasting(fabric, 20)

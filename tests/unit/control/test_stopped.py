@@ -267,7 +267,7 @@ def test_a_rollout_is_not_held_up_and_is_taken_at_the_start() -> None:
     over = fabric.control.operation(applied.operation.id)
     assert (over.progress, over.message) == (
         Progress.DONE,
-        "2 of 3 serving, 1 stopped and made anew when they are started",
+        "2 of 3 serving, 1 stopped and made anew when it is started",
     )
     assert [one.generation for one in fabric.instances()] == [2, 1, 2]
     assert fabric.instance(OTHER).phase is Phase.STOPPED

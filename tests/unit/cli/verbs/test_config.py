@@ -28,11 +28,11 @@ def test_each_value_is_shown_with_its_origin(run: Run, tmp_path: Path, monkeypat
     monkeypatch.setenv("VMROLE_STATE_DIR", "/srv/vmrole")
     status, out, err = run("--config", file)
     rows = [line.split() for line in out.splitlines()]
-    assert (status, err, rows[0]) == (0, "", ["KEY", "VALUE", "FROM"])
-    assert ["vip_interface", '"eth7"', f"{tmp_path}/conf.d/50-site.toml:1"] in rows
-    assert ["libvirt_uri", '"qemu+ssh://me:***@host/system"', f"{file}:2"] in rows
-    assert ["state_dir", '"/srv/vmrole"', "environment", "VMROLE_STATE_DIR"] in rows
-    assert ["workers", "16", "default"] in rows
+    assert (status, err, rows[0]) == (0, "", ["KEY", "FROM", "VALUE"])
+    assert ["vip_interface", f"{tmp_path}/conf.d/50-site.toml:1", '"eth7"'] in rows
+    assert ["libvirt_uri", f"{file}:2", '"qemu+ssh://me:***@host/system"'] in rows
+    assert ["state_dir", "environment", "VMROLE_STATE_DIR", '"/srv/vmrole"'] in rows
+    assert ["workers", "default", "16"] in rows
     status, out, _ = run("--config", file, "-o", "json")
     assert [row["key"] for row in json.loads(out)] == list(KEYS)
     assert "hunter2" not in out

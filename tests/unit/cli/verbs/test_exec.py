@@ -49,6 +49,13 @@ def test_it_is_as_if_it_ran_here() -> None:
     assert vmrole("exec", "--timeout", "20s", "web-0.shop", "sleep", "3").returncode == 0
 
 
+def test_dashes_before_the_command_are_for_habits_sake() -> None:
+    """As of kubectl; the first of them alone, and they are no command themselves."""
+    assert vmrole("exec", "web-0", "--", "echo", "-n", "--", "x").stdout == b"-n -- x\n"
+    done = vmrole("exec", "web-0", "--")
+    assert (done.returncode, b"Missing argument" in done.stderr) == (2, True)
+
+
 def test_a_terminal_is_shown_nothing_that_it_obeys() -> None:
     """What a guest prints is not trusted."""
     ours, theirs = pty.openpty()

@@ -327,7 +327,9 @@ def test_a_port_where_nobody_is_ends_soon(run: Run) -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         status, _, err = run("image", "add", f"https://127.0.0.1:{port}/x", "--name", "web")
-    assert (status, "cut off" in err) == (1, True)
+    assert (status, "cut off" in err, "goes on where it stopped" in err) == (1, False, False)
+    assert f"https://127.0.0.1:{port}/x cannot be fetched: " in err
+    assert "hint: look at the address" in err
 
 
 # An appliance ------------------------------------------------------------------------------------------------

@@ -45,6 +45,18 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def test_what_is_not_there_is_a_program_or_a_file() -> None:
+    """Each with what helps: who types a line for a shell, and who leaves out where a file is."""
+    refused = AgentRefused("No such file or directory")
+    inside = AgentInside(Agent(exec=refused, file_open=refused))
+    with pytest.raises(NotFound) as told:
+        inside.begin(WEB, ["ls / | head"], b"")
+    assert "no shell reads the line: /bin/sh -c 'LINE' runs one" in told.value.hint
+    with pytest.raises(NotFound) as told:
+        inside.read(WEB, "fstab", 0, 1)
+    assert told.value.hint == "write paths in full, as the guest has them"
+
+
 @pytest.mark.parametrize(
     ("refusal", "kind", "words"),
     [

@@ -322,7 +322,7 @@ def test_a_service_comes_back(
         daemon.wipe()
     assert main(["restore", str(file), "--config", str(config)]) == 0
     told = capsys.readouterr().out
-    for word in ("1 image", "1 service", "3 wishs", "former records are kept", "vmrole verify"):
+    for word in ("1 image", "1 service", "3 wishes", "former records are kept", "vmrole verify"):
         assert word in told
     with Daemon(tmp_path) as daemon:
         assert [one.name for one in Present(daemon.store).all(Service)] == ["shop"]
