@@ -16,7 +16,7 @@ from orchestrator.api import problems, rights
 from orchestrator.api.gate import Visitor
 from orchestrator.api.peers import Caller, is_owner
 from orchestrator.api.places import Places
-from orchestrator.errors import Busy, Denied, InvalidInput
+from orchestrator.errors import Busy, Denied, InvalidInput, NotFound
 from orchestrator.log import Seldom
 from orchestrator.model.right import Right
 
@@ -35,6 +35,8 @@ _WORD_MAX_CHARS = 80
 _CHANGING = Busy(
     "the records of a backup take the place of these: nothing is changed now", hint="try again in a moment"
 )
+
+_NOTHING = NotFound("there is nothing at this path", hint="docs/openapi.json has what there is")
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,9 @@ class Guard:
             if scope["app"].state.restores.waits:
                 await problems.answer(_CHANGING)(scope, receive, send)
                 return
+        if not rights.is_known(scope["path"]):
+            await problems.answer(_NOTHING)(scope, receive, send)
+            return
         if is_upload(scope):
             await self._app(scope, receive, send)
             return

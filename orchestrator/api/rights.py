@@ -95,6 +95,13 @@ def needed(method: str, path: str) -> Right:
     return max(rights, key=list(Right).index, default=Right.ADMIN)
 
 
+def is_known(path: str) -> bool:
+    """Whether a line of the table is about the path, whatever the method: nothing else may get to the routes, which
+    take some spellings for one of theirs that the table does not (a line break at the end).
+    """
+    return any(_means(line, line.partition(" ")[0], path) for line in NEEDS)
+
+
 def is_local(method: str, path: str) -> bool:
     """Whether a request may come by the host's own socket alone."""
     return any(_means(line, method, path) for line in LOCAL)

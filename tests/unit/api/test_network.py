@@ -92,7 +92,9 @@ def test_no_token_is_made_from_the_network(door: Door) -> None:
     secret = door.secret(Right.ADMIN)
     body = b'{"name": "other", "right": "admin", "life_s": 3600}'
     asked = request(secret, "POST", "/v1/tokens").replace(b"length: 0", f"length: {len(body)}".encode()) + body
-    assert door.exchange(asked.replace(b"host: x", b"host: x\r\ncontent-type: application/json"))[0] == 403
+    asked = asked.replace(b"host: x", b"host: x\r\ncontent-type: application/json")
+    assert door.exchange(asked)[0] == 403
+    assert door.exchange(asked.replace(b"/tokens", b"/tokens%0A"))[0] == 404  # which routes take for the same
     assert [one.name for one in door.daemon.tokens.all()] == ["a-admin"]
     assert door.ask(secret, path="/v1/tokens") == 200
     assert door.ask(door.secret(Right.OPERATOR), path="/v1/tokens") == 403
@@ -103,6 +105,7 @@ def test_no_records_are_restored_from_the_network(door: Door) -> None:
     """Not even by an admin, who could not come again to ask how it ended: no token comes back with them."""
     secret = door.secret(Right.ADMIN)
     assert door.ask(secret, "POST", "/v1/restore") == 403
+    assert door.ask(secret, "POST", "/v1/restore%0A") == 404
     assert door.ask(secret, path="/v1/restore") == 200
 
 
