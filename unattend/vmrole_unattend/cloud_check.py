@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from vmrole_unattend import _cloud_schema, _cloud_values, _cloud_yaml, multipart
 from vmrole_unattend.errors import AnswersInvalid
@@ -112,6 +113,15 @@ def _part(content_type: str, text: str, where: str, schema_file: Path | None) ->
             pass
 
 
+_NO_EFFECT: Final = {
+    "power_state": ("has no effect: whether setup ends in a restart is the role's to say", "use setup.restart"),
+    "autoinstall": (
+        "has no effect: it is for Ubuntu's installer, and an image is installed already",
+        "write what it says below user-data at the top",
+    ),
+}
+
+
 def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[Diagnostic]:
     try:
         document = _cloud_yaml.read(text)
@@ -128,16 +138,12 @@ def _cloud_config(text: str, where: str, schema_file: Path | None) -> Iterator[D
             where, 1, "not-a-mapping", "is no mapping of keys", "cloud-init would pass over the whole part"
         )
         return
-    if "power_state" in config:
-        yield Diagnostic(
-            severity=Severity.NOTE,
-            part=where,
-            line=document.line(("power_state",)),
-            path="power_state",
-            code="power-state",
-            message="has no effect: whether setup ends in a restart is the role's to say",
-            mend="use setup.restart",
-        )
+    for key, (message, mend) in _NO_EFFECT.items():
+        if key in config:
+            line, code = document.line((key,)), key.replace("_", "-")
+            yield Diagnostic(
+                severity=Severity.NOTE, part=where, line=line, path=key, code=code, message=message, mend=mend
+            )
     for fault in _cloud_values.faults(config):
         found = _warning(where, document.line(fault.path), fault.code, fault.message, fault.mend, path=fault.path)
         yield dataclasses.replace(found, severity=Severity.NOTE) if fault.note else found

@@ -28,6 +28,18 @@ def _without_note(text: str, **options: str) -> list[Diagnostic]:
 
 
 @pytest.mark.parametrize(
+    ("key", "code", "mend"),
+    [("power_state", "power-state", "setup.restart"), ("autoinstall", "autoinstall", "at the top")],
+)
+def test_what_has_no_effect_in_an_instance_is_told(key: str, code: str, mend: str) -> None:
+    """It was written for something else that reads user-data: an installer, or a machine that nobody watches."""
+    text = f"#cloud-config\nhostname: a\n{key}:\n  version: 1\n"
+    (note,) = [one for one in cloud_check.check(text, schema_file=Path("/nonexistent")) if one.code == code]
+    assert (note.severity, note.line, note.path) == (Severity.NOTE, 3, key)
+    assert mend in note.mend
+
+
+@pytest.mark.parametrize(
     ("text", "line", "path", "code", "says"),
     [
         ("runcmd: hello\n", 2, "runcmd", "type", "must be a list"),
