@@ -88,9 +88,12 @@ def inspect(source: Source, *, convert: bool) -> Inspection:
         refcounts_at=refcount_offset,
         refcounts_clusters=refcount_clusters,
     )
-    qcow2_clusters.check(source, layout)
     return Inspection(
-        format=SourceFormat.QCOW2, virtual_size_bytes=virtual_size, cluster_bytes=cluster, compressed=True
+        format=SourceFormat.QCOW2,
+        virtual_size_bytes=virtual_size,
+        cluster_bytes=cluster,
+        compressed=True,
+        packed=qcow2_clusters.check(source, layout),
     )
 
 

@@ -42,9 +42,12 @@ class Layout:
         return 1 << self.cluster_bits
 
 
-def check(source: Source, layout: Layout) -> None:
-    """Walks all tables of the disk as it is now (not those of its snapshots); raises ImageRejected."""
-    _Walk(source, layout).run()
+def check(source: Source, layout: Layout) -> bool:
+    """Walks all tables of the disk as it is now (not those of its snapshots): whether it has compressed clusters.
+
+    Raises ImageRejected.
+    """
+    return _Walk(source, layout).run()
 
 
 class _Walk:
@@ -58,7 +61,7 @@ class _Walk:
         self._shared = bytearray(len(self._taken))  # the same for what compressed clusters lie in
         self._packed = array.array("Q")  # compressed clusters: first byte, and how many sectors more than its own
 
-    def run(self) -> None:
+    def run(self) -> bool:
         layout = self._layout
         self._take(0, 1, "header")
         self._take(layout.l1_at, -(-layout.l1_entries * 8 // self._cluster), "L1 table")
@@ -74,6 +77,7 @@ class _Walk:
             self._take_whole(entry & _OFFSET, f"L2 table {number}")
             self._read_table(entry & _OFFSET, number)
         self._check_packed()
+        return bool(self._packed)
 
     def _read_table(self, at: int, number: int) -> None:
         """The clusters of one L2 table."""

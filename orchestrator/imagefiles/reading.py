@@ -40,6 +40,7 @@ class Inspection:
     cluster_bytes: int = 0  # qcow2 only
     differencing: bool = False  # a VHD that is whole only together with its parents
     compressed: bool = False  # its bytes may become a thousand times as many
+    packed: bool = False  # a qcow2 with clusters that have to be unpacked: whether they can be, no table tells
 
 
 class Source:

@@ -62,7 +62,8 @@ class LocalImageFiles:
             if intake.convert:
                 incoming = self._converted(copied, intake.format, undo, teller, progress)
             teller.checking()
-            received = self._checked(incoming, source_sha256, SourceFormat.QCOW2 if intake.convert else intake.format)
+            claimed = SourceFormat.QCOW2 if intake.convert else intake.format
+            received = self._checked(incoming, source_sha256, claimed, progress)
             progress(sum(one.size_bytes for one in copied))
             yield received
 
@@ -80,7 +81,7 @@ class LocalImageFiles:
             qemu_img.flatten(self._chain(instance), out, heard, most_bytes=self._room.free_bytes())
             teller.checking()
             made = image_incoming.digest(out, lambda: progress(0))
-            yield self._checked(made, made.sha256, SourceFormat.QCOW2)
+            yield self._checked(made, made.sha256, SourceFormat.QCOW2, progress)
 
     def _chain(self, instance: Instance) -> list[Layer]:
         """The instance's system disk, and what it stands on. What a guest's QEMU has written is looked at first."""
@@ -100,13 +101,21 @@ class LocalImageFiles:
             Layer(path=image, format=role.image_format, virtual_size_bytes=size_bytes),
         ]
 
-    def _checked(self, incoming: Incoming, source_sha256: str, claimed: SourceFormat | None) -> Received:
+    def _checked(
+        self,
+        incoming: Incoming,
+        source_sha256: str,
+        claimed: SourceFormat | None,
+        progress: Callable[[int], None],
+    ) -> Received:
         """What is in a file of ours that nobody has looked into yet. Raises ImageRejected."""
         with incoming.path.open("rb") as file:
             found = imagefiles.inspect(file, claimed, virtual_size_max=self._virtual_size_max)
         qemu_img.agree(incoming.path, found)
         if found.format is SourceFormat.QCOW2:
             qemu_img.check(incoming.path)
+        if found.packed:  # What we have made ourselves never is.
+            qemu_img.unpack(incoming.path, found, lambda _percent: progress(incoming.size_bytes))
         return Received(
             sha256=incoming.sha256,
             source_sha256=source_sha256,

@@ -129,6 +129,38 @@ def _convert(
     seconds = min(CONVERT_WITHIN_S, 60 + work / _SLOWEST_BYTES_PER_S)
     expected = virtual_size_bytes + virtual_size_bytes // 64 + 64 * MIB
     limits = Limits(cpu_s=int(seconds), memory_bytes=2048 * MIB, file_bytes=min(most_bytes, expected))
+    with writable(out) as written:
+        files = [node_of_it, by_descriptor(written)]
+        argv = [*confined("qemu-img"), "qemu-img", "convert", "-p", "-O", "qcow2", "-o", _OPTIONS, *files]
+        try:
+            follow(argv, _heard(hear), within_s=2 * seconds, limits=limits, handles=(*handles, written))
+        except CommandFailed as error:
+            full = status_of(error) == -signal.SIGXFSZ or _says(error, errno.EFBIG)
+            if _says(error, errno.ENOSPC) or (full and most_bytes < expected):
+                raise NoSpace(
+                    "no room for the converted image", hint="make room under the state directory"
+                ) from error
+            raise _damaged("convert", error) from error
+
+
+def unpack(path: Path, found: Inspection, hear: Callable[[float], None]) -> None:
+    """Reads all that a qcow2 holds and keeps nothing of it: a compressed cluster that is damaged lies well, and gives
+    every guest that comes to it an error of its disk. `hear` as of `convert`. Raises ImageRejected.
+    """
+    seconds = min(CONVERT_WITHIN_S, 60 + found.virtual_size_bytes / _SLOWEST_BYTES_PER_S)
+    limits = Limits(cpu_s=int(seconds), memory_bytes=2048 * MIB)
+    nowhere = f"driver=null-co,size={found.virtual_size_bytes}"
+    with readable(path) as read:
+        source = node(found.format, by_descriptor(read))
+        argv = [*confined("qemu-img"), "qemu-img", "convert", "-p", "-n", "--target-image-opts", source, nowhere]
+        try:
+            follow(argv, _heard(hear), within_s=2 * seconds, limits=limits, handles=(read,))
+        except CommandFailed as error:
+            raise _damaged("convert", error) from error
+
+
+def _heard(hear: Callable[[float], None]) -> Callable[[str], None]:
+    """Of what qemu-img prints, the percentage that is done."""
     percent = 0.0
 
     def heard(text: str) -> None:
@@ -137,18 +169,7 @@ def _convert(
             percent = float(done[-1])
         hear(percent)
 
-    with writable(out) as written:
-        files = [node_of_it, by_descriptor(written)]
-        argv = [*confined("qemu-img"), "qemu-img", "convert", "-p", "-O", "qcow2", "-o", _OPTIONS, *files]
-        try:
-            follow(argv, heard, within_s=2 * seconds, limits=limits, handles=(*handles, written))
-        except CommandFailed as error:
-            full = status_of(error) == -signal.SIGXFSZ or _says(error, errno.EFBIG)
-            if _says(error, errno.ENOSPC) or (full and most_bytes < expected):
-                raise NoSpace(
-                    "no room for the converted image", hint="make room under the state directory"
-                ) from error
-            raise _damaged("convert", error) from error
+    return heard
 
 
 def _ask(verb: str, arguments: list[str], handle: int, *, sound: int = 0) -> str:

@@ -359,3 +359,23 @@ def test_a_command_is_ended_in_time_and_by_its_limits(tmp_path: Path) -> None:
     heard: list[str] = []
     follow(["sh", "-c", "printf one; printf two"], heard.append, within_s=60, limits=Limits())
     assert "".join(heard) == "onetwo"
+
+
+@pytest.mark.parametrize("packing", ["zlib", "zstd"])
+@pytest.mark.parametrize("convert", [False, True])
+def test_clusters_that_cannot_be_unpacked_are_found_before_a_guest_finds_them(
+    repository: Catalogue, layout: Layout, tmp_path: Path, packing: str, convert: bool
+) -> None:
+    """Their tables are well, and so is qemu-img's check of them; a whole one is taken as it is."""
+    raw, whole, broken = (tmp_path / name for name in ("raw", "whole", "broken"))
+    raw.write_bytes(b"".join(noise(512, number) + bytes(3584) for number in range(SIZE // 4096)))
+    qemu_img("convert", "-q", "-c", "-O", "qcow2", "-o", f"compression_type={packing}", raw, whole)
+    disk = bytearray(whole.read_bytes())
+    disk[len(disk) // 2 : len(disk) // 2 + BLOCK // 64] = b"\xff" * (BLOCK // 64)  # which begins no packed data
+    broken.write_bytes(disk)
+    qemu_img("check", "-q", broken)
+    with pytest.raises(ImageRejected, match="damaged"):
+        repository.add(io.BytesIO(bytes(disk)), Intake(name="broken", convert=convert))
+    assert nothing_is_left(repository, layout)
+    image = repository.add(io.BytesIO(whole.read_bytes()), Intake(name="whole", convert=convert))
+    assert identical(repository.path(image), "qcow2", raw.read_bytes(), tmp_path)
