@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 
-from orchestrator.api import connections, guard, image_routes, server
+from orchestrator.api import connections, guard, image_routes, rights, server
 from orchestrator.api.listening import Listener, bind
 from orchestrator.api.peers import Admission, Caller, Peer, local
 from orchestrator.api.places import Places
@@ -410,8 +410,9 @@ def test_what_is_no_request_is_answered_as_an_error_of_ours(daemon: Daemon, monk
 
 
 @pytest.mark.parametrize("rounds", range(4))
-def test_who_comes_while_it_stops_is_hung_up_on(daemon: Daemon, rounds: int) -> None:
+def test_who_comes_while_it_stops_is_hung_up_on(daemon: Daemon, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that the loop has let in and not met yet, so many rounds before its end; nobody else would."""
+    monkeypatch.setitem(rights.NEEDS, "GET /block", Right.ADMIN)
     knocked = threading.Event()
     blocked = threading.Event()
 
@@ -442,6 +443,7 @@ def test_who_takes_nothing_while_it_stops_is_hung_up_on(
 ) -> None:
     """When the time for what is under way is over; nobody but Python's garbage collector would close it."""
     monkeypatch.setattr(server, "GRACE_S", LATE_S)
+    monkeypatch.setitem(rights.NEEDS, "GET /much", Right.ADMIN)
 
     @daemon.app.get("/much")
     async def much() -> Response:
@@ -455,7 +457,7 @@ def test_who_takes_nothing_while_it_stops_is_hung_up_on(
             serve(daemon.app, Listener(bind(path, None), As(uid=os.geteuid()))) as served,
             connected(path, b"GET /much HTTP/1.1\r\nhost: x\r\n\r\n") as idle,
         ):
-            assert idle.recv(1)
+            assert idle.recv(12) == b"HTTP/1.1 200"
             served.stop()
             assert str(path) not in Path("/proc/net/unix").read_text()
     finally:

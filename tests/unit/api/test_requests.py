@@ -11,12 +11,14 @@ from vmrole_unattend.secret import SecretRef, SecretSource
 from vmrole_unattend.windows.answers import Answers, Command, Script
 
 from orchestrator import errors
+from orchestrator.api import rights
 from orchestrator.api.guard import BODY_MAX_BYTES
 from orchestrator.api.problems import status_of
 from orchestrator.api.views import masked
 from orchestrator.client.client import Client
 from orchestrator.control import records
 from orchestrator.model import Role, Verb
+from orchestrator.model.right import Right
 from tests.world.api_daemon import SECRET, SHOP, Daemon, exchange
 from tests.world.images import DIGEST
 
@@ -227,8 +229,11 @@ def test_a_body_that_is_too_large_is_refused(daemon: Daemon) -> None:
     assert daemon.client().health()["status"] == "ok"
 
 
-def test_a_bug_is_answered_and_tells_nothing(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_is_answered_and_tells_nothing(
+    daemon: Daemon, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fault of the daemon is a 500 without a traceback; the daemon goes on and its log has the traceback."""
+    monkeypatch.setitem(rights.NEEDS, "GET /v1/bug", Right.VIEWER)
 
     @daemon.app.get("/v1/bug")
     def bug() -> None:

@@ -157,7 +157,7 @@ def test_the_first_watch_begins_among_many_as_among_few() -> None:
     few, many = 3 * fleet.OF_A_SERVICE, 30 * fleet.OF_A_SERVICE
     for instances in (few, few, many):  # What is made once for all is made by the first.
         store = MemoryStore()
-        fleet.record(store, instances, 1.0)
+        fleet.record(store, instances, 1_800_000_000.0)
         fabric = Fabric(store=store)
         followed = OperationLookout(fabric.control.act(Verb.RESTART, "web-1.svc1").id)
 
