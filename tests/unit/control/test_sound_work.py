@@ -22,8 +22,8 @@ from orchestrator.model.right import Right
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 from orchestrator.ports import Document, Write
-from tests.unit.control.test_soundness import HOSTILE, NAMES, again, spec_of
 from tests.world.fabric import Fabric, web_role
+from tests.world.odd_records import HOSTILE, NAMES, again, spec_of
 from tests.world.service_files import find
 
 NO_TIMES: Final = (float("nan"), float("inf"), -1.0, 1e300)

@@ -14,32 +14,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import servicefile
 from orchestrator.control import deployment, records, upgrade, verify
 from orchestrator.control.asides import SetAside
 from orchestrator.control.present import Present
 from orchestrator.drivers.store.sqlite import SqliteStore
-from orchestrator.errors import InvalidInput
-from orchestrator.model import Image, Instance, Power, Revision, Role, Service, ServiceSpec, Slot, deployments_of
+from orchestrator.model import Image, Instance, Power, Revision, Role, Service, Slot, deployments_of
 from orchestrator.ports import Document, Write
 from orchestrator.rules import addressing
 from tests.world.fabric import Fabric
+from tests.world.odd_records import HOSTILE, NAMES, again, spec_of
 from tests.world.places import GOLDEN_FILES
-from tests.world.service_files import find
 
 WEB, SHOP = "web-1.shop", "shop"
-HOSTILE = (
-    "../../etc/passwd",
-    "\x1b]0;owned\x07",
-    "a\nb",
-    "",
-    ".",
-    "WEB-1.SHOP",
-    "--help",
-    "\u202egpj",
-    "\x00",
-    "x" * 5000,
-)
 OF_WISH = (("name",), ("service",), ("role_name",), ("uid",), ("nic", "mac"), ("nic", "address"), ("nic", "tap"))
 OF_SERVICE = (("spec", "name"), ("network", "bridge"), ("network", "subnet"), ("network", "gateway"), ("spec", "vip"))
 
@@ -148,54 +134,12 @@ def changed(document: Document, **fields: object) -> Document:
 
 # What is ours is never set aside -----------------------------------------------------------------------------
 
-NAMES = st.from_regex("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True) | st.sampled_from(
-    (
-        "a",
-        "0",
-        "9" * 40,
-        "a-" * 19 + "aa",
-        "web-0",
-        "nul",
-        "con",
-        "x--y",
-        "a" * 40,
-        "-a",
-        "A",
-        "a.b",
-        "a_b",
-        "localhost",
-    )
-)
 ADDRESSES = st.one_of(st.just(""), st.ip_addresses().map(str), st.sampled_from(("203.0.113.10", "2001:DB8::0:10")))
 POOLS = st.builds(
     lambda number, length: ipaddress.ip_network((number, length), strict=False),
     st.integers(1 << 24, (224 << 24) - 1),
     st.integers(8, 24),
 )
-
-
-def spec_of(name: str, role: str, inner: str, vip: str, staging: str) -> ServiceSpec | None:
-    """As the service file's reader takes it; None when it does not."""
-    vips = {key: value for key, value in (("vip", vip), ("stagingVip", staging)) if value}
-    ends: dict[str, Any] = {inner: {"type": "internal", "port": 9}}
-    if vip:
-        ends |= {
-            f"{inner}0"[-40:]: {"port": 80, "allow": ["10.0.0.0/8", "2001:db8::/32"]},
-            f"{inner}1"[-40:]: {"type": "instance", "ports": "1000-1019", "target": 22},
-        }
-    said = {"image": "micro", "instances": 3, "size": {"memory": "128 MiB"}, "endpoints": ends}
-    said["localStorage"] = {inner[:20].strip("-"): {"size": "64 MiB"}}
-    with contextlib.suppress(InvalidInput):
-        return servicefile.parse(json.dumps({"service": name, **vips, "roles": {role: said}}), find)
-    return None
-
-
-def again(document: Document, templates: dict[str, Role]) -> object:
-    """The document as it is read from a disk."""
-    read = dataclasses.replace(document, body=json.loads(json.dumps(dict(document.body))), revision=1)
-    if document.kind == records.WISH:
-        return records.decode_instance(read, None, templates)
-    return records.decode_template(read) if document.kind == records.TEMPLATE else records.decode(read, templates)
 
 
 @settings(deadline=None, max_examples=100)
