@@ -74,6 +74,17 @@ deb: ## the Debian package for this distribution, and the wheel: build/deb
 test-deb: provision ## the package built, installed, upgraded, removed and purged in a Debian 12; SUITE=trixie or noble in theirs
 	VMROLE_SUITE=$(SUITE) $(PYTHON) -m tests.rings package
 
+.PHONY: vagrant-box
+vagrant-box: provision micro deb ## the Vagrant lab's box for libvirt, with package and image: build/vagrant
+	$(SUDO) $(PYTHON) vagrant/box build/vagrant
+	$(SUDO) install -m 0644 "$$(ls -t build/deb/vmrole_*.deb | head -n 1)" build/vagrant/vmrole.deb
+	$(SUDO) install -m 0644 build/images/micro.qcow2 build/vagrant/micro.qcow2
+
+.PHONY: test-vagrant
+test-vagrant: vagrant-box ## the Vagrant lab from nothing, in namespaces of its own: half an hour where there is no KVM
+	@vagrant/provision.sh vagrant
+	$(LAB) -- $(PYTHON) -m pytest tests/vagrant -v -s -p no:cacheprovider
+
 # uv resolves for every platform and writes a hash for every file; it is needed for nothing else. What a host runs is in
 # requirements.lock, what builds the packages that come as sources in -build, and what the tests need, too, in -dev.
 .PHONY: lock

@@ -4,7 +4,8 @@
 #   vagrant/provision.sh host      what a host needs to run vmrole and to build its base images
 #   vagrant/provision.sh develop   and what the tests and the demo need (the default)
 #   vagrant/provision.sh package   what builds the Debian package, and nothing else
-#   vagrant/provision.sh list runtime|recipes|build|develop|package   names of packages, one a line; installs nothing
+#   vagrant/provision.sh vagrant   Vagrant with its provider for libvirt, where the distribution has them, and nothing else
+#   vagrant/provision.sh list runtime|recipes|build|develop|package|vagrant   names of packages, one a line; installs nothing
 #
 # It says what it does, installs only what is missing, and may be run again at any time: with nothing to do it takes
 # well under a second. It starts no service and needs no systemd. The Makefile and the Vagrant lab call it.
@@ -81,6 +82,14 @@ package_packages() {
   cat <<'END'
 dpkg-dev: dpkg-shlibdeps, which says what libraries a package needs
 binutils: strip
+END
+}
+
+vagrant_packages() {
+  cat <<'END'
+vagrant: the lab of virtual hosts
+vagrant-libvirt: its provider for libvirt
+curl: asks the lab's services from outside
 END
 }
 
@@ -205,8 +214,8 @@ main() {
   local lock=requirements-dev.lock
   if [ "${1:-}" = list ]; then
     case ${2:-} in
-      runtime | recipes | build | develop | package) "${2/recipes/recipe}_packages" | cut -d: -f1 ;;
-      *) die "say which: runtime, recipes, build, develop or package" ;;
+      runtime | recipes | build | develop | package | vagrant) "${2/recipes/recipe}_packages" | cut -d: -f1 ;;
+      *) die "say which: runtime, recipes, build, develop, package or vagrant" ;;
     esac
     return
   fi
@@ -225,7 +234,11 @@ main() {
 $(build_packages; package_packages)"
       return
       ;;
-    *) die "say 'host', 'develop' or 'package'" ;;
+    vagrant)
+      apt_install "$(vagrant_packages)"
+      return
+      ;;
+    *) die "say 'host', 'develop', 'package' or 'vagrant'" ;;
   esac
   apparmor_rule
   virtual_environment "$lock"

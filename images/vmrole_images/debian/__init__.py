@@ -6,10 +6,11 @@ README.md beside this file, line by line.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vmrole_images import disk, initramfs
@@ -65,18 +66,31 @@ _PLAN = DiskPlan(
 )
 
 
-def build(output: Path, work: Path, progress: Callable[[str], None]) -> Contents:
-    """Write the debian image to `output`: about a minute, most of it in mmdebstrap."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """What tells one image of this recipe from another: packages, layout, units, and the last hand on its files."""
+
+    packages: Sequence[str] = PACKAGES
+    plan: DiskPlan = _PLAN
+    enabled: Sequence[str] = ENABLED
+    disabled: Sequence[str] = DISABLED
+    places: Mapping[str, str] = dataclasses.field(default_factory=PLACES.copy)
+    finish: Callable[[Path], None] | None = None
+
+
+def build(output: Path, work: Path, progress: Callable[[str], None], kind: Kind | None = None) -> Contents:
+    """Write the debian image, or another kind of it, to `output`: about a minute, most of it in mmdebstrap."""
+    kind = kind or Kind()
     if os.geteuid() != 0:
         raise BuildError("the debian image is built as root: it holds files of several users", hint="use sudo")
     if not _KEYRING.exists():
         raise BuildError(f"{_KEYRING} is missing", hint="apt-get install debian-archive-keyring")
     tree = work / "tree"
     progress("installing Debian 12 into a directory (mmdebstrap)")
-    _bootstrap(tree)
+    _bootstrap(tree, kind.packages)
     contents = _contents(tree)
     progress("configuring")
-    _configure(tree)
+    _configure(tree, kind)
     kernel = kernels.find([tree])
     archive = initramfs.build(kernel, _busybox(work), UUID, epoch_s=disk.epoch_s())
     (tree / "boot" / f"initrd.img-{kernel.release}").write_bytes(archive)
@@ -85,7 +99,7 @@ def build(output: Path, work: Path, progress: Callable[[str], None]) -> Contents
     for name in ("vmlinuz.old", "initrd.img.old"):
         (tree / name).unlink(missing_ok=True)
     progress("writing the disk image")
-    disk.make_bootable(tree, _PLAN, work, output)
+    disk.make_bootable(tree, kind.plan, work, output)
     return Contents(contents, kernel.release, follows_host=False)
 
 
@@ -96,7 +110,7 @@ def _busybox(work: Path) -> Path:
     return program(work / "busybox", "busybox")
 
 
-def _bootstrap(tree: Path) -> None:
+def _bootstrap(tree: Path, packages: Sequence[str]) -> None:
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
     options.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
     for scheme in ("http", "https"):
@@ -105,7 +119,7 @@ def _bootstrap(tree: Path) -> None:
     # fmt: off
     command = [
         *_APART, locate("mmdebstrap"), "--quiet", "--variant=minbase", "--format=directory",
-        "--include", ",".join(PACKAGES), "--components=main", "--keyring", str(_KEYRING),
+        "--include", ",".join(packages), "--components=main", "--keyring", str(_KEYRING),
         "--skip=cleanup/apt/lists",
         *options,
         SUITE, str(tree),
@@ -141,13 +155,13 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
             yield fields
 
 
-def _configure(tree: Path) -> None:
-    for file in sorted(FILES.iterdir()):
-        copy_file(file, tree / PLACES[file.name], 0o644)
+def _configure(tree: Path, kind: Kind) -> None:
+    for name, place in kind.places.items():
+        copy_file(FILES / name, tree / place, 0o644)
     for unit in MASKED:
         _link(tree / "etc/systemd/system" / unit, "/dev/null")
-    run(["systemctl", "--root", tree, "enable", *ENABLED])
-    run(["systemctl", "--root", tree, "disable", *DISABLED])
+    run(["systemctl", "--root", tree, "enable", *kind.enabled])
+    run(["systemctl", "--root", tree, "disable", *kind.disabled])
     run(["systemctl", "--root", tree, "set-default", "multi-user.target"])
     (tree / "etc/fstab").write_text(f"UUID={UUID} / ext4 defaults,noatime 0 0\n")
     (tree / "etc/default/locale").write_text("LANG=C.UTF-8\n")  # As in cloud.cfg; cloud-init then leaves it alone.
@@ -157,6 +171,8 @@ def _configure(tree: Path) -> None:
     (tree / "etc/machine-id").write_text("")  # Empty: made at the first boot, without systemd's first-boot questions.
     for key in (tree / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
+    if kind.finish:
+        kind.finish(tree)
     for place in _EMPTIED:
         _empty(tree / place)
     (tree / "var/lib/apt/lists/partial").mkdir(mode=0o700)
