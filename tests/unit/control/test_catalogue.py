@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import sqlite3
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -138,6 +139,22 @@ def test_a_bad_file_leaves_nothing(repository: Catalogue, layout: Layout, conten
     with pytest.raises(ImageRejected):
         repository.add(io.BytesIO(bytes(bad)), Intake(name="micro"))
     assert empty(layout)
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_clusters_that_nobody_uses_do_no_harm(
+    repository: Catalogue, tmp_path: Path, content: bytes, convert: bool
+) -> None:
+    """As a program leaves them that was killed while it wrote: they are counted, and waste room."""
+    leaky = bytearray(content).ljust(-(-len(content) // 65536) * 65536, b"\0")
+    (table,) = struct.unpack_from(">Q", leaky, 48)
+    (block,) = struct.unpack_from(">Q", leaky, table)
+    struct.pack_into(">H", leaky, block + 2 * (len(leaky) // 65536), 1)
+    leaky += bytes(65536)
+    (tmp_path / "leaky").write_bytes(leaky)
+    checked = subprocess.run(["qemu-img", "check", "-q", str(tmp_path / "leaky")], capture_output=True, check=False)
+    assert checked.returncode == 3, "the test is of leaked clusters alone"
+    assert repository.add(io.BytesIO(bytes(leaky)), Intake(name="leaky", convert=convert)).names == ("leaky",)
 
 
 def test_an_interrupted_add_leaves_nothing(repository: Catalogue, layout: Layout, content: bytes) -> None:
