@@ -28,6 +28,7 @@ from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.drives import Drives
 from orchestrator.control.first_reading import read_all
+from orchestrator.control.guest_desk import GuestDesk
 from orchestrator.control.healing import Budget
 from orchestrator.control.installation import installation_id, ipv6_prefix
 from orchestrator.control.loop import Reconciler
@@ -161,7 +162,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         kept = stack.enter_context(KeptEvidence(layout, clock, _evidence_caps(settings)).sweeping())
         reconciler = Reconciler(
             store,
-            host := stack.enter_context(_host(settings, layout, bell, secrets, store, kept)),
+            host := stack.enter_context(_host(settings, layout, bell, secrets, present, store, kept)),
             present=present,
             workers=settings.workers,
             goes_back=lambda service, to, at: control.undo(service, to=to, expected=at, by_itself=True),
@@ -245,15 +246,24 @@ def _door(settings: Config, stack: contextlib.ExitStack) -> Callable[[Gate], Net
 
 @contextlib.contextmanager
 def _host(
-    settings: Config, layout: Layout, bell: Bell, secrets: HostSecrets, store: Store, kept: KeptEvidence
+    settings: Config,
+    layout: Layout,
+    bell: Bell,
+    secrets: HostSecrets,
+    present: Present,
+    store: Store,
+    kept: KeptEvidence,
 ) -> Iterator[Host]:
     """The drivers of a real host; the only place that picks them."""
     clock, installation = kept.clock, installation_id(store)
     machine = _machine(settings, layout, installation)
     sources: dict[str, Source] = {"answers": answers_told.told, "ledger": functools.partial(ledger, store)}
+    desk = GuestDesk(present, clock)
     with (
         event_loop_thread() as loop,
-        virtual_machines(settings.libvirt_uri, layout, machine, loop, bell.ring, clock, kept, sources) as machines,
+        virtual_machines(
+            settings.libvirt_uri, layout, machine, loop, bell.ring, clock, kept, sources, desk
+        ) as machines,
         HaproxyBalancer(layout.run / "haproxy", settings.haproxy, bell.ring, clock, secrets=secrets.of) as haproxy,
         CommandChecks(machines.probes, clock) as commands,
         NftablesBalancer(layout.run / "pools", bell.ring, clock, commands=commands) as nftables,
@@ -273,6 +283,7 @@ def _host(
                 hypervisor=machines.hypervisor,
                 guest=machines.guest,
                 inside=machines.inside,
+                channel=machines.channel,
                 network=network,
                 clock=clock,
             ),

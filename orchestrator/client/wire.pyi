@@ -394,6 +394,9 @@ Kind = Literal[
     "agent-silent",
     "agent-broken",
     "services-lost",
+    "guest-busy",
+    "guest-word-awaited",
+    "guest-word-lapsed",
     "for-too-long",
     "protected",
     "stopped",
@@ -517,6 +520,7 @@ class Ready(TypedDict):
     within_s: float
     watch: bool
     silence_s: float
+    guest: bool
     agent: bool
 
 RestoreState = Literal["none", "pending", "restored", "refused"]

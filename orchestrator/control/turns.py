@@ -18,6 +18,7 @@ from orchestrator.model import Cause, Event, Instance, Phase, Power
 from orchestrator.model.cause import Kind, of_error
 from orchestrator.model.instance import learned
 from orchestrator.ports import Host
+from orchestrator.rules import words
 from orchestrator.rules.healing import HELD_S, Leave, Reimage, Restart, brake_of
 from orchestrator.rules.healing import Wait as Held
 from orchestrator.rules.patience import blameless_s
@@ -36,6 +37,16 @@ BRAKE = threading.Lock()  # held by who takes instances out: nobody else counts 
 def turn(
     present: Present, host: Host, before: Instance, budget: healing.Budget = healing.BUDGET
 ) -> tuple[Instance | None, float]:
+    """`take_step`, after which a guest that has said something learns that this is recorded, and done."""
+    saved, again_s = take_step(present, host, before, budget)
+    if saved is not None and (word := words.acted_upon(saved)) is not None:
+        host.machine.channel.taken(saved.name, word)
+    return saved, again_s
+
+
+def take_step(
+    present: Present, host: Host, before: Instance, budget: healing.Budget
+) -> tuple[Instance | None, float]:
     """Takes one step for the instance; returns the record as saved (None: gone) and when to look again (seconds).
 
     Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
@@ -50,7 +61,7 @@ def turn(
         return None, NEVER_S
     if before.has_failed and not before.held and _is_due(before, now_s):
         return _revisit(present, host, before, budget)
-    match _attempt(before, host, healing.stands_still(present, before.service)):
+    match _attempt(_heard(before, host), host, healing.stands_still(present, before.service)):
         case Done(seen, because, then):
             return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
         case Wait(seen, cause, again_s, True, note):
@@ -73,6 +84,12 @@ def turn(
                 note = kept(before, host.machine)
                 return _heal(present, before, failed, Leave(again=True), host.machine.clock.now_s(), note), 0.0
             return _ail(present, host, before, before, failed, budget)
+
+
+def _heard(instance: Instance, host: Host) -> Instance:
+    """With what its guest has said meanwhile."""
+    said = host.machine.channel.word(instance.name)
+    return instance if said is None else learned(instance, word=said)
 
 
 def _is_due(failed: Instance, now_s: float) -> bool:

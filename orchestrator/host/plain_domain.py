@@ -10,6 +10,7 @@ from typing import Final
 from lxml import etree
 
 _QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}commandline"
+RUNTIME_CHANNEL: Final = "com.vmrole.guest.0"
 _OURS: Final = ("metadata", "title", "description", "seclabel", _QEMU)
 
 
@@ -79,6 +80,9 @@ def plain(described: Described, copies: Mapping[str, Path], variables: Path | No
         _put_in(disk, copies.get(_of(disk.find("target"), "dev")))
     for part in root.findall("devices/*/log"):
         _remove(part)
+    for channel in root.findall("devices/channel"):
+        if _of(channel.find("target"), "name") == RUNTIME_CHANNEL:
+            _remove(channel)  # Nobody is there to answer it.
     for part in root.findall("devices/channel/source"):
         _remove(part)
     for interface in root.findall("devices/interface"):

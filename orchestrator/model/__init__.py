@@ -11,6 +11,7 @@ healing: how far healing may go by itself.
 checkpoint: what a reimage may begin with instead of the image.
 phase: how far an instance may be, and what is so then.
 instance: what is wanted of one, and how far it is.
+word: what a guest says of itself.
 world: what the world shows: VMs, guests, members of pools.
 work: the ledger and long work.
 """
@@ -80,6 +81,7 @@ from orchestrator.model.template import (
     Walking,
 )
 from orchestrator.model.tls import Certificate, Tls
+from orchestrator.model.word import Says, Word
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
     PROBES_KEPT,
@@ -179,6 +181,7 @@ __all__ = [
     "Road",
     "Role",
     "Rollout",
+    "Says",
     "Seat",
     "Service",
     "ServiceHealing",
@@ -202,6 +205,7 @@ __all__ = [
     "Walk",
     "Walked",
     "Walking",
+    "Word",
     "deployments_of",
     "image_name",
     "instance_name",

@@ -99,6 +99,9 @@ class Kind(enum.StrEnum):
     AGENT_SILENT = "agent-silent"
     AGENT_BROKEN = "agent-broken"
     SERVICES_LOST = "services-lost"
+    GUEST_BUSY = "guest-busy"
+    GUEST_WORD_AWAITED = "guest-word-awaited"
+    GUEST_WORD_LAPSED = "guest-word-lapsed"
     FOR_TOO_LONG = "for-too-long"
     # What was asked for, and what healing makes of it.
     PROTECTED = "protected"
@@ -227,6 +230,9 @@ SENTENCES = {
     Kind.AGENT_SILENT: Sentence(_GUEST, "its agent is silent"),
     Kind.AGENT_BROKEN: Sentence(_GUEST, "its agent is broken"),
     Kind.SERVICES_LOST: Sentence(_GUEST, "no longer active: {names}"),
+    Kind.GUEST_BUSY: Sentence(_GUEST, "its guest says that it is busy"),
+    Kind.GUEST_WORD_AWAITED: Sentence(_GUEST, "its guest has not said that it is ready (ready.guest)"),
+    Kind.GUEST_WORD_LAPSED: Sentence(_GUEST, "its guest has not said again in time that it is ready (ready.guest)"),
     Kind.FOR_TOO_LONG: Sentence(None, "for too long"),
     Kind.PROTECTED: Sentence(_SERVICE, "it is protected: nothing is done to it until: vmrole unprotect"),
     Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),

@@ -12,6 +12,7 @@ from orchestrator.model.checkpoint import Checkpoint
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
 from orchestrator.model.template import Role
+from orchestrator.model.word import Word
 from orchestrator.model.world import Unit
 
 
@@ -82,6 +83,7 @@ class Instance:
     waits_for: Cause | None = None  # what this phase waits for; None: nothing is known that it waits for
     units: tuple[Unit, ...] = ()  # services of the guest that have not started in this boot, as told last
     clock_off_s: float = 0.0  # by how much its guest's clock goes wrong, seconds; 0: it does not, as far as is known
+    word: Word | None = None  # what its guest has said last of itself, in whatever boot of this generation
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not

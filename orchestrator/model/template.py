@@ -29,9 +29,8 @@ class Size:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that one instance may take of the host while others want it, too; None: what disturbs nobody.
-
-    They are of the VM that runs: another limit needs no other VM.
+    """The most that one instance may take of the host while others want it, too; None: what disturbs nobody. They are
+    of the VM that runs: another limit needs no other VM.
     """
 
     cpu_weight: int | None = None  # its part of CPUs that all want; None: 100 for each vCPU
@@ -226,6 +225,7 @@ class Ready:
     within_s: float = 300.0
     watch: bool = False  # whether what has failed after the start is looked for while it serves
     silence_s: float = 600.0  # how long the agent of a role without endpoints may be silent while it serves
+    guest: bool = False  # whether its guest must have said, by its channel, that it is ready
     agent: bool = True  # False: the guest has none; the monitor and the probe are all that is asked
 
 

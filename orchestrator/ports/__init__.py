@@ -14,7 +14,17 @@ import dataclasses
 from orchestrator.ports.drives import DriveFiles
 from orchestrator.ports.front import Balancer, Doors, Front, Held, Vips
 from orchestrator.ports.images import ImageFiles, Received
-from orchestrator.ports.machine import AnswerMedia, Disks, Guest, Hypervisor, Inside, Machine, Network
+from orchestrator.ports.machine import (
+    AnswerMedia,
+    Channel,
+    Desk,
+    Disks,
+    Guest,
+    Hypervisor,
+    Inside,
+    Machine,
+    Network,
+)
 from orchestrator.ports.store import (
     CHANGES_KEPT,
     COMMIT_BYTES_MAX,
@@ -36,8 +46,10 @@ __all__ = [
     "AnswerMedia",
     "Balancer",
     "Change",
+    "Channel",
     "Check",
     "Clock",
+    "Desk",
     "Disks",
     "Document",
     "Doors",

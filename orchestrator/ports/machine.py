@@ -22,6 +22,7 @@ from orchestrator.model import (
     Service,
     Services,
     Silence,
+    Word,
 )
 from orchestrator.ports.time import Clock
 
@@ -221,6 +222,26 @@ class Inside(Protocol):
         """Puts bytes to a place of a file; at offset 0 into a new or an emptied one."""
 
 
+class Desk(Protocol):
+    """Who answers a guest's questions on the host, and takes down what it tells. Called from several threads."""
+
+    def who(self, name: InstanceName) -> Mapping[str, object] | None:
+        """What the guest of that instance may know of itself, as JSON has it; None: nothing is recorded of it."""
+
+    def log(self, name: InstanceName, line: str) -> None:
+        """Puts a line, made harmless and short, into the ledger."""
+
+
+class Channel(Protocol):
+    """The runtime channel: what a guest says of itself. It is hostile: what is said is checked here, and bounded."""
+
+    def word(self, name: InstanceName) -> Word | None:
+        """What the guest of this VM has said last; None: nothing, as far as this process knows. Asked each turn."""
+
+    def taken(self, name: InstanceName, word: Word) -> None:
+        """The word is recorded and acted upon: the guest that still waits for that is answered. May be repeated."""
+
+
 class Network(Protocol):
     """Private networks, reservations, and guards: against spoofing, and around the service's VIP."""
 
@@ -275,5 +296,6 @@ class Machine:
     hypervisor: Hypervisor
     guest: Guest
     inside: Inside
+    channel: Channel
     network: Network
     clock: Clock

@@ -6,7 +6,7 @@ import enum
 
 from orchestrator.model import Instance, Member, Seat, Standing, pool_name
 from orchestrator.model.phase import Seating
-from orchestrator.rules import roads
+from orchestrator.rules import roads, words
 from orchestrator.rules.patience import in_phase_s
 
 
@@ -22,11 +22,14 @@ def wanted(instance: Instance, runs: bool, seat: Seat | None, now_s: float) -> W
     """What its seat shall be; None: whatever it is, and the balancer is not asked.
 
     `runs`: its VM does, so that it can be reached. What begins to drain drains first, also while nothing of it is
-    open: the next connection may be on its way. A serving one that does not run any more drains next.
+    open: the next connection may be on its way. A serving one that does not run any more drains next. One that its
+    guest's word keeps out stays where it is, without new connections.
     """
     match instance.phase.traits.seat:
         case Seating.TAKEN if not runs:
             return Wanted.AWAY
+        case Seating.TAKEN | Seating.KEPT if words.keeps_out(instance, now_s) is not None:
+            return _kept_out(instance, seat) if runs and instance.goal.role.endpoints else None
         case Seating.TAKEN | Seating.KEPT:
             return Wanted.IN if runs and instance.goal.role.endpoints else None
         case Seating.GIVEN_UP:
@@ -37,6 +40,11 @@ def wanted(instance: Instance, runs: bool, seat: Seat | None, now_s: float) -> W
             return Wanted.AWAY
         case None:
             return None
+
+
+def _kept_out(instance: Instance, seat: Seat | None) -> Wanted:
+    """What its guest's word makes of a seat: what is open goes on; who has served nobody yet has no use for it."""
+    return Wanted.OUT if instance.serving and seat is not None else Wanted.AWAY
 
 
 def reached(instance: Instance, runs: bool) -> Member:

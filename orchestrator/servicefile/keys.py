@@ -115,6 +115,7 @@ _ROLE: Final = {
     "ready.within": Key("how long after a boot", "as the image's test suggests, else 5 min"),
     "ready.watch": Key("whether services that have failed after their start are looked for each minute", "false"),
     "ready.silence": Key("how long the agent of a role without endpoints may be silent", "10 min"),
+    "ready.guest": Key("whether the guest must say that it is ready: docs/runtime-channel.md", "false"),
     "ready.agent": Key("false: the guest has none; the monitor and the probe decide", "true"),
     "drain": Key("how long open connections may take to finish before a planned stop", "30 s"),
     "stop": Key("a planned shutdown"),

@@ -244,7 +244,7 @@ def _setup(draft: RoleDraft, image: Image | None) -> Setup:
 def _ready(reader: Reader, node: Map, at: str, endpoints: tuple[Endpoint, ...], image: Image | None) -> Ready:
     at = f"{at}.ready"
     units = ("services", "delayed") if _is_windows(image) else ("units",)
-    keys = (*units, "ignore", "command", "probe", "within", "watch", "silence", "agent")
+    keys = (*units, "ignore", "command", "probe", "within", "watch", "silence", "guest", "agent")
     ready = reader.keys(node.get("ready", Map()), at, keys)
     agent: bool = reader.take(ready, at, "agent", boolean, True)
     if not agent:
@@ -269,6 +269,7 @@ def _ready(reader: Reader, node: Map, at: str, endpoints: tuple[Endpoint, ...], 
         within_s=reader.take(ready, at, "within", duration_s(1, 24 * 3600), within_s),
         watch=reader.take(ready, at, "watch", boolean, False),
         silence_s=reader.take(ready, at, "silence", duration_s(60, 24 * 3600), Ready().silence_s),
+        guest=reader.take(ready, at, "guest", boolean, False),
         agent=agent,
     )
 

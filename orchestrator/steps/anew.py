@@ -35,6 +35,7 @@ def generation(seen: Instance) -> Instance:
         restarts=(),
         layered=0,
         road="",
+        word=None,
         no_checkpoint=seen.no_checkpoint if role.builds_like(seen.role) else "",
         no_memory=seen.no_memory if role.builds_like(seen.role) else "",
         calms=0,

@@ -22,7 +22,7 @@ from orchestrator.model import (
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.model.instance import learned
 from orchestrator.ports import Machine
-from orchestrator.rules import pool
+from orchestrator.rules import pool, words
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts, stuck
 from orchestrator.steps.hearing import agent_heard, clock_heard, count_resets, frozen, identity_of
@@ -66,6 +66,8 @@ def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcom
 
 def _health(instance: Instance, identity: Identity | Silence, host: Machine, seat: Seat | None) -> Outcome:
     """Whether it is well, by whoever asks it: the balancer, else its own probe, else its agent."""
+    if (why := words.keeps_out(instance, now_s := host.clock.now_s())) is not None:
+        return Wait(learned(instance, unwell_since_s=0.0), why, words.again_s(instance, now_s))
     if not instance.goal.role.endpoints:
         return _unasked(instance, identity, host)
     if seat is None or not pool.fits(seat, pool.member_of(instance)):
@@ -156,7 +158,8 @@ def _well(instance: Instance, host: Machine) -> Wait:
     host.hypervisor.limit(instance)
     settled = host.clock.now_s() - instance.served_at_s > SETTLED_S
     well = learned(instance, unwell_since_s=0.0, only_probe=False)
-    return Wait(learned(well, strikes=0, healed_at_s=0.0, restarts=(), calms=0) if settled else well, None, HEALTH_S)
+    again_s = min(HEALTH_S, words.lapses_in_s(instance, host.clock.now_s()))
+    return Wait(learned(well, strikes=0, healed_at_s=0.0, restarts=(), calms=0) if settled else well, None, again_s)
 
 
 def _unwell(instance: Instance, now_s: float, why: Cause, limit_s: float) -> Outcome:

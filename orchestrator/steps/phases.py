@@ -26,7 +26,7 @@ from orchestrator.model import (
 )
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
-from orchestrator.rules import roads
+from orchestrator.rules import roads, words
 from orchestrator.rules.patience import blameless_s, stop_within_s
 from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, stuck
 from orchestrator.steps.hearing import (
@@ -143,7 +143,7 @@ def await_services(instance: Instance, host: Machine, _seat: Seat | None) -> Out
         why_not = _probed(seen, host)
         if why_not:
             return Wait(seen, Cause(Kind.PROBE_FAILS, detail=why_not), SOON_S)
-        return Done(seen, "the probe passes")
+        return _unless_kept_out(Done(seen, "the probe passes"), host)
     services = host.guest.services(seen)
     if isinstance(services, Silence):
         awaited = silent(Kind.STARTING, services, seen, host.clock.now_s())
@@ -155,7 +155,15 @@ def await_services(instance: Instance, host: Machine, _seat: Seat | None) -> Out
         return Wait(seen, unstarted(services), SOON_S)
     if why_not := _probed(seen, host):
         return Wait(replace(seen, only_probe=True), Cause(Kind.PROBE_ALONE_FAILS, detail=why_not), SOON_S)
-    return Done(seen, services.note or "all auto-start services have started")
+    return _unless_kept_out(Done(seen, services.note or "all auto-start services have started"), host)
+
+
+def _unless_kept_out(ready: Done, host: Machine) -> Outcome:
+    """Ready for all else, and by its guest's own word, where that counts; busy it may be for as long as it says."""
+    seen, now_s = ready.instance, host.clock.now_s()
+    if (why := words.keeps_out(seen, now_s)) is None:
+        return ready
+    return Wait(seen, why, words.again_s(seen, now_s), blameless=words.busy(seen, now_s) is not None)
 
 
 def _probed(instance: Instance, host: Machine) -> str:
@@ -179,6 +187,8 @@ def join_pool(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
     if (lost := cut_off.lost(instance, domain, host)) is not None:
         certain = seat is None and cut_off.is_certain(instance)
         return Done(instance, str(cut_off.LOST), then=Phase.STARTING) if certain else lost
+    if (why := words.keeps_out(instance, now_s := host.clock.now_s())) is not None:
+        return Wait(instance, why, words.again_s(instance, now_s), blameless=words.busy(instance, now_s) is not None)
     if instance.goal.role.endpoints and (seat is None or seat.standing is not Standing.UP or not seat.checked):
         waits = replace(instance, only_probe=instance.goal.role.ready.agent)
         return Wait(waits, Cause(Kind.CHECK_PENDING), SOON_S)

@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from orchestrator.control.guest_desk import GuestDesk
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
+from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.kept_evidence import KeptEvidence
@@ -138,7 +141,15 @@ def virtual_machines_of(
     with (
         event_loop_thread() as loop,
         virtual_machines(
-            lab.libvirt_uri, layout, machine, loop, wake, SystemClock(), KeptEvidence(layout, SystemClock()), {}
+            lab.libvirt_uri,
+            layout,
+            machine,
+            loop,
+            wake,
+            SystemClock(),
+            KeptEvidence(layout, SystemClock()),
+            {},
+            GuestDesk(Present(FakeStore()), SystemClock()),
         ) as machines,
     ):
         yield machines

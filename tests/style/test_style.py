@@ -28,6 +28,7 @@ WAITS = {
     "orchestrator/drivers/store/memory.py": "whoever watches a store says how long",
     "orchestrator/drivers/store/sqlite.py": "whoever watches a store says how long",
     "orchestrator/drivers/hypervisor/qmp_watch.py": "an event loop has timers of its own; its end is waited for",
+    "orchestrator/drivers/guest/runtime_channel.py": "an event loop has timers of its own; its end is waited for",
     "orchestrator/drivers/balancer/prober.py": "the end of its thread is waited for",
     "orchestrator/drivers/balancer/watch.py": "the end of its thread is waited for",
     "orchestrator/drivers/kept_evidence.py": "the end of its thread is waited for",

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vmrole_unattend import nocloud
+
 _WITHIN_S = 900
 # Debian's interpreter: cloud-init is a Debian package and is not in the virtual environment.
 _READER = """
@@ -42,7 +44,7 @@ print(json.dumps([read(text) for text in json.load(sys.stdin)], default=repr))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Consumed:
-    """cloud-init's view: the parts in order, and the one configuration that it merges from them."""
+    """cloud-init's view: the parts in order, that of our clients apart, and the one configuration that it merges."""
 
     parts: list[dict[str, str]]
     merged: dict[str, Any]
@@ -65,4 +67,7 @@ def consumed(place: Path, texts: Sequence[str]) -> list[Consumed]:
         timeout=_WITHIN_S,
         env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
     )
-    return [Consumed(parts, merged) for parts, merged in json.loads(done.stdout)]
+    return [
+        Consumed([part for part in parts if part["filename"] != nocloud.CLIENTS], merged)
+        for parts, merged in json.loads(done.stdout)
+    ]

@@ -70,6 +70,7 @@ EFFECTS = frozenset(
         "lift",
         "hold",
         "commit",
+        "taken",
     }
 )
 

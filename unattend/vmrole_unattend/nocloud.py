@@ -7,6 +7,7 @@ no key with his cloud-config, and may so use any; it records the boot and the ge
 cloud-init to trust its cache once the disc is gone, and mounts local storage. Last a cloud-config with the one key
 `power_state`: it replaces (`dict(replace)`) whatever the user said there, so that `setup_restart` alone decides
 whether setup ends in a restart; its condition (guest/setup-end.sh) keeps cloud-init's result before the restart.
+Between the two a script leaves `vmrole-guest` behind, by which a guest speaks to us.
 All other keys of the user's stay as they are, and his parts merge with each other as cloud-init always does.
 Vendor-data is his, too: cloud-init reads it last, and a key of user-data puts the same key there out of force. What
 the service file asks of cloud-init (the guest agent, SSH host keys) adds to his lists and leaves his keys: it stands
@@ -27,6 +28,8 @@ from vmrole_unattend.errors import AnswersInvalid
 
 LABEL = "cidata"  # DataSourceNoCloud and ds-identify look for this volume label, or for it in capitals
 STORAGE_NAME_MAX = 16  # bytes of an ext4 label; also "ls-" + name fits the 20 bytes of a virtio-blk serial
+
+CLIENTS = "00-vmrole-guest"  # the name of the part that brings them: the first of all by its name
 
 _HOSTNAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE = re.compile(rf"{_HOSTNAME.pattern}\.{_HOSTNAME.pattern}")
@@ -110,6 +113,7 @@ def files(answers: Answers) -> Mapping[str, bytes]:
             [
                 _setup_begin(answers),
                 *_growing(answers.grows),
+                _clients(),
                 *parts,
                 *beside_user,
                 *_host_keys(answers.ssh_host_keys),
@@ -172,6 +176,29 @@ def _growing(grows: bool) -> list[multipart.Part]:
         return []
     config = {"growpart": {"mode": "auto", "devices": ["/"]}, "resize_rootfs": True}
     return [multipart.part("text/cloud-config", "#cloud-config\n" + json.dumps(config) + "\n", "vmrole-growing")]
+
+
+def _clients() -> multipart.Part:
+    """Puts `vmrole-guest` into the guest, before the first of the user's own scripts. A guest that has no room for it
+    is set up all the same.
+
+    By its name it is the first that cloud-init runs; what is like cloud-init goes by the order of the parts.
+    """
+    script = (
+        "#!/bin/sh\n"
+        "place=/usr/local/bin\n"
+        "put() {\n"
+        "    mkdir -p $place && cat >$place/.vmrole-guest && chmod 755 $place/.vmrole-guest &&\n"
+        "        mv $place/.vmrole-guest $place/vmrole-guest\n"
+        "}\n"
+        "if command -v python3 >/dev/null 2>&1; then\n"
+        f"    put <<'END_OF_CLIENT'\n{guest_script('vmrole-guest')}END_OF_CLIENT\n"
+        "else\n"
+        f"    put <<'END_OF_CLIENT'\n{guest_script('vmrole-guest.sh')}END_OF_CLIENT\n"
+        "fi\n"
+        "exit 0\n"
+    )
+    return multipart.part(multipart.SCRIPT, script, CLIENTS)
 
 
 def _agent(user_parts: Sequence[multipart.Part]) -> tuple[list[multipart.Part], list[multipart.Part]]:

@@ -7,6 +7,7 @@ setup, answers nothing while it boots, and every call that would break an invari
 from __future__ import annotations
 
 from orchestrator import ports
+from orchestrator.drivers.fake.channel import FakeChannel
 from orchestrator.drivers.fake.disks import FakeDisks
 from orchestrator.drivers.fake.drives import FakeDrives
 from orchestrator.drivers.fake.inside import FakeInside
@@ -26,6 +27,7 @@ def fake_host(world: World) -> ports.Host:
         hypervisor=FakeHypervisor(world),
         guest=FakeGuest(world),
         inside=FakeInside(world),
+        channel=FakeChannel(world),
         network=FakeNetwork(world),
         clock=world,
     )

@@ -210,6 +210,8 @@ class FakeHypervisor:
             machine = self._world.machines.get(name)
             assert machine is None or machine.power is Power.OFF, f"{name}: a running VM is forgotten"
             self._world.machines.pop(name, None)
+            self._world.words.pop(name, None)
+            self._world.unanswered.discard(name)
 
     def keep_evidence(self, instance: Instance) -> None:
         """See ports.Hypervisor."""

@@ -17,9 +17,11 @@ from orchestrator.model import (
     PausedBy,
     PoolName,
     Power,
+    Says,
     Seat,
     Standing,
     Traffic,
+    Word,
 )
 
 AGENT_AFTER_S = 4.0
@@ -157,6 +159,8 @@ class World:
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
         self.drives: dict[str, FakeDrive] = {}
         self.discs: dict[InstanceName, int] = {}
+        self.words: dict[InstanceName, Word] = {}  # what each guest has said last, as the present daemon knows it
+        self.unanswered: set[InstanceName] = set()  # guests that wait until that is done
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
         self.machines: dict[InstanceName, FakeMachine] = {}
         self.seats_taken: dict[InstanceName, Seat] = {}
@@ -295,6 +299,13 @@ class World:
         runs = machine is not None and machine.power is Power.RUNNING and not machine.stopped
         fails = self.faults.check_fails | self.faults.balancer_blind
         return runs and not self.is_cut_off(name) and name not in fails
+
+    def say(self, name: InstanceName, says: Says, *, for_s: float = 0.0, reason: str = "") -> None:
+        """The guest says so of itself, in its present boot, and waits until that is done."""
+        until_s = self.now_s() + for_s if for_s else 0.0
+        boot_id = self.machines[name].boot_id
+        self.words[name] = Word(says=says, reason=reason, boot_id=boot_id, at_s=self.now_s(), until_s=until_s)
+        self.unanswered.add(name)
 
     def stop_qemu(self, name: InstanceName) -> None:
         """What SIGSTOP does to the VM's process."""

@@ -33,6 +33,7 @@ from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import DiskBus, Instance, Os
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
+RUNTIME_CHANNEL: Final = "com.vmrole.guest.0"
 DISC_TARGET: Final = "sda"
 ANSWER_SERIAL: Final = "answers"  # of the answer disc where it is a disk; local storage's begin with "ls-"
 ANSWER_ALIAS: Final = "ua-answers"
@@ -142,9 +143,10 @@ def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> N
 
 
 def add_small_devices(devices: etree._Element, instance: Instance, paths: DomainPaths, machine: MachineType) -> None:
-    """Agent, console, screen, panic and random numbers."""
+    """Agent, runtime channel, console, screen, panic and random numbers."""
     channel = add(devices, "channel", {"type": "unix"})
     add(channel, "target", {"type": "virtio", "name": AGENT_CHANNEL})
+    _add_runtime_channel(devices, paths.channel)
     serial = add(devices, "serial", {"type": "pty"})
     add(serial, "log", {"file": str(paths.console), "append": "on"})
     add(serial, "target", {"port": "0"})
@@ -160,6 +162,18 @@ def add_small_devices(devices: etree._Element, instance: Instance, paths: Domain
     rng = add(devices, "rng", {"model": "virtio"})
     add(rng, "rate", {"bytes": str(_RNG_BYTES_PER_S), "period": "1000"})
     add(rng, "backend", {"model": "random"}, "/dev/urandom")
+
+
+def _add_runtime_channel(devices: etree._Element, path: Path) -> None:
+    """Its QEMU brings it to our socket, and comes again when it is hung up on, also where it goes on from a memory.
+
+    All VMs come to the one socket: it is not given to the user of the first that does.
+    """
+    channel = add(devices, "channel", {"type": "unix"})
+    source = add(channel, "source", {"mode": "connect", "path": str(path)})
+    add(source, "reconnect", {"enabled": "yes", "timeout": "1"})
+    add(source, "seclabel", {"model": "dac", "relabel": "no"})
+    add(channel, "target", {"type": "virtio", "name": RUNTIME_CHANNEL})
 
 
 def add_overrides(root: etree._Element, instance: Instance, paths: DomainPaths) -> None:

@@ -51,6 +51,7 @@ class DomainPaths:
     disc: Path | None  # None: the drive is empty
     console: Path
     monitor: Path
+    channel: Path
     layer: Path | None = None  # of a checkpoint, between the overlay and the image; None: there is none
     nvram: Path | None = None  # where UEFI keeps its variables; None for a BIOS
 
@@ -67,6 +68,7 @@ def paths_of(layout: Layout, instance: Instance) -> DomainPaths:
         disc=disc if disc.exists() else None,
         console=layout.console(instance.name),
         monitor=layout.monitor,
+        channel=layout.channel,
         nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
     )
 

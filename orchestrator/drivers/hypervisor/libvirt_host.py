@@ -375,10 +375,11 @@ class LibvirtHypervisor:
             self._layout.nvram_dir(instance.name).mkdir(mode=0o711, parents=True, exist_ok=True)
 
     def _let_qemu_in(self, connection: libvirt.virConnect) -> None:
-        """Once: QEMU's group may connect to the monitors' socket, which is ours. Who comes is looked at there."""
+        """Once: QEMU's group may connect to our sockets, which stay ours. Who comes is looked at there."""
         if self._is_open:
             return
-        with file_faults(self._layout.monitor, "the daemon makes it at its start: restart it"):
-            os.chown(self._layout.monitor, -1, domains.qemu_group(connection.getCapabilities()))
-            self._layout.monitor.chmod(0o660)
+        for place in (self._layout.monitor, self._layout.channel):
+            with file_faults(place, "the daemon makes it at its start: restart it"):
+                os.chown(place, -1, domains.qemu_group(connection.getCapabilities()))
+                place.chmod(0o660)
         self._is_open = True

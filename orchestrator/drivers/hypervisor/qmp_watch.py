@@ -21,7 +21,6 @@ import functools
 import logging
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Final
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import Message
 
+from orchestrator.drivers.tools.peer import peer_pid
 from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
 from orchestrator.ports import Clock
@@ -174,6 +174,10 @@ class Monitors:
         self.unfollow(name)
         self._resets.pop(name, None)
 
+    def whose(self, pid: int) -> InstanceName | None:
+        """Whose QEMU the process is, of those that are followed and live."""
+        return followed[0] if (followed := self._by_pid.get(pid)) is not None else None
+
     def ended(self, name: InstanceName, run: Run) -> bool:
         """Whether the process of this run is known to be gone. False says nothing."""
         watch = self._watches.get(name)
@@ -288,7 +292,7 @@ class Monitors:
             except OSError as error:  # Out of descriptors: those who wait go on waiting.
                 log.warning("monitors: %s", error.strerror)
                 break
-            pid = _peer_pid(connection)
+            pid = peer_pid(connection)
             if (followed := self._by_pid.get(pid)) is not None:
                 self._let_in(*followed, connection)
             else:
@@ -369,13 +373,6 @@ class Monitors:
                 self._wake(name, "reset")
             case {"event": str(kind)} if kind in _EVENTS:
                 self._wake(name, kind.lower().replace("_", " "))
-
-
-def _peer_pid(connection: socket.socket) -> int:
-    """The process that connected, as the kernel has it; unix(7)."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, _, _ = struct.unpack("3i", credentials)
-    return int(pid)
 
 
 def _is_stopped(pid: int) -> bool:

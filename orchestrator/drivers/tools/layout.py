@@ -21,6 +21,7 @@ by a dot, and that is asserted here once more.
     STATE/evidence/NAME/                    what is kept of a failed instance
     RUN/discs/NAME/GENERATION.iso           answer discs, mode 0600
     RUN/monitor.sock                        where the QEMU of every VM brings its monitor
+    RUN/guest.sock                          and where it brings its guest's runtime channel
 """
 
 from __future__ import annotations
@@ -121,7 +122,15 @@ class Layout:
     @property
     def monitor(self) -> Path:
         """The socket that every QEMU connects to; ConfigError when RUN is too long for the path of a socket."""
-        path = self.run / "monitor.sock"
+        return self._socket("monitor.sock")
+
+    @property
+    def channel(self) -> Path:
+        """The socket to which every QEMU brings its guest's runtime channel; ConfigError likewise."""
+        return self._socket("guest.sock")
+
+    def _socket(self, name: str) -> Path:
+        path = self.run / name
         if len(str(path).encode()) > _SOCKET_PATH_MAX_BYTES:
             raise ConfigError(
                 f"{path} is longer than the {_SOCKET_PATH_MAX_BYTES} bytes that the path of a socket can have",

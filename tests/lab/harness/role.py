@@ -18,7 +18,9 @@ from tests.lab.harness.enter import REPOSITORY, ROOT_ENV
 START_S = 180.0  # The first daemon of a lab tries KVM and TCG, each with a deadline of its own.
 COMMAND_S = 1800.0  # A whole deployment with --wait on a slow machine.
 # What a daemon has for itself, and leaves for the next one.
-_OWN_FILES = frozenset({"vmrole.toml", "daemon.log", "vmrole.lock", "vmrole.db", "vmrole.db-journal", "monitor.sock"})
+_OWN_FILES = frozenset(
+    {"vmrole.toml", "daemon.log", "vmrole.lock", "vmrole.db", "vmrole.db-journal", "monitor.sock", "guest.sock"}
+)
 VMROLE = str(REPOSITORY / ".venv" / "bin" / "vmrole")
 
 

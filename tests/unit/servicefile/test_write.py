@@ -69,7 +69,7 @@ roles:
               publicKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGaBnhmCXqDTZyqyfMkMm4RHhBhP3o3WqLmpHbV8QbHr you]}
     identity: {sshHostKeys: keep}
     setup: {restart: false, within: 90 s}
-    ready: {units: [a.service], ignore: [b.service], command: [/bin/sh, -c, "true"],
+    ready: {guest: true, units: [a.service], ignore: [b.service], command: [/bin/sh, -c, "true"],
             probe: {path: /, port: 7, status: "200-299,401"},
             within: 7 min, silence: 20 min, watch: true}
     evidence: {disk: true}

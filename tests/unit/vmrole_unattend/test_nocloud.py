@@ -8,6 +8,7 @@ import email
 import gzip
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,10 @@ def _user_data(user_data: str, **others: Any) -> bytes:
 
 
 def _parts(user_data: bytes) -> list[tuple[str, str]]:
-    """Type and text of each part, as Python's own reader sees them."""
+    """Type and text of each part but that of our clients, as Python's own reader sees them."""
     found = []
     for part in email.message_from_bytes(user_data).walk():
-        if not part.is_multipart():
+        if not part.is_multipart() and part.get_filename() != nocloud.CLIENTS:
             assert not part.defects
             whole = part.get_payload(decode=True)
             assert isinstance(whole, bytes)
@@ -207,6 +208,41 @@ def test_the_largest_user_data_is_taken() -> None:
     """512 KiB to the byte pass."""
     text = "#!/bin/sh\n" + "x" * (_SIZE - 10)
     assert _parts(_user_data(text))[1] == ("text/x-shellscript", text)
+
+
+def _clients() -> str:
+    """The script that brings them."""
+    (found,) = [
+        part.get_payload(decode=True)
+        for part in email.message_from_bytes(_user_data("#!/bin/sh\n")).walk()
+        if part.get_filename() == nocloud.CLIENTS
+    ]
+    assert isinstance(found, bytes)
+    return found.decode()
+
+
+@pytest.mark.parametrize(("has_python", "name"), [(True, "vmrole-guest"), (False, "vmrole-guest.sh")])
+def test_each_guest_gets_the_client_that_it_can_run(tmp_path: Path, has_python: bool, name: str) -> None:
+    """Of one file, executable, to the letter; a guest that has no room for it is set up all the same."""
+    bin_, tools = tmp_path / "bin", tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("mkdir", "cat", "chmod", "mv", *(["python3"] if has_python else [])):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    script = _clients().replace("/usr/local/bin", str(bin_))
+    subprocess.run(["/bin/sh", "-c", script], check=True, env={"PATH": str(tools)})
+    assert (bin_ / "vmrole-guest").read_text() == nocloud.guest_script(name)
+    assert (bin_ / "vmrole-guest").stat().st_mode & 0o777 == 0o755
+    nowhere = _clients().replace("/usr/local/bin", "/proc/nowhere")
+    assert (
+        subprocess.run(["/bin/sh", "-c", nowhere], env={"PATH": str(tools)}, stderr=subprocess.DEVNULL).returncode
+        == 0
+    )
+
+
+def test_the_clients_are_programs_of_their_languages() -> None:
+    """Python's standard library since 3.6, and a shell of POSIX."""
+    compile(nocloud.guest_script("vmrole-guest"), "vmrole-guest", "exec")
+    subprocess.run(["/bin/sh", "-n"], input=nocloud.guest_script("vmrole-guest.sh"), text=True, check=True)
 
 
 # What ours do in a guest ----------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
         disc=LAYOUT.disc(of) if disc else None,
         console=LAYOUT.console(of.name),
         monitor=LAYOUT.monitor,
+        channel=LAYOUT.channel,
         nvram=None if of.role.hardware.firmware is Firmware.BIOS else LAYOUT.nvram(of),
     )
 

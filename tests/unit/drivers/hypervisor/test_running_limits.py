@@ -78,6 +78,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     """web-0.shop runs."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
     layout.run.mkdir()
+    layout.channel.touch()
     connection = Counted()
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
         monitors = Monitors(loop, lambda _name, _why: None, listener, SystemClock())

@@ -31,6 +31,7 @@ def hypervisor(tmp_path: Path) -> Iterator[LibvirtHypervisor]:
     """The installation "ours" on the test driver."""
     layout = Layout(tmp_path / "state", tmp_path / "run")
     layout.run.mkdir()
+    layout.channel.touch()
     connection = Driverless(URI, None, SystemClock())
     with event_loop_thread() as loop, listening(layout.monitor) as listener:
         monitors = Monitors(loop, lambda _name, _why: None, listener, SystemClock())

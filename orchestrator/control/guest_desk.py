@@ -1,0 +1,51 @@
+"""What the daemon answers guests that ask by their runtime channel, and where it puts what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.control.present import Present
+from orchestrator.errors import NotFound
+from orchestrator.model import Event, Instance, InstanceName, service_of
+from orchestrator.ports import Clock
+
+
+class GuestDesk:
+    """ports.Desk of the records."""
+
+    def __init__(self, present: Present, clock: Clock) -> None:
+        self._present = present
+        self._clock = clock
+
+    def who(self, name: InstanceName) -> Mapping[str, object] | None:
+        """See ports.Desk. Nothing in it is of another instance, or a secret."""
+        instance = self._present.find(Instance, name)
+        if instance is None:
+            return None
+        return {
+            "instance": instance.name,
+            "service": service_of(instance.service),
+            "deployment": instance.service,
+            "role": instance.role_name,
+            "index": instance.index,
+            "hostname": instance.hostname,
+            "address": instance.nic.address,
+            "phase": instance.phase.value,
+            "generation": instance.generation,
+            "boot": instance.boot,
+        }
+
+    def log(self, name: InstanceName, line: str) -> None:
+        """See ports.Desk."""
+        instance = self._present.find(Instance, name)
+        if instance is None:
+            raise NotFound(f"there is no instance {name}")
+        event = Event(
+            at_s=self._clock.now_s(),
+            subject=instance.name,
+            message=f"its guest says: {line}",
+            phase=instance.phase,
+            generation=instance.generation,
+            boot=instance.boot,
+        )
+        self._present.commit([], [event])

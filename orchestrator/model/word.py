@@ -1,0 +1,24 @@
+"""What a guest says of itself by its runtime channel: whether it may have new connections, why, and for how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Says(enum.StrEnum):
+    """The two things that it can say."""
+
+    READY = "ready"
+    BUSY = "busy"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """The last thing that it said, made harmless. `rules.words` knows whether it still counts."""
+
+    says: Says
+    reason: str = ""
+    boot_id: str = ""  # of the boot in which it was said, by the guest's own words; "" when it did not say
+    at_s: float  # when, seconds since the epoch
+    until_s: float = 0.0  # when it lapses; 0: not before the boot ends

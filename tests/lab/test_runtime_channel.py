@@ -1,0 +1,109 @@
+"""The runtime channel on a real virtual machine: its own word takes it out of rotation and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon
+from tests.lab.services import URL, apply, instance, ready, service
+from tests.world.waiting import until
+
+__all__ = ["ready"]  # fixtures
+
+WEB = "web-0.shop"
+COMES_S = 600.0
+ASKED_S = 60.0
+SAYS = "ready: {within: 3 min, guest: true}"
+# Hostile, from inside: a line without an end, rubbish, deep nesting, and answers that nobody reads.
+HOSTILE = """
+for place in /sys/class/virtio-ports/*; do
+    read -r name <"$place/name"
+    [ "$name" = com.vmrole.guest.0 ] && port=/dev/${place##*/}
+done
+{
+    dd if=/dev/zero bs=65536 count=256 2>/dev/null | tr '\\000' x
+    echo
+    head -c 300000 /dev/urandom
+    echo
+    head -c 100000 /dev/zero | tr '\\000' '['
+    echo
+    number=0
+    while [ $number -lt 400 ]; do
+        echo '{"jsonrpc":"2.0","id":1,"method":"whoami"}'
+        number=$((number + 1))
+    done
+} >"$port" &
+sleep 20
+kill $! 2>/dev/null
+exit 0
+"""
+
+
+def says(lab: Lab, *words: str) -> dict[str, Any]:
+    """What the host answers the guest's client."""
+    answer: dict[str, Any] = json.loads(lab.guest(WEB, ["/usr/local/bin/vmrole-guest", *words], ASKED_S))
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def status(lab: Lab) -> str:
+    """What a client gets on a new connection."""
+    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", URL]
+    return lab.client.run(argv, check=False).stdout.strip()
+
+
+@pytest.fixture
+def speaking(lab: Lab, ready: RoleDaemon) -> RoleDaemon:
+    """A daemon with an instance whose guest has said that it is ready, without which it would not be."""
+    text = service().replace("ready: {within: 3 min}", SAYS)
+    apply(ready, text, wait=False)
+    until(lambda: "has not said that it is ready" in instance(ready)["waiting"], COMES_S, what="its services")
+    assert instance(ready)["phase"] == "starting"
+    assert says(lab, "ready")["done"]
+    until(lambda: instance(ready)["phase"] == "serving", COMES_S, what="its way into rotation")
+    until(lambda: status(lab) == "200", COMES_S, what="its first answer")
+    return ready
+
+
+def test_a_guest_says_whether_it_is_in_rotation(lab: Lab, speaking: RoleDaemon) -> None:
+    """It learns who it is; busy, it gets no new connection once it has its answer, over a restart of the daemon and
+    of its VM's socket, until its word lapses; a line of its own is in the ledger; a flood harms nobody else.
+    """
+    who = says(lab, "whoami")
+    assert (who["instance"], who["role"], who["generation"]) == (WEB, "web", 1)
+
+    said = says(lab, "busy", "--for", "45", "a backup")
+    assert (said["says"], said["done"]) == ("busy", True)
+    assert status(lab) == "503"
+    row = instance(speaking)
+    assert (row["phase"], row["waiting"]) == ("serving", "its guest says that it is busy: a backup")
+    speaking.kill()
+    speaking.start()
+    assert instance(speaking)["waiting"] == "its guest says that it is busy: a backup"
+    assert status(lab) == "503"
+    until(lambda: status(lab) == "200", COMES_S, what="its way back when its word lapsed")
+    assert says(lab, "log", "hello", "from inside")["logged"] == "hello from inside"
+    assert "its guest says: hello from inside" in speaking.run("events").stdout
+
+    before = memory_kib(speaking)
+    lab.guest(WEB, ["/bin/sh", "-c", HOSTILE], 120.0)
+    assert memory_kib(speaking) - before < 64 * 1024
+    assert status(lab) == "200"
+    began = time.monotonic()
+    until(lambda: says(lab, "whoami")["instance"] == WEB, COMES_S, what="an answer after the flood")
+    assert time.monotonic() - began < COMES_S
+    assert says(lab, "busy", "--for", "3600")["done"]
+    assert says(lab, "ready")["done"]
+    until(lambda: status(lab) == "200", COMES_S, what="its way back by its word")
+
+
+def memory_kib(daemon: RoleDaemon) -> int:
+    """What the daemon holds."""
+    lines = Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
