@@ -12,7 +12,8 @@ from typing import Any
 
 from vmrole_unattend.secret import SecretRef
 
-from orchestrator.model import Instance, Mode, Ports, Role, ServiceHealing, ServiceSpec, Upgrade
+from orchestrator.model import Instance, Mode, Ports, Road, Role, ServiceHealing, ServiceSpec, Upgrade
+from orchestrator.rules import roads
 from orchestrator.servicefile.spelling import unit_of, word_of
 
 
@@ -36,6 +37,7 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     """What differs between two specs, key by key; () when nothing does."""
     if before is None:
         effect = f"{_instances(sum(role.instances for role in after.roles))} deployed"
+        effect += "".join(f"; {role.name}: {why_not}" for role in after.roles if (why_not := _colder(role)))
         return (Change(key=after.name, before="", after="new service", effect=effect),)
     changes = []
     if before.vip != after.vip:
@@ -55,7 +57,7 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     for role in after.roles:
         old = before.role(role.name)
         if old is None:
-            effect = f"{_instances(role.instances)} deployed"
+            effect = "; ".join(filter(None, (f"{_instances(role.instances)} deployed", _colder(role))))
             changes.append(Change(key=f"roles.{role.name}", before="", after="new role", effect=effect))
         else:
             changes += _role_difference(old, role, rolling)
@@ -182,7 +184,18 @@ def _effect(before: Role, after: Role, name: str, rolling: str) -> str:
         return "holds at once; no restart"
     if getattr(before.template(), name) != getattr(after.template(), name):
         return rolling
-    return "no restart"
+    return "; ".join(filter(None, ("no restart", _colder(after) if name == "reimage" else "")))
+
+
+def _colder(role: Role) -> str:
+    """How much less than its file says a role's reimages go on from; "" where they do."""
+    if role.reimage is Road.COLD:
+        return ""
+    if why := roads.unfit(role):
+        return f"reimages begin with the image all the same: {why}"
+    if role.reimage is Road.WARM and (why := roads.unfit_memory(role)):
+        return f"reimages boot the disk that was kept, without its memory: {why}"
+    return ""
 
 
 def _instances(number: int) -> str:

@@ -261,7 +261,7 @@ def test_it_is_upgraded_removed_and_purged(built: Built, host: Host, place: Path
         f"ip link add vip0 type veth && ip link set vip0 up && vmrole init --config {PART} --vip-interface vip0",
     )
     shown = [line.split() for line in tree.must("vmrole", "config", "show").splitlines()]
-    assert [row[1] for row in shown if row[0] == "vip_interface" and row[-1].startswith(f"{PART}:")] == ['"vip0"']
+    assert [row[-1] for row in shown if row[0] == "vip_interface" and row[1].startswith(f"{PART}:")] == ['"vip0"']
     secret.write_text("sesame")
     image.parent.mkdir(exist_ok=True)
     image.write_text("disk")

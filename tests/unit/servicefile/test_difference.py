@@ -42,6 +42,38 @@ def changed(before: Role, after: Role) -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize(
+    ("role", "told"),
+    [
+        (replace(ROLE, reimage=Road.WARM), ""),
+        (replace(ROLE, reimage=Road.PREPARED, local_storage=(DISK,)), ""),
+        (
+            replace(ROLE, reimage=Road.WARM, local_storage=(DISK,)),
+            "the disk that was kept, without its memory: it has local",
+        ),
+        (
+            replace(ROLE, reimage=Road.WARM, keep_failed_disk=True),
+            "begin with the image all the same: the disk that is",
+        ),
+        (
+            replace(ROLE, reimage=Road.PREPARED, keep_failed_disk=True),
+            "begin with the image all the same: the disk that is",
+        ),
+        (replace(ROLE, local_storage=(DISK,), keep_failed_disk=True), ""),
+    ],
+)
+def test_a_road_that_a_role_cannot_take_is_told_where_it_is_asked_for(role: Role, told: str) -> None:
+    """Of a change, of a new role, and of a new service: nobody should learn it with his first reimage."""
+    spec = ServiceSpec(name="shop", vip="203.0.113.10", roles=(replace(role, reimage=Road.COLD),))
+    asked = replace(spec, roles=(role,))
+    effects = [one.effect for one in difference(None, asked)]
+    effects += [one.effect for one in difference(replace(spec, roles=(replace(role, name="other"),)), asked)][:1]
+    if role.reimage is not Road.COLD:
+        effects += [one.effect for one in difference(spec, asked)]
+    assert [told in effect for effect in effects] == [True] * len(effects)
+    assert any("reimages" in effect for effect in effects) is bool(told)
+
+
+@pytest.mark.parametrize(
     ("after", "key", "was", "becomes", "effect"),
     [
         (replace(ROLE, instances=4), "instances", "3", "4", "1 instance is deployed"),
