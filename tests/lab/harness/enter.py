@@ -71,7 +71,7 @@ def end_kept() -> int:
         if _held(root):
             with contextlib.suppress(ProcessLookupError):  # It ended by itself between the two looks.
                 _end(int((root / "holder").read_text()))
-        shutil.rmtree(root)
+        shutil.rmtree(root, ignore_errors=True)  # Nobody holds it any more: another start may sweep it meanwhile.
     return len(kept)
 
 
