@@ -154,8 +154,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         store = stack.enter_context(SqliteStore(layout.records))
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
-        present = Present(store)
-        read_all(present)
+        read_all(present := Present(store))
         images = Catalogue(present, clock, _image_files(settings, layout))
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
@@ -183,6 +182,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             inside=host.machine.inside,
             kept_keys=host.machine.media.host_keys,
             present=present,
+            attendance=reconciler.attendance,
         )
         tokens, drives = Tokens(present, clock), Drives(present, RawDrives(layout, reserve_bytes=reserve), clock)
         app = create_app(

@@ -15,7 +15,7 @@ from orchestrator.model.cause import Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import patience, roads
 from orchestrator.rules.healing import Leave, Reimage, Restart
-from orchestrator.steps import anew, checkpoints, health
+from orchestrator.steps import anew, checkpoints, health, leased
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Outcome
 
@@ -56,7 +56,8 @@ TABLE: dict[Phase, Line] = {
                                                          (P.SERVING, P.STARTING), "brings the instance into load balancer rotation"),
     P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic", anew.request),
     P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
-                                                         (P.STARTING, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish", anew.warning),
+                                                         (P.STARTING, P.LEASED, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish", anew.warning),
+    P.LEASED:     Line(leased.stay,          FOREVER,    (P.STOPPING,),   "one client has it, until his lease ends", anew.agent),
     P.RESTARTING: Line(steps.restart_guest,  lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
                                                          (P.STARTING,),   "can be restarted any number of times; all data persists", anew.boot),
     P.HALTING:    Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
@@ -126,8 +127,13 @@ def deadline_s(instance: Instance) -> float:
 
 def _calls_for(instance: Instance) -> Phase | None:
     """What is stopped takes a reimage that is asked for when it is started, and a removal at once."""
+    here = instance.phase.traits
     if instance.held:
         return None
+    if instance.leased and instance.goal.serve and (here.serves or here.drains or here.is_leased):
+        return P.LEASED
+    if here.is_leased or (instance.spent and not here.is_off):  # Nobody gets what somebody else has had.
+        return P.STOPPING
     if instance.goal.serve and not instance.goal.runs:
         return None if instance.phase is P.STOPPED else P.HALTING
     if instance.going:

@@ -20,6 +20,7 @@ from orchestrator.api.guard import Guard, said
 from orchestrator.api.image_routes import Images, Uploads, image_routes
 from orchestrator.api.inside_routes import inside_routes
 from orchestrator.api.instance_routes import instance_routes
+from orchestrator.api.lease_routes import lease_routes
 from orchestrator.api.records_routes import Restores, records_routes
 from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
@@ -95,6 +96,7 @@ def create_app(
     app.include_router(instance_routes(control, watchers, console))
     app.include_router(inside_routes(control))
     app.include_router(automation_routes(control))
+    app.include_router(lease_routes(control))
     app.include_router(evidence_routes(control, evidence))
     app.include_router(drive_routes(drives))
     app.include_router(image_routes(images))

@@ -187,6 +187,11 @@ def said(request: Request, *words: str) -> None:
     request.state.asked = " ".join(word if _PLAIN.fullmatch(word) else repr(word[:_WORD_MAX_CHARS]) for word in words)
 
 
+def repeated(request: Request) -> None:
+    """The request is one of many that say the same: it has no line in the log."""
+    request.state.is_repeated = True
+
+
 def let_answer(request: Request) -> None:
     """The request's own answer goes to its caller also when he may ask nothing more."""
     setattr(request.state, _LAST, True)
@@ -197,7 +202,8 @@ def _logging(scope: Scope, send: Send, who: str) -> Send:
         if message["type"] == "http.response.start":
             asked = scope["state"].get("asked", "")
             what = f" ({asked})" if asked else ""
-            log.info("%s %s%s by %s: %d", scope["method"], _path(scope), what, who, message["status"])
+            level = logging.DEBUG if scope["state"].get("is_repeated") else logging.INFO
+            log.log(level, "%s %s%s by %s: %d", scope["method"], _path(scope), what, who, message["status"])
         await send(message)
 
     return logged

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 _SECTIONS = (
     ("Services", ("apply", "diff", "check", "scale", "delete", "rollout", "swap", "wait")),
     ("What there is, and why", ("get", "describe", "why", "events", "evidence")),
-    ("Instances", ("restart", "reimage", "rebuild", "stop", "start", "protect", "unprotect", "pause", "resume")),
+    (
+        "Instances",
+        ("restart", "reimage", "rebuild", "stop", "start", "protect", "unprotect", "lease", "pause", "resume"),
+    ),
     ("Into a guest", ("console", "exec", "cp", "ssh", "ssh-config", "ssh-known-hosts", "inventory")),
     ("Images, drives and answers", ("image", "drive", "answers", "import")),
     ("The host", ("init", "config", "doctor", "daemon", "verify", "backup", "restore", "export", "support-bundle")),

@@ -10,6 +10,7 @@ import json
 from orchestrator.client import clock, transport
 from orchestrator.client.drives import Drives
 from orchestrator.client.evidence import Evidence
+from orchestrator.client.leases import Leases
 from orchestrator.client.repository import Repository
 from orchestrator.client.transport import READ_WITHIN_S
 
@@ -32,7 +33,7 @@ REPAIR_WITHIN_S = 900.0  # VMs without a record are given the time to shut down 
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
-class Client(Drives, Evidence, Repository):
+class Client(Drives, Evidence, Leases, Repository):
     """One daemon: see `asking` for which. Every method raises the errors of `orchestrator.errors`."""
 
     # The nouns

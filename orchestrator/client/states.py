@@ -24,6 +24,11 @@ def is_off(phase: str) -> bool:
     return phase == "stopped"
 
 
+def is_leased(phase: str) -> bool:
+    """Whether one client has it, out of rotation."""
+    return phase == "leased"
+
+
 def has_failed(phase: str) -> bool:
     """Whether it keeps its evidence until somebody acts, or until it is tried again."""
     return phase == "failed"
@@ -40,11 +45,13 @@ def is_there(phase: str) -> bool:
 
 
 def settled(row: wire.InstanceView) -> bool:
-    """Whether an instance serves, at least as new as it was asked to be, or is off as it was asked to be; one that is
-    to go is not settled yet.
+    """Whether an instance serves, at least as new as it was asked to be, or is off as it was asked to be, or is a
+    client's; one that is to go is not settled yet.
     """
     if row["stop_asked"]:
         return off(row)
+    if is_leased(row["phase"]):
+        return not row["removing"]
     return serves(row["phase"]) and not _behind(row) and not row["removing"]
 
 

@@ -63,6 +63,9 @@ class Arrival(TypedDict):
     copied_bytes: int
     percent: float | None
 
+class Attends(TypedDict):
+    attended: NotRequired[bool]
+
 class AutomationWish(TypedDict):
     service: NotRequired[str]
     paused: bool
@@ -400,6 +403,7 @@ Kind = Literal[
     "for-too-long",
     "protected",
     "stopped",
+    "leased",
     "after-awaited",
     "boots-in-turn",
     "ill-together",
@@ -419,6 +423,32 @@ Kind = Literal[
 ]
 
 Ladder = Literal["off", "restart", "reimage"]
+
+class LeaseView(TypedDict):
+    id: str
+    service: str
+    role: str
+    for_s: float
+    asked_at_s: float
+    by: int | None
+    attended: bool
+    place: int
+    waiting: str
+    given: bool
+    given_at_s: float
+    until_s: float
+    left_s: float
+    instance: str
+    hostname: str
+    address: str
+
+class LeaseWish(TypedDict):
+    service: str
+    role: NotRequired[str]
+    for_s: float
+
+class Leasing(TypedDict):
+    longest_s: float
 
 class Limits(TypedDict):
     cpu_weight: int | None
@@ -474,6 +504,7 @@ Phase = Literal[
     "ready",
     "serving",
     "draining",
+    "leased",
     "restarting",
     "stopping",
     "halting",
@@ -581,6 +612,7 @@ class Role(TypedDict):
     keep_failed_disk: bool
     reimage: Road
     checkpoint: Checkpoints
+    lease: Leasing
     after: list[str]
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]

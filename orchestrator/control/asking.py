@@ -84,7 +84,7 @@ def operation(
     chosen = [one for one in present if one.goal.serve]
     if not chosen:
         raise Conflict(f"{subject} is being removed" if present else f"{subject} has no instances")
-    if all(one.goal.protected for one in chosen):
+    if all(one.goal.protected or one.leased for one in chosen):
         raise _conflict(chosen)
     if verb is Verb.RESTART:
         _check_restart(subject, chosen)
@@ -115,7 +115,7 @@ def _check_restart(subject: str, chosen: Sequence[Instance]) -> None:
 
 
 def _restarts(instance: Instance) -> bool:
-    return instance.goal.runs and not instance.goal.protected
+    return instance.goal.runs and not instance.goal.protected and not instance.leased
 
 
 # Protection --------------------------------------------------------------------------------------------------
@@ -145,8 +145,8 @@ def _protected(instance: Instance, *, on: bool) -> Instance:
 
 
 def check_removal(leaving: Iterable[Instance]) -> None:
-    """Raises Conflict when one of those that would be removed is protected."""
-    if kept := [one for one in leaving if one.goal.protected]:
+    """Raises Conflict when one of those that would be removed is protected, or a client has it."""
+    if kept := [one for one in leaving if one.goal.protected or one.leased]:
         raise _conflict(kept)
 
 
@@ -167,7 +167,9 @@ def _wanted(instance: Instance, service: Service | None) -> bool:
 
 
 def check_staying(spec: ServiceSpec, present: Iterable[Instance]) -> None:
-    """Raises Conflict when the service as it shall be has no place for an instance that is protected."""
+    """Raises Conflict when the service as it shall be has no place for an instance that is protected, or a
+    client's.
+    """
     counts = {role.name: role.instances for role in spec.roles}
     check_removal(one for one in present if one.index >= counts.get(one.role_name, 0))
 
@@ -187,7 +189,13 @@ def left_as_they_are(spec: ServiceSpec, present: Iterable[Instance]) -> tuple[Ch
 
 
 def _conflict(kept: Sequence[Instance]) -> Conflict:
-    names = ", ".join(one.name for one in kept[:3]) + (", …" if len(kept) > 3 else "")
+    """`kept`: protected or leased, all of them; what is protected is told first."""
+    protected = [one for one in kept if one.goal.protected]
+    told = protected or kept
+    names = ", ".join(one.name for one in told[:3]) + (", …" if len(told) > 3 else "")
+    are = "is" if len(told) == 1 else "are"
+    if protected:
+        return Conflict(f"{names} {are} protected", hint=f"run: vmrole unprotect {told[0].name}")
     return Conflict(
-        f"{names} {'is' if len(kept) == 1 else 'are'} protected", hint=f"run: vmrole unprotect {kept[0].name}"
+        f"{names} {are} leased", hint=f"wait for the lease's end, or run: vmrole lease end {told[0].goal.lease}"
     )

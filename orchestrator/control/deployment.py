@@ -270,7 +270,7 @@ def rollout(
 
 def canaries(instances: Sequence[Instance], upgrade: Upgrade, number: int) -> tuple[InstanceName, ...]:
     """Who of those that are rolled out goes before all others."""
-    rolled = [one for one in instances if one.goal.runs and not one.goal.protected]
+    rolled = [one for one in instances if one.goal.runs and not one.goal.protected and not one.leased]
     seen = [Target(name=one.name, at=At.WAITING, instance=one) for one in rolled]
     ordered = sorted(in_order(seen, upgrade), key=lambda one: not serves_nobody(one))
     return tuple(one.name for one in ordered[:number])

@@ -108,6 +108,9 @@ def _reason(instance: Instance) -> str:
         keeps = f"vmrole restart {instance.name} (keeps everything), or: " if instance.set_up else ""
         again = f"It is tried again at {_clock(instance.again_at_s)}. " if instance.again_at_s else ""
         return f"It failed: {instance.failure}. {again}To try again: {keeps}vmrole reimage {instance.name}."
+    if instance.phase.traits.is_leased:
+        until = f"until its lease ends, and is made anew then: vmrole lease end {instance.goal.lease}"
+        return f"A client has it {until}." if instance.leased else "Its lease has ended, and it is made anew."
     if instance.is_off and not instance.goal.runs:
         anew = instance.going or not instance.set_up
         how = "it is made anew then" if anew else "it boots then, as it is"

@@ -14,8 +14,10 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator import lifecycle
+from orchestrator.control.attendance import Attendance
 from orchestrator.control.beginning import AGAIN_S, Beginning
 from orchestrator.control.healing import Budget
+from orchestrator.control.leasing import tend_leases
 from orchestrator.control.leavings import Leavings
 from orchestrator.control.present import Present
 from orchestrator.control.tending import call_roles, tend
@@ -32,6 +34,7 @@ from orchestrator.model import (
     Cause,
     Instance,
     InstanceName,
+    Lease,
     Operation,
     Power,
     Progress,
@@ -44,7 +47,7 @@ log = logging.getLogger(__name__)
 
 AHEAD_S = 10.0  # Who is woken goes before who is merely due, unless that one has waited so long already.
 
-Noun = Literal["service", "operation", "instance"]
+Noun = Literal["service", "operation", "instance", "lease"]  # "lease": of all of a service
 Key = tuple[Noun, str]
 
 
@@ -88,6 +91,7 @@ class Reconciler:
         self._stopping = False
         self._goes_back = goes_back
         self._budget = budget or Budget()
+        self.attendance = Attendance(self._clock)
         self._leavings = Leavings()
         self._beginning = Beginning(boot_together, self._clock)
         self._goes_on = pool is None  # whether a thread takes what is due next by itself
@@ -138,6 +142,7 @@ class Reconciler:
         keys: list[Key] = [("service", one.name) for one in self._present.all(Service)]
         keys += [("instance", one.name) for one in self._present.all(Instance)]
         keys += [("operation", one.id) for one in self._present.all(Operation) if one.progress is Progress.RUNNING]
+        keys += [("lease", service) for service in {one.service for one in self._present.all(Lease)}]
         with self._changed:
             for key in keys:
                 self._schedule(key, 0.0)
@@ -237,6 +242,8 @@ class Reconciler:
                     return again_s
                 case ("instance", name):
                     return self._turn_instance(InstanceName(name))
+                case ("lease", service):
+                    return self._turn_leases(service)
         except StaleRevision:
             return 0.0  # Someone else was first: read again.
         except VmroleError as error:
@@ -248,6 +255,7 @@ class Reconciler:
         """The records of a service that have no turn to come: whoever wrote them got no answer, and told nobody."""
         keys: list[Key] = [("instance", name) for name in self._present.instances_of(service)]
         keys += [("operation", one.id) for one in self._present.running_operations(service)]
+        keys += [("lease", service)] if self._present.leases_of(service) else []
         with self._changed:
             return [key for key in keys if key not in self._due_at and key not in self._in_flight]
 
@@ -268,6 +276,12 @@ class Reconciler:
         for one in self._present.instances_of(name).values():
             if one.uid in fresh:
                 self.wake("instance", one.name)
+        return again_s
+
+    def _turn_leases(self, service: str) -> float:
+        changed, again_s = tend_leases(self._present, self._clock, service, self.attendance)
+        for one in changed:
+            self.wake("instance", one)
         return again_s
 
     def _call(self, service: str) -> None:
@@ -322,4 +336,6 @@ class Reconciler:
             self._call(instance.service)
             for operation in self._present.running_operations(instance.service):
                 self.wake("operation", operation.id)
+            if instance.leased or self._present.leases_of(instance.service):
+                self.wake("lease", instance.service)
         return again_s

@@ -26,6 +26,7 @@ from orchestrator.model import (
     Image,
     Instance,
     InstanceName,
+    Lease,
     Operation,
     Progress,
     Revision,
@@ -42,7 +43,7 @@ from orchestrator.rules.frontends import Faced, faced_of, frontends_of
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token, Standstill, Drive)
+R = TypeVar("R", Image, Service, Revision, Instance, Operation, Rollout, Token, Standstill, Drive, Lease)
 
 
 class Present:
@@ -67,6 +68,7 @@ class Present:
         self._revisions: dict[str, dict[str, Revision]] = {}
         self._rollouts: dict[str, dict[str, Rollout]] = {}
         self._rolling: dict[str, Record] = {}  # the operation that each rollout is
+        self._leases: dict[str, dict[str, Lease]] = {}
         self._uses = TemplateUses()
         self._later: dict[tuple[str, str], Unknown] = {}  # what a newer version has put into which document
         self._endpoints: dict[str, tuple[Frontend, ...]] = {}  # of each service
@@ -133,8 +135,7 @@ class Present:
     def running_operations(self, service: str) -> Sequence[Operation]:
         """The operations of a service that are not over, oldest first."""
         self._look()
-        running = list(self._running.get(service, {}).values())
-        return sorted(running, key=lambda operation: (operation.created_at_s, operation.id))
+        return sorted(self._running.get(service, {}).copy().values(), key=lambda one: (one.created_at_s, one.id))
 
     def revisions_of(self, service: str) -> Sequence[Revision]:
         """The revisions that are stored under a service's name, in no order."""
@@ -145,6 +146,11 @@ class Present:
         """The rollouts that are stored of services of a name, in no order."""
         self._look()
         return list(self._rollouts.get(service, {}).values())
+
+    def leases_of(self, service: str) -> Sequence[Lease]:
+        """The leases of a service, and who waits for one, in no order."""
+        self._look()
+        return list(self._leases.get(service, {}).values())
 
     def faced(self) -> Sequence[Service]:
         """The services that clients see, by name: also one that goes, while it has instances, readable or not."""
@@ -172,8 +178,7 @@ class Present:
 
     def touched(self, after: int) -> Touched | None:
         """What was written after a revision. O(the changes); None when that is too long ago to be remembered."""
-        now = self._store.revision()
-        changes = self._store.changes(after)
+        now, changes = self._store.revision(), self._store.changes(after)
         if changes is None:
             return None
         self._look()
@@ -355,6 +360,8 @@ class Present:
                 self._rollouts.setdefault(record.service, {})[record.id] = record
                 self._rolling[record.id] = record.operation
                 self._list_running(record.operation)
+            case Lease():
+                self._leases.setdefault(record.service, {})[record.id] = record
             case _:
                 pass
 
@@ -381,6 +388,8 @@ class Present:
                 indexes.remove(self._rollouts, record.service, record.id)
                 indexes.remove(self._running, record.service, record.id)
                 del self._rolling[record.id]
+            case Lease():
+                indexes.remove(self._leases, record.service, record.id)
             case _:
                 pass
 

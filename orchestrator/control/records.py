@@ -10,6 +10,7 @@
     rollout/ID          the same that an apply has made, from one revision to another
     token/NAME          who may come from the network, by the digest of a secret
     drive/NAME          a drive, whose bytes are a file
+    lease/ID            an instance that one client has, or waits for
     standstill/WHOSE    that automation is paused: "host", or "service/NAME"
 
 In memory an `Instance` is its wish and its state in one value. A field that a newer version has written, and that
@@ -32,6 +33,7 @@ from orchestrator.control.asides import INSTANCE, SetAside
 from orchestrator.model import (
     Image,
     Instance,
+    Lease,
     Operation,
     Revision,
     Role,
@@ -47,14 +49,14 @@ from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token
 from orchestrator.ports import Check, Document, Write
 
-Whole = Image | Service | Revision | Operation | Rollout | Token | Standstill | Drive  # a document each
+Whole = Image | Service | Revision | Operation | Rollout | Token | Standstill | Drive | Lease  # a document each
 Record = Whole | Instance
 
-IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE = KINDS = (
+IMAGE, TEMPLATE, SERVICE, REVISION, WISH, STATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE, LEASE = KINDS = (
     "image", "template", "service", "revision", "wish", "state", "operation", "rollout", "token", "standstill",
-    "drive",
+    "drive", "lease",
 )  # fmt: skip
-NAMELESS = (IMAGE, TEMPLATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE)  # what names no template
+NAMELESS = (IMAGE, TEMPLATE, OPERATION, ROLLOUT, TOKEN, STANDSTILL, DRIVE, LEASE)  # what names no template
 FIRST_INSTANCE = INSTANCE  # a wish and a state in one, of the first version; `upgrade` brings them over
 _KIND: dict[type[Any], str] = {
     Image: IMAGE,
@@ -66,6 +68,7 @@ _KIND: dict[type[Any], str] = {
     Token: TOKEN,
     Standstill: STANDSTILL,
     Drive: DRIVE,
+    Lease: LEASE,
 }
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 # Said where there is something to say: a record shall stay small.
@@ -95,7 +98,7 @@ def key_of(record: Record) -> str:
             return record.key
         case Instance():
             return record.name
-        case Operation() | Rollout():
+        case Operation() | Rollout() | Lease():
             return record.id
 
 

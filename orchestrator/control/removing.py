@@ -9,12 +9,12 @@ from dataclasses import replace
 from orchestrator.control import asides, asking, records, slots
 from orchestrator.control.applied import afresh
 from orchestrator.control.leavings import still_there
-from orchestrator.control.pausing import Pausing
+from orchestrator.control.lending import Lending
 from orchestrator.model import Event, Service, ServiceSpec
 from orchestrator.ports import Write
 
 
-class Removing(Pausing, abc.ABC):
+class Removing(Lending, abc.ABC):
     """The requests, for a class that applies specs."""
 
     @abc.abstractmethod

@@ -13,6 +13,7 @@ from dataclasses import replace
 from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions, slots, unread
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, read_again
+from orchestrator.control.attendance import Attendance
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.host_keys import Kept
 from orchestrator.control.loop import Noun
@@ -74,6 +75,7 @@ class Control(Removing):
         inside: Inside | None = None,
         kept_keys: Kept = lambda _: {},
         present: Present | None = None,
+        attendance: Attendance | None = None,
     ) -> None:
         super().__init__(store, present or Present(store), clock, find_image)
         self._secret_fault = secret_fault
@@ -85,6 +87,7 @@ class Control(Removing):
         self.agent = agent
         self.inside = inside
         self.kept_keys = kept_keys
+        self.attendance = attendance or Attendance(clock)
         self._applying = threading.Lock()  # Addresses and memory are given out over all services.
 
     # Services

@@ -21,6 +21,7 @@ from orchestrator.model import (
     Incarnation,
     Instance,
     InstanceName,
+    Lease,
     Nic,
     Operation,
     Revision,
@@ -32,11 +33,14 @@ from orchestrator.model import (
     image_name,
     instance_name,
     ip,
+    is_lease_id,
     is_sha256,
     label,
+    place_of,
     service_of,
 )
 from orchestrator.model.drive import Drive, check_size
+from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token, token_name
 
@@ -100,6 +104,8 @@ def sound(record: R, key: str) -> R:
         case Standstill():
             _require("service", [record.key == key, not record.service or _is(label, record.service)])
             _require("since_s", [_is_time(record.since_s)])
+        case Lease():
+            _require_lease(record, key)
         case _:
             pass
     return record
@@ -169,6 +175,16 @@ def _require_token(token: Token, key: str) -> None:
     _require("digest", [not token.digest or is_sha256(token.digest)])
     _require("times", [_is_time(token.made_at_s), _is_time(token.expires_at_s)])
     _require("made_by", [_PARTY.fullmatch(token.made_by) is not None])
+
+
+def _require_lease(one: Lease, key: str) -> None:
+    _require("id", [one.id == key, is_lease_id(key)])
+    _require("service", [_is(label, service_of(one.service)), _is(label, one.role)])
+    _require("instance", [not one.instance or place_of(one.instance)[0] == one.role])
+    _require("service_uid", [not one.service_uid or _is(uuid.UUID, one.service_uid)])
+    _require("for_s", [SHORTEST_S <= one.for_s <= LONGEST_S])
+    _require("times", map(_is_time, (one.asked_at_s, one.given_at_s, one.until_s)))
+    _require("until_s", [not one.given or 0 < one.until_s - one.given_at_s <= LONGEST_S + 1])
 
 
 def _require_spec(spec: ServiceSpec) -> None:

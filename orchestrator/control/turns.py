@@ -221,6 +221,10 @@ def _wish(instance: Instance) -> str:
         return "removal was asked for"
     if instance.phase.traits.is_gone:
         return "it is wanted again"
+    if instance.leased and not instance.phase.traits.is_leased:
+        return f"it is given to a client: {instance.goal.lease}"
+    if instance.spent:
+        return "its lease has ended"
     if not instance.goal.runs:
         return "a stop was asked for"
     if instance.is_off:

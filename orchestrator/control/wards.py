@@ -127,7 +127,7 @@ def view_of(instance: Instance) -> View:
         template=records.digest(instance.role),
         image=instance.role.image_sha256,
         fell_ill_s=_fell_ill_s(instance, from_s),
-        counts=goal.serve and goal.runs and not goal.protected,
+        counts=goal.serve and goal.runs and not goal.protected and not instance.leased,
         ill_from_s=from_s,
         ill_until_s=until_s,
         ours=is_ours(instance),
@@ -144,7 +144,7 @@ def _ill_s(instance: Instance) -> tuple[float, float]:
         return (0.0 if instance.unwell_since_s else never), for_ever
     if here.has_failed:  # Not before it failed either: a clock that was set back makes nobody wait.
         return instance.phase_since_s, instance.phase_since_s + TOGETHER_S
-    if here.goes_off:
+    if here.goes_off or here.is_leased:
         return never, for_ever
     if (here.boots or here.drains) and instance.served_at_s:
         return (never if instance.restart_asked or instance.going else 0.0), for_ever

@@ -9,6 +9,7 @@ cause: why one waits or has failed, and whose turn it is.
 allocation: what we allocate for a service: its private network, its instances' cards.
 healing: how far healing may go by itself.
 checkpoint: what a reimage may begin with instead of the image.
+lease: an instance that one client has for a while.
 phase: how far an instance may be, and what is so then.
 instance: what is wanted of one, and how far it is.
 word: what a guest says of itself.
@@ -23,6 +24,7 @@ from orchestrator.model.checkpoint import Checkpoint, Checkpoints, Digested, Hos
 from orchestrator.model.healing import Healing, Ladder, ServiceHealing
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from orchestrator.model.instance import Goal, Incarnation, Instance
+from orchestrator.model.lease import Lease, Leasing, is_lease_id
 from orchestrator.model.naming import (
     BRIDGE_PREFIX,
     INSTANCES_MAX,
@@ -153,6 +155,8 @@ __all__ = [
     "InternalEndpoint",
     "Labels",
     "Ladder",
+    "Lease",
+    "Leasing",
     "Limits",
     "LocalStorage",
     "Member",
@@ -209,6 +213,7 @@ __all__ = [
     "deployments_of",
     "image_name",
     "instance_name",
+    "is_lease_id",
     "is_sha256",
     "label",
     "made_label",

@@ -106,6 +106,7 @@ class Kind(enum.StrEnum):
     # What was asked for, and what healing makes of it.
     PROTECTED = "protected"
     STOPPED = "stopped"
+    LEASED = "leased"
     AFTER_AWAITED = "after-awaited"
     BOOTS_IN_TURN = "boots-in-turn"
     ILL_TOGETHER = "ill-together"
@@ -236,6 +237,7 @@ SENTENCES = {
     Kind.FOR_TOO_LONG: Sentence(None, "for too long"),
     Kind.PROTECTED: Sentence(_SERVICE, "it is protected: nothing is done to it until: vmrole unprotect"),
     Kind.STOPPED: Sentence(_SERVICE, "vmrole start {subject}"),
+    Kind.LEASED: Sentence(None, "a client has it: {subject}"),
     Kind.AFTER_AWAITED: Sentence(
         _SERVICE, "its role begins after {names}, of which nobody serves yet; in {detail} at most, without (after)"
     ),

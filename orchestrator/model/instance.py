@@ -34,6 +34,8 @@ class Goal:
     storage: int = 1  # how many times local storage shall have been made new
     protected: bool = False  # neither a verb nor healing touches it, nor its VM
     cold: int = 0  # the last generation that somebody wants made of the image, whatever checkpoint there is
+    lease: str = ""  # the id of that which somebody has, or will have when it has drained; "": nobody
+    lent: int = 0  # the last generation that a client had: nobody after him gets it
     halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
 
     @property
@@ -178,8 +180,18 @@ class Instance:
 
     @property
     def going(self) -> bool:
-        """Whether somebody has asked for the end of this generation: a removal, or a reimage."""
-        return not self.goal.serve or self.goal.wanted.generation > self.generation
+        """Whether this generation is to end: by a removal, a reimage, or because a client has had it."""
+        return not self.goal.serve or self.goal.wanted.generation > self.generation or self.spent
+
+    @property
+    def leased(self) -> bool:
+        """Whether it is a client's, or will be when it has drained."""
+        return bool(self.goal.lease)
+
+    @property
+    def spent(self) -> bool:
+        """Whether a client has had this generation, and has it no more."""
+        return not self.leased and self.goal.lent >= self.generation
 
     @property
     def held(self) -> bool:

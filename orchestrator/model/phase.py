@@ -27,6 +27,7 @@ class Phase(enum.StrEnum):
     READY = "ready"  # all have started; joining the pool
     SERVING = "serving"  # in rotation
     DRAINING = "draining"  # out of rotation; open connections finish
+    LEASED = "leased"  # one client has it; out of rotation, and reimaged when he has it no more
     RESTARTING = "restarting"  # the guest goes through a restart
     STOPPING = "stopping"  # the VM is being shut down
     HALTING = "halting"  # the same, of one that shall be off and stay as it is
@@ -71,6 +72,7 @@ class Traits:
     wishes_wait: bool = False  # what is asked for has not begun here, and can be taken back
     goes_off: bool = False  # because somebody asked for that; set up, it keeps its overlay
     is_off: bool = False
+    is_leased: bool = False  # it is a client's: nothing but a reimage leads on, and nothing is healed
     leaves: bool = False  # the generation is on its way to its end, or there
     shuts_down: bool = False  # ... and its VM is being shut down for that
     erases: bool = False  # ... and its parts are being removed
@@ -95,7 +97,7 @@ class Traits:
     @property
     def is_settled(self) -> bool:
         """Whether it is nowhere under way."""
-        return self.serves or self.has_failed or self.goes_off or self.is_gone
+        return self.serves or self.has_failed or self.goes_off or self.is_leased or self.is_gone
 
 
 _NOT_OFF: Final = frozenset(Power) - {Power.OFF}
@@ -114,6 +116,7 @@ TABLE: Final[Mapping[Phase, Traits]] = {
     P.READY:      Traits(has_overlay=True, has_vm=True, contradicts=_NOT_RUNNING, seat=Seating.TAKEN, boots=True, arrives=True, wishes_wait=True),
     P.SERVING:    Traits(has_overlay=True, has_vm=True, contradicts=_NOT_RUNNING, seat=Seating.KEPT, serves=True, wishes_wait=True),
     P.DRAINING:   Traits(has_overlay=True, has_vm=True, seat=Seating.GIVEN_UP, wishes_wait=True),
+    P.LEASED:     Traits(has_overlay=True, has_vm=True, seat=Seating.NONE, is_leased=True),
     P.RESTARTING: Traits(has_overlay=True, has_vm=True, keeps_vm=True, boot_may_end=True, seat=Seating.NONE, boots=True, restarts=True),
     P.HALTING:    Traits(seat=Seating.NONE, goes_off=True),
     P.STOPPED:    Traits(contradicts=_NOT_OFF, seat=Seating.NONE, goes_off=True, is_off=True),

@@ -14,6 +14,7 @@ from vmrole_unattend.windows.answers import Answers, secrets_of
 from orchestrator.model.checkpoint import Checkpoints, Road
 from orchestrator.model.healing import Healing, ServiceHealing
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
+from orchestrator.model.lease import Leasing
 from orchestrator.model.naming import Labels, Unknown
 from orchestrator.model.tls import Certificate, Tls
 
@@ -29,9 +30,7 @@ class Size:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that one instance may take of the host while others want it, too; None: what disturbs nobody. They are
-    of the VM that runs: another limit needs no other VM.
-    """
+    """The most that one instance takes of the host while others want it, too; None: what disturbs nobody."""
 
     cpu_weight: int | None = None  # its part of CPUs that all want; None: 100 for each vCPU
     cpu_limit_percent: int | None = None  # of a CPU of the host, for each vCPU; None: all of it
@@ -66,9 +65,8 @@ COMMAND_TIMEOUT_S: Final = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """Where a member is asked, how often, and how many answers in a row change what is thought of it.
-
-    `port` None means the endpoint's target; of the others None means: as usual.
+    """Where a member is asked, how often, and how many answers in a row change what is thought of it. `port` None is
+    the endpoint's target; of the others None means: as usual.
     """
 
     port: int | None = None
@@ -279,6 +277,7 @@ class Role:
     keep_failed_disk: bool = False  # the system disk of what healing makes anew is kept for a while, as evidence
     reimage: Road = Road.COLD  # the warmest that may be taken
     checkpoint: Checkpoints = Checkpoints()
+    lease: Leasing = Leasing()
     after: tuple[str, ...] = ()  # roles of its service that serve before its instances begin
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
@@ -325,6 +324,7 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "keep_failed_disk": False,
     "reimage": Road.COLD,
     "checkpoint": Checkpoints(),
+    "lease": Leasing(),
     "after": (),
     "labels": (),
 }

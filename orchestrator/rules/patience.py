@@ -11,6 +11,7 @@ RESTART_WITHIN_S = {Os.LINUX: 300.0, Os.WINDOWS: 1800.0}
 THAW_WITHIN_S = 600.0  # No backup needs a guest frozen for longer, and one that has died never thaws it.
 AFTER_WITHIN_S = 600.0  # A role that does not come to serve holds up those after it no longer than that.
 MEMORY_MIB_PER_S = 32.0  # of a slow disk that others use as well
+LEASE_SILENCE_S = 30.0  # A client that says nothing for so long is gone: nobody waits for what he keeps.
 BOOT_TOGETHER_WITHIN_S = 300.0  # After a boot of the host; who has not come to serve by then holds up nobody.
 
 

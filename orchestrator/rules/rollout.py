@@ -23,6 +23,7 @@ from orchestrator.model import (
 )
 from orchestrator.model.cause import TURN
 from orchestrator.rules.standing import (
+    LATER,
     OVER,
     TROUBLE,
     At,
@@ -79,7 +80,7 @@ def _decided(
     if operation.halts or operation.verb is Verb.RESTART:
         at_start = []
     else:
-        at_start = [(one.instance, one.goal) for one in seen if one.at is At.OFF and one.instance and one.goal]
+        at_start = [(one.instance, one.goal) for one in seen if one.at in LATER and one.instance and one.goal]
     asleep = [replace(instance, goal=goal) for instance, goal in at_start if goal != instance.goal]
     waiting = [one for one in seen if one.at is At.WAITING]
     held = "paused" if operation.paused else course.standstill
@@ -191,7 +192,7 @@ def _out_by_others(
     operation: Operation, seen: Sequence[Target], instances: Mapping[InstanceName, Instance], course: Course
 ) -> dict[InstanceName, str]:
     """Instances of the same roles that serve nobody, or will not in a moment, each with its role. What is protected
-    holds up nobody. Who asks for one instance by its name has seen which others have failed.
+    or leased holds up nobody. Who asks for one instance by its name has seen which others have failed.
     """
     roles = {one.role for one in seen}
     counts_failed = len(operation.targets) > 1 or course.rolls_to > 0
@@ -202,6 +203,7 @@ def _out_by_others(
         and one.goal.serve
         and one.goal.runs
         and not one.goal.protected
+        and not one.leased
         and is_out(one)
         and (counts_failed or not one.has_failed or one.goal.wanted > one.at)
     }
@@ -254,6 +256,10 @@ def _so_far(operation: Operation, seen: Sequence[Target]) -> str:
         they = "it is" if counts[At.OFF] == 1 else "they are"
         how = "left so" if operation.verb is Verb.RESTART else f"made anew when {they} started"
         parts.append(f"{counts[At.OFF]} stopped and {how}")
+    if counts[At.LEASED]:
+        later = operation.halts or operation.verb is Verb.RESTART
+        how = "left as they are" if later else "made anew when their leases end"
+        parts.append(f"{counts[At.LEASED]} leased and {how}")
     if counts[At.PROTECTED]:
         as_it_is = "as it is" if counts[At.PROTECTED] == 1 else "as they are"
         parts.append(f"{counts[At.PROTECTED]} protected and left {as_it_is}")
@@ -272,7 +278,7 @@ def _broken_off(
     if course.upgrade.on_failure is OnFailure.UNDO and course.back_to:
         return replace(operation, walk=replace(operation.walk, broken=because), message=f"{because}; it goes back")
     left = sum(one.at is At.WAITING for one in seen)
-    changed = sum(one.at not in (At.WAITING, At.REMOVED, At.PROTECTED, At.OFF) for one in seen)
+    changed = sum(one.at not in (At.WAITING, At.REMOVED, At.PROTECTED, *LATER) for one in seen)
     service = _called(operation, course)
     resume = f"vmrole rollout resume {service} takes up the failed, then the {left} that are left"
     undo = f"vmrole rollout undo {service} takes the {changed} that were changed back"

@@ -37,6 +37,7 @@ class At(enum.Enum):
     REMOVED = enum.auto()
     PROTECTED = enum.auto()
     OFF = enum.auto()  # stopped by somebody: it takes at its start what it shall be built from
+    LEASED = enum.auto()  # a client has it: it takes at the lease's end what it shall be built from
     DONE = enum.auto()
     WAITING = enum.auto()  # not begun
     UNDER_WAY = enum.auto()
@@ -47,15 +48,17 @@ class At(enum.Enum):
 
 
 NEXT = {
-    At.WAITING: (At.UNDER_WAY, At.OFF, At.PROTECTED, At.REMOVED),
+    At.WAITING: (At.UNDER_WAY, At.OFF, At.LEASED, At.PROTECTED, At.REMOVED),
     At.UNDER_WAY: (At.SOAKING, At.FAILED, At.LATE, At.OFF, At.REMOVED),
-    At.SOAKING: (At.DONE, At.LAPSED, At.OFF, At.REMOVED),
+    At.SOAKING: (At.DONE, At.LAPSED, At.OFF, At.LEASED, At.REMOVED),
     At.OFF: (At.WAITING,),
+    At.LEASED: (At.WAITING,),
     At.PROTECTED: (At.WAITING,),
 }
 """Where a target may come to next, as far as people need to know; for the picture in docs/rollouts.md."""
 
-OVER = (At.REMOVED, At.PROTECTED, At.OFF, At.DONE)
+OVER = (At.REMOVED, At.PROTECTED, At.OFF, At.LEASED, At.DONE)
+LATER = (At.OFF, At.LEASED)  # what a VM is built from they take later
 TROUBLE = (At.FAILED, At.LAPSED, At.LATE)
 
 
@@ -120,6 +123,8 @@ def _target(
         return replace(target, at=At.PROTECTED)
     if targets.left_off(operation, number, instance):
         return replace(target, at=At.OFF)
+    if instance.leased and not (before is not None and before.done):
+        return replace(target, at=At.LEASED)
     done = before is not None and before.done
     if goal != instance.goal and not done:
         return target

@@ -18,6 +18,7 @@ from orchestrator.model import (
     INSTANCES_MAX,
     Checkpoints,
     Labels,
+    Leasing,
     LocalStorage,
     Restart,
     Road,
@@ -31,6 +32,7 @@ from orchestrator.model import (
     service_name,
 )
 from orchestrator.model.checkpoint import DAY_S
+from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.rules.beginning import cycle
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import (
@@ -54,7 +56,7 @@ from orchestrator.servicefile.upgrade import read_upgrade
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
-    "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "after",
+    "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -170,8 +172,8 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-    more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "after", "identity", "labels")
-    node = reader.keys(node, at, (*keys, *more), ("image",))
+    more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after")
+    node = reader.keys(node, at, (*keys, *more, "identity", "labels"), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -195,6 +197,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         keep_failed_disk=_evidence(reader, node, at),
         reimage=reader.take(node, at, "reimage", choice(Road), Road.COLD),
         checkpoint=_checkpoint(reader, node, at),
+        lease=_lease(reader, node, at),
         after=reader.take(node, at, "after", words, ()),
     )
     return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
@@ -213,6 +216,14 @@ def _checkpoint(reader: Reader, node: Map, at: str) -> Checkpoints:
     return Checkpoints(
         max_age_s=reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), Checkpoints().max_age_s)
     )
+
+
+def _lease(reader: Reader, node: Map, at: str) -> Leasing:
+    """For how long its instances are leased."""
+    at = f"{at}.lease"
+    inner = reader.keys(node.get("lease", Map()), at, ("longest",))
+    longest_s = reader.take(inner, at, "longest", duration_s(int(SHORTEST_S), int(LONGEST_S)), Leasing().longest_s)
+    return Leasing(longest_s=longest_s)
 
 
 def _identity(reader: Reader, node: Map, at: str) -> bool:

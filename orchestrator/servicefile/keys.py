@@ -135,6 +135,8 @@ _ROLE: Final = {
     ),
     "checkpoint": Key("an instance as it became ready, disk and where warm memory, for its reimages to begin with"),
     "checkpoint.maxAge": Key("no reimage begins with an older one", "7 d"),
+    "lease": Key("instances that are given to one client each for a while, and made anew after him"),
+    "lease.longest": Key("for how long at most", "2 h"),
     "after": Key(
         "roles, as a list, of which one each serves before it is deployed, or booted with the host; 10 min at most",
         "none",

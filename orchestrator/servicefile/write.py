@@ -20,6 +20,7 @@ from orchestrator.model import (
     Healing,
     Image,
     InternalEndpoint,
+    Leasing,
     Os,
     Ports,
     Road,
@@ -84,6 +85,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "evidence": {"disk": True} if role.keep_failed_disk else {},
         "reimage": "" if role.reimage is Road.COLD else role.reimage.value,
         "checkpoint": _node(role.checkpoint, Checkpoints()),
+        "lease": _node(role.lease, Leasing()),
         "after": list(role.after) or "",
         "labels": {key: text for key, text in role.labels if shared.get(key) != text},
     }

@@ -23,6 +23,7 @@ from tests.bench.mended import mended_s, network_mended_s
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import VMROLE, RoleDaemon
+from tests.world.waiting import until
 
 OUT = enter.REPOSITORY / "build" / "bench.json"
 VIP = "203.0.113.10"
@@ -45,6 +46,8 @@ roles:
     endpoints:
       http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
 """
+
+LEASED_WITHIN_S = 300.0
 
 
 class Bench:
@@ -93,6 +96,27 @@ class Bench:
         assert "prepared, a boot from its checkpoint" in self.daemon.run("why", "web-0").stdout
         self.delete()
         return "ratio", 0.55, [each / statistics.median(cold) for each in prepared]
+
+    def lease_cycle_s(self) -> Samples:
+        """From the first word to: leased, one command by the agent, given back, ready again; from a checkpoint."""
+        self.apply(1, road=Road.WARM)
+        cycles = []
+        for _ in range(7):
+            words = ("lease", "bench", "--for", "10m", "--", VMROLE, "exec", "web-0", "/bin/true")
+
+            def cycle(words: tuple[str, ...] = words) -> None:
+                before = self.daemon.json("get", "instances", "web-0")[0]["generation"]
+                self.daemon.run(*words)
+                until(lambda: self._serves_after(before), LEASED_WITHIN_S, what="the next generation")
+
+            cycles.append(timed(cycle))
+        print(f"  lease cycles {cycles} s", flush=True)
+        self.delete()
+        return "s", None, cycles
+
+    def _serves_after(self, generation: int) -> bool:
+        found = self.daemon.json("get", "instances", "web-0")[0]
+        return bool(found["generation"] > generation and found["phase"] == "serving")
 
     def reimage_ratio(self) -> Samples:
         """`vmrole reimage --wait` of one instance, in rotation at its end, against the same by hand; pair by pair."""
@@ -244,6 +268,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "reimage_ratio": bench.reimage_ratio,
         "warm_ratio": bench.warm_ratio,
         "prepared_ratio": bench.prepared_ratio,
+        "lease_cycle_s": bench.lease_cycle_s,
         "parallel_deploy_ratio": bench.parallel_deploy_ratio,
         "dead_member_s": lambda: ("s", 2.0, out_of_the_pool_s(silent=False)),
         "silent_member_s": lambda: ("s", SILENT_WITHIN_S, out_of_the_pool_s(silent=True)),

@@ -15,6 +15,7 @@ from orchestrator.api import Listener, Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.client.client import Client
 from orchestrator.control import records, verify
+from orchestrator.control.attendance import Attendance
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.drives import Drives
@@ -54,6 +55,7 @@ roles:
         password: {SECRET}
 """
 ROOT_ALONE = Admission()  # and who runs the tests
+SILENCE_S = 3600.0  # of a client who has a lease: his second is a minute of the fake world
 TICK_S = 0.01  # of real time; in each, the fake world lives for half a second
 
 
@@ -83,6 +85,7 @@ class Daemon:
             self.drives = Drives(self.present, RawDrives(self.layout), self.world)
             self._host = host = fake_host(self.world)
             self.reconciler = Reconciler(self.store, host, present=self.present, workers=4)
+            self.reconciler.attendance = Attendance(self.world, SILENCE_S)
             self.control = Control(
                 self.store,
                 find_image=self.images.find,
@@ -97,6 +100,7 @@ class Daemon:
                 inside=host.machine.inside,
                 kept_keys=host.machine.media.host_keys,
                 present=self.present,
+                attendance=self.reconciler.attendance,
             )
             self.app = self._made()
             if self._alive:

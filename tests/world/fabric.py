@@ -18,6 +18,7 @@ from orchestrator.model import (
     Endpoint,
     Image,
     Instance,
+    Lease,
     LocalStorage,
     Operation,
     Phase,
@@ -188,6 +189,7 @@ class Fabric:
             workers=1,
             goes_back=lambda service, to, at: self.control.undo(service, to=to, expected=at, by_itself=True),
         )
+        self.control.attendance = self.daemon.attendance
         self._rounds = 0
 
     def round(self, seconds: float = 0.8) -> None:
@@ -211,6 +213,8 @@ class Fabric:
             yield ("operation", operation.id)
         for instance in self.present.all(Instance):
             yield ("instance", instance.name)
+        for service in {lease.service for lease in self.present.all(Lease)}:
+            yield ("lease", service)
 
     def until(self, settled: Callable[[], bool], *, rounds: int = ROUNDS_MAX) -> None:
         """Rounds until `settled`; an AssertionError with what everybody waits for when it never is."""

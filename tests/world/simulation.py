@@ -33,6 +33,7 @@ from orchestrator.model import (
     Instance,
     InstanceEndpoint,
     InstanceName,
+    Lease,
     Nic,
     OnFailure,
     Operation,
@@ -74,6 +75,8 @@ SLOTS = 0.6  # so often, of the requests in a life with a staging slot
 PAUSES = 0.2  # so often, of the requests in a life in which automation is paused
 PAUSED_OF = 5  # every so many seeds
 STAGED_OF = 3  # every so many seeds; the others are the lives that they were
+LEASES = 0.6  # so often, of the requests in a life in which instances are leased
+LEASED_OF = 11  # every so many seeds
 WARM_OF = 7  # likewise: reimages go on from checkpoints
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
@@ -214,6 +217,8 @@ class Simulation:
         self.wanted: dict[str, ServiceSpec] = {}  # what was accepted last, by deployment; not what shall end
         self.staged = seed % STAGED_OF == STAGED_OF - 1
         self.paused = seed % PAUSED_OF == PAUSED_OF - 3
+        self.leased = seed % LEASED_OF == LEASED_OF - 4
+        self._had: dict[str, tuple[str, int]] = {}  # by lease: whose VM its client has had, by uid and generation
         self.warm = seed % WARM_OF == WARM_OF - 2
         self._still: set[str] = set()  # whose automation stood still when it was looked at last; "": the host's
         self._staging_vip = "203.0.113.11" if self.staged and seed % 2 else ""
@@ -250,6 +255,7 @@ class Simulation:
             seats=self._plain.front.balancer.seats,
             traffic=self._plain.front.balancer.traffic,
             present=self.present,
+            attendance=self.daemon.attendance,
         )
 
     # The life
@@ -353,6 +359,9 @@ class Simulation:
             return
         if self.paused and self.chance.random() < PAUSES:
             self._pause()
+            return
+        if self.leased and self.chance.random() < LEASES:
+            self._lease()
             return
         if self.chance.random() < REPAIRS:
             self._step("verify --repair", self._repair)
@@ -538,6 +547,37 @@ class Simulation:
         else:
             self._step(f"resume {service}", lambda: self._ask(lambda: self.control.go_on(service)))
 
+    def _lease(self) -> None:
+        """Somebody asks for an instance, says that he is there, leaves it to its time, or gives it back."""
+        known = self._reader.all(Lease)
+        deed = self.chance.choice(["lend", "lend", "lend", "attend", "leave", "end"])
+        if deed == "lend" or not known:
+            role, for_s = self.chance.choice(["web", "db"]), self.chance.choice([20.0, 120.0, 900.0])
+            self._step(f"lease {role}", lambda: self._ask(lambda: self.control.lend(SERVICE, role=role, for_s=for_s)))
+            return
+        of = self.chance.choice(known).id
+        deeds: dict[str, Callable[[], object]] = {
+            "attend": lambda: self.control.attend(of),
+            "leave": lambda: self.control.attend(of, on=False),
+            "end": lambda: self.control.end_lease(of),
+        }
+        self._step(f"{deed} {of}", lambda: self._ask(deeds[deed]))
+
+    def _check_leases(self) -> None:
+        """Two clients never have one VM, and nobody is served by what one of them has had."""
+        now = self._known()
+        for lease in self._reader.all(Lease):
+            mine = now.get(lease.instance)
+            if lease.given and lease.id not in self._had and mine is not None and mine.goal.lease == lease.id:
+                had = (mine.uid, mine.generation)
+                assert had not in self._had.values(), f"{lease.instance} is given to a second client"
+                self._had[lease.id] = had
+        spent = set(self._had.values())
+        for name, one in now.items():
+            if (one.uid, one.generation) in spent:
+                assert not one.serving, f"{name} serves as a client has left it"
+                assert name not in self.world.seats_taken, f"{name} is in a pool as a client has left it"
+
     def _act(self) -> None:
         self._act_on(self.chance.choice(["shop", "web.shop", "web-0.shop", "web-1.shop", "db.shop", "db-0.shop"]))
 
@@ -703,6 +743,7 @@ class Simulation:
             raise AssertionError(f"{type(self._bugs.first).__name__}: {self._bugs.first}") from self._bugs.first
         self.world.check()
         self.neighbours.check()
+        self._check_leases()
         now = self._known()
         addresses = [machine.instance.nic.address for machine in self.world.machines.values()]
         assert len(set(addresses)) == len(addresses), "two VMs have one address"
@@ -784,7 +825,7 @@ class Simulation:
         if any(one.progress is Progress.RUNNING and not _waits(one) for one in self._reader.all(Operation)):
             return False
         services = self._reader.all(Service)
-        if any(one.removing for one in services):
+        if any(one.removing for one in services) or self._reader.all(Lease):
             return False
         looked_at = {*(("service", one.name) for one in services), *(("instance", name) for name in self._known())}
         if not looked_at <= self.turns.done:

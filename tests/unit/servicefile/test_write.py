@@ -79,6 +79,7 @@ roles:
     healing: {ladder: restart, maxUnavailable: 20 %}
     reimage: warm
     checkpoint: {maxAge: 2 d}
+    lease: {longest: 4 h}
     after: [db]
     labels: {tier: back, app: "no"}
   db: {image: micro, ready: {agent: false, probe: {port: 1}}, answers: none, setup: {restart: false}}
@@ -283,6 +284,7 @@ CHANGES = {
     "labels": ("    drain", "    labels: {a: b}\n    drain"),
     "reimage": ("    drain", "    reimage: warm\n    drain"),
     "checkpoint.maxAge": ("    drain", "    checkpoint: {maxAge: 2 d}\n    drain"),
+    "lease.longest": ("    drain", "    lease: {longest: 4 h}\n    drain"),
     "identity.sshHostKeys": ("    drain", "    identity: {sshHostKeys: keep}\n    drain"),
 }  # fmt: skip
 
