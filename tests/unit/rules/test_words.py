@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.model import Instance, Phase, PoolName, Says, Seat, Standing, Word
+from orchestrator.model import Checkpoint, Digested, HostFit, Instance, Phase, PoolName, Says, Seat, Standing, Word
 from orchestrator.model.cause import Kind
 from orchestrator.rules import pool, words
 from orchestrator.rules.pool import Wanted
@@ -111,3 +111,25 @@ def test_a_guest_is_answered_when_nobody_new_comes_to_it(one: Instance) -> None:
     assert words.acted_upon(replace(busy, phase=Phase.DRAINING)) == busy.word
     assert words.acted_upon(said(one, Says.READY)) is not None
     assert words.acted_upon(one) is None
+
+
+def test_who_goes_on_from_a_checkpoint_had_said_so_before_it_was_taken(one: Instance) -> None:
+    """In the checkpoint's own boot alone, and not against a word of its own."""
+    file = Digested("0" * 64, 1)
+    kept = Checkpoint(
+        generation=1,
+        boot=1,
+        boot_id=BOOT,
+        template="",
+        place="",
+        fit=HostFit(qemu="", cpu="", boot=""),
+        layer=file,
+        memory=file,
+        taken_at_s=0.0,
+    )
+    starting = replace(asked(one), phase=Phase.STARTING, phase_since_s=NOW_S - 10)
+    restored = replace(starting, checkpoint=kept, layered=starting.generation)
+    assert kind(restored) is None
+    assert kind(replace(restored, boot_id="a boot of its disk")) is Kind.GUEST_WORD_AWAITED
+    assert kind(replace(restored, layered=0)) is Kind.GUEST_WORD_AWAITED
+    assert kind(said(restored, Says.BUSY, for_s=30.0)) is Kind.GUEST_BUSY
