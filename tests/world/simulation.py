@@ -399,7 +399,8 @@ class Simulation:
             if name != "web":
                 role = dataclasses.replace(role, endpoints=())
             if self.warm:  # A role that once had local storage keeps it, and is told of.
-                road = Road.WARM if chance.random() < 0.8 else Road.COLD
+                drawn = chance.random()
+                road = Road.WARM if drawn < 0.5 else Road.PREPARED if drawn < 0.8 else Road.COLD
                 role = dataclasses.replace(role, local_storage=(), reimage=road)
             if self.staged or not role.user_data.endswith("1\n"):
                 role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))
