@@ -99,7 +99,6 @@ def _evidence_caps(settings: Config) -> EvidenceCaps:
 
 
 def _budget(settings: Config) -> Budget:
-    """What healing may do on this host."""
     return Budget(settings.service_reimages_per_hour, settings.host_reimages_per_hour, memory_strain)
 
 
@@ -184,7 +183,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             present=present,
             attendance=reconciler.attendance,
         )
-        tokens, drives = Tokens(present, clock), Drives(present, RawDrives(layout, reserve_bytes=reserve), clock)
+        tokens, drives = Tokens(present, clock), _drives(present, settings, layout, control, host)
         app = create_app(
             control,
             images,
@@ -209,6 +208,11 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         yield reconciler.stalled_s
         if end.is_anew and not end.asked:
             end.listening = [Inherited(each.socket, each.is_lent) for each in server.handed_over()]
+
+
+def _drives(present: Present, settings: Config, layout: Layout, control: Control, host: Host) -> Drives:
+    files = RawDrives(layout, reserve_bytes=settings.disk_reserve_mib * MIB)
+    return Drives(present, files, host.machine.clock, control.custody, host.machine.hypervisor.enlarge)
 
 
 def _directories(settings: Config) -> Layout:
@@ -316,7 +320,6 @@ def vip_pool(settings: Config) -> Sequence[str]:
 
 
 def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -> Capacity:
-    """What this host has for instances."""
     return Capacity(
         pool=settings.network_pool,
         pool6=ipv6_prefix(installation),
@@ -340,13 +343,11 @@ def _backup(store: SqliteStore, layout: Layout, settings: Config) -> BinaryIO:
 
 
 def _disk_mib(settings: Config) -> int:
-    """What all disks together may come to hold."""
     total = shutil.disk_usage(settings.state_dir).total // MIB
     return max(0, total - settings.disk_reserve_mib) * settings.disk_overcommit
 
 
 def _memory_mib(settings: Config) -> int:
-    """What all instances together may have, QEMU's own beside it."""
     total = memory_bytes() // MIB
     return max(0, total - settings.memory_reserve_mib) * settings.memory_overcommit_percent // 100
 

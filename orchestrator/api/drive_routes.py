@@ -24,6 +24,7 @@ class DriveView:
     size_mib: int
     used_bytes: int  # that it takes of the host's disk, its snapshots apart
     missing: bool  # whether its file is not there
+    instance: str | None  # which has it, or is to have it
     made_at_s: float
     snapshots: tuple[SnapshotFile, ...]  # the oldest first
     revision: int
@@ -122,6 +123,7 @@ def view_drive(found: Found) -> DriveView:
         size_mib=drive.size_mib,
         used_bytes=file.used_bytes if file else 0,
         missing=file is None or file.size_bytes is None,
+        instance=found.holder,
         made_at_s=drive.made_at_s,
         snapshots=file.snapshots if file else (),
         revision=drive.revision,

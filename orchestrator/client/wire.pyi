@@ -160,6 +160,7 @@ class DriveView(TypedDict):
     size_mib: int
     used_bytes: int
     missing: bool
+    instance: str | None
     made_at_s: float
     snapshots: list[SnapshotFile]
     revision: int
@@ -595,6 +596,7 @@ class Role(TypedDict):
     instance_endpoints: list[InstanceEndpoint]
     internal_endpoints: list[InternalEndpoint]
     local_storage: list[LocalStorage]
+    drives: list[RoleDrive]
     user_data: str
     user_data_from: SecretRef | None
     vendor_data: str
@@ -616,6 +618,11 @@ class Role(TypedDict):
     after: list[str]
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]
+
+class RoleDrive(TypedDict):
+    name: str
+    drive: str
+    mount: str
 
 class Rollout(TypedDict):
     id: str

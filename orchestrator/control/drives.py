@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.control import records
+from orchestrator.control.custody import Custody
 from orchestrator.control.present import Present
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.model import Event
+from orchestrator.model import Event, InstanceName, Service
 from orchestrator.model.drive import Drive, DriveFile, check_size, drive_name, snapshot_name
 from orchestrator.ports import Clock, DriveFiles
+from orchestrator.rules import holding
 
 MIB = 1024 * 1024
 DRIVES_MAX = 10_000
@@ -29,22 +30,31 @@ class Found:
 
     drive: Drive
     file: DriveFile | None  # None: nothing of it is there
+    holder: InstanceName | None = None  # who has it, or is to have it
 
 
 class Drives:
     """The requests about drives. Thread-safe: one at a time at each drive."""
 
-    def __init__(self, present: Present, files: DriveFiles, clock: Clock) -> None:
+    def __init__(
+        self,
+        present: Present,
+        files: DriveFiles,
+        clock: Clock,
+        custody: Custody | None = None,
+        enlarge: Callable[[InstanceName, str, int], None] = lambda _name, _drive, _size_mib: None,
+    ) -> None:
         self._present = present
         self._files = files
         self._clock = clock
-        self._lock = threading.Lock()
-        self._busy: set[str] = set()
+        self._custody = custody or Custody()
+        self._enlarge = enlarge
 
     def all(self) -> list[Found]:
         """All drives, by name."""
         lies = self._files.inventory()
-        return [Found(drive, lies.get(drive.name)) for drive in self._present.all(Drive)]
+        has = self._holders()
+        return [Found(drive, lies.get(drive.name), has.get(drive.name)) for drive in self._present.all(Drive)]
 
     def lies(self) -> Mapping[str, DriveFile]:
         """What lies on the host, recorded or not."""
@@ -65,8 +75,10 @@ class Drives:
             return self._put(drive, f"drive {name} was made, {size_mib} MiB")
 
     def grow(self, name: str, size_mib: int) -> Found:
-        """Makes a drive larger. As large as it is already is fine; raises InvalidInput for less, NotFound."""
-        with self._alone(name):
+        """Makes a drive larger, also for the VM that runs with it. As large as it is already is fine; raises
+        InvalidInput for less, NotFound.
+        """
+        with self._alone(name, though_held=True):
             drive = self._load(name)
             check_size(size_mib)
             if size_mib < drive.size_mib:
@@ -75,9 +87,12 @@ class Drives:
                     hint="make another, and copy what is in it",
                 )
             self._files.grow(name, size_mib)
-            if size_mib == drive.size_mib:
-                return self._found(drive)
-            return self._put(replace(drive, size_mib=size_mib), f"drive {name} has grown to {size_mib} MiB")
+            if size_mib != drive.size_mib:
+                told = f"drive {name} has grown to {size_mib} MiB"
+                drive = self._put(replace(drive, size_mib=size_mib), told).drive
+            if (holder := self._holders().get(name)) is not None:
+                self._enlarge(holder, name, size_mib)
+            return self._found(drive)
 
     def snapshot(self, name: str, snapshot: str = "") -> Found:
         """Keeps a drive as it is now; "" is named by the time, in UTC. Raises NotFound, Conflict, NoSpace."""
@@ -99,7 +114,7 @@ class Drives:
 
     def forget(self, name: str, snapshot: str) -> Found:
         """Removes a snapshot; raises NotFound."""
-        with self._alone(name):
+        with self._alone(name, though_held=True):
             drive = self._load(name)
             self._files.forget(name, snapshot_name(snapshot))
             self._tell(f"snapshot {snapshot} of drive {name} was removed")
@@ -115,17 +130,27 @@ class Drives:
             return found
 
     @contextlib.contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        """Nobody else is at the drive meanwhile: a copy may take an hour, so nobody waits for it either."""
-        with self._lock:
-            if name in self._busy:
+    def _alone(self, name: str, *, though_held: bool = False) -> Iterator[None]:
+        """Nobody else is at the drive, or gets it, meanwhile: a copy may take an hour, so nobody waits for it either.
+
+        One that an instance has is nobody else's, unless `though_held`.
+        """
+        with self._custody.giving:
+            if name in self._custody.busy:
                 raise Conflict(f"drive {name} is being copied or changed", hint="wait for that, and try again")
-            self._busy.add(name)
+            if not though_held and (holder := self._holders().get(name)) is not None:
+                hint = "take it out of the service's file, or scale its role to 0, and wait until that is done"
+                raise Conflict(f"{holder} has drive {name}", hint=hint)
+            self._custody.busy.add(name)
         try:
             yield
         finally:
-            with self._lock:
-                self._busy.discard(name)
+            with self._custody.giving:
+                self._custody.busy.discard(name)
+
+    def _holders(self) -> Mapping[str, InstanceName]:
+        specs = (one.spec for one in self._present.all(Service) if not one.removing)
+        return holding.holders(specs, self._present.instances().values())
 
     def _load(self, name: str) -> Drive:
         drive = self._present.find(Drive, name)
@@ -134,7 +159,7 @@ class Drives:
         return drive
 
     def _found(self, drive: Drive) -> Found:
-        return Found(drive, self._files.inventory().get(drive.name))
+        return Found(drive, self._files.inventory().get(drive.name), self._holders().get(drive.name))
 
     def _put(self, drive: Drive, told: str) -> Found:
         event = Event(at_s=self._clock.now_s(), subject="host", message=told)

@@ -6,7 +6,6 @@ Every request is one commit: it holds completely or not at all, and what was ans
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from orchestrator import servicefile
 from orchestrator.control import asking, deployment, records, revisions, slots, unread
 from orchestrator.control.applied import Applied, Author, Memory, Plan, afresh, read_again
 from orchestrator.control.attendance import Attendance
+from orchestrator.control.custody import Custody
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.host_keys import Kept
 from orchestrator.control.loop import Noun
@@ -42,8 +42,9 @@ from orchestrator.model import (
     Slot,
     Verb,
 )
+from orchestrator.model.drive import Drive
 from orchestrator.ports import Clock, Inside, Store, Write
-from orchestrator.rules import addressing
+from orchestrator.rules import addressing, holding
 from orchestrator.servicefile.difference import Change, difference, unfinished
 from orchestrator.servicefile.resolution import SecretFault, no_fault
 
@@ -88,7 +89,8 @@ class Control(Removing):
         self.inside = inside
         self.kept_keys = kept_keys
         self.attendance = attendance or Attendance(clock)
-        self._applying = threading.Lock()  # Addresses and memory are given out over all services.
+        self.custody = Custody()
+        self._applying = self.custody.giving
 
     # Services
 
@@ -229,6 +231,7 @@ class Control(Removing):
         lost = unread.deployed(self._present, asides)
         unsized = unread.unsized(self._present, asides)
         deployment.check(spec, others, self._capacity, before=old.spec if old else None, unread=lost, unsized=unsized)
+        self._check_drives(spec, others)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []
@@ -319,6 +322,14 @@ class Control(Removing):
 
     def _now_s(self) -> float:
         return self._clock.now_s()
+
+    def _check_drives(self, spec: ServiceSpec, others: Sequence[Service]) -> None:
+        """Raises InvalidInput where the service cannot have the drives that it wants."""
+        if any(role.drives for role in spec.roles):
+            held = holding.holders((one.spec for one in others), self.by_name().values())
+            known = {drive.name for drive in self._present.all(Drive)}
+            if (fault := holding.fault(spec, held, known, self.custody.busy)) is not None:
+                raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
 
     def _together(self, verb: Verb, instances: Sequence[Instance]) -> int:
         """As many at a time as the service's file says of what makes its instances anew."""

@@ -39,7 +39,7 @@ from orchestrator.model import (
     place_of,
     service_of,
 )
-from orchestrator.model.drive import Drive, check_size
+from orchestrator.model.drive import Drive, check_size, drive_name
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token, token_name
@@ -196,6 +196,7 @@ def _require_role(role: Role) -> None:
     _require("name", [_is(label, role.name)])
     _require("image_sha256", [is_sha256(role.image_sha256)])
     _require("local_storage", [_is(label, one.name) for one in role.local_storage])
+    _require("drives", [_is(label, one.name) and _is(drive_name, one.of(99)) for one in role.drives])
     _require("endpoints", [_is(label, one.name) for one in (*role.faces, *role.internal_endpoints)])
     _require("endpoints.allow", [_is(ip.network, one) for face in role.faces for one in face.allow])
 

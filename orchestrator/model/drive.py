@@ -8,6 +8,7 @@ from typing import Final
 from orchestrator.errors import InvalidInput
 from orchestrator.model.naming import label
 
+INDEX: Final = "{index}"
 SIZE_MIB_MIN: Final = 16  # a file system needs some room for itself
 SIZE_MIB_MAX: Final = 64 * 1024 * 1024
 
@@ -20,6 +21,19 @@ class Drive:
     size_mib: int  # never less than before
     made_at_s: float  # seconds since the epoch
     revision: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RoleDrive:
+    """A drive that each instance of a role has: a guest sees it as local storage of this name."""
+
+    name: str
+    drive: str  # which one; {index} in it is the instance's
+    mount: str = ""  # a path of the guest that leads to it as well; "": none does
+
+    def of(self, index: int) -> str:
+        """The name of the drive that the instance of that index has."""
+        return self.drive.replace(INDEX, str(index))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,16 @@ class Instance:
         return now.root if now else None
 
     @property
+    def disks(self) -> tuple[str, ...]:
+        """The names of its disks beside that of the system, as its guest finds them: local storage, then drives."""
+        return (*(one.name for one in self.role.local_storage), *(one.name for one in self.role.drives))
+
+    @property
+    def drives(self) -> frozenset[str]:
+        """The drives that it has, or is to have: nobody else may have them."""
+        return frozenset(one.of(self.index) for role in (self.role, self.goal.role) for one in role.drives)
+
+    @property
     def hostname(self) -> str:
         """`web-0`: what the guest calls itself."""
         return f"{self.role_name}-{self.index}"

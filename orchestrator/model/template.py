@@ -12,6 +12,7 @@ from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
 
 from orchestrator.model.checkpoint import Checkpoints, Road
+from orchestrator.model.drive import RoleDrive
 from orchestrator.model.healing import Healing, ServiceHealing
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
 from orchestrator.model.lease import Leasing
@@ -260,6 +261,7 @@ class Role:
     instance_endpoints: tuple[InstanceEndpoint, ...] = ()
     internal_endpoints: tuple[InternalEndpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
+    drives: tuple[RoleDrive, ...] = ()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
     user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
     vendor_data: str = dataclasses.field(default="", repr=False)
@@ -359,9 +361,7 @@ class OnFailure(enum.StrEnum):
 class Upgrade:
     """How a service's instances are made anew, one after the other."""
 
-    domains: int | None = (
-        None  # instances are spread over so many by index, one begins when the last is done; None: one
-    )
+    domains: int | None = None  # spread over so many by index, one begins when the last is done; None: one
     max_unavailable: int | None = None  # of a role at a time, whatever took them out; None: as per cent, or 1
     max_unavailable_percent: int | None = None  # of a role's instances, rounded down, 1 at least
     walking: Walking = Walking.AUTO

@@ -66,7 +66,10 @@ class Disks(Protocol):
         """Removes the layer and the memory of the instance's checkpoint, of whatever generation; no VM is on it."""
 
     def lay_local_storage(self, instance: Instance) -> None:
-        """Makes each local storage disk that is absent; one that exists may grow, and keeps what is in it."""
+        """Makes each local storage disk that is absent; one that exists may grow, and keeps what is in it.
+
+        No drive is made: Permanent where one of the role's is not there.
+        """
 
     def erase_local_storage(self, name: InstanceName) -> None:
         """Removes all local storage of the instance."""
@@ -147,6 +150,9 @@ class Hypervisor(Protocol):
 
         Cheap when it has. A domain that is off or absent is fine: it is started with them.
         """
+
+    def enlarge(self, name: InstanceName, drive: str, size_mib: int) -> None:
+        """Shows the VM that runs that a drive of its has grown to that size. Off, absent, or without it is fine."""
 
     def eject(self, name: InstanceName) -> None:
         """Takes the answer disc out of the drive, now and for later starts."""

@@ -34,6 +34,7 @@ from orchestrator.model import (
 from orchestrator.model.checkpoint import DAY_S
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.rules.beginning import cycle
+from orchestrator.servicefile.drives import check_drives, read_drive
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import (
     Answer,
@@ -55,8 +56,8 @@ from orchestrator.servicefile.upgrade import read_upgrade
 
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
-    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "identity", "setup", "ready",
-    "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after",
+    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "identity", "setup",
+    "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -173,12 +174,15 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
     more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after")
-    node = reader.keys(node, at, (*keys, *more, "identity", "labels"), ("image",))
+    node = reader.keys(node, at, (*keys, *more, "identity", "labels", "drives"), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
     instances = reader.take(node, at, "instances", integer(0, INSTANCES_MAX), 1)
     labels = dict(of_service) | dict(read_labels(reader, node, at))
+    storage = reader.members(node, at, "localStorage", functools.partial(_storage, reader))
+    drives = reader.members(node, at, "drives", functools.partial(read_drive, reader))
+    check_drives(reader, at, drives, storage, instances)
     role = Role(
         name=name,
         labels=tuple(sorted(labels.items())),
@@ -188,7 +192,8 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         size=size,
         limits=limits,
         **sorted_by_type(endpoints),
-        local_storage=tuple(reader.members(node, at, "localStorage", functools.partial(_storage, reader))),
+        local_storage=tuple(storage),
+        drives=tuple(drives),
         keep_ssh_host_keys=_identity(reader, node, at),
         drain_s=reader.take(node, at, "drain", duration_s(0, 3600), 30.0),
         stop=Stop(within_s=_within(reader, node, at, "stop")),

@@ -27,6 +27,7 @@ from orchestrator.model import (
 )
 from orchestrator.servicefile.answers import NONE, Given, WhoseAnswers, complete, computer_faults, read_answers
 from orchestrator.servicefile.draft import ROLE_KEYS, SETUP_KEYS, Draft, RoleDraft
+from orchestrator.servicefile.drives import check_mounts
 from orchestrator.servicefile.endpoints import read_probe
 from orchestrator.servicefile.fields import boolean, duration_s, words
 from orchestrator.servicefile.reader import Reader
@@ -133,7 +134,7 @@ def _member(name: str, below: object, step: str) -> int:
             return 0 if step in SIZE_KEYS else -1
         case "setup":
             return SETUP_KEYS.index(step) if step in SETUP_KEYS else -1
-        case "endpoints" | "localStorage" if isinstance(below, Map) and step in below:
+        case "endpoints" | "localStorage" | "drives" if isinstance(below, Map) and step in below:
             return list(below).index(step)
     return -1
 
@@ -154,6 +155,7 @@ def _role(reader: Reader, service: str, draft: RoleDraft, image: Image | None, k
     _check_certificates(reader, service, draft, known)
     given = Given() if image is None else _answers(reader, service, draft, reads, known)
     _check_storage(reader, draft, image)
+    check_mounts(reader, at, draft.role.drives, image, reads)
     if draft.role.keep_ssh_host_keys and reads is not AnswerFormat.NOCLOUD:
         reader.fault(
             f"{at}.identity.sshHostKeys", "only cloud-init is given host keys", "leave it out for this image"
@@ -210,11 +212,13 @@ def _check_certificates(reader: Reader, service: str, draft: RoleDraft, known: K
 
 
 def _check_storage(reader: Reader, draft: RoleDraft, image: Image | None) -> None:
-    for storage in draft.role.local_storage if _is_windows(image) else ():
+    sizes = {f"localStorage.{one.name}": one.size_mib for one in draft.role.local_storage}
+    sizes |= {f"drives.{one.name}": local_storage.SIZE_MIB_MIN for one in draft.role.drives}  # Not known by its file.
+    for key, size_mib in sizes.items() if _is_windows(image) else ():
         try:
-            local_storage.check(storage.name, storage.size_mib)
+            local_storage.check(key.partition(".")[2], size_mib)
         except AnswersInvalid as error:
-            reader.fault(f"{draft.at}.localStorage.{storage.name}", error.message, error.hint)
+            reader.fault(f"{draft.at}.{key}", error.message, error.hint)
 
 
 def _check_setup(reader: Reader, draft: RoleDraft, image: Image | None) -> None:

@@ -28,6 +28,7 @@ _TLS = "{certificate: {secret: a}, more: [{certificate: {secret: a}}]}"
 _PARTS = f"""\
     endpoints: {{{_MEMBER}: {{port: 1, probe: {{path: /}}, tls: {_TLS}}}}}
     localStorage: {{{_MEMBER}: {{size: 1 MiB}}}}
+    drives: {{{_MEMBER}: {{drive: a}}}}
     ready: {{probe: {{path: /}}}}
 """
 _UNATTEND = f"""\

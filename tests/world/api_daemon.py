@@ -82,7 +82,6 @@ class Daemon:
             self.present = Present(self.store)
             self.images = Catalogue(self.present, self.world, LocalImageFiles(self.layout, virtual_size_max=1 << 40))
             self.tokens = Tokens(self.present, self.world)
-            self.drives = Drives(self.present, RawDrives(self.layout), self.world)
             self._host = host = fake_host(self.world)
             self.reconciler = Reconciler(self.store, host, present=self.present, workers=4)
             self.reconciler.attendance = Attendance(self.world, SILENCE_S)
@@ -102,6 +101,8 @@ class Daemon:
                 present=self.present,
                 attendance=self.reconciler.attendance,
             )
+            files, enlarge = RawDrives(self.layout), host.machine.hypervisor.enlarge
+            self.drives = Drives(self.present, files, self.world, self.control.custody, enlarge)
             self.app = self._made()
             if self._alive:
                 self.reconciler.start()

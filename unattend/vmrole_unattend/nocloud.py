@@ -34,6 +34,7 @@ CLIENTS = "00-vmrole-guest"  # the name of the part that brings them: the first 
 _HOSTNAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE = re.compile(rf"{_HOSTNAME.pattern}\.{_HOSTNAME.pattern}")
 _STORAGE = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{STORAGE_NAME_MAX - 2}}}[a-z0-9])?")
+_PLACE = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,63}){1,8}")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _AGENT = "qemu-guest-agent"  # the package and the service, in every distribution
 _RESULT_WAIT_S = 600  # how long power_state waits for cloud-init's own end
@@ -62,6 +63,7 @@ class Answers:
     public_keys: tuple[str, ...] = ()  # lines of an authorized_keys file, for the user that the image names
     local_storage: tuple[str, ...] = ()
     blank_storage: tuple[str, ...] = ()
+    places: tuple[tuple[str, str], ...] = ()  # of local storage: its name, and a path that leads to it as well
     grows: bool = False  # whether the disk is larger than the image: its last partition and file system follow
     address: str = ""
     gateway: str = ""
@@ -83,6 +85,10 @@ class Answers:
             _must(_STORAGE, name, "local_storage", f"a label of at most {STORAGE_NAME_MAX} characters")
         if len(set(self.local_storage)) != len(self.local_storage):
             raise AnswersInvalid("a name occurs twice", where="local_storage")
+        for name, place in self.places:
+            _must(_PLACE, place, "places", "an absolute path without '..'")
+            if name not in self.local_storage:
+                raise AnswersInvalid(f"there is no local storage {name[:40]!r}", where="places")
         if self.generation < 1:
             raise AnswersInvalid(
                 f"{self.generation} is not a generation", where="generation", hint="they count from 1"
@@ -112,6 +118,7 @@ def files(answers: Answers) -> Mapping[str, bytes]:
         "user-data": multipart.join(
             [
                 _setup_begin(answers),
+                *_places(answers.places),
                 *_growing(answers.grows),
                 _clients(),
                 *parts,
@@ -168,6 +175,15 @@ def _setup_begin(answers: Answers) -> multipart.Part:
         f"storages='{' '.join(answers.local_storage)}'\n"
     )
     return multipart.part("text/cloud-boothook", assigned + guest_script("setup-begin.sh"), "vmrole-setup-begin")
+
+
+def _places(places: Sequence[tuple[str, str]]) -> Iterator[multipart.Part]:
+    """Twice: cloud-init runs a boot hook before anything of the user's, and `micro` runs no boot hooks."""
+    if places:
+        said = " ".join(f"{name}:{place}" for name, place in places)
+        script = f"#!/bin/sh\nplaces='{said}'\n{guest_script('places.sh')}"
+        yield multipart.part("text/cloud-boothook", script, "vmrole-places")
+        yield multipart.part(multipart.SCRIPT, script, "vmrole-places.sh")
 
 
 def _growing(grows: bool) -> list[multipart.Part]:

@@ -186,6 +186,7 @@ def _role(role: wire.Role) -> list[tuple[str, object]]:
         ("Size", f"{size['vcpus']} vCPU, {size['memory_mib']} MiB"),
         ("Endpoints", ", ".join(_endpoints(role))),
         ("Local storage", ", ".join(storage)),
+        ("Drives", ", ".join(f"{one['name']}: {one['drive']}" for one in role["drives"])),
         ("User data", "given (not shown)" if role["user_data"] or role["user_data_from"] else ""),
         ("Setup", f"{'with' if setup['restart'] else 'without'} restart, within {setup['within_s']:.0f} s"),
         ("Ready", ", ".join(["all auto-start services", *waits]) + f", within {ready['within_s']:.0f} s"),

@@ -132,6 +132,7 @@ _COLUMNS: tuple[list[Column[wire.DriveView]], list[Column[wire.DriveView]]] = (
         ("NAME", lambda row: row["name"]),
         ("SIZE", lambda row: render.size(row["size_mib"] * MIB)),
         ("USED", lambda row: "missing" if row["missing"] else render.size(row["used_bytes"])),
+        ("INSTANCE", lambda row: row["instance"] or ""),
         ("AGE", lambda row: render.ago(row["made_at_s"])),
     ],
     [("SNAPSHOTS", lambda row: ",".join(one["name"] for one in row["snapshots"]))],

@@ -62,8 +62,7 @@ class AnswerDiscs:
 
     def _blank(self, instance: Instance) -> tuple[str, ...]:
         """Names of the local storage that nothing has been written to."""
-        names = (storage.name for storage in instance.role.local_storage)
-        return tuple(name for name in names if is_blank(self._layout.local_storage(instance.name, name)))
+        return tuple(name for name, disk in self._layout.disks(instance).items() if is_blank(disk))
 
     def erase(self, name: InstanceName) -> None:
         """See ports.AnswerMedia. Overwriting would promise what neither tmpfs nor an SSD keeps; it is unlinked.
@@ -139,7 +138,8 @@ def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         user_data=reveal(elsewhere).reveal() if elsewhere is not None else role.user_data,
         vendor_data=role.vendor_data,
         public_keys=role.public_keys,
-        local_storage=tuple(storage.name for storage in role.local_storage),
+        local_storage=instance.disks,
+        places=tuple((drive.name, drive.mount) for drive in role.drives if drive.mount),
         grows=role.size.disk_mib is not None,
         install_agent=role.install_agent,
         address6=f"{nic.address6}/64" if nic.address6 else "",

@@ -120,6 +120,13 @@ class QemuImgDisks:
                     os.fchmod(file.fileno(), 0o600)
                     file.truncate(size)
                 being_made.rename(path)
+        for drive in instance.role.drives:
+            path = self._layout.drive(name := drive.of(instance.index))
+            if not path.exists():
+                raise Permanent(
+                    f"drive {name} is not there: {path}",
+                    hint=f"ask: vmrole verify; then: vmrole reimage {instance.name}",
+                )
 
     def erase_local_storage(self, name: InstanceName) -> None:
         """See ports.Disks."""

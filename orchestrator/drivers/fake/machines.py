@@ -89,6 +89,7 @@ class FakeHypervisor:
                 if instance.name in world.empty:  # Its disk is another than it had.
                     machine.setup_boot_id, machine.system_marker = world.set_up.get(instance.name, ""), ""
                 world.empty.discard(instance.name)
+                machine.drives = world.taken_drives(instance)
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
                 world.resume(instance.name)
@@ -191,6 +192,13 @@ class FakeHypervisor:
         machine = self._world.machines.get(instance.name)
         if machine is not None and machine.power is Power.RUNNING:
             machine.limits = instance.role.limits
+
+    def enlarge(self, name: InstanceName, drive: str, size_mib: int) -> None:
+        """See ports.Hypervisor."""
+        self._away(name)
+        machine = self._world.machines.get(name)
+        if machine is not None and machine.power is not Power.OFF and drive in machine.drives:
+            machine.drives[drive] = size_mib
 
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import uuid
 
-from orchestrator.errors import VmroleError
+from orchestrator.errors import Permanent, VmroleError
 from orchestrator.model import (
     AnswerFormat,
     Frontend,
@@ -53,6 +53,7 @@ class FakeMachine:
     hung: bool = False  # it went down while it was frozen: it waits for its disks, and nobody can thaw them
     has_port: bool = False
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
+    drives: dict[str, int] = dataclasses.field(default_factory=dict)  # what it runs with, and how large it sees it
     limits: Limits = dataclasses.field(default_factory=Limits)
     clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
@@ -249,6 +250,17 @@ class World:
         if role.user_data in faults.bad_user_data or role.image_sha256 in faults.bad_images:
             return False
         return machine.going_down_at_s is None and self.time_s - machine.booted_at_s >= SERVICES_AFTER_S
+
+    def taken_drives(self, instance: Instance) -> dict[str, int]:
+        """The drives that a VM starts with; as with QEMU's lock, no other VM has one of them open."""
+        drives = {one.of(instance.index) for one in instance.role.drives}
+        for other in self.machines.values():
+            both = drives & other.drives.keys() if other.power is not Power.OFF else set()
+            assert not both or other.instance.name == instance.name, f"{both} of {other.instance.name} are taken"
+        sizes = {drive: self.drives[drive].size_mib for drive in drives if drive in self.drives}
+        if lost := [drive for drive in drives if sizes.get(drive) is None]:
+            raise Permanent(f"the file of drive {lost[0]} is not there")
+        return {drive: size for drive, size in sizes.items() if size is not None}
 
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM."""

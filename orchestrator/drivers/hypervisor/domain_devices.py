@@ -100,7 +100,7 @@ def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> 
         disk = add(devices, "disk", {"type": "file", "device": "disk"})
         add(disk, "driver", {"name": "qemu", "type": "raw"})
         add(disk, "source", {"file": str(path)})
-        add(disk, "target", {"dev": _target(bus, 1 + len(instance.role.local_storage)), "bus": "virtio"})
+        add(disk, "target", {"dev": _target(bus, 1 + len(instance.disks)), "bus": "virtio"})
         add(disk, "readonly")
         add(disk, "serial", text=ANSWER_SERIAL)
         add(disk, "alias", {"name": ANSWER_ALIAS})
@@ -108,7 +108,7 @@ def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> 
 
 def limited_disks(instance: Instance) -> tuple[str, ...]:
     """The targets of the disks that can be limited, as `add_disks` names them."""
-    buses = (instance.role.hardware.disk_bus, *(_storage_bus(instance) for _ in instance.role.local_storage))
+    buses = (instance.role.hardware.disk_bus, *(_storage_bus(instance) for _ in instance.disks))
     return tuple(_target(bus, number) for number, bus in enumerate(buses) if bus is not DiskBus.NVME)
 
 
@@ -129,6 +129,11 @@ def answer_disk_of(domain_xml: str) -> str:
         "string(devices/disk[serial=$serial]/source/@file)", serial=ANSWER_SERIAL
     )
     return str(cast("str", found))
+
+
+def has_disk(domain_xml: str, file: str) -> bool:
+    """Whether a domain as libvirt describes it has that file as a disk."""
+    return bool(untrusted_xml.parsed(domain_xml).xpath("devices/disk[source/@file=$file]", file=file))
 
 
 def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> None:

@@ -42,7 +42,9 @@ class MachineType:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DomainPaths:
-    """Where the parts of one VM lie. `local_storage` by name, in the order in which the guest sees the disks."""
+    """Where the parts of one VM lie. `local_storage` by name, drives behind it, in the order in which the guest sees
+    the disks.
+    """
 
     overlay: Path
     image: Path
@@ -64,7 +66,7 @@ def paths_of(layout: Layout, instance: Instance) -> DomainPaths:
         image=layout.image(role.image_sha256, role.image_format),
         image_format=role.image_format,
         layer=layout.layer_below(instance),
-        local_storage={each.name: layout.local_storage(instance.name, each.name) for each in role.local_storage},
+        local_storage=layout.disks(instance),
         disc=disc if disc.exists() else None,
         console=layout.console(instance.name),
         monitor=layout.monitor,

@@ -298,6 +298,16 @@ class LibvirtHypervisor:
                 self._monitors.expect_answer(instance.name, run)
                 self._limits.give(found, run, instance, self._machine)
 
+    def enlarge(self, name: InstanceName, drive: str, size_mib: int) -> None:
+        """See ports.Hypervisor."""
+        with self._connection.use(f"enlarge drive {drive} of {name}") as connection:
+            found = domains.find(connection, name)
+            if found is not None and self._is_running(found):
+                domains.ownership(found, self._machine.installation)
+                disk = str(self._layout.drive(drive))
+                if domain_devices.has_disk(found.XMLDesc(0), disk):
+                    found.blockResize(disk, size_mib * 1024 * 1024, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor. A guest that holds the drive shut is not asked twice."""
         with self._connection.use(f"eject the disc of {name}") as connection:

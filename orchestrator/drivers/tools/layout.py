@@ -187,6 +187,12 @@ class Layout:
         """One local storage disk, raw."""
         return self.local_storage_dir(name) / f"{label(storage, 'local storage')}.raw"
 
+    def disks(self, instance: Instance) -> dict[str, Path]:
+        """Its disks beside that of the system, by name, in the order in which its guest sees them."""
+        role = instance.role
+        own = {one.name: self.local_storage(instance.name, one.name) for one in role.local_storage}
+        return own | {one.name: self.drive(one.of(instance.index)) for one in role.drives}
+
     def drive_dir(self, name: str) -> Path:
         """A drive with its snapshots."""
         return self.drives / label(name, "drive")

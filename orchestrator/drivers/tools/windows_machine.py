@@ -21,5 +21,5 @@ def windows_machine(instance: Instance) -> Machine:
         address=f"{nic.address}/{nic.prefix_length}",
         gateway=nic.gateway,
         dns=(nic.gateway,),
-        local_storage=tuple(storage.name for storage in instance.role.local_storage),
+        local_storage=instance.disks,
     )

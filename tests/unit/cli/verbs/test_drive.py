@@ -38,7 +38,7 @@ def test_a_life_of_a_drive(run: Run, daemon: Daemon) -> None:
     assert run("drive", "grow", "db-0", "--size", "128MiB")[:2] == (0, "db-0: 128.0 MiB now\n")
     assert daemon.layout.drive("db-0").stat().st_size == 128 << 20
     lines = [line.split() for line in run("drive", "ls", "-o", "wide")[1].splitlines()]
-    assert lines[0] == ["NAME", "SIZE", "USED", "AGE", "SNAPSHOTS"]
+    assert lines[0] == ["NAME", "SIZE", "USED", "INSTANCE", "AGE", "SNAPSHOTS"]
     assert (lines[1][:3], lines[1][-1]) == (["db-0", "128.0", "MiB"], "monday")
     (one, _) = json.loads(run("drive", "ls", "-o", "json")[1])
     assert (one["size_mib"], one["missing"], [each["name"] for each in one["snapshots"]]) == (128, False, ["monday"])

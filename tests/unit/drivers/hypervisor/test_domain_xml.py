@@ -28,6 +28,7 @@ from orchestrator.model import (
     LocalStorage,
     Nic,
     Os,
+    RoleDrive,
 )
 from tests.world.instances import instance
 from tests.world.places import GOLDEN_FILES
@@ -45,7 +46,7 @@ def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
         overlay=LAYOUT.overlay(of),
         image=LAYOUT.image(of.role.image_sha256, of.role.image_format),
         image_format=of.role.image_format,
-        local_storage={each.name: LAYOUT.local_storage(of.name, each.name) for each in of.role.local_storage},
+        local_storage=LAYOUT.disks(of),
         disc=LAYOUT.disc(of) if disc else None,
         console=LAYOUT.console(of.name),
         monitor=LAYOUT.monitor,
@@ -345,3 +346,26 @@ def test_each_qemu_is_told_to_come_again_in_its_own_words() -> None:
     later = dataclasses.replace(TCG, reconnect="reconnect-ms=1000")
     for machine, words in ((TCG, ",server=off,reconnect=1"), (later, ",server=off,reconnect-ms=1000")):
         assert domain_xml.render(instance(), paths(instance()), machine).count(words) == 1
+
+
+def test_a_drive_is_behind_local_storage_and_the_answer_disc_behind_both() -> None:
+    """By the serial that a guest looks for; its file is the drive's of that number."""
+    one = instance()
+    role = dataclasses.replace(
+        one.role,
+        local_storage=(LocalStorage(name="cache", size_mib=64),),
+        drives=(RoleDrive(name="data", drive="db-{index}"),),
+    )
+    one = dataclasses.replace(one, role=role)
+    xml = etree.fromstring(domain_xml.render(one, paths(one), TCG).encode())
+    disks = [
+        (disk.findtext("serial"), disk.find("source").get("file"), disk.find("target").get("dev"))
+        for disk in xml.iterfind("devices/disk")
+        if disk.find("source") is not None
+    ]
+    assert [(serial, target) for serial, _, target in disks[1:]] == [
+        ("ls-cache", "vdb"),
+        ("ls-data", "vdc"),
+        ("answers", "vdd"),
+    ]
+    assert disks[2][1] == str(LAYOUT.drive(f"db-{one.index}"))

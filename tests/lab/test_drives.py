@@ -1,0 +1,89 @@
+"""A drive on real virtual machines: what is in it outlives whatever it was attached to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon, processes_naming
+from tests.lab.services import SERVES_S, apply, instance, ready
+from tests.world.waiting import until
+
+__all__ = ["ready"]  # fixtures
+
+SERVICE = """service: {name}
+roles:
+  db:
+    image: micro
+    size: {{vcpus: 1, memory: 128 MiB}}
+    drives:
+      data: {{drive: "orders-{{index}}", mount: /srv/data}}
+    setup: {{within: 15 min}}
+    ready: {{within: 10 min}}
+"""
+SHOWN = "grep -q ' /local/data ext4 ' /proc/mounts && readlink /srv/data && cat /srv/data/orders"
+SIZE = 'for each in /sys/block/vd*; do [ "$(cat $each/serial)" != ls-data ] || cat $each/size; done'
+
+
+def said(lab: Lab, domain: str, script: str) -> str:
+    """What a script prints in the guest."""
+    return lab.guest(domain, ["/bin/sh", "-c", script], within_s=60.0)
+
+
+def check(lab: Lab, domain: str = "db-0.shop") -> None:
+    """The drive is where its role wants it, with what was written to it."""
+    assert said(lab, domain, SHOWN).split() == ["/local/data", "kept"]
+
+
+def test_a_drive_outlives_everything(lab: Lab, ready: RoleDaemon) -> None:
+    """A reimage, a rebuild, SIGKILL of its QEMU and of the daemon, the service itself; nobody takes it meanwhile, and
+    it grows under the guest that runs.
+    """
+    ready.run("drive", "create", "orders-0", "--size", "32 MiB")
+    apply(ready, SERVICE.format(name="shop"))
+    said(lab, "db-0.shop", "echo kept > /srv/data/orders; sync")
+    check(lab)
+    disk = Path(ready.state / "lib" / "drives" / "orders-0" / "disk.raw")
+    locked = subprocess.run(
+        ["qemu-io", "-f", "raw", "-c", "write 0 512", str(disk)], capture_output=True, text=True, check=False
+    )
+    assert "lock" in locked.stdout + locked.stderr, "QEMU keeps every other from it"
+    refused = ready.run("drive", "rm", "orders-0", check=False)
+    assert (refused.returncode, "db-0.shop has drive orders-0" in refused.stderr) == (5, True)
+    taken = ready.run("apply", "-f", "-", text=SERVICE.format(name="bank"), check=False)
+    assert (taken.returncode, "db-0.shop has it" in taken.stderr) == (2, True), taken.stderr
+
+    ready.run("drive", "grow", "orders-0", "--size", "64 MiB")
+    assert int(said(lab, "db-0.shop", SIZE)) * 512 == disk.stat().st_size == 64 << 20
+    for verb in ("reimage", "rebuild"):
+        generation = instance(ready, "db-0")["generation"]
+        ready.run(verb, "db-0", "--wait")
+        assert instance(ready, "db-0")["generation"] > generation
+        check(lab)
+
+    (qemu,) = processes_naming("guest=db-0.shop")
+    os.kill(qemu, signal.SIGKILL)
+    ready.kill()
+    ready.start()
+    until(lambda: processes_naming("guest=db-0.shop") not in ([], [qemu]), SERVES_S, what="another QEMU")
+    ready.run("wait", "shop", "--for=serving", "--timeout", "600")
+    check(lab)
+
+    ready.run("delete", "service", "shop", "--wait")
+    (free,) = ready.json("drive", "ls")
+    assert (free["instance"], free["missing"], free["size_mib"]) == (None, False, 64)
+    ready.run("drive", "snapshot", "orders-0", "monday")
+    apply(ready, SERVICE.format(name="bank"))
+    check(lab, "db-0.bank")
+    said(lab, "db-0.bank", "echo spoilt > /srv/data/orders; sync")
+    ready.run("delete", "service", "bank", "--wait")
+    ready.run("drive", "restore", "orders-0", "monday")
+    apply(ready, SERVICE.format(name="shop"))
+    check(lab)
+    ready.run("delete", "service", "shop", "--wait")
+    assert ready.run("verify", check=False).returncode == 0
+    ready.run("drive", "rm", "orders-0")
+    assert not disk.parent.exists()
