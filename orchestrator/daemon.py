@@ -212,7 +212,8 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
 
 def _drives(present: Present, settings: Config, layout: Layout, control: Control, host: Host) -> Drives:
     files = RawDrives(layout, reserve_bytes=settings.disk_reserve_mib * MIB)
-    return Drives(present, files, host.machine.clock, control.custody, host.machine.hypervisor.enlarge)
+    enlarge, limit_mib = host.machine.hypervisor.enlarge, _disk_mib(settings)
+    return Drives(present, files, host.machine.clock, control.custody, enlarge, limit_mib)
 
 
 def _directories(settings: Config) -> Layout:

@@ -74,12 +74,13 @@ def check(
     before: ServiceSpec | None = None,
     unread: Sequence[ServiceSpec] = (),
     unsized: Sequence[str] = (),
+    drives_mib: int = 0,
 ) -> None:
     """Raises InvalidInput, NoSpace, or Conflict with one of the others, when the host cannot have the service.
 
     What the service has already (`before`) it keeps: its VIP, wherever VIPs are taken from by now, and its size.
     So do services that cannot be read, as far as they are known (`unread`); while it is not known what some of them
-    may hold (`unsized`, by name), nobody gets more than he has.
+    may hold (`unsized`, by name), nobody gets more than he has. `drives_mib` is what all drives may come to hold.
     """
     _check_records(spec)
     service = service_of(spec.name)
@@ -94,12 +95,12 @@ def check(
             raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
     _check_vips(spec, others, capacity, before)
     specs = [other.spec for other in others]
-    for quota, limit in (
-        (quotas.MEMORY, capacity.memory_mib),
-        (quotas.VCPUS, capacity.vcpus),
-        (quotas.DISK, capacity.disk_mib),
+    for quota, limit, besides in (
+        (quotas.MEMORY, capacity.memory_mib, 0),
+        (quotas.VCPUS, capacity.vcpus, 0),
+        (quotas.DISK, capacity.disk_mib, drives_mib),
     ):
-        quotas.refuse(quota, spec, before, specs, limit, unread, unsized)
+        quotas.refuse(quota, spec, before, specs, limit, unread, unsized, besides)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
         capacity.require_room()
 

@@ -11,14 +11,14 @@ import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.control import records
+from orchestrator.control import records, unread
 from orchestrator.control.custody import Custody
 from orchestrator.control.present import Present
 from orchestrator.errors import Conflict, InvalidInput, NotFound
 from orchestrator.model import Event, InstanceName, Service
 from orchestrator.model.drive import Drive, DriveFile, check_size, drive_name, snapshot_name
 from orchestrator.ports import Clock, DriveFiles
-from orchestrator.rules import holding
+from orchestrator.rules import holding, quotas
 
 MIB = 1024 * 1024
 DRIVES_MAX = 10_000
@@ -43,12 +43,15 @@ class Drives:
         clock: Clock,
         custody: Custody | None = None,
         enlarge: Callable[[InstanceName, str, int], None] = lambda _name, _drive, _size_mib: None,
+        limit_mib: int | None = None,
     ) -> None:
+        """`limit_mib` is what all disks of the host together may come to hold; None: whatever is asked."""
         self._present = present
         self._files = files
         self._clock = clock
         self._custody = custody or Custody()
         self._enlarge = enlarge
+        self._limit_mib = limit_mib
 
     def all(self) -> list[Found]:
         """All drives, by name."""
@@ -70,6 +73,7 @@ class Drives:
                 raise Conflict(
                     f"there are {DRIVES_MAX} drives", hint="remove those that nobody uses: vmrole drive ls"
                 )
+            self._refuse_more(size_mib)
             self._files.lay(name, size_mib)
             drive = Drive(name=name, size_mib=size_mib, made_at_s=self._clock.now_s())
             return self._put(drive, f"drive {name} was made, {size_mib} MiB")
@@ -86,6 +90,7 @@ class Drives:
                     f"drive {name} has {drive.size_mib} MiB, and does not become smaller",
                     hint="make another, and copy what is in it",
                 )
+            self._refuse_more(size_mib - drive.size_mib)
             self._files.grow(name, size_mib)
             if size_mib != drive.size_mib:
                 told = f"drive {name} has grown to {size_mib} MiB"
@@ -147,6 +152,12 @@ class Drives:
         finally:
             with self._custody.giving:
                 self._custody.busy.discard(name)
+
+    def _refuse_more(self, more_mib: int) -> None:
+        """Raises InvalidInput when the host does not have so much more."""
+        specs = [one.spec for one in self._present.all(Service)]
+        specs += unread.deployed(self._present, self._present.set_aside())
+        quotas.refuse_drive(more_mib, sum(one.size_mib for one in self._present.all(Drive)), specs, self._limit_mib)
 
     def _holders(self) -> Mapping[str, InstanceName]:
         specs = (one.spec for one in self._present.all(Service) if not one.removing)

@@ -70,15 +70,17 @@ def refuse(
     limit: int | None,
     unread: Sequence[ServiceSpec] = (),
     unsized: Sequence[str] = (),
+    besides: int = 0,
 ) -> None:
     """Raises InvalidInput, with the numbers and the key of the role that asks for most, unless the host has it all.
 
-    `before` is the service as it is, if it is there already; `limit` None: whatever is asked. `unread` are services
-    that cannot be read, as far as they are known: what they were promised is theirs. `unsized` are the names of those
-    of which that is not known. Raises Conflict while there are any, for a service that would have more.
+    `before` is the service as it is, if it is there already; `limit` None: whatever is asked. `besides` is promised
+    to nobody's instances: to drives. `unread` are services that cannot be read, as far as they are known: what they
+    were promised is theirs. `unsized` are the names of those of which that is not known. Raises Conflict while there
+    are any, for a service that would have more.
     """
     theirs = sum(promised(quota, one) for one in unread)
-    need, used = promised(quota, spec), theirs + sum(promised(quota, other) for other in others)
+    need, used = promised(quota, spec), besides + theirs + sum(promised(quota, other) for other in others)
     grows = need > (promised(quota, before) if before is not None else 0)
     if unsized and grows and limit is not None:
         told = f"how much {quota.of} is left nobody knows: what {', '.join(unsized)} may hold cannot be read"
@@ -92,3 +94,14 @@ def refuse(
     biggest = max(spec.roles, key=lambda role: role.instances * quota.each(role))
     problem = Problem(fault, key=f"roles.{biggest.name}.{quota.key}", hint=quota.hint)
     raise InvalidInput(fault, problems=(problem,), hint=quota.hint)
+
+
+def refuse_drive(more_mib: int, drives_mib: int, specs: Sequence[ServiceSpec], limit_mib: int | None) -> None:
+    """Raises InvalidInput when a drive cannot become so much larger, beside all other drives and what the services'
+    instances may come to hold.
+    """
+    used = drives_mib + sum(promised(DISK, spec) for spec in specs)
+    if more_mib <= 0 or limit_mib is None or used + more_mib <= limit_mib:
+        return
+    hint = "make it smaller, remove what nobody uses (vmrole drive ls), or raise disk_overcommit in the configuration"
+    raise InvalidInput(DISK.fault.format(need=more_mib, limit=limit_mib, used=used), hint=hint)

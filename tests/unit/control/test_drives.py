@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.control import verify
+from orchestrator.control import records, verify
 from orchestrator.control.drives import Drives
 from orchestrator.control.present import Present
 from orchestrator.drivers.fake import FakeDrives, FakeStore, World
 from orchestrator.drivers.fake.world import FakeDrive
 from orchestrator.errors import Conflict, InvalidInput, NoSpace, NotFound
+from orchestrator.model import Role, Service, ServiceNetwork, ServiceSpec, Size
 from orchestrator.model.drive import SIZE_MIB_MAX, Drive
 from orchestrator.ports import DriveFiles
 
@@ -246,3 +247,26 @@ def test_verify_knows_drives(host: Host, code: str, break_it: Any) -> None:
     present, files = Present(host.store), FakeDrives(host.world)
     (found,) = verify.drive_findings(present.all(Drive), files.inventory(), [])
     assert (found.code, found.stray) == (code, False)
+
+
+def test_drives_are_promised_no_more_than_the_host_gives() -> None:
+    """New ones and larger ones, beside what the instances of services may come to hold."""
+    store, world = FakeStore(), World()
+    present = Present(store)
+    size = Size(disk_mib=300)
+    web = Role(name="web", image="micro", image_sha256="a" * 64, instances=2, size=size)
+    network = ServiceNetwork(name="vmrole-shop", bridge="vr-shop", subnet="10.90.1.0/24", gateway="10.90.1.1")
+    shop = Service(spec=ServiceSpec(name="shop", vip="", roles=(web,)), network=network)
+    store.commit([records.put_template(web), records.put(shop)])
+    drives = Drives(present, FakeDrives(world), world, limit_mib=1000)
+    drives.create("one", 300)
+    with pytest.raises(
+        InvalidInput, match="needs up to 101 MiB of disk; the host gives 1000 MiB, 900 MiB are prom"
+    ) as caught:
+        drives.create("two", 101)
+    assert "disk_overcommit" in caught.value.hint
+    with pytest.raises(InvalidInput, match="needs up to 101 MiB"):
+        drives.grow("one", 401)
+    assert [(each.drive.name, each.drive.size_mib) for each in drives.all()] == [("one", 300)]
+    drives.grow("one", 400)
+    drives.grow("one", 400)

@@ -108,3 +108,13 @@ def test_a_full_disk_gets_no_new_disks() -> None:
     control.apply_spec(dataclasses.replace(control.service("shop").spec, roles=(web_role(instances=1, drain_s=7.0),)))
     control.remove("shop")
     assert control.service("shop").removing
+
+
+def test_drives_are_promised_their_room_as_well() -> None:
+    """They are disks of the same host: what they may come to hold nobody else is promised."""
+    capacity = dataclasses.replace(CAPACITY, disk_mib=1000)
+    deployment.check(spec(role(disk_mib=400)), [], capacity, drives_mib=600)
+    with pytest.raises(InvalidInput, match="needs up to 401 MiB of disk; the host gives 1000 MiB, 600 MiB"):
+        deployment.check(spec(role(disk_mib=401)), [], capacity, drives_mib=600)
+    before = spec(role(disk_mib=401))
+    deployment.check(before, [], capacity, before=before, drives_mib=600)  # who wants no more is not refused
