@@ -211,9 +211,8 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
 
 
 def _drives(present: Present, settings: Config, layout: Layout, control: Control, host: Host) -> Drives:
-    files = RawDrives(layout, reserve_bytes=settings.disk_reserve_mib * MIB)
-    enlarge, limit_mib = host.machine.hypervisor.enlarge, _disk_mib(settings)
-    return Drives(present, files, host.machine.clock, control.custody, enlarge, limit_mib)
+    machine, files = host.machine, RawDrives(layout, reserve_bytes=settings.disk_reserve_mib * MIB)
+    return Drives(present, files, machine.clock, control.custody, machine.hypervisor.enlarge, _disk_mib(settings))
 
 
 def _directories(settings: Config) -> Layout:
@@ -330,6 +329,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
         vip_pool=lambda: vip_pool(settings),
         held=host.front.vips.held,
+        own=vip.own,
         laid=host.machine.network.laid,
         ipv6_fault=ipv6_host.fault,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
@@ -349,8 +349,7 @@ def _disk_mib(settings: Config) -> int:
 
 
 def _memory_mib(settings: Config) -> int:
-    total = memory_bytes() // MIB
-    return max(0, total - settings.memory_reserve_mib) * settings.memory_overcommit_percent // 100
+    return max(0, memory_bytes() // MIB - settings.memory_reserve_mib) * settings.memory_overcommit_percent // 100
 
 
 def _findings(present: Present, host: Host, images: Catalogue, drives: Drives) -> list[verify.Finding]:

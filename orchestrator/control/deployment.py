@@ -48,9 +48,9 @@ class Capacity:
     vCPUs (None: whatever is asked).
 
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
-    `held` are the VIPs that the host has, `laid` the cards that a service's network has. `ipv6_fault` is why guests
-    cannot have IPv6 here, and the remedy; both "" where nothing is in the way. `require_room` raises NoSpace while
-    the disk has no room for anything new.
+    `held` are the VIPs that the host has, `own` its own addresses, `laid` the cards that a service's network has.
+    `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both "" where nothing is in the way.
+    `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
     pool: str
@@ -62,6 +62,7 @@ class Capacity:
     ipv6_fault: Callable[[], tuple[str, str]] = lambda: ("", "")
     routed: Callable[[], Sequence[str]] = tuple
     held: Callable[[], Collection[str]] = tuple
+    own: Callable[[], Collection[str]] = tuple
     laid: Callable[[Service], Mapping[InstanceName, Nic]] = lambda _: {}
     require_room: Callable[[], None] = lambda: None
 
@@ -117,6 +118,7 @@ def _check_vips(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity
     for key, vip in (("vip", spec.vip), ("stagingVip", spec.staging_vip)):
         if vip:
             addressing.check_vip(vip, capacity.pool, None if vip in kept else capacity.vip_pool(), key=key)
+            addressing.refuse_own(vip, () if vip in kept else capacity.own(), key=key)
 
 
 def _check_records(spec: ServiceSpec) -> None:

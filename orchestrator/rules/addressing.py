@@ -152,6 +152,13 @@ def allocate_nic(network: ServiceNetwork, nics: Iterable[Nic] | TakenNics, insta
     )
 
 
+def refuse_own(vip: str, own: Collection[str], *, key: str = "vip") -> None:
+    """Raises InvalidInput for an address that the host has for itself: whatever is asked there would go to a pool."""
+    if vip in own:
+        hint = "choose a free one of the same network: what is asked at this one is asked of the host, ssh included"
+        raise _unfit(key, f"{vip} is this host's own address", hint)
+
+
 def check_vip(vip: str, pool: str, vip_pool: Sequence[str] | None = None, *, key: str = "vip") -> str:
     """`vip` when it can be a service's virtual address beside the private networks of `pool` (CIDR).
 

@@ -23,6 +23,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
 from orchestrator.daemon import MIB, Bell, _backup, _capacity, vip_pool
 from orchestrator.drivers.fake import FakeStore, World, fake_host
+from orchestrator.drivers.network import vip
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
@@ -208,3 +209,25 @@ def test_one_that_stands_still_does_not_say_that_it_goes_on(place: Path, monkeyp
             stop.set()
             attending.join(UP_S)
     assert not attending.is_alive()
+
+
+def test_no_service_is_given_the_host_s_own_address() -> None:
+    """What is asked there is asked of the host; a service that has had the address keeps it."""
+    fabric = Fabric()
+    fabric.deploy(web_role(instances=1))
+    spec = fabric.control.services()[0].spec
+    capacity = Capacity(pool="10.90.0.0/16", memory_mib=16_384, own=lambda: {spec.vip})
+    with pytest.raises(InvalidInput, match=f"{spec.vip} is this host's own address") as caught:
+        deployment.check(spec, [], capacity)
+    (fault,) = caught.value.problems
+    assert (fault.key, "a free one of the same network" in fault.hint) == ("vip", True)
+    staging = dataclasses.replace(spec, vip="203.0.113.99", staging_vip=spec.vip)
+    with pytest.raises(InvalidInput) as caught:
+        deployment.check(staging, [], capacity)
+    assert caught.value.problems[0].key == "stagingVip"
+    deployment.check(spec, [], capacity, before=spec)
+
+
+def test_the_host_s_own_addresses_are_not_its_vips() -> None:
+    """As `ip` tells them."""
+    assert "127.0.0.1" in vip.own()

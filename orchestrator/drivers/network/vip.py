@@ -169,6 +169,11 @@ def _is_ours(one: Address) -> bool:
     return one.label.endswith(_SUFFIX)
 
 
+def own() -> frozenset[str]:
+    """The addresses of this host that are no VIPs of ours."""
+    return frozenset(str(ipaddress.ip_address(one.address)) for one in _look() if not _is_ours(one))
+
+
 def networks(interface: str) -> tuple[str, ...]:
     """Those that the interface's own addresses lie in; ours are no network's but their own."""
     own = [one for one in _look() if one.interface == interface and not _is_ours(one)]
