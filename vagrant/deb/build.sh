@@ -83,7 +83,8 @@ other_files() {
   local papers=$root/usr/share/doc/vmrole
   install -D -m 0644 -t "$papers" README.md SECURITY.md SPECIFICATION.md "$PARTS/Containerfile"
   install -D -m 0644 -t "$papers/docs" docs/*.md docs/*.json
-  install -D -m 0644 -t "$papers/docs/examples" docs/examples/*
+  find docs/examples -type f ! -perm -u=x -exec install -D -m 0644 {} "$papers/{}" \;
+  find docs/examples -type f -perm -u=x -exec install -D -m 0755 {} "$papers/{}" \;
   install -m 0644 "$PARTS/copyright" "$papers/copyright"
   gzip -9n <CHANGELOG.md >"$papers/changelog.gz"
 }
