@@ -84,5 +84,6 @@ def test_who_says_so_himself_gets_no_traffic_until_he_is_well(lab: Lab, ready: R
 
 
 def served(lab: Lab, url: str) -> set[str]:
-    """Who answers ten requests."""
-    return {str(json.loads(lab.client.run(["curl", "-s", "-m", "5", url]).stdout)["instance"]) for _ in range(10)}
+    """Who answers ten requests; "" stands for those that nobody answered: a command may be late on a busy host."""
+    answers = (lab.client.run(["curl", "-s", "-m", "5", url], check=False).stdout for _ in range(10))
+    return {str(json.loads(answer)["instance"]) if answer.startswith("{") else "" for answer in answers}
