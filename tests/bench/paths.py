@@ -40,6 +40,20 @@ KERNELS = Frontend(
 )
 TCP = Frontend(pool=PoolName("bench.web.tcp"), vip=VIP, port=82, mode=Mode.TCP, probe=TcpProbe())
 HTTP = Frontend(pool=PoolName("bench.web.http"), vip=VIP, port=83, mode=Mode.HTTP, probe=HttpProbe(path="/"))
+BARE_PORT = 84
+BARE = """global
+  maxconn 2000
+defaults
+  mode tcp
+  timeout connect 2s
+  timeout client 60s
+  timeout server 60s
+frontend bare
+  bind {vip}:{port} transparent
+  default_backend members
+backend members
+  server one {dip}:{target}
+"""
 ORIGIN = """global
   nbthread 1
 defaults
@@ -71,6 +85,19 @@ def origin(member: Place, place: Path) -> Iterator[subprocess.Popen[bytes]]:
     try:
         until(lambda: answers(f"{DIP}:{TARGET}"), WITHIN_S, what="the member to answer")
         yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def bare(place: Path) -> Iterator[None]:
+    """An HAProxy with nothing but the way to the member: what any costs, whoever configures it."""
+    file = place / "bare.cfg"
+    file.write_text(BARE.format(vip=VIP, port=BARE_PORT, dip=DIP, target=TARGET))
+    process = HOST.popen(["haproxy", "-db", "-f", str(file)])
+    try:
+        yield
     finally:
         process.kill()
         process.wait()
@@ -121,28 +148,33 @@ def busy_s() -> float:
 
 
 def data_paths() -> dict[str, tuple[str, float | None, list[float]]]:
-    """Each way's requests a second ÷ those of the member asked directly, and processor time per request."""
+    """Each way's requests a second ÷ those of the member asked directly, and processor time per request; and those of
+    our HAProxy ÷ those of one with nothing but the way.
+    """
     ways = {"nft_data_path": KERNELS, "haproxy_tcp_path": TCP, "haproxy_http_path": HTTP}
-    limits = {"nft_data_path": 0.9, "haproxy_tcp_path": 0.6}
-    ratios: dict[str, list[float]] = {name: [] for name in ways}
-    spent: dict[str, list[float]] = {name: [] for name in ("direct", *ways)}
+    ports = {name: end.port for name, end in ways.items()} | {"haproxy_bare_path": BARE_PORT}
+    limits = {"nft_data_path": 0.9, "haproxy_tcp_path": 0.6, "haproxy_tcp_of_bare": 0.95}
+    ratios: dict[str, list[float]] = {name: [] for name in (*ports, "haproxy_tcp_of_bare")}
+    spent: dict[str, list[float]] = {name: [] for name in ("direct", *ports)}
     with (
         tempfile.TemporaryDirectory() as directory,
         wire() as member,
         origin(member, Path(directory)),
         balancers(Path(directory)) as balancer,
+        bare(Path(directory)),
     ):
         patiently(lambda: balancer.shape(list(ways.values())))
         patiently(lambda: balancer.join(member_of(0, *ways.values())))
-        for end in ways.values():
-            until(functools.partial(answers, f"{VIP}:{end.port}"), WITHIN_S, what=f"{end.pool} to answer")
+        for name, port in ports.items():
+            until(functools.partial(answers, f"{VIP}:{port}"), WITHIN_S, what=f"{name} to answer")
         for _ in range(ROUNDS):
             direct, cost = load(f"{DIP}:{TARGET}")
             spent["direct"].append(cost)
-            for name, end in ways.items():
-                rate, cost = load(f"{VIP}:{end.port}")
+            for name, port in ports.items():
+                rate, cost = load(f"{VIP}:{port}")
                 ratios[name].append(rate / direct)
                 spent[name].append(cost)
+            ratios["haproxy_tcp_of_bare"].append(ratios["haproxy_tcp_path"][-1] / ratios["haproxy_bare_path"][-1])
             print("  " + ", ".join(f"{name} {ratio[-1]:.2f}" for name, ratio in ratios.items()), flush=True)
     return {name: ("ratio", limits.get(name), ratio) for name, ratio in ratios.items()} | {
         f"{name}_cpu_us": ("us", None, cost) for name, cost in spent.items()
