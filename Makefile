@@ -85,6 +85,10 @@ test-vagrant: vagrant-box ## the Vagrant lab from nothing, in namespaces of its 
 	@vagrant/provision.sh vagrant
 	$(LAB) -- $(PYTHON) -m pytest tests/vagrant -v -s -p no:cacheprovider
 
+.PHONY: test-debian13
+test-debian13: provision ## contract and network tests on a Debian 13 made in a directory, with its libvirt, QEMU and HAProxy
+	$(SUDO) $(PYTHON) -m tests.package.other_host trixie contract network
+
 # uv resolves for every platform and writes a hash for every file; it is needed for nothing else. What a host runs is in
 # requirements.lock, what builds the packages that come as sources in -build, and what the tests need, too, in -dev.
 .PHONY: lock

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
+import re
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -90,6 +92,14 @@ class TestFake(BalancerContract):
         balancer.living.pass_time(5.0)
         later = balancer.seats()[ZERO]
         assert (later.standing, later.checked) == (Standing.DOWN, True)
+
+
+def running_version() -> tuple[int, int]:
+    """Of the HAProxy that is installed."""
+    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", told)
+    assert found is not None, told
+    return int(found[1]), int(found[2])
 
 
 @pytest.mark.usefixtures("origins")
@@ -184,7 +194,9 @@ class TestHaproxy(BalancerContract):
         until(lambda: haproxy.seats()[ZERO].connections == 0)
         carried = haproxy.traffic([POOL, OTHER_POOL])
         counts = {pool: (one.members[ZERO], one.whole) for pool, one in carried.items()}
-        assert [(one.begun, one.refusals, one.errors) for one in counts[POOL]] == [(1, 0, 1)] * 2
+        # HAProxy 3.0 counts an answer that ends before it begins twice (eresp) of a member, and once of the pool.
+        of_member = 1 if running_version() < (3, 0) else 2
+        assert [(one.begun, one.refusals, one.errors) for one in counts[POOL]] == [(1, 0, of_member), (1, 0, 1)]
         assert [(one.begun, one.refusals, one.errors) for one in counts[OTHER_POOL]] == [(1, None, 0)] * 2
 
     def test_a_reload_loses_no_request(self, haproxy: HaproxyBalancer) -> None:

@@ -68,18 +68,7 @@ def base(place: Path) -> Path:
 def built(base: Path, place: Path) -> Built:
     """`make deb`, from a checkout on a machine with nothing but make and Python."""
     tree = trees.unpacked(base, place / "build")
-    tree.at("/src").mkdir()
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True).stdout
-    pack = subprocess.Popen(
-        ["tar", "--null", "-T", "-", "-cf", "-"], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with pack:
-        unpack = subprocess.Popen(["tar", "-xf", "-", "-C", tree.at("/src")], stdin=pack.stdout)
-        assert pack.stdin is not None
-        pack.stdin.write(names)
-        pack.stdin.close()
-        assert unpack.wait(trees.RUN_S) == 0
+    trees.carry(REPOSITORY, tree.at("/src"))
     tree.must("make", "-C", "/src", "deb", network=True, within_s=trees.INSTALL_S)
     ((deb,), (wheel,)) = (tree.at("/src/build/deb").glob(f"*.{kind}") for kind in ("deb", "whl"))
     return Built(deb, wheel, tree)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 INSTALL_S = 3000.0
 RUN_S = 600.0
+RINGS_S = 2 * 3600.0
 _APT = ("apt-get", "-q", "-y", "--no-install-recommends")
 _DEBIAN, _UBUNTU = "http://deb.debian.org", "http://archive.ubuntu.com"
 _SOURCES = {
@@ -38,7 +39,11 @@ _ENTER = """
 root=$1; shift
 mount --bind "$root" "$root" && cd "$root" || exit 125
 mount -t proc proc proc && mount -t sysfs -o ro sysfs sys || exit 125
+if [ -n "$DEVICES" ]; then
+  mount --rbind /dev dev && mount --rbind /sys/fs/cgroup sys/fs/cgroup && mount -t tmpfs tmpfs run || exit 125
+fi
 [ -z "$ALONE" ] || ip link set lo up
+pivot_root . . && umount --lazy . || exit 125  # Whoever is in a chroot(2) may make no user namespace.
 exec chroot . env -i "$@"
 """
 _ENVIRONMENT = (
@@ -55,13 +60,15 @@ class Tree:
 
     root: Path
 
-    def argv(self, *words: str, network: bool = False) -> list[str]:
+    def argv(self, *words: str, network: bool = False, devices: bool = False) -> list[str]:
         """What runs a command in it as root, with processes and mounts of its own; `network` is the host's, for
-        packages, and otherwise one of its own with nothing but a loopback.
+        packages, and otherwise one of its own with nothing but a loopback. `devices` are the host's, and its control
+        groups, for who makes virtual machines.
         """
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc"]
         apart += [] if network else ["--net"]
-        enter = ["env", f"ALONE={'' if network else 'yes'}", "sh", "-c", _ENTER, "-", str(self.root)]
+        wanted = [f"ALONE={'' if network else 'yes'}", f"DEVICES={'yes' if devices else ''}"]
+        enter = ["env", *wanted, "sh", "-c", _ENTER, "-", str(self.root)]
         return [*apart, *enter, *_ENVIRONMENT, *words]
 
     def run(self, *words: str, network: bool = False, within_s: float = RUN_S) -> subprocess.CompletedProcess[str]:
@@ -121,6 +128,16 @@ def unpacked(archive: Path, root: Path) -> Tree:
     policy.write_text(_POLICY)
     policy.chmod(0o755)
     return tree
+
+
+def carry(repository: Path, target: Path) -> None:
+    """Puts the checkout there as it is now: what git knows and would know, nothing that was built."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=repository, capture_output=True, check=True).stdout
+    target.mkdir()
+    pack = ["tar", "--null", "-T", "-", "-cf", "-"]
+    packed = subprocess.run(pack, cwd=repository, input=names, capture_output=True, check=True, timeout=RUN_S).stdout
+    subprocess.run(["tar", "-xf", "-", "-C", target], input=packed, check=True, timeout=RUN_S)
 
 
 def follow(containerfile: Path, context: Path, tree: Tree) -> list[str]:
