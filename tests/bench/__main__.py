@@ -32,6 +32,7 @@ AT_LEAST = {
     *(f"lost_{by}_sent_{carrier}" for by in ("requests", "by_swaps") for carrier in Carrier),
     "nft_data_path",
     "haproxy_tcp_path",
+    "haproxy_tcp_of_bare",
 }  # whose limit is the least that it may be
 Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
 
