@@ -76,27 +76,23 @@ class Bench:
 
     def warm_ratio(self) -> Samples:
         """`vmrole reimage --wait` of an instance from its checkpoint against that from the image, without one."""
-        self.apply(1)
-        cold = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(3)]
-        self.apply(1, road=Road.WARM)
-        self.daemon.run("reimage", "web-0", "--cold", "--wait")
-        warm = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(9)]
-        print(f"  cold {cold}, warm {warm} s", flush=True)
-        assert "warm, from its checkpoint" in self.daemon.run("why", "web-0").stdout
-        self.delete()
-        return "ratio", 0.1, [each / statistics.median(cold) for each in warm]
+        return "ratio", 0.1, self._road_ratios(Road.WARM, "warm, from its checkpoint", reimages=9)
 
     def prepared_ratio(self) -> Samples:
         """The same of a boot from its checkpoint, without a setup and its restart."""
+        return "ratio", 0.55, self._road_ratios(Road.PREPARED, "prepared, a boot from its checkpoint", reimages=5)
+
+    def _road_ratios(self, road: Road, words: str, *, reimages: int) -> list[float]:
+        """Reimages by the road, each ÷ the median of three from the image; `words` are what `why` says of it."""
         self.apply(1)
         cold = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(3)]
-        self.apply(1, road=Road.PREPARED)
+        self.apply(1, road=road)
         self.daemon.run("reimage", "web-0", "--cold", "--wait")
-        prepared = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(5)]
-        print(f"  cold {cold}, prepared {prepared} s", flush=True)
-        assert "prepared, a boot from its checkpoint" in self.daemon.run("why", "web-0").stdout
+        taken = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(reimages)]
+        print(f"  cold {cold}, {road} {taken} s", flush=True)
+        assert words in self.daemon.run("why", "web-0").stdout
         self.delete()
-        return "ratio", 0.55, [each / statistics.median(cold) for each in prepared]
+        return [each / statistics.median(cold) for each in taken]
 
     def lease_cycle_s(self) -> Samples:
         """From the first word to: leased, one command by the agent, given back, ready again; from a checkpoint."""
