@@ -69,7 +69,8 @@ _DIRECTORIES = (
 _LINKS = {
     "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64",
     "usr/sbin/init": "../bin/busybox", "usr/sbin/reboot": "shutdown", "usr/sbin/poweroff": "shutdown",
-    "usr/sbin/halt": "shutdown", "usr/lib64/ld-linux-x86-64.so.2": "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+    "usr/sbin/halt": "shutdown", "usr/sbin/hwclock": "../bin/busybox",
+    "usr/lib64/ld-linux-x86-64.so.2": "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
     "etc/resolv.conf": "/run/resolv.conf", "etc/mtab": "/proc/self/mounts", "var/run": "/run",
 }  # fmt: skip
 _TEXTS = {
