@@ -226,7 +226,7 @@ def _restored(instance: Instance, checkpoint: Checkpoint, host: Machine) -> Outc
         raise
     except WorldError as error:
         return Wait(tried, Cause(Kind.RESTORE_FAILED, reason=of_error(error)), SHORTLY_S)
-    return Wait(replace(tried, asked_at_s=host.clock.now_s()), Cause(Kind.RESTORED), SOON_S)
+    return Wait(replace(tried, asked_at_s=host.clock.now_s()), Cause(Kind.RESTORED), 0.0)
 
 
 def _boots(instance: Instance, host: Machine, why: str) -> Wait:

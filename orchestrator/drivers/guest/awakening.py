@@ -42,6 +42,7 @@ KNOWN_BY: Final = (
     "/sys/bus/acpi/drivers/vmgenid/QEMUVGID:00/hid",
     "/sys/bus/platform/drivers/vmgenid/QEMUVGID:00/firmware_node/hid",
 )
+RESEEDS: Final = "its kernel makes its randomness anew"
 RANDOM_FILE: Final = "/dev/urandom"
 _NS: Final = 1_000_000_000
 _AHEAD_S: Final = 0.05  # At least so long before the full second the command is sent.
@@ -72,16 +73,22 @@ class Awakening:
         if release is None or (int(release[1]), int(release[2])) < _RESEEDS_SINCE:
             of = harmless(told, _WORDS) if release else "of no known release"
             return f"its kernel ({of}) may give the same random numbers twice; one of 5.18 or later need not"
-        return self._reseed(instance)
+        reseeded = self._reseed(instance)
+        if reseeded is None:
+            raise AgentSilent(RESEEDS)
+        return reseeded
 
     def awaken(self, instance: Instance) -> str:
         """See ports.Guest. Raises AgentSilent while its clock is not known to be right."""
         self._stir(instance.name)
-        if not self._notices(instance.name) and (why_not := self._reseed(instance)):
-            return why_not
+        reseeded = "" if self._notices(instance.name) else self._reseed(instance)
+        if reseeded:
+            return reseeded
         off_s, unsure_s = self._read(instance.name)
         if abs(off_s) + unsure_s <= CLOCK_OFF_S:
             self._late_s.pop(instance.name, None)
+            if reseeded is None:
+                raise AgentSilent(RESEEDS)
             return ""
         if abs(off_s) > unsure_s and (why_not := self._set(instance, off_s, unsure_s)):
             return why_not
@@ -97,14 +104,14 @@ class Awakening:
                 return True
         return False
 
-    def _reseed(self, instance: Instance) -> str:
-        """Has its kernel make its randomness anew; why nobody there can. Raises AgentSilent until it has ended."""
+    def _reseed(self, instance: Instance) -> str | None:
+        """Has its kernel make its randomness anew; why nobody there can, None until it has ended."""
         try:
             ended = self._commands.run(instance, "reseed", ("/bin/sh", "-c", RESEED))
         except AgentForbids:
             ended = Ended(1, b"", 0.0)
         if ended is None:
-            raise AgentSilent("its kernel makes its randomness anew")
+            return None
         if ended.status == 0:
             return ""
         return "its kernel has no driver for vmgenid, and nothing in it has its randomness made anew (perl, python3)"
