@@ -350,7 +350,7 @@ def server_options(frontend: Frontend, members: int, member: Member) -> str:
     options = SERVER_OPTIONS.format(
         every=_ms(every_s),
         again=_ms(every_s / 4 if probe.interval_s else AGAIN_S),
-        down=_ms(every_s if probe.interval_s else every_s / 2),
+        down=_ms(every_s if probe.interval_s else every_s / 4),  # a new member's first check waits as long
         rise=probe.rise or PROBE_RISE,
         fall=probe.fall or PROBE_FALL,
     )
