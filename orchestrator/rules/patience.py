@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.model import Instance, Os
+from orchestrator.model import Instance, Os, Road
 
 # How long a guest may take to shut down before it is reset or ended, unless its role says; and then to come back.
 # systemd's own patience with a service is 90 s; Windows may be installing updates.
@@ -24,6 +24,17 @@ def stop_within_s(instance: Instance) -> float:
     """How long the guest may take to shut down before it is reset or ended (seconds)."""
     within_s = instance.goal.role.stop.within_s
     return STOP_WITHIN_S[instance.role.os] if within_s is None else within_s
+
+
+def is_asked_to_stop(instance: Instance) -> bool:
+    """Whether the guest is asked to shut down before its generation ends.
+
+    What its shutdown would write is erased with the system disk: a role that begins its reimages with a checkpoint,
+    keeps nothing else, and does not say `stop.within`, is not made to wait for that.
+    """
+    role, goal = instance.role, instance.goal
+    keeps = role.local_storage or role.drives or goal.role.keep_failed_disk or goal.role.stop.within_s is not None
+    return bool(keeps) or not goal.serve or not instance.phase.traits.shuts_down or goal.role.reimage is Road.COLD
 
 
 def restart_within_s(instance: Instance) -> float:

@@ -27,7 +27,7 @@ from orchestrator.model import (
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import roads, words
-from orchestrator.rules.patience import blameless_s, stop_within_s
+from orchestrator.rules.patience import blameless_s, is_asked_to_stop, stop_within_s
 from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, stuck
 from orchestrator.steps.hearing import (
     count_boot,
@@ -270,6 +270,9 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
             awaited = Cause(Kind.VM_ENDING, detail=", which is paused")
             return Wait(replace(instance, warning=lost), awaited, SOON_S, note=lost)
         return Wait(instance, Cause(Kind.VM_ENDING, detail=", which does not run"), SOON_S)
+    if not is_asked_to_stop(instance):
+        host.hypervisor.power_off(instance.name)
+        return Wait(instance, Cause(Kind.VM_ENDING, detail=": all that it would write is erased"), 0.0)
     ending = stuck.end(instance, domain, host) or freeze.thaw(instance, identity_of(instance, host), now_s)
     if ending is not None:
         return ending

@@ -10,7 +10,7 @@ import functools
 import pytest
 
 from orchestrator.errors import NotFound
-from orchestrator.model import Instance, InstanceName, Phase, Power, Road, Role, Service, Verb
+from orchestrator.model import Instance, InstanceName, Phase, Power, Road, Role, Service, Stop, Verb
 from tests.world.fabric import Fabric, Trouble, die, hang_up, settled, web_role
 
 ROLE = web_role(instances=1, local_storage=(), reimage=Road.WARM)
@@ -64,6 +64,15 @@ def test_it_goes_by_the_warm_road() -> None:
     assert last.checkpoint.generation == 1
     verbs = fabric.trouble.verbs
     assert [verbs.count(verb) for verb in ("save", "keep_checkpoint", "restore", "lay_overlay")] == [1, 1, 3, 1]
+    assert "ask_shutdown" not in verbs, "a shutdown was waited for, of which nothing is kept"
+    gone(fabric)
+
+
+def test_a_shutdown_that_the_file_gives_time_to_is_waited_for() -> None:
+    """`stop.within`: the guest has something to say to others as it goes."""
+    fabric = Fabric()
+    warm_life(fabric, dataclasses.replace(ROLE, stop=Stop(within_s=90.0)))
+    assert "ask_shutdown" in fabric.trouble.verbs
     gone(fabric)
 
 
