@@ -102,6 +102,7 @@ class CheckedView(TypedDict):
 
 class Checkpoints(TypedDict):
     max_age_s: float
+    refresh: bool
 
 class Command(TypedDict):
     line: str

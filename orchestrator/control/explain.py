@@ -30,8 +30,11 @@ def why(
     now_s: float,
     behind: OfRevision | None = None,
     still: Standstill | None = None,
+    renewed: str = "",
 ) -> tuple[str, ...]:
-    """The sentences of `vmrole why`: the state first, then the deadline, the wish, and the last events."""
+    """The sentences of `vmrole why`: the state first, then the deadline, the wish, and the last events. `renewed`:
+    what becomes of its checkpoint by itself.
+    """
     at = f"generation {instance.generation}, boot {instance.boot}"
     since = f"since {_clock(instance.phase_since_s)} ({duration(now_s - instance.phase_since_s)} ago)"
     lines = [f"{instance.name} is {instance.phase} ({at}) {since}."]
@@ -57,7 +60,7 @@ def why(
     elif instance.stale:
         lines.append(f"Its VM is not yet what the service file says{_behind(behind)}.")
     if instance.goal.role.reimage is not Road.COLD and instance.goal.serve:
-        lines.append(_road(instance, now_s))
+        lines.append(" ".join(filter(None, (_road(instance, now_s), renewed))))
     if instance.warning:
         lines.append(f"Warning: {instance.warning}.")
     if instance.clock_off_s:

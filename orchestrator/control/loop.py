@@ -20,6 +20,7 @@ from orchestrator.control.healing import Budget
 from orchestrator.control.leasing import tend_leases
 from orchestrator.control.leavings import Leavings
 from orchestrator.control.present import Present
+from orchestrator.control.renewing import Renewals
 from orchestrator.control.tending import call_roles, tend
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S, save, turn
 from orchestrator.control.unfolding import unfold
@@ -93,6 +94,7 @@ class Reconciler:
         self._budget = budget or Budget()
         self.attendance = Attendance(self._clock)
         self._leavings = Leavings()
+        self._renewals = Renewals(self._budget.strain)
         self._beginning = Beginning(boot_together, self._clock)
         self._goes_on = pool is None  # whether a thread takes what is due next by itself
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="turn")
@@ -276,6 +278,8 @@ class Reconciler:
         for one in self._present.instances_of(name).values():
             if one.uid in fresh:
                 self.wake("instance", one.name)
+        if (renewed := self._renewals.tend(self._present, self._host, name)) is not None:
+            self.wake("instance", renewed)
         return again_s
 
     def _turn_leases(self, service: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.control import asking, explain, revisions, slots
+from orchestrator.control import asking, explain, renewing, revisions, slots
 from orchestrator.control.present import Present
 from orchestrator.control.standstill import standstill_of
 from orchestrator.control.touched import Touched
@@ -130,7 +130,9 @@ class Queries:
         instance = self.instance(name)
         past = self._store.events(subject=instance.name, limit=6)
         still = standstill_of(self._present, instance.service)
-        return explain.why(instance, past, self._clock.now_s(), self._of_revision(instance), still)
+        now_s = self._clock.now_s()
+        renewed = renewing.sentence(self._present, instance, now_s)
+        return explain.why(instance, past, now_s, self._of_revision(instance), still, renewed)
 
     def _of_revision(self, instance: Instance) -> explain.OfRevision | None:
         """What there is to say of an instance whose VM is not as its service's file says; None of others."""

@@ -230,6 +230,8 @@ def _wish(instance: Instance) -> str:
     if instance.is_off:
         return "a start was asked for"
     new = instance.goal.wanted.generation > instance.generation
+    if instance.goal.renews > instance.generation:
+        return "its checkpoint is to be renewed"
     return "a reimage was asked for" if new else "a restart was asked for"
 
 

@@ -7,6 +7,7 @@ import enum
 from typing import Final
 
 DAY_S: Final = 24 * 3600.0
+REFRESHED_S: Final = 3600.0  # What is renewed by itself may become so old at least.
 
 
 class Road(enum.StrEnum):
@@ -22,6 +23,7 @@ class Checkpoints:
     """How a role keeps its checkpoints."""
 
     max_age_s: float = 7 * DAY_S  # no generation begins with an older one
+    refresh: bool = False  # whether they are renewed before, by cold reimages, as nothing else is in the way
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

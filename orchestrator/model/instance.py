@@ -34,6 +34,7 @@ class Goal:
     storage: int = 1  # how many times local storage shall have been made new
     protected: bool = False  # neither a verb nor healing touches it, nor its VM
     cold: int = 0  # the last generation that somebody wants made of the image, whatever checkpoint there is
+    renews: int = 0  # the last generation that is made of the image so that its checkpoint is a new one
     lease: str = ""  # the id of that which somebody has, or will have when it has drained; "": nobody
     lent: int = 0  # the last generation that a client had: nobody after him gets it
     halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off

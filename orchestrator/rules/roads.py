@@ -153,6 +153,8 @@ def _keeps_cold(instance: Instance) -> str:
         return "a rebuild begins with the image"
     if instance.generation <= instance.goal.cold:
         return "that was asked for"
+    if instance.generation <= instance.goal.renews:
+        return "its checkpoint is renewed"
     if instance.strikes:
         return "it is being healed"
     return instance.no_checkpoint and f"it has no checkpoint: {instance.no_checkpoint}"

@@ -31,7 +31,7 @@ from orchestrator.model import (
     is_sha256,
     service_name,
 )
-from orchestrator.model.checkpoint import DAY_S
+from orchestrator.model.checkpoint import DAY_S, REFRESHED_S
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.rules.beginning import cycle
 from orchestrator.servicefile.drives import check_drives, read_drive
@@ -183,6 +183,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
     storage = reader.members(node, at, "localStorage", functools.partial(_storage, reader))
     drives = reader.members(node, at, "drives", functools.partial(read_drive, reader))
     check_drives(reader, at, drives, storage, instances)
+    road: Road = reader.take(node, at, "reimage", choice(Road), Road.COLD)
     role = Role(
         name=name,
         labels=tuple(sorted(labels.items())),
@@ -200,8 +201,8 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         restart=Restart(within_s=_within(reader, node, at, "restart")),
         healing=read_healing(reader, node, at),
         keep_failed_disk=_evidence(reader, node, at),
-        reimage=reader.take(node, at, "reimage", choice(Road), Road.COLD),
-        checkpoint=_checkpoint(reader, node, at),
+        reimage=road,
+        checkpoint=_checkpoint(reader, node, at, road),
         lease=_lease(reader, node, at),
         after=reader.take(node, at, "after", words, ()),
     )
@@ -214,13 +215,20 @@ def _within(reader: Reader, node: Map, at: str, key: str) -> float | None:
     return within_s
 
 
-def _checkpoint(reader: Reader, node: Map, at: str) -> Checkpoints:
+def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     """How its checkpoints are kept."""
     at = f"{at}.checkpoint"
-    inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge",))
-    return Checkpoints(
-        max_age_s=reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), Checkpoints().max_age_s)
-    )
+    inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge", "refresh"))
+    usual = Checkpoints()
+    max_age_s = reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), usual.max_age_s)
+    refresh = reader.take(inner, at, "refresh", boolean, usual.refresh)
+    if refresh and road is Road.COLD:
+        told = "there is nothing to renew: its reimages are cold, and no checkpoint is kept"
+        reader.fault(f"{at}.refresh", told, "add reimage: warm or prepared to the role, or leave refresh out")
+    elif refresh and max_age_s < REFRESHED_S:
+        told = f"a checkpoint that is renewed by itself is kept for {REFRESHED_S / 3600:g} h at least"
+        reader.fault(f"{at}.maxAge", told, "each renewal is a cold reimage: give a longer time, or leave refresh out")
+    return Checkpoints(max_age_s=max_age_s, refresh=refresh)
 
 
 def _lease(reader: Reader, node: Map, at: str) -> Leasing:

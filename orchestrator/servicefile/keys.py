@@ -139,6 +139,10 @@ _ROLE: Final = {
     ),
     "checkpoint": Key("an instance as it became ready, disk and where warm memory, for its reimages to begin with"),
     "checkpoint.maxAge": Key("no reimage begins with an older one", "7 d"),
+    "checkpoint.refresh": Key(
+        "whether checkpoints are renewed before that, by cold reimages: one instance at a time, while all others "
+        "serve and nothing else is under way", "false",
+    ),
     "lease": Key("instances that are given to one client each for a while, and made anew after him"),
     "lease.longest": Key("for how long at most", "2 h"),
     "after": Key(

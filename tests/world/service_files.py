@@ -75,8 +75,27 @@ ENDPOINT_FAULTS = [
         )
     ),
 ]
+_KEPT = "roles.web.checkpoint"
+CHECKPOINT_FAULTS = [
+    ("drain: 5 s", f"drain: 5 s\n    checkpoint: {{{said}}}", 19, f"{_KEPT}.{key}", word)
+    for said, key, word in (
+        ("maxAge: 0 s", "maxAge", "out of range"),
+        ("refresh: 1", "refresh", "true or false"),
+        ("refresh: true", "refresh", "add reimage: warm or prepared to the role"),
+        ("refresh: true, maxAge: 59 min", "refresh", "there is nothing to renew"),
+        ("refreshed: true", "refreshed", "did you mean refresh?"),
+    )
+]
 FAULTS = [
     *ENDPOINT_FAULTS,
+    *CHECKPOINT_FAULTS,
+    (
+        "drain: 5 s",
+        "reimage: warm\n    checkpoint: {maxAge: 59 min, refresh: true}",
+        19,
+        f"{_KEPT}.maxAge",
+        "1 h at least",
+    ),
     ("instances: 3", "instancez: 3", 6, "roles.web.instancez", "did you mean instances?"),
     ("instances: 3", "instances: three", 6, "roles.web.instances", "not a whole number"),
     ("instances: 3", "instances: true", 6, "roles.web.instances", "not a whole number"),

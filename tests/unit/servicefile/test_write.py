@@ -79,7 +79,7 @@ roles:
     restart: {within: 2 h}
     healing: {ladder: restart, maxUnavailable: 20 %}
     reimage: warm
-    checkpoint: {maxAge: 2 d}
+    checkpoint: {maxAge: 2 d, refresh: true}
     lease: {longest: 4 h}
     after: [db]
     labels: {tier: back, app: "no"}
@@ -285,6 +285,7 @@ CHANGES = {
     "labels": ("    drain", "    labels: {a: b}\n    drain"),
     "reimage": ("    drain", "    reimage: warm\n    drain"),
     "checkpoint.maxAge": ("    drain", "    checkpoint: {maxAge: 2 d}\n    drain"),
+    "checkpoint.refresh": ("    drain", "    reimage: warm\n    checkpoint: {refresh: true}\n    drain"),
     "lease.longest": ("    drain", "    lease: {longest: 4 h}\n    drain"),
     "identity.sshHostKeys": ("    drain", "    identity: {sshHostKeys: keep}\n    drain"),
 }  # fmt: skip
