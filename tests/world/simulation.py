@@ -29,6 +29,7 @@ from orchestrator.drivers.fake import FakeMachine, FakeStore, World, fake_host
 from orchestrator.drivers.fake.world import Faults
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unreachable
 from orchestrator.model import (
+    Checkpoints,
     Image,
     Instance,
     InstanceEndpoint,
@@ -401,7 +402,8 @@ class Simulation:
             if self.warm:  # A role that once had local storage keeps it, and is told of.
                 drawn = chance.random()
                 road = Road.WARM if drawn < 0.5 else Road.PREPARED if drawn < 0.8 else Road.COLD
-                role = dataclasses.replace(role, local_storage=(), reimage=road)
+                refreshed = Checkpoints(refresh=road is not Road.COLD and drawn * 10 % 1 < 0.5)
+                role = dataclasses.replace(role, local_storage=(), reimage=road, checkpoint=refreshed)
             if self.staged or not role.user_data.endswith("1\n"):
                 role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))
             roles.append(role)
