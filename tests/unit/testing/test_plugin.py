@@ -13,6 +13,7 @@ import pytest
 
 from tests.world.api_daemon import SHOP, Daemon
 from tests.world.places import REPOSITORY
+from tests.world.waiting import until
 
 Run = Callable[..., str]
 
@@ -47,6 +48,7 @@ def run(daemon: Daemon, tmp_path: Path) -> Iterator[Run]:
     yield running
     for service in daemon.client().services():
         daemon.client().remove(service["name"])
+    until(lambda: not daemon.client().services(), what="the deletion")
 
 
 WHOLE = """
