@@ -17,17 +17,19 @@ from orchestrator.model import Image
 from orchestrator.servicefile.schema import schema
 from tests.unit.servicefile.odd_files import ACCEPTED, EXAMPLES, image, odd_values, places
 from tests.world.places import REPOSITORY
-from tests.world.service_files import ENDPOINT_FAULTS, FAULTS, GOOD
+from tests.world.service_files import CHECKPOINT_FAULTS, ENDPOINT_FAULTS, FAULTS, GOOD
 
 FILE = REPOSITORY / "docs" / "service.schema.json"
 # What a schema cannot say, or not without becoming hard to read, by the fault's words or by what was written: sizes
 # and times that are too large, keys that exclude each other, images that there are.
 SEEN = ("such as 8000-8010", "input, instance, internal", "write [first, second]", "not a list")
+TYPED = ("true or false", "did you mean refresh?")
 BEYOND = {
     "drop path or command",
     "drop port or command",
     *(case[4] for case in ENDPOINT_FAULTS if case[4] not in (*SEEN, "is missing")),  # which key goes with which type
     *(case[1] for case in ENDPOINT_FAULTS if case[4] == "is missing"),
+    *(case[4] for case in CHECKPOINT_FAULTS if case[4] not in TYPED), "1 h at least",
     "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",
     "networks of IPv4", "is taken by",
     "tcp has no cookies", "udp has no",
