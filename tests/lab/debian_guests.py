@@ -51,6 +51,9 @@ OFF_S = 120.0
 _MIB = 1 << 20
 
 
+RAW = bytes(1 << 19) + b"orders"  # in the first MiB, where no signature is
+
+
 KEPT_MIB = 64  # as an earlier generation had it
 
 
@@ -58,7 +61,7 @@ MAC = "52:54:00:12:34:56"  # qemu's default for the first card
 
 
 class Debian(Guest):
-    """A guest with two local storages: one blank, and one that an earlier generation used."""
+    """A guest with three local storages: a blank one, one of an earlier generation, and raw data of no kind."""
 
     def lay(self, base: Path) -> None:
         """As a guest of the first generation that finds one storage in use."""
@@ -70,15 +73,23 @@ class Debian(Guest):
             stream.truncate(KEPT_MIB * _MIB)
         subprocess.run(["mkfs.ext4", "-q", "-d", content, self._kept], check=True, timeout=60)
         os.truncate(self._kept, 4 * self._kept.stat().st_size)  # as the host does it for a new generation
+        self.raw.write_bytes(RAW.ljust(16 * _MIB, b"\0"))
 
     @property
     def _kept(self) -> Path:
         return self.place / "kept.raw"
 
+    @property
+    def raw(self) -> Path:
+        """The disk with data that blkid knows nothing of."""
+        return self.place / "raw.raw"
+
     def _command(self, disc: Path | None) -> list[str]:
         command = [argument.replace("serial=ls-cache", "serial=ls-blank") for argument in super()._command(disc)]
-        drive = f"if=none,id=d2,file={self._kept},format=raw"
-        return [*command, "-drive", drive, "-device", "virtio-blk-pci,drive=d2,serial=ls-kept"]
+        for number, name, file in ((2, "kept", self._kept), (3, "raw", self.raw)):
+            command += ["-drive", f"if=none,id=d{number},file={file},format=raw"]
+            command += ["-device", f"virtio-blk-pci,drive=d{number},serial=ls-{name}"]
+        return command
 
 
 def past_setup(guest: Guest) -> bool | None:

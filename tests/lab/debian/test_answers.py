@@ -17,7 +17,7 @@ import pytest
 from vmrole_unattend import iso, nocloud
 
 from tests.lab.booted import Guest, NoAnswer, answer_of
-from tests.lab.debian_guests import BOOT_S, KEPT_MIB, MAC, OFF_S, Debian, past_setup, settled
+from tests.lab.debian_guests import BOOT_S, KEPT_MIB, MAC, OFF_S, RAW, Debian, past_setup, settled
 
 _LOOK_S = 120.0
 pytestmark = pytest.mark.timeout(5 * (BOOT_S + OFF_S))  # the first test waits for the whole life
@@ -81,6 +81,7 @@ class Life:
     ready: dict[str, str]
     later: dict[str, str]
     seconds: float
+    raw: bytes  # what is in the disk of no known kind, up to its zeros
 
     @property
     def boots(self) -> tuple[dict[str, str], ...]:
@@ -104,7 +105,7 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
         mac=MAC,
         user_data=_USER_DATA,
         public_keys=(_KEY,),
-        local_storage=("blank", "kept"),
+        local_storage=("blank", "kept", "raw"),
     )
     disc = place / "answers.iso"
     disc.write_bytes(iso.write_iso(nocloud.files(answers), nocloud.LABEL))
@@ -118,7 +119,8 @@ def life(tmp_path_factory: pytest.TempPathFactory, debian_image: Path) -> Life:
                 guest.ask("guest-shutdown", mode="powerdown")
             answer_of(guest.ended, OFF_S, guest)
     console = guest.console.read_text(errors="replace")
-    return Life(answers.instance_id, console, seen[0], seen[1], time.monotonic() - started_s)
+    seconds, raw = time.monotonic() - started_s, guest.raw.read_bytes().rstrip(b"\0")
+    return Life(answers.instance_id, console, seen[0], seen[1], seconds, raw)
 
 
 def _ended(status: dict[str, Any]) -> dict[str, Any] | None:
@@ -174,7 +176,10 @@ def test_later_boots_do_not_need_the_disc(life: Life) -> None:
 
 
 def test_local_storage_is_formatted_only_when_blank(life: Life) -> None:
-    """The blank disk has become a file system before the user's parts ran; what was on the other is still there."""
+    """The blank disk has become a file system before the user's parts ran; what was on the others is still
+    there, also where nobody knows what it is.
+    """
+    assert life.raw == RAW
     for seen in life.boots:
         assert seen["blank"].split()[1:] == ["ext4", "blank"]
         assert seen["marker"].split() == ["setup"]
@@ -188,5 +193,5 @@ def test_what_failed_in_setup_is_still_known_after_the_restart(life: Life) -> No
     for seen in life.boots:
         kept: dict[str, Any] = json.loads(seen["result"])
         assert any("scripts-user" in error or "scripts_user" in error for error in kept["result"]["v1"]["errors"])
-        assert kept["problems"] == []
+        assert kept["problems"] == ["local storage raw: what is in it is no file system, and is left as it is"]
         assert kept["status"]["v1"]["stage"] is None

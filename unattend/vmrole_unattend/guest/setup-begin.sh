@@ -42,15 +42,13 @@ mount_storage() {
         sleep 1
         waited_s=$((waited_s + 1))
     done
-    # blkid answers 2 for a blank disk, but also for one that it cannot read; such a one must not be formatted.
-    if ! dd if="$device" of=/dev/null bs=65536 count=1 2>/dev/null; then
+    if ! dd if="$device" of=/dev/null bs=65536 count=16 2>/dev/null; then
         problem "local storage $1: $device cannot be read"
         return
     fi
     blkid -p "$device" >/dev/null
-    if [ $? -eq 2 ] && ! mkfs.ext4 -q -F -L "$1" "$device"; then
-        problem "local storage $1: cannot be formatted"
-        return
+    if [ $? -eq 2 ]; then
+        format_storage "$1" || return
     fi
     mkdir -p "$place"
     if ! grep -q "[[:space:]]${place}[[:space:]]" /etc/fstab; then
@@ -63,6 +61,23 @@ mount_storage() {
     fi
     mount "$place" || problem "local storage $1: cannot be mounted"
     grow_storage "$1"
+}
+
+# format_storage NAME: a disk in which blkid knows nothing, if its first MiB is zero: raw data has no signature either.
+# The mark says that what a power cut has left of a file system is ours.
+format_storage() {
+    mark=$state/formatting-$1
+    if ! [ -e "$mark" ] && [ "$(head -c 1048576 "$device" | tr -d '\0' | wc -c)" -ne 0 ]; then
+        problem "local storage $1: what is in it is no file system, and is left as it is"
+        return 1
+    fi
+    : >"$mark" && sync "$mark" "$state"
+    if ! mkfs.ext4 -q -F -L "$1" "$device"; then
+        problem "local storage $1: cannot be formatted"
+        return 1
+    fi
+    sync "$device"
+    rm -f "$mark"
 }
 
 # grow_storage NAME: the host makes the disk of a new generation larger, never smaller. A file system of the user's own
