@@ -43,6 +43,7 @@ from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks import answers_told
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.blobs import BlobDirectory
 from orchestrator.drivers.disks.drives import RawDrives
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.evidence import Source, ledger
@@ -69,12 +70,12 @@ from orchestrator.drivers.tools.server_tls import ServerTls
 from orchestrator.drivers.virtual_machines import virtual_machines
 from orchestrator.errors import ConfigError, InvalidInput, Problem, VmroleError
 from orchestrator.host import config, process
+from orchestrator.host.caps import blob_caps, evidence_caps
 from orchestrator.host.config import Config
 from orchestrator.host.config_keys import address_and_port
 from orchestrator.host.listeners import on_this_host
 from orchestrator.host.process import End, Inherited
 from orchestrator.model import Instance, InstanceName, Service
-from orchestrator.model.evidence import EvidenceCaps
 from orchestrator.ports import Front, Host, Store
 
 logger = logging.getLogger(__name__)
@@ -86,16 +87,6 @@ EXIT_CONFIG = 78
 def _image_files(settings: Config, layout: Layout) -> LocalImageFiles:
     size_max = settings.image_virtual_size_max_gib * GIB
     return LocalImageFiles(layout, virtual_size_max=size_max, reserve_bytes=settings.disk_reserve_mib * MIB)
-
-
-def _evidence_caps(settings: Config) -> EvidenceCaps:
-    return EvidenceCaps(
-        most=settings.evidence_most,
-        size_mib=settings.evidence_mib,
-        days=settings.evidence_days,
-        disks_mib=settings.evidence_disks_mib,
-        disk_hours=settings.evidence_disk_hours,
-    )
 
 
 def _budget(settings: Config) -> Budget:
@@ -157,7 +148,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         images = Catalogue(present, clock, _image_files(settings, layout))
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
-        kept = stack.enter_context(KeptEvidence(layout, clock, _evidence_caps(settings)).sweeping())
+        kept = stack.enter_context(KeptEvidence(layout, clock, evidence_caps(settings)).sweeping())
         reconciler = Reconciler(
             store,
             host := stack.enter_context(_host(settings, layout, bell, secrets, present, store, kept)),
@@ -262,7 +253,8 @@ def _host(
     clock, installation = kept.clock, installation_id(store)
     machine = _machine(settings, layout, installation)
     sources: dict[str, Source] = {"answers": answers_told.told, "ledger": functools.partial(ledger, store)}
-    desk = GuestDesk(present, clock)
+    blobs = BlobDirectory(layout, clock, blob_caps(settings), reserve_bytes=settings.disk_reserve_mib * MIB)
+    desk = GuestDesk(present, clock, blobs)
     with (
         event_loop_thread() as loop,
         virtual_machines(
@@ -283,6 +275,7 @@ def _host(
         yield Host(
             machine=ports.Machine(
                 disks=QemuImgDisks(layout, reserve_bytes=settings.disk_reserve_mib * MIB),
+                blobs=blobs,
                 media=AnswerDiscs(layout, secrets.of),
                 hypervisor=machines.hypervisor,
                 guest=machines.guest,

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.control.guest_blobs import GuestBlobs
 from orchestrator.control.present import Present
 from orchestrator.errors import NotFound
 from orchestrator.model import Event, Instance, InstanceName, service_of
-from orchestrator.ports import Clock
+from orchestrator.ports import BlobFiles, Clock
 
 
 class GuestDesk:
     """ports.Desk of the records."""
 
-    def __init__(self, present: Present, clock: Clock) -> None:
+    def __init__(self, present: Present, clock: Clock, blobs: BlobFiles) -> None:
         self._present = present
         self._clock = clock
+        self.blobs = GuestBlobs(present, blobs)
 
     def who(self, name: InstanceName) -> Mapping[str, object] | None:
         """See ports.Desk. Nothing in it is of another instance, or a secret."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Collection
 
 from orchestrator.control import records, slots
 from orchestrator.control.asides import instances_of
@@ -16,6 +17,7 @@ from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S
 from orchestrator.control.walking import AUDIT_S
 from orchestrator.errors import EndpointRefused
 from orchestrator.model import Event, Service
+from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host
 from orchestrator.rules.frontends import frontends_of
 from orchestrator.rules.role_names import called
@@ -69,6 +71,10 @@ def tend(present: Present, host: Host, name: str, leavings: Leavings) -> tuple[f
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
         call_roles(present, host, name)
         laid = frozenset(one.uid for one in instances)
+        if not instances_of(present.set_aside(), name):  # Whose roles nobody knows.
+            _erase_blobs(
+                host, service, {*(role.name for role in service.spec.roles), *(one.role_name for one in instances)}
+            )
         held = hold_vips(present, host)  # Its guards stand: nothing but its endpoints is to be had there.
         if service.vip in held.refused:
             raise held.refused[service.vip]
@@ -86,6 +92,12 @@ def tend(present: Present, host: Host, name: str, leavings: Leavings) -> tuple[f
     return frozenset(), _end(present, host, service, leavings)
 
 
+def _erase_blobs(host: Host, service: Service, roles: Collection[str]) -> None:
+    """What other roles had together goes, as they have gone."""
+    for role in sorted({*host.machine.blobs.roles_of(service.name)} - {*roles}):
+        host.machine.blobs.erase_blobs(BlobOwner(Of.ROLE, f"{role}.{service.name}"))
+
+
 def _end(present: Present, host: Host, service: Service, leavings: Leavings) -> float:
     """Takes away what the last of its instances has left: nothing while one may be there that cannot be read."""
     name, now_s = service.name, host.machine.clock.now_s()
@@ -101,6 +113,7 @@ def _end(present: Present, host: Host, service: Service, leavings: Leavings) -> 
     with contextlib.suppress(EndpointRefused):  # Of others: this service has none any more.
         host.front.balancer.shape(present.frontends())
     host.machine.network.lift(service)
+    _erase_blobs(host, service, frozenset())
     gone = Event(at_s=now_s, subject=name, message="service deleted: nothing of it is left")
     past = [records.drop(one) for one in present.revisions_of(name)[: COMMIT_PARTS_MAX - 3]]
     last = ending_with(present, name)

@@ -24,6 +24,7 @@ from orchestrator.model import (
     ServiceNetwork,
     ServiceSpec,
 )
+from orchestrator.model.blob import BlobOwner, BlobStore, Of
 from orchestrator.model.drive import Drive, DriveFile
 from orchestrator.model.restoring import RestoreState, Restoring
 from orchestrator.ports import Host
@@ -71,6 +72,7 @@ def findings(
     found += _vips(host, services, instances)
     for name in host.machine.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
+    found += blob_findings(host.machine.blobs.inventory(), services, instances, unreadable)
     for fault in host.front.balancer.faults():
         found.append(Finding(code="BALANCER", subject="host", message=fault))
     if unreadable:
@@ -168,6 +170,34 @@ def drive_findings(
         elif size_bytes != drive.size_mib * MIB:
             told = f"it has {size_bytes} bytes, its record {drive.size_mib} MiB; vmrole drive grow, to the larger"
             found.append(Finding(code="DRIVE-SIZE", subject=drive.name, message=told))
+    return found
+
+
+def blob_findings(
+    stores: Sequence[BlobStore],
+    services: Sequence[Service],
+    instances: Sequence[Instance],
+    unreadable: Sequence[SetAside],
+) -> list[Finding]:
+    """Stores of blobs of no instance and no role, and files that are no whole blob. No `repair` touches one of them.
+
+    While a record is unreadable nobody knows whose they are.
+    """
+    owners = {BlobOwner(Of.INSTANCE, one.name) for one in instances}
+    owners |= {BlobOwner(Of.ROLE, f"{one.role_name}.{one.service}") for one in instances}
+    owners |= {BlobOwner(Of.ROLE, f"{role.name}.{one.name}") for one in services for role in one.spec.roles}
+    found = []
+    for store in stores:
+        subject = str(store.owner)
+        for name in store.damaged:
+            told = f"blob {name} is damaged; put it again, or remove it: vmrole blob rm"
+            found.append(Finding(code="BLOB-DAMAGED", subject=subject, message=told))
+        if store.owner not in owners and store.blobs and not unreadable:
+            place = f"{store.owner.of}s/{store.owner.name}"
+            if store.owner.of is Of.ROLE:
+                place = "roles/{2}/{0}".format(*store.owner.name.partition("."))
+            told = f"{store.blobs} blobs of no {store.owner.of}; deploy it again, or remove STATE/blobs/{place}"
+            found.append(Finding(code="BLOB-STRAY", subject=subject, message=told))
     return found
 
 

@@ -79,6 +79,8 @@ class Config:
     evidence_days: int = 30
     evidence_disks_mib: int = 20 * 1024
     evidence_disk_hours: int = 24
+    blob_mib: int = 16
+    blobs_mib: int = 256
     boot_together: int = 0
     workers: int = 16
     log_style: str = "auto"

@@ -191,6 +191,16 @@ KEYS: Final[dict[str, Key]] = {
         bounds=(0, 100_000_000),
     ),
     "evidence_disk_hours": Key(about="For how many hours such a disk is kept.", bounds=(1, 10_000)),
+    "blob_mib": Key(
+        about="How many MiB a blob may have that a guest puts by (vmrole-guest blob put).", bounds=(1, 1_000)
+    ),
+    "blobs_mib": Key(
+        about=(
+            "How many MiB the blobs of an instance may have together, and likewise those of a role; 0: no more are "
+            "put, and what is there can be got."
+        ),
+        bounds=(0, 1_000_000),
+    ),
     "boot_together": Key(
         about=(
             "How many VMs boot at a time when the host comes up; who has served, failed, or taken five minutes makes "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from orchestrator.ports.blobs import BlobDesk, BlobFiles
 from orchestrator.ports.drives import DriveFiles
 from orchestrator.ports.front import Balancer, Doors, Front, Held, Vips
 from orchestrator.ports.images import ImageFiles, Received
@@ -45,6 +46,8 @@ __all__ = [
     "COMMIT_PARTS_MAX",
     "AnswerMedia",
     "Balancer",
+    "BlobDesk",
+    "BlobFiles",
     "Change",
     "Channel",
     "Check",

@@ -24,6 +24,7 @@ from orchestrator.model import (
     Silence,
     Word,
 )
+from orchestrator.ports.blobs import BlobDesk, BlobFiles
 from orchestrator.ports.time import Clock
 
 
@@ -231,6 +232,10 @@ class Inside(Protocol):
 class Desk(Protocol):
     """Who answers a guest's questions on the host, and takes down what it tells. Called from several threads."""
 
+    @property
+    def blobs(self) -> BlobDesk:
+        """Who gives it its blobs."""
+
     def who(self, name: InstanceName) -> Mapping[str, object] | None:
         """What the guest of that instance may know of itself, as JSON has it; None: nothing is recorded of it."""
 
@@ -298,6 +303,7 @@ class Machine:
     """What one host runs VMs with. It is all that a step has to do with, its instance's seat apart."""
 
     disks: Disks
+    blobs: BlobFiles
     media: AnswerMedia
     hypervisor: Hypervisor
     guest: Guest

@@ -24,6 +24,7 @@ from orchestrator.model import (
     Silence,
     Standing,
 )
+from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import roads, words
@@ -300,7 +301,7 @@ def stay_off(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
 
 
 def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
-    """erasing: nothing of the generation stays; local storage and checkpoint do, unless the instance itself goes."""
+    """erasing: nothing of the generation stays; local storage, checkpoint and blobs do, unless the instance goes."""
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
     note = ""
@@ -316,6 +317,7 @@ def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
         instance = replace(instance, checkpoint=None, layered=0)
         host.disks.erase_local_storage(instance.name)
         host.media.erase_identity(instance.name)
+        host.blobs.erase_blobs(BlobOwner(Of.INSTANCE, instance.name))
         return Done(instance, _unless_refused(lambda: host.hypervisor.erase_evidence(instance.name)))
     return Done(instance, note)
 

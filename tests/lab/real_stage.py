@@ -15,6 +15,7 @@ from orchestrator.control.guest_desk import GuestDesk
 from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.blobs import BlobDirectory
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
@@ -149,7 +150,7 @@ def virtual_machines_of(
             SystemClock(),
             KeptEvidence(layout, SystemClock()),
             {},
-            GuestDesk(Present(FakeStore()), SystemClock()),
+            GuestDesk(Present(FakeStore()), SystemClock(), BlobDirectory(layout, SystemClock())),
         ) as machines,
     ):
         yield machines

@@ -60,6 +60,7 @@ EFFECTS = frozenset(
         "undefine",
         "keep_evidence",
         "erase_evidence",
+        "erase_blobs",
         "shape",
         "join",
         "drain",

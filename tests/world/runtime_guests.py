@@ -13,11 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.control.guest_blobs import GuestBlobs
 from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.disks.blobs import BlobDirectory
 from orchestrator.drivers.guest.runtime_channel import RuntimeChannel
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread, listening
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NotFound
 from orchestrator.model import InstanceName
+from orchestrator.model.blob import BlobOwner, Of
+from orchestrator.ports import BlobDesk, BlobFiles
 from tests.world.waiting import until
 
 ANSWER_S = 60.0  # on a busy machine
@@ -86,8 +91,9 @@ class Speaker:
 class Records:
     """A desk with a register."""
 
-    def __init__(self) -> None:
+    def __init__(self, blobs: BlobDesk) -> None:
         self.lines: list[tuple[InstanceName, str]] = []
+        self.blobs = blobs
 
     def who(self, name: InstanceName) -> Mapping[str, object] | None:
         """See ports.Desk."""
@@ -100,12 +106,25 @@ class Records:
         self.lines.append((name, line))
 
 
+class RoleBlobs(GuestBlobs):
+    """Of instances that are all there, and of one role."""
+
+    def __init__(self, files: BlobFiles) -> None:
+        self._files = files
+
+    def _owner(self, name: InstanceName, of: Of) -> BlobOwner:
+        return BlobOwner(of, name if of is Of.INSTANCE else "web.shop")
+
+
 class Server:
     """The runtime channel of a host, whose QEMUs are these."""
 
     def __init__(self, place: Path) -> None:
         self.path = place / "guest.sock"
-        self.desk = Records()
+        self.layout = Layout(place / "state", place / "run")
+        self.layout.state.mkdir()
+        self.files = BlobDirectory(self.layout, SystemClock())
+        self.desk = Records(RoleBlobs(self.files))
         self.woken: list[InstanceName] = []
         self.known: dict[int, InstanceName] = {}
         self._stack = contextlib.ExitStack()

@@ -7,6 +7,7 @@ setup, answers nothing while it boots, and every call that would break an invari
 from __future__ import annotations
 
 from orchestrator import ports
+from orchestrator.drivers.fake.blobs import FakeBlobs
 from orchestrator.drivers.fake.channel import FakeChannel
 from orchestrator.drivers.fake.disks import FakeDisks
 from orchestrator.drivers.fake.drives import FakeDrives
@@ -16,13 +17,14 @@ from orchestrator.drivers.fake.parts import FakeBalancer, FakeDoors, FakeMedia, 
 from orchestrator.drivers.fake.world import FakeMachine, Faults, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
-__all__ = ["FakeDrives", "FakeInside", "FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
+__all__ = ["FakeBlobs", "FakeDrives", "FakeInside", "FakeMachine", "FakeStore", "Faults", "World", "fake_host"]
 
 
 def fake_host(world: World) -> ports.Host:
     """All ports of one host, answered by the fake world."""
     machine = ports.Machine(
         disks=FakeDisks(world),
+        blobs=FakeBlobs(world),
         media=FakeMedia(world),
         hypervisor=FakeHypervisor(world),
         guest=FakeGuest(world),

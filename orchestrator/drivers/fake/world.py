@@ -23,6 +23,7 @@ from orchestrator.model import (
     Traffic,
     Word,
 )
+from orchestrator.model.blob import Blob, BlobOwner
 
 AGENT_AFTER_S = 4.0
 SETUP_AFTER_S = 5.0
@@ -162,6 +163,8 @@ class World:
         self.discs: dict[InstanceName, int] = {}
         self.words: dict[InstanceName, Word] = {}  # what each guest has said last, as the present daemon knows it
         self.unanswered: set[InstanceName] = set()  # guests that wait until that is done
+        self.blobs: dict[BlobOwner, dict[str, tuple[Blob, bytes]]] = {}
+        self.blob_versions = 0
         self.identities: dict[InstanceName, str] = {}  # what an instance keeps of itself, and since when
         self.machines: dict[InstanceName, FakeMachine] = {}
         self.seats_taken: dict[InstanceName, Seat] = {}
@@ -360,6 +363,7 @@ class World:
             self.storage,
             self.discs,
             self.identities,
+            self.blobs,
             self.evidence,
         )
         leftovers = (*on_disk, self.machines, self.seats_taken, self.doors, self.networks, self.called, self.vips)

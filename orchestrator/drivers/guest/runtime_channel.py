@@ -22,7 +22,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.drivers.guest import runtime_requests
+from orchestrator.drivers.guest import runtime_blobs, runtime_requests
+from orchestrator.drivers.guest.runtime_blobs import RuntimeBlobs
 from orchestrator.drivers.guest.runtime_requests import NO_METHOD, NOT_NOW, TOO_OFTEN, Lines, Refused, Request
 from orchestrator.drivers.tools.peer import peer_pid
 from orchestrator.errors import VmroleError
@@ -39,7 +40,7 @@ UNHEARD_MOST: Final = 256
 ACCEPTS_AT_ONCE: Final = 32
 DONE_S: Final = 10.0  # How long `ready` and `busy` wait for what follows from them to be done.
 CLOSE_S: Final = 5.0
-METHODS: Final = ("whoami", "ready", "busy", "log")
+METHODS: Final = ("whoami", "ready", "busy", "log", *runtime_blobs.METHODS)
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,6 +72,7 @@ class _Guest:
 
     words: Allowance
     lines: Allowance
+    changes: Allowance
     word: Word | None = None
     done: asyncio.Future[None] | None = None  # what the guest waits for that has said the word
     talk: asyncio.Task[None] | None = None
@@ -96,6 +98,7 @@ class RuntimeChannel:
         self._wake = wake
         self._desk = desk
         self._clock = clock
+        self._blobs = RuntimeBlobs(loop, desk.blobs)
         self._lock = threading.Lock()
         self._guests: dict[InstanceName, _Guest] = {}
         self._unheard: dict[int, asyncio.Task[None]] = {}  # by process; on the event loop only
@@ -122,12 +125,14 @@ class RuntimeChannel:
             guest = self._guests.pop(name, None)
         if guest is not None and guest.talk is not None:
             self._loop.call_soon_threadsafe(guest.talk.cancel)
+        self._blobs.forget(name)
 
     def close(self) -> None:
         """Hangs up on every QEMU, which then looks for the next daemon."""
         closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
         with contextlib.suppress(TimeoutError):
             closing.result(CLOSE_S)
+        self._blobs.close()
 
     # On the event loop: connections --------------------------------------------------------------------------
 
@@ -190,8 +195,9 @@ class RuntimeChannel:
             now_s = self._clock.monotonic_s()
             guest = self._guests.get(name)
             if guest is None:
-                words, lines = (Allowance(most, each_s, most, now_s) for most, each_s in (WORDS, LOG_LINES))
-                guest = self._guests[name] = _Guest(words, lines)
+                each = (WORDS, LOG_LINES, runtime_blobs.CHANGES)
+                words, lines, changes = (Allowance(most, each_s, most, now_s) for most, each_s in each)
+                guest = self._guests[name] = _Guest(words, lines, changes)
         if guest.talk is not None:
             guest.talk.cancel()  # Its QEMU has left the earlier one.
         guest.talk = self._loop.create_task(self._listen(name, guest, connection), name=f"channel of {name}")
@@ -246,6 +252,8 @@ class RuntimeChannel:
                 self._spend(guest.lines, request)
                 await asyncio.to_thread(self._desk.log, name, line)
                 return {"logged": line}
+            case method if method in runtime_blobs.METHODS:
+                return await self._blobs.do(name, request, lambda: guest.changes.take(self._clock.monotonic_s()))
             case _:
                 raise Refused(NO_METHOD, f"there are the methods {', '.join(METHODS)}", request.request_id)
 

@@ -108,7 +108,7 @@ def read(line: bytes | None) -> Request:
 def word(request: Request, now_s: float) -> Word:
     """What `ready` and `busy` say. Raises Refused; busy without an end is refused: nobody else could end it."""
     says = Says(request.method)
-    _only(request, ("reason", "for_s", "boot"))
+    only(request, ("reason", "for_s", "boot"))
     for_s = request.params.get("for_s")
     if for_s is None and says is Says.BUSY:
         raise Refused(NO_PARAMS, "for how long? for_s, in seconds, after which it lapses", request.request_id)
@@ -123,14 +123,15 @@ def word(request: Request, now_s: float) -> Word:
 
 def log_line(request: Request) -> str:
     """The line of `log`, harmless. Raises Refused for none."""
-    _only(request, ("line",))
+    only(request, ("line",))
     line = _text(request, "line", LOG_MAX_CHARS)
     if not line:
         raise Refused(NO_PARAMS, "line: a text that is not empty", request.request_id)
     return line
 
 
-def _only(request: Request, keys: tuple[str, ...]) -> None:
+def only(request: Request, keys: tuple[str, ...]) -> None:
+    """Raises Refused for a parameter that the method has not."""
     for key in request.params:
         if key not in keys:
             told = f"{request.method} takes {', '.join(keys)}, no {harmless(key)}"

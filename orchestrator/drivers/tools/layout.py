@@ -14,6 +14,8 @@ by a dot, and that is asserted here once more.
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
     STATE/drives/NAME/disk.raw              a drive, mode 0600; its user alone has it removed
     STATE/drives/NAME/snapshots/NAME.raw    what it was, mode 0400, in a directory for nobody else
+    STATE/blobs/instances/NAME/BLOB.blob    what a guest has put by, mode 0600 below 0700; survives its VM
+    STATE/blobs/roles/SERVICE/ROLE/         the same of all instances of a role
     STATE/names/SERVICE/ROLE                whom the name of a role leads to, for dnsmasq
     STATE/identity/NAME/                    SSH host keys that an instance keeps, mode 0600; survive reimage
     STATE/nvram/NAME/GENERATION.fd          variables of UEFI, one file per generation
@@ -31,6 +33,7 @@ from pathlib import Path
 
 from orchestrator.errors import ConfigError
 from orchestrator.model import DiskFormat, Instance, InstanceName, is_sha256, label, made_label
+from orchestrator.model.blob import BlobOwner, Of
 
 _SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final zero; unix(7)
 
@@ -90,6 +93,21 @@ class Layout:
     def drives(self) -> Path:
         """Directory with one directory per drive."""
         return self.state / "drives"
+
+    @property
+    def blobs(self) -> Path:
+        """Directory with the stores of blobs; mode 0700."""
+        return self.state / "blobs"
+
+    def blobs_of(self, owner: BlobOwner) -> Path:
+        """One of them."""
+        name = _checked(InstanceName(owner.name))
+        match owner.of:
+            case Of.INSTANCE:
+                return self.blobs / "instances" / name
+            case Of.ROLE:
+                role, _, deployment = name.partition(".")
+                return self.blobs / "roles" / deployment / role
 
     @property
     def consoles(self) -> Path:

@@ -10,9 +10,11 @@ import pytest
 
 from orchestrator.control import verify
 from orchestrator.control.leavings import STOP_S
-from orchestrator.drivers.fake import World
+from orchestrator.drivers.fake import FakeBlobs, World
 from orchestrator.model import InstanceName, Phase, Road
+from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.ports import Host
+from tests.contract.suites.blobs import wish
 from tests.world.counted import Looks
 from tests.world.fabric import Fabric, web_role
 from tests.world.images import MICRO
@@ -35,8 +37,16 @@ def found(fabric: Fabric) -> list[tuple[str, str]]:
     return [(one.code, one.subject) for one in told]
 
 
+def put_by(world: World, owner: BlobOwner) -> None:
+    """A blob of that owner."""
+    held = wish("state", b"x")
+    FakeBlobs(world).part(owner, "guest", held, 0, b"x")
+
+
 def test_health_is_an_empty_list(fabric: Fabric) -> None:
-    """Nothing to say about a service that serves."""
+    """Nothing to say about a service that serves, and that has put blobs by."""
+    for owner in (BlobOwner(Of.INSTANCE, WEB), BlobOwner(Of.ROLE, "web.shop")):
+        put_by(fabric.world, owner)
     assert found(fabric) == []
 
 
@@ -45,6 +55,8 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
     [
         ("DISC-STRAY", STRANGER, lambda world: world.discs.update({STRANGER: 1})),
         ("IDENTITY-STRAY", STRANGER, lambda world: world.identities.update({STRANGER: "kept"})),
+        ("BLOB-STRAY", STRANGER, lambda world: put_by(world, BlobOwner(Of.INSTANCE, STRANGER))),
+        ("BLOB-STRAY", "role db.shop", lambda world: put_by(world, BlobOwner(Of.ROLE, "db.shop"))),
         ("DISK-STRAY", STRANGER, lambda world: world.overlays.update({STRANGER: {1}})),
         ("STORAGE-STRAY", STRANGER, lambda world: world.storage.update({STRANGER: {"cache": ""}})),
         ("DISK-OLD", WEB, lambda world: world.overlays[WEB].add(7)),

@@ -1,13 +1,17 @@
 #!/bin/sh
 # Speaks to vmrole from within a guest that has no Python: vmrole-guest whoami | ready [--for SECONDS] [REASON] |
-# busy --for SECONDS [REASON] | log LINE
+# busy --for SECONDS [REASON] | log LINE | blob put NAME [FILE] | blob get NAME [FILE] | blob ls | blob rm NAME
 # Prints the answer, one line of JSON. Exits with 0 when it is done, 1 when the host refuses it, 2 for what is no such
-# request, 3 when the host has noted it and not done it yet, 4 when nobody answers. Run it as root.
+# request, 3 when the host has noted it and not done it yet, 4 when nobody answers, 5 when the blob is of another
+# version by now. Run it as root.
 name=com.vmrole.guest.0
 tries_max=15
+within=25
 
 usage() {
-    echo "usage: vmrole-guest whoami | ready [--for SECONDS] [REASON] | busy --for SECONDS [REASON] | log LINE" >&2
+    echo "usage: vmrole-guest whoami | ready [--for SECONDS] [REASON] | busy --for SECONDS [REASON] | log LINE |" >&2
+    echo "  blob put [--role] [--if-version VERSION|none] NAME [FILE] | blob get [--role] NAME [FILE] |" >&2
+    echo "  blob ls [--role] | blob rm [--role] [--if-version VERSION] NAME" >&2
     exit 2
 }
 
@@ -35,12 +39,48 @@ case $method in
         [ $# -gt 0 ] || usage
         params="\"line\":\"$(plain "$@")\""
         ;;
+    blob)
+        does=${1-}
+        case $does in put | get | ls | rm) shift ;; *) usage ;; esac
+        method=blob.$does
+        of=instance
+        version=
+        while :; do
+            case ${1-} in
+                --role) of=role ;;
+                --if-version)
+                    case ${2-} in '' | *[!0-9a-z]*) usage ;; esac
+                    version=$2
+                    shift
+                    ;;
+                *) break ;;
+            esac
+            shift
+        done
+        blob=${1-}
+        file=${2--}
+        case $does in
+            ls) [ $# -eq 0 ] || usage ;;
+            rm) [ $# -eq 1 ] || usage ;;
+            *) [ $# -eq 1 ] || [ $# -eq 2 ] || usage ;;
+        esac
+        case $blob in
+            *[!A-Za-z0-9._-]*)
+                echo "vmrole-guest: a blob's name has letters, digits, '.', '_' and '-'" >&2
+                exit 1
+                ;;
+        esac
+        [ -z "$version" ] || set -- --if-version "$version" "$@"
+        [ "$of" = instance ] || set -- --role "$@"
+        set -- "$does" "$@"
+        within=3600 # So many parts, each in a process of its own.
+        ;;
     *) usage ;;
 esac
 
 # The host may be away, and then a write waits for it.
 if [ -z "${VMROLE_GUEST_TIMED-}" ] && command -v timeout >/dev/null 2>&1; then
-    VMROLE_GUEST_TIMED=yes timeout 25 "$0" "$method" ${seconds:+--for "$seconds"} "$@"
+    VMROLE_GUEST_TIMED=yes timeout "$within" "$0" "${method%%.*}" ${seconds:+--for "$seconds"} "$@"
     status=$?
     [ "$status" = 124 ] || [ "$status" = 143 ] || exit "$status"
     echo "vmrole-guest: nobody answers" >&2
@@ -60,24 +100,159 @@ done
 read -r up _ </proc/uptime
 id="$$-$up"
 
-# One request, and what comes back until its answer does; 1 when the host hung up.
+# One request, and what comes back until its answer does; 1 when the host hung up. `read` takes a byte at a time.
 talk() {
     printf '\n{"jsonrpc":"2.0","id":"%s","method":"%s","params":{%s}}\n' "$id" "$method" "$params" >&3 || return 1
-    while read -r answer <&3; do
+    while answer=$(head -n 1 <&3) && [ -n "$answer" ]; do
         case $answer in *"\"id\": \"$id\""*) return 0 ;; esac
     done
     return 1
 }
 
-tries=0
-until { talk; } 2>/dev/null 3<>"$port"; do # Another program may have it, or the host be away.
-    tries=$((tries + 1))
-    [ "$tries" -lt "$tries_max" ] || {
-        echo "vmrole-guest: nobody answers" >&2
-        exit 4
+# Asks, and again while another program has the port or the host is away.
+ask() {
+    tries=0
+    until { talk; } 2>/dev/null 3<>"$port"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt "$tries_max" ] || {
+            echo "vmrole-guest: nobody answers" >&2
+            exit 4
+        }
+        sleep 1
+    done
+}
+
+# The error of the answer, if it is one: exits, or returns its code in `code`, where it is one that may be tried again.
+refused() {
+    code=
+    case $answer in
+        *'"error": {"code": -32001,'* | *'"error": {"code": -32003,'*)
+            code=${answer#*'"code": '}
+            code=${code%%,*}
+            return 0
+            ;;
+        *'"error": {"code": -32002,'*) status=5 ;;
+        *'"error": {'*) status=1 ;;
+        *) return 1 ;;
+    esac
+    printf '%s\n' "$answer" >&2
+    exit "$status"
+}
+
+# request MEMBERS: asks with these parameters, once more in time where it was too often; 1: there is no such thing.
+request() {
+    id="${id%.*}.$((${id##*.} + 1))"
+    params="\"of\":\"$of\"${1:+,$1}"
+    left=20
+    ask
+    while refused; do
+        if [ "$code" != -32001 ] || [ "$left" -eq 0 ]; then return 1; fi
+        left=$((left - 1))
+        sleep 1
+        ask
+    done
+}
+
+member() { # member NAME: its value in the answer, without quotes
+    value=${answer#*"\"$1\": "}
+    value=${value#'"'}
+    value=${value%%[\",\}]*}
+}
+
+gives_up() {
+    printf '%s\n' "$answer" >&2
+    exit 1
+}
+
+put() {
+    size=$(wc -c <"$1")
+    digest=$(sha256sum <"$1")
+    read -r put </proc/sys/kernel/random/uuid
+    said="\"name\":\"$blob\",\"put\":\"$put\",\"size\":$((size)),\"sha256\":\"${digest%% *}\""
+    said="$said${version:+,\"if_version\":\"$version\"}"
+    at=0
+    begun=0
+    while :; do
+        data=$(dd if="$1" bs="$part" skip=$((at / part)) count=1 2>/dev/null | base64 | tr -d '\n')
+        if request "$said,\"offset\":$at,\"data\":\"$data\""; then
+            case $answer in *'"taken": '*) ;; *) return ;; esac
+            member taken
+            at=$value
+        else
+            begun=$((begun + 1)) # The host has begun anew.
+            if [ "$at" -eq 0 ] || [ "$begun" -gt 2 ]; then gives_up; fi
+            at=0
+        fi
+    done
+}
+
+get() {
+    got=0
+    : >"$1"
+    while :; do
+        request "\"name\":\"$blob\",\"offset\":$got${version:+,\"version\":\"$version\"}" || gives_up
+        member data
+        printf '%s' "$value" | base64 -d >>"$1"
+        member version
+        version=$value
+        member sha256
+        digest=$value
+        member size
+        size=$value
+        got=$(($(wc -c <"$1")))
+        [ "$got" -lt "$size" ] || break
+    done
+    is=$(sha256sum <"$1")
+    [ "${is%% *}" = "$digest" ] || {
+        echo "vmrole-guest: the bytes of $blob are not those of its digest" >&2
+        exit 1
     }
-    sleep 1
-done
+}
+
+part=11264
+if [ "${method#blob}" != "$method" ]; then
+    id="$id.0"
+    umask 077
+    case $method in
+        blob.ls)
+            after=
+            while :; do
+                request "${after:+\"after\":\"$after\"}" || gives_up
+                printf '%s\n' "$answer"
+                case $answer in *'"more": true'*) ;; *) exit 0 ;; esac
+                after=${answer##*'"name": "'}
+                after=${after%%'"'*}
+            done
+            ;;
+        blob.rm)
+            request "\"name\":\"$blob\"${version:+,\"if_version\":\"$version\"}" || gives_up
+            ;;
+        blob.put)
+            if [ "$file" = - ]; then
+                file=$(mktemp) || exit 2
+                trap 'rm -f "$file"' EXIT
+                cat >"$file"
+            fi
+            [ -r "$file" ] || usage
+            put "$file"
+            ;;
+        blob.get)
+            made=$(mktemp) || exit 2
+            trap 'rm -f "$made"' EXIT
+            get "$made"
+            if [ "$file" = - ]; then
+                cat "$made"
+                exit 0
+            fi
+            cp "$made" "$file.$$" && sync && mv "$file.$$" "$file" || exit 2
+            exit 0
+            ;;
+    esac
+    printf '%s\n' "$answer"
+    exit 0
+fi
+
+ask
 printf '%s\n' "$answer"
 case $answer in
     *'"error": {'*) exit 1 ;;

@@ -1,0 +1,337 @@
+"""Blobs as files: STATE/blobs/instances/NAME/BLOB.blob and STATE/blobs/roles/SERVICE/ROLE/BLOB.blob, root's alone.
+
+A file has a head of HEAD_BYTES, JSON on one line, and the blob's bytes behind it, so that one rename puts both. What
+is being put lies beside as .put-…, is synced before it is renamed, and its directory after; who is killed leaves the
+former blob or the new one, and a .put-… that the next daemon removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.room import Room
+from orchestrator.errors import InvalidInput, NotFound, Permanent, StaleRevision, Transient
+from orchestrator.model.blob import (
+    Blob,
+    BlobCaps,
+    BlobOwner,
+    BlobPut,
+    BlobStore,
+    Of,
+    blob_name,
+    check_put,
+    check_version,
+    refuse_more,
+    refuse_version,
+)
+from orchestrator.ports import Clock
+
+HEAD_BYTES: Final = 512
+IDLE_S: Final = 120.0  # how long the next part of a put is waited for
+LOCKS: Final = 64
+_BLOB: Final = ".blob"
+_PUT: Final = ".put-"
+_HINT: Final = "look at STATE/blobs and its file system"
+
+
+@dataclasses.dataclass(slots=True)
+class _Begun:
+    """A put of which a part is there; its bytes are in a file, so that it holds next to nothing."""
+
+    owner: BlobOwner
+    put: BlobPut
+    path: Path
+    digest: Any  # hashlib's
+    at_s: float
+    taken: int = 0
+
+
+class BlobDirectory:
+    """See ports.BlobFiles."""
+
+    def __init__(self, layout: Layout, clock: Clock, caps: BlobCaps | None = None, *, reserve_bytes: int = 0) -> None:
+        """What was being put when an earlier daemon ended is removed."""
+        self._layout = layout
+        self._clock = clock
+        self._caps = caps or BlobCaps()
+        self._room = Room(layout.state, reserve_bytes)
+        self._begun: dict[str, _Begun] = {}  # by giver: one of each
+        self._counting = threading.Lock()  # of `_begun`
+        # A giver's comes before an owner's. They are few, as names have no end.
+        self._givers, self._owners = ([threading.Lock() for _ in range(LOCKS)] for _ in range(2))
+        with file_faults(layout.blobs, _HINT):
+            for left in [*layout.blobs.glob(f"*/*/{_PUT}*"), *layout.blobs.glob(f"*/*/*/{_PUT}*")]:
+                left.unlink(missing_ok=True)
+
+    def part(self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes) -> Blob | int:
+        """See ports.BlobFiles."""
+        check_put(put, self._caps)
+        place = self._layout.blobs_of(owner)
+        with self._givers[hash(giver) % LOCKS], file_faults(place, _HINT):
+            if (done := self._load(place, put.name)) is not None and _is_of(done, put):
+                self._drop(giver)
+                return done
+            begun = self._known(giver, owner, put)
+            if begun is None and offset == 0:
+                begun = self._begin(owner, giver, put, place)
+            if begun is None:
+                raise NotFound(f"nothing of put {put.put_id} is here", hint="begin it again, with its first byte")
+            if offset > begun.taken or offset + len(data) > put.size_bytes:
+                told = f"bytes {offset} to {offset + len(data)} of {put.size_bytes}: byte {begun.taken} is the next"
+                raise InvalidInput(told, hint="send the parts in order")
+            try:
+                self._append(begun, data[begun.taken - offset :])
+                if begun.taken < put.size_bytes:
+                    return begun.taken
+                done = self._commit(begun, place)
+            except BaseException:
+                self._drop(giver)
+                raise
+            self._drop(giver)
+            return done
+
+    def read(self, owner: BlobOwner, name: str, offset: int, most: int, version: str = "") -> tuple[Blob, bytes]:
+        """See ports.BlobFiles."""
+        path = self._layout.blobs_of(owner) / f"{blob_name(name)}{_BLOB}"
+        with file_faults(path, _HINT):
+            try:
+                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise _no_blob(owner, name) from None
+            try:  # Whatever takes its name meanwhile: this one is whole.
+                blob = _read_head(handle, name)
+                if not blob.version:
+                    raise Permanent(f"blob {name} of {owner} is damaged", hint="put it again, or remove it")
+                if version and version != blob.version:
+                    raise StaleRevision(
+                        f"blob {name}: its version is {blob.version}", hint="get it from its beginning"
+                    )
+                return blob, os.pread(handle, max(0, min(most, blob.size_bytes - offset)), HEAD_BYTES + offset)
+            finally:
+                os.close(handle)
+
+    def all(self, owner: BlobOwner) -> Sequence[Blob]:
+        """See ports.BlobFiles."""
+        place = self._layout.blobs_of(owner)
+        with file_faults(place, _HINT):
+            found = (self._load(place, name) for name in sorted(_names(place)))
+            return [one for one in found if one is not None]
+
+    def remove(self, owner: BlobOwner, name: str, if_version: str | None = None) -> Blob:
+        """See ports.BlobFiles."""
+        place = self._layout.blobs_of(owner)
+        blob_name(name)
+        if if_version is not None:
+            check_version(if_version)
+        with file_faults(place, _HINT), self._owners[hash(owner) % LOCKS]:
+            there = self._load(place, name)
+            if there is None:
+                raise _no_blob(owner, name)
+            refuse_version(there, name, if_version)
+            (place / f"{name}{_BLOB}").unlink()
+            _sync(place)
+            return there
+
+    def give_up(self, giver: str) -> None:
+        """See ports.BlobFiles."""
+        with self._givers[hash(giver) % LOCKS]:
+            self._drop(giver)
+
+    def give_up_idle(self) -> int:
+        """See ports.BlobFiles."""
+        with self._counting:
+            since_s = self._clock.monotonic_s() - IDLE_S
+            old = [self._begun.pop(giver) for giver, one in [*self._begun.items()] if one.at_s < since_s]
+            left = len(self._begun)
+        for one in old:
+            with contextlib.suppress(OSError):
+                one.path.unlink()
+        return left
+
+    def erase_blobs(self, owner: BlobOwner) -> None:
+        """See ports.BlobFiles."""
+        place = self._layout.blobs_of(owner)
+        with file_faults(place, _HINT), self._owners[hash(owner) % LOCKS]:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(place)
+            if owner.of is Of.ROLE:
+                with contextlib.suppress(OSError):  # Another role has one, or none ever had.
+                    place.parent.rmdir()
+
+    def roles_of(self, deployment: str) -> Collection[str]:
+        """See ports.BlobFiles."""
+        place = self._layout.blobs_of(BlobOwner(Of.ROLE, f"any.{deployment}")).parent
+        with file_faults(place, _HINT), contextlib.suppress(FileNotFoundError):
+            return sorted(one.name for one in place.iterdir())
+        return []
+
+    def inventory(self) -> Sequence[BlobStore]:
+        """See ports.BlobFiles."""
+        root = self._layout.blobs
+        with file_faults(root, _HINT):
+            of = [(one, BlobOwner(Of.INSTANCE, one.name)) for one in root.glob("instances/*")]
+            of += [(one, BlobOwner(Of.ROLE, f"{one.name}.{one.parent.name}")) for one in root.glob("roles/*/*")]
+            return [_store(place, owner) for place, owner in sorted(of, key=lambda one: str(one[1]))]
+
+    # What is being put -----------------------------------------------------------------------------------------
+
+    def _known(self, giver: str, owner: BlobOwner, put: BlobPut) -> _Begun | None:
+        with self._counting:
+            begun = self._begun.get(giver)
+            if begun is None or (begun.owner, begun.put) != (owner, put):
+                return None
+            begun.at_s = self._clock.monotonic_s()
+            return begun
+
+    def _begin(self, owner: BlobOwner, giver: str, put: BlobPut, place: Path) -> _Begun:
+        self._drop(giver)
+        self.give_up_idle()
+        self._room.require(put.size_bytes, f"a blob of {owner}")
+        with self._owners[hash(owner) % LOCKS]:
+            self._refuse(owner, put, place)
+            _make(place, self._layout.state)
+        path = place / f"{_PUT}{secrets.token_hex(8)}"
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        os.close(handle)
+        begun = _Begun(owner, put, path, hashlib.sha256(), self._clock.monotonic_s())
+        with self._counting:
+            self._begun[giver] = begun
+        return begun
+
+    def _refuse(self, owner: BlobOwner, put: BlobPut, place: Path) -> None:
+        with self._counting:
+            begun = sum(one.put.size_bytes for one in self._begun.values() if one.owner == owner and one.put != put)
+        refuse_version(self._load(place, put.name), put.name, put.if_version)
+        refuse_more(put, _names(place), begun, self._caps)
+
+    def _append(self, begun: _Begun, data: bytes) -> None:
+        handle = os.open(begun.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(handle, data[written:], HEAD_BYTES + begun.taken + written)
+        finally:
+            os.close(handle)
+        begun.digest.update(data)
+        begun.taken += len(data)
+
+    def _commit(self, begun: _Begun, place: Path) -> Blob:
+        put = begun.put
+        if begun.digest.hexdigest() != put.sha256:
+            raise InvalidInput(f"the bytes of blob {put.name} are not those of its digest", hint="put it again")
+        blob = Blob(
+            name=put.name,
+            version=secrets.token_hex(8),
+            size_bytes=put.size_bytes,
+            sha256=put.sha256,
+            put_at_s=round(self._clock.now_s(), 3),
+            put_id=put.put_id,
+        )
+        handle = os.open(begun.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.pwrite(handle, _head(blob), 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        with self._owners[hash(begun.owner) % LOCKS]:
+            self._refuse(begun.owner, put, place)
+            try:
+                begun.path.rename(place / f"{put.name}{_BLOB}")
+            except FileNotFoundError:
+                raise Transient(f"the blobs of {begun.owner} have gone meanwhile", hint=_HINT) from None
+            _sync(place)
+        return blob
+
+    def _drop(self, giver: str) -> None:
+        with self._counting:
+            begun = self._begun.pop(giver, None)
+        if begun is not None:
+            with contextlib.suppress(OSError):
+                begun.path.unlink()
+
+    def _load(self, place: Path, name: str) -> Blob | None:
+        try:
+            handle = os.open(place / f"{name}{_BLOB}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return _read_head(handle, name)
+        finally:
+            os.close(handle)
+
+
+def _is_of(blob: Blob, put: BlobPut) -> bool:
+    return (blob.put_id, blob.sha256, blob.size_bytes) == (put.put_id, put.sha256, put.size_bytes)
+
+
+def _head(blob: Blob) -> bytes:
+    said = {one: getattr(blob, one) for one in ("version", "size_bytes", "sha256", "put_at_s", "put_id")}
+    return json.dumps(said).encode().ljust(HEAD_BYTES - 1) + b"\n"
+
+
+def _read_head(handle: int, name: str) -> Blob:
+    """The blob that an open file is; one without a version when it is none, or not whole."""
+    found = os.fstat(handle)
+    size_bytes = max(0, found.st_size - HEAD_BYTES)
+    with contextlib.suppress(ValueError, TypeError):
+        blob = Blob(name=name, **json.loads(os.pread(handle, HEAD_BYTES, 0)))
+        if blob.size_bytes == size_bytes and check_version(blob.version) == blob.version:
+            return blob
+    return Blob(name=name, version="", size_bytes=size_bytes, sha256="", put_at_s=found.st_mtime)
+
+
+def _names(place: Path) -> dict[str, int]:
+    """What is in a store, with its size."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.endswith(_BLOB):
+                with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
+                    size_bytes = entry.stat(follow_symlinks=False).st_size - HEAD_BYTES
+                    found[entry.name.removesuffix(_BLOB)] = max(0, size_bytes)
+    return found
+
+
+def _store(place: Path, owner: BlobOwner) -> BlobStore:
+    names, damaged = _names(place), []
+    for name in sorted(names):
+        with contextlib.suppress(OSError):
+            handle = os.open(place / f"{name}{_BLOB}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if not _read_head(handle, name).version:
+                    damaged.append(name)
+            finally:
+                os.close(handle)
+    return BlobStore(owner=owner, blobs=len(names), used_bytes=sum(names.values()), damaged=tuple(damaged))
+
+
+def _no_blob(owner: BlobOwner, name: str) -> NotFound:
+    return NotFound(f"{owner} has no blob {name}", hint="list what there is: ls")
+
+
+def _make(place: Path, above: Path) -> None:
+    """The directory of a store, root's alone, and its name on the disk."""
+    for directory in (*reversed([one for one in place.parents if above in one.parents]), place):
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(0o700)
+            _sync(directory.parent)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
