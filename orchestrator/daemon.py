@@ -180,6 +180,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             images,
             tokens=tokens,
             drives=drives,
+            blobs=host.machine.blobs,
             console=layout.console,
             evidence=kept,
             findings=lambda: [

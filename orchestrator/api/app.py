@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from orchestrator import __version__
 from orchestrator.api import heeded, problems
 from orchestrator.api.automation_routes import Told, automation_routes
+from orchestrator.api.blob_routes import blob_routes
 from orchestrator.api.capture_routes import capture_routes
 from orchestrator.api.drive_routes import drive_routes
 from orchestrator.api.evidence_routes import Kept, evidence_routes
@@ -31,6 +32,7 @@ from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.control.verify import Finding
 from orchestrator.model import InstanceName
+from orchestrator.ports import BlobFiles
 
 _SUMMARY = "Named instances from read-only images: services, instances, images, long work and its events."
 
@@ -41,6 +43,7 @@ def create_app(
     *,
     tokens: Tokens,
     drives: Drives,
+    blobs: BlobFiles,
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
     repair: Callable[[], Sequence[Finding]],
@@ -50,8 +53,8 @@ def create_app(
 ) -> FastAPI:
     """The API over the core.
 
-    `tokens` and `drives` are those that the API makes and takes away. `console` says where the console log of an
-    instance lies, `evidence` keeps what explains failures, `findings` compares the host with the records, and
+    `tokens`, `drives` and `blobs` are those that the API makes and takes away. `console` says where the console log
+    of an instance lies, `evidence` keeps what explains failures, `findings` compares the host with the records, and
     `repair` removes what no record knows and tells what that was. `backup` is all records as they are now; `restores`
     takes one, and has the daemon begin anew with it. Who may ask is the listeners' to say (`serve`).
     """
@@ -99,6 +102,7 @@ def create_app(
     app.include_router(lease_routes(control))
     app.include_router(evidence_routes(control, evidence))
     app.include_router(drive_routes(drives))
+    app.include_router(blob_routes(control, blobs))
     app.include_router(image_routes(images))
     app.include_router(capture_routes(control, images, app.state.uploads.go_on))
     app.include_router(token_routes(tokens))

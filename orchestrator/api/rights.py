@@ -72,6 +72,10 @@ NEEDS: Final[Mapping[str, Right]] = {
     "PUT /v1/images/*/names/*": Right.ADMIN,
     "DELETE /v1/images/*": Right.ADMIN,
     "DELETE /v1/unused-images": Right.ADMIN,
+    "GET /v1/blobs/*/*": Right.VIEWER,
+    "GET /v1/blobs/*/*/*": Right.ADMIN,  # as a guest's files
+    "PUT /v1/blobs/*/*/*": Right.ADMIN,
+    "DELETE /v1/blobs/*/*/*": Right.ADMIN,
     "GET /v1/drives": Right.VIEWER,
     "POST /v1/drives": Right.ADMIN,
     "PUT /v1/drives/*/size": Right.ADMIN,

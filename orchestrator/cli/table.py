@@ -27,7 +27,7 @@ _SECTIONS = (
         ("restart", "reimage", "rebuild", "stop", "start", "protect", "unprotect", "lease", "pause", "resume"),
     ),
     ("Into a guest", ("console", "exec", "cp", "ssh", "ssh-config", "ssh-known-hosts", "inventory")),
-    ("Images, drives and answers", ("image", "drive", "answers", "import")),
+    ("Images, drives, blobs and answers", ("image", "drive", "blob", "answers", "import")),
     ("The host", ("init", "config", "doctor", "daemon", "verify", "backup", "restore", "export", "support-bundle")),
     ("From elsewhere", ("token", "context")),
     ("This command", ("help", "completion", "version")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from orchestrator.client import clock, transport
+from orchestrator.client.blobs import Blobs
 from orchestrator.client.drives import Drives
 from orchestrator.client.evidence import Evidence
 from orchestrator.client.leases import Leases
@@ -33,7 +34,7 @@ REPAIR_WITHIN_S = 900.0  # VMs without a record are given the time to shut down 
 _FRUITLESS_MAX = 20  # watches that end without a word, one after the other: the daemon cannot tell what is asked
 
 
-class Client(Drives, Evidence, Leases, Repository):
+class Client(Blobs, Drives, Evidence, Leases, Repository):
     """One daemon: see `asking` for which. Every method raises the errors of `orchestrator.errors`."""
 
     # The nouns

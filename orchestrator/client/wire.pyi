@@ -70,6 +70,17 @@ class AutomationWish(TypedDict):
     service: NotRequired[str]
     paused: bool
 
+class BlobTaken(TypedDict):
+    taken: int
+    blob: BlobView | None
+
+class BlobView(TypedDict):
+    name: str
+    version: str
+    size_bytes: int
+    sha256: str
+    put_at_s: float
+
 class Capsule(TypedDict):
     instance: str
     mark: str
@@ -468,6 +479,8 @@ Mode = Literal["tcp", "http", "udp"]
 class NewToken(TypedDict):
     token: TokenView
     secret: str
+
+Of = Literal["instance", "role"]
 
 OnFailure = Literal["halt", "undo"]
 

@@ -37,7 +37,7 @@ from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
 from orchestrator.drivers.clock import SystemClock
-from orchestrator.drivers.fake import FakeDrives, FakeMachine, World, fake_host
+from orchestrator.drivers.fake import FakeBlobs, FakeDrives, FakeMachine, World, fake_host
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
@@ -216,6 +216,7 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
         images,
         tokens=tokens,
         drives=Drives(present, FakeDrives(world), world),
+        blobs=FakeBlobs(world),
         console=layout.console,
         evidence=KeptEvidence(layout, world),
         findings=list,

@@ -87,11 +87,11 @@ def effects() -> int:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("strike", [die, hang_up])
 def test_trouble_at_every_erasing(after: bool, strike: Callable[[], None]) -> None:
-    """What goes is gone in the end, and nothing else; of the other calls every seventh is struck."""
+    """What goes is gone in the end, and nothing else; of the other calls every eightieth is struck."""
     fabric = begun()
     life(fabric)
     erasings = {number for number, verb in enumerate(fabric.trouble.verbs, 1) if verb == "erase_blobs"}
-    for at in sorted(erasings | set(range(1, effects() + 1, 7))):
+    for at in sorted(erasings | set(range(1, effects() + 1, 80))):
         life(begun(Trouble(at, after, strike)))
 
 

@@ -125,6 +125,7 @@ class Daemon:
             self.images,
             tokens=self.tokens,
             drives=self.drives,
+            blobs=self._host.machine.blobs,
             console=self.layout.console,
             evidence=KeptEvidence(self.layout, self.world),
             findings=self._findings,

@@ -19,7 +19,7 @@ from orchestrator.control.drives import Drives
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
-from orchestrator.drivers.fake import FakeDrives, FakeStore, World
+from orchestrator.drivers.fake import FakeBlobs, FakeDrives, FakeStore, World
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.store.pending import Pending
@@ -50,6 +50,7 @@ def described(directory: Path) -> dict[str, Any]:
         images,
         tokens=tokens,
         drives=Drives(present, FakeDrives(world), world),
+        blobs=FakeBlobs(world),
         console=layout.console,
         evidence=KeptEvidence(layout, world),
         findings=list,
