@@ -59,6 +59,7 @@ from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.drivers.tools import host_bridges
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.drivers.tools.layout import Layout
@@ -79,8 +80,7 @@ from orchestrator.model import Instance, InstanceName, Service
 from orchestrator.ports import Front, Host, Store
 
 logger = logging.getLogger(__name__)
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+MIB, GIB = 1 << 20, 1 << 30
 EXIT_CONFIG = 78
 
 
@@ -326,6 +326,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         own=vip.own,
         laid=host.machine.network.laid,
         ipv6_fault=ipv6_host.fault,
+        bridge_fault=host_bridges.fault,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
 
@@ -371,8 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = config.load(options.config)
         log.set_up(style=settings.log_style, level=settings.log_level)
         logger.info("may open %d files", process.raise_descriptor_limit())
-        end = End()
-        process.hear(end)
+        process.hear(end := End())
         with contextlib.suppress(OSError, RuntimeError):  # a stderr that is closed
             faulthandler.enable()  # Where each thread was, when the watchdog ends it.
         with process.anew_after(end), running(settings, end) as stalled_s:

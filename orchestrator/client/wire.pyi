@@ -611,6 +611,7 @@ class Role(TypedDict):
     internal_endpoints: list[InternalEndpoint]
     local_storage: list[LocalStorage]
     drives: list[RoleDrive]
+    network: RoleNetwork
     user_data: str
     user_data_from: SecretRef | None
     vendor_data: str
@@ -637,6 +638,15 @@ class RoleDrive(TypedDict):
     name: str
     drive: str
     mount: str
+
+class RoleNetwork(TypedDict):
+    bridge: str
+    addresses: list[str]
+    gateway: str
+    dns: list[str]
+    search: list[str]
+    proxy: str
+    mtu: int | None
 
 class Rollout(TypedDict):
     id: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
@@ -33,7 +33,7 @@ from orchestrator.model import (
     service_of,
 )
 from orchestrator.ports import COMMIT_BYTES_MAX
-from orchestrator.rules import addressing, quotas, sharing, swap
+from orchestrator.rules import addressing, bridging, quotas, sharing, swap
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.rules.standing import At, Course, Target, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
@@ -50,6 +50,7 @@ class Capacity:
     `vip_pool` tells the networks (CIDR) that VIPs are taken from, None for any; `routed` those that are there.
     `held` are the VIPs that the host has, `own` its own addresses, `laid` the cards that a service's network has.
     `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both "" where nothing is in the way.
+    `bridge_fault` says why no card can be on a bridge of the host's.
     `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
@@ -64,6 +65,7 @@ class Capacity:
     held: Callable[[], Collection[str]] = tuple
     own: Callable[[], Collection[str]] = tuple
     laid: Callable[[Service], Mapping[InstanceName, Nic]] = lambda _: {}
+    bridge_fault: bridging.BridgeFault = bridging.no_fault
     require_room: Callable[[], None] = lambda: None
 
 
@@ -104,6 +106,21 @@ def check(
         quotas.refuse(quota, spec, before, specs, limit, unread, unsized, besides)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):
         capacity.require_room()
+
+
+def check_bridges(
+    spec: ServiceSpec,
+    before: ServiceSpec | None,
+    others: Sequence[Service],
+    instances: Iterable[Instance],
+    capacity: Capacity,
+) -> None:
+    """Raises InvalidInput where the service cannot have the cards that it wants on bridges of the host's."""
+    beside = [one.spec for one in others]
+    if any(role.network.bridge for role in spec.roles):
+        found = bridging.fault(spec, before, beside, instances, capacity.pool, capacity.bridge_fault)
+        if found is not None:
+            raise InvalidInput(found.message, problems=(found,), hint=found.hint)
 
 
 def _check_vips(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, before: ServiceSpec | None) -> None:

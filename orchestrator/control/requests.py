@@ -230,17 +230,12 @@ class Control(Removing):
         unread.refuse_vips(spec, readable, asides, self._capacity.held() if asides else ())
         lost = unread.deployed(self._present, asides)
         unsized = unread.unsized(self._present, asides)
-        drives_mib = sum(one.size_mib for one in self._present.all(Drive))
+        before, drives_mib = old.spec if old else None, sum(one.size_mib for one in self._present.all(Drive))
         deployment.check(
-            spec,
-            others,
-            self._capacity,
-            before=old.spec if old else None,
-            unread=lost,
-            unsized=unsized,
-            drives_mib=drives_mib,
+            spec, others, self._capacity, before=before, unread=lost, unsized=unsized, drives_mib=drives_mib
         )
         self._check_drives(spec, others)
+        deployment.check_bridges(spec, before, others, self.by_name().values(), self._capacity)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []

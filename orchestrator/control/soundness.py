@@ -12,7 +12,7 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from typing import Final, TypeVar
 
 from orchestrator.errors import InvalidInput
@@ -26,6 +26,7 @@ from orchestrator.model import (
     Operation,
     Revision,
     Role,
+    RoleNetwork,
     Rollout,
     Service,
     ServiceSpec,
@@ -40,6 +41,7 @@ from orchestrator.model import (
     service_of,
 )
 from orchestrator.model.drive import Drive, check_size, drive_name
+from orchestrator.model.lan import LINK
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token, token_name
@@ -197,8 +199,15 @@ def _require_role(role: Role) -> None:
     _require("image_sha256", [is_sha256(role.image_sha256)])
     _require("local_storage", [_is(label, one.name) for one in role.local_storage])
     _require("drives", [_is(label, one.name) and _is(drive_name, one.of(99)) for one in role.drives])
+    _require("network", _role_network(role.network))
     _require("endpoints", [_is(label, one.name) for one in (*role.faces, *role.internal_endpoints)])
     _require("endpoints.allow", [_is(ip.network, one) for face in role.faces for one in face.allow])
+
+
+def _role_network(network: RoleNetwork) -> Iterable[bool]:
+    yield not network.bridge or re.fullmatch(LINK, network.bridge) is not None
+    yield all(_is(IPv4Interface, one) for one in network.addresses)
+    yield all(_is(_IPV4, one) for one in (*network.dns, *([network.gateway] if network.gateway else [])))
 
 
 def _nic(nic: Nic) -> Iterable[bool]:

@@ -25,6 +25,7 @@ from orchestrator.model.drive import RoleDrive as RoleDrive
 from orchestrator.model.healing import Healing, Ladder, ServiceHealing
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from orchestrator.model.instance import Goal, Incarnation, Instance
+from orchestrator.model.lan import LanNic, RoleNetwork
 from orchestrator.model.lease import Lease, Leasing, is_lease_id
 from orchestrator.model.naming import (
     BRIDGE_PREFIX,
@@ -68,8 +69,6 @@ from orchestrator.model.template import (
     Limits,
     LocalStorage,
     Mode,
-    OnFailure,
-    Order,
     Ports,
     Probe,
     Ready,
@@ -80,10 +79,9 @@ from orchestrator.model.template import (
     Size,
     Stop,
     TcpProbe,
-    Upgrade,
-    Walking,
 )
 from orchestrator.model.tls import Certificate, Tls
+from orchestrator.model.upgrade import OnFailure, Order, Upgrade, Walking
 from orchestrator.model.word import Says, Word
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
@@ -156,6 +154,7 @@ __all__ = [
     "InternalEndpoint",
     "Labels",
     "Ladder",
+    "LanNic",
     "Lease",
     "Leasing",
     "Limits",
@@ -185,6 +184,7 @@ __all__ = [
     "Revision",
     "Road",
     "Role",
+    "RoleNetwork",
     "Rollout",
     "Says",
     "Seat",

@@ -9,6 +9,7 @@ from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import Cause
 from orchestrator.model.checkpoint import Checkpoint
+from orchestrator.model.lan import LanNic, lan_nic
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
 from orchestrator.model.template import Role
@@ -163,6 +164,11 @@ class Instance:
     def drives(self) -> frozenset[str]:
         """The drives that it has, or is to have: nobody else may have them."""
         return frozenset(one.of(self.index) for role in (self.role, self.goal.role) for one in role.drives)
+
+    @property
+    def lan(self) -> LanNic | None:
+        """Its card on a bridge of the host's, if it has one."""
+        return lan_nic(self.role.network, self.index, self.uid, self.nic.mac)
 
     @property
     def hostname(self) -> str:

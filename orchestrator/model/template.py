@@ -15,9 +15,11 @@ from orchestrator.model.checkpoint import Checkpoints, Road
 from orchestrator.model.drive import RoleDrive
 from orchestrator.model.healing import Healing, ServiceHealing
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
+from orchestrator.model.lan import RoleNetwork
 from orchestrator.model.lease import Leasing
 from orchestrator.model.naming import Labels, Unknown
 from orchestrator.model.tls import Certificate, Tls
+from orchestrator.model.upgrade import Upgrade
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +264,7 @@ class Role:
     internal_endpoints: tuple[InternalEndpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
     drives: tuple[RoleDrive, ...] = ()
+    network: RoleNetwork = RoleNetwork()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
     user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
     vendor_data: str = dataclasses.field(default="", repr=False)
@@ -334,52 +337,6 @@ _built_from = operator.attrgetter(
     *(field.name for field in dataclasses.fields(Role) if field.name not in {*_NOT_BUILT_FROM, "setup"}),
     "setup.restart",
 )
-
-
-class Walking(enum.StrEnum):
-    """Whether a rollout goes from domain to domain by itself."""
-
-    AUTO = "auto"
-    MANUAL = "manual"  # each domain waits for `rollout next`
-
-
-class Order(enum.StrEnum):
-    """Which instance of a role goes first."""
-
-    ASCENDING = "ascending"  # by index
-    DESCENDING = "descending"
-
-
-class OnFailure(enum.StrEnum):
-    """What becomes of a rollout whose instance fails."""
-
-    HALT = "halt"
-    UNDO = "undo"  # those that were changed go back to the revision that it came from
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Upgrade:
-    """How a service's instances are made anew, one after the other."""
-
-    domains: int | None = None  # spread over so many by index, one begins when the last is done; None: one
-    max_unavailable: int | None = None  # of a role at a time, whatever took them out; None: as per cent, or 1
-    max_unavailable_percent: int | None = None  # of a role's instances, rounded down, 1 at least
-    walking: Walking = Walking.AUTO
-    order: Order = Order.ASCENDING
-    within_s: float | None = None  # how long an instance may take until it serves; None: as long as its phases may
-    soak_s: float = 0.0  # how long a new instance must serve before the next domain begins
-    on_failure: OnFailure = OnFailure.HALT
-    canary: int = 0  # so many instances first, then a rollout pauses by itself
-
-    def domain(self, index: int) -> int | None:
-        """In which domain an instance is; None: there are none."""
-        return None if self.domains is None else index % self.domains
-
-    def may_miss(self, instances: int) -> int:
-        """How many instances of a role that has so many may serve nobody at a time."""
-        if self.max_unavailable_percent is not None:
-            return max(1, instances * self.max_unavailable_percent // 100)
-        return 1 if self.max_unavailable is None else self.max_unavailable
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
     (lambda role: role.os is not Os.LINUX, "only Linux guests go on from one"),
     (lambda role: not role.ready.agent, "without an agent nobody has it write its disk, or tells it the time"),
     (lambda role: bool(role.drives), "it has drives, which go on while its checkpoint does not"),
+    (lambda role: bool(role.network.bridge), "others reach it by its bridge before it could be kept"),
     (lambda role: role.hardware.firmware is not Firmware.BIOS, "its firmware keeps variables of its own"),
     (lambda role: role.hardware.tpm, "its TPM keeps a state of its own"),
     (lambda role: role.keep_failed_disk, "the disk that is kept of a failure would lie on it (evidence.disk)"),

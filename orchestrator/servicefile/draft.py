@@ -49,6 +49,7 @@ from orchestrator.servicefile.fields import (
 )
 from orchestrator.servicefile.healing import read_healing, read_service_healing
 from orchestrator.servicefile.labels import read_labels
+from orchestrator.servicefile.network import check_network, read_network
 from orchestrator.servicefile.reader import LABEL, Reader
 from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in
@@ -56,8 +57,8 @@ from orchestrator.servicefile.upgrade import read_upgrade
 
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
-    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "identity", "setup",
-    "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after",
+    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "network", "identity",
+    "setup", "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -174,7 +175,7 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
     more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after")
-    node = reader.keys(node, at, (*keys, *more, "identity", "labels", "drives"), ("image",))
+    node = reader.keys(node, at, (*keys, *more, "identity", "labels", "drives", "network"), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -195,6 +196,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         **sorted_by_type(endpoints),
         local_storage=tuple(storage),
         drives=tuple(drives),
+        network=read_network(reader, node, at),
         keep_ssh_host_keys=_identity(reader, node, at),
         drain_s=reader.take(node, at, "drain", duration_s(0, 3600), 30.0),
         stop=Stop(within_s=_within(reader, node, at, "stop")),
@@ -206,6 +208,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         lease=_lease(reader, node, at),
         after=reader.take(node, at, "after", words, ()),
     )
+    check_network(reader, at, role)
     return RoleDraft(role=role, setup=_setup(reader, node, at), reference=reference, node=node, at=at)
 
 

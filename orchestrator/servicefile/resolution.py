@@ -30,6 +30,7 @@ from orchestrator.servicefile.draft import ROLE_KEYS, SETUP_KEYS, Draft, RoleDra
 from orchestrator.servicefile.drives import check_mounts
 from orchestrator.servicefile.endpoints import read_probe
 from orchestrator.servicefile.fields import boolean, duration_s, words
+from orchestrator.servicefile.network import check_told
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.sizes import SIZE_KEYS, check_disk, check_rates
 from orchestrator.servicefile.tree import Map
@@ -156,6 +157,7 @@ def _role(reader: Reader, service: str, draft: RoleDraft, image: Image | None, k
     given = Given() if image is None else _answers(reader, service, draft, reads, known)
     _check_storage(reader, draft, image)
     check_mounts(reader, at, draft.role.drives, image, reads)
+    check_told(reader, at, draft.role.network, image, reads)
     if draft.role.keep_ssh_host_keys and reads is not AnswerFormat.NOCLOUD:
         reader.fault(
             f"{at}.identity.sshHostKeys", "only cloud-init is given host keys", "leave it out for this image"

@@ -75,6 +75,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         | {inner.name: _internal(inner) for inner in role.internal_endpoints},
         "localStorage": {storage.name: _node(storage) for storage in role.local_storage},
         "drives": {drive.name: _node(drive) for drive in role.drives},
+        "network": _node(role.network),
         "answers": _answers(role),
         "identity": {"sshHostKeys": "keep"} if role.keep_ssh_host_keys else {},
         "setup": _node(role.setup) if role.answers is not AnswerFormat.NONE else {},

@@ -179,6 +179,10 @@ class Ear:
         """Whether a frame with `mark` in it comes in before the time is over."""
         return hears(mark, within_s, self)
 
+    def say(self, frame: bytes) -> None:
+        """Sends a frame from where it listens."""
+        self._raw.send(frame)
+
     def fileno(self) -> int:
         """For select."""
         return self._raw.fileno()

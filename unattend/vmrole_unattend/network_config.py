@@ -13,11 +13,12 @@ from typing import TypeVar
 
 from vmrole_unattend.errors import AnswersInvalid
 
-ENTRY = "eth0"  # what our entry is called: a guest's interface keeps the name that its system gives it
+ENTRY = "eth{}"  # what our entries are called: a guest's interfaces keep the names that its system gives them
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 # Python would take a mask for a prefix length, and any text at all as the zone of an IPv6 address.
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?")
+_DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _T = TypeVar("_T")
 
 
@@ -32,6 +33,7 @@ class Network:
     address: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
     address6: str = ""
     gateway6: str = ""
 
@@ -46,7 +48,7 @@ def check(network: Network) -> None:
         )
     _check6(network)
     if not network.address:
-        for where, given in (("gateway", network.gateway), ("dns", network.dns)):
+        for where, given in (("gateway", network.gateway), ("dns", network.dns), ("search", network.search)):
             if given:
                 raise AnswersInvalid(
                     "means nothing without an address: DHCP tells it", where=where, hint="give the address, too"
@@ -67,6 +69,11 @@ def check(network: Network) -> None:
                 where="gateway",
                 hint=f"use another address of {own.network}",
             )
+    for domain in network.search:
+        if not _DOMAIN.fullmatch(domain):
+            raise AnswersInvalid(
+                f"{domain[:80]!r} cannot be used", where="search", hint="use domains, like corp.example"
+            )
     for server in network.dns:
         _parsed(ipaddress.ip_address, server, "dns", "addresses, like 192.0.2.53")
 
@@ -83,7 +90,7 @@ def _check6(network: Network) -> None:
         raise AnswersInvalid(f"{gateway} cannot be reached from {own}", where="gateway6", hint=hint)
 
 
-def version_2(network: Network) -> dict[str, object]:
+def version_2(*networks: Network) -> dict[str, object]:
     """cloud-init's network-config, version 2, as netplan has it.
 
     The interface is found by its MAC and keeps its name: to give it another one fails where something has used it
@@ -92,6 +99,10 @@ def version_2(network: Network) -> dict[str, object]:
     its card: what networkd makes of the machine-id is the same in copies of an image that kept one. The route to
     everywhere is in numbers, because not every renderer knows the word `default`.
     """
+    return {"version": 2, "ethernets": {ENTRY.format(at): _entry(one) for at, one in enumerate(networks)}}
+
+
+def _entry(network: Network) -> dict[str, object]:
     interface: dict[str, object] = {"match": {"macaddress": network.mac}}
     addresses, routes = [], []
     if not network.address:
@@ -108,8 +119,9 @@ def version_2(network: Network) -> dict[str, object]:
     if routes:
         interface["routes"] = routes
     if network.address and network.dns:
-        interface["nameservers"] = {"addresses": list(network.dns)}
-    return {"version": 2, "ethernets": {ENTRY: interface}}
+        searched = {"search": list(network.search)} if network.search else {}
+        interface["nameservers"] = {"addresses": list(network.dns), **searched}
+    return interface
 
 
 def network_data(network: Network, link: str) -> dict[str, object]:

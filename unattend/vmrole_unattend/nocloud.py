@@ -35,6 +35,8 @@ _HOSTNAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE = re.compile(rf"{_HOSTNAME.pattern}\.{_HOSTNAME.pattern}")
 _STORAGE = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{STORAGE_NAME_MAX - 2}}}[a-z0-9])?")
 _PLACE = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,63}){1,8}")
+PROXY = r"https?://[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?"
+_PROXY = re.compile(PROXY)
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _AGENT = "qemu-guest-agent"  # the package and the service, in every distribution
 _RESULT_WAIT_S = 600  # how long power_state waits for cloud-init's own end
@@ -45,8 +47,8 @@ class Answers:
     """Who an instance is in one generation. A new `instance_id` makes cloud-init set up anew; the same one does not.
 
     `instance` is `web-0.shop`, `hostname` `web-0`; `mac` as 52:54:00:… in lower case; `local_storage` the names of
-    virtio disks with the serials ls-NAME. `address` is in CIDR, and `gateway` and `dns` go with it; without one the
-    guest asks DHCP. `address6`, in CIDR, with `gateway6` comes besides.
+    virtio disks with the serials ls-NAME. `address` is in CIDR, and `gateway`, `dns` and `search` go with it; without
+    one the guest asks DHCP. `address6`, in CIDR, with `gateway6` comes besides.
     AnswersInvalid when one of them cannot be meant; `user_data` and `vendor_data` are checked when
     they are used.
     """
@@ -68,8 +70,11 @@ class Answers:
     address: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
     address6: str = ""
     gateway6: str = ""
+    more: tuple[network_config.Network, ...] = ()  # its other interfaces
+    proxy: str = ""  # a URL, of what installs packages
     install_agent: bool = False  # QEMU's guest agent, from the distribution's packages
     ssh_host_keys: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # "ed25519_private": text
 
@@ -78,9 +83,12 @@ class Answers:
         _must(_HOSTNAME, self.hostname, "hostname", "a label of RFC 1123 in lower case")
         _must(_HOSTNAME, self.service, "service", "a label of RFC 1123 in lower case")
         _must(_INSTANCE, self.instance, "instance", "two labels joined by a dot, like web-0.shop")
-        network_config.check(self.network)
+        for one in (self.network, *self.more):
+            network_config.check(one)
         for key in self.public_keys:
             check_public_key(key)
+        if self.proxy:
+            _must(_PROXY, self.proxy, "proxy", "a URL without a password, like http://192.0.2.1:3128")
         for name in self.local_storage:
             _must(_STORAGE, name, "local_storage", f"a label of at most {STORAGE_NAME_MAX} characters")
         if len(set(self.local_storage)) != len(self.local_storage):
@@ -96,12 +104,13 @@ class Answers:
 
     @property
     def network(self) -> network_config.Network:
-        """The one interface."""
+        """The first interface."""
         return network_config.Network(
             mac=self.mac,
             address=self.address,
             gateway=self.gateway,
             dns=self.dns,
+            search=self.search,
             address6=self.address6,
             gateway6=self.gateway6,
         )
@@ -114,11 +123,12 @@ def files(answers: Answers) -> Mapping[str, bytes]:
     beside_user, beside_vendor = _agent(parts) if answers.install_agent else ([], [])
     made = {
         "meta-data": to_json(_meta_data(answers)),
-        "network-config": to_json(network_config.version_2(answers.network)),
+        "network-config": to_json(network_config.version_2(answers.network, *answers.more)),
         "user-data": multipart.join(
             [
                 _setup_begin(answers),
                 *_places(answers.places),
+                *_proxy(answers.proxy),
                 *_growing(answers.grows),
                 _clients(),
                 *parts,
@@ -184,6 +194,14 @@ def _places(places: Sequence[tuple[str, str]]) -> Iterator[multipart.Part]:
         script = f"#!/bin/sh\nplaces='{said}'\n{guest_script('places.sh')}"
         yield multipart.part("text/cloud-boothook", script, "vmrole-places")
         yield multipart.part(multipart.SCRIPT, script, "vmrole-places.sh")
+
+
+def _proxy(proxy: str) -> list[multipart.Part]:
+    """Before any package is installed. `micro`, which runs no boot hooks, installs none."""
+    if not proxy:
+        return []
+    script = f"#!/bin/sh\nproxy='{proxy}'\n{guest_script('proxy.sh')}"
+    return [multipart.part("text/cloud-boothook", script, "vmrole-proxy")]
 
 
 def _growing(grows: bool) -> list[multipart.Part]:

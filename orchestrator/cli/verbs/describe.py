@@ -187,11 +187,17 @@ def _role(role: wire.Role) -> list[tuple[str, object]]:
         ("Endpoints", ", ".join(_endpoints(role))),
         ("Local storage", ", ".join(storage)),
         ("Drives", ", ".join(f"{one['name']}: {one['drive']}" for one in role["drives"])),
+        ("Bridge", _bridge(role["network"])),
         ("User data", "given (not shown)" if role["user_data"] or role["user_data_from"] else ""),
         ("Setup", f"{'with' if setup['restart'] else 'without'} restart, within {setup['within_s']:.0f} s"),
         ("Ready", ", ".join(["all auto-start services", *waits]) + f", within {ready['within_s']:.0f} s"),
         ("Drain", f"{role['drain_s']:.0f} s"),
     ]
+
+
+def _bridge(network: wire.RoleNetwork) -> str:
+    told = f"{network['bridge']}: {', '.join(network['addresses'])}" if network["bridge"] else ""
+    return f"{told} by {network['gateway']}" if network["gateway"] else told
 
 
 def _endpoints(role: wire.Role) -> list[str]:

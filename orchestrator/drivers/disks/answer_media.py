@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vmrole_unattend import AnswersInvalid, configdrive, iso, nocloud
+from vmrole_unattend.network_config import Network
 from vmrole_unattend.secret import Reveal
 from vmrole_unattend.windows import files as windows_files
 from vmrole_unattend.windows.answers import Answers
@@ -126,7 +127,8 @@ def _content(instance: Instance, reveal: Reveal, host_keys: Mapping[str, str], b
 def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
     """What a disc for cloud-init, or for what is like it, is made of."""
     role = instance.role
-    nic, elsewhere = instance.nic, role.user_data_from
+    nic, elsewhere, lan = instance.nic, role.user_data_from, instance.lan
+    static = role.network.is_static
     return nocloud.Answers(
         instance_id=instance.vm_uuid,
         hostname=instance.hostname,
@@ -142,8 +144,14 @@ def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         places=tuple((drive.name, drive.mount) for drive in role.drives if drive.mount),
         grows=role.size.disk_mib is not None,
         install_agent=role.install_agent,
+        address=f"{nic.address}/{nic.prefix_length}" if static else "",
+        gateway=nic.gateway if static and not (lan and lan.gateway) else "",
+        dns=(role.network.dns or (nic.gateway,)) if static else (),
+        search=role.network.search,
+        proxy=role.network.proxy,
         address6=f"{nic.address6}/64" if nic.address6 else "",
         gateway6=nic.gateway6,
+        more=(Network(mac=lan.mac, address=lan.address, gateway=lan.gateway),) if lan else (),
     )
 
 

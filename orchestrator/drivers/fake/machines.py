@@ -81,6 +81,8 @@ class FakeHypervisor:
                 )
                 world.machines[instance.name] = machine
             if machine.power is Power.OFF:
+                if instance.lan is not None and instance.lan.bridge in world.faults.bridges_gone:
+                    raise Transient(f"start {instance.name}: there is no bridge {instance.lan.bridge} on this host")
                 guarded = world.networks.get(instance.service, ())
                 assert instance.name in guarded, f"{instance.name}: no network, no guard"
                 machine.has_port = True

@@ -320,6 +320,13 @@ class FakeNetwork:
         found = []
         if service.name not in self._world.networks:
             found.append(Missing(Part.NETWORK, service.name, "it does not run"))
+        gone = self._world.faults.bridges_gone
+        cards = ((one.name, one.lan) for one in instances)
+        found += [
+            Missing(Part.PORT, whose, f"there is no bridge {lan.bridge} on this host")
+            for whose, lan in cards
+            if lan is not None and lan.bridge in gone
+        ]
         ports = ((one.name, self.fault(one) or ("" if self.has_port(one) else "it is gone")) for one in instances)
         return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
 

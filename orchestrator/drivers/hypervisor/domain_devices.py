@@ -137,12 +137,25 @@ def has_disk(domain_xml: str, file: str) -> bool:
 
 
 def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> None:
-    """One interface, on a tap whose name and address we gave."""
-    nic = add(devices, "interface", {"type": "network"})
-    add(nic, "mac", {"address": instance.nic.mac})
-    add(nic, "source", {"network": instance.network})
-    add(nic, "target", {"dev": instance.nic.tap})
+    """The interface in the private network and, behind it, that on a bridge of the host's, on taps that we name."""
+    lan, mtu = instance.lan, instance.role.network.mtu
+    source, own = {"network": instance.network}, instance.nic
+    _add_card(devices, "network", source, (own.mac, own.tap), None if lan else mtu, limits)
+    if lan is not None:
+        _add_card(devices, "bridge", {"bridge": lan.bridge}, (lan.mac, lan.tap), lan.mtu, limits)
+
+
+def _add_card(
+    devices: etree._Element, kind: str, source: dict[str, str], card: tuple[str, str], mtu: int | None, limits: Taken
+) -> None:
+    """`card`: its MAC and its tap."""
+    nic = add(devices, "interface", {"type": kind})
+    add(nic, "mac", {"address": card[0]})
+    add(nic, "source", source)
+    add(nic, "target", {"dev": card[1]})
     add(nic, "model", {"type": "virtio"})
+    if mtu is not None:
+        add(nic, "mtu", {"size": str(mtu)})  # The guest's driver is told of it.
     domain_limits.add_network(nic, limits)
     add(nic, "rom", {"enabled": "no"})  # We never boot from the network; the ROM costs time at each start.
 

@@ -41,7 +41,8 @@ class RunningLimits:
         if scheduler := domain_limits.scheduler(limits):
             found.setSchedulerParametersFlags(dict(scheduler), _LIVE)
         if interface := domain_limits.interface(limits):
-            found.setInterfaceParameters(instance.nic.tap, dict(interface), _LIVE)
+            for tap in (instance.nic.tap, *([instance.lan.tap] if instance.lan else [])):
+                found.setInterfaceParameters(tap, dict(interface), _LIVE)
         self._given[instance.name] = run, limits
         self._seen[instance.name] = run
 

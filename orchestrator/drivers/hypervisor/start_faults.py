@@ -8,11 +8,20 @@ from typing import Final
 
 import libvirt
 
+from orchestrator.drivers.tools import host_bridges
 from orchestrator.drivers.tools.libvirt_connection import translated
-from orchestrator.errors import Permanent, WorldError
+from orchestrator.errors import Permanent, Transient, WorldError
 from orchestrator.model import Firmware, Instance
 
 _NO_TPM: Final = re.compile(r"TPM|swtpm")
+
+
+def require_bridge(instance: Instance) -> None:
+    """Raises Transient while the bridge of the host's that the instance has a card on takes none."""
+    if instance.lan is not None:
+        why, hint = host_bridges.fault(instance.lan.bridge, instance.lan.mtu)
+        if why:
+            raise Transient(f"start {instance.name}: {why}", hint=hint)
 
 
 def why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldError:

@@ -250,6 +250,8 @@ def _faced(service: Service) -> _Wanted:
 
 def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
     network = service.network
+    cards = [(one.nic.tap, one.nic.mac, one.nic.address) for one in instances]
+    cards += [(one.lan.tap, one.lan.mac, one.lan.ip) for one in instances if one.lan is not None]
     bridge = frozenset({(network.bridge,)})
     speaking = [one for one in instances if one.nic.address6]  # IPv6
     return {
@@ -259,13 +261,12 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ("inet", "gateways"): frozenset({(network.bridge, network.gateway)}),
         ("inet", "subnets"): frozenset({(network.subnet,)}),
         ("inet", "subnets6"): frozenset({(network.subnet6,)} if network.subnet6 else ()),
-        ("bridge", "macs"): frozenset((one.nic.tap, one.nic.mac) for one in instances),
+        ("bridge", "macs"): frozenset((tap, mac) for tap, mac, _ in cards),
         ("bridge", "cards"): frozenset(
-            (one.nic.tap, mark)
-            for one in instances
-            for mark in _marks(bytes.fromhex(one.nic.mac.replace(":", ""))[2:])
+            (tap, mark) for tap, mac, _ in cards for mark in _marks(bytes.fromhex(mac.replace(":", ""))[2:])
         ),
-        ("bridge", "guests"): frozenset((one.nic.tap, one.nic.mac, one.nic.address) for one in instances),
+        ("bridge", "guests"): frozenset(cards),
+        ("bridge", "outside"): frozenset((one.lan.tap,) for one in instances if one.lan is not None),
         ("bridge", "guests6"): frozenset(
             (one.nic.tap, one.nic.mac, address)
             for one in speaking

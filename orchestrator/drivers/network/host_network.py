@@ -26,6 +26,7 @@ from orchestrator.drivers.network import (
     hosts_files,
     ipv6_host,
     laid_cards,
+    lan_ports,
     links,
     name_server,
     network_xml,
@@ -39,7 +40,6 @@ from orchestrator.drivers.network.gateways import gateways, put_back
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
 from orchestrator.drivers.network.tables import QUESTIONS_MAX
-from orchestrator.drivers.network.tap_ports import TapPorts
 from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
@@ -83,7 +83,8 @@ class HostNetwork:
         self._before = before
         self._names = names
         self._firewall.route_for_others(self._for_others())
-        self._ports = TapPorts(clock)
+        self._ports = tap_ports.TapPorts(clock)
+        self._lan_ports = lan_ports.LanPorts()
         self._laid: dict[str, _Laid] = {}
         self._unanswered = Unanswered(clock)
         self._crowding: set[InstanceName] = set()
@@ -115,9 +116,8 @@ class HostNetwork:
             notices += [Notice(service.name, said) for said in self._firewall.allow(service, instances, beside)]
             self._lay_network(service, instances, notices if before else [])
             bridge_frames.guard_all(service.network.bridge)
-            for instance in self._ports.mend(instances, service.network.bridge):
-                said = f"somebody took its port off {service.network.bridge}, the service's bridge: put back"
-                notices.append(Notice(instance.name, said))
+            notices += self._ports.mend(instances, service.network.bridge)
+            notices += self._lan_ports.mend(instances)
             self._put_back(service, before, notices)
             notices += self._crowds(instances)
             with self._connection.use(f"leases of network {service.network.name}") as connection:
@@ -212,7 +212,8 @@ class HostNetwork:
         if self._firewall.lacks(service, instances):
             found.append(Missing(Part.FIREWALL, name, "its rules are not as they were laid"))
         ports = ((one.name, tap_ports.fault(one, network.bridge) or tap_ports.absence(one)) for one in instances)
-        return (*found, *(Missing(Part.PORT, whose, why) for whose, why in ports if why))
+        found += [Missing(Part.PORT, whose, why) for whose, why in ports if why]
+        return (*found, *lan_ports.missing(instances))
 
     def fault(self, instance: Instance) -> str:
         """See ports.Network."""
@@ -259,6 +260,7 @@ class HostNetwork:
             or any((network.bridge, gateway) not in held for gateway, _ in gateways(network))
             or bool(routing.closed(network))
             or self._ports.lost(laid.instances, network.bridge)
+            or self._lan_ports.lost(laid.instances)
         )
 
     def _network_faults(self, service: Service) -> Iterator[str]:

@@ -75,10 +75,7 @@ _FROM_TAP = match(IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some k
 _TAP_MAC = both(IN, field("ether", "saddr"))
 _ADDRESS_OF_TAP = match(both(IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
 _TO_DHCP = match(field("udp", "dport"), 67)
-_CHADDR: Final = 64 + 28 * 8  # the client's card as DHCP itself names it (RFC 2131)
-
-
-_CARD_OF_TAP = card_of_tap(_CHADDR)
+_CARD_OF_TAP = card_of_tap(64 + 28 * 8)  # the client's as DHCP itself names it (RFC 2131)
 
 
 def _egress(denied: Sequence[str]) -> Chain:
@@ -325,6 +322,7 @@ BRIDGE: Final = Table(
         Set(name="datagrams", type=("mark", "ifname", "inet_service"), interval=True),
         Set(name="answers", type=("ipv4_addr", "inet_service", "ipv4_addr"), filled=True, timeout_s=ANSWERED_S),
         Set(name="inner", type=("ipv4_addr",)),
+        Set(name="outside", type=("ifname",)),  # taps on bridges of the host's own
     ),
     chains=(
         Chain(
@@ -348,6 +346,12 @@ BRIDGE: Final = Table(
             hook="forward",
             priority=_RAW,
             rules=(
+                (
+                    match(OUT, "@outside"),
+                    match(meta("protocol"), "ip6"),
+                    *drop("IPv6 to a guest by the host's bridge"),
+                ),
+                (match(OUT, "@outside"), ACCEPT),
                 (match(IN, _ANY_TAP, "!="), match(OUT, _ANY_TAP), *drop("a port that is no instance's")),
                 *BETWEEN_GUESTS6,
                 (put(MARK, given(IN, "callers")), jump("roles")),

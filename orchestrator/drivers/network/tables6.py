@@ -33,6 +33,7 @@ from orchestrator.drivers.tools.nft import (
     put,
     raw,
 )
+from orchestrator.model import TAP_PREFIX
 
 IPV6 = match(meta("nfproto"), "ipv6")
 _SENT_ON_BY_A_VIP = (
@@ -40,6 +41,7 @@ _SENT_ON_BY_A_VIP = (
     match({"ct": {"key": "ip6 daddr", "dir": "original"}}, "@vips6"),
 )
 _SENT_ON: Final = 0x76720006
+_FROM_TAP: Final = match(IN, f"{TAP_PREFIX}*")
 # Where bridged frames pass the hooks of packets (br_netfilter), what a guest asks of a VIP and a member answers it
 # stays on the bridge, whose own chains see no connections. What is the VIP's doing is known there by a mark.
 ARRIVING6: Final = Chain(
@@ -56,8 +58,8 @@ ARRIVING6: Final = Chain(
     ),
 )
 BETWEEN_GUESTS6: Final = (
-    (match(meta("protocol"), "ip6"), match(MARK, _SENT_ON), put(MARK, 0), ACCEPT),
-    (match(meta("protocol"), "ip6"), *drop("IPv6 between guests")),
+    (_FROM_TAP, match(meta("protocol"), "ip6"), match(MARK, _SENT_ON), put(MARK, 0), ACCEPT),
+    (_FROM_TAP, match(meta("protocol"), "ip6"), *drop("IPv6 between guests")),  # on bridges of others it is theirs
 )
 _IS_AN_ANSWER = match({"ct": {"key": "direction"}}, "reply")
 

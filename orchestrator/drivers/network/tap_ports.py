@@ -13,7 +13,7 @@ from typing import Final
 from orchestrator.drivers.network import links
 from orchestrator.drivers.network.links import Link
 from orchestrator.drivers.tools.command import run
-from orchestrator.model import BRIDGE_PREFIX, Instance
+from orchestrator.model import BRIDGE_PREFIX, Instance, Notice
 from orchestrator.ports import Clock
 
 _MAKING_S: Final = 5.0  # libvirt needs some milliseconds.
@@ -27,8 +27,8 @@ class TapPorts:
         self._stood: dict[str, int] = {}  # tap -> number of the link, which the next VM's tap does not share
         self._down_since: dict[str, tuple[int, float]] = {}
 
-    def mend(self, instances: Sequence[Instance], bridge: str) -> list[Instance]:
-        """Puts back what was taken off the bridge or switched off; returns whose ports those were."""
+    def mend(self, instances: Sequence[Instance], bridge: str) -> list[Notice]:
+        """Puts back what was taken off the bridge or switched off; tells whose ports those were."""
         mended = []
         for instance in instances:
             link = links.look(instance.nic.tap)
@@ -36,7 +36,8 @@ class TapPorts:
                 continue
             if not self._stands(link, bridge) and self._was_taken(link):
                 run(["ip", "link", "set", "dev", link.name, "master", bridge, "up"])
-                mended.append(instance)
+                said = f"somebody took its port off {bridge}, the service's bridge: put back"
+                mended.append(Notice(instance.name, said))
         return mended
 
     def lost(self, instances: Sequence[Instance], bridge: str) -> bool:

@@ -88,6 +88,10 @@ OF_TEMPLATE = (
     ("local_storage", 0, "name"),
     ("endpoints", 0, "name"),
     ("endpoints", 0, "allow", 0),
+    ("network", "bridge"),
+    ("network", "addresses", 0),
+    ("network", "gateway"),
+    ("network", "dns", 0),
 )
 
 
@@ -95,9 +99,13 @@ OF_TEMPLATE = (
 def test_a_template_names_an_image_and_disks_and_endpoints(fabric: Fabric, place: tuple[str | int, ...]) -> None:
     """Whoever is built from it is left as he is."""
     (document,) = fabric.store.all(records.TEMPLATE)
-    for value in (*HOSTILE, "2001:db8::%a\n    bind :1\n/64"):
+    network = {"bridge": "br0.7", "addresses": ["192.0.2.10/24"], "gateway": "192.0.2.1", "dns": ["192.0.2.53"]}
+    hostile = (*HOSTILE, "2001:db8::%a\n    bind :1\n/64")
+    fits = {"bridge": ("", "WEB-1.SHOP"), "gateway": ("",)}.get(str(place[-1]), ())
+    for value in (one for one in hostile if one not in fits):
         body: Any = json.loads(json.dumps(dict(document.body)))
         body["endpoints"][0]["allow"] = ["10.0.0.0/8"]
+        body["network"] |= json.loads(json.dumps(network))
         within = body
         for step in place[:-1]:
             within = within[step]

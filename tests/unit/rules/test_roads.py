@@ -23,6 +23,7 @@ from orchestrator.model import (
     Road,
     Role,
     RoleDrive,
+    RoleNetwork,
 )
 from orchestrator.rules import roads
 from tests.world.fabric import web_role
@@ -85,6 +86,7 @@ def test_nothing_against_it_is_the_warm_road() -> None:
         (lambda one: wished(one, cold=2), "asked for"),
         (lambda one: of_role(one, replace(ROLE, checkpoint=Checkpoints(max_age_s=999.0))), "too old"),
         (lambda one: of_role(one, replace(ROLE, drives=(RoleDrive(name="d", drive="db"),))), "it has drives"),
+        (lambda one: of_role(one, replace(ROLE, network=RoleNetwork(bridge="br0"))), "by its bridge"),
         (lambda one: of_role(one, replace(ROLE, os=Os.WINDOWS)), "only Linux"),
         (lambda one: of_role(one, replace(ROLE, keep_failed_disk=True)), "evidence.disk"),
         (lambda one: of_role(one, replace(ROLE, ready=Ready(agent=False))), "without an agent"),

@@ -47,9 +47,11 @@ mount -t sysfs sysfs /sys && ip link add {card} address {mac} type veth peer nam
 """
 
 
-def _rendered(place: Path, network: Network, renderer: str, card: str = "eth0") -> str:
+def _rendered(
+    place: Path, network: Network, renderer: str, card: str = "eth0", more: tuple[Network, ...] = ()
+) -> str:
     """All that cloud-init writes from our network-config, on a system that calls the card so."""
-    disc = nocloud.files(_answers(network))["network-config"]
+    disc = nocloud.files(dataclasses.replace(_answers(network), more=more))["network-config"]
     program = _CONSUMER.format(renderer=renderer, config=_CONFIGS[renderer])
     apart = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net", "--mount"]
     inside = ["sh", "-c", _CARD.format(card=card, mac=_MAC), "sh", "/usr/bin/python3", "-c", program, str(place)]
@@ -191,6 +193,37 @@ def test_cloudinit_writes_a_static_address_for_netplan(tmp_path: Path, network: 
     ):
         assert line in made
     assert "dhcp" not in made
+
+
+@pytest.mark.parametrize("renderer", ["eni", "netplan"])
+def test_a_second_card_and_domains_to_look_in(tmp_path: Path, renderer: str) -> None:
+    """The way to everywhere is by the second card alone, and names are asked for as the first one says."""
+    first = Network(mac=_MAC, address="10.90.0.10/24", dns=("192.0.2.53",), search=("corp.example", "example"))
+    second = Network(mac=_MAC.replace("52:", "56:"), address="192.0.2.10/24", gateway="192.0.2.1")
+    made = _rendered(tmp_path, first, renderer, more=(second,))
+    for words in {
+        "eni": ("address 10.90.0.10/24", "dns-search corp.example example", "address 192.0.2.10/24"),
+        "netplan": ("- 10.90.0.10/24", "- corp.example", "- 192.0.2.10/24", f"macaddress: '{second.mac}'"),
+    }[renderer]:
+        assert words in made
+    assert made.count("route add default gw" if renderer == "eni" else "via:") == 1
+    assert "192.0.2.1" in made
+    assert "dhcp" not in made
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        Network(mac="x"),
+        Network(mac=_MAC, search=("example",)),
+        Network(mac=_MAC, address="192.0.2.10/24", search=("a\n  up reboot",)),
+    ],
+    ids=["mac", "by dhcp", "search"],
+)
+def test_a_second_card_that_cannot_be_is_refused(more: Network) -> None:
+    """As the first one would be."""
+    with pytest.raises(AnswersInvalid):
+        dataclasses.replace(_answers(Network(mac=_MAC)), more=(more,))
 
 
 def test_an_address_alone_makes_no_route(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from vmrole_unattend.network_config import Network
 
-from orchestrator.drivers.disks.answer_media import AnswerDiscs
+from orchestrator.drivers.disks.answer_media import AnswerDiscs, cloud_answers
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, Permanent, Transient, Whose
-from orchestrator.model import InstanceName, LocalStorage, Role
+from orchestrator.model import InstanceName, LocalStorage, Nic, Role, RoleNetwork
 from tests.world.instances import instance_of
 
 _ROLE = Role(
@@ -54,6 +55,37 @@ def test_a_disc_says_who_the_instance_is(layout: Layout, discs: AnswerDiscs) -> 
     assert '"52:54:00:12:34:56"' in read("network-config")
     assert "storages='cache'" in read("user-data")
     assert "hunter2" in read("user-data")
+
+
+@pytest.mark.parametrize(
+    ("network", "private", "beside"),
+    [
+        (RoleNetwork(mtu=1400), "dhcp4", None),
+        (RoleNetwork(dns=("192.0.2.53",)), "10.90.0.10/24 by 10.90.0.1 asks 192.0.2.53", None),
+        (RoleNetwork(search=("example",)), "10.90.0.10/24 by 10.90.0.1 asks 10.90.0.1 in example", None),
+        (RoleNetwork(bridge="br0", addresses=("192.0.2.10/24",)), "dhcp4", "192.0.2.10/24"),
+        (
+            RoleNetwork(bridge="br0", addresses=("192.0.2.10/24",), gateway="192.0.2.1"),
+            "10.90.0.10/24 asks 10.90.0.1",
+            "192.0.2.10/24 by 192.0.2.1",
+        ),
+    ],
+)
+def test_a_guest_has_one_way_to_everywhere(network: RoleNetwork, private: str, beside: str | None) -> None:
+    """By DHCP, while that says what the role does; else written down, by the bridge's router where there is one."""
+
+    def told(one: Network) -> str:
+        words = [one.address or "dhcp4"]
+        words += [f"by {one.gateway}"] if one.gateway else []
+        words += [f"asks {','.join(one.dns)}"] if one.dns else []
+        return " ".join([*words, *([f"in {','.join(one.search)}"] if one.search else [])])
+
+    nic = Nic(mac="52:54:00:5a:00:0a", address="10.90.0.10", tap="vrt-0123456789", gateway="10.90.0.1")
+    of = dataclasses.replace(_INSTANCE, nic=nic, role=dataclasses.replace(_ROLE, network=network))
+    made = cloud_answers(of, HostSecrets(Path("/nowhere"), environment={}).of)
+    assert told(made.network) == private
+    assert [told(one) for one in made.more] == ([beside] if beside else [])
+    assert [one.mac for one in made.more] == ([of.lan.mac] if of.lan else [])
 
 
 def test_a_disc_is_for_its_owner_alone(layout: Layout, discs: AnswerDiscs) -> None:

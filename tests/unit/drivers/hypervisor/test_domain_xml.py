@@ -29,6 +29,7 @@ from orchestrator.model import (
     Nic,
     Os,
     RoleDrive,
+    RoleNetwork,
 )
 from tests.world.instances import instance
 from tests.world.places import GOLDEN_FILES
@@ -84,6 +85,12 @@ def limited(of: Instance) -> Instance:
     return dataclasses.replace(of, role=dataclasses.replace(of.role, limits=limits))
 
 
+def wired(of: Instance, network: RoleNetwork) -> Instance:
+    """The instance with such a network."""
+    return dataclasses.replace(of, role=dataclasses.replace(of.role, network=network))
+
+
+ON_A_BRIDGE = RoleNetwork(bridge="br0.7", addresses=("192.0.2.10/24",), mtu=9000)
 LIMITED = dataclasses.replace(KVM, shares_cpus=True, shapes_traffic=True)
 SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
 CASES = {
@@ -107,6 +114,8 @@ CASES = {
         dataclasses.replace(TCG, secure_uefi_alone=True),
     ),
     "limits": (limited(instance()), True, LIMITED),
+    "bridge": (limited(wired(instance(), ON_A_BRIDGE)), True, LIMITED),
+    "mtu": (wired(instance(), RoleNetwork(mtu=1400)), True, TCG),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),
     "windows-nvme-later-boot": (windows(with_storage(instance(), 1), Hardware(disk_bus=DiskBus.NVME)), False, KVM),

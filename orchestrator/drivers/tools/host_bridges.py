@@ -1,0 +1,34 @@
+"""Bridges of the host's that others have made, as sysfs shows them: whether cards of instances can be put on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from orchestrator.model import BRIDGE_PREFIX
+
+_NET: Final = Path("/sys/class/net")
+_UP: Final = 1  # IFF_UP
+
+
+def fault(bridge: str, mtu: int | None = None) -> tuple[str, str]:
+    """Why no card with packets of that many bytes can be on it, and the remedy; both "" when it can."""
+    place = _NET / bridge
+    try:
+        longest, flags = int((place / "mtu").read_text()), int((place / "flags").read_text(), 16)
+    except OSError:
+        return f"there is no bridge {bridge} on this host", f"make it, or name one of: {_known()}"
+    if not (place / "bridge").is_dir():
+        told = f"{bridge} is an interface of this host, and no bridge of its kernel's"
+        return told, f"put it on a bridge of its own, and name that; there are: {_known()}"
+    if not flags & _UP:
+        return f"bridge {bridge} of this host is down", f"run: ip link set dev {bridge} up"
+    if mtu is not None and mtu > longest:
+        told = f"bridge {bridge} carries packets of {longest} bytes, and not of {mtu}"
+        return told, f"give it and its ports that MTU, or say mtu: {longest}"
+    return "", ""
+
+
+def _known() -> str:
+    names = sorted(place.name for place in _NET.iterdir() if (place / "bridge").is_dir())
+    return ", ".join(name for name in names if not name.startswith(BRIDGE_PREFIX)) or "none"

@@ -1,0 +1,69 @@
+"""What a role says of its instances' network, and the card that one has on a bridge of the host's."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import ipaddress
+from typing import Final
+
+from orchestrator.model.naming import MAC_PREFIX, TAP_PREFIX
+
+LINK: Final = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$"  # IFNAMSIZ less its zero
+MTU_LEAST: Final = 1280  # below it Linux has no IPv6
+MTU_MOST: Final = 9000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RoleNetwork:
+    """What a role's instances have beside, and other than, what every private network gives."""
+
+    bridge: str = ""  # of the host, which others have made; "": the private network alone
+    addresses: tuple[str, ...] = ()  # on it, IPv4 in CIDR: the first is that of index 0
+    gateway: str = ""  # the way to everywhere, by the bridge; "": by the private network
+    dns: tuple[str, ...] = ()  # whom they ask for names; (): the private network's own name server
+    search: tuple[str, ...] = ()  # domains in which they look for names
+    proxy: str = ""  # a URL, that what installs packages asks; "": none
+    mtu: int | None = None  # bytes, of the card on the bridge, or without one of the private card; None: as usual
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the guest has its place in the private network written down: DHCP would say something else."""
+        return bool(self.gateway or self.dns or self.search)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LanNic:
+    """An instance's card on a bridge of the host's: told by the records alone, never learned from the guest."""
+
+    mac: str
+    tap: str  # host-side interface, <= 15 chars
+    bridge: str
+    address: str  # in CIDR
+    gateway: str = ""
+    mtu: int | None = None  # bytes; None: the bridge's
+
+    @property
+    def ip(self) -> str:
+        """Its address without the length of the network's."""
+        return str(ipaddress.ip_interface(self.address).ip)
+
+
+def lan_nic(network: RoleNetwork, index: int, uid: str, other_mac: str) -> LanNic | None:
+    """The card of the instance of that index; None where its role names no bridge, or no address for it.
+
+    Its MAC is made of the instance's uid: no other host's instance in the same network has it, as it might have one
+    that is made of a private address. It stays through reimages. `other_mac` is that of its private card.
+    """
+    if not network.bridge or index >= len(network.addresses):
+        return None
+    found = hashlib.sha256(f"lan {uid}".encode()).digest()
+    macs = (f"{MAC_PREFIX}:{found[at : at + 3].hex(':')}" for at in range(2))
+    return LanNic(
+        mac=next(one for one in macs if one != other_mac),
+        tap=TAP_PREFIX + found.hex()[:10],
+        bridge=network.bridge,
+        address=network.addresses[index],
+        gateway=network.gateway,
+        mtu=network.mtu,
+    )

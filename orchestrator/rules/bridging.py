@@ -1,0 +1,82 @@
+"""Which addresses of the host's bridges instances have: each one instance, of all services. Pure.
+
+Whether somebody else in that network has one is for its owner to see to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+
+from orchestrator.errors import Problem
+from orchestrator.model import Instance, InstanceName, RoleNetwork, ServiceSpec, instance_name
+
+BridgeFault = Callable[[str, int | None], tuple[str, str]]
+"""Why no card of that MTU can be on a bridge of the host's, and the remedy; both "" when it can."""
+
+
+def no_fault(bridge: str, mtu: int | None) -> tuple[str, str]:  # noqa: ARG001 - it has the shape of a BridgeFault
+    """Every bridge is there."""
+    return "", ""
+
+
+def wanted(spec: ServiceSpec) -> Iterator[tuple[str, InstanceName, str]]:
+    """Each address that the service wants, for which instance, and the key that says so."""
+    for role in spec.roles:
+        for index in range(min(role.instances, len(role.network.addresses))):
+            name = instance_name(spec.name, role.name, index)
+            yield _bare(role.network.addresses[index]), name, f"roles.{role.name}.network.addresses"
+
+
+def fault(
+    spec: ServiceSpec,
+    before: ServiceSpec | None,
+    others: Iterable[ServiceSpec],
+    instances: Iterable[Instance],
+    pool: str,
+    bridge_fault: BridgeFault,
+) -> Problem | None:
+    """Why the service cannot have the cards that it wants beside `others`, and `instances` as they are built now.
+
+    `pool`: from which private networks are cut (CIDR). What a role has `before` is not asked of the host again.
+    """
+    had = {role.name: role.network for role in before.roles} if before is not None else {}
+    for role in spec.roles:
+        if (found := _short(role.network, role.instances, role.name)) is not None:
+            return found
+        if role.network.bridge and role.network != had.get(role.name):
+            why, hint = bridge_fault(role.network.bridge, role.network.mtu)
+            if why:
+                return Problem(why, key=f"roles.{role.name}.network.bridge", hint=hint)
+    held = {address: name for other in others for address, name, _ in wanted(other)}
+    held |= {_bare(one.lan.address): one.name for one in instances if one.lan is not None}
+    vips = {vip for one in (spec, *others) for vip in (one.vip, one.staging_vip) if vip}
+    return _taken(spec, held, vips, pool)
+
+
+def _taken(spec: ServiceSpec, held: dict[str, InstanceName], vips: set[str], pool: str) -> Problem | None:
+    own: dict[str, InstanceName] = {}
+    for address, name, key in wanted(spec):
+        other = own.get(address) or held.get(address, name)
+        if other != name:
+            hint = "each address has one instance at a time: choose another, or wait until that one has another"
+            return Problem(f"{name} cannot have {address}: {other} has it", key=key, hint=hint)
+        if address in vips:
+            return Problem(f"{address} is a VIP", key=key, hint="an instance has an address of its own")
+        if ipaddress.ip_address(address) in ipaddress.ip_network(pool):
+            hint = "choose an address of the network that the bridge is in"
+            return Problem(f"{address} lies in {pool}, from which private networks are cut", key=key, hint=hint)
+        own[address] = name
+    return None
+
+
+def _short(network: RoleNetwork, instances: int, role: str) -> Problem | None:
+    number = len(network.addresses)
+    if not network.bridge or number >= instances:
+        return None
+    told = f"{instances} instances need an address each on {network.bridge}, and there are {number}"
+    return Problem(told, key=f"roles.{role}.network.addresses", hint="add some to the file, and apply that")
+
+
+def _bare(address: str) -> str:
+    return address.partition("/")[0]

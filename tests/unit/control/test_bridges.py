@@ -1,0 +1,79 @@
+"""Instances with a card on a bridge of the host's: what is asked of the host, and what if one is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.control import verify
+from orchestrator.drivers.hypervisor.start_faults import require_bridge
+from orchestrator.drivers.tools import host_bridges
+from orchestrator.errors import InvalidInput, Transient
+from orchestrator.model import Instance, InstanceName, RoleNetwork, Service, ServiceSpec, Slot, Verb
+from tests.world.fabric import Fabric, web_role
+from tests.world.instances import instance_of
+
+NETWORK = RoleNetwork(bridge="br0.7", addresses=("192.0.2.10/24", "192.0.2.11/24", "192.0.2.12/24"))
+SPEC = ServiceSpec(name="shop", vip="203.0.113.10", roles=(web_role(network=NETWORK),))
+ONE = InstanceName("web-0.shop")
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """Two that serve."""
+    fabric = Fabric()
+    fabric.control.apply_spec(SPEC)
+    fabric.until(fabric.quiet)
+    return fabric
+
+
+def test_no_two_deployments_have_one_address(fabric: Fabric) -> None:
+    """Nor two services; nothing of what is refused is recorded."""
+    blog = replace(SPEC, name="blog", vip="203.0.113.11")
+    for spec, slot in ((blog, Slot.PRODUCTION), (SPEC, Slot.STAGING)):
+        with pytest.raises(InvalidInput, match=r"cannot have 192\.0\.2\.10: web-0\.shop has it") as refused:
+            fabric.control.apply_spec(spec, slot=slot)
+        assert refused.value.problems[0].key == "roles.web.network.addresses"
+    assert [one.name for one in fabric.present.all(Service)] == ["shop"]
+
+
+def test_an_address_is_free_when_its_instance_is_gone(fabric: Fabric) -> None:
+    """And not before: its VM is on the wire until then."""
+    fewer = replace(SPEC, roles=(replace(SPEC.roles[0], instances=1),))
+    other = replace(NETWORK, addresses=("192.0.2.11/24",))
+    blog = ServiceSpec(name="blog", vip="", roles=(web_role(network=other, instances=1, endpoints=()),))
+    fabric.control.apply_spec(fewer)
+    with pytest.raises(InvalidInput, match=r"web-1\.shop has it"):
+        fabric.control.apply_spec(blog)
+    fabric.until(lambda: len(fabric.instances()) == 1)
+    fabric.control.apply_spec(blog)
+
+
+def test_a_bridge_that_is_gone_is_found_and_waited_for(fabric: Fabric) -> None:
+    """Who runs goes on; who starts waits, and says for what; none is blamed for it."""
+    fabric.world.faults.bridges_gone.add("br0.7")
+    gone = "there is no bridge br0.7 on this host"
+    found = verify.findings(fabric.host, fabric.present.all(Service), fabric.present.all(Instance))
+    assert {(one.code, one.subject, one.message) for one in found} == {
+        ("PORT-MISSING", name, gone) for name in ("web-0.shop", "web-1.shop")
+    }
+    assert all(one.serving for one in fabric.instances())
+    fabric.act(Verb.REIMAGE, ONE)
+    fabric.until(lambda: gone in fabric.control.by_name()[ONE].waiting)
+    fabric.world.faults.bridges_gone.clear()
+    fabric.until(fabric.quiet)
+    assert [one.serving for one in fabric.instances()] == [True, True]
+
+
+def test_the_host_says_what_is_no_bridge() -> None:
+    """Each time with what could be done; the loopback is an interface that there always is."""
+    on = instance_of(web_role(network=replace(NETWORK, bridge="nobridge0")))
+    why, hint = host_bridges.fault("nobridge0")
+    assert (why, hint.startswith("make it, or name one of: ")) == ("there is no bridge nobridge0 on this host", True)
+    why, hint = host_bridges.fault("lo")
+    assert why.startswith("lo is an interface of this host, and no bridge")
+    assert hint
+    with pytest.raises(Transient, match=r"start web-0\.shop: there is no bridge nobridge0 on this host"):
+        require_bridge(on)
+    require_bridge(instance_of(web_role()))

@@ -1,0 +1,112 @@
+"""Which addresses of the host's bridges instances have."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.model import Instance, LanNic, Role, RoleNetwork, ServiceSpec
+from orchestrator.model.lan import lan_nic
+from orchestrator.rules import bridging
+from tests.world.fabric import web_role
+from tests.world.instances import instance_of
+
+NETWORK = RoleNetwork(bridge="br0", addresses=("192.0.2.10/24", "192.0.2.11/24"))
+POOL = "10.90.0.0/16"
+
+
+def spec(
+    name: str = "shop", *, vip: str = "203.0.113.10", network: RoleNetwork = NETWORK, instances: int = 2
+) -> ServiceSpec:
+    """A service with one role on a bridge."""
+    return ServiceSpec(name=name, vip=vip, roles=(role(network, instances),))
+
+
+def role(network: RoleNetwork = NETWORK, instances: int = 2) -> Role:
+    """On a bridge."""
+    return web_role(network=network, instances=instances)
+
+
+def instance(index: int, network: RoleNetwork = NETWORK) -> Instance:
+    """One of the service as it is built."""
+    return instance_of(role(network), index)
+
+
+def said(
+    one: ServiceSpec, others: tuple[ServiceSpec, ...] = (), instances: tuple[Instance, ...] = (), **more: object
+) -> str:
+    """Why it cannot be so, with its key; "" when it can."""
+    given = {"before": None, "pool": POOL, "bridge_fault": bridging.no_fault, **more}
+    fault = bridging.fault(one, others=others, instances=instances, **given)  # type: ignore[arg-type]
+    assert fault is None or fault.hint
+    return f"{fault.key}: {fault.message}" if fault is not None else ""
+
+
+def test_each_address_has_one_instance() -> None:
+    """Of all services, wherever it stands in their files."""
+    assert said(spec()) == ""
+    assert (
+        said(spec(), (spec("blog", vip="", network=dataclasses.replace(NETWORK, addresses=("192.0.2.12/24",))),))
+        == ""
+    )
+    other = spec(
+        "blog", vip="", network=dataclasses.replace(NETWORK, bridge="br1", addresses=("192.0.2.11/25",)), instances=1
+    )
+    assert (
+        said(spec(), (other,)) == "roles.web.network.addresses: web-1.shop cannot have 192.0.2.11: web-0.blog has it"
+    )
+
+
+def test_who_has_it_yet_keeps_it() -> None:
+    """Two that changed places would be at one address for a while, whichever is made anew first."""
+    built = (instance(0), instance(1))
+    assert said(spec(), instances=built) == ""
+    swapped = spec(network=dataclasses.replace(NETWORK, addresses=NETWORK.addresses[::-1]))
+    assert "web-0.shop cannot have 192.0.2.11: web-1.shop has it" in said(swapped, instances=built)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("203.0.113.10/24", "203.0.113.10 is a VIP"), ("203.0.113.11/24", "203.0.113.11 is a VIP"),
+     ("10.90.3.4/16", "10.90.3.4 lies in 10.90.0.0/16")],
+)  # fmt: skip
+def test_an_address_that_is_something_else(address: str, told: str) -> None:
+    """A VIP, of whichever service, or of the private networks."""
+    network = dataclasses.replace(NETWORK, addresses=(address,))
+    other = spec("blog", vip="203.0.113.11", network=RoleNetwork())
+    assert told in said(spec(network=network, instances=1), (other,))
+
+
+def test_scaling_needs_as_many_addresses() -> None:
+    """Told as the file would have it told, where no file is read."""
+    assert said(spec(instances=3)).startswith("roles.web.network.addresses: 3 instances need an address each on br0")
+
+
+def test_the_host_is_asked_of_what_is_new() -> None:
+    """A bridge that has gone keeps nobody from changing something else, or from leaving it."""
+
+    def gone(bridge: str, mtu: int | None) -> tuple[str, str]:
+        return f"there is no bridge {bridge} for {mtu}", "make it"
+
+    assert said(spec(), bridge_fault=gone) == "roles.web.network.bridge: there is no bridge br0 for None"
+    assert said(spec(), bridge_fault=gone, before=spec(instances=1)) == ""
+    longer = spec(network=dataclasses.replace(NETWORK, mtu=9000))
+    assert "br0 for 9000" in said(longer, bridge_fault=gone, before=spec())
+    assert said(spec(network=RoleNetwork()), bridge_fault=gone, before=spec()) == ""
+
+
+def test_a_card_is_its_instance_s_own() -> None:
+    """The same through reimages, another for each instance, and never that in the private network."""
+    first, other = instance(0).lan, dataclasses.replace(instance(1), uid="another").lan
+    assert first is not None
+    assert other is not None
+    assert dataclasses.replace(instance(0), generation=7).lan == first
+    assert first.mac != other.mac
+    assert first.tap != other.tap
+    assert (first.address, first.ip, other.ip) == ("192.0.2.10/24", "192.0.2.10", "192.0.2.11")
+    again = lan_nic(NETWORK, 0, instance(0).uid, first.mac)
+    assert isinstance(again, LanNic)
+    assert again.mac != first.mac
+    assert instance(2).lan is None
+    assert instance(0, RoleNetwork()).lan is None
