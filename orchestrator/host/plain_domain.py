@@ -120,11 +120,14 @@ def _put_in(disk: etree._Element, copy: Path | None) -> None:
 
 
 def _join(interface: etree._Element, network: str) -> None:
-    kept = [interface.find("mac"), etree.Element("source", network=network), interface.find("model")]
+    """Into that network; a card on a bridge of the host's stays there."""
+    bridge = _of(interface.find("source"), "bridge") if interface.get("type") == "bridge" else ""
+    where = etree.Element("source", bridge=bridge) if bridge else etree.Element("source", network=network)
+    kept = [interface.find("mac"), where, interface.find("model"), *([interface.find("mtu")] if bridge else [])]
     for child in [*interface]:
         interface.remove(child)
     interface.attrib.clear()
-    interface.set("type", "network")
+    interface.set("type", "bridge" if bridge else "network")
     interface.extend([part for part in kept if part is not None])
 
 
