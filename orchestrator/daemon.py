@@ -138,8 +138,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(sole_daemon(settings.libvirt_uri))
         door = _door(settings, stack)
-        reserve = settings.disk_reserve_mib * MIB
-        pending = Pending(layout.records, reserve_bytes=reserve, staged=end.begin_anew)
+        pending = Pending(layout.records, reserve_bytes=settings.disk_reserve_mib * MIB, staged=end.begin_anew)
         pending.apply()
         store = stack.enter_context(SqliteStore(layout.records))
         if brought := upgrade(store):

@@ -68,8 +68,7 @@ def create_app(
         dependencies=[Depends(heeded.query_is_heeded), Depends(heeded.body_is_heeded)],
         generate_unique_id_function=lambda route: route.name,
     )
-    watchers = Watchers(control)
-    app.state.watchers = watchers
+    watchers = app.state.watchers = Watchers(control)
     app.state.uploads = Uploads()
     app.state.restores = restores
     problems.install(app)

@@ -305,9 +305,8 @@ def erase(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
     note = ""
-    keeps = (
-        instance.goal.role.keep_failed_disk and not instance.from_checkpoint
-    )  # One on a layer is worth nothing without it.
+    # A disk on a layer is worth nothing without it.
+    keeps = instance.goal.role.keep_failed_disk and not instance.from_checkpoint
     if keeps and instance.failed_by is not None and instance.goal.serve:
         note = _unless_refused(lambda: host.hypervisor.keep_disk(instance))
     host.disks.erase_overlay(instance.name)
