@@ -24,6 +24,7 @@ from orchestrator.api.network import Network, listen
 from orchestrator.api.records_routes import BACKUPS_MAX
 from orchestrator.api.server import serve
 from orchestrator.control import verify
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.drives import Drives
@@ -178,7 +179,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
             control,
             images,
             tokens=tokens,
-            drives=drives,
+            attaching=Attaching(present, drives, host.machine, control.instance),
             blobs=host.machine.blobs,
             console=layout.console,
             evidence=kept,
@@ -383,11 +384,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 logger.info("stopping; guests and the balancer go on")
                 process.tell_systemd("STOPPING=1")
-    except ConfigError as error:
+    except VmroleError as error:
         for line in str(error).splitlines():
             logger.error("%s%s", line, f" ({error.hint})" if error.hint else "")
-        return EXIT_CONFIG
-    except VmroleError as error:
-        logger.error("%s%s", error, f" ({error.hint})" if error.hint else "")
-        return 1
+        return EXIT_CONFIG if isinstance(error, ConfigError) else 1
     return 0

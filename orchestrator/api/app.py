@@ -27,7 +27,7 @@ from orchestrator.api.service_routes import service_routes
 from orchestrator.api.sse import Watchers
 from orchestrator.api.token_routes import token_routes
 from orchestrator.api.views import Health
-from orchestrator.control.drives import Drives
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
 from orchestrator.control.verify import Finding
@@ -42,7 +42,7 @@ def create_app(
     images: Images,
     *,
     tokens: Tokens,
-    drives: Drives,
+    attaching: Attaching,
     blobs: BlobFiles,
     console: Callable[[InstanceName], Path],
     findings: Callable[[], Sequence[Finding]],
@@ -53,10 +53,10 @@ def create_app(
 ) -> FastAPI:
     """The API over the core.
 
-    `tokens`, `drives` and `blobs` are those that the API makes and takes away. `console` says where the console log
-    of an instance lies, `evidence` keeps what explains failures, `findings` compares the host with the records, and
-    `repair` removes what no record knows and tells what that was. `backup` is all records as they are now; `restores`
-    takes one, and has the daemon begin anew with it. Who may ask is the listeners' to say (`serve`).
+    `tokens`, `blobs` and the drives of `attaching` are those that the API makes and takes away. `console` says where
+    the console log of an instance lies, `evidence` keeps what explains failures, `findings` compares the host with
+    the records, and `repair` removes what no record knows and tells what that was. `backup` is all records as they
+    are now; `restores` takes one, and has the daemon begin anew with it. Who may ask, `serve` knows.
     """
     app = FastAPI(
         title="vmrole",
@@ -100,7 +100,7 @@ def create_app(
     app.include_router(automation_routes(control))
     app.include_router(lease_routes(control))
     app.include_router(evidence_routes(control, evidence))
-    app.include_router(drive_routes(drives))
+    app.include_router(drive_routes(attaching.drives, attaching))
     app.include_router(blob_routes(control, blobs))
     app.include_router(image_routes(images))
     app.include_router(capture_routes(control, images, app.state.uploads.go_on))

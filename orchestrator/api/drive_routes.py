@@ -10,6 +10,7 @@ from pydantic import Field
 
 from orchestrator.api.guard import said
 from orchestrator.api.heeded import WHOLE_BODY
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.drives import Drives, Found
 from orchestrator.model.drive import SIZE_MIB_MAX, SIZE_MIB_MIN, SnapshotFile
 
@@ -25,6 +26,7 @@ class DriveView:
     used_bytes: int  # that it takes of the host's disk, its snapshots apart
     missing: bool  # whether its file is not there
     instance: str | None  # which has it, or is to have it
+    attached: bool  # to it by hand, not by its service's file
     made_at_s: float
     snapshots: tuple[SnapshotFile, ...]  # the oldest first
     revision: int
@@ -67,7 +69,26 @@ class RestoreWish:
     snapshot: str
 
 
-def drive_routes(drives: Drives) -> APIRouter:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AttachWish:
+    """The instance that shall have a drive."""
+
+    __pydantic_config__ = WHOLE_BODY
+
+    instance: str
+    name: str = ""  # by which its guest finds it; "": the drive's own
+    mounted: bool = False  # the guest formats it if it is blank, and mounts it at /local/NAME
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedView:
+    """A drive that an instance was given."""
+
+    drive: DriveView
+    told: str  # what has yet to happen until its guest has it; "": it has
+
+
+def drive_routes(drives: Drives, attaching: Attaching) -> APIRouter:
     """The routes under /v1/drives."""
     router = APIRouter(prefix="/v1/drives", tags=["drives"])
 
@@ -106,6 +127,19 @@ def drive_routes(drives: Drives) -> APIRouter:
         said(request, "drive-restore", name, wish.snapshot)
         return view_drive(drives.restore(name, wish.snapshot))
 
+    @router.put("/{name}/attachment")
+    def attach_drive(request: Request, name: str, wish: AttachWish) -> AttachedView:
+        """Gives a drive to an instance, at once where its VM runs, until it is detached. May be asked for again."""
+        said(request, "drive-attach", name, wish.instance)
+        done = attaching.attach(name, wish.instance, name=wish.name, mounted=wish.mounted)
+        return AttachedView(drive=view_drive(done.found), told=done.told)
+
+    @router.delete("/{name}/attachment")
+    def detach_drive(request: Request, name: str, force: bool = False) -> DriveView:
+        """Takes a drive from the instance that it was attached to; `force`: though its guest uses it."""
+        said(request, "drive-detach", name, *(["--force"] if force else []))
+        return view_drive(attaching.detach(name, force=force))
+
     @router.delete("/{name}")
     def remove_drive(request: Request, name: str) -> DriveView:
         """Removes a drive with its snapshots, and answers with what it was."""
@@ -124,6 +158,7 @@ def view_drive(found: Found) -> DriveView:
         used_bytes=file.used_bytes if file else 0,
         missing=file is None or file.size_bytes is None,
         instance=found.holder,
+        attached=found.attached,
         made_at_s=drive.made_at_s,
         snapshots=file.snapshots if file else (),
         revision=drive.revision,

@@ -82,6 +82,8 @@ NEEDS: Final[Mapping[str, Right]] = {
     "POST /v1/drives/*/snapshots": Right.ADMIN,
     "DELETE /v1/drives/*/snapshots/*": Right.ADMIN,
     "POST /v1/drives/*/restore": Right.ADMIN,
+    "PUT /v1/drives/*/attachment": Right.ADMIN,
+    "DELETE /v1/drives/*/attachment": Right.ADMIN,
     "DELETE /v1/drives/*": Right.ADMIN,
     "POST /v1/verify/repair": Right.ADMIN,
     "POST /v1/backup": Right.ADMIN,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.client import wire
 
+ATTACHED_WITHIN_S = 300.0  # A guest is asked, and a daemon that is busy takes its time.
 COPY_WITHIN_S = 6 * 3600.0  # as long as the daemon itself lets a copy take
 
 
@@ -43,6 +44,23 @@ class Drives(Asking):
     def remove_snapshot(self, name: str, snapshot: str) -> wire.DriveView:
         """Removes a snapshot."""
         return self._drive("DELETE", f"/v1/drives/{transport.part(name)}/snapshots/{transport.part(snapshot)}")
+
+    def attach_drive(self, name: str, instance: str, *, called: str = "", mounted: bool = False) -> wire.AttachedView:
+        """Gives a drive to an instance, whose guest finds it by what it is `called`, "" by its own name."""
+        wish = {"instance": instance, "name": called, "mounted": mounted}
+        found: wire.AttachedView = self.call(
+            "PUT",
+            f"/v1/drives/{transport.part(name)}/attachment",
+            body=json.dumps(wish).encode(),
+            headers={"content-type": "application/json"},
+            within_s=ATTACHED_WITHIN_S,
+        )
+        return found
+
+    def detach_drive(self, name: str, *, force: bool = False) -> wire.DriveView:
+        """Takes a drive from the instance that it was attached to; `force`: though its guest uses it."""
+        query = "?force=true" if force else ""
+        return self._drive("DELETE", f"/v1/drives/{transport.part(name)}/attachment{query}")
 
     def remove_drive(self, name: str) -> wire.DriveView:
         """Removes a drive with its snapshots; returns what it was."""

@@ -63,6 +63,15 @@ class Arrival(TypedDict):
     copied_bytes: int
     percent: float | None
 
+class AttachWish(TypedDict):
+    instance: str
+    name: NotRequired[str]
+    mounted: NotRequired[bool]
+
+class AttachedView(TypedDict):
+    drive: DriveView
+    told: str
+
 class Attends(TypedDict):
     attended: NotRequired[bool]
 
@@ -173,6 +182,7 @@ class DriveView(TypedDict):
     used_bytes: int
     missing: bool
     instance: str | None
+    attached: bool
     made_at_s: float
     snapshots: list[SnapshotFile]
     revision: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from orchestrator.rules import holding, quotas
 
 MIB = 1024 * 1024
 DRIVES_MAX = 10_000
+_OUT_OF_FILE = "take it out of the service's file, or scale its role to 0, and wait until that is done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Found:
     drive: Drive
     file: DriveFile | None  # None: nothing of it is there
     holder: InstanceName | None = None  # who has it, or is to have it
+    attached: bool = False  # by hand, not by its service's file
 
 
 class Drives:
@@ -56,8 +59,20 @@ class Drives:
     def all(self) -> list[Found]:
         """All drives, by name."""
         lies = self._files.inventory()
-        has = self._holders()
-        return [Found(drive, lies.get(drive.name), has.get(drive.name)) for drive in self._present.all(Drive)]
+        has, by_hand = self._holders(), holding.by_hand(self._present.instances().values())
+        return [
+            Found(drive, lies.get(drive.name), has.get(drive.name), drive.name in by_hand)
+            for drive in self._present.all(Drive)
+        ]
+
+    def one(self, name: str) -> Found:
+        """That one; raises NotFound."""
+        return self._found(self._load(name))
+
+    @property
+    def giving(self) -> threading.Lock:
+        """Who holds it gives out drives, or takes them back, and nobody else does."""
+        return self._custody.giving
 
     def lies(self) -> Mapping[str, DriveFile]:
         """What lies on the host, recorded or not."""
@@ -65,7 +80,7 @@ class Drives:
 
     def create(self, name: str, size_mib: int) -> Found:
         """A new drive of zeros. Raises InvalidInput, or Conflict when there is one of that name."""
-        with self._alone(drive_name(name)):
+        with self.alone(drive_name(name)):
             check_size(size_mib)
             if self._present.find(Drive, name) is not None:
                 raise Conflict(f"there is a drive {name}", hint="run: vmrole drive ls")
@@ -82,7 +97,7 @@ class Drives:
         """Makes a drive larger, also for the VM that runs with it. As large as it is already is fine; raises
         InvalidInput for less, NotFound.
         """
-        with self._alone(name, though_held=True):
+        with self.alone(name, though_held=True):
             drive = self._load(name)
             check_size(size_mib)
             if size_mib < drive.size_mib:
@@ -101,7 +116,7 @@ class Drives:
 
     def snapshot(self, name: str, snapshot: str = "") -> Found:
         """Keeps a drive as it is now; "" is named by the time, in UTC. Raises NotFound, Conflict, NoSpace."""
-        with self._alone(name):
+        with self.alone(name):
             drive = self._load(name)
             now = datetime.datetime.fromtimestamp(self._clock.now_s(), datetime.UTC)
             called = snapshot_name(snapshot or f"{now:%Y%m%d-%H%M%S}")
@@ -111,7 +126,7 @@ class Drives:
 
     def restore(self, name: str, snapshot: str) -> Found:
         """Makes a drive what it was: all that was written to it since is lost. Raises NotFound, NoSpace."""
-        with self._alone(name):
+        with self.alone(name):
             drive = self._load(name)
             self._files.bring_back(name, snapshot_name(snapshot), drive.size_mib)
             self._tell(f"drive {name} is again what snapshot {snapshot} has kept")
@@ -119,7 +134,7 @@ class Drives:
 
     def forget(self, name: str, snapshot: str) -> Found:
         """Removes a snapshot; raises NotFound."""
-        with self._alone(name, though_held=True):
+        with self.alone(name, though_held=True):
             drive = self._load(name)
             self._files.forget(name, snapshot_name(snapshot))
             self._tell(f"snapshot {snapshot} of drive {name} was removed")
@@ -127,7 +142,7 @@ class Drives:
 
     def remove(self, name: str) -> Found:
         """Removes a drive with its snapshots, and returns what it was; raises NotFound."""
-        with self._alone(name):
+        with self.alone(name):
             found = self._found(self._load(name))
             self._files.erase(name)  # First: what is half gone has a record yet, and can be removed again.
             told = Event(at_s=self._clock.now_s(), subject="host", message=f"drive {name} was removed")
@@ -135,7 +150,7 @@ class Drives:
             return found
 
     @contextlib.contextmanager
-    def _alone(self, name: str, *, though_held: bool = False) -> Iterator[None]:
+    def alone(self, name: str, *, though_held: bool = False) -> Iterator[None]:
         """Nobody else is at the drive, or gets it, meanwhile: a copy may take an hour, so nobody waits for it either.
 
         One that an instance has is nobody else's, unless `though_held`.
@@ -144,7 +159,8 @@ class Drives:
             if name in self._custody.busy:
                 raise Conflict(f"drive {name} is being copied or changed", hint="wait for that, and try again")
             if not though_held and (holder := self._holders().get(name)) is not None:
-                hint = "take it out of the service's file, or scale its role to 0, and wait until that is done"
+                attached = name in holding.by_hand(self._present.instances().values())
+                hint = f"run: vmrole drive detach {name}" if attached else _OUT_OF_FILE
                 raise Conflict(f"{holder} has drive {name}", hint=hint)
             self._custody.busy.add(name)
         try:
@@ -170,7 +186,8 @@ class Drives:
         return drive
 
     def _found(self, drive: Drive) -> Found:
-        return Found(drive, self._files.inventory().get(drive.name), self._holders().get(drive.name))
+        attached = drive.name in holding.by_hand(self._present.instances().values())
+        return Found(drive, self._files.inventory().get(drive.name), self._holders().get(drive.name), attached)
 
     def _put(self, drive: Drive, told: str) -> Found:
         event = Event(at_s=self._clock.now_s(), subject="host", message=told)

@@ -329,11 +329,13 @@ class Control(Removing):
 
     def _check_drives(self, spec: ServiceSpec, others: Sequence[Service]) -> None:
         """Raises InvalidInput where the service cannot have the drives that it wants."""
-        if any(role.drives for role in spec.roles):
+        fault = holding.beside(spec, self._present.instances_of(spec.name).values())
+        if fault is None and any(role.drives for role in spec.roles):
             held = holding.holders((one.spec for one in others), self.by_name().values())
-            known = {drive.name for drive in self._present.all(Drive)}
-            if (fault := holding.fault(spec, held, known, self.custody.busy)) is not None:
-                raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
+            known, by_hand = {one.name for one in self._present.all(Drive)}, holding.by_hand(self.by_name().values())
+            fault = holding.fault(spec, held, known, self.custody.busy, by_hand)
+        if fault is not None:
+            raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
 
     def _together(self, verb: Verb, instances: Sequence[Instance]) -> int:
         """As many at a time as the service's file says of what makes its instances anew."""

@@ -40,7 +40,7 @@ from orchestrator.model import (
     place_of,
     service_of,
 )
-from orchestrator.model.drive import Drive, check_size, drive_name
+from orchestrator.model.drive import DISK_NAME_MAX, Drive, check_size, drive_name
 from orchestrator.model.lan import LINK
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.model.standstill import Standstill
@@ -118,6 +118,9 @@ def _require_instance(one: Instance, key: str) -> None:
     _require("service", [_is(label, service_of(one.service)), _is(label, one.role_name)])
     _require("uid", [_is(uuid.UUID, one.uid)])
     _require("nic", _nic(one.nic))
+    by_hand = one.goal.attached
+    _require("goal.attached", [_is(label, each.name) and _is(drive_name, each.drive) for each in by_hand])
+    _require("goal.attached", [len(each.name) <= DISK_NAME_MAX for each in by_hand])
     _require("times", map(_is_time, (*_TIMES(one), *one.restarts, *one.reimages)))
 
 

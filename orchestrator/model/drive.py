@@ -9,6 +9,9 @@ from orchestrator.errors import InvalidInput
 from orchestrator.model.naming import label
 
 INDEX: Final = "{index}"
+ATTACHED_MAX: Final = 8  # drives of one instance by hand
+DISK_NAME_MAX: Final = 16  # characters of what a guest finds a disk by: a serial number of virtio has 20 bytes
+MOUNTED, BARE = "ls-", "dr-"  # how serial numbers begin
 SIZE_MIB_MIN: Final = 16  # a file system needs some room for itself
 SIZE_MIB_MAX: Final = 64 * 1024 * 1024
 
@@ -34,6 +37,20 @@ class RoleDrive:
     def of(self, index: int) -> str:
         """The name of the drive that the instance of that index has."""
         return self.drive.replace(INDEX, str(index))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A drive that somebody has attached to an instance by hand, until it is detached or the instance is gone."""
+
+    name: str  # by which its guest finds it
+    drive: str
+    mounted: bool = False  # as a drive of the role's: the guest formats and mounts it; False: a disk, and no more
+
+    @property
+    def serial(self) -> str:
+        """What the guest sees as its disk's serial number."""
+        return f"{MOUNTED if self.mounted else BARE}{self.name}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import Cause
 from orchestrator.model.checkpoint import Checkpoint
+from orchestrator.model.drive import Attachment
 from orchestrator.model.lan import LanNic, lan_nic
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
@@ -39,6 +40,7 @@ class Goal:
     lease: str = ""  # the id of that which somebody has, or will have when it has drained; "": nobody
     lent: int = 0  # the last generation that a client had: nobody after him gets it
     halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
+    attached: tuple[Attachment, ...] = ()  # drives that it has by hand, whatever it is built from
 
     @property
     def runs(self) -> bool:
@@ -157,13 +159,27 @@ class Instance:
 
     @property
     def disks(self) -> tuple[str, ...]:
-        """The names of its disks beside that of the system, as its guest finds them: local storage, then drives."""
+        """The names of its disks beside that of the system, as its guest finds and mounts them: local storage, drives
+        of its role, drives by hand.
+        """
+        by_hand = (one.name for one in self.goal.attached if one.mounted)
+        return (*self.disks_of_role, *by_hand)
+
+    @property
+    def disks_of_role(self) -> tuple[str, ...]:
+        """The first of them, which its VM has for as long as it lives."""
         return (*(one.name for one in self.role.local_storage), *(one.name for one in self.role.drives))
+
+    @property
+    def drives_now(self) -> tuple[str, ...]:
+        """The drives that a VM of the present generation starts with."""
+        return (*(one.of(self.index) for one in self.role.drives), *(one.drive for one in self.goal.attached))
 
     @property
     def drives(self) -> frozenset[str]:
         """The drives that it has, or is to have: nobody else may have them."""
-        return frozenset(one.of(self.index) for role in (self.role, self.goal.role) for one in role.drives)
+        to_be = (one.of(self.index) for one in self.goal.role.drives)
+        return frozenset((*self.drives_now, *to_be))
 
     @property
     def lan(self) -> LanNic | None:

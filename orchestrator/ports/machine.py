@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.model import (
     Agent,
+    Attachment,
     Digested,
     Domain,
     HostFit,
@@ -155,6 +156,14 @@ class Hypervisor(Protocol):
     def enlarge(self, name: InstanceName, drive: str, size_mib: int) -> None:
         """Shows the VM that runs that a drive of its has grown to that size. Off, absent, or without it is fine."""
 
+    def plug(self, instance: Instance, attached: Attachment) -> None:
+        """Gives the VM that runs a drive. Off, absent, or with it already is fine: it is started with what its record
+        says. Raises Permanent where this VM takes none while it runs.
+        """
+
+    def unplug(self, name: InstanceName, drive: str) -> bool:
+        """Takes a drive from the VM that runs; whether it has it no more. Its guest has to agree: ask again."""
+
     def eject(self, name: InstanceName) -> None:
         """Takes the answer disc out of the drive, now and for later starts."""
 
@@ -196,6 +205,16 @@ class Guest(Protocol):
 
     def write_out(self, instance: Instance) -> str | Silence:
         """Has the guest write to its disks what it holds back. "": it has; else why it cannot be made to."""
+
+    def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """Has the guest mount a drive that its VM was given, made into a file system if it is blank. "": it has; else
+        why not. Ask again while it is silent.
+        """
+
+    def let_go(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """Has the guest unmount a drive, so that it can be taken. "": nobody in it uses it; else who does, or why
+        nobody knows. Ask again while it is silent.
+        """
 
     def awaken(self, instance: Instance) -> str | Silence:
         """Tells a guest that was restored what time it is, and gives it random bytes. "": its clock is right, within

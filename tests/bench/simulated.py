@@ -25,6 +25,7 @@ from typing import Any
 from orchestrator import ports
 from orchestrator.api import Listener, bind, create_app, serve
 from orchestrator.api.peers import Admission
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.drives import Drives
@@ -210,12 +211,12 @@ def main(directory: Path, speed: float, *, haproxy: bool) -> None:
         agent=host.machine.guest.agent,
         present=present,
     )
-    tokens = Tokens(present, world)
+    tokens, drives = Tokens(present, world), Drives(present, FakeDrives(world), world)
     app = create_app(
         control,
         images,
         tokens=tokens,
-        drives=Drives(present, FakeDrives(world), world),
+        attaching=Attaching(present, drives, fake_host(world).machine, control.instance),
         blobs=FakeBlobs(world),
         console=layout.console,
         evidence=KeptEvidence(layout, world),

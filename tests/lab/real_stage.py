@@ -16,6 +16,7 @@ from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.blobs import BlobDirectory
+from orchestrator.drivers.disks.drives import RawDrives
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
@@ -81,6 +82,10 @@ class RealStage:
         self.disks.lay_local_storage(instance)
         if disc:
             self._discs.write(instance)
+
+    def lay_drive(self, name: str) -> None:
+        """See Stage."""
+        RawDrives(self.layout).lay(name, 16)
 
     def erase_disc(self, instance: Instance) -> None:
         """Destroys the answer disc, as a turn does when the instance is set up."""

@@ -87,3 +87,49 @@ def test_a_drive_outlives_everything(lab: Lab, ready: RoleDaemon) -> None:
     assert ready.run("verify", check=False).returncode == 0
     ready.run("drive", "rm", "orders-0")
     assert not disk.parent.exists()
+
+
+HAND = """service: {name}
+roles:
+  web:
+    image: micro
+    size: {{vcpus: 1, memory: 128 MiB}}
+    setup: {{within: 15 min}}
+    ready: {{within: 10 min}}
+"""
+MOUNTED = "grep ' /local/orders ' /proc/mounts | cut -d ' ' -f 3"
+SERIALS = "for each in /sys/block/vd*/serial; do [ ! -e $each ] || cat $each; echo; done"
+WEB = "web-0.shop"
+
+
+def test_a_drive_is_attached_by_hand(lab: Lab, ready: RoleDaemon) -> None:
+    """To a guest that runs, which mounts it at once and keeps it through a reimage; not taken from who uses it,
+    and comes away where nobody does.
+    """
+    for name in ("orders", "bare"):
+        ready.run("drive", "create", name, "--size", "32 MiB")
+    apply(ready, HAND.format(name="shop"))
+    for words in (("orders", "web-0", "--mount"), ("orders", "web-0", "--mount"), ("bare", "web-0")):
+        done = ready.run("drive", "attach", *words)
+        assert (done.stdout, done.stderr) == (f"{words[0]}: attached to {WEB}\n", "")
+    assert said(lab, WEB, MOUNTED).split() == ["ext4"]
+    assert said(lab, WEB, SERIALS).split() == ["ls-orders", "dr-bare"]
+    said(lab, WEB, "echo kept > /local/orders/file; sync")
+
+    ready.run("reimage", "web-0", "--wait")
+    assert instance(ready)["generation"] == 2
+    assert said(lab, WEB, f"{MOUNTED}; cat /local/orders/file").split() == ["ext4", "kept"]
+    assert said(lab, WEB, SERIALS).split() == ["ls-orders", "dr-bare"]
+    said(lab, WEB, "cd /local/orders && sleep 1000 >/dev/null 2>&1 </dev/null &")
+    refused = ready.run("drive", "detach", "orders", check=False)
+    assert (refused.returncode, "/local/orders is busy; by: sleep" in refused.stderr) == (5, True), refused.stderr
+    assert said(lab, WEB, f"{MOUNTED}; cat /local/orders/file").split() == ["ext4", "kept"]
+    said(lab, WEB, "killall sleep")
+    for name in ("orders", "bare"):
+        assert ready.run("drive", "detach", name).stdout == f"{name}: detached\n"
+    assert said(lab, WEB, f"{SERIALS}; {MOUNTED}").split() == []
+    assert ready.run("drive", "detach", "orders", check=False).returncode == 5
+    disk = Path(ready.state / "lib" / "drives" / "orders" / "disk.raw")
+    subprocess.run(["e2fsck", "-f", "-n", str(disk)], check=True)
+    ready.run("delete", "service", "shop", "--wait")
+    assert ready.run("verify", check=False).returncode == 0

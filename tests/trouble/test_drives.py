@@ -8,11 +8,12 @@ import functools
 
 import pytest
 
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.drives import Drives
 from orchestrator.drivers.fake import FakeDrives
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.model import InstanceName, RoleDrive, Service, Verb
-from tests.world.fabric import Fabric, Trouble, die, hang_up, web_role
+from orchestrator.model import Instance, InstanceName, Road, RoleDrive, Service, Verb
+from tests.world.fabric import Died, Fabric, Trouble, die, hang_up, web_role
 
 DB = web_role(name="db", instances=2, drives=(RoleDrive(name="data", drive="db-{index}", mount="/data"),))
 ONE = InstanceName("db-0.shop")
@@ -162,3 +163,193 @@ def test_another_deployment_of_the_service_does_not_get_them() -> None:
         fabric.control.apply_spec(ServiceSpec(name="shop", vip="203.0.113.10", roles=(DB,)), slot=Slot.STAGING)
     with pytest.raises(NotFound):
         drives_of(fabric).grow("db-7", 64)
+
+
+WEB = InstanceName("web-0.shop")
+PLAIN = web_role(instances=2, local_storage=())
+
+
+def attaching_of(fabric: Fabric) -> Attaching:
+    """As a daemon has it that has just been started."""
+    machine, find = fabric.host.machine, fabric.control.instance
+    return Attaching(fabric.present, drives_of(fabric), machine, find, patience=0.02)
+
+
+def plain() -> Fabric:
+    """Two drives with something in them, and a service that serves without."""
+    fabric = Fabric()
+    for name in ("db-0", "db-1"):
+        drives_of(fabric).create(name, 64)
+        fabric.world.drives[name].written = f"orders of {name}"
+    fabric.deploy(PLAIN)
+    fabric.until(fabric.quiet)
+    return fabric
+
+
+def plugged(fabric: Fabric, name: InstanceName = WEB) -> set[str]:
+    """The drives that the VM holds."""
+    return set(fabric.world.machines[name].drives)
+
+
+def test_a_drive_by_hand_is_kept_until_it_is_detached() -> None:
+    """At once in the VM that runs, and in every later one; of nobody else, and free when the instance is gone."""
+    fabric = plain()
+    done = attaching_of(fabric).attach("db-0", "web-0", mounted=True)
+    assert (done.found.holder, done.found.attached, done.told) == (WEB, True, "")
+    assert (plugged(fabric), fabric.world.machines[WEB].mounted) == ({"db-0"}, {"db-0"})
+    assert attaching_of(fabric).attach("db-0", "web-0", mounted=True).told == "", "asked for again, nothing is done"
+    for ask in (
+        lambda: attaching_of(fabric).attach("db-0", "web-1"),
+        lambda: drives_of(fabric).remove("db-0"),
+        lambda: drives_of(fabric).snapshot("db-0"),
+    ):
+        with pytest.raises(Conflict, match=r"web-0\.shop has drive db-0") as refused:
+            ask()
+        assert "drive detach db-0" in refused.value.hint
+    for verb in (Verb.RESTART, Verb.REIMAGE, Verb.REBUILD, Verb.STOP, Verb.START):
+        fabric.act(verb, WEB)
+        fabric.until(fabric.quiet)
+        fabric.restart()
+    assert (plugged(fabric), fabric.world.machines[WEB].mounted) == ({"db-0"}, {"db-0"})
+    found = attaching_of(fabric).detach("db-0")
+    assert (found.holder, found.attached, plugged(fabric)) == (None, False, set())
+    attaching_of(fabric).attach("db-0", "web-1")
+    fabric.remove()
+    fabric.until(lambda: not fabric.present.all(Service))
+    assert [one.holder for one in drives_of(fabric).all()] == [None, None]
+    assert whole(fabric)
+    assert not fabric.world.torn_out
+
+
+def test_a_drive_is_not_torn_out_of_a_guest_that_uses_it() -> None:
+    """Unless that is asked for; a guest that nobody can ask keeps it as well, and one that is off does not matter."""
+    fabric = plain()
+    attaching = attaching_of(fabric)
+    attaching.attach("db-0", "web-0", mounted=True)
+    fabric.world.faults.busy_drives.add("db-0")
+    with pytest.raises(Conflict, match=r"busy; by: app") as refused:
+        attaching.detach("db-0")
+    assert "--force" in refused.value.hint
+    fabric.world.faults.busy_drives.clear()
+    fabric.world.faults.agent_silent.add(WEB)
+    with pytest.raises(Conflict, match="does not answer"):
+        attaching.detach("db-0")
+    assert (plugged(fabric), fabric.world.torn_out) == ({"db-0"}, set())
+    attaching.detach("db-0", force=True)
+    assert (plugged(fabric), fabric.world.torn_out) == (set(), {"db-0"})
+    fabric.world.faults.agent_silent.clear()
+    attaching.attach("db-0", "web-0", mounted=True)
+    fabric.world.faults.busy_drives.add("db-0")
+    fabric.act(Verb.STOP, WEB)
+    fabric.until(fabric.quiet)
+    assert attaching.detach("db-0").holder is None
+
+
+def test_a_guest_that_does_not_let_go_keeps_the_drive() -> None:
+    """By record, too: it is nobody else's as long as a VM holds it."""
+    fabric = plain()
+    attaching = attaching_of(fabric)
+    attaching.attach("db-0", "web-0")
+    fabric.world.faults.keeps_drives.add(WEB)
+    for force in (False, True):
+        with pytest.raises(Conflict, match="does not let go"):
+            attaching.detach("db-0", force=force)
+    assert (plugged(fabric), drives_of(fabric).one("db-0").holder) == ({"db-0"}, WEB)
+    fabric.world.faults.keeps_drives.clear()
+    assert attaching.detach("db-0").holder is None
+
+
+def test_a_vm_that_takes_none_while_it_runs_has_it_later() -> None:
+    """And whoever asked is told."""
+    fabric = plain()
+    fabric.world.faults.takes_no_drive.add(WEB)
+    done = attaching_of(fabric).attach("db-0", "web-0")
+    assert "no slot is free; it has it when its VM starts next" in done.told
+    fabric.act(Verb.REIMAGE, WEB)
+    fabric.until(fabric.quiet)
+    assert plugged(fabric) == {"db-0"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_the_daemon_dies_while_it_attaches_or_detaches(after: bool) -> None:
+    """Asked again it is done; at no time does anybody else get what a VM holds."""
+    fabric = plain()
+    fabric.trouble.strike, fabric.trouble.after = die, after
+
+    def attach() -> None:
+        assert attaching_of(fabric).attach("db-0", "web-0", mounted=True).told == ""
+
+    def detach() -> None:
+        attaching_of(fabric).detach("db-0")
+
+    for ask, verbs in ((attach, ["plug", "take_up"]), (detach, ["let_go", "unplug"])):
+        for at, verb in enumerate(verbs, start=1):
+            fabric.trouble.at, fabric.trouble.calls = at, 0
+            with pytest.raises(Died):
+                ask()
+            assert fabric.trouble.verbs[-1] == verb
+            fabric.restart()
+            assert drives_of(fabric).one("db-0").holder == WEB
+        fabric.trouble.at = -1
+        ask()
+        held = {"db-0"} if ask is attach else set()
+        assert plugged(fabric) == fabric.world.machines[WEB].mounted == held
+    assert (drives_of(fabric).one("db-0").holder, fabric.world.torn_out) == (None, set())
+
+
+def test_file_and_hand_do_not_take_from_each_other() -> None:
+    """What a file claims is not attached or detached by hand, and what is attached is claimed by no file."""
+    fabric = begun()
+    fabric.until(fabric.quiet)
+    for ask in (
+        lambda: attaching_of(fabric).attach("db-0", "db-0"),
+        lambda: attaching_of(fabric).attach("db-0", "db-1"),
+        lambda: attaching_of(fabric).detach("db-0"),
+    ):
+        with pytest.raises(Conflict, match=r"db-0\.shop has drive db-0") as refused:
+            ask()
+        assert "file" in refused.value.hint
+    drives_of(fabric).create("free", 64)
+    with pytest.raises(Conflict, match="attached to nobody"):
+        attaching_of(fabric).detach("free")
+    with pytest.raises(NotFound):
+        attaching_of(fabric).attach("free", "web-7")
+    with pytest.raises(NotFound):
+        attaching_of(fabric).attach("none", "db-0")
+
+    attaching_of(fabric).attach("free", "db-0", mounted=True)
+    more = RoleDrive(name="more", drive="free")
+    for role, told in (
+        (web_role(name="db", instances=1, drives=(*DB.drives, more)), "attached to db-0.shop by hand"),
+        (web_role(name="db", instances=2, drives=DB.drives, reimage=Road.WARM), "has drive free by hand"),
+        (web_role(name="db", drives=(RoleDrive(name="free", drive="db-{index}"),)), "has drive free by hand"),
+    ):
+        with pytest.raises(InvalidInput, match=told) as found:
+            fabric.deploy(role)
+        assert "drive detach free" in found.value.hint
+    with pytest.raises(InvalidInput, match="by hand"):
+        fabric.deploy(web_role(name="x", instances=1, drives=(more,)), name="bank", vip="203.0.113.11")
+    attaching_of(fabric).detach("free")
+    fabric.deploy(web_role(name="x", instances=1, drives=(more,)), name="bank", vip="203.0.113.11")
+
+
+def test_nothing_is_attached_to_who_is_on_his_way() -> None:
+    """Nor detached: his VM is being made or ended. A protected one is left alone."""
+    fabric = plain()
+    attaching_of(fabric).attach("db-1", "web-1")
+    fabric.act(Verb.REIMAGE, "shop")
+    refused = 0
+    while not fabric.quiet():
+        one = fabric.instance(WEB)
+        traits = one.phase.traits
+        if one.going or one.restart_asked or not (traits.serves or traits.is_off):
+            with pytest.raises(Conflict, match="now"):
+                attaching_of(fabric).attach("db-0", "web-0")
+            refused += 1
+        fabric.round()
+    assert refused
+    fabric.control.protect("shop", on=True)
+    for ask in (lambda: attaching_of(fabric).attach("db-0", "web-0"), lambda: attaching_of(fabric).detach("db-1")):
+        with pytest.raises(Conflict, match="is protected"):
+            ask()
+    assert all(not one.goal.attached for one in fabric.present.all(Instance) if one.name == WEB)

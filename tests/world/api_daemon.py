@@ -15,6 +15,7 @@ from orchestrator.api import Listener, Server, bind, create_app, serve
 from orchestrator.api.peers import Admission
 from orchestrator.client.client import Client
 from orchestrator.control import records, verify
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.attendance import Attendance
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
@@ -124,7 +125,7 @@ class Daemon:
             self.control,
             self.images,
             tokens=self.tokens,
-            drives=self.drives,
+            attaching=Attaching(self.present, self.drives, self._host.machine, self.control.instance, patience=0.02),
             blobs=self._host.machine.blobs,
             console=self.layout.console,
             evidence=KeptEvidence(self.layout, self.world),

@@ -73,6 +73,10 @@ EFFECTS = frozenset(
         "hold",
         "commit",
         "taken",
+        "plug",
+        "unplug",
+        "take_up",
+        "let_go",
     }
 )
 

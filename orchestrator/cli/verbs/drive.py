@@ -52,7 +52,7 @@ _size_option = click.option(
     ),
 )
 def drive() -> None:
-    """Makes, grows, copies and removes drives: disks that you own, and that outlive services and instances."""
+    """Makes, grows, attaches, copies and removes drives: disks of your own, which outlive services and instances."""
 
 
 @drive.command(epilog=examples("vmrole drive create db-0 --size 10GiB"))
@@ -110,6 +110,34 @@ def restore(client: Client, name: str, snapshot: str) -> None:
     render.show([f"{name} {snapshot}: restored"])
 
 
+@drive.command(
+    epilog=examples("vmrole drive attach db-0 web-0 --mount", "vmrole drive attach orders-2026 web-0 --as data")
+)
+@click.argument("name", shell_complete=names.drive)
+@click.argument("instance", shell_complete=names.subject)
+@click.option("--mount", "mounted", is_flag=True, help="Its guest formats it if it is blank, and mounts it.")
+@click.option("--as", "called", default="", help="By what its guest finds it; else by the drive's own name.")
+@click.pass_obj
+def attach(client: Client, name: str, instance: str, mounted: bool, called: str) -> None:
+    """Gives a drive to an instance, at once where it runs, until it is detached: also through reimages.
+
+    With --mount a Linux has it at /local/NAME; without, it is a disk with the serial number dr-NAME, and no more.
+    """
+    done = client.attach_drive(name, instance, called=called, mounted=mounted)
+    _told(done["drive"], f"attached to {done['drive']['instance']}")
+    if done["told"]:
+        click.echo(render.plain(f"vmrole: {done['told']}"), err=True)
+
+
+@drive.command(epilog=examples("vmrole drive detach db-0"))
+@click.argument("name", shell_complete=names.drive)
+@click.option("--force", is_flag=True, help="Though its guest uses it: what is not written yet is lost.")
+@click.pass_obj
+def detach(client: Client, name: str, force: bool) -> None:
+    """Takes a drive from the instance that it was attached to: unmounted, or refused where its guest uses it."""
+    _told(client.detach_drive(name, force=force), "detached")
+
+
 @drive.command(epilog=examples("vmrole drive rm db-0", "vmrole drive rm db-0 --snapshot before-upgrade"))
 @click.argument("name", shell_complete=names.drive)
 @click.option("--snapshot", default="", help="This snapshot of it alone.")
@@ -132,7 +160,7 @@ _COLUMNS: tuple[list[Column[wire.DriveView]], list[Column[wire.DriveView]]] = (
         ("NAME", lambda row: row["name"]),
         ("SIZE", lambda row: render.size(row["size_mib"] * MIB)),
         ("USED", lambda row: "missing" if row["missing"] else render.size(row["used_bytes"])),
-        ("INSTANCE", lambda row: row["instance"] or ""),
+        ("INSTANCE", lambda row: (row["instance"] or "") + (" (by hand)" if row["attached"] else "")),
         ("AGE", lambda row: render.ago(row["made_at_s"])),
     ],
     [("SNAPSHOTS", lambda row: ",".join(one["name"] for one in row["snapshots"]))],

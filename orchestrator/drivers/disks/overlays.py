@@ -120,8 +120,8 @@ class QemuImgDisks:
                     os.fchmod(file.fileno(), 0o600)
                     file.truncate(size)
                 being_made.rename(path)
-        for drive in instance.role.drives:
-            path = self._layout.drive(name := drive.of(instance.index))
+        for name in instance.drives_now:
+            path = self._layout.drive(name)
             if not path.exists():
                 raise Permanent(
                     f"drive {name} is not there: {path}",

@@ -127,10 +127,10 @@ class FakeDisks:
                 if storage.name not in laid and self._world.faults.disk_is_full:
                     raise NoSpace("the disk is full", hint="make room; it goes on by itself")
                 laid.setdefault(storage.name, "")
-            for drive in instance.role.drives:
-                there = self._world.drives.get(drive.of(instance.index))
+            for drive in instance.drives_now:
+                there = self._world.drives.get(drive)
                 if there is None or there.size_mib is None:
-                    raise Permanent(f"drive {drive.of(instance.index)} is not there")
+                    raise Permanent(f"drive {drive} is not there")
 
     def erase_local_storage(self, name: InstanceName) -> None:
         """See ports.Disks."""

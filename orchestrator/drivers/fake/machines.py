@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from orchestrator.drivers.fake.plugging import FakePlugging
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, FakeMemory, World
-from orchestrator.errors import Busy, Foreign, Permanent, Transient, Unreachable
+from orchestrator.errors import Busy, Permanent, Transient
 from orchestrator.model import (
     Agent,
+    Attachment,
     Domain,
     HostFit,
     Identity,
@@ -26,23 +28,8 @@ from orchestrator.model import (
 HALF = 0  # the generation of a memory whose saving has failed in its middle
 
 
-class FakeHypervisor:
+class FakeHypervisor(FakePlugging):
     """Machines in memory."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def _away(self, name: InstanceName | None = None) -> None:
-        if self._world.faults.libvirt_is_away:
-            raise Unreachable("libvirt does not answer", hint="is libvirtd running?")
-        if name is not None and name in self._world.faults.foreign:
-            raise Foreign(f"domain {name} is not vmrole's")
-
-    def _answers(self, name: InstanceName) -> None:
-        """Raises Busy where a question to the VM's QEMU would never come back."""
-        machine = self._world.machines.get(name)
-        if machine is not None and machine.power is Power.RUNNING and machine.stopped:
-            raise Busy(f"{name}: its QEMU is stopped")
 
     def look(self, name: InstanceName) -> Domain | None:
         """See ports.Hypervisor."""
@@ -92,6 +79,7 @@ class FakeHypervisor:
                     machine.setup_boot_id, machine.system_marker = world.set_up.get(instance.name, ""), ""
                 world.empty.discard(instance.name)
                 machine.drives = world.taken_drives(instance)
+                machine.mounted = {one.drive for one in instance.goal.attached if one.mounted}
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
                 world.resume(instance.name)
@@ -194,13 +182,6 @@ class FakeHypervisor:
         machine = self._world.machines.get(instance.name)
         if machine is not None and machine.power is Power.RUNNING:
             machine.limits = instance.role.limits
-
-    def enlarge(self, name: InstanceName, drive: str, size_mib: int) -> None:
-        """See ports.Hypervisor."""
-        self._away(name)
-        machine = self._world.machines.get(name)
-        if machine is not None and machine.power is not Power.OFF and drive in machine.drives:
-            machine.drives[drive] = size_mib
 
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
@@ -359,6 +340,25 @@ class FakeGuest:
         if instance.name in self._world.faults.unwritten:
             return "its agent runs no commands"
         self._world.machines[instance.name].written = True
+        return ""
+
+    def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        machine = self._world.machines[instance.name]
+        if attached.drive not in machine.drives:
+            return "it sees no such disk"
+        machine.mounted.add(attached.drive)
+        return ""
+
+    def let_go(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        if attached.drive in self._world.faults.busy_drives:
+            return f"/local/{attached.name} is busy; by: app (77)"
+        self._world.machines[instance.name].mounted.discard(attached.drive)
         return ""
 
     def awaken(self, instance: Instance) -> str | Silence:

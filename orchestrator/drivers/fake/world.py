@@ -55,6 +55,7 @@ class FakeMachine:
     has_port: bool = False
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     drives: dict[str, int] = dataclasses.field(default_factory=dict)  # what it runs with, and how large it sees it
+    mounted: set[str] = dataclasses.field(default_factory=set)  # those of them that were attached to it and mounted
     limits: Limits = dataclasses.field(default_factory=Limits)
     clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
@@ -139,6 +140,9 @@ class Faults:
     not_restored: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU refuses the memory
     not_saved: set[InstanceName] = dataclasses.field(default_factory=set)  # nor does it give it away
     holds_disc: set[InstanceName] = dataclasses.field(default_factory=set)  # whose drive stays shut
+    takes_no_drive: set[InstanceName] = dataclasses.field(default_factory=set)  # while it runs
+    keeps_drives: set[InstanceName] = dataclasses.field(default_factory=set)  # whose guest does not let go of one
+    busy_drives: set[str] = dataclasses.field(default_factory=set)  # that a program of their guest uses
     unfit: set[InstanceName] = dataclasses.field(default_factory=set)  # whose kernel does not notice it
     clockless: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent does not set the clock
     disk_is_full: bool = False
@@ -161,6 +165,7 @@ class World:
         self.host_boots = 1
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
         self.drives: dict[str, FakeDrive] = {}
+        self.torn_out: set[str] = set()  # drives that were taken from guests that had them mounted
         self.discs: dict[InstanceName, int] = {}
         self.words: dict[InstanceName, Word] = {}  # what each guest has said last, as the present daemon knows it
         self.unanswered: set[InstanceName] = set()  # guests that wait until that is done
@@ -257,7 +262,10 @@ class World:
 
     def taken_drives(self, instance: Instance) -> dict[str, int]:
         """The drives that a VM starts with; as with QEMU's lock, no other VM has one of them open."""
-        drives = {one.of(instance.index) for one in instance.role.drives}
+        return self.open_drives(instance, set(instance.drives_now))
+
+    def open_drives(self, instance: Instance, drives: set[str]) -> dict[str, int]:
+        """How large each of them is; likewise."""
         for other in self.machines.values():
             both = drives & other.drives.keys() if other.power is not Power.OFF else set()
             assert not both or other.instance.name == instance.name, f"{both} of {other.instance.name} are taken"

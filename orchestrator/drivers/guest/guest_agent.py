@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from orchestrator.drivers.evidence import Transcript
-from orchestrator.drivers.guest import agent_facts, host_probe, identity_marks
+from orchestrator.drivers.guest import agent_facts, drive_disks, host_probe, identity_marks
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.guest.awakening import CLOCK_LAST_NS, Awakening
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
@@ -22,7 +22,7 @@ from orchestrator.drivers.tools.agent_channel import AgentAbsent, AgentBroken, A
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.patience import Patience
 from orchestrator.errors import Transient
-from orchestrator.model import Agent, Identity, Instance, InstanceName, Os, Probe, Services, Silence
+from orchestrator.model import Agent, Attachment, Identity, Instance, InstanceName, Os, Probe, Services, Silence
 from orchestrator.ports import Clock
 
 CLOCK_AGAIN_S = 300.0  # between questions for a guest's clock
@@ -155,6 +155,22 @@ class LibvirtGuest:
         return (
             "" if ended.status == 0 else f"it cannot write to its disk what it held back (sync exits {ended.status})"
         )
+
+    def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """See ports.Guest."""
+        return self._drive(instance, attached, "take_up")
+
+    def let_go(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """See ports.Guest."""
+        return self._drive(instance, attached, "let_go")
+
+    def _drive(self, instance: Instance, attached: Attachment, verb: Literal["take_up", "let_go"]) -> str | Silence:
+        try:
+            return drive_disks.asked(self._commands, instance, attached, verb)
+        except AgentRefused as refused:
+            return harmless(f"its agent runs no command: {refused}", REASON_CHARS)
+        except AgentSilent as silent:
+            return self._silence(instance, verb, silent)
 
     def awaken(self, instance: Instance) -> str | Silence:
         """See ports.Guest."""

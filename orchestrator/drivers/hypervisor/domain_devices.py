@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, cast
@@ -31,6 +32,7 @@ from orchestrator.drivers.hypervisor.domain_limits import Taken
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, DomainPaths, MachineType, add
 from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import DiskBus, Instance, Os
+from orchestrator.model.drive import BARE, MOUNTED
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
 RUNTIME_CHANNEL: Final = "com.vmrole.guest.0"
@@ -43,7 +45,7 @@ _LETTERS = 26
 
 
 def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, limits: Taken) -> None:
-    """The system disk, then local storage."""
+    """The system disk, then local storage and drives."""
     bus = instance.role.hardware.disk_bus
     disk = _disk(devices, "qcow2", paths.overlay)
     disk.append(_chain(paths))
@@ -53,12 +55,43 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, l
     if bus is DiskBus.NVME:
         add(disk, "serial", text="system")  # An NVMe drive must have one.
     add(disk, "boot", {"order": "1"})
-    for number, (name, path) in enumerate(paths.local_storage.items(), start=1):
-        disk = _disk(devices, "raw", path)  # A guest writes every byte of it: nothing of it is ever interpreted.
-        _hang(disk, _storage_bus(instance), number)
-        if _storage_bus(instance) is not DiskBus.NVME:
-            domain_limits.add_disk(disk, limits)
-        add(disk, "serial", text=f"ls-{name}")  # All three buses pass on 20 bytes; a name has at most 16.
+    serials = [(f"{MOUNTED}{name}", path) for name, path in paths.local_storage.items()]
+    serials += [(f"{BARE}{name}", path) for name, path in paths.bare.items()]
+    for number, (serial, path) in enumerate(serials, start=1):
+        target = _target(_storage_bus(instance), number)
+        _add_storage(devices, _storage_bus(instance), target, path, serial, limits)
+
+
+def _add_storage(
+    devices: etree._Element, bus: DiskBus, target: str, path: Path, serial: str, limits: Taken
+) -> etree._Element:
+    disk = _disk(devices, "raw", path)  # A guest writes every byte of it: nothing of it is ever interpreted.
+    add(disk, "target", {"dev": target, "bus": "sata" if bus is DiskBus.SATA else "virtio"})
+    if bus is not DiskBus.NVME:
+        domain_limits.add_disk(disk, limits)
+    add(disk, "serial", text=serial)  # All three buses pass on 20 bytes; a name has at most 16.
+    return disk
+
+
+def plugged_disk(domain_xml: str, instance: Instance, path: Path, serial: str, limits: Taken) -> str:
+    """A disk beside those of a domain as libvirt describes it, as `attachDeviceFlags` takes it; "" where the bus of
+    the instance's disks takes none from a VM that runs, or gives none back.
+    """
+    bus = _storage_bus(instance)
+    if bus is not DiskBus.VIRTIO:
+        return ""
+    taken = set(cast("list[str]", untrusted_xml.parsed(domain_xml).xpath("devices/disk/target/@dev")))
+    target = next(each for number in itertools.count(1) if (each := _target(bus, number)) not in taken)
+    disk = _add_storage(etree.Element("devices"), bus, target, path, serial, limits)
+    return etree.tostring(disk, encoding="unicode")
+
+
+def disk_of(domain_xml: str, file: str) -> str:
+    """The disk with that file of a domain as libvirt describes it; "" when it has none."""
+    found = cast(
+        "list[etree._Element]", untrusted_xml.parsed(domain_xml).xpath("devices/disk[source/@file=$file]", file=file)
+    )
+    return etree.tostring(found[0], encoding="unicode") if found else ""
 
 
 def lay_below(disk: etree._Element, paths: DomainPaths) -> None:
@@ -100,15 +133,21 @@ def add_disc(devices: etree._Element, instance: Instance, path: Path | None) -> 
         disk = add(devices, "disk", {"type": "file", "device": "disk"})
         add(disk, "driver", {"name": "qemu", "type": "raw"})
         add(disk, "source", {"file": str(path)})
-        add(disk, "target", {"dev": _target(bus, 1 + len(instance.disks)), "bus": "virtio"})
+        add(
+            disk,
+            "target",
+            {"dev": _target(bus, 1 + len(instance.disks_of_role) + len(instance.goal.attached)), "bus": "virtio"},
+        )
         add(disk, "readonly")
         add(disk, "serial", text=ANSWER_SERIAL)
         add(disk, "alias", {"name": ANSWER_ALIAS})
 
 
 def limited_disks(instance: Instance) -> tuple[str, ...]:
-    """The targets of the disks that can be limited, as `add_disks` names them."""
-    buses = (instance.role.hardware.disk_bus, *(_storage_bus(instance) for _ in instance.disks))
+    """The targets of the disks that can be limited, as `add_disks` names them. What is attached by hand keeps the
+    limits that it came with.
+    """
+    buses = (instance.role.hardware.disk_bus, *(_storage_bus(instance) for _ in instance.disks_of_role))
     return tuple(_target(bus, number) for number, bus in enumerate(buses) if bus is not DiskBus.NVME)
 
 
@@ -129,11 +168,6 @@ def answer_disk_of(domain_xml: str) -> str:
         "string(devices/disk[serial=$serial]/source/@file)", serial=ANSWER_SERIAL
     )
     return str(cast("str", found))
-
-
-def has_disk(domain_xml: str, file: str) -> bool:
-    """Whether a domain as libvirt describes it has that file as a disk."""
-    return bool(untrusted_xml.parsed(domain_xml).xpath("devices/disk[source/@file=$file]", file=file))
 
 
 def add_network(devices: etree._Element, instance: Instance, limits: Taken) -> None:

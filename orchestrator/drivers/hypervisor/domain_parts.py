@@ -54,6 +54,7 @@ class DomainPaths:
     console: Path
     monitor: Path
     channel: Path
+    bare: Mapping[str, Path] = dataclasses.field(default_factory=dict)  # drives behind those, which nobody mounts
     layer: Path | None = None  # of a checkpoint, between the overlay and the image; None: there is none
     nvram: Path | None = None  # where UEFI keeps its variables; None for a BIOS
 
@@ -67,6 +68,7 @@ def paths_of(layout: Layout, instance: Instance) -> DomainPaths:
         image_format=role.image_format,
         layer=layout.layer_below(instance),
         local_storage=layout.disks(instance),
+        bare=layout.bare_disks(instance),
         disc=disc if disc.exists() else None,
         console=layout.console(instance.name),
         monitor=layout.monitor,

@@ -28,6 +28,7 @@ from orchestrator.drivers.hypervisor import (
 )
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES, paths_of
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
+from orchestrator.drivers.hypervisor.plugging import Plugging
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
 from orchestrator.drivers.hypervisor.running_limits import RunningLimits
 from orchestrator.drivers.hypervisor.start_faults import require_bridge, why_not_started
@@ -77,7 +78,7 @@ _FORGET_ALL = (
 )
 
 
-class LibvirtHypervisor:
+class LibvirtHypervisor(Plugging):
     """Domains of one libvirtd. Thread-safe; one turn per instance at a time is the reconciler's promise."""
 
     def __init__(
@@ -91,12 +92,9 @@ class LibvirtHypervisor:
         forget: Callable[[InstanceName], None],
     ) -> None:
         """`forget` is called with an instance whose domain is gone for good."""
-        self._connection = connection
+        super().__init__(connection, monitors, layout, machine)
         self._channel = channel
-        self._monitors = monitors
         self._evidence = evidence
-        self._layout = layout
-        self._machine = machine
         self._forget = forget
         self._limits = RunningLimits()
         self._is_open = False
@@ -299,16 +297,6 @@ class LibvirtHypervisor:
                 self._monitors.expect_answer(instance.name, run)
                 self._limits.give(found, run, instance, self._machine)
 
-    def enlarge(self, name: InstanceName, drive: str, size_mib: int) -> None:
-        """See ports.Hypervisor."""
-        with self._connection.use(f"enlarge drive {drive} of {name}") as connection:
-            found = domains.find(connection, name)
-            if found is not None and self._is_running(found):
-                domains.ownership(found, self._machine.installation)
-                disk = str(self._layout.drive(drive))
-                if domain_devices.has_disk(found.XMLDesc(0), disk):
-                    found.blockResize(disk, size_mib * 1024 * 1024, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-
     def eject(self, name: InstanceName) -> None:
         """See ports.Hypervisor. A guest that holds the drive shut is not asked twice."""
         with self._connection.use(f"eject the disc of {name}") as connection:
@@ -352,11 +340,6 @@ class LibvirtHypervisor:
     def erase_evidence(self, name: InstanceName) -> None:
         """See ports.Hypervisor."""
         self._evidence.erase(name)
-
-    def _is_running(self, found: libvirt.virDomain) -> bool:
-        """Whether there is a process. One that libvirt does not miss yet does not count."""
-        run = domains.run_of(found)
-        return run is not None and not self._monitors.ended(InstanceName(found.name()), run)
 
     def _machine_of(self, connection: libvirt.virConnect) -> MachineType:
         """The kind of machine, with what this host's QEMU and its KVM can do."""

@@ -209,7 +209,12 @@ class Layout:
         """Its disks beside that of the system, by name, in the order in which its guest sees them."""
         role = instance.role
         own = {one.name: self.local_storage(instance.name, one.name) for one in role.local_storage}
-        return own | {one.name: self.drive(one.of(instance.index)) for one in role.drives}
+        of_role = {one.name: self.drive(one.of(instance.index)) for one in role.drives}
+        return own | of_role | {one.name: self.drive(one.drive) for one in instance.goal.attached if one.mounted}
+
+    def bare_disks(self, instance: Instance) -> dict[str, Path]:
+        """Drives that it has as disks and no more, by name, behind the others."""
+        return {one.name: self.drive(one.drive) for one in instance.goal.attached if not one.mounted}
 
     def drive_dir(self, name: str) -> Path:
         """A drive with its snapshots."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.drivers.fake import World, fake_host
+from orchestrator.drivers.fake.world import FakeDrive
 from orchestrator.model import Instance, InstanceName, PausedBy
 from tests.contract.suites.stage import SERVICE, make_instance
 
@@ -33,6 +34,10 @@ class FakeStage:
         self._host.machine.disks.lay_overlay(instance)
         if disc:
             self._host.machine.media.write(instance)
+
+    def lay_drive(self, name: str) -> None:
+        """See Stage."""
+        self.world.drives[name] = FakeDrive(size_mib=16)
 
     def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
         """See Stage."""

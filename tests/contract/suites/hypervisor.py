@@ -8,7 +8,7 @@ import time
 import pytest
 
 from orchestrator.errors import Busy, Permanent, Transient
-from orchestrator.model import Domain, Instance, Limits, PausedBy, Power
+from orchestrator.model import Attachment, Domain, Instance, Limits, PausedBy, Power
 from tests.contract.suites.stage import Stage, kept, make_instance, next_generation
 
 
@@ -46,6 +46,24 @@ class HypervisorContract:
             assert look(stage, instance) == seen
         stage.hypervisor.power_off(instance.name)
         stage.hypervisor.limit(other)
+        assert look(stage, instance).power is Power.OFF
+
+    def test_a_drive_comes_to_a_vm_that_runs(self, stage: Stage) -> None:
+        """Once, however often it is given; taken from who has none, is off or is absent, nothing happens."""
+        orders = Attachment(name="orders", drive="orders")
+        stage.lay_drive("orders")
+        absent = make_instance(stage, 1)
+        stage.hypervisor.plug(absent, orders)
+        assert stage.hypervisor.unplug(absent.name, "orders")
+        instance = started(stage)
+        assert stage.hypervisor.unplug(instance.name, "orders")
+        seen = look(stage, instance)
+        for _ in range(2):
+            stage.hypervisor.plug(instance, orders)
+            assert look(stage, instance) == seen
+        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.plug(instance, orders)
+        assert stage.hypervisor.unplug(instance.name, "orders")
         assert look(stage, instance).power is Power.OFF
 
     def test_start_without_disc(self, stage: Stage) -> None:

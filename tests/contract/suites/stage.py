@@ -29,6 +29,9 @@ class Stage(Protocol):
     def lay(self, instance: Instance, *, disc: bool = True) -> None:
         """Makes everything that a VM of this generation is built from; parts of earlier generations go."""
 
+    def lay_drive(self, name: str) -> None:
+        """Makes a drive of 16 MiB."""
+
     def until(self, true: Callable[[], bool], within_s: float = 120.0) -> None:
         """Lets time pass until it is true; AssertionError when it takes longer."""
 

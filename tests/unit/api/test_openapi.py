@@ -13,13 +13,14 @@ import pytest
 
 from orchestrator.api.app import create_app, description
 from orchestrator.api.frames import MessageKind
+from orchestrator.control.attaching import Attaching
 from orchestrator.control.catalogue import Catalogue
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.drives import Drives
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.control.tokens import Tokens
-from orchestrator.drivers.fake import FakeBlobs, FakeDrives, FakeStore, World
+from orchestrator.drivers.fake import FakeBlobs, FakeDrives, FakeStore, World, fake_host
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.store.pending import Pending
@@ -44,12 +45,12 @@ def described(directory: Path) -> dict[str, Any]:
         wake=lambda _kind, _key: None,
         seats=dict,
     )
-    tokens = Tokens(present, world)
+    tokens, drives = Tokens(present, world), Drives(present, FakeDrives(world), world)
     app = create_app(
         control,
         images,
         tokens=tokens,
-        drives=Drives(present, FakeDrives(world), world),
+        attaching=Attaching(present, drives, fake_host(world).machine, control.instance),
         blobs=FakeBlobs(world),
         console=layout.console,
         evidence=KeptEvidence(layout, world),

@@ -18,6 +18,7 @@ from orchestrator.control import deployment, records, upgrade, verify
 from orchestrator.control.asides import SetAside
 from orchestrator.control.present import Present
 from orchestrator.drivers.store.sqlite import SqliteStore
+from orchestrator.errors import Permanent
 from orchestrator.model import Image, Instance, Power, Revision, Role, Service, Slot, deployments_of
 from orchestrator.ports import Document, Write
 from orchestrator.rules import addressing
@@ -27,6 +28,7 @@ from tests.world.places import GOLDEN_FILES
 
 WEB, SHOP = "web-1.shop", "shop"
 OF_WISH = (("name",), ("service",), ("role_name",), ("uid",), ("nic", "mac"), ("nic", "address"), ("nic", "tap"))
+BY_HAND = ("goal", "attached")
 OF_SERVICE = (("spec", "name"), ("network", "bridge"), ("network", "subnet"), ("network", "gateway"), ("spec", "vip"))
 
 
@@ -49,6 +51,17 @@ def overwrite(fabric: Fabric, kind: str, key: str, place: tuple[str, ...], value
         within = within[step]
     within[place[-1]] = value
     fabric.store.commit([Write(kind, key, body, document.revision)])
+
+
+@pytest.mark.parametrize(
+    ("name", "drive"), [("../../x", "db"), ("x", "../../etc/shadow"), ("x'y", "db"), ("a" * 17, "db"), ("x", "")]
+)
+def test_a_drive_by_hand_is_one(fabric: Fabric, name: str, drive: str) -> None:
+    """What would become a path, or a word of a script, is read by nobody."""
+    overwrite(fabric, records.WISH, WEB, BY_HAND, [{"name": name, "drive": drive, "mounted": True}])
+    fabric.restart()
+    with pytest.raises(Permanent, match=r"goal\.attached"):
+        fabric.present.find(Instance, WEB)
 
 
 @pytest.mark.parametrize("place", OF_WISH, ids="-".join)

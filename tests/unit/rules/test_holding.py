@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
-from orchestrator.model import Role, RoleDrive, ServiceSpec
+from orchestrator.errors import Conflict, InvalidInput
+from orchestrator.model import Attachment, Instance, Phase, Road, Role, RoleDrive, ServiceSpec
+from orchestrator.model.drive import ATTACHED_MAX
 from orchestrator.rules import holding
 from tests.world.fabric import web_role
 from tests.world.instances import instance
@@ -66,3 +68,40 @@ def test_who_has_one_keeps_it() -> None:
     one = instance()
     one = dataclasses.replace(one, role=before, goal=dataclasses.replace(one.goal, role=after))
     assert holding.holders([], [one]) == {"orders": one.name, "db-1": one.name}
+
+
+def serving(role: Role, *attached: Attachment) -> Instance:
+    """One that serves, and has these by hand."""
+    one = dataclasses.replace(instance(), phase=Phase.SERVING, boot=1, role=role)
+    return dataclasses.replace(one, goal=dataclasses.replace(one.goal, role=role, attached=attached))
+
+
+@pytest.mark.parametrize(
+    ("drive", "name", "mounted", "told"),
+    [
+        ("a-very-long-name-of-a-drive", "", True, "--as data"),
+        ("orders", "../x", True, "lower-case letters"),
+        ("orders", "cache", True, "has a disk cache already"),
+        ("orders", "logs", False, "has a disk logs already"),
+    ],
+)
+def test_what_cannot_be_attached(drive: str, name: str, mounted: bool, told: str) -> None:
+    """A guest finds each of its disks by another name, of at most 16 characters."""
+    logs = Attachment(name="logs", drive="logs")
+    one = serving(web_role(), logs)
+    with pytest.raises((InvalidInput, Conflict)) as refused:
+        holding.attachment(one, drive, name, mounted=mounted)
+    assert told in f"{refused.value} {refused.value.hint}"
+    made = holding.attachment(one, "orders", "", mounted=mounted)
+    assert made.serial == ("ls-orders" if mounted else "dr-orders")
+
+
+def test_no_more_than_so_many_are_attached() -> None:
+    """And none to who would go on from a checkpoint without it."""
+    many = tuple(Attachment(name=f"d{number}", drive=f"d{number}") for number in range(ATTACHED_MAX))
+    for each, told in (
+        (serving(web_role(), *many), "by hand"),
+        (serving(web_role(reimage=Road.WARM, local_storage=())), "is reimaged warm"),
+    ):
+        with pytest.raises(Conflict, match=told):
+            holding.attachment(each, "orders", "", mounted=False)

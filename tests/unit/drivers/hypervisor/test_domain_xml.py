@@ -18,6 +18,7 @@ from orchestrator.drivers.hypervisor.domain_xml import Accelerator, DomainPaths,
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ConfigError, InvalidInput
 from orchestrator.model import (
+    Attachment,
     DiskBus,
     DiskFormat,
     Firmware,
@@ -48,6 +49,7 @@ def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
         image=LAYOUT.image(of.role.image_sha256, of.role.image_format),
         image_format=of.role.image_format,
         local_storage=LAYOUT.disks(of),
+        bare=LAYOUT.bare_disks(of),
         disc=LAYOUT.disc(of) if disc else None,
         console=LAYOUT.console(of.name),
         monitor=LAYOUT.monitor,
@@ -365,7 +367,8 @@ def test_a_drive_is_behind_local_storage_and_the_answer_disc_behind_both() -> No
         local_storage=(LocalStorage(name="cache", size_mib=64),),
         drives=(RoleDrive(name="data", drive="db-{index}"),),
     )
-    one = dataclasses.replace(one, role=role)
+    by_hand = (Attachment(name="bare", drive="x"), Attachment(name="orders", drive="y", mounted=True))
+    one = dataclasses.replace(one, role=role, goal=dataclasses.replace(one.goal, attached=by_hand))
     xml = etree.fromstring(domain_xml.render(one, paths(one), TCG).encode())
     disks = [
         (disk.findtext("serial"), disk.find("source").get("file"), disk.find("target").get("dev"))
@@ -375,6 +378,8 @@ def test_a_drive_is_behind_local_storage_and_the_answer_disc_behind_both() -> No
     assert [(serial, target) for serial, _, target in disks[1:]] == [
         ("ls-cache", "vdb"),
         ("ls-data", "vdc"),
-        ("answers", "vdd"),
+        ("ls-orders", "vdd"),
+        ("dr-bare", "vde"),
+        ("answers", "vdf"),
     ]
     assert disks[2][1] == str(LAYOUT.drive(f"db-{one.index}"))

@@ -1,0 +1,99 @@
+# Part of vmrole: has a guest mount a drive that its VM was just given, or unmount one that is to be taken from it.
+# It is run through the guest agent; what it prints is why it could not.
+: "${verb:?}" "${serial:?}" # set by a line that is put before these
+set -u
+PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+device_wait_s=10
+place=/local/${serial#ls-}
+
+# Sets `device` to the name of the drive's disk.
+find_device() {
+    for each in /sys/block/*; do
+        found=
+        [ -r "$each/serial" ] && read -r found <"$each/serial"
+        device=${each##*/}
+        [ "$found" != "$serial" ] || return 0
+    done
+    return 1
+}
+
+fail() {
+    echo "$1"
+    exit 1
+}
+
+# What is mounted of the disk and its partitions, the last first.
+places_of() {
+    found=
+    while read -r source where _; do
+        case $source in "/dev/$device" | "/dev/$device"[0-9]* | "/dev/${device}p"[0-9]*) found="$where $found" ;; esac
+    done </proc/mounts
+    echo "$found"
+}
+
+# Who has a file below a path open, or stands there: a few of them.
+users_of() {
+    for each in /proc/[0-9]*; do
+        for link in "$each"/cwd "$each"/root "$each"/fd/*; do
+            case $(readlink "$link") in
+                "$1" | "$1"/*)
+                    read -r name <"$each/comm" && echo "$name (${each##*/})"
+                    break
+                    ;;
+            esac
+        done
+    done 2>/dev/null | head -n 5 | tr '\n' ' '
+}
+
+let_go() {
+    find_device || return 0
+    ! grep -q "^/dev/$device" /proc/swaps || fail "it swaps to $device"
+    for each in /sys/block/"$device"/holders/* /sys/block/"$device"/"$device"*/holders/*; do
+        [ ! -e "$each" ] || fail "${each##*/} lies on it"
+    done
+    for each in $(places_of); do
+        where=$(printf '%b' "$each") # The kernel writes a blank as \040.
+        umount "$where" 2>/dev/null || fail "$where is busy; by: $(users_of "$where")"
+    done
+    if grep -q "^/dev/disk/by-id/virtio-$serial " /etc/fstab 2>/dev/null; then
+        kept=$(grep -v "^/dev/disk/by-id/virtio-$serial " /etc/fstab)
+        printf '%s\n' "$kept" >/etc/fstab && sync
+    fi
+}
+
+# Nothing but zeros where a file system, a table of partitions or data would begin, and nothing known behind that.
+is_blank() {
+    [ "$(head -c 1048576 "/dev/$device" | tr -d '\0' | wc -c)" -eq 0 ] || return 1
+    ! command -v blkid >/dev/null 2>&1 || [ -z "$(blkid "/dev/$device" 2>/dev/null)" ]
+}
+
+take_up() {
+    waited_s=0
+    until find_device && [ -b "/dev/$device" ]; do
+        [ "$waited_s" -lt "$device_wait_s" ] || fail "it sees no such disk"
+        sleep 1
+        waited_s=$((waited_s + 1))
+    done
+    ! grep -q "^/dev/$device $place " /proc/mounts || return 0
+    dd if="/dev/$device" of=/dev/null bs=65536 count=16 2>/dev/null || fail "/dev/$device cannot be read"
+    if is_blank; then
+        tool=/usr/sbin/mke2fs # By its path: busybox has one of its own, which makes no ext4.
+        [ -x "$tool" ] || tool=/sbin/mke2fs
+        why=$("$tool" -q -F -t ext4 -L "${serial#ls-}" "/dev/$device" 2>&1) || fail "it cannot be formatted: $why"
+        sync
+    fi
+    mkdir -p "$place"
+    # What has the file lives by it; `micro` looks for its disks at each boot.
+    if [ -d /run/systemd/system ] && ! grep -q "[[:space:]]${place}[[:space:]]" /etc/fstab; then
+        [ -z "$(tail -c 1 /etc/fstab)" ] || echo >>/etc/fstab
+        options=defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=300s
+        echo "/dev/disk/by-id/virtio-$serial $place auto $options 0 2" >>/etc/fstab && sync
+    fi
+    mount "/dev/$device" "$place" 2>/dev/null || mount -t ext4 "/dev/$device" "$place" 2>/dev/null ||
+        fail "what is in it cannot be mounted"
+}
+
+case $verb in
+    take_up) take_up ;;
+    let_go) let_go ;;
+esac
