@@ -19,6 +19,7 @@ from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
 from tests.bench.hung_agents import HUNG, delays_ms
+from tests.bench.kept import Kept, pauses_s
 from tests.bench.mended import mended_s, network_mended_s
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
@@ -49,6 +50,7 @@ roles:
 """
 
 LEASED_WITHIN_S = 300.0
+EIGHT = 8
 
 
 class Bench:
@@ -93,6 +95,39 @@ class Bench:
         assert words in self.daemon.run("why", "web-0").stdout
         self.delete()
         return [each / statistics.median(cold) for each in taken]
+
+    def warm_by_hand(self) -> dict[str, Samples]:
+        """Warm reimages until in rotation ÷ the same by hand: of one, pair by pair, and of eight at once. How long a
+        checkpoint keeps a new instance from its traffic, and the room of its memory ÷ what the guest has.
+        """
+        alone, together = list[float](), list[float]()
+        self.apply(EIGHT, road=Road.WARM)
+        names = [f"floor-{number}" for number in range(EIGHT)]
+        with self.floor() as floor:
+            hand = Kept(self.lab, floor)
+            for name in names:
+                floor.deploy(name)
+                hand.keep(name)
+            hand.go_on(names[0])
+            for _ in range(7):
+                ours = timed(lambda: self.daemon.run("reimage", "web-0", "--wait"))
+                theirs = timed(lambda: hand.go_on(names[0]))
+                print(f"  warm {ours:.2f} s, by hand {theirs:.2f} s", flush=True)
+                alone.append(ours / theirs)
+            for _ in range(3):
+                ours = timed(lambda: self.daemon.run("reimage", "bench", "--together", str(EIGHT), "--wait"))
+                theirs = timed(lambda: hand.all_go_on(names))
+                print(f"  eight at once: warm {ours:.2f} s, by hand {theirs:.2f} s", flush=True)
+                together.append(ours / theirs)
+        pauses = pauses_s(self.daemon.run("events", "bench", "-o", "json").stdout)
+        kept = [path.stat().st_blocks * 512 / (128 << 20) for path in self.place.rglob("checkpoints/*/memory*")]
+        self.delete()
+        return {
+            "warm_floor_ratio": ("ratio", 1.15, alone),
+            "warm_parallel_ratio": ("ratio", 1.15, together),
+            "checkpoint_pause_s": ("s", None, pauses),
+            "checkpoint_memory_ratio": ("ratio", 1.0, kept),
+        }
 
     def lease_cycle_s(self) -> Samples:
         """From the first word to: leased, one command by the agent, given back, ready again; from a checkpoint."""
@@ -275,6 +310,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     }
     several = {
         "idle": bench.idle,
+        "warm_by_hand": bench.warm_by_hand,
         "lost_requests": bench.lost_requests,
         "lost_by_swaps": bench.lost_by_swaps,
         "hung_agents": bench.hung_agents,

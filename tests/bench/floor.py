@@ -72,7 +72,7 @@ class Floor:
     def deploy(self, name: str) -> None:
         """Lays an overlay, writes a disc, defines and starts a VM, and waits until its agent says ready."""
         self._names.add(name)
-        overlay, disc = self._place / f"{name}.qcow2", self._disc(name)
+        overlay, disc = self.overlay(name), self._disc(name)
         overlay.unlink(missing_ok=True)
         backing = ["-b", str(self._image), "-F", "qcow2"]
         self._lab.host.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(overlay)])
@@ -110,6 +110,20 @@ class Floor:
         with ThreadPoolExecutor(len(names)) as pool:
             list(pool.map(self.deploy, names))
 
+    def overlay(self, name: str) -> Path:
+        """The file of its system disk."""
+        return self._place / f"{name}.qcow2"
+
+    def url(self, name: str) -> str:
+        """Where its web server answers."""
+        return f"http://10.91.0.{10 + int(name.rpartition('-')[2])}:8080/healthz"
+
+    def agent(self, name: str, command: str, arguments: dict[str, object]) -> object:
+        """What its agent answers; None where it does not."""
+        call = json.dumps({"execute": command, "arguments": arguments})
+        done = self._lab.host.run(["virsh", "qemu-agent-command", "--timeout", "5", name, call], check=False)
+        return json.loads(done.stdout)["return"] if done.returncode == 0 else None
+
     def _disc(self, name: str) -> Path:
         files = self._place / name
         files.mkdir(exist_ok=True)
@@ -138,14 +152,9 @@ class Floor:
         raise AssertionError(f"{name} is not ready after {READY_S:.0f} s")
 
     def _read(self, name: str, path: str) -> str:
-        opened = self._agent(name, "guest-file-open", {"path": path, "mode": "r"})
+        opened = self.agent(name, "guest-file-open", {"path": path, "mode": "r"})
         if opened is None:
             return ""
-        answer = self._agent(name, "guest-file-read", {"handle": opened, "count": 64})
-        self._agent(name, "guest-file-close", {"handle": opened})
+        answer = self.agent(name, "guest-file-read", {"handle": opened, "count": 64})
+        self.agent(name, "guest-file-close", {"handle": opened})
         return base64.b64decode(answer["buf-b64"]).decode().strip() if isinstance(answer, dict) else ""
-
-    def _agent(self, name: str, command: str, arguments: dict[str, object]) -> object:
-        call = json.dumps({"execute": command, "arguments": arguments})
-        done = self._lab.host.run(["virsh", "qemu-agent-command", "--timeout", "5", name, call], check=False)
-        return json.loads(done.stdout)["return"] if done.returncode == 0 else None
