@@ -255,7 +255,7 @@ def _host(
     machine = _machine(settings, layout, installation)
     sources: dict[str, Source] = {"answers": answers_told.told, "ledger": functools.partial(ledger, store)}
     blobs = BlobDirectory(layout, clock, blob_caps(settings), reserve_bytes=settings.disk_reserve_mib * MIB)
-    desk = GuestDesk(present, clock, blobs)
+    desk = GuestDesk(present, clock, blobs, store)
     with (
         event_loop_thread() as loop,
         virtual_machines(

@@ -15,7 +15,7 @@ from orchestrator.model.cause import Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import patience, roads
 from orchestrator.rules.healing import Leave, Reimage, Restart
-from orchestrator.steps import anew, checkpoints, health, leased
+from orchestrator.steps import anew, checkpoints, draining, health, leased
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Outcome
 
@@ -55,7 +55,7 @@ TABLE: dict[Phase, Line] = {
     P.READY:      Line(steps.join_pool,      lambda i: 2 * MINUTE + patience.first_check_s(i),
                                                          (P.SERVING, P.STARTING), "brings the instance into load balancer rotation"),
     P.SERVING:    Line(health.watch_health,  FOREVER,    (P.DRAINING,),   "it begins receiving traffic", anew.request),
-    P.DRAINING:   Line(steps.drain,          lambda i: i.goal.role.drain_s + MINUTE,
+    P.DRAINING:   Line(draining.drain,       lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.LEASED, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish", anew.warning),
     P.LEASED:     Line(leased.stay,          FOREVER,    (P.STOPPING,),   "one client has it, until his lease ends", anew.agent),
     P.RESTARTING: Line(steps.restart_guest,  lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),

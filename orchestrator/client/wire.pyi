@@ -414,6 +414,7 @@ Kind = Literal[
     "balancer-alone",
     "joining-again",
     "draining",
+    "parting-awaited",
     "frozen",
     "thaw-awaited",
     "not-asked",
@@ -640,6 +641,7 @@ class Role(TypedDict):
     reimage: Road
     checkpoint: Checkpoints
     lease: Leasing
+    topology: Topology
     after: list[str]
     labels: list[tuple[str, str]]
     unknown: list[tuple[list[str | int], str]]
@@ -800,6 +802,8 @@ class TokenWish(TypedDict):
     right: Right
     life_s: float
     certificate: NotRequired[bool]
+
+Topology = Literal["blast", "walk"]
 
 class Traffic(TypedDict):
     open: int

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.control.guest_blobs import GuestBlobs
+from orchestrator.control.guest_peers import GuestPeers
 from orchestrator.control.present import Present
 from orchestrator.errors import NotFound
 from orchestrator.model import Event, Instance, InstanceName, service_of
-from orchestrator.ports import BlobFiles, Clock
+from orchestrator.ports import BlobFiles, Clock, Store
 
 
 class GuestDesk:
     """ports.Desk of the records."""
 
-    def __init__(self, present: Present, clock: Clock, blobs: BlobFiles) -> None:
+    def __init__(self, present: Present, clock: Clock, blobs: BlobFiles, store: Store) -> None:
         self._present = present
         self._clock = clock
         self.blobs = GuestBlobs(present, blobs)
+        self.peers = GuestPeers(present, store, clock)
 
     def who(self, name: InstanceName) -> Mapping[str, object] | None:
         """See ports.Desk. Nothing in it is of another instance, or a secret."""

@@ -336,10 +336,16 @@ class Reconciler:
             self.wake("instance", other)
         if after is None:
             self.wake("service", instance.service)
-        if after is None or after.phase is not instance.phase or after.unwell_since_s != instance.unwell_since_s:
+        if after is None or _stands_otherwise(instance, after):
             self._call(instance.service)
             for operation in self._present.running_operations(instance.service):
                 self.wake("operation", operation.id)
             if instance.leased or self._present.leases_of(instance.service):
                 self.wake("lease", instance.service)
         return again_s
+
+
+def _stands_otherwise(before: Instance, after: Instance) -> bool:
+    """Whether others have to know: names of roles, operations and leases count on who is there for anybody."""
+    well = after.unwell_since_s == before.unwell_since_s and after.kept_out == before.kept_out
+    return after.phase is not before.phase or not well

@@ -88,8 +88,9 @@ def take_step(
 
 def _heard(instance: Instance, host: Host) -> Instance:
     """With what its guest has said meanwhile."""
-    said = host.machine.channel.word(instance.name)
-    return instance if said is None else learned(instance, word=said)
+    said, parting = host.machine.channel.word(instance.name), host.machine.channel.parting(instance.name)
+    heard = instance if said is None else learned(instance, word=said)
+    return heard if parting is None else learned(heard, parting=parting)
 
 
 def _is_due(failed: Instance, now_s: float) -> bool:

@@ -131,6 +131,7 @@ def view_of(instance: Instance) -> View:
         ill_from_s=from_s,
         ill_until_s=until_s,
         ours=is_ours(instance),
+        kept_out=instance.kept_out,
         proven=instance.proven or instance.served_at_s > 0,
         has_failed=instance.phase.traits.has_failed,
     )

@@ -2,7 +2,7 @@
 
 naming: how things are called, and what a name may be.
 image: what one is, and the machine that it wants.
-tls: how an endpoint proves who it is.
+tls: how an endpoint proves who it is. topology: how guests learn who their peers are.
 template: what the user writes of a service and its roles.
 revision: that, as it was applied, numbered.
 cause: why one waits or has failed, and whose turn it is.
@@ -82,8 +82,9 @@ from orchestrator.model.template import (
     TcpProbe,
 )
 from orchestrator.model.tls import Certificate, Tls
+from orchestrator.model.topology import Topology
 from orchestrator.model.upgrade import OnFailure, Order, Upgrade, Walking
-from orchestrator.model.word import Says, Word
+from orchestrator.model.word import Parting, Says, Word
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
     PROBES_KEPT,
@@ -170,6 +171,7 @@ __all__ = [
     "Order",
     "Os",
     "Part",
+    "Parting",
     "Path",
     "PausedBy",
     "Phase",
@@ -202,6 +204,7 @@ __all__ = [
     "Stop",
     "TcpProbe",
     "Tls",
+    "Topology",
     "Traffic",
     "Unit",
     "UnitState",

@@ -93,6 +93,7 @@ class Kind(enum.StrEnum):
     BALANCER_ALONE = "balancer-alone"
     JOINING_AGAIN = "joining-again"
     DRAINING = "draining"
+    PARTING_AWAITED = "parting-awaited"
     FROZEN = "frozen"
     THAW_AWAITED = "thaw-awaited"
     NOT_ASKED = "not-asked"
@@ -152,6 +153,7 @@ class Sentence:
 
 
 _HOST, _IMAGE, _GUEST, _ANSWERS, _BALANCER, _SERVICE = Whose
+GUEST_KEEPS_OUT: Final = frozenset({Kind.GUEST_BUSY, Kind.GUEST_WORD_LAPSED})  # of one that serves
 _KINDS: Final = frozenset(map(str, Kind))
 _ALL_WHOSE: Final = tuple(map(str, Whose))
 _SHAPELESS_CHARS = 300  # of what is no cause at all
@@ -222,6 +224,7 @@ SENTENCES = {
     Kind.CHECK_AWAITED: Sentence(None, "out of rotation until its check passes"),
     Kind.JOINING_AGAIN: Sentence(_BALANCER, "joining the pool again"),
     Kind.DRAINING: Sentence(None, "open connections are finishing"),
+    Kind.PARTING_AWAITED: Sentence(_GUEST, "its guest has been told of its end and has not let go"),
     Kind.FROZEN: Sentence(_HOST),
     Kind.THAW_AWAITED: Sentence(
         _HOST,

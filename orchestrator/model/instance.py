@@ -7,14 +7,14 @@ import uuid
 
 from orchestrator.model import world
 from orchestrator.model.allocation import Nic
-from orchestrator.model.cause import Cause
+from orchestrator.model.cause import GUEST_KEEPS_OUT, Cause
 from orchestrator.model.checkpoint import Checkpoint
 from orchestrator.model.drive import Attachment
 from orchestrator.model.lan import LanNic, lan_nic
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
 from orchestrator.model.template import Role
-from orchestrator.model.word import Word
+from orchestrator.model.word import Parting, Word
 from orchestrator.model.world import Unit
 
 
@@ -90,6 +90,7 @@ class Instance:
     units: tuple[Unit, ...] = ()  # services of the guest that have not started in this boot, as told last
     clock_off_s: float = 0.0  # by how much its guest's clock goes wrong, seconds; 0: it does not, as far as is known
     word: Word | None = None  # what its guest has said last of itself, in whatever boot of this generation
+    parting: Parting | None = None  # that its guest wants to be told of its end, in whatever boot of this generation
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not
@@ -140,6 +141,16 @@ class Instance:
     def serving(self) -> bool:
         """Whether it serves, well or not."""
         return self.phase.traits.serves
+
+    @property
+    def kept_out(self) -> bool:
+        """Whether it serves and its guest's word keeps new connections from it: nobody counts on it meanwhile."""
+        return self.serving and self.waits_for is not None and self.waits_for.kind in GUEST_KEEPS_OUT
+
+    @property
+    def available(self) -> bool:
+        """Whether it serves whoever comes: it is well, and its guest lets new connections come."""
+        return self.serving and not self.unwell_since_s and not self.kept_out
 
     @property
     def is_off(self) -> bool:

@@ -19,6 +19,7 @@ from orchestrator.model.lan import RoleNetwork
 from orchestrator.model.lease import Leasing
 from orchestrator.model.naming import Labels, Unknown
 from orchestrator.model.tls import Certificate, Tls
+from orchestrator.model.topology import Topology
 from orchestrator.model.upgrade import Upgrade
 
 
@@ -68,9 +69,7 @@ COMMAND_TIMEOUT_S: Final = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """Where a member is asked, how often, and how many answers in a row change what is thought of it. `port` None is
-    the endpoint's target; of the others None means: as usual.
-    """
+    """Where and how often a member is asked, and how many answers count. None of `port`: the target; else: usual."""
 
     port: int | None = None
     interval_s: float | None = None
@@ -283,6 +282,7 @@ class Role:
     reimage: Road = Road.COLD  # the warmest that may be taken
     checkpoint: Checkpoints = Checkpoints()
     lease: Leasing = Leasing()
+    topology: Topology = Topology.BLAST  # how its guests learn that peers have come or gone
     after: tuple[str, ...] = ()  # roles of its service that serve before its instances begin
     labels: Labels = ()  # its own, and those of its service
     unknown: Unknown = dataclasses.field(default=(), repr=False)
@@ -330,12 +330,12 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "reimage": Road.COLD,
     "checkpoint": Checkpoints(),
     "lease": Leasing(),
+    "topology": Topology.BLAST,
     "after": (),
     "labels": (),
 }
 _built_from = operator.attrgetter(
-    *(field.name for field in dataclasses.fields(Role) if field.name not in {*_NOT_BUILT_FROM, "setup"}),
-    "setup.restart",
+    *(one.name for one in dataclasses.fields(Role) if one.name not in {*_NOT_BUILT_FROM, "setup"}), "setup.restart"
 )
 
 

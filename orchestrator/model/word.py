@@ -1,4 +1,6 @@
-"""What a guest says of itself by its runtime channel: whether it may have new connections, why, and for how long."""
+"""What a guest says of itself by its runtime channel: whether it may have new connections, why, and for how long;
+and that it wants to know of its end.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +24,12 @@ class Word:
     boot_id: str = ""  # of the boot in which it was said, by the guest's own words; "" when it did not say
     at_s: float  # when, seconds since the epoch
     until_s: float = 0.0  # when it lapses; 0: not before the boot ends
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parting:
+    """It has asked to be told before its VM is restarted or stopped. `rules.parting` knows whether that counts."""
+
+    boot_id: str = ""  # of the boot in which it asked, by the guest's own words; "" when it did not say
+    asked_at_s: float  # when, seconds since the epoch
+    let_go_at_s: float = 0.0  # when it said last that nothing is left to be waited for; 0: never

@@ -26,6 +26,7 @@ from orchestrator.ports.machine import (
     Machine,
     Network,
 )
+from orchestrator.ports.peers import Peers
 from orchestrator.ports.store import (
     CHANGES_KEPT,
     COMMIT_BYTES_MAX,
@@ -66,6 +67,7 @@ __all__ = [
     "Inside",
     "Machine",
     "Network",
+    "Peers",
     "Received",
     "Store",
     "Vips",

@@ -18,6 +18,7 @@ from orchestrator.model import (
     Missing,
     Nic,
     Notice,
+    Parting,
     Probe,
     Ran,
     Service,
@@ -26,6 +27,7 @@ from orchestrator.model import (
     Word,
 )
 from orchestrator.ports.blobs import BlobDesk, BlobFiles
+from orchestrator.ports.peers import Peers
 from orchestrator.ports.time import Clock
 
 
@@ -261,12 +263,21 @@ class Desk(Protocol):
     def log(self, name: InstanceName, line: str) -> None:
         """Puts a line, made harmless and short, into the ledger."""
 
+    @property
+    def peers(self) -> Peers:
+        """Who tells it of the others."""
+
 
 class Channel(Protocol):
     """The runtime channel: what a guest says of itself. It is hostile: what is said is checked here, and bounded."""
 
     def word(self, name: InstanceName) -> Word | None:
         """What the guest of this VM has said last; None: nothing, as far as this process knows. Asked each turn."""
+
+    def parting(self, name: InstanceName) -> Parting | None:
+        """That its guest wants to be told of its end, as it has said last; None: it has not, as far as this process
+        knows. Asked each turn.
+        """
 
     def taken(self, name: InstanceName, word: Word) -> None:
         """The word is recorded and acted upon: the guest that still waits for that is answered. May be repeated."""

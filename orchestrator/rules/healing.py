@@ -39,6 +39,7 @@ class View:
     ill_from_s: float = float("inf")
     ill_until_s: float = float("inf")
     ours: bool = False  # out, or on its way there, by our own doing
+    kept_out: bool = False  # out by its guest's own word
     proven: bool = False  # it has served since it was built
     has_failed: bool = False
 
@@ -49,7 +50,7 @@ class View:
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing to say of it."""
-        return not self.ours and self.ill_from_s == float("inf")
+        return not self.ours and not self.kept_out and self.ill_from_s == float("inf")
 
 
 class Next(enum.Enum):
@@ -258,9 +259,13 @@ def back_off_s(strikes: int) -> float:
 
 
 def ahead(own: View, others: Iterable[View]) -> tuple[InstanceName, ...]:
-    """Who of its role is out by our own doing, before it. Of two that are out already the first by name goes on."""
+    """Who of its role is out by our own doing, before it. Of two that are out already the first by name goes on.
+
+    So is who is out by its guest's word: that is obeyed by us, and the role misses it as it misses any other.
+    """
     out = [one.name for one in others if one.counts and one.ours]
-    return tuple(sorted(name for name in out if not own.ours or name < own.name))
+    before = [name for name in out if not own.ours or name < own.name]
+    return tuple(sorted({*before, *(one.name for one in others if one.counts and one.kept_out)}))
 
 
 def together(ill: int, size: int) -> bool:

@@ -69,10 +69,10 @@ def in_order(leases: Iterable[Lease]) -> list[Lease]:
 
 
 def may_be_given(instance: Instance) -> bool:
-    """Whether a client may have it: it serves, is well, and nobody has asked for anything else of it."""
+    """Whether a client may have it: it serves, is well and not busy, and nobody has asked for anything else of it."""
     goal = instance.goal
     wanted = goal.serve and goal.runs and not goal.protected and not instance.leased
-    well = instance.serving and not instance.unwell_since_s and not instance.sick_since_s
+    well = instance.available and not instance.sick_since_s
     return wanted and well and not instance.going and not instance.restart_asked
 
 
@@ -181,6 +181,8 @@ def _why_not(instance: Instance) -> str:
         return "stopped"
     if here.has_failed:
         return "failed"
+    if instance.kept_out:
+        return "busy"
     return "ready" if may_be_given(instance) else "on the way"
 
 

@@ -23,12 +23,13 @@ def taken_by(name: str, roles: Iterable[str]) -> str:
 
 
 def called(service: Service, instances: Iterable[Instance]) -> Mapping[str, frozenset[str]]:
-    """The DIPs that the name of each role leads to: of those of its instances that serve and are well.
+    """The DIPs that the name of each role leads to: of those of its instances that serve and are well, and
+    whose guests let new connections come.
 
     A role whose name is somebody else's as well has none here; new files with such a role are refused.
     """
     names = [role.name for role in service.spec.roles]
-    well = [one for one in instances if one.serving and not one.unwell_since_s]
+    well = [one for one in instances if one.available]
     return {
         name: frozenset(one.nic.address for one in well if one.role_name == name)
         for name in names

@@ -186,7 +186,7 @@ def in_order(seen: Sequence[Target], upgrade: Upgrade) -> list[Target]:
 def is_out(instance: Instance) -> bool:
     """Whether it serves nobody, or will not in a moment: its next turn takes it out."""
     called_away = instance.goal.wanted > instance.at and not instance.goal.protected
-    return not instance.serving or called_away or instance.unwell_since_s > 0
+    return not instance.available or called_away
 
 
 def serves_nobody(target: Target) -> bool:

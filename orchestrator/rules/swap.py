@@ -64,7 +64,7 @@ def _faults(name: str, production: Deployed | None, staging: Deployed | None) ->
     for role in staging.service.spec.roles:
         own = [one for one in staging.instances if one.role_name == role.name]
         asked = role.endpoints or role.internal_endpoints  # by clients, or by those whom clients ask
-        if asked and not any(one.serving and not one.unwell_since_s for one in own):
+        if asked and not any(one.available for one in own):
             yield Conflict(
                 f"no instance of role {role.name} of {staging.service.address} serves",
                 hint=f"run: vmrole wait {staging.service.address}; {all_the_same}",

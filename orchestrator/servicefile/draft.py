@@ -25,6 +25,7 @@ from orchestrator.model import (
     Role,
     ServiceHealing,
     Stop,
+    Topology,
     Upgrade,
     image_name,
     ip,
@@ -58,7 +59,8 @@ from orchestrator.servicefile.upgrade import read_upgrade
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "network", "identity",
-    "setup", "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after",
+    "setup", "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "topology",
+    "after",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -174,7 +176,7 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
-    more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "after")
+    more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "topology", "after")
     node = reader.keys(node, at, (*keys, *more, "identity", "labels", "drives", "network"), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
@@ -206,6 +208,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         reimage=road,
         checkpoint=_checkpoint(reader, node, at, road),
         lease=_lease(reader, node, at),
+        topology=reader.take(node, at, "topology", choice(Topology), Topology.BLAST),
         after=reader.take(node, at, "after", words, ()),
     )
     check_network(reader, at, role)

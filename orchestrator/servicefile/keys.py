@@ -154,6 +154,9 @@ _ROLE: Final = {
     ),
     "lease": Key("instances that are given to one client each for a while, and made anew after him"),
     "lease.longest": Key("for how long at most", "2 h"),
+    "topology": Key(
+        "blast: the guests that ask learn at once that peers have come or gone; walk: one after the other", "blast"
+    ),
     "after": Key(
         "roles, as a list, of which one each serves before it is deployed, or booted with the host; 10 min at most",
         "none",

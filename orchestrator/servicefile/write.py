@@ -27,6 +27,7 @@ from orchestrator.model import (
     Role,
     ServiceHealing,
     ServiceSpec,
+    Topology,
     Upgrade,
     service_of,
 )
@@ -88,6 +89,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "reimage": "" if role.reimage is Road.COLD else role.reimage.value,
         "checkpoint": _node(role.checkpoint, Checkpoints()),
         "lease": _node(role.lease, Leasing()),
+        "topology": "" if role.topology is Topology.BLAST else role.topology.value,
         "after": list(role.after) or "",
         "labels": {key: text for key, text in role.labels if shared.get(key) != text},
     }

@@ -36,6 +36,7 @@ def generation(seen: Instance) -> Instance:
         layered=0,
         road="",
         word=None,
+        parting=None,
         no_checkpoint=seen.no_checkpoint if role.builds_like(seen.role) else "",
         no_memory=seen.no_memory if role.builds_like(seen.role) else "",
         calms=0,

@@ -199,11 +199,6 @@ def join_pool(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
     return Done(replace(instance, failed_by=None, served_at_s=host.clock.now_s()))
 
 
-def drain(instance: Instance, _host: Machine, seat: Seat | None) -> Outcome:
-    """draining: out of rotation at once; open connections may finish within the role's drain time."""
-    return Done(instance) if seat is None else Wait(instance, Cause(Kind.DRAINING), SOON_S)
-
-
 def restart_guest(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """restarting: done when the guest is in another boot than the one we counted last."""
     domain = host.hypervisor.look(instance.name)

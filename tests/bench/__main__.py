@@ -14,7 +14,7 @@ from pathlib import Path
 import vmrole_images
 
 from orchestrator.model import Carrier, InstanceName, Road
-from tests.bench import answers, growth, lost, paths
+from tests.bench import answers, busy, growth, lost, paths
 from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
@@ -211,6 +211,29 @@ class Bench:
 
         return result
 
+    def busy_ms(self) -> Samples:
+        """From when the host has heard that a guest is busy to the last new connection that came to it."""
+        self.apply(1)
+        gaps = []
+        for _ in range(9):
+            argv = [*self.lab.client.prefix, sys.executable, "-m", "tests.bench.busy", f"{VIP}:80"]
+            with (self.place / "last-connection").open("w+b") as out:
+                asking = self.lab.host.popen(argv, stdout=out)
+                time.sleep(2.0)  # It asks.
+                self.lab.guest("web-0.bench", ["/usr/local/bin/vmrole-guest", "busy", "--for", "60"], 60.0)
+                assert asking.wait(timeout=120) == 0, "it was let in to the end"
+                out.seek(0)
+                last_s = float(out.read())
+            gaps.append(1000 * max(0.0, last_s - busy.heard_at_s(self.daemon.state / "lib/vmrole.db", "web-0.bench")))
+            self.lab.guest("web-0.bench", ["/usr/local/bin/vmrole-guest", "ready"], 60.0)
+            self._first_answer_again()
+        self.delete()
+        return "ms", 100.0, gaps
+
+    def _first_answer_again(self) -> None:
+        argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", f"http://{VIP}/healthz"]
+        until(lambda: self.lab.client.run(argv, check=False).stdout.strip() == "200", 60.0, what="its way back")
+
     def mended_s(self) -> Samples:
         """What somebody takes away of the network is back: the VIP, a port of a VM."""
         self.apply(1)
@@ -295,6 +318,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     one: dict[str, Callable[[], Samples]] = {
         "cli_get_ratio": bench.cli_get_ratio,
         "ready_to_rotation_s": bench.ready_to_rotation_s,
+        "busy_ms": bench.busy_ms,
         "mended_s": bench.mended_s,
         "network_mended_s": bench.network_mended_s,
         "reimage_ratio": bench.reimage_ratio,

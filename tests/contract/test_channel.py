@@ -37,6 +37,10 @@ class FakeGuests:
         """See Guests."""
         return name not in self.stage.world.unanswered
 
+    def part(self, name: InstanceName) -> None:
+        """See Guests."""
+        self.stage.world.part(name)
+
     def forget(self, name: InstanceName) -> None:
         """See Guests."""
         self.stage.hypervisor.power_off(name)
@@ -64,6 +68,12 @@ class RealGuests:
         if not select.select([out], [], [], ANSWER_S if soon else NOT_YET_S)[0]:
             return False
         return self.speakers[name].heard()["result"]["done"] is True
+
+    def part(self, name: InstanceName) -> None:
+        """See Guests."""
+        before = len(self.server.woken)
+        self.speakers[name].request("stopping", boot="its boot")
+        self.server.until_woken(before + 1)
 
     def forget(self, name: InstanceName) -> None:
         """See Guests."""

@@ -155,10 +155,16 @@ def virtual_machines_of(
             SystemClock(),
             KeptEvidence(layout, SystemClock()),
             {},
-            GuestDesk(Present(FakeStore()), SystemClock(), BlobDirectory(layout, SystemClock())),
+            _desk(layout),
         ) as machines,
     ):
         yield machines
+
+
+def _desk(layout: Layout) -> GuestDesk:
+    """Of a daemon that has nothing on record."""
+    store = FakeStore()
+    return GuestDesk(Present(store), SystemClock(), BlobDirectory(layout, SystemClock()), store)
 
 
 @contextlib.contextmanager

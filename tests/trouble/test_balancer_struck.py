@@ -13,8 +13,7 @@ import pytest
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.errors import Transient
 from orchestrator.model import Instance, InstanceName, Phase, PoolName, Standing
-from orchestrator.steps import phases as steps
-from orchestrator.steps import seating
+from orchestrator.steps import draining, seating
 from orchestrator.steps.outcomes import Outcome, Wait
 from tests.world.balancing import ask, kill_all, origins, place, start
 from tests.world.endpoints import ADMIN, HTTP, ONE, PORT, VIP, ZERO, member, patiently
@@ -101,7 +100,7 @@ def drained(instance: Instance, fabric: Fabric, balancer: HaproxyBalancer) -> Ou
     """A turn in the fake world, with a real balancer."""
     machine = fabric.host.machine
     seat, _ = seating.seat(instance, machine, replace(fabric.host.front, balancer=balancer))
-    return steps.drain(instance, machine, seat)
+    return draining.drain(instance, machine, seat)
 
 
 def answered_by(port: int = PORT) -> set[str]:

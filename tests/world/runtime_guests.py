@@ -10,17 +10,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.control import records
 from orchestrator.control.guest_blobs import GuestBlobs
+from orchestrator.control.guest_peers import GuestPeers
+from orchestrator.control.present import Present
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.blobs import BlobDirectory
+from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.guest.runtime_channel import RuntimeChannel
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread, listening
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NotFound
-from orchestrator.model import InstanceName
+from orchestrator.model import Instance, InstanceName
 from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.ports import BlobDesk, BlobFiles
 from tests.world.waiting import until
@@ -89,11 +94,24 @@ class Speaker:
 
 
 class Records:
-    """A desk with a register."""
+    """A desk with a register, and the peers of a deployment that a test keeps."""
 
     def __init__(self, blobs: BlobDesk) -> None:
         self.lines: list[tuple[InstanceName, str]] = []
         self.blobs = blobs
+        store = FakeStore()
+        self.peers = GuestPeers(present := Present(store), store, SystemClock())
+        self.present = present
+
+    def keep(self, *instances: Instance) -> None:
+        """These are recorded as they are now, whatever they were."""
+        for one in instances:
+            before = self.present.find(Instance, one.name)
+            at = replace(one, wish_revision=before.wish_revision if before else 0)
+            at = replace(at, state_revision=before.state_revision if before else 0)
+            self.present.commit(
+                [*self.present.unstored([at.goal.role, at.role]), records.put_wish(at), records.put_state(at)]
+            )
 
     def who(self, name: InstanceName) -> Mapping[str, object] | None:
         """See ports.Desk."""

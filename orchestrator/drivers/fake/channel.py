@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.drivers.fake.world import World
-from orchestrator.model import InstanceName, Word
+from orchestrator.model import InstanceName, Parting, Word
 
 
 class FakeChannel:
@@ -15,6 +15,10 @@ class FakeChannel:
     def word(self, name: InstanceName) -> Word | None:
         """See ports.Channel."""
         return self._world.words.get(name)
+
+    def parting(self, name: InstanceName) -> Parting | None:
+        """See ports.Channel."""
+        return self._world.partings.get(name)
 
     def taken(self, name: InstanceName, word: Word) -> None:
         """See ports.Channel."""

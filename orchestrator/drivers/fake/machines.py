@@ -202,6 +202,7 @@ class FakeHypervisor(FakePlugging):
             assert machine is None or machine.power is Power.OFF, f"{name}: a running VM is forgotten"
             self._world.machines.pop(name, None)
             self._world.words.pop(name, None)
+            self._world.partings.pop(name, None)
             self._world.unanswered.discard(name)
 
     def keep_evidence(self, instance: Instance) -> None:

@@ -14,6 +14,7 @@ from orchestrator.model import (
     InstanceName,
     Limits,
     Nic,
+    Parting,
     PausedBy,
     PoolName,
     Power,
@@ -168,6 +169,7 @@ class World:
         self.torn_out: set[str] = set()  # drives that were taken from guests that had them mounted
         self.discs: dict[InstanceName, int] = {}
         self.words: dict[InstanceName, Word] = {}  # what each guest has said last, as the present daemon knows it
+        self.partings: dict[InstanceName, Parting] = {}  # who wants to be told of its end
         self.unanswered: set[InstanceName] = set()  # guests that wait until that is done
         self.blobs: dict[BlobOwner, dict[str, tuple[Blob, bytes]]] = {}
         self.blob_versions = 0
@@ -330,6 +332,12 @@ class World:
         boot_id = self.machines[name].boot_id
         self.words[name] = Word(says=says, reason=reason, boot_id=boot_id, at_s=self.now_s(), until_s=until_s)
         self.unanswered.add(name)
+
+    def part(self, name: InstanceName, *, lets_go: bool = False) -> None:
+        """The guest asks, in its present boot, to be told of its end; or it lets go."""
+        boot_id, now_s = self.machines[name].boot_id, self.now_s()
+        asked = Parting(boot_id=boot_id, asked_at_s=now_s, let_go_at_s=now_s if lets_go else 0.0)
+        self.partings[name] = asked
 
     def stop_qemu(self, name: InstanceName) -> None:
         """What SIGSTOP does to the VM's process."""

@@ -22,12 +22,13 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.drivers.guest import runtime_blobs, runtime_requests
+from orchestrator.drivers.guest import runtime_blobs, runtime_peers, runtime_requests
 from orchestrator.drivers.guest.runtime_blobs import RuntimeBlobs
+from orchestrator.drivers.guest.runtime_peers import Outlet, RuntimePeers
 from orchestrator.drivers.guest.runtime_requests import NO_METHOD, NOT_NOW, TOO_OFTEN, Lines, Refused, Request
 from orchestrator.drivers.tools.peer import peer_pid
 from orchestrator.errors import VmroleError
-from orchestrator.model import InstanceName, Word
+from orchestrator.model import InstanceName, Parting, Word
 from orchestrator.ports import Clock, Desk
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,14 @@ UNHEARD_MOST: Final = 256
 ACCEPTS_AT_ONCE: Final = 32
 DONE_S: Final = 10.0  # How long `ready` and `busy` wait for what follows from them to be done.
 CLOSE_S: Final = 5.0
-METHODS: Final = ("whoami", "ready", "busy", "log", *runtime_blobs.METHODS)
+PARTING_AGAIN_S: Final = 60.0  # So often one whose boots have no names says again that it wants to know of its end.
+PARTING: Final = ("stopping", "let_go")
+METHODS: Final = (
+    *("whoami", "ready", "busy", "log"),
+    *runtime_blobs.METHODS,
+    *runtime_peers.METHODS,
+    *PARTING,
+)
 
 
 @dataclasses.dataclass(slots=True)
@@ -73,9 +81,12 @@ class _Guest:
     words: Allowance
     lines: Allowance
     changes: Allowance
+    asks: Allowance
     word: Word | None = None
+    parting: Parting | None = None
     done: asyncio.Future[None] | None = None  # what the guest waits for that has said the word
     talk: asyncio.Task[None] | None = None
+    outlet: Outlet | None = None
 
 
 class RuntimeChannel:
@@ -99,6 +110,7 @@ class RuntimeChannel:
         self._desk = desk
         self._clock = clock
         self._blobs = RuntimeBlobs(loop, desk.blobs)
+        self._peers = RuntimePeers(loop, desk.peers)
         self._lock = threading.Lock()
         self._guests: dict[InstanceName, _Guest] = {}
         self._unheard: dict[int, asyncio.Task[None]] = {}  # by process; on the event loop only
@@ -109,6 +121,12 @@ class RuntimeChannel:
         with self._lock:
             guest = self._guests.get(name)
             return guest.word if guest is not None else None
+
+    def parting(self, name: InstanceName) -> Parting | None:
+        """See ports.Channel."""
+        with self._lock:
+            guest = self._guests.get(name)
+            return guest.parting if guest is not None else None
 
     def taken(self, name: InstanceName, word: Word) -> None:
         """See ports.Channel."""
@@ -144,6 +162,7 @@ class RuntimeChannel:
         for task in (*talks, *self._unheard.values()):
             task.cancel()
         await asyncio.gather(*talks, *self._unheard.values(), return_exceptions=True)
+        await self._peers.close()
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
@@ -195,26 +214,27 @@ class RuntimeChannel:
             now_s = self._clock.monotonic_s()
             guest = self._guests.get(name)
             if guest is None:
-                each = (WORDS, LOG_LINES, runtime_blobs.CHANGES)
-                words, lines, changes = (Allowance(most, each_s, most, now_s) for most, each_s in each)
-                guest = self._guests[name] = _Guest(words, lines, changes)
+                each = (WORDS, LOG_LINES, runtime_blobs.CHANGES, runtime_peers.ASKS)
+                words, lines, changes, asks = (Allowance(most, each_s, most, now_s) for most, each_s in each)
+                guest = self._guests[name] = _Guest(words, lines, changes, asks)
         if guest.talk is not None:
             guest.talk.cancel()  # Its QEMU has left the earlier one.
-        guest.talk = self._loop.create_task(self._listen(name, guest, connection), name=f"channel of {name}")
+        guest.outlet = outlet = Outlet(self._loop, connection)
+        guest.talk = self._loop.create_task(self._listen(name, guest, connection, outlet), name=f"channel of {name}")
         guest.talk.add_done_callback(functools.partial(_hang_up, connection))
 
     # On the event loop: one guest ----------------------------------------------------------------------------
 
-    async def _listen(self, name: InstanceName, guest: _Guest, connection: socket.socket) -> None:
+    async def _listen(self, name: InstanceName, guest: _Guest, connection: socket.socket, outlet: Outlet) -> None:
         """Until the connection ends."""
         lines, spent = Lines(), 0
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._peers.until_over(name, outlet):
             while data := await self._loop.sock_recv(connection, READ_BYTES):
                 spent += 1
                 for line in lines.take(data):
                     spent += 1
                     if answer := await self._answer(name, guest, line):
-                        await self._loop.sock_sendall(connection, answer)
+                        await outlet.send(answer)
                     if spent >= AT_ONCE:
                         await asyncio.sleep(REST_S)
                         spent = 0
@@ -254,6 +274,19 @@ class RuntimeChannel:
                 return {"logged": line}
             case method if method in runtime_blobs.METHODS:
                 return await self._blobs.do(name, request, lambda: guest.changes.take(self._clock.monotonic_s()))
+            case method if method in runtime_peers.METHODS and guest.outlet is not None:
+                self._spend(guest.asks, request)
+                if request.method == "subscribe" and "stopping" in runtime_peers.topics_of(request):
+                    self._ask_for_parting(name, guest, request, lets_go=False)
+                return await self._peers.do(name, guest.outlet, request)
+            case "stopping" | "let_go" as method:
+                self._spend(guest.asks, request)
+                runtime_requests.only(request, ("boot",))
+                stopping = await asyncio.to_thread(self._desk.peers.stopping, name)
+                lets_go = method == "let_go" and stopping is not None
+                if lets_go or method == "stopping":
+                    self._ask_for_parting(name, guest, request, lets_go=lets_go)
+                return {"stopping": stopping} if method == "stopping" else {"let_go": lets_go}
             case _:
                 raise Refused(NO_METHOD, f"there are the methods {', '.join(METHODS)}", request.request_id)
 
@@ -276,9 +309,26 @@ class RuntimeChannel:
         lapses = {"lapses_in_s": round(word.until_s - word.at_s, 3)} if word.until_s else {}
         return {"says": word.says.value, "reason": word.reason, "done": is_done, **lapses}
 
+    def _ask_for_parting(self, name: InstanceName, guest: _Guest, request: Request, *, lets_go: bool) -> None:
+        """Nothing is written anew of who asks again and again; the turn that is woken does not wait for anybody."""
+        before, now_s = guest.parting, self._clock.now_s()
+        boot_id = runtime_requests.text(request, "boot", runtime_requests.BOOT_ID_MAX_CHARS)
+        same_boot = before is not None and before.boot_id == boot_id
+        if (
+            before is not None
+            and same_boot
+            and not lets_go
+            and (boot_id or now_s - before.asked_at_s < PARTING_AGAIN_S)
+        ):
+            return
+        self._spend(guest.words, request)
+        with self._lock:
+            guest.parting = Parting(boot_id=boot_id, asked_at_s=now_s, let_go_at_s=now_s if lets_go else 0.0)
+        self._wake(name, "its guest lets go" if lets_go else "its guest wants to be told of its end")
+
     def _spend(self, allowance: Allowance, request: Request) -> None:
         if not allowance.take(self._clock.monotonic_s()):
-            told = f"{request.method}: too often; {allowance.most:.0f} at once, then one in {allowance.each_s:.0f} s"
+            told = f"{request.method}: too often; {allowance.most:.0f} at once, then one in {allowance.each_s:g} s"
             raise Refused(TOO_OFTEN, told, request.request_id)
 
 

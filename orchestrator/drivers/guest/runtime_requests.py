@@ -114,8 +114,8 @@ def word(request: Request, now_s: float) -> Word:
         raise Refused(NO_PARAMS, "for how long? for_s, in seconds, after which it lapses", request.request_id)
     return Word(
         says=says,
-        reason=_text(request, "reason", REASON_MAX_CHARS),
-        boot_id=_text(request, "boot", BOOT_ID_MAX_CHARS),
+        reason=text(request, "reason", REASON_MAX_CHARS),
+        boot_id=text(request, "boot", BOOT_ID_MAX_CHARS),
         at_s=now_s,
         until_s=0.0 if for_s is None else now_s + _seconds(request, for_s),
     )
@@ -124,7 +124,7 @@ def word(request: Request, now_s: float) -> Word:
 def log_line(request: Request) -> str:
     """The line of `log`, harmless. Raises Refused for none."""
     only(request, ("line",))
-    line = _text(request, "line", LOG_MAX_CHARS)
+    line = text(request, "line", LOG_MAX_CHARS)
     if not line:
         raise Refused(NO_PARAMS, "line: a text that is not empty", request.request_id)
     return line
@@ -138,7 +138,8 @@ def only(request: Request, keys: tuple[str, ...]) -> None:
             raise Refused(NO_PARAMS, told, request.request_id)
 
 
-def _text(request: Request, key: str, chars: int) -> str:
+def text(request: Request, key: str, chars: int) -> str:
+    """A parameter that is a text, harmless and so long at most; "" without one. Raises Refused."""
     value = request.params.get(key, "")
     if not isinstance(value, str):
         raise Refused(NO_PARAMS, f"{key}: a text", request.request_id)

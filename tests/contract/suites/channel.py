@@ -22,6 +22,9 @@ class Guests(Protocol):
     def is_answered(self, name: InstanceName, *, soon: bool) -> bool:
         """Whether the guest that spoke last has its answer; `soon`: waits for it a while."""
 
+    def part(self, name: InstanceName) -> None:
+        """The guest asks to be told of its end. Returns when it has been heard."""
+
     def forget(self, name: InstanceName) -> None:
         """The guest's VM is gone for good."""
 
@@ -57,6 +60,18 @@ class ChannelContract:
         assert guests.is_answered(WEB, soon=True)
         guests.channel.taken(WEB, word)
         guests.channel.taken(InstanceName("web-9.shop"), word)
+
+    def test_who_asks_to_be_told_of_its_end_is_known(self, guests: Guests) -> None:
+        """Of each guest its own; it goes with the VM."""
+        assert guests.channel.parting(WEB) is None
+        assert guests.channel.parting(InstanceName("web-9.shop")) is None
+        guests.part(WEB)
+        parting = guests.channel.parting(WEB)
+        assert parting is not None
+        assert (parting.asked_at_s > 0, parting.let_go_at_s) == (True, 0.0)
+        assert guests.channel.parting(OTHER) is None
+        guests.forget(WEB)
+        assert guests.channel.parting(WEB) is None
 
     def test_the_word_goes_with_the_vm(self, guests: Guests) -> None:
         """The next of that name has said nothing."""

@@ -24,6 +24,7 @@ from orchestrator.model import (
     Size,
     Stop,
     TcpProbe,
+    Topology,
 )
 from orchestrator.servicefile.difference import difference
 
@@ -86,6 +87,7 @@ def test_a_road_that_a_role_cannot_take_is_told_where_it_is_asked_for(role: Role
         (replace(ROLE, healing=Healing(ladder=Ladder.OFF)), "healing.ladder", "reimage", "off", AT_ONCE),
         (replace(ROLE, healing=Healing(max_unavailable_percent=20)), "healing.maxUnavailable", "", "20 %", AT_ONCE),
         (replace(ROLE, reimage=Road.WARM), "reimage", "cold", "warm", "no restart"),
+        (replace(ROLE, topology=Topology.WALK), "topology", "blast", "walk", "no restart"),
         (replace(ROLE, ready=Ready(within_s=60)), "ready.within", "300 s", "60 s", "no restart"),
         (replace(ROLE, ready=Ready(units=("a", "b"))), "ready.units", "", "a, b", "no restart"),
         (replace(ROLE, admin_password=FILE), "answers.adminPassword", "", "file /etc/vmrole/admin", REIMAGE),

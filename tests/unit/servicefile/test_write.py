@@ -81,6 +81,7 @@ roles:
     reimage: warm
     checkpoint: {maxAge: 2 d, refresh: true}
     lease: {longest: 4 h}
+    topology: walk
     after: [db]
     labels: {tier: back, app: "no"}
   lan: {image: micro, instances: 2, network: {bridge: br0.7, addresses: [192.0.2.10/24, 192.0.2.11/24], mtu: 9000,
@@ -289,6 +290,7 @@ CHANGES = {
     "checkpoint.maxAge": ("    drain", "    checkpoint: {maxAge: 2 d}\n    drain"),
     "checkpoint.refresh": ("    drain", "    reimage: warm\n    checkpoint: {refresh: true}\n    drain"),
     "lease.longest": ("    drain", "    lease: {longest: 4 h}\n    drain"),
+    "topology": ("    drain", "    topology: walk\n    drain"),
     "identity.sshHostKeys": ("    drain", "    identity: {sshHostKeys: keep}\n    drain"),
 }  # fmt: skip
 

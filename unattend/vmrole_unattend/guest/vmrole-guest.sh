@@ -1,6 +1,7 @@
 #!/bin/sh
 # Speaks to vmrole from within a guest that has no Python: vmrole-guest whoami | ready [--for SECONDS] [REASON] |
-# busy --for SECONDS [REASON] | log LINE | blob put NAME [FILE] | blob get NAME [FILE] | blob ls | blob rm NAME
+# busy --for SECONDS [REASON] | log LINE | blob put NAME [FILE] | blob get NAME [FILE] | blob ls | blob rm NAME |
+# peers [--after NUMBER | --past NAME] | stopping | let-go
 # Prints the answer, one line of JSON. Exits with 0 when it is done, 1 when the host refuses it, 2 for what is no such
 # request, 3 when the host has noted it and not done it yet, 4 when nobody answers, 5 when the blob is of another
 # version by now. Run it as root.
@@ -10,6 +11,7 @@ within=25
 
 usage() {
     echo "usage: vmrole-guest whoami | ready [--for SECONDS] [REASON] | busy --for SECONDS [REASON] | log LINE |" >&2
+    echo "  peers [--after NUMBER | --past NAME] | stopping | let-go |" >&2
     echo "  blob put [--role] [--if-version VERSION|none] NAME [FILE] | blob get [--role] NAME [FILE] |" >&2
     echo "  blob ls [--role] | blob rm [--role] [--if-version VERSION] NAME" >&2
     exit 2
@@ -38,6 +40,25 @@ case $method in
     log)
         [ $# -gt 0 ] || usage
         params="\"line\":\"$(plain "$@")\""
+        ;;
+    stopping | let-go)
+        [ $# -eq 0 ] || usage
+        read -r boot </proc/sys/kernel/random/boot_id
+        params="\"boot\":\"$boot\""
+        ;;
+    peers)
+        [ $# -eq 0 ] || [ $# -eq 2 ] || usage
+        option=${1-}
+        value=${2-}
+        case $option in
+            '') ;;
+            --after)
+                case $value in '' | *[!0-9]*) usage ;; esac
+                params="\"after\":$value"
+                ;;
+            --past) params="\"past\":\"$(plain "$value")\"" ;;
+            *) usage ;;
+        esac
         ;;
     blob)
         does=${1-}
@@ -97,6 +118,7 @@ done
     echo "vmrole-guest: this machine has no channel $name" >&2
     exit 4
 }
+[ "$method" != let-go ] || method=let_go
 read -r up _ </proc/uptime
 id="$$-$up"
 

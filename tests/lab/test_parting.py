@@ -1,0 +1,79 @@
+"""Two real virtual machines that know of each other, and one that is told of its end and waited for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon
+from tests.lab.services import apply, instance, ready, service
+from tests.world.waiting import until
+
+__all__ = ["ready"]  # fixtures
+
+WEB, OTHER = "web-0.shop", "web-1.shop"
+COMES_S = 600.0
+ASKED_S = 60.0
+# Waits for its end as a service of the guest would, needs some time for it, and lets go.
+WAITS = """
+(
+    while :; do
+        answer=$(/usr/local/bin/vmrole-guest stopping)
+        case $answer in *'"why"'*) break ;; esac
+        sleep 1
+    done
+    sleep 3
+    printf '%s\\n' "$answer" >/local/cache/parted
+    sync
+    /usr/local/bin/vmrole-guest let-go >>/local/cache/parted
+    sync
+) >/dev/null 2>&1 </dev/null &
+"""
+
+
+def says(lab: Lab, *words: str) -> dict[str, Any]:
+    """What the host answers the guest's client."""
+    answer: dict[str, Any] = json.loads(lab.guest(WEB, ["/usr/local/bin/vmrole-guest", *words], ASKED_S))
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def peers(lab: Lab, *words: str) -> tuple[int, dict[str, str], list[str]]:
+    """What a guest is told of the others: the number, how they stand, and who is gone."""
+    found = says(lab, "peers", *words)
+    return found["number"], {one["name"]: one["state"] for one in found["peers"]}, found["gone"]
+
+
+@pytest.fixture
+def two(ready: RoleDaemon) -> RoleDaemon:
+    """A daemon with two instances that serve."""
+    apply(ready, service(instances=2))
+    return ready
+
+
+def test_a_guest_knows_its_peers_and_is_told_of_its_end(lab: Lab, two: RoleDaemon) -> None:
+    """Who they are and how they stand; and a restart waits until it has let go, which the ledger tells."""
+    number, stand, _ = peers(lab)
+    assert stand == {OTHER: "serving"}
+    address = says(lab, "peers")["peers"][0]["address"]
+    assert address == instance(two, "web-1")["address"]
+    two.run("stop", OTHER, "--wait")
+    changed = peers(lab, "--after", str(number))
+    assert (changed[1], changed[2]) == ({OTHER: "stopped"}, [])
+
+    lab.guest(WEB, ["/bin/sh", "-c", WAITS], ASKED_S)
+    until(lambda: says(lab, "stopping") == {"stopping": None}, COMES_S, what="its asking")
+    two.run("restart", WEB, "--wait")
+    parted = lab.guest(WEB, ["cat", "/local/cache/parted"])
+    assert '"why": "restart"' in parted
+    assert '"let_go": true' in parted
+    told = two.run("events", WEB).stdout
+    assert "its guest learns of its restart and has 30 s for it (drain)" in told
+    assert "draining -> restarting: its guest has let go" in told
+    assert instance(two)["generation"] == 1
+
+    two.run("scale", "shop", "web=1")
+    until(lambda: OTHER in peers(lab, "--after", str(number))[2], COMES_S, what="the other one's end")
