@@ -122,6 +122,7 @@ class CheckedView(TypedDict):
 
 class Checkpoints(TypedDict):
     max_age_s: float
+    memory: bool
     refresh: bool
 
 class Command(TypedDict):

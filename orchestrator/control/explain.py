@@ -89,6 +89,8 @@ def _road(instance: Instance, now_s: float) -> str:
     taken = f" Its checkpoint was taken at {_clock(of.taken_at_s)}." if of and chosen.road is not Road.COLD else ""
     if why_not := instance.road.partition(": ")[2]:
         made += f" ({why_not})"
+    if taken and chosen.road is Road.WARM and instance.goal.role.checkpoint.memory and instance.memory_on_disk:
+        taken += f" Its memory lies on disk: {instance.memory_on_disk}."
     return f"This generation {made}; the next reimage is {chosen}.{taken}"
 
 

@@ -23,6 +23,7 @@ class Checkpoints:
     """How a role keeps its checkpoints."""
 
     max_age_s: float = 7 * DAY_S  # no generation begins with an older one
+    memory: bool = False  # whether what they remember is kept in RAM, where there is room
     refresh: bool = False  # whether they are renewed before, by cold reimages, as nothing else is in the way
 
 

@@ -99,6 +99,7 @@ class Instance:
     layered: int = 0  # the last generation whose overlay was laid on the checkpoint's layer
     no_checkpoint: str = ""  # why none is taken of what it is built from; "": nothing is in the way
     no_memory: str = ""  # why none is saved of what it is built from; likewise
+    memory_on_disk: str = ""  # why its memory is saved to disk, where its role would have it in RAM
     road: str = ""  # by which this generation was made, and why by no warmer one that its role would have
     strikes: int = 0  # healing attempts since it last served
     healed_at_s: float = 0.0  # when the last of them began; 0 = there was none

@@ -40,8 +40,9 @@ class Disks(Protocol):
     def erase_overlay(self, name: InstanceName) -> None:
         """Removes every overlay of the instance, of this generation and of earlier ones."""
 
-    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> None:
+    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> str:
         """Makes the place for this generation's checkpoint, empty; NoSpace where there is no room, with `memory`.
+        Returns why that will lie on disk, where the role would have it in RAM; "" when nothing is to be said.
 
         Raises Foreign where the generation has a layer: its VM was kept, and what runs is none that we started.
         """

@@ -34,12 +34,17 @@ def _disk_mib(role: Role) -> int:
     return system_mib + layer_mib + memory_mib + sum(storage.size_mib for storage in role.local_storage)
 
 
+def _memory_mib(role: Role) -> int:
+    in_ram = roads.keeps_memory(role) and role.checkpoint.memory  # What does not fit there is on disk: it is in both.
+    return role.size.memory_mib * (2 if in_ram else 1) + MEMORY_PER_VM_MIB
+
+
 MEMORY: Final = Quota(
     of="memory",
     fault="needs {need} MiB of memory; the host gives {limit} MiB, {used} MiB are promised",
     key="size.memory",
     hint="use less memory or fewer instances, or raise memory_overcommit_percent in the configuration",
-    each=lambda role: role.size.memory_mib + MEMORY_PER_VM_MIB,
+    each=_memory_mib,
 )
 VCPUS: Final = Quota(
     of="CPU",

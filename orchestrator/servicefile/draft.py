@@ -224,7 +224,7 @@ def _within(reader: Reader, node: Map, at: str, key: str) -> float | None:
 def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     """How its checkpoints are kept."""
     at = f"{at}.checkpoint"
-    inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge", "refresh"))
+    inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge", "memory", "refresh"))
     usual = Checkpoints()
     max_age_s = reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), usual.max_age_s)
     refresh = reader.take(inner, at, "refresh", boolean, usual.refresh)
@@ -234,7 +234,11 @@ def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     elif refresh and max_age_s < REFRESHED_S:
         told = f"a checkpoint that is renewed by itself is kept for {REFRESHED_S / 3600:g} h at least"
         reader.fault(f"{at}.maxAge", told, "each renewal is a cold reimage: give a longer time, or leave refresh out")
-    return Checkpoints(max_age_s=max_age_s, refresh=refresh)
+    memory = reader.take(inner, at, "memory", boolean, usual.memory)
+    if memory and road is not Road.WARM:
+        told = "its reimages are not warm: no memory is kept"
+        reader.fault(f"{at}.memory", told, "add reimage: warm to the role, or leave memory out")
+    return Checkpoints(max_age_s=max_age_s, memory=memory, refresh=refresh)
 
 
 def _lease(reader: Reader, node: Map, at: str) -> Leasing:

@@ -148,6 +148,9 @@ _ROLE: Final = {
     ),
     "checkpoint": Key("an instance as it became ready, disk and where warm memory, for its reimages to begin with"),
     "checkpoint.maxAge": Key("no reimage begins with an older one", "7 d"),
+    "checkpoint.memory": Key(
+        "whether warm memory is kept in RAM, which counts as the instance's; on disk while there is no room", "false"
+    ),
     "checkpoint.refresh": Key(
         "whether checkpoints are renewed before that, by cold reimages: one instance at a time, while all others "
         "serve and nothing else is under way", "false",

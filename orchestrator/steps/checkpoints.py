@@ -81,7 +81,11 @@ def _saved(instance: Instance, host: Machine, *, disc: bool) -> Outcome:
     if unfit:
         return _no_memory(instance, unfit)
     try:
-        _make_ready(instance, host, disc=disc)
+        on_disk = _make_ready(instance, host, disc=disc)
+        if on_disk != instance.memory_on_disk:
+            note = f"its memory is saved to disk: {on_disk}" if on_disk else ""
+            told = replace(instance, memory_on_disk=on_disk)
+            return Wait(told, Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0, note=note)
         if isinstance(written := _written(instance, host), Wait | Done):
             return written
         host.hypervisor.save(instance)
@@ -104,12 +108,14 @@ def _no_memory(instance: Instance, why: str) -> Wait:
     return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0, note=f"no memory is saved: {why}")
 
 
-def _make_ready(instance: Instance, host: Machine, *, disc: bool) -> None:
-    """The answer disc goes, and what an earlier try has left. Raises Foreign where it has been kept already."""
+def _make_ready(instance: Instance, host: Machine, *, disc: bool) -> str:
+    """The answer disc goes, and what an earlier try has left. Raises Foreign where it has been kept already. Returns
+    why its memory will lie on disk, where its role would have it in RAM.
+    """
     if disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
-    host.disks.prepare_checkpoint(instance, memory=roads.wants_memory(instance))
+    return host.disks.prepare_checkpoint(instance, memory=roads.wants_memory(instance))
 
 
 def _written(instance: Instance, host: Machine) -> Outcome | None:

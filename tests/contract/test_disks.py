@@ -7,13 +7,14 @@ import email
 import json
 import logging
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.disks import host_keys
+from orchestrator.drivers.disks import host_keys, memory_place
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.fake import World, fake_host
@@ -21,7 +22,7 @@ from orchestrator.drivers.fake.world import FakeMemory
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
-from orchestrator.model import HostFit, Instance, InstanceName
+from orchestrator.model import Checkpoints, HostFit, Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks
 from tests.contract.suites.disks import AnswerMediaContract, DisksContract, next_generation
 from tests.contract.suites.stage import kept
@@ -48,6 +49,12 @@ def layout(tmp_path: Path) -> Layout:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "16M"], check=True)
     image.chmod(0o444)
     return layout
+
+
+def with_memory_in_ram(instance: Instance) -> Instance:
+    """The instance of a role that says so."""
+    role = dataclasses.replace(instance.goal.role, checkpoint=Checkpoints(memory=True))
+    return dataclasses.replace(instance, role=role, goal=dataclasses.replace(instance.goal, role=role))
 
 
 class TestFakeDisks(DisksContract):
@@ -134,6 +141,89 @@ class TestQemuImgDisks(DisksContract):
             assert "could have been changed" in damage(saved), "who owns it may change its mode"
             os.chown(path, os.geteuid(), -1)
             assert damage(saved) == ""
+
+    def test_a_memory_in_ram_is_nobody_else_s(
+        self, disks: Disks, layout: Layout, instance: Instance, save_memory: Callable[[Instance], None]
+    ) -> None:
+        """On a tmpfs, in directories for nobody else, known by its bytes; and nothing stays of it."""
+        in_ram = with_memory_in_ram(instance)
+        disks.lay_overlay(in_ram)
+        assert disks.prepare_checkpoint(in_ram, memory=True) == ""
+        save_memory(in_ram)
+        files = disks.keep_checkpoint(in_ram, memory=True)
+        assert files is not None
+        memory = layout.memory(in_ram.name, 1)
+        kind = subprocess.run(["stat", "-f", "-c", "%T", str(memory)], check=True, capture_output=True, text=True)
+        assert kind.stdout == "tmpfs\n"
+        modes = [path.stat().st_mode & 0o777 for path in (memory, memory.parent, layout.memories)]
+        assert modes == [0o600, 0o700, 0o700]
+        assert {path.name for path in layout.checkpoint_dir(in_ram.name).iterdir()} == {"1.qcow2"}
+        assert disks.inventory()[in_ram.name] == {"overlay:1", "layer:1", "memory:1"}
+
+        saved = kept(in_ram, files, HostFit(qemu="", cpu="", boot=""))
+        assert disks.memory_damage(saved) == ""
+        memory.write_bytes(memory.read_bytes()[:-1] + b"?")
+        assert "is not what was kept" in disks.memory_damage(saved)
+        memory.unlink()
+        assert "is not there" in disks.memory_damage(saved), "as after a boot of the host"
+        disks.erase_checkpoint(in_ram.name)
+        assert not layout.memories.exists()
+
+    def test_what_is_to_be_in_ram_no_more_is_not_left_there(
+        self, disks: Disks, layout: Layout, instance: Instance, save_memory: Callable[[Instance], None]
+    ) -> None:
+        """Nor does one half of a saving lie here and the other there."""
+        in_ram = with_memory_in_ram(instance)
+        disks.lay_overlay(in_ram)
+        disks.prepare_checkpoint(in_ram, memory=True)
+        save_memory(in_ram)
+        disks.prepare_checkpoint(instance, memory=True)
+        assert not layout.memories.exists()
+        save_memory(instance)
+        assert layout.memory(instance.name, 1).parent == layout.checkpoint_dir(instance.name)
+        disks.prepare_checkpoint(in_ram, memory=True)
+        save_memory(in_ram)
+        disks.erase_memory(in_ram.name)
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1"})}
+        assert not layout.memories.exists()
+
+    def test_without_a_place_in_ram_it_lies_on_disk(self, layout: Layout, instance: Instance) -> None:
+        """It says why: no tmpfs, or no room."""
+        elsewhere = dataclasses.replace(layout, shm=Path("/proc"))
+        why = QemuImgDisks(elsewhere).prepare_checkpoint(with_memory_in_ram(instance), memory=True)
+        assert why == "/proc is no tmpfs"
+        assert layout.memory(instance.name, 1).parent == layout.checkpoint_dir(instance.name)
+        why = memory_place.choose(layout, instance.name, 2**60, in_ram=True)
+        assert "has no room for" in why
+        assert not layout.memory_dir(instance.name).exists()
+        memory_place.erase(layout, instance.name)
+        assert not layout.memories.exists()
+
+    @pytest.mark.parametrize("made", ["readable", "theirs", "link", "file"])
+    def test_what_somebody_else_has_put_there_is_not_taken(
+        self, layout: Layout, instance: Instance, made: str, tmp_path: Path
+    ) -> None:
+        """Anybody may make a file of that name in /dev/shm: a memory holds secrets. Nothing of it is touched."""
+        top, target = layout.memories, tmp_path / "target"
+        target.mkdir()
+        (target / instance.name).mkdir()
+        if made == "link":
+            target.chmod(0o700)
+            top.symlink_to(target)
+        elif made == "file":
+            top.write_text("mine")
+        else:
+            shutil.copytree(target, top)
+            top.chmod(0o755 if made == "readable" else 0o700)
+            os.chown(top, 65534 if made == "theirs" else os.geteuid(), -1)
+        try:
+            disks = QemuImgDisks(layout)
+            why = disks.prepare_checkpoint(with_memory_in_ram(instance), memory=True)
+            assert why == f"{top} is somebody else's, or open to others"
+            disks.erase_checkpoint(instance.name)
+            assert top.is_file() if made == "file" else (top / instance.name).is_dir()
+        finally:
+            top.unlink() if made in ("link", "file") else shutil.rmtree(top)
 
     def test_a_memory_without_room_is_not_saved(self, layout: Layout, instance: Instance) -> None:
         """It would take what running guests need."""

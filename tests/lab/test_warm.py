@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.tools.layout import Layout
+from orchestrator.model import InstanceName
 from tests.lab.harness import answers
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.load import Load
@@ -159,6 +161,32 @@ def test_a_warm_reimage(lab: Lab, ready: RoleDaemon) -> None:
     ready.run("image", "verify", "micro")
     ready.run("delete", "service", "shop", "--wait")
     assert not state(ready).exists()
+
+
+def test_a_memory_in_ram(lab: Lab, ready: RoleDaemon) -> None:
+    """On a tmpfs and for root alone; the road is the warm one; and a boot of the host, which takes it, is told."""
+    apply(ready, SERVICE.format(instances=1).replace("maxAge: 1 d", "maxAge: 1 d, memory: true"))
+    layout = Layout(ready.state / "lib", ready.state / "run")
+    memory = layout.memory(InstanceName(NAME), 1)
+    assert layout.memories in memory.parents
+    found = memory.stat()
+    assert (found.st_mode & 0o777, found.st_uid, found.st_size > 1 << 20) == (0o600, 0, True)
+    assert [path.name for path in state(ready).iterdir()] == ["1.qcow2"]
+    mark(lab)
+    assert f"{NAME}: warm, from its checkpoint" in ready.run("reimage", "web-0", "--wait").stderr
+    assert marker(lab) == "gone"
+    assert json.loads(ready.run("verify", "-o", "json").stdout) == []
+
+    memory.unlink()
+    (finding,) = json.loads(ready.run("verify", "-o", "json", check=False).stdout)
+    assert (finding["code"], finding["subject"]) == ("CHECKPOINT-MISSING", NAME)
+    prepared = f"{NAME}: prepared, a boot from its checkpoint: the memory of its checkpoint is not there"
+    assert prepared in ready.run("reimage", "web-0", "--wait").stderr
+    assert not layout.memories.exists()
+    ready.run("reimage", "web-0", "--cold", "--wait")
+    assert layout.memory(InstanceName(NAME), 4).is_relative_to(layout.memories)
+    ready.run("delete", "service", "shop", "--wait")
+    assert not layout.memories.exists()
 
 
 def _flip(path: Path) -> None:

@@ -83,12 +83,21 @@ CHECKPOINT_FAULTS = [
         ("refresh: 1", "refresh", "true or false"),
         ("refresh: true", "refresh", "add reimage: warm or prepared to the role"),
         ("refresh: true, maxAge: 59 min", "refresh", "there is nothing to renew"),
+        ("memory: 1 GiB", "memory", "true or false"),
+        ("memory: true", "memory", "add reimage: warm to the role"),
         ("refreshed: true", "refreshed", "did you mean refresh?"),
     )
 ]
 FAULTS = [
     *ENDPOINT_FAULTS,
     *CHECKPOINT_FAULTS,
+    (
+        "drain: 5 s",
+        "reimage: prepared\n    checkpoint: {memory: true}",
+        19,
+        f"{_KEPT}.memory",
+        "add reimage: warm to the role",
+    ),
     (
         "drain: 5 s",
         "reimage: warm\n    checkpoint: {maxAge: 59 min, refresh: true}",

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.disks import memory_place
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Foreign
@@ -44,6 +45,7 @@ def make_place(layout: Layout, instance: Instance) -> None:
 
 def erase_memory(layout: Layout, name: InstanceName) -> None:
     """Whatever was saved of the instance's memory, whole or by half."""
+    memory_place.erase(layout, name)
     place = layout.checkpoint_dir(name)
     with file_faults(place, _HINT):
         for path in [*place.glob(f"*{MEMORY_SUFFIX}*")]:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.drivers.disks import checkpoint_files
+from orchestrator.drivers.disks import checkpoint_files, memory_place
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
@@ -63,12 +63,19 @@ class QemuImgDisks:
         self._image(instance)
         self._lay(self._layout.overlay(instance), layer, DiskFormat.QCOW2, [])
 
-    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> None:
+    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> str:
         """See ports.Disks. Pages of zeros take no room; how many there are nobody knows before."""
         checkpoint_files.clear_place(self._layout, instance)
-        kept, needed = ("memory", instance.role.size.memory_mib * MIB) if memory else ("disk", 0)
-        self._room.require(needed, f"the {kept} of {instance.name}")
-        checkpoint_files.make_place(self._layout, instance)
+        needed, in_ram = instance.role.size.memory_mib * MIB, memory and instance.goal.role.checkpoint.memory
+        why_not = memory_place.choose(self._layout, instance.name, needed, in_ram=in_ram)
+        on_disk = memory and (bool(why_not) or not in_ram)
+        try:
+            self._room.require(needed if on_disk else 0, f"the {'memory' if memory else 'disk'} of {instance.name}")
+            checkpoint_files.make_place(self._layout, instance)
+        except BaseException:
+            memory_place.erase(self._layout, instance.name)
+            raise
+        return why_not
 
     def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
         """See ports.Disks."""
@@ -94,6 +101,7 @@ class QemuImgDisks:
 
     def erase_checkpoint(self, name: InstanceName) -> None:
         """See ports.Disks."""
+        memory_place.erase(self._layout, name)
         _erase(self._layout.checkpoint_dir(name))
 
     def erase_overlay(self, name: InstanceName) -> None:
@@ -139,7 +147,7 @@ class QemuImgDisks:
             for path in root.glob("*/*"):
                 if path.suffix != _NEW:
                     found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
-        for path in self._layout.checkpoints.glob("*/*"):
+        for path in (*self._layout.checkpoints.glob("*/*"), *self._layout.memories.glob("*/*")):
             if kind := {".qcow2": "layer", ".memory": "memory"}.get(path.suffix, ""):
                 found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
         return {name: frozenset(parts) for name, parts in found.items()}

@@ -40,7 +40,7 @@ class FakeDisks:
             self._world.set_up.pop(name, None)
             self._world.empty.discard(name)
 
-    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> None:  # noqa: ARG002 - the port's shape
+    def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> str:
         """See ports.Disks."""
         self._world.meet("disks")
         if self._world.layers.get(instance.name, (0, ""))[0] == instance.generation:
@@ -48,6 +48,10 @@ class FakeDisks:
         self._world.memories.pop(instance.name, None)
         if self._world.faults.disk_is_full:
             raise NoSpace("the disk is full", hint="make room; it goes on by itself")
+        in_ram = memory and instance.goal.role.checkpoint.memory
+        fits = in_ram and instance.name not in self._world.faults.no_ram
+        (self._world.in_ram.add if fits else self._world.in_ram.discard)(instance.name)
+        return "the host has no memory left" if in_ram and not fits else ""
 
     def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
         """See ports.Disks."""

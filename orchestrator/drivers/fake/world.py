@@ -139,6 +139,7 @@ class Faults:
     not_started: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU does not boot what lies on a layer
     unwritten: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent has nothing written to disk
     not_restored: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU refuses the memory
+    no_ram: set[InstanceName] = dataclasses.field(default_factory=set)  # for whose memory there is no room in RAM
     not_saved: set[InstanceName] = dataclasses.field(default_factory=set)  # nor does it give it away
     holds_disc: set[InstanceName] = dataclasses.field(default_factory=set)  # whose drive stays shut
     takes_no_drive: set[InstanceName] = dataclasses.field(default_factory=set)  # while it runs
@@ -161,6 +162,7 @@ class World:
         self.overlays: dict[InstanceName, set[int]] = {}
         self.set_up: dict[InstanceName, str] = {}  # the setup boot's id, as it lies on the overlay
         self.memories: dict[InstanceName, FakeMemory] = {}
+        self.in_ram: set[InstanceName] = set()  # whose memory is lost with the host's
         self.layers: dict[InstanceName, tuple[int, str]] = {}  # generation and setup boot of a checkpoint's disk
         self.empty: set[InstanceName] = set()  # whose overlay nothing has run on since it was laid on a layer
         self.host_boots = 1
@@ -284,6 +286,9 @@ class World:
     def restart_host(self) -> None:
         """The host starts again: what lay in memory is gone, and nothing runs."""
         self.host_boots += 1
+        for name in self.in_ram:
+            self.memories.pop(name, None)
+        self.in_ram.clear()
         for name, machine in self.machines.items():
             self.kill(name)
             machine.has_port = False

@@ -1,4 +1,4 @@
-"""Where files lie: pure functions from names to paths. Nothing here looks at the disk but `layer_below`.
+"""Where files lie: pure functions from names to paths. Nothing here looks at the disk but `layer_below` and `memory`.
 
 State survives a restart of the host; run does not need to. Every path stays under its root: names are labels joined
 by a dot, and that is asserted here once more.
@@ -11,6 +11,7 @@ by a dot, and that is asserted here once more.
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
     STATE/checkpoints/NAME/GENERATION.qcow2 the disk of a checkpoint, below overlays, mode 0444, for QEMU's group
     STATE/checkpoints/NAME/GENERATION.memory its memory, mode 0600: it holds what the guest knew, secrets included
+    SHM/vmrole-STATE/NAME/GENERATION.memory the same on a tmpfs instead; all of these directories mode 0700
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
     STATE/drives/NAME/disk.raw              a drive, mode 0600; its user alone has it removed
     STATE/drives/NAME/snapshots/NAME.raw    what it was, mode 0400, in a directory for nobody else
@@ -29,6 +30,8 @@ by a dot, and that is asserted here once more.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
@@ -44,6 +47,7 @@ class Layout:
 
     state: Path
     run: Path
+    shm: Path = Path("/dev/shm")  # noqa: S108 - what is made there is looked at, see disks.memory_place
 
     def __post_init__(self) -> None:
         if not (self.state.is_absolute() and self.run.is_absolute()):
@@ -193,9 +197,19 @@ class Layout:
         own = self.layer(instance.name, instance.generation)
         return own if own.exists() else None
 
+    @property
+    def memories(self) -> Path:
+        """Directory with one directory per instance whose checkpoint's memory lies in RAM: of this state's daemon."""
+        return self.shm / f"vmrole-{hashlib.sha256(os.fsencode(self.state)).hexdigest()[:12]}"
+
+    def memory_dir(self, name: InstanceName) -> Path:
+        """Where the memory of the instance's checkpoint lies, if that is in RAM: then it is there."""
+        return self.memories / _checked(name)
+
     def memory(self, name: InstanceName, generation: int) -> Path:
-        """Its memory."""
-        return self.checkpoint_dir(name) / f"{generation}.memory"
+        """Its memory: in RAM where a place was made for it there."""
+        in_ram = self.memory_dir(name)
+        return (in_ram if in_ram.is_dir() else self.checkpoint_dir(name)) / f"{generation}.memory"
 
     def local_storage_dir(self, name: InstanceName) -> Path:
         """All local storage of the instance."""

@@ -10,7 +10,7 @@ from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NoSpace
-from orchestrator.model import LocalStorage, Road, Role, Service, ServiceNetwork, ServiceSpec, Size
+from orchestrator.model import Checkpoints, LocalStorage, Road, Role, Service, ServiceNetwork, ServiceSpec, Size
 from tests.world.fabric import Fabric, web_role
 
 CAPACITY = Capacity(pool="10.90.0.0/16", memory_mib=10_000, vcpus=32, disk_mib=100_000)
@@ -57,6 +57,23 @@ def test_a_checkpoint_is_promised_its_room() -> None:
         deployment.check(spec(role_of), [], dataclasses.replace(capacity, disk_mib=mib))
         with pytest.raises(InvalidInput, match=f"needs up to {mib} MiB of disk"):
             deployment.check(spec(role_of), [], dataclasses.replace(capacity, disk_mib=mib - 1))
+
+
+def test_a_memory_in_ram_is_promised_twice() -> None:
+    """As the guest's and as its checkpoint's, of roles whose memory is kept; and its room on disk, if it has to lie
+    there.
+    """
+    warm = dataclasses.replace(role(memory_mib=500), reimage=Road.WARM, checkpoint=Checkpoints(memory=True))
+    capacity = dataclasses.replace(CAPACITY, memory_mib=1064)
+    deployment.check(spec(warm), [], capacity)
+    with pytest.raises(InvalidInput, match="needs 1064 MiB of memory"):
+        deployment.check(spec(warm), [], dataclasses.replace(capacity, memory_mib=1063))
+    stored = (LocalStorage(name="data", size_mib=1),)
+    for role_of in (
+        dataclasses.replace(warm, checkpoint=Checkpoints()),
+        dataclasses.replace(warm, local_storage=stored),
+    ):
+        deployment.check(spec(role_of), [], dataclasses.replace(capacity, memory_mib=564))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ BEYOND = {
     "drop port or command",
     *(case[4] for case in ENDPOINT_FAULTS if case[4] not in (*SEEN, "is missing")),  # which key goes with which type
     *(case[1] for case in ENDPOINT_FAULTS if case[4] == "is missing"),
-    *(case[4] for case in CHECKPOINT_FAULTS if case[4] not in TYPED), "1 h at least",
+    *(case[4] for case in CHECKPOINT_FAULTS if case[4] not in TYPED), "1 h at least", "add reimage: warm to the role",
     "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",
     "networks of IPv4", "is taken by",
     "tcp has no cookies", "udp has no",

@@ -79,7 +79,7 @@ roles:
     restart: {within: 2 h}
     healing: {ladder: restart, maxUnavailable: 20 %}
     reimage: warm
-    checkpoint: {maxAge: 2 d, refresh: true}
+    checkpoint: {maxAge: 2 d, memory: true, refresh: true}
     lease: {longest: 4 h}
     topology: walk
     after: [db]
@@ -288,6 +288,7 @@ CHANGES = {
     "labels": ("    drain", "    labels: {a: b}\n    drain"),
     "reimage": ("    drain", "    reimage: warm\n    drain"),
     "checkpoint.maxAge": ("    drain", "    checkpoint: {maxAge: 2 d}\n    drain"),
+    "checkpoint.memory": ("    drain", "    reimage: warm\n    checkpoint: {memory: true}\n    drain"),
     "checkpoint.refresh": ("    drain", "    reimage: warm\n    checkpoint: {refresh: true}\n    drain"),
     "lease.longest": ("    drain", "    lease: {longest: 4 h}\n    drain"),
     "topology": ("    drain", "    topology: walk\n    drain"),

@@ -48,7 +48,7 @@ def run(daemon: Daemon, tmp_path: Path) -> Iterator[Run]:
     yield running
     for service in daemon.client().services():
         daemon.client().remove(service["name"])
-    until(lambda: not daemon.client().services(), what="the deletion")
+    until(lambda: not daemon.client().services(), 60.0, what="the deletion")
 
 
 WHOLE = """
