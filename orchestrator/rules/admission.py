@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, TypedDict
 
-from orchestrator.model import AnswerFormat, Deadlines, Os
+from orchestrator.model import AnswerFormat, Deadlines, Os, Road
 from orchestrator.model.phase import FIRST, Traits, traits_of
 from orchestrator.rules import no_agent
 from orchestrator.rules.patience import STOP_WITHIN_S
@@ -77,8 +77,18 @@ class Observation:
     advice: str = ""
 
 
-def service_file(service: str, image: Tested, *, vcpus: int, memory: str, within: str = "", answers: str = "") -> str:
+def service_file(
+    service: str,
+    image: Tested,
+    *,
+    vcpus: int,
+    memory: str,
+    within: str = "",
+    answers: str = "",
+    road: Road = Road.COLD,
+) -> str:
     """A service of one instance without endpoints: it runs off rotation. `answers` is YAML, as below `answers:`.
+    `road`: the warmest that its reimages may take.
 
     Its guest may take much longer to shut down than those of a role that says nothing: that is to be measured.
     """
@@ -90,6 +100,8 @@ def service_file(service: str, image: Tested, *, vcpus: int, memory: str, within
         f'    size: {{vcpus: {vcpus}, memory: "{memory}"}}',
         f"    stop: {{within: {math.ceil(ROOM * STOP_WITHIN_S[Os(image['os'])])} s}}",
     ]
+    if road is not Road.COLD:
+        lines += [f"    reimage: {road}"]
     if within:
         lines += [f'    ready: {{within: "{within}"}}']
     if within and _has_setup(image):
@@ -195,6 +207,15 @@ def findings(
 
 def _calls(forbidden: str) -> str:
     return f"forbidden or unknown: {forbidden}" if forbidden else "all that vmrole uses are allowed"
+
+
+def warmest(road: str) -> Observation:
+    """By which road a reimage went that was to be warm, as its record tells: "warm, from its checkpoint", or a colder
+    one and why.
+    """
+    taken = Road(road.partition(",")[0].partition(":")[0])
+    advice = "" if taken is Road.WARM else f"a role of it that says reimage: warm takes the {taken} road all the same"
+    return Observation(subject="warm reimage", good=True if taken is Road.WARM else None, detail=road, advice=advice)
 
 
 def mute(image: Tested) -> Observation:

@@ -17,6 +17,7 @@ from orchestrator.cli.reading import read_text
 from orchestrator.cli.waiting import end_of, until_gone, until_over, until_serving
 from orchestrator.client.client import Client
 from orchestrator.errors import NotFound, Transient, VmroleError
+from orchestrator.model import Road
 from orchestrator.rules import admission
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _SIGNS = {True: "PASS", False: "FAIL", None: "INFO"}
 @click.option(
     "--within", default="", metavar="TIME", help="How long setup, and then services, may take; 20 min unless given."
 )
+@click.option(
+    "--warm", is_flag=True, help="Try reimages from a checkpoint as well: takes a cold one and the warmest there is."
+)
 @click.option("--timeout", type=Duration(), help="At most so long for the whole test: 90s, 2h. Exit status 4 then.")
 @format_option("text", "json")
 @click.pass_obj
@@ -46,6 +50,7 @@ def test(
     vcpus: int,
     memory: str,
     within: str,
+    warm: bool,
     timeout: float | None,
     form: str,
 ) -> int:
@@ -57,22 +62,25 @@ def test(
     size = memory or ("4 GiB" if image["os"] == "windows" else "512 MiB")
     said = read_text(answers, hint="name a file of answers") if answers else ""
     service = f"{admission.CANARY}-{image['sha256'][:12]}"
-    text = admission.service_file(service, image, vcpus=vcpus, memory=size, within=within, answers=said)
+    describe = functools.partial(
+        admission.service_file, service, image, vcpus=vcpus, memory=size, within=within, answers=said
+    )
     until = end_of(timeout)
     try:
-        with _deployed(client, service, text, until) as canary:
+        with _deployed(client, service, describe(), until) as canary:
             agents = [client.agent(canary["name"])]
             for _ in range(admission.GENERATIONS - 1):
                 until_over(client, client.act("reimage", canary["name"]), until, progress())
                 agents.append(client.agent(canary["name"]))
             events = client.events(canary["name"])
             restarts = bool(client.service(service)["roles"][0]["setup"]["restart"])
+            roads = [_warmest(client, describe(road=Road.WARM), canary["name"], until)] if warm else []
     except _Mute as mute:
         _show(image, [admission.mute(image)], [], form)
         raise mute.why from None
     seen = admission.laps(events)
     found = admission.findings(image, canary["hostname"], agents, events, restarts)
-    found.append(_digest(client, image))
+    found += [*roads, _digest(client, image)]
     if all(one.good is not False for one in found) and seen:
         measured = admission.suggested(seen)
         image = client.suggest(image["sha256"], {"setup_s": measured.setup_s, "ready_s": measured.ready_s})
@@ -139,6 +147,14 @@ def _deployed(client: Client, service: str, text: str, until: float | None) -> I
     finally:
         client.remove(service)
         until_gone(client, service, end_of(CLEAN_UP_S), progress())
+
+
+def _warmest(client: Client, text: str, canary: str, until: float | None) -> admission.Observation:
+    """By which road the canary is reimaged, once it has a checkpoint: that is measured, not guessed."""
+    client.apply(text)
+    for cold in (True, False):
+        until_over(client, client.act("reimage", canary, cold=cold), until, progress())
+    return admission.warmest(client.instances(canary)[0]["road"] or Road.COLD)
 
 
 def _digest(client: Client, image: wire.Image) -> admission.Observation:

@@ -33,9 +33,12 @@ def test_good_images_pass(lab: Lab, daemon: RoleDaemon, micro_image: Path, tmp_p
     baked.write_text(BAKED)
     answers.write_text("unattend:\n  administratorPassword: {secret: admin}\n")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        micro = pool.submit(report_of, daemon, "micro", "--memory", "128 MiB", "--answers", str(baked))
+        micro = pool.submit(report_of, daemon, "micro", "--warm", "--memory", "128 MiB", "--answers", str(baked))
         windows = pool.submit(report_of, daemon, "windows", "--memory", "256 MiB", "--answers", str(answers))
         reports = [micro.result(), windows.result()]
+    warm = next(one for one in reports[0]["findings"] if one["subject"] == "warm reimage")
+    reports[0]["findings"].remove(warm)
+    assert (warm["good"], warm["detail"]) == (True, "warm, from its checkpoint")
     for report in reports:
         assert_good(report)
     warned = {one["subject"]: one["detail"] for one in reports[0]["findings"] if one["advice"]}

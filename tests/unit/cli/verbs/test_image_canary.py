@@ -53,6 +53,30 @@ def test_a_good_image_is_tested_and_remembers_it(
     assert daemon.world.machines == {}
 
 
+@pytest.mark.parametrize(
+    ("fault", "line", "advice"),
+    [
+        ("", "PASS  warm reimage: warm, from its checkpoint", ""),
+        ("unfit", "WARN  warm reimage: prepared, a boot from its checkpoint: ", "takes the prepared road"),
+        ("unwritten", "WARN  warm reimage: cold: it has no checkpoint: its agent runs no commands", "the cold road"),
+    ],
+)
+def test_by_which_road_it_is_reimaged_is_tried_where_that_is_asked(
+    daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, line: str, advice: str
+) -> None:
+    """What keeps it from the warm one is told, and is no failure; nothing is measured of these generations."""
+    sha256 = added(daemon, tmp_path)
+    if fault:
+        getattr(daemon.world.faults, fault).add(InstanceName(f"canary-0.canary-{sha256[:12]}"))
+    assert main(["image", "test", "real", "--warm", "--timeout", "60s"]) == 0
+    said = capsys.readouterr().out
+    assert line in said
+    assert advice in said
+    table = said.partition("GENERATION")[2]
+    assert [row.split()[0] for row in table.splitlines()[1:4]] == ["1", "2", "3"]
+    assert daemon.client().services() == []
+
+
 def test_a_bad_image_is_told_and_its_canary_goes(
     daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
