@@ -244,12 +244,20 @@ def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:
         laid = instance.phase.traits.has_overlay or (instance.set_up and instance.phase.traits.goes_off)
         if laid and overlay not in disks.get(name, frozenset()):
             found.append(Finding(code="OVERLAY-MISSING", subject=name, message=f"{overlay} is not there"))
-        of_checkpoint = _of_checkpoint(instance, frozenset())
-        for part in sorted(of_checkpoint - disks.get(name, frozenset())):
+        missing = _of_checkpoint(instance, frozenset()) - disks.get(name, frozenset())
+        for part in sorted(missing):
+            if part.startswith("memory:") and _fits_no_more(instance, host):
+                continue  # It was in RAM.
             then = "boots from its disk" if part.startswith("memory:") else "begins with the image"
             told = f"{part} of its checkpoint is not there: its next reimage {then}"
             found.append(Finding(code="CHECKPOINT-MISSING", subject=name, message=told))
     return found
+
+
+def _fits_no_more(instance: Instance, host: Host) -> bool:
+    """Whether the host has started again since the instance's checkpoint: nobody misses the memory of that."""
+    of = instance.checkpoint
+    return of is not None and of.fit.boot != host.machine.hypervisor.fit().boot
 
 
 def _of_checkpoint(instance: Instance, parts: frozenset[str]) -> set[str]:

@@ -402,7 +402,10 @@ class Simulation:
             if self.warm:  # A role that once had local storage keeps it, and is told of.
                 drawn = chance.random()
                 road = Road.WARM if drawn < 0.5 else Road.PREPARED if drawn < 0.8 else Road.COLD
-                refreshed = Checkpoints(refresh=road is not Road.COLD and drawn * 10 % 1 < 0.5)
+                warm = road is Road.WARM
+                refreshed = Checkpoints(
+                    refresh=road is not Road.COLD and drawn * 10 % 1 < 0.5, memory=warm and drawn * 100 % 1 < 0.5
+                )
                 role = dataclasses.replace(role, local_storage=(), reimage=road, checkpoint=refreshed)
             if self.staged or not role.user_data.endswith("1\n"):
                 role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.control import verify
 from orchestrator.control.leavings import STOP_S
 from orchestrator.drivers.fake import FakeBlobs, World
-from orchestrator.model import InstanceName, Phase, Road
+from orchestrator.model import Checkpoints, InstanceName, Phase, Road
 from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.ports import Host
 from tests.contract.suites.blobs import wish
@@ -110,6 +110,25 @@ def test_a_checkpoint_is_known_by_its_parts() -> None:
     assert found(booted) == []
     booted.world.layers.pop(WEB)
     assert found(booted) == [("CHECKPOINT-MISSING", WEB)]
+
+
+def test_nobody_misses_a_memory_that_was_in_ram() -> None:
+    """After a boot of the host; before it somebody has taken it away. Its layer is missed all the same."""
+    fabric = Fabric()
+    kept = Checkpoints(memory=True)
+    fabric.deploy(web_role(instances=1, local_storage=(), reimage=Road.WARM, checkpoint=kept))
+    fabric.until(fabric.quiet)
+    memory = fabric.world.memories.pop(WEB)
+    assert found(fabric) == [("CHECKPOINT-MISSING", WEB)]
+    fabric.world.memories[WEB] = memory
+    fabric.world.restart_host()
+    fabric.restart()
+    fabric.until(lambda: not fabric.instance().serving)
+    fabric.until(fabric.quiet)
+    assert WEB not in fabric.world.memories
+    assert found(fabric) == []
+    fabric.world.layers.pop(WEB)
+    assert found(fabric) == [("CHECKPOINT-MISSING", WEB)]
 
 
 def test_the_layer_below_an_overlay_is_no_old_disk(fabric: Fabric) -> None:
