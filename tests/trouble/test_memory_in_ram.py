@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.model import Checkpoints, InstanceName, Road, Verb
 from orchestrator.rules.renewal import REST_S
-from tests.trouble.test_warm import effects, gone, warm_life
+from tests.trouble.warm_lives import effects, gone, warm_life
 from tests.world.fabric import Fabric, Trouble, die, web_role
 
 KEPT = Checkpoints(memory=True)

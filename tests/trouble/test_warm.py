@@ -5,48 +5,13 @@ never a memory over a disk that it does not know. The fake world asserts the lat
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import pytest
 
 from orchestrator.errors import NotFound
-from orchestrator.model import Instance, InstanceName, Phase, Power, Road, Role, Service, Stop, Verb
+from orchestrator.model import Instance, Phase, Power, Road, Service, Stop, Verb
+from tests.trouble.warm_lives import NAME, ROLE, effects, gone, warm_life
 from tests.world.fabric import Fabric, Trouble, die, hang_up, settled, web_role
-
-ROLE = web_role(instances=1, local_storage=(), reimage=Road.WARM)
-NAME = InstanceName("web-0.shop")
-
-
-def warm_life(fabric: Fabric, role: Role = ROLE) -> Instance:
-    """Deployed, reimaged, restarted: what was written after the checkpoint is gone, and boots are counted on."""
-    fabric.deploy(role)
-    fabric.until(fabric.quiet)
-    before = fabric.instance()
-    fabric.world.machines[NAME].system_marker = "written"
-    fabric.act(Verb.REIMAGE, NAME)
-    fabric.until(fabric.quiet)
-    after = fabric.instance()
-    assert after.generation > before.generation
-    assert fabric.world.machines[NAME].system_marker == "", "a reimage keeps nothing of the system disk"
-    fabric.act(Verb.RESTART, NAME)
-    fabric.until(fabric.quiet)
-    assert fabric.instance().boot > after.boot
-    return fabric.instance()
-
-
-def gone(fabric: Fabric) -> None:
-    """Nothing is left."""
-    fabric.remove()
-    fabric.until(lambda: not fabric.present.all(Service))
-    fabric.world.nothing_is_left()
-
-
-@functools.cache
-def effects() -> tuple[str, ...]:
-    """The verbs with an effect of one untroubled life, in order."""
-    fabric = Fabric()
-    warm_life(fabric)
-    return tuple(fabric.trouble.verbs)
 
 
 def test_it_goes_by_the_warm_road() -> None:
