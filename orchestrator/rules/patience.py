@@ -33,7 +33,7 @@ def is_asked_to_stop(instance: Instance) -> bool:
     keeps nothing else, and does not say `stop.within`, is not made to wait for that.
     """
     role, goal = instance.role, instance.goal
-    keeps = role.local_storage or role.drives or goal.role.keep_failed_disk or goal.role.stop.within_s is not None
+    keeps = role.local_storage or instance.drives or goal.role.keep_failed_disk or goal.role.stop.within_s is not None
     return bool(keeps) or not goal.serve or not instance.phase.traits.shuts_down or goal.role.reimage is Road.COLD
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.model import Instance, LocalStorage, Phase, Road, Role, RoleDrive, Stop
+from orchestrator.model import Attachment, Instance, LocalStorage, Phase, Road, Role, RoleDrive, Stop
 from orchestrator.rules.patience import is_asked_to_stop
 from tests.world.fabric import web_role
 from tests.world.instances import instance_of
@@ -24,6 +24,12 @@ def with_goal(role: Role) -> Instance:
     """It is warm by now, and is to be of `role`."""
     ends = stopping(WARM)
     return replace(ends, goal=replace(ends.goal, role=role))
+
+
+def with_a_drive_by_hand() -> Instance:
+    """Somebody has attached one to it."""
+    ends = stopping(WARM)
+    return replace(ends, goal=replace(ends.goal, attached=(Attachment(drive="db", name="data"),)))
 
 
 def removed() -> Instance:
@@ -48,9 +54,10 @@ def test_nobody_waits_for_what_is_thrown_away(road: Road) -> None:
         lambda: stopping(replace(WARM, stop=Stop(within_s=90.0))),
         lambda: stopping(WARM, Phase.HALTING),
         lambda: with_goal(replace(WARM, reimage=Road.COLD)),
+        with_a_drive_by_hand,
         removed,
     ],
-    ids=["cold", "storage", "drives", "kept-disk", "within", "stop", "cold-from-now-on", "removal"],
+    ids=["cold", "storage", "drives", "kept-disk", "within", "stop", "cold-from-now-on", "by-hand", "removal"],
 )
 def test_what_is_kept_or_asked_for_is_waited_for(ends: Callable[[], Instance]) -> None:
     """Each by itself."""
