@@ -20,23 +20,21 @@ PART_BYTES = 512 * 1024
 class Blobs(Asking):
     """What a client can ask of them. `of` is "instance" or "role"."""
 
-    def blobs(self, of: wire.Of, owner: str) -> list[wire.BlobView]:
+    def blobs(self, of: str, owner: str) -> list[wire.BlobView]:
         """What an instance ("web-0.shop") or a role ("web.shop") has put by, by name."""
         found: list[wire.BlobView] = self.call("GET", _path(of, owner))
         return found
 
-    def blob(self, of: wire.Of, owner: str, blob: wire.BlobView) -> Iterator[bytes]:
-        """The parts of a blob as it was listed; raises StaleRevision when it is another by now."""
+    def blob(self, of: str, owner: str, name: str, version: str, size_bytes: int) -> Iterator[bytes]:
+        """The parts of a blob as it was listed; raises StaleRevision when it is of another version by now."""
         at = 0
-        while at < blob["size_bytes"]:
-            query = {"offset": at, "version": blob["version"]}
-            part: bytes = self.call("GET", f"{_path(of, owner)}/{transport.part(blob['name'])}", query, raw=True)
+        while at < size_bytes:
+            query = {"offset": at, "version": version}
+            part: bytes = self.call("GET", f"{_path(of, owner)}/{transport.part(name)}", query, raw=True)
             at += len(part)
             yield part
 
-    def put_blob(
-        self, of: wire.Of, owner: str, name: str, data: bytes, if_version: str | None = None
-    ) -> wire.BlobView:
+    def put_blob(self, of: str, owner: str, name: str, data: bytes, if_version: str | None = None) -> wire.BlobView:
         """Puts the bytes, all or none of them."""
         path = f"{_path(of, owner)}/{transport.part(name)}"
         query: dict[str, object] = {
@@ -54,7 +52,7 @@ class Blobs(Asking):
                 return found["blob"]
             at = found["taken"]
 
-    def remove_blob(self, of: wire.Of, owner: str, name: str, if_version: str | None = None) -> wire.BlobView:
+    def remove_blob(self, of: str, owner: str, name: str, if_version: str | None = None) -> wire.BlobView:
         """Removes a blob, and returns what it was."""
         query = {} if if_version is None else {"if_version": if_version}
         found: wire.BlobView = self.call("DELETE", f"{_path(of, owner)}/{transport.part(name)}", query)

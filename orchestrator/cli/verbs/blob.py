@@ -66,7 +66,7 @@ def get(client: Client, owner: str, name: str, role: bool, file: Path | None) ->
     if target.exists():
         raise InvalidInput(f"{target} is there already", hint="name another file: --to FILE")
     with whole_or_none(target) as opened:
-        for part in client.blob(_of(role), owner, found):
+        for part in client.blob(_of(role), owner, found["name"], found["version"], found["size_bytes"]):
             opened.write(part)
     render.show([str(target)])
 
@@ -103,7 +103,7 @@ def rm(client: Client, owner: str, name: str, role: bool, if_version: str | None
     render.show([f"{owner} {done['name']}: removed"])
 
 
-def _of(role: bool) -> wire.Of:
+def _of(role: bool) -> str:
     return "role" if role else "instance"
 
 
