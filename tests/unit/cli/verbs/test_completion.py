@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli import names
 from tests.world.api_daemon import Daemon
 
 GOOD_SHOP = "service: shop\nroles: {web: {image: micro, instances: 2}}\n"
@@ -25,11 +26,12 @@ printf '%s\n' "${COMPREPLY[@]}"
 """
 
 
-def completed(socket_path: Path, *words: str) -> tuple[set[str], str]:
+def completed(socket_path: Path, *words: str, **environment: str) -> tuple[set[str], str]:
     """What bash offers for the last word, and whatever was printed beside it."""
+    found = {"PATH": f"{BIN}:{os.environ['PATH']}", "VMROLE_SOCKET": str(socket_path)}
     done = subprocess.run(
         ["bash", "-c", PRESS_TAB, "bash", *words],
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "VMROLE_SOCKET": str(socket_path)},
+        env={**os.environ, **found, **environment},
         capture_output=True,
         text=True,
         timeout=WITHIN_S,
@@ -50,12 +52,19 @@ def completed(socket_path: Path, *words: str) -> tuple[set[str], str]:
 def test_bash_offers_the_names_that_there_are(daemon: Daemon, words: tuple[str, ...], expected: set[str]) -> None:
     """Verbs, instances, services and images, as the daemon has them now."""
     daemon.client().apply(GOOD_SHOP)
-    assert completed(daemon.socket, *words) == (expected, "")
+    assert completed(daemon.socket, *words, VMROLE_COMPLETE_WITHIN="40") == (expected, "")
 
 
 def test_no_daemon_is_no_name_and_no_word(tmp_path: Path) -> None:
     """A shell must not show errors in the middle of a line."""
     assert completed(tmp_path / "none", "vmrole", "why", "w") == (set(), "")
+
+
+@pytest.mark.parametrize(("said", "within_s"), [("2.5", 2.5), ("1e9", 60.0), ("nan", 1.0), ("0", 1.0), ("soon", 1.0)])
+def test_a_daemon_far_away_is_given_longer(monkeypatch: pytest.MonkeyPatch, said: str, within_s: float) -> None:
+    """Seconds, up to a minute; what makes no sense is the usual time."""
+    monkeypatch.setenv("VMROLE_COMPLETE_WITHIN", said)
+    assert names.within_s() == within_s
 
 
 @pytest.mark.parametrize("accepts", [True, False], ids=["silent", "busy"])
