@@ -212,3 +212,18 @@ def test_what_is_recorded_and_not_shown_is_told_to_nobody() -> None:
     fabric.present.commit([records.put_state(replace(fabric.instance(OTHER), clock_off_s=45.0))])
     answer = asked(desk, number)
     assert (answer["number"] > number, answer["peers"]) == (True, [])
+
+
+def test_who_is_told_unasked_has_not_said_that_he_has_heard() -> None:
+    """The next one waits until he asks for what came after, or for the time that is his."""
+    fabric = serving(2, topology=Topology.WALK)
+    desk = desk_of(fabric)
+    number = asked(desk)["number"]
+    asked(desk, number, name=WEB)
+    scaled(fabric, 3)
+    told = desk.news({WEB: number})[WEB]["number"]
+    assert isinstance(told, int)
+    desk.news({WEB: told})
+    assert states(asked(desk, number, name=OTHER)) == {}
+    asked(desk, told, name=WEB)
+    assert states(asked(desk, number, name=OTHER)) == {"web-2.shop": "serving"}
