@@ -77,13 +77,30 @@ def _process(network_name: str) -> int | None:
 
 
 def revive(network: libvirt.virNetwork, wanted: Described) -> None:
-    """A change of a name makes libvirt start a dnsmasq that has died; a network without names needs none."""
+    """A change of a name makes libvirt start a dnsmasq that has died; a network without names needs none.
+
+    At times libvirt has changed the name, not come to start the program, and says nothing of why: then another change
+    does.
+    """
     for address, names in sorted(wanted.dns)[:1]:
         host = network_xml.dns_host_xml(address, names)
-        for command in (libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST):
-            network.update(
-                command, libvirt.VIR_NETWORK_SECTION_DNS_HOST, -1, host, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
-            )
+        tenacity.Retrying(
+            stop=tenacity.stop_after_delay(_RELEASE_S),
+            wait=tenacity.wait_fixed(_AGAIN_S),
+            retry=tenacity.retry_if_exception(_is_unsaid),
+            reraise=True,
+        )(_change, network, host)
+
+
+def _change(network: libvirt.virNetwork, host: str) -> None:
+    """Takes a name away and gives it again."""
+    section, live = libvirt.VIR_NETWORK_SECTION_DNS_HOST, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+    try:
+        network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, host, live)
+    except libvirt.libvirtError as error:
+        if not _is_unsaid(error):
+            raise
+    network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, host, live)
 
 
 def begin_anew(network: libvirt.virNetwork, wanted: Described) -> None:
@@ -105,6 +122,10 @@ def start(network: libvirt.virNetwork) -> None:
         retry=tenacity.retry_if_exception(_is_taken),
         reraise=True,
     )(network.create)
+
+
+def _is_unsaid(error: BaseException) -> bool:
+    return isinstance(error, libvirt.libvirtError) and "the cause is unknown" in str(error)
 
 
 def _is_taken(error: BaseException) -> bool:
