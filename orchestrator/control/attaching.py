@@ -8,7 +8,7 @@ again, and at no moment may somebody else have a drive that a VM holds.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -128,13 +128,11 @@ class Attaching:
         if not force and (why_not := self._asked(self._machine.guest.let_go, one, attached)):
             hint = f"end what uses it, or stop the instance first: vmrole stop {one.name}; --force tears it out"
             raise Conflict(f"{one.name} keeps drive {attached.drive}: {why_not}", hint=hint)
-        tries = int(UNPLUGGED_S * self._patience / _LOOK_S)
-        while not self._machine.hypervisor.unplug(one.name, attached.drive):
-            tries -= 1
-            if tries <= 0:
-                hint = f"ask again, or stop the instance first: vmrole stop {one.name}"
-                raise Conflict(f"the kernel of {one.name} does not let go of drive {attached.drive}", hint=hint)
-            self._pause()
+        for _ in self._looks(UNPLUGGED_S):
+            if self._machine.hypervisor.unplug(one.name, attached.drive):
+                return
+        hint = f"ask again, or stop the instance first: vmrole stop {one.name}"
+        raise Conflict(f"the kernel of {one.name} does not let go of drive {attached.drive}", hint=hint)
 
     def _runs(self, one: Instance) -> bool:
         domain = self._machine.hypervisor.look(one.name)
@@ -143,14 +141,24 @@ class Attaching:
     def _asked(
         self, ask: Callable[[Instance, Attachment], str | Silence], one: Instance, attached: Attachment
     ) -> str:
-        tries = int(GUEST_ASKED_S * self._patience / _LOOK_S)
-        while isinstance(said := ask(one, attached), Silence):
-            tries -= 1
-            if tries <= 0:
-                return said.reason
-            self._pause()
-        return said
+        reason = ""
+        for _ in self._looks(GUEST_ASKED_S):
+            said = ask(one, attached)
+            if not isinstance(said, Silence):
+                return said
+            reason = said.reason
+        return reason
 
-    def _pause(self) -> None:
-        with self._never:
-            self._machine.clock.wait(self._never, _LOOK_S)
+    def _looks(self, within_s: float) -> Iterator[None]:
+        """At least one, and then one after the other, until the time is over: a look itself may take seconds, where a
+        guest answers slowly. They are counted as well, for a clock that stands.
+        """
+        clock, within_s = self._machine.clock, within_s * self._patience
+        until_s = clock.monotonic_s() + within_s
+        yield
+        for _ in range(1, int(within_s / _LOOK_S)):
+            with self._never:
+                clock.wait(self._never, _LOOK_S)
+            if clock.monotonic_s() >= until_s:
+                return
+            yield

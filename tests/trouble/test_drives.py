@@ -8,11 +8,11 @@ import functools
 
 import pytest
 
-from orchestrator.control.attaching import Attaching
+from orchestrator.control.attaching import GUEST_ASKED_S, Attaching
 from orchestrator.control.drives import Drives
 from orchestrator.drivers.fake import FakeDrives
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.model import Instance, InstanceName, Road, RoleDrive, Service, Verb
+from orchestrator.model import Instance, InstanceName, Road, RoleDrive, Service, Silence, Verb
 from tests.world.fabric import Died, Fabric, Trouble, die, hang_up, web_role
 
 DB = web_role(name="db", instances=2, drives=(RoleDrive(name="data", drive="db-{index}", mount="/data"),))
@@ -257,6 +257,26 @@ def test_a_guest_that_does_not_let_go_keeps_the_drive() -> None:
     assert (plugged(fabric), drives_of(fabric).one("db-0").holder) == ({"db-0"}, WEB)
     fabric.world.faults.keeps_drives.clear()
     assert attaching.detach("db-0").holder is None
+
+
+@pytest.mark.parametrize("verb", ["let_go", "unplug"])
+def test_a_guest_that_answers_slowly_has_no_longer_than_another(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt waits 5 s for a guest's kernel at each look, an agent may take 2 s to say that it is not done yet."""
+    fabric, looks = plain(), []
+    attaching_of(fabric).attach("db-0", "web-0")
+
+    def slowly(*_: object) -> Silence | bool:
+        looks.append(verb)
+        fabric.world.time_s += 5.0
+        return Silence(reason="it is being asked") if verb == "let_go" else False
+
+    machine = fabric.host.machine
+    asked = machine.guest if verb == "let_go" else machine.hypervisor
+    monkeypatch.setattr(asked, verb, slowly)
+    attaching = Attaching(fabric.present, drives_of(fabric), machine, fabric.control.instance)
+    with pytest.raises(Conflict):
+        attaching.detach("db-0")
+    assert len(looks) <= GUEST_ASKED_S / 5.0 + 1
 
 
 def test_a_vm_that_takes_none_while_it_runs_has_it_later() -> None:
