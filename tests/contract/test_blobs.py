@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks import blobs as driver
-from orchestrator.drivers.disks.blobs import BlobDirectory
+from orchestrator.drivers.disks.blobs import HEAD_BYTES, BlobDirectory
 from orchestrator.drivers.fake import FakeBlobs, World
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, NotFound, Permanent, StaleRevision, Transient
@@ -89,8 +91,14 @@ class TestBlobDirectory(BlobFilesContract):
         version = put(blobs, WEB, "state", b"abcdef").version
         file = layout.blobs_of(WEB) / "state.blob"
         whole = file.read_bytes()
-        for damaged in (whole[:-1], whole + b"x", b"", b"x" * 600, b"[]" + whole[2:]):
+        said = json.loads(whole[:HEAD_BYTES])
+        other = [{"version": "none"}, {"version": "zzz"}, {"sha256": "\ud800"}, {"sha256": 5}, {"put_at_s": "now"}]
+        other += [{"version": 5}, {"put_at_s": math.inf}, {"put_id": []}, {"name": "other"}]
+        heads = [json.dumps(said | one).encode().ljust(HEAD_BYTES) for one in other]
+        bodies = [whole[:-1], whole + b"x", b"", b"x" * 600, b"[]" + whole[2:]]
+        for damaged in (*bodies, *(head + b"abcdef" for head in heads)):
             file.write_bytes(damaged)
+            assert [(one.name, one.version) for one in blobs.all(WEB)] == [("state", "")]
             with pytest.raises(Permanent, match="damaged"):
                 blobs.read(WEB, "state", 0, 10)
             with pytest.raises(StaleRevision):

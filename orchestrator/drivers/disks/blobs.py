@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import InvalidInput, NotFound, Permanent, StaleRevision, Transient
 from orchestrator.model.blob import (
+    NONE,
     Blob,
     BlobCaps,
     BlobOwner,
@@ -36,6 +38,7 @@ from orchestrator.model.blob import (
     refuse_more,
     refuse_version,
 )
+from orchestrator.model.naming import is_sha256
 from orchestrator.ports import Clock
 
 HEAD_BYTES: Final = 512
@@ -285,9 +288,10 @@ def _read_head(handle: int, name: str) -> Blob:
     """The blob that an open file is; one without a version when it is none, or not whole."""
     found = os.fstat(handle)
     size_bytes = max(0, found.st_size - HEAD_BYTES)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, InvalidInput):
         blob = Blob(name=name, **json.loads(os.pread(handle, HEAD_BYTES, 0)))
-        if blob.size_bytes == size_bytes and check_version(blob.version) == blob.version:
+        is_one = blob.size_bytes == size_bytes and is_sha256(blob.sha256) and check_version(blob.version) != NONE
+        if is_one and math.isfinite(blob.put_at_s) and isinstance(blob.put_id, str):
             return blob
     return Blob(name=name, version="", size_bytes=size_bytes, sha256="", put_at_s=found.st_mtime)
 
