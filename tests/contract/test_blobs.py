@@ -107,6 +107,18 @@ class TestBlobDirectory(BlobFilesContract):
         put(blobs, WEB, "state", b"new")
         assert held(blobs, WEB) == {"state": b"new"}
 
+    def test_what_somebody_has_put_between_the_stores_is_none(self, blobs: BlobFiles, layout: Layout) -> None:
+        """A file, or a link to elsewhere: neither keeps others from being looked at, and neither is erased."""
+        put(blobs, ROLE, "state", b"x")
+        put(blobs, WEB, "state", b"x")
+        others, elsewhere = layout.blobs_of(ROLE).parent, layout.state / "elsewhere"
+        elsewhere.mkdir()
+        for place in (others, layout.blobs_of(WEB).parent):
+            (place / "copy.tar").write_bytes(b"kept")
+            (place / "link").symlink_to(elsewhere)
+        assert list(blobs.roles_of("shop")) == ["web"]
+        assert {one.owner for one in blobs.inventory()} == {ROLE, WEB}
+
     def test_a_full_disk_takes_nothing_and_loses_nothing(
         self, blobs: BlobFiles, layout: Layout, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -177,7 +177,7 @@ class BlobDirectory:
         """See ports.BlobFiles."""
         place = self._layout.blobs_of(BlobOwner(Of.ROLE, f"any.{deployment}")).parent
         with file_faults(place, _HINT), contextlib.suppress(FileNotFoundError):
-            return sorted(one.name for one in place.iterdir())
+            return sorted(one.name for one in place.iterdir() if _is_store(one))
         return []
 
     def inventory(self) -> Sequence[BlobStore]:
@@ -186,7 +186,8 @@ class BlobDirectory:
         with file_faults(root, _HINT):
             of = [(one, BlobOwner(Of.INSTANCE, one.name)) for one in root.glob("instances/*")]
             of += [(one, BlobOwner(Of.ROLE, f"{one.name}.{one.parent.name}")) for one in root.glob("roles/*/*")]
-            return [_store(place, owner) for place, owner in sorted(of, key=lambda one: str(one[1]))]
+            stores = sorted((one for one in of if _is_store(one[0])), key=lambda one: str(one[1]))
+            return [_store(place, owner) for place, owner in stores]
 
     # What is being put -----------------------------------------------------------------------------------------
 
@@ -319,6 +320,11 @@ def _store(place: Path, owner: BlobOwner) -> BlobStore:
             finally:
                 os.close(handle)
     return BlobStore(owner=owner, blobs=len(names), used_bytes=sum(names.values()), damaged=tuple(damaged))
+
+
+def _is_store(place: Path) -> bool:
+    """Whether that is one; what else somebody has put there is not ours."""
+    return place.is_dir() and not place.is_symlink()
 
 
 def _no_blob(owner: BlobOwner, name: str) -> NotFound:
