@@ -273,6 +273,8 @@ class RuntimeChannel:
                 await asyncio.to_thread(self._desk.log, name, line)
                 return {"logged": line}
             case method if method in runtime_blobs.METHODS:
+                if method == "blob.ls":  # The heads of up to a thousand files are read.
+                    self._spend(guest.asks, request)
                 return await self._blobs.do(name, request, lambda: guest.changes.take(self._clock.monotonic_s()))
             case method if method in runtime_peers.METHODS and guest.outlet is not None:
                 self._spend(guest.asks, request)
