@@ -93,6 +93,8 @@ class GuestPeers:
         now_s = self._clock.now_s()
         known = after if asks else board.asked.get(own.name, (after, 0.0))[0]
         board.asked[own.name] = (known, now_s)
+        if board.changed <= after:  # There is nothing to be held back, and all who walk ask at each commit.
+            return self._seen
         before = [
             number
             for name, (number, at_s) in board.asked.items()

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.control import guest_peers, records
 from orchestrator.control.guest_peers import GuestPeers
-from orchestrator.model import InstanceName, Phase, Says, ServiceSpec, Slot, Topology, Verb
+from orchestrator.model import InstanceName, Phase, Says, ServiceSpec, Slot, Topology, Verb, place_of
 from orchestrator.rules.topology import ASKS_WITHIN_S, STEP_S
 from tests.unit.control.fleet import OTHER, WEB, serving
 from tests.world.fabric import Fabric, web_role
@@ -202,6 +202,23 @@ def test_who_walks_and_does_not_ask_holds_up_nobody() -> None:
     fabric.world.pass_time(ASKS_WITHIN_S)
     scaled(fabric, 3)
     assert states(asked(desk, number, name=OTHER)) == {"web-2.shop": "serving"}
+
+
+def test_a_walk_costs_nothing_while_nobody_comes_or_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who have subscribed are looked at after each commit: nobody is compared with all others for it."""
+    fabric = serving(3, topology=Topology.WALK)
+    desk = desk_of(fabric)
+    number = asked(desk)["number"]
+    compared: list[InstanceName] = []
+
+    def compare(name: InstanceName) -> tuple[str, int]:
+        compared.append(name)
+        return place_of(name)
+
+    monkeypatch.setattr(guest_peers, "place_of", compare)
+    fabric.present.commit([records.put_state(replace(fabric.instance(OTHER), clock_off_s=45.0))])
+    assert desk.news({one.name: number for one in fabric.instances()}) == {}
+    assert compared == []
 
 
 def test_what_is_recorded_and_not_shown_is_told_to_nobody() -> None:
