@@ -4,6 +4,7 @@
 set -u
 PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 device_wait_s=10
+open_wait_s=3
 place=/local/${serial#ls-}
 
 # Sets `device` to the name of the drive's disk.
@@ -22,21 +23,27 @@ fail() {
     exit 1
 }
 
-# What is mounted of the disk and its partitions, the last first.
-places_of() {
+# Prints what was mounted last of the disk and its partitions. By number, as its source may be called by a link of it;
+# and by name, as Btrfs has numbers of its own.
+last_place() {
+    numbers=" $(cat /sys/block/"$device"/dev /sys/block/"$device"/"$device"*/dev 2>/dev/null | tr '\n' ' ')"
     found=
-    while read -r source where _; do
-        case $source in "/dev/$device" | "/dev/$device"[0-9]* | "/dev/${device}p"[0-9]*) found="$where $found" ;; esac
-    done </proc/mounts
-    echo "$found"
+    while read -r _ _ number _ where rest; do
+        rest=${rest#* - }
+        source=${rest#* }
+        case "$numbers ${source%% *} " in
+            *" $number "* | *" /dev/$device "* | *" /dev/$device"[0-9]*" " | *" /dev/${device}p"[0-9]*" ") found=$where ;;
+        esac
+    done </proc/self/mountinfo
+    printf '%s\n' "$found"
 }
 
-# Who has a file below a path open, or stands there: a few of them.
+# users_of PLACE [DEVICE]: who has a file at or below it open, or a partition of the device, or stands there: a few.
 users_of() {
     for each in /proc/[0-9]*; do
         for link in "$each"/cwd "$each"/root "$each"/fd/*; do
             case $(readlink "$link") in
-                "$1" | "$1"/*)
+                "$1" | "$1"/* | "${2-/dev/none}"[0-9]* | "${2-/dev/none}"p[0-9]*)
                     read -r name <"$each/comm" && echo "$name (${each##*/})"
                     break
                     ;;
@@ -45,15 +52,25 @@ users_of() {
     done 2>/dev/null | head -n 5 | tr '\n' ' '
 }
 
+# Whether a program has the disk or a partition open, past every file system.
+# shellcheck disable=SC2010 # What is matched is where the links lead; one process for each would take seconds.
+is_open() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -E " -> /dev/$device(p?[0-9]+)?\$"; }
+
 let_go() {
     find_device || return 0
     ! grep -q "^/dev/$device" /proc/swaps || fail "it swaps to $device"
     for each in /sys/block/"$device"/holders/* /sys/block/"$device"/"$device"*/holders/*; do
         [ ! -e "$each" ] || fail "${each##*/} lies on it"
     done
-    for each in $(places_of); do
+    while each=$(last_place) && [ -n "$each" ]; do
         where=$(printf '%b' "$each") # The kernel writes a blank as \040.
         umount "$where" 2>/dev/null || fail "$where is busy; by: $(users_of "$where")"
+    done
+    waited_s=0 # udev looks at what has just been unmounted.
+    while is_open; do
+        [ "$waited_s" -lt "$open_wait_s" ] || fail "/dev/$device is open; by: $(users_of "/dev/$device" "/dev/$device")"
+        sleep 1
+        waited_s=$((waited_s + 1))
     done
     if grep -q "^/dev/disk/by-id/virtio-$serial " /etc/fstab 2>/dev/null; then
         kept=$(grep -v "^/dev/disk/by-id/virtio-$serial " /etc/fstab)

@@ -1,0 +1,90 @@
+"""What a guest does with a drive that is to be taken from it, as a real shell runs it, with the guest's files below a
+directory.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from vmrole_unattend.nocloud import guest_script
+
+BY_ID = "/dev/disk/by-id/virtio-dr-archive"
+UMOUNT = """#!/bin/sh
+echo "$1" >>{root}/unmounted
+for file in {root}/proc/self/mountinfo {root}/proc/mounts; do
+    left=$(grep -vF " $(echo "$1" | sed 's/ /\\\\040/g') " "$file")
+    printf '%s\\n' "$left" >"$file"
+done
+"""
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    """One with a disk vdb of a partition, and nothing mounted of it."""
+    disk = tmp_path / "sys/block/vdb"
+    for place, dev in ((disk, "252:16"), (disk / "vdb1", "252:17")):
+        place.mkdir(parents=True)
+        (place / "dev").write_text(f"{dev}\n")
+    (disk / "serial").write_text("dr-archive")
+    for name in ("proc/self", "proc/77/fd", "bin", "etc"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "proc/77/comm").write_text("orders\n")
+    (tmp_path / "proc/swaps").touch()
+    (tmp_path / "bin/umount").write_text(UMOUNT.format(root=tmp_path))
+    (tmp_path / "bin/umount").chmod(0o755)
+    mounted(tmp_path, ("252:1", "/", "/dev/vda1"), ("0:5", "/proc", "proc"))
+    return tmp_path
+
+
+def mounted(guest: Path, *of: tuple[str, str, str]) -> None:
+    """This, by number, place and source."""
+    lines = [f"{36 + at} 1 {dev} / {where} rw - ext4 {source} rw" for at, (dev, where, source) in enumerate(of)]
+    (guest / "proc/self/mountinfo").write_text("".join(f"{line}\n" for line in lines))
+    (guest / "proc/mounts").write_text("".join(f"{source} {where} ext4 rw 0 0\n" for _, where, source in of))
+
+
+def let_go(guest: Path) -> tuple[int, str]:
+    """How the script ends, and what it says."""
+    script = guest_script("drive.sh").replace("PATH=/usr/local/sbin", f"PATH={guest}/bin:/usr/local/sbin")
+    for place in ("/proc/", "/sys/block/", "/etc/fstab"):
+        script = script.replace(place, f"{guest}{place}")
+    script = script.replace("open_wait_s=3", "open_wait_s=0")
+    argv = ["/bin/sh", "-c", f"verb=let_go serial=dr-archive\n{script}"]
+    ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+    return ended.returncode, ended.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("dev", "source"),
+    [
+        ("252:16", "/dev/vdb"),
+        ("252:17", "/dev/vdb1"),
+        ("252:16", BY_ID),
+        ("0:44", "/dev/vdb1"),
+        ("252:17", "/dev/root"),
+    ],
+)
+def test_what_is_mounted_of_it_is_unmounted(guest: Path, dev: str, source: str) -> None:
+    """Whatever its source is called: busybox says what it was told, a link of the disk; Btrfs has another number."""
+    mounted(guest, ("252:1", "/", "/dev/vda1"), (dev, "/srv", source), (dev, "/srv/a\\040b", source))
+    assert let_go(guest) == (0, "")
+    assert (guest / "unmounted").read_text() == "/srv/a b\n/srv\n"
+
+
+def test_what_is_mounted_of_others_stays(guest: Path) -> None:
+    """Of a disk whose name begins alike as well."""
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:32", "/a", "/dev/vdba"), ("8:16", "/b", "/dev/vdbp"))
+    assert let_go(guest) == (0, "")
+    assert not (guest / "unmounted").exists()
+
+
+@pytest.mark.parametrize("opened", ["/dev/vdb", "/dev/vdb1"])
+def test_a_disk_that_a_program_has_open_stays(guest: Path, opened: str) -> None:
+    """Without any file system: a database on the bare disk would lose it in the midst of a write."""
+    (guest / "proc/77/fd/3").symlink_to(opened)
+    assert let_go(guest) == (1, "/dev/vdb is open; by: orders (77)")
+    (guest / "proc/77/fd/3").unlink()
+    (guest / "proc/77/fd/3").symlink_to("/dev/vdba")
+    assert let_go(guest) == (0, "")
