@@ -76,11 +76,14 @@ class RuntimePeers:
             return await self._changes(name, _number(request), past, request)
         only(request, ("to", "after", "boot"))
         topics = topics_of(request)
+        before = self._subscribers.get(name)
         if not topics:
-            self._subscribers.pop(name, None)  # What is half sent to it is sent to its end: the line is its own.
+            if before is not None and not before.is_free:  # What is half sent goes on, and ends with the connection.
+                before.number, before.of_its_end = None, False
+            else:
+                self._subscribers.pop(name, None)
             return {"to": []}
         result: dict[str, object] = {"to": list(topics)}
-        before = self._subscribers.get(name)
         after: int | None = None
         if "peers" in topics:
             now = await self._changes(name, _number(request), "", request)

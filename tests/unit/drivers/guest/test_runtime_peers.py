@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +18,8 @@ from vmrole_unattend import nocloud
 
 from orchestrator.control import guest_peers
 from orchestrator.drivers.guest import runtime_channel, runtime_peers, runtime_requests
+from orchestrator.drivers.guest.runtime_peers import Outlet, RuntimePeers
+from orchestrator.drivers.guest.runtime_requests import Request
 from orchestrator.model import Incarnation, Instance, InstanceName, Phase
 from tests.world.recorded import instance
 from tests.world.runtime_guests import Server, Speaker, server
@@ -86,6 +90,26 @@ def test_one_subscription_however_often_it_is_asked_for(there: Server) -> None:
     assert guest.ask("subscribe", to=[])["result"] == {"to": []}
     there.desk.keep(one(OTHER, Phase.SERVING))
     assert says_nothing(guest, QUIET_S)
+
+
+def test_a_line_half_sent_ends_with_its_connection(there: Server) -> None:
+    """Also of one that wants to hear no more: what goes on to a closed descriptor hangs up on whoever has it next."""
+
+    async def left() -> list[str]:
+        loop, (ours, its) = asyncio.get_running_loop(), socket.socketpair()
+        ours.setblocking(False)
+        peers, outlet = RuntimePeers(loop, there.desk.peers), Outlet(loop, ours)
+        with its, ours, peers.until_over(WEB, outlet):
+            await peers.do(WEB, outlet, Request("subscribe", {"to": ["stopping"]}))
+            sends = peers._subscribers[WEB].sends = loop.create_task(outlet.send(b"x" * 2**22), name="half sent")
+            await asyncio.sleep(0)
+            assert await peers.do(WEB, outlet, Request("subscribe", {"to": []})) == {"to": []}
+            assert not sends.done()
+        await asyncio.sleep(0)
+        await peers.close()
+        return [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    assert asyncio.run(left()) == []
 
 
 def test_no_more_is_asked_than_may_be(there: Server, monkeypatch: pytest.MonkeyPatch) -> None:
