@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from orchestrator.control import records, slots
 from orchestrator.control.asides import instances_of
@@ -15,8 +15,8 @@ from orchestrator.control.shadows import shadows_of
 from orchestrator.control.standstill import ending_with
 from orchestrator.control.turns import NEVER_S, TRANSIENT_AGAIN_S
 from orchestrator.control.walking import AUDIT_S
-from orchestrator.errors import EndpointRefused
-from orchestrator.model import Event, Service
+from orchestrator.errors import EndpointRefused, Transient
+from orchestrator.model import Event, Instance, Service
 from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.ports import COMMIT_PARTS_MAX, Held, Host
 from orchestrator.rules.frontends import frontends_of
@@ -71,10 +71,7 @@ def tend(present: Present, host: Host, name: str, leavings: Leavings) -> tuple[f
             present.commit([], events[first : first + COMMIT_PARTS_MAX])
         call_roles(present, host, name)
         laid = frozenset(one.uid for one in instances)
-        if not instances_of(present.set_aside(), name):  # Whose roles nobody knows.
-            _erase_blobs(
-                host, service, {*(role.name for role in service.spec.roles), *(one.role_name for one in instances)}
-            )
+        again_s = _audit_blobs(present, host, service, instances)
         held = hold_vips(present, host)  # Its guards stand: nothing but its endpoints is to be had there.
         if service.vip in held.refused:
             raise held.refused[service.vip]
@@ -83,13 +80,28 @@ def tend(present: Present, host: Host, name: str, leavings: Leavings) -> tuple[f
         except EndpointRefused as error:  # Whose they are wait to join; nobody else is held up.
             own = {frontend.pool for frontend in frontends_of(service)}
             if own.isdisjoint(error.pools):
-                return laid, AUDIT_S
+                return laid, again_s
             log.warning("%s", error)
             return laid, TRANSIENT_AGAIN_S
-        return laid, AUDIT_S
+        return laid, again_s
     if instances:
         return frozenset(), AUDIT_S
     return frozenset(), _end(present, host, service, leavings)
+
+
+def _audit_blobs(present: Present, host: Host, service: Service, instances: Sequence[Instance]) -> float:
+    """Erases what roles had that have gone, and returns when to look again (seconds). Nobody is kept from the service
+    by a disk that does not let it.
+    """
+    if instances_of(present.set_aside(), service.name):  # Whose roles nobody knows.
+        return AUDIT_S
+    roles = {*(role.name for role in service.spec.roles), *(one.role_name for one in instances)}
+    try:
+        _erase_blobs(host, service, roles)
+    except Transient as error:
+        log.warning("%s: its blobs: %s", service.name, error)
+        return TRANSIENT_AGAIN_S
+    return AUDIT_S
 
 
 def _erase_blobs(host: Host, service: Service, roles: Collection[str]) -> None:

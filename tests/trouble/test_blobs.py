@@ -11,9 +11,9 @@ import pytest
 
 from orchestrator.control.guest_blobs import GuestBlobs
 from orchestrator.drivers.fake import FakeBlobs
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Transient
 from orchestrator.model import InstanceName, Service, Verb
-from orchestrator.model.blob import Of
+from orchestrator.model.blob import BlobOwner, Of
 from tests.contract.suites.blobs import held, wish
 from tests.world.fabric import Fabric, Trouble, die, hang_up, web_role
 
@@ -105,3 +105,24 @@ def test_who_goes_puts_nothing_any_more() -> None:
             put(fabric, SIBLING, of, b"late")
     with pytest.raises(NotFound):
         put(fabric, InstanceName("web-7.shop"), Of.INSTANCE, b"nobody's")
+
+
+def test_a_disk_that_does_not_take_blobs_keeps_nobody_from_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that is new serves; what the one that went had together goes when it can."""
+    fabric = begun()
+    fabric.until(fabric.quiet)
+    erase, faulty = FakeBlobs.erase_blobs, [Of.ROLE]
+
+    def erased(blobs: FakeBlobs, owner: BlobOwner) -> None:
+        if owner.of in faulty:
+            raise Transient("Input/output error", hint="look at STATE/blobs")
+        erase(blobs, owner)
+
+    monkeypatch.setattr(FakeBlobs, "erase_blobs", erased)
+    fabric.deploy(web_role(), web_role(name="new", instances=1, endpoints=()))
+    fabric.until(lambda: {one.role_name for one in fabric.instances()} == {"web", "new"})
+    fabric.control.scale("shop", {"new": 2})
+    fabric.until(lambda: sum(one.role_name == "new" and one.serving for one in fabric.instances()) == 2)
+    assert "role db.shop" in there(fabric)
+    faulty.clear()
+    fabric.until(lambda: "role db.shop" not in there(fabric))
