@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from orchestrator.cli.groups import Group
 from orchestrator.cli.options import examples, output_option
 from orchestrator.cli.whole_files import whole_or_none
 from orchestrator.client.client import Client
-from orchestrator.errors import InvalidInput, NotFound
+from orchestrator.errors import InvalidInput, NotFound, Permanent
 
 if TYPE_CHECKING:
     from orchestrator.cli.render import Column
@@ -65,9 +66,14 @@ def get(client: Client, owner: str, name: str, role: bool, file: Path | None) ->
     target = file or Path(found["name"])
     if target.exists():
         raise InvalidInput(f"{target} is there already", hint="name another file: --to FILE")
+    digest = hashlib.sha256()
     with whole_or_none(target) as opened:
         for part in client.blob(_of(role), owner, found["name"], found["version"], found["size_bytes"]):
+            digest.update(part)
             opened.write(part)
+        if digest.hexdigest() != found["sha256"]:
+            told = f"the bytes of blob {found['name']} are not those of its digest: its file was changed on the host"
+            raise Permanent(told, hint="put it again, or remove it: vmrole blob rm")
     render.show([str(target)])
 
 

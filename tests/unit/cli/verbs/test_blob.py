@@ -92,3 +92,11 @@ def test_a_file_that_is_there_is_not_overwritten(run: Run, tmp_path: Path) -> No
     (tmp_path / "there").write_text("mine")
     assert run("blob", "get", "web-0", "state.json", "--to", str(tmp_path / "there"))[0] == 2
     assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_bytes_of_another_digest_are_not_kept(run: Run, shop: Daemon, tmp_path: Path) -> None:
+    """A disk that rots changes neither a size nor a head; the clients in guests look, too."""
+    store = shop.world.blobs[WEB]
+    store["state.json"] = store["state.json"][0], b"[]"
+    done = run("blob", "get", "web-0", "state.json", "--to", str(tmp_path / "got"))
+    assert (done[0] > 0, "not those of its digest" in done[2], list(tmp_path.glob("*got*"))) == (True, True, [])
