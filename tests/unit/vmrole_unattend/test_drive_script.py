@@ -45,13 +45,13 @@ def mounted(guest: Path, *of: tuple[str, str, str]) -> None:
     (guest / "proc/mounts").write_text("".join(f"{source} {where} ext4 rw 0 0\n" for _, where, source in of))
 
 
-def let_go(guest: Path) -> tuple[int, str]:
-    """How the script ends, and what it says."""
+def let_go(guest: Path, before: str = "") -> tuple[int, str]:
+    """How the script ends, and what it says; it is run behind these lines."""
     script = guest_script("drive.sh").replace("PATH=/usr/local/sbin", f"PATH={guest}/bin:/usr/local/sbin")
     for place in ("/proc/", "/sys/block/", "/etc/fstab"):
         script = script.replace(place, f"{guest}{place}")
     script = script.replace("open_wait_s=3", "open_wait_s=0")
-    argv = ["/bin/sh", "-c", f"verb=let_go serial=dr-archive\n{script}"]
+    argv = ["/bin/sh", "-c", f"{before}verb=let_go serial=dr-archive\n{script}"]
     ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
     return ended.returncode, ended.stdout.strip()
 
@@ -88,3 +88,22 @@ def test_a_disk_that_a_program_has_open_stays(guest: Path, opened: str) -> None:
     (guest / "proc/77/fd/3").unlink()
     (guest / "proc/77/fd/3").symlink_to("/dev/vdba")
     assert let_go(guest) == (0, "")
+
+
+@pytest.mark.parametrize("lines", [("LABEL=root / ext4 defaults 0 1\n",), ()])
+def test_its_line_goes_out_of_fstab(guest: Path, lines: tuple[str, ...]) -> None:
+    """And nothing else."""
+    fstab = guest / "etc/fstab"
+    fstab.write_text("".join((*lines, f"{BY_ID} /local/archive auto nofail 0 2\n")))
+    fstab.chmod(0o640)
+    assert let_go(guest) == (0, "")
+    assert (fstab.read_text(), fstab.stat().st_mode & 0o777) == ("".join(lines), 0o640)
+    assert [file.name for file in fstab.parent.iterdir()] == ["fstab"]
+
+
+def test_fstab_is_whole_where_it_cannot_be_written(guest: Path) -> None:
+    """As on a full disk, or when the guest ends in the midst of it: it would not start again."""
+    text = f"LABEL=root / ext4 defaults 0 1\n{BY_ID} /local/archive auto nofail 0 2\n"
+    (guest / "etc/fstab").write_text(text)
+    assert let_go(guest, "ulimit -f 0; trap '' XFSZ\n") == (0, "")
+    assert (guest / "etc/fstab").read_text() == text

@@ -72,10 +72,18 @@ let_go() {
         sleep 1
         waited_s=$((waited_s + 1))
     done
-    if grep -q "^/dev/disk/by-id/virtio-$serial " /etc/fstab 2>/dev/null; then
-        kept=$(grep -v "^/dev/disk/by-id/virtio-$serial " /etc/fstab)
-        printf '%s\n' "$kept" >/etc/fstab && sync
-    fi
+    forget
+}
+
+# Takes the line of the drive out of fstab, which is whole at every moment. What stays by a full disk harms nobody.
+forget() {
+    grep -q "^/dev/disk/by-id/virtio-$serial " /etc/fstab 2>/dev/null || return 0
+    fstab=$(readlink -f /etc/fstab)
+    if cp -p "$fstab" "$fstab.vmrole" && sed "\\,^/dev/disk/by-id/virtio-$serial ,d" "$fstab" >"$fstab.vmrole"; then
+        sync
+        mv "$fstab.vmrole" "$fstab" && sync
+    fi 2>/dev/null
+    rm -f "$fstab.vmrole"
 }
 
 # Nothing but zeros where a file system, a table of partitions or data would begin, and nothing known behind that.
