@@ -22,7 +22,7 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NoSpace, NotFound, Permanent, StaleRevision, Transient
 from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.ports import BlobFiles
-from tests.contract.suites.blobs import CAPS, ROLE, WEB, BlobFilesContract, held, put, wish
+from tests.contract.suites.blobs import CAPS, OTHER, ROLE, WEB, BlobFilesContract, held, put, wish
 
 KILLED = -signal.SIGKILL
 
@@ -131,6 +131,20 @@ class TestBlobDirectory(BlobFilesContract):
             put(blobs, WEB, "state", b"new")
         assert held(blobs, WEB) == {"state": b"former"}
         assert len(list(layout.blobs_of(WEB).iterdir())) == 1
+
+    def test_room_is_not_promised_twice(
+        self, blobs: BlobFiles, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What others have begun to put, and not sent yet, is theirs."""
+        real = os.statvfs(layout.state)
+        left = os.statvfs_result((real[0], 1, *real[2:4], 100, *real[5:]))
+        monkeypatch.setattr(os, "statvfs", lambda _: left)
+        blobs.part(WEB, "me", wish("state", b"x" * 60), 0, b"x")
+        with pytest.raises(NoSpace):
+            blobs.part(ROLE, "other", wish("state", b"y" * 60), 0, b"y")
+        blobs.part(ROLE, "other", wish("state", b"y" * 41), 0, b"y")
+        blobs.give_up("me")
+        blobs.part(OTHER, "third", wish("state", b"z" * 60), 0, b"z")
 
     def test_a_store_that_is_erased_does_not_come_back(self, blobs: BlobFiles, layout: Layout) -> None:
         """By a put that was begun before."""

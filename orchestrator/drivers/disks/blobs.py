@@ -202,7 +202,9 @@ class BlobDirectory:
     def _begin(self, owner: BlobOwner, giver: str, put: BlobPut, place: Path) -> _Begun:
         self._drop(giver)
         self.give_up_idle()
-        self._room.require(put.size_bytes, f"a blob of {owner}")
+        with self._counting:
+            to_come = sum(one.put.size_bytes - one.taken for one in self._begun.values())
+        self._room.require(to_come + put.size_bytes, f"a blob of {owner}")
         with self._owners[hash(owner) % LOCKS]:
             self._refuse(owner, put, place)
             _make(place, self._layout.state)
