@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from orchestrator.api.guard import said
 from orchestrator.control.guest_blobs import owner_of
 from orchestrator.control.requests import Control
-from orchestrator.errors import InvalidInput, NotFound
+from orchestrator.errors import Conflict, InvalidInput, NotFound
 from orchestrator.model.blob import Blob, BlobOwner, BlobPut, Of, check_version
 from orchestrator.ports import BlobFiles
 
@@ -84,7 +84,7 @@ def blob_routes(control: Control, blobs: BlobFiles) -> APIRouter:
             raise InvalidInput(f"a part of a blob has at most {PART_BYTES} bytes", hint="send it in several")
         put = BlobPut(name=name, put_id=put_id, size_bytes=size_bytes, sha256=sha256, if_version=if_version)
         done = await run_in_threadpool(
-            lambda: blobs.part(_owner(control, of, owner), f"api {put_id}", put, offset, data)
+            lambda: blobs.part(_staying(control, of, owner), f"api {put_id}", put, offset, data)
         )
         return BlobTaken(taken=done, blob=None) if isinstance(done, int) else _whole(done)
 
@@ -110,6 +110,18 @@ def view_blob(blob: Blob) -> BlobView:
 
 def _whole(blob: Blob) -> BlobTaken:
     return BlobTaken(taken=blob.size_bytes, blob=view_blob(blob))
+
+
+def _staying(control: Control, of: Of, name: str) -> BlobOwner:
+    """The same of one that does not go: what is put into its store would go with it, or be left behind."""
+    owner = _owner(control, of, name)
+    if of is Of.INSTANCE:
+        goes = not control.instance(name).goal.serve
+    else:
+        goes = control.service(owner.name.partition(".")[2]).removing
+    if goes:
+        raise Conflict(f"{owner} goes, and its blobs with it", hint="deploy it again first")
+    return owner
 
 
 def _owner(control: Control, of: Of, name: str) -> BlobOwner:

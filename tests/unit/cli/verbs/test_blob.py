@@ -100,3 +100,13 @@ def test_bytes_of_another_digest_are_not_kept(run: Run, shop: Daemon, tmp_path: 
     store["state.json"] = store["state.json"][0], b"[]"
     done = run("blob", "get", "web-0", "state.json", "--to", str(tmp_path / "got"))
     assert (done[0] > 0, "not those of its digest" in done[2], list(tmp_path.glob("*got*"))) == (True, True, [])
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("owner", [("web-0",), ("web.shop", "--role")])
+def test_nothing_is_put_for_who_goes(run: Run, owner: tuple[str, ...]) -> None:
+    """It would go with it, or be left behind; what is there can be fetched as long as it is."""
+    assert run("delete", "service", "shop")[0] == 0
+    status, _, told = run("blob", "put", *owner, "late", "--from", "/dev/null")
+    assert (status, "goes, and its blobs with it" in told) == (5, True), told
+    assert run("blob", "ls", *owner)[0] == 0
