@@ -7,22 +7,25 @@ again, and at no moment may somebody else have a drive that a VM holds.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from orchestrator.control import records
 from orchestrator.control.drives import Drives, Found
 from orchestrator.control.present import Present
-from orchestrator.errors import Conflict, Permanent, Transient
+from orchestrator.errors import Conflict, Permanent, StaleRevision, Transient
 from orchestrator.model import Attachment, Event, Instance, Power, Silence
 from orchestrator.ports import Machine
 from orchestrator.rules import holding
 
 GUEST_ASKED_S: Final = 30.0  # until a guest has mounted a drive or let go of it
 UNPLUGGED_S: Final = 30.0  # until a guest's kernel has let go of a disk that nobody uses
+TRIES: Final = 5  # of what a turn of the instance comes between
 _LOOK_S: Final = 0.2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,10 @@ class Attaching:
         """
         with self.drives.alone(drive, though_held=True):
             with self.drives.giving:
+                attached = _anew(
+                    lambda: self._recorded(self.drives.one(drive), self._find(instance), name, mounted=mounted)
+                )
                 one = self._find(instance)
-                attached = self._recorded(self.drives.one(drive), one, name, mounted=mounted)
-                one = self._find(one.name)
             told = self._plugged(one, attached)
         return Attached(self.drives.one(drive), told)
 
@@ -71,14 +75,16 @@ class Attaching:
         Raises NotFound, and Conflict where nobody has it so, its guest uses it, or does not let go of it.
         """
         with self.drives.alone(drive, though_held=True):
-            found = self.drives.one(drive)
-            one, attached = self._holder(found)
-            holding.refuse_unless_at_rest(one, f"take drive {drive} from it")
-            self._unplug(one, attached, force=force)
-            with self.drives.giving:
-                left = tuple(each for each in self._find(one.name).goal.attached if each.drive != drive)
-                self._put(one, left, f"drive {drive} was detached{' by force' if force else ''}")
+            _anew(lambda: self._detached(drive, force=force))
             return self.drives.one(drive)
+
+    def _detached(self, drive: str, *, force: bool) -> None:
+        one, attached = self._holder(self.drives.one(drive))
+        holding.refuse_unless_at_rest(one, f"take drive {drive} from it")
+        self._unplug(one, attached, force=force)
+        with self.drives.giving:
+            left = tuple(each for each in self._find(one.name).goal.attached if each.drive != drive)
+            self._put(one, left, f"drive {drive} was detached{' by force' if force else ''}")
 
     def _recorded(self, found: Found, one: Instance, name: str, *, mounted: bool) -> Attachment:
         drive = found.drive.name
@@ -162,3 +168,11 @@ class Attaching:
             if clock.monotonic_s() >= until_s:
                 return
             yield
+
+
+def _anew(ask: Callable[[], T]) -> T:
+    """Asks again where a turn of the instance has written meanwhile how it stands: that is no reason to refuse."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(StaleRevision):
+            return ask()
+    return ask()

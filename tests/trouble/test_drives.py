@@ -5,9 +5,11 @@ two VMs ever have one. The fake world asserts the latter inside.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.control import records
 from orchestrator.control.attaching import GUEST_ASKED_S, Attaching
 from orchestrator.control.drives import Drives
 from orchestrator.drivers.fake import FakeDrives
@@ -257,6 +259,30 @@ def test_a_guest_that_does_not_let_go_keeps_the_drive() -> None:
     assert (plugged(fabric), drives_of(fabric).one("db-0").holder) == ({"db-0"}, WEB)
     fabric.world.faults.keeps_drives.clear()
     assert attaching.detach("db-0").holder is None
+
+
+@pytest.mark.parametrize("wish", ["attach", "detach"])
+def test_what_a_turn_writes_meanwhile_is_no_reason_to_refuse(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes wrong, while a guest lets go: as if that had been known before."""
+    fabric = plain()
+    attaching, hypervisor, learned = attaching_of(fabric), fabric.host.machine.hypervisor, [45.0, 46.0]
+
+    def learning(port: object, name: str) -> None:
+        call = getattr(port, name)
+
+        def called(*of: object) -> object:
+            if learned:
+                fabric.present.commit([records.put_state(replace(fabric.instance(), clock_off_s=learned.pop()))])
+            return call(*of)
+
+        monkeypatch.setattr(port, name, called)
+
+    learning(hypervisor, "unplug")
+    if wish == "attach":
+        learning(attaching, "_put")
+    attaching.attach("db-0", "web-0")
+    assert plugged(fabric) == {"db-0"}
+    assert (attaching.detach("db-0").holder, plugged(fabric), learned) == (None, set(), [])
 
 
 @pytest.mark.parametrize("verb", ["let_go", "unplug"])
