@@ -220,8 +220,12 @@ class TestQemuImgDisks(DisksContract):
             disks = QemuImgDisks(layout)
             why = disks.prepare_checkpoint(with_memory_in_ram(instance), memory=True)
             assert why == f"{top} is somebody else's, or open to others"
+            assert layout.memory(instance.name, 1).parent == layout.checkpoint_dir(instance.name)
             disks.erase_checkpoint(instance.name)
             assert top.is_file() if made == "file" else (top / instance.name).is_dir()
+            if made != "file":
+                (top / instance.name / "1.memory").touch()
+            assert disks.inventory() == {}, "whoever may write there would give names to what is reported"
         finally:
             top.unlink() if made in ("link", "file") else shutil.rmtree(top)
 

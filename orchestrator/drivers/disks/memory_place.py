@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +41,7 @@ def choose(layout: Layout, name: InstanceName, needed_bytes: int, *, in_ram: boo
 def erase(layout: Layout, name: InstanceName) -> None:
     """What the instance has in RAM, whole or by half. Nothing is touched in a directory that is not ours."""
     place = layout.memory_dir(name)
-    if not place.parent.exists() or _not_ours(place.parent):
+    if not layout.keeps_in_ram():
         return
     with file_faults(place, _HINT):
         with contextlib.suppress(FileNotFoundError):
@@ -62,15 +61,7 @@ def _unfit(layout: Layout) -> str:
         pass
     except OSError as error:
         return f"{top}: {error.strerror}"
-    return _not_ours(top)
-
-
-def _not_ours(top: Path) -> str:
-    """How it is not a directory of ours that nobody else gets into."""
-    found = top.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        return f"{top} is somebody else's, or open to others"
-    return ""
+    return "" if layout.keeps_in_ram() else f"{top} is somebody else's, or open to others"
 
 
 def _no_room(layout: Layout, needed_bytes: int) -> str:

@@ -147,7 +147,8 @@ class QemuImgDisks:
             for path in root.glob("*/*"):
                 if path.suffix != _NEW:
                     found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
-        for path in (*self._layout.checkpoints.glob("*/*"), *self._layout.memories.glob("*/*")):
+        in_ram = self._layout.memories.glob("*/*") if self._layout.keeps_in_ram() else ()
+        for path in (*self._layout.checkpoints.glob("*/*"), *in_ram):
             if kind := {".qcow2": "layer", ".memory": "memory"}.get(path.suffix, ""):
                 found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
         return {name: frozenset(parts) for name, parts in found.items()}

@@ -1,4 +1,5 @@
-"""Where files lie: pure functions from names to paths. Nothing here looks at the disk but `layer_below` and `memory`.
+"""Where files lie: pure functions from names to paths. Nothing here looks at the disk but `layer_below`,
+`keeps_in_ram` and `memory`.
 
 State survives a restart of the host; run does not need to. Every path stays under its root: names are labels joined
 by a dot, and that is asserted here once more.
@@ -32,6 +33,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
@@ -206,10 +208,20 @@ class Layout:
         """Where the memory of the instance's checkpoint lies, if that is in RAM: then it is there."""
         return self.memories / _checked(name)
 
+    def keeps_in_ram(self) -> bool:
+        """Whether that directory of all is there, and nobody else gets into it: anybody may make one of its name."""
+        try:
+            found = self.memories.lstat()
+        except OSError:
+            return False
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
     def memory(self, name: InstanceName, generation: int) -> Path:
-        """Its memory: in RAM where a place was made for it there."""
-        in_ram = self.memory_dir(name)
-        return (in_ram if in_ram.is_dir() else self.checkpoint_dir(name)) / f"{generation}.memory"
+        """Its memory: in RAM where we made a place for it there."""
+        place = self.memory_dir(name)
+        if not (self.keeps_in_ram() and place.is_dir()):
+            place = self.checkpoint_dir(name)
+        return place / f"{generation}.memory"
 
     def local_storage_dir(self, name: InstanceName) -> Path:
         """All local storage of the instance."""
