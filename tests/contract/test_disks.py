@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,23 @@ class TestQemuImgDisks(DisksContract):
             assert disks.inventory() == {}, "whoever may write there would give names to what is reported"
         finally:
             top.unlink() if made in ("link", "file") else shutil.rmtree(top)
+
+    def test_many_take_and_leave_places_in_ram_at_once(self, layout: Layout) -> None:
+        """The last one to leave removes the directory of all, in which another is just getting its place."""
+        names = [InstanceName(f"web-{index}.shop") for index in range(4)]
+        why: list[str] = []
+
+        def come_and_go(name: InstanceName) -> None:
+            for _ in range(500):
+                why.append(memory_place.choose(layout, name, 0, in_ram=True))
+                assert layout.memory_dir(name).is_dir()
+                memory_place.erase(layout, name)
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            for done in [pool.submit(come_and_go, name) for name in names]:
+                done.result()
+        assert set(why) == {""}
+        assert not layout.memories.exists()
 
     def test_a_memory_without_room_is_not_saved(self, layout: Layout, instance: Instance) -> None:
         """It would take what running guests need."""

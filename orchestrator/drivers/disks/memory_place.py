@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ LEFT_BYTES: Final = 512 * MIB  # of the host's memory, beside what is saved: mor
 _MEMINFO: Final = Path("/proc/meminfo")
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _HINT: Final = "its owner must be the daemon's user"
+_COMING_OR_GOING: Final = threading.Lock()  # Who goes last takes away what one who comes is made in.
 
 
 def choose(layout: Layout, name: InstanceName, needed_bytes: int, *, in_ram: bool) -> str:
@@ -30,10 +32,10 @@ def choose(layout: Layout, name: InstanceName, needed_bytes: int, *, in_ram: boo
     erase(layout, name)
     if not in_ram:
         return ""
-    if why_not := _unfit(layout) or _no_room(layout, needed_bytes):
-        return why_not
     place = layout.memory_dir(name)
-    with file_faults(place, _HINT):
+    with _COMING_OR_GOING, file_faults(place, _HINT):
+        if why_not := _unfit(layout) or _no_room(layout, needed_bytes):
+            return why_not
         place.mkdir(mode=0o700)
     return ""
 
@@ -46,7 +48,7 @@ def erase(layout: Layout, name: InstanceName) -> None:
     with file_faults(place, _HINT):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(place)
-        with contextlib.suppress(OSError):  # Of others something lies there.
+        with _COMING_OR_GOING, contextlib.suppress(OSError):  # Of others something lies there.
             place.parent.rmdir()
 
 
