@@ -115,12 +115,13 @@ def check_bridges(
     instances: Iterable[Instance],
     capacity: Capacity,
 ) -> None:
-    """Raises InvalidInput where the service cannot have the cards that it wants on bridges of the host's."""
+    """Raises InvalidInput where the service cannot have the cards that it wants on bridges of the host's, or the VIPs
+    that it wants are addresses there.
+    """
     beside = [one.spec for one in others]
-    if any(role.network.bridge for role in spec.roles):
-        found = bridging.fault(spec, before, beside, instances, capacity.pool, capacity.bridge_fault)
-        if found is not None:
-            raise InvalidInput(found.message, problems=(found,), hint=found.hint)
+    found = bridging.fault(spec, before, beside, instances, capacity.pool, capacity.bridge_fault)
+    if found is not None:
+        raise InvalidInput(found.message, problems=(found,), hint=found.hint)
 
 
 def _check_vips(spec: ServiceSpec, others: Sequence[Service], capacity: Capacity, before: ServiceSpec | None) -> None:

@@ -6,7 +6,7 @@ Whether somebody else in that network has one is for its owner to see to.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.errors import Problem
 from orchestrator.model import Instance, InstanceName, RoleNetwork, ServiceSpec, instance_name
@@ -31,12 +31,12 @@ def wanted(spec: ServiceSpec) -> Iterator[tuple[str, InstanceName, str]]:
 def fault(
     spec: ServiceSpec,
     before: ServiceSpec | None,
-    others: Iterable[ServiceSpec],
+    others: Sequence[ServiceSpec],
     instances: Iterable[Instance],
     pool: str,
     bridge_fault: BridgeFault,
 ) -> Problem | None:
-    """Why the service cannot have the cards that it wants beside `others`, and `instances` as they are built now.
+    """Why the service cannot have the cards or VIPs that it wants beside `others`, and `instances` as they are now.
 
     `pool`: from which private networks are cut (CIDR). What a role has `before` is not asked of the host again.
     """
@@ -51,7 +51,7 @@ def fault(
     held = {address: name for other in others for address, name, _ in wanted(other)}
     held |= {_bare(one.lan.address): one.name for one in instances if one.lan is not None}
     vips = {vip for one in (spec, *others) for vip in (one.vip, one.staging_vip) if vip}
-    return _taken(spec, held, vips, pool)
+    return _taken(spec, held, vips, pool) or _vip_of_another(spec, before, held)
 
 
 def _taken(spec: ServiceSpec, held: dict[str, InstanceName], vips: set[str], pool: str) -> Problem | None:
@@ -67,6 +67,16 @@ def _taken(spec: ServiceSpec, held: dict[str, InstanceName], vips: set[str], poo
             hint = "choose an address of the network that the bridge is in"
             return Problem(f"{address} lies in {pool}, from which private networks are cut", key=key, hint=hint)
         own[address] = name
+    return None
+
+
+def _vip_of_another(spec: ServiceSpec, before: ServiceSpec | None, held: dict[str, InstanceName]) -> Problem | None:
+    """A VIP that the service has already it keeps."""
+    had = {before.vip, before.staging_vip} if before is not None else set()
+    for key, vip in (("vip", spec.vip), ("stagingVip", spec.staging_vip)):
+        if vip in held and vip not in had:
+            hint = "choose another, or wait until that one has another"
+            return Problem(f"{vip} cannot be a VIP: {held[vip]} has it", key=key, hint=hint)
     return None
 
 

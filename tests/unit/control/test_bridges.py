@@ -38,6 +38,13 @@ def test_no_two_deployments_have_one_address(fabric: Fabric) -> None:
     assert [one.name for one in fabric.present.all(Service)] == ["shop"]
 
 
+def test_no_vip_is_an_address_that_an_instance_has(fabric: Fabric) -> None:
+    """Also where the service with the VIP is on no bridge itself: both would answer for it."""
+    blog = ServiceSpec(name="blog", vip="192.0.2.10", roles=(web_role(),))
+    with pytest.raises(InvalidInput, match=r"192\.0\.2\.10 cannot be a VIP: web-0\.shop has it"):
+        fabric.control.apply_spec(blog)
+
+
 def test_an_address_is_free_when_its_instance_is_gone(fabric: Fabric) -> None:
     """And not before: its VM is on the wire until then."""
     fewer = replace(SPEC, roles=(replace(SPEC.roles[0], instances=1),))

@@ -78,6 +78,16 @@ def test_an_address_that_is_something_else(address: str, told: str) -> None:
     assert told in said(spec(network=network, instances=1), (other,))
 
 
+def test_a_vip_is_no_address_of_an_instance() -> None:
+    """Of a file, or of one that is as it was built; a VIP that a service has is not asked about again."""
+    blog = spec("blog", vip="192.0.2.10", network=RoleNetwork())
+    told = "vip: 192.0.2.10 cannot be a VIP: web-0.shop has it"
+    assert said(blog, (spec(),)) == told
+    assert said(blog, instances=(instance(0),)) == told
+    assert said(dataclasses.replace(blog, vip="", staging_vip="192.0.2.11"), (spec(),)).startswith("stagingVip: ")
+    assert said(blog, (spec(),), before=blog) == ""
+
+
 def test_scaling_needs_as_many_addresses() -> None:
     """Told as the file would have it told, where no file is read."""
     assert said(spec(instances=3)).startswith("roles.web.network.addresses: 3 instances need an address each on br0")
