@@ -119,7 +119,7 @@ def check_bridges(
     that it wants are addresses there.
     """
     beside = [one.spec for one in others]
-    found = bridging.fault(spec, before, beside, instances, capacity.pool, capacity.bridge_fault)
+    found = bridging.fault(spec, before, beside, instances, capacity.pool, capacity.bridge_fault, capacity.own)
     if found is not None:
         raise InvalidInput(found.message, problems=(found,), hint=found.hint)
 

@@ -6,7 +6,7 @@ Whether somebody else in that network has one is for its owner to see to.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from orchestrator.errors import Problem
 from orchestrator.model import Instance, InstanceName, RoleNetwork, ServiceSpec, instance_name
@@ -35,10 +35,12 @@ def fault(
     instances: Iterable[Instance],
     pool: str,
     bridge_fault: BridgeFault,
+    own: Callable[[], Collection[str]],
 ) -> Problem | None:
     """Why the service cannot have the cards or VIPs that it wants beside `others`, and `instances` as they are now.
 
-    `pool`: from which private networks are cut (CIDR). What a role has `before` is not asked of the host again.
+    `pool`: from which private networks are cut (CIDR). `own`: the host's addresses. What a role has `before` is not
+    asked of the host again.
     """
     had = {role.name: role.network for role in before.roles} if before is not None else {}
     for role in spec.roles:
@@ -51,7 +53,7 @@ def fault(
     held = {address: name for other in others for address, name, _ in wanted(other)}
     held |= {_bare(one.lan.address): one.name for one in instances if one.lan is not None}
     vips = {vip for one in (spec, *others) for vip in (one.vip, one.staging_vip) if vip}
-    return _taken(spec, held, vips, pool) or _vip_of_another(spec, before, held)
+    return _taken(spec, held, vips, pool) or _vip_of_another(spec, before, held) or _host_s(spec, before, own)
 
 
 def _taken(spec: ServiceSpec, held: dict[str, InstanceName], vips: set[str], pool: str) -> Problem | None:
@@ -77,6 +79,17 @@ def _vip_of_another(spec: ServiceSpec, before: ServiceSpec | None, held: dict[st
         if vip in held and vip not in had:
             hint = "choose another, or wait until that one has another"
             return Problem(f"{vip} cannot be a VIP: {held[vip]} has it", key=key, hint=hint)
+    return None
+
+
+def _host_s(spec: ServiceSpec, before: ServiceSpec | None, own: Callable[[], Collection[str]]) -> Problem | None:
+    had = {address for address, _, _ in wanted(before)} if before is not None else set()
+    new = [(address, key) for address, _, key in wanted(spec) if address not in had]
+    there = own() if new else ()
+    for address, key in new:
+        if address in there:
+            hint = "choose a free one of the same network: who asks for the host there would ask the guest"
+            return Problem(f"{address} is this host's own address", key=key, hint=hint)
     return None
 
 

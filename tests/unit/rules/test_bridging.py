@@ -37,7 +37,7 @@ def said(
     one: ServiceSpec, others: tuple[ServiceSpec, ...] = (), instances: tuple[Instance, ...] = (), **more: object
 ) -> str:
     """Why it cannot be so, with its key; "" when it can."""
-    given = {"before": None, "pool": POOL, "bridge_fault": bridging.no_fault, **more}
+    given = {"before": None, "pool": POOL, "bridge_fault": bridging.no_fault, "own": tuple, **more}
     fault = bridging.fault(one, others=others, instances=instances, **given)  # type: ignore[arg-type]
     assert fault is None or fault.hint
     return f"{fault.key}: {fault.message}" if fault is not None else ""
@@ -86,6 +86,14 @@ def test_a_vip_is_no_address_of_an_instance() -> None:
     assert said(blog, instances=(instance(0),)) == told
     assert said(dataclasses.replace(blog, vip="", staging_vip="192.0.2.11"), (spec(),)).startswith("stagingVip: ")
     assert said(blog, (spec(),), before=blog) == ""
+
+
+def test_an_address_of_the_host_is_the_host_s() -> None:
+    """The guest would answer those who ask for the host. What it has got since forbids no change."""
+    own = {"own": lambda: {"192.0.2.11"}}
+    assert said(spec(), **own) == "roles.web.network.addresses: 192.0.2.11 is this host's own address"
+    assert said(spec(instances=1), **own) == ""
+    assert said(spec(), before=spec(), **own) == ""
 
 
 def test_scaling_needs_as_many_addresses() -> None:
