@@ -44,7 +44,7 @@ def office(lab: Lab) -> Iterator[Place]:
     HOST.run(["ip", "link", "add", BRIDGE, "type", "bridge"])
     HOST.run(["ip", "netns", "add", NEIGHBOUR])
     for command in (
-        f"link add port0 type veth peer name eth0 netns {NEIGHBOUR}",
+        f"link add port0 mtu 1400 type veth peer name eth0 netns {NEIGHBOUR}",
         f"link set port0 master {BRIDGE} up",
         f"link set {BRIDGE} up",
         f"-n {NEIGHBOUR} addr add {_SUBNET}.2/24 dev eth0",
@@ -80,13 +80,14 @@ def refused(ready: RoleDaemon, was: str, becomes: str) -> str:
 
 
 def test_a_file_that_the_host_cannot_follow(lab: Lab, ready: RoleDaemon, office: Place) -> None:
-    """No such bridge, an interface that is none, longer packets than it carries, an address of private networks."""
+    """No such bridge, an interface that is none, other packets than it carries, an address of private networks."""
     del office
     assert f"there is no bridge office7 on this host\nhint: make it, or name one of: {BRIDGE}" in refused(
         ready, f"bridge: {BRIDGE}", "bridge: office7"
     )
     assert "port0 is an interface of this host, and no bridge" in refused(ready, f"bridge: {BRIDGE}", "bridge: port0")
-    assert f"bridge {BRIDGE} carries packets of 1500 bytes, and not of 9000" in refused(ready, "1400", "9000")
+    assert f"bridge {BRIDGE} carries packets of 1400 bytes, and not of 9000" in refused(ready, "1400", "9000")
+    assert f"bridge {BRIDGE} would carry no longer packets; by now: 1400" in refused(ready, "1400", "1280")
     assert "from which private networks are cut" in refused(
         ready, f"{_SUBNET}.10/24, {_SUBNET}", "10.90.7.10/24, 10.90.7"
     )

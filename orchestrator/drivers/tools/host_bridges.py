@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,20 @@ def fault(bridge: str, mtu: int | None = None) -> tuple[str, str]:
     if mtu is not None and mtu > longest:
         told = f"bridge {bridge} carries packets of {longest} bytes, and not of {mtu}"
         return told, f"give it and its ports that MTU, or say mtu: {longest}"
+    return "", ""
+
+
+def unfit(bridge: str, mtu: int | None = None) -> tuple[str, str]:
+    """The same of a card that is new there. The kernel makes a bridge's MTU the least of its ports': one of shorter
+    packets would have the host, and whoever is on it, carry no longer ones.
+    """
+    why, hint = fault(bridge, mtu)
+    if why or mtu is None:
+        return why, hint
+    with contextlib.suppress(OSError):  # It has just gone.
+        if mtu < (carried := int((_NET / bridge / "mtu").read_text())):
+            told = f"with a card of {mtu} bytes, bridge {bridge} would carry no longer packets; by now: {carried}"
+            return told, "leave mtu out, or give the bridge and its ports that MTU"
     return "", ""
 
 
