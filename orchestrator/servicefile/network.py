@@ -12,7 +12,7 @@ from vmrole_unattend.nocloud import PROXY
 from orchestrator.errors import Problem
 from orchestrator.model import BRIDGE_PREFIX, AnswerFormat, Carrier, Image, Road, Role, RoleNetwork
 from orchestrator.model.lan import LINK, MTU_LEAST, MTU_MOST
-from orchestrator.servicefile.fields import Answer, integer, shaped, text
+from orchestrator.servicefile.fields import PORT_LAST, Answer, integer, shaped, text
 from orchestrator.servicefile.reader import Reader, shown
 from orchestrator.servicefile.tree import Map
 
@@ -24,6 +24,7 @@ _DOMAIN: Final = (
     r"^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"
 )
 _IPV4: Final = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
+_THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122: what a machine says that knows no address yet
 _CIDR: Final = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"
 
 
@@ -137,7 +138,7 @@ def _address(node: object) -> Answer[str]:
         address = ipaddress.IPv4Address(said)
     except ValueError:
         return Problem(f"{said[:60]!r} is no address of IPv4", hint="such as 192.0.2.1")
-    if address.is_multicast or address.is_unspecified or address.is_loopback or address.is_reserved:
+    if address in _THIS_NETWORK or address.is_multicast or address.is_loopback or address.is_reserved:
         return Problem(f"{address} is no address of one machine", hint="such as 192.0.2.1")
     return str(address)
 
@@ -176,7 +177,8 @@ def _proxy(node: object) -> Answer[str]:
     said = text(node)
     if isinstance(said, Problem):
         return Problem("is not a string", hint=said.hint)
-    if not re.fullmatch(f"{PROXY}/?", said):
+    found = re.fullmatch(f"{PROXY}/?", said)
+    if found is None or not 1 <= int((found[2] or ":3128")[1:]) <= PORT_LAST:
         return Problem("is no URL of a proxy", hint="such as http://192.0.2.1:3128, without a user and a password")
     return said.removesuffix("/")
 
