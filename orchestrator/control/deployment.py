@@ -111,15 +111,14 @@ def check(
 def check_bridges(
     spec: ServiceSpec,
     before: ServiceSpec | None,
-    others: Sequence[Service],
+    others: Sequence[ServiceSpec],
     instances: Iterable[Instance],
     capacity: Capacity,
 ) -> None:
     """Raises InvalidInput where the service cannot have the cards that it wants on bridges of the host's, or the VIPs
     that it wants are addresses there.
     """
-    beside = [one.spec for one in others]
-    found = bridging.fault(spec, before, beside, instances, capacity.pool, capacity.bridge_fault, capacity.own)
+    found = bridging.fault(spec, before, others, instances, capacity.pool, capacity.bridge_fault, capacity.own)
     if found is not None:
         raise InvalidInput(found.message, problems=(found,), hint=found.hint)
 

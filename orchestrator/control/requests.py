@@ -235,7 +235,8 @@ class Control(Removing):
             spec, others, self._capacity, before=before, unread=lost, unsized=unsized, drives_mib=drives_mib
         )
         self._check_drives(spec, others)
-        deployment.check_bridges(spec, before, others, self.by_name().values(), self._capacity)
+        beside = [*(one.spec for one in others), *lost]
+        deployment.check_bridges(spec, before, beside, self.by_name().values(), self._capacity)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []

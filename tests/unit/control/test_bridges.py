@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.control import verify
+from orchestrator.control import records, verify
 from orchestrator.drivers.hypervisor.start_faults import require_bridge
 from orchestrator.drivers.tools import host_bridges
 from orchestrator.errors import InvalidInput, Transient
 from orchestrator.model import Instance, InstanceName, RoleNetwork, Service, ServiceSpec, Slot, Verb
+from orchestrator.ports import Write
 from tests.world.fabric import Fabric, web_role
 from tests.world.instances import instance_of
 
@@ -43,6 +44,23 @@ def test_no_vip_is_an_address_that_an_instance_has(fabric: Fabric) -> None:
     blog = ServiceSpec(name="blog", vip="192.0.2.10", roles=(web_role(),))
     with pytest.raises(InvalidInput, match=r"192\.0\.2\.10 cannot be a VIP: web-0\.shop has it"):
         fabric.control.apply_spec(blog)
+
+
+def test_an_address_of_who_cannot_be_read_is_his(fabric: Fabric) -> None:
+    """As its VIP is, and its memory: its VMs run on."""
+    for kind, key in ((records.SERVICE, "shop"), (records.STATE, ONE)):
+        document = fabric.store.get(kind, key)
+        assert document is not None
+        odd = {name: {"levitating": True} for name in document.body}
+        fabric.store.commit([Write(kind, key, odd, document.revision)])
+    fabric.restart()
+    assert {one.key for one in fabric.present.set_aside()} == {"shop", ONE}
+    third = replace(NETWORK, addresses=("192.0.2.12/24",))
+    for network in (NETWORK, replace(third, addresses=("192.0.2.11/24",))):
+        blog = ServiceSpec(name="blog", vip="", roles=(web_role(network=network, instances=1, endpoints=()),))
+        with pytest.raises(InvalidInput, match=r"cannot have 192\.0\.2\.1[01]: web-[01]\.shop has it"):
+            fabric.control.apply_spec(blog)
+    fabric.control.apply_spec(replace(blog, roles=(replace(blog.roles[0], network=third),)))
 
 
 def test_an_address_is_free_when_its_instance_is_gone(fabric: Fabric) -> None:
