@@ -60,7 +60,7 @@ def due(instance: Instance, fit: HostFit, now_s: float) -> str:
     if not (role.checkpoint.refresh and roads.keeps(role)) or instance.no_checkpoint or not instance.goal.serve:
         return ""
     if of is None:
-        return "it has no checkpoint"
+        return "it has no checkpoint" if _would_have_one(instance) else ""
     if why := roads.against(instance, of, fit, now_s):
         return why
     if roads.wants_memory(instance) and (why := roads.against_memory(instance, of, fit, now_s)):
@@ -88,7 +88,7 @@ def told(instance: Instance, around: Around, now_s: float) -> str:
         return ""
     if of is not None and not due(instance, of.fit, now_s):
         return f"It is renewed by itself from an age of {length(EARLY * _max_age_s(instance))} on."
-    if of is None and not (roads.keeps(instance.goal.role) and not instance.no_checkpoint):
+    if of is None and not (roads.keeps(instance.goal.role) and _would_have_one(instance)):
         return ""
     if why := waits_for(instance, around, now_s):
         return f"It is to be renewed, which waits: {why}."
@@ -107,6 +107,14 @@ def is_under_way(instance: Instance | None) -> bool:
         return False
     ahead = instance.goal.renews > instance.generation and instance.going  # Else somebody has taken it back.
     return instance.goal.serve and (ahead or not (instance.served_at_s or instance.phase.traits.is_settled))
+
+
+def _would_have_one(instance: Instance) -> bool:
+    """Whether who has no checkpoint might have one when it is made anew: not where nobody knows which boot its guest
+    is in, nor who was made anew for that already.
+    """
+    made_for_it = instance.generation == instance.goal.renews
+    return bool(instance.boot_id) and not (instance.no_checkpoint or made_for_it)
 
 
 def _max_age_s(instance: Instance) -> float:

@@ -192,3 +192,14 @@ def test_a_renewal_that_fails_is_left_to_healing() -> None:
     fabric.world.pass_time(DAY_S)
     fabric.until(lambda: (one := fabric.instance()).serving and one.checkpoint is not None)
     assert fabric.instance().generation == 4
+
+
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_a_guest_that_cannot_be_kept_is_left_alone(road: Road) -> None:
+    """Nobody knows which boot it is in, for its agent shows no files: what is made anew has no checkpoint either."""
+    fabric = Fabric()
+    fabric.world.faults.agent_shows_no_files = True
+    fabric.deploy(web_role(instances=1, local_storage=(), reimage=road, checkpoint=KEPT))
+    fabric.until(fabric.quiet)
+    rests(fabric)
+    assert "renewed" not in "\n".join(fabric.control.why(NAME))
