@@ -20,6 +20,7 @@ from orchestrator.errors import CommandFailed
 from orchestrator.model import Instance, InstanceName, LanNic, Missing, Notice, Part
 
 _GUARDS: Final = {"learning": "0", "bpdu_guard": "1"}  # below brport, see ip-link(8), bridge_slave
+_DISABLED: Final = "0"  # BR_STATE_DISABLED, which a port that is up is by its guard alone
 
 
 class LanPorts:
@@ -72,6 +73,8 @@ def _fault(lan: LanNic) -> str:
         return f"its port {lan.tap} on the host is gone; it comes back with the VM's next start"
     if _unplugged(lan):
         return f"its port {lan.tap} on the host is not on bridge {lan.bridge}"
+    if _read(lan, "state") == _DISABLED:
+        return f"its port {lan.tap} on bridge {lan.bridge} is switched off: its guest has sent a spanning tree's word"
     return f"its port {lan.tap} on bridge {lan.bridge} is not guarded" if _unguarded(lan) else ""
 
 
@@ -82,10 +85,14 @@ def _unplugged(lan: LanNic) -> bool:
 
 
 def _unguarded(lan: LanNic) -> bool:
-    place = _place(lan)
+    return any(_read(lan, name) not in (value, "") for name, value in _GUARDS.items())
+
+
+def _read(lan: LanNic, name: str) -> str:
+    """What the kernel says of its port; "" where it is none."""
     with contextlib.suppress(OSError):
-        return any((place / name).read_text().strip() != value for name, value in _GUARDS.items())
-    return False
+        return (_place(lan) / name).read_text().strip()
+    return ""
 
 
 def _guard(lan: LanNic) -> None:
