@@ -104,6 +104,27 @@ def test_the_bridge_learns_no_false_place_and_is_itself_as_it_was(pair: tuple[St
     assert comes_true(learned, ARRIVES_S)
 
 
+def test_a_frame_of_somebody_else_takes_no_guest_s_place(pair: tuple[StandIn, StandIn]) -> None:
+    """As a loop among switches sends a guest's own frames back, or a machine out there that has its MAC."""
+    guest, _ = pair
+    frame = ethernet(guest.mac, BROADCAST, _ARP, arp(1, (guest.mac, guest.address), (BROADCAST, guest.address)))
+    with ExitStack() as stack:
+        HOST.run(["ip", "link", "add", "theirs0", "type", "veth", "peer", "name", "theirs0p"])
+        stack.callback(HOST.run, ["ip", "link", "del", "theirs0"], check=False)
+        HOST.run(["ip", "link", "set", "theirs0", "master", BRIDGE, "up"])
+        HOST.run(["ip", "link", "set", "theirs0p", "up"])
+        assert comes_true(lambda: _forwards("theirs0"), ARRIVES_S)
+        with bridge_ear("theirs0p") as here:
+            here.say(frame)
+        assert not comes_true(lambda: "dev theirs0" in _places_of(guest.mac), GAP_S)
+    assert guest.namespace.removeprefix("in-") in _places_of(guest.mac)
+
+
+def _places_of(mac: str) -> str:
+    shown = HOST.run(["bridge", "fdb", "show", "br", BRIDGE]).stdout
+    return "\n".join(line for line in shown.splitlines() if line.startswith(mac))
+
+
 def test_others_on_a_bridge_of_theirs_speak_ipv6(pair: tuple[StandIn, StandIn]) -> None:
     """What passes between ports that are no guest's is nobody's business but theirs; none of it reaches a guest."""
     guest, _ = pair

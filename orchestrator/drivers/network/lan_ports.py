@@ -3,7 +3,8 @@
 Such a bridge is somebody else's: nothing of it is changed but our ports. A bridge learns who sends an LLDP frame
 without asking netfilter, and takes a spanning tree's word from any port. So a port of ours learns nothing (the card
 of its guest is told to the bridge instead, or every frame to it would go to all ports), and one that sends such a
-word is switched off.
+word is switched off. What is told is sticky, for a bridge believes a frame that says the same by another port, static
+or not, and a port that learns nothing would never have its card back.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _guard(lan: LanNic) -> None:
     if not _unguarded(lan):
         return
     with contextlib.suppress(OSError, CommandFailed):  # It has just gone, with its VM.
-        run(["bridge", "fdb", "replace", lan.mac, "dev", lan.tap, "master", "static"])
+        run(["bridge", "fdb", "replace", lan.mac, "dev", lan.tap, "master", "static", "sticky"])
         for name, value in _GUARDS.items():
             (_place(lan) / name).write_text(value)
 

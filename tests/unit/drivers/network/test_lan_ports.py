@@ -56,3 +56,14 @@ def test_a_port_without_its_guards(port: Path) -> None:
     """It learns."""
     (port / "brport" / "learning").write_text("1\n")
     assert said() == [f"its port {port.name} on bridge br0 is not guarded"]
+
+
+def test_its_card_stays_where_it_is(port: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another port says: the bridge is told before its port stops to learn."""
+    (port / "brport" / "learning").write_text("1\n")
+    told: list[str] = []
+    monkeypatch.setattr(lan_ports, "run", lambda command: told.append(" ".join(command)))
+    assert [*lan_ports.LanPorts().mend([ONE])] == []
+    assert ONE.lan is not None
+    assert told == [f"bridge fdb replace {ONE.lan.mac} dev {port.name} master static sticky"]
+    assert said() == []
