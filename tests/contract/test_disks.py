@@ -247,6 +247,24 @@ class TestQemuImgDisks(DisksContract):
         assert set(why) == {""}
         assert not layout.memories.exists()
 
+    def test_what_is_promised_to_one_memory_is_no_room_for_another(
+        self, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Instances of a role become ready at once: each would find the room of all."""
+        monkeypatch.setattr(memory_place, "_available_bytes", lambda: memory_place.LEFT_BYTES + 24 * MIB)
+        first, second = InstanceName("web-0.shop"), InstanceName("web-1.shop")
+        assert memory_place.choose(layout, first, 16 * MIB, in_ram=True) == ""
+        assert "MiB of memory left" in memory_place.choose(layout, second, 16 * MIB, in_ram=True)
+        assert memory_place.choose(layout, first, 16 * MIB, in_ram=True) == "", "its own place is made anew"
+        (layout.memory_dir(first) / "1.memory.part").write_bytes(b"?" * 12 * MIB)
+        assert memory_place.choose(layout, second, 16 * MIB, in_ram=True) == ""
+        memory_place.erase(layout, second)
+        (layout.memory_dir(first) / "1.memory.part").rename(layout.memory(first, 1))
+        assert memory_place.choose(layout, second, 24 * MIB, in_ram=True) == ""
+        for name in (first, second):
+            memory_place.erase(layout, name)
+        assert not layout.memories.exists()
+
     def test_a_memory_without_room_is_not_saved(self, layout: Layout, instance: Instance) -> None:
         """It would take what running guests need."""
         layout.state.mkdir(exist_ok=True)

@@ -21,8 +21,11 @@ MIB: Final = 1024 * 1024
 LEFT_BYTES: Final = 512 * MIB  # of the host's memory, beside what is saved: more than QEMU takes for one more VM
 _MEMINFO: Final = Path("/proc/meminfo")
 _MOUNTS: Final = Path("/proc/self/mountinfo")
+_SAVED: Final = ".memory"
 _HINT: Final = "its owner must be the daemon's user"
 _COMING_OR_GOING: Final = threading.Lock()  # Who goes last takes away what one who comes is made in.
+
+_promised: dict[Path, int] = {}  # how large what is saved there may become
 
 
 def choose(layout: Layout, name: InstanceName, needed_bytes: int, *, in_ram: bool) -> str:
@@ -37,6 +40,7 @@ def choose(layout: Layout, name: InstanceName, needed_bytes: int, *, in_ram: boo
         if why_not := _unfit(layout) or _no_room(layout, needed_bytes):
             return why_not
         place.mkdir(mode=0o700)
+        _promised[place] = needed_bytes
     return ""
 
 
@@ -48,6 +52,7 @@ def erase(layout: Layout, name: InstanceName) -> None:
     with file_faults(place, _HINT):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(place)
+        _promised.pop(place, None)
         with _COMING_OR_GOING, contextlib.suppress(OSError):  # Of others something lies there.
             place.parent.rmdir()
 
@@ -68,12 +73,22 @@ def _unfit(layout: Layout) -> str:
 
 def _no_room(layout: Layout, needed_bytes: int) -> str:
     """What is saved takes the host's memory, of which running guests need the rest. Pages of zeros take none."""
-    found = os.statvfs(layout.memories)
-    if found.f_bavail * found.f_frsize < needed_bytes:
+    found, others_bytes = os.statvfs(layout.memories), sum(map(_awaited_bytes, [*_promised]))
+    if found.f_bavail * found.f_frsize < needed_bytes + others_bytes:
         return f"{layout.memories.parent} has no room for {needed_bytes // MIB} MiB"
-    if _available_bytes() < needed_bytes + LEFT_BYTES:
+    if _available_bytes() < needed_bytes + others_bytes + LEFT_BYTES:
         return f"the host has less than {(needed_bytes + LEFT_BYTES) // MIB} MiB of memory left"
     return ""
+
+
+def _awaited_bytes(place: Path) -> int:
+    """What is yet to be saved there: nothing where it has its name already, or the place is gone."""
+    with contextlib.suppress(OSError):
+        files = {path: path.stat() for path in place.iterdir()}
+        if any(path.suffix == _SAVED for path in files):
+            return 0
+        return max(0, _promised.get(place, 0) - sum(512 * one.st_blocks for one in files.values()))
+    return 0
 
 
 def _available_bytes() -> int:
