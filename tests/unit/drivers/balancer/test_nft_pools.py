@@ -145,7 +145,8 @@ def test_whatever_comes_and_goes_each_member_is_dealt_its_share() -> None:
         ((name, order),) = table.numbered.items()
         assert len(order) == len(set(order)) == len(here)
         assert table.elements[name] == {str(number): f"goto {one}" for number, one in enumerate(order)}
-        assert f"numgen inc mod {len(here)} vmap @{name}" in str(table.chains)
+        (dealing,) = (rules for rules in table.chains.values() if f"numgen inc mod {len(here)} vmap @{name}" in rules)
+        assert dealing[-1] == f"numgen inc mod 1 vmap @{name}", "who came as the last number went is refused"
         assert {rule for one in order for rule in table.chains[one]} == {
             f"meta l4proto tcp dnat to {one.address}:5432" for one in here
         }
