@@ -46,9 +46,6 @@ KNOCKS_PER_S: Final = 50  # for so many of those who are beyond a limit, it is l
 _FULL_S: Final = 5  # Whoever has been quiet for so long is counted as if he had never met the limit.
 _DSTNAT, _BEFORE_SRCNAT = -100, 99
 _NUMBERS: Final = 65_536  # by which a pool's members are told apart
-# A packet goes on by the rules that held as it came, and finds of a map what holds by now: whose number has just gone
-# gets the first member, not a refusal.
-_FIRST: Final = "numgen inc mod 1"
 _CLIENTS: Final = f"size {CLIENTS_KNOWN}; flags dynamic,timeout;"
 _T = TypeVar("_T")
 
@@ -182,7 +179,8 @@ class _Made:
             numbers = {str(number): one for number, one in enumerate(order)}
         self.maps[dealt] = kind
         self.elements[dealt] = {number: f"goto {one}" for number, one in numbers.items()}
-        self.chains[f"d{pool}"] = (f"{by} vmap @{dealt}", *(() if frontend.each else (f"{_FIRST} vmap @{dealt}",)))
+        first = () if frontend.each else (f"numgen inc mod 1 vmap @{dealt}",)  # rules of before meet the map of now
+        self.chains[f"d{pool}"] = (f"{by} vmap @{dealt}", *first)
 
 
 def _kept(before: Sequence[str], now: Collection[str]) -> tuple[str, ...]:
