@@ -7,10 +7,11 @@ import enum
 import re
 from typing import Final
 
-from orchestrator.errors import Conflict, InvalidInput, StaleRevision
+from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from orchestrator.model.naming import is_sha256
 
 MIB: Final = 1024 * 1024
+IDLE_S: Final = 120.0  # how long the next part of a put is waited for
 NONE: Final = "none"  # the version of a blob that is not there
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PUT: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -48,6 +49,10 @@ class Blob:
     sha256: str
     put_at_s: float  # seconds since the epoch
     put_id: str = ""  # how whoever put it called that put
+
+    def is_of(self, put: BlobPut) -> bool:
+        """Whether that put has been made already."""
+        return (self.put_id, self.sha256, self.size_bytes) == (put.put_id, put.sha256, put.size_bytes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,11 @@ def check_put(put: BlobPut, caps: BlobCaps) -> BlobPut:
     if put.if_version is not None:
         check_version(put.if_version)
     return put
+
+
+def no_blob(owner: BlobOwner, name: str) -> NotFound:
+    """What is said where there is none of that name."""
+    return NotFound(f"{owner} has no blob {name}", hint="list what there is: ls")
 
 
 def refuse_version(there: Blob | None, name: str, if_version: str | None) -> None:

@@ -182,6 +182,26 @@ def wire(ways: Ways, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def asking(ways: Ways, clients: int) -> Iterator[list[str]]:
+    """What so many clients hear that open one connection after the other until the end of the `with`."""
+    stop, answers = threading.Event(), list[str]()
+
+    def client() -> None:
+        while not stop.is_set():
+            answers.append(ways.ask())
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
 Begin = Callable[[], NftablesBalancer]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from tests.lab.stand_in import BROADCAST, StandIn, arp, bridge_ear, dhcp, ethernet, hears, ipv6, udp
 
@@ -72,8 +73,13 @@ def attacks(evil: StandIn, victim: StandIn) -> dict[str, tuple[bytes, bytes]]:
 
 def passed(evil: StandIn, victim: StandIn, bridge: str) -> set[str]:
     """The names of the attacks that reach the victim or the host."""
+    return reaching(attacks(evil, victim), evil, victim, bridge)
+
+
+def reaching(frames: Mapping[str, tuple[bytes, bytes]], evil: StandIn, victim: StandIn, bridge: str) -> set[str]:
+    """The names of those frames, each with bytes by which it is known, that reach the victim or the host."""
     through = set()
-    for name, (frame, mark) in attacks(evil, victim).items():
+    for name, (frame, mark) in frames.items():
         with victim.listening() as ear, bridge_ear(bridge) as host:
             evil.send(frame)
             if hears(mark, GAP_S, ear, host):

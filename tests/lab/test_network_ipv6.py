@@ -16,13 +16,13 @@ from orchestrator.model import Instance, Part, Service
 from tests.contract.suites.network import make_service
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE, HOST, OUTSIDE_LINK
+from tests.lab.pretending import GAP_S, STRANGER, reaching
 from tests.lab.stand_in import (
     ARRIVES_S,
     LONGEST_S,
     StandIn,
     bridge_ear,
     ethernet,
-    hears,
     icmpv6,
     ipv6,
     link_address,
@@ -36,8 +36,6 @@ NETWORK6 = "2001:db8:77::"
 VIP6 = f"{NETWORK6}10"
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 WITHIN_S = 30.0
-STRANGER = "52:54:00:ba:d0:01"
-GAP_S = 0.15  # as among the attacks by IPv4
 _IPV6, _VLAN = 0x86DD, 0x8100
 _HOP_BY_HOP, _FRAGMENT, _UDP, _ICMPV6, _NOTHING_MORE, _OPTIONS = 0, 44, 17, 58, 59, 60
 _ROUTER_SOLICIT, _ROUTER, _SOLICIT, _ADVERT, _REDIRECT = 133, 134, 135, 136, 137
@@ -143,13 +141,7 @@ def _packed(address: str) -> bytes:
 
 def passed(evil: StandIn, victim: StandIn, bridge: str) -> set[str]:
     """The names of the attacks that reach the victim or the host."""
-    through = set()
-    for name, (frame, mark) in attacks(evil, victim).items():
-        with victim.listening() as ear, bridge_ear(bridge) as host:
-            evil.send(frame)
-            if hears(mark, GAP_S, ear, host):
-                through.add(name)
-    return through
+    return reaching(attacks(evil, victim), evil, victim, bridge)
 
 
 def test_a_guest_cannot_pretend(

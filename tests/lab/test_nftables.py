@@ -8,7 +8,6 @@ import itertools
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -58,6 +57,7 @@ from tests.lab.kernel_pools import (
     Ways,
     ask,
     ask_udp,
+    asking,
     begin,
     by_either,
     connect,
@@ -270,26 +270,14 @@ def test_changes_lose_no_connection(begin: Begin, ways: Ways) -> None:
     balancer.shape([ways.tcp])
     balancer.join(ways.member(ZERO, POOL))
     balancer.join(ways.member(ONE, POOL))
-    stop = threading.Event()
-    answers: list[str] = []
-
-    def client() -> None:
-        while not stop.is_set():
-            answers.append(ways.ask())
-
-    threads = [threading.Thread(target=client) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for number in range(20):
-        name = (ZERO, ONE)[number % 2]
-        balancer.drain(name)
-        assert comes_true(lambda name=name: balancer.seats()[name].connections == 0, WITHIN_S)
-        balancer.leave(name)
-        balancer.shape([ways.tcp, ways.udp] if number % 4 == 0 else [ways.tcp])
-        balancer.join(ways.member(name, POOL))
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with asking(ways, clients=2) as answers:
+        for number in range(20):
+            name = (ZERO, ONE)[number % 2]
+            balancer.drain(name)
+            assert comes_true(lambda name=name: balancer.seats()[name].connections == 0, WITHIN_S)
+            balancer.leave(name)
+            balancer.shape([ways.tcp, ways.udp] if number % 4 == 0 else [ways.tcp])
+            balancer.join(ways.member(name, POOL))
     assert len(answers) > 50
     assert set(answers) <= ways.both
 

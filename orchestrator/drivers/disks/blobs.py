@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import InvalidInput, NotFound, Permanent, StaleRevision, Transient
 from orchestrator.model.blob import (
+    IDLE_S,
     NONE,
     Blob,
     BlobCaps,
@@ -35,6 +36,7 @@ from orchestrator.model.blob import (
     blob_name,
     check_put,
     check_version,
+    no_blob,
     refuse_more,
     refuse_version,
 )
@@ -42,7 +44,6 @@ from orchestrator.model.naming import is_sha256
 from orchestrator.ports import Clock
 
 HEAD_BYTES: Final = 512
-IDLE_S: Final = 120.0  # how long the next part of a put is waited for
 LOCKS: Final = 64
 _BLOB: Final = ".blob"
 _PUT: Final = ".put-"
@@ -83,7 +84,7 @@ class BlobDirectory:
         check_put(put, self._caps)
         place = self._layout.blobs_of(owner)
         with self._givers[hash(giver) % LOCKS], file_faults(place, _HINT):
-            if (done := self._load(place, put.name)) is not None and _is_of(done, put):
+            if (done := self._load(place, put.name)) is not None and done.is_of(put):
                 self._drop(giver)
                 return done
             begun = self._known(giver, owner, put)
@@ -108,22 +109,17 @@ class BlobDirectory:
     def read(self, owner: BlobOwner, name: str, offset: int, most: int, version: str = "") -> tuple[Blob, bytes]:
         """See ports.BlobFiles."""
         path = self._layout.blobs_of(owner) / f"{blob_name(name)}{_BLOB}"
-        with file_faults(path, _HINT):
+        with file_faults(path, _HINT), contextlib.ExitStack() as stack:
             try:
-                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                handle = stack.enter_context(_opened(path, os.O_RDONLY))
             except FileNotFoundError:
-                raise _no_blob(owner, name) from None
-            try:  # Whatever takes its name meanwhile: this one is whole.
-                blob = _read_head(handle, name)
-                if not blob.version:
-                    raise Permanent(f"blob {name} of {owner} is damaged", hint="put it again, or remove it")
-                if version and version != blob.version:
-                    raise StaleRevision(
-                        f"blob {name}: its version is {blob.version}", hint="get it from its beginning"
-                    )
-                return blob, os.pread(handle, max(0, min(most, blob.size_bytes - offset)), HEAD_BYTES + offset)
-            finally:
-                os.close(handle)
+                raise no_blob(owner, name) from None
+            blob = _read_head(handle, name)  # Whatever takes its name meanwhile: this one is whole.
+            if not blob.version:
+                raise Permanent(f"blob {name} of {owner} is damaged", hint="put it again, or remove it")
+            if version and version != blob.version:
+                raise StaleRevision(f"blob {name}: its version is {blob.version}", hint="get it from its beginning")
+            return blob, os.pread(handle, max(0, min(most, blob.size_bytes - offset)), HEAD_BYTES + offset)
 
     def all(self, owner: BlobOwner) -> Sequence[Blob]:
         """See ports.BlobFiles."""
@@ -141,7 +137,7 @@ class BlobDirectory:
         with file_faults(place, _HINT), self._owners[hash(owner) % LOCKS]:
             there = self._load(place, name)
             if there is None:
-                raise _no_blob(owner, name)
+                raise no_blob(owner, name)
             refuse_version(there, name, if_version)
             (place / f"{name}{_BLOB}").unlink()
             _sync(place)
@@ -223,13 +219,10 @@ class BlobDirectory:
         refuse_more(put, _names(place), begun, self._caps)
 
     def _append(self, begun: _Begun, data: bytes) -> None:
-        handle = os.open(begun.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with _opened(begun.path, os.O_WRONLY) as handle:
             written = 0
             while written < len(data):
                 written += os.pwrite(handle, data[written:], HEAD_BYTES + begun.taken + written)
-        finally:
-            os.close(handle)
         begun.digest.update(data)
         begun.taken += len(data)
 
@@ -245,12 +238,9 @@ class BlobDirectory:
             put_at_s=round(self._clock.now_s(), 3),
             put_id=put.put_id,
         )
-        handle = os.open(begun.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with _opened(begun.path, os.O_WRONLY) as handle:
             os.pwrite(handle, _head(blob), 0)
             os.fsync(handle)
-        finally:
-            os.close(handle)
         with self._owners[hash(begun.owner) % LOCKS]:
             self._refuse(begun.owner, put, place)
             try:
@@ -269,17 +259,10 @@ class BlobDirectory:
 
     def _load(self, place: Path, name: str) -> Blob | None:
         try:
-            handle = os.open(place / f"{name}{_BLOB}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with _opened(place / f"{name}{_BLOB}", os.O_RDONLY) as handle:
+                return _read_head(handle, name)
         except FileNotFoundError:
             return None
-        try:
-            return _read_head(handle, name)
-        finally:
-            os.close(handle)
-
-
-def _is_of(blob: Blob, put: BlobPut) -> bool:
-    return (blob.put_id, blob.sha256, blob.size_bytes) == (put.put_id, put.sha256, put.size_bytes)
 
 
 def _head(blob: Blob) -> bytes:
@@ -314,13 +297,9 @@ def _names(place: Path) -> dict[str, int]:
 def _store(place: Path, owner: BlobOwner) -> BlobStore:
     names, damaged = _names(place), []
     for name in sorted(names):
-        with contextlib.suppress(OSError):
-            handle = os.open(place / f"{name}{_BLOB}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                if not _read_head(handle, name).version:
-                    damaged.append(name)
-            finally:
-                os.close(handle)
+        with contextlib.suppress(OSError), _opened(place / f"{name}{_BLOB}", os.O_RDONLY) as handle:
+            if not _read_head(handle, name).version:
+                damaged.append(name)
     return BlobStore(owner=owner, blobs=len(names), used_bytes=sum(names.values()), damaged=tuple(damaged))
 
 
@@ -329,16 +308,22 @@ def _is_store(place: Path) -> bool:
     return place.is_dir() and not place.is_symlink()
 
 
-def _no_blob(owner: BlobOwner, name: str) -> NotFound:
-    return NotFound(f"{owner} has no blob {name}", hint="list what there is: ls")
-
-
 def _make(place: Path, above: Path) -> None:
     """The directory of a store, root's alone, and its name on the disk."""
     for directory in (*reversed([one for one in place.parents if above in one.parents]), place):
         with contextlib.suppress(FileExistsError):
             directory.mkdir(0o700)
             _sync(directory.parent)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """A file by no link, closed at the end."""
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _sync(directory: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from orchestrator.drivers.fake.world import World
 from orchestrator.errors import InvalidInput, NoSpace, NotFound, StaleRevision
 from orchestrator.model.blob import (
+    IDLE_S,
     Blob,
     BlobCaps,
     BlobOwner,
@@ -18,11 +19,10 @@ from orchestrator.model.blob import (
     blob_name,
     check_put,
     check_version,
+    no_blob,
     refuse_more,
     refuse_version,
 )
-
-IDLE_S = 120.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,7 +46,7 @@ class FakeBlobs:
         self._world.meet("blobs")
         check_put(put, self._caps)
         there = self._world.blobs.get(owner, {}).get(put.name)
-        if there is not None and (there[0].put_id, there[0].sha256) == (put.put_id, put.sha256):
+        if there is not None and there[0].is_of(put):
             self._begun.pop(giver, None)
             return there[0]
         begun = self._begun.get(giver)
@@ -146,5 +146,5 @@ class FakeBlobs:
     def _load(self, owner: BlobOwner, name: str) -> tuple[Blob, bytes]:
         found = self._world.blobs.get(owner, {}).get(blob_name(name))
         if found is None:
-            raise NotFound(f"{owner} has no blob {name}", hint="list what there is: ls")
+            raise no_blob(owner, name)
         return found

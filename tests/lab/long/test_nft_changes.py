@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import collections
 import itertools
-import threading
 import time
 
 import pytest
 
 from tests.contract.suites.balancer import ONE, ZERO
-from tests.lab.kernel_pools import POOL, Begin, Ways, begin, by_either, members, outside, ways, wire, woken
+from tests.lab.kernel_pools import POOL, Begin, Ways, asking, begin, by_either, members, outside, ways, wire, woken
 
 __all__ = ["begin", "members", "outside", "ways", "wire", "woken"]
 
@@ -26,27 +25,13 @@ def test_thousands_of_changes_refuse_nobody(begin: Begin, ways: Ways) -> None:
     balancer.shape([ways.tcp])
     balancer.join(ways.member(ZERO, POOL))
     balancer.join(ways.member(ONE, POOL))
-    stop = threading.Event()
-    answers: list[str] = []
-
-    def client() -> None:
-        while not stop.is_set():
-            answers.append(ways.ask())
-
-    threads = [threading.Thread(target=client) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    end, changes = time.monotonic() + CHURN_S, 0
-    try:
+    with asking(ways, clients=4) as answers:
+        end, changes = time.monotonic() + CHURN_S, 0
         for name in itertools.cycle((ZERO, ONE)):
             balancer.drain(name)
             balancer.join(ways.member(name, POOL))
             changes += 1
             if time.monotonic() > end and changes > CHANGES_LEAST:
                 break
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
     heard = collections.Counter(answers)
     assert set(heard) == ways.both, f"{changes} changes: {heard}"
