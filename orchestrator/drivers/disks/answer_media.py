@@ -23,6 +23,7 @@ from orchestrator.drivers.disks.blank import is_blank
 from orchestrator.drivers.disks.host_keys import HostKeys
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent, Whose
 from orchestrator.model import AnswerFormat, Instance, InstanceName, service_of
@@ -77,7 +78,7 @@ class AnswerDiscs:
                     os.truncate(file, 0)
                 file.unlink(missing_ok=True)
             folder.rmdir()
-            _sync_directory(folder.parent)
+            on_disk(folder.parent)
 
     def host_keys(self, name: InstanceName) -> Mapping[str, bytes]:
         """See ports.AnswerMedia."""
@@ -181,15 +182,7 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(descriptor)
     unfinished.rename(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    on_disk(path.parent)
 
 
 def _holds(folder: Path) -> bool:

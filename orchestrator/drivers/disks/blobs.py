@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import InvalidInput, NotFound, Permanent, StaleRevision, Transient
 from orchestrator.model.blob import (
@@ -140,7 +141,7 @@ class BlobDirectory:
                 raise no_blob(owner, name)
             refuse_version(there, name, if_version)
             (place / f"{name}{_BLOB}").unlink()
-            _sync(place)
+            on_disk(place)
             return there
 
     def give_up(self, giver: str) -> None:
@@ -247,7 +248,7 @@ class BlobDirectory:
                 begun.path.rename(place / f"{put.name}{_BLOB}")
             except FileNotFoundError:
                 raise Transient(f"the blobs of {begun.owner} have gone meanwhile", hint=_HINT) from None
-            _sync(place)
+            on_disk(place)
         return blob
 
     def _drop(self, giver: str) -> None:
@@ -313,7 +314,7 @@ def _make(place: Path, above: Path) -> None:
     for directory in (*reversed([one for one in place.parents if above in one.parents]), place):
         with contextlib.suppress(FileExistsError):
             directory.mkdir(0o700)
-            _sync(directory.parent)
+            on_disk(directory.parent)
 
 
 @contextlib.contextmanager
@@ -322,13 +323,5 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
     handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield handle
-    finally:
-        os.close(handle)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

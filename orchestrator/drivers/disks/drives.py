@@ -16,6 +16,7 @@ from orchestrator.drivers.disks.blank import is_blank
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import CommandFailed, Conflict, NotFound, Permanent
 from orchestrator.model.drive import DriveFile, SnapshotFile
@@ -145,7 +146,7 @@ class RawDrives:
                 being_made.unlink(missing_ok=True)
                 raise
             for directory in (path.parent, path.parent.parent):
-                _sync(directory)
+                on_disk(directory)
 
 
 def _as_it_lies(place: Path) -> DriveFile:
@@ -171,11 +172,3 @@ def _as_it_lies(place: Path) -> DriveFile:
 
 def _no_snapshot(name: str, snapshot: str) -> NotFound:
     return NotFound(f"drive {name} has no snapshot {snapshot!r}", hint="run: vmrole drive ls -o wide")
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

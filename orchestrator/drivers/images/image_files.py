@@ -24,6 +24,7 @@ from orchestrator.drivers.images.image_owner import take_back
 from orchestrator.drivers.images.qemu_img import Layer
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
+from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import ImageCorrupt, ImageRejected, NoSpace
 from orchestrator.imagefiles import SourceFormat, qcow2
@@ -130,7 +131,7 @@ class LocalImageFiles:
         with file_faults(self._layout.images, "look at who may change it, and at the file system"):
             received.file.chmod(0o444)
             received.file.rename(self._layout.image(received.sha256, received.format))
-            _sync(self._layout.images)
+            on_disk(self._layout.images)
 
     def take_back(self, received: Received) -> None:
         """See ports.ImageFiles."""
@@ -241,14 +242,6 @@ class LocalImageFiles:
             path.unlink()  # Room for the next step's is better had now than at the end.
         teller.checking()
         return image_incoming.digest(out, lambda: progress(count))
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 
 from orchestrator.drivers.store.sqlite_file import connect, counted, digest, lock, prepare, translated
 from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.errors import ConfigError, InvalidInput, NotFound, Permanent
 from orchestrator.model import records_copy
 from orchestrator.model.records_copy import LINE_MAX_BYTES, Newer, Seal
@@ -310,12 +311,3 @@ def _forget(records: Path) -> None:
 
 def _journal(path: Path) -> Path:
     return path.with_name(f"{path.name}-journal")
-
-
-def on_disk(directory: Path) -> None:
-    """Returns when what is in the directory is there after a power failure, too."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from orchestrator.drivers.store import backup
-from orchestrator.drivers.store.backup import UNFINISHED, Restored, on_disk
+from orchestrator.drivers.store.backup import UNFINISHED, Restored
 from orchestrator.drivers.tools.file_errors import file_faults
+from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import Busy, ConfigError, InvalidInput, VmroleError
 from orchestrator.model.restoring import RestoreState, Restoring
