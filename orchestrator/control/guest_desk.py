@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.control import revisions
 from orchestrator.control.guest_blobs import GuestBlobs
 from orchestrator.control.guest_peers import GuestPeers
 from orchestrator.control.present import Present
 from orchestrator.errors import NotFound
-from orchestrator.model import Event, Instance, InstanceName, service_of
+from orchestrator.model import Event, Instance, InstanceName, Service, service_of
 from orchestrator.ports import BlobFiles, Clock, Store
 
 
@@ -26,6 +27,7 @@ class GuestDesk:
         instance = self._present.find(Instance, name)
         if instance is None:
             return None
+        service = self._present.find(Service, instance.service)
         return {
             "instance": instance.name,
             "service": service_of(instance.service),
@@ -37,7 +39,13 @@ class GuestDesk:
             "phase": instance.phase.value,
             "generation": instance.generation,
             "boot": instance.boot,
+            "domain": service.spec.upgrade.domain(instance.index) if service else None,
+            "revision": self._revision(service, instance) if service else 0,
         }
+
+    def _revision(self, service: Service, instance: Instance) -> int:
+        known = revisions.known(service, self._present.revisions_of(service.name))
+        return revisions.of_instance(instance, known)
 
     def log(self, name: InstanceName, line: str) -> None:
         """See ports.Desk."""

@@ -259,7 +259,11 @@ class Desk(Protocol):
         """Who gives it its blobs."""
 
     def who(self, name: InstanceName) -> Mapping[str, object] | None:
-        """What the guest of that instance may know of itself, as JSON has it; None: nothing is recorded of it."""
+        """What the guest of that instance may know of itself, as JSON has it; None: nothing is recorded of it.
+
+        Beside names, `address` and `phase`: `generation` and `boot`; `domain`, null where its service has none, and
+        `revision`, the newest of its service's file that says what its VM is built from, 0 where none does.
+        """
 
     def log(self, name: InstanceName, line: str) -> None:
         """Puts a line, made harmless and short, into the ledger."""

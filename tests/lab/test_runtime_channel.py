@@ -77,6 +77,7 @@ def test_a_guest_says_whether_it_is_in_rotation(lab: Lab, speaking: RoleDaemon) 
     """
     who = says(lab, "whoami")
     assert (who["instance"], who["role"], who["generation"]) == (WEB, "web", 1)
+    assert (who["domain"], who["revision"]) == (None, 1)
 
     said = says(lab, "busy", "--for", "45", "a backup")
     assert (said["says"], said["done"]) == ("busy", True)
