@@ -169,7 +169,17 @@ class Deadlines(TypedDict):
     setup_s: float
     ready_s: float
 
+class Devices(TypedDict):
+    cpu_model: str
+    sockets: int | None
+    cores: int | None
+    threads: int | None
+    disk_cache: DiskCache
+    hugepages: bool
+
 DiskBus = Literal["virtio", "sata", "nvme"]
+
+DiskCache = Literal["writeback", "writethrough", "none", "directsync"]
 
 DiskFormat = Literal["qcow2", "raw"]
 
@@ -624,6 +634,7 @@ class Role(TypedDict):
     local_storage: list[LocalStorage]
     drives: list[RoleDrive]
     network: RoleNetwork
+    devices: Devices
     user_data: str
     user_data_from: SecretRef | None
     vendor_data: str

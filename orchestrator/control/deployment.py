@@ -33,7 +33,7 @@ from orchestrator.model import (
     service_of,
 )
 from orchestrator.ports import COMMIT_BYTES_MAX
-from orchestrator.rules import addressing, bridging, quotas, sharing, swap
+from orchestrator.rules import addressing, bridging, fitting, quotas, sharing, swap
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.rules.standing import At, Course, Target, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
@@ -51,6 +51,7 @@ class Capacity:
     `held` are the VIPs that the host has, `own` its own addresses, `laid` the cards that a service's network has.
     `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both "" where nothing is in the way.
     `bridge_fault` says why no card can be on a bridge of the host's.
+    `unfit` says what the host has not of a role's devices, `huge_pages_mib` what it has reserved of such memory.
     `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
@@ -66,6 +67,8 @@ class Capacity:
     own: Callable[[], Collection[str]] = tuple
     laid: Callable[[Service], Mapping[InstanceName, Nic]] = lambda _: {}
     bridge_fault: bridging.BridgeFault = bridging.no_fault
+    unfit: fitting.Unfit = fitting.no_fault
+    huge_pages_mib: Callable[[], int | None] = lambda: None
     require_room: Callable[[], None] = lambda: None
 
 
@@ -97,11 +100,14 @@ def check(
                 raise Conflict(f"{fault.key}: {fault.message}", hint=fault.hint)
             raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
     _check_vips(spec, others, capacity, before)
+    if (found := fitting.fault(spec, before, capacity.unfit)) is not None:
+        raise InvalidInput(found.message, problems=(found,), hint=found.hint)
     specs = [other.spec for other in others]
     for quota, limit, besides in (
         (quotas.MEMORY, capacity.memory_mib, 0),
         (quotas.VCPUS, capacity.vcpus, 0),
         (quotas.DISK, capacity.disk_mib, drives_mib),
+        (quotas.HUGE_PAGES, capacity.huge_pages_mib(), 0),
     ):
         quotas.refuse(quota, spec, before, specs, limit, unread, unsized, besides)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):

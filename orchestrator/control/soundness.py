@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from orchestrator.errors import InvalidInput
 from orchestrator.model import (
+    Devices,
     Image,
     Incarnation,
     Instance,
@@ -40,6 +41,7 @@ from orchestrator.model import (
     place_of,
     service_of,
 )
+from orchestrator.model.devices import CPU_MODEL
 from orchestrator.model.drive import DISK_NAME_MAX, Drive, check_size, drive_name
 from orchestrator.model.lan import LINK
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
@@ -203,6 +205,7 @@ def _require_role(role: Role) -> None:
     _require("local_storage", [_is(label, one.name) for one in role.local_storage])
     _require("drives", [_is(label, one.name) and _is(drive_name, one.of(99)) for one in role.drives])
     _require("network", _role_network(role.network))
+    _require("devices", _devices(role.devices))
     _require("endpoints", [_is(label, one.name) for one in (*role.faces, *role.internal_endpoints)])
     _require("endpoints.allow", [_is(ip.network, one) for face in role.faces for one in face.allow])
 
@@ -211,6 +214,11 @@ def _role_network(network: RoleNetwork) -> Iterable[bool]:
     yield not network.bridge or re.fullmatch(LINK, network.bridge) is not None
     yield all(_is(IPv4Interface, one) for one in network.addresses)
     yield all(_is(_IPV4, one) for one in (*network.dns, *([network.gateway] if network.gateway else [])))
+
+
+def _devices(devices: Devices) -> Iterable[bool]:
+    yield not devices.cpu_model or re.fullmatch(CPU_MODEL, devices.cpu_model) is not None
+    yield all(part is None or part >= 1 for part in (devices.sockets, devices.cores, devices.threads))
 
 
 def _nic(nic: Nic) -> Iterable[bool]:

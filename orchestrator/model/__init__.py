@@ -21,6 +21,8 @@ from orchestrator.model.allocation import Nic, Service, ServiceNetwork
 from orchestrator.model.allocation import by_card as by_card
 from orchestrator.model.cause import Cause
 from orchestrator.model.checkpoint import Checkpoint, Checkpoints, Digested, HostFit, Road
+from orchestrator.model.devices import Devices as Devices
+from orchestrator.model.devices import DiskCache as DiskCache
 from orchestrator.model.drive import Attachment as Attachment
 from orchestrator.model.drive import RoleDrive as RoleDrive
 from orchestrator.model.healing import Healing, Ladder, ServiceHealing

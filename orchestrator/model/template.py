@@ -12,6 +12,7 @@ from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
 
 from orchestrator.model.checkpoint import Checkpoints, Road
+from orchestrator.model.devices import Devices
 from orchestrator.model.drive import RoleDrive
 from orchestrator.model.healing import Healing, ServiceHealing
 from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
@@ -264,6 +265,7 @@ class Role:
     local_storage: tuple[LocalStorage, ...] = ()
     drives: tuple[RoleDrive, ...] = ()
     network: RoleNetwork = RoleNetwork()
+    devices: Devices = Devices()
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
     user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
     vendor_data: str = dataclasses.field(default="", repr=False)

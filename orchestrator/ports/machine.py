@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from orchestrator.errors import Problem
 from orchestrator.model import (
     Agent,
     Attachment,
@@ -21,6 +22,7 @@ from orchestrator.model import (
     Parting,
     Probe,
     Ran,
+    Role,
     Service,
     Services,
     Silence,
@@ -124,6 +126,9 @@ class Hypervisor(Protocol):
 
     def fit(self) -> HostFit:
         """What saved memory depends on, as this host has it now."""
+
+    def unfit(self, role: Role) -> Problem | None:
+        """What this host has not of the machine that `devices` of the role ask for; its key is one below these."""
 
     def save(self, instance: Instance) -> None:
         """Saves the memory of this generation's VM, which is off then. Its place is prepared, its disc ejected.

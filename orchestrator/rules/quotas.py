@@ -61,6 +61,14 @@ DISK: Final = Quota(
     each=_disk_mib,
 )
 
+HUGE_PAGES: Final = Quota(
+    of="huge pages",
+    fault="needs {need} MiB of huge pages; the host has {limit} MiB, {used} are promised",
+    key="devices.hugepages",
+    hint="reserve more on the host (vm.nr_hugepages), or leave it out",
+    each=lambda role: role.size.memory_mib if role.devices.hugepages else 0,
+)
+
 
 def promised(quota: Quota, spec: ServiceSpec) -> int:
     """What all instances of the service may come to hold."""

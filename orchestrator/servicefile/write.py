@@ -16,6 +16,7 @@ from vmrole_unattend.windows.answers import Answers, Join
 from orchestrator.model import (
     AnswerFormat,
     Checkpoints,
+    Devices,
     Endpoint,
     Healing,
     Image,
@@ -77,6 +78,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "localStorage": {storage.name: _node(storage) for storage in role.local_storage},
         "drives": {drive.name: _node(drive) for drive in role.drives},
         "network": _node(role.network),
+        "devices": _node(role.devices, Devices()),
         "answers": _answers(role),
         "identity": {"sshHostKeys": "keep"} if role.keep_ssh_host_keys else {},
         "setup": _node(role.setup) if role.answers is not AnswerFormat.NONE else {},

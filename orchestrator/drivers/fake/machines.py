@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.drivers.fake.plugging import FakePlugging
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, FakeMemory, World
-from orchestrator.errors import Busy, Permanent, Transient
+from orchestrator.errors import Busy, Permanent, Problem, Transient
 from orchestrator.model import (
     Agent,
     Attachment,
@@ -19,12 +19,14 @@ from orchestrator.model import (
     PausedBy,
     Power,
     Probe,
+    Role,
     Services,
     Silence,
     Unit,
     UnitState,
 )
 
+CPU_MODELS = ("Nehalem", "qemu64")  # of the fake host
 HALF = 0  # the generation of a memory whose saving has failed in its middle
 
 
@@ -70,6 +72,9 @@ class FakeHypervisor(FakePlugging):
             if machine.power is Power.OFF:
                 if instance.lan is not None and instance.lan.bridge in world.faults.bridges_gone:
                     raise Transient(f"start {instance.name}: there is no bridge {instance.lan.bridge} on this host")
+                if (lacking := self.unfit(instance.role)) is not None:
+                    kind = Permanent if lacking.key == "cpuModel" else Transient
+                    raise kind(f"start {instance.name}: {lacking}", hint=lacking.hint)
                 guarded = world.networks.get(instance.service, ())
                 assert instance.name in guarded, f"{instance.name}: no network, no guard"
                 machine.has_port = True
@@ -88,6 +93,17 @@ class FakeHypervisor(FakePlugging):
         """See ports.Hypervisor."""
         self._away()
         return HostFit(qemu="fake", cpu="fake", boot=str(self._world.host_boots))
+
+    def unfit(self, role: Role) -> Problem | None:
+        """See ports.Hypervisor."""
+        self._away()
+        wanted, faults = role.devices, self._world.faults
+        if wanted.hugepages and faults.no_huge_pages:
+            return Problem("this host has reserved no huge pages", key="hugepages", hint="reserve some")
+        if wanted.cpu_model and wanted.cpu_model not in CPU_MODELS:
+            told = f"guests of this host cannot have a processor {wanted.cpu_model}"
+            return Problem(told, key="cpuModel", hint=f"use one of: {', '.join(CPU_MODELS)}")
+        return None
 
     def save(self, instance: Instance) -> None:
         """See ports.Hypervisor."""

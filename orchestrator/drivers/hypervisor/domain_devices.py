@@ -47,7 +47,7 @@ _LETTERS = 26
 def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, limits: Taken) -> None:
     """The system disk, then local storage and drives."""
     bus = instance.role.hardware.disk_bus
-    disk = _disk(devices, "qcow2", paths.overlay)
+    disk = _disk(devices, "qcow2", paths.overlay, instance)
     disk.append(_chain(paths))
     _hang(disk, bus, 0)
     if bus is not DiskBus.NVME:
@@ -59,13 +59,16 @@ def add_disks(devices: etree._Element, instance: Instance, paths: DomainPaths, l
     serials += [(f"{BARE}{name}", path) for name, path in paths.bare.items()]
     for number, (serial, path) in enumerate(serials, start=1):
         target = _target(_storage_bus(instance), number)
-        _add_storage(devices, _storage_bus(instance), target, path, serial, limits)
+        _add_storage(devices, instance, target, path, serial, limits)
 
 
 def _add_storage(
-    devices: etree._Element, bus: DiskBus, target: str, path: Path, serial: str, limits: Taken
+    devices: etree._Element, instance: Instance, target: str, path: Path, serial: str, limits: Taken
 ) -> etree._Element:
-    disk = _disk(devices, "raw", path)  # A guest writes every byte of it: nothing of it is ever interpreted.
+    bus = _storage_bus(instance)
+    disk = _disk(
+        devices, "raw", path, instance
+    )  # A guest writes every byte of it: nothing of it is ever interpreted.
     add(disk, "target", {"dev": target, "bus": "sata" if bus is DiskBus.SATA else "virtio"})
     if bus is not DiskBus.NVME:
         domain_limits.add_disk(disk, limits)
@@ -82,7 +85,7 @@ def plugged_disk(domain_xml: str, instance: Instance, path: Path, serial: str, l
         return ""
     taken = set(cast("list[str]", untrusted_xml.parsed(domain_xml).xpath("devices/disk/target/@dev")))
     target = next(each for number in itertools.count(1) if (each := _target(bus, number)) not in taken)
-    disk = _add_storage(etree.Element("devices"), bus, target, path, serial, limits)
+    disk = _add_storage(etree.Element("devices"), instance, target, path, serial, limits)
     return etree.tostring(disk, encoding="unicode")
 
 
@@ -242,11 +245,12 @@ def add_overrides(root: etree._Element, instance: Instance, paths: DomainPaths) 
             add(frontend, f"{{{QEMU}}}property", {"name": name, "type": "remove"})
 
 
-def _disk(devices: etree._Element, disk_format: str, path: Path) -> etree._Element:
+def _disk(devices: etree._Element, disk_format: str, path: Path, instance: Instance) -> etree._Element:
     disk = add(devices, "disk", {"type": "file", "device": "disk"})
-    # A guest's flush reaches the disk with writeback; a full file system pauses the guest instead of failing its
-    # writes, so that nothing is lost.
-    driver = {"name": "qemu", "type": disk_format, "cache": "writeback", "error_policy": "enospace"}
+    # A guest's flush reaches the disk with each cache that a role can have; a full file system pauses the guest
+    # instead of failing its writes, so that nothing is lost.
+    cache = instance.role.devices.disk_cache.value
+    driver = {"name": "qemu", "type": disk_format, "cache": cache, "error_policy": "enospace"}
     add(disk, "driver", {**driver, "discard": "unmap", "detect_zeroes": "unmap"})
     add(disk, "source", {"file": str(path)})
     return disk

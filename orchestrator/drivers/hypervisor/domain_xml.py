@@ -36,7 +36,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
 
     Raises ValueError when a text cannot be in XML; labels and our own paths always can.
     """
-    root = etree.Element("domain", {"type": _domain_type(machine)}, nsmap={"qemu": QEMU})
+    root = etree.Element("domain", {"type": domain_type(machine)}, nsmap={"qemu": QEMU})
     add(root, "name", text=instance.name)
     add(root, "uuid", text=instance.vm_uuid)
     add(root, "genid", text=_genid(instance))
@@ -44,6 +44,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     add(root, "description", text=description(instance))
     _metadata(root, instance, machine.installation)
     add(root, "memory", {"unit": "MiB"}, str(instance.role.size.memory_mib))
+    domain_board.add_memory(root, instance)
     add(root, "vcpu", text=str(instance.role.size.vcpus))
     limits = domain_limits.of(instance, machine)
     domain_limits.add_cpu(root, limits)
@@ -121,7 +122,8 @@ def _genid(instance: Instance) -> str:
     return str(uuid.uuid5(uuid.UUID(instance.vm_uuid), f"genid{again}"))
 
 
-def _domain_type(machine: MachineType) -> str:
+def domain_type(machine: MachineType) -> str:
+    """What libvirt calls the kind of hypervisor that runs them."""
     match machine.accelerator:
         case Accelerator.KVM:
             return "kvm"

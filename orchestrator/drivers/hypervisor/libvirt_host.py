@@ -24,6 +24,7 @@ from orchestrator.drivers.hypervisor import (
     domains,
     ejecting,
     firmwares,
+    host_devices,
     saved_memory,
 )
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES, paths_of
@@ -36,8 +37,8 @@ from orchestrator.drivers.tools.agent_channel import AgentChannel, AgentRefused,
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
-from orchestrator.errors import Busy, Foreign, Permanent
-from orchestrator.model import Domain, Firmware, HostFit, Instance, InstanceName, PausedBy, Power
+from orchestrator.errors import Busy, Foreign, Permanent, Problem
+from orchestrator.model import Domain, Firmware, HostFit, Instance, InstanceName, PausedBy, Power, Role
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,17 @@ class LibvirtHypervisor(Plugging):
         """See ports.Hypervisor."""
         with self._connection.use("ask what saved memory depends on") as connection:
             return saved_memory.host_fit(connection, self._machine.emulator)
+
+    def unfit(self, role: Role) -> Problem | None:
+        """See ports.Hypervisor."""
+        found = host_devices.hugepages_fault(role) or host_devices.cache_fault(role, self._layout.state)
+        if found is not None or not role.devices.cpu_model:
+            return found
+        machine = self._machine
+        kind = domain_xml.domain_type(machine)
+        with self._connection.use("ask which processors guests can have") as connection:
+            told: str = connection.getDomainCapabilities(machine.emulator, machine.arch, machine.machine, kind)
+        return host_devices.model_fault(role, host_devices.cpu_models(told))
 
     def save(self, instance: Instance) -> None:
         """See ports.Hypervisor."""

@@ -14,6 +14,8 @@ from orchestrator.errors import Permanent, Transient, WorldError
 from orchestrator.model import Firmware, Instance
 
 _NO_TPM: Final = re.compile(r"TPM|swtpm")
+_NO_CPU: Final = re.compile(r"CPU model|guest CPU|guest and host CPU")
+_NO_PAGES: Final = re.compile(r"hugetlbfs|hugepage|huge page|backing store for guest RAM", re.IGNORECASE)
 
 
 def require_bridge(instance: Instance) -> None:
@@ -36,4 +38,10 @@ def why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldErr
     if hardware.tpm and _NO_TPM.search(str(error)):
         hint = "the image asks for a TPM: apt-get install swtpm swtpm-tools, and see what vmrole doctor says"
         return Permanent(f"{what}: {error}", hint=hint)
+    if (wanted := instance.role.devices).cpu_model and _NO_CPU.search(str(error)):
+        hint = f"guests of this host can have no {wanted.cpu_model}: change devices.cpuModel in the service's file"
+        return Permanent(f"{what}: {error}", hint=hint)
+    if wanted.hugepages and _NO_PAGES.search(str(error)):
+        hint = "reserve more huge pages (vm.nr_hugepages), and see what vmrole doctor says"
+        return Transient(f"{what}: {error}", hint=hint)
     return translated(what, error)

@@ -73,6 +73,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("host firewall", passage.host_firewall),
     ("connections", room.connections),
     ("memory", room.memory),
+    ("huge pages", room.huge_pages),
     ("clock", host.clock),
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.hypervisor import host_devices
 from orchestrator.drivers.network.connection_limits import FLOWS_MAX
 from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.drivers.tools.layout import Layout
@@ -114,6 +115,20 @@ def judge_overcommit(message: str, percent: int, left_mib: int, ksm: Path, page_
         return ok("memory", told)
     hint = f"echo 1 > {ksm}/run, or {more_mib} MiB of swap; or promise less"
     return warn("memory", f"{told}: when guests use what they were promised the kernel ends one", hint)
+
+
+def huge_pages(settings: Config) -> Check:
+    """How much memory is reserved for roles that ask for huge pages; a host needs none for others."""
+    del settings
+    return judge_huge_pages(*host_devices.huge_pages())
+
+
+def judge_huge_pages(pages: int, size_kib: int) -> Check:
+    """Of so many that are reserved, of that size."""
+    if not pages:
+        return ok("huge pages", "none are reserved: no role can say devices.hugepages (sysctl -w vm.nr_hugepages=…)")
+    reserved_mib = pages * size_kib // 1024
+    return ok("huge pages", f"{pages} of {size_kib} KiB are reserved: {reserved_mib} MiB for roles that ask for them")
 
 
 def _swap_mib() -> int:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from orchestrator.errors import Busy, Permanent, Transient
-from orchestrator.model import Attachment, Domain, Instance, Limits, PausedBy, Power
+from orchestrator.model import Attachment, Devices, Domain, Instance, Limits, PausedBy, Power
 from tests.contract.suites.stage import Stage, kept, make_instance, next_generation
 
 
@@ -31,6 +31,26 @@ class HypervisorContract:
         assert (seen.power, seen.resets, bool(seen.disc)) == (Power.RUNNING, 0, True)
         stage.hypervisor.start(instance)
         assert list(stage.hypervisor.inventory()) == [seen]
+
+    def test_a_machine_that_the_host_cannot_give(self, stage: Stage) -> None:
+        """It is told before, with its key; one that was recorded all the same does not start, until it is changed."""
+        instance = make_instance(stage)
+        assert stage.hypervisor.unfit(instance.role) is None
+        no_such = dataclasses.replace(instance.role, devices=Devices(cpu_model="Nonesuch-v7"))
+        fault = stage.hypervisor.unfit(no_such)
+        assert fault is not None
+        assert (fault.key, "Nonesuch-v7" in fault.message, bool(fault.hint)) == ("cpuModel", True, True)
+        stage.lay(instance)
+        with pytest.raises(Permanent, match="Nonesuch-v7") as refused:
+            stage.hypervisor.start(dataclasses.replace(instance, role=no_such))
+        assert refused.value.hint
+        seen = stage.hypervisor.look(instance.name)
+        assert seen is None or seen.power is Power.OFF
+        model = fault.hint.rpartition(" ")[2]  # one that there is
+        there = dataclasses.replace(instance.role, devices=Devices(cpu_model=model))
+        assert stage.hypervisor.unfit(there) is None
+        stage.hypervisor.start(dataclasses.replace(instance, role=there))
+        assert look(stage, instance).power is Power.RUNNING
 
     def test_limits_of_a_running_vm(self, stage: Stage) -> None:
         """Other limits disturb nothing, however often they are given, and where no VM runs there is nothing to do."""

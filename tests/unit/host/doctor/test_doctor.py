@@ -414,6 +414,15 @@ def test_what_is_promised_of_memory_is_told(settings: Config) -> None:
     assert "200 %" in room.memory(Config(memory_reserve_mib=0, memory_overcommit_percent=200)).message
 
 
+def test_huge_pages_are_told(settings: Config) -> None:
+    """A host without any is as well as others; how they are reserved is said."""
+    assert room.huge_pages(settings).verdict is Verdict.PASS
+    without, some = room.judge_huge_pages(0, 2048), room.judge_huge_pages(64, 2048)
+    assert (without.verdict, some.verdict) == (Verdict.PASS, Verdict.PASS)
+    assert "sysctl -w vm.nr_hugepages" in without.message
+    assert "64 of 2048 KiB are reserved: 128 MiB" in some.message
+
+
 def test_the_clock_never_stops_anything(settings: Config) -> None:
     """An unsynchronised clock is a warning."""
     assert host.clock(settings).verdict in (Verdict.PASS, Verdict.WARN)

@@ -1,0 +1,58 @@
+"""Machines as roles ask for them: real virtual machines, looked at from within and as libvirt has them."""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+
+from tests.lab.harness.lab import Lab
+from tests.lab.harness.role import RoleDaemon
+from tests.lab.services import apply, ready
+
+__all__ = ["ready"]  # fixtures
+DEVICES = "{cpuModel: Nehalem, sockets: 2, threads: 2, diskCache: writethrough}"
+SERVICE = f"""service: shop
+roles:
+  web:
+    image: micro
+    size: {{vcpus: 4, memory: 128 MiB}}
+    devices: {DEVICES}
+    localStorage: {{cache: {{size: 32 MiB}}}}
+    setup: {{within: 15 min}}
+    ready: {{within: 10 min}}
+"""
+
+
+def live(lab: Lab, name: str = "web-0.shop") -> etree._Element:
+    """The VM as libvirt has it."""
+    return etree.fromstring(lab.virsh("dumpxml", name).encode())
+
+
+def refused(ready: RoleDaemon, was: str, becomes: str) -> str:
+    """What apply says of the file when that stands in it instead."""
+    assert was in SERVICE
+    answer = ready.run("apply", "-f", "-", text=SERVICE.replace(was, becomes), check=False)
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    return answer.stderr
+
+
+def test_a_guest_has_the_machine_that_its_role_asks_for(lab: Lab, ready: RoleDaemon) -> None:
+    """Its processor, as the guest sees it, and the cache of each of its disks; what this host has not is refused."""
+    told = refused(ready, "Nehalem", "Nonesuch-v7")
+    assert "guests of this host cannot have a processor Nonesuch-v7" in told
+    assert "Nehalem" in told, "which they can have"
+
+    apply(ready, SERVICE)
+    seen = lab.guest("web-0.shop", ["/bin/cat", "/proc/cpuinfo"])
+    assert len(re.findall(r"^processor\s*:", seen, re.MULTILINE)) == 4
+    assert "Nehalem" in seen
+    sockets, cores, siblings = (
+        re.findall(rf"^{name}\s*: (\d+)", seen, re.MULTILINE) for name in ("physical id", "cpu cores", "siblings")
+    )
+    assert (set(sockets), set(cores), set(siblings)) == ({"0", "1"}, {"1"}, {"2"})
+
+    domain = live(lab)
+    writable = [disk for disk in domain.iterfind("devices/disk[@device='disk']") if disk.find("readonly") is None]
+    assert [disk.find("driver").get("cache") for disk in writable] == ["writethrough"] * 2  # type: ignore[union-attr]
+    ready.run("diff", "-f", "-", text=SERVICE)

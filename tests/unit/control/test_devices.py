@@ -1,0 +1,67 @@
+"""Roles that ask for other machines: what the host is asked before, and what if it has lost something since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.control import deployment
+from orchestrator.control.deployment import Capacity
+from orchestrator.drivers.fake import fake_host
+from orchestrator.errors import InvalidInput
+from orchestrator.model import Devices, InstanceName, ServiceSpec, Verb
+from tests.world.fabric import Fabric, web_role
+
+HUGE = ServiceSpec(name="shop", vip="203.0.113.10", roles=(web_role(devices=Devices(hugepages=True)),))
+ONE = InstanceName("web-0.shop")
+OTHER = replace(HUGE, roles=(web_role(devices=Devices(cpu_model="486")),))
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    """A host that has huge pages."""
+    return Fabric()
+
+
+def capacity(fabric: Fabric, huge_pages_mib: int | None = None) -> Capacity:
+    """Of the fake host."""
+    hypervisor = fake_host(fabric.world).machine.hypervisor
+    return Capacity(
+        pool="10.90.0.0/16", memory_mib=64_000, unfit=hypervisor.unfit, huge_pages_mib=lambda: huge_pages_mib
+    )
+
+
+def test_what_the_host_has_not_is_refused(fabric: Fabric) -> None:
+    """With the key of the file and what helps; what a service has already it keeps."""
+    with pytest.raises(InvalidInput, match="cannot have a processor 486") as refused:
+        deployment.check(OTHER, [], capacity(fabric))
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.hint) == ("roles.web.devices.cpuModel", "use one of: Nehalem, qemu64")
+    deployment.check(OTHER, [], capacity(fabric), before=OTHER)
+    deployment.check(HUGE, [], capacity(fabric))
+    fabric.world.faults.no_huge_pages = True
+    with pytest.raises(InvalidInput, match="reserved no huge pages"):
+        deployment.check(HUGE, [], capacity(fabric))
+
+
+def test_huge_pages_are_promised_once(fabric: Fabric) -> None:
+    """Two instances of 128 MiB; who asks for none may have all that he likes."""
+    deployment.check(HUGE, [], capacity(fabric, 256))
+    with pytest.raises(InvalidInput, match="needs 256 MiB of huge pages; the host has 255 MiB, 0 are") as refused:
+        deployment.check(HUGE, [], capacity(fabric, 255))
+    assert refused.value.problems[0].key == "roles.web.devices.hugepages"
+    deployment.check(replace(HUGE, roles=(web_role(),)), [], capacity(fabric, 0))
+
+
+def test_who_cannot_start_waits_for_the_host(fabric: Fabric) -> None:
+    """Whoever runs goes on; who starts waits, and says for what; none is blamed for it."""
+    fabric.control.apply_spec(HUGE)
+    fabric.until(fabric.quiet)
+    fabric.world.faults.no_huge_pages = True
+    assert all(one.serving for one in fabric.instances())
+    fabric.act(Verb.REIMAGE, ONE)
+    fabric.until(lambda: "reserved no huge pages" in fabric.control.by_name()[ONE].waiting)
+    fabric.world.faults.no_huge_pages = False
+    fabric.until(fabric.quiet)
+    assert [one.serving for one in fabric.instances()] == [True, True]
