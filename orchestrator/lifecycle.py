@@ -15,7 +15,7 @@ from orchestrator.model.cause import Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import patience, roads
 from orchestrator.rules.healing import Leave, Reimage, Restart
-from orchestrator.steps import anew, checkpoints, draining, health, leased
+from orchestrator.steps import anew, checkpoints, draining, farewell, health, leased
 from orchestrator.steps import phases as steps
 from orchestrator.steps.outcomes import Outcome
 
@@ -58,12 +58,15 @@ TABLE: dict[Phase, Line] = {
     P.DRAINING:   Line(draining.drain,       lambda i: i.goal.role.drain_s + MINUTE,
                                                          (P.STARTING, P.LEASED, P.RESTARTING, P.HALTING, P.STOPPING), "leaves the rotation; open connections finish", anew.warning),
     P.LEASED:     Line(leased.stay,          FOREVER,    (P.STOPPING,),   "one client has it, until his lease ends", anew.agent),
-    P.RESTARTING: Line(steps.restart_guest,  lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
+    P.RESTARTING: Line(farewell.first(steps.restart_guest),
+                                         lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + patience.restart_within_s(i),
                                                          (P.STARTING,),   "can be restarted any number of times; all data persists", anew.boot),
-    P.HALTING:    Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
+    P.HALTING:    Line(farewell.first(steps.stop_vm),
+                                         lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
                                                          (P.STOPPED,),    "the virtual machine is shut down, and kept", anew.warning),
     P.STOPPED:    Line(steps.stay_off,       FOREVER,    (P.HALTING, P.RESTARTING, P.STOPPING), "it is off until somebody starts it", anew.agent),
-    P.STOPPING:   Line(steps.stop_vm,        lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
+    P.STOPPING:   Line(farewell.first(steps.stop_vm),
+                                         lambda i: patience.asked_after_s(i) + patience.stop_within_s(i) + ROOM_S,
                                                          (P.ERASING,),    "the virtual machine is shut down", anew.warning),
     P.ERASING:    Line(steps.erase,          2 * MINUTE, (P.REQUESTED, P.STOPPED, P.GONE), "all state that has not been persisted is lost", anew.setup_lost),
     P.FAILED:     Line(steps.keep_evidence,  FOREVER,    (P.STOPPING, P.RESTARTING, P.STARTING, P.HALTING), "keeps the evidence until someone acts", anew.agent),

@@ -86,7 +86,7 @@ from orchestrator.model.template import (
 from orchestrator.model.tls import Certificate, Tls
 from orchestrator.model.topology import Topology
 from orchestrator.model.upgrade import OnFailure, Order, Upgrade, Walking
-from orchestrator.model.word import Parting, Says, Word
+from orchestrator.model.word import Farewell, Parting, Says, Word
 from orchestrator.model.work import Event, Operation, Progress, Rollout, Verb, Walk, Walked
 from orchestrator.model.world import (
     PROBES_KEPT,
@@ -142,6 +142,7 @@ __all__ = [
     "Endpoint",
     "EndpointProbe",
     "Event",
+    "Farewell",
     "Firmware",
     "Frontend",
     "Goal",

@@ -14,7 +14,7 @@ from orchestrator.model.lan import LanNic, lan_nic
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
 from orchestrator.model.template import Role
-from orchestrator.model.word import Parting, Word
+from orchestrator.model.word import Farewell, Parting, Word
 from orchestrator.model.world import Unit
 
 
@@ -91,6 +91,7 @@ class Instance:
     clock_off_s: float = 0.0  # by how much its guest's clock goes wrong, seconds; 0: it does not, as far as is known
     word: Word | None = None  # what its guest has said last of itself, in whatever boot of this generation
     parting: Parting | None = None  # that its guest wants to be told of its end, in whatever boot of this generation
+    farewell: Farewell = Farewell.NONE  # whether it may yet be waited for in this phase, before it is shut down
     warning: str = ""  # one sentence: what the last stop or restart cost beyond what it should
     failed_by: Cause | None = None  # why the instance failed, and in which phase
     retry_at_s: float = 0.0  # failed while it was leaving: when that is tried again; 0 = it did not

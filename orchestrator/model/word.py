@@ -26,6 +26,14 @@ class Word:
     until_s: float = 0.0  # when it lapses; 0: not before the boot ends
 
 
+class Farewell(enum.StrEnum):
+    """How far it is with that in a phase which shuts its guest down without having drained before."""
+
+    NONE = ""  # it has been told before, or there was nobody to tell, or that is over
+    DUE = "due"  # nobody has looked yet whether it has asked
+    TOLD = "told"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parting:
     """It has asked to be told before its VM is restarted or stopped. `rules.parting` knows whether that counts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.model import Instance, Os, Road
+from orchestrator.model import Farewell, Instance, Os, Road
 
 # How long a guest may take to shut down before it is reset or ended, unless its role says; and then to come back.
 # systemd's own patience with a service is 90 s; Windows may be installing updates.
@@ -51,9 +51,12 @@ def first_check_s(instance: Instance) -> float:
 
 def asked_after_s(instance: Instance) -> float:
     """After how long in the phase the guest was asked, or will be at the latest: its patience begins there."""
-    if not instance.asked_at_s and instance.frozen_since_s:
-        return instance.frozen_since_s + THAW_WITHIN_S - instance.phase_since_s
-    return max(instance.asked_at_s - instance.phase_since_s, 0.0)
+    if instance.asked_at_s:
+        return max(instance.asked_at_s - instance.phase_since_s, 0.0)
+    told_s = 0.0 if instance.farewell is Farewell.NONE else instance.goal.role.drain_s
+    if not instance.frozen_since_s:
+        return told_s
+    return max(told_s, instance.frozen_since_s + THAW_WITHIN_S - instance.phase_since_s)
 
 
 def in_phase_s(instance: Instance, now_s: float) -> float:

@@ -24,11 +24,7 @@ def drain(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
         left_s = 0.0
     if left_s <= 0:
         return Done(instance, parting.over(instance)) if seat is None else _finishing(instance)
-    if instance.asked_at_s:
-        note = ""
-    else:
-        drain_s = instance.goal.role.drain_s
-        note = f"its guest learns of its {parting.why(instance)} and has {drain_s:g} s for it (drain)"
+    note = "" if instance.asked_at_s else parting.learns(instance)
     told = replace(instance, asked_at_s=instance.asked_at_s or now_s)
     again_s = min(left_s, LATEST_S) if seat is None else SOON_S
     return Wait(told, Cause(Kind.PARTING_AWAITED), again_s, note=note)

@@ -78,6 +78,8 @@ PAUSED_OF = 5  # every so many seeds
 STAGED_OF = 3  # every so many seeds; the others are the lives that they were
 LEASES = 0.6  # so often, of the requests in a life in which instances are leased
 LEASED_OF = 11  # every so many seeds
+PARTING_OF = 4  # likewise: guests ask to be told of their end
+PARTINGS = 0.4  # so often, of what happens in such a life
 WARM_OF = 7  # likewise: reimages go on from checkpoints
 ROLES_MAX, INSTANCES_MAX = 2, 3
 JUMP_MAX_S = 3600.0
@@ -221,6 +223,7 @@ class Simulation:
         self.leased = seed % LEASED_OF == LEASED_OF - 4
         self._had: dict[str, tuple[str, int]] = {}  # by lease: whose VM its client has had, by uid and generation
         self.warm = seed % WARM_OF == WARM_OF - 2
+        self.parting = seed % PARTING_OF == PARTING_OF - 3
         self._still: set[str] = set()  # whose automation stood still when it was looked at last; "": the host's
         self._staging_vip = "203.0.113.11" if self.staged and seed % 2 else ""
         self.swaps = Swaps()
@@ -339,7 +342,17 @@ class Simulation:
             seconds -= piece
         self.world.check()
 
+    def _part(self) -> None:
+        """A guest asks to be told of its end, or lets go."""
+        if running := [name for name, one in self.world.machines.items() if one.power is Power.RUNNING]:
+            name, lets_go = self.chance.choice(running), self.chance.random() < 0.3
+            words = "lets go" if lets_go else "asks to be told of its end"
+            self._step(f"{name}: its guest {words}", lambda: self.world.part(name, lets_go=lets_go))
+
     def _happening(self) -> None:
+        if self.parting and self.chance.random() < PARTINGS:
+            self._part()
+            return
         what = self.chance.choice([self._request, self._request, *[self._fault] * 5])
         what()
         self._check()
