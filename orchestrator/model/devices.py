@@ -27,6 +27,7 @@ class Devices:
     cores: int | None = None  # of each socket
     threads: int | None = None  # of each core
     disk_cache: DiskCache = DiskCache.WRITEBACK  # of all its disks
+    screen: bool = False  # whether it has one that VNC shows, to root on its host
     hugepages: bool = False  # whether its memory is of pages that the host's owner has reserved
 
     def topology(self, vcpus: int) -> tuple[int, int, int] | None:

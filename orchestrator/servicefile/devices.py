@@ -13,7 +13,7 @@ from orchestrator.servicefile.fields import Answer, boolean, choice, integer, sh
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map
 
-_KEYS: Final = ("cpuModel", "sockets", "cores", "threads", "diskCache", "hugepages")
+_KEYS: Final = ("cpuModel", "sockets", "cores", "threads", "diskCache", "screen", "hugepages")
 _TOPOLOGY: Final = ("sockets", "cores", "threads")
 _VCPUS_MOST: Final = 64
 
@@ -29,6 +29,7 @@ def read_devices(reader: Reader, node: Map, at: str, size: Size) -> Devices:
     found = Devices(
         cpu_model=reader.take(devices, at, "cpuModel", _cpu_model, ""),
         disk_cache=reader.take(devices, at, "diskCache", choice(DiskCache), DiskCache.WRITEBACK),
+        screen=reader.take(devices, at, "screen", boolean, False),
         hugepages=reader.take(devices, at, "hugepages", boolean, False),
         **parts,
     )

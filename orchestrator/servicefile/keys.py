@@ -110,6 +110,7 @@ _ROLE: Final = {
     "devices.cores": Key("of each socket", "as many as size.vcpus wants"),
     "devices.threads": Key("of each core", "1"),
     "devices.diskCache": Key("how the host keeps what guests write, until they flush it or go on", "writeback"),
+    "devices.screen": Key("whether it has one, which vmrole console --vnc leads to on its host", "false"),
     "devices.hugepages": Key("whether its memory is of huge pages that the host has reserved", "false"),
     "answers": Key("what the first boot of a generation is told; `none` for an image that reads nothing"),
     "answers.kept": Key("keys that stay as the service has them: their texts are never shown", "none"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
+from pathlib import Path
 
 from lxml import etree
 
 from tests.lab.harness.lab import Lab
+from tests.lab.harness.places import HOST
 from tests.lab.harness.role import RoleDaemon
 from tests.lab.services import apply, ready
 
 __all__ = ["ready"]  # fixtures
-DEVICES = "{cpuModel: Nehalem, sockets: 2, threads: 2, diskCache: writethrough}"
+DEVICES = "{cpuModel: Nehalem, sockets: 2, threads: 2, diskCache: writethrough, screen: true}"
 SERVICE = f"""service: shop
 roles:
   web:
@@ -56,3 +59,22 @@ def test_a_guest_has_the_machine_that_its_role_asks_for(lab: Lab, ready: RoleDae
     writable = [disk for disk in domain.iterfind("devices/disk[@device='disk']") if disk.find("readonly") is None]
     assert [disk.find("driver").get("cache") for disk in writable] == ["writethrough"] * 2  # type: ignore[union-attr]
     ready.run("diff", "-f", "-", text=SERVICE)
+
+
+def test_a_screen_is_seen_by_root_on_its_host_alone(lab: Lab, ready: RoleDaemon) -> None:
+    """By VNC at a socket that nobody else comes to, and at no port; who has no screen is told what to say."""
+    apply(ready, SERVICE)
+    path = Path(ready.run("console", "web-0", "--vnc").stdout.strip())
+    with socket.socket(socket.AF_UNIX) as viewer:
+        viewer.settimeout(30)
+        viewer.connect(str(path))
+        assert viewer.recv(12) == b"RFB 003.008\n"
+    somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    assert HOST.run([*somebody, "test", "-e", "/"], check=False).returncode == 0
+    assert HOST.run([*somebody, "test", "-e", str(path)], check=False).returncode == 1
+    graphics = live(lab).findall("devices/graphics")
+    assert [(one.get("type"), one.get("port"), one.get("socket")) for one in graphics] == [("vnc", None, str(path))]
+
+    apply(ready, SERVICE.replace(", screen: true", ""))
+    answer = ready.run("console", "web-0", "--vnc", check=False)
+    assert (answer.returncode, "devices: {screen: true}" in answer.stderr) == (3, True), answer.stderr

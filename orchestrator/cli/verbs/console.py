@@ -21,6 +21,7 @@ from orchestrator.errors import NotFound, RequestError, Unreachable
 
 LOG_BYTES = 65_536
 FOLLOW_EVERY_S = 0.5
+_UNIX = "+unix://"  # as virsh writes a socket in the place of a port
 
 
 @click.command(
@@ -36,6 +37,9 @@ FOLLOW_EVERY_S = 0.5
 )
 @click.option("--raw", is_flag=True, help="With --log or --follow: as the guest wrote it, terminal escapes included.")
 @click.option(
+    "--vnc", is_flag=True, help="Print the path of the socket at which a VNC viewer on this host sees its screen."
+)
+@click.option(
     "--connect",
     metavar="URI",
     envvar="LIBVIRT_DEFAULT_URI",
@@ -45,15 +49,26 @@ FOLLOW_EVERY_S = 0.5
     help="The hypervisor.",
 )
 @click.pass_obj
-def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, connect: str) -> int:
+def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, vnc: bool, connect: str) -> int:
     """Attaches the serial console of an instance (end with Ctrl-]); without a terminal, prints its log.
 
     A guest may draw on the screen, as editors do, and no more: what would name the window, reach the clipboard, or
     have the terminal type an answer is shown as a sign.
 
     Of a daemon on another host there is the log alone, also as it goes on: --follow.
+
+    A screen is there for roles that say `devices: {screen: true}`; its socket is for root on the host alone, and
+    another one after each start of the VM.
     """
     name = client.instance(instance)["name"]
+    if vnc:
+        if log or follow or raw:
+            raise click.UsageError("--vnc is about the screen, and the other options about the serial console")
+        if client.host:
+            hint = "run it there; or have ssh -L lead a port of yours to the socket that it prints there"
+            raise RequestError("a screen is seen on its own host alone", hint=hint)
+        render.write(f"{_screen(name, connect)}\n")
+        return 0
     if follow:
         _follow(client, name, raw=raw)
     if not log and not client.host and sys.stdin.isatty() and sys.stdout.isatty():
@@ -64,6 +79,20 @@ def console(client: Client, instance: str, log: bool, follow: bool, raw: bool, c
     else:
         render.show(render.plain(line.replace("\t", "    ")) for line in text.decode(errors="replace").splitlines())
     return 0
+
+
+def _screen(name: str, connect: str) -> str:
+    """The path of the socket of a screen. Raises NotFound where the VM has none, or does not run."""
+    command = ["virsh", "--connect", connect, "domdisplay", "--type", "vnc", name]
+    try:
+        answer = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise RequestError(f"virsh cannot be run: {error.strerror}", hint="install libvirt-clients") from error
+    scheme, _, path = answer.stdout.strip().partition(_UNIX)
+    if answer.returncode == 0 and scheme == "vnc" and path.startswith("/"):
+        return path
+    hint = "its role must say: devices: {screen: true}, and its VM run; who is not root asks with sudo"
+    raise NotFound(f"{name} has no screen that can be looked at", hint=hint)
 
 
 def _attach(command: list[str]) -> int:

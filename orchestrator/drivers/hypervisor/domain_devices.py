@@ -14,7 +14,8 @@
 - libvirt gives a VM's files to QEMU's user, and would give it the image as well: who owns a file may change its mode,
   and then its bytes, under every other VM. So the image keeps its owner; its mode lets everybody read it. So does a
   checkpoint's layer.
-- Windows gets a screen, which Setup draws on, and nobody to look at it.
+- Windows gets a screen, which Setup draws on, and nobody to look at it unless its role asks for that. VNC has no port
+  and no password: who may open the socket is the host's file system's to say.
 """
 
 from __future__ import annotations
@@ -209,10 +210,13 @@ def add_small_devices(devices: etree._Element, instance: Instance, paths: Domain
     add(console, "target", {"type": "serial", "port": "0"})
     add(devices, "controller", {"type": "usb", "model": "none"})
     add(devices, "memballoon", {"model": "none"})
-    if instance.role.os is Os.WINDOWS:
+    if instance.role.devices.screen:
+        # The socket is libvirt's: in a directory of this VM's own, where root and QEMU's user alone come to.
+        add(add(devices, "graphics", {"type": "vnc"}), "listen", {"type": "socket"})
+    if instance.role.os is Os.WINDOWS or instance.role.devices.screen:
         add(add(devices, "video"), "model", {"type": "vga"})
-        if has_hyperv(machine):
-            add(devices, "panic", {"model": "hyperv"})  # Needs no driver in the guest, but Hyper-V's interfaces.
+    if instance.role.os is Os.WINDOWS and has_hyperv(machine):
+        add(devices, "panic", {"model": "hyperv"})  # Needs no driver in the guest, but Hyper-V's interfaces.
     add(devices, "panic", {"model": "isa"})
     rng = add(devices, "rng", {"model": "virtio"})
     add(rng, "rate", {"bytes": str(_RNG_BYTES_PER_S), "period": "1000"})

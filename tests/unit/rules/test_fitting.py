@@ -50,3 +50,4 @@ def test_a_memory_of_huge_pages_is_not_restored() -> None:
     role = dataclasses.replace(web_role(local_storage=()), devices=Devices(hugepages=True))
     assert (roads.unfit(role), roads.unfit_memory(role)) == ("", "its memory is of huge pages")
     assert roads.unfit_memory(dataclasses.replace(role, devices=WANTED)) == ""
+    assert "a screen" in roads.unfit_memory(dataclasses.replace(role, devices=Devices(screen=True)))

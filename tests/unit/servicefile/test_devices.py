@@ -11,7 +11,7 @@ from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.write import written
 from tests.world.service_files import find
 
-SAID = "{cpuModel: Nehalem, sockets: 2, cores: 2, threads: 2, diskCache: none, hugepages: true}"
+SAID = "{cpuModel: Nehalem, sockets: 2, cores: 2, threads: 2, diskCache: none, screen: true, hugepages: true}"
 FILE = f"""service: shop
 roles:
   web:
@@ -30,7 +30,7 @@ def test_they_are_read_and_written() -> None:
     """With everything that there is; the file that is written says the same."""
     spec = servicefile.parse(FILE, find)
     assert spec.roles[0].devices == Devices(
-        cpu_model="Nehalem", sockets=2, cores=2, threads=2, disk_cache=DiskCache.NONE, hugepages=True
+        cpu_model="Nehalem", sockets=2, cores=2, threads=2, disk_cache=DiskCache.NONE, screen=True, hugepages=True
     )
     assert servicefile.parse(written(spec, find), find) == spec
 
@@ -78,6 +78,7 @@ def test_other_devices_are_another_vm(other: str) -> None:
         ("{sockets: 64}", ".sockets", "64 x 1 x 1"),
         ("{diskCache: unsafe}", ".diskCache", "is not known"),
         ("{diskCache: true}", ".diskCache", "is not known"),
+        ("{screen: vnc}", ".screen", "is not true or false"),
         ("{hugepages: 1 GiB}", ".hugepages", "is not true or false"),
     ],
 )

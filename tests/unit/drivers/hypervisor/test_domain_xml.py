@@ -100,7 +100,7 @@ def with_devices(of: Instance, devices: Devices, vcpus: int = 4) -> Instance:
     return dataclasses.replace(of, role=dataclasses.replace(of.role, devices=devices, size=size))
 
 
-DEVICES = Devices(cpu_model="Nehalem", sockets=2, disk_cache=DiskCache.NONE, hugepages=True)
+DEVICES = Devices(cpu_model="Nehalem", sockets=2, screen=True, disk_cache=DiskCache.NONE, hugepages=True)
 ON_A_BRIDGE = RoleNetwork(bridge="br0.7", addresses=("192.0.2.10/24",), mtu=9000)
 LIMITED = dataclasses.replace(KVM, shares_cpus=True, shapes_traffic=True)
 SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
@@ -129,7 +129,7 @@ CASES = {
     "mtu": (wired(instance(), RoleNetwork(mtu=1400)), True, TCG),
     "devices-tcg": (with_devices(with_storage(instance(), 1), DEVICES), True, TCG),
     "devices-kvm": (with_devices(instance(), DEVICES), True, KVM),
-    "windows-threads": (windows(with_devices(instance(), Devices(threads=2))), True, KVM),
+    "windows-threads": (windows(with_devices(instance(), Devices(threads=2, screen=True))), True, KVM),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),
     "windows-nvme-later-boot": (windows(with_storage(instance(), 1), Hardware(disk_bus=DiskBus.NVME)), False, KVM),
