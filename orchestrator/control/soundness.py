@@ -45,6 +45,7 @@ from orchestrator.model.devices import CPU_MODEL
 from orchestrator.model.drive import DISK_NAME_MAX, Drive, check_size, drive_name
 from orchestrator.model.lan import LINK
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
+from orchestrator.model.libvirt_xml import canonical
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token, token_name
 
@@ -206,6 +207,7 @@ def _require_role(role: Role) -> None:
     _require("drives", [_is(label, one.name) and _is(drive_name, one.of(99)) for one in role.drives])
     _require("network", _role_network(role.network))
     _require("devices", _devices(role.devices))
+    _require("libvirt_xml", [not role.libvirt_xml or _is(canonical, role.libvirt_xml)])
     _require("endpoints", [_is(label, one.name) for one in (*role.faces, *role.internal_endpoints)])
     _require("endpoints.allow", [_is(ip.network, one) for face in role.faces for one in face.allow])
 

@@ -266,6 +266,7 @@ class Role:
     drives: tuple[RoleDrive, ...] = ()
     network: RoleNetwork = RoleNetwork()
     devices: Devices = Devices()
+    libvirt_xml: str = ""  # in its VMs beside ours, as `model.libvirt_xml` lets it through
     user_data: str = dataclasses.field(default="", repr=False)  # may hold secrets
     user_data_from: SecretRef | None = None  # the same, kept elsewhere because it holds passwords or keys
     vendor_data: str = dataclasses.field(default="", repr=False)

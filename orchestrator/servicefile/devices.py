@@ -6,9 +6,10 @@ import math
 import re
 from typing import Final
 
-from orchestrator.errors import Problem
+from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import Devices, DiskCache, Size
 from orchestrator.model.devices import CPU_MODEL
+from orchestrator.model.libvirt_xml import CHARACTERS_MOST, canonical
 from orchestrator.servicefile.fields import Answer, boolean, choice, integer, shaped, text
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map
@@ -35,6 +36,22 @@ def read_devices(reader: Reader, node: Map, at: str, size: Size) -> Devices:
     )
     _check_topology(reader, at, found, size)
     return found
+
+
+def read_libvirt(reader: Reader, node: Map, at: str) -> str:
+    """The extra XML that stands below `libvirt` of the role `node`; faults are noted."""
+    libvirt = reader.keys(node.get("libvirt", Map()), f"{at}.libvirt", ("xml",))
+    xml: str = reader.take(libvirt, f"{at}.libvirt", "xml", _xml, "")
+    return xml
+
+
+@shaped(type="string", minLength=1, maxLength=CHARACTERS_MOST)
+def _xml(node: object) -> Answer[str]:
+    said = text(node)
+    try:
+        return said if isinstance(said, Problem) else canonical(said)
+    except InvalidInput as error:
+        return Problem(str(error), hint=error.hint)
 
 
 def _check_topology(reader: Reader, at: str, devices: Devices, size: Size) -> None:

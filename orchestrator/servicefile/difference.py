@@ -31,13 +31,14 @@ _NEVER_SHOWN = ("user_data", "vendor_data", "unattend")
 _OF_THE_IMAGE = ("image", "image_format", "image_mib", "os", "hardware")  # told by `image_sha256`
 _MOVES = "no restart; clients connect by the other from then on, and what is open may be cut"
 _ROLLING = "rolling reimage, "
+_EXTRA = "libvirt.xml is yours to answer for: whether a guest starts and works with it nobody has tried"
 
 
 def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
     """What differs between two specs, key by key; () when nothing does."""
     if before is None:
         effect = f"{_instances(sum(role.instances for role in after.roles))} deployed"
-        effect += "".join(f"; {role.name}: {why_not}" for role in after.roles if (why_not := _colder(role)))
+        effect += "".join(f"; {role.name}: {why_not}" for role in after.roles if (why_not := _warned(role)))
         return (Change(key=after.name, before="", after="new service", effect=effect),)
     changes = []
     if before.vip != after.vip:
@@ -57,7 +58,7 @@ def difference(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, 
     for role in after.roles:
         old = before.role(role.name)
         if old is None:
-            effect = "; ".join(filter(None, (f"{_instances(role.instances)} deployed", _colder(role))))
+            effect = "; ".join(filter(None, (f"{_instances(role.instances)} deployed", _warned(role))))
             changes.append(Change(key=f"roles.{role.name}", before="", after="new role", effect=effect))
         else:
             changes += _role_difference(old, role, rolling)
@@ -183,8 +184,13 @@ def _effect(before: Role, after: Role, name: str, rolling: str) -> str:
     if name in ("limits", "healing"):
         return "holds at once; no restart"
     if getattr(before.template(), name) != getattr(after.template(), name):
-        return rolling
+        return f"{rolling}; {_EXTRA}" if name == "libvirt_xml" and after.libvirt_xml else rolling
     return "; ".join(filter(None, ("no restart", _colder(after) if name == "reimage" else "")))
+
+
+def _warned(role: Role) -> str:
+    """What is to be known of a role that is new."""
+    return "; ".join(filter(None, (_colder(role), _EXTRA if role.libvirt_xml else "")))
 
 
 def _colder(role: Role) -> str:

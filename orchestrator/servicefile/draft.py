@@ -35,7 +35,7 @@ from orchestrator.model import (
 from orchestrator.model.checkpoint import DAY_S, REFRESHED_S
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.rules.beginning import cycle
-from orchestrator.servicefile.devices import read_devices
+from orchestrator.servicefile.devices import read_devices, read_libvirt
 from orchestrator.servicefile.drives import check_drives, read_drive
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import (
@@ -61,7 +61,7 @@ STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-bl
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
     "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "network", "devices",
     "identity", "setup", "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease",
-    "topology", "after",
+    "topology", "after", "libvirt",
 )  # fmt: skip
 SETUP_KEYS: Final = ("restart", "within")
 
@@ -178,7 +178,9 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
     more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "topology", "after")
-    node = reader.keys(node, at, (*keys, *more, "identity", "labels", "drives", "network", "devices"), ("image",))
+    node = reader.keys(
+        node, at, (*keys, *more, "identity", "labels", "drives", "network", "devices", "libvirt"), ("image",)
+    )
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -201,6 +203,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         drives=tuple(drives),
         network=read_network(reader, node, at),
         devices=read_devices(reader, node, at, size),
+        libvirt_xml=read_libvirt(reader, node, at),
         keep_ssh_host_keys=_identity(reader, node, at),
         drain_s=reader.take(node, at, "drain", duration_s(0, 3600), 30.0),
         stop=Stop(within_s=_within(reader, node, at, "stop")),

@@ -24,6 +24,7 @@ _WORDS: Final = {
     "keep_ssh_host_keys": "identity.sshHostKeys",
     "keep_failed_disk": "evidence.disk",
     "unattend": "answers.unattend",
+    "libvirt_xml": "libvirt.xml",
 }
 _UNITS: Final = {"_mib_per_s": " MiB/s", "_percent": " %", "_mib": " MiB", "_s": " s"}
 

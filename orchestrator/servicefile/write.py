@@ -79,6 +79,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "drives": {drive.name: _node(drive) for drive in role.drives},
         "network": _node(role.network),
         "devices": _node(role.devices, Devices()),
+        "libvirt": {"xml": role.libvirt_xml} if role.libvirt_xml else {},
         "answers": _answers(role),
         "identity": {"sshHostKeys": "keep"} if role.keep_ssh_host_keys else {},
         "setup": _node(role.setup) if role.answers is not AnswerFormat.NONE else {},

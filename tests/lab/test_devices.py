@@ -21,6 +21,13 @@ roles:
     image: micro
     size: {{vcpus: 4, memory: 128 MiB}}
     devices: {DEVICES}
+    libvirt:
+      xml: |
+        <domain>
+          <cpu><feature name='sse4.2' policy='disable'/></cpu>
+          <sysinfo type='smbios'><system><entry name='serial'>A-1 of the lab</entry></system></sysinfo>
+          <devices><watchdog model='i6300esb' action='reset'/><input type='tablet' bus='virtio'/></devices>
+        </domain>
     localStorage: {{cache: {{size: 32 MiB}}}}
     setup: {{within: 15 min}}
     ready: {{within: 10 min}}
@@ -46,6 +53,9 @@ def test_a_guest_has_the_machine_that_its_role_asks_for(lab: Lab, ready: RoleDae
     assert "guests of this host cannot have a processor Nonesuch-v7" in told
     assert "Nehalem" in told, "which they can have"
 
+    told = refused(ready, "<watchdog", "<hostdev mode='subsystem' type='pci'/><watchdog")
+    assert "domain/devices may not have <hostdev> in it" in told
+
     apply(ready, SERVICE)
     seen = lab.guest("web-0.shop", ["/bin/cat", "/proc/cpuinfo"])
     assert len(re.findall(r"^processor\s*:", seen, re.MULTILINE)) == 4
@@ -55,7 +65,14 @@ def test_a_guest_has_the_machine_that_its_role_asks_for(lab: Lab, ready: RoleDae
     )
     assert (set(sockets), set(cores), set(siblings)) == ({"0", "1"}, {"1"}, {"2"})
 
+    assert "sse4_1" in seen
+    assert "sse4_2" not in seen, "as its extra XML says"
+    serial = lab.guest("web-0.shop", ["/bin/cat", "/sys/class/dmi/id/product_serial"])
+    assert serial.strip() == "A-1 of the lab"
+
     domain = live(lab)
+    assert [one.get("action") for one in domain.iterfind("devices/watchdog")] == ["reset"]
+    assert "tablet" in [one.get("type") for one in domain.iterfind("devices/input")]
     writable = [disk for disk in domain.iterfind("devices/disk[@device='disk']") if disk.find("readonly") is None]
     assert [disk.find("driver").get("cache") for disk in writable] == ["writethrough"] * 2  # type: ignore[union-attr]
     ready.run("diff", "-f", "-", text=SERVICE)

@@ -20,7 +20,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_limits
+from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_extra, domain_limits
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, MachineType, add
 from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import Instance
@@ -34,7 +34,8 @@ METADATA_PREFIX: Final = "vmrole"
 def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     """The domain of the instance's present generation.
 
-    Raises ValueError when a text cannot be in XML; labels and our own paths always can.
+    Raises ValueError when a text cannot be in XML; labels and our own paths always can. InvalidInput when the record
+    of its role holds extra XML that is not let through.
     """
     root = etree.Element("domain", {"type": domain_type(machine)}, nsmap={"qemu": QEMU})
     add(root, "name", text=instance.name)
@@ -61,6 +62,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     domain_board.add_tpm(devices, instance)
     _monitor(root, paths.monitor, machine)
     domain_devices.add_overrides(root, instance, paths)
+    domain_extra.merge(root, instance.role.libvirt_xml)
     return etree.tostring(root, pretty_print=True, encoding="unicode")
 
 

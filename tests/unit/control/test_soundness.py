@@ -106,6 +106,7 @@ OF_TEMPLATE = (
     ("network", "gateway"),
     ("network", "dns", 0),
     ("devices", "cpu_model"),
+    ("libvirt_xml",),
 )
 
 
@@ -115,7 +116,12 @@ def test_a_template_names_an_image_and_disks_and_endpoints(fabric: Fabric, place
     (document,) = fabric.store.all(records.TEMPLATE)
     network = {"bridge": "br0.7", "addresses": ["192.0.2.10/24"], "gateway": "192.0.2.1", "dns": ["192.0.2.53"]}
     hostile = (*HOSTILE, "2001:db8::%a\n    bind :1\n/64")
-    fits = {"bridge": ("", "WEB-1.SHOP"), "gateway": ("",), "cpu_model": ("", "WEB-1.SHOP")}.get(str(place[-1]), ())
+    fits = {
+        "bridge": ("", "WEB-1.SHOP"),
+        "gateway": ("",),
+        "cpu_model": ("", "WEB-1.SHOP"),
+        "libvirt_xml": ("",),
+    }.get(str(place[-1]), ())
     for value in (one for one in hostile if one not in fits):
         body: Any = json.loads(json.dumps(dict(document.body)))
         body["endpoints"][0]["allow"] = ["10.0.0.0/8"]

@@ -51,3 +51,6 @@ def test_a_memory_of_huge_pages_is_not_restored() -> None:
     assert (roads.unfit(role), roads.unfit_memory(role)) == ("", "its memory is of huge pages")
     assert roads.unfit_memory(dataclasses.replace(role, devices=WANTED)) == ""
     assert "a screen" in roads.unfit_memory(dataclasses.replace(role, devices=Devices(screen=True)))
+    assert "not ours alone" in roads.unfit_memory(
+        dataclasses.replace(role, devices=Devices(), libvirt_xml="<domain/>")
+    )

@@ -90,3 +90,34 @@ def test_what_cannot_be(devices: str, key: str, told: str) -> None:
     assert (problem.key, problem.line) == (f"roles.web.devices{key}", 6)
     assert told in problem.message
     assert problem.hint
+
+
+EXTRA = "<domain><cpu><feature policy='disable' name='aes'/></cpu></domain>"
+
+
+def with_xml(xml: str) -> str:
+    """The file with that of libvirt's."""
+    return FILE + f"    libvirt:\n      xml: |\n        {xml}\n"
+
+
+def test_extra_xml_is_read_written_and_warned_of() -> None:
+    """On one line; that nobody has tried it is said where it is new, and nothing where it goes."""
+    without, spec = (servicefile.parse(one, find) for one in (FILE, with_xml(EXTRA)))
+    assert spec.roles[0].libvirt_xml == '<domain><cpu><feature name="aes" policy="disable" /></cpu></domain>'
+    assert servicefile.parse(written(spec, find), find) == spec
+    (new,), (there,), (gone,) = difference(None, spec), difference(without, spec), difference(spec, without)
+    assert there.key == "roles.web.libvirt.xml"
+    assert "rolling reimage" in there.effect
+    assert "yours to answer for" in new.effect
+    assert "yours to answer for" in there.effect
+    assert "yours" not in gone.effect
+
+
+def test_other_xml_is_refused() -> None:
+    """With the line of its key, the place in it, and what may be there."""
+    with pytest.raises(InvalidInput) as caught:
+        servicefile.parse(with_xml("<domain><devices><hostdev/></devices></domain>"), find)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.line) == ("roles.web.libvirt.xml", 8)
+    assert problem.message == "domain/devices may not have <hostdev> in it"
+    assert problem.hint == "what is allowed there: input, sound, watchdog (docs/devices.md)"

@@ -101,6 +101,19 @@ def with_devices(of: Instance, devices: Devices, vcpus: int = 4) -> Instance:
 
 
 DEVICES = Devices(cpu_model="Nehalem", sockets=2, screen=True, disk_cache=DiskCache.NONE, hugepages=True)
+EXTRA = (
+    "<domain><features><pmu state='off'/></features><cpu><feature name='aes' policy='disable'/></cpu>"
+    "<clock><timer name='hpet' present='yes'/></clock><sysinfo type='smbios'><system><entry name='serial'>A-1</entry>"
+    "</system></sysinfo><devices><input type='tablet' bus='virtio'/><watchdog model='i6300esb' action='reset'/>"
+    "</devices></domain>"
+)
+
+
+def extra(of: Instance, xml: str = EXTRA) -> Instance:
+    """The instance with that of its own in its domain."""
+    return dataclasses.replace(of, role=dataclasses.replace(of.role, libvirt_xml=xml))
+
+
 ON_A_BRIDGE = RoleNetwork(bridge="br0.7", addresses=("192.0.2.10/24",), mtu=9000)
 LIMITED = dataclasses.replace(KVM, shares_cpus=True, shapes_traffic=True)
 SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
@@ -130,6 +143,8 @@ CASES = {
     "devices-tcg": (with_devices(with_storage(instance(), 1), DEVICES), True, TCG),
     "devices-kvm": (with_devices(instance(), DEVICES), True, KVM),
     "windows-threads": (windows(with_devices(instance(), Devices(threads=2, screen=True))), True, KVM),
+    "extra": (extra(instance()), True, TCG),
+    "windows-extra": (extra(windows(instance())), True, KVM),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),
     "windows-nvme-later-boot": (windows(with_storage(instance(), 1), Hardware(disk_bus=DiskBus.NVME)), False, KVM),
@@ -194,6 +209,28 @@ def test_texts_stay_texts(text: str) -> None:
     back = root.find("devices/interface/source")
     assert back is not None
     assert back.get("network") == text
+
+
+def test_extra_xml_is_looked_at_again() -> None:
+    """A record is no word of ours: what would not be let through from a file is not from one either."""
+    hostile = extra(instance(), "<domain><devices><emulator>/bin/sh</emulator></devices></domain>")
+    with pytest.raises(InvalidInput, match="domain/devices may not have <emulator> in it"):
+        domain_xml.render(hostile, paths(instance()), TCG)
+
+
+def test_extra_xml_takes_the_place_of_ours_of_that_name() -> None:
+    """A timer of a Windows is there once, as it was asked for; everything else is as it was."""
+    of = windows(instance())
+    plain, merged = (etree.fromstring(domain_xml.render(each, paths(of), KVM).encode()) for each in (of, extra(of)))
+    timers = {one.get("name"): one.get("present") for one in merged.iterfind("clock/timer")}
+    assert len(merged.findall("clock/timer")) == len(plain.findall("clock/timer")) == len(timers)
+    assert timers["hpet"] == "yes"
+    for tag in ("disk", "interface", "channel", "serial", "emulator", "rng", "panic"):
+        now, was = (
+            [etree.tostring(one, with_tail=False) for one in root.iterfind(f"devices/{tag}")]
+            for root in (merged, plain)
+        )
+        assert now == was
 
 
 def test_ownership_is_read_back() -> None:
