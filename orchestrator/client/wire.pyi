@@ -175,6 +175,7 @@ class Devices(TypedDict):
     cores: int | None
     threads: int | None
     disk_cache: DiskCache
+    screen: bool
     hugepages: bool
 
 DiskBus = Literal["virtio", "sata", "nvme"]
@@ -635,6 +636,7 @@ class Role(TypedDict):
     drives: list[RoleDrive]
     network: RoleNetwork
     devices: Devices
+    libvirt_xml: str
     user_data: str
     user_data_from: SecretRef | None
     vendor_data: str
