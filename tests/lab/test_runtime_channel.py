@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ __all__ = ["ready"]  # fixtures
 
 WEB = "web-0.shop"
 COMES_S = 600.0
-ASKED_S = 60.0
+ASKED_S = 300.0
 SAYS = "ready: {within: 3 min, guest: true}"
 # Hostile, from inside: a line without an end, rubbish, deep nesting, and answers that nobody reads.
 HOSTILE = """
@@ -96,12 +95,16 @@ def test_a_guest_says_whether_it_is_in_rotation(lab: Lab, speaking: RoleDaemon) 
     lab.guest(WEB, ["/bin/sh", "-c", HOSTILE], 120.0)
     assert memory_kib(speaking) - before < 64 * 1024
     assert status(lab) == "200"
-    began = time.monotonic()
-    until(lambda: says(lab, "whoami")["instance"] == WEB, COMES_S, what="an answer after the flood")
-    assert time.monotonic() - began < COMES_S
+    until(lambda: is_answered(lab), COMES_S, what="an answer after the flood")
     assert says(lab, "busy", "--for", "3600")["done"]
     assert says(lab, "ready")["done"]
     until(lambda: status(lab) == "200", COMES_S, what="its way back by its word")
+
+
+def is_answered(lab: Lab) -> bool:
+    """Whether the guest learns who it is: not as long as its own programs flood the port."""
+    asks = "/usr/local/bin/vmrole-guest whoami 2>/dev/null; echo; exit 0"
+    return f'"instance": "{WEB}"' in lab.guest(WEB, ["/bin/sh", "-c", asks], ASKED_S)
 
 
 def memory_kib(daemon: RoleDaemon) -> int:

@@ -122,13 +122,38 @@ done
 read -r up _ </proc/uptime
 id="$$-$up"
 
-# One request, and what comes back until its answer does; 1 when the host hung up. `read` takes a byte at a time.
+# What goes when we do: also when we are told to end while the host says nothing, or nobody else could have the port.
+talking=
+heard=
+made=
+gone() {
+    [ -z "$talking" ] || kill "$talking" 2>/dev/null
+    rm -f "$heard" "$made"
+}
+trap gone EXIT
+trap 'exit 143' HUP INT TERM
+umask 077
+for place in /run /dev/shm /tmp; do # A full disk must not keep a guest from saying that it is busy.
+    if heard=$(mktemp "$place/vmrole-guest.XXXXXX" 2>/dev/null); then break; fi
+done
+[ -n "$heard" ] || {
+    echo "vmrole-guest: neither /run nor /dev/shm nor /tmp takes a file" >&2
+    exit 2
+}
+
+# One request, and its answer; 1 when the host hung up. What others have left unread comes before it, at times with it
+# in one piece: one program reads it all. It is waited for, for only then are we heard when we are told to end.
 talk() {
-    printf '\n{"jsonrpc":"2.0","id":"%s","method":"%s","params":{%s}}\n' "$id" "$method" "$params" >&3 || return 1
-    while answer=$(head -n 1 <&3) && [ -n "$answer" ]; do
-        case $answer in *"\"id\": \"$id\""*) return 0 ;; esac
-    done
-    return 1
+    {
+        printf '\n{"jsonrpc":"2.0","id":"%s","method":"%s","params":{%s}}\n' "$id" "$method" "$params" >&3 &&
+            exec grep -F -m 1 "\"id\": \"$id\"" <&3 >"$heard"
+    } &
+    talking=$!
+    wait "$talking"
+    status=$?
+    talking=
+    [ "$status" = 0 ] || return 1
+    answer=$(cat "$heard")
 }
 
 # Asks, and again while another program has the port or the host is away.
@@ -234,7 +259,6 @@ get() {
 part=11264
 if [ "${method#blob}" != "$method" ]; then
     id="$id.0"
-    umask 077
     case $method in
         blob.ls)
             after=
@@ -251,8 +275,8 @@ if [ "${method#blob}" != "$method" ]; then
             ;;
         blob.put)
             if [ "$file" = - ]; then
-                file=$(mktemp) || exit 2
-                trap 'rm -f "$file"' EXIT
+                made=$(mktemp) || exit 2
+                file=$made
                 cat >"$file"
             fi
             [ -r "$file" ] || usage
@@ -260,7 +284,6 @@ if [ "${method#blob}" != "$method" ]; then
             ;;
         blob.get)
             made=$(mktemp) || exit 2
-            trap 'rm -f "$made"' EXIT
             get "$made"
             if [ "$file" = - ]; then
                 cat "$made"
