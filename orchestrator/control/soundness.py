@@ -68,6 +68,7 @@ _TIMES: Final = operator.attrgetter(
     "agent_silent_since_s",
     "agent_fault_told_s",
     "unwell_since_s",
+    "unwell_told_s",
     "retry_at_s",
     "revisit_at_s",
     "healed_at_s",

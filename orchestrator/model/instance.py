@@ -86,6 +86,7 @@ class Instance:
     agent_silent_since_s: float = 0.0  # since when it says nothing while something else speaks for it; 0 = it does
     agent_fault_told_s: float = 0.0  # since when it was so of which the ledger was told last
     unwell_since_s: float = 0.0  # since when the health check fails while serving; 0 = it passes
+    unwell_told_s: float = 0.0  # since when it was so of which the ledger was told last
     waits_for: Cause | None = None  # what this phase waits for; None: nothing is known that it waits for
     units: tuple[Unit, ...] = ()  # services of the guest that have not started in this boot, as told last
     clock_off_s: float = 0.0  # by how much its guest's clock goes wrong, seconds; 0: it does not, as far as is known

@@ -25,7 +25,7 @@ from orchestrator.ports import Machine
 from orchestrator.rules import pool, words
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts, stuck
-from orchestrator.steps.hearing import agent_heard, clock_heard, count_resets, frozen, identity_of
+from orchestrator.steps.hearing import agent_heard, clock_heard, count_resets, frozen, health_heard, identity_of
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S
 
@@ -46,7 +46,8 @@ def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcom
     if domain.power is not Power.RUNNING:
         return Done(instance, f"the VM is {domain.power}" + (f": {domain.reason}" if domain.reason else ""))
     if domain.stuck:
-        return _unwell(replace(instance, only_probe=False), host.clock.now_s(), stuck.stuck(domain), UNWELL_S)
+        stands = _unwell(replace(instance, only_probe=False), host.clock.now_s(), stuck.stuck(domain), UNWELL_S)
+        return _told(instance, stands, host.clock.now_s())
     if (lost := cut_off.lost(instance, domain, host)) is not None:
         return Done(instance, str(cut_off.LOST)) if cut_off.is_certain(instance) else lost
     identity = identity_of(instance, host)
@@ -60,8 +61,15 @@ def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcom
         return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
     heard, note = agent_heard(instance, identity, host.clock.now_s())
     heard, clock = clock_heard(heard, host.guest.clock_off_s(heard) if isinstance(identity, Identity) else None)
-    outcome, note = _health(heard, identity, host, seat), "; ".join(filter(None, (note, clock)))
-    return replace(outcome, note=note) if isinstance(outcome, Wait) and note else outcome
+    return _told(instance, _health(heard, identity, host, seat), host.clock.now_s(), note, clock)
+
+
+def _told(before: Instance, outcome: Outcome, now_s: float, *notes: str) -> Outcome:
+    """The outcome with a line for the ledger of all that has begun or ended."""
+    if not isinstance(outcome, Wait):
+        return outcome
+    seen, health = health_heard(before, outcome.instance, outcome.cause, now_s)
+    return replace(outcome, instance=seen, note="; ".join(filter(None, (*notes, health))))
 
 
 def _health(instance: Instance, identity: Identity | Silence, host: Machine, seat: Seat | None) -> Outcome:

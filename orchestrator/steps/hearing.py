@@ -15,6 +15,7 @@ from orchestrator.rules.patience import in_phase_s
 SILENT_TOLD_S = 120.0  # How long an agent may say nothing, while its endpoints are well, before that is told.
 CLOCK_OFF_S = 30.0  # A guest's clock that is wrong by so much is told: certificates, logs and tickets go by it.
 FAULT_TOLD_AGAIN_S = 600.0  # Between two beginnings of an agent's fault that the ledger tells: it may flicker.
+UNWELL_TOLD_AGAIN_S = 600.0  # The same of an illness: a check may flap.
 NO_AGENT_S = 120.0  # After so long without an agent, a guest in its first boot probably has none.
 
 
@@ -112,6 +113,23 @@ def clock_heard(instance: Instance, off_s: float | None) -> tuple[Instance, str]
         return instance, ""
     way = "ahead of" if off_s > 0 else "behind"
     return replace(instance, clock_off_s=round(off_s)), f"its clock is {abs(off_s):.0f} s {way} the host's"
+
+
+def health_heard(before: Instance, seen: Instance, cause: Cause | None, now_s: float) -> tuple[Instance, str]:
+    """The record after a look at its health, with a line for the ledger when an illness of which it was told begins
+    or ends. The balancer has asked often enough before it says so; what else fails is told when it fails twice.
+    """
+    since_s, told_s = seen.unwell_since_s, seen.unwell_told_s
+    if not since_s:
+        ended = before.unwell_since_s and before.unwell_since_s == told_s and cause is None
+        return seen, "it is well again" if ended else ""
+    if cause is None or cause.kind is Kind.AGENT_BROKEN:  # That has a line of its own.
+        return seen, ""
+    if told_s == since_s or 0 < now_s - told_s < UNWELL_TOLD_AGAIN_S:
+        return seen, ""
+    if cause.kind is not Kind.CHECK_FAILS and not before.unwell_since_s:
+        return seen, ""
+    return replace(seen, unwell_told_s=since_s), f"it is unwell: {cause}"
 
 
 def in_setup(seen_so_far: Kind, identity: Identity) -> Cause:

@@ -467,3 +467,49 @@ def test_a_clock_that_is_far_off_is_told_and_not_healed(off_s: float, words: str
     lines = [line for line in told(fabric).splitlines() if "clock" in line]
     assert lines == [f"its clock is {words} the host's", "its clock is right again"]
     assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
+
+
+ILL = "it is unwell: the balancer's health check fails: no traffic until it passes"
+WELL = "it is well again"
+
+
+def test_an_illness_is_told_when_it_begins_and_when_it_ends() -> None:
+    """With its time, long before anything is healed for it; once each."""
+    fabric = deployed()
+    fabric.world.faults.check_fails.add(WEB)
+    rounds(fabric, 6, 10.0)
+    assert (told(fabric).count(ILL), told(fabric).count(WELL)) == (1, 0)
+    fabric.world.faults.check_fails.clear()
+    rounds(fabric, 6, 10.0)
+    assert (told(fabric).count(ILL), told(fabric).count(WELL)) == (1, 1)
+    assert (fabric.instance().phase, fabric.instance().strikes) == (Phase.SERVING, 0)
+
+
+def test_a_check_that_flaps_fills_no_ledger() -> None:
+    """Told a few times in an hour, however often it begins; one that lasts is told again before it is healed."""
+    fabric = deployed()
+    for _ in range(180):
+        fabric.world.faults.check_fails.add(WEB)
+        rounds(fabric, 2, 5.0)
+        fabric.world.faults.check_fails.clear()
+        rounds(fabric, 2, 5.0)
+    assert fabric.instance().strikes == 0
+    assert 5 <= told(fabric).count(ILL) <= 7
+    assert told(fabric).count(WELL) <= 7
+
+
+def test_what_fails_once_is_no_illness_yet() -> None:
+    """An agent that misses one question is told of no more than a check that fails once."""
+    fabric = worker()
+    fabric.world.faults.agent_silent.add(WEB)
+    while not fabric.instance().unwell_since_s:
+        fabric.round(1.0)
+    fabric.world.faults.agent_silent.clear()
+    rounds(fabric, 10, 10.0)
+    assert "it is" not in told(fabric)
+    fabric.world.faults.agent_silent.add(WEB)
+    rounds(fabric, 10, 10.0)
+    assert told(fabric).count("it is unwell: its agent is silent") == 1
+    fabric.world.faults.agent_silent.clear()
+    rounds(fabric, 10, 10.0)
+    assert told(fabric).count(WELL) == 1
