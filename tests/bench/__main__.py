@@ -14,7 +14,7 @@ from pathlib import Path
 import vmrole_images
 
 from orchestrator.model import Carrier, InstanceName, Road
-from tests.bench import answers, busy, growth, lost, paths
+from tests.bench import answers, busy, growth, healed, lost, paths
 from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
@@ -48,6 +48,7 @@ roles:
     endpoints:
       http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
 """
+PROBED = SERVICE.replace("/healthz", f"/healthz, interval: {healed.INTERVAL_S:g} s, fall: {healed.FALL}")
 
 LEASED_WITHIN_S = 300.0
 EIGHT = 8
@@ -234,6 +235,28 @@ class Bench:
         argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", f"http://{VIP}/healthz"]
         until(lambda: self.lab.client.run(argv, check=False).stdout.strip() == "200", 60.0, what="its way back")
 
+    def killed(self) -> dict[str, Samples]:
+        """From SIGKILL of a QEMU until it is out of its pool; and until it serves again ÷ the same by hand."""
+        self.apply(1)
+        url = f"http://{VIP}/healthz"
+        out, ours = healed.killed_s(self.lab, self.daemon, "web-0.bench", url)
+        with self.floor() as floor:
+            self.delete()
+            floor.deploy("floor-0")
+            theirs = healed.restarted_by_hand_s(self.lab, floor, "floor-0")
+        print(f"  out of the pool {out} s, healed {ours} s, by hand {theirs} s", flush=True)
+        ratios = [mine / hand for mine, hand in zip(ours, theirs, strict=True)]
+        return {"out_of_pool_s": ("s", 1.0, out), "heal_ratio": ("ratio", 1.1, ratios)}
+
+    def hang_out_of_pool_s(self) -> Samples:
+        """From when a VM hangs until its check has it out of the pool: as many intervals as it may fail, and 1 s."""
+        text = PROBED.format(name="bench", vip=VIP, instances=1, road=Road.COLD)
+        self.daemon.run("apply", "-f", "-", "--wait", text=text)
+        taken = healed.hung_s(self.daemon, "web-0.bench")
+        print(f"  {taken} s", flush=True)
+        self.delete()
+        return "s", healed.FALL * healed.INTERVAL_S + 1.0, taken
+
     def mended_s(self) -> Samples:
         """What somebody takes away of the network is back: the VIP, a port of a VM."""
         self.apply(1)
@@ -319,6 +342,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "cli_get_ratio": bench.cli_get_ratio,
         "ready_to_rotation_s": bench.ready_to_rotation_s,
         "busy_ms": bench.busy_ms,
+        "hang_out_of_pool_s": bench.hang_out_of_pool_s,
         "mended_s": bench.mended_s,
         "network_mended_s": bench.network_mended_s,
         "reimage_ratio": bench.reimage_ratio,
@@ -334,6 +358,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     }
     several = {
         "idle": bench.idle,
+        "killed": bench.killed,
         "warm_by_hand": bench.warm_by_hand,
         "lost_requests": bench.lost_requests,
         "lost_by_swaps": bench.lost_by_swaps,
