@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from orchestrator.api.guard import said
+from orchestrator.api.peers import caller_of
 from orchestrator.control.guest_blobs import owner_of
 from orchestrator.control.requests import Control
 from orchestrator.errors import Conflict, InvalidInput, NotFound
@@ -83,8 +84,9 @@ def blob_routes(control: Control, blobs: BlobFiles) -> APIRouter:
         if len(data) > PART_BYTES:
             raise InvalidInput(f"a part of a blob has at most {PART_BYTES} bytes", hint="send it in several")
         put = BlobPut(name=name, put_id=put_id, size_bytes=size_bytes, sha256=sha256, if_version=if_version)
+        party = caller_of(request).party  # Nobody goes on with another's put, nor fills his places with it.
         done = await run_in_threadpool(
-            lambda: blobs.part(_staying(control, of, owner), f"api {put_id}", put, offset, data)
+            lambda: blobs.part(_staying(control, of, owner), f"{party} {put_id}", put, offset, data, among=party)
         )
         return BlobTaken(taken=done, blob=None) if isinstance(done, int) else _whole(done)
 

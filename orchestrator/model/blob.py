@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
@@ -73,6 +74,8 @@ class BlobCaps:
     blob_mib: int = 16
     store_mib: int = 256
     most: int = 1000  # blobs of one store
+    puts_each: int = 8  # that are begun and not ended, of one that has several at a time (see `BlobFiles.part`)
+    puts_most: int = 64  # ... of all such together
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,18 @@ def refuse_version(there: Blob | None, name: str, if_version: str | None) -> Non
     if if_version is not None and if_version != is_now:
         said = "it is not there" if there is None else f"its version is {is_now}"
         raise StaleRevision(f"blob {name}: {said}", hint="get it again, and put what follows from that")
+
+
+def refuse_begun(among: str, begun: Sequence[str], caps: BlobCaps) -> None:
+    """Raises Conflict when one of `among` can begin no other put beside those of which a part is there: whose each of
+    them is, "" for nobody's, as `among`. Whoever has one put at a time is bounded by that.
+    """
+    theirs = [one for one in begun if one]
+    if not among or (theirs.count(among) < caps.puts_each and len(theirs) < caps.puts_most):
+        return
+    told = f"{theirs.count(among)} puts of {among}, and {len(theirs)} in all, are begun and not ended"
+    hint = f"end them, or wait: what nobody goes on with for {IDLE_S:.0f} s is given up"
+    raise Conflict(f"{told}; there may be {caps.puts_each}, and {caps.puts_most}", hint=hint)
 
 
 def refuse_more(put: BlobPut, there: dict[str, int], begun_bytes: int, caps: BlobCaps) -> None:

@@ -16,14 +16,17 @@ class BlobFiles(Protocol):
     NoSpace when the host's disk is full, Transient when it fails: what there was is there still.
     """
 
-    def part(self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes) -> Blob | int:
+    def part(
+        self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes, *, among: str = ""
+    ) -> Blob | int:
         """Takes a part of a put: at 0 it begins, and what the giver has begun before is forgotten. With the last part
         the blob takes its name, and is returned; else how many bytes there are of it. A part that comes again is
-        taken for what it is, the last one also after it was put.
+        taken for what it is, the last one also after it was put. `among` is who has several givers, "" for nobody: so
+        many of his, and of all such, have begun something at a time (`BlobCaps.puts_each` and `puts_most`).
 
         Raises InvalidInput for what cannot be meant, bytes of another digest among it, StaleRevision for another
-        version than it is to replace, Conflict when the store is full, and NotFound for a part of a put that is not
-        (any more): it is to begin again.
+        version than it is to replace, Conflict when the store is full or too many have begun, and NotFound for a part
+        of a put that is not (any more): it is to begin again.
         """
 
     def read(self, owner: BlobOwner, name: str, offset: int, most: int, version: str = "") -> tuple[Blob, bytes]:

@@ -38,6 +38,7 @@ from orchestrator.model.blob import (
     check_put,
     check_version,
     no_blob,
+    refuse_begun,
     refuse_more,
     refuse_version,
 )
@@ -60,6 +61,7 @@ class _Begun:
     path: Path
     digest: Any  # hashlib's
     at_s: float
+    among: str
     taken: int = 0
 
 
@@ -80,7 +82,9 @@ class BlobDirectory:
             for left in [*layout.blobs.glob(f"*/*/{_PUT}*"), *layout.blobs.glob(f"*/*/*/{_PUT}*")]:
                 left.unlink(missing_ok=True)
 
-    def part(self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes) -> Blob | int:
+    def part(
+        self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes, *, among: str = ""
+    ) -> Blob | int:
         """See ports.BlobFiles."""
         check_put(put, self._caps)
         place = self._layout.blobs_of(owner)
@@ -90,7 +94,7 @@ class BlobDirectory:
                 return done
             begun = self._known(giver, owner, put)
             if begun is None and offset == 0:
-                begun = self._begin(owner, giver, put, place)
+                begun = self._begin(owner, giver, put, place, among)
             if begun is None:
                 raise NotFound(f"nothing of put {put.put_id} is here", hint="begin it again, with its first byte")
             if offset > begun.taken or offset + len(data) > put.size_bytes:
@@ -196,7 +200,7 @@ class BlobDirectory:
             begun.at_s = self._clock.monotonic_s()
             return begun
 
-    def _begin(self, owner: BlobOwner, giver: str, put: BlobPut, place: Path) -> _Begun:
+    def _begin(self, owner: BlobOwner, giver: str, put: BlobPut, place: Path, among: str) -> _Begun:
         self._drop(giver)
         self.give_up_idle()
         with self._counting:
@@ -206,11 +210,15 @@ class BlobDirectory:
             self._refuse(owner, put, place)
             _make(place, self._layout.state)
         path = place / f"{_PUT}{secrets.token_hex(8)}"
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        os.close(handle)
-        begun = _Begun(owner, put, path, hashlib.sha256(), self._clock.monotonic_s())
-        with self._counting:
+        begun = _Begun(owner, put, path, hashlib.sha256(), self._clock.monotonic_s(), among)
+        with self._counting:  # Before its file is: who is refused has cost nothing.
+            refuse_begun(among, [one.among for one in self._begun.values()], self._caps)
             self._begun[giver] = begun
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except BaseException:
+            self._drop(giver)
+            raise
         return begun
 
     def _refuse(self, owner: BlobOwner, put: BlobPut, place: Path) -> None:

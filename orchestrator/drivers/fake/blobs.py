@@ -20,6 +20,7 @@ from orchestrator.model.blob import (
     check_put,
     check_version,
     no_blob,
+    refuse_begun,
     refuse_more,
     refuse_version,
 )
@@ -30,6 +31,7 @@ class _Begun:
     owner: BlobOwner
     put: BlobPut
     at_s: float
+    among: str
     data: bytes = b""
 
 
@@ -41,7 +43,9 @@ class FakeBlobs:
         self._caps = caps or BlobCaps()
         self._begun: dict[str, _Begun] = {}
 
-    def part(self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes) -> Blob | int:
+    def part(
+        self, owner: BlobOwner, giver: str, put: BlobPut, offset: int, data: bytes, *, among: str = ""
+    ) -> Blob | int:
         """See ports.BlobFiles."""
         self._world.meet("blobs")
         check_put(put, self._caps)
@@ -56,8 +60,10 @@ class FakeBlobs:
             if self._world.faults.disk_is_full:
                 raise NoSpace("the disk is full", hint="make room")
             self._begun.pop(giver, None)
+            self.give_up_idle()
+            refuse_begun(among, [one.among for one in self._begun.values()], self._caps)
             self._refuse(owner, put)
-            begun = self._begun[giver] = _Begun(owner, put, self._world.monotonic_s())
+            begun = self._begun[giver] = _Begun(owner, put, self._world.monotonic_s(), among)
         if offset > len(begun.data) or offset + len(data) > put.size_bytes:
             raise InvalidInput(f"byte {len(begun.data)} is the next", hint="send the parts in order")
         begun.data += data[len(begun.data) - offset :]

@@ -69,7 +69,9 @@ class _Command:
 
 
 class AgentCommands:
-    """All guests of this host. Thread-safe, as long as there is one turn per instance at a time."""
+    """All guests of this host. Thread-safe, also for who asks a guest beside its instance's turn, as long as nobody
+    else asks it for the same thing meanwhile.
+    """
 
     def __init__(self, channel: Agents, clock: Clock) -> None:
         self._clock = clock
@@ -159,7 +161,7 @@ class AgentCommands:
             running.pop(what, None)  # It goes to the end of the line.
             command = running[what] = _Command(instance.boot_id, pid, now_s)
             for old in [*running][:-COMMANDS_MAX]:
-                del running[old]
+                running.pop(old, None)  # Somebody else may have heard its end meanwhile.
         try:
             said = self._channel.call(name, "guest-exec-status", pid=command.pid)
         except AgentForbids:

@@ -14,7 +14,7 @@ from orchestrator.ports import BlobFiles
 WEB, OTHER = BlobOwner(Of.INSTANCE, "web-0.shop"), BlobOwner(Of.INSTANCE, "web-1.shop")
 ROLE = BlobOwner(Of.ROLE, "web.shop")
 MIB = 1024 * 1024
-CAPS = BlobCaps(blob_mib=1, store_mib=2, most=4)
+CAPS = BlobCaps(blob_mib=1, store_mib=2, most=4, puts_each=2, puts_most=3)
 _numbers = iter(range(1_000_000))
 
 
@@ -160,6 +160,31 @@ class BlobFilesContract:
         put(blobs, WEB, "d", b"again")
         blobs.remove(WEB, "d")
         put(blobs, WEB, "e", b"")
+
+    def test_who_has_several_puts_begins_so_many_at_a_time(self, blobs: BlobFiles) -> None:
+        """Of one, and of all such together; one that ends, by its last part or otherwise, makes place for another.
+        Whoever has one put at a time is not counted with them.
+        """
+
+        def begin(among: str, giver: str) -> BlobPut:
+            wanted = wish("state", b"ab")
+            assert blobs.part(WEB, giver, wanted, 0, b"a", among=among) == 1
+            return wanted
+
+        first = begin("me", "me 1")
+        begin("me", "me 2")
+        for _ in range(20):
+            with pytest.raises(Conflict, match="2 puts of me, and 2 in all, are begun"):
+                begin("me", "me 3")
+        begin("another", "another 1")
+        with pytest.raises(Conflict, match="0 puts of a third, and 3 in all"):
+            begin("a third", "a third 1")
+        begin("", "a guest")
+        assert isinstance(blobs.part(WEB, "me 1", first, 1, b"b", among="me"), Blob)
+        begin("me", "me 3")
+        begin("me", "me 3")  # Instead of what it had begun.
+        blobs.give_up("another 1")
+        begin("a third", "a third 1")
 
     def test_what_is_not_there_is_not_found(self, blobs: BlobFiles) -> None:
         """Not another's, nor what was removed."""
