@@ -326,7 +326,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         own=vip.own,
         laid=host.machine.network.laid,
         ipv6_fault=ipv6_host.fault,
-        bridge_fault=host_bridges.unfit,
+        bridge_fault=functools.partial(host_bridges.permitted, settings.bridges),
         unfit=host.machine.hypervisor.unfit,
         huge_pages_mib=host_devices.huge_pages_mib,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of

@@ -63,6 +63,7 @@ class Config:
     network_pool: str = "10.90.0.0/16"
     egress_deny: tuple[str, ...] = EGRESS_DENY
     egress_allow: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ()
     forwarding: str = "auto"
     accelerator: str = "auto"
     haproxy: str = "haproxy"
@@ -260,6 +261,8 @@ def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str
             return f"{shown} is not a list of {what}", f'write {key} = ["{sample}"]'
         if not all(word.isprintable() for word in value):
             return f"{shown} holds a character that nobody sees", "type it anew"
+        if key == "bridges" and not all(_INTERFACE.fullmatch(name) for name in value):
+            return f"{shown} can be no bridges", "ip -brief link show type bridge lists them"
         return network_fault(key, value)
     if bounds := KEYS[key].bounds:
         least, most = bounds

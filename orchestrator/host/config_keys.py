@@ -56,6 +56,12 @@ KEYS: Final[dict[str, Key]] = {
             "both lists name an address, the longer prefix decides, and of two that are equal the exception."
         ),
     ),
+    "bridges": Key(
+        about=(
+            "Bridges of this host that service files may name (network.bridge): whoever may apply a service puts "
+            "guests on them, who speak to whatever is there. Without it, none. What is applied keeps its bridge."
+        ),
+    ),
     "forwarding": Key(
         about=(
             "Guests need a host that routes (net.ipv4.ip_forward). Where it did not before, it goes on to forward "

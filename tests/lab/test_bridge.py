@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,15 @@ roles:
 """
 # The micro guest reads no network-config: what a cloud-init makes of it is asked in tests/lab/long.
 _CONFIGURES = "ip address add {address}/24 dev eth1; ip link set eth1 up; cat /sys/class/net/eth1/mtu"
+
+
+@pytest.fixture
+def daemon(lab: Lab, tmp_path: Path) -> Iterator[RoleDaemon]:
+    """One whose host's owner gives such bridges to guests; the first of them there is."""
+    daemon = lab.daemon(tmp_path / "vmrole", bridges=[BRIDGE, "office7", "port0"])
+    daemon.start()
+    yield daemon
+    daemon.kill_with_children()
 
 
 @pytest.fixture
@@ -80,8 +90,12 @@ def refused(ready: RoleDaemon, was: str, becomes: str) -> str:
 
 
 def test_a_file_that_the_host_cannot_follow(lab: Lab, ready: RoleDaemon, office: Place) -> None:
-    """No such bridge, an interface that is none, other packets than it carries, an address of private networks."""
+    """A bridge that is not given, not there, or none, other packets than it carries, an address of private ones."""
     del office
+    for other in ("virbr0", "lo"):
+        told = refused(ready, f"bridge: {BRIDGE}", f"bridge: {other}")
+        assert f"this host's owner does not give bridge {other} to guests" in told
+        assert f"name one of: {BRIDGE}, office7, port0; or have the owner add it to bridges in vmrole.toml" in told
     assert f"there is no bridge office7 on this host\nhint: make it, or name one of: {BRIDGE}" in refused(
         ready, f"bridge: {BRIDGE}", "bridge: office7"
     )

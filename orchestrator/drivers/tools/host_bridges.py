@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,17 @@ def unfit(bridge: str, mtu: int | None = None) -> tuple[str, str]:
             told = f"with a card of {mtu} bytes, bridge {bridge} would carry no longer packets; by now: {carried}"
             return told, "leave mtu out, or give the bridge and its ports that MTU"
     return "", ""
+
+
+def permitted(bridges: Collection[str], bridge: str, mtu: int | None = None) -> tuple[str, str]:
+    """The same of one that must be among those that the host's owner gives to guests. Of another nothing is told, not
+    even whether it is there.
+    """
+    if bridge in bridges:
+        return unfit(bridge, mtu)
+    told = f"this host's owner does not give bridge {bridge} to guests"
+    given = f"name one of: {', '.join(sorted(bridges))}" if bridges else "there is none that is given"
+    return told, f"{given}; or have the owner add it to bridges in vmrole.toml, and restart the daemon"
 
 
 def _known() -> str:

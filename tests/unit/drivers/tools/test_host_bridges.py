@@ -46,3 +46,16 @@ def test_a_bridge_that_is_down(net: Path) -> None:
     """Told before anything of MTUs."""
     (net / "br0" / "flags").write_text("0x1002\n")
     assert host_bridges.unfit("br0", 1280)[0] == "bridge br0 of this host is down"
+
+
+@pytest.mark.parametrize("bridge", ["br1", "nobridge0", "br0 ", ""])
+def test_a_bridge_must_be_given(net: Path, bridge: str) -> None:
+    """By the host's owner; of others it is not told whether they are there."""
+    (net / "br1" / "bridge").mkdir(parents=True)
+    why, hint = host_bridges.permitted(("br7", "br0"), bridge, None)
+    assert why == f"this host's owner does not give bridge {bridge} to guests"
+    assert hint.startswith("name one of: br0, br7; or have the owner add it to bridges in vmrole.toml")
+    assert "br1" not in hint
+    assert host_bridges.permitted((), "br0")[1].startswith("there is none that is given")
+    assert host_bridges.permitted(("br0",), "br0", 1500) == ("", "")
+    assert host_bridges.permitted(("br0",), "br0", 1280) == host_bridges.unfit("br0", 1280)
