@@ -204,7 +204,8 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
 
 def _drives(present: Present, settings: Config, layout: Layout, control: Control, host: Host) -> Drives:
     machine, files = host.machine, RawDrives(layout, reserve_bytes=settings.disk_reserve_mib * MIB)
-    return Drives(present, files, machine.clock, control.custody, machine.hypervisor.enlarge, _disk_mib(settings))
+    enlarge, most_mib = machine.hypervisor.enlarge, _disk_mib(settings)
+    return Drives(present, files, machine.clock, control.custody, enlarge, most_mib, lambda: _blobs_mib(host))
 
 
 def _directories(settings: Config) -> Layout:
@@ -319,6 +320,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         pool6=ipv6_prefix(installation),
         memory_mib=_memory_mib(settings),
         disk_mib=_disk_mib(settings),
+        blobs_mib=lambda: _blobs_mib(host),
         vcpus=(os.cpu_count() or 1) * settings.vcpu_overcommit,
         require_room=lambda: Room(layout.state, settings.disk_reserve_mib * MIB).require(0, "new disks"),
         vip_pool=lambda: vip_pool(settings),
@@ -331,6 +333,11 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         huge_pages_mib=host_devices.huge_pages_mib,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
+
+
+def _blobs_mib(host: Host) -> int:
+    """Not what they may come to: most guests put little by, and each is let in by the room that there is then."""
+    return -(-host.machine.blobs.used_bytes() // MIB)
 
 
 def _backup(store: SqliteStore, layout: Layout, settings: Config) -> BinaryIO:

@@ -52,7 +52,7 @@ class Capacity:
     `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both "" where nothing is in the way.
     `bridge_fault` says why no card can be on a bridge of the host's.
     `unfit` says what the host has not of a role's devices, `huge_pages_mib` what it has reserved of such memory.
-    `require_room` raises NoSpace while the disk has no room for anything new.
+    `blobs_mib` is what guests have put by, `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
     pool: str
@@ -69,6 +69,7 @@ class Capacity:
     bridge_fault: bridging.BridgeFault = bridging.no_fault
     unfit: fitting.Unfit = fitting.no_fault
     huge_pages_mib: Callable[[], int | None] = lambda: None
+    blobs_mib: Callable[[], int] = lambda: 0
     require_room: Callable[[], None] = lambda: None
 
 
@@ -106,7 +107,7 @@ def check(
     for quota, limit, besides in (
         (quotas.MEMORY, capacity.memory_mib, 0),
         (quotas.VCPUS, capacity.vcpus, 0),
-        (quotas.DISK, capacity.disk_mib, drives_mib),
+        (quotas.DISK, capacity.disk_mib, drives_mib + capacity.blobs_mib()),
         (quotas.HUGE_PAGES, capacity.huge_pages_mib(), 0),
     ):
         quotas.refuse(quota, spec, before, specs, limit, unread, unsized, besides)

@@ -47,14 +47,18 @@ class Drives:
         custody: Custody | None = None,
         enlarge: Callable[[InstanceName, str, int], None] = lambda _name, _drive, _size_mib: None,
         limit_mib: int | None = None,
+        blobs_mib: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`limit_mib` is what all disks of the host together may come to hold; None: whatever is asked."""
+        """`limit_mib` is what all disks of the host together may come to hold, beside the blobs that there are; None:
+        whatever is asked.
+        """
         self._present = present
         self._files = files
         self._clock = clock
         self._custody = custody or Custody()
         self._enlarge = enlarge
         self._limit_mib = limit_mib
+        self._blobs_mib = blobs_mib
 
     def all(self) -> list[Found]:
         """All drives, by name."""
@@ -173,7 +177,8 @@ class Drives:
         """Raises InvalidInput when the host does not have so much more."""
         specs = [one.spec for one in self._present.all(Service)]
         specs += unread.deployed(self._present, self._present.set_aside())
-        quotas.refuse_drive(more_mib, sum(one.size_mib for one in self._present.all(Drive)), specs, self._limit_mib)
+        used_mib = sum(one.size_mib for one in self._present.all(Drive)) + self._blobs_mib()
+        quotas.refuse_drive(more_mib, used_mib, specs, self._limit_mib)
 
     def _holders(self) -> Mapping[str, InstanceName]:
         specs = (one.spec for one in self._present.all(Service) if not one.removing)

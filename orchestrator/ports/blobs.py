@@ -55,6 +55,9 @@ class BlobFiles(Protocol):
     def inventory(self) -> Sequence[BlobStore]:
         """What lies on this host."""
 
+    def used_bytes(self) -> int:
+        """How many bytes the blobs of this host have together, whoever's they are."""
+
 
 class BlobDesk(Protocol):
     """Blobs as a guest has them: its own, and those of its role. Raises as BlobFiles, and NotFound for an instance

@@ -88,9 +88,9 @@ def refuse(
     """Raises InvalidInput, with the numbers and the key of the role that asks for most, unless the host has it all.
 
     `before` is the service as it is, if it is there already; `limit` None: whatever is asked. `besides` is promised
-    to nobody's instances: to drives. `unread` are services that cannot be read, as far as they are known: what they
-    were promised is theirs. `unsized` are the names of those of which that is not known. Raises Conflict while there
-    are any, for a service that would have more.
+    to nobody's instances: to drives and blobs. `unread` are services that cannot be read, as far as they are known:
+    what they were promised is theirs. `unsized` are the names of those of which that is not known. Raises Conflict
+    while there are any, for a service that would have more.
     """
     theirs = sum(promised(quota, one) for one in unread)
     need, used = promised(quota, spec), besides + theirs + sum(promised(quota, other) for other in others)
@@ -109,11 +109,11 @@ def refuse(
     raise InvalidInput(fault, problems=(problem,), hint=quota.hint)
 
 
-def refuse_drive(more_mib: int, drives_mib: int, specs: Sequence[ServiceSpec], limit_mib: int | None) -> None:
-    """Raises InvalidInput when a drive cannot become so much larger, beside all other drives and what the services'
-    instances may come to hold.
+def refuse_drive(more_mib: int, besides_mib: int, specs: Sequence[ServiceSpec], limit_mib: int | None) -> None:
+    """Raises InvalidInput when a drive cannot become so much larger, beside all drives and blobs (`besides_mib`) and
+    what the services' instances may come to hold.
     """
-    used = drives_mib + sum(promised(DISK, spec) for spec in specs)
+    used = besides_mib + sum(promised(DISK, spec) for spec in specs)
     if more_mib <= 0 or limit_mib is None or used + more_mib <= limit_mib:
         return
     hint = "make it smaller, remove what nobody uses (vmrole drive ls), or raise disk_overcommit in the configuration"

@@ -190,6 +190,12 @@ class BlobDirectory:
             stores = sorted((one for one in of if _is_store(one[0])), key=lambda one: str(one[1]))
             return [_store(place, owner) for place, owner in stores]
 
+    def used_bytes(self) -> int:
+        """See ports.BlobFiles. Their sizes alone are asked for."""
+        with file_faults(self._layout.blobs, _HINT):
+            places = [*self._layout.blobs.glob("instances/*"), *self._layout.blobs.glob("roles/*/*")]
+            return sum(sum(_names(place).values()) for place in places if _is_store(place))
+
     # What is being put -----------------------------------------------------------------------------------------
 
     def _known(self, giver: str, owner: BlobOwner, put: BlobPut) -> _Begun | None:

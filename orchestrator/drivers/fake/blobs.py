@@ -126,6 +126,11 @@ class FakeBlobs:
             for owner, held in stores
         ]
 
+    def used_bytes(self) -> int:
+        """See ports.BlobFiles."""
+        self._world.meet("blobs")
+        return sum(blob.size_bytes for held in self._world.blobs.values() for blob, _ in held.values())
+
     def _refuse(self, owner: BlobOwner, put: BlobPut) -> None:
         held = {name: blob.size_bytes for name, (blob, _) in self._world.blobs.get(owner, {}).items()}
         begun = sum(one.put.size_bytes for one in self._begun.values() if one.owner == owner)

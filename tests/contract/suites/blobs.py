@@ -54,6 +54,7 @@ class BlobFilesContract:
         assert (held(blobs, OTHER), held(blobs, ROLE)) == ({"state.json": b"another's"}, {"state.json": b"ours"})
         assert [(one.name, one.size_bytes) for one in blobs.all(WEB)] == [("empty", 0), ("state.json", 3)]
         assert blobs.read(WEB, "state.json", 1, 1, first.version) == (first, b"n")
+        assert blobs.used_bytes() == 3 + 9 + 4
         assert [(one.owner, one.blobs, one.used_bytes) for one in blobs.inventory()] == [
             (ROLE, 1, 4),
             (WEB, 2, 3),

@@ -270,3 +270,15 @@ def test_drives_are_promised_no_more_than_the_host_gives() -> None:
     assert [(each.drive.name, each.drive.size_mib) for each in drives.all()] == [("one", 300)]
     drives.grow("one", 400)
     drives.grow("one", 400)
+
+
+def test_what_is_in_blobs_leaves_less_to_drives() -> None:
+    """As it is by then."""
+    present, world, used = Present(FakeStore()), World(), [600]
+    drives = Drives(present, FakeDrives(world), world, limit_mib=1000, blobs_mib=lambda: used[0])
+    with pytest.raises(InvalidInput, match="needs up to 401 MiB of disk; the host gives 1000 MiB, 600 MiB"):
+        drives.create("data", 401)
+    drives.create("data", 400)
+    used[0] = 601
+    with pytest.raises(InvalidInput, match="1001 MiB"):
+        drives.grow("data", 401)

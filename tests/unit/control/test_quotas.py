@@ -42,6 +42,16 @@ def test_vcpus_are_promised_so_many_times_and_no_more() -> None:
     deployment.check(spec(role(instances=40, vcpus=2)), [OTHER], dataclasses.replace(CAPACITY, vcpus=None))
 
 
+def test_what_is_in_blobs_is_promised_to_nobody_else() -> None:
+    """As it is by then; who asks for no more than he had is never refused."""
+    wanted = spec(role(instances=2, disk_mib=1000))
+    holding = [dataclasses.replace(CAPACITY, disk_mib=2500, blobs_mib=lambda mib=mib: mib) for mib in (500, 501)]
+    deployment.check(wanted, [], holding[0])
+    with pytest.raises(InvalidInput, match="2500 MiB, 501 MiB are promised"):
+        deployment.check(wanted, [], holding[1])
+    deployment.check(wanted, [], holding[1], before=wanted)
+
+
 def test_a_checkpoint_is_promised_its_room() -> None:
     """Its layer may become as large as the disk above it, and its memory as the guest's; cold ones have neither."""
     warm = dataclasses.replace(role(disk_mib=1000, memory_mib=500), reimage=Road.WARM)
