@@ -35,8 +35,18 @@ class Element:
 
 
 _STATE: Final = Element({"state": _SWITCH}, needs=("state",))
-_ENTRY: Final = Element({"name": "(?!uuid)[A-Za-z]{1,32}"}, text=_TEXT, needs=("name",))  # The UUID is the VM's.
-_TABLE: Final = Element(within={"entry": _ENTRY})
+_ENTRIES: Final = {  # as libvirt's grammar has them; without the UUID, which is the VM's
+    "bios": "vendor|version",
+    "system": "family|manufacturer|product|serial|sku|version",
+    "baseBoard": "asset|location|manufacturer|product|serial|version",
+    "chassis": "asset|manufacturer|serial|sku|version",
+}
+
+
+def _table(names: str) -> Element:
+    return Element(within={"entry": Element({"name": names}, text=_TEXT, needs=("name",))})
+
+
 ALLOWED: Final = Element(
     within={
         "features": Element(
@@ -68,7 +78,7 @@ ALLOWED: Final = Element(
             }
         ),
         "sysinfo": Element(
-            {"type": "smbios"}, dict.fromkeys(("bios", "system", "baseBoard", "chassis"), _TABLE), needs=("type",)
+            {"type": "smbios"}, {part: _table(names) for part, names in _ENTRIES.items()}, needs=("type",)
         ),
         "devices": Element(
             within={

@@ -15,6 +15,12 @@ from orchestrator.model import Firmware, Instance
 
 _NO_TPM: Final = re.compile(r"TPM|swtpm")
 _NO_CPU: Final = re.compile(r"CPU model|guest CPU|guest and host CPU")
+_NOT_TAKEN: Final = (
+    libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+    libvirt.VIR_ERR_XML_DETAIL,
+    libvirt.VIR_ERR_XML_ERROR,
+    libvirt.VIR_ERR_XML_INVALID_SCHEMA,
+)
 _NO_PAGES: Final = re.compile(r"hugetlbfs|hugepage|huge page|backing store for guest RAM", re.IGNORECASE)
 
 
@@ -44,4 +50,7 @@ def why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldErr
     if wanted.hugepages and _NO_PAGES.search(str(error)):
         hint = "reserve more huge pages (vm.nr_hugepages), and see what vmrole doctor says"
         return Transient(f"{what}: {error}", hint=hint)
+    if instance.role.libvirt_xml and error.get_error_code() in _NOT_TAKEN:
+        hint = "its extra XML may be why: change libvirt.xml in the service's file, and see docs/devices.md"
+        return Permanent(f"{what}: {error}", hint=hint)
     return translated(what, error)

@@ -56,6 +56,8 @@ HOSTILE = (
     ("", "<q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:arg value='-S'/></q:commandline>"),
     ("", "<sysinfo type='fwcfg'><entry name='opt/a' file='/etc/shadow'/></sysinfo>"),
     ("sysinfo/system", "<entry name='uuid'>8e1f9e4c-2f64-4e44-9d55-2f1d0a6b7c11</entry>"),
+    ("sysinfo/system", "<entry name='nonesuch'>a</entry>"),
+    ("sysinfo/bios", "<entry name='date'>yesterday</entry>"),
     ("sysinfo/system", "<entry name='serial'>a,file=/etc/shadow</entry>"),
     ("sysinfo/system", "<entry name='serial' file='/etc/shadow'/>"),
     ("sysinfo", "<entry name='a' file='/etc/shadow'/>"),
