@@ -53,7 +53,7 @@ class Guest:
         """A fresh system disk above the base; the local disk stays if there is one."""
         self.overlay.unlink(missing_ok=True)
         create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(self.overlay)]
-        subprocess.run(create, check=True, timeout=30)
+        subprocess.run(create, check=True, timeout=120)
         if not self.local.exists():
             with self.local.open("wb") as stream:
                 stream.truncate(64 * MIB)
@@ -68,7 +68,7 @@ class Guest:
             yield
         finally:
             self._process.kill()
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=120)
 
     def _command(self, disc: Path | None) -> list[str]:
         # A large translation cache makes a guest's restart slower: the boot writes over pages that hold stale code.

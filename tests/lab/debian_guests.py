@@ -71,7 +71,7 @@ class Debian(Guest):
         (content / "marker").write_text("from an earlier generation\n")
         with self._kept.open("wb") as stream:
             stream.truncate(KEPT_MIB * _MIB)
-        subprocess.run(["mkfs.ext4", "-q", "-d", content, self._kept], check=True, timeout=60)
+        subprocess.run(["mkfs.ext4", "-q", "-d", content, self._kept], check=True, timeout=300)
         os.truncate(self._kept, 4 * self._kept.stat().st_size)  # as the host does it for a new generation
         self.raw.write_bytes(RAW.ljust(16 * _MIB, b"\0"))
 

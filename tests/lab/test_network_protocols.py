@@ -18,7 +18,7 @@ from tests.lab.harness.places import CLIENT, CLIENT_NAMESPACE, HOST_ADDRESS, OUT
 from tests.lab.stand_in import in_namespace
 
 VIP = "203.0.113.10"
-ARRIVES_S = 2.0
+ARRIVES_S = 30.0
 GAP_S = 0.15
 ECHO, ICMP, OTHERS = 8, 1, {"IP in IP": 4, "GRE": 47, "ESP": 50, "SCTP": 132, "UDP-Lite": 136, "nobody's": 253}
 KINDS = {"redirect": 5, "router solicitation": 10, "timestamp": 13, "address mask": 17, "nobody's": 200}

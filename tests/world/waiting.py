@@ -9,7 +9,7 @@ LOOK_S = 0.02
 SELDOM_S = 0.2  # What takes long is not asked for all the time: asking is work, too.
 
 
-def until(true: Callable[[], bool], within_s: float = 15.0, *, what: str = "it") -> None:
+def until(true: Callable[[], bool], within_s: float = 120.0, *, what: str = "it") -> None:
     """AssertionError, which names `what`, when `true()` does not hold in time. Looks often at first, then seldom."""
     assert comes_true(true, within_s, SELDOM_S), f"waited {within_s:g} s in vain for {what}"
 

@@ -185,7 +185,7 @@ class HypervisorContract:
         """A VM whose process was killed is off, and can be started again."""
         instance = started(stage)
         stage.kill(instance.name)
-        stage.until(lambda: look(stage, instance).power is Power.OFF, 10)
+        stage.until(lambda: look(stage, instance).power is Power.OFF, 120)
         stage.hypervisor.start(instance)
         assert look(stage, instance).power is Power.RUNNING
 
@@ -201,7 +201,7 @@ class HypervisorContract:
         time.sleep(1.0)  # Whatever is still to be told of those has been told.
         before = look(stage, instance).resets
         stage.hypervisor.reset(instance.name)
-        stage.until(lambda: look(stage, instance).resets > before, 10)
+        stage.until(lambda: look(stage, instance).resets > before, 120)
         seen = look(stage, instance)
         assert (seen.resets, seen.power, seen.uuid) == (before + 1, Power.RUNNING, instance.vm_uuid)
 

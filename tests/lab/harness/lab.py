@@ -19,7 +19,7 @@ from tests.lab.harness.leftovers import Thing
 from tests.lab.harness.role import RoleDaemon
 from tests.world.waiting import comes_true
 
-_SWEEP_S = 20.0
+_SWEEP_S = 120.0
 
 
 class Lab:
@@ -94,7 +94,7 @@ class Lab:
 
     # Proof -----------------------------------------------------------------------------------------------------
 
-    def leftovers(self, state: Path | None = None, within_s: float = 5.0) -> list[str]:
+    def leftovers(self, state: Path | None = None, within_s: float = 60.0) -> list[str]:
         """What exists now and did not when the lab was entered, in sentences; [] when there is nothing.
 
         Processes that are just ending get `within_s` seconds to go. `state` adds every file below it.
@@ -119,7 +119,7 @@ class Lab:
     def _new(self, state: Path | None) -> frozenset[Thing]:
         return leftovers.look(state) - self._before
 
-    def guest(self, domain: str, argv: Sequence[str], within_s: float = 20.0) -> str:
+    def guest(self, domain: str, argv: Sequence[str], within_s: float = 300.0) -> str:
         """Runs a command in a guest through its agent and returns what it printed; AssertionError when it failed."""
         started = self._agent(domain, "guest-exec", {"path": argv[0], "arg": list(argv[1:]), "capture-output": True})
         status: dict[str, Any] = {}
@@ -139,7 +139,7 @@ class Lab:
 
     def _agent(self, domain: str, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         call = json.dumps({"execute": command, "arguments": arguments})
-        answer = json.loads(self.virsh("qemu-agent-command", "--timeout", "10", domain, call))
+        answer = json.loads(self.virsh("qemu-agent-command", "--timeout", "60", domain, call))
         result: dict[str, Any] = answer["return"]
         return result
 

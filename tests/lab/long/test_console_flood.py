@@ -62,4 +62,4 @@ def test_a_guest_that_floods_its_console_fills_nothing(
         assert daemon.run("console", "web-0.shop", "--log").stdout
     finally:
         follower.kill()
-        follower.wait(timeout=20)
+        follower.wait(timeout=60)

@@ -16,7 +16,7 @@ SSH_KEY = "ssh-keyscan -T 60 -t ed25519 127.0.0.1 2>/dev/null | cut -d ' ' -f 3"
 
 def host_key(lab: Lab, domain: str = "web-0.shop") -> str:
     """The key by which the guest's SSH server is known, as a client gets it."""
-    key = lab.guest(domain, ["/bin/sh", "-c", SSH_KEY], 90.0).strip()
+    key = lab.guest(domain, ["/bin/sh", "-c", SSH_KEY]).strip()
     assert key.startswith("AAAA"), key
     return key
 

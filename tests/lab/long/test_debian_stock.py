@@ -91,7 +91,7 @@ def _patient_service() -> str:
 def _assert_agent_installed(lab: Lab) -> None:
     """By dpkg, as a package of the distribution."""
     shown = f"dpkg-query -W -f '${{Status}}' {debian_disks.AGENT}"
-    assert lab.guest("web-0.shop", ["/bin/sh", "-c", shown], 60.0) == "install ok installed"
+    assert lab.guest("web-0.shop", ["/bin/sh", "-c", shown]) == "install ok installed"
 
 
 @pytest.mark.timeout(1800)

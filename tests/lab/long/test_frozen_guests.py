@@ -62,7 +62,7 @@ def starting(daemon: RoleDaemon) -> list[str]:
 
 def become_good(lab: Lab, name: str) -> None:
     """What the role waits for is there, until the guest's next boot."""
-    lab.guest(f"{name}.shop", ["/bin/sh", "-c", ": > /run/good"], 60.0)
+    lab.guest(f"{name}.shop", ["/bin/sh", "-c", ": > /run/good"])
 
 
 def serve(lab: Lab, daemon: RoleDaemon, name: str) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def serve(lab: Lab, daemon: RoleDaemon, name: str) -> dict[str, Any]:
 
 def written(lab: Lab, name: str) -> str:
     """What the guest has written to its local storage in all its boots."""
-    return lab.guest(f"{name}.shop", ["/bin/cat", "/local/cache/log"], 60.0)
+    return lab.guest(f"{name}.shop", ["/bin/cat", "/local/cache/log"])
 
 
 def assert_whole(lab: Lab, name: str, boots: int) -> None:
     """Each boot's writing but the running one's is there to its last line, and no journal had to be replayed."""
     assert re.fullmatch(rf"(begin\n(line\n)*end\n){{{boots - 1}}}begin\n(line\n)*", written(lab, name))
-    assert "recover" not in lab.guest(f"{name}.shop", ["/bin/sh", "-c", "dmesg | grep EXT4 || true"], 60.0)
+    assert "recover" not in lab.guest(f"{name}.shop", ["/bin/sh", "-c", "dmesg | grep EXT4 || true"])
 
 
 def answers(lab: Lab) -> bool:
@@ -154,7 +154,7 @@ def test_a_guest_that_nobody_thaws_is_ended_when_no_backup_lasts_longer(lab: Lab
     names = starting(ready)
     before = {name: serve(lab, ready, name) for name in names}
     for name in names:
-        lab.guest(f"{name}.shop", ["/bin/sh", "-c", "echo kept > /local/cache/kept; sync"], 60.0)
+        lab.guest(f"{name}.shop", ["/bin/sh", "-c", "echo kept > /local/cache/kept; sync"])
         lab.virsh("domfsfreeze", f"{name}.shop")
     asked_s = time.monotonic()
     ready.run("restart", "web-0")
@@ -178,7 +178,7 @@ def test_a_guest_that_nobody_thaws_is_ended_when_no_backup_lasts_longer(lab: Lab
             before[name]["boot"] + 1,
             before[name]["vm_uuid"],
         )
-        assert lab.guest(f"{name}.shop", ["/bin/cat", "/local/cache/kept"], 60.0).strip() == "kept"
+        assert lab.guest(f"{name}.shop", ["/bin/cat", "/local/cache/kept"]).strip() == "kept"
     assert answers(lab)
 
     lab.virsh("domfsfreeze", "web-1.shop")

@@ -23,7 +23,7 @@ from tests.world.waiting import comes_true
 if TYPE_CHECKING:
     from orchestrator.client.transport import Message
 
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 
 
 def tell(daemon: Daemon, *messages: str) -> None:
